@@ -1,0 +1,258 @@
+"""What was loaded, and how it travels along with a frame.
+
+``df.attrs["opp"]`` holds a `Carrier`: to pandas a string, so that copying,
+comparing and writing attrs as JSON work; to this package the door to the
+immutable `Loaded` behind it. Pickle and Parquet keep the plain text only.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import NotLoadedError
+
+if TYPE_CHECKING:
+    from opp_pandas.stages import StageTable
+
+ATTRS_KEY = "opp"
+
+
+class Carrier(str):
+    """A short text that carries a `Loaded`; it copies as itself and pickles as plain text."""
+
+    __slots__ = ("loaded",)
+    loaded: Loaded | None
+
+    def __new__(cls, loaded: Loaded) -> Carrier:
+        self = super().__new__(cls, loaded.label())
+        self.loaded = loaded
+        return self
+
+    def __copy__(self) -> Carrier:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Carrier:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """What the service (or the adopted file) said, row by row; never changed.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        The decoded columns under a plain RangeIndex; lists are tuples.
+    wire : mapping of (int, str) to object
+        For cells whose canonical form differs from what was sent: the original
+        JSON value by (position, column).
+    locked : frozenset of (int, str)
+        Cells that could not take their dtype. They are missing in the frame,
+        their original is in `wire`, and they are never written.
+    """
+
+    frame: pd.DataFrame
+    wire: Mapping[tuple[int, str], Any] = field(default_factory=dict)
+    locked: frozenset[tuple[int, str]] = frozenset()
+
+    @cached_property
+    def ids(self) -> pd.Index:
+        """The ids by position, for looking rows up."""
+        return pd.Index(self.frame["id"])
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadReport:
+    """How a load or an adoption went.
+
+    Parameters
+    ----------
+    source : str
+        Where the rows came from, without any secret.
+    rows : int
+        Rows in the frame.
+    complete : bool or None
+        Whether every row that the service counted is there; None if it did not count.
+    failures : DataFrame, columns ``id, row, column, value, rule``
+        Cells that break a rule of the schema, kept in the frame.
+    quarantined : DataFrame, columns ``row, reason, raw``
+        Records that could not become a row.
+    duplicates : DataFrame, columns ``key, rows, kept``
+        Ids or keys that came more than once and what was done.
+    columns : DataFrame, columns ``source, column, note``
+        For adopted frames: what became of each source column.
+    unknown_attributes, unknown_relationships : tuple of str
+        Members that this version does not know.
+    notes : tuple of str
+        Everything else that a reader should know, in sentences.
+    pages, requests : int
+        Pages read and requests made.
+    elapsed_s : float
+        Time taken [seconds].
+    """
+
+    source: str = ""
+    rows: int = 0
+    complete: bool | None = None
+    failures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", "row", "column", "value", "rule"]))
+    quarantined: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "raw"]))
+    duplicates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["key", "rows", "kept"]))
+    columns: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["source", "column", "note"]))
+    unknown_attributes: tuple[str, ...] = ()
+    unknown_relationships: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    pages: int = 0
+    requests: int = 0
+    elapsed_s: float = 0.0
+
+    def __repr__(self) -> str:
+        whole = {True: "complete", False: "INCOMPLETE", None: "completeness not checked"}[self.complete]
+        lines = [f"{self.rows:,} opportunities from {self.source} ({whole})"]
+        for words, count in (
+            ("cells break a rule and were kept: .failures", len(self.failures)),
+            ("records were set aside: .quarantined", len(self.quarantined)),
+            ("keys came more than once: .duplicates", len(self.duplicates)),
+        ):
+            if count:
+                lines.append(f"  {count:,} {words}")
+        if self.unknown_attributes:
+            lines.append(f"  attributes kept that this version does not know: {', '.join(self.unknown_attributes)}")
+        if self.unknown_relationships:
+            lines.append(f"  relationships not read: {', '.join(self.unknown_relationships)}")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Everything that one load knows; immutable, shared by all frames made from it.
+
+    Parameters
+    ----------
+    kind : {"read", "adopt"}
+        Whether the rows came from the service or from a file of the user's.
+    baseline : Baseline
+        What was loaded. Adopted rows stand in it too, without an id.
+    stages : StageTable
+        The stages and what they mean.
+    lookups : mapping of str to DataFrame
+        ``opportunityStage``, ``user`` and ``account``: columns ``id, name`` and
+        more, for names and for resolving edits by name.
+    timezone : str or None
+        The zone of calendar days; None: UTC, and figures say so.
+    as_of : Timestamp
+        The moment of the load (or adopt's argument), UTC.
+    client : Client or None
+        Where edits go by default.
+    report : LoadReport
+        How it went.
+    created : mapping
+        Rows that came by ``add()`` or ``adopt()`` and do not exist at the
+        service yet: row key (index label, or custom id) to position in `baseline`,
+        or to None for added rows.
+    currency : str or None
+        Currency of adopted amounts that name none.
+    labels : mapping of str to str
+        Column to label, where custom fields bear the organisation's names.
+    key : str
+        Tells one load from another, so that pieces of two loads do not mix.
+    """
+
+    kind: Literal["read", "adopt"]
+    baseline: Baseline
+    stages: StageTable
+    lookups: Mapping[str, pd.DataFrame]
+    timezone: str | None
+    as_of: pd.Timestamp
+    client: Any = None
+    report: LoadReport = field(default_factory=LoadReport)
+    created: Mapping[Any, Any] = field(default_factory=dict)
+    currency: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def label(self) -> str:
+        """Say in short JSON what was loaded, for people who find it in a Parquet file."""
+        facts = {
+            "opp_pandas": self.kind,
+            "rows": len(self.baseline),
+            "source": self.report.source,
+            "as_of": self.as_of.isoformat(),
+            "timezone": self.timezone,
+            "key": self.key,
+        }
+        return json.dumps(facts)
+
+    def renewed(self, **changes: Any) -> Loaded:
+        """Give a successor with `changes` and a key of its own."""
+        return replace(self, **{"key": uuid.uuid4().hex, **changes})
+
+
+def attach_loaded(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
+    """Put `loaded` on `frame` in place and return it."""
+    frame.attrs[ATTRS_KEY] = Carrier(loaded)
+    return frame
+
+
+def loaded_of(frame: pd.DataFrame) -> Loaded | None:
+    """Give what travels with `frame`, or None."""
+    carrier = frame.attrs.get(ATTRS_KEY)
+    return getattr(carrier, "loaded", None)
+
+
+def require_loaded(frame: pd.DataFrame, what: str) -> Loaded:
+    """Give what travels with `frame`.
+
+    Raises
+    ------
+    NotLoadedError
+        If nothing does; the text says how to put it back.
+    """
+    loaded = loaded_of(frame)
+    if loaded is None:
+        plain = "only its label, as after pickle or Parquet" if ATTRS_KEY in frame.attrs else "nothing"
+        raise NotLoadedError(
+            f"{what} needs what was loaded, and this frame carries {plain} "
+            "(pandas drops it in merge, concat with new rows, pd.DataFrame(df) and files). "
+            "Put it back with df.opp.attach(original), and add new deals with original.opp.add(rows)"
+        )
+    return loaded
+
+
+def freeze(frame: pd.DataFrame) -> pd.DataFrame:
+    """Copy `frame` so that nothing done to it later can reach the copy.
+
+    Text is shared, since Arrow buffers cannot be changed; numbers and instants
+    are copied; lists become tuples.
+    """
+    columns: dict[str, Any] = {}
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype == object:
+            frozen = np.empty(len(column), dtype=object)
+            frozen[:] = [_frozen(value) for value in column.array]
+            columns[name] = frozen
+        else:
+            columns[name] = column.array.copy()
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value

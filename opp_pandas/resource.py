@@ -1,0 +1,337 @@
+"""The Opportunity resource as one table, from which everything else is made.
+
+A new attribute of the service is one new row here: the schema, decoding,
+writing, the sandbox and the editor follow. Column names are the API's names in
+snake_case; the glossary of every column is the ``meaning`` of its row.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Kind = Literal["integer", "text", "instant", "tags", "boolean"]
+
+SHORT, CUSTOM, LONG = 255, 32_000, 65_535
+CUSTOM_FIELDS = 150
+INSTANT = "datetime64[us, UTC]"
+
+
+def snake_case(name: str) -> str:
+    """Give the column name of an API name.
+
+    Examples
+    --------
+    >>> snake_case("externalCreatedAt"), snake_case("custom12")
+    ('external_created_at', 'custom12')
+    """
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of a resource.
+
+    Parameters
+    ----------
+    name : str
+        The API's name (``closeDate``); `column` is the same in snake_case.
+    kind : {"integer", "text", "instant", "tags", "boolean"}
+        What the wire carries.
+    meaning : str
+        One line for people, with the unit in brackets.
+    max_length : int or None
+        Longest text that the service takes [characters].
+    filterable, sortable, read_only : bool
+        What the service does with it.
+    documented : bool
+        Whether the resource's reference page has it; the others came later.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    max_length: int | None = None
+    filterable: bool = False
+    sortable: bool = False
+    read_only: bool = False
+    documented: bool = True
+    minimum: int | None = None
+    maximum: int | None = None
+
+    @property
+    def column(self) -> str:
+        """The column's name in a frame."""
+        return snake_case(self.name)
+
+    @property
+    def dtype(self) -> str:
+        """The column's dtype in a frame."""
+        return {"integer": "Int64", "text": "str", "instant": INSTANT, "tags": "object", "boolean": "boolean"}[
+            self.kind
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Relationship:
+    """One relationship of a resource.
+
+    Parameters
+    ----------
+    name : str
+        The API's name.
+    type : str
+        The type of the resource it points to.
+    column : str or None
+        The column with the id; None where a frame has none.
+    filter_keys : tuple of str
+        The attributes of the other resource that filters may name.
+    read_only, to_many : bool
+        Whether it can be written; whether it points to many (links only).
+    """
+
+    name: str
+    type: str
+    meaning: str
+    column: str | None = None
+    filter_keys: tuple[str, ...] = ()
+    read_only: bool = False
+    to_many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetaEntry:
+    """One metadata entry, sent when its query parameter asks for it."""
+
+    name: str
+    column: str
+    dtype: str
+    parameter: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource of the service: its attributes, relationships and metadata."""
+
+    type: str
+    path: str
+    attributes: tuple[Attribute, ...]
+    relationships: tuple[Relationship, ...] = ()
+    metadata: tuple[MetaEntry, ...] = ()
+
+    @cached_property
+    def by_column(self) -> dict[str, Attribute]:
+        """Attributes by column name."""
+        return {attribute.column: attribute for attribute in self.attributes}
+
+    @cached_property
+    def by_name(self) -> dict[str, Attribute]:
+        """Attributes by API name."""
+        return {attribute.name: attribute for attribute in self.attributes}
+
+    @cached_property
+    def relationship_by_name(self) -> dict[str, Relationship]:
+        """Relationships by API name."""
+        return {relationship.name: relationship for relationship in self.relationships}
+
+    @cached_property
+    def relationship_by_column(self) -> dict[str, Relationship]:
+        """Relationships by the column that holds their id."""
+        return {entry.column: entry for entry in self.relationships if entry.column is not None}
+
+
+def _read_only_instant(name: str, meaning: str) -> Attribute:
+    return Attribute(name, "instant", meaning, filterable=True, sortable=True, read_only=True)
+
+
+def _newer_text(name: str, meaning: str) -> Attribute:
+    return Attribute(name, "text", meaning, CUSTOM, filterable=True, sortable=True, documented=False)
+
+
+OPPORTUNITY = Resource(
+    type="opportunity",
+    path="opportunities",
+    attributes=(
+        Attribute("name", "text", "what the deal is called", SHORT, filterable=True, sortable=True),
+        Attribute("amount", "integer", "what the deal is worth [whole units of its currency]", sortable=True),
+        Attribute(
+            "amountPrecise",
+            "text",
+            "the same with its cents, as decimal text [its currency]",
+            15,
+            sortable=True,
+            documented=False,
+        ),
+        Attribute("currencyType", "text", "ISO code of the amount's currency", SHORT),
+        Attribute(
+            "probability",
+            "integer",
+            "chance of winning [percent, 0-100]",
+            filterable=True,
+            sortable=True,
+            minimum=0,
+            maximum=100,
+        ),
+        Attribute("closeDate", "instant", "when the deal is expected to close [instant, UTC]", sortable=True),
+        Attribute("opportunityType", "text", "kind of deal, such as renewal", SHORT),
+        Attribute("nextStep", "text", "what to do next", LONG),
+        Attribute("description", "text", "free text about the deal", LONG),
+        Attribute("tags", "tags", "labels of the deal"),
+        Attribute("forecastCategory", "text", "the seller's call: commit, best case ...", CUSTOM, True, True, documented=False),
+        _newer_text("leadSource", "where the deal came from"),
+        _newer_text("lostReason", "why the deal was lost"),
+        _newer_text("recordType", "record type in the outside CRM"),
+        Attribute("customId", "text", "the deal's key in an outside system", SHORT, filterable=True, sortable=True),
+        Attribute("prospectingRepId", "text", "id of the rep who prospects the deal", SHORT),
+        Attribute("sharingTeamId", "text", "id of the team it is shared with", SHORT, filterable=True),
+        Attribute("mapLink", "text", "link to the mutual action plan", SHORT, filterable=True),
+        Attribute("mapNextSteps", "text", "next open event of the mutual action plan", SHORT),
+        Attribute("mapStatus", "text", "state of the mutual action plan", SHORT, filterable=True, sortable=True),
+        _read_only_instant("createdAt", "when the service first had the deal [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the record last changed [instant, UTC]"),
+        _read_only_instant("touchedAt", "when something last happened on the deal [instant, UTC]"),
+        Attribute("externalCreatedAt", "instant", "when the outside CRM first had the deal [instant, UTC]", filterable=True),
+        Attribute(
+            "externalUpdatedAt", "instant", "when the outside CRM last changed it [instant, UTC]", documented=False
+        ),
+        Attribute(
+            "trashedAt", "instant", "when the deal was thrown away [instant, UTC]", read_only=True, documented=False
+        ),
+        *(
+            Attribute(f"custom{number}", "text", f"the organisation's field number {number}", CUSTOM)
+            for number in range(1, CUSTOM_FIELDS + 1)
+        ),
+    ),
+    relationships=(
+        Relationship("opportunityStage", "opportunityStage", "the present stage", "stage_id"),
+        # `stage` is the read-only twin of opportunityStage: it serves filters, never writes.
+        Relationship("stage", "opportunityStage", "the present stage, for filters", None, ("id",), read_only=True),
+        Relationship("owner", "user", "who owns the deal", "owner_id", ("id",)),
+        Relationship("account", "account", "the customer", "account_id", ("id", "name")),
+        Relationship("creator", "user", "who created the record", "creator_id", read_only=True),
+        Relationship("updater", "user", "who last changed the record", "updater_id", read_only=True),
+        Relationship("prospects", "prospect", "people on the deal", None, ("id",), read_only=True, to_many=True),
+    ),
+    metadata=(
+        MetaEntry("canWrite", "can_write", "boolean", "provideAuthorizationMeta", "whether this user may edit the deal"),
+        MetaEntry("canDelete", "can_delete", "boolean", "provideAuthorizationMeta", "whether this user may delete it"),
+        MetaEntry(
+            "dataConnections", "data_connections", "object", "provideDataConnections", "its records in outside systems"
+        ),
+    ),
+)
+
+STAGE = Resource(
+    type="opportunityStage",
+    path="opportunityStages",
+    attributes=(
+        Attribute("name", "text", "what the stage is called", SHORT, filterable=True, sortable=True),
+        Attribute("order", "integer", "place of the stage in the pipeline", filterable=True, sortable=True),
+        Attribute("isClosed", "boolean", "whether deals in it are done, won or lost", filterable=True, sortable=True),
+        Attribute("color", "text", "colour in the service's own pages", SHORT),
+        _read_only_instant("createdAt", "when the stage was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the stage last changed [instant, UTC]"),
+    ),
+    relationships=(
+        Relationship("creator", "user", "who created the stage", "creator_id", read_only=True),
+        Relationship("opportunities", "opportunity", "deals in it", None, read_only=True, to_many=True),
+    ),
+)
+
+USER = Resource(
+    type="user",
+    path="users",
+    attributes=(
+        Attribute("name", "text", "full name", SHORT, filterable=False, read_only=True),
+        Attribute("firstName", "text", "first name", SHORT, filterable=True, sortable=True),
+        Attribute("lastName", "text", "last name", SHORT, filterable=True, sortable=True),
+        Attribute("email", "text", "address of the user", SHORT, filterable=True, sortable=True),
+        Attribute("title", "text", "the user's position", SHORT),
+        _read_only_instant("createdAt", "when the user was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the user last changed [instant, UTC]"),
+    ),
+)
+
+ACCOUNT = Resource(
+    type="account",
+    path="accounts",
+    attributes=(
+        Attribute("name", "text", "the customer's name", SHORT, filterable=True, sortable=True),
+        Attribute("industry", "text", "the customer's field", SHORT),
+        Attribute("numberOfEmployees", "integer", "the customer's size [people]"),
+        Attribute("customId", "text", "the customer's key in an outside system", SHORT, filterable=True, sortable=True),
+        _read_only_instant("createdAt", "when the account was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the account last changed [instant, UTC]"),
+    ),
+    relationships=(Relationship("owner", "user", "who owns the account", "owner_id", ("id",)),),
+)
+
+PROSPECT = Resource(
+    type="prospect",
+    path="prospects",
+    attributes=(
+        Attribute("name", "text", "full name", SHORT, read_only=True),
+        Attribute("firstName", "text", "first name", SHORT, filterable=True, sortable=True),
+        Attribute("lastName", "text", "last name", SHORT, filterable=True, sortable=True),
+        Attribute("title", "text", "the person's position", SHORT, filterable=True, sortable=True),
+        _read_only_instant("createdAt", "when the prospect was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the prospect last changed [instant, UTC]"),
+    ),
+    relationships=(
+        Relationship("account", "account", "where the person works", "account_id", ("id",)),
+        Relationship("owner", "user", "who owns the prospect", "owner_id", ("id",)),
+        Relationship("opportunities", "opportunity", "deals of the person", None, ("id",), to_many=True),
+    ),
+)
+
+PROSPECT_ROLE = Resource(
+    type="opportunityProspectRole",
+    path="opportunityProspectRoles",
+    attributes=(
+        Attribute("role", "text", "the person's part in the deal, such as champion", SHORT, filterable=True, sortable=True),
+        Attribute("primary", "boolean", "whether it is the main person"),
+        _read_only_instant("createdAt", "when the link was made [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the link last changed [instant, UTC]"),
+    ),
+    relationships=(
+        Relationship("opportunity", "opportunity", "the deal", "opportunity_id", ("id",)),
+        Relationship("prospect", "prospect", "the person", "prospect_id", ("id",)),
+    ),
+)
+
+RESOURCES = {resource.type: resource for resource in (OPPORTUNITY, STAGE, USER, ACCOUNT, PROSPECT, PROSPECT_ROLE)}
+
+# Joined from look-ups for reading; ids stay the truth. An edit of one of the
+# three names alone is resolved to its id when it is written back.
+LOOKUP_COLUMNS = {
+    "stage_name": ("stage_id", "name"),
+    "stage_order": ("stage_id", "order"),
+    "stage_is_closed": ("stage_id", "is_closed"),
+    "owner_name": ("owner_id", "name"),
+    "account_name": ("account_id", "name"),
+    "creator_name": ("creator_id", "name"),
+    "updater_name": ("updater_id", "name"),
+}
+LOOKUP_DTYPES = {
+    "stage_name": "str",
+    "stage_order": "Int64",
+    "stage_is_closed": "boolean",
+    "owner_name": "str",
+    "account_name": "str",
+    "creator_name": "str",
+    "updater_name": "str",
+}
+EDITABLE_NAMES = {"stage_name": "stage_id", "owner_name": "owner_id", "account_name": "account_id"}
+
+COLUMN_DTYPES: dict[str, str] = {
+    "id": "Int64",
+    **{entry.column: entry.dtype for entry in OPPORTUNITY.attributes},
+    **dict.fromkeys(OPPORTUNITY.relationship_by_column, "Int64"),
+    **LOOKUP_DTYPES,
+    **{entry.column: entry.dtype for entry in OPPORTUNITY.metadata},
+    "prospect_ids": "object",
+}
+"""Every column this package knows and its dtype."""

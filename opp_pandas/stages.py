@@ -1,0 +1,333 @@
+"""Stages: their order, and which of them mean open, won or lost.
+
+The service says of a stage only whether it is closed. Whether closed means won
+or lost is for the team to say, in a `StageMap`; without one it is guessed from
+the stages' names, and every figure says that it stands on a guess.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, named
+
+Status = Literal["open", "won", "lost", "closed", "unknown"]
+CATEGORIES = ("closed", "commit", "best_case", "pipeline", "omitted")
+
+_WON = re.compile(r"\bwon\b", re.IGNORECASE)
+_LOST = re.compile(r"\blost\b", re.IGNORECASE)
+
+
+def _as_tuple(values: Iterable[str | int] | str | int) -> tuple[str | int, ...]:
+    return (values,) if isinstance(values, str | int) else tuple(values)
+
+
+class StageMap:
+    """What a team means by its stages.
+
+    Parameters
+    ----------
+    order : sequence of str or int, default ()
+        Names or ids of the open stages, first to last; closed ones may be
+        listed too. Left out, the service's own order is used.
+    won, lost : sequence of str or int, default ()
+        The closed stages that mean won, and those that mean lost.
+    probability : mapping of str or int to number, optional
+        The team's chance of winning per stage [percent, 0-100].
+    category : mapping of str or int to str, optional
+        Forecast category per stage: closed, commit, best_case, pipeline or omitted.
+
+    Raises
+    ------
+    ConfigurationError
+        If a stage is both won and lost, stands twice, or a probability or
+        category is not one.
+
+    Examples
+    --------
+    >>> StageMap(order=["Lead", "Offer"], won=["Won"], lost=["Lost"], probability={"Lead": 10, "Offer": 60})
+    StageMap(order=['Lead', 'Offer'], won=['Won'], lost=['Lost'], probability={'Lead': 10.0, 'Offer': 60.0})
+    """
+
+    __slots__ = ("category", "lost", "order", "probability", "won")
+
+    def __init__(
+        self,
+        order: Iterable[str | int] = (),
+        won: Iterable[str | int] = (),
+        lost: Iterable[str | int] = (),
+        probability: Mapping[str | int, float] | None = None,
+        category: Mapping[str | int, str] | None = None,
+    ) -> None:
+        self.order = _as_tuple(order)
+        self.won = _as_tuple(won)
+        self.lost = _as_tuple(lost)
+        self.probability = {key: float(value) for key, value in (probability or {}).items()}
+        self.category = dict(category or {})
+        self._check()
+
+    def _check(self) -> None:
+        both = [key for key in self.won if key in self.lost]
+        if both:
+            raise ConfigurationError(f"stage {named(both)} is listed as won and as lost; keep it in one of the two")
+        for words, keys in (("order", self.order), ("won", self.won), ("lost", self.lost)):
+            doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
+            if doubled:
+                raise ConfigurationError(f"{words}= names {named(doubled)} twice")
+        odd = {key: value for key, value in self.probability.items() if not 0 <= value <= 100}
+        if odd:
+            raise ConfigurationError(f"stage probabilities are percent, 0 to 100; not so: {named(odd)}")
+        positive = [value for value in self.probability.values() if value > 0]
+        if len(positive) > 1 and max(positive) <= 1:
+            raise ConfigurationError("stage probabilities are percent: write 10 for 10 %, not 0.1")
+        unknown = {value for value in self.category.values() if value not in CATEGORIES}
+        if unknown:
+            raise ConfigurationError(f"forecast category {named(sorted(unknown))} is not one of {named(CATEGORIES)}")
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={list(getattr(self, name))}" for name in ("order", "won", "lost") if getattr(self, name)]
+        parts += [f"{name}={getattr(self, name)}" for name in ("probability", "category") if getattr(self, name)]
+        return f"StageMap({', '.join(parts)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StageMap) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # holds mappings
+
+    @property
+    def keys(self) -> tuple[str | int, ...]:
+        """Every stage that is named anywhere in the map, in order, won and lost last."""
+        listed = (*self.order, *self.probability, *self.category, *self.won, *self.lost)
+        middle = [key for key in dict.fromkeys(listed) if key not in self.won and key not in self.lost]
+        return (*middle, *self.won, *self.lost)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the map as plain lists and dicts."""
+        return {
+            "order": list(self.order),
+            "won": list(self.won),
+            "lost": list(self.lost),
+            "probability": dict(self.probability),
+            "category": dict(self.category),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class StageTable:
+    """Stages with their meaning settled: one row per stage, in pipeline order.
+
+    Made by `resolve_stages`; the figures take it, never a `StageMap`.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, 8)
+        Columns ``stage_id`` (Int64, missing for stages known by name only),
+        ``stage_name`` (str), ``stage_order`` (Int64), ``is_closed`` (boolean),
+        ``status`` (``open``, ``won``, ``lost``; ``closed`` for a closed stage
+        that nobody called won or lost; ``unknown`` for a stage outside a map
+        that claims to be whole), ``probability`` (Float64, percent),
+        ``category`` (str), ``origin`` (``map``, ``service`` or ``guess``).
+    """
+
+    frame: pd.DataFrame
+
+    @cached_property
+    def status(self) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """Status of every stage, by position."""
+        return self.frame["status"].to_numpy(dtype=object)
+
+    @property
+    def unmapped(self) -> list[str]:
+        """Names of the stages whose outcome nobody stated."""
+        return list(self.frame.loc[self.frame["status"].isin(["closed", "unknown"]), "stage_name"])
+
+    @property
+    def guessed(self) -> bool:
+        """Whether won or lost stands on a guess from names."""
+        closed = self.frame["status"].isin(["won", "lost"])
+        return bool((self.frame["origin"] == "guess")[closed].any())
+
+    def codes(self, frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Find the stage of every row.
+
+        Parameters
+        ----------
+        frame : DataFrame, shape (n, k)
+            Opportunities with ``stage_id`` or ``stage_name``. Where both stand,
+            the id decides, and the name serves rows without an id.
+
+        Returns
+        -------
+        ndarray of int32, shape (n,)
+            Position in `frame`; -1 where the row names no stage, -2 where it
+            names one that is not in the table.
+        """
+        codes = np.full(len(frame), -1, dtype=np.int32)
+        if "stage_name" in frame.columns:
+            codes = self._positions(frame["stage_name"], self.frame["stage_name"])
+        if "stage_id" in frame.columns:
+            by_id = self._positions(frame["stage_id"], self.frame["stage_id"])
+            codes = np.where(by_id == -1, codes, by_id)
+        return codes
+
+    @staticmethod
+    def _positions(values: pd.Series, known: pd.Series) -> np.ndarray[Any, np.dtype[np.int32]]:
+        kept = known.dropna().drop_duplicates()
+        # Positions are looked up per distinct value: stages are few, rows are many.
+        codes, distinct = pd.factorize(values, use_na_sentinel=True)
+        positions = pd.Index(kept.astype(object)).get_indexer(pd.Index(distinct).astype(object))
+        found = np.where(positions >= 0, kept.index.to_numpy()[positions] if len(kept) else -2, -2)
+        lookup = np.append(found, -1).astype(np.int32)
+        return lookup[codes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the table as plain lists for a figure's basis: names by status, and what is guessed."""
+        names = self.frame["stage_name"].astype(object)
+        statuses = self.frame["status"]
+        kept = ("open", "won", "lost", "closed", "unknown")
+        by_status = {status: [str(name) for name in names[statuses == status]] for status in kept}
+        return {
+            **{status: found for status, found in by_status.items() if found or status in ("open", "won", "lost")},
+            "guessed": self.guessed,
+        }
+
+
+STAGE_TABLE_DTYPES = {
+    "stage_id": "Int64",
+    "stage_name": "str",
+    "stage_order": "Int64",
+    "is_closed": "boolean",
+    "status": "str",
+    "probability": "Float64",
+    "category": "str",
+    "origin": "str",
+}
+
+
+def resolve_stages(
+    stage_map: StageMap | None = None,
+    lookup: pd.DataFrame | None = None,
+    names: Iterable[str] = (),
+) -> StageTable:
+    """Settle what each stage means.
+
+    Parameters
+    ----------
+    stage_map : StageMap, optional
+        What the team says. Without one, won and lost are guessed from names.
+    lookup : DataFrame, optional
+        The service's stages: columns ``id, name, order, is_closed``.
+    names : iterable of str
+        Stage names found in the data, for data that came without a look-up.
+
+    Returns
+    -------
+    StageTable
+        Open stages first, in order, then won, lost and the rest.
+
+    Raises
+    ------
+    ConfigurationError
+        If the map names a stage that the look-up does not have.
+    """
+    stages = _known_stages(stage_map, lookup, names)
+    if stage_map is not None and lookup is not None:
+        _refuse_unknown_keys(stage_map, stages)
+    # A map that lists an order claims to be whole: what stands nowhere in it is unknown, not open.
+    whole = stage_map is not None and bool(stage_map.order)
+    settled = [_settle(stage, stage_map, whole, lookup is not None) for stage in stages]
+    rank = {"open": 0, "won": 1, "lost": 2, "closed": 3, "unknown": 4}
+    settled.sort(key=lambda row: (rank[row["status"]], row["sort"], str(row["stage_name"])))
+    for place, row in enumerate(settled, 1):
+        if row["stage_order"] is None:
+            row["stage_order"] = place
+    frame = pd.DataFrame([{key: row[key] for key in STAGE_TABLE_DTYPES} for row in settled], columns=list(STAGE_TABLE_DTYPES))
+    return StageTable(frame.astype(STAGE_TABLE_DTYPES))
+
+
+def _known_stages(
+    stage_map: StageMap | None, lookup: pd.DataFrame | None, names: Iterable[str]
+) -> list[dict[str, Any]]:
+    if lookup is not None:
+        kept = lookup[["id", "name", "order", "is_closed"]].astype(object)
+        rows = kept.where(kept.notna(), None).to_dict("records")
+        return [dict(row) for row in rows]
+    listed: Sequence[str | int] = stage_map.keys if stage_map is not None else ()
+    everything = dict.fromkeys([*(key for key in listed if isinstance(key, str)), *names])
+    rows = [{"id": None, "name": name, "order": None, "is_closed": None} for name in everything]
+    rows += [{"id": key, "name": None, "order": None, "is_closed": None} for key in listed if not isinstance(key, str)]
+    return rows
+
+
+def _refuse_unknown_keys(stage_map: StageMap, stages: list[dict[str, Any]]) -> None:
+    have: set[Any] = {stage["name"] for stage in stages} | {stage["id"] for stage in stages}
+    unknown = [key for key in stage_map.keys if key not in have]
+    if unknown:
+        texts = [str(stage["name"]) for stage in stages]
+        near = difflib.get_close_matches(str(unknown[0]), texts, 1)
+        hint = f"; did you mean {named(near)}?" if near else f"; there are {named(texts, 20)}"
+        raise ConfigurationError(f"the stage map names {named(unknown)}, which the service does not have{hint}")
+
+
+def _settle(stage: dict[str, Any], stage_map: StageMap | None, whole: bool, from_service: bool) -> dict[str, Any]:
+    keys = [key for key in (stage["id"], stage["name"]) if key is not None]
+
+    def listed(group: Sequence[str | int]) -> bool:
+        return any(key in group for key in keys)
+
+    def value_of(group: Mapping[str | int, Any]) -> Any:
+        return next((group[key] for key in keys if key in group), None)
+
+    origin = "map"
+    if stage_map is not None and listed(stage_map.won):
+        status = "won"
+    elif stage_map is not None and listed(stage_map.lost):
+        status = "lost"
+    elif stage_map is not None and listed(stage_map.order):
+        status = "closed" if stage["is_closed"] else "open"
+    else:
+        status, origin = _status_without_map(stage, stage_map, whole, from_service)
+    place = next((stage_map.order.index(key) for key in keys if key in stage_map.order), None) if stage_map else None
+    order = stage["order"]
+    sort = place if place is not None else (10_000 + order if order is not None else 20_000)
+    return {
+        "stage_id": stage["id"],
+        "stage_name": stage["name"],
+        "stage_order": order,
+        "is_closed": status != "open" if stage["is_closed"] is None else bool(stage["is_closed"]),
+        "status": status,
+        "probability": value_of(stage_map.probability) if stage_map else None,
+        "category": value_of(stage_map.category) if stage_map else None,
+        "origin": origin,
+        "sort": sort,
+    }
+
+
+def _status_without_map(
+    stage: dict[str, Any], stage_map: StageMap | None, whole: bool, from_service: bool
+) -> tuple[str, str]:
+    """Judge a stage that the map does not name."""
+    closed, name = stage["is_closed"], str(stage["name"] or "")
+    if from_service and not closed:
+        return "open", "service"
+    stated = stage_map is not None and bool(stage_map.won or stage_map.lost)
+    if stated:
+        # The team said what is won and lost: a guess beside it would overrule silence with a name.
+        if closed:
+            return "closed", "service"
+        return ("unknown", "map") if whole else ("open", "map")
+    if _WON.search(name) and not _LOST.search(name):
+        return "won", "guess"
+    if _LOST.search(name) and not _WON.search(name):
+        return "lost", "guess"
+    if closed:
+        return "closed", "service"
+    return ("unknown", "map") if whole else ("open", "guess")
