@@ -33,6 +33,7 @@
     +- InvalidValuesWarning                  loaded values break a rule of the schema
     +- IncompleteLoadWarning                 not every row arrived
     +- GuessedStagesWarning                  won and lost were guessed from stage names
+    +- UnmappedStageWarning                  deals are in stages whose outcome nobody stated
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ def printable(text: object, limit: int = 500) -> str:
 def named(values: Iterable[object], limit: int = 5) -> str:
     """List `values` as words for an error text: the first few quoted, the rest counted."""
     items = list(values)
-    words = ", ".join(repr(printable(item, 80)) if isinstance(item, str) else printable(item, 80) for item in items[:limit])
+    words = ", ".join(
+        repr(printable(item, 80)) if isinstance(item, str) else printable(item, 80) for item in items[:limit]
+    )
     return words if len(items) <= limit else f"{words} and {len(items) - limit} more"
 
 
@@ -381,6 +384,10 @@ class IncompleteLoadWarning(OppPandasWarning):
 
 class GuessedStagesWarning(OppPandasWarning):
     """Won and lost were guessed from the names of stages."""
+
+
+class UnmappedStageWarning(OppPandasWarning):
+    """Deals are in stages that nobody called open, won or lost; figures leave them out and count them."""
 
 
 def _rebuild(kind: type[ServiceError], arguments: tuple[Any, ...], state: dict[str, Any]) -> ServiceError:
