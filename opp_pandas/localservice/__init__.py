@@ -1,0 +1,1 @@
+"""The Opportunity API served on this machine; `opp_pandas.sandbox` is its door."""

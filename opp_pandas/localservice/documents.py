@@ -1,0 +1,185 @@
+"""JSON:API documents from stored records, joined from ready pieces of JSON text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.localservice.selection import Selection, View
+from opp_pandas.localservice.store import TABLES, Record, Store, Table, dump_json
+from opp_pandas.resource import RESOURCES, Relationship
+
+if TYPE_CHECKING:
+    from opp_pandas.localservice.switches import Switches
+
+# How a filter on the other side names the way back of a to-many relationship.
+_WAY_BACK = {("opportunity", "prospects"): "opportunities", ("opportunityStage", "opportunities"): "stage"}
+_WAY_BACK[("prospect", "opportunities")] = "prospects"
+# Seen in live records and in no document: relationships with links only, with nothing, with null.
+_EXTRA = '"favorites":{{"links":{{"related":"{base}/favorites?filter%5Btarget%5D%5Bid%5D={id}"}}}}'
+_EXTRA += ',"assignedUsers":{{}},"defaultPluginMapping":{{"data":null}}'
+_FLAG = {True: "true", False: "false"}
+
+
+class Writer:
+    """Writes documents for one request.
+
+    Parameters
+    ----------
+    store : Store
+        Where included records are read.
+    switches : Switches
+        Which generation of the service to be.
+    base : str
+        Address of the API, for links.
+    """
+
+    def __init__(self, store: Store, switches: Switches, base: str) -> None:
+        self._store, self._switches, self._base = store, switches, base
+
+    def one(self, table: Table, record: Record, view: View) -> str:
+        """Write the document of one record."""
+        text = f'{{"data":{self._resource_writer(table, view)(record)}'
+        return text + self._included(table, [record], view) + "}"
+
+    def collection(self, selection: Selection, records: Sequence[Record], more: bool, total: int | None) -> str:
+        """Write one page of a collection.
+
+        Parameters
+        ----------
+        selection : Selection
+            What was asked for.
+        records : sequence of Record
+            The rows of the page, in order.
+        more : bool
+            Whether rows follow in the direction of reading.
+        total : int or None
+            The number of all rows, where it was asked for.
+        """
+        table = selection.table
+        write = self._resource_writer(table, selection.view)
+        parts = ['{"data":[', ",".join([write(record) for record in records]), "]"]
+        parts.append(self._included(table, records, selection.view))
+        # The service leaves `links` away altogether when nothing was found.
+        links = self._links(selection, records, more, total) if records else {}
+        if links:
+            parts.append(f',"links":{dump_json(links)}')
+        if selection.count:
+            truncated = self._switches.count_truncated
+            parts.append(f',"meta":{dump_json({"count": 0 if truncated else total, "count_truncated": truncated})}')
+        return "".join([*parts, "}"])
+
+    def _links(self, selection: Selection, records: Sequence[Record], more: bool, total: int | None) -> dict[str, str]:
+        address = f"{self._base}/{selection.table.name}"
+        if selection.offset is not None:
+            return _offset_links(selection, address, more, total)
+        backwards = selection.cursor is not None and selection.cursor.backwards
+        links = {"first": selection.link(address)}
+        if more if backwards else selection.cursor is not None:
+            links["prev"] = selection.link(address, before=selection.cursor_text(records[0]))
+        if backwards or more:
+            links["next"] = selection.link(address, after=selection.cursor_text(records[-1]))
+        return links
+
+    def _included(self, table: Table, records: Sequence[Record], view: View) -> str:
+        if not view.include:
+            return ""
+        wanted: dict[str, set[int]] = {}
+        for name in view.include:
+            position = table.links.index(table.link_columns[name])
+            kind = table.resource.relationship_by_name[name].type
+            wanted.setdefault(kind, set()).update(
+                key for key in (record.links[position] for record in records) if key is not None
+            )
+        plain = View(view.fields, (), authorization=False, connections=False)
+        parts: list[str] = []
+        for kind, keys in wanted.items():
+            write = self._resource_writer(TABLES[kind], plain)
+            parts += [write(record) for record in self._store.select_ids(TABLES[kind], sorted(keys))]
+        return f',"included":[{",".join(parts)}]'
+
+    def _resource_writer(self, table: Table, view: View) -> Callable[[Record], str]:
+        """Prepare what all records of a page have in common, and give the function that writes one."""
+        kind, path = table.resource.type, f"{self._base}/{table.name}"
+        attributes = self._attribute_writer(table, view)
+        relationships = self._relationship_writer(table, view)
+        meta = _meta_writer(view) if kind == "opportunity" else None
+        quote = '"' if self._switches.ids_as_text else ""
+
+        def write(record: Record) -> str:
+            key = record.id
+            text = f'{{"type":"{kind}","id":{quote}{key}{quote},"attributes":{{{attributes(record)}}}'
+            text += f',"relationships":{{{relationships(record)}}},"links":{{"self":"{path}/{key}"}}'
+            return f'{text},"meta":{{{meta(record)}}}}}' if meta else f"{text}}}"
+
+        return write
+
+    def _attribute_writer(self, table: Table, view: View) -> Callable[[Record], str]:
+        wanted: Iterable[str] | None = view.fields.get(table.resource.type)
+        if self._switches.generation == "reference":
+            documented = [entry.name for entry in table.resource.attributes if entry.documented]
+            wanted = [name for name in documented if wanted is None or name in wanted]
+        if wanted is None:
+            return lambda record: record.text
+        names = frozenset(wanted)
+        return lambda record: dump_json({k: v for k, v in record.attributes().items() if k in names})[1:-1]
+
+    def _relationship_writer(self, table: Table, view: View) -> Callable[[Record], str]:
+        wanted = view.fields.get(table.resource.type)
+        quote = '"' if self._switches.ids_as_text else ""
+        to_one: list[tuple[str, str, int]] = []
+        to_many = ""
+        for entry in table.resource.relationships:
+            if wanted is not None and entry.name not in wanted:
+                continue
+            if entry.to_many:
+                to_many += f',"{entry.name}":{{{{"links":{{{{"related":"{self._related(table, entry)}"}}}}}}}}'
+            else:
+                position = table.links.index(table.link_columns[entry.name])
+                before = f'"{entry.name}":{{"data":{{"type":"{entry.type}","id":{quote}'
+                to_one.append((before, f'"{entry.name}":{{"data":null}}', position))
+        if self._switches.extra_relationships and wanted is None and table.resource.type == "opportunity":
+            to_many += "," + _EXTRA.replace("{base}", self._base)
+        after = f"{quote}}}}}"
+
+        def write(record: Record) -> str:
+            links = record.links
+            parts = [
+                null if links[position] is None else f"{before}{links[position]}{after}"
+                for before, null, position in to_one
+            ]
+            text = ",".join(parts)
+            return (text + to_many.format(id=record.id)).removeprefix(",") if to_many else text
+
+        return write
+
+    def _related(self, table: Table, entry: Relationship) -> str:
+        way_back = _WAY_BACK[(table.resource.type, entry.name)]
+        return f"{self._base}/{RESOURCES[entry.type].path}?filter%5B{way_back}%5D%5Bid%5D={{id}}"
+
+
+def _meta_writer(view: View) -> Callable[[Record], str] | None:
+    if not (view.authorization or view.connections):
+        return None
+
+    def write(record: Record) -> str:
+        parts = []
+        if view.authorization:
+            parts.append(f'"canWrite":{_FLAG[record.can_write]},"canDelete":{_FLAG[record.can_delete]}')
+        if view.connections:
+            parts.append(f'"dataConnections":{record.data_connections}')
+        return ",".join(parts)
+
+    return write
+
+
+def _offset_links(selection: Selection, address: str, more: bool, total: int | None) -> dict[str, str]:
+    size, offset = selection.size, selection.offset or 0
+    places: dict[str, Any] = {"first": 0}
+    if offset:
+        places["prev"] = max(0, offset - size)
+    if more:
+        places["next"] = offset + size
+    if total is not None:
+        places["last"] = max(0, total - 1) // size * size
+    return {name: selection.link(address, offset=place) for name, place in places.items()}

@@ -1,0 +1,64 @@
+"""Instants as the service writes them, and the clock that the sandbox goes by."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+Clock = Callable[[], datetime]
+
+_INSTANT = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)"
+    r"(?:[Tt ](?P<time>\d\d:\d\d(?::\d\d)?)(?:\.(?P<fraction>\d{1,9}))?(?P<zone>[Zz]|[+-]\d\d:?\d\d)?)?",
+    re.ASCII,
+)
+
+
+def instant_text(moment: datetime) -> str:
+    """Write `moment` as the service does: UTC, milliseconds, ``Z``.
+
+    Examples
+    --------
+    >>> instant_text(datetime(2026, 8, 30, 9, 15, 2, tzinfo=UTC))
+    '2026-08-30T09:15:02.000Z'
+    """
+    utc = moment.astimezone(UTC)
+    # strftime leaves the zeros of a year before 1000 away on some systems; isoformat never does.
+    return f"{utc.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO 8601 instant; a day alone is its midnight, a time without a zone is UTC.
+
+    Raises
+    ------
+    ValueError
+        If `text` is not such an instant, or lies outside the years 1 to 9999.
+
+    Examples
+    --------
+    >>> instant_text(parse_instant("2026-12-11T00:00:00+02:00"))
+    '2026-12-10T22:00:00.000Z'
+    """
+    found = _INSTANT.fullmatch(text)
+    if not found:
+        raise ValueError(f"not an ISO 8601 instant: {text[:40]!r}")
+    zone = (found["zone"] or "Z").upper().replace("Z", "+00:00")
+    # The wire carries milliseconds; what is finer is cut off, as the service does with seconds.
+    fraction = (found["fraction"] or "0").ljust(3, "0")[:3]
+    clock = found["time"] or "00:00:00"
+    clock = clock if len(clock) == 8 else f"{clock}:00"
+    try:
+        return datetime.fromisoformat(f"{found['day']}T{clock}.{fraction}{zone}").astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"outside the years 1 to 9999: {text[:40]!r}") from error
+
+
+def running_clock(now: datetime | None) -> Clock:
+    """Give a clock that shows `now` at this moment and runs from there; without `now`, the real time."""
+    if now is None:
+        return lambda: datetime.now(UTC)
+    start, shown = time.monotonic(), now.astimezone(UTC)
+    return lambda: shown + timedelta(seconds=time.monotonic() - start)

@@ -1,0 +1,177 @@
+"""Everything about the sandbox that can be set: strictness, limits and faults.
+
+The service's public documents leave some behaviour open, and its published
+readers rely on more than the documents allow. Each such point is a switch
+here; left alone, the sandbox is lenient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Literal
+
+from opp_pandas.errors import ConfigurationError, named
+
+
+@dataclass
+class Fault:
+    """An answer that goes wrong on purpose.
+
+    Parameters
+    ----------
+    status : int
+        Status of the answer; 0 cuts the connection without one.
+    times : int
+        How many matching requests it hits.
+    method, path : str or None
+        Which requests: the method, and how the path ends.
+    applied : bool
+        Whether the request's work is done before the answer goes wrong.
+    after : int
+        How many matching requests pass untouched first.
+    body : bytes or None
+        What is sent instead of a plain "Bad Gateway".
+    headers : mapping
+        Headers of the answer.
+    """
+
+    status: int
+    times: int = 1
+    method: str | None = None
+    path: str | None = None
+    applied: bool = False
+    after: int = 0
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether this request is meant."""
+        return (self.method is None or self.method == method) and (self.path is None or path.endswith(self.path))
+
+
+@dataclass
+class Switches:
+    """The settings of a running sandbox; each may be changed while it serves.
+
+    Parameters
+    ----------
+    require_content_type_on_get : bool
+        Answer 415 to a GET without the media type, as the documents say; published readers send none.
+    refuse_doubled_parameters : bool
+        Answer 400 when a parameter stands twice; otherwise the last one counts.
+    read_only_members : {"ignore", "refuse"}
+        What a write with a read-only member (``createdAt``, ``stage`` ...) meets.
+    check_probability_range : bool
+        Answer 422 to a probability outside 0 to 100; the service's own schema states no bounds.
+    check_custom_fields : bool
+        Hold custom fields to the kinds and options of ``/types``.
+    require_on_create : tuple of str
+        Attributes that a create must carry; the documents name none.
+    generation : {"current", "reference"}
+        ``reference`` serves the reference page's attributes only, without the later ones.
+    ids_as_text : bool
+        Send ids as text, as JSON:API says and this service does not.
+    extra_relationships : bool
+        Add relationships that the live service sends and the documents leave out.
+    list_trashed : bool
+        Whether collections contain thrown-away rows.
+    count_by_default : bool
+        Whether ``meta.count`` comes without ``count=true``, as it did for older apps.
+    count_truncated : bool
+        Answer a count with ``0`` and ``count_truncated: true``, as the service does under load.
+    latency_s : float
+        Wait before each answer [s].
+    rate_limit, rate_period_s : int
+        Requests allowed per period, and its length [requests, s].
+    two_number_rate_header : bool
+        ``X-RateLimit-Remaining`` as two numbers, as once seen in the wild.
+    reset_format : {"epoch", "seconds", "iso", "http"}
+        How ``X-RateLimit-Reset`` and its alias ``Retry-After`` name the moment; the documents do not say.
+    maintenance_until : datetime or None
+        Answer 503 until then.
+    bad_gateway_above : int or None
+        Answer 502 to pages of more rows than this, as the service does on heavy rows.
+    token_life_s, refresh_life_s : int
+        How long access and refresh tokens live [s].
+    mint_interval_s : int
+        Shortest time between two access tokens of one app [s]; the service has 60.
+    keep_old_refresh_tokens : bool
+        Whether a refresh token stays good after it was used.
+    ignore_upper_bounds : bool
+        Ignore the upper end of instants' ranges, as the service was seen to do.
+    before_request : callable or None
+        Called with method and path before each request is looked at: a test's way to act in between.
+    faults : list of Fault
+        Answers that go wrong; used up from the front.
+    """
+
+    require_content_type_on_get: bool = False
+    refuse_doubled_parameters: bool = False
+    read_only_members: Literal["ignore", "refuse"] = "ignore"
+    check_probability_range: bool = True
+    check_custom_fields: bool = False
+    require_on_create: tuple[str, ...] = ("name",)
+    generation: Literal["current", "reference"] = "current"
+    ids_as_text: bool = False
+    extra_relationships: bool = False
+    list_trashed: bool = True
+    count_by_default: bool = False
+    count_truncated: bool = False
+    latency_s: float = 0.0
+    rate_limit: int = 10_000
+    rate_period_s: int = 3_600
+    two_number_rate_header: bool = False
+    reset_format: Literal["epoch", "seconds", "iso", "http"] = "epoch"
+    maintenance_until: datetime | None = None
+    bad_gateway_above: int | None = None
+    token_life_s: int = 7_200
+    refresh_life_s: int = 14 * 86_400
+    mint_interval_s: int = 0
+    keep_old_refresh_tokens: bool = False
+    ignore_upper_bounds: bool = False
+    before_request: Callable[[str, str], None] | None = None
+    faults: list[Fault] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> Switches:
+        """Make the settings from keyword arguments.
+
+        Raises
+        ------
+        ConfigurationError
+            If a name is not a switch, or a choice not one of its values.
+        """
+        known = {entry.name for entry in fields(cls)}
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise ConfigurationError(
+                f"the sandbox has no switch {named(unknown)}; there are {named(sorted(known), 40)}"
+            )
+        made = cls(**given)  # type: ignore[arg-type]
+        for name, choices in _CHOICES.items():
+            if getattr(made, name) not in choices:
+                raise ConfigurationError(f"{name}= is one of {named(choices)}, not {getattr(made, name)!r}")
+        return made
+
+    def next_fault(self, method: str, path: str) -> Fault | None:
+        """Take the fault that hits this request, if one does."""
+        for fault in self.faults:
+            if not fault.matches(method, path):
+                continue
+            if fault.after:
+                fault.after -= 1
+                continue
+            fault.times -= 1
+            if fault.times <= 0:
+                self.faults.remove(fault)
+            return fault
+        return None
+
+
+_CHOICES = {
+    "read_only_members": ("ignore", "refuse"),
+    "generation": ("current", "reference"),
+    "reset_format": ("epoch", "seconds", "iso", "http"),
+}

@@ -1,0 +1,264 @@
+"""The sandbox: the Opportunity API served from this machine, filled with a made-up sales organisation."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import weakref
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.localservice.access import ALL_SCOPES, Identity, Tokens
+from opp_pandas.localservice.application import ROOT, Application, LoggedRequest
+from opp_pandas.localservice.generator import fill
+from opp_pandas.localservice.instants import Clock, parse_instant, running_clock
+from opp_pandas.localservice.server import Server
+from opp_pandas.localservice.store import Store
+from opp_pandas.localservice.switches import Fault, Switches
+
+if TYPE_CHECKING:
+    from opp_pandas.service.client import Client
+    from opp_pandas.stages import StageMap
+
+_LARGEST = 5_000_000
+# RFC 6750 allows these characters in a bearer token.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+class Sandbox:
+    """A running sandbox; made by `sandbox`.
+
+    It serves from the moment it is made until `close`, the end of a ``with``
+    block, or the end of the program.
+
+    Attributes
+    ----------
+    switches : Switches
+        Strictness, limits and faults; may be changed while it serves.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, switches: Switches, host: str, port: int, token: str, scopes: frozenset[str]
+    ) -> None:
+        self.switches = switches
+        self._token, self._store = token, store
+        tokens = Tokens(clock)
+        tokens.accept(token, Identity(scopes, user=1))
+        self._application = Application(store, tokens, switches, clock)
+        self._server = Server(self._application, clock, host, port)
+        # Also runs when the program ends, and when the last name of the sandbox is gone.
+        self._finish = weakref.finalize(self, _close, self._server, store)
+
+    def __repr__(self) -> str:
+        state = "" if self._finish.alive else ", closed"
+        return f"<Sandbox {self.url}{state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API, such as ``http://127.0.0.1:40123/api/v2``."""
+        return f"{self._server.origin}{ROOT}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port; the token endpoint is at ``/oauth/token`` below it."""
+        return self._server.origin
+
+    @property
+    def token(self) -> str:
+        """The bearer token; `repr` leaves it out."""
+        return self._token
+
+    def client(self, **options: Any) -> Client:
+        """Open a client on this sandbox.
+
+        Parameters
+        ----------
+        **options
+            As for `opp_pandas.connect`.
+        """
+        from opp_pandas.service.client import connect
+
+        return connect(self.url, token=self.token, **options)
+
+    def close(self) -> None:
+        """Stop serving; a second call does nothing."""
+        self._finish()
+
+    @property
+    def truth(self) -> pd.DataFrame:
+        """What the generator knows of each deal.
+
+        Returns
+        -------
+        DataFrame, shape (n, 5)
+            ``id``; ``outcome``, won or lost, also of deals that are still
+            open; ``closing_day``; ``p``, the true chance of winning at the
+            stage where the deal stands, or stood when it closed [fraction];
+            ``p_start``, the same when it was created. Deals made through the
+            API have no row. Empty for a sandbox without deals.
+
+        Raises
+        ------
+        ConfigurationError
+            If the sandbox is closed.
+        """
+        if not self._finish.alive:
+            raise ConfigurationError("the sandbox is closed; read .truth before")
+        rows = [{"id": key, **fact} for key, fact in self._store.read_truth()]
+        frame = pd.DataFrame(rows, columns=["id", "outcome", "closing_day", "p", "p_start"])
+        frame["closing_day"] = pd.to_datetime(frame["closing_day"]).astype("datetime64[us]")
+        return frame.astype({"id": "Int64", "outcome": "str", "p": "float64", "p_start": "float64"})
+
+    @property
+    def requests(self) -> list[LoggedRequest]:
+        """The last 10,000 requests, oldest first: method, path, query, body, status."""
+        return list(self._application.requests)
+
+    def fail(
+        self,
+        status: int,
+        *,
+        times: int = 1,
+        method: str | None = None,
+        path: str | None = None,
+        applied: bool = False,
+        after: int = 0,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Let coming requests fail on purpose.
+
+        Parameters
+        ----------
+        status : int
+            Status of the answer; 0 cuts the connection without one.
+        times : int, default 1
+            How many matching requests it hits.
+        method, path : str, optional
+            Which requests: the method, and how the path ends.
+        applied : bool, default False
+            Whether the request's work is done before the answer goes wrong.
+        after : int, default 0
+            How many matching requests pass untouched first.
+        body : bytes, optional
+            What is sent instead of a plain "Bad Gateway".
+        headers : mapping, optional
+            Headers of the answer.
+        """
+        self.switches.faults.append(Fault(status, times, method, path, applied, after, body, dict(headers or {})))
+
+
+def sandbox(
+    opportunities: int = 500,
+    seed: int = 0,
+    db: str | Path | None = None,
+    now: datetime | str | Callable[[], datetime] | None = None,
+    stages: StageMap | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str | None = None,
+    scopes: frozenset[str] = ALL_SCOPES,
+    **switches: Any,
+) -> Sandbox:
+    """Serve the Opportunity API from this machine, with made-up deals whose truth is known.
+
+    Parameters
+    ----------
+    opportunities : int, default 500
+        How many deals to make.
+    seed : int, default 0
+        Same seed and `now`: same data.
+    db : str or Path, optional
+        A file that keeps the records; one that already holds a sandbox is
+        served as it is. Without it everything is in memory.
+    now : datetime, str or callable, optional
+        The moment that the deals are made for. The sandbox's clock shows it at
+        the start and runs from there; a callable is asked each time instead.
+        Without it, the real time.
+    stages : StageMap, optional
+        Serve exactly these stages: the open ones in order, then won, then lost.
+    host : str, default "127.0.0.1"
+        A loopback address.
+    port : int, default 0
+        0 takes a free one.
+    token : str, optional
+        The bearer token; a random one without it.
+    scopes : frozenset of str, optional
+        What the token may do, such as ``opportunities.read``; everything without it.
+    **switches
+        Strictness, limits and faults: see `opp_pandas.localservice.switches.Switches`.
+
+    Returns
+    -------
+    Sandbox
+        Serving; a context manager.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument cannot be used, the port is not free, or the file is not
+        a sandbox's.
+
+    Examples
+    --------
+    >>> with sandbox(opportunities=3, seed=1) as box:
+    ...     len(box.truth)
+    3
+    """
+    if isinstance(opportunities, bool) or not isinstance(opportunities, int) or not 0 <= opportunities <= _LARGEST:
+        raise ConfigurationError(f"opportunities={opportunities!r} is not a number of deals from 0 to {_LARGEST:,}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigurationError(f"seed={seed!r} is not a whole number from 0 on")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise ConfigurationError(
+            "token= has characters that a bearer token cannot have; letters, digits and ._~+/- are fine"
+        )
+    settings = Switches.of(switches)
+    clock = _make_clock(now)
+    store = Store(db)
+    try:
+        if store.is_new:
+            fill(store, opportunities, seed, clock(), stages)
+        elif stages is not None:
+            raise ConfigurationError(
+                "the file already holds a sandbox with its own stages; leave stages= out or name a new file"
+            )
+        return Sandbox(store, clock, settings, host, port, token or secrets.token_urlsafe(32), frozenset(scopes))
+    except BaseException:
+        store.close()
+        raise
+
+
+def _make_clock(now: datetime | str | Callable[[], datetime] | None) -> Clock:
+    if callable(now):
+        return now
+    if isinstance(now, str):
+        try:
+            now = parse_instant(now)
+        except ValueError as error:
+            raise ConfigurationError(f"now= is {error}; write 2026-09-01 or 2026-09-01T08:00:00Z") from None
+    if now is not None and not isinstance(now, datetime):
+        raise ConfigurationError(f"now= is a datetime, a text or a callable, not {type(now).__name__}")
+    if now is not None and now.tzinfo is None:
+        now = now.replace(tzinfo=UTC)
+    return running_clock(now)
+
+
+def _close(server: Server, store: Store) -> None:
+    server.close()
+    store.close()
