@@ -108,7 +108,9 @@ class LoadReport:
     source: str = ""
     rows: int = 0
     complete: bool | None = None
-    failures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", "row", "column", "value", "rule"]))
+    failures: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["id", "row", "column", "value", "rule"])
+    )
     quarantined: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "raw"]))
     duplicates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["key", "rows", "kept"]))
     columns: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["source", "column", "note"]))

@@ -180,7 +180,9 @@ OPPORTUNITY = Resource(
         Attribute("nextStep", "text", "what to do next", LONG),
         Attribute("description", "text", "free text about the deal", LONG),
         Attribute("tags", "tags", "labels of the deal"),
-        Attribute("forecastCategory", "text", "the seller's call: commit, best case ...", CUSTOM, True, True, documented=False),
+        Attribute(
+            "forecastCategory", "text", "the seller's call: commit, best case ...", CUSTOM, True, True, documented=False
+        ),
         _newer_text("leadSource", "where the deal came from"),
         _newer_text("lostReason", "why the deal was lost"),
         _newer_text("recordType", "record type in the outside CRM"),
@@ -193,7 +195,9 @@ OPPORTUNITY = Resource(
         _read_only_instant("createdAt", "when the service first had the deal [instant, UTC]"),
         _read_only_instant("updatedAt", "when the record last changed [instant, UTC]"),
         _read_only_instant("touchedAt", "when something last happened on the deal [instant, UTC]"),
-        Attribute("externalCreatedAt", "instant", "when the outside CRM first had the deal [instant, UTC]", filterable=True),
+        Attribute(
+            "externalCreatedAt", "instant", "when the outside CRM first had the deal [instant, UTC]", filterable=True
+        ),
         Attribute(
             "externalUpdatedAt", "instant", "when the outside CRM last changed it [instant, UTC]", documented=False
         ),
@@ -216,7 +220,9 @@ OPPORTUNITY = Resource(
         Relationship("prospects", "prospect", "people on the deal", None, ("id",), read_only=True, to_many=True),
     ),
     metadata=(
-        MetaEntry("canWrite", "can_write", "boolean", "provideAuthorizationMeta", "whether this user may edit the deal"),
+        MetaEntry(
+            "canWrite", "can_write", "boolean", "provideAuthorizationMeta", "whether this user may edit the deal"
+        ),
         MetaEntry("canDelete", "can_delete", "boolean", "provideAuthorizationMeta", "whether this user may delete it"),
         MetaEntry(
             "dataConnections", "data_connections", "object", "provideDataConnections", "its records in outside systems"
@@ -291,7 +297,9 @@ PROSPECT_ROLE = Resource(
     type="opportunityProspectRole",
     path="opportunityProspectRoles",
     attributes=(
-        Attribute("role", "text", "the person's part in the deal, such as champion", SHORT, filterable=True, sortable=True),
+        Attribute(
+            "role", "text", "the person's part in the deal, such as champion", SHORT, filterable=True, sortable=True
+        ),
         Attribute("primary", "boolean", "whether it is the main person"),
         _read_only_instant("createdAt", "when the link was made [instant, UTC]"),
         _read_only_instant("updatedAt", "when the link last changed [instant, UTC]"),

@@ -188,6 +188,20 @@ class StageTable:
         lookup = np.append(found, -1).astype(np.int32)
         return lookup[codes]
 
+    def with_ids(self, lookup: pd.DataFrame) -> StageTable:
+        """Fill in the service's ids of stages that were known by name only.
+
+        Parameters
+        ----------
+        lookup : DataFrame
+            The service's stages: columns ``id, name``. A name that stands
+            there twice gives no id.
+        """
+        single = lookup.dropna(subset=["name"]).drop_duplicates("name", keep=False)
+        by_name = dict(zip(single["name"], single["id"], strict=True))
+        found = pd.array([by_name.get(name) for name in self.frame["stage_name"]], dtype="Int64")
+        return StageTable(self.frame.assign(stage_id=self.frame["stage_id"].fillna(pd.Series(found))))
+
     def to_dict(self) -> dict[str, Any]:
         """Give the table as plain lists for a figure's basis: names by status, and what is guessed."""
         names = self.frame["stage_name"].astype(object)
@@ -249,7 +263,9 @@ def resolve_stages(
     for place, row in enumerate(settled, 1):
         if row["stage_order"] is None:
             row["stage_order"] = place
-    frame = pd.DataFrame([{key: row[key] for key in STAGE_TABLE_DTYPES} for row in settled], columns=list(STAGE_TABLE_DTYPES))
+    frame = pd.DataFrame(
+        [{key: row[key] for key in STAGE_TABLE_DTYPES} for row in settled], columns=list(STAGE_TABLE_DTYPES)
+    )
     return StageTable(frame.astype(STAGE_TABLE_DTYPES))
 
 

@@ -1,0 +1,76 @@
+"""A sales pipeline in a notebook: load opportunities, look, edit, write back.
+
+Importing the package registers the accessor ``df.opp``.
+
+>>> import opp_pandas as opp
+>>> with opp.sandbox(opportunities=20) as box:
+...     df = opp.read_opportunities(box.client())
+...     print(len(df), df.opp.changes())
+20 ChangeSet: nothing to write
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas import errors
+from opp_pandas.accessor import OpportunityAccessor, of
+from opp_pandas.stages import StageMap
+
+if TYPE_CHECKING:
+    from opp_pandas.adoption import adopt
+    from opp_pandas.analytics import explain, show
+    from opp_pandas.loading import read_opportunities
+    from opp_pandas.sandboxing import Sandbox, sandbox
+    from opp_pandas.schema import OpportunitySchema
+    from opp_pandas.service.client import Client, connect
+    from opp_pandas.service.query import NOT_NULL
+
+__version__ = "0.1.0"
+
+# Where each door lives: looked up when it is first used, so that importing the
+# package costs little more than importing pandas.
+_DOORS = {
+    "adopt": "opp_pandas.adoption",
+    "explain": "opp_pandas.analytics",
+    "show": "opp_pandas.analytics",
+    "read_opportunities": "opp_pandas.loading",
+    "sandbox": "opp_pandas.sandboxing",
+    "Sandbox": "opp_pandas.sandboxing",
+    "OpportunitySchema": "opp_pandas.schema",
+    "connect": "opp_pandas.service.client",
+    "Client": "opp_pandas.service.client",
+    "NOT_NULL": "opp_pandas.service.query",
+}
+
+__all__ = [
+    "connect",
+    "read_opportunities",
+    "adopt",
+    "sandbox",
+    "of",
+    "StageMap",
+    "OpportunitySchema",
+    "OpportunityAccessor",
+    "Client",
+    "Sandbox",
+    "NOT_NULL",
+    "explain",
+    "show",
+    "errors",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DOORS:
+        raise AttributeError(f"module 'opp_pandas' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_DOORS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_DOORS})

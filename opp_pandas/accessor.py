@@ -1,0 +1,237 @@
+"""The accessor ``df.opp``: a table of contents over the package's functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from opp_pandas import analytics, editing
+from opp_pandas.analytics import FigureContext
+from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
+from opp_pandas.errors import ConfigurationError, FrameError, NotLoadedError
+from opp_pandas.stages import StageMap, StageTable, resolve_stages
+from opp_pandas.writeback import changes, plan, report, writing
+
+
+def _shows(function: Callable[..., Any], *, figure: bool = False) -> Callable[[Any], Any]:
+    """Give a method the signature and the documentation of the function that it hands its frame to."""
+
+    def decorate(method: Any) -> Any:
+        own = [*inspect.signature(method).parameters.values()][:1]
+        parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "context"][1:]
+        if figure:
+            parameters += [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+                for name in ("as_of", "stages", "timezone")
+            ]
+        method.__signature__ = inspect.Signature([*own, *parameters])
+        method.__doc__ = function.__doc__
+        return method
+
+    return decorate
+
+
+def context_of(
+    frame: pd.DataFrame,
+    *,
+    as_of: Any = None,
+    stages: StageMap | StageTable | None = None,
+    timezone: str | None = None,
+) -> FigureContext:
+    """Gather what figures need beside the rows: from the load, or from the arguments.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Opportunities.
+    as_of : str, date or Timestamp, optional
+        Another moment than that of the load; a day means its end in the zone.
+    stages : StageMap, optional
+        Another meaning of the stages than that of the load.
+    timezone : str, optional
+        Another zone than that of the load.
+
+    Raises
+    ------
+    NotLoadedError
+        If neither the frame nor the arguments say the moment.
+    """
+    loaded = loaded_of(frame)
+    zone = timezone if timezone is not None else (loaded.timezone if loaded else None)
+    if as_of is not None:
+        moment = _moment(as_of, zone)
+    elif loaded is not None:
+        moment = loaded.as_of
+    else:
+        raise NotLoadedError(
+            "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
+            "or bring the load back with df.opp.attach(original)"
+        )
+    return FigureContext(
+        stages=_stage_table(frame, loaded, stages),
+        as_of=moment,
+        timezone=zone,
+        lookups=loaded.lookups if loaded else {},
+        currency=loaded.currency if loaded else None,
+    )
+
+
+def _moment(as_of: Any, zone: str | None) -> pd.Timestamp:
+    try:
+        stamp = pd.Timestamp(as_of)
+    except (ValueError, TypeError):
+        raise ConfigurationError(f"as_of={as_of!r} is not a day or an instant; write it like '2026-09-30'") from None
+    if stamp.tzinfo is not None:
+        return stamp
+    if stamp == stamp.normalize():
+        stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
+    return stamp.tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
+
+
+def _stage_table(frame: pd.DataFrame, loaded: Loaded | None, stages: StageMap | StageTable | None) -> StageTable:
+    if isinstance(stages, StageTable):
+        return stages
+    if stages is None and loaded is not None:
+        return loaded.stages
+    lookup = loaded.lookups.get("opportunityStage") if loaded else None
+    names = [] if "stage_name" not in frame.columns else [str(name) for name in frame["stage_name"].dropna().unique()]
+    return resolve_stages(stages, lookup, names)
+
+
+@pd.api.extensions.register_dataframe_accessor("opp")
+class OpportunityAccessor:
+    """Everything that can be done with a frame of opportunities.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Any frame: opportunities are asked for when a method needs them.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        # pandas builds an accessor at every df.opp, and dir(df) builds one too: nothing else may happen here.
+        self._frame = frame
+
+    def __repr__(self) -> str:
+        loaded = loaded_of(self._frame)
+        if loaded is None:
+            return f"<df.opp on {len(self._frame):,} rows that carry no load>"
+        return f"<df.opp on {len(self._frame):,} of {len(loaded.baseline):,} opportunities from {loaded.report.source}>"
+
+    def _context(self, options: dict[str, Any]) -> FigureContext:
+        own = {name: options.pop(name) for name in ("as_of", "stages", "timezone") if name in options}
+        return context_of(self._frame, **own)
+
+    # --- load ---------------------------------------------------------------
+
+    class _Load:
+        """``pd.DataFrame.opp.load`` is `read_opportunities`; on a frame there is nothing to load into."""
+
+        def __get__(self, instance: OpportunityAccessor | None, owner: type) -> Callable[..., pd.DataFrame]:
+            from opp_pandas.loading import read_opportunities
+
+            if instance is None:
+                return read_opportunities
+            raise FrameError(
+                "a frame cannot load itself: use opp.read_opportunities(...) for a new load, "
+                "or df.opp.refresh() for what changed since"
+            )
+
+    @property
+    def load_report(self) -> LoadReport:
+        """How the load went: see `LoadReport`."""
+        return require_loaded(self._frame, "load_report").report
+
+    @property
+    def stages(self) -> StageTable:
+        """What each stage means: open, won or lost, in order."""
+        return require_loaded(self._frame, "stages").stages
+
+    def validate(self) -> pd.DataFrame:
+        """Check every cell against `OpportunitySchema`.
+
+        Returns
+        -------
+        DataFrame
+            The frame itself.
+
+        Raises
+        ------
+        InvalidFrameError
+            With every bad cell in ``.failure_cases``.
+        """
+        from opp_pandas.schema import validate
+
+        return validate(self._frame)
+
+    # --- figures ------------------------------------------------------------
+
+    @_shows(analytics.forecast, figure=True)
+    def forecast(self, **options: Any) -> pd.DataFrame:
+        return analytics.forecast(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.funnel, figure=True)
+    def funnel(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.funnel(self._frame, history=history, context=self._context(options), **options)
+
+    @_shows(analytics.stage_distribution, figure=True)
+    def stage_distribution(self, **options: Any) -> pd.DataFrame:
+        return analytics.stage_distribution(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.kpis, figure=True)
+    def kpis(self, **options: Any) -> pd.DataFrame:
+        return analytics.kpis(self._frame, context=self._context(options), **options)
+
+    # --- edit ---------------------------------------------------------------
+
+    @_shows(editing.add_rows)
+    def add(self, rows: Any) -> pd.DataFrame:
+        return editing.add_rows(self._frame, rows)
+
+    @_shows(editing.attach_again)
+    def attach(self, original: pd.DataFrame) -> pd.DataFrame:
+        return editing.attach_again(self._frame, original)
+
+    @_shows(editing.set_close_date)
+    def set_close_date(self, mask: Any, day: Any, *, timezone: str | None = None) -> None:
+        editing.set_close_date(self._frame, mask, day, timezone=timezone)
+
+    def add_tag(self, mask: Any, tag: str) -> None:
+        """Add a tag to the chosen deals, in place; see `opp_pandas.editing.change_tag`."""
+        editing.change_tag(self._frame, mask, tag, present=True)
+
+    def remove_tag(self, mask: Any, tag: str) -> None:
+        """Remove a tag from the chosen deals, in place; see `opp_pandas.editing.change_tag`."""
+        editing.change_tag(self._frame, mask, tag, present=False)
+
+    # --- write back ---------------------------------------------------------
+
+    @_shows(changes.find_changes)
+    def changes(self, *, delete: Iterable[int] = (), allow_delete: bool = False) -> plan.ChangeSet:
+        return changes.find_changes(self._frame, delete=delete, allow_delete=allow_delete)
+
+    @_shows(writing.write_back)
+    def write_back(self, client: Any = None, **options: Any) -> report.WriteReport:
+        return writing.write_back(self._frame, client, **options)
+
+
+OpportunityAccessor.load = OpportunityAccessor._Load()  # type: ignore[attr-defined]
+
+
+def of(frame: pd.DataFrame) -> OpportunityAccessor:
+    """Give the accessor of a frame, typed.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Any frame.
+
+    Returns
+    -------
+    OpportunityAccessor
+        The same as ``frame.opp``, which type checkers take for a column.
+    """
+    return OpportunityAccessor(frame)

@@ -1,0 +1,1 @@
+"""Writing edited rows back: baseline and frame to plan, plan to requests, answers to a report."""
