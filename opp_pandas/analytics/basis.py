@@ -1,0 +1,199 @@
+"""What a figure stands on: the small dict in ``result.attrs["opp_basis"]``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.analytics.days import NO_DAY
+from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
+from opp_pandas.errors import ConfigurationError
+
+BASIS_KEY = "opp_basis"
+
+
+def attach_basis(table: pd.DataFrame, basis: Mapping[str, Any]) -> pd.DataFrame:
+    """Put a basis on a result, which carries nothing else of the load, and return it."""
+    table.attrs = {BASIS_KEY: dict(basis)}
+    return table
+
+
+def basis_of(result: Any) -> dict[str, Any]:
+    """Give the basis of a result.
+
+    Raises
+    ------
+    ConfigurationError
+        If it carries none: it is no figure, or pandas dropped it in a later step.
+    """
+    attrs = getattr(result, "attrs", {})
+    if BASIS_KEY not in attrs:
+        raise ConfigurationError(
+            "this object carries no basis: it is not a figure of this package, or pandas dropped it in a merge"
+        )
+    return dict(attrs[BASIS_KEY])
+
+
+def build_basis(
+    figure: str,
+    deals: Deals,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    definitions: Mapping[str, str] | None = None,
+    notes: Iterable[str] = (),
+    dated: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """Collect what a figure stands on.
+
+    Parameters
+    ----------
+    figure : str
+        Name of the function.
+    deals : Deals
+        What it counted.
+    arguments : mapping, optional
+        The choices that were made.
+    definitions : mapping of str to str, optional
+        The formula of each column.
+    notes : iterable of str
+        Whatever a reader should know, in sentences.
+    dated : bool, default False
+        Whether the figure depends on close dates.
+    **more
+        Further facts, JSON-able.
+
+    Returns
+    -------
+    dict
+        JSON-able throughout.
+    """
+    counts = np.bincount(deals.status, minlength=5)
+    context = deals.context
+    facts: dict[str, Any] = {
+        "figure": figure,
+        "n": len(deals),
+        "n_open": counts[OPEN],
+        "n_won": counts[WON],
+        "n_lost": counts[LOST],
+        "n_trashed": counts[TRASHED],
+        "n_unsettled": counts[UNSETTLED],
+        "as_of": context.as_of.isoformat(),
+        "timezone": context.timezone or "UTC",
+        "timezone_stated": context.timezone is not None,
+        "history": "none",
+        "stages": context.stages.to_dict(),
+        **more,
+        "arguments": dict(arguments or {}),
+        "definitions": dict(definitions or {}),
+        "notes": [*_notes(deals, counts, dated), *notes],
+    }
+    plain: dict[str, Any] = to_json(facts)
+    return plain
+
+
+def _notes(deals: Deals, counts: np.ndarray[Any, Any], dated: bool) -> list[str]:
+    notes = []
+    context = deals.context
+    if context.stages.guessed:
+        notes.append(
+            "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"
+        )
+    if counts[UNSETTLED]:
+        words = ", ".join(f"{name} ({n})" for name, n in deals.unsettled_stages(deals.status == UNSETTLED).items())
+        notes.append(
+            f"{counted(counts[UNSETTLED], 'deal')} left out, in stages that nobody called open, won or lost: {words}"
+        )
+    if counts[TRASHED]:
+        notes.append(f"{counted(counts[TRASHED], 'deal')} in the trash, left out")
+    without = int(((deals.stage == -1) & (deals.status == OPEN)).sum())
+    if without:
+        notes.append(f"{counted(without, 'deal')} without a stage, taken as open")
+    if dated and context.timezone is None:
+        notes.append("no time zone was stated: days are days in UTC")
+    if dated and (deals.close_day == NO_DAY).any():
+        undated = (deals.close_day == NO_DAY) & ((deals.status == OPEN) | (deals.status == WON))
+        if undated.any():
+            notes.append(f"{counted(undated.sum(), 'open or won deal')} without a close date")
+    return notes
+
+
+def money_facts(deals: Deals) -> dict[str, Any]:
+    """Give the facts about amounts and probabilities, for the bases of figures that sum money."""
+    is_open, summed = deals.status == OPEN, (deals.status == OPEN) | (deals.status == WON)
+    no_percent = np.isnan(deals.percent) & is_open
+    _, found = deals._percent
+    n_stage = found.get("stage", 0)
+    n_with = int(is_open.sum()) - int(no_percent.sum())
+    facts: dict[str, Any] = {
+        "currency": deals.currency,
+        "n_missing_amount": int((np.isnan(deals.amount) & summed).sum()),
+        "probability": {
+            "source": deals.probability,
+            "own": n_with - n_stage if deals.probability != "stage" else 0,
+            "stage": n_with if deals.probability == "stage" else n_stage,
+            "missing": int(no_percent.sum()),
+            "invalid": found["invalid"],
+        },
+        "n_missing_probability": int(no_percent.sum()),
+        "n_omitted": 0 if deals.omitted is None else int(deals.omitted.sum()),
+        "n_negative_amount": int(((deals.amount < 0) & summed).sum()),
+    }
+    if deals.rates is not None:
+        facts["rates"] = deals.rates.describe(deals)
+    return facts
+
+
+def money_notes(facts: Mapping[str, Any], deals: Deals) -> list[str]:
+    """Say in sentences what the facts about amounts mean."""
+    notes = []
+    if facts["n_missing_amount"]:
+        notes.append(f"{counted(facts['n_missing_amount'], 'open or won deal')} without an amount: counted, never taken as 0")
+    if facts["n_missing_probability"]:
+        column = (
+            "" if deals.has("probability") or deals.probability == "stage" else " (the frame has no probability column)"
+        )
+        notes.append(f"{counted(facts['n_missing_probability'], 'open deal')} without a probability{column}: outside weighted sums")
+    if facts["probability"]["invalid"]:
+        notes.append(
+            f"{counted(facts['probability']['invalid'], 'open deal')} with a probability outside 0 to 100, taken as missing"
+        )
+    if facts["n_omitted"]:
+        notes.append(f"{counted(facts['n_omitted'], 'open deal')} omitted from the forecast: inside counts, outside every sum")
+    if facts["n_negative_amount"]:
+        notes.append(f"{counted(facts['n_negative_amount'], 'open or won deal')} with a negative amount, summed as it is")
+    if deals.n_contradicting_amounts:
+        notes.append(
+            f"{counted(deals.n_contradicting_amounts, 'deal')} with an amount_precise that differs from amount by a unit or more; "
+            "amount counts"
+        )
+    return notes
+
+
+def counted(n: Any, thing: str) -> str:
+    """Say how many: "1 open deal", "2 open deals"."""
+    return f"{int(n):,} {thing}" + ("" if n == 1 else "s")
+
+
+def to_json(value: Any) -> Any:
+    """Turn numpy and pandas scalars inside `value` into plain ones; what is missing becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | np.ndarray | pd.Index):
+        return [to_json(item) for item in value]
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None if np.isnan(value) else str(value)
+    if value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,362 @@
+"""The columns of a frame as arrays: what every figure counts and sums.
+
+One `Deals` reads a frame once. Status, stage, category and close day become
+small integers, so that a figure is a handful of `numpy.bincount` over combined
+codes; nothing is grouped by text or by period objects.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from opp_pandas.analytics.context import FigureContext
+from opp_pandas.analytics.days import NO_DAY, Codes, Days, Flags, Floats, local_days
+from opp_pandas.errors import (
+    ConfigurationError,
+    FrameError,
+    MissingColumnError,
+    MixedCurrencyError,
+    UnmappedStageWarning,
+    named,
+)
+from opp_pandas.stages import CATEGORIES
+
+ProbabilitySource = Literal["own", "stage", "own_else_stage"]
+OPEN, WON, LOST, UNSETTLED, TRASHED = range(5)
+_STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}
+CLOSED, COMMIT, BEST_CASE, PIPELINE, OMITTED = range(5)
+NO_CATEGORY = -1
+_CATEGORY_WORDS = {
+    "closed": CLOSED,
+    "closedwon": CLOSED,
+    "won": CLOSED,
+    "commit": COMMIT,
+    "committed": COMMIT,
+    "bestcase": BEST_CASE,
+    "upside": BEST_CASE,
+    "pipeline": PIPELINE,
+    "omitted": OMITTED,
+    "omit": OMITTED,
+}
+
+
+def numbers_of(column: pd.Series) -> Floats:
+    """Give a numeric column as floats, NaN where missing.
+
+    Raises
+    ------
+    FrameError
+        If it holds something else; the text names the first such rows.
+    """
+    dtype = column.dtype
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if not column.notna().any():
+        return np.full(len(column), np.nan)
+    if pd.api.types.is_object_dtype(dtype):
+        numeric = [
+            pd.isna(value) or (not isinstance(value, str | bool) and np.isscalar(value)) or hasattr(value, "as_tuple")
+            for value in column
+        ]
+        if all(numeric):
+            return np.array([np.nan if pd.isna(value) else float(value) for value in column])
+        rows = column.index[~np.array(numeric)]
+    else:
+        rows = column.index[column.notna()]
+    raise FrameError(
+        f"column {named([column.name])} must hold numbers, not {dtype}; rows {named(rows)} hold something else. "
+        "df.opp.validate() lists every such cell"
+    )
+
+
+def factorize(column: pd.Series) -> tuple[Codes, pd.Index]:
+    """Code a column: positions in its distinct values, -1 where missing.
+
+    Columns that are categorical already lend their codes; whole numbers in a
+    narrow range (ids of people and stages) are coded by a table, not by hashing.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy().astype(np.intp), column.cat.categories
+    if pd.api.types.is_integer_dtype(dtype) and len(column):
+        none = np.iinfo(np.int64).min
+        values = column.to_numpy(dtype=np.int64, na_value=none)
+        known = values != none
+        if known.any():
+            low, high = int(values.min(where=known, initial=np.iinfo(np.int64).max)), int(values.max())
+            if high - low < max(len(values), 100_000):
+                offsets = values - low if known.all() else np.where(known, values - low, high - low + 1)
+                occurs = np.zeros(high - low + 2, dtype=bool)
+                occurs[offsets] = True
+                present = np.flatnonzero(occurs[:-1])
+                table = np.full(high - low + 2, -1, dtype=np.intp)
+                table[present] = np.arange(len(present))
+                return table[offsets], pd.Index(present + low)
+    try:
+        codes, distinct = pd.factorize(column, use_na_sentinel=True)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"column {named([column.name])} holds lists and cannot be grouped; "
+            f"frame.explode({str(column.name)!r}) makes a row of each entry"
+        ) from error
+    return codes, pd.Index(distinct)
+
+
+@dataclass(frozen=True, eq=False)
+class Deals:
+    """A frame's columns as arrays, each read when first asked for.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities. Never modified.
+    context : FigureContext
+        Stages, moment, time zone.
+    probability : {"own", "stage", "own_else_stage"}, default "own"
+        Whose percentages count.
+    category : str, default "forecast_category"
+        Column with the stated forecast category, where the frame has it.
+    category_names : mapping of str to str, optional
+        What the organisation's own words for categories mean.
+    rates : ExchangeRates, optional
+        Turns amounts into one currency.
+    """
+
+    frame: pd.DataFrame
+    context: FigureContext
+    probability: ProbabilitySource = "own"
+    category: str = "forecast_category"
+    category_names: Mapping[str, str] | None = None
+    rates: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.context, FigureContext):
+            raise ConfigurationError("context must be a FigureContext: stages, as_of, timezone")
+        if self.probability not in ("own", "stage", "own_else_stage"):
+            raise ConfigurationError(
+                f"probability must be 'own', 'stage' or 'own_else_stage', not {self.probability!r}"
+            )
+        columns = self.frame.columns
+        if not columns.is_unique:
+            doubled = columns[columns.duplicated()].unique()
+            raise FrameError(f"column names stand twice: {named(doubled)}; keep one of each")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def has(self, column: str) -> bool:
+        """Whether the frame has a column."""
+        return column in self.frame.columns
+
+    def need(self, *columns: str, hint: str = "") -> None:
+        """Raise if the frame lacks one of `columns`."""
+        missing = [column for column in columns if column not in self.frame.columns]
+        if missing:
+            raise MissingColumnError(missing, list(self.frame.columns), hint)
+
+    @cached_property
+    def stage(self) -> npt.NDArray[np.int32]:
+        """Position of the stage in the table; -1 no stage, -2 one that is not in the table."""
+        if not (self.has("stage_id") or self.has("stage_name")):
+            raise MissingColumnError(
+                ["stage_id"],
+                list(self.frame.columns),
+                "Figures need stage_id or stage_name to tell open, won and lost.",
+            )
+        stages = self.context.stages
+        if not self.has("stage_id"):
+            return self._stage_by("stage_name", -1)
+        codes = self._stage_by("stage_id", -1)
+        if self.has("stage_name") and (codes == -1).any():
+            codes = np.where(codes == -1, self._stage_by("stage_name", -1), codes)
+        return codes if len(stages.frame) else np.where(codes >= 0, -2, codes).astype(np.int32)
+
+    def _stage_by(self, column: str, missing: int) -> npt.NDArray[np.int32]:
+        codes, distinct = factorize(self.frame[column])
+        # The table is asked once per distinct stage, not once per row.
+        dtype = "Int64" if pd.api.types.is_integer_dtype(distinct.dtype) else None
+        found = self.context.stages.codes(pd.DataFrame({column: pd.Series(distinct, dtype=dtype)}))
+        return np.append(found, missing).astype(np.int32)[codes]
+
+    @cached_property
+    def status(self) -> npt.NDArray[np.int8]:
+        """OPEN, WON, LOST, UNSETTLED or TRASHED; deals without a stage are open. Unsettled ones warn."""
+        known = [_STATUS_CODES[status] for status in self.context.stages.status]
+        # Negative codes count from the end: -2 an unknown stage, -1 none at all.
+        status = np.array([*known, UNSETTLED, OPEN], dtype=np.int8)[self.stage]
+        if self.has("trashed_at"):
+            trashed = self.frame["trashed_at"].notna().to_numpy()
+            if trashed.any():
+                status[trashed] = TRASHED
+        if (status == UNSETTLED).any():
+            self._warn_of_unsettled(status == UNSETTLED)
+        return status
+
+    def _warn_of_unsettled(self, unsettled: Flags) -> None:
+        words = ", ".join(f"{name} ({count})" for name, count in self.unsettled_stages(unsettled).items())
+        warnings.warn(
+            f"{int(unsettled.sum())} deals are in stages that nobody called open, won or lost and stand outside every "
+            f"figure: {words}. Say which with opp.StageMap(won=[...], lost=[...])",
+            UnmappedStageWarning,
+            stacklevel=2,
+        )
+
+    def unsettled_stages(self, unsettled: Flags) -> dict[str, int]:
+        """Count the deals per stage whose outcome nobody stated."""
+        names = self.context.stages.frame["stage_name"].astype(object)
+        codes, counts = np.unique(self.stage[unsettled], return_counts=True)
+        found: dict[str, int] = {}
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            name = "not in the stage table" if code < 0 else str(names.iloc[code])
+            found[name] = found.get(name, 0) + count
+        return found
+
+    @cached_property
+    def own_amount(self) -> Floats:
+        """Amounts in the currency of each deal; NaN where missing."""
+        self.need("amount", hint="Figures sum amounts.")
+        amount = numbers_of(self.frame["amount"])
+        if self.has("amount_precise") and self.frame["amount_precise"].notna().any():
+            precise = pd.to_numeric(self.frame["amount_precise"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+            # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
+            agrees = np.isnan(amount) | (np.abs(precise - amount) < 1)
+            amount = np.where(~np.isnan(precise) & agrees, precise, amount)
+        return amount
+
+    @cached_property
+    def n_contradicting_amounts(self) -> int:
+        """Deals whose exact amount differs from the whole one by a unit or more; the whole one counts."""
+        if not self.has("amount_precise") or not self.frame["amount_precise"].notna().any():
+            return 0
+        precise = pd.to_numeric(self.frame["amount_precise"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        return int((np.abs(precise - numbers_of(self.frame["amount"])) >= 1).sum())
+
+    @cached_property
+    def amount(self) -> Floats:
+        """Amounts in one currency; NaN where missing.
+
+        Raises
+        ------
+        MixedCurrencyError
+            If the deals name several currencies, or some name none, and no rates were given.
+        """
+        amount = self.own_amount
+        counts = self.currencies
+        if self.rates is not None:
+            return np.asarray(self.rates.convert(self), dtype=np.float64)
+        if len(counts) > 1:
+            raise MixedCurrencyError(counts)
+        return amount
+
+    @cached_property
+    def currency_codes(self) -> tuple[Codes, list[str | None]]:
+        """The currency of every deal: code, and name by code (None: it names none)."""
+        if not self.has("currency_type"):
+            return np.zeros(len(self), dtype=np.intp), [self.context.currency]
+        codes, distinct = factorize(self.frame["currency_type"])
+        words = [str(word).strip().upper() or None for word in distinct]
+        words.append(None)
+        filled = [word or self.context.currency for word in words]
+        names: list[str | None] = list(dict.fromkeys(filled))
+        return np.array([names.index(word) for word in filled], dtype=np.intp)[codes], names
+
+    @cached_property
+    def currencies(self) -> dict[str, int]:
+        """Deals per currency among those that are not trashed and have an amount."""
+        codes, names = self.currency_codes
+        if len(names) == 1:
+            return {names[0] or "(missing)": len(self)} if len(self) else {}
+        counted = (self.status != TRASHED) & ~np.isnan(self.own_amount)
+        counts = np.bincount(codes[counted], minlength=len(names))
+        return {name or "(missing)": int(count) for name, count in zip(names, counts, strict=True) if count}
+
+    @property
+    def currency(self) -> str | None:
+        """The currency that sums are in, if anybody named one."""
+        if self.rates is not None:
+            return str(self.rates.base)
+        names = [name for name in self.currencies if name != "(missing)"]
+        return names[0] if names else None
+
+    @cached_property
+    def _percent(self) -> tuple[Floats, dict[str, int]]:
+        nothing = np.full(len(self), np.nan)
+        own = numbers_of(self.frame["probability"]) if self.has("probability") else nothing
+        invalid = (own < 0) | (own > 100)
+        if invalid.any():
+            own = np.where(invalid, np.nan, own)
+        counts = {"invalid": int((invalid & (self.status == OPEN)).sum())}
+        if self.probability == "own":
+            return own, counts
+        by_stage = self.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
+        stage = np.append(by_stage, [np.nan, np.nan])[self.stage]
+        if self.probability == "stage":
+            return stage, counts
+        from_stage = np.isnan(own)
+        counts["stage"] = int((from_stage & ~np.isnan(stage) & (self.status == OPEN)).sum())
+        return np.where(from_stage, stage, own), counts
+
+    @property
+    def percent(self) -> Floats:
+        """Chance of winning [percent]; NaN where missing or outside 0 to 100."""
+        return self._percent[0]
+
+    @cached_property
+    def close_day(self) -> Days:
+        """Calendar day of the close date in the context's zone; `NO_DAY` where missing."""
+        self.need("close_date", hint="Figures by period need it.")
+        return local_days(self.frame["close_date"], self.context.timezone)
+
+    @cached_property
+    def created_day(self) -> Days:
+        """Calendar day of creation: the outside system's where known, else the service's."""
+        days = np.full(len(self), NO_DAY, dtype=np.int32)
+        for column in ("created_at", "external_created_at"):
+            if self.has(column):
+                found = local_days(self.frame[column], self.context.timezone)
+                days = np.where(found == NO_DAY, days, found)
+        return days
+
+    @cached_property
+    def stated_category(self) -> npt.NDArray[np.int8] | None:
+        """The category that somebody stated (column, else stage map); None if nobody ever did."""
+        codes: npt.NDArray[np.int8] | None = None
+        if self.has(self.category) and self.frame[self.category].notna().any():
+            positions, distinct = factorize(self.frame[self.category])
+            codes = np.array([*(self._category_of(word) for word in distinct), NO_CATEGORY], dtype=np.int8)[positions]
+        elif self.category != "forecast_category":
+            self.need(self.category)
+        by_stage = self.context.stages.frame["category"]
+        if by_stage.notna().any():
+            known = [
+                CATEGORIES.index(word) if isinstance(word, str) else NO_CATEGORY for word in by_stage.astype(object)
+            ]
+            of_stage = np.array([*known, NO_CATEGORY, NO_CATEGORY], dtype=np.int8)[self.stage]
+            codes = of_stage if codes is None else np.where(codes == NO_CATEGORY, of_stage, codes)
+        return codes
+
+    def _category_of(self, word: object) -> int:
+        names = {key.casefold(): value for key, value in (self.category_names or {}).items()}
+        text = str(word)
+        if text.casefold() in names:
+            meaning = names[text.casefold()]
+            if meaning not in CATEGORIES:
+                raise ConfigurationError(f"category_names: {meaning!r} is not one of {named(CATEGORIES)}")
+            return CATEGORIES.index(meaning)
+        return _CATEGORY_WORDS.get("".join(letter for letter in text.casefold() if letter.isalnum()), NO_CATEGORY)
+
+    @cached_property
+    def omitted(self) -> Flags | None:
+        """Open deals that somebody left out of the forecast; None if there is none."""
+        if self.stated_category is None:
+            return None
+        omitted = (self.stated_category == OMITTED) & (self.status == OPEN)
+        return omitted if omitted.any() else None

@@ -1,0 +1,455 @@
+"""The forecast: open, weighted and won amounts by period and group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from opp_pandas.analytics.basis import attach_basis, build_basis, counted, money_facts, money_notes
+from opp_pandas.analytics.days import NO_DAY, Codes, Flags, Floats, Integers, to_dates
+from opp_pandas.analytics.deals import LOST, OPEN, WON, Deals, ProbabilitySource
+from opp_pandas.analytics.groups import Group, combine, read_groups, split
+from opp_pandas.analytics.money import Rates, read_rates
+from opp_pandas.analytics.periods import Periods, WeekCalendar, resolve_periods
+from opp_pandas.analytics.quotas import DEFINITIONS as QUOTA_DEFINITIONS
+from opp_pandas.analytics.quotas import Quota, quota_columns, read_quota
+from opp_pandas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from opp_pandas.analytics.context import FigureContext
+
+Overdue = Literal["exclude", "include", "roll_forward"]
+
+CURRENT, LATE, LEFT_OUT, WON_BY_NOW, WON_LATER, IGNORED = range(6)
+KINDS = 5
+"""Open and not overdue, open and overdue, omitted, won by as_of, won with a later date; then what is in no figure."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One sum inside a column: a quantity over deals of some kinds."""
+
+    quantity: Literal["count", "amount", "weighted", "missing_amount", "missing_probability"]
+    kinds: tuple[int, ...]
+
+
+_ANY_OPEN = (CURRENT, LATE, LEFT_OUT)
+_SUMMED = (CURRENT, LATE)
+_ANY_WON = (WON_BY_NOW, WON_LATER)
+COLUMNS: dict[str, tuple[Term, ...]] = {
+    "open_count": (Term("count", _ANY_OPEN),),
+    "open_amount": (Term("amount", _SUMMED),),
+    "weighted_amount": (Term("weighted", _SUMMED),),
+    "won_count": (Term("count", _ANY_WON),),
+    "won_amount": (Term("amount", _ANY_WON),),
+    "forecast_amount": (Term("amount", (WON_BY_NOW,)), Term("weighted", (CURRENT,))),
+    "overdue_amount": (Term("amount", (LATE,)),),
+    "missing_amount_count": (Term("missing_amount", (*_ANY_OPEN, *_ANY_WON)),),
+    "missing_probability_count": (Term("missing_probability", _ANY_OPEN),),
+}
+DEFINITIONS = {
+    "open_count": "open deals with their close date in the period, overdue and omitted ones included",
+    "open_amount": "their amounts, overdue ones included, omitted ones left out",
+    "weighted_amount": "their amounts x probability, overdue ones included, omitted ones left out",
+    "won_count": "won deals with their close date in the period",
+    "won_amount": "their amounts",
+    "forecast_amount": "won by as_of + weighted open deals that are not overdue",
+    "overdue_amount": "the part of open_amount whose close date is before as_of",
+    "missing_amount_count": "open or won deals without an amount: in counts, in no sum",
+    "missing_probability_count": "open deals without a probability: in open_amount, in no weighted sum",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Every deal's place in a forecast.
+
+    Parameters
+    ----------
+    deals : Deals
+        The deals.
+    periods : Periods
+        How days are cut.
+    ordinals : ndarray of int64, shape (p,)
+        The periods that occur; code p is the missing one.
+    groups : list of Group
+        The groupings.
+    period : ndarray of intp, shape (n,)
+        Code of every deal's period.
+    cell : ndarray of intp, shape (n,)
+        Period and groups combined.
+    n_groups : int
+        Combinations of groups.
+    kind : ndarray of int8, shape (n,)
+        CURRENT, LATE, LEFT_OUT, WON_BY_NOW, WON_LATER or IGNORED.
+    """
+
+    deals: Deals
+    periods: Periods
+    ordinals: Integers
+    groups: list[Group]
+    period: Codes
+    cell: Codes
+    n_groups: int
+    kind: npt.NDArray[np.int8]
+
+    @property
+    def size(self) -> int:
+        """Number of possible cells."""
+        return (len(self.ordinals) + 1) * self.n_groups
+
+    def current_period(self) -> int:
+        """Code of the period that holds as_of; -1 if it does not occur."""
+        return self.period_code(int(self.periods.ordinals(np.array([self.deals.context.today]))[0]))
+
+    def period_code(self, ordinal: int) -> int:
+        """Code of a period; -1 if it does not occur."""
+        place = int(np.searchsorted(self.ordinals, ordinal))
+        return place if place < len(self.ordinals) and self.ordinals[place] == ordinal else -1
+
+
+def kinds_of(deals: Deals) -> npt.NDArray[np.int8]:
+    """Tell for every deal which sums it belongs to: CURRENT, LATE, LEFT_OUT, WON_BY_NOW, WON_LATER or IGNORED."""
+    day, today = deals.close_day, np.int32(deals.context.today)
+    # 0 before as_of, 1 on its day, 2 after; an undated deal is neither overdue nor in the future.
+    place = (day >= today).view(np.int8) + (day > today).view(np.int8)
+    undated = day == NO_DAY
+    if undated.any():
+        place[undated] = 1
+    table = np.full((5, 3), IGNORED, dtype=np.int8)
+    table[OPEN] = LATE, CURRENT, CURRENT
+    table[WON] = WON_BY_NOW, WON_BY_NOW, WON_LATER
+    kind: npt.NDArray[np.int8] = table.ravel()[deals.status * np.int8(3) + place]
+    if deals.omitted is not None:
+        kind[deals.omitted] = LEFT_OUT
+    return kind
+
+
+def place_deals(deals: Deals, periods: Periods, by: str | Sequence[str] | None, also: Sequence[int] = ()) -> Cells:
+    """Find the cell of every deal; `also` names periods that must occur whether or not a deal is in them."""
+    period, ordinals = periods.cut(deals.close_day)
+    wanted = np.union1d(ordinals, np.asarray(also, dtype=np.int64))
+    if len(wanted) > len(ordinals):
+        table = np.append(np.searchsorted(wanted, ordinals), len(wanted)).astype(np.intp)
+        period, ordinals = table[period], wanted
+    groups = read_groups(deals, by)
+    within, n_groups = combine(groups, len(deals))
+    cell = period * n_groups + within if groups else period
+    return Cells(deals, periods, ordinals, groups, period, cell, n_groups, kinds_of(deals))
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Counts and sums by cell and kind: arrays of shape (cells, KINDS)."""
+
+    ids: Codes
+    count: Integers
+    amount: Floats
+    weighted: Floats
+    missing_amount: Integers
+    missing_probability: Integers
+
+    def sum(self, term: Term) -> npt.NDArray[Any]:
+        """Add the kinds of a term, by cell."""
+        table: npt.NDArray[Any] = getattr(self, term.quantity)
+        return np.asarray(table[:, list(term.kinds)].sum(axis=1))
+
+    def column(self, terms: Sequence[Term]) -> npt.NDArray[Any]:
+        """Add the terms of a column, by cell."""
+        total = self.sum(terms[0])
+        for term in terms[1:]:
+            total = total + self.sum(term)
+        return total
+
+
+def tally_cells(cells: Cells, also: npt.NDArray[Any]) -> Tally:
+    """Count and sum by cell and kind; cells in `also` are there even if empty."""
+    deals = cells.deals
+    kind = cells.kind.astype(np.intp)
+    if cells.size <= max(1_000_000, 2 * len(deals)):
+        place, ids = cells.cell, np.arange(cells.size)
+    else:
+        # More possible cells than deals: code those that occur.
+        place, ids = pd.factorize(cells.cell, sort=True)
+    amount, percent = deals.amount, deals.percent
+    no_amount, no_percent = np.isnan(amount), np.isnan(percent)
+    known = np.where(no_amount, 0.0, amount) if no_amount.any() else amount
+    # Amount x percent is summed before it is divided by 100: whole numbers stay exact.
+    product = known * (np.where(no_percent, 0.0, percent) if no_percent.any() else percent)
+    # Lost, trashed and unsettled deals fall into one bin past the end.
+    bins = len(ids) * KINDS
+    code = np.where(kind == IGNORED, bins, place * KINDS + kind)
+
+    def table(rows: Flags | None = None, weights: Floats | None = None) -> npt.NDArray[Any]:
+        found = np.bincount(code if rows is None else code[rows], weights, minlength=bins + 1)[:bins]
+        return found.reshape(len(ids), KINDS)
+
+    count = table()
+    tally = Tally(
+        ids=ids,
+        count=count,
+        amount=table(weights=known).astype(np.float64),
+        weighted=table(weights=product) / 100.0,
+        missing_amount=table(no_amount),
+        missing_probability=table(no_percent),
+    )
+    occurs = count.any(axis=1)
+    kept = np.union1d(ids[occurs], also).astype(np.intp)
+    return _reindex(tally, kept)
+
+
+def _reindex(tally: Tally, ids: Codes) -> Tally:
+    places = np.searchsorted(tally.ids, ids)
+    inside = places < len(tally.ids)
+    inside[inside] = tally.ids[places[inside]] == ids[inside]
+
+    def take(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        found = np.zeros((len(ids), KINDS), dtype=table.dtype)
+        found[inside] = table[places[inside]]
+        return found
+
+    return Tally(
+        ids,
+        take(tally.count),
+        take(tally.amount),
+        take(tally.weighted),
+        take(tally.missing_amount),
+        take(tally.missing_probability),
+    )
+
+
+def forecast(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    freq: str = "Q",
+    by: str | Sequence[str] | None = None,
+    quota: Quota | None = None,
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    overdue: Overdue = "exclude",
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Sum open, weighted and won amounts by the period of the close date.
+
+    The forecast of a period is what was won in it up to now, plus the amounts
+    of the open deals expected in it, each times its probability.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or
+        ``stage_name``. Never modified. Optional: ``probability``,
+        ``amount_precise``, ``currency_type``, ``trashed_at``, ``forecast_category``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    freq : str, default "Q"
+        ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``.
+    by : str or sequence of str, optional
+        Columns to group by; ``owner_name`` and ``account_name`` use the id
+        underneath, ``category`` is the forecast category.
+    quota : number, mapping or DataFrame, optional
+        A number for every row; group -> number (without `by`: period ->
+        number); or a frame with ``period``, the group and ``quota``. A group
+        with a quota has a row in every period, or in those the frame names.
+    fiscal_start : int, default 1
+        Month in which the fiscal year starts (1-12).
+    fiscal_label : {"end", "start"}, default "end"
+        Whether a fiscal year bears the year in which it ends or starts.
+    calendar : WeekCalendar, optional
+        Fiscal years of whole weeks (4-4-5); the index is text then.
+    overdue : {"exclude", "include", "roll_forward"}, default "exclude"
+        What open deals with a close date before `as_of` do to
+        ``forecast_amount``: nothing, add to their own period, or add to the
+        present one. All other columns are the same in each case.
+    probability : {"own", "stage", "own_else_stage"}, default "own"
+        Whose percentages count.
+    category : str, default "forecast_category"
+        Column that states the forecast category; omitted deals stay outside all sums.
+    category_names : mapping of str to str, optional
+        The organisation's words -> closed, commit, best_case, pipeline, omitted.
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns several currencies into one.
+
+    Returns
+    -------
+    DataFrame, shape (p, 11)
+        Indexed by ``period`` (a PeriodIndex; text for 4-4-5 and for years named
+        after their start) and `by`; deals without a close date in last rows
+        with a missing period. ``period_start, period_end`` (first and last
+        day), ``open_count, won_count, missing_amount_count,
+        missing_probability_count`` [deals], ``open_amount, weighted_amount,
+        won_amount, forecast_amount, overdue_amount`` [currency]; with a quota
+        also ``quota, gap, gap_to_forecast`` [currency], ``attainment, coverage``
+        [ratio]. A row stands wherever an open or won deal does. No such deal:
+        p = 0, same dtypes.
+
+    Raises
+    ------
+    MissingColumnError
+        If a needed column is not there.
+    MixedCurrencyError
+        If the deals are in more than one currency and no rates are given.
+    ConfigurationError
+        If an argument cannot be used, or a quota fits no group.
+
+    Warns
+    -----
+    UnmappedStageWarning
+        If deals are in stages that nobody called open, won or lost; they are left out.
+    """
+    if overdue not in ("exclude", "include", "roll_forward"):
+        raise ConfigurationError(f"overdue must be 'exclude', 'include' or 'roll_forward', not {overdue!r}")
+    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    present = int(periods.ordinals(np.array([context.today]))[0])
+    also: list[int] = []
+    if quota is not None:
+        # Periods with a quota must occur before groups can be combined with them.
+        also += _quota_periods(quota, periods)
+    rolls = overdue == "roll_forward" and bool((kinds_of(deals) == LATE).any())
+    if rolls:
+        also.append(present)
+    cells = place_deals(deals, periods, by, also)
+    quotas = None if quota is None else read_quota(quota, periods, cells.groups)
+    wanted = np.empty(0, dtype=np.intp)
+    if quotas is not None and quotas.everywhere is None:
+        wanted, quota_values = _quota_cells(quotas.ordinals, quotas.groups, quotas.values, cells)
+    first = tally_cells(cells, wanted)
+    if rolls:
+        late = first.weighted[:, LATE] != 0
+        target = cells.period_code(present) * cells.n_groups + first.ids % cells.n_groups
+        first = _reindex(first, np.union1d(first.ids, target[late]).astype(np.intp))
+    columns = {name: first.column(terms) for name, terms in COLUMNS.items()}
+    if overdue == "include":
+        columns["forecast_amount"] = columns["forecast_amount"] + first.weighted[:, LATE]
+    elif rolls:
+        rolled = np.bincount(first.ids % cells.n_groups, first.weighted[:, LATE], minlength=cells.n_groups)
+        current = first.ids // cells.n_groups == cells.period_code(present)
+        columns["forecast_amount"][current] += rolled[first.ids[current] % cells.n_groups]
+    table = _assemble(columns, first.ids, cells)
+    if quotas is not None:
+        values = np.full(len(first.ids), np.nan)
+        if quotas.everywhere is not None:
+            values[first.ids // cells.n_groups < len(cells.ordinals)] = quotas.everywhere
+        else:
+            values[np.searchsorted(first.ids, wanted)] = quota_values
+        won_by_now = first.amount[:, WON_BY_NOW]
+        more = quota_columns(
+            values, columns["open_amount"], columns["won_amount"], won_by_now, columns["forecast_amount"]
+        )
+        table = table.assign(**more)
+    arguments = {
+        "freq": freq,
+        "by": by,
+        "fiscal_start": fiscal_start,
+        "fiscal_label": fiscal_label,
+        "overdue": overdue,
+        "probability": probability,
+        "category": category,
+        "quota": None if quota is None else "frame" if isinstance(quota, pd.DataFrame) else quota,
+    }
+    return attach_basis(table, _basis(cells, first, columns, arguments, quotas is not None))
+
+
+def _quota_periods(quota: Quota, periods: Periods) -> list[int]:
+    if isinstance(quota, pd.DataFrame) and "period" in quota.columns:
+        return [periods.parse(label) for label in quota["period"].drop_duplicates()]
+    return []
+
+
+def _quota_cells(ordinals: Integers | None, groups: Codes, values: Floats, cells: Cells) -> tuple[Codes, Floats]:
+    """Give the cells that have a quota, in order, and the quotas."""
+    if ordinals is None:
+        codes = np.arange(len(cells.ordinals))
+        ids = (codes[:, None] * cells.n_groups + groups[None, :]).ravel()
+        spread = np.tile(values, len(codes))
+    else:
+        codes = np.array([cells.period_code(int(ordinal)) for ordinal in ordinals], dtype=np.intp)
+        # A mapping period -> quota may name a period without deals: it has no row.
+        there = codes >= 0
+        ids, spread = codes[there] * cells.n_groups + groups[there], values[there]
+    order = np.argsort(ids, kind="stable")
+    return ids[order].astype(np.intp), spread[order]
+
+
+def _assemble(columns: Mapping[str, npt.NDArray[Any]], ids: Codes, cells: Cells) -> pd.DataFrame:
+    codes = ids // cells.n_groups
+    dated = codes < len(cells.ordinals)
+    labels = cells.periods.labels(cells.ordinals, missing=True)
+    starts = np.append(cells.periods.starts(cells.ordinals), NO_DAY) if len(cells.ordinals) else np.array([NO_DAY])
+    ends = np.append(cells.periods.ends(cells.ordinals), NO_DAY) if len(cells.ordinals) else np.array([NO_DAY])
+    period = labels[codes] if not dated.all() else labels[:-1][codes]
+    index: pd.Index = period.rename("period")
+    if cells.groups:
+        parts = split(ids % cells.n_groups, cells.groups)
+        levels = [group.labels[part] for group, part in zip(cells.groups, parts, strict=True)]
+        index = pd.MultiIndex.from_arrays([period, *levels], names=["period", *(group.name for group in cells.groups)])
+    table: dict[str, Any] = {"period_start": to_dates(starts[codes]), "period_end": to_dates(ends[codes])}
+    table |= {name: values.astype(np.int64) if name.endswith("count") else values for name, values in columns.items()}
+    return pd.DataFrame(table, index=index)
+
+
+def _basis(
+    cells: Cells,
+    tally: Tally,
+    columns: Mapping[str, npt.NDArray[Any]],
+    arguments: dict[str, Any],
+    with_quota: bool,
+) -> dict[str, Any]:
+    deals = cells.deals
+    facts = money_facts(deals)
+    notes = money_notes(facts, deals)
+    n_late, late = int(tally.count[:, LATE].sum()), float(columns["overdue_amount"].sum())
+    if n_late:
+        did = {
+            "exclude": "left out of forecast_amount",
+            "include": "inside forecast_amount",
+            "roll_forward": "in the present period's forecast_amount",
+        }[arguments["overdue"]]
+        notes.append(
+            f"{counted(n_late, 'open deal')} worth {late:,.2f}, overdue (close date before "
+            f"{deals.context.as_of_date:%Y-%m-%d}): inside open and weighted sums, {did}"
+        )
+    n_later = int(tally.count[:, WON_LATER].sum())
+    if n_later:
+        notes.append(f"{counted(n_later, 'won deal')} with a close date after as_of: inside won_amount, not in forecast_amount")
+    near = {}
+    if deals.context.timezone is None:
+        inside = cells.kind != IGNORED
+        near["n_near_period_end"] = int(
+            (cells.periods.near_an_end(deals.close_day, deals.frame["close_date"]) & inside).sum()
+        )
+        if near["n_near_period_end"]:
+            notes.append(
+                f"{counted(near['n_near_period_end'], 'deal')} within 14 hours of a period's end: "
+                "a time zone (timezone=) could put them into another period"
+            )
+    if arguments["quota"] is not None and isinstance(arguments["quota"], int | float) and arguments["by"] is not None:
+        notes.append(f"the quota of {arguments['quota']:,} counts for every period and group")
+    definitions = DEFINITIONS | (QUOTA_DEFINITIONS if with_quota else {})
+    if arguments["overdue"] != "exclude":
+        where = "in their own period" if arguments["overdue"] == "include" else "in the present period"
+        definitions["forecast_amount"] = f"won by as_of + weighted open deals, overdue ones {where}"
+    return build_basis(
+        "forecast",
+        deals,
+        dated=True,
+        **facts,
+        **near,
+        n_overdue=n_late,
+        n_lost_outside=int((deals.status == LOST).sum()),
+        periods=cells.periods.words,
+        arguments=arguments,
+        definitions=definitions,
+        notes=notes,
+    )
