@@ -1,0 +1,1 @@
+"""The service over HTTP: queries, requests, waiting, paging and documents."""
