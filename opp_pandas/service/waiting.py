@@ -1,0 +1,398 @@
+"""When to try again, and how long to wait: pure functions.
+
+Clock, chance and sleep are passed in (`Clock`), so that nothing here waits by
+itself and every decision can be computed by hand. Promises R2 to R5.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ATTEMPTS = 5
+BACKOFF_BASE_S, BACKOFF_CAP_S = 0.5, 20.0
+BUDGET_CAPACITY, BUDGET_COST = 500, 14
+RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
+SHRINK_STATUSES = frozenset({500, 502, 504})
+MAINTENANCE = "scheduledServerMaintenance"
+PACING_SHARE = 0.05
+USUAL_LIMIT = 10_000
+SLICE_S = 0.5
+
+_EPOCH_FROM = 1e9
+_EPOCH_MS_FROM = 1e11
+_FARTHEST_HINT_S = 366 * 86_400.0
+_LONGEST_HEADER = 200
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time, chance and sleep that a transport uses.
+
+    Parameters
+    ----------
+    monotonic : callable
+        Time for durations [s].
+    now : callable
+        Wall-clock time since 1970 [s, UTC].
+    sleep : callable
+        Waits for a number of seconds.
+    chance : callable
+        Gives a number from 0 up to 1.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one attempt.
+
+    Parameters
+    ----------
+    status : int or None
+        HTTP status; None if no whole answer came.
+    sent : bool
+        Whether the request may have reached the service.
+    cut : bool
+        Whether the answer broke off: short body, damaged gzip, JSON cut short.
+    final : bool
+        Whether the same request can only fail again, as with a bad certificate.
+    maintenance : bool
+        Whether the service says that it is under scheduled maintenance.
+    """
+
+    status: int | None = None
+    sent: bool = True
+    cut: bool = False
+    final: bool = False
+    maintenance: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to go on: the wait in seconds, or None and the reason for stopping.
+
+    Parameters
+    ----------
+    wait_s : float or None
+        How long to wait before the next attempt [s]; None: do not try again.
+    told : bool
+        Whether the service named the time.
+    reason : str
+        Why it stops: ``"no"`` (not a case for trying again), ``"attempts"``,
+        ``"deadline"`` or ``"hint"`` (told to wait longer than allowed).
+    """
+
+    wait_s: float | None
+    told: bool = False
+    reason: str = ""
+
+
+def is_repeatable(method: str, outcome: Outcome) -> bool:
+    """Tell whether the same request may be sent again without harm.
+
+    Reading may be. A write is repeated only where the service surely did not
+    apply it: 429, announced maintenance, or a connection that never stood.
+
+    Parameters
+    ----------
+    method : str
+        HTTP method.
+    outcome : Outcome
+        What came of the attempt.
+
+    Returns
+    -------
+    bool
+        Whether another attempt is allowed at all.
+    """
+    if outcome.final:
+        return False
+    if method in ("GET", "HEAD"):
+        return outcome.cut or outcome.status is None or outcome.status in RETRY_STATUSES
+    if outcome.status is None:
+        return not outcome.sent
+    return outcome.status == 429 or (outcome.status == 503 and outcome.maintenance)
+
+
+def decide(
+    method: str,
+    outcome: Outcome,
+    attempt: int,
+    *,
+    hint_s: float | None,
+    spent_s: float,
+    told_s: float,
+    deadline_s: float,
+    max_wait_s: float,
+    chance: Callable[[], float],
+    attempts: int = ATTEMPTS,
+) -> Decision:
+    """Decide whether to try again and how long to wait.
+
+    Parameters
+    ----------
+    method : str
+        HTTP method.
+    outcome : Outcome
+        What came of this attempt.
+    attempt : int
+        Number of this attempt, from 1.
+    hint_s : float or None
+        How long the service asks to wait [s].
+    spent_s : float
+        Time spent on the request so far, without waits that the service asked for [s].
+    told_s : float
+        Waits that the service asked for so far [s].
+    deadline_s, max_wait_s : float
+        Limits of the two.
+    chance : callable
+        Gives a number from 0 up to 1.
+    attempts : int, default 5
+        Most attempts.
+
+    Returns
+    -------
+    Decision
+        The wait, or the reason for stopping.
+    """
+    if not is_repeatable(method, outcome):
+        return Decision(None, reason="no")
+    if hint_s is not None and told_s + hint_s > max_wait_s:
+        return Decision(None, told=True, reason="hint")
+    if attempt >= attempts:
+        return Decision(None, reason="attempts")
+    wait_s = backoff_s(attempt, chance()) if hint_s is None else hint_s
+    if spent_s + (wait_s if hint_s is None else 0.0) >= deadline_s:
+        return Decision(None, reason="deadline")
+    return Decision(wait_s, told=hint_s is not None)
+
+
+def backoff_s(attempt: int, chance: float) -> float:
+    """Give the wait after attempt number `attempt` (from 1) with full jitter [s].
+
+    Uniform between 0 and ``min(20, 0.5 * 2**(attempt - 1))``; `chance` is the
+    random number from 0 up to 1.
+
+    Examples
+    --------
+    >>> backoff_s(1, 1.0), backoff_s(3, 0.5), backoff_s(50, 1.0)
+    (0.5, 1.0, 20.0)
+    """
+    return chance * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 32))
+
+
+def parse_hint(text: str | None, now: float) -> float | None:
+    """Read how long a service asks to wait.
+
+    Understands seconds, HTTP dates (all three forms), epoch seconds and
+    milliseconds, ISO 8601 with or without a zone (UTC then), and takes the first
+    of a comma list.
+
+    Parameters
+    ----------
+    text : str or None
+        The header as sent.
+    now : float
+        The present, best by the service's own clock [s since 1970].
+
+    Returns
+    -------
+    float or None
+        Seconds from now, more than 0; None if missing, unreadable, not in the
+        future, or more than a year away.
+
+    Examples
+    --------
+    >>> parse_hint("120", 0.0), parse_hint("1790000060", 1790000000.0), parse_hint("soon", 0.0)
+    (120.0, 60.0, None)
+    """
+    if not text or len(text) > _LONGEST_HEADER:
+        return None
+    for part in (text.strip(), text.split(",", 1)[0].strip()):
+        seconds = _seconds(part, now)
+        if seconds is not None:
+            return seconds if 0 < seconds <= _FARTHEST_HINT_S else None
+    return None
+
+
+def _seconds(text: str, now: float) -> float | None:
+    if not text.isascii():
+        return None
+    if text.lstrip("+-").replace(".", "", 1).isdigit():
+        number = float(text)
+        if number >= _EPOCH_MS_FROM:
+            return number / 1000 - now
+        return number - now if number >= _EPOCH_FROM else number
+    instant = parse_instant(text)
+    return None if instant is None else instant - now
+
+
+def parse_instant(text: str | None) -> float | None:
+    """Read an ISO 8601 or HTTP date as seconds since 1970; None if it is neither."""
+    if not text or len(text) > _LONGEST_HEADER:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
+    except ValueError:
+        try:
+            moment = email.utils.parsedate_to_datetime(text)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return moment.timestamp()
+    except (OverflowError, ValueError):
+        return None
+
+
+def hint_from_headers(status: int | None, retry_after: str | None, reset: str | None, now: float) -> float | None:
+    """Find the wait that an answer asks for.
+
+    Parameters
+    ----------
+    status : int or None
+        HTTP status.
+    retry_after, reset : str or None
+        The headers ``Retry-After`` and ``X-RateLimit-Reset``. The second comes
+        with every answer, so it counts for 429 only.
+    now : float
+        The present by the service's clock [s since 1970].
+
+    Returns
+    -------
+    float or None
+        The wait [s], or None where nothing readable says one.
+    """
+    if status not in RETRY_STATUSES:
+        return None
+    hint_s = parse_hint(retry_after, now)
+    if hint_s is None and status == 429:
+        hint_s = parse_hint(reset, now)
+    return hint_s
+
+
+def first_number(text: str | None) -> int | None:
+    """Read the first whole number of a header such as ``"9999, 19988"``; None if there is none.
+
+    Examples
+    --------
+    >>> first_number("9999, 19988"), first_number("-3"), first_number(None)
+    (9999, None, None)
+    """
+    part = (text or "").split(",", 1)[0].strip()
+    return int(part) if part.isascii() and part.isdigit() and len(part) <= 15 else None
+
+
+def pause_s(remaining: int | None, limit: int | None, reset_s: float | None, max_wait_s: float) -> float:
+    """Tell how long to pause before the next request so that the budget of the hour lasts.
+
+    Below 5 % of the limit the calls that are left are spread over the time that
+    is left. A pause longer than `max_wait_s` is not made: the service then says
+    itself that the limit is reached, and the error names the time.
+
+    Parameters
+    ----------
+    remaining, limit : int or None
+        ``X-RateLimit-Remaining`` and ``X-RateLimit-Limit``; no limit: 10,000.
+    reset_s : float or None
+        Seconds until the budget is full again.
+    max_wait_s : float
+        Longest pause.
+
+    Returns
+    -------
+    float
+        The pause [s]; 0 while there is plenty or nothing is known.
+
+    Examples
+    --------
+    >>> pause_s(9_000, 10_000, 600.0, 60.0), pause_s(99, 10_000, 600.0, 60.0)
+    (0.0, 6.0)
+    """
+    if remaining is None or reset_s is None:
+        return 0.0
+    if remaining >= PACING_SHARE * (limit or USUAL_LIMIT):
+        return 0.0
+    spread_s = reset_s / (remaining + 1)
+    return spread_s if spread_s <= max_wait_s else 0.0
+
+
+def clock_time(wait_s: float, now: float) -> str:
+    """Name the local time in `wait_s` seconds, with the day if it is not today's."""
+    then, today = datetime.fromtimestamp(now + wait_s), datetime.fromtimestamp(now)
+    return then.strftime("%H:%M" if then.date() == today.date() else "%Y-%m-%d %H:%M")
+
+
+def sleep_in_slices(seconds: float, clock: Clock, tell: Callable[[float], None] | None = None) -> None:
+    """Wait in slices of half a second, so that Ctrl-C and progress come through.
+
+    Parameters
+    ----------
+    seconds : float
+        How long [s].
+    clock : Clock
+        Whose sleep is used.
+    tell : callable, optional
+        Called before each slice with the seconds that are left.
+    """
+    left = seconds
+    while left > 0:
+        if tell is not None:
+            tell(left)
+        slice_s = min(SLICE_S, left)
+        clock.sleep(slice_s)
+        left -= slice_s
+
+
+@dataclass
+class RetryBudget:
+    """A bucket that empties when many requests fail, so that a dead service gets no storm.
+
+    Parameters
+    ----------
+    capacity : int, default 500
+        What the bucket holds.
+    cost : int, default 14
+        What one repetition takes out. A success after repetitions puts theirs
+        back, any other success puts back one.
+    """
+
+    capacity: int = BUDGET_CAPACITY
+    cost: int = BUDGET_COST
+    _left: int = field(init=False, repr=False)
+    _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._left = self.capacity
+
+    @property
+    def left(self) -> int:
+        """What is left in the bucket."""
+        return self._left
+
+    def take(self) -> bool:
+        """Pay for one repetition; False, and nothing paid, if too little is left."""
+        with self._lock:
+            if self._left < self.cost:
+                return False
+            self._left -= self.cost
+            return True
+
+    def give_back(self, repetitions: int) -> None:
+        """Note a success after so many paid repetitions."""
+        with self._lock:
+            self._left = min(self.capacity, self._left + max(1, repetitions * self.cost))
