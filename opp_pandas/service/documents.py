@@ -1,0 +1,478 @@
+"""JSON:API documents: reading them strictly, building them, and what an answer is.
+
+Nothing here touches the network. Whatever the bytes are, the only exception
+that comes out of reading is `DocumentError` (promises R11 and S5).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from opp_pandas.errors import ConfigurationError, DocumentError, named, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from opp_pandas.resource import Resource
+
+MEDIA_TYPE = "application/vnd.api+json"
+MAX_DEPTH = 64
+MAX_DIGITS = 400
+_BOM = b"\xef\xbb\xbf"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the service answered to one operation.
+
+    Parameters
+    ----------
+    document : dict or None
+        The JSON:API document; None where the answer has no body (204).
+    status : int
+        HTTP status.
+    attempts : int
+        Requests made for it, repetitions included.
+    elapsed_s : float
+        Time taken, waits included [s].
+    request_id : str or None
+        The service's own id of the request, where it sent one.
+    date : Timestamp or None
+        The service's clock when it answered (the ``Date`` header), UTC.
+    """
+
+    document: dict[str, Any] | None = field(repr=False)
+    status: int
+    attempts: int
+    elapsed_s: float
+    request_id: str | None = None
+    date: pd.Timestamp | None = None
+
+    @property
+    def data(self) -> Any:
+        """The document's ``data``; None where there is no document."""
+        return None if self.document is None else self.document.get("data")
+
+
+class _RefusedError(Exception):
+    """Internal: what the JSON scanner's hooks refuse."""
+
+
+def parse_document(body: bytes, *, method: str = "", url: str = "", request_id: str | None = None) -> dict[str, Any]:
+    """Parse the body of an answer and check that it is a JSON:API document.
+
+    Integers stay exact, whatever their size up to 400 digits. A lone surrogate
+    escape, which is no character, becomes U+FFFD. A byte order mark is dropped.
+
+    Parameters
+    ----------
+    body : bytes
+        The body, decompressed.
+    method, url, request_id
+        The request, for the error text.
+
+    Returns
+    -------
+    dict
+        The document: ``data`` (object, list or None) or ``meta`` is there, ``errors`` is not.
+
+    Raises
+    ------
+    DocumentError
+        If it is anything else: no JSON, not UTF-8, no object, doubled keys, NaN
+        or Infinity, too deep, no ``data`` and no ``meta``, or ``errors`` under a
+        status that says success.
+    """
+    document, problem, pointer = _parsed(body)
+    if document is None:
+        raise DocumentError(problem, pointer=pointer, method=method, url=url, request_id=request_id)
+    return document
+
+
+def parse_json(body: bytes, *, method: str = "", url: str = "") -> Any:
+    """Parse a body that is JSON but no JSON:API document, such as a token answer, as strictly."""
+    value, problem = _decoded(body)
+    if problem:
+        raise DocumentError(problem, method=method, url=url)
+    return value
+
+
+def _parsed(body: bytes) -> tuple[dict[str, Any] | None, str, str]:
+    """Give the document, or None with the problem and its pointer."""
+    value, problem = _decoded(body)
+    if problem:
+        return None, problem, ""
+    if not isinstance(value, dict):
+        return None, f"the answer is JSON but no JSON:API document: an object was expected, not {_kind(value)}", ""
+    if value.get("errors") or ("errors" in value and "data" not in value):
+        words = describe_errors(error_objects(value)) or "without words"
+        return None, f"the service reported an error under a status that says success: {words}", "/errors"
+    if "data" not in value and not isinstance(value.get("meta"), dict):
+        return None, "the answer is JSON but no JSON:API document: it has neither data nor meta", ""
+    data = value.get("data")
+    if not isinstance(data, dict | list | None):
+        return None, f"data must be an object, a list or null, not {_kind(data)}", "/data"
+    for name, kinds in (("links", dict), ("meta", dict), ("included", list)):
+        member = value.get(name)
+        if member is not None and not isinstance(member, kinds):
+            return None, f"{name} must be {_kind(kinds())} or null, not {_kind(member)}", f"/{name}"
+    return value, "", ""
+
+
+def _decoded(body: bytes) -> tuple[Any, str]:
+    """Give the JSON value, or None and the problem in words."""
+    text, problem = _text(body)
+    if problem:
+        return None, problem
+    try:
+        value = _DECODER.decode(text)
+    except _RefusedError as refusal:
+        return None, str(refusal)
+    except json.JSONDecodeError as error:
+        return None, _syntax_problem(text, error)
+    except RecursionError:
+        return None, f"the answer nests deeper than {MAX_DEPTH} levels"
+    problem = _walk(value, "\\ud" in text or "\\uD" in text)
+    return (None, problem) if problem else (value, "")
+
+
+def _text(body: bytes) -> tuple[str, str]:
+    body = body.removeprefix(_BOM)
+    if not body.strip():
+        return "", "the answer is empty, where a JSON:API document was expected"
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in body[:4]:
+        return "", "the answer is UTF-16 or UTF-32 text; JSON is UTF-8"
+    try:
+        return body.decode("utf-8"), ""
+    except UnicodeDecodeError as error:
+        where = error.start
+    return "", f"the answer is not UTF-8 text (byte {where:,} of {len(body):,})"
+
+
+def _syntax_problem(text: str, error: json.JSONDecodeError) -> str:
+    start = text.lstrip()[:9].lower()
+    if start.startswith(("<!doctype", "<html", "<?xml", "<")):
+        return "the answer is a web page or XML, not a JSON:API document; is the URL that of the API?"
+    if not start.startswith(("{", "[")):
+        return "the answer is not JSON"
+    if _is_cut(text, error):
+        return f"the JSON breaks off after {len(text):,} characters"
+    return f"the answer is not JSON: {error.msg} at character {error.pos:,}"
+
+
+def _is_cut(text: str, error: json.JSONDecodeError) -> bool:
+    # The scanner points at the start of a string that never ends, else at the end of the text,
+    # or at most a literal or an escape before it.
+    return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - 6
+
+
+def is_cut_short(body: bytes) -> bool:
+    """Tell whether `body` is the beginning of a JSON text whose end is missing.
+
+    Examples
+    --------
+    >>> is_cut_short(b'{"data": [{"id": 1'), is_cut_short(b'{"data": []}'), is_cut_short(b"<html>")
+    (True, False, False)
+    """
+    body = body.removeprefix(_BOM).lstrip()
+    if body[:1] not in (b"{", b"["):
+        return False
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return _is_cut(text, error)
+    except (RecursionError, ValueError):
+        return False
+    return False
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        raise _RefusedError(f"the answer names {named(doubled)} twice in one object, so its value is not certain")
+    return members
+
+
+def _constant(text: str) -> NoReturn:
+    raise _RefusedError(f"the answer holds {text}, which is not JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise _RefusedError(f"the answer holds a number of {len(text):,} digits")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise _RefusedError(f"the answer holds the number {printable(text, 20)}, which is beyond all limits")
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer, parse_float=_real)
+
+
+def _walk(value: Any, surrogates: bool) -> str:
+    """Check the depth level by level, and replace lone surrogates in place where the text has any."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            return f"the answer nests deeper than {MAX_DEPTH} levels"
+        if surrogates:
+            for container in level:
+                _replace_surrogates(container)
+        level = [
+            member
+            for container in level
+            if isinstance(container, dict | list)
+            for member in (container.values() if isinstance(container, dict) else container)
+            if isinstance(member, dict | list)
+        ]
+    return ""
+
+
+def _replace_surrogates(container: Any) -> None:
+    if isinstance(container, list):
+        for position, member in enumerate(container):
+            if isinstance(member, str):
+                container[position] = _LONE_SURROGATE.sub("\ufffd", member)
+    elif isinstance(container, dict):
+        for key, member in list(container.items()):
+            if isinstance(member, str):
+                container[key] = _LONE_SURROGATE.sub("\ufffd", member)
+            if _LONE_SURROGATE.search(key):
+                container[_LONE_SURROGATE.sub("\ufffd", key)] = container.pop(key)
+
+
+def _kind(value: Any) -> str:
+    """Name the JSON kind of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number"}
+    return kinds[type(value)]
+
+
+def link_target(link: Any, *, pointer: str = "/links/next") -> str | None:
+    """Give the URL of a JSON:API link: text, an object with ``href``, or nothing.
+
+    Parameters
+    ----------
+    link : object
+        The member of ``links``.
+    pointer : str
+        Where it stands, for the error text.
+
+    Returns
+    -------
+    str or None
+        The URL as sent; None for null or empty text.
+
+    Raises
+    ------
+    DocumentError
+        If it is anything else: taking that for the last page would lose rows silently.
+    """
+    if isinstance(link, dict):
+        link = link.get("href", link)
+    if link is None or link == "":
+        return None
+    if not isinstance(link, str):
+        raise DocumentError(f"the link to the next page is {_kind(link)}, not a URL", pointer=pointer)
+    return link
+
+
+def error_objects(value: Any) -> tuple[dict[str, Any], ...]:
+    """Give the error objects of an answer, the gateway's other shape included.
+
+    Parameters
+    ----------
+    value : object
+        The parsed body, of whatever shape.
+
+    Returns
+    -------
+    tuple of dict
+        JSON:API error objects; the gateway's ``{"error", "description"}`` as one
+        with ``title`` and ``detail``. Empty if there is none.
+    """
+    if not isinstance(value, dict):
+        return ()
+    errors = value.get("errors")
+    if isinstance(errors, list):
+        return tuple(item for item in errors if isinstance(item, dict))
+    if isinstance(errors, dict):
+        return (errors,)
+    if isinstance(value.get("error"), str):
+        detail = value.get("description") or value.get("error_description") or value.get("message")
+        return ({"title": value["error"], **({"detail": detail} if detail else {})},)
+    return ()
+
+
+def describe_errors(errors: tuple[Mapping[str, Any], ...]) -> str:
+    """Put the service's words into one printable line of at most 500 characters.
+
+    Examples
+    --------
+    >>> describe_errors(
+    ...     (
+    ...         {
+    ...             "title": "Validation Error",
+    ...             "detail": "Name can't be blank.",
+    ...             "source": {"pointer": "/data/attributes/name"},
+    ...         },
+    ...     )
+    ... )
+    "Validation Error: Name can't be blank (/data/attributes/name)"
+    """
+    words = []
+    for error in errors[:5]:
+        # The 415 answer spells it "details".
+        detail = error.get("detail") or error.get("details") or ""
+        parts = [
+            str(part).strip().removesuffix(".") for part in (error.get("title") or error.get("id"), detail) if part
+        ]
+        source = error.get("source")
+        pointer = source.get("pointer") or source.get("parameter") if isinstance(source, dict) else None
+        words.append(": ".join(parts) + (f" ({pointer})" if pointer else ""))
+    if len(errors) > 5:
+        words.append(f"and {len(errors) - 5} more")
+    return printable("; ".join(word for word in words if word))
+
+
+def build_document(
+    resource: Resource,
+    identity: int | None,
+    attributes: Mapping[str, Any] | None,
+    relationships: Mapping[str, int | None] | None,
+) -> bytes:
+    """Build the body of a POST (no `identity`) or PATCH.
+
+    Parameters
+    ----------
+    resource : Resource
+        What is written.
+    identity : int or None
+        Its id; None for a new one.
+    attributes : mapping of str to JSON value, optional
+        By API name; only these are sent.
+    relationships : mapping of str to int or None, optional
+        By API name, the id it shall point to; None clears it.
+
+    Returns
+    -------
+    bytes
+        JSON, UTF-8.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name is unknown or read-only, or a value is not JSON (NaN, Timestamp ...).
+    """
+    _refuse_unwritable(resource, attributes or {}, relationships or {})
+    record: dict[str, Any] = {"type": resource.type}
+    if identity is not None:
+        record["id"] = identity
+    if attributes or identity is None:
+        record["attributes"] = dict(attributes or {})
+    if relationships:
+        record["relationships"] = {
+            name: {
+                "data": None
+                if target is None
+                else {"type": _target_type(resource, name), "id": _whole_id(name, target)}
+            }
+            for name, target in relationships.items()
+        }
+    try:
+        return json.dumps({"data": record}, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = type(error).__name__
+    raise ConfigurationError(
+        f"{named(_unbuildable(attributes or {}))} cannot be sent as JSON ({reason}); missing is None"
+    )
+
+
+def _unbuildable(attributes: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, value in attributes.items():
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        except (TypeError, ValueError, RecursionError):
+            found.append(name)
+    return found
+
+
+def _refuse_unwritable(
+    resource: Resource, attributes: Mapping[str, Any], relationships: Mapping[str, int | None]
+) -> None:
+    for name in attributes:
+        known = resource.by_name.get(name)
+        if known is None:
+            raise ConfigurationError(f"{resource.type} has no attribute {named([name])}{_near(name, resource)}")
+        if known.read_only:
+            raise ConfigurationError(f"{named([name])} is read-only: the service sets it")
+    for name in relationships:
+        link = resource.relationship_by_name.get(name)
+        if link is None:
+            raise ConfigurationError(f"{resource.type} has no relationship {named([name])}{_near(name, resource)}")
+        if link.read_only or link.to_many:
+            instead = "; write opportunityStage" if name == "stage" else ""
+            raise ConfigurationError(f"the relationship {named([name])} is read-only{instead}")
+
+
+def _near(name: str, resource: Resource) -> str:
+    import difflib
+
+    aliases = {**{entry.column: entry.name for entry in resource.attributes}, **{key: key for key in resource.by_name}}
+    aliases |= {key: key for key in resource.relationship_by_name}
+    near = difflib.get_close_matches(name, aliases, 1)
+    return f"; did you mean {named([aliases[near[0]]])}?" if near else ""
+
+
+def _target_type(resource: Resource, name: str) -> str:
+    return resource.relationship_by_name[name].type
+
+
+def _whole_id(name: str, value: Any) -> int:
+    try:
+        return check_id(value)
+    except ConfigurationError as error:
+        problem = str(error)
+    raise ConfigurationError(f"relationship {named([name])}: {problem}")
+
+
+def check_id(value: Any) -> int:
+    """Give an id as int; ids go into a path, so nothing else may pass (promise S11).
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not a whole number above 0, or text of one.
+    """
+    import operator
+
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
+        value = int(value)
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not 0 < number < 2**63:
+        raise ConfigurationError(f"an id is a whole number above 0, not {printable(repr(value), 60)}")
+    return number
