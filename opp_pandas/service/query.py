@@ -1,0 +1,549 @@
+"""Queries in Python words, written in the service's newer filter syntax.
+
+What the service cannot filter or sort is refused here, before any request, with
+the way to do it in pandas. Names may be columns (``updated_at``) or the API's
+(``updatedAt``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import itertools
+import operator
+import re
+import zoneinfo
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, named, printable
+from opp_pandas.resource import OPPORTUNITY, RESOURCES, Attribute, Resource, snake_case
+
+DEFAULT_SORT = "id"
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 250, 1_000
+MAX_VALUES, MAX_LIST_CHARACTERS = 100, 4_000
+
+# Without these a frame could not be edited and written back: the id of the
+# three relationships, and what tells a newer copy of a row from an older one.
+NEEDED = {"opportunity": ("updatedAt", "owner", "account", "opportunityStage")}
+
+# Names are what an included resource is asked for; an account alone has some 200 attributes.
+INCLUDED_FIELDS = {
+    "opportunityStage": ("name", "order", "isClosed"),
+    "user": ("name", "firstName", "lastName", "email"),
+    "account": ("name",),
+}
+
+_NULL, _NOT_NULL = "__null__", "__notnull__"
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+_LAST_MS = dt.timedelta(milliseconds=1)
+
+
+class _NotNull:
+    """The test that a value is there; see `NOT_NULL`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "opp.NOT_NULL"
+
+    def __reduce__(self) -> str:
+        return "NOT_NULL"
+
+
+NOT_NULL: Final = _NotNull()
+"""In a filter: the value must be there, as ``{"custom_id": opp.NOT_NULL}``."""
+
+Parameters = list[tuple[str, str]]
+
+
+def build_query(
+    resource: Resource = OPPORTUNITY,
+    *,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002  # the service's own word
+    sort: str | Sequence[str] | None = None,
+    fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+    include: Iterable[str] = (),
+    page_size: int = DEFAULT_PAGE_SIZE,
+    count: bool = False,
+    authorization_meta: bool = False,
+    data_connections: bool = False,
+    timezone: str | None = None,
+) -> tuple[str, ...]:
+    """Build the query of a collection.
+
+    Parameters
+    ----------
+    resource : Resource, default OPPORTUNITY
+        What is asked for.
+    filter : mapping, optional
+        Column or API name to a value, a list of values (any of them), a range
+        ``(from, to)`` with both ends in it and None for an open one, None
+        (missing) or `NOT_NULL`. A day without a time is the whole day in
+        `timezone`. Relationships by id: ``owner``, ``stage``, ``account``,
+        ``prospects``; also ``account.name``.
+    sort : str or sequence of str, optional
+        Names, with ``-`` before those that descend. Left out: by id, the order
+        that rows changing meanwhile do not disturb.
+    fields : iterable of str, or mapping of type to iterable, optional
+        Only these attributes; relationships that are needed are always added.
+    include : iterable of str
+        Related resources to send along: stage, owner, account, creator, updater.
+    page_size : int, default 250
+        Rows per page, 1 to 1,000.
+    count : bool, default False
+        Whether to have the rows counted.
+    authorization_meta, data_connections : bool, default False
+        Whether to ask for what the user may edit, and for outside records.
+    timezone : str, optional
+        The zone of days; None: UTC.
+
+    Returns
+    -------
+    tuple of str
+        Query strings without ``?``. More than one where a list is too long for
+        one request: then the answers together are the result.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name or value cannot be asked for; the text says what to do in pandas.
+
+    Examples
+    --------
+    >>> build_query(filter={"owner": [7, 9]}, page_size=2)
+    ('newFilterSyntax=true&filter%5Bowner%5D%5Bid%5D%5B%5D=7&filter%5Bowner%5D%5Bid%5D%5B%5D=9&sort=id&page%5Bsize%5D=2&count=false',)
+    """
+    if not 1 <= _whole(page_size, "page_size") <= MAX_PAGE_SIZE:
+        raise ConfigurationError(f"page_size is 1 to {MAX_PAGE_SIZE:,}, not {page_size}")
+    tail: Parameters = [("sort", ",".join(sort_names(sort, resource)))]
+    tail += _shape(resource, fields, include, authorization_meta, data_connections)
+    tail += [("page[size]", str(page_size)), ("count", "true" if count else "false")]
+    variants = _filter_parameters(resource, filter or {}, timezone)
+    return tuple(encode([("newFilterSyntax", "true"), *part, *tail] if part else tail) for part in variants)
+
+
+def build_get_query(
+    resource: Resource = OPPORTUNITY,
+    *,
+    fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+    include: Iterable[str] = (),
+    authorization_meta: bool = False,
+    data_connections: bool = False,
+) -> str:
+    """Build the query of a single resource; the parameters are those of `build_query`."""
+    return encode(_shape(resource, fields, include, authorization_meta, data_connections))
+
+
+def encode(parameters: Parameters) -> str:
+    """Write parameters as a query string, every character outside letters, digits and ``-._~`` encoded."""
+    return "&".join(f"{quote(name, safe='')}={quote(value, safe=',')}" for name, value in parameters)
+
+
+def _shape(
+    resource: Resource,
+    fields: Iterable[str] | Mapping[str, Iterable[str]] | None,
+    include: Iterable[str],
+    authorization_meta: bool,
+    data_connections: bool,
+) -> Parameters:
+    """Build the parameters that shape a resource in the answer, single or in a collection."""
+    included = include_names(include, resource)
+    parameters: Parameters = [
+        (f"fields[{kind}]", ",".join(names)) for kind, names in field_names(fields, resource, included)
+    ]
+    if included:
+        parameters.append(("include", ",".join(included)))
+    if authorization_meta:
+        parameters.append(("provideAuthorizationMeta", "true"))
+    if data_connections:
+        parameters.append(("provideDataConnections", "true"))
+    return parameters
+
+
+# --- sort, include, fields ---------------------------------------------------
+
+
+def sort_names(sort: str | Sequence[str] | None, resource: Resource = OPPORTUNITY) -> list[str]:
+    """Give the API names to sort by, with ``-`` where it descends; refuse what cannot be sorted."""
+    if sort is None or (not isinstance(sort, str) and not sort):
+        return [DEFAULT_SORT]
+    wanted = sort.split(",") if isinstance(sort, str) else list(sort)
+    names = []
+    for item in wanted:
+        name = str(item).strip()
+        sign, bare = ("-", name[1:]) if name.startswith("-") else ("", name)
+        if bare == "id":
+            names.append(f"{sign}id")
+            continue
+        attribute = _attribute(bare, resource)
+        if attribute is None or not attribute.sortable:
+            known = [entry.column for entry in resource.attributes if entry.sortable]
+            raise ConfigurationError(
+                f"the service cannot sort by {named([bare])}{_did_you_mean(bare, known)} "
+                f"Sort in pandas instead: df.sort_values({printable(repr(_column_of(bare)), 80)}). "
+                f"It can sort by {named(['id', *known], 30)}"
+            )
+        names.append(f"{sign}{attribute.name}")
+    return names
+
+
+def include_names(include: Iterable[str], resource: Resource = OPPORTUNITY) -> list[str]:
+    """Give the API names of the relationships to include: ``stage`` is ``opportunityStage``."""
+    if isinstance(include, str):
+        include = include.split(",")
+    names = []
+    for item in include:
+        wanted = str(item).strip()
+        name = _relationship_name(wanted, resource)
+        if name == "stage" and resource is OPPORTUNITY:
+            name = "opportunityStage"
+        relationship = resource.relationship_by_name.get(name or "")
+        if relationship is None or relationship.to_many:
+            known = [
+                _short(entry.name) for entry in resource.relationships if not entry.to_many and entry.name != "stage"
+            ]
+            hint = "; people on a deal come from client.prospect_roles()" if relationship else ""
+            raise ConfigurationError(
+                f"include= cannot name {named([wanted])}{_did_you_mean(wanted, known)} "
+                f"It takes {named(known, 10)}{hint}"
+            )
+        names.append(relationship.name)
+    return list(dict.fromkeys(names))
+
+
+def field_names(
+    fields: Iterable[str] | Mapping[str, Iterable[str]] | None, resource: Resource, included: Sequence[str]
+) -> list[tuple[str, list[str]]]:
+    """Give the sparse fieldsets per type: what was asked for plus what is always needed.
+
+    Included resources are asked for their names only, unless `fields` is a
+    mapping that says otherwise.
+    """
+    if isinstance(fields, str):
+        fields = fields.split(",")
+    asked: dict[str, list[str]] = {}
+    if isinstance(fields, Mapping):
+        asked = {str(kind): [str(name).strip() for name in names] for kind, names in fields.items()}
+        unknown = [kind for kind in asked if kind not in RESOURCES]
+        if unknown:
+            raise ConfigurationError(f"fields= names the type {named(unknown)}; there are {named(RESOURCES, 10)}")
+    elif fields is not None:
+        asked = {resource.type: [str(name).strip() for name in fields]}
+    found: list[tuple[str, list[str]]] = []
+    if resource.type in asked:
+        names = [_field_name(name, resource) for name in asked.pop(resource.type) if name != "id"]
+        found.append((resource.type, list(dict.fromkeys([*names, *included, *NEEDED.get(resource.type, ())]))))
+    types = dict.fromkeys(resource.relationship_by_name[name].type for name in included)
+    for kind in [*types, *(kind for kind in asked if kind not in types)]:
+        other = RESOURCES.get(kind)
+        if kind in asked and other is not None:
+            found.append((kind, list(dict.fromkeys(_field_name(name, other) for name in asked[kind] if name != "id"))))
+        elif kind in INCLUDED_FIELDS and kind != resource.type:
+            found.append((kind, list(INCLUDED_FIELDS[kind])))
+    return found
+
+
+def _field_name(name: str, resource: Resource) -> str:
+    attribute = _attribute(name, resource)
+    if attribute is not None:
+        return attribute.name
+    relationship = _relationship_name(name.removesuffix("_name"), resource)
+    if relationship is not None:
+        return "opportunityStage" if relationship == "stage" else relationship
+    if name.startswith("stage_") and resource is OPPORTUNITY:
+        return "opportunityStage"
+    known = [*resource.by_column, *resource.relationship_by_column]
+    near = _did_you_mean(name, [*known, *resource.by_name])
+    if near.startswith(";") or re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name) is None:
+        raise ConfigurationError(f"{resource.type} has no field {named([name])}{near}")
+    # The live service knows attributes that no page documents (healthScore), so a foreign name may be right.
+    return name
+
+
+# --- filter ------------------------------------------------------------------
+
+
+def _filter_parameters(resource: Resource, wanted: Mapping[str, Any], timezone: str | None) -> Iterator[Parameters]:
+    """Build the filter's parameters, once per combination of pieces of long lists."""
+    pieces: list[list[Parameters]] = []
+    used: dict[str, str] = {}
+    for name, value in wanted.items():
+        key, attribute = filter_key(str(name), resource)
+        if key in used:
+            raise ConfigurationError(f"the filter names {used[key]!r} and {name!r}, which are the same; keep one")
+        used[key] = str(name)
+        pieces.append(list(_conditions(key, attribute, value, str(name), timezone)))
+    for combination in itertools.product(*pieces):
+        yield [parameter for piece in combination for parameter in piece]
+
+
+def filter_key(name: str, resource: Resource = OPPORTUNITY) -> tuple[str, Attribute]:
+    """Find the service's key for a filter name, such as ``filter[owner][id]``.
+
+    Parameters
+    ----------
+    name : str
+        A column, an API name, a relationship, or ``account.name``.
+    resource : Resource, default OPPORTUNITY
+        What is filtered.
+
+    Returns
+    -------
+    key : str
+        The parameter's name without a suffix.
+    attribute : Attribute
+        What its values are.
+
+    Raises
+    ------
+    ConfigurationError
+        If the service cannot filter by it.
+    """
+    if name == "id":
+        return "filter[id]", _ID
+    attribute = _attribute(name, resource)
+    if attribute is not None and attribute.filterable:
+        return f"filter[{attribute.name}]", attribute
+    owner, _, member = name.replace("__", ".").partition(".")
+    if not member and owner.endswith("_name"):
+        owner, member = owner.removesuffix("_name"), "name"
+    relationship = resource.relationship_by_name.get(_relationship_name(owner, resource) or "")
+    if relationship is not None:
+        # The documented filters name the read-only twin `stage`, never opportunityStage.
+        if relationship.name == "opportunityStage" and "stage" in resource.relationship_by_name:
+            relationship = resource.relationship_by_name["stage"]
+        if (member or "id") in relationship.filter_keys:
+            return f"filter[{relationship.name}][{member or 'id'}]", _ID if (member or "id") == "id" else _NAME
+    raise ConfigurationError(_not_filterable(name, attribute, relationship is not None, member, resource))
+
+
+_ID = Attribute("id", "integer", "id")
+_NAME = Attribute("name", "text", "name")
+
+
+def _not_filterable(name: str, attribute: Attribute | None, related: bool, member: str, resource: Resource) -> str:
+    known = [entry.column for entry in resource.attributes if entry.filterable]
+    known += [
+        _short(entry.name) + ("" if key == "id" else f".{key}")
+        for entry in resource.relationships
+        for key in entry.filter_keys
+    ]
+    if attribute is None and not related:
+        return f"{resource.type} has nothing called {named([name])} to filter by{_did_you_mean(name, known)}"
+    text = f"the service cannot filter by {named([name])}"
+    column = _column_of(name)
+    if related and member:
+        base = name.replace("_name", "").split(".")[0]
+        if base in known:
+            return f"{text}: it takes ids only. Filter by {base!r}, or in pandas: df[df[{column!r}] == ...]"
+    kind = attribute.kind if attribute is not None else "integer"
+    example = {
+        "instant": f"df[df[{column!r}].between(...)]",
+        "tags": f"df[df[{column!r}].map(lambda tags: 'x' in (tags or ()))]",
+    }.get(kind, f"df[df[{column!r}] == ...]")
+    return f"{text}. Load without it and filter in pandas: {example}. It can filter by {named(['id', *known], 40)}"
+
+
+def _conditions(key: str, attribute: Attribute, value: Any, name: str, timezone: str | None) -> Iterator[Parameters]:
+    """Build the parameters of one condition; several alternatives where a list is too long for one request."""
+    if value is NOT_NULL:
+        yield [(key, _NOT_NULL)]
+    elif _is_missing(value):
+        yield [(key, _NULL)]
+    elif isinstance(value, tuple):
+        yield _range(key, attribute, value, name, timezone)
+    elif isinstance(
+        value, list | set | frozenset | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
+    ):
+        yield from _any_of(key, attribute, value, name, timezone)
+    elif isinstance(value, Mapping):
+        raise ConfigurationError(f"filter {name!r}: a value, a list or a range (from, to) is expected, not a mapping")
+    elif attribute.kind == "instant" and (day := _day_of(value, timezone)) is not None:
+        yield [(f"{key}[gte]", _instant_text(day[0])), (f"{key}[lte]", _instant_text(day[1]))]
+    else:
+        yield [(key, _value_text(value, attribute, name, timezone))]
+
+
+def _range(key: str, attribute: Attribute, value: tuple[Any, ...], name: str, timezone: str | None) -> Parameters:
+    if len(value) != 2:
+        raise ConfigurationError(
+            f"filter {name!r}: a tuple is a range (from, to), so it has two members, not {len(value)}; "
+            "a list means any of its values"
+        )
+    if attribute.kind == "boolean" or attribute is _NAME:
+        raise ConfigurationError(f"filter {name!r}: a range makes no sense here; give a value or a list")
+    low, high = value
+    if _is_missing(low) and _is_missing(high):
+        raise ConfigurationError(
+            f"filter {name!r}: one end of a range must be given; to test for a value use opp.NOT_NULL"
+        )
+    parameters: Parameters = []
+    bounds: list[Any] = []
+    for suffix, end, edge in (("gte", low, 0), ("lte", high, 1)):
+        if _is_missing(end):
+            continue
+        day = _day_of(end, timezone) if attribute.kind == "instant" else None
+        moment = day[edge] if day is not None else None
+        text = _instant_text(moment) if moment is not None else _value_text(end, attribute, name, timezone)
+        parameters.append((f"{key}[{suffix}]", text))
+        bounds.append(int(text) if attribute.kind == "integer" else text)
+    if len(bounds) == 2 and attribute.kind != "text" and bounds[0] > bounds[1]:
+        raise ConfigurationError(f"filter {name!r}: the range begins after it ends, so nothing could fit; swap the two")
+    return parameters
+
+
+def _any_of(
+    key: str, attribute: Attribute, values: Iterable[Any], name: str, timezone: str | None
+) -> Iterator[Parameters]:
+    items = list(values)
+    if not items:
+        raise ConfigurationError(f"filter {name!r}: an empty list fits no row; leave the filter out to load all")
+    if any(item is NOT_NULL or _is_missing(item) for item in items):
+        raise ConfigurationError(
+            f"filter {name!r}: the service cannot look for values and missing ones at once; "
+            "make two loads and pd.concat them"
+        )
+    if attribute.kind == "instant" and any(_day_of(item, timezone) is not None for item in items):
+        raise ConfigurationError(f"filter {name!r}: a list of days is no range; give (first, last), both included")
+    texts = list(dict.fromkeys(_value_text(item, attribute, name, timezone) for item in items))
+    piece: Parameters = []
+    characters = 0
+    for text in texts:
+        length = len(quote(text, safe=""))
+        if piece and (len(piece) == MAX_VALUES or characters + length > MAX_LIST_CHARACTERS):
+            yield piece
+            piece, characters = [], 0
+        piece.append((f"{key}[]", text))
+        characters += length
+    yield piece
+
+
+def _value_text(value: Any, attribute: Attribute, name: str, timezone: str | None) -> str:
+    if attribute.kind == "integer":
+        return str(_whole(value, f"filter {name!r}"))
+    if attribute.kind == "boolean":
+        if not isinstance(value, bool | np.bool_):
+            raise ConfigurationError(f"filter {name!r}: True or False is expected, not {printable(repr(value), 60)}")
+        return "true" if value else "false"
+    if attribute.kind == "instant":
+        return _instant_text(_moment(value, name, timezone))
+    if not isinstance(value, str):
+        raise ConfigurationError(f"filter {name!r}: text is expected, not {printable(repr(value), 60)}")
+    if value in (_NULL, _NOT_NULL):
+        raise ConfigurationError(
+            f"filter {name!r}: the service reads {value} as a test; use None or opp.NOT_NULL for it"
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        problem = f"filter {name!r}: the text holds half a character (a lone surrogate), which cannot be sent"
+    else:
+        return value
+    raise ConfigurationError(problem)
+
+
+def _whole(value: Any, what: str) -> int:
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
+        return int(value)
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return int(value)
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        problem = f"{what}: a whole number is expected, not {printable(repr(value), 60)}"
+    raise ConfigurationError(problem)
+
+
+# --- days and instants -------------------------------------------------------
+
+
+def _day_of(value: Any, timezone: str | None) -> tuple[dt.datetime, dt.datetime] | None:
+    """Give the first and last millisecond of a day (or period) that stands without a time; else None."""
+    if isinstance(value, pd.Period):
+        first, last = value.start_time.date(), value.end_time.date()
+    elif isinstance(value, str) and _DAY.match(value.strip()):
+        try:
+            first = last = dt.date.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    elif isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        first = last = value
+    else:
+        return None
+    zone = zoneinfo.ZoneInfo(timezone or "UTC")
+    start = dt.datetime.combine(first, dt.time(), zone).astimezone(dt.UTC)
+    if last == dt.date.max:
+        return start, dt.datetime.max.replace(tzinfo=dt.UTC)
+    # The last millisecond of a day is one before the next day begins, whatever daylight saving does.
+    after = dt.datetime.combine(last + dt.timedelta(days=1), dt.time(), zone).astimezone(dt.UTC)
+    return start, after - _LAST_MS
+
+
+def _moment(value: Any, name: str, timezone: str | None) -> dt.datetime:
+    """Give an instant in UTC; a time without a zone is in the client's."""
+    try:
+        if isinstance(value, str):
+            value = dt.datetime.fromisoformat(value.strip())
+        elif isinstance(value, np.datetime64):
+            value = pd.Timestamp(value)
+        if isinstance(value, pd.Timestamp):
+            value = value.to_pydatetime(warn=False)
+        if isinstance(value, dt.datetime):
+            zone = value.tzinfo or zoneinfo.ZoneInfo(timezone or "UTC")
+            moment: dt.datetime = value.replace(tzinfo=zone).astimezone(dt.UTC)
+            return moment
+    except (ValueError, OverflowError):
+        pass  # the error below names the value
+    raise ConfigurationError(
+        f"filter {name!r}: a day ('2026-01-31') or an instant ('2026-01-31T12:00:00Z') is expected, "
+        f"not {printable(repr(value), 60)}"
+    )
+
+
+def _instant_text(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".rjust(24, "0")
+
+
+# --- names -------------------------------------------------------------------
+
+
+def _attribute(name: str, resource: Resource) -> Attribute | None:
+    return resource.by_column.get(name) or resource.by_name.get(name)
+
+
+def _relationship_name(name: str, resource: Resource) -> str | None:
+    """Find a relationship by any of its names: owner, owner_id, ownerId, stage, opportunity_stage, prospect_ids."""
+    if name in resource.relationship_by_name:
+        return name
+    column = snake_case(name)
+    if column in resource.relationship_by_column:
+        return resource.relationship_by_column[column].name
+    for relationship in resource.relationships:
+        base = snake_case(relationship.name)
+        if column in (base, f"{base}_id", f"{base.removesuffix('s')}_ids"):
+            return relationship.name
+    return None
+
+
+def _short(name: str) -> str:
+    return "stage" if name == "opportunityStage" else name
+
+
+def _column_of(name: str) -> str:
+    return snake_case(name.replace(".", "_"))
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {named(near)}?" if near else "."
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
