@@ -55,7 +55,7 @@ def forecast_effect(plan: ChangeSet, loaded: Loaded, *, freq: str = "Q") -> pd.D
             tables = [forecast(frame, context=context, freq=freq) for frame in (before, _planned(plan, loaded, known))]
         except FrameError:
             return None
-    joined = tables[0].join(tables[1], how="outer", lsuffix="_0", rsuffix="_1")
+    joined = tables[0].add_suffix("_0").join(tables[1].add_suffix("_1"), how="outer")
     columns = {
         f"{words}_{when}": joined[f"{measure}_{number}"].fillna(0)
         for words, measure in MEASURES.items()
