@@ -149,28 +149,18 @@ def money_facts(deals: Deals) -> dict[str, Any]:
 
 def money_notes(facts: Mapping[str, Any], deals: Deals) -> list[str]:
     """Say in sentences what the facts about amounts mean."""
-    notes = []
-    if facts["n_missing_amount"]:
-        notes.append(f"{counted(facts['n_missing_amount'], 'open or won deal')} without an amount: counted, never taken as 0")
-    if facts["n_missing_probability"]:
-        column = (
-            "" if deals.has("probability") or deals.probability == "stage" else " (the frame has no probability column)"
-        )
-        notes.append(f"{counted(facts['n_missing_probability'], 'open deal')} without a probability{column}: outside weighted sums")
-    if facts["probability"]["invalid"]:
-        notes.append(
-            f"{counted(facts['probability']['invalid'], 'open deal')} with a probability outside 0 to 100, taken as missing"
-        )
-    if facts["n_omitted"]:
-        notes.append(f"{counted(facts['n_omitted'], 'open deal')} omitted from the forecast: inside counts, outside every sum")
-    if facts["n_negative_amount"]:
-        notes.append(f"{counted(facts['n_negative_amount'], 'open or won deal')} with a negative amount, summed as it is")
-    if deals.n_contradicting_amounts:
-        notes.append(
-            f"{counted(deals.n_contradicting_amounts, 'deal')} with an amount_precise that differs from amount by a unit or more; "
-            "amount counts"
-        )
-    return notes
+    column = (
+        "" if deals.has("probability") or deals.probability == "stage" else " (the frame has no probability column)"
+    )
+    found = (
+        (facts["n_missing_amount"], "open or won deal", "without an amount: counted, never taken as 0"),
+        (facts["n_missing_probability"], "open deal", f"without a probability{column}: outside weighted sums"),
+        (facts["probability"]["invalid"], "open deal", "with a probability outside 0 to 100, taken as missing"),
+        (facts["n_omitted"], "open deal", "omitted from the forecast: inside counts, outside every sum"),
+        (facts["n_negative_amount"], "open or won deal", "with a negative amount, summed as it is"),
+        (deals.n_contradicting_amounts, "deal", "whose amount_precise contradicts amount: amount counts"),
+    )
+    return [f"{counted(n, thing)} {words}" for n, thing, words in found if n]
 
 
 def counted(n: Any, thing: str) -> str:

@@ -422,7 +422,9 @@ def _basis(
         )
     n_later = int(tally.count[:, WON_LATER].sum())
     if n_later:
-        notes.append(f"{counted(n_later, 'won deal')} with a close date after as_of: inside won_amount, not in forecast_amount")
+        notes.append(
+            f"{counted(n_later, 'won deal')} with a close date after as_of: inside won_amount, not in forecast_amount"
+        )
     near = {}
     if deals.context.timezone is None:
         inside = cells.kind != IGNORED
