@@ -24,7 +24,7 @@ from opp_pandas.errors import DuplicateRowsError, FrameError, InvalidFrameError,
 from opp_pandas.resource import COLUMN_DTYPES, INSTANT, OPPORTUNITY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -163,7 +163,7 @@ def find_failures(frame: pd.DataFrame) -> pd.DataFrame:
     if "id" not in columns:
         columns = {"id": frame.index.get_level_values("id").to_series(), **columns}
     found = [broken for name, values in columns.items() for broken in _column_failures(name, values)]
-    return _failure_table(columns, frame.index, found)
+    return failure_table(columns, frame.index, found)
 
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
@@ -214,9 +214,25 @@ def _column_failures(column: str, values: pd.Series) -> Iterator[tuple[str, str,
     yield column, dtype_rule(column), None
 
 
-def _failure_table(
-    columns: dict[str, pd.Series], labels: pd.Index, found: list[tuple[str, str, Positions | None]]
+def failure_table(
+    columns: Mapping[str, pd.Series], labels: pd.Index, found: Sequence[tuple[str, str, Positions | None]]
 ) -> pd.DataFrame:
+    """Make the table of failures.
+
+    Parameters
+    ----------
+    columns : mapping of str to Series
+        The columns with the values to show, the ``id`` among them.
+    labels : Index, shape (n,)
+        The labels of the rows.
+    found : sequence of (column, rule, positions)
+        What was broken where; positions None for a column as a whole.
+
+    Returns
+    -------
+    DataFrame, shape (f, 5)
+        As from `find_failures`.
+    """
     parts = []
     for column, rule, positions in found:
         if positions is None:
@@ -548,7 +564,7 @@ def pandera_failures(frame: pd.DataFrame) -> pd.DataFrame:
         (column, rule, None if places is None else np.array(sorted(places), dtype=np.int64))
         for (column, rule), places in found.items()
     ]
-    return _failure_table({name: plain[name] for name in plain.columns}, frame.index, listed)
+    return failure_table({name: plain[name] for name in plain.columns}, frame.index, listed)
 
 
 def __getattr__(name: str) -> Any:
