@@ -16,9 +16,11 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.localservice.access import ALL_SCOPES, Identity, Tokens
 from opp_pandas.localservice.application import ROOT, Application, LoggedRequest
+from opp_pandas.localservice.apptokens import PublicKey
 from opp_pandas.localservice.generator import fill
 from opp_pandas.localservice.instants import Clock, parse_instant, running_clock
 from opp_pandas.localservice.server import Server
+from opp_pandas.localservice.signin import SignIn
 from opp_pandas.localservice.store import Store
 from opp_pandas.localservice.switches import Fault, Switches
 
@@ -50,7 +52,8 @@ class Sandbox:
         self._token, self._store = token, store
         tokens = Tokens(clock)
         tokens.accept(token, Identity(scopes, user=1))
-        self._application = Application(store, tokens, switches, clock)
+        self._sign_in = SignIn(tokens, switches, clock)
+        self._application = Application(store, tokens, self._sign_in, switches, clock)
         self._server = Server(self._application, clock, host, port)
         # Also runs when the program ends, and when the last name of the sandbox is gone.
         self._finish = weakref.finalize(self, _close, self._server, store)
@@ -81,6 +84,43 @@ class Sandbox:
     def token(self) -> str:
         """The bearer token; `repr` leaves it out."""
         return self._token
+
+    @property
+    def client_id(self) -> str:
+        """The OAuth client that ``/oauth/authorize`` and ``/oauth/token`` know."""
+        return self._sign_in.client_id
+
+    @property
+    def client_secret(self) -> str:
+        """The secret of `client_id`; `repr` leaves it out."""
+        return self._sign_in.client_secret
+
+    def issue_refresh_token(self, scopes: frozenset[str] = ALL_SCOPES) -> str:
+        """Make a refresh token without a browser, for programs that are configured with one."""
+        return self._sign_in.issue_refresh_token(frozenset(scopes))
+
+    def install_app(self, issuer: str, public_key: str) -> int:
+        """Let an app sign in for itself, without a user.
+
+        Parameters
+        ----------
+        issuer : str
+            What the app's signed tokens name as ``iss``.
+        public_key : str
+            The app's RSA public key, in PEM form.
+
+        Returns
+        -------
+        int
+            Id of the installation, for
+            ``POST {origin}/api/app/installs/{id}/actions/accessToken``.
+
+        Raises
+        ------
+        ConfigurationError
+            If the key cannot be read.
+        """
+        return self._sign_in.install_app(issuer, PublicKey.from_pem(public_key))
 
     def client(self, **options: Any) -> Client:
         """Open a client on this sandbox.
@@ -118,8 +158,7 @@ class Sandbox:
         """
         if not self._finish.alive:
             raise ConfigurationError("the sandbox is closed; read .truth before")
-        rows = [{"id": key, **fact} for key, fact in self._store.read_truth()]
-        frame = pd.DataFrame(rows, columns=["id", "outcome", "closing_day", "p", "p_start"])
+        frame = pd.DataFrame(self._store.read_truth(), columns=["id", "outcome", "closing_day", "p", "p_start"])
         frame["closing_day"] = pd.to_datetime(frame["closing_day"]).astype("datetime64[us]")
         return frame.astype({"id": "Int64", "outcome": "str", "p": "float64", "p_start": "float64"})
 

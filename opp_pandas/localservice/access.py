@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from opp_pandas.localservice.instants import Clock
     from opp_pandas.localservice.switches import Switches
 
-VERBS = {"GET": "read", "POST": "write", "PATCH": "write", "DELETE": "delete"}
+VERBS = {"GET": "read", "HEAD": "read", "POST": "write", "PATCH": "write", "DELETE": "delete"}
 ALL_SCOPES = frozenset(f"{table.name}.all" for table in TABLES.values())
+SCOPES = ALL_SCOPES | {f"{table.name}.{verb}" for table in TABLES.values() for verb in VERBS.values()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class _Check:
             raise ValueError(f"must be from {low} to {high}")
         if entry.name == "amountPrecise" and not _DECIMAL.fullmatch(read):
             raise ValueError("must be a decimal number")
-        if self._switches.check_custom_fields and self._table.has_custom_fields:
+        if self._switches.check_custom_fields and self._table.resource.type == "opportunity":
             check_custom(entry.name, read)
         return read
 

@@ -259,16 +259,11 @@ class _Organisation:
         region = [customfields.REGIONS[team] for team in self._team[deals.owner]]
         self._store.insert_many(TABLES["opportunity"], opportunity_records(drawn, stage_id, region))
         closing_days = np.datetime_as_string(deals.closing.astype("datetime64[s]").astype("datetime64[D]"))
+        outcomes = np.where(deals.won, "won", "lost").tolist()
+        numbers = range(1, n + 1)
         self._store.write_truth(
-            (
-                number + 1,
-                {
-                    "outcome": "won" if deals.won[number] else "lost", "closing_day": str(closing_days[number]),
-                    "p": round(float(deals.p[number]), 6), "p_start": round(float(deals.p_start[number]), 6),
-                },
-            )
-            for number in range(n)
-        )  # fmt: skip
+            zip(numbers, outcomes, closing_days.tolist(), deals.p.tolist(), deals.p_start.tolist(), strict=True)
+        )
 
     def _write_roles(self, deals: Deals, people: int) -> None:
         chosen = np.flatnonzero(self._random.random(self._n) < 0.5)

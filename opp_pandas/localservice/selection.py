@@ -122,11 +122,7 @@ class Selection:
     def cursor_text(self, record: Record) -> str:
         """Write the place of `record` in this order as an opaque text."""
         attributes = record.attributes() if self.sort else {}
-        by_name = self.table.resource.by_name
-        values = [
-            self.table.column_value(by_name[term.name], attributes[term.name]) if term.name != "id" else record.id
-            for term in self.sort
-        ]
+        values = [record.id if term.name == "id" else attributes[term.name] for term in self.sort]
         plain = {"sp": _sort_words(self.sort), "sv": values, "id": record.id, "v": 1}
         return base64.urlsafe_b64encode(dump_json(plain).encode()).decode()
 

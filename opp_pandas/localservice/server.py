@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.serving import WSGIRequestHandler
 
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.localservice.application import LARGEST_BODY, MEDIA_TYPE, Application, CutConnectionError
+from opp_pandas.localservice.application import Application, CutConnectionError
+from opp_pandas.localservice.operations import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from opp_pandas.localservice.instants import Clock
+
+LARGEST_BODY = 8 * 1024 * 1024
 
 
 class Server:

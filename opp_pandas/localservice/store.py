@@ -1,9 +1,10 @@
 """The sandbox's records in SQLite: one table per resource, made from `opp_pandas.resource`.
 
 A record's attributes stand as one JSON text, so that a page is joined from
-ready pieces instead of being built anew. What can be filtered or sorted stands
-in columns beside it; `Store.insert_many` and `Store.update` are the only
-places that write either, always both.
+ready pieces instead of being built anew. Most attributes of most records are
+null; those stand once for all records that lack the same ones, as a shape.
+What can be filtered or sorted stands in columns beside the text;
+`Store.insert_many` and `Store.update` write both.
 """
 
 # ruff: noqa: S608 - SQL is made of the names in resource.py only; every value is a parameter.
@@ -15,17 +16,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.resource import CUSTOM_FIELDS, RESOURCES, Attribute, Resource
+from opp_pandas.resource import RESOURCES, Attribute, Resource
 
 # "oppd" in ASCII: a file with another mark is somebody else's database.
 _APPLICATION_ID = 0x6F707064
 _SCHEMA_VERSION = 1
-_CUSTOM_NAMES = tuple(f"custom{number}" for number in range(1, CUSTOM_FIELDS + 1))
 
 dump_json: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -65,37 +65,34 @@ class Table:
         return tuple(dict.fromkeys(self.link_columns.values()))
 
     @cached_property
-    def has_custom_fields(self) -> bool:
-        """Whether the resource ends in custom fields, whose unused rest is not stored."""
-        return _CUSTOM_NAMES[0] in self.resource.by_name
-
-    @cached_property
-    def core_names(self) -> tuple[str, ...]:
-        """The attributes that every stored text holds."""
-        return tuple(entry.name for entry in self.resource.attributes if entry.name not in _CUSTOM_NAMES)
+    def own_names(self) -> tuple[str, ...]:
+        """The API names of `indexed`."""
+        return tuple(entry.name for entry in self.indexed)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Every column, in the order of `Store.insert_many`."""
         own = (entry.column for entry in self.indexed)
-        return ("id", "attributes", "custom_used", *own, *self.links, "can_write", "can_delete", "data_connections")
+        return ("id", "attributes", "shape", *own, *self.links, "can_write", "can_delete", "data_connections")
 
     @cached_property
     def record_columns(self) -> str:
         """The columns that a `Record` is read from, for SELECT."""
-        names = ("id", "attributes", "custom_used", *self.links, "can_write", "can_delete", "data_connections")
+        names = ("id", "attributes", "shape", *self.links, "can_write", "can_delete", "data_connections")
         return ", ".join(f'{self.name}."{name}"' for name in names)
 
     def create_statements(self) -> Iterator[str]:
         """Give the SQL that makes the table and its indexes."""
         types = {"integer": "INTEGER", "boolean": "INTEGER"}
-        own = [f'"{entry.column}" {types.get(entry.kind, "TEXT")}' for entry in self.indexed]
+        # Exact amounts are text of digits, which would sort 9.00 behind 10.00: SQLite turns them into numbers here.
+        exact = {"amountPrecise": "REAL"}
+        own = [f'"{entry.column}" {exact.get(entry.name) or types.get(entry.kind, "TEXT")}' for entry in self.indexed]
         links = [f'"{column}" INTEGER' for column in self.links]
         # AUTOINCREMENT: the id of a deleted record never names another one.
         lines = [
             "id INTEGER PRIMARY KEY AUTOINCREMENT",
             "attributes TEXT NOT NULL",
-            "custom_used INTEGER NOT NULL",
+            "shape INTEGER NOT NULL",
             *own,
             *links,
             "can_write INTEGER NOT NULL",
@@ -105,11 +102,6 @@ class Table:
         yield f"CREATE TABLE {self.name} ({', '.join(lines)})"
         for column in ("updated_at", *self.links):
             yield f'CREATE INDEX {self.name}_{column} ON {self.name} ("{column}", id)'
-
-    def column_value(self, entry: Attribute, value: Any) -> Any:
-        """Give the value that an attribute has in its own column."""
-        # Text of digits would sort "9.00" behind "10.00".
-        return float(value) if entry.name == "amountPrecise" and value is not None else value
 
 
 TABLES = {kind: Table(resource) for kind, resource in RESOURCES.items()}
@@ -142,12 +134,6 @@ class NewRecord:
     can_delete: bool = True
     data_connections: Sequence[Mapping[str, Any]] = ()
     id: int | None = None
-
-
-@lru_cache(maxsize=CUSTOM_FIELDS + 1)
-def _unused_text(used: int) -> str:
-    """Give the members of the custom fields behind number `used`, all null."""
-    return "".join(f',"{name}":null' for name in _CUSTOM_NAMES[used:])
 
 
 class Store:
@@ -196,13 +182,19 @@ class Store:
                     for table in TABLES.values():
                         for statement in table.create_statements():
                             self._connection.execute(statement)
-                    self._connection.execute("CREATE TABLE truth (id INTEGER PRIMARY KEY, fact TEXT NOT NULL)")
-                    self._connection.execute("CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+                    for statement in _MORE_TABLES:
+                        self._connection.execute(statement)
                     self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                     self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            self._read_shapes()
         except sqlite3.DatabaseError as error:
             raise ConfigurationError(f"{where} cannot be used as the sandbox's database: {error}") from error
         return is_empty
+
+    def _read_shapes(self) -> None:
+        self._nulls = dict(self._connection.execute("SELECT id, nulls FROM shape"))
+        # Records of a kind that have the same attributes, and the number of their shape.
+        self._shape_keys: dict[tuple[str, frozenset[str]], int] = {}
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""
@@ -218,6 +210,7 @@ class Store:
                 yield
             except BaseException:
                 self._connection.execute("ROLLBACK")
+                self._read_shapes()
                 raise
             self._connection.execute("COMMIT")
 
@@ -228,7 +221,7 @@ class Store:
         with self._lock:
             self._connection.executemany(
                 f"INSERT INTO {table.name} ({names}) VALUES ({marks})",
-                (self._row(table, record.id, record) for record in records),
+                (self._row(table, record) for record in records),
             )
 
     def insert(self, table: Table, record: NewRecord) -> int:
@@ -247,28 +240,41 @@ class Store:
             record.can_write,
             record.can_delete,
             json.loads(record.data_connections),
+            record.id,
         )
         sets = ", ".join(f'"{name}" = ?' for name in table.columns[1:])
         with self._lock:
             self._connection.execute(
                 f"UPDATE {table.name} SET {sets} WHERE id = ?",
-                (*self._row(table, record.id, changed)[1:], record.id),
+                (*self._row(table, changed)[1:], record.id),
             )
 
-    @staticmethod
-    def _row(table: Table, key: int | None, record: NewRecord) -> tuple[Any, ...]:
-        given = record.attributes
-        used = 0
-        if table.has_custom_fields:
-            used = max(
-                (int(name[6:]) for name in given if name in _CUSTOM_NUMBERS and given[name] is not None), default=0
-            )
-        whole = dict.fromkeys((*table.core_names, *_CUSTOM_NAMES[:used]))
-        whole.update((name, value) for name, value in given.items() if name in whole or name not in _CUSTOM_NUMBERS)
-        own = (table.column_value(entry, given.get(entry.name)) for entry in table.indexed)
-        links = (record.links.get(column) for column in table.links)
+    def _row(self, table: Table, record: NewRecord) -> tuple[Any, ...]:
+        given = {name: value for name, value in record.attributes.items() if value is not None}
         connections = dump_json(list(record.data_connections)) if record.data_connections else "[]"
-        return (key, dump_json(whole)[1:-1], used, *own, *links, record.can_write, record.can_delete, connections)
+        return (
+            record.id,
+            dump_json(given)[1:-1],
+            self._shape_of(table, frozenset(given)),
+            *map(given.get, table.own_names),
+            *map(record.links.get, table.links),
+            record.can_write,
+            record.can_delete,
+            connections,
+        )
+
+    def _shape_of(self, table: Table, given: frozenset[str]) -> int:
+        """Give the number of the text with the null members of a record that has `given`."""
+        kind = table.resource.type
+        key = self._shape_keys.get((kind, given))
+        if key is None:
+            missing = [name for name in table.resource.by_name if name not in given]
+            nulls = ",".join(f'"{name}":null' for name in missing)
+            key = len(self._nulls) + 1
+            self._connection.execute("INSERT INTO shape VALUES (?, ?)", (key, nulls))
+            self._shape_keys[kind, given] = key
+            self._nulls[key] = nulls
+        return key
 
     def delete(self, table: Table, key: int) -> None:
         """Remove a record, and the prospects' roles in it when it is an opportunity; in the caller's transaction."""
@@ -295,7 +301,7 @@ class Store:
         statement = f"SELECT {table.record_columns} FROM {table.name} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         with self._lock:
             rows = self._connection.execute(statement, (*values, limit, offset)).fetchall()
-        return [self._record(table, row) for row in rows]
+        return [self._record(row) for row in rows]
 
     def select_ids(self, table: Table, keys: Sequence[int]) -> list[Record]:
         """Read the records with these ids, in order of id."""
@@ -306,10 +312,9 @@ class Store:
             found += self.select(table, f"{table.name}.id IN ({marks})", some, f"{table.name}.id", len(some))
         return sorted(found, key=lambda record: record.id)
 
-    @staticmethod
-    def _record(table: Table, row: tuple[Any, ...]) -> Record:
-        text = row[1] + _unused_text(row[2]) if table.has_custom_fields else row[1]
-        return Record(row[0], text, row[3:-3], bool(row[-3]), bool(row[-2]), row[-1])
+    def _record(self, row: tuple[Any, ...]) -> Record:
+        text, nulls = row[1], self._nulls[row[2]]
+        return Record(row[0], f"{text},{nulls}" if text and nulls else text or nulls, row[3:-3], *row[-3:])
 
     def count(self, table: Table, where: str, values: Sequence[Any]) -> int:
         """Count records."""
@@ -323,29 +328,20 @@ class Store:
             statement = f"SELECT 1 FROM {TABLES[kind].name} WHERE id = ?"
             return self._connection.execute(statement, (key,)).fetchone() is not None
 
-    def write_truth(self, facts: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+    def write_truth(self, facts: Iterable[tuple[int, str, str, float, float]]) -> None:
         """Keep what the generator knows of each opportunity."""
         with self._lock:
-            self._connection.executemany(
-                "INSERT INTO truth VALUES (?, ?)", ((key, dump_json(fact)) for key, fact in facts)
-            )
+            self._connection.executemany("INSERT INTO truth VALUES (?, ?, ?, ?, ?)", facts)
 
-    def read_truth(self) -> list[tuple[int, dict[str, Any]]]:
-        """Read what the generator knows of each opportunity."""
+    def read_truth(self) -> list[tuple[int, str, str, float, float]]:
+        """Read what the generator knows of each opportunity: id, outcome, closing day, chances now and at first."""
         with self._lock:
-            rows = self._connection.execute("SELECT id, fact FROM truth ORDER BY id").fetchall()
-        return [(key, json.loads(fact)) for key, fact in rows]
-
-    def write_note(self, name: str, value: Any) -> None:
-        """Keep a value beside the records."""
-        with self._lock:
-            self._connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, dump_json(value)))
-
-    def read_note(self, name: str, default: Any = None) -> Any:
-        """Read a value that was kept beside the records."""
-        with self._lock:
-            found = self._connection.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
-        return default if found is None else json.loads(found[0])
+            return self._connection.execute(
+                "SELECT id, outcome, closing_day, p, p_start FROM truth ORDER BY id"
+            ).fetchall()
 
 
-_CUSTOM_NUMBERS = frozenset(_CUSTOM_NAMES)
+_MORE_TABLES = (
+    "CREATE TABLE shape (id INTEGER PRIMARY KEY, nulls TEXT NOT NULL)",
+    "CREATE TABLE truth (id INTEGER PRIMARY KEY, outcome TEXT, closing_day TEXT, p REAL, p_start REAL)",
+)
