@@ -68,11 +68,39 @@ class Baseline:
 
     @cached_property
     def ids(self) -> pd.Index:
-        """The ids by position, for looking rows up."""
-        return pd.Index(self.frame["id"])
+        """The ids by position, for looking rows up; unique, since rows without an id get a negative number."""
+        ids = self.frame["id"]
+        return pd.Index(ids.to_numpy(dtype=np.int64, na_value=0) - ids.isna().to_numpy() * np.arange(1, len(ids) + 1))
 
     def __len__(self) -> int:
         return len(self.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A deal that waits to be created.
+
+    Parameters
+    ----------
+    position : int or None
+        Its row in the baseline, for adopted rows; None for added ones.
+    custom_id : str or None
+        Its own custom id, by which it is found where its index label is lost.
+    key : str
+        Tells it from every other new deal, now and in any later session; the
+        custom id that it is sent with where it has none of its own.
+    attempted : bool
+        Whether an earlier write may have created it already.
+    """
+
+    position: int | None
+    custom_id: str | None
+    key: str
+    attempted: bool = False
+
+
+OWN_CUSTOM_ID = "opp-pandas:"
+"""How the custom ids begin that this package makes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +191,17 @@ class Loaded:
         How it went.
     created : mapping
         Rows that came by ``add()`` or ``adopt()`` and do not exist at the
-        service yet: row key (index label, or custom id) to position in `baseline`,
-        or to None for added rows.
+        service yet: index label to `Pending`, or to the position in `baseline`;
+        read it through `pending`.
     currency : str or None
         Currency of adopted amounts that name none.
     labels : mapping of str to str
         Column to label, where custom fields bear the organisation's names.
     key : str
         Tells one load from another, so that pieces of two loads do not mix.
+    origin : str
+        The same for all successors of one load, so that a row that waits to be
+        created keeps its key.
     """
 
     kind: Literal["read", "adopt"]
@@ -185,6 +216,20 @@ class Loaded:
     currency: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    origin: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @cached_property
+    def pending(self) -> dict[Any, Pending]:
+        """The rows that wait to be created, by index label."""
+        custom = self.baseline.frame.get("custom_id")
+        waiting = {}
+        for label, entry in self.created.items():
+            if not isinstance(entry, Pending):
+                own = None if custom is None else custom.iloc[entry]
+                key = OWN_CUSTOM_ID + str(uuid.uuid5(uuid.UUID(self.origin), repr(label)))
+                entry = Pending(int(entry), own if isinstance(own, str) else None, key)
+            waiting[label] = entry
+        return waiting
 
     def label(self) -> str:
         """Say in short JSON what was loaded, for people who find it in a Parquet file."""
@@ -245,16 +290,17 @@ def freeze(frame: pd.DataFrame) -> pd.DataFrame:
         column = frame[name]
         if column.dtype == object:
             frozen = np.empty(len(column), dtype=object)
-            frozen[:] = [_frozen(value) for value in column.array]
+            frozen[:] = [freeze_value(value) for value in column.array]
             columns[name] = frozen
         else:
             columns[name] = column.array.copy()
     return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
 
 
-def _frozen(value: Any) -> Any:
+def freeze_value(value: Any) -> Any:
+    """Give a value whose lists, at every depth, are tuples."""
     if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in value)
+        return tuple(freeze_value(item) for item in value)
     if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
+        return {key: freeze_value(item) for key, item in value.items()}
     return value

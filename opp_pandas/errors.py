@@ -55,7 +55,7 @@ _UNPRINTABLE = {
 
 
 def printable(text: object, limit: int = 500) -> str:
-    """Text that is safe to print: control characters escaped, cut at `limit` characters.
+    r"""Text that is safe to print: control characters escaped, cut at `limit` characters.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def printable(text: object, limit: int = 500) -> str:
 
     Examples
     --------
-    >>> printable("Acme\\x1b[31m")
-    'Acme\\\\x1b[31m'
+    >>> printable("Acme\x1b[31m")
+    'Acme\\x1b[31m'
     """
     raw = str(text)
     if len(raw) > limit:
@@ -246,15 +246,17 @@ class MissingColumnError(FrameError):
     def __str__(self) -> str:
         import difflib
 
+        by_lower = {str(column).lower(): str(column) for column in self.available}
         near = [
-            match
+            by_lower[match]
             for name in self.missing
-            for match in difflib.get_close_matches(name, [str(column) for column in self.available], 1)
+            for match in difflib.get_close_matches(name.lower(), by_lower, 1)
+            if by_lower[match] != name
         ]
         text = f"the frame has no column {named(self.missing)}"
         if near:
             text += f"; did you mean {named(near)}?"
-        return text + (f" {self.hint}" if self.hint else "")
+        return text + (f". {self.hint}" if self.hint else "")
 
 
 class InvalidFrameError(FrameError):

@@ -1,0 +1,62 @@
+"""What every test starts from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, settings
+
+import opp_pandas as opp
+
+if TYPE_CHECKING:
+    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.service.client import Client
+
+mpl.use("agg")
+NOW = "2026-10-20T15:00:00Z"
+STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
+
+settings.register_profile(
+    "default",
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    """A sandbox of one's own with 60 deals, at a fixed moment."""
+    with opp.sandbox(opportunities=60, now=NOW) as made:
+        yield made
+
+
+@pytest.fixture
+def client(box: Sandbox) -> Iterator[Client]:
+    """A client on the sandbox."""
+    with box.client(timezone="America/New_York") as made:
+        yield made
+
+
+@pytest.fixture
+def df(client: Client) -> pd.DataFrame:
+    """All deals of the sandbox, loaded."""
+    return opp.read_opportunities(client, stages=STAGES)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder with opportunity files from elsewhere."""
+    folder = os.environ.get("OPP_PANDAS_DATA")
+    if not folder:
+        pytest.skip("OPP_PANDAS_DATA names no folder with opportunity files")
+    return Path(folder)

@@ -1,0 +1,50 @@
+"""The checks that are configured are also run: formatting, lint, types, layers, version."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import opp_pandas
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_formatting__is_ruffs() -> None:
+    """Every file is as `ruff format` leaves it."""
+    run("ruff", "format", "--check", ".")
+
+
+def test_lint__finds_nothing() -> None:
+    """`ruff check` has nothing to say."""
+    run("ruff", "check", ".")
+
+
+def test_types__are_strict() -> None:
+    """Mypy finds no problem in the package or in the typed sample of its interface."""
+    run("mypy", "opp_pandas", "tests/typing")
+
+
+def test_version__is_the_newest_heading_of_the_changelog() -> None:
+    """Version, changelog and package metadata agree."""
+    headings = re.findall(r"^## \[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    released = [heading for heading in headings if heading != "Unreleased"]
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert opp_pandas.__version__ == metadata["project"]["version"] == released[0]
+
+
+def test_repository__has_no_large_file() -> None:
+    """No data file and no forgotten output is in the repository."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout
+    large = [
+        name for name in listed.decode().split("\0") if name and (ROOT / name).exists() and (ROOT / name).stat().st_size > 600_000
+    ]
+    assert not large

@@ -1,0 +1,78 @@
+"""Imports run downward only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import opp_pandas
+
+PACKAGE = Path(opp_pandas.__file__).parent
+# Each layer may import those before it, and itself.
+LAYERS = (
+    ("errors",),
+    ("zones",),
+    ("resource", "stages"),
+    ("carrier",),
+    ("schema",),
+    ("service", "analytics", "localservice"),
+    ("loading", "adoption"),
+    ("writeback", "editing"),
+    ("plotting", "sandboxing"),
+    ("accessor",),
+    ("cli",),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+BELOW_LOCAL_SERVICE = {"errors", "resource", "stages", "zones"}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level parts of the package that a module imports while it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("opp_pandas."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("opp_pandas.")}
+    return found
+
+
+def modules() -> list[tuple[str, Path]]:
+    return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+@pytest.mark.parametrize(("part", "path"), [entry for entry in modules() if entry[0] != "__init__"])
+def test_imports__run_downward(part: str, path: Path) -> None:
+    """A module imports only its own part and parts below it."""
+    own = RANK.get(part)
+    assert own is not None, f"{part} stands in no layer"
+    for other in imported(path):
+        assert other == part or RANK[other] < own or (RANK[other] == own and other == part), f"{path.name}: {other}"
+
+
+def test_local_service__shares_only_the_resource_table() -> None:
+    """The two ends of the wire are written twice."""
+    for part, path in modules():
+        if part == "localservice":
+            assert imported(path) <= BELOW_LOCAL_SERVICE | {"localservice"}, path
+
+
+def test_analytics__touches_neither_network_nor_clock() -> None:
+    """Figures take the moment as an argument."""
+    for part, path in modules():
+        if part == "analytics":
+            text = path.read_text(encoding="utf-8")
+            assert not any(word in text for word in ("requests", ".now(", ".today(", "import time")), path
+
+
+def test_import__stays_light() -> None:
+    """Importing the package loads none of the heavy libraries and opens no door."""
+    heavy = ("pandera", "matplotlib", "ipywidgets", "deltalake", "dask", "werkzeug", "duckdb", "IPython")
+    program = f"import sys, opp_pandas; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

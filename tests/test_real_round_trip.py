@@ -1,0 +1,86 @@
+"""A real pipeline, adopted, created through the API and loaded back, to the cent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+
+pytestmark = pytest.mark.data
+
+REVENUE, WEIGHTED = 2_110_905_127, Decimal("461120880.80")
+STAGES = opp.StageMap(order=["Lead", "Qualify", "Solution", "Proposal", "Finalize"])
+COLUMNS = {
+    "Opportunity ID": "custom_id",
+    "Name": "name",
+    "ProductRevenue": "amount",
+    "Probability": "probability",
+    "Sales Stage": "stage_name",
+    "EstimatedCloseDate": "close_date",
+    "Create Date": "external_created_at",
+}
+
+
+def weighted(frame: pd.DataFrame) -> Decimal:
+    pairs = zip(frame["amount"], frame["probability"], strict=True)
+    return sum((Decimal(int(a)) * int(p) / 100 for a, p in pairs), Decimal(0))
+
+
+def test_microsoft__comes_back_from_the_service_to_the_cent(data: Path) -> None:
+    """487 lines are adopted, created over HTTP and loaded again; revenue and weighted pipeline are the same."""
+    source = pd.read_csv(data / "microsoft" / "tracking_opportunities.csv").drop(columns=["Account"])
+    adopted = opp.adopt(
+        source, COLUMNS, stages=STAGES, probability="fraction", duplicates="keep", currency="USD", as_of="2026-11-23"
+    )
+    assert adopted.opp.load_report.duplicates["key"].tolist() == ["302"]
+    assert (len(adopted), adopted["amount"].sum(), weighted(adopted)) == (487, REVENUE, WEIGHTED)
+
+    with opp.sandbox(opportunities=0, stages=STAGES) as box:
+        client = box.client()
+        with pytest.raises(opp.errors.ConfirmationNeededError) as asked:
+            adopted.opp.write_back(client)
+        assert asked.value.number == 487
+        assert not [entry for entry in box.requests if entry.method == "POST"]
+        report = adopted.opp.write_back(client, confirm=487)
+        # 15 close dates of the file lie a microsecond before a full second; the service keeps milliseconds and says so.
+        assert report.counts() == {"written": 472, "adjusted": 15}
+        assert adopted["id"].notna().all()
+        assert len(adopted.opp.changes()) == 0
+
+        loaded = opp.read_opportunities(client, stages=STAGES)
+    assert (len(loaded), loaded["amount"].sum(), weighted(loaded)) == (487, REVENUE, WEIGHTED)
+    total = loaded.opp.forecast(freq="Y").sum()
+    assert total["open_amount"] == REVENUE
+    assert round(total["weighted_amount"], 2) == float(WEIGHTED)
+    assert total["forecast_amount"] == 0
+    # Every deal is overdue by now, and the forecast says that this is why.
+    assert total["overdue_amount"] == REVENUE
+
+
+def test_outreach_record__keeps_what_the_documents_do_not_have(data: Path) -> None:
+    """The real record, put back into its JSON:API form, loads with its undocumented attributes."""
+    import json
+
+    from opp_pandas.service.collecting import Collector
+
+    flat = json.loads((data / "outreach_record" / "opportunity_flattened_by_airbyte.json").read_text(encoding="utf-8"))
+    kinds = {"account": "account", "creator": "user", "owner": "user", "opportunityStage": "opportunityStage"}
+    kinds["stage"] = "opportunityStage"
+    relationships = {name: {"data": {"type": kind, "id": flat.pop(name)}} for name, kind in kinds.items()}
+    for name, kind in (("assignedUsers", "user"), ("opportunityHealthFactors", "opportunityHealthFactor")):
+        relationships[name] = {"data": [{"type": kind, "id": value} for value in flat.pop(name)]}
+    record = {"type": "opportunity", "id": flat.pop("id"), "attributes": flat, "relationships": relationships}
+    collector = Collector()
+    collector.add({"data": [record]})
+    collected = collector.finish()
+    row = collected.frame.iloc[0]
+    assert (row["health_category"], row["health_score"], row["map_number_of_overdue_tasks"]) == ("RED", 22, 8)
+    assert collected.unknown_relationships == ("assignedUsers", "opportunityHealthFactors")
+    # 22:00 UTC is the next day where the deal is.
+    assert row["close_date"] == pd.Timestamp("2021-12-09T22:00Z")
+    assert row["close_date"].tz_convert("Europe/Helsinki").date().isoformat() == "2021-12-10"
+    assert (row["stage_id"], row["owner_id"], row["tags"], row["custom2"]) == (1, 1, [], "")

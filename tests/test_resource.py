@@ -1,0 +1,55 @@
+"""The resource table is what the reference page and the field flags say."""
+
+from __future__ import annotations
+
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, RESOURCES, snake_case
+
+# Counted on the reference page and in the newer schema.
+ON_THE_REFERENCE_PAGE, ADDED_SINCE = 169, 7
+
+
+def test_attributes__are_all_there() -> None:
+    """169 attributes of the reference page, seven added since, seven relationships, three metadata entries."""
+    assert sum(entry.documented for entry in OPPORTUNITY.attributes) == ON_THE_REFERENCE_PAGE
+    assert len(OPPORTUNITY.attributes) == ON_THE_REFERENCE_PAGE + ADDED_SINCE
+    assert len(OPPORTUNITY.relationships) == 7
+    assert [entry.name for entry in OPPORTUNITY.metadata] == ["canWrite", "canDelete", "dataConnections"]
+
+
+def test_columns__are_unique_and_in_snake_case() -> None:
+    """No two members share a column, in any resource."""
+    for resource in RESOURCES.values():
+        columns = [*resource.by_column, *resource.relationship_by_column]
+        assert len(columns) == len(set(columns)) == len(resource.attributes) + sum(
+            entry.column is not None for entry in resource.relationships
+        )
+        assert all(column == column.lower() for column in columns)
+    assert snake_case("mapNextSteps") == "map_next_steps"
+
+
+def test_limits__are_the_services() -> None:
+    """Text limits by field: 255, 32,000 and 65,535 characters; 15 for the exact amount."""
+    limits = {name: OPPORTUNITY.by_column[name].max_length for name in ("name", "custom150", "description", "amount_precise")}
+    assert limits == {"name": 255, "custom150": 32_000, "description": 65_535, "amount_precise": 15}
+
+
+def test_flags__of_a_few_members() -> None:
+    """What cannot be filtered or written is known before the network is asked."""
+    by_name = OPPORTUNITY.by_name
+    assert not by_name["closeDate"].filterable
+    assert by_name["closeDate"].sortable
+    assert by_name["updatedAt"].read_only
+    assert not by_name["custom7"].filterable
+    assert by_name["customId"].filterable
+    stage = OPPORTUNITY.relationship_by_name
+    assert stage["stage"].read_only
+    assert not stage["opportunityStage"].read_only
+    assert OPPORTUNITY.relationship_by_column["stage_id"].name == "opportunityStage"
+
+
+def test_dtypes__are_the_interfaces() -> None:
+    """Ids and numbers are Int64, instants carry microseconds and UTC, text is str, tags are objects."""
+    assert COLUMN_DTYPES["amount"] == COLUMN_DTYPES["owner_id"] == COLUMN_DTYPES["id"] == "Int64"
+    assert COLUMN_DTYPES["close_date"] == "datetime64[us, UTC]"
+    assert COLUMN_DTYPES["custom_id"] == COLUMN_DTYPES["prospecting_rep_id"] == "str"
+    assert COLUMN_DTYPES["tags"] == "object"
