@@ -167,9 +167,15 @@ def _syntax_problem(text: str, error: json.JSONDecodeError) -> str:
 
 
 def _is_cut(text: str, error: json.JSONDecodeError) -> bool:
-    # The scanner points at the start of a string that never ends, else at the end of the text,
-    # or at most a literal or an escape before it.
-    return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - 6
+    # The scanner points at the start of a string that never ends, at the end of the text,
+    # or at the beginning of a literal or escape that the end of the text cuts.
+    if error.msg.startswith("Extra data"):
+        return False
+    rest = text.rstrip()[error.pos :]
+    begun = any(word.startswith(rest) for word in ("true", "false", "null", "-"))
+    return (
+        begun or error.msg.startswith("Unterminated string") or (error.msg.startswith("Invalid \\u") and len(rest) < 6)
+    )
 
 
 def is_cut_short(body: bytes) -> bool:
