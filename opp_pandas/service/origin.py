@@ -86,7 +86,7 @@ class Origin:
             return "it holds a blank, a backslash or a control character"
         try:
             parts = urlsplit(_resolved(link, current or self.url))
-            port = parts.port or _PORTS.get(parts.scheme, 0)
+            port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
         except ValueError:
             return "it is no URL"
         host = parts.hostname or ""
@@ -150,7 +150,7 @@ def parse_origin(url: str, *, what: str = "url") -> Origin:
     path = parts.path.rstrip("/")
     if path != "" and posixpath.normpath(unquote(path)) != unquote(path):
         raise ConfigurationError(f"{what} must not hold // or .. in its path")
-    return Origin(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], path)
+    return Origin(parts.scheme, parts.hostname, _PORTS[parts.scheme] if parts.port is None else parts.port, path)
 
 
 def _split(url: str) -> SplitResult | None:
