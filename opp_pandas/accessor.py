@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,6 +14,9 @@ from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import ConfigurationError, FrameError, NotLoadedError
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.writeback import changes, plan, report, writing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def _shows(function: Callable[..., Any], *, figure: bool = False) -> Callable[[Any], Any]:
@@ -185,6 +188,15 @@ class OpportunityAccessor:
     def kpis(self, **options: Any) -> pd.DataFrame:
         return analytics.kpis(self._frame, context=self._context(options), **options)
 
+    def explain(self, result: Any, **options: Any) -> Any:
+        """Say what a figure stands on, or the rows and the formula behind one number of it; see `opp_pandas.explain`."""
+        return analytics.explain(result, frame=self._frame, context=self._context(options), **options)
+
+    @property
+    def plot(self) -> PlotAccessor:
+        """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
+        return PlotAccessor(self)
+
     # --- edit ---------------------------------------------------------------
 
     @_shows(editing.add_rows)
@@ -216,6 +228,43 @@ class OpportunityAccessor:
     @_shows(writing.write_back)
     def write_back(self, client: Any = None, **options: Any) -> report.WriteReport:
         return writing.write_back(self._frame, client, **options)
+
+
+class PlotAccessor:
+    """``df.opp.plot``: each method computes a figure and draws it.
+
+    Arguments of the figure and of the drawing function are given together;
+    each method returns the matplotlib Axes.
+    """
+
+    def __init__(self, accessor: OpportunityAccessor) -> None:
+        self._accessor = accessor
+
+    def _draw(self, figure: Callable[..., pd.DataFrame], name: str, options: dict[str, Any]) -> Axes:
+        from opp_pandas import plotting
+
+        draw = getattr(plotting, name)
+        own = [*inspect.signature(draw).parameters][1:]
+        shown = {key: options.pop(key) for key in own if key in options and key != "quota"}
+        if "quota" in own and "quota" in options:
+            shown["quota"] = options["quota"]
+        return draw(figure(**options), **shown)
+
+    def forecast(self, **options: Any) -> Axes:
+        """Draw won, weighted and open amounts per period; see `analytics.forecast` and `plotting.plot_forecast`."""
+        return self._draw(self._accessor.forecast, "plot_forecast", options)
+
+    def funnel(self, **options: Any) -> Axes:
+        """Draw the funnel, without a history the stage distribution; see `plotting.plot_funnel`."""
+        return self._draw(self._accessor.funnel, "plot_funnel", options)
+
+    def stage_distribution(self, **options: Any) -> Axes:
+        """Draw count and amount per stage; see `plotting.plot_stage_distribution`."""
+        return self._draw(self._accessor.stage_distribution, "plot_stage_distribution", options)
+
+    def win_rates(self, **options: Any) -> Axes:
+        """Draw win rates with their intervals; see `plotting.plot_win_rates`."""
+        return self._draw(self._accessor.kpis, "plot_win_rates", options)
 
 
 OpportunityAccessor.load = OpportunityAccessor._Load()  # type: ignore[attr-defined]
