@@ -21,9 +21,7 @@ from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, free
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, InvalidValuesWarning, named
 from opp_pandas.resource import COLUMN_DTYPES, INSTANT
 from opp_pandas.schema import check_shape, failure_table, find_failures
-from opp_pandas.source_columns import ColumnPlan, plain_name, plan_columns
-from opp_pandas.source_dates import read_instants
-from opp_pandas.source_values import (
+from opp_pandas.sources.cells import (
     Reading,
     read_amounts,
     read_booleans,
@@ -32,6 +30,8 @@ from opp_pandas.source_values import (
     read_tags,
     read_texts,
 )
+from opp_pandas.sources.columns import ColumnPlan, plain_name, plan_columns
+from opp_pandas.sources.dates import read_instants
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.zones import check_zone
 
@@ -85,7 +85,8 @@ def adopt(
         are never sent. To leave a recognised column alone, map it to its own name.
     stages : StageMap, optional
         Which stages are won and lost, their order and percentages. Without it
-        won and lost are guessed from the stages' names, and figures say so.
+        they are read from the export's own flags (``IsWon``, ``IsClosed``), else
+        guessed from the stages' names, and figures say so.
     probability : {"percent", "fraction"}, optional
         What bare numbers in the probability column are. Needed as soon as all
         of them lie between 0 and 1. Text with ``%`` is percent in any case.
@@ -161,10 +162,11 @@ def adopt(
         reader.fill_currency(code)
     adopted = reader.frame()
     doubled = _doubled_keys(adopted, duplicates)
-    table = _stage_table(adopted, stages)
-    notes = [*reader.notes, *_stage_notes(adopted, stages, table), *_gap_notes(adopted, plan, zone, code)]
+    said, origin = (stages, "") if stages is not None else _stages_by_flags(adopted)
+    table = resolve_stages(said, None, [str(name) for name in adopted["stage_name"].dropna().unique()])
+    notes = [*reader.notes, *_stage_notes(adopted, stages, table, origin), *_gap_notes(adopted, plan, zone, code)]
     if len(doubled):
-        notes.append(f"{len(doubled):,} keys stand more than once and were kept, see .duplicates")
+        notes.append(f"rows of keys that stand more than once were kept: {named(doubled['key'])}")
     report = LoadReport(
         source="an adopted frame",
         rows=len(adopted),
@@ -334,9 +336,11 @@ class _Reader:
         precise = self.columns.get("amount_precise")
         moved = Decimal(0)
         for place, exact in self._exact_percent.items():
-            amount = amounts[place] if precise is None or pd.isna(precise[place]) else Decimal(precise[place])
-            if amount is not pd.NA:
-                moved += Decimal(amount) * (int(self.columns["probability"][place]) - exact) / 100
+            if pd.isna(amounts[place]):
+                continue
+            exact_text = None if precise is None or pd.isna(precise[place]) else str(precise[place])
+            amount = Decimal(exact_text if exact_text is not None else int(amounts[place]))
+            moved += amount * (int(self.columns["probability"][place]) - exact) / 100
         return f"{text}; summed over all rows that moves amount x probability by {moved:+,.2f}"
 
     def frame(self) -> pd.DataFrame:
@@ -406,21 +410,46 @@ def _doubled_keys(adopted: pd.DataFrame, duplicates: str) -> pd.DataFrame:
     )
 
 
-def _stage_table(adopted: pd.DataFrame, stages: StageMap | None) -> StageTable:
-    return resolve_stages(stages, None, [str(name) for name in adopted["stage_name"].dropna().unique()])
+def _flags(adopted: pd.DataFrame, name: str) -> tuple[str, np.ndarray[Any, np.dtype[np.bool_]]] | None:
+    """Find a column of yes and no by its plain name, in the spellings of CSV files."""
+    for label in adopted.columns:
+        if plain_name(label) == name:
+            yes = adopted[label].isin([True, 1, "1", "true", "True", "TRUE"])
+            return str(label), yes.to_numpy(dtype=bool)
+    return None
 
 
-def _stage_notes(adopted: pd.DataFrame, stages: StageMap | None, table: StageTable) -> list[str]:
+def _stages_by_flags(adopted: pd.DataFrame) -> tuple[StageMap | None, str]:
+    """Read which stages are won and lost from the row's own flags, where an export has them.
+
+    A stage counts as won or lost if all its rows agree; any doubt leaves the
+    whole map to the guess from names.
+    """
+    won, closed = _flags(adopted, "iswon"), _flags(adopted, "isclosed")
+    if won is None or closed is None or not adopted["stage_name"].notna().any():
+        return None, ""
+    facts = pd.DataFrame({"stage": adopted["stage_name"].to_numpy(), "won": won[1], "closed": closed[1]}).dropna()
+    per_stage = facts.groupby("stage", sort=False)[["won", "closed"]].agg(["min", "max"])
+    is_won, is_closed = per_stage["won", "max"], per_stage["closed", "max"]
+    mixed = (is_won != per_stage["won", "min"]) | (is_closed != per_stage["closed", "min"])
+    if mixed.any() or (is_won & ~is_closed).any() or not is_closed.any():
+        return None, ""
+    names = per_stage.index.to_series()
+    return StageMap(won=list(names[is_won]), lost=list(names[is_closed & ~is_won])), f"{won[0]} and {closed[0]}"
+
+
+def _stage_notes(adopted: pd.DataFrame, stages: StageMap | None, table: StageTable, origin: str) -> list[str]:
     present = set(adopted["stage_name"].dropna().unique())
     if not present:
         return []
+    facts = table.to_dict()
+    outcome = f"won {named(facts['won']) or 'none'}, lost {named(facts['lost']) or 'none'}"
     notes = []
-    if table.guessed:
-        facts = table.to_dict()
-        notes.append(
-            f"won and lost were guessed from stage names: won {named(facts['won']) or 'none'}, "
-            f"lost {named(facts['lost']) or 'none'}; say it with stages=StageMap(won=[...], lost=[...])"
-        )
+    if origin:
+        notes.append(f"won and lost were read from {origin}: {outcome}")
+    elif table.guessed:
+        remedy = "say it with stages=StageMap(won=[...], lost=[...])"
+        notes.append(f"won and lost were guessed from stage names: {outcome}; {remedy}")
     elif stages is None:
         notes.append("no stage is called won or lost, so every deal counts as open; say it with stages=StageMap(...)")
     if table.unmapped:
@@ -448,13 +477,12 @@ def _gap_notes(adopted: pd.DataFrame, plan: ColumnPlan, zone: str | None, curren
         notes.append(f"{unnamed:,} amounts name no currency; say it with currency=")
     if zone is None and adopted["close_date"].notna().any():
         notes.append("no timezone= was given: days are days in UTC")
-    for label in plan.extras:
-        if plain_name(label) in ("isdeleted", "archived"):
-            trashed = int(adopted[plan.extras[label]].isin([True, 1, "1", "true", "TRUE", "True"]).sum())
-            if trashed:
-                notes.append(
-                    f"{trashed:,} rows are marked {label} and count like the others; drop them if they are gone"
-                )
+    for name in ("isdeleted", "archived"):
+        flags = _flags(adopted, name)
+        if flags is not None and flags[1].any():
+            notes.append(
+                f"{int(flags[1].sum()):,} rows are marked {flags[0]} and count like the others; drop what is gone"
+            )
     return notes
 
 

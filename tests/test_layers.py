@@ -19,7 +19,7 @@ LAYERS = (
     ("resource", "stages"),
     ("carrier",),
     ("schema",),
-    ("service", "analytics", "localservice"),
+    ("service", "analytics", "localservice", "sources"),
     ("loading", "adoption"),
     ("writeback", "editing"),
     ("plotting", "sandboxing"),

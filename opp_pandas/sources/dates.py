@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opp_pandas.errors import ConfigurationError, named
-from opp_pandas.source_values import MISSING_WORDS, Reading, objects
+from opp_pandas.sources.cells import MISSING_WORDS, Reading, objects
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,8 +56,9 @@ def read_instants(values: pd.Series, zone: str, dayfirst: bool | None) -> Readin
     Parameters
     ----------
     values : Series, shape (n,)
-        Datetimes with or without a zone, dates, or text. Fractions of a
-        microsecond are cut off.
+        Datetimes with or without a zone, dates, or text, rounded to
+        microseconds: files that went through binary fractions of a day hold
+        06:59:59.999999786 for seven o'clock.
     zone : str
         The zone of midnight and of times without one.
     dayfirst : bool or None
@@ -79,9 +80,9 @@ def read_instants(values: pd.Series, zone: str, dayfirst: bool | None) -> Readin
     known = np.flatnonzero(values.notna())
     kind = values.dtype
     if isinstance(kind, pd.DatetimeTZDtype):
-        instants = values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="M8[us]")
+        instants = _microseconds(values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
     elif isinstance(kind, np.dtype) and kind.kind == "M":
-        instants, shifted = _to_utc(values.to_numpy(dtype="M8[us]"), zone)
+        instants, shifted = _to_utc(_microseconds(values.to_numpy()), zone)
         notes += shifted
     elif pd.api.types.is_numeric_dtype(kind):
         refused = {int(place): BARE_NUMBER for place in known}
@@ -89,8 +90,17 @@ def read_instants(values: pd.Series, zone: str, dayfirst: bool | None) -> Readin
         _read_cells(values, zone, dayfirst, instants, refused, notes)
     outside = ~np.isnat(instants) & ((instants < _FIRST) | (instants > _LAST))
     refused.update({int(place): OUT_OF_RANGE for place in np.flatnonzero(outside)})
-    instants[outside] = np.datetime64("NaT", "us")
+    instants = np.where(outside, np.datetime64("NaT", "us"), instants)
     return Reading(pd.DatetimeIndex(instants).tz_localize("UTC").array, refused, {}, notes)
+
+
+def _microseconds(times: npt.NDArray[np.datetime64]) -> Instants:
+    """Round times to microseconds; only nanoseconds need it."""
+    if np.datetime_data(times.dtype)[0] != "ns":
+        return times.astype("M8[us]")
+    # Half a microsecond is added to what is cut off below one, so that nothing overflows at the ends.
+    whole = times.astype("M8[us]")
+    return whole + ((times - whole) >= np.timedelta64(500, "ns")).astype("m8[us]")
 
 
 def _read_cells(
@@ -106,10 +116,13 @@ def _read_cells(
         for place, cell in enumerate(objects(values)):
             if isinstance(cell, str):
                 found[place] = cell
-            elif isinstance(cell, dt.datetime) and cell.tzinfo is not None:
+                continue
+            if isinstance(cell, pd.Timestamp):
+                cell = cell.round("us")
+            if isinstance(cell, dt.datetime) and cell.tzinfo is not None:
                 naive = np.datetime64(cell.replace(tzinfo=None), "us")
                 instants[place] = naive - np.timedelta64(cast("dt.timedelta", cell.utcoffset()))
-            elif isinstance(cell, dt.date):
+            elif isinstance(cell, dt.date | np.datetime64):
                 local[place] = np.datetime64(cell, "us")
             elif cell is not None:
                 number = isinstance(cell, int | float | np.number)
@@ -183,7 +196,8 @@ class _Parts:
             self.fields["month"][hits] = pc.index_in(short, pa.array(_MONTHS, type=short.type)).to_numpy() + 1
         if "left" in text:
             self.numeric[hits] = True
-        self.fields["microsecond"][hits] = _whole(pc.utf8_rpad(pc.utf8_slice_codeunits(text["fraction"], 0, 6), 6, "0"))
+        digits = _whole(pc.utf8_rpad(pc.utf8_slice_codeunits(text["fraction"], 0, 7), 7, "0"))
+        self.fields["microsecond"][hits] = (digits + 5) // 10
         self.half[hits] = pc.utf8_lower(pc.utf8_slice_codeunits(text["half"], 0, 1)).to_numpy(zero_copy_only=False)
         self.offset[hits] = _minutes_east(text["zone"])
 

@@ -11,12 +11,15 @@ import datetime as dt
 import re
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LARGEST = 2**63 - 1
 MISSING_WORDS = frozenset({"", "n/a", "na", "nan", "none", "null"})
@@ -70,13 +73,14 @@ _CODE_LIST = (
 _CODES = frozenset(_CODE_LIST.split())
 # Typographic minus, apostrophe and narrow spaces to their plain forms.
 _TYPOGRAPHY = {0x2212: "-", 0x2019: "'", 0xA0: " ", 0x2009: " ", 0x202F: " "}
+_SEPARATORS = dict.fromkeys(map(ord, ", '"))
 _CURRENCY = "|".join(re.escape(sign) for sign in sorted((*_SIGNS, *_CODES), key=len, reverse=True))
 _MONEY = re.compile(
     rf"(?P<open>\()?\s*(?P<minus>[-+])?\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[-+])?\s*"
-    rf"(?P<body>[\d.,'\s]*\d[\d.,]*)\s*(?P<after>{_CURRENCY})?\s*(?P<last>-)?\s*(?P<close>\))?"
+    rf"(?P<body>[\d.,' ]*\d[\d.,]*)\s*(?P<after>{_CURRENCY})?\s*(?P<last>-)?\s*(?P<close>\))?"
 )
 _PLAIN = re.compile(r"[-+]?\d+(?:\.\d{1,2})?")
-_GROUPED_BY_SPACE = re.compile(r"\d{1,3}(?:[\s']\d{3})+(?:[.,]\d+)?")
+_GROUPED_BY_SPACE = re.compile(r"\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?")
 _GROUPED_BY_COMMA = re.compile(r"\d{1,3}(?:,\d{2,3})*,\d{3}\.\d+|\d{1,3}(?:,\d{2,3})+,\d{3}")
 _GROUPED_BY_POINT = re.compile(r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}")
 _ONE_SEPARATOR = re.compile(r"(?P<left>\d*)(?P<mark>[.,])(?P<right>\d+)")
@@ -169,10 +173,10 @@ def _decimal_of_float(cell: float | np.floating[Any]) -> Decimal | None:
 
 def _read_separated(texts: dict[int, str], found: Numbers, proofs: dict[Convention, str]) -> None:
     """Read text with separators: each cell that proves a convention first, then those that need it."""
-    bodies: dict[int, tuple[str, bool]] = {}
+    bodies: dict[int, tuple[str, Convention | None, bool]] = {}
     for place, text in texts.items():
         match = _MONEY.fullmatch(text)
-        if match is None or (match["open"] is None) != (match["close"] is None) or (match["before"] and match["after"]):
+        if match is None or not _well_formed(match):
             found.refused[place] = NOT_A_NUMBER
             continue
         sign = match["before"] or match["after"]
@@ -181,12 +185,12 @@ def _read_separated(texts: dict[int, str], found: Numbers, proofs: dict[Conventi
             found.currencies[place] = currency
         negative = match["open"] is not None or any(match[mark] == "-" for mark in ("minus", "inner", "last"))
         body = match["body"]
-        bodies[place] = (body, negative)
         convention = _proved(body)
+        bodies[place] = (body, convention, negative)
         if convention is not None:
             proofs.setdefault(convention, text)
-    for place, (body, negative) in bodies.items():
-        plain = _plain_digits(body, set(proofs))
+    for place, (body, convention, negative) in bodies.items():
+        plain = _plain_digits(body, convention, set(proofs))
         if plain is None:
             found.refused[place] = TWO_READINGS if _ONE_SEPARATOR.fullmatch(body) else NOT_A_NUMBER
             found.currencies.pop(place, None)
@@ -194,6 +198,12 @@ def _read_separated(texts: dict[int, str], found: Numbers, proofs: dict[Conventi
             found.values[place] = -Decimal(plain) if negative else Decimal(plain)
     if "comma" in proofs:
         found.notes.append(f"decimal commas were read, as in {named([proofs['comma']])}")
+
+
+def _well_formed(match: re.Match[str]) -> bool:
+    """At most one sign and one currency, and both brackets or none."""
+    signs = [match[mark] for mark in ("open", "minus", "inner", "last") if match[mark]]
+    return len(signs) <= 1 and bool(match["open"]) == bool(match["close"]) and not (match["before"] and match["after"])
 
 
 def _proved(body: str) -> Convention | None:
@@ -215,12 +225,12 @@ def _either(one: re.Match[str]) -> bool:
     return len(one["right"]) == 3 and 1 <= len(one["left"]) <= 3 and not one["left"].startswith("0")
 
 
-def _plain_digits(body: str, proved: set[Convention]) -> str | None:
+def _plain_digits(body: str, convention: Convention | None, proved: set[Convention]) -> str | None:
+    """Digits with at most one point; None where the number has two readings or none."""
     if body.isdigit():
         return body
-    convention = _proved(body)
-    one = _ONE_SEPARATOR.fullmatch(body)
-    if convention is None and one is not None:
+    one = _ONE_SEPARATOR.fullmatch(body) if convention is None else None
+    if one is not None:
         # Thousands with a comma stand unless the column writes decimals with it; 1.234 needs proof for either reading.
         if len(proved) == 1:
             convention = next(iter(proved))
@@ -232,7 +242,7 @@ def _plain_digits(body: str, proved: set[Convention]) -> str | None:
         return None
     if convention == "comma":
         body = body.replace(".", "").replace(",", ".")
-    return re.sub(r"[,\s']", "", body)
+    return body.translate(_SEPARATORS)
 
 
 def read_amounts(values: pd.Series) -> tuple[Reading, Reading | None, dict[int, str]]:
@@ -254,6 +264,10 @@ def read_amounts(values: pd.Series) -> tuple[Reading, Reading | None, dict[int, 
     """
     if pd.api.types.is_integer_dtype(values.dtype) and not _unsigned_64(values):
         return Reading(pd.array(values.array, dtype="Int64")), None, {}
+    if pd.api.types.is_float_dtype(values.dtype):
+        floats = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        if (np.isnan(floats) | ((np.floor(floats) == floats) & (np.abs(floats) < 2**53))).all():
+            return Reading(pd.Series(floats).astype("Int64").array), None, {}
     numbers = read_numbers(values)
     whole: list[int | None] = [None] * len(values)
     precise: list[str | None] = [None] * len(values)
@@ -310,6 +324,22 @@ def read_probabilities(
         If bare numbers all lie between 0 and 1 and `unit` is None, or all lie
         above 1 and `unit` is ``"fraction"``.
     """
+    if values.dtype == object:
+        return _read_percents(values, unit)
+    # Percentages repeat: each distinct one is read once.
+    codes, distinct = pd.factorize(values, use_na_sentinel=True)
+    once, exact = _read_percents(pd.Series(distinct, dtype=values.dtype), unit)
+    percents = pd.Series(once.values).reindex(codes).array
+
+    def spread(marks: Mapping[int, Any]) -> dict[int, Any]:
+        return {int(place): marks[codes[place]] for place in np.flatnonzero(np.isin(codes, list(marks)))}
+
+    return Reading(percents, spread(once.refused), spread(once.remarked), once.notes), spread(exact)
+
+
+def _read_percents(
+    values: pd.Series, unit: Literal["percent", "fraction"] | None
+) -> tuple[Reading, dict[int, Decimal]]:
     numbers = read_numbers(values, percent_sign=True)
     signed = numbers.percent
     bare = [number for place, number in enumerate(numbers.values) if number is not None and place not in signed]
