@@ -281,9 +281,8 @@ def _period_codes(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], pd.Index]:
 def _wide(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Put groups side by side: a row per period, a column per combination of groups."""
     rows, periods = _period_codes(table)
-    rest = table.index.droplevel(table.index.names[0])
-    names = [" · ".join(_label(part) for part in key) for key in rest] if rest.nlevels > 1 else list(rest)
-    columns, labels = pd.factorize(np.array([_label(name) for name in names], dtype=object))
+    names = [" · ".join(printable(part) for part in key[1:]) for key in table.index]
+    columns, labels = pd.factorize(np.array(names, dtype=object))
     values = np.zeros((len(periods), len(labels)))
     np.add.at(values, (rows, columns), np.nan_to_num(table[measure].to_numpy(dtype=float)))
     return pd.DataFrame(values, index=periods, columns=pd.Index(labels))

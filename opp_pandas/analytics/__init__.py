@@ -7,6 +7,8 @@ what they stand on.
 """
 
 from opp_pandas.analytics.context import FigureContext
+from opp_pandas.analytics.distribution import Bookings, bookings
+from opp_pandas.analytics.explanations import Explanation, explain, show
 from opp_pandas.analytics.forecasts import forecast
 from opp_pandas.analytics.funnels import funnel, stage_distribution
 from opp_pandas.analytics.money import ExchangeRates
@@ -17,10 +19,15 @@ __all__ = [
     "FigureContext",
     "ExchangeRates",
     "WeekCalendar",
+    "Bookings",
+    "Explanation",
+    "bookings",
+    "explain",
     "forecast",
     "funnel",
     "kpis",
     "resolve_periods",
+    "show",
     "shrink",
     "stage_distribution",
     "velocity",

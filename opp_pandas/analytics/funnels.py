@@ -102,7 +102,12 @@ def _distribution(figure: str, deals: Deals, by: str | Sequence[str] | None) -> 
     table = table.iloc[kept]
     table.index = index_of(kept, groups)
     facts = money_facts(deals)
-    arguments = {"by": by, "probability": deals.probability, "category": deals.category}
+    arguments = {
+        "by": by,
+        "probability": deals.probability,
+        "category": deals.category,
+        "category_names": None if deals.category_names is None else dict(deals.category_names),
+    }
     basis = build_basis(
         figure,
         deals,

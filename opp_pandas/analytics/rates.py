@@ -252,6 +252,7 @@ def kpis(
         "level": level,
         "probability": probability,
         "category": category,
+        "category_names": None if category_names is None else dict(category_names),
     }
     basis = build_basis(
         "kpis",
@@ -268,14 +269,20 @@ def kpis(
     return attach_basis(table, basis)
 
 
+def scopes_of(deals: Deals, closed: Flags) -> tuple[Flags, Flags, Flags, Flags, Flags]:
+    """Tell which deals are open, open and summed, overdue, won in the window and lost in the window."""
+    is_open = deals.status == OPEN
+    summed = is_open if deals.omitted is None else is_open & ~deals.omitted
+    overdue = is_open & (deals.close_day != NO_DAY) & (deals.close_day < deals.context.today)
+    return is_open, summed, overdue, closed & (deals.status == WON), closed & (deals.status == LOST)
+
+
 def _columns(
     deals: Deals, cells: Codes, size: int, closed: Flags, level: float
 ) -> tuple[dict[str, npt.NDArray[Any]], int]:
-    status, amount, percent = deals.status, deals.amount, deals.percent
-    is_open, won, lost = status == OPEN, closed & (status == WON), closed & (status == LOST)
-    summed = is_open if deals.omitted is None else is_open & ~deals.omitted
+    amount, percent = deals.amount, deals.percent
+    is_open, summed, overdue, won, lost = scopes_of(deals, closed)
     known = ~np.isnan(amount)
-    overdue = is_open & (deals.close_day != NO_DAY) & (deals.close_day < deals.context.today)
 
     def count(rows: Flags) -> Integers:
         return np.bincount(cells[rows], minlength=size).astype(np.int64)
