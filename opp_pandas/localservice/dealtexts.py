@@ -25,6 +25,7 @@ _SHARES = {
     "trashed": 0.01, "health": 0.03, "locked": 0.02, "kept": 0.05, "connected": 0.4, "outside": 0.5, "planned": 0.06,
     "cents": 0.35, "budget": 0.5, "proposed": 0.3, "phoned": 0.15, "partnered": 0.1, "risky": 0.08, "old_key": 0.03,
 }  # fmt: skip
+_ENOUGH_FOR_ODDITIES = 40
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def draw_columns(
     # The seller counts the stages that are left from the last look at the deal, and hopes.
     hoped = touched + (deals.stages - deals.stage) * deals.stage_days * DAY_S * np.exp(random.normal(-0.1, 0.35, n))
     close = local_midnight(np.where(deals.closed, deals.closing, hoped))
-    flags = {name: random.random(n) < share for name, share in _SHARES.items()}
+    flags = {name: _some(random, n, share) for name, share in _SHARES.items()}
     flags["no_close_date"] &= ~deals.closed
     whole = np.round(deals.amount, -1) * 100
     cents = np.where(flags["cents"], np.round(deals.amount * 100), whole)
@@ -244,6 +245,14 @@ def _custom(drawn: Columns, place: int, region: str) -> dict[str, Any]:
     if flags["old_key"][place]:
         custom["custom87"] = f"{pick:08d}"
     return custom
+
+
+def _some(random: np.random.Generator, n: int, share: float) -> Flags:
+    """Choose this share of `n` deals; at least one, unless there are only a few."""
+    number = max(round(share * n), 1 if n >= _ENOUGH_FOR_ODDITIES else 0)
+    chosen = np.zeros(n, dtype=np.bool_)
+    chosen[random.permutation(n)[:number]] = True
+    return chosen
 
 
 def _category(closed: bool, percent: int) -> str:
