@@ -173,17 +173,23 @@ class _Handler(WSGIRequestHandler):
         """Read the body, so that the next request begins where this one ends; None if it was refused."""
         try:
             if environ.get("wsgi.input_terminated"):
-                body: bytes = environ["wsgi.input"].read(LARGEST_BODY + 1)
+                source, length = environ["wsgi.input"], LARGEST_BODY + 1
             else:
-                length = int(environ.get("CONTENT_LENGTH") or 0)
-                body = self.rfile.read(length) if 0 <= length <= LARGEST_BODY else b" " * (LARGEST_BODY + 1)
+                source, length = self.rfile, int(environ.get("CONTENT_LENGTH") or 0)
+            if length < 0:
+                raise ValueError(length)
+            body: bytes = source.read(min(length, LARGEST_BODY + 1))
         except (OSError, ValueError):
             self.send_error(HTTPStatus.BAD_REQUEST, "The body's length cannot be read.")
             return None
-        if len(body) > LARGEST_BODY:
-            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have {LARGEST_BODY:,} bytes.")
-            return None
-        return body
+        if len(body) <= LARGEST_BODY:
+            return body
+        # A peer that is still sending would see a reset connection instead of the answer.
+        left = min(length, 8 * LARGEST_BODY) - len(body)
+        while left > 0 and (more := self.rfile.read(min(left, 65_536))):
+            left -= len(more)
+        self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have {LARGEST_BODY:,} bytes.")
+        return None
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """Answer what never reached the application, in the API's shape, and close the connection."""
@@ -195,6 +201,8 @@ class _Handler(WSGIRequestHandler):
         }
         content = json.dumps({"errors": [error]}).encode()
         self.close_connection = True
+        # A request line that cannot be read counts as HTTP/0.9, whose answers have no status.
+        self.request_version = self.protocol_version
         self.send_response(code, phrase)
         self.send_header("Content-Type", MEDIA_TYPE)
         self.send_header("Content-Length", str(len(content)))
