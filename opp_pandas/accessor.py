@@ -189,7 +189,7 @@ class OpportunityAccessor:
         return analytics.kpis(self._frame, context=self._context(options), **options)
 
     def explain(self, result: Any, **options: Any) -> Any:
-        """Say what a figure stands on, or the rows and the formula behind one number of it; see `opp_pandas.explain`."""
+        """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`."""
         return analytics.explain(result, frame=self._frame, context=self._context(options), **options)
 
     @property

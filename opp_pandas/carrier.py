@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,8 @@ class Carrier(str):
     __slots__ = ("loaded",)
     loaded: Loaded | None
 
-    def __new__(cls, loaded: Loaded) -> Carrier:
+    def __new__(cls, loaded: Loaded) -> Self:
+        """Make the text from what was loaded."""
         self = super().__new__(cls, loaded.label())
         self.loaded = loaded
         return self

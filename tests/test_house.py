@@ -45,6 +45,8 @@ def test_repository__has_no_large_file() -> None:
     """No data file and no forgotten output is in the repository."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout
     large = [
-        name for name in listed.decode().split("\0") if name and (ROOT / name).exists() and (ROOT / name).stat().st_size > 600_000
+        name
+        for name in listed.decode().split("\0")
+        if name and (ROOT / name).exists() and (ROOT / name).stat().st_size > 600_000
     ]
     assert not large

@@ -31,7 +31,8 @@ def test_doors__open_twice() -> None:
     """Every door can be called a second time, in one fresh program."""
     program = """
 import opp_pandas as opp, pandas as pd
-frame = pd.DataFrame({"name": ["A"], "amount": [5], "stage_name": ["Lead"], "probability": [50], "close_date": ["2026-12-31"]})
+deal = {"name": "A", "amount": 5, "stage_name": "Lead", "probability": 50, "close_date": "2026-12-31"}
+frame = pd.DataFrame([deal])
 for turn in range(2):
     with opp.sandbox(opportunities=5, seed=turn) as box:
         client = opp.connect(box.url, token=box.token)

@@ -20,8 +20,10 @@ def test_columns__are_unique_and_in_snake_case() -> None:
     """No two members share a column, in any resource."""
     for resource in RESOURCES.values():
         columns = [*resource.by_column, *resource.relationship_by_column]
-        assert len(columns) == len(set(columns)) == len(resource.attributes) + sum(
-            entry.column is not None for entry in resource.relationships
+        assert (
+            len(columns)
+            == len(set(columns))
+            == len(resource.attributes) + sum(entry.column is not None for entry in resource.relationships)
         )
         assert all(column == column.lower() for column in columns)
     assert snake_case("mapNextSteps") == "map_next_steps"
@@ -29,7 +31,9 @@ def test_columns__are_unique_and_in_snake_case() -> None:
 
 def test_limits__are_the_services() -> None:
     """Text limits by field: 255, 32,000 and 65,535 characters; 15 for the exact amount."""
-    limits = {name: OPPORTUNITY.by_column[name].max_length for name in ("name", "custom150", "description", "amount_precise")}
+    limits = {
+        name: OPPORTUNITY.by_column[name].max_length for name in ("name", "custom150", "description", "amount_precise")
+    }
     assert limits == {"name": 255, "custom150": 32_000, "description": 65_535, "amount_precise": 15}
 
 

@@ -20,7 +20,9 @@ LOOKUP = pd.DataFrame(
 )
 
 
-def statuses(stage_map: StageMap | None = None, lookup: pd.DataFrame | None = LOOKUP, names: tuple[str, ...] = ()) -> dict[str, str]:
+def statuses(
+    stage_map: StageMap | None = None, lookup: pd.DataFrame | None = LOOKUP, names: tuple[str, ...] = ()
+) -> dict[str, str]:
     frame = resolve_stages(stage_map, lookup, names).frame
     return dict(zip(frame["stage_name"], frame["status"], strict=True))
 

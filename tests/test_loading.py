@@ -1,0 +1,184 @@
+"""Loading: names, completeness, odd records, limits and what the report says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from conftest import NOW, STAGES
+from opp_pandas import errors
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+from rawserver import RawServer, opportunity, page, reply
+
+if TYPE_CHECKING:
+    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.service.client import Client
+
+STAGE_PAGE = {
+    "data": [
+        {"type": "opportunityStage", "id": 6, "attributes": {"name": "Negotiation", "order": 4, "isClosed": False}}
+    ]
+}
+
+
+@pytest.fixture
+def server() -> Iterator[RawServer]:
+    with RawServer() as made:
+        yield made
+
+
+def load(server: RawServer, *answers: Any, **options: Any) -> pd.DataFrame:
+    """Load from a server that sends these answers, the stages last."""
+    server.script(*(answer if callable(answer) else reply(200, answer) for answer in answers))
+    return opp.read_opportunities(opp.connect(server.url, token="t"), **options)
+
+
+def test_load__gives_every_column_its_dtype(df: pd.DataFrame) -> None:
+    """All attributes and relationships are there, typed as the interface says."""
+    for column in (*OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column, "stage_name", "stage_is_closed"):
+        assert str(df[column].dtype) == COLUMN_DTYPES[column], column
+    assert list(df.columns[:6]) == ["id", "name", "amount", "currency_type", "probability", "close_date"]
+    assert isinstance(df.index, pd.RangeIndex)
+
+
+def test_names__are_those_of_the_ids(box: Sandbox, client: Client) -> None:
+    """Owner, account, creator and stage names stand beside their ids, missing where the id is."""
+    df = opp.read_opportunities(client, include=("stage", "owner", "account", "creator", "updater"), stages=STAGES)
+    users = {
+        entry["id"]: entry["attributes"]["name"]
+        for page_ in client.iter_pages(resource=_user())
+        for entry in page_.document["data"]
+    }
+    for place in ("owner", "creator", "updater"):
+        expected = [users.get(value) if value is not pd.NA else None for value in df[f"{place}_id"]]
+        assert df[f"{place}_name"].astype(object).where(df[f"{place}_name"].notna(), None).tolist() == expected
+
+
+def _user() -> Any:
+    from opp_pandas.resource import USER
+
+    return USER
+
+
+def test_load__is_complete_and_says_so(df: pd.DataFrame) -> None:
+    """Rows are counted against what the service counts."""
+    report = df.opp.load_report
+    assert (report.complete, report.rows, len(report.failures)) == (True, len(df), 0)
+    assert report.requests >= report.pages + 1
+
+
+def test_as_of__is_the_services_clock(df: pd.DataFrame) -> None:
+    """The moment of the load is the service's, not this machine's."""
+    from opp_pandas.carrier import require_loaded
+
+    assert abs(require_loaded(df, "test").as_of - pd.Timestamp(NOW)) < pd.Timedelta(minutes=5)
+
+
+def test_limit__takes_the_first_rows(client: Client) -> None:
+    """A limit cuts, and completeness is then not claimed."""
+    df = opp.read_opportunities(client, limit=7, page_size=5, stages=STAGES)
+    assert len(df) == 7
+    assert df.opp.load_report.complete is None
+    assert len(df.opp.changes()) == 0
+    assert len(opp.read_opportunities(client, limit=0, stages=STAGES)) == 0
+
+
+def test_fields__narrow_the_columns_and_lock_the_rest(client: Client) -> None:
+    """Relationships and updated_at always come; a column that was not loaded cannot be edited."""
+    df = opp.read_opportunities(client, fields=["name", "amount"], stages=STAGES)
+    assert {"id", "name", "amount", "updated_at", "stage_id", "owner_id", "stage_name"} <= set(df.columns)
+    assert "next_step" not in df.columns
+    df["next_step"] = "call"
+    assert "load it to edit it" in df.opp.changes().refused["reason"].iloc[0]
+
+
+def test_filter__reaches_the_service(client: Client) -> None:
+    """Only what fits comes back."""
+    df = opp.read_opportunities(client, filter={"probability": (20, 60)}, stages=STAGES)
+    assert len(df) > 0
+    assert df["probability"].between(20, 60).all()
+
+
+def test_filter__that_fits_nothing_gives_the_same_columns(client: Client, df: pd.DataFrame) -> None:
+    """No rows, same columns and dtypes; figures work."""
+    empty = opp.read_opportunities(client, filter={"name": "no such deal"}, stages=STAGES)
+    known = [column for column in df.columns if column in COLUMN_DTYPES]
+    pd.testing.assert_series_equal(empty.dtypes[known], df.dtypes[known])
+    assert len(empty.opp.forecast()) == 0
+
+
+def test_bad_record__is_set_aside_and_the_rest_loads(server: RawServer) -> None:
+    """A record without an id goes to .quarantined, the frame counts as incomplete."""
+    document = page(1, 2, count=3)
+    document["data"].insert(1, {"type": "opportunity", "attributes": {"name": "no id"}})
+    with pytest.warns(errors.IncompleteLoadWarning, match="set aside"):
+        df = load(server, document, STAGE_PAGE)
+    assert df["id"].tolist() == [1, 2]
+    quarantined = df.opp.load_report.quarantined
+    assert quarantined["reason"].tolist() == ["it has no id"]
+    assert df.opp.load_report.complete is False
+
+
+def test_unreadable_cell__is_missing_locked_and_reported(server: RawServer) -> None:
+    """A text amount is kept aside; it cannot be overwritten, and untouched it sends nothing."""
+    with pytest.warns(errors.InvalidValuesWarning, match="amount 1"):
+        df = load(server, {"data": [opportunity(1, amount="5,000")], "meta": {"count": 1}}, STAGE_PAGE)
+    failure = df.opp.load_report.failures.iloc[0]
+    assert (failure["id"], failure["column"], failure["value"]) == (1, "amount", "5,000")
+    assert df["amount"].isna().all()
+    assert len(df.opp.changes()) == 0
+    df.loc[0, "amount"] = 5000
+    assert "locked" in df.opp.changes().refused["reason"].iloc[0]
+
+
+def test_missing_rows__make_the_load_incomplete(server: RawServer) -> None:
+    """When the service counts more rows than it sends, twice, the frame says so."""
+    with pytest.warns(errors.IncompleteLoadWarning, match="counts 5"):
+        df = load(server, page(1, 2, count=5), STAGE_PAGE, page(1, count=5))
+    assert df.opp.load_report.complete is False
+
+
+def test_doubled_row__keeps_the_newer_copy(server: RawServer) -> None:
+    """A row that moved to a later page while the walk ran stays once."""
+    first = {
+        "data": [opportunity(1, name="old"), opportunity(2)],
+        "links": {"next": "/api/v2/opportunities?page[after]=x"},
+    }
+    second = {"data": [opportunity(1, name="new", updatedAt="2026-09-04T11:00:01.000Z")]}
+    df = load(server, first, second, STAGE_PAGE)
+    assert df["name"].tolist()[:1] == ["new"]
+    assert df["id"].tolist() == [1, 2]
+    assert df.opp.load_report.duplicates["key"].tolist() == [1]
+
+
+def test_token__without_the_right_to_names_still_loads_deals() -> None:
+    """A server-to-server token may not read stages, users or accounts: ids come without names."""
+    scopes = frozenset({"opportunities.all"})
+    with opp.sandbox(opportunities=10, now=NOW, scopes=scopes) as box:
+        df = opp.read_opportunities(box.client())
+    assert len(df) == 10
+    assert df["stage_name"].isna().all()
+    assert df["owner_name"].isna().all()
+    assert any("opportunityStages" in note for note in df.opp.load_report.notes)
+
+
+def test_no_zone__is_said_in_the_basis(box: Sandbox) -> None:
+    """Without a zone figures use UTC and say so."""
+    df = opp.read_opportunities(box.client(), stages=STAGES)
+    basis = df.opp.forecast().attrs["opp_basis"]
+    assert "UTC" in str(basis)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"include": "stages"}, {"on_invalid": "drop"}, {"limit": -1}, {"filter": {"amount": 5}}, {"sort": "tags"}],
+)
+def test_arguments__that_cannot_be_used_are_refused_before_the_network(box: Sandbox, options: dict[str, Any]) -> None:
+    """No request goes out for a wrong argument."""
+    with pytest.raises(errors.ConfigurationError):
+        opp.read_opportunities(box.client(), **options)
+    assert not [entry for entry in box.requests if entry.path.endswith("/opportunities")]
