@@ -363,7 +363,7 @@ def _conditions(key: str, attribute: Attribute, value: Any, name: str, timezone:
         yield from _any_of(key, attribute, value, name, timezone)
     elif isinstance(value, Mapping):
         raise ConfigurationError(f"filter {name!r}: a value, a list or a range (from, to) is expected, not a mapping")
-    elif attribute.kind == "instant" and (day := _day_of(value, timezone)) is not None:
+    elif attribute.kind == "instant" and (day := day_bounds(value, timezone)) is not None:
         yield [(f"{key}[gte]", _instant_text(day[0])), (f"{key}[lte]", _instant_text(day[1]))]
     else:
         yield [(key, _value_text(value, attribute, name, timezone))]
@@ -387,7 +387,7 @@ def _range(key: str, attribute: Attribute, value: tuple[Any, ...], name: str, ti
     for suffix, end, edge in (("gte", low, 0), ("lte", high, 1)):
         if _is_missing(end):
             continue
-        day = _day_of(end, timezone) if attribute.kind == "instant" else None
+        day = day_bounds(end, timezone) if attribute.kind == "instant" else None
         moment = day[edge] if day is not None else None
         text = _instant_text(moment) if moment is not None else _value_text(end, attribute, name, timezone)
         parameters.append((f"{key}[{suffix}]", text))
@@ -408,7 +408,7 @@ def _any_of(
             f"filter {name!r}: the service cannot look for values and missing ones at once; "
             "make two loads and pd.concat them"
         )
-    if attribute.kind == "instant" and any(_day_of(item, timezone) is not None for item in items):
+    if attribute.kind == "instant" and any(day_bounds(item, timezone) is not None for item in items):
         raise ConfigurationError(f"filter {name!r}: a list of days is no range; give (first, last), both included")
     texts = list(dict.fromkeys(_value_text(item, attribute, name, timezone) for item in items))
     piece: Parameters = []
@@ -431,7 +431,7 @@ def _value_text(value: Any, attribute: Attribute, name: str, timezone: str | Non
             raise ConfigurationError(f"filter {name!r}: True or False is expected, not {printable(repr(value), 60)}")
         return "true" if value else "false"
     if attribute.kind == "instant":
-        return _instant_text(_moment(value, name, timezone))
+        return _instant_text(parse_moment(value, name, timezone))
     if not isinstance(value, str):
         raise ConfigurationError(f"filter {name!r}: text is expected, not {printable(repr(value), 60)}")
     if value in (_NULL, _NOT_NULL):
@@ -464,7 +464,7 @@ def _whole(value: Any, what: str) -> int:
 # --- days and instants -------------------------------------------------------
 
 
-def _day_of(value: Any, timezone: str | None) -> tuple[dt.datetime, dt.datetime] | None:
+def day_bounds(value: Any, timezone: str | None) -> tuple[dt.datetime, dt.datetime] | None:
     """Give the first and last millisecond of a day (or period) that stands without a time; else None."""
     if isinstance(value, pd.Period):
         first, last = value.start_time.date(), value.end_time.date()
@@ -486,7 +486,7 @@ def _day_of(value: Any, timezone: str | None) -> tuple[dt.datetime, dt.datetime]
     return start, after - _LAST_MS
 
 
-def _moment(value: Any, name: str, timezone: str | None) -> dt.datetime:
+def parse_moment(value: Any, name: str, timezone: str | None) -> dt.datetime:
     """Give an instant in UTC; a time without a zone is in the client's."""
     try:
         if isinstance(value, str):
