@@ -6,30 +6,51 @@ the network or a clock. Results are plain frames; ``.attrs["opp_basis"]`` says
 what they stand on.
 """
 
+from opp_pandas.analytics.categories import category_forecast
+from opp_pandas.analytics.checks import ageing, concentration, hygiene
 from opp_pandas.analytics.context import FigureContext
 from opp_pandas.analytics.distribution import Bookings, bookings
 from opp_pandas.analytics.explanations import Explanation, explain, show
 from opp_pandas.analytics.forecasts import forecast
 from opp_pandas.analytics.funnels import funnel, stage_distribution
-from opp_pandas.analytics.money import ExchangeRates
+from opp_pandas.analytics.money import ExchangeRates, convert_amounts
 from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
-from opp_pandas.analytics.rates import kpis, shrink, velocity, wilson
+from opp_pandas.analytics.quotas import gini, linearity, pacing
+from opp_pandas.analytics.rates import kpis, shrink, velocity, wilson, win_rates
+from opp_pandas.analytics.rollups import rollup
+from opp_pandas.analytics.scenarios import Change, commit_lands, drop_largest, scale, scenario, set_values
 
 __all__ = [
     "FigureContext",
-    "ExchangeRates",
     "WeekCalendar",
-    "Bookings",
-    "Explanation",
-    "bookings",
-    "explain",
-    "forecast",
-    "funnel",
-    "kpis",
     "resolve_periods",
-    "show",
-    "shrink",
+    "forecast",
+    "category_forecast",
+    "funnel",
     "stage_distribution",
-    "velocity",
+    "kpis",
+    "win_rates",
     "wilson",
+    "shrink",
+    "velocity",
+    "rollup",
+    "pacing",
+    "linearity",
+    "gini",
+    "Bookings",
+    "bookings",
+    "scenario",
+    "Change",
+    "set_values",
+    "scale",
+    "drop_largest",
+    "commit_lands",
+    "hygiene",
+    "ageing",
+    "concentration",
+    "ExchangeRates",
+    "convert_amounts",
+    "Explanation",
+    "explain",
+    "show",
 ]

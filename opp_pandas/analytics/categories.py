@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from opp_pandas.analytics.deals import BEST_CASE, CLOSED, COMMIT, NO_CATEGORY, OPEN, PIPELINE, WON
+from opp_pandas.analytics.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.analytics.days import NO_DAY
+from opp_pandas.analytics.deals import (
+    BEST_CASE,
+    CLOSED,
+    COMMIT,
+    NO_CATEGORY,
+    OMITTED,
+    OPEN,
+    PIPELINE,
+    WON,
+    Deals,
+    ProbabilitySource,
+)
+from opp_pandas.analytics.money import Rates, read_rates
+from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
-    from opp_pandas.analytics.deals import Deals
+    from opp_pandas.analytics.context import FigureContext
 
 BANDS = (90.0, 60.0)
 """Without a stated category: at least this percentage is commit, best case."""
@@ -76,3 +94,107 @@ def settle_categories(deals: Deals, bands: tuple[float, float] = BANDS) -> Settl
     codes = np.where(is_open, codes, np.where(deals.status == WON, CLOSED, NO_CATEGORY)).astype(np.int8)
     n_stated = int((usable & is_open).sum())
     return SettledCategories(codes, {"stated": n_stated, "bands": int(is_open.sum()) - n_stated})
+
+
+def category_forecast(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    freq: str = "Q",
+    by: str | Sequence[str] | None = None,
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    bands: tuple[float, float] = BANDS,
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Sum the deals by period and forecast category, each alone and added up.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    freq, fiscal_start, fiscal_label, calendar, probability, category_names, rates
+        As in `forecast`.
+    by : str or sequence of str, optional
+        Columns to group by, between period and category.
+    bands : tuple of float, default (90, 60)
+        Lowest percentage of commit and of best case, for deals whose category
+        nobody stated [percent].
+    category : str, default "forecast_category"
+        Column that states the category; may be a custom field.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``period``, `by` and ``category`` (closed, commit, best_case,
+        pipeline, omitted, always all five): ``count`` [deals], ``amount``
+        (each alone), ``cumulative_amount`` (closed, + commit, + best case, +
+        pipeline; missing for omitted) and ``weighted_amount`` (open deals)
+        [currency]. Overdue deals stand in their own period. The basis says how
+        many open deals have a stated category and how many a band.
+    """
+    from opp_pandas.analytics.forecasts import IGNORED, place_deals
+    from opp_pandas.analytics.groups import split
+
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    settled = settle_categories(deals, bands)
+    cells = place_deals(deals, periods, by)
+    inside = cells.kind != IGNORED
+    width = len(CATEGORIES)
+    code = (cells.cell * width + settled.codes)[inside]
+    places, ids = pd.factorize(code // width, sort=True)
+    bins = places * width + code % width
+    amount, percent = deals.amount[inside], deals.percent[inside]
+    known = np.nan_to_num(amount)
+    product = np.nan_to_num(amount * percent)
+    product[(settled.codes[inside] == CLOSED) | (settled.codes[inside] == OMITTED)] = 0.0
+    size = len(ids) * width
+    alone = np.bincount(bins, known, minlength=size).astype(np.float64).reshape(-1, width)
+    added = alone.cumsum(axis=1)
+    added[:, OMITTED] = np.nan
+    parts = split(ids % cells.n_groups, cells.groups)
+    labels = periods.labels(cells.ordinals, missing=True)
+    levels = [labels[ids // cells.n_groups], *(g.labels[part] for g, part in zip(cells.groups, parts, strict=True))]
+    index = pd.MultiIndex.from_arrays(
+        [*(level.repeat(width) for level in levels), pd.Index(list(CATEGORIES) * len(ids), dtype="str")],
+        names=["period", *(group.name for group in cells.groups), "category"],
+    )
+    table = pd.DataFrame(
+        {
+            "count": np.bincount(bins, minlength=size).astype(np.int64),
+            "amount": alone.ravel(),
+            "cumulative_amount": added.ravel(),
+            "weighted_amount": np.bincount(bins, product, minlength=size).astype(np.float64) / 100.0,
+        },
+        index=index,
+    )
+    money = money_facts(deals)
+    origin = settled.origins
+    overdue = int(((deals.status == OPEN) & (deals.close_day < context.today) & (deals.close_day != NO_DAY)).sum())
+    basis = build_basis(
+        "category_forecast",
+        deals,
+        dated=True,
+        **money,
+        origins=origin,
+        n_overdue=overdue,
+        arguments={"freq": freq, "by": by, "bands": list(bands), "category": category, "probability": probability},
+        definitions={
+            "amount": "deals of the category alone (individual)",
+            "cumulative_amount": "closed + commit + best case + pipeline, up to the category (cumulative)",
+            "weighted_amount": "amounts x probability of open deals",
+        },
+        notes=[
+            f"category of open deals: {origin['stated']:,} stated, {origin['bands']:,} from probability bands",
+            f"bands: commit from {bands[0]:g} %, best case from {bands[1]:g} %",
+            *money_notes(money, deals),
+        ],
+    )
+    return attach_basis(table, basis)

@@ -19,6 +19,7 @@ from opp_pandas.analytics.days import NO_DAY, Days, Floats, parse_day
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
 
 if TYPE_CHECKING:
+    from opp_pandas.analytics.context import FigureContext
     from opp_pandas.analytics.deals import Deals
 
 ALWAYS = NO_DAY + 1
@@ -172,3 +173,34 @@ def read_rates(rates: Rates | None) -> ExchangeRates | None:
             "ExchangeRates(table, base='USD') states it"
         )
     return ExchangeRates(rates, str(ones[0]))
+
+
+def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates) -> pd.Series:
+    """Give every deal's amount in one currency.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``currency_type`` and a stage; ``close_date``
+        where rates take it.
+    context : FigureContext
+        Stages, moment, time zone; its currency holds for rows that name none.
+    rates : ExchangeRates, mapping or DataFrame
+        The rates; ``ExchangeRates(..., open_date="2026-01-01", won_date="2026-01-01")``
+        is a constant-currency view.
+
+    Returns
+    -------
+    Series of float64, shape (n,)
+        Indexed like the frame [base currency]; missing amounts stay missing.
+
+    Raises
+    ------
+    FrameError
+        If a deal with an amount has no rate on its day; the text lists rows.
+    """
+    from opp_pandas.analytics.deals import Deals
+
+    found = read_rates(rates)
+    converted = Deals(frame, context, rates=found).amount
+    return pd.Series(converted, index=frame.index, name=f"amount_{found.base.lower()}" if found else "amount")

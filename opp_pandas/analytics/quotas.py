@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from opp_pandas.analytics.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.analytics.days import to_dates
+from opp_pandas.analytics.deals import WON, Deals
 from opp_pandas.analytics.groups import Group, combine
+from opp_pandas.analytics.money import Rates, read_rates
+from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 
 if TYPE_CHECKING:
+    from opp_pandas.analytics.context import FigureContext
     from opp_pandas.analytics.days import Codes, Floats, Integers
     from opp_pandas.analytics.periods import Periods
 
@@ -142,3 +148,182 @@ def quota_columns(
     if forecast_amount is None:
         del columns["gap_to_forecast"]
     return columns
+
+
+def gini(values: Floats) -> float:
+    """Give the Gini coefficient of amounts: 0 all equal, towards 1 all in one; NaN if they sum to nothing.
+
+    Examples
+    --------
+    >>> gini(np.array([1.0, 1.0, 1.0])), gini(np.array([0.0, 0.0, 3.0]))
+    (0.0, 0.6666666666666666)
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n, total = len(ordered), ordered.sum()
+    if not n or total <= 0:
+        return float("nan")
+    return float((2 * np.sum(np.arange(1, n + 1) * ordered) / (n * total)) - (n + 1) / n)
+
+
+def linearity(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    period: object = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Say how evenly a period's bookings came in, week by week.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    period : object, optional
+        The period; the one that holds as_of if left out.
+    freq, fiscal_start, fiscal_label, calendar, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame
+        A row per week of the period (seven days from its first), indexed by
+        ``week``: ``week_start, week_end, won_count`` [deals], ``won_amount``
+        [currency], ``share`` and ``cumulative_share`` of all won in the period;
+        missing if nothing was. The basis holds ``last_month_share`` (of the
+        last third of the days) and ``gini``.
+    """
+    deals = Deals(frame, context, rates=read_rates(rates))
+    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
+    first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
+    won = (deals.status == WON) & (deals.close_day >= first) & (deals.close_day <= last)
+    starts = np.arange(first, last + 1, 7)
+    week = (deals.close_day[won] - first) // 7
+    amount = np.nan_to_num(deals.amount[won])
+    sums = np.bincount(week, amount, minlength=len(starts)).astype(np.float64)
+    total = float(sums.sum())
+    share = sums / total if total else np.full(len(sums), np.nan)
+    table = pd.DataFrame(
+        {
+            "week_start": to_dates(starts),
+            "week_end": to_dates(np.minimum(starts + 6, last)),
+            "won_count": np.bincount(week, minlength=len(starts)).astype(np.int64),
+            "won_amount": sums,
+            "share": share,
+            "cumulative_share": np.cumsum(share),
+        },
+        index=pd.RangeIndex(1, len(starts) + 1, name="week"),
+    )
+    last_third = deals.close_day[won] > last - (last - first + 1) // 3
+    money = money_facts(deals)
+    basis = build_basis(
+        "linearity",
+        deals,
+        dated=True,
+        **money,
+        period=str(periods.labels(np.array([ordinal]))[0]),
+        complete=last < context.today,
+        last_month_share=float(amount[last_third].sum()) / total if total else None,
+        gini=gini(sums),
+        arguments={"freq": freq, "fiscal_start": fiscal_start},
+        definitions={"share": "won in the week / won in the period", "gini": "inequality of the weeks, 0 even"},
+        notes=money_notes(money, deals),
+    )
+    return attach_basis(table, basis)
+
+
+def pacing(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    quota: float | None = None,
+    period: object = None,
+    compare: int = 4,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Compare what is won so far with earlier periods on the same day.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    quota : float, optional
+        The period's quota [currency].
+    period : object, optional
+        The period; the one that holds as_of if left out.
+    compare : int, default 4
+        Earlier periods to compare with.
+    freq, fiscal_start, fiscal_label, calendar, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame
+        A row per period, earlier ones first, indexed by ``period``: ``day``
+        (days gone), ``days`` [days], ``won_to_date, won_amount`` [currency],
+        ``share`` (won to date / won in the end; missing in the present one).
+        With a quota ``attained`` (won to date / quota) in the last row. The
+        basis holds ``usual_share``, the mean of the earlier shares, and
+        ``landing``, won to date over it.
+    """
+    if compare < 1:
+        raise ConfigurationError(f"compare must be 1 or more, not {compare!r}")
+    deals = Deals(frame, context, rates=read_rates(rates))
+    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
+    ordinals = np.arange(ordinal - compare, ordinal + 1)
+    starts, ends = periods.starts(ordinals), periods.ends(ordinals)
+    length = ends - starts + 1
+    gone = int(min(max(context.today - starts[-1] + 1, 0), length[-1]))
+    # The same day is the same part of the period: quarters have 90 to 92 days.
+    day = np.rint(gone * length / length[-1]).astype(np.int64)
+    won = (deals.status == WON) & ~np.isnan(deals.amount)
+    to_date, in_all = np.zeros(len(ordinals)), np.zeros(len(ordinals))
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        inside = won & (deals.close_day >= start) & (deals.close_day <= end)
+        in_all[place] = deals.amount[inside].sum()
+        to_date[place] = deals.amount[inside & (deals.close_day < start + day[place])].sum()
+    share = np.divide(to_date, in_all, out=np.full(len(ordinals), np.nan), where=in_all > 0)
+    over = bool(ends[-1] < context.today)
+    if not over:
+        share[-1] = np.nan
+    earlier = share[:-1][~np.isnan(share[:-1])]
+    usual = float(earlier.mean()) if len(earlier) else float("nan")
+    table = pd.DataFrame(
+        {"day": day, "days": length, "won_to_date": to_date, "won_amount": in_all, "share": share},
+        index=periods.labels(ordinals),
+    )
+    if quota is not None:
+        attained = np.full(len(ordinals), np.nan)
+        attained[-1] = to_date[-1] / _number(quota, "quota") if quota else np.nan
+        table = table.assign(attained=attained)
+    money = money_facts(deals)
+    basis = build_basis(
+        "pacing",
+        deals,
+        dated=True,
+        **money,
+        usual_share=usual,
+        landing=float(to_date[-1] / usual) if usual > 0 else None,
+        n_compared=len(earlier),
+        arguments={"freq": freq, "fiscal_start": fiscal_start, "compare": compare, "quota": quota},
+        definitions={
+            "share": "won up to the same part of the period / won in all of it",
+            "usual_share": "mean share of the earlier periods",
+            "landing": "won to date / usual_share",
+        },
+        notes=money_notes(money, deals),
+    )
+    return attach_basis(table, basis)

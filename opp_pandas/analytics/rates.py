@@ -320,6 +320,114 @@ def _columns(
     return columns, int((cycle_days < 0).sum())
 
 
+def win_rates(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    by: str | Sequence[str] | None = None,
+    window_days: int | None = None,
+    shrink_by: float | None = None,
+    level: float = 0.95,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Compare win rates of groups, with intervals, and rank only what the intervals tell apart.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    by : str or sequence of str, optional
+        Columns to group by; without it there is one row.
+    window_days : int, optional
+        Deals closed in so many days up to as_of; all closed deals if left out [days].
+    shrink_by : float, optional
+        Add ``shrunk_rate``: the rate pulled towards that of all, which is worth
+        so many deals (20 is usual) [deals].
+    level : float, default 0.95
+        Confidence of the Wilson interval.
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns several currencies into one.
+
+    Returns
+    -------
+    DataFrame
+        ``won_count, lost_count, overdue_count`` [deals], ``win_rate,
+        win_rate_low, win_rate_high`` (count), ``win_rate_value`` (amounts),
+        ``win_rate_with_overdue`` (overdue open deals count as not won) [share],
+        and ``rank``: 1 is best, missing where the interval overlaps another
+        group's. A group without losses has a rate of 1, one without closed
+        deals a missing rate.
+    """
+    deals = Deals(frame, context, rates=read_rates(rates))
+    groups = read_groups(deals, by)
+    cells, size = combine(groups, len(deals))
+    _, _, overdue, won, lost = scopes_of(deals, closed_in(deals, window_days, None))
+
+    def count(rows: Flags) -> Integers:
+        return np.bincount(cells[rows], minlength=size).astype(np.int64)
+
+    def total(rows: Flags) -> Floats:
+        rows = rows & ~np.isnan(deals.amount)
+        return np.bincount(cells[rows], deals.amount[rows], minlength=size).astype(np.float64)
+
+    n_won, n_lost, n_overdue = count(won), count(lost), count(overdue)
+    low, high = wilson(n_won, n_won + n_lost, level)
+    columns: dict[str, Any] = {
+        "won_count": n_won,
+        "lost_count": n_lost,
+        "overdue_count": n_overdue,
+        "win_rate": divide(n_won, n_won + n_lost),
+        "win_rate_low": low,
+        "win_rate_high": high,
+        "win_rate_value": divide(total(won), total(won) + total(lost)),
+        "win_rate_with_overdue": divide(n_won, n_won + n_lost + n_overdue),
+    }
+    overall = float(divide(n_won.sum(), (n_won + n_lost).sum()))
+    if shrink_by is not None:
+        if shrink_by <= 0:
+            raise ConfigurationError(f"shrink_by must be above 0, not {shrink_by!r}")
+        columns["shrunk_rate"] = shrink(n_won, n_won + n_lost, overall, shrink_by)
+    kept = np.flatnonzero(n_won + n_lost + n_overdue > 0) if groups else np.arange(1)
+    columns["rank"] = _ranks(low[kept], high[kept])
+    table = pd.DataFrame({name: values if name == "rank" else values[kept] for name, values in columns.items()})
+    if groups:
+        table.index = index_of(kept, groups)
+    definitions = {
+        "win_rate": "won / (won + lost), by count",
+        "win_rate_value": "won / (won + lost), by amount",
+        "win_rate_with_overdue": "won / (won + lost + overdue open)",
+        "win_rate_low": "lower end of the Wilson interval",
+        "win_rate_high": "upper end of the Wilson interval",
+        "rank": "1 + groups whose whole interval lies above; missing where intervals overlap",
+        "shrunk_rate": "(won + m x rate of all) / (won + lost + m)",
+    }
+    basis = build_basis(
+        "win_rates",
+        deals,
+        dated=True,
+        overall=overall,
+        arguments={"by": by, "window_days": window_days, "shrink_by": shrink_by, "level": level},
+        definitions={name: words for name, words in definitions.items() if name in columns},
+        notes=["deals that nobody closes are in no win rate: where losers stay open, it is too high"],
+    )
+    return attach_basis(table, basis)
+
+
+def _ranks(low: Floats, high: Floats) -> Any:
+    """Rank the groups whose intervals overlap no other."""
+    n = len(low)
+    known = ~np.isnan(low)
+    ranks = pd.array([pd.NA] * n, dtype="Int64")
+    for place in np.flatnonzero(known).tolist() if known.sum() > 1 else []:
+        others = known & (np.arange(n) != place)
+        above, below = low[others] > high[place], high[others] < low[place]
+        if (above | below).all():
+            ranks[place] = 1 + int(above.sum())
+    return ranks
+
+
 def velocity(n: npt.ArrayLike, win_rate: npt.ArrayLike, average: npt.ArrayLike, cycle: npt.ArrayLike) -> Floats:
     """Give what a pipeline earns a day: deals x win rate x average won amount / cycle.
 

@@ -1,0 +1,226 @@
+"""What if: the same figures after stated changes, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.analytics.basis import attach_basis, basis_of
+from opp_pandas.analytics.deals import COMMIT, OPEN, Deals
+from opp_pandas.analytics.forecasts import forecast
+from opp_pandas.errors import ConfigurationError, MissingColumnError, named
+
+if TYPE_CHECKING:
+    from opp_pandas.analytics.context import FigureContext
+
+_SETTABLE = ("probability", "amount", "close_date", "forecast_category")
+_COMPARED = ("open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One change of a scenario; made by `set_values`, `scale`, `drop_largest` and `commit_lands`."""
+
+    words: str
+    apply: Callable[[pd.DataFrame, FigureContext], pd.DataFrame]
+
+
+def set_values(where: Any = None, **values: Any) -> Change:
+    """Set columns of some deals.
+
+    Parameters
+    ----------
+    where : str, boolean mask or callable, optional
+        A query text (``"amount > 100_000"``), a mask, or a function from frame
+        to mask; all deals if left out.
+    **values
+        ``probability`` [percent], ``amount``, ``close_date`` (an instant with a
+        zone) or ``forecast_category``.
+
+    Returns
+    -------
+    Change
+    """
+    unknown = [name for name in values if name not in _SETTABLE]
+    if unknown or not values:
+        raise ConfigurationError(f"a scenario sets {named(_SETTABLE)}, not {named(unknown) or 'nothing'}")
+
+    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
+        del context
+        rows = _rows(frame, where)
+        changed = frame.copy()
+        for name, value in values.items():
+            if name not in changed.columns:
+                raise MissingColumnError([name], list(frame.columns), "The scenario sets it.")
+            changed.loc[rows, name] = value
+        return changed
+
+    listed = ", ".join(f"{name} = {value}" for name, value in values.items())
+    return Change(
+        f"{listed} where {where if isinstance(where, str) else 'chosen' if where is not None else 'open'}", apply
+    )
+
+
+def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -> Change:
+    """Multiply amounts and probabilities of some open deals; probabilities stop at 100.
+
+    Parameters
+    ----------
+    where : str, boolean mask or callable, optional
+        As in `set_values`.
+    amount, probability : float, default 1
+        Factors, 0 or more.
+
+    Returns
+    -------
+    Change
+    """
+    if amount < 0 or probability < 0:
+        raise ConfigurationError("scale takes factors of 0 or more")
+
+    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
+        deals = Deals(frame, context)
+        rows = _rows(frame, where) & (deals.status == OPEN)
+        changed = frame.assign(
+            amount=np.where(rows, deals.own_amount * amount, deals.own_amount),
+            probability=np.where(rows, np.minimum(deals.percent * probability, 100.0), deals.percent),
+        )
+        return changed.drop(columns="amount_precise", errors="ignore")
+
+    return Change(f"amounts x {amount:g}, probabilities x {probability:g}", apply)
+
+
+def drop_largest(n: int) -> Change:
+    """Leave out the n largest open deals.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+
+    Returns
+    -------
+    Change
+    """
+    if n < 1:
+        raise ConfigurationError(f"drop_largest takes 1 or more, not {n!r}")
+
+    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
+        deals = Deals(frame, context)
+        size = np.where(deals.status == OPEN, np.nan_to_num(deals.own_amount, nan=-np.inf), -np.inf)
+        order = np.argsort(-size, kind="stable")[:n]
+        kept = np.ones(len(frame), dtype=bool)
+        kept[order[size[order] > -np.inf]] = False
+        return frame[kept]
+
+    return Change(f"without the {n} largest open deals", apply)
+
+
+def commit_lands() -> Change:
+    """Take every open deal in commit as certain.
+
+    Returns
+    -------
+    Change
+    """
+
+    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
+        from opp_pandas.analytics.categories import settle_categories
+
+        deals = Deals(frame, context)
+        commit = (settle_categories(deals).codes == COMMIT) & (deals.status == OPEN)
+        return frame.assign(probability=np.where(commit, 100.0, deals.percent))
+
+    return Change("every commit deal at 100 %", apply)
+
+
+def _rows(frame: pd.DataFrame, where: Any) -> Any:
+    if where is None:
+        return np.ones(len(frame), dtype=bool)
+    if isinstance(where, str):
+        found = frame.eval(where)
+    else:
+        found = where(frame) if callable(where) else where
+    mask = np.asarray(pd.Series(found).fillna(False), dtype=bool)
+    if mask.shape != (len(frame),):
+        raise ConfigurationError(f"where must give one truth value for each of {len(frame)} rows, not {mask.shape}")
+    return mask
+
+
+def scenario(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    scenarios: Mapping[str, Change | Sequence[Change] | Callable[[pd.DataFrame], pd.DataFrame]],
+    **forecast_options: Any,
+) -> pd.DataFrame:
+    """Compare the forecast as it is with the forecast after stated changes.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities. Never modified.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    scenarios : mapping of str to Change, sequence of Change, or function
+        What each scenario changes: `set_values`, `scale`, `drop_largest`,
+        `commit_lands`, or any function from frame to frame.
+    **forecast_options
+        As in `forecast` (`freq`, `by`, `overdue` ...), but no quota.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``scenario`` ("as it is" first), ``period`` and `by`: the
+        counts and amounts of `forecast`, and ``change`` of ``forecast_amount``
+        against "as it is" [currency].
+
+    Raises
+    ------
+    ConfigurationError
+        If a scenario is called "as it is", is none of these, or a quota is given.
+
+    Examples
+    --------
+    >>> scale(amount=0.9).words
+    'amounts x 0.9, probabilities x 1'
+    """
+    if "quota" in forecast_options:
+        raise ConfigurationError("scenarios compare forecasts without a quota")
+    if "as it is" in scenarios or not scenarios:
+        raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
+    tables = {"as it is": forecast(frame, context=context, **forecast_options)}
+    words = {}
+    for name, changes in scenarios.items():
+        changed = frame.copy()
+        changed.attrs = {}
+        steps = [changes] if isinstance(changes, Change) or callable(changes) else list(changes)
+        for step in steps:
+            if isinstance(step, Change):
+                changed = step.apply(changed, context)
+            elif callable(step):
+                changed = step(changed)
+            else:
+                raise ConfigurationError(f"scenario {name!r} must be made of Change or functions, not {step!r}")
+        words[name] = "; ".join(getattr(step, "words", getattr(step, "__name__", "changed")) for step in steps)
+        tables[name] = forecast(changed, context=context, **forecast_options)
+    base = tables["as it is"]["forecast_amount"]
+    parts = []
+    for table in tables.values():
+        before = base.reindex(table.index) if base.index.is_unique else base
+        compared = table[list(_COMPARED)]
+        parts.append(compared.assign(change=compared["forecast_amount"] - before.fillna(0.0)))
+    result = pd.concat(parts, keys=list(tables), names=["scenario"])
+    basis = basis_of(tables["as it is"])
+    basis |= {
+        "figure": "scenario",
+        "title": "Scenarios",
+        "scenarios": words,
+        "definitions": {**basis["definitions"], "change": "forecast_amount - that of 'as it is'"},
+        "notes": [*basis["notes"], *(f"{name}: {what}" for name, what in words.items())],
+    }
+    return attach_basis(result, basis)
