@@ -1,0 +1,430 @@
+"""Adopting any frame: columns found, cells read, nothing lost, everything said."""
+
+from __future__ import annotations
+
+import warnings
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opp_pandas.adoption import CORE_COLUMNS, adopt
+from opp_pandas.carrier import Loaded, LoadReport, attach_loaded, loaded_of
+from opp_pandas.errors import (
+    ConfigurationError,
+    DuplicateRowsError,
+    FrameError,
+    InvalidValuesWarning,
+    MissingColumnError,
+)
+from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.schema import validate
+from opp_pandas.sources.columns import plan_columns
+from opp_pandas.stages import StageMap
+
+EXPORT = {
+    "Id": ["006A", "006B", "006C"],
+    "Name": ["Acme renewal", "Globex", None],
+    "StageName": ["Proposal", "Closed Won", "Closed Lost"],
+    "Amount": [15000.0, 270000.0, None],
+    "Probability": [60, 100, 0],
+    "CloseDate": ["2026-12-31", "2026-11-01", "2026-10-01"],
+    "CreatedDate": ["2026-01-05T09:00:00.000+0000", "2026-02-01T00:00:00Z", None],
+    "OwnerId": ["005X", "005Y", "005X"],
+    "NextStep": ["Send order form", None, ""],
+    "Region__c": ["EMEA", "AMER", None],
+}
+
+
+def export() -> pd.DataFrame:
+    """Give three rows as Salesforce exports them."""
+    return pd.DataFrame(EXPORT)
+
+
+def loaded(frame: pd.DataFrame) -> Loaded:
+    """Give what travels with an adopted frame."""
+    found = loaded_of(frame)
+    assert found is not None
+    return found
+
+
+def report(frame: pd.DataFrame) -> LoadReport:
+    """Give the load report of an adopted frame."""
+    return loaded(frame).report
+
+
+def test_adopt__a_salesforce_export() -> None:
+    """Well-known names are recognised, dtypes are the schema's, the rest is kept untouched."""
+    source = export()
+    df = adopt(source, timezone="America/New_York", currency="usd", as_of="2026-11-23T12:00:00Z")
+    assert list(df.columns[: len(CORE_COLUMNS)]) == list(CORE_COLUMNS)
+    assert {name: str(df[name].dtype) for name in df.columns if name in COLUMN_DTYPES} == {
+        name: COLUMN_DTYPES[name] for name in df.columns if name in COLUMN_DTYPES
+    }
+    assert df["id"].isna().all()
+    assert df["custom_id"].tolist() == ["006A", "006B", "006C"]
+    assert df["amount"].tolist() == [15000, 270000, pd.NA]
+    assert df["currency_type"].tolist() == ["USD"] * 3
+    assert df["close_date"][0] == pd.Timestamp("2026-12-31T05:00Z")
+    assert df["external_created_at"][0] == pd.Timestamp("2026-01-05T09:00Z")
+    assert df["next_step"].tolist()[2] == ""
+    assert "amount_precise" not in df.columns
+    assert "owner_id" not in df.columns
+    pd.testing.assert_series_equal(df["Region__c"], source["Region__c"])
+    pd.testing.assert_series_equal(df["OwnerId"], source["OwnerId"])
+    pd.testing.assert_frame_equal(source, export())
+    assert validate(df) is df
+
+
+def test_adopt__what_travels_along() -> None:
+    """The load knows its rows, zone, moment and stages, and that nothing exists at the service yet."""
+    stages = StageMap(order=["Proposal"], won=["Closed Won"], lost=["Closed Lost"])
+    df = adopt(export().set_axis(list("abc")), stages=stages, timezone="Europe/Berlin", as_of="2026-11-23")
+    known = loaded(df)
+    assert known.kind == "adopt"
+    assert known.created == {"a": 0, "b": 1, "c": 2}
+    assert known.timezone == "Europe/Berlin"
+    assert known.as_of == pd.Timestamp("2026-11-23T22:59:59.999999Z")
+    assert known.client is None
+    assert not known.lookups
+    assert known.stages.frame["status"].tolist() == ["open", "won", "lost"]
+    assert not known.stages.guessed
+    assert len(known.baseline) == 3
+    df.loc["a", "amount"] = 1
+    assert known.baseline.frame.loc[0, "amount"] == 15000
+    later = adopt(export())
+    assert abs(loaded(later).as_of - pd.Timestamp.now("UTC")) < pd.Timedelta(minutes=1)
+    assert loaded(adopt(export(), as_of=pd.Timestamp("2026-01-01", tz="Asia/Tokyo"))).as_of == pd.Timestamp(
+        "2025-12-31T15:00Z"
+    )
+
+
+def test_adopt__notes_say_what_is_missing() -> None:
+    """Each thing that a figure will miss is named, and nothing that is there."""
+    notes = "\n".join(report(adopt(pd.DataFrame({"Status": ["x"]}))).notes)
+    for words in ("amount column", "probability column: weighted", "close date", "stage", "owner", "key"):
+        assert f"no {words}" in notes
+    notes = "\n".join(report(adopt(export(), currency="EUR")).notes)
+    assert "1 of 3 rows have no amount" in notes
+    assert "no amount column" not in notes
+    assert "no owner column" in notes
+    assert "won and lost were guessed from stage names: won 'Closed Won', lost 'Closed Lost'" in notes
+    assert "days are days in UTC" in notes
+    assert "currency" not in notes
+    assert "3 amounts" not in "\n".join(report(adopt(export())).notes)
+    assert "2 amounts name no currency" in "\n".join(report(adopt(export())).notes)
+    stated = adopt(export(), stages=StageMap(order=["Lead", "Proposal"], won=["Closed Won"]))
+    assert "stage 'Closed Lost' stands nowhere in the stage map" in report(stated).notes
+    assert "no row is in stage 'Lead' of the stage map" in report(stated).notes
+
+
+def test_adopt__columns_report() -> None:
+    """The report has a line for every source column, with where it went."""
+    table = report(adopt(export())).columns.set_index("source")
+    assert set(table.index) == set(EXPORT)
+    assert table.loc["CreatedDate", "column"] == "external_created_at"
+    assert table.loc["OwnerId", "column"] == "OwnerId"
+    assert table.loc["OwnerId", "note"] == "kept as it is and never sent"
+
+
+# --- which column is which --------------------------------------------------------------------------------------------
+
+
+def test_plan_columns__spellings() -> None:
+    """Case, spaces, underscores, units and API names make no difference."""
+    names = {
+        "close_date": "close_date", "Close Date": "close_date", "closeDate": "close_date", "CLOSEDATE": "close_date",
+        "property_closedate": "close_date", "Probability (%)": "probability", "dealname": "name",
+        "Owner.Name": "owner_name", "CurrencyIsoCode": "currency_type", "ForecastCategoryName": "forecast_category",
+        "custom12": "custom12", "Record ID": "custom_id", "LastModifiedDate": "external_updated_at",
+        "Lead Source": "lead_source", "Closed Lost Reason": "lost_reason", "tags": "tags", "mapStatus": "map_status",
+    }  # fmt: skip
+    for source, ours in names.items():
+        assert plan_columns(pd.DataFrame({source: ["x"]}), None).taken == {ours: source}, source
+
+
+def test_plan_columns__foreign_ids_stay_out_of_ours() -> None:
+    """Keys of another system never land in id, owner_id or account_id; columns of such names are moved aside."""
+    source = pd.DataFrame(
+        {"id": ["006A"], "owner_id": [44], "account_id": ["001"], "stage_order": [3], "creator_id": [None]}
+    )
+    df = adopt(source)
+    assert df["custom_id"].tolist() == ["006A"]
+    assert df["id"].isna().all()
+    assert not {"owner_id", "account_id", "stage_order", "creator_id"} & set(df.columns)
+    assert df[["source_owner_id", "source_account_id", "source_stage_order"]].iloc[0].tolist() == [44, "001", 3]
+    table = report(df).columns.set_index("source")
+    assert "moved aside" in table.loc["owner_id", "note"]
+    assert table.loc["creator_id", "note"] == "empty, left out"
+
+
+def test_plan_columns__the_users_word() -> None:
+    """columns= decides; API names are taken, other columns only renamed, ids of the service accepted when stated."""
+    source = pd.DataFrame({"Value": [1], "Amount": [2], "Own": [7], "Region": ["EMEA"], "Type": ["New"], "X": ["a"]})
+    df = adopt(source, {"Value": "amount", "Own": "owner_id", "Region": "area", "Type": "Type", "X": "nextStep"})
+    assert df["amount"].tolist() == [1]
+    assert df["Amount"].tolist() == [2]
+    assert df["owner_id"].tolist() == [7]
+    assert df["owner_id"].dtype == "Int64"
+    assert df["area"].tolist() == ["EMEA"]
+    assert df["next_step"].tolist() == ["a"]
+    assert "opportunity_type" not in df.columns
+    moved = adopt(source.rename(columns={"Amount": "amount"}), {"Value": "amount"})
+    assert (moved["amount"][0], moved["source_amount"][0]) == (1, 2)
+
+
+def test_plan_columns__which_of_two() -> None:
+    """The exact name goes before other spellings, and the loser stays, with a word."""
+    df = adopt(pd.DataFrame({"Opportunity ID": ["a"], "Id": ["b"], "Stage": ["x"], "stage_name": ["y"]}))
+    assert df["custom_id"].tolist() == ["a"]
+    assert df["Id"].tolist() == ["b"]
+    assert df["stage_name"].tolist() == ["y"]
+    note = report(df).columns.set_index("source").loc["Stage", "note"]
+    assert note == "not used (stage_name is 'stage_name'); kept as it is and never sent"
+
+
+def test_plan_columns__numbers_are_no_names() -> None:
+    """A numeric owner or stage is a key of the source, not a name."""
+    df = adopt(pd.DataFrame({"Owner": [44023296.0], "Account": ["Acme"], "Stage": [3]}))
+    assert df["owner_name"].isna().all()
+    assert df["stage_name"].isna().all()
+    assert df["account_name"].tolist() == ["Acme"]
+    assert df["Owner"].tolist() == [44023296.0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "words"),
+    [
+        ({"Amout": "amount"}, MissingColumnError, r"no column 'Amout'; did you mean 'Amount'\?"),
+        ({"Amount": "amount", "Probability": "amount"}, FrameError, "sends 'Amount', 'Probability' to 'amount'"),
+        ({"Id": "id"}, ConfigurationError, "only the service fills; use 'custom_id'"),
+        ({"CreatedDate": "createdAt"}, ConfigurationError, "use 'external_created_at'"),
+        ({"Amount": "ammount"}, ConfigurationError, "did you mean 'amount'"),
+        (["amount"], ConfigurationError, "is a mapping"),
+    ],
+)
+def test_plan_columns__mistakes(columns: Any, error: type[Exception], words: str) -> None:
+    """Slips in columns= are named with the remedy."""
+    with pytest.raises(error, match=words):
+        adopt(export(), columns)
+
+
+# --- frames and arguments ---------------------------------------------------------------------------------------------
+
+
+def test_adopt__frames_of_the_wrong_shape() -> None:
+    """What is no plain table gets an error that says what to do."""
+    with pytest.raises(FrameError, match="no columns"):
+        adopt(pd.DataFrame())
+    with pytest.raises(FrameError, match="2 levels"):
+        adopt(pd.concat({"a": export()}, axis=1))
+    with pytest.raises(DuplicateRowsError, match="'Name' stands more than once"):
+        adopt(pd.concat([export(), export()[["Name"]]], axis=1))
+    with pytest.raises(FrameError, match="this is a list"):
+        adopt([1])  # type: ignore[arg-type]  # the point of the test
+    empty = adopt(export().iloc[:0])
+    assert len(empty) == 0
+    assert validate(empty) is empty
+    df = adopt(export())
+    known = loaded(df)
+    attach_loaded(df, known.renewed(kind="read"))
+    with pytest.raises(FrameError, match="would create them a second time"):
+        adopt(df)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"probability": "percents"}, "'percent' or 'fraction'"),
+        ({"duplicates": "drop"}, "'error' or 'keep'"),
+        ({"timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
+        ({"currency": "dollars"}, "three letters"),
+        ({"as_of": "soon"}, "as_of='soon'"),
+        ({"as_of": pd.NaT}, "as_of=NaT"),
+        ({"stages": {"won": ["x"]}}, "StageMap"),
+        ({"dayfirst": "yes"}, "dayfirst= is True, False or None"),
+    ],
+)
+def test_adopt__arguments_that_cannot_be_used(arguments: dict[str, Any], words: str) -> None:
+    """Each argument is checked before anything is read."""
+    with pytest.raises(ConfigurationError, match=words):
+        adopt(export(), **arguments)
+
+
+def test_adopt__index() -> None:
+    """Unique labels stay, others are numbered anew, and a named index can be the key."""
+    assert adopt(export().set_axis([5, 3, 9])).index.tolist() == [5, 3, 9]
+    df = adopt(export().set_axis([1, 1, 2]))
+    assert df.index.tolist() == [0, 1, 2]
+    assert "rows were numbered instead" in "\n".join(report(df).notes)
+    keyed = adopt(export().set_index("Id"))
+    assert keyed["custom_id"].tolist() == ["006A", "006B", "006C"]
+    assert keyed.index.tolist() == ["006A", "006B", "006C"]
+    assert "no key" not in "\n".join(report(keyed).notes)
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_adopt__doubled_keys() -> None:
+    """A key that stands twice is an error that names its rows, or is kept and listed."""
+    source = pd.DataFrame({"Opportunity ID": [302.0, 84.0, 302.0, np.nan, np.nan], "Name": list("abcde")})
+    with pytest.raises(DuplicateRowsError, match=r"more than once: '302' .*: 0, 2.*duplicates='keep'") as caught:
+        adopt(source)
+    assert caught.value.duplicates == ("302",)
+    df = adopt(source, duplicates="keep")
+    assert len(df) == 5
+    assert report(df).duplicates.to_dict("records") == [{"key": "302", "rows": [0, 2], "kept": 2}]
+    assert "custom_id: numbers like 302.0 were read as the text 302" in report(df).notes
+    assert "2 of 5 rows have no custom_id" in report(df).notes
+
+
+def test_adopt__blank_keys_are_missing() -> None:
+    """Blank keys are no doubles of each other."""
+    df = adopt(pd.DataFrame({"Id": ["a", "", " "]}))
+    assert df["custom_id"].tolist()[0] == "a"
+    assert df["custom_id"].isna().tolist() == [False, True, True]
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def test_adopt__cells_that_cannot_be_read() -> None:
+    """They are missing in the frame, kept in the baseline, locked, listed, and warned of once."""
+    source = export().assign(
+        Amount=["$1,234.50", "12k", "5"], Probability=["50%", "high", "20"], CloseDate=["2026-02-30", "2026-01-01", "x"]
+    )
+    source.index = pd.Index(["r1", "r2", "r3"])
+    with pytest.warns(InvalidValuesWarning, match="4 cells .*close_date 2") as caught:
+        df = adopt(source)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    known = loaded(df)
+    assert known.baseline.locked == {(1, "amount"), (1, "probability"), (0, "close_date"), (2, "close_date")}
+    assert known.baseline.wire == {
+        (1, "amount"): "12k", (1, "probability"): "high", (0, "close_date"): "2026-02-30", (2, "close_date"): "x",
+    }  # fmt: skip
+    assert df["amount"].tolist() == [1235, pd.NA, 5]
+    assert df.loc["r1", "amount_precise"] == "1234.50"
+    assert df["amount_precise"].isna().tolist() == [False, True, True]
+    listed = known.report.failures
+    assert set(zip(listed["row"], listed["column"], listed["value"], strict=True)) == {
+        ("r2", "amount", "12k"),
+        ("r2", "probability", "high"),
+        ("r1", "close_date", "2026-02-30"),
+        ("r3", "close_date", "x"),
+    }
+
+
+def test_adopt__rule_breaks_are_kept() -> None:
+    """Values that break a rule stay in the frame and are listed like those of a load."""
+    source = export().assign(Probability=[1000, 100, 0], Amount=[-5, 1, 2], Name=["x" * 256, "y", "z"])
+    source["CloseDate"] = ["9999-12-31", "2026-01-01", "0001-01-01"]
+    with pytest.warns(InvalidValuesWarning):
+        df = adopt(source)
+    assert df["probability"].tolist() == [1000, 100, 0]
+    assert df["amount"].tolist() == [-5, 1, 2]
+    assert df["close_date"].dt.year.tolist() == [9999, 2026, 1]
+    assert len(report(df).failures) == 5
+    assert not loaded(df).baseline.locked
+
+
+def test_adopt__rounded_probabilities_say_their_effect() -> None:
+    """What rounding does to the weighted amount stands in the notes, to the cent."""
+    source = pd.DataFrame({"Amount": [1000.0, 250.5, None], "Probability": [0.333, 0.125, 0.335]})
+    with pytest.warns(InvalidValuesWarning):
+        df = adopt(source, probability="fraction")
+    moved = Decimal(1000) * (33 - Decimal("33.3")) / 100 + Decimal("250.5") * (13 - Decimal("12.5")) / 100
+    assert moved == Decimal("-1.7475")
+    assert any(note.endswith("moves amount x probability by -1.75") for note in report(df).notes)
+    assert report(df).failures["value"].tolist() == [0.333, 0.125, 0.335]
+    assert not loaded(df).baseline.locked
+    assert loaded(df).baseline.wire[0, "probability"] == 0.333
+
+
+def test_adopt__currencies_in_the_amounts() -> None:
+    """The currency column goes first, then the amount's own sign, then currency=."""
+    source = pd.DataFrame({"Amount": ["€5", "£5", "5", "€7"], "Currency": [None, None, None, "CHF"]})
+    df = adopt(source, currency="USD")
+    assert df["currency_type"].tolist() == ["EUR", "GBP", "USD", "CHF"]
+    assert adopt(source[["Amount"]])["currency_type"].isna().tolist() == [False, False, True, False]
+
+
+def test_adopt__own_precise_amounts_go_first() -> None:
+    """A file that has amount_precise keeps it; cents of the amount only fill its gaps."""
+    source = pd.DataFrame({"amount": ["1.50", "2.50"], "amount_precise": ["1.504", None]})
+    assert adopt(source)["amount_precise"].tolist() == ["1.504", "2.50"]
+    assert adopt(source[["amount_precise", "amount"]])["amount_precise"].tolist() == ["1.504", "2.50"]
+
+
+def test_adopt__stages_from_the_exports_own_flags() -> None:
+    """IsWon and IsClosed say what stages mean; contradicting flags leave it to the names."""
+    source = pd.DataFrame({"Stage": ["S1", "S2", "S3", "S3"], "IsClosed": [0, 1, 1, 1], "IsWon": [0, 1, 0, 0]})
+    df = adopt(source)
+    statuses = loaded(df).stages.frame.set_index("stage_name")["status"].to_dict()
+    assert statuses == {"S1": "open", "S2": "won", "S3": "lost"}
+    assert not loaded(df).stages.guessed
+    assert "won and lost were read from IsWon and IsClosed: won 'S2', lost 'S3'" in report(df).notes
+    doubtful = adopt(source.assign(IsWon=[0, 1, 0, 1]))
+    assert set(loaded(doubtful).stages.frame["status"]) == {"open"}
+    stated = adopt(source, stages=StageMap(won=["S3"]))
+    assert loaded(stated).stages.frame.set_index("stage_name")["status"]["S3"] == "won"
+
+
+def test_adopt__deleted_rows_are_said() -> None:
+    """Rows that the source marks as deleted are kept, and the report says so."""
+    df = adopt(pd.DataFrame({"Name": ["a", "b"], "IsDeleted": ["true", "false"]}))
+    assert len(df) == 2
+    assert "1 rows are marked IsDeleted and count like the others; drop what is gone" in report(df).notes
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "Id": st.one_of(st.none(), st.text(max_size=3), st.integers(0, 5)),
+                "Name": st.one_of(st.none(), st.text(max_size=5), st.floats()),
+                "Amount": st.one_of(
+                    st.none(),
+                    st.text(max_size=6),
+                    st.floats(),
+                    st.integers(),
+                    st.decimals(allow_nan=False),
+                    st.booleans(),
+                ),
+                "Probability": st.one_of(st.none(), st.integers(-5, 200), st.text(max_size=4), st.floats()),
+                "CloseDate": st.one_of(st.none(), st.dates(), st.datetimes(), st.text(max_size=12), st.integers()),
+                "Stage": st.one_of(st.none(), st.sampled_from(["Won", "Lost", "Offer"])),
+                "Tags": st.one_of(st.none(), st.lists(st.text(max_size=2), max_size=2), st.text(max_size=4)),
+                "Extra": st.one_of(st.none(), st.integers(), st.lists(st.integers(), max_size=2)),
+            }
+        ),
+        max_size=6,
+    )
+)
+def test_adopt__any_cells(rows: list[dict[str, Any]]) -> None:
+    """Whatever stands in the cells: every row arrives, dtypes fit, and what was refused is locked and listed."""
+    source = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in EXPORTED})
+    before = source.copy(deep=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InvalidValuesWarning)
+        df = adopt(source, probability="percent", duplicates="keep", dayfirst=True, timezone="Asia/Kolkata")
+    pd.testing.assert_frame_equal(source, before)
+    assert len(df) == len(rows)
+    assert all(str(df[name].dtype) == COLUMN_DTYPES[name] for name in df.columns if name in COLUMN_DTYPES)
+    known = loaded(df)
+    labels_of = {"custom_id": "Id", "name": "Name", "amount": "Amount", "probability": "Probability",
+                 "close_date": "CloseDate", "stage_name": "Stage", "tags": "Tags"}  # fmt: skip
+    for place, column in known.baseline.locked:
+        assert df[column].isna().iloc[place]
+        assert known.baseline.wire[place, column] is source[labels_of[column]].iloc[place]
+        cases = known.report.failures
+        assert ((cases["row"] == place) & (cases["column"] == column)).any()
+
+
+EXPORTED = ("Id", "Name", "Amount", "Probability", "CloseDate", "Stage", "Tags", "Extra")
