@@ -6,6 +6,7 @@ documents and every way in which bytes can go wrong on their way.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -145,7 +146,8 @@ class RawServer:
         self._listener.close()
         with self._lock:
             for connection in self._open:
-                connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # gone already
+                    connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
 
     @property

@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -132,7 +132,7 @@ class Received:
     """
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     url: str
     attempts: int
     elapsed_s: float
@@ -152,8 +152,8 @@ class _Try:
     """What one attempt gave: an answer with a status, or the error that kept it from coming."""
 
     outcome: Outcome
-    body: bytes = b""
-    headers: Mapping[str, str] | None = None
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
     failure: OppPandasError | None = None
 
     def header(self, name: str) -> str | None:
@@ -276,7 +276,7 @@ class Transport:
             logger.debug("%s %s: %s (attempt %d, %.3f s)", method, redacted(url), _word(tried), attempt, elapsed_s)
             if tried.failure is None and tried.outcome.status in _SUCCESS:
                 self._budget.give_back(paid)
-                return self._received(tried, url, attempt, elapsed_s)
+                return self._received(tried, url, attempt, elapsed_s, token)
             if tried.outcome.status == 401 and not renewed:
                 renewed = True
                 newer = self._credentials.renew(token)
@@ -327,6 +327,8 @@ class Transport:
             problem = error
         else:
             return tried
+        # The rest of a damaged answer may still be on its way: it must not become the next one's beginning.
+        self.close()
         if documents.is_cut_short(tried.body):
             lost = NoResponseError(f"the answer is not whole: {problem.message}", method=method, url=redacted(url))
             return _Try(Outcome(cut=True), headers=tried.headers, failure=lost)
@@ -335,7 +337,7 @@ class Transport:
             pointer=problem.pointer,
             method=method,
             url=redacted(url),
-            request_id=_request_id(tried),
+            request_id=_request_id(tried, token),
         )
         return _Try(Outcome(tried.outcome.status, final=True), headers=tried.headers, failure=refused)
 
@@ -410,7 +412,7 @@ class Transport:
         else:
             message = f"the connection to {place} broke before the whole answer came"
         sent = not (never_sent or certificate)
-        failure = NoResponseError(message, sent=sent, method=method, url=redacted(url))
+        failure = NoResponseError(token.scrub(message), sent=sent, method=method, url=redacted(url))
         failure.__cause__ = _root_cause(error, token)
         cut = isinstance(error, wire.CutShortError) or _has(error, urllib3.exceptions.IncompleteRead)
         return _Try(Outcome(sent=sent, cut=cut, final=certificate), failure=failure)
@@ -467,14 +469,14 @@ class Transport:
 
     # --- results -------------------------------------------------------------
 
-    def _received(self, tried: _Try, url: str, attempts: int, elapsed_s: float) -> Received:
+    def _received(self, tried: _Try, url: str, attempts: int, elapsed_s: float, token: Secret) -> Received:
         return Received(
             status=tried.outcome.status or 0,
             body=tried.body,
             url=url,
             attempts=attempts,
             elapsed_s=elapsed_s,
-            request_id=_request_id(tried),
+            request_id=_request_id(tried, token),
             date=waiting.parse_instant(tried.header("Date")),
         )
 
@@ -498,13 +500,13 @@ class Transport:
             if decision.reason == "hint":
                 message += f", which is {hint_s:,.0f} s away and more than max_wait_s={self.limits.max_wait_s:g} allows"
         return _CLASSES.get(status, ResponseError)(
-            message + after,
+            token.scrub(message) + after,
             status=status,
             errors=found,
             retry_after_s=hint_s,
             method=method,
             url=redacted(url),
-            request_id=_request_id(tried),
+            request_id=_request_id(tried, token),
         )
 
 
@@ -596,9 +598,9 @@ def _scrubbed(found: tuple[dict[str, Any], ...], token: Secret) -> tuple[dict[st
     return tuple(clean(error) for error in found)
 
 
-def _request_id(tried: _Try) -> str | None:
+def _request_id(tried: _Try, token: Secret) -> str | None:
     value = tried.header("X-Request-Id")
-    return printable(value, 80) if value else None
+    return printable(token.scrub(value), 80) if value else None
 
 
 def _word(tried: _Try) -> str:

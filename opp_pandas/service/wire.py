@@ -59,6 +59,7 @@ class _TimedReader(io.RawIOBase):
 
     def __init__(self, file: io.RawIOBase, sock: socket.socket) -> None:
         self._file, self._sock = file, sock
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -72,7 +73,9 @@ class _TimedReader(io.RawIOBase):
                 raise TimeoutError("timed out")
             self._sock.settimeout(min(left, SLICE_S))
             try:
-                return self._sock.recv_into(buffer)
+                size = self._sock.recv_into(buffer)
+                self.ended = size == 0
+                return size
             except TimeoutError:
                 # Only a slice is over: the loop looks at the deadline, and Python at Ctrl-C.
                 continue
@@ -87,16 +90,23 @@ class _TimedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         # The reader made by the base class has read nothing yet; its raw file keeps the socket open.
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock), CHUNK)
+        self._reader = _TimedReader(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self._reader, CHUNK)
 
     def begin(self) -> None:
-        super().begin()
+        self._begin_once()
         for _ in range(MAX_INTERIM):
             if not 100 <= self.status < 200:
                 return
             self.headers = self.msg = None  # type: ignore[assignment]  # makes begin() read the next status line
-            super().begin()
+            self._begin_once()
         raise http.client.HTTPException("interim answers without end")
+
+    def _begin_once(self) -> None:
+        super().begin()
+        if self._reader.ended:
+            # The base class takes headers that break off for whole ones.
+            raise http.client.IncompleteRead(b"")
 
 
 class _Connection(urllib3.connection.HTTPConnection):
