@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
-from rawserver import NOW_HTTP, FakeClock, RawServer, hang, opportunity, page, refusal, reply
 
 import opp_pandas as opp
 from opp_pandas import errors
 from opp_pandas.resource import ACCOUNT, OPPORTUNITY, STAGE, USER, Resource
 from opp_pandas.service.client import Client, connect
+from rawserver import NOW_HTTP, FakeClock, RawServer, hang, opportunity, page, refusal, reply
 
 TOKEN = "canary-0123456789"
 

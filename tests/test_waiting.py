@@ -9,10 +9,10 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rawserver import NOW, FakeClock
 
 from opp_pandas.service import waiting
 from opp_pandas.service.waiting import Decision, Outcome, RetryBudget, decide
+from rawserver import NOW, FakeClock
 
 MOMENT = datetime.fromtimestamp(NOW, UTC)  # 2026-09-21T14:13:20Z
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ class Page:
         The service's clock when it answered, UTC.
     """
 
-    body: bytes
+    body: bytes = field(repr=False)
     number: int
     part: int
     url: str
