@@ -551,3 +551,296 @@ def _coverage_sentence(table: pd.DataFrame) -> str:
     finite = known[np.isfinite(known)]
     words = f"{reached} of {len(known)} quotas reached." if len(known) else "No quota."
     return words if not len(finite) else f"{words} Coverage from {finite.min():.1f} to {finite.max():.1f}."
+
+
+_CATEGORY_LOOK: dict[str, dict[str, Any]] = {
+    "closed": {"color": GREEN},
+    "commit": {"color": BLUE},
+    "best_case": {"color": SKY},
+    "pipeline": {"facecolor": "white", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8},
+}
+
+
+def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
+    """Draw closed, commit, best case and pipeline on top of each other, by period.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.category_forecast`; groups are added up.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    quota : float, optional
+        A line to compare with [currency].
+
+    Returns
+    -------
+    Axes
+        Omitted deals are not drawn.
+    """
+    _need(table, "amount", "cumulative_amount")
+    with _canvas(ax) as axes:
+        _title(axes, table, "Forecast categories")
+        if not len(table):
+            return _nothing(axes, "no open or won deals")
+        rows, periods = _period_codes(table)
+        categories = table.index.get_level_values("category")
+        amount = table["amount"].to_numpy(dtype=float)
+        x, bottom = np.arange(len(periods)), np.zeros(len(periods))
+        handles: list[Any] = []
+        labels: list[str] = []
+        for category, look in _CATEGORY_LOOK.items():
+            chosen = np.asarray(categories == category)
+            values = np.bincount(rows[chosen], np.maximum(amount[chosen], 0), minlength=len(periods))
+            if values.any():
+                handles.append(axes.bar(x, values, 0.72, bottom=bottom, **look))
+                labels.append(category.replace("_", " "))
+                bottom = bottom + values
+        top = float(bottom.max(initial=0))
+        if quota is not None:
+            top = max(top, _draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
+        axes.axhline(0, color=BLACK, linewidth=0.8)
+        _names_below(axes, [_label(period) for period in periods])
+        _money_axis(axes.yaxis, top, _currency(table))
+        _legend(axes, handles[::-1], labels[::-1])
+    return axes
+
+
+def plot_rollup(
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_rows: int = 30
+) -> Axes:
+    """Draw a roll-up: a bar per group or node, the people of a manager indented below.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.rollup`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : str, default "forecast_amount"
+        Length of the bars; where a manager adjusted it, a mark shows the call.
+    max_rows : int, default 30
+        Rows drawn; the title says how many were left out.
+
+    Returns
+    -------
+    Axes
+    """
+    _need(table, measure)
+    shown = table.iloc[:max_rows]
+    words = "Roll-up" + (f", the first {max_rows} of {len(table)} rows" if len(table) > max_rows else "")
+    with _canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
+        _title(axes, table, words)
+        if not len(shown):
+            return _nothing(axes, "no deals")
+        values = shown[measure].to_numpy(dtype=float)
+        y = np.arange(len(shown))
+        level = shown["level"].to_numpy() if "level" in shown.columns else np.zeros(len(shown), dtype=int)
+        names = ["   " * int(depth) + name for depth, name in zip(level, _row_names(shown, "all deals"), strict=True)]
+        axes.barh(y, values, 0.66, color=[BLUE if depth == 0 else SKY for depth in level])
+        handles: list[Any] = []
+        if "adjusted" in shown.columns and measure == shown.attrs.get(BASIS_KEY, {}).get("arguments", {}).get(
+            "measure"
+        ):
+            called = shown["delta"].to_numpy() != 0
+            marks = axes.plot(shown["adjusted"].to_numpy()[called], y[called], "D", color=VERMILION, markersize=6)
+            handles += marks if called.any() else []
+        axes.set_yticks(y, names, parse_math=False)
+        if "level" in shown.columns:
+            # Indentation shows who reports to whom only if names start at one edge.
+            for text in axes.get_yticklabels():
+                text.set_horizontalalignment("left")
+            axes.tick_params(axis="y", pad=6 + 5.6 * max(len(name) for name in names))
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.axvline(0, color=BLACK, linewidth=0.8)
+        _money_axis(axes.xaxis, float(np.abs(values).max(initial=0)), _currency(table), what=measure.replace("_", " "))
+        _legend(axes, handles, ["adjusted"] * len(handles))
+    return axes
+
+
+def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
+    """Draw the distribution of bookings, with its mean, its 80 % interval and a quota.
+
+    Parameters
+    ----------
+    result : Bookings
+        From `opp_pandas.analytics.bookings`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    quota : float, optional
+        A line, and the chance of reaching it [currency].
+
+    Returns
+    -------
+    Axes
+        Few possible amounts: a line for each. Many: a histogram of 60 bins.
+    """
+    from opp_pandas.analytics.distribution import Bookings
+
+    if not isinstance(result, Bookings):
+        raise ConfigurationError(f"this plot takes Bookings, not {type(result).__name__}")
+    with _canvas(ax) as axes:
+        basis = result.attrs.get(BASIS_KEY, {})
+        words = "Bookings" + (f" in {basis['period']}" if basis.get("period") else "")
+        _title(axes, result, words + (" (independent deals: too narrow)" if result.rho == 0 else ""))
+        amounts, chances = result.pmf.index.to_numpy(), result.pmf.to_numpy()
+        some = chances > 1e-6
+        low, high = amounts[some].min(), amounts[some].max()
+        if some.sum() <= 60:
+            axes.vlines(amounts[some], 0, chances[some] * 100, color=BLUE, linewidth=4)
+            axes.set_ylabel("probability [%]")
+        else:
+            edges = np.linspace(low, high, 61)
+            heights, _ = np.histogram(amounts[some], bins=edges, weights=chances[some])
+            axes.bar(
+                edges[:-1], heights * 100, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.3
+            )
+            axes.set_ylabel("probability of the bin [%]")
+        start, end = result.interval(0.8)
+        handles = [axes.axvspan(start, end, color=GREY, alpha=0.2, zorder=0), axes.axvline(result.mean, color=BLACK)]
+        labels = ["80 % interval", "mean"]
+        top = max(abs(low), abs(high))
+        if quota is not None:
+            handles.append(axes.axvline(quota, color=VERMILION, linewidth=2))
+            labels.append(f"quota: {_chance(result.p_at_least(quota))}")
+            top = max(top, abs(quota))
+        axes.set_ylim(bottom=0)
+        _money_axis(axes.xaxis, float(top), _currency(result), what="bookings")
+        _legend(axes, handles, labels)
+    return axes
+
+
+def _chance(p: float) -> str:
+    """Write a chance without claiming certainty that is not there."""
+    if 0.995 <= p < 1:
+        return "over 99 % chance"
+    return "under 1 % chance" if 0 < p < 0.005 else f"{p * 100:.0f} % chance"
+
+
+def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int = 8) -> Axes:
+    """Draw age against amount of the open deals; overdue ones are crosses.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.ageing`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    max_stages : int, default 8
+        Stages with a colour of their own, those with most deals; the others are grey.
+
+    Returns
+    -------
+    Axes
+        Deals without an age or an amount above 0 are not drawn; the title says how many.
+    """
+    _need(table, "stage_name", "amount", "age_days", "overdue_days")
+    age = table["age_days"].to_numpy(dtype=float, na_value=np.nan)
+    amount = table["amount"].to_numpy(dtype=float)
+    drawn = ~np.isnan(age) & (amount > 0)
+    words = "Age of open deals"
+    if not drawn.all():
+        words += f", {int((~drawn).sum())} without age or amount not drawn"
+    with _canvas(ax) as axes:
+        _title(axes, table, words)
+        if not drawn.any():
+            return _nothing(axes, "no open deals with age and amount")
+        stage = table["stage_name"].astype("str")
+        order = list(stage[drawn].value_counts(sort=True).index)
+        limit = min(max_stages, len(PALETTE))
+        shown = order if len(order) <= limit else order[: limit - 1]
+        late = (table["overdue_days"].fillna(0) > 0).to_numpy()
+        handles: list[Any] = []
+        labels: list[str] = []
+        for place, name in enumerate([*shown, None] if len(shown) < len(order) else shown):
+            chosen = drawn & ((stage == name).to_numpy() if name is not None else ~stage.isin(shown).to_numpy())
+            colour = GREY if name is None else PALETTE[place]
+            for rows, marker in ((chosen & ~late, "o"), (chosen & late, "x")):
+                axes.scatter(age[rows], amount[rows], s=22, marker=marker, color=colour, alpha=0.7)
+            handles += axes.plot([], [], "o", color=colour)
+            labels.append(f"{len(order) - len(shown)} other stages" if name is None else name)
+        if late.any():
+            handles += axes.plot([], [], "x", color=BLACK)
+            labels.append("overdue")
+        axes.set_yscale("log")
+        _log_money(axes, _currency(table))
+        axes.set_xlabel("age [days since creation]")
+        _legend(axes, handles, labels)
+    return axes
+
+
+def _log_money(ax: Axes, currency: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.yaxis.set_major_locator(LogLocator(base=10, numticks=8))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    unit = "" if currency == "amount" else f" [{printable(currency, 40)}]"
+    _plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
+
+
+def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw what was won week by week, and the line of even bookings beside what was reached.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.linearity`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+    """
+    _need(table, "won_amount", "share", "cumulative_share", "week_start")
+    with _canvas(ax) as axes:
+        period = table.attrs.get(BASIS_KEY, {}).get("period")
+        _title(axes, table, "Won by week" + (f" of {period}" if period else ""))
+        if not len(table) or table["share"].isna().all():
+            return _nothing(axes, "nothing was won")
+        x = np.arange(len(table))
+        bars = axes.bar(x, table["share"].to_numpy() * 100, 0.72, color=GREEN)
+        reached = axes.plot(x, table["cumulative_share"].to_numpy() * 100, "o-", color=BLUE, markersize=4)
+        days = (table["week_end"] - table["week_start"].iloc[0]).dt.days.to_numpy() + 1
+        even = axes.plot(x, days / days[-1] * 100, "--", color=GREY)
+        _names_below(axes, [f"{day:%m-%d}" for day in table["week_start"]])
+        axes.set_ylim(0, 105)
+        axes.set_ylabel("share of the period's bookings [%]")
+        axes.set_xlabel("week beginning")
+        _legend(axes, [*reached, *even, bars], ["won, added up", "even bookings", "won in the week"])
+    return axes
+
+
+def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 20) -> Axes:
+    """Draw how much of the pipeline hangs on the largest groups.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.concentration`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    max_groups : int, default 20
+        Groups drawn, largest first; the title says how many there are.
+
+    Returns
+    -------
+    Axes
+    """
+    _need(table, "amount", "share", "cumulative_share")
+    shown = table.iloc[:max_groups]
+    words = "Concentration" + (f", the largest {max_groups} of {len(table)}" if len(table) > max_groups else "")
+    with _canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
+        _title(axes, table, words)
+        if not len(shown) or shown["share"].isna().all():
+            return _nothing(axes, "no open pipeline")
+        y = np.arange(len(shown))
+        axes.barh(y, shown["share"].to_numpy() * 100, 0.66, color=BLUE)
+        line = axes.plot(shown["cumulative_share"].to_numpy() * 100, y, "o-", color=ORANGE, markersize=4)
+        axes.set_yticks(y, _row_names(shown, "all deals"), parse_math=False)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(0, 103)
+        axes.set_xlabel("share [%]")
+        _legend(axes, line, ["added up"])
+    return axes
