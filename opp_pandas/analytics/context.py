@@ -8,9 +8,10 @@ from functools import cached_property
 
 import pandas as pd
 
-from opp_pandas.analytics.days import check_zone, day_of
+from opp_pandas.analytics.days import day_of, to_date
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.stages import StageTable
+from opp_pandas.zones import check_zone
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,8 @@ class FigureContext:
     def __post_init__(self) -> None:
         if not isinstance(self.stages, StageTable):
             raise ConfigurationError("stages must be a StageTable: resolve_stages(StageMap(...)) makes one")
-        check_zone(self.timezone)
+        if self.timezone is not None:
+            check_zone(self.timezone)
         object.__setattr__(self, "as_of", pd.Timestamp(self.as_of))
         _ = self.today
 
@@ -65,6 +67,4 @@ class FigureContext:
     @cached_property
     def as_of_date(self) -> pd.Timestamp:
         """The calendar day of `as_of` in `timezone`."""
-        from opp_pandas.analytics.days import to_date
-
         return to_date(self.today)

@@ -7,7 +7,6 @@ look-up in a table of days instead of one calculation per row.
 
 from __future__ import annotations
 
-import zoneinfo
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, named
+from opp_pandas.zones import check_zone
 
 Days: TypeAlias = npt.NDArray[np.int32]
 Codes: TypeAlias = npt.NDArray[np.intp]
@@ -32,25 +32,6 @@ _SLOT_S = 900
 _CHANGES_DAY = NO_DAY + 1
 """Marks a quarter of an hour in which the local day changes."""
 _TABLE_FROM, _TABLE_TO = 1975, 2100
-
-
-def check_zone(timezone: str | None) -> str:
-    """Give the zone to count days in; UTC where none is named.
-
-    Raises
-    ------
-    ConfigurationError
-        If the zone does not exist.
-    """
-    if timezone is None:
-        return "UTC"
-    try:
-        zoneinfo.ZoneInfo(timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"there is no time zone {named([timezone])}; use a name such as 'America/New_York' or 'Europe/Berlin'"
-        ) from error
-    return timezone
 
 
 def local_days(instants: pd.Series, timezone: str | None) -> Days:
@@ -81,7 +62,7 @@ def local_days(instants: pd.Series, timezone: str | None) -> Days:
     """
     values, per_second = instants_of(instants)
     missing = values == NO_INSTANT
-    zone = check_zone(timezone)
+    zone = "UTC" if timezone is None else check_zone(timezone)
     if zone == "UTC":
         days = (values // (86_400 * per_second)).astype(np.int32)
     else:

@@ -1,0 +1,31 @@
+"""Plots of finished figures: each takes a table and ``ax=None`` and returns the Axes.
+
+Nothing is computed here. Colours are those of Okabe and Ito, which people who
+see colours differently can tell apart; style holds inside these functions only;
+no text that comes from data is read as mathematics. `alt_text` says in words
+what a table's plot shows.
+
+References
+----------
+.. [1] Okabe and Ito, Color Universal Design (2008).
+"""
+
+from opp_pandas.plotting.deals import plot_ageing, plot_bookings, plot_linearity
+from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_funnel, plot_stage_distribution
+from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates
+from opp_pandas.plotting.words import alt_text
+
+__all__ = [
+    "plot_forecast",
+    "plot_category_forecast",
+    "plot_funnel",
+    "plot_stage_distribution",
+    "plot_win_rates",
+    "plot_coverage",
+    "plot_rollup",
+    "plot_concentration",
+    "plot_bookings",
+    "plot_ageing",
+    "plot_linearity",
+    "alt_text",
+]

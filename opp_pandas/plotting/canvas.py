@@ -1,0 +1,176 @@
+"""What all plots share: colours, axes, labels, legends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.errors import ConfigurationError, MissingColumnError, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+    "#000000",
+)
+GREY = "#9A9A9A"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
+HATCHES = ("", "///", "...", "xxx")
+STYLE: dict[str, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "axes.titleweight": "bold",
+    "font.size": 10.0,
+    "figure.constrained_layout.use": True,
+    "legend.frameon": False,
+}
+MAX_LABEL = 28
+UNITS = ((1e12, "trillions"), (1e9, "billions"), (1e6, "millions"), (1e3, "thousands"))
+
+
+@contextmanager
+def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator[Axes]:
+    """Give the caller's Axes, or new ones of a sensible size."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots(figsize=(width, height))
+        yield ax
+
+
+def label_of(value: Any) -> str:
+    """Make a label of a value from the data: printable, and short enough to stand beside others."""
+    missing = value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+    text = "no date" if missing else printable(value, 1_000)
+    if isinstance(value, pd.Period) and "/" in text:
+        text = text.partition("/")[0]  # a week is known by its first day
+    return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
+
+
+def keep_plain(*texts: Any) -> None:
+    """Keep matplotlib from reading dollar signs in names as mathematics."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def set_title(ax: Axes, table: Any, words: str) -> None:
+    """Head the plot with what it shows and the day it speaks of."""
+    basis = getattr(table, "attrs", {}).get(BASIS_KEY, {})
+    day = str(basis.get("as_of", ""))[:10]
+    title = ax.set_title(f"{words}, as of {day}" if day else words, loc="left")
+    keep_plain(title)
+
+
+def currency_of(table: Any) -> str:
+    """Give the currency of a table's amounts; "amount" where nobody named one."""
+    return str(getattr(table, "attrs", {}).get(BASIS_KEY, {}).get("currency") or "amount")
+
+
+def unit_of(top: float) -> tuple[float, str]:
+    """Choose the unit of a money axis."""
+    return next(((size, word) for size, word in UNITS if abs(top) >= 2 * size), (1.0, ""))
+
+
+def format_money(axis: Any, top: float, currency: str, *, what: str = "amount", note: str = "") -> None:
+    """Print thousands with separators, and large numbers in a unit that the label names."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    size, word = unit_of(top)
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / size:,.10g}"))
+    unit = f"{'' if currency == 'amount' else printable(currency, 40)} {word}".strip()
+    keep_plain(axis.set_label_text(" ".join(part for part in (what, f"[{unit}]" if unit else "", note) if part)))
+
+
+def write_names_below(ax: Axes, labels: Sequence[str]) -> None:
+    """Write names under the columns: turned when they are long, thinned out when there are many."""
+    n = len(labels)
+    step = max(1, -(-n // 26))
+    places = list(range(0, n, step))
+    longest = max((len(label) for label in labels), default=0)
+    turned = n > 1 and longest * min(n, 26) > 48
+    kwargs: dict[str, Any] = {"parse_math": False}
+    if turned:
+        kwargs |= {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(places, [labels[place] for place in places], **kwargs)
+    ax.set_xlim(-0.6, max(n, 1) - 0.4)
+
+
+def add_legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Put the legend beside the plot, where it covers nothing."""
+    if not handles:
+        return
+    # Labels are set afterwards: a name that begins with an underscore would be dropped.
+    legend = ax.legend(
+        handles, [f"entry {place}" for place in range(len(labels))], loc="upper left", bbox_to_anchor=(1.01, 1.0)
+    )
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        keep_plain(text)
+        text.set_text(label_of(label))
+
+
+def need_columns(table: Any, *columns: str) -> None:
+    """Raise unless `table` is a frame with these columns."""
+    if not isinstance(table, pd.DataFrame):
+        raise ConfigurationError(f"a plot takes the finished table of a figure, not {type(table).__name__}")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise MissingColumnError(missing, list(table.columns), "The plot takes the table that the figure returned.")
+
+
+def draw_nothing(ax: Axes, words: str) -> Axes:
+    """Say on the plot that there is nothing to draw, instead of drawing bare axes."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=GREY)
+    return ax
+
+
+def row_names(table: pd.DataFrame, alone: str) -> list[str]:
+    """Name the rows; `alone` where a table without groups has a single one."""
+    if table.index.nlevels > 1:
+        return [label_of(" · ".join(str(part) for part in key)) for key in table.index]
+    if isinstance(table.index, pd.RangeIndex) and table.index.name is None:
+        return [alone] * len(table)
+    return [label_of(name) for name in table.index]
+
+
+def draw_quota(ax: Axes, x: Any, quota: Any, handles: list[Any], labels: list[str]) -> float:
+    """Draw a line per column at its quota, and give the highest."""
+    known = ~np.isnan(quota)
+    line = ax.hlines(quota[known], x[known] - 0.45, x[known] + 0.45, colors=VERMILION, linewidth=2)
+    handles.append(line)
+    labels.append("quota")
+    return float(np.nanmax(quota))
+
+
+def period_codes(table: pd.DataFrame) -> tuple[np.ndarray[Any, Any], pd.Index]:
+    """Code the first index level, a missing period included."""
+    codes, periods = pd.factorize(table.index.get_level_values(0), use_na_sentinel=False)
+    return codes, pd.Index(periods)
+
+
+def period_sums(table: pd.DataFrame, column: str) -> Any:
+    """Add a column up by period; missing where no row has a value."""
+    rows, periods = period_codes(table)
+    values = table[column].to_numpy(dtype=float)
+    sums = np.bincount(rows, np.nan_to_num(values), minlength=len(periods))
+    some = np.bincount(rows, ~np.isnan(values), minlength=len(periods)) > 0
+    return np.where(some, sums, np.nan)

@@ -1,0 +1,185 @@
+"""Deals one by one or week by week: bookings, ages, linearity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.plotting.canvas import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    PALETTE,
+    VERMILION,
+    add_legend,
+    canvas,
+    currency_of,
+    draw_nothing,
+    format_money,
+    keep_plain,
+    need_columns,
+    set_title,
+    write_names_below,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
+    """Draw the distribution of bookings, with its mean, its 80 % interval and a quota.
+
+    Parameters
+    ----------
+    result : Bookings
+        From `opp_pandas.analytics.bookings`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    quota : float, optional
+        A line, and the chance of reaching it [currency].
+
+    Returns
+    -------
+    Axes
+        Few possible amounts: a line for each. Many: a histogram of 60 bins.
+    """
+    from opp_pandas.analytics.distribution import Bookings
+
+    if not isinstance(result, Bookings):
+        raise ConfigurationError(f"this plot takes Bookings, not {type(result).__name__}")
+    with canvas(ax) as axes:
+        basis = result.attrs.get(BASIS_KEY, {})
+        words = "Bookings" + (f" in {basis['period']}" if basis.get("period") else "")
+        set_title(axes, result, words + (" (independent deals: too narrow)" if result.rho == 0 else ""))
+        amounts, chances = result.pmf.index.to_numpy(), result.pmf.to_numpy()
+        some = chances > 1e-6
+        low, high = amounts[some].min(), amounts[some].max()
+        if some.sum() <= 60:
+            axes.vlines(amounts[some], 0, chances[some] * 100, color=BLUE, linewidth=4)
+            axes.set_ylabel("probability [%]")
+        else:
+            edges = np.linspace(low, high, 61)
+            heights, _ = np.histogram(amounts[some], bins=edges, weights=chances[some])
+            axes.bar(
+                edges[:-1], heights * 100, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.3
+            )
+            axes.set_ylabel("probability of the bin [%]")
+        start, end = result.interval(0.8)
+        handles = [axes.axvspan(start, end, color=GREY, alpha=0.2, zorder=0), axes.axvline(result.mean, color=BLACK)]
+        labels = ["80 % interval", "mean"]
+        top = max(abs(low), abs(high))
+        if quota is not None:
+            handles.append(axes.axvline(quota, color=VERMILION, linewidth=2))
+            labels.append(f"quota: {_chance(result.p_at_least(quota))}")
+            top = max(top, abs(quota))
+        axes.set_ylim(bottom=0)
+        format_money(axes.xaxis, float(top), currency_of(result), what="bookings")
+        add_legend(axes, handles, labels)
+    return axes
+
+
+def _chance(p: float) -> str:
+    """Write a chance without claiming certainty that is not there."""
+    if 0.995 <= p < 1:
+        return "over 99 % chance"
+    return "under 1 % chance" if 0 < p < 0.005 else f"{p * 100:.0f} % chance"
+
+
+def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int = 8) -> Axes:
+    """Draw age against amount of the open deals; overdue ones are crosses.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.ageing`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    max_stages : int, default 8
+        Stages with a colour of their own, those with most deals; the others are grey.
+
+    Returns
+    -------
+    Axes
+        Deals without an age or an amount above 0 are not drawn; the title says how many.
+    """
+    need_columns(table, "stage_name", "amount", "age_days", "overdue_days")
+    age = table["age_days"].to_numpy(dtype=float, na_value=np.nan)
+    amount = table["amount"].to_numpy(dtype=float)
+    drawn = ~np.isnan(age) & (amount > 0)
+    words = "Age of open deals"
+    if not drawn.all():
+        words += f", {int((~drawn).sum())} without age or amount not drawn"
+    with canvas(ax) as axes:
+        set_title(axes, table, words)
+        if not drawn.any():
+            return draw_nothing(axes, "no open deals with age and amount")
+        stage = table["stage_name"].astype("str")
+        order = list(stage[drawn].value_counts(sort=True).index)
+        limit = min(max_stages, len(PALETTE))
+        shown = order if len(order) <= limit else order[: limit - 1]
+        late = (table["overdue_days"].fillna(0) > 0).to_numpy()
+        handles: list[Any] = []
+        labels: list[str] = []
+        for place, name in enumerate([*shown, None] if len(shown) < len(order) else shown):
+            chosen = drawn & ((stage == name).to_numpy() if name is not None else ~stage.isin(shown).to_numpy())
+            colour = GREY if name is None else PALETTE[place]
+            for rows, marker in ((chosen & ~late, "o"), (chosen & late, "x")):
+                axes.scatter(age[rows], amount[rows], s=22, marker=marker, color=colour, alpha=0.7)
+            handles += axes.plot([], [], "o", color=colour)
+            labels.append(f"{len(order) - len(shown)} other stages" if name is None else name)
+        if late.any():
+            handles += axes.plot([], [], "x", color=BLACK)
+            labels.append("overdue")
+        axes.set_yscale("log")
+        _log_money(axes, currency_of(table))
+        axes.set_xlabel("age [days since creation]")
+        add_legend(axes, handles, labels)
+    return axes
+
+
+def _log_money(ax: Axes, currency: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.yaxis.set_major_locator(LogLocator(base=10, numticks=8))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    unit = "" if currency == "amount" else f" [{printable(currency, 40)}]"
+    keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
+
+
+def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw what was won week by week, and the line of even bookings beside what was reached.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.linearity`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+    """
+    need_columns(table, "won_amount", "share", "cumulative_share", "week_start")
+    with canvas(ax) as axes:
+        period = table.attrs.get(BASIS_KEY, {}).get("period")
+        set_title(axes, table, "Won by week" + (f" of {period}" if period else ""))
+        if not len(table) or table["share"].isna().all():
+            return draw_nothing(axes, "nothing was won")
+        x = np.arange(len(table))
+        bars = axes.bar(x, table["share"].to_numpy() * 100, 0.72, color=GREEN)
+        reached = axes.plot(x, table["cumulative_share"].to_numpy() * 100, "o-", color=BLUE, markersize=4)
+        days = (table["week_end"] - table["week_start"].iloc[0]).dt.days.to_numpy() + 1
+        even = axes.plot(x, days / days[-1] * 100, "--", color=GREY)
+        write_names_below(axes, [f"{day:%m-%d}" for day in table["week_start"]])
+        axes.set_ylim(0, 105)
+        axes.set_ylabel("share of the period's bookings [%]")
+        axes.set_xlabel("week beginning")
+        add_legend(axes, [*reached, *even, bars], ["won, added up", "even bookings", "won in the week"])
+    return axes

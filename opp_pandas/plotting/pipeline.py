@@ -1,0 +1,312 @@
+"""Forecasts, categories and stages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.plotting.canvas import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    HATCHES,
+    PALETTE,
+    SKY,
+    VERMILION,
+    add_legend,
+    canvas,
+    currency_of,
+    draw_nothing,
+    draw_quota,
+    format_money,
+    keep_plain,
+    label_of,
+    need_columns,
+    period_codes,
+    period_sums,
+    set_title,
+    write_names_below,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
+    """Give the largest groups, largest first, and the others."""
+    order = list(totals.abs().sort_values(ascending=False, kind="stable").index)
+    return (order, []) if len(order) <= limit else (order[: limit - 1], order[limit - 1 :])
+
+
+def plot_forecast(
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None, max_groups: int = 8
+) -> Axes:
+    """Draw a forecast: won and weighted open amounts by period, against the quota where there is one.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.forecast`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : str, optional
+        Draw this column by group. Left out: without groups the parts of the
+        forecast, with groups ``forecast_amount``.
+    max_groups : int, default 8
+        Groups drawn on their own, the largest first; the others are added up.
+
+    Returns
+    -------
+    Axes
+        The table's periods in order, deals without a close date last.
+
+    Raises
+    ------
+    MissingColumnError
+        If the table is no forecast.
+    """
+    need_columns(table, "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
+    if measure is not None:
+        need_columns(table, measure)
+    with canvas(ax) as axes:
+        set_title(axes, table, "Forecast by period of the close date")
+        if not len(table):
+            return draw_nothing(axes, "no open or won deals")
+        grouped = table.index.nlevels > 1
+        if grouped or measure is not None:
+            _stack_groups(axes, table, measure or "forecast_amount", max_groups)
+        else:
+            _stack_parts(axes, table)
+    return axes
+
+
+def _stack_parts(ax: Axes, table: pd.DataFrame) -> None:
+    x = np.arange(len(table))
+    won = table["won_amount"].to_numpy()
+    ahead = np.maximum(table["weighted_amount"].to_numpy(), 0)
+    rest = np.maximum(table["open_amount"].to_numpy() - table["weighted_amount"].to_numpy(), 0)
+    parts: list[tuple[str, Any, dict[str, Any]]] = [
+        ("won", won, {"color": GREEN}),
+        ("open, weighted", ahead, {"color": BLUE}),
+        ("open, the rest", rest, {"facecolor": "white", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}),
+    ]
+    handles: list[Any] = []
+    labels: list[str] = []
+    bottom = np.zeros(len(table))
+    for label, values, look in parts:
+        if np.any(values != 0):
+            handles.append(ax.bar(x, values, 0.72, bottom=bottom, **look))
+            labels.append(label)
+            bottom = bottom + values
+    forecast = table["forecast_amount"].to_numpy()
+    handles += ax.plot(x, forecast, "D", color=BLACK, markersize=5, linestyle="none")
+    labels.append("forecast")
+    top = max(float(bottom.max(initial=0)), float(np.nanmax(forecast, initial=0)))
+    if "quota" in table.columns and table["quota"].notna().any():
+        top = max(top, draw_quota(ax, x, table["quota"].to_numpy(), handles, labels))
+    ax.axhline(0, color=BLACK, linewidth=0.8)
+    write_names_below(ax, [label_of(period) for period in table.index])
+    format_money(ax.yaxis, top, currency_of(table))
+    add_legend(ax, handles[::-1], labels[::-1])
+
+
+def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) -> None:
+    if max_groups < 2:
+        raise ConfigurationError(f"max_groups must be 2 or more, not {max_groups!r}")
+    if table.index.nlevels == 1:
+        wide = pd.DataFrame({measure: table[measure].to_numpy()}, index=table.index)
+    else:
+        wide = _wide(table, measure)
+    shown, others = _top_groups(wide.abs().sum(), max_groups)
+    columns = {label_of(name): wide[name].to_numpy() for name in shown}
+    if others:
+        columns[f"{len(others)} others"] = wide[others].sum(axis=1).to_numpy()
+    x = np.arange(len(wide))
+    above, below = np.zeros(len(wide)), np.zeros(len(wide))
+    handles: list[Any] = []
+    for place, values in enumerate(columns.values()):
+        is_rest = bool(others) and place == len(columns) - 1
+        look: dict[str, Any] = {
+            "color": GREY if is_rest else PALETTE[place % len(PALETTE)],
+            "hatch": "" if is_rest else HATCHES[place // len(PALETTE) % len(HATCHES)],
+            "edgecolor": "white",
+            "linewidth": 0.5,
+        }
+        # Negative sums hang below the line instead of eating into the stack.
+        handles.append(ax.bar(x, values, 0.72, bottom=np.where(values >= 0, above, below), **look))
+        above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+    labels = list(columns)
+    top = max(float(above.max(initial=0)), float(-below.min(initial=0)))
+    if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
+        quota = period_sums(table, "quota")
+        top = max(top, draw_quota(ax, x, quota, handles, labels))
+    ax.axhline(0, color=BLACK, linewidth=0.8)
+    write_names_below(ax, [label_of(period) for period in wide.index])
+    format_money(ax.yaxis, top, currency_of(table), what=measure.replace("_", " "))
+    add_legend(ax, handles[::-1], labels[::-1])
+
+
+def _wide(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Put groups side by side: a row per period, a column per combination of groups."""
+    rows, periods = period_codes(table)
+    names = [" · ".join(printable(part) for part in key[1:]) for key in table.index]
+    columns, labels = pd.factorize(np.array(names, dtype=object))
+    values = np.zeros((len(periods), len(labels)))
+    np.add.at(values, (rows, columns), np.nan_to_num(table[measure].to_numpy(dtype=float)))
+    return pd.DataFrame(values, index=periods, columns=pd.Index(labels))
+
+
+_CATEGORY_LOOK: dict[str, dict[str, Any]] = {
+    "closed": {"color": GREEN},
+    "commit": {"color": BLUE},
+    "best_case": {"color": SKY},
+    "pipeline": {"facecolor": "white", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8},
+}
+
+
+def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
+    """Draw closed, commit, best case and pipeline on top of each other, by period.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.category_forecast`; groups are added up.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    quota : float, optional
+        A line to compare with [currency].
+
+    Returns
+    -------
+    Axes
+        Omitted deals are not drawn.
+    """
+    need_columns(table, "amount", "cumulative_amount")
+    with canvas(ax) as axes:
+        set_title(axes, table, "Forecast categories")
+        if not len(table):
+            return draw_nothing(axes, "no open or won deals")
+        rows, periods = period_codes(table)
+        categories = table.index.get_level_values("category")
+        amount = table["amount"].to_numpy(dtype=float)
+        x, bottom = np.arange(len(periods)), np.zeros(len(periods))
+        handles: list[Any] = []
+        labels: list[str] = []
+        for category, look in _CATEGORY_LOOK.items():
+            chosen = np.asarray(categories == category)
+            values = np.bincount(rows[chosen], np.maximum(amount[chosen], 0), minlength=len(periods))
+            if values.any():
+                handles.append(axes.bar(x, values, 0.72, bottom=bottom, **look))
+                labels.append(category.replace("_", " "))
+                bottom = bottom + values
+        top = float(bottom.max(initial=0))
+        if quota is not None:
+            top = max(top, draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
+        axes.axhline(0, color=BLACK, linewidth=0.8)
+        write_names_below(axes, [label_of(period) for period in periods])
+        format_money(axes.yaxis, top, currency_of(table))
+        add_legend(axes, handles[::-1], labels[::-1])
+    return axes
+
+
+def plot_stage_distribution(
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount", max_stages: int = 30
+) -> Axes:
+    """Draw where the deals stand: a bar per stage, open ones first, the count beside each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.stage_distribution` or `funnel`, without groups.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : {"amount", "weighted_amount", "count"}, default "amount"
+        Length of the bars.
+    max_stages : int, default 30
+        Stages drawn; beyond them the smallest are left out, and the title says so.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ConfigurationError
+        If the table is grouped.
+    """
+    need_columns(table, "count", "amount", "weighted_amount", measure)
+    if table.index.nlevels > 1:
+        raise ConfigurationError("this plot takes one distribution: choose a group first, such as table.loc['Sam Lee']")
+    basis = table.attrs.get(BASIS_KEY, {})
+    words = str(basis.get("title", "Stage distribution"))
+    shown = table
+    if len(table) > max_stages:
+        kept = np.sort(np.argsort(-table[measure].to_numpy(), kind="stable")[:max_stages])
+        shown = table.iloc[kept]
+        words += f", {max_stages} largest of {len(table)}"
+    with canvas(ax, height=min(max(2.0, 1.0 + 0.42 * len(shown)), 11.0)) as axes:
+        set_title(axes, table, words)
+        if not len(shown):
+            return draw_nothing(axes, "no stages")
+        _bars_by_stage(axes, shown, measure, basis.get("stages", {}), currency_of(table))
+    return axes
+
+
+def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, currency: str) -> None:
+    values = shown[measure].to_numpy(dtype=float)
+    names = [label_of(name) for name in shown.index]
+    known = {
+        "won": set(stages.get("won", [])),
+        "lost": set(stages.get("lost", [])),
+        "open": set(stages.get("open", [])),
+    }
+    kinds = [next((kind for kind, group in known.items() if _bare(name) in group), "other") for name in shown.index]
+    colours = {"open": BLUE, "won": GREEN, "lost": VERMILION, "other": GREY}
+    y = np.arange(len(shown))
+    bars = ax.barh(y, values, 0.72, color=[colours[kind] for kind in kinds])
+    ax.set_yticks(y, names, parse_math=False)
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.axvline(0, color=BLACK, linewidth=0.8)
+    notes = [f"{count:,}" for count in shown["count"]]
+    keep_plain(*ax.bar_label(bars, labels=notes, padding=4, color="#444444"))
+    ax.margins(x=0.1)
+    top = float(np.abs(values).max(initial=0))
+    if measure == "count":
+        ax.set_xlabel("deals")
+    else:
+        format_money(ax.xaxis, top, currency, what=measure.replace("_", " "), note="(at the bars: deals)")
+    present = [kind for kind in ("open", "won", "lost", "other") if kind in kinds]
+    if len(present) > 1:
+        from matplotlib.patches import Patch
+
+        add_legend(ax, [Patch(color=colours[kind]) for kind in present], present)
+
+
+def _bare(name: Any) -> str:
+    """Take off the id that tells two stages of one name apart."""
+    text = str(name)
+    return text[: text.rindex(" (id ")] if " (id " in text else text
+
+
+def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount") -> Axes:
+    """Draw a funnel: without history the stage distribution, and its title says so.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.funnel`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : {"amount", "weighted_amount", "count"}, default "amount"
+        Length of the bars.
+
+    Returns
+    -------
+    Axes
+    """
+    return plot_stage_distribution(table, ax, measure=measure)

@@ -1,0 +1,211 @@
+"""Groups of people and accounts: win rates, coverage, roll-ups, concentration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.plotting.canvas import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    SKY,
+    VERMILION,
+    add_legend,
+    canvas,
+    currency_of,
+    draw_nothing,
+    format_money,
+    need_columns,
+    row_names,
+    set_title,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 25) -> Axes:
+    """Draw win rates with their intervals, one row per group, most closed deals first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.kpis` or `win_rates`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    max_groups : int, default 25
+        Groups drawn; the title says how many were left out.
+
+    Returns
+    -------
+    Axes
+        Rows stand by the number of closed deals, not by rate: intervals that
+        overlap give no order.
+    """
+    need_columns(table, "win_rate", "win_rate_low", "win_rate_high", "won_count", "lost_count")
+    closed = table["won_count"].to_numpy() + table["lost_count"].to_numpy()
+    order = np.argsort(-closed, kind="stable")
+    order = order[closed[order] > 0]
+    shown = table.iloc[order[:max_groups]]
+    words = "Win rate with its interval"
+    if len(order) > max_groups:
+        words = f"Win rate of {max_groups} of {len(order)} groups, those with most closed deals"
+    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
+        set_title(axes, table, words)
+        if not len(shown):
+            return draw_nothing(axes, "no closed deals")
+        rate = shown["win_rate"].to_numpy() * 100
+        low, high = shown["win_rate_low"].to_numpy() * 100, shown["win_rate_high"].to_numpy() * 100
+        y = np.arange(len(shown))
+        axes.errorbar(rate, y, xerr=[rate - low, high - rate], fmt="o", color=BLUE, capsize=3)
+        counts = closed[order[:max_groups]]
+        names = row_names(shown, "all deals")
+        axes.set_yticks(y, [f"{name}  (n={n:,})" for name, n in zip(names, counts, strict=True)], parse_math=False)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("win rate [%]")
+        axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
+    return axes
+
+
+def plot_coverage(
+    table: pd.DataFrame, ax: Axes | None = None, *, target: float | None = 3.0, max_rows: int = 25
+) -> Axes:
+    """Draw coverage: open pipeline over what is still to be won, one bar per row.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A forecast or key figures with a quota.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    target : float or None, default 3.0
+        A line to compare with [ratio].
+    max_rows : int, default 25
+        Bars drawn; the title says how many were left out.
+
+    Returns
+    -------
+    Axes
+    """
+    need_columns(table, "quota", "coverage")
+    known = table[table["coverage"].notna()]
+    shown = known.iloc[:max_rows]
+    words = "Coverage: open / (quota - won)"
+    if len(known) > max_rows:
+        words += f", the first {max_rows} of {len(known)}"
+    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
+        set_title(axes, table, words)
+        if not len(shown):
+            return draw_nothing(axes, "no quota")
+        values = shown["coverage"].to_numpy(dtype=float)
+        reached = np.isinf(values)
+        finite = values[~reached]
+        top = max(float(finite.max(initial=0)), target or 0, 1.0) * 1.15
+        y = np.arange(len(shown))
+        axes.barh(y, np.where(reached, 0, values), 0.66, color=BLUE)
+        for place in y:
+            text = "reached" if reached[place] else f"{values[place]:,.1f}"
+            axes.annotate(
+                text, (0 if reached[place] else values[place], place), (4, 0), textcoords="offset points", va="center"
+            )
+        axes.set_yticks(y, row_names(shown, "all deals"), parse_math=False)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(0, top)
+        axes.set_xlabel("coverage [ratio]")
+        if target is not None:
+            line = axes.axvline(target, color=VERMILION, linewidth=1.5)
+            add_legend(axes, [line], [f"target {target:g}"])
+    return axes
+
+
+def plot_rollup(
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_rows: int = 30
+) -> Axes:
+    """Draw a roll-up: a bar per group or node, the people of a manager indented below.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.rollup`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : str, default "forecast_amount"
+        Length of the bars; where a manager adjusted it, a mark shows the call.
+    max_rows : int, default 30
+        Rows drawn; the title says how many were left out.
+
+    Returns
+    -------
+    Axes
+    """
+    need_columns(table, measure)
+    shown = table.iloc[:max_rows]
+    words = "Roll-up" + (f", the first {max_rows} of {len(table)} rows" if len(table) > max_rows else "")
+    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
+        set_title(axes, table, words)
+        if not len(shown):
+            return draw_nothing(axes, "no deals")
+        values = shown[measure].to_numpy(dtype=float)
+        y = np.arange(len(shown))
+        level = shown["level"].to_numpy() if "level" in shown.columns else np.zeros(len(shown), dtype=int)
+        names = ["   " * int(depth) + name for depth, name in zip(level, row_names(shown, "all deals"), strict=True)]
+        axes.barh(y, values, 0.66, color=[BLUE if depth == 0 else SKY for depth in level])
+        handles: list[Any] = []
+        if "adjusted" in shown.columns and measure == shown.attrs.get(BASIS_KEY, {}).get("arguments", {}).get(
+            "measure"
+        ):
+            called = shown["delta"].to_numpy() != 0
+            marks = axes.plot(shown["adjusted"].to_numpy()[called], y[called], "D", color=VERMILION, markersize=6)
+            handles += marks if called.any() else []
+        axes.set_yticks(y, names, parse_math=False)
+        if "level" in shown.columns:
+            # Indentation shows who reports to whom only if names start at one edge.
+            for text in axes.get_yticklabels():
+                text.set_horizontalalignment("left")
+            axes.tick_params(axis="y", pad=6 + 5.6 * max(len(name) for name in names))
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.axvline(0, color=BLACK, linewidth=0.8)
+        format_money(
+            axes.xaxis, float(np.abs(values).max(initial=0)), currency_of(table), what=measure.replace("_", " ")
+        )
+        add_legend(axes, handles, ["adjusted"] * len(handles))
+    return axes
+
+
+def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 20) -> Axes:
+    """Draw how much of the pipeline hangs on the largest groups.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.concentration`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    max_groups : int, default 20
+        Groups drawn, largest first; the title says how many there are.
+
+    Returns
+    -------
+    Axes
+    """
+    need_columns(table, "amount", "share", "cumulative_share")
+    shown = table.iloc[:max_groups]
+    words = "Concentration" + (f", the largest {max_groups} of {len(table)}" if len(table) > max_groups else "")
+    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
+        set_title(axes, table, words)
+        if not len(shown) or shown["share"].isna().all():
+            return draw_nothing(axes, "no open pipeline")
+        y = np.arange(len(shown))
+        axes.barh(y, shown["share"].to_numpy() * 100, 0.66, color=BLUE)
+        line = axes.plot(shown["cumulative_share"].to_numpy() * 100, y, "o-", color=ORANGE, markersize=4)
+        axes.set_yticks(y, row_names(shown, "all deals"), parse_math=False)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(0, 103)
+        axes.set_xlabel("share [%]")
+        add_legend(axes, line, ["added up"])
+    return axes
