@@ -270,7 +270,8 @@ class _Reader:
         for column, label in self.plan.taken.items():
             self._take(column, self.source[label], self._read(column, self.source[label]))
         if self.plan.key_in_index:
-            self._take("custom_id", self.source.index.to_series(), read_texts(self.source.index.to_series()))
+            keys = self.source.index.to_series()
+            self._take("custom_id", keys, _settled_keys(read_texts(keys)))
             self.notes.append(f"custom_id was taken from the index {self.source.index.name!r}")
         if self._exact_percent:
             self.notes.append(self._rounding_note())
@@ -283,7 +284,7 @@ class _Reader:
             reading, self._exact_percent = read_probabilities(values, self.unit)
             return reading
         if column == "custom_id":
-            return _without_blank_keys(read_texts(values))
+            return _settled_keys(read_texts(values))
         if column == "tags":
             return read_tags(values)
         if dtype == INSTANT:
@@ -375,12 +376,18 @@ def _missing(dtype: str, count: int) -> Any:
     return pd.Series([None] * count, dtype=dtype).array
 
 
-def _without_blank_keys(reading: Reading) -> Reading:
+def _settled_keys(reading: Reading) -> Reading:
+    """Blank keys are missing; keys that all are whole numbers written 302.0 lose the .0."""
     keys = pd.Series(reading.values)
     blank = (keys.str.strip() == "").to_numpy(dtype=bool, na_value=False)
     if blank.any():
-        reading.values = keys.mask(blank).array
+        keys = keys.mask(blank)
         reading.notes.append(f"{int(blank.sum()):,} rows have a blank key; it counts as missing")
+    known = keys.dropna()
+    if len(known) and known.str.fullmatch(r"\d+\.0+").all():
+        keys = keys.str.replace(r"\.0+$", "", regex=True)
+        reading.notes.append(f"keys like {known.iloc[0]!r} were read as {keys.dropna().iloc[0]!r}")
+    reading.values = keys.array
     return reading
 
 

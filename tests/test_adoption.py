@@ -290,6 +290,14 @@ def test_adopt__blank_keys_are_missing() -> None:
     assert df["custom_id"].isna().tolist() == [False, True, True]
 
 
+def test_adopt__keys_written_as_floats_in_text() -> None:
+    """Keys that all read 302.0 as text are 302; where one key is different, all stay as they are."""
+    df = adopt(pd.DataFrame({"Id": ["302.0", None, "84.0"]}))
+    assert df["custom_id"].dropna().tolist() == ["302", "84"]
+    assert "custom_id: keys like '302.0' were read as '302'" in report(df).notes
+    assert adopt(pd.DataFrame({"Id": ["302.0", "v1.0"]}))["custom_id"].tolist() == ["302.0", "v1.0"]
+
+
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 

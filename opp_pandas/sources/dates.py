@@ -94,13 +94,12 @@ def read_instants(values: pd.Series, zone: str, dayfirst: bool | None) -> Readin
     return Reading(pd.DatetimeIndex(instants).tz_localize("UTC").array, refused, {}, notes)
 
 
-def _microseconds(times: npt.NDArray[np.datetime64]) -> Instants:
+def _microseconds(times: Any) -> Instants:
     """Round times to microseconds; only nanoseconds need it."""
     if np.datetime_data(times.dtype)[0] != "ns":
-        return times.astype("M8[us]")
-    # Half a microsecond is added to what is cut off below one, so that nothing overflows at the ends.
+        return cast("Instants", times.astype("M8[us]"))
     whole = times.astype("M8[us]")
-    return whole + ((times - whole) >= np.timedelta64(500, "ns")).astype("m8[us]")
+    return cast("Instants", whole + ((times - whole) >= np.timedelta64(500, "ns")).astype("m8[us]"))
 
 
 def _read_cells(
@@ -123,7 +122,7 @@ def _read_cells(
                 naive = np.datetime64(cell.replace(tzinfo=None), "us")
                 instants[place] = naive - np.timedelta64(cast("dt.timedelta", cell.utcoffset()))
             elif isinstance(cell, dt.date | np.datetime64):
-                local[place] = np.datetime64(cell, "us")
+                local[place] = cell
             elif cell is not None:
                 number = isinstance(cell, int | float | np.number)
                 refused[place] = BARE_NUMBER if number else NOT_A_DATE

@@ -60,7 +60,7 @@ def seconds(call: Callable[[], object], times: int) -> float:
 
 def report(what: str, fast: float, plain: float) -> float:
     """Print both times and give their ratio."""
-    print(f"\nvalidation, {what}: {fast:.3f} s, pandera {plain:.3f} s, {plain / fast:.1f}x")  # noqa: T201
+    print(f"\nvalidation, {what}: {fast:.3f} s, pandera {plain:.3f} s, {plain / fast:.1f}x")
     return plain / fast
 
 
