@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError
-from opp_pandas.localservice.access import ALL_SCOPES, Identity, Tokens
+from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.localservice.access import ALL_SCOPES, SCOPES, Identity, Tokens
 from opp_pandas.localservice.application import ROOT, Application, LoggedRequest
 from opp_pandas.localservice.apptokens import PublicKey
 from opp_pandas.localservice.generator import fill
@@ -49,7 +49,9 @@ class Sandbox:
         self, store: Store, clock: Clock, switches: Switches, host: str, port: int, token: str, scopes: frozenset[str]
     ) -> None:
         self.switches = switches
-        self._token, self._store = token, store
+        self._store = store
+        # Held by a function, so that nothing which prints the sandbox's parts shows the token.
+        self._give_token: Callable[[], str] = lambda: token
         tokens = Tokens(clock)
         tokens.accept(token, Identity(scopes, user=1))
         self._sign_in = SignIn(tokens, switches, clock)
@@ -83,7 +85,7 @@ class Sandbox:
     @property
     def token(self) -> str:
         """The bearer token; `repr` leaves it out."""
-        return self._token
+        return self._give_token()
 
     @property
     def client_id(self) -> str:
@@ -267,12 +269,18 @@ def sandbox(
         raise ConfigurationError(
             "token= has characters that a bearer token cannot have; letters, digits and ._~+/- are fine"
         )
+    unknown = sorted(set(scopes) - SCOPES)
+    if unknown:
+        raise ConfigurationError(
+            f"scopes= names {named(unknown)}, which is none; there are {named(sorted(SCOPES), 40)}"
+        )
     settings = Switches.of(switches)
-    clock = _make_clock(now)
+    moment = _read_moment(now)
+    clock = now if callable(now) else running_clock(None if now is None else moment)
     store = Store(db)
     try:
         if store.is_new:
-            fill(store, opportunities, seed, clock(), stages)
+            fill(store, opportunities, seed, moment, stages)
         elif stages is not None:
             raise ConfigurationError(
                 "the file already holds a sandbox with its own stages; leave stages= out or name a new file"
@@ -283,19 +291,19 @@ def sandbox(
         raise
 
 
-def _make_clock(now: datetime | str | Callable[[], datetime] | None) -> Clock:
+def _read_moment(now: datetime | str | Callable[[], datetime] | None) -> datetime:
     if callable(now):
-        return now
+        return now()
     if isinstance(now, str):
         try:
-            now = parse_instant(now)
+            return parse_instant(now)
         except ValueError as error:
             raise ConfigurationError(f"now= is {error}; write 2026-09-01 or 2026-09-01T08:00:00Z") from None
-    if now is not None and not isinstance(now, datetime):
+    if now is None:
+        return datetime.now(UTC)
+    if not isinstance(now, datetime):
         raise ConfigurationError(f"now= is a datetime, a text or a callable, not {type(now).__name__}")
-    if now is not None and now.tzinfo is None:
-        now = now.replace(tzinfo=UTC)
-    return running_clock(now)
+    return now if now.tzinfo is not None else now.replace(tzinfo=UTC)
 
 
 def _close(server: Server, store: Store) -> None:

@@ -21,10 +21,11 @@ ZONE = "America/New_York"
 """Where the organisation's calendar days begin."""
 
 _SHARES = {
-    "no_amount": 0.02, "no_close_date": 0.015, "no_owner": 0.01, "no_account": 0.01, "no_probability": 0.02,
+    "no_amount": 0.02, "no_owner": 0.01, "no_account": 0.01, "no_probability": 0.02,
     "trashed": 0.01, "health": 0.03, "locked": 0.02, "kept": 0.05, "connected": 0.4, "outside": 0.5, "planned": 0.06,
     "cents": 0.35, "budget": 0.5, "proposed": 0.3, "phoned": 0.15, "partnered": 0.1, "risky": 0.08, "old_key": 0.03,
 }  # fmt: skip
+_NO_CLOSE_DATE_SHARE = 0.04
 _ENOUGH_FOR_ODDITIES = 40
 
 
@@ -108,17 +109,17 @@ def draw_columns(
     """
     n = len(deals.owner)
     waited = now - deals.moved
-    touched = deals.moved + waited * np.where(deals.forgotten | deals.closed, 0.02, random.random(n) ** 0.4)
+    touched = deals.moved + waited * np.where(deals.forgotten | deals.closed, 0.02, random.random(n) ** 0.8)
     updated = np.minimum(touched + random.integers(1, 5_000, n), now)
     odds = np.log(deals.p / (1 - deals.p))
     said = 1 / (1 + np.exp(-(0.8 * odds + optimism + random.normal(0, 0.5, n))))
     percent = np.clip(np.round(said * 20) * 5, 5, 95)
     percent = np.where(deals.closed, np.where(deals.won, 100, 0), percent)
     # The seller counts the stages that are left from the last look at the deal, and hopes.
-    hoped = touched + (deals.stages - deals.stage) * deals.stage_days * DAY_S * np.exp(random.normal(-0.1, 0.35, n))
+    hoped = touched + (deals.stages - deals.stage) * deals.stage_days * DAY_S * np.exp(random.normal(-0.4, 0.4, n))
     close = local_midnight(np.where(deals.closed, deals.closing, hoped))
-    flags = {name: _some(random, n, share) for name, share in _SHARES.items()}
-    flags["no_close_date"] &= ~deals.closed
+    flags = {name: _some(random, np.full(n, True), share) for name, share in _SHARES.items()}
+    flags["no_close_date"] = _some(random, ~deals.closed, _NO_CLOSE_DATE_SHARE)
     whole = np.round(deals.amount, -1) * 100
     cents = np.where(flags["cents"], np.round(deals.amount * 100), whole)
     size = np.digitize(employees, [100, 1_000])
@@ -247,11 +248,12 @@ def _custom(drawn: Columns, place: int, region: str) -> dict[str, Any]:
     return custom
 
 
-def _some(random: np.random.Generator, n: int, share: float) -> Flags:
-    """Choose this share of `n` deals; at least one, unless there are only a few."""
-    number = max(round(share * n), 1 if n >= _ENOUGH_FOR_ODDITIES else 0)
-    chosen = np.zeros(n, dtype=np.bool_)
-    chosen[random.permutation(n)[:number]] = True
+def _some(random: np.random.Generator, among: Flags, share: float) -> Flags:
+    """Choose this share of the deals in `among`; at least one, unless there are only a few."""
+    places = np.flatnonzero(among)
+    number = max(round(share * len(places)), 1 if len(places) >= _ENOUGH_FOR_ODDITIES else 0)
+    chosen = np.zeros(len(among), dtype=np.bool_)
+    chosen[random.permutation(places)[:number]] = True
     return chosen
 
 

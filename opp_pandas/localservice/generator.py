@@ -40,7 +40,7 @@ _YOUNGEST_ACCOUNT_AGE_S = 700 * DAY_S
 _HISTORY_DAYS = 640
 _MEAN_STAGE_DAYS = 30.0
 _QUARTER_END_PULL_DAYS = 24
-_FORGOTTEN_SHARE = 0.06
+_FORGOTTEN_SHARE = 0.1
 
 
 def fill(store: Store, opportunities: int, seed: int, now: datetime, stages: StageMap | None = None) -> None:
@@ -89,7 +89,7 @@ class _Organisation:
         self._team = np.arange(self._owners) % len(customfields.REGIONS)
         team_skill = self._random.normal(0, 0.25, len(customfields.REGIONS))
         self._skill = self._random.normal(0, 0.35, self._owners) + team_skill[self._team]
-        self._optimism = self._random.normal(0.45, 0.35, self._owners)
+        self._optimism = self._random.normal(0.35, 0.35, self._owners)
 
     def write(self) -> None:
         """Draw and store everything in one transaction."""
@@ -144,13 +144,12 @@ class _Organisation:
 
     @staticmethod
     def _check_stages(stages: _Stages) -> None:
-        missing = [
-            word for word, ids in (("order", stages.open), ("won", stages.won), ("lost", stages.lost)) if not ids
-        ]
+        groups = {"order=": stages.open, "won=": stages.won, "lost=": stages.lost}
+        missing = [name for name, ids in groups.items() if not ids]
         if missing:
             raise ConfigurationError(
                 "the sandbox makes open, won and lost deals, and the stage map has nothing in "
-                f"{' and '.join(missing)}=; name such stages, or ask for opportunities=0"
+                f"{' and '.join(missing)}; name such stages, or ask for opportunities=0"
             )
 
     def _write_accounts(self) -> Integers:
@@ -214,7 +213,7 @@ class _Organisation:
             + np.array([0.25, -0.35, 0.1, -0.1, 0.4])[source] - 0.18 * (np.log(amount) - 9.5)
         )  # fmt: skip
         # Losses are many early and few late.
-        ease = np.linspace(0.55, 1.45, open_stages) + (4 - open_stages) * -0.25
+        ease = np.linspace(0.15, 1.25, open_stages) + (4 - open_stages) * -0.25
         passing = 1 / (1 + np.exp(-(strength[:, None] + ease)))
         remaining = np.cumprod(passing[:, ::-1], axis=1)[:, ::-1]
         pace = _MEAN_STAGE_DAYS * 4 / open_stages * np.exp(0.1 * (np.log(amount) - 9.5))
