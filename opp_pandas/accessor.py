@@ -18,6 +18,9 @@ from opp_pandas.writeback import changes, plan, report, writing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# What a figure needs beside the rows travels with the load; these arguments overrule it.
+_GIVEN = ("as_of", "stages", "timezone")
+
 
 def _shows(function: Callable[..., Any], *, figure: bool = False) -> Callable[[Any], Any]:
     """Give a method the signature and the documentation of the function that it hands its frame to."""
@@ -26,10 +29,9 @@ def _shows(function: Callable[..., Any], *, figure: bool = False) -> Callable[[A
         own = [*inspect.signature(method).parameters.values()][:1]
         parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "context"][1:]
         if figure:
-            parameters += [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
-                for name in ("as_of", "stages", "timezone")
-            ]
+            given = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in _GIVEN]
+            rest = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+            parameters = [*(p for p in parameters if p not in rest), *given, *rest]
         method.__signature__ = inspect.Signature([*own, *parameters])
         method.__doc__ = function.__doc__
         return method
@@ -125,7 +127,7 @@ class OpportunityAccessor:
         return f"<df.opp on {len(self._frame):,} of {len(loaded.baseline):,} opportunities from {loaded.report.source}>"
 
     def _context(self, options: dict[str, Any]) -> FigureContext:
-        own = {name: options.pop(name) for name in ("as_of", "stages", "timezone") if name in options}
+        own = {name: options.pop(name) for name in _GIVEN if name in options}
         return context_of(self._frame, **own)
 
     # --- load ---------------------------------------------------------------
@@ -176,6 +178,10 @@ class OpportunityAccessor:
     def forecast(self, **options: Any) -> pd.DataFrame:
         return analytics.forecast(self._frame, context=self._context(options), **options)
 
+    @_shows(analytics.category_forecast, figure=True)
+    def category_forecast(self, **options: Any) -> pd.DataFrame:
+        return analytics.category_forecast(self._frame, context=self._context(options), **options)
+
     @_shows(analytics.funnel, figure=True)
     def funnel(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.funnel(self._frame, history=history, context=self._context(options), **options)
@@ -187,6 +193,42 @@ class OpportunityAccessor:
     @_shows(analytics.kpis, figure=True)
     def kpis(self, **options: Any) -> pd.DataFrame:
         return analytics.kpis(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.win_rates, figure=True)
+    def win_rates(self, **options: Any) -> pd.DataFrame:
+        return analytics.win_rates(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.rollup, figure=True)
+    def rollup(self, by: Any = "owner_name", **options: Any) -> pd.DataFrame:
+        return analytics.rollup(self._frame, by=by, context=self._context(options), **options)
+
+    @_shows(analytics.pacing, figure=True)
+    def pacing(self, **options: Any) -> pd.DataFrame:
+        return analytics.pacing(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.linearity, figure=True)
+    def linearity(self, **options: Any) -> pd.DataFrame:
+        return analytics.linearity(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.bookings, figure=True)
+    def bookings(self, **options: Any) -> analytics.Bookings:
+        return analytics.bookings(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.scenario, figure=True)
+    def scenario(self, scenarios: Any, **options: Any) -> pd.DataFrame:
+        return analytics.scenario(self._frame, scenarios=scenarios, context=self._context(options), **options)
+
+    @_shows(analytics.hygiene, figure=True)
+    def hygiene(self, **options: Any) -> pd.DataFrame:
+        return analytics.hygiene(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.ageing, figure=True)
+    def ageing(self, **options: Any) -> pd.DataFrame:
+        return analytics.ageing(self._frame, context=self._context(options), **options)
+
+    @_shows(analytics.concentration, figure=True)
+    def concentration(self, **options: Any) -> pd.DataFrame:
+        return analytics.concentration(self._frame, context=self._context(options), **options)
 
     def explain(self, result: Any, **options: Any) -> Any:
         """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`."""
@@ -240,19 +282,25 @@ class PlotAccessor:
     def __init__(self, accessor: OpportunityAccessor) -> None:
         self._accessor = accessor
 
-    def _draw(self, figure: Callable[..., pd.DataFrame], name: str, options: dict[str, Any]) -> Axes:
+    def _draw(self, figure: Callable[..., Any], draw: str, options: dict[str, Any]) -> Axes:
+        """Compute and draw; an option that both know goes to both."""
         from opp_pandas import plotting
 
-        draw = getattr(plotting, name)
-        own = [*inspect.signature(draw).parameters][1:]
-        shown = {key: options.pop(key) for key in own if key in options and key != "quota"}
-        if "quota" in own and "quota" in options:
-            shown["quota"] = options["quota"]
-        return draw(figure(**options), **shown)
+        function = getattr(plotting, draw)
+        computing = set(inspect.signature(figure).parameters)
+        drawing = [*inspect.signature(function).parameters][1:]
+        shown = {name: options[name] for name in drawing if name in options}
+        kept = {name: value for name, value in options.items() if name in computing or name not in shown}
+        axes: Axes = function(figure(**kept), **shown)
+        return axes
 
     def forecast(self, **options: Any) -> Axes:
-        """Draw won, weighted and open amounts per period; see `analytics.forecast` and `plotting.plot_forecast`."""
+        """Draw won, weighted and open amounts per period; see `plotting.plot_forecast`."""
         return self._draw(self._accessor.forecast, "plot_forecast", options)
+
+    def category_forecast(self, **options: Any) -> Axes:
+        """Draw the forecast by category; see `plotting.plot_category_forecast`."""
+        return self._draw(self._accessor.category_forecast, "plot_category_forecast", options)
 
     def funnel(self, **options: Any) -> Axes:
         """Draw the funnel, without a history the stage distribution; see `plotting.plot_funnel`."""
@@ -264,7 +312,31 @@ class PlotAccessor:
 
     def win_rates(self, **options: Any) -> Axes:
         """Draw win rates with their intervals; see `plotting.plot_win_rates`."""
-        return self._draw(self._accessor.kpis, "plot_win_rates", options)
+        return self._draw(self._accessor.win_rates, "plot_win_rates", options)
+
+    def coverage(self, **options: Any) -> Axes:
+        """Draw how far the pipeline covers the quota; see `plotting.plot_coverage`."""
+        return self._draw(self._accessor.kpis, "plot_coverage", options)
+
+    def rollup(self, **options: Any) -> Axes:
+        """Draw a roll-up, a tree of managers included; see `plotting.plot_rollup`."""
+        return self._draw(self._accessor.rollup, "plot_rollup", options)
+
+    def bookings(self, **options: Any) -> Axes:
+        """Draw the distribution of bookings; see `plotting.plot_bookings`."""
+        return self._draw(self._accessor.bookings, "plot_bookings", options)
+
+    def ageing(self, **options: Any) -> Axes:
+        """Draw age against amount of the open deals; see `plotting.plot_ageing`."""
+        return self._draw(self._accessor.ageing, "plot_ageing", options)
+
+    def linearity(self, **options: Any) -> Axes:
+        """Draw the share of bookings by week of the period; see `plotting.plot_linearity`."""
+        return self._draw(self._accessor.linearity, "plot_linearity", options)
+
+    def concentration(self, **options: Any) -> Axes:
+        """Draw who holds how much of the pipeline; see `plotting.plot_concentration`."""
+        return self._draw(self._accessor.concentration, "plot_concentration", options)
 
 
 OpportunityAccessor.load = OpportunityAccessor._Load()  # type: ignore[attr-defined]
