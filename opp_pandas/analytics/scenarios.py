@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, basis_of
-from opp_pandas.analytics.deals import COMMIT, OPEN, Deals
-from opp_pandas.analytics.forecasts import forecast
+from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource
+from opp_pandas.analytics.forecasts import Overdue, forecast
+from opp_pandas.analytics.money import Rates
+from opp_pandas.analytics.periods import WeekCalendar
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 
 if TYPE_CHECKING:
@@ -156,7 +158,16 @@ def scenario(
     *,
     context: FigureContext,
     scenarios: Mapping[str, Change | Sequence[Change] | Callable[[pd.DataFrame], pd.DataFrame]],
-    **forecast_options: Any,
+    freq: str = "Q",
+    by: str | Sequence[str] | None = None,
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    overdue: Overdue = "exclude",
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Compare the forecast as it is with the forecast after stated changes.
 
@@ -169,8 +180,8 @@ def scenario(
     scenarios : mapping of str to Change, sequence of Change, or function
         What each scenario changes: `set_values`, `scale`, `drop_largest`,
         `commit_lands`, or any function from frame to frame.
-    **forecast_options
-        As in `forecast` (`freq`, `by`, `overdue` ...), but no quota.
+    freq, by, fiscal_start, fiscal_label, calendar, overdue, probability, category, category_names, rates
+        As in `forecast`.
 
     Returns
     -------
@@ -182,18 +193,33 @@ def scenario(
     Raises
     ------
     ConfigurationError
-        If a scenario is called "as it is", is none of these, or a quota is given.
+        If a scenario is called "as it is", or is none of these.
 
     Examples
     --------
     >>> scale(amount=0.9).words
     'amounts x 0.9, probabilities x 1'
     """
-    if "quota" in forecast_options:
-        raise ConfigurationError("scenarios compare forecasts without a quota")
     if "as it is" in scenarios or not scenarios:
         raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
-    tables = {"as it is": forecast(frame, context=context, **forecast_options)}
+
+    def figure(opportunities: pd.DataFrame) -> pd.DataFrame:
+        return forecast(
+            opportunities,
+            context=context,
+            freq=freq,
+            by=by,
+            fiscal_start=fiscal_start,
+            fiscal_label=fiscal_label,
+            calendar=calendar,
+            overdue=overdue,
+            probability=probability,
+            category=category,
+            category_names=category_names,
+            rates=rates,
+        )
+
+    tables = {"as it is": figure(frame)}
     words = {}
     for name, changes in scenarios.items():
         changed = frame.copy()
@@ -207,7 +233,7 @@ def scenario(
             else:
                 raise ConfigurationError(f"scenario {name!r} must be made of Change or functions, not {step!r}")
         words[name] = "; ".join(getattr(step, "words", getattr(step, "__name__", "changed")) for step in steps)
-        tables[name] = forecast(changed, context=context, **forecast_options)
+        tables[name] = figure(changed)
     base = tables["as it is"]["forecast_amount"]
     parts = []
     for table in tables.values():
