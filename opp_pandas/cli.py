@@ -101,11 +101,12 @@ def _demo(options: argparse.Namespace) -> int:
         print(stages_now[["count", "amount", "weighted_amount"]].map(lambda value: f"{value:,.0f}").to_string())
 
         deal = _deal_to_edit(df)
-        row_id = int(df.at[deal, "id"])
+        row_id = int(df["id"].loc[deal])
         shown = ["id", "name", "probability", "next_step", "close_date"]
         _title(f"3. Edit deal {row_id} with ordinary pandas code")
         print(df.loc[[deal], shown].to_string(index=False))
-        df.loc[deal, ["probability", "next_step"]] = [75, "Get the contract signed"]
+        df.loc[deal, "probability"] = 75
+        df.loc[deal, "next_step"] = "Get the contract signed"
         df.opp.set_close_date(deal, "2027-03-31")
         print(df.opp.changes())
 

@@ -275,12 +275,15 @@ def _known_stages(
     if lookup is not None:
         kept = lookup[["id", "name", "order", "is_closed"]].astype(object)
         rows = kept.where(kept.notna(), None).to_dict("records")
-        return [dict(row) for row in rows]
+        return [{str(key): value for key, value in row.items()} for row in rows]
     listed: Sequence[str | int] = stage_map.keys if stage_map is not None else ()
     everything = dict.fromkeys([*(key for key in listed if isinstance(key, str)), *names])
-    rows = [{"id": None, "name": name, "order": None, "is_closed": None} for name in everything]
-    rows += [{"id": key, "name": None, "order": None, "is_closed": None} for key in listed if not isinstance(key, str)]
-    return rows
+    named_rows: list[dict[str, Any]] = [
+        {"id": None, "name": name, "order": None, "is_closed": None} for name in everything
+    ]
+    return named_rows + [
+        {"id": key, "name": None, "order": None, "is_closed": None} for key in listed if not isinstance(key, str)
+    ]
 
 
 def _refuse_unknown_keys(stage_map: StageMap, stages: list[dict[str, Any]]) -> None:
