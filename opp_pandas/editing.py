@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+import itertools
+import uuid
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import Loaded, attach_loaded, loaded_of, require_loaded
-from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, MissingColumnError, NotLoadedError, named
-from opp_pandas.resource import COLUMN_DTYPES, INSTANT
+from opp_pandas.carrier import ATTRS_KEY, OWN_CUSTOM_ID, Loaded, Pending, attach_loaded, loaded_of, require_loaded
+from opp_pandas.errors import (
+    ConfigurationError,
+    DuplicateRowsError,
+    FrameError,
+    MissingColumnError,
+    NotLoadedError,
+    OppPandasWarning,
+    named,
+    printable,
+)
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+from opp_pandas.writeback.columns import diff_column, is_missing, missing_array
+from opp_pandas.writeback.rows import Rows, match_rows, usable_frame
+from opp_pandas.writeback.rules import KIND_OF_DTYPE
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 
-def add_rows(
-    frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]
-) -> pd.DataFrame:
+def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Append new deals, to be created by the next write-back.
 
     Parameters
@@ -41,30 +56,29 @@ def add_rows(
         If nothing of a load travels with the frame.
     """
     loaded = require_loaded(frame, "add()")
-    new = _new_rows(rows)
-    if "id" in new.columns and new["id"].notna().any():
-        raise FrameError("new deals have no id, the service gives it; to edit a deal, change its row in the frame")
     levels = [name for name in frame.index.names if name in COLUMN_DTYPES]
     if levels:
         raise FrameError(f"add() needs the column {named(levels)} back from the index: df.reset_index().opp.add(rows)")
-    unknown = [str(column) for column in new.columns if column not in frame.columns and column not in COLUMN_DTYPES]
+    plain = usable_frame(frame, loaded)
+    new = _new_rows(rows).rename(columns={label: column for column, label in loaded.labels.items()})
+    if "id" in new.columns and new["id"].notna().any():
+        raise FrameError("new deals have no id, the service gives it; to edit a deal, change its row in the frame")
+    unknown = [str(column) for column in new.columns if column not in plain.columns and column not in COLUMN_DTYPES]
     if unknown:
-        raise MissingColumnError(unknown, frame.columns, "New deals take the columns of the frame.")
-    labels = _fresh_labels(frame.index, len(new))
-    custom = new["custom_id"].tolist() if "custom_id" in new.columns else [None] * len(new)
-    aligned = _aligned(frame, new, labels, loaded)
+        raise MissingColumnError(unknown, plain.columns, "New deals take the columns of the frame.")
+    labels = _fresh_labels(frame.index, len(new), loaded.pending)
+    aligned = _aligned(plain, new, labels, loaded)
+    custom = aligned["custom_id"].tolist() if "custom_id" in aligned.columns else [None] * len(new)
     created = {
-        **loaded.created,
-        **{
-            label: value if isinstance(value, str) else None for label, value in zip(labels, custom, strict=True)
-        },
+        label: Pending(None, own if isinstance(own, str) else None, OWN_CUSTOM_ID + str(uuid.uuid4()))
+        for label, own in zip(labels, custom, strict=True)
     }
-    bare = frame.copy(deep=False)
+    bare = plain.copy(deep=False)
     bare.attrs = {}
-    joined = pd.concat([bare, aligned])
+    joined = pd.concat([bare, aligned]).rename(columns=loaded.labels)
     joined.index.names = frame.index.names
-    joined.attrs = {key: value for key, value in frame.attrs.items() if key != "opp"}
-    return attach_loaded(joined, loaded.renewed(created=created))
+    joined.attrs = {key: value for key, value in frame.attrs.items() if key != ATTRS_KEY}
+    return attach_loaded(joined, loaded.renewed(created={**loaded.pending, **created}))
 
 
 def _new_rows(rows: Any) -> pd.DataFrame:
@@ -76,6 +90,10 @@ def _new_rows(rows: Any) -> pd.DataFrame:
         new = pd.DataFrame(list(rows))
     if not len(new):
         raise FrameError("there is no row to add")
+    new.columns = [str(column) for column in new.columns]
+    doubled = new.columns[new.columns.duplicated()]
+    if len(doubled):
+        raise DuplicateRowsError(f"column {named(doubled)} of the new rows stands twice", list(doubled))
     return new
 
 
@@ -84,41 +102,56 @@ def _aligned(frame: pd.DataFrame, new: pd.DataFrame, labels: list[Any], loaded: 
     columns: dict[str, Any] = {}
     for column in (*frame.columns, *(name for name in new.columns if name not in frame.columns)):
         dtype = str(frame[column].dtype) if column in frame.columns else COLUMN_DTYPES[column]
-        if column not in new.columns:
-            columns[column] = _missing(len(new), dtype)
-            continue
-        series = new[column]
-        if dtype == INSTANT and not isinstance(series.dtype, pd.DatetimeTZDtype):
-            series = pd.Series([_instant(value, loaded.timezone, column) for value in series], dtype=INSTANT)
+        values = _read(new[column], str(column), loaded.timezone) if column in new.columns else None
+        if values is None:
+            values = missing_array(len(new), dtype)
         try:
-            columns[column] = series.astype(dtype).array
+            columns[column] = pd.Series(values).astype(cast("Any", dtype)).array
         except (ValueError, TypeError) as problem:
             raise FrameError(f"column {column} of the new rows cannot be {dtype}: {problem}") from problem
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=frame.index.dtype))
 
 
-def _missing(number: int, dtype: str) -> Any:
-    if dtype == "object":
-        return np.array([None] * number, dtype=object)
-    return pd.array([None] * number, dtype=dtype)
+def _read(series: pd.Series, column: str, zone: str | None) -> Any:
+    """Read a column of new rows as strictly as an edited one; days become instants of the load's zone."""
+    attribute = OPPORTUNITY.by_column.get(column)
+    kind = KIND_OF_DTYPE.get(COLUMN_DTYPES.get(column, "")) if attribute is None else attribute.kind
+    if kind is None:
+        return series
+    if kind == "instant":
+        series = pd.Series([_day_or_instant(value, zone) for value in series], dtype=object)
+    diff = diff_column(series, missing_array(len(series), COLUMN_DTYPES[column]), kind)
+    for place, reason in sorted(diff.reasons.items()):
+        value = printable(repr(series.iloc[place]), 60)
+        raise FrameError(f"new row {place}: {column} {value} {reason}")
+    if kind == "tags":
+        return np.fromiter((None if tags is None else list(tags) for tags in diff.values), dtype=object)
+    return diff.values
 
 
-def _fresh_labels(index: pd.Index, number: int) -> list[Any]:
-    """Give labels that the index does not have yet."""
+def _day_or_instant(value: Any, zone: str | None) -> Any:
+    if is_missing(value):
+        return None
+    try:
+        stamp = pd.Timestamp(value)
+    except (ValueError, TypeError):
+        return value
+    return _day_start(stamp, zone) if stamp.tzinfo is None and stamp == stamp.normalize() else value
+
+
+def _fresh_labels(index: pd.Index, number: int, taken: Collection[Any]) -> list[Any]:
+    """Give labels that neither the index nor a waiting deal has yet."""
     if index.nlevels > 1:
         raise FrameError("add() needs a plain index, this one has several levels: df.reset_index().opp.add(rows)")
     if pd.api.types.is_integer_dtype(index.dtype):
-        start = int(index.max()) + 1 if len(index) else 0
+        whole = [int(label) for label in taken if isinstance(label, int | np.integer)]
+        start = max([int(index.max()) if len(index) else -1, *whole]) + 1
         return list(range(start, start + number))
-    labels, taken, count = [], set(index), 0
-    while len(labels) < number:
-        label = f"new {count}"
-        count += 1
-        if label not in taken:
-            labels.append(label)
     if index.dtype not in (object, "str"):
         raise FrameError(f"add() needs an index of numbers or text, this one is {index.dtype}: df.reset_index() first")
-    return labels
+    used = {*index, *taken}
+    names = (f"new {count}" for count in itertools.count())
+    return list(itertools.islice((name for name in names if name not in used), number))
 
 
 def attach_again(frame: pd.DataFrame, original: pd.DataFrame) -> pd.DataFrame:
@@ -143,19 +176,74 @@ def attach_again(frame: pd.DataFrame, original: pd.DataFrame) -> pd.DataFrame:
         If `original` carries nothing either.
     DuplicateRowsError
         If an id stands in several rows, as after a merge that doubled them.
+
+    Warns
+    -----
+    OppPandasWarning
+        If text such as ``""`` or ``"NA"``, which a CSV reads as missing, was
+        taken as unchanged.
     """
     loaded = loaded_of(original)
     if loaded is None:
-        raise NotLoadedError("the original carries nothing of a load either: attach(original) takes the frame as loaded")
-    names = [*frame.columns, *frame.index.names]
-    if "id" not in names:
-        raise MissingColumnError(["id"], frame.columns, "Rows are attached by id.")
-    ids = frame["id"] if "id" in frame.columns else pd.Series(frame.index.get_level_values("id"))
-    doubled = ids[ids.notna() & ids.duplicated()].unique()
-    if len(doubled):
-        raise DuplicateRowsError(f"id {named(doubled)} stands in several rows; keep one row per id", list(doubled))
+        raise NotLoadedError(
+            "the original carries nothing of a load either: attach(original) takes the frame as loaded"
+        )
+    plain = usable_frame(frame, loaded)
+    # Labels mean nothing in a frame that was made anew: they count only where the deal's name agrees.
+    rows = match_rows(plain, loaded)
+    kept = {
+        label: entry for place, (label, entry) in rows.created.items() if _is_same_deal(plain, place, label, original)
+    }
     attached = frame.copy(deep=False)
-    return attach_loaded(attached, loaded)
+    attach_loaded(attached, loaded if kept == loaded.pending else loaded.renewed(created=kept))
+    _restore_lost_text(attached, plain, rows, loaded)
+    return attached
+
+
+def _is_same_deal(frame: pd.DataFrame, place: int, label: Any, original: pd.DataFrame) -> bool:
+    """Whether a row without an id is the new deal that its label, or its custom id, says."""
+    pending = require_loaded(original, "attach()").pending[label]
+    if pending.custom_id is not None and frame["custom_id"].iloc[place] == pending.custom_id:
+        return True
+    if frame.index[place] != label or label not in original.index or "name" not in original.columns:
+        return False
+    return bool(frame["name"].iloc[place] == original["name"].loc[label]) if "name" in frame.columns else False
+
+
+# What pandas reads as missing in a CSV, although it may be text.
+_READ_AS_MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+
+
+def _restore_lost_text(attached: pd.DataFrame, plain: pd.DataFrame, rows: Rows, loaded: Loaded) -> None:
+    """Give back, in place, text that a CSV reads as missing: nobody can have meant to clear it there."""
+    known = np.flatnonzero(rows.places >= 0)
+    base = loaded.baseline.frame
+    restored = 0
+    for column in plain.columns:
+        if column not in base.columns or base[column].dtype != "str":
+            continue
+        before = base[column].take(rows.places[known])
+        lost = known[plain[column].iloc[known].isna().to_numpy() & before.isin(_READ_AS_MISSING).to_numpy()]
+        if len(lost):
+            label = loaded.labels.get(column, column)
+            values = plain[column].astype(object).to_numpy(copy=True)
+            values[lost] = base[column].to_numpy(dtype=object)[rows.places[lost]]
+            attached[label] = pd.array(values, dtype="str") if _all_text(values) else values
+            restored += len(lost)
+    if restored:
+        warnings.warn(
+            f"{restored} cells whose text reads as missing in a CSV ('', 'NA' ...) were taken as unchanged; "
+            "to clear them, set them to missing after attach()",
+            OppPandasWarning,
+            stacklevel=4,
+        )
+
+
+def _all_text(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) or is_missing(value) for value in values)
 
 
 def set_close_date(
@@ -186,7 +274,18 @@ def set_close_date(
     if "close_date" not in frame.columns:
         raise MissingColumnError(["close_date"], frame.columns)
     value = pd.NaT if day is None else _day_start(day, zone)
-    frame.loc[mask, "close_date"] = value
+    column = frame["close_date"].copy()
+    column.iloc[_places(frame, mask)] = value
+    frame["close_date"] = column
+
+
+def _places(frame: pd.DataFrame, mask: Any) -> np.ndarray[Any, Any]:
+    """Give the positions of the chosen rows; unlike in ``df.loc``, a label that is not there makes no new row."""
+    try:
+        chosen = pd.Series(np.arange(len(frame)), index=frame.index).loc[mask]
+    except KeyError as problem:
+        raise FrameError(f"the frame has no row {printable(problem, 80)}") from None
+    return np.atleast_1d(np.asarray(chosen))
 
 
 def _day_start(day: Any, zone: str | None) -> pd.Timestamp:
@@ -199,17 +298,6 @@ def _day_start(day: Any, zone: str | None) -> pd.Timestamp:
     # Where clocks skip midnight the day starts at the first hour that exists.
     local = stamp.as_unit("us").tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
     return local.tz_convert("UTC")
-
-
-def _instant(value: Any, zone: str | None, column: str) -> Any:
-    if value is None or value is pd.NaT or (isinstance(value, float) and value != value):
-        return pd.NaT
-    stamp = pd.Timestamp(value)
-    if stamp.tzinfo is not None:
-        return stamp.tz_convert("UTC")
-    if stamp == stamp.normalize():
-        return _day_start(stamp, zone)
-    raise FrameError(f"{column} {value!r} has no zone; give an instant with its zone, or a day like '2026-12-31'")
 
 
 def change_tag(frame: pd.DataFrame, mask: Any, tag: str, *, present: bool) -> None:
@@ -230,12 +318,15 @@ def change_tag(frame: pd.DataFrame, mask: Any, tag: str, *, present: bool) -> No
         raise ConfigurationError(f"a tag is text, not {tag!r}")
     if "tags" not in frame.columns:
         raise MissingColumnError(["tags"], frame.columns)
-    places = pd.Series(np.arange(len(frame)), index=frame.index).loc[mask]
-    chosen = np.atleast_1d(np.asarray(places))
     column = frame["tags"].to_numpy(dtype=object, copy=True)
-    for place in chosen:
+    for place in _places(frame, mask):
         tags = column[place]
-        current = list(tags) if isinstance(tags, list | tuple | np.ndarray) else []
+        if not (is_missing(tags) or isinstance(tags, list | tuple | np.ndarray)):
+            label = printable(frame.index[place], 40)
+            raise FrameError(
+                f"row {label}: tags is a {type(tags).__name__}, not a list; attach the loaded frame's tags"
+            )
+        current = [] if is_missing(tags) else list(tags)
         if present and tag not in current:
             column[place] = [*current, tag]
         elif not present and tag in current:

@@ -1,17 +1,18 @@
 """Comparing one column with its baseline, on the values as they were on the wire.
 
 pandas changes dtypes behind people's backs: a merge makes integers floats, a
-CSV round trip makes instants text. A drifted column is read back into its own
-dtype first, and a cell that only drifted is no edit. A cell that cannot be read
-back is an edit that has to be refused, with the reason in words.
+CSV round trip makes instants and lists text. A drifted column is read back into
+its own dtype first, and a cell that only drifted is no edit. A cell that cannot
+be read back is an edit that has to be refused, with the reason in words.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+import json
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,12 @@ import pyarrow.compute as pc
 
 from opp_pandas.resource import INSTANT
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
-_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_SHOWN_ZONE_HINT = "has no zone; use df.opp.set_close_date(mask, day), or tz_localize it"
+FLOAT_EXACT = 2**53
+_NO_ZONE = "has no zone; use df.opp.set_close_date(mask, day), or tz_localize it"
 
 
 @dataclass
@@ -60,33 +64,64 @@ def diff_column(series: pd.Series, base: Any, kind: str) -> ColumnDiff:
     -------
     ColumnDiff
     """
-    values, reasons, drifted = _READERS[kind](series, base)
+    values = _as_it_was(series, kind)
+    if values is not None:
+        return ColumnDiff(_DIFFERS[kind](values, base), values)
+    values, reasons = _READERS[kind](series)
     changed = _DIFFERS[kind](values, base)
-    for position in reasons:
-        changed[position] = True
-    if drifted is not None:
-        changed &= ~drifted
-        reasons = {position: reason for position, reason in reasons.items() if changed[position]}
+    changed[list(reasons)] = True
+    raw = series.array
+    for place in np.flatnonzero(changed):
+        if _ECHOES[kind](raw[place], base[place]):
+            changed[place] = False
+            reasons.pop(int(place), None)
     return ColumnDiff(changed, values, reasons)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is missing, in any of the ways in which pandas says so."""
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+def missing_array(number: int, dtype: str) -> Any:
+    """Give an array of missing values."""
+    return (
+        np.full(number, None) if dtype == "object" else pd.array(cast("Any", [None] * number), dtype=cast("Any", dtype))
+    )
+
+
+def plain_value(value: Any) -> Any:
+    """Give a cell as a Python value for a report: None where it is missing, lists for tuples."""
+    if is_missing(value):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, tuple) else value
 
 
 # --- reading a column back into its own dtype -------------------------------
 
-Read = tuple[Any, dict[int, str], "Mask | None"]
+Read = tuple[Any, dict[int, str]]
 
 
-def _read_integer(series: pd.Series, base: Any) -> Read:
-    if series.dtype == "Int64":
-        return series.array, {}, None
-    drifted: Mask | None = None
-    if pd.api.types.is_float_dtype(series.dtype):
-        floats = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        # 2**53 + 1 comes back from a float column as 2**53: the same float, so not an edit.
-        drifted = floats == base.to_numpy(dtype=np.float64, na_value=np.nan)
-    elif pd.api.types.is_integer_dtype(series.dtype) and not pd.api.types.is_unsigned_integer_dtype(series.dtype):
-        return series.astype("Int64").array, {}, None
+def _as_it_was(series: pd.Series, kind: str) -> Any:
+    """Give the column's array where its dtype is its own, or loses nothing on the way back; else None."""
+    dtype = series.dtype
+    if kind == "integer" and pd.api.types.is_signed_integer_dtype(dtype):
+        return series.array if dtype == "Int64" else series.astype("Int64").array
+    if kind == "text" and dtype == "str":
+        return series.array
+    if kind == "instant" and isinstance(dtype, pd.DatetimeTZDtype):
+        try:
+            return series.array if str(dtype) == INSTANT else series.astype(cast("Any", INSTANT)).array
+        except (ValueError, OverflowError):
+            return None
+    return series.array if kind == "boolean" and dtype == "boolean" else None
+
+
+def _read_integers(series: pd.Series) -> Read:
     values, reasons = _read_cells(series, _integer_cell)
-    return pd.array(values, dtype="Int64"), reasons, drifted
+    return pd.array(values, dtype="Int64"), reasons
 
 
 def _integer_cell(value: Any) -> int:
@@ -97,21 +132,19 @@ def _integer_cell(value: Any) -> int:
     if isinstance(value, float | np.floating):
         if not float(value).is_integer():
             raise ValueError("is not a whole number; round it first, as in .round().astype('Int64')")
-        if abs(value) > 2**53:
+        if abs(float(value)) > FLOAT_EXACT:
             raise ValueError("is a float too large to be exact; write it as an integer")
         return int(value)
     if isinstance(value, int | np.integer):
-        if not -(2**63) <= value < 2**63:
+        if not -(2**63) <= int(value) < 2**63:
             raise ValueError("does not fit into 64 bits")
         return int(value)
     raise ValueError(f"is a {type(value).__name__}; it must be a whole number")
 
 
-def _read_text(series: pd.Series, base: Any) -> Read:
-    if series.dtype == "str":
-        return series.array, {}, None
+def _read_text(series: pd.Series) -> Read:
     values, reasons = _read_cells(series, _text_cell)
-    return pd.array(pa.array(values, type=pa.large_string()), dtype="str"), reasons, None
+    return pd.array(pa.array(values, type=pa.large_string()), dtype="str"), reasons
 
 
 def _text_cell(value: Any) -> str:
@@ -124,37 +157,20 @@ def _text_cell(value: Any) -> str:
     return str(value)
 
 
-def _read_instant(series: pd.Series, base: Any) -> Read:
-    if series.dtype == INSTANT:
-        return series.array, {}, None
-    if isinstance(series.dtype, pd.DatetimeTZDtype) and series.dtype.unit in _MICROSECONDS:
-        return series.astype(INSTANT).array, {}, None
+def _read_instants(series: pd.Series) -> Read:
     values, reasons = _read_cells(series, _instant_cell)
     stamps = pa.array(values, type=pa.int64()).cast(pa.timestamp("us", tz="UTC"))
-    read = pd.array(stamps.to_pandas(), dtype=INSTANT)
-    drifted = None
-    if reasons:
-        # A value without a zone that reads the same in UTC lost its zone in pandas, no more.
-        naive = {place: _naive_microseconds(series.iloc[place]) for place in reasons}
-        base_values = base.asi8
-        drifted = np.zeros(len(series), dtype=bool)
-        for place, microseconds in naive.items():
-            drifted[place] = microseconds is not None and microseconds == base_values[place]
-    return read, reasons, drifted
-
-
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # compared with naive values
-
-
-def _naive_microseconds(value: Any) -> int | None:
-    try:
-        moment = pd.Timestamp(value).to_pydatetime() if not isinstance(value, str) else dt.datetime.fromisoformat(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return None if moment.tzinfo is not None else (moment - _EPOCH) // dt.timedelta(microseconds=1)
+    return pd.array(stamps.to_pandas(), dtype=INSTANT), reasons
 
 
 def _instant_cell(value: Any) -> int:
+    moment = _moment(value)
+    if moment.tzinfo is None:
+        raise ValueError(_NO_ZONE)
+    return int(moment.as_unit("us").asm8.view("int64"))
+
+
+def _moment(value: Any) -> pd.Timestamp:
     if isinstance(value, str):
         try:
             value = dt.datetime.fromisoformat(value)
@@ -162,17 +178,14 @@ def _instant_cell(value: Any) -> int:
             raise ValueError("is not a date and time that can be read") from None
     if not isinstance(value, dt.datetime | np.datetime64):
         raise ValueError(f"is a {type(value).__name__}; it must be an instant, with its zone")
-    moment = pd.Timestamp(value)
-    if moment.tzinfo is None:
-        raise ValueError(_SHOWN_ZONE_HINT)
-    return int(moment.as_unit("us").asm8.view("int64"))
+    return pd.Timestamp(value)
 
 
-def _read_tags(series: pd.Series, base: Any) -> Read:
+def _read_tags(series: pd.Series) -> Read:
     values, reasons = _read_cells(series, _tags_cell)
     read = np.empty(len(values), dtype=object)
     read[:] = values
-    return read, reasons, None
+    return read, reasons
 
 
 def _tags_cell(value: Any) -> tuple[str, ...]:
@@ -182,14 +195,12 @@ def _tags_cell(value: Any) -> tuple[str, ...]:
         raise ValueError(f"is a {type(value).__name__}; tags are a list of texts")
     if not all(isinstance(item, str) for item in value):
         raise ValueError("holds something that is not text; tags are a list of texts")
-    return tuple(value)
+    return tuple(_text_cell(item) for item in value)
 
 
-def _read_boolean(series: pd.Series, base: Any) -> Read:
-    if series.dtype == "boolean":
-        return series.array, {}, None
+def _read_booleans(series: pd.Series) -> Read:
     values, reasons = _read_cells(series, _boolean_cell)
-    return pd.array(values, dtype="boolean"), reasons, None
+    return pd.array(values, dtype="boolean"), reasons
 
 
 def _boolean_cell(value: Any) -> bool:
@@ -203,7 +214,7 @@ def _read_cells(series: pd.Series, read: Callable[[Any], Any]) -> tuple[list[Any
     values: list[Any] = []
     reasons: dict[int, str] = {}
     for place, value in enumerate(series.array):
-        if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        if is_missing(value):
             values.append(None)
             continue
         try:
@@ -212,6 +223,63 @@ def _read_cells(series: pd.Series, read: Callable[[Any], Any]) -> tuple[list[Any
             values.append(None)
             reasons[place] = str(problem)
     return values, reasons
+
+
+# --- cells that are the baseline's, seen through another dtype ----------------
+
+
+def _echoes_integer(value: Any, base: Any) -> bool:
+    if is_missing(value) or is_missing(base):
+        return False
+    if isinstance(value, str):
+        return _number(value) == int(base)
+    if not isinstance(value, float | np.floating):
+        return False
+    # 2**53 + 1 comes back from a float column as 2**53, and from a CSV a few units in the last place off.
+    seen = type(value)(int(base))
+    near = abs(base) > FLOAT_EXACT and abs(float(value) - float(seen)) <= 4 * np.spacing(abs(float(seen)))
+    return bool(value == seen or near)
+
+
+def _echoes_text(value: Any, base: Any) -> bool:
+    # A CSV makes "007" the number 7, "1e5" 100000.0 and "True" true.
+    if isinstance(value, str) or is_missing(value) or not isinstance(base, str):
+        return False
+    if str(value) == base:
+        return True
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
+    return number and _number(base) == Decimal(str(value))
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _echoes_instant(value: Any, base: Any) -> bool:
+    # A value without a zone that reads the same in UTC lost its zone in pandas, no more.
+    if is_missing(value) or is_missing(base):
+        return False
+    try:
+        moment = _moment(value)
+    except (ValueError, OverflowError):
+        return False
+    return bool(moment.tzinfo is None and moment == pd.Timestamp(base).tz_localize(None))
+
+
+def _echoes_tags(value: Any, base: Any) -> bool:
+    if not isinstance(value, str) or is_missing(base):
+        return False
+    return value in (str(list(base)), str(tuple(base)), json.dumps(base), json.dumps(base, ensure_ascii=False))
+
+
+def _echoes_boolean(value: Any, base: Any) -> bool:
+    if is_missing(value) or is_missing(base):
+        return False
+    return value == str(bool(base)) if isinstance(value, str) else bool(value == base)
 
 
 # --- comparing two arrays of one dtype --------------------------------------
@@ -260,12 +328,19 @@ def _tags_differ(values: Any, base: Any) -> Mask:
     return different
 
 
-_READERS: dict[str, Callable[[pd.Series, Any], Read]] = {
-    "integer": _read_integer,
+_READERS: dict[str, Callable[[pd.Series], Read]] = {
+    "integer": _read_integers,
     "text": _read_text,
-    "instant": _read_instant,
+    "instant": _read_instants,
     "tags": _read_tags,
-    "boolean": _read_boolean,
+    "boolean": _read_booleans,
+}
+_ECHOES: dict[str, Callable[[Any, Any], bool]] = {
+    "integer": _echoes_integer,
+    "text": _echoes_text,
+    "instant": _echoes_instant,
+    "tags": _echoes_tags,
+    "boolean": _echoes_boolean,
 }
 _DIFFERS: dict[str, Callable[[Any, Any], Mask]] = {
     "integer": _masked_differs,

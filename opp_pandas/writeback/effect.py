@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics import FigureContext, forecast
-from opp_pandas.carrier import Loaded
 from opp_pandas.errors import FrameError, GuessedStagesWarning
-from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.service.decoding import DECODERS, column_array
-from opp_pandas.resource import OPPORTUNITY
-from opp_pandas.writeback.plan import ChangeSet
+
+if TYPE_CHECKING:
+    from opp_pandas.carrier import Loaded
+    from opp_pandas.writeback.plan import ChangeSet
 
 MEASURES = {"open": "open_amount", "weighted": "weighted_amount", "won": "won_amount"}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.writeback.plan import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Policy = Literal["skip", "ask", "mine", "theirs"]
 POLICIES: tuple[Policy, ...] = ("skip", "ask", "mine", "theirs")

@@ -6,19 +6,22 @@ to a person, and carried out by `opp_pandas.writeback.writer` exactly as shown.
 
 from __future__ import annotations
 
-import hashlib
-import html
 import json
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from opp_pandas.errors import printable
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.service.decoding import build_instant
+from opp_pandas.writeback.columns import is_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 ASK_ABOVE_ROWS = 50
 ASK_ABOVE_SHARE = 0.10
@@ -68,12 +71,24 @@ class RowUpdate:
 
 @dataclass(frozen=True)
 class RowCreation:
-    """A new deal: one POST. ``unresolved`` are names that the service has to be asked about."""
+    """A new deal: one POST.
+
+    ``unresolved`` are names that the service has to be asked about, ``key``
+    tells the deal apart in every journal, ``attempted`` says that an earlier
+    write may have created it.
+    """
 
     position: int
     label: Any
     values: Mapping[str, Any]
     unresolved: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    attempted: bool = False
+
+    @property
+    def custom_id(self) -> str | None:
+        """The custom id that it is sent with."""
+        return self.values.get("custom_id")
 
     def attributes(self) -> dict[str, Any]:
         """Attributes by API name."""
@@ -87,11 +102,16 @@ class RowCreation:
 
 @dataclass(frozen=True)
 class RowDeletion:
-    """A deal to delete: one DELETE. ``position`` is -1 where it is no longer in the frame."""
+    """A deal to delete: one DELETE.
+
+    ``position`` is -1 where it is no longer in the frame, ``before`` what was
+    loaded of it: if that has changed since, it is a conflict.
+    """
 
     id: int
     position: int
     name: str | None
+    before: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,8 @@ class ChangeSet:
         Column of a relationship to a mapping id → name, for reading.
     notes : tuple of str
         Warnings about single edits, in sentences.
+    service : str or None
+        Base URL of the service whose ids the plan names; None: of none yet.
     """
 
     updates: tuple[RowUpdate, ...] = ()
@@ -135,6 +157,7 @@ class ChangeSet:
     loaded_rows: int = 0
     names: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    service: str | None = None
 
     def __len__(self) -> int:
         """Count the rows that would be sent."""
@@ -144,7 +167,7 @@ class ChangeSet:
     def cells(self) -> pd.DataFrame:
         """The edited cells: columns ``id, field, before, after``; instants in the load's zone."""
         rows = [
-            (update.id, cell.column, self._shown(cell.column, cell.before), self._shown(cell.column, cell.after))
+            (update.id, cell.column, self.shown(cell.column, cell.before), self.shown(cell.column, cell.after))
             for update in self.updates
             for cell in update.cells
         ]
@@ -155,11 +178,12 @@ class ChangeSet:
         """The rows to create, one per new deal; ``row`` is their index label."""
         rows = [
             {"row": entry.label}
-            | {column: self._shown(column, value) for column, value in entry.values.items()}
+            | {column: self.shown(column, value) for column, value in entry.values.items()}
             | dict(entry.unresolved)
             for entry in self.creations
         ]
-        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["row", "name"])
+        columns = list(dict.fromkeys(["row", "name", *(column for row in rows for column in row)]))
+        return _object_frame([tuple(row.get(column) for column in columns) for row in rows], columns)
 
     @cached_property
     def deleted(self) -> pd.DataFrame:
@@ -175,8 +199,8 @@ class ChangeSet:
                 entry.id,
                 entry.row,
                 entry.column,
-                self._shown(entry.column, entry.before),
-                self._shown(entry.column, entry.after),
+                self.shown(entry.column, entry.before),
+                self.shown(entry.column, entry.after),
                 entry.reason,
             )
             for entry in self.refusals
@@ -187,12 +211,40 @@ class ChangeSet:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of everything that would be sent: two plans that send the same have the same."""
-        facts = [
-            [[entry.id, [[c.column, c.before, c.after] for c in entry.cells]] for entry in self.updates],
-            [[repr(entry.label), dict(entry.values), dict(entry.unresolved)] for entry in self.creations],
-            [entry.id for entry in self.deletions],
-        ]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        from opp_pandas.writeback.planfile import fingerprint_of
+
+        return fingerprint_of(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plan to a file, to be looked at and applied later, perhaps by somebody else.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; an existing one is replaced. It holds values of customers'
+            deals, so only its owner may read it.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        from opp_pandas.writeback.planfile import save_plan
+
+        return save_plan(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ChangeSet:
+        """Read a plan that `save` wrote; `opp_pandas.writeback.recovery.apply_plan` sends it.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file is not a plan, is damaged, or was changed by hand.
+        """
+        from opp_pandas.writeback.planfile import load_plan
+
+        return load_plan(path)
 
     def confirmation_reason(self) -> str | None:
         """Say why a person has to confirm the plan, or None."""
@@ -203,58 +255,37 @@ class ChangeSet:
             return f"the plan writes {number} rows, more than {ASK_ABOVE_ROWS}"
         if number > ASK_SHARE_FROM_ROWS and number > ASK_ABOVE_SHARE * self.loaded_rows and self.updates:
             return f"the plan writes {number} of {self.loaded_rows} rows, more than {ASK_ABOVE_SHARE:.0%}"
-        seen: dict[str, int] = {}
-        for update in self.updates:
-            for cell in update.cells:
-                key = json.dumps([cell.column, cell.after])
-                seen[key] = seen.get(key, 0) + 1
-                if seen[key] >= ASK_SAME_VALUE_ROWS:
-                    count = sum(
-                        c.column == cell.column and c.after == cell.after for u in self.updates for c in u.cells
-                    )
-                    value = printable(json.dumps(cell.after), 60)
-                    return f"the plan puts one value, {value}, into {cell.column} of {count} rows"
+        values = Counter((cell.column, json.dumps(cell.after)) for update in self.updates for cell in update.cells)
+        for (column, text), count in values.most_common(1):
+            if count >= ASK_SAME_VALUE_ROWS:
+                return f"the plan puts one value, {printable(text, 60)}, into {column} of {count} rows"
         return None
 
-    def _shown(self, column: str, value: Any) -> Any:
+    def shown(self, column: str, value: Any) -> Any:
+        """Give a wire value as people read it: instants in the load's zone."""
         attribute = OPPORTUNITY.by_column.get(column)
         if value is not None and attribute is not None and attribute.kind == "instant" and isinstance(value, str):
             try:
                 moment = pd.Timestamp(value)
-            except ValueError:
+                moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
+                return moment.tz_convert(self.timezone or "UTC")
+            except (ValueError, OverflowError):
+                # Not an instant, or one whose day in the zone lies in the year 10,000.
                 return value
-            moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
-            return moment.tz_convert(self.timezone or "UTC")
         return value
 
-    def _words(self, column: str, value: Any) -> str:
+    def words(self, column: str, value: Any) -> str:
+        """Give a wire value as one short printable text, ids with their names."""
         if value is None:
             return "(missing)"
         name = self.names.get(column, {}).get(value) if isinstance(value, int) else None
         if name is not None:
             return f"{printable(name, 40)} ({value})"
-        shown = self._shown(column, value)
+        shown = self.shown(column, value)
         if isinstance(shown, pd.Timestamp):
             local_midnight = shown == shown.normalize()
             return shown.strftime("%Y-%m-%d" if local_midnight else "%Y-%m-%d %H:%M %Z")
         return printable(json.dumps(value, ensure_ascii=False), 60)
-
-    def _lines(self, limit: int = 20) -> list[tuple[str, str, str, str, str]]:
-        """Rows for people: what, which deal, field, before, after."""
-        lines: list[tuple[str, str, str, str, str]] = []
-        for update in self.updates:
-            for cell in update.cells:
-                field_name = cell.column if cell.follows is None else f"{cell.column} (follows {cell.follows})"
-                before, after = self._words(cell.column, cell.before), self._words(cell.column, cell.after)
-                lines.append(("update", str(update.id), field_name, before, after))
-        for entry in self.creations:
-            lines.append(
-                ("create", f"row {printable(entry.label, 30)}", "", "", printable(entry.values.get("name"), 60))
-            )
-        lines += [("delete", str(entry.id), "", printable(entry.name or "", 60), "") for entry in self.deletions]
-        if len(lines) > limit:
-            lines = [*lines[:limit], ("…", f"{len(lines) - limit} more", "", "", "")]
-        return lines
 
     def summary(self) -> str:
         """Count the plan in one line."""
@@ -271,43 +302,14 @@ class ChangeSet:
         return text + (f"; {len(self.refusals)} edits refused" if self.refusals else "")
 
     def __repr__(self) -> str:
-        rows = self._lines()
-        head = [f"ChangeSet: {self.summary()}"]
-        if rows:
-            widths = [max(len(row[place]) for row in rows) for place in range(4)]
-            head += [
-                "  "
-                + "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=False)).rstrip()
-                + (f" → {row[4]}" if row[4] else "")
-                for row in rows
-            ]
-        head += [
-            f"  refused: {'' if entry.id is None else f'id {entry.id}, '}row {printable(entry.row, 30)}, "
-            f"{entry.column}: {entry.reason}"
-            for entry in self.refusals[:10]
-        ]
-        if len(self.refusals) > 10:
-            head.append(f"  and {len(self.refusals) - 10} more refused: .refused lists them")
-        return "\n".join([*head, *(f"  note: {note}" for note in self.notes)])
+        from opp_pandas.writeback.display import plan_text
+
+        return plan_text(self)
 
     def _repr_html_(self) -> str:
-        def cell(value: str, tag: str = "td") -> str:
-            return f"<{tag} style='text-align:left'>{html.escape(value)}</{tag}>"
+        from opp_pandas.writeback.display import plan_html
 
-        body = "".join(f"<tr>{''.join(cell(part) for part in row)}</tr>" for row in self._lines(50))
-        titles = "".join(cell(word, "th") for word in ("", "deal", "field", "before", "after"))
-        refused = "".join(
-            f"<tr>{cell(str(entry.id))}{cell(str(entry.row))}{cell(entry.column)}{cell(entry.reason)}</tr>"
-            for entry in self.refusals[:20]
-        )
-        parts = [f"<p><b>{html.escape(self.summary())}</b></p>"]
-        if body:
-            parts.append(f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>")
-        if refused:
-            heads = "".join(cell(word, "th") for word in ("id", "row", "field", "refused because"))
-            parts.append(f"<table><thead><tr>{heads}</tr></thead><tbody>{refused}</tbody></table>")
-        parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
-        return "".join(parts)
+        return plan_html(self)
 
 
 def wire_value(kind: str, value: Any) -> Any:
@@ -324,7 +326,7 @@ def wire_value(kind: str, value: Any) -> Any:
     -------
     int, str, list, bool or None
     """
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+    if is_missing(value):
         return None
     if kind == "integer":
         return int(value)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from opp_pandas.errors import PartialWriteError, printable
-from opp_pandas.writeback.plan import ChangeSet
 from opp_pandas.writeback.writer import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from opp_pandas.writeback.plan import ChangeSet
 
 ROW_DTYPES = {
     "id": "Int64",
@@ -120,7 +123,9 @@ class WriteReport:
     def __repr__(self) -> str:
         lines = [f"WriteReport: {self.summary()}"]
         if self.dry_run:
-            lines += [f"  {request['method']} {request['path']} {_body(request)}".rstrip() for request in self.requests[:20]]
+            lines += [
+                f"  {request['method']} {request['path']} {_body(request)}".rstrip() for request in self.requests[:20]
+            ]
             if len(self.requests) > 20:
                 lines.append(f"  and {len(self.requests) - 20} more requests: .requests lists them")
         for row in self.rows[~self.rows["status"].isin(list(FINE | {"planned"}))].head(10).to_dict("records"):
@@ -168,7 +173,11 @@ def build_requests(plan: ChangeSet) -> list[dict[str, Any]]:
             data["attributes"] = attributes
         if relationships:
             data["relationships"] = {
-                name: {"data": None if value is None else {"type": OPPORTUNITY.relationship_by_name[name].type, "id": value}}
+                name: {
+                    "data": None
+                    if value is None
+                    else {"type": OPPORTUNITY.relationship_by_name[name].type, "id": value}
+                }
                 for name, value in relationships.items()
             }
         return {"data": data}

@@ -7,8 +7,7 @@ copies of the frame go on with theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,11 @@ from opp_pandas.carrier import Baseline, Loaded, attach_loaded, freeze
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.service.collecting import join_names
 from opp_pandas.service.decoding import column_array, decode_resources
-from opp_pandas.writeback.writer import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opp_pandas.writeback.writer import Outcome
 
 TAKEN = frozenset({"written", "adjusted", "unchanged"})
 
@@ -62,9 +65,7 @@ def take_outcomes(
     return attach_loaded(frame, loaded.renewed(baseline=baseline, created=created, lookups=known, stages=stages))
 
 
-def _joined(
-    loaded: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame]
-) -> dict[str, pd.DataFrame]:
+def _joined(loaded: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Put look-ups together; what was read later stands."""
     both = dict(loaded)
     for kind, lookup in fresh.items():
@@ -99,8 +100,9 @@ def _new_baseline(
     for place, entry in enumerate(answered):
         position = int(known[place])
         if entry.action == "create":
-            position = created.pop(entry.row, None)
-            if not isinstance(position, int):
+            created.pop(entry.row, None)
+            position = loaded.pending[entry.row].position
+            if position is None:
                 position = len(base) + appended
                 appended += 1
         positions[place] = position

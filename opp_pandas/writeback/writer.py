@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from opp_pandas.carrier import OWN_CUSTOM_ID
 from opp_pandas.errors import (
     AccessDeniedError,
     AuthenticationError,
@@ -163,7 +164,11 @@ class Writer:
         try:
             answer = self.client.update(update.id, update.attributes(), update.relationships())
         except NotFoundError:
-            outcome.status, outcome.detail, outcome.http_status = "gone", "deleted at the service since it was read", 404
+            outcome.status, outcome.detail, outcome.http_status = (
+                "gone",
+                "deleted at the service since it was read",
+                404,
+            )
             return
         except (NoResponseError, ResponseError) as error:
             if not perhaps_applied(error):
@@ -218,7 +223,7 @@ class Writer:
         size = max(1, min(REREAD_BATCH, int(0.8 * REREAD_MAX_AGE_S / max(self._pace_s, 1e-3))))
         ids = [update.id for _, update in zip(range(size), rest, strict=False)]
         started = self.clock()
-        self._fresh = {row_id: (started, None) for row_id in ids}
+        self._fresh = dict.fromkeys(ids, (started, None))
         for page in self.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
             for resource in page.document["data"]:
                 if isinstance(resource, Mapping) and resource.get("id") in self._fresh:
@@ -265,7 +270,9 @@ class Writer:
         elif found:
             outcome.status = "unknown"
             ids = named(resource.get("id") for resource in found)
-            outcome.detail = f"{len(found)} deals bear the custom id {printable(custom, 60)} (id {ids}): delete the doubled one"
+            outcome.detail = (
+                f"{len(found)} deals bear the custom id {printable(custom, 60)} (id {ids}): delete the doubled one"
+            )
         elif again:
             self._create_again(creation, outcome, cells)
         else:
@@ -299,14 +306,14 @@ class Writer:
                 if not perhaps_applied(error):
                     raise
                 if not again:
-                    outcome.status, outcome.detail = "unknown", f"the answer was lost twice ({_short(error)}); look whether it exists"
+                    outcome.status, outcome.detail = (
+                        "unknown",
+                        f"the answer was lost twice ({_short(error)}); look whether it exists",
+                    )
                 continue
             outcome.status, outcome.http_status = "written", answer.status
             return outcome
         return outcome
-
-
-OWN_CUSTOM_ID = "opp-pandas:"
 
 
 def planned(entry: RowUpdate | RowCreation | RowDeletion) -> Outcome:
@@ -365,7 +372,9 @@ def take_answer(outcome: Outcome, answer: Answer, cells: Iterable[Cell]) -> None
     outcome.id = int(row_id) if row_id is not None else outcome.id
     outcome.updated_at = (resource.get("attributes") or {}).get("updatedAt")
     has = wire_cells(resource, (cell.column for cell in cells))
-    differing = [cell for cell in cells if cell.column in has and not same_value(cell.column, has[cell.column], cell.after)]
+    differing = [
+        cell for cell in cells if cell.column in has and not same_value(cell.column, has[cell.column], cell.after)
+    ]
     outcome.status = "adjusted" if differing else "written"
     if differing:
         words = (f"{c.column}: sent {_value(c.after)}, stored {_value(has[c.column])}" for c in differing)
@@ -380,7 +389,7 @@ def _fail(outcome: Outcome, error: ServiceError) -> None:
         outcome.http_status = error.status
         outcome.pointer = next((_pointer(entry) for entry in error.errors if _pointer(entry)), None)
         refused = 400 <= error.status < _SERVER_FAILURE
-        transient = isinstance(error, AuthenticationError | AccessDeniedError) or error.status == 429  # noqa: PLR2004
+        transient = isinstance(error, AuthenticationError | AccessDeniedError) or error.status == 429
         outcome.status = "rejected" if refused and not transient else "failed"
         if isinstance(error, EditRejectedError | AccessDeniedError):
             outcome.status = "rejected"

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from opp_pandas.carrier import Loaded, require_loaded
 from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, ReadOnlyError, named
 from opp_pandas.loading import read_lookup
 from opp_pandas.resource import ACCOUNT, EDITABLE_NAMES, STAGE, USER
 from opp_pandas.service.collecting import lookup_frame
+from opp_pandas.writeback.changes import find_changes
 from opp_pandas.writeback.effect import forecast_effect
-from opp_pandas.writeback.changes import find_changes, resolve_names
 from opp_pandas.writeback.merge import POLICIES, Policy
-from opp_pandas.writeback.plan import ChangeSet, RowCreation
+from opp_pandas.writeback.names import NameBook, resolve_names, wanted_names
 from opp_pandas.writeback.report import WriteReport, build_requests, most_reads
 from opp_pandas.writeback.taking import take_outcomes
-from opp_pandas.writeback.writer import OWN_CUSTOM_ID, Writer, planned
+from opp_pandas.writeback.writer import Writer, planned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pandas as pd
+
     from opp_pandas.service.client import Client
+    from opp_pandas.writeback.plan import ChangeSet
 
 _RESOURCE_OF = {"stage_name": STAGE, "owner_name": USER, "account_name": ACCOUNT}
 
@@ -96,11 +96,13 @@ def write_back(
     if client is None:
         raise ConfigurationError("these rows were not loaded from a service: say where to, write_back(client)")
     _refuse_other_service(client, loaded)
-    plan, lookups, reads = _resolved(with_custom_ids(plan, loaded), client)
+    plan, lookups, reads = _resolved(plan, client)
     requests = build_requests(plan)
     if dry_run:
         outcomes = [planned(entry) for entry in (*plan.updates, *plan.creations, *plan.deletions)]
-        return WriteReport(plan, outcomes, frame, True, requests, reads + most_reads(plan), forecast_effect(plan, loaded))
+        return WriteReport(
+            plan, outcomes, frame, True, requests, reads + most_reads(plan), forecast_effect(plan, loaded)
+        )
     if client.read_only:
         raise ReadOnlyError("the client was opened with read_only=True; nothing was sent")
     reason = plan.confirmation_reason()
@@ -128,33 +130,9 @@ def _refuse_other_service(client: Client, loaded: Loaded) -> None:
         )
 
 
-def with_custom_ids(plan: ChangeSet, loaded: Loaded) -> ChangeSet:
-    """Give new deals a custom id of our own, where no loaded deal has one of its own.
-
-    A creation whose answer is lost can then be looked up instead of doubled.
-    The ids are the same every time the same frame is planned.
-    """
-    column = loaded.baseline.frame.get("custom_id")
-    used = column is not None and bool(column[loaded.baseline.frame["id"].notna()].notna().any())
-    if used or not plan.creations:
-        return plan
-    given = tuple(_with_custom_id(entry, loaded.key) for entry in plan.creations)
-    return replace(plan, creations=given)
-
-
-def _with_custom_id(entry: RowCreation, key: str) -> RowCreation:
-    if entry.values.get("custom_id") is not None:
-        return entry
-    own = OWN_CUSTOM_ID + str(uuid.uuid5(uuid.UUID(key), repr(entry.label)))
-    return replace(entry, values={**entry.values, "custom_id": own})
-
-
 def _resolved(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict[str, pd.DataFrame], int]:
     """Ask the service about names of new deals; give the plan with ids, the look-ups and the requests made."""
-    wanted: dict[str, set[str]] = {}
-    for entry in plan.creations:
-        for column, name in entry.unresolved.items():
-            wanted.setdefault(column, set()).add(name)
+    wanted = wanted_names(plan.creations)
     before = client.calls
     lookups: dict[str, pd.DataFrame] = {}
     names: dict[str, Mapping[int, str]] = {}
@@ -163,8 +141,10 @@ def _resolved(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict[str, pd.
         lookup = _accounts(client, texts) if resource is ACCOUNT else read_lookup(client, resource)
         if lookup is not None:
             lookups[resource.type] = lookup
-            names[EDITABLE_NAMES[column]] = dict(zip(lookup["id"], lookup["name"], strict=True))
-    return (resolve_names(plan, names) if wanted else plan), lookups, client.calls - before
+            names[EDITABLE_NAMES[column]] = {
+                int(k): n for k, n in zip(lookup["id"], lookup["name"], strict=True) if isinstance(n, str)
+            }
+    return (resolve_names(plan, NameBook(names)) if wanted else plan), lookups, client.calls - before
 
 
 def _accounts(client: Client, names: Iterable[str]) -> pd.DataFrame:
@@ -175,4 +155,3 @@ def _accounts(client: Client, names: Iterable[str]) -> pd.DataFrame:
         pages = client.iter_pages(resource=ACCOUNT, filter={"name": ordered[start : start + 50]})
         found += [entry for page in pages for entry in page.document["data"]]
     return lookup_frame(found)
-

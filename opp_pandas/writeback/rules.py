@@ -1,0 +1,104 @@
+"""What may be written: which columns, which values, and which cells have to move together."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any
+
+from opp_pandas.errors import printable
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+
+_DECIMAL = re.compile(r"-?\d{1,15}(\.\d+)?", re.ASCII)
+_PRECISE_LENGTH = OPPORTUNITY.by_column["amount_precise"].max_length or 15
+KIND_OF_DTYPE = {"Int64": "integer", "str": "text", "boolean": "boolean"}
+WRITABLE = (
+    *(entry.column for entry in OPPORTUNITY.attributes if not entry.read_only),
+    *(column for column, entry in OPPORTUNITY.relationship_by_column.items() if not entry.read_only),
+)
+"""Every column that can be written."""
+
+
+def writable_kind(column: str) -> str | None:
+    """Give what the wire carries for a column that can be written, or None."""
+    if column not in WRITABLE:
+        return None
+    attribute = OPPORTUNITY.by_column.get(column)
+    return "integer" if attribute is None else attribute.kind
+
+
+def read_only_reason(column: str) -> str:
+    """Say why a column cannot be written."""
+    known = column in COLUMN_DTYPES
+    return f"{column} " + (
+        "is kept by the service and cannot be written"
+        if known
+        else "is an attribute that this version does not know, and is never sent"
+    )
+
+
+def value_objection(column: str, value: Any) -> str | None:
+    """Say which rule of the service a wire value breaks, or None.
+
+    Values that are odd but possible (a negative amount, the year 9999) pass.
+
+    Examples
+    --------
+    >>> value_objection("probability", 101)
+    'probability 101 is not within 0 to 100'
+    >>> value_objection("owner_id", 0)
+    'owner_id 0 is not an id; to clear it set it to missing'
+    """
+    if value is None:
+        return None
+    if column in OPPORTUNITY.relationship_by_column:
+        return None if value > 0 else f"{column} {value} is not an id; to clear it set it to missing"
+    attribute = OPPORTUNITY.by_column[column]
+    longest = attribute.max_length
+    if longest is not None and isinstance(value, str) and len(value) > longest:
+        return f"{column} has {len(value):,} characters; the service takes {longest:,}"
+    low, high = attribute.minimum, attribute.maximum
+    if low is not None and high is not None and not low <= value <= high:
+        return f"{column} {value} is not within {low} to {high}"
+    if column == "amount_precise" and not _DECIMAL.fullmatch(value):
+        return f"{column} {printable(value, 40)!r} is not a decimal number such as '5000.50'"
+    return None
+
+
+def amounts_agree(amount: int | None, precise: str | None) -> bool:
+    """Whether a whole amount and a precise one can be the same sum of money.
+
+    Examples
+    --------
+    >>> amounts_agree(5000, "5000.50"), amounts_agree(6000, "5000.50")
+    (True, False)
+    """
+    if amount is None or precise is None:
+        return amount is None and precise is None
+    try:
+        return abs(Decimal(precise) - amount) < 1
+    except InvalidOperation:
+        return False
+
+
+def whole_amount(precise: str | None) -> int | None:
+    """Round a precise amount to whole units, halves away from zero.
+
+    Examples
+    --------
+    >>> whole_amount("5000.50"), whole_amount(None)
+    (5001, None)
+    """
+    return None if precise is None else int(Decimal(precise).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def precise_amount(amount: int | None) -> str | None:
+    """Write a whole amount as a precise one; missing where it has no room for it.
+
+    Examples
+    --------
+    >>> precise_amount(6000)
+    '6000'
+    """
+    text = None if amount is None else str(amount)
+    return text if text is None or len(text) <= _PRECISE_LENGTH else None
