@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,15 @@ def test_description__names_every_attribute_relationship_and_filter(description:
     assert set(description["paths"]) >= {f"/{resource.path}" for resource in RESOURCES.values()}
 
 
+def _with_ids_that_exist(description: dict[str, Any]) -> dict[str, Any]:
+    """Keep the ids in addresses small: otherwise nearly every case would end as 404."""
+    made = copy.deepcopy(description)
+    for path in made["paths"].values():
+        for parameter in path.get("parameters", []):
+            parameter["schema"] = {"type": "integer", "minimum": 1, "maximum": 8}
+    return made
+
+
 def _try_all(description: dict[str, Any], box: Sandbox, examples: int) -> Counter[int]:
     """Send `examples` allowed and as many forbidden cases to each operation; count the statuses."""
     # Imported here, for it takes seconds, and the rest of the suite need not wait.
@@ -52,7 +62,7 @@ def _try_all(description: dict[str, Any], box: Sandbox, examples: int) -> Counte
     from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
     checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
-    schema = schemathesis.openapi.from_dict(description)
+    schema = schemathesis.openapi.from_dict(_with_ids_that_exist(description))
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {box.token}"
     statuses: Counter[int] = Counter()

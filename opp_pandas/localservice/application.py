@@ -206,19 +206,19 @@ def _base(request: Request) -> str:
 
 def _root(call: Call) -> Response:
     meta = {"service": "opp_pandas sandbox", "scopes": sorted(call.identity.scopes), "user": call.identity.user}
-    return document(dump_json({"jsonapi": {"version": "1.0"}, "meta": meta}))
+    return document(dump_json({"jsonapi": {"version": "1.0"}, "meta": meta}).encode())
 
 
 _SMALL_ANSWERS: dict[str, Callable[[Call], Response]] = {
     "": _root,
-    "/types": lambda _: document(dump_json(types_document(CUSTOM_FIELDS))),
+    "/types": lambda _: document(dump_json(types_document(CUSTOM_FIELDS)).encode()),
     # The stages of prospects, which this sandbox has none of; those of opportunities are /opportunityStages.
-    "/stages": lambda _: document('{"data":[]}'),
+    "/stages": lambda _: document(b'{"data":[]}'),
 }
 
 
 def _problem_response(problem: Problem) -> Response:
-    response = document(dump_json(problem.body), problem.status)
+    response = document(dump_json(problem.body).encode(), problem.status)
     for name, value in problem.headers.items():
         response.headers[name] = value
     return response

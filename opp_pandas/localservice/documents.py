@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _WAY_BACK = {("opportunity", "prospects"): "opportunities", ("opportunityStage", "opportunities"): "stage"}
 _WAY_BACK[("prospect", "opportunities")] = "prospects"
 # Seen in live records and in no document: relationships with links only, with nothing, with null.
-_EXTRA = '"favorites":{{"links":{{"related":"{base}/favorites?filter%5Btarget%5D%5Bid%5D={id}"}}}}'
-_EXTRA += ',"assignedUsers":{{}},"defaultPluginMapping":{{"data":null}}'
-_FLAG = {True: "true", False: "false"}
+_EXTRA_FIXED = b'"assignedUsers":{},"defaultPluginMapping":{"data":null}'
+_FLAG = {True: b"true", False: b"false"}
+Write = Callable[[Record], bytes]
 
 
 class Writer:
@@ -37,12 +37,12 @@ class Writer:
     def __init__(self, store: Store, switches: Switches, base: str) -> None:
         self._store, self._switches, self._base = store, switches, base
 
-    def one(self, table: Table, record: Record, view: View) -> str:
+    def one(self, table: Table, record: Record, view: View) -> bytes:
         """Write the document of one record."""
-        text = f'{{"data":{self._resource_writer(table, view)(record)}'
-        return text + self._included(table, [record], view) + "}"
+        data = self._resource_writer(table, view)(record)
+        return b'{"data":%b%b}' % (data, self._included(table, [record], view))
 
-    def collection(self, selection: Selection, records: Sequence[Record], more: bool, total: int | None) -> str:
+    def collection(self, selection: Selection, records: Sequence[Record], more: bool, total: int | None) -> bytes:
         """Write one page of a collection.
 
         Parameters
@@ -58,16 +58,17 @@ class Writer:
         """
         table = selection.table
         write = self._resource_writer(table, selection.view)
-        parts = ['{"data":[', ",".join([write(record) for record in records]), "]"]
+        parts = [b'{"data":[', b",".join([write(record) for record in records]), b"]"]
         parts.append(self._included(table, records, selection.view))
         # The service leaves `links` away altogether when nothing was found.
         links = self._links(selection, records, more, total) if records else {}
         if links:
-            parts.append(f',"links":{dump_json(links)}')
+            parts.append(b',"links":%b' % dump_json(links).encode())
         if selection.count:
             truncated = self._switches.count_truncated
-            parts.append(f',"meta":{dump_json({"count": 0 if truncated else total, "count_truncated": truncated})}')
-        return "".join([*parts, "}"])
+            count = {"count": 0 if truncated else total, "count_truncated": truncated}
+            parts.append(b',"meta":%b' % dump_json(count).encode())
+        return b"".join([*parts, b"}"])
 
     def _links(self, selection: Selection, records: Sequence[Record], more: bool, total: int | None) -> dict[str, str]:
         address = f"{self._base}/{selection.table.name}"
@@ -81,9 +82,9 @@ class Writer:
             links["next"] = selection.link(address, after=selection.cursor_text(records[-1]))
         return links
 
-    def _included(self, table: Table, records: Sequence[Record], view: View) -> str:
+    def _included(self, table: Table, records: Sequence[Record], view: View) -> bytes:
         if not view.include:
-            return ""
+            return b""
         wanted: dict[str, set[int]] = {}
         for name in view.include:
             position = table.links.index(table.link_columns[name])
@@ -92,29 +93,35 @@ class Writer:
                 key for key in (record.links[position] for record in records) if key is not None
             )
         plain = View(view.fields, (), authorization=False, connections=False)
-        parts: list[str] = []
+        parts: list[bytes] = []
         for kind, keys in wanted.items():
             write = self._resource_writer(TABLES[kind], plain)
             parts += [write(record) for record in self._store.select_ids(TABLES[kind], sorted(keys))]
-        return f',"included":[{",".join(parts)}]'
+        return b',"included":[%b]' % b",".join(parts)
 
-    def _resource_writer(self, table: Table, view: View) -> Callable[[Record], str]:
+    def _resource_writer(self, table: Table, view: View) -> Write:
         """Prepare what all records of a page have in common, and give the function that writes one."""
-        kind, path = table.resource.type, f"{self._base}/{table.name}"
+        kind, quote = table.resource.type, self._quote
         attributes = self._attribute_writer(table, view)
         relationships = self._relationship_writer(table, view)
         meta = _meta_writer(view) if kind == "opportunity" else None
-        quote = '"' if self._switches.ids_as_text else ""
+        before_id = f'{{"type":"{kind}","id":{quote}'.encode()
+        after_id = f'{quote},"attributes":{{'.encode()
+        before_self = f'}},"links":{{"self":"{self._base}/{table.name}/'.encode()
 
-        def write(record: Record) -> str:
-            key = record.id
-            text = f'{{"type":"{kind}","id":{quote}{key}{quote},"attributes":{{{attributes(record)}}}'
-            text += f',"relationships":{{{relationships(record)}}},"links":{{"self":"{path}/{key}"}}'
-            return f'{text},"meta":{{{meta(record)}}}}}' if meta else f"{text}}}"
+        def write(record: Record) -> bytes:
+            key = b"%d" % record.id
+            parts = (before_id, key, after_id, attributes(record), b'},"relationships":{', relationships(record))
+            last = b'"},"meta":{%b}}' % meta(record) if meta else b'"}}'
+            return b"".join((*parts, before_self, key, last))
 
         return write
 
-    def _attribute_writer(self, table: Table, view: View) -> Callable[[Record], str]:
+    @property
+    def _quote(self) -> str:
+        return '"' if self._switches.ids_as_text else ""
+
+    def _attribute_writer(self, table: Table, view: View) -> Write:
         wanted: Iterable[str] | None = view.fields.get(table.resource.type)
         if self._switches.generation == "reference":
             documented = [entry.name for entry in table.resource.attributes if entry.documented]
@@ -122,53 +129,52 @@ class Writer:
         if wanted is None:
             return lambda record: record.text
         names = frozenset(wanted)
-        return lambda record: dump_json({k: v for k, v in record.attributes().items() if k in names})[1:-1]
+        return lambda record: dump_json({k: v for k, v in record.attributes().items() if k in names})[1:-1].encode()
 
-    def _relationship_writer(self, table: Table, view: View) -> Callable[[Record], str]:
+    def _relationship_writer(self, table: Table, view: View) -> Write:
         wanted = view.fields.get(table.resource.type)
-        quote = '"' if self._switches.ids_as_text else ""
-        to_one: list[tuple[str, str, int]] = []
-        to_many = ""
-        for entry in table.resource.relationships:
-            if wanted is not None and entry.name not in wanted:
-                continue
-            if entry.to_many:
-                to_many += f',"{entry.name}":{{{{"links":{{{{"related":"{self._related(table, entry)}"}}}}}}}}'
-            else:
+        shown = [entry for entry in table.resource.relationships if wanted is None or entry.name in wanted]
+        to_one: list[tuple[bytes, bytes, int]] = []
+        for entry in shown:
+            if not entry.to_many:
                 position = table.links.index(table.link_columns[entry.name])
-                before = f'"{entry.name}":{{"data":{{"type":"{entry.type}","id":{quote}'
-                to_one.append((before, f'"{entry.name}":{{"data":null}}', position))
+                before = f'"{entry.name}":{{"data":{{"type":"{entry.type}","id":{self._quote}'
+                to_one.append((before.encode(), f'"{entry.name}":{{"data":null}}'.encode(), position))
+        after = f"{self._quote}}}}}".encode()
+        links_only = [(entry.name, self._related(table, entry)) for entry in shown if entry.to_many]
+        fixed: list[bytes] = []
         if self._switches.extra_relationships and wanted is None and table.resource.type == "opportunity":
-            to_many += "," + _EXTRA.replace("{base}", self._base)
-        after = f"{quote}}}}}"
+            links_only.append(("favorites", f"{self._base}/favorites?filter%5Btarget%5D%5Bid%5D="))
+            fixed.append(_EXTRA_FIXED)
+        to_many = [f'"{name}":{{"links":{{"related":"{address}'.encode() for name, address in links_only]
 
-        def write(record: Record) -> str:
-            links = record.links
-            parts = [
-                null if links[position] is None else f"{before}{links[position]}{after}"
-                for before, null, position in to_one
-            ]
-            text = ",".join(parts)
-            return (text + to_many.format(id=record.id)).removeprefix(",") if to_many else text
+        def write(record: Record) -> bytes:
+            parts = []
+            for before, null, position in to_one:
+                key = record.links[position]
+                parts.append(null if key is None else b"%b%d%b" % (before, key, after))
+            parts += [b'%b%d"}}' % (before, record.id) for before in to_many]
+            return b",".join([*parts, *fixed])
 
         return write
 
     def _related(self, table: Table, entry: Relationship) -> str:
+        """Give the address of the other side of a to-many relationship, up to this record's id."""
         way_back = _WAY_BACK[(table.resource.type, entry.name)]
-        return f"{self._base}/{RESOURCES[entry.type].path}?filter%5B{way_back}%5D%5Bid%5D={{id}}"
+        return f"{self._base}/{RESOURCES[entry.type].path}?filter%5B{way_back}%5D%5Bid%5D="
 
 
-def _meta_writer(view: View) -> Callable[[Record], str] | None:
+def _meta_writer(view: View) -> Write | None:
     if not (view.authorization or view.connections):
         return None
 
-    def write(record: Record) -> str:
+    def write(record: Record) -> bytes:
         parts = []
         if view.authorization:
-            parts.append(f'"canWrite":{_FLAG[record.can_write]},"canDelete":{_FLAG[record.can_delete]}')
+            parts.append(b'"canWrite":%b,"canDelete":%b' % (_FLAG[record.can_write], _FLAG[record.can_delete]))
         if view.connections:
-            parts.append(f'"dataConnections":{record.data_connections}')
-        return ",".join(parts)
+            parts.append(b'"dataConnections":%b' % record.data_connections.encode())
+        return b",".join(parts)
 
     return write
 

@@ -73,20 +73,22 @@ class Operations:
         if limit is not None and selection.size > limit:
             return bad_gateway()
         condition = selection.page_condition
-        found = self._store.select(
-            call.table, condition.sql, condition.values, selection.order, selection.size + 1, selection.offset or 0
-        )
-        # One row beyond the page tells whether another page follows.
-        more, records = len(found) > selection.size, found[: selection.size]
-        if selection.cursor is not None and selection.cursor.backwards:
-            records.reverse()
-        return document(self._writer(call).collection(selection, records, more, self._total(selection)))
+        with self._store.steady():
+            found = self._store.select(
+                call.table, condition.sql, condition.values, selection.order, selection.size + 1, selection.offset or 0
+            )
+            # One row beyond the page tells whether another page follows.
+            more, records = len(found) > selection.size, found[: selection.size]
+            if selection.cursor is not None and selection.cursor.backwards:
+                records.reverse()
+            return document(self._writer(call).collection(selection, records, more, self._total(selection)))
 
     def record(self, call: Call) -> Response:
         """Answer ``GET /opportunities/{id}`` and its like."""
         view = read_view(call.table, call.pairs)
         self._demand_included(call, view)
-        return document(self._writer(call).one(call.table, self._existing(call), view))
+        with self._store.steady():
+            return document(self._writer(call).one(call.table, self._existing(call), view))
 
     def create(self, call: Call) -> Response:
         """Answer ``POST``: 201 with the new record."""
@@ -174,9 +176,9 @@ class Operations:
         return instant_text(self._clock().replace(microsecond=0))
 
 
-def document(text: str, status: int = 200) -> Response:
+def document(content: bytes, status: int = 200) -> Response:
     """Give the answer that carries a JSON:API document."""
-    return Response(text.encode(), status, content_type=MEDIA_TYPE)
+    return Response(content, status, content_type=MEDIA_TYPE)
 
 
 def bad_gateway() -> Response:

@@ -78,8 +78,10 @@ class Table:
     @cached_property
     def record_columns(self) -> str:
         """The columns that a `Record` is read from, for SELECT."""
-        names = ("id", "attributes", "shape", *self.links, "can_write", "can_delete", "data_connections")
-        return ", ".join(f'{self.name}."{name}"' for name in names)
+        # Text leaves as it came, as UTF-8: nothing of a page is decoded and encoded again.
+        text = f"CAST({self.name}.attributes AS BLOB)"
+        names = ("shape", *self.links, "can_write", "can_delete", "data_connections")
+        return ", ".join([f"{self.name}.id", text, *(f'{self.name}."{name}"' for name in names)])
 
     def create_statements(self) -> Iterator[str]:
         """Give the SQL that makes the table and its indexes."""
@@ -109,10 +111,10 @@ TABLES = {kind: Table(resource) for kind, resource in RESOURCES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One stored record: ``text`` is its attributes as JSON members, without the braces."""
+    """One stored record: ``text`` is its attributes as JSON members in UTF-8, without the braces."""
 
     id: int
-    text: str
+    text: bytes
     links: tuple[int | None, ...]
     can_write: bool
     can_delete: bool
@@ -120,7 +122,7 @@ class Record:
 
     def attributes(self) -> dict[str, Any]:
         """Read the attributes."""
-        read: dict[str, Any] = json.loads(f"{{{self.text}}}")
+        read: dict[str, Any] = json.loads(b"{%b}" % self.text)
         return read
 
 
@@ -192,7 +194,9 @@ class Store:
         return is_empty
 
     def _read_shapes(self) -> None:
-        self._nulls = dict(self._connection.execute("SELECT id, nulls FROM shape"))
+        self._nulls: dict[int, bytes] = {
+            key: nulls.encode() for key, nulls in self._connection.execute("SELECT id, nulls FROM shape")
+        }
         # Records of a kind that have the same attributes, and the number of their shape.
         self._shape_keys: dict[tuple[str, frozenset[str]], int] = {}
 
@@ -213,6 +217,12 @@ class Store:
                 self._read_shapes()
                 raise
             self._connection.execute("COMMIT")
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Let several reads of a block see one state."""
+        with self._lock:
+            yield
 
     def insert_many(self, table: Table, records: Iterable[NewRecord]) -> None:
         """Store records in one statement; the caller opens the transaction."""
@@ -273,7 +283,7 @@ class Store:
             key = len(self._nulls) + 1
             self._connection.execute("INSERT INTO shape VALUES (?, ?)", (key, nulls))
             self._shape_keys[kind, given] = key
-            self._nulls[key] = nulls
+            self._nulls[key] = nulls.encode()
         return key
 
     def delete(self, table: Table, key: int) -> None:
@@ -314,7 +324,8 @@ class Store:
 
     def _record(self, row: tuple[Any, ...]) -> Record:
         text, nulls = row[1], self._nulls[row[2]]
-        return Record(row[0], f"{text},{nulls}" if text and nulls else text or nulls, row[3:-3], *row[-3:])
+        text = b"%b,%b" % (text, nulls) if text and nulls else text or nulls
+        return Record(row[0], text, row[3:-3], bool(row[-3]), bool(row[-2]), row[-1])
 
     def count(self, table: Table, where: str, values: Sequence[Any]) -> int:
         """Count records."""
