@@ -11,9 +11,10 @@ import pandas as pd
 from opp_pandas import analytics, editing
 from opp_pandas.analytics import FigureContext
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
-from opp_pandas.errors import ConfigurationError, FrameError, NotLoadedError
+from opp_pandas.errors import FrameError, NotLoadedError
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.writeback import changes, plan, report, writing
+from opp_pandas.zones import read_moment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def context_of(
     loaded = loaded_of(frame)
     zone = timezone if timezone is not None else (loaded.timezone if loaded else None)
     if as_of is not None:
-        moment = _moment(as_of, zone)
+        moment = read_moment(as_of, zone)
     elif loaded is not None:
         moment = loaded.as_of
     else:
@@ -82,18 +83,6 @@ def context_of(
         lookups=loaded.lookups if loaded else {},
         currency=loaded.currency if loaded else None,
     )
-
-
-def _moment(as_of: Any, zone: str | None) -> pd.Timestamp:
-    try:
-        stamp = pd.Timestamp(as_of)
-    except (ValueError, TypeError):
-        raise ConfigurationError(f"as_of={as_of!r} is not a day or an instant; write it like '2026-09-30'") from None
-    if stamp.tzinfo is not None:
-        return stamp
-    if stamp == stamp.normalize():
-        stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
-    return stamp.tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
 
 
 def _stage_table(frame: pd.DataFrame, loaded: Loaded | None, stages: StageMap | StageTable | None) -> StageTable:

@@ -33,7 +33,7 @@ from opp_pandas.sources.cells import (
 from opp_pandas.sources.columns import ColumnPlan, plain_name, plan_columns
 from opp_pandas.sources.dates import read_instants
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
-from opp_pandas.zones import check_zone
+from opp_pandas.zones import check_zone, read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -152,7 +152,7 @@ def adopt(
     source = _checked_source(frame)
     _check_arguments(stages, probability, duplicates, dayfirst)
     zone = check_zone(timezone) if timezone is not None else None
-    moment = _moment(as_of, zone)
+    moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else read_moment(as_of, zone)
     code = _checked_currency(currency)
     plan = plan_columns(source, columns)
 
@@ -225,22 +225,6 @@ def _checked_currency(currency: str | None) -> str | None:
     if not isinstance(currency, str) or not (len(currency) == 3 and currency.isalpha() and currency.isascii()):
         raise ConfigurationError(f"currency= is an ISO code of three letters such as 'USD', not {currency!r}")
     return currency.upper()
-
-
-def _moment(as_of: Any, zone: str | None) -> pd.Timestamp:
-    if as_of is None:
-        return pd.Timestamp.now("UTC").as_unit("us")
-    try:
-        stamp = pd.Timestamp(as_of)
-    except (ValueError, TypeError):
-        stamp = None
-    if stamp is None or pd.isna(stamp):
-        raise ConfigurationError(f"as_of={as_of!r} is not a day or an instant; write it like '2026-09-30'")
-    if stamp.tzinfo is None:
-        if stamp == stamp.normalize():
-            stamp = stamp.as_unit("us") + pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
-        stamp = stamp.tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
-    return stamp.tz_convert("UTC").as_unit("us")
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------

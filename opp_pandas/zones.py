@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import zoneinfo
+from typing import Any
+
+import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 
@@ -51,3 +55,41 @@ def _near(name: str) -> str:
     near += [by_city[match] for match in difflib.get_close_matches(wanted.rsplit("/", 1)[-1], by_city, 3, 0.75)]
     found = list(dict.fromkeys(near))[:3]
     return f"; did you mean {named(found)}?" if found else "; write it as 'Europe/Berlin' or 'America/New_York'"
+
+
+def read_moment(as_of: Any, zone: str | None) -> pd.Timestamp:
+    """Read the moment that figures speak of.
+
+    Parameters
+    ----------
+    as_of : str, date or Timestamp
+        An instant with its zone; a time without one is taken in `zone`, and a
+        day means its end.
+    zone : str or None
+        Where the day ends; None: UTC.
+
+    Returns
+    -------
+    Timestamp
+        In UTC, to the microsecond.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> read_moment("2026-09-30", "Europe/Berlin")
+    Timestamp('2026-09-30 21:59:59.999999+0000', tz='UTC')
+    """
+    stamp: Any = None
+    with contextlib.suppress(ValueError, TypeError):
+        stamp = pd.Timestamp(as_of)
+    if not isinstance(stamp, pd.Timestamp):
+        raise ConfigurationError(f"as_of={as_of!r} is not a day or an instant; write it like '2026-09-30'")
+    if stamp.tzinfo is None:
+        if stamp == stamp.normalize():
+            stamp = stamp.as_unit("us") + pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
+        stamp = stamp.tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
+    return stamp.tz_convert("UTC").as_unit("us")
