@@ -92,4 +92,5 @@ def read_moment(as_of: Any, zone: str | None) -> pd.Timestamp:
         if stamp == stamp.normalize():
             stamp = stamp.as_unit("us") + pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
         stamp = stamp.tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
-    return stamp.tz_convert("UTC").as_unit("us")
+    moment: pd.Timestamp = stamp.tz_convert("UTC").as_unit("us")
+    return moment
