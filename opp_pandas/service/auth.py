@@ -74,11 +74,13 @@ class BearerAuth(requests.auth.AuthBase):
         return request
 
 
-def find_credentials(token: str | Secret | None, auth: Credentials | None) -> Credentials:
-    """Find out who we are: the arguments, else ``OPP_PANDAS_TOKEN``.
+def find_credentials(url: str, token: str | Secret | None, auth: Credentials | None) -> Credentials:
+    """Find out who we are: the arguments, else ``OPP_PANDAS_TOKEN``, else a stored sign-in.
 
     Parameters
     ----------
+    url : str
+        Base URL of the API; a sign-in serves the API it was made for only.
     token : str or Secret, optional
         A bearer token.
     auth : Credentials, optional
@@ -105,7 +107,13 @@ def find_credentials(token: str | Secret | None, auth: Credentials | None) -> Cr
     from_environment = os.environ.get(TOKEN_VARIABLE, "")
     if from_environment.strip():
         return FixedToken(Secret(from_environment, name=f"token in {TOKEN_VARIABLE}"))
+    from opp_pandas.service.oauth import SignIn
+    from opp_pandas.service.tokenstore import TokenStore
+
+    store = TokenStore(url)
+    if store.exists():
+        return SignIn(store)
     raise ConfigurationError(
-        f"no token: pass token=, set {TOKEN_VARIABLE}, or sign in once with `opp-pandas login`. "
+        f"no token for {url}: pass token=, set {TOKEN_VARIABLE}, or sign in once with `opp-pandas login`. "
         "To look around without an account: opp.sandbox().client()"
     )
