@@ -11,9 +11,10 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 from opp_pandas.errors import ConfigurationError, DocumentError, ReadOnlyError, named, printable
-from opp_pandas.resource import OPPORTUNITY, RESOURCES, Resource
+from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT, PROSPECT_ROLE, RESOURCES, STAGE, USER, Resource
 from opp_pandas.service import paging, query
 from opp_pandas.service.auth import find_credentials
+from opp_pandas.service.customs import CustomField, read_custom_fields
 from opp_pandas.service.documents import Answer, build_document, check_id, parse_document
 from opp_pandas.service.origin import is_loopback, parse_origin
 from opp_pandas.service.paging import Page
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from opp_pandas.service.transport import Received
     from opp_pandas.service.waiting import Clock
 
-__all__ = ["NOT_NULL", "Answer", "Client", "Page", "connect"]
+__all__ = ["NOT_NULL", "Answer", "Client", "CustomField", "Page", "connect"]
 
 OUTREACH_URL = "https://api.outreach.io/api/v2"
 URL_VARIABLE = "OPP_PANDAS_URL"
@@ -112,7 +113,7 @@ def connect(
             "the session given does not verify certificates, so anybody on the way could read the token; "
             "set session.verify to the file with your authority's certificate instead"
         )
-    credentials = find_credentials(token, auth)
+    credentials = find_credentials(origin.url, token, auth)
     transport = Transport(origin, credentials, limits, session=session, clock=clock, on_wait=on_wait)
     return Client(transport, timezone=zone, read_only=read_only, page_size=page_size)
 
@@ -300,6 +301,105 @@ class Client:
         )
         urls = [f"{self.url}/{resource.path}?{item}" for item in queries]
         return paging.walk(self._transport, urls if start is None else [start])
+
+    # --- what stands beside the opportunities ---
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Read all stages, in pipeline order, as resource objects.
+
+        Raises
+        ------
+        AccessDeniedError
+            If the token has no right to read them, as an app's own token never has.
+        """
+        return self._collect(STAGE, sort="order")
+
+    def users(self, ids: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Read all users, or those with these ids, as resource objects."""
+        return self._collect(USER, ids)
+
+    def accounts(self, ids: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Read all accounts, or those with these ids, as resource objects."""
+        return self._collect(ACCOUNT, ids)
+
+    def prospects(self, ids: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Read all prospects, or those with these ids, as resource objects."""
+        return self._collect(PROSPECT, ids)
+
+    def prospect_roles(self, opportunity_ids: Iterable[int]) -> list[dict[str, Any]]:
+        """Read who stands on these opportunities, as resource objects of type opportunityProspectRole.
+
+        Parameters
+        ----------
+        opportunity_ids : iterable of int
+            The opportunities; none: nothing is read.
+
+        Returns
+        -------
+        list of dict
+            With the attributes ``role`` and ``primary``, and the relationships
+            ``opportunity`` and ``prospect``.
+        """
+        wanted = [check_id(one) for one in opportunity_ids]
+        return self._rows(PROSPECT_ROLE, {"opportunity": wanted}, None) if wanted else []
+
+    def link_prospect(
+        self, opportunity_id: int, prospect_id: int, *, role: str | None = None, primary: bool | None = None
+    ) -> Answer:
+        """Put a prospect on an opportunity.
+
+        Parameters
+        ----------
+        opportunity_id, prospect_id : int
+            Which two.
+        role : str, optional
+            The person's part, such as ``Champion``.
+        primary : bool, optional
+            Whether it is the main person.
+
+        Returns
+        -------
+        Answer
+            Its ``data`` is the role.
+        """
+        given = {"role": role, "primary": primary}
+        attributes = {name: value for name, value in given.items() if value is not None}
+        relationships = {"opportunity": check_id(opportunity_id), "prospect": check_id(prospect_id)}
+        return self.create(attributes, relationships, resource=PROSPECT_ROLE)
+
+    def custom_fields(self) -> list[CustomField]:
+        """Read what the organisation calls its custom fields, and what may stand in them.
+
+        Returns
+        -------
+        list of CustomField
+            Those that are set up, by number. Empty if none is.
+        """
+        url = f"{self.url}/types"
+        found: list[list[CustomField]] = []
+        received = self._transport.send(
+            "GET", url, check=lambda body: found.append(read_custom_fields(parse_document(body)))
+        )
+        if not found:
+            raise DocumentError(f"the answer with status {received.status} is empty", method="GET", url=url)
+        return found[-1]
+
+    def _collect(
+        self, resource: Resource, ids: Iterable[int] | None = None, sort: str | None = None
+    ) -> list[dict[str, Any]]:
+        if ids is None:
+            return self._rows(resource, None, sort)
+        wanted = list(dict.fromkeys(check_id(one) for one in ids))
+        return self._rows(resource, {"id": wanted}, sort) if wanted else []
+
+    def _rows(self, resource: Resource, wanted: dict[str, Any] | None, sort: str | None) -> list[dict[str, Any]]:
+        """Read all pages; of two copies of a record the later one stays."""
+        rows: dict[int, dict[str, Any]] = {}
+        for page in self.iter_pages(resource=resource, filter=wanted, sort=sort, page_size=query.MAX_PAGE_SIZE):
+            for row in page.document["data"]:
+                _check_record(row, resource, None)
+                rows[check_id(row["id"])] = row
+        return list(rows.values())
 
     # --- writing -------------------------------------------------------------
 
