@@ -124,6 +124,10 @@ class LoadReport:
         Ids or keys that came more than once and what was done.
     columns : DataFrame, columns ``source, column, note``
         For adopted frames: what became of each source column.
+    refreshed : DataFrame, columns ``id, change``
+        After ``refresh()``: which deals are new, changed, trashed, or left the filter.
+    conflicts : DataFrame, columns ``id, field, loaded, mine, theirs``
+        After ``refresh()``: cells that the user and the service changed to different values.
     unknown_attributes, unknown_relationships : tuple of str
         Members that this version does not know.
     notes : tuple of str
@@ -143,6 +147,10 @@ class LoadReport:
     quarantined: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "raw"]))
     duplicates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["key", "rows", "kept"]))
     columns: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["source", "column", "note"]))
+    refreshed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", "change"]))
+    conflicts: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["id", "field", "loaded", "mine", "theirs"])
+    )
     unknown_attributes: tuple[str, ...] = ()
     unknown_relationships: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -157,6 +165,8 @@ class LoadReport:
             ("cells break a rule and were kept: .failures", len(self.failures)),
             ("records were set aside: .quarantined", len(self.quarantined)),
             ("keys came more than once: .duplicates", len(self.duplicates)),
+            ("deals are not as they were loaded before: .refreshed", len(self.refreshed)),
+            ("cells were changed on both sides: .conflicts", len(self.conflicts)),
         ):
             if count:
                 lines.append(f"  {count:,} {words}")
@@ -198,6 +208,16 @@ class Loaded:
         Currency of adopted amounts that name none.
     labels : mapping of str to str
         Column to label, where custom fields bear the organisation's names.
+    custom_fields : mapping of str to CustomField
+        Column to what the organisation set up, once ``/types`` was read.
+    converted : mapping of str to str
+        Column to kind, where texts of custom fields were turned into values.
+    query : mapping
+        What was asked for: ``filter`` (with instants), ``where``, ``fields``,
+        ``include``, ``authorization_meta``, ``data_connections``, ``limit``.
+    watermark : Timestamp or None
+        By the service's clock: every change before it is in the baseline. None
+        where no service said what time it is.
     key : str
         Tells one load from another, so that pieces of two loads do not mix.
     origin : str
@@ -216,6 +236,10 @@ class Loaded:
     created: Mapping[Any, Any] = field(default_factory=dict)
     currency: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    custom_fields: Mapping[str, Any] = field(default_factory=dict)
+    converted: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
+    watermark: pd.Timestamp | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     origin: str = field(default_factory=lambda: uuid.uuid4().hex)
 

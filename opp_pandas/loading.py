@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.checkpoints import iter_kept_pages, remove_checkpoint
 from opp_pandas.errors import (
     AccessDeniedError,
     ConfigurationError,
     IncompleteLoadWarning,
     InvalidFrameError,
     InvalidValuesWarning,
+    ServiceError,
     named,
 )
+from opp_pandas.labels import columns_by_label, fields_by_column
+from opp_pandas.overlaying import Rows, not_older, overlay
 from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
+from opp_pandas.selecting import Where, columns_needed, rows_that_fit, split_where, without_labels
 from opp_pandas.service.collecting import Collected, Collector, join_names, lookup_frame
 from opp_pandas.stages import StageMap, resolve_stages
+from opp_pandas.sweeps import index_of, joined_lookup, read_changed, with_instants
 from opp_pandas.zones import check_zone
 
 if TYPE_CHECKING:
     from opp_pandas.service.client import Client
+    from opp_pandas.service.customs import CustomField
 
 INCLUDABLE = ("stage", "owner", "account", "creator", "updater")
 _SLOW_LOAD_S = 1.0
+READ_AGAIN_S = pd.Timedelta(seconds=60)
 
 
 def read_opportunities(
     client: Client | None = None,
     *,
     filter: Mapping[str, Any] | None = None,  # noqa: A002  # the service's own word, fixed by the interface
+    where: Mapping[str, Any] | None = None,
     sort: str | Sequence[str] | None = None,
     fields: Iterable[str] | None = None,
     include: Iterable[str] = ("stage", "owner", "account"),
@@ -45,8 +58,13 @@ def read_opportunities(
     authorization_meta: bool = False,
     data_connections: bool = False,
     page_size: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Load opportunities into a frame.
+
+    After the last page, what was changed while the pages came is read again (by
+    the service's clock, from a minute before the start), so that the frame is
+    not a mixture of before and after.
 
     Parameters
     ----------
@@ -55,7 +73,13 @@ def read_opportunities(
     filter : mapping, optional
         What the service should select, in column or API names: a value, a list
         of values, a ``(from, to)`` pair with None for an open end, or None for
-        missing.
+        missing. Days are days of `timezone`.
+    where : mapping, optional
+        The same words for any column, close date, amount, tags and custom
+        fields too: what the service cannot test is tested here, after loading.
+        A tag fits if it is among the deal's tags. Custom fields may be named by
+        their label; texts in them are compared as numbers or days where the
+        condition is one. ``load_report.notes`` says which part ran where.
     sort : str or sequence of str, optional
         Columns to sort by at the service, ``-`` in front for descending. The
         walk is most robust in its default order, by id.
@@ -80,6 +104,10 @@ def read_opportunities(
         Ask for ``can_write`` and ``can_delete``, and for ``data_connections``.
     page_size : int, optional
         Rows asked for at once; default the client's.
+    checkpoint : path, optional
+        A file that keeps each page as it comes, readable by its owner only. A
+        load that was stopped goes on from there when it is called again with
+        the same arguments; the file is removed when the load is complete.
 
     Returns
     -------
@@ -119,9 +147,14 @@ def read_opportunities(
         check_zone(zone)
     notes: list[str] = []
 
-    collector = Collector(columns=_wanted_columns(fields, authorization_meta, data_connections))
+    custom_fields: dict[str, CustomField] = {}
+    conditions, condition = _settled_conditions(client, filter, where, zone, custom_fields)
+    if fields is not None:
+        fields = [*fields, *columns_needed(condition)]
+    columns = _wanted_columns(fields, authorization_meta, data_connections)
+    collector = Collector(columns=columns)
     query = {
-        "filter": filter,
+        "filter": conditions,
         "sort": sort,
         "fields": fields,
         # Stages are read whole below, so their names need not come with every page.
@@ -129,24 +162,33 @@ def read_opportunities(
         "authorization_meta": authorization_meta,
         "data_connections": data_connections,
     }
+    # Rows that do not fit here must not count towards the limit.
+    most = None if condition.local else limit
     try:
-        as_of, pages, counts = _collect(client, collector, query, limit, page_size, progress)
+        moment, pages, counts = _collect(client, collector, query, most, page_size, progress, checkpoint)
     except AccessDeniedError as error:
         if not query["include"] or collector.rows:
             raise
         # A token that may read deals but not users or accounts still gets the deals.
         notes.append(f"names of owners and accounts are missing: {error.message}")
         query["include"] = ()
-        as_of, pages, counts = _collect(client, collector, query, limit, page_size, progress)
+        moment, pages, counts = _collect(client, collector, query, most, page_size, progress, checkpoint)
     collected = collector.finish()
     lookups = dict(collected.lookups)
+    rows = Rows(collected.frame, collected.wire, collected.locked)
+    if moment is not None and most is None:
+        rows = _read_again(client, query, columns, rows, moment, lookups, notes)
     service_stages = read_lookup(client, STAGE, notes)
     if service_stages is not None:
         lookups["opportunityStage"] = service_stages
-    frame = join_names(_cut(collected.frame, limit), lookups, wanted)
+    complete = _completeness(client, query, collected, len(rows), counts, most, notes)
+    rows = _fitting(replace(rows, frame=join_names(rows.frame, lookups, wanted)), condition, zone, notes)
+    if limit is not None and len(rows) > limit:
+        rows = rows.take(np.arange(limit))
+        complete = None
+    frame = rows.frame
 
-    failures = _failures(frame, collected)
-    complete = _completeness(client, query, collected, counts, limit, notes)
+    failures = _failures(rows)
     report = LoadReport(
         source=client.url,
         rows=len(frame),
@@ -163,16 +205,76 @@ def read_opportunities(
     )
     loaded = Loaded(
         kind="read",
-        baseline=Baseline(freeze(frame), _within(collected.wire, limit), frozenset(_within(collected.locked, limit))),
+        baseline=Baseline(freeze(frame), rows.wire, frozenset(rows.locked)),
         stages=resolve_stages(stages, lookups.get("opportunityStage")),
         lookups=lookups,
         timezone=zone,
-        as_of=as_of,
+        as_of=moment if moment is not None else pd.Timestamp.now(tz="UTC"),
         client=client,
         report=report,
+        query={**query, "where": where, "include": wanted, "limit": limit},
+        watermark=moment,
+        custom_fields=custom_fields,
     )
     _warn(report, on_invalid)
+    if checkpoint is not None:
+        remove_checkpoint(checkpoint)
     return attach_loaded(frame, loaded)
+
+
+def _settled_conditions(
+    client: Client,
+    filter: Mapping[str, Any] | None,  # noqa: A002  # the service's own word
+    where: Mapping[str, Any] | None,
+    zone: str | None,
+    custom_fields: dict[str, CustomField],
+) -> tuple[dict[str, Any], Where]:
+    """Give the filter to send, and the condition to test here: columns for labels, instants for days."""
+
+    def labels() -> Mapping[str, str]:
+        if not custom_fields:
+            custom_fields.update(fields_by_column(client))
+        return columns_by_label(custom_fields)
+
+    asked = without_labels(filter, labels)
+    condition = split_where(without_labels(where, labels), asked, zone)
+    return with_instants({**asked, **condition.service}, zone), condition
+
+
+def _read_again(
+    client: Client,
+    query: Mapping[str, Any],
+    columns: Iterable[str],
+    rows: Rows,
+    start: pd.Timestamp,
+    lookups: dict[str, pd.DataFrame],
+    notes: list[str],
+) -> Rows:
+    """Read what was changed during the walk: rows that changed, came, or left the filter."""
+    try:
+        changed = read_changed(client, query, columns, index_of(rows.frame), start - READ_AGAIN_S)
+    except ServiceError as error:
+        # Every page is there; refresh() will find what was changed since the start.
+        notes.append(f"what was changed during the load could not be read again: {error}")
+        return rows
+    for kind, lookup in changed.collected.lookups.items():
+        lookups[kind] = joined_lookup(lookups.get(kind), lookup)
+    fresh = not_older(rows, changed.rows)
+    if len(fresh):
+        rows, _ = overlay(rows, fresh)
+    if changed.left:
+        rows = rows.take(np.flatnonzero(~rows.frame["id"].isin(changed.left).to_numpy(dtype=bool)))
+        notes.append(f"{len(changed.left)} deals left the filter while they were loaded")
+    return rows
+
+
+def _fitting(rows: Rows, condition: Where, zone: str | None, notes: list[str]) -> Rows:
+    """Keep the rows for which `where` holds."""
+    if not condition:
+        return rows
+    fits = rows_that_fit(rows.frame, condition, zone)
+    notes.append(condition.note(int(fits.sum()), len(rows)))
+    return rows if fits.all() else rows.take(np.flatnonzero(fits))
 
 
 def read_lookup(client: Client, resource: Any, notes: list[str] | None = None) -> pd.DataFrame | None:
@@ -214,11 +316,13 @@ def _collect(
     limit: int | None,
     page_size: int | None,
     progress: bool | None,
-) -> tuple[pd.Timestamp, int, dict[int, int | None]]:
-    """Walk the pages; give the moment of the load, the number of pages and the service's count per part."""
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
+    """Walk the pages; give the service's time at the first, the number of pages and the service's count per part."""
     from tqdm.auto import tqdm
 
-    as_of: pd.Timestamp | None = None
+    moment: pd.Timestamp | None = None
+    walk = client.iter_pages if checkpoint is None else partial(iter_kept_pages, client, checkpoint)
     pages = 0
     counts: dict[int, int | None] = {}
     # disable=None: tqdm itself stays silent where nobody watches a terminal.
@@ -226,9 +330,9 @@ def _collect(
     with tqdm(
         desc="opportunities", unit="row", unit_scale=True, disable=hidden, delay=_SLOW_LOAD_S, leave=False
     ) as bar:
-        for page in client.iter_pages(**query, page_size=page_size, count=limit is None):
-            if as_of is None:
-                as_of = page.date
+        for page in walk(**query, page_size=page_size, count=limit is None):
+            if moment is None:
+                moment = page.date
             if page.part not in counts:
                 counts[page.part] = page.count
                 bar.total = _sum(counts)
@@ -238,7 +342,7 @@ def _collect(
             bar.update(collector.rows - before)
             if limit is not None and collector.rows >= limit:
                 break
-    return (as_of if as_of is not None else pd.Timestamp.now(tz="UTC")), pages, counts
+    return moment, pages, counts
 
 
 def _sum(counts: Mapping[int, int | None]) -> int | None:
@@ -247,29 +351,21 @@ def _sum(counts: Mapping[int, int | None]) -> int | None:
     return sum(known) if counts and len(known) == len(counts) else None
 
 
-def _cut(frame: pd.DataFrame, limit: int | None) -> pd.DataFrame:
-    return frame if limit is None else frame.iloc[:limit]
-
-
-def _within(marks: Mapping[tuple[int, str], Any], limit: int | None) -> dict[tuple[int, str], Any]:
-    return {key: value for key, value in marks.items() if limit is None or key[0] < limit}
-
-
-def _failures(frame: pd.DataFrame, collected: Collected) -> pd.DataFrame:
+def _failures(rows: Rows) -> pd.DataFrame:
     """Rule breaks of the schema, and cells that could not take their dtype."""
     from opp_pandas.schema import find_failures
 
-    failures = find_failures(frame)
-    locked = [(row, column, reason) for (row, column), reason in collected.locked.items() if row < len(frame)]
+    failures = find_failures(rows.frame)
+    locked = [(row, column, reason) for (row, column), reason in rows.locked.items()]
     if not locked:
         return failures
-    ids = frame["id"].array
+    ids = rows.frame["id"].array
     unread = pd.DataFrame(
         {
             "id": pd.array([ids[row] for row, _, _ in locked], dtype="Int64"),
             "row": [row for row, _, _ in locked],
             "column": [column for _, column, _ in locked],
-            "value": pd.Series([collected.wire.get((row, column)) for row, column, _ in locked], dtype=object),
+            "value": pd.Series([rows.wire.get((row, column)) for row, column, _ in locked], dtype=object),
             "rule": [reason for _, _, reason in locked],
         }
     )
@@ -280,6 +376,7 @@ def _completeness(
     client: Client,
     query: Mapping[str, Any],
     collected: Collected,
+    rows: int,
     counts: Mapping[int, int | None],
     limit: int | None,
     notes: list[str],
@@ -290,18 +387,18 @@ def _completeness(
     total = _sum(counts)
     if limit is not None or total is None:
         return None
-    if len(collected.frame) == total:
+    if rows == total:
         return True
     if len(counts) > 1:
-        notes.append(f"the service counted {total:,} opportunities, {len(collected.frame):,} arrived")
+        notes.append(f"the service counted {total:,} opportunities, {rows:,} arrived")
         return False
     # Rows may have come or gone during the walk: ask once more before calling it incomplete.
     now = count_opportunities(client, query["filter"])
     if now is None:
         return None
-    if now == len(collected.frame):
+    if now == rows:
         return True
-    notes.append(f"the service counts {now:,} opportunities, {len(collected.frame):,} arrived")
+    notes.append(f"the service counts {now:,} opportunities, {rows:,} arrived")
     return False
 
 
