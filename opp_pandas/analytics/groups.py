@@ -154,8 +154,7 @@ def _by_person_or_account(deals: Deals, name: str) -> Group:
     role = name.removesuffix("_name")
     if not deals.has(id_column) and not deals.has(name):
         raise MissingColumnError([name], list(deals.frame.columns), f"Neither {name} nor {id_column} is there.")
-    if not deals.has(id_column) or not deals.frame[id_column].notna().any():
-        deals.need(name)
+    if deals.has(name) and not (deals.has(id_column) and deals.frame[id_column].notna().any()):
         codes, distinct = factorize(deals.frame[name])
         return _finish(name, codes, [str(text) for text in distinct], [None] * len(distinct), UNASSIGNED)
     codes, ids = factorize(deals.frame[id_column])

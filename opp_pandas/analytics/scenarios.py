@@ -12,12 +12,12 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, basis_of
 from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource
 from opp_pandas.analytics.forecasts import Overdue, forecast
-from opp_pandas.analytics.money import Rates
-from opp_pandas.analytics.periods import WeekCalendar
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 
 if TYPE_CHECKING:
     from opp_pandas.analytics.context import FigureContext
+    from opp_pandas.analytics.money import Rates
+    from opp_pandas.analytics.periods import WeekCalendar
 
 _SETTABLE = ("probability", "amount", "close_date", "forecast_category")
 _COMPARED = ("open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")

@@ -1,0 +1,171 @@
+"""Win rates, deal size, cycle, velocity, key figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opp_pandas.analytics import kpis, shrink, velocity, wilson, win_rates
+from opp_pandas.analytics.rates import grouped_median
+from opp_pandas.errors import ConfigurationError
+from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
+
+FIXED = [
+    "open_amount",
+    "weighted_amount",
+    "win_rate",
+    "win_rate_low",
+    "win_rate_high",
+    "win_rate_value",
+    "average_won_amount",
+    "median_cycle_days",
+    "velocity_per_day",
+]
+
+
+def closed(stage: int, amount: int | None, created: str, close: str, owner: int = 7) -> dict[str, Any]:
+    return {"amount": amount, "stage_id": stage, "created_at": created, "close_date": close, "owner_id": owner}
+
+
+DEALS = [
+    closed(WON, 100, "2026-01-01T00:00Z", "2026-01-31T12:00Z"),
+    closed(WON, 300, "2026-01-01T00:00Z", "2026-03-02T12:00Z"),
+    closed(WON, None, "2026-01-01T00:00Z", "2026-05-01T12:00Z"),
+    closed(LOST, 600, "2026-01-01T00:00Z", "2026-05-02T12:00Z"),
+    {"amount": 1000, "probability": 20, "stage_id": LEAD, "close_date": "2026-06-20T00:00Z", "owner_id": 8},
+    {"amount": 500, "probability": 60, "stage_id": OFFER, "close_date": "2026-06-01T00:00Z", "owner_id": 8},
+]
+
+
+def test_wilson__golden() -> None:
+    """6 of 20: definitions.md, §10."""
+    low, high = wilson(6, 20)
+    assert (round(float(low), 5), round(float(high), 5)) == (0.14548, 0.51897)
+
+
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_wilson__holds_the_share_and_stays_between_0_and_1(won: int, lost: int) -> None:
+    """The interval holds the share; without trials there is none."""
+    low, high = (float(end) for end in wilson(won, won + lost))
+    if won + lost == 0:
+        assert np.isnan(low)
+        assert np.isnan(high)
+    else:
+        assert 0 <= low <= won / (won + lost) <= high <= 1
+
+
+def test_shrink_and_velocity__golden() -> None:
+    """Shrunk 3 of 5 and velocity: definitions.md, §10; no cycle, no velocity."""
+    assert float(shrink(3, 5, 0.22, 20)) == pytest.approx(0.296)
+    assert float(velocity(40, 0.25, 30_000, 60)) == 5_000
+    assert np.isnan(velocity(40, 0.25, 30_000, 0))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(-1e6, 1e6)), max_size=40))
+def test_grouped_median__is_that_of_pandas(pairs: list[tuple[int, float]]) -> None:
+    """Medians per group, missing where a group has no value."""
+    codes, values = np.array([c for c, _ in pairs], dtype=np.intp), np.array([v for _, v in pairs], dtype=float)
+    expected = pd.Series(values).groupby(codes).median().reindex(range(5)).to_numpy()
+    np.testing.assert_allclose(grouped_median(codes, values, 5), expected, rtol=1e-12)
+
+
+def test_kpis__one_row_of_everything() -> None:
+    """Counts, sums and rates of a small portfolio, by hand."""
+    table = kpis(portfolio(DEALS), context=context())
+    assert len(table) == 1
+    assert set(FIXED) <= set(table.columns)
+    row = table.iloc[0]
+    assert row[["open_count", "open_amount", "weighted_amount"]].tolist() == [2, 1500, 500]
+    assert row[["overdue_count", "overdue_amount"]].tolist() == [1, 500]
+    assert row[["won_count", "lost_count", "win_rate", "won_amount"]].tolist() == [3, 1, 0.75, 400]
+    assert row["win_rate_value"] == pytest.approx(400 / 1000)
+    assert row[["average_won_amount", "median_won_amount"]].tolist() == [200, 200]
+    assert row["median_cycle_days"] == 60
+    assert row["velocity_per_day"] == pytest.approx(2 * 0.75 * 200 / 60)
+    assert row["missing_amount_count"] == 1
+
+
+def test_kpis__external_creation_goes_before_the_services() -> None:
+    """CreatedAt may be the day of the first sync; the outside system's date counts where it is known."""
+    rows = [{**DEALS[0], "external_created_at": "2026-01-21T00:00Z"}, {**DEALS[1], "external_created_at": None}]
+    assert kpis(portfolio(rows), context=context())["median_cycle_days"].tolist() == [(10 + 60) / 2]
+
+
+def test_kpis__nothing_to_divide_by_is_missing_not_zero() -> None:
+    """No closed deals: rates are missing; no creation date: no cycle, said in the basis."""
+    table = kpis(portfolio(DEALS[4:]), context=context())
+    assert table[["win_rate", "win_rate_value", "average_won_amount", "velocity_per_day"]].isna().all(axis=None)
+    assert any("no cycle" in note for note in table.attrs["opp_basis"]["notes"])
+    empty = kpis(portfolio(DEALS).iloc[:0], context=context())
+    assert empty.dtypes.to_dict() == table.dtypes.to_dict()
+    assert len(empty) == 1
+    assert len(kpis(portfolio(DEALS).iloc[:0], context=context(), by="owner_name")) == 0
+
+
+def test_kpis__window_takes_closed_deals_of_the_last_days() -> None:
+    """window_days counts back from as_of, both ends included."""
+    frame = portfolio(DEALS)
+    assert kpis(frame, context=context(), window_days=46)["won_count"].tolist() == [1]
+    assert kpis(frame, context=context(), window_days=45)["won_count"].tolist() == [0]
+    with pytest.raises(ConfigurationError, match="window_days"):
+        kpis(frame, context=context(), window_days=0)
+
+
+def test_kpis__quota_golden() -> None:
+    """OP 250k, Q 200k, B 80k: coverage 2.0833; needed at a win rate of 25 %: 480k."""
+    rows = [
+        closed(WON, 80_000, "2026-01-01T00:00Z", "2026-05-01T12:00Z"),
+        *[closed(LOST, 1, "2026-01-01T00:00Z", "2026-05-01T12:00Z")] * 3,
+        {"amount": 250_000, "stage_id": LEAD, "close_date": "2026-06-30T00:00Z", "owner_id": 7},
+        {"amount": 9_000, "stage_id": LEAD, "close_date": "2026-07-01T00:00Z", "owner_id": 7},
+    ]
+    row = kpis(portfolio(rows), context=context(), quota=200_000).iloc[0]
+    assert row["coverage"] == pytest.approx(2.0833, abs=5e-5)
+    assert row["pipeline_needed"] == pytest.approx(480_000)
+    assert row[["attainment", "gap"]].tolist() == [0.4, 120_000]
+    reached = kpis(portfolio(rows), context=context(), quota={"Sam Lee": 80_000}, by="owner_name", period="2026Q2")
+    assert np.isinf(reached["coverage"].iloc[0])
+    assert reached["pipeline_needed"].iloc[0] == 0
+    with pytest.raises(ConfigurationError, match="period="):
+        kpis(portfolio(rows), context=context(), period="2026Q2")
+
+
+def test_kpis__groups_add_up_to_the_whole() -> None:
+    """Counts and sums by owner together are those of all."""
+    frame = random_portfolio(6)
+    whole, by_owner = kpis(frame, context=context()), kpis(frame, context=context(), by="owner_name")
+    columns = [
+        "open_count",
+        "open_amount",
+        "weighted_amount",
+        "won_count",
+        "lost_count",
+        "won_amount",
+        "overdue_amount",
+    ]
+    np.testing.assert_allclose(by_owner[columns].sum().to_numpy(), whole[columns].iloc[0].to_numpy(), rtol=1e-12)
+
+
+def test_win_rates__rank_only_what_intervals_tell_apart() -> None:
+    """A small group between two clear ones takes the rank from those it overlaps."""
+    rows = []
+    for owner, won, lost in ((7, 90, 10), (8, 10, 90), (9, 1, 1)):
+        rows += [closed(WON, 1, "2026-01-01T00:00Z", "2026-05-01T12:00Z", owner)] * won
+        rows += [closed(LOST, 1, "2026-01-01T00:00Z", "2026-05-01T12:00Z", owner)] * lost
+    clear = win_rates(portfolio(rows[:200]), context=context(), by="owner_id")
+    assert clear["rank"].tolist() == [1, 2]
+    mixed = win_rates(portfolio(rows), context=context(), by="owner_id", shrink_by=20)
+    assert mixed["rank"].isna().all()
+    assert mixed.loc[9, "shrunk_rate"] == pytest.approx((1 + 20 * 101 / 202) / 22)
+
+
+def test_win_rates__overdue_is_a_variant_by_name() -> None:
+    """W / (W + L + overdue) stands beside W / (W + L)."""
+    row = win_rates(portfolio(DEALS), context=context()).iloc[0]
+    assert (row["win_rate"], row["win_rate_with_overdue"]) == (0.75, 0.6)
+    assert win_rates(portfolio(DEALS).iloc[:0], context=context())["win_rate"].isna().all()
