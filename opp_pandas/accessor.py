@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas import analytics, editing
+from opp_pandas import analytics, editing, labels
 from opp_pandas.analytics import FigureContext
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
@@ -117,6 +117,8 @@ class OpportunityAccessor:
 
     def _context(self, options: dict[str, Any]) -> FigureContext:
         own = {name: options.pop(name) for name in _GIVEN if name in options}
+        if "by" in options:
+            options["by"] = labels.columns_for(self._frame, options["by"])
         return context_of(self._frame, **own)
 
     # --- load ---------------------------------------------------------------
@@ -157,9 +159,11 @@ class OpportunityAccessor:
         InvalidFrameError
             With every bad cell in ``.failure_cases``.
         """
-        from opp_pandas.schema import validate
+        return labels.validate_with_labels(self._frame)
 
-        return validate(self._frame)
+    @_shows(labels.relabel)
+    def relabel(self, client: Any = None, *, convert: bool = False) -> pd.DataFrame:
+        return labels.relabel(self._frame, client, convert=convert)
 
     # --- figures ------------------------------------------------------------
 
@@ -189,6 +193,7 @@ class OpportunityAccessor:
 
     @_shows(analytics.rollup, figure=True)
     def rollup(self, by: Any = "owner_name", **options: Any) -> pd.DataFrame:
+        by = labels.columns_for(self._frame, by)
         return analytics.rollup(self._frame, by=by, context=self._context(options), **options)
 
     @_shows(analytics.pacing, figure=True)

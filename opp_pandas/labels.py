@@ -478,6 +478,12 @@ def custom_objection(fields: Mapping[str, CustomField], column: str, text: Any) 
     return None
 
 
+def missing_required(fields: Mapping[str, CustomField], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Give the columns that the organisation requires and a new deal lacks, each with the reason in words."""
+    lacking = [column for column, entry in fields.items() if entry.required and values.get(column) in (None, "")]
+    return [(column, str(custom_objection(fields, column, None))) for column in lacking]
+
+
 def _long_number(text: str, entry: CustomField) -> bool:
     return entry.kind in NUMBERS and read_number(text) is not None
 

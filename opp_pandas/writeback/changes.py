@@ -15,6 +15,7 @@ import pandas as pd
 
 from opp_pandas.carrier import Loaded, freeze_value, require_loaded
 from opp_pandas.errors import ConfigurationError, named, printable
+from opp_pandas.labels import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 from opp_pandas.service.decoding import INT64_MAX, build_instant
 from opp_pandas.writeback import rules
@@ -189,6 +190,7 @@ class _Comparison:
         else:
             after = wire_value(kind, value)
             reason = rules.value_objection(column, after) or self.book.objection(column, after)
+            reason = reason or custom_objection(self.loaded.custom_fields, column, after)
         if reason is not None:
             self._refuse(place, "update", column, before, self.frame[column].iloc[place], reason)
         else:

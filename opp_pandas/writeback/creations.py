@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.carrier import OWN_CUSTOM_ID, Loaded, Pending
 from opp_pandas.errors import printable
+from opp_pandas.labels import custom_objection, missing_required
 from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES
 from opp_pandas.writeback import rules
 from opp_pandas.writeback.columns import diff_column, missing_array, plain_value
@@ -80,6 +81,8 @@ class _NewRows:
         for place, row in self.values.items():
             if not str(row.get("name") or "").strip():
                 self._refuse(place, "name", None, "a new deal needs a name")
+            for column, reason in missing_required(self.loaded.custom_fields, row):
+                self._refuse(place, column, None, reason)
             self._settle_amounts(place, row)
             self._settle_custom_id(place, row, gives_ids)
         held = {entry.position for entry in self.refusals}
@@ -106,6 +109,7 @@ class _NewRows:
                 reason = self._unread(self.created[place][1].position, column)
             else:
                 reason = rules.value_objection(column, after) or self.book.objection(column, after)
+                reason = reason or custom_objection(self.loaded.custom_fields, column, after)
             if reason is not None:
                 self._refuse(place, column, plain_value(series.iloc[index]), reason)
             elif after is not None:

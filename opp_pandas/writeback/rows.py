@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
+from opp_pandas.labels import plain_frame
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.writeback.columns import diff_column, missing_array
 
@@ -62,9 +63,7 @@ def usable_frame(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
     levels = [name for name in frame.index.names if name in known and name not in frame.columns]
     if levels:
         frame = frame.reset_index(level=levels)
-    back = {label: column for column, label in loaded.labels.items() if label in frame.columns}
-    if back:
-        frame = frame.rename(columns=back)
+    frame = plain_frame(frame, loaded)
     doubled = frame.columns[frame.columns.duplicated()]
     if len(doubled):
         words = named(dict.fromkeys(map(str, doubled)))
