@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -131,6 +132,7 @@ class RawServer:
 
     steps: list[Step] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -153,12 +155,12 @@ class RawServer:
     @property
     def url(self) -> str:
         """The base of the API."""
-        return f"http://127.0.0.1:{self.port}/api/v2"
+        return f"{self.origin}/api/v2"
 
     @property
     def origin(self) -> str:
         """Scheme, host and port."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def script(self, *steps: Step) -> Self:
         """Add answers to the script."""
@@ -179,6 +181,8 @@ class RawServer:
     def _serve(self, connection: socket.socket) -> None:
         buffered = bytearray()
         try:
+            if self.tls is not None:
+                connection = self.tls.wrap_socket(connection, server_side=True)
             while (request := self._read(connection, buffered)) is not None:
                 with self._lock:
                     self.requests.append(request)

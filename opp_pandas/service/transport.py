@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import requests
 import urllib3.exceptions
@@ -28,9 +28,9 @@ from opp_pandas.errors import (
     ResponseError,
     printable,
 )
-from opp_pandas.service import documents, waiting, wire
+from opp_pandas.service import documents, refusals, waiting, wire
 from opp_pandas.service.auth import BearerAuth
-from opp_pandas.service.origin import redacted
+from opp_pandas.service.origin import is_loopback, redacted
 from opp_pandas.service.waiting import Clock, Decision, Outcome, RetryBudget
 
 if TYPE_CHECKING:
@@ -48,17 +48,9 @@ LONG_WAIT_S = 5.0
 _MAX_ERROR_BODY = 2**20
 _WITH_BODY = frozenset({200, 201, 202})
 _SUCCESS = _WITH_BODY | {204}
-_CLASSES: dict[int, type[ResponseError]] = {
-    401: errors.AuthenticationError,
-    403: errors.AccessDeniedError,
-    404: errors.NotFoundError,
-    409: errors.EditConflictError,
-    422: errors.EditRejectedError,
-    429: errors.RateLimitError,
-    503: errors.UnavailableError,
-}
 _NEVER_CONNECTED = (
     requests.ConnectTimeout,
+    requests.exceptions.ProxyError,
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
 )
@@ -200,6 +192,8 @@ class Transport:
         self._clock = clock or Clock()
         self._on_wait = on_wait
         self._given = session
+        # A proxy of the environment is for the world outside; this machine's own service is asked directly.
+        self._proxies = {"no_proxy": origin.host} if is_loopback(origin.host) else None
         self._own = threading.local()
         self._lock = threading.Lock()
         self._given_lock = threading.RLock()
@@ -358,6 +352,9 @@ class Transport:
                     },
                     auth=BearerAuth(token),
                     timeout=(min(limits.connect_s, left_s), min(limits.read_s, left_s)),
+                    proxies=self._proxies,
+                    # Said here too, since requests lets the environment's bundle win over a session's own.
+                    verify=None if session.verify is True else session.verify,
                     allow_redirects=False,
                     stream=True,
                 )
@@ -396,6 +393,7 @@ class Transport:
 
     def _lost(self, method: str, url: str, error: Exception, token: Secret) -> _Try:
         """Describe an answer that did not come; the cause is kept without the request that it holds."""
+        # requests tells a proxy's failure only where the way through it never stood.
         never_sent = _has(error, *_NEVER_CONNECTED)
         certificate = _has(error, ssl.SSLCertVerificationError)
         place = self.origin.root
@@ -493,13 +491,13 @@ class Transport:
                 tried.failure.args = (tried.failure.message,)
             return tried.failure
         status = tried.outcome.status or 0
-        found = _scrubbed(documents.error_objects(_error_body(tried.body)), token)
-        message = explain(status, found, self.origin, url, tried.header("Location"))
+        found = refusals.read_errors(tried.body, token)
+        message = refusals.explain(status, found, self.origin, url, tried.header("Location"))
         if hint_s is not None and status in (429, 503):
             message += f"; try again at {waiting.clock_time(hint_s, self._clock.now())}"
             if decision.reason == "hint":
                 message += f", which is {hint_s:,.0f} s away and more than max_wait_s={self.limits.max_wait_s:g} allows"
-        return _CLASSES.get(status, ResponseError)(
+        return refusals.CLASSES.get(status, ResponseError)(
             token.scrub(message) + after,
             status=status,
             errors=found,
@@ -508,94 +506,6 @@ class Transport:
             url=redacted(url),
             request_id=_request_id(tried, token),
         )
-
-
-def explain(
-    status: int, found: tuple[Mapping[str, Any], ...], origin: Origin, url: str, location: str | None = None
-) -> str:
-    """Say what an error status means and what to do, with the service's own words.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status.
-    found : tuple of mapping
-        The error objects of the answer.
-    origin : Origin
-        The service.
-    url : str
-        What was asked.
-    location : str or None
-        Where a redirect points.
-
-    Returns
-    -------
-    str
-        One printable line.
-    """
-    words = documents.describe_errors(found)
-    said = f" ({words})" if words else ""
-    path = redacted(url).removeprefix(origin.url)
-    if 300 <= status < 400:
-        target = printable(redacted(location), 120) if location else "elsewhere"
-        return f"the service redirects to {target}, which is not followed, since the token would go along; check url="
-    if status == 401:
-        return f"the service does not accept the token{said}; sign in again or pass a fresh token"
-    if status == 403:
-        return f"the service denies access{said}{_scope_hint(found)}{_sku_hint(path)}"
-    if status == 404:
-        base = (
-            "; is url= the base of the API?"
-            if path.count("/") <= 1
-            else "; it does not exist, or this user may not see it"
-        )
-        return f"the service has nothing there{said}{base}{_sku_hint(path)}"
-    fixed = {
-        400: "the service does not understand the request",
-        409: "the service refuses the edit because of the record's present state",
-        415: "the service refuses the media type; something on the way changed the Content-Type",
-        422: "the service finds the values invalid",
-        429: "too many requests for the service's limit",
-        503: "the service is not available",
-    }
-    if status in fixed:
-        return fixed[status] + said
-    if status >= 500:
-        return f"the service failed with status {status}{said}"
-    return f"the service answered with status {status}, which was not expected{said}"
-
-
-def _scope_hint(found: tuple[Mapping[str, Any], ...]) -> str:
-    if any(error.get("id") == "unauthorizedOauthScope" for error in found):
-        return "; give the app this scope, then sign in again (scopes do not add up: write does not give read)"
-    return "; the user's profile or the app's scopes do not allow it"
-
-
-def _sku_hint(path: str) -> str:
-    if path == "/opportunities":
-        return ". Opportunities also need the organisation to have the Opportunities SKU"
-    return ""
-
-
-def _error_body(body: bytes) -> Any:
-    try:
-        return documents.parse_json(body)
-    except DocumentError:
-        # Gateways answer errors with web pages; the status says enough.
-        return None
-
-
-def _scrubbed(found: tuple[dict[str, Any], ...], token: Secret) -> tuple[dict[str, Any], ...]:
-    """Take the token out of error objects, in case the service repeats what it was sent."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, str):
-            return token.scrub(value)
-        if isinstance(value, dict):
-            return {clean(key): clean(member) for key, member in value.items()}
-        return [clean(member) for member in value] if isinstance(value, list) else value
-
-    return tuple(clean(error) for error in found)
 
 
 def _request_id(tried: _Try, token: Secret) -> str | None:
