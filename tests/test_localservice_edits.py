@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localservice_calls import MEDIA_TYPE, Api, edit, opened
 
+from localservice_calls import MEDIA_TYPE, Api, edit, opened
 from opp_pandas.localservice.server import LARGEST_BODY
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.sandboxing import sandbox

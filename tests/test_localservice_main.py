@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from localservice_calls import MEDIA_TYPE, Api, edit, opened
 
+from localservice_calls import MEDIA_TYPE, Api, edit, opened
 from opp_pandas.resource import OPPORTUNITY, RESOURCES
 from opp_pandas.sandboxing import sandbox
 

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localservice_calls import Api, edit, opened
 
+from localservice_calls import Api, edit, opened
 from opp_pandas.resource import OPPORTUNITY, RESOURCES
 from opp_pandas.sandboxing import sandbox
 

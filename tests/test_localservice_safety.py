@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from localservice_calls import Api, opened
 
+from localservice_calls import Api, opened
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.sandboxing import Sandbox, sandbox
 

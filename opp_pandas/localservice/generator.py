@@ -103,6 +103,7 @@ class _Organisation:
                 deals = self._draw_deals(employees, len(stages.open))
                 self._write_deals(deals, stages, employees)
                 self._write_roles(deals, people)
+            self._store.build_indexes()
 
     def _write_users(self) -> None:
         firsts = self._pick(words.FIRST_NAMES, self._owners)

@@ -83,8 +83,8 @@ class Table:
         names = ("shape", *self.links, "can_write", "can_delete", "data_connections")
         return ", ".join([f"{self.name}.id", text, *(f'{self.name}."{name}"' for name in names)])
 
-    def create_statements(self) -> Iterator[str]:
-        """Give the SQL that makes the table and its indexes."""
+    def create_statement(self) -> str:
+        """Give the SQL that makes the table."""
         types = {"integer": "INTEGER", "boolean": "INTEGER"}
         # Exact amounts are text of digits, which would sort 9.00 behind 10.00: SQLite turns them into numbers here.
         exact = {"amountPrecise": "REAL"}
@@ -101,9 +101,12 @@ class Table:
             "can_delete INTEGER NOT NULL",
             "data_connections TEXT NOT NULL",
         ]
-        yield f"CREATE TABLE {self.name} ({', '.join(lines)})"
+        return f"CREATE TABLE {self.name} ({', '.join(lines)})"
+
+    def index_statements(self) -> Iterator[str]:
+        """Give the SQL that makes the table's indexes."""
         for column in ("updated_at", *self.links):
-            yield f'CREATE INDEX {self.name}_{column} ON {self.name} ("{column}", id)'
+            yield f'CREATE INDEX IF NOT EXISTS {self.name}_{column} ON {self.name} ("{column}", id)'
 
 
 TABLES = {kind: Table(resource) for kind, resource in RESOURCES.items()}
@@ -181,10 +184,7 @@ class Store:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             if is_empty:
                 with self.transaction():
-                    for table in TABLES.values():
-                        for statement in table.create_statements():
-                            self._connection.execute(statement)
-                    for statement in _MORE_TABLES:
+                    for statement in (*(table.create_statement() for table in TABLES.values()), *_MORE_TABLES):
                         self._connection.execute(statement)
                     self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                     self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -233,6 +233,13 @@ class Store:
                 f"INSERT INTO {table.name} ({names}) VALUES ({marks})",
                 (self._row(table, record) for record in records),
             )
+
+    def build_indexes(self) -> None:
+        """Make the indexes; after the first records are in, for then it is quicker."""
+        with self._lock:
+            for table in TABLES.values():
+                for statement in table.index_statements():
+                    self._connection.execute(statement)
 
     def insert(self, table: Table, record: NewRecord) -> int:
         """Store one record and give its id."""

@@ -98,7 +98,9 @@ class Switches:
     mint_interval_s : int
         Shortest time between two access tokens of one app [s]; the service has 60.
     keep_old_refresh_tokens : bool
-        Whether a refresh token stays good after it was used.
+        Whether a refresh token stays good after it was used, until it expires or a hundred newer ones
+        exist. A published reader refreshes with the same one for each of its streams; careful clients
+        expect the old one to be dead.
     ignore_upper_bounds : bool
         Ignore the upper end of instants' ranges, as the service was seen to do.
     before_request : callable or None
@@ -129,7 +131,7 @@ class Switches:
     token_life_s: int = 7_200
     refresh_life_s: int = 14 * 86_400
     mint_interval_s: int = 0
-    keep_old_refresh_tokens: bool = False
+    keep_old_refresh_tokens: bool = True
     ignore_upper_bounds: bool = False
     before_request: Callable[[str, str], None] | None = None
     faults: list[Fault] = field(default_factory=list)
