@@ -238,7 +238,7 @@ def _outlier(deals: Deals, _: int) -> _Found:
     median = np.median(logs)
     spread = 1.4826 * np.median(np.abs(logs - median))
     if spread == 0:
-        return None
+        return {}
     rows = np.flatnonzero(positive)[np.abs(logs - median) / spread > 3.5]
     usual = float(np.exp(median))
 

@@ -234,12 +234,12 @@ def scenario(
                 raise ConfigurationError(f"scenario {name!r} must be made of Change or functions, not {step!r}")
         words[name] = "; ".join(getattr(step, "words", getattr(step, "__name__", "changed")) for step in steps)
         tables[name] = figure(changed)
-    base = tables["as it is"]["forecast_amount"]
+    base = tables["as it is"][list(_COMPARED)]
     parts = []
     for table in tables.values():
-        before = base.reindex(table.index) if base.index.is_unique else base
-        compared = table[list(_COMPARED)]
-        parts.append(compared.assign(change=compared["forecast_amount"] - before.fillna(0.0)))
+        compared = _with_rows_of(table[list(_COMPARED)], base)
+        before = base["forecast_amount"].reindex(compared.index).fillna(0.0)
+        parts.append(compared.assign(change=compared["forecast_amount"] - before))
     result = pd.concat(parts, keys=list(tables), names=["scenario"])
     basis = basis_of(tables["as it is"])
     basis |= {
@@ -250,3 +250,14 @@ def scenario(
         "notes": [*basis["notes"], *(f"{name}: {what}" for name, what in words.items())],
     }
     return attach_basis(result, basis)
+
+
+def _with_rows_of(table: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
+    """Add the rows that only `base` has, all 0: what a change takes out of a period is a change too."""
+    lost = base[~base.index.isin(table.index)]
+    if not len(lost):
+        return table
+    whole = pd.concat([table, lost * 0])
+    if whole.index.nlevels == 1:
+        return whole.sort_index()
+    return whole.sort_index(level=0, sort_remaining=False, kind="stable")

@@ -1,0 +1,78 @@
+"""What if."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from opp_pandas.analytics import commit_lands, drop_largest, forecast, scale, scenario, set_values
+from opp_pandas.errors import ConfigurationError, MissingColumnError
+from portfolios import LEAD, context, portfolio, random_portfolio
+
+
+def deal(amount: int, probability: int = 50, **more: Any) -> dict[str, Any]:
+    return {"amount": amount, "probability": probability, "close_date": "2026-06-20T00:00Z", "stage_id": LEAD, **more}
+
+
+FRAME = portfolio([deal(100), deal(200, 95), deal(400)])
+
+
+def change(step: Any) -> float:
+    table = scenario(FRAME, context=context(), scenarios={"then": step})
+    return float(table.loc["then", "change"].sum())
+
+
+def test_scenario__each_change_moves_the_forecast_by_what_it_says() -> None:
+    """By hand: 440 as it is."""
+    assert change(scale(amount=0.5)) == pytest.approx(-220)
+    assert change(scale("amount > 300", probability=10)) == pytest.approx(200)
+    assert change(drop_largest(1)) == pytest.approx(-200)
+    assert change(commit_lands()) == pytest.approx(10)
+    assert change(set_values("amount == 100", probability=0)) == pytest.approx(-50)
+    assert change(set_values(FRAME["amount"] == 100, amount=300)) == pytest.approx(100)
+    assert change(set_values(close_date=pd.Timestamp("2026-09-30", tz="UTC"))) == pytest.approx(0)
+    assert change([drop_largest(1), scale(amount=0)]) == pytest.approx(-440)
+    assert change(lambda frame: frame.assign(amount=0)) == pytest.approx(-440)
+
+
+def test_scenario__a_period_that_empties_keeps_its_row() -> None:
+    """What is moved out of a quarter is missing there and found in the next, undated deals last."""
+    frame = portfolio([deal(100), deal(30, close_date=None)])
+    later = set_values("amount == 100", close_date=pd.Timestamp("2026-09-30", tz="UTC"))
+    for by in (None, "stage_id"):
+        table = scenario(frame, context=context(), scenarios={"slip": later}, by=by)
+        assert table.loc["slip"]["change"].tolist() == [-50, 50, 0]
+
+
+def test_scenario__stands_beside_the_forecast_as_it_is() -> None:
+    """The first scenario is the plain forecast; the basis tells each change in words; the frame stays."""
+    frame = random_portfolio(2)
+    before = frame.copy(deep=True)
+    table = scenario(frame, context=context(), scenarios={"bear": scale(amount=0.9)}, by="owner_name", freq="Y")
+    plain = forecast(frame, context=context(), by="owner_name", freq="Y")
+    base = table.loc["as it is"]
+    assert base["forecast_amount"].tolist() == plain["forecast_amount"].tolist()
+    assert (base["change"] == 0).all()
+    assert table.attrs["opp_basis"]["scenarios"] == {"bear": "amounts x 0.9, probabilities x 1"}
+    pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: set_values(mood="good"), ConfigurationError),
+        (lambda: set_values("amount > 1"), ConfigurationError),
+        (lambda: scale(amount=-1), ConfigurationError),
+        (lambda: drop_largest(0), ConfigurationError),
+        (lambda: change(["wish"]), ConfigurationError),
+        (lambda: change(set_values([True], amount=1)), ConfigurationError),
+        (lambda: change(set_values(forecast_category="Commit")), MissingColumnError),
+        (lambda: scenario(FRAME, context=context(), scenarios={}), ConfigurationError),
+    ],
+)
+def test_scenario__bad_changes_are_refused(make: Any, error: type[Exception]) -> None:
+    """What cannot be set, scaled or dropped says so."""
+    with pytest.raises(error):
+        make()
