@@ -123,13 +123,14 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
     else:
         wide = _wide(table, measure)
     shown, others = _top_groups(wide.abs().sum(), max_groups)
-    columns = {label_of(name): wide[name].to_numpy() for name in shown}
+    # Two long names may be cut to one label, so labels are no keys.
+    columns = [(label_of(name), wide[name].to_numpy()) for name in shown]
     if others:
-        columns[f"{len(others)} others"] = wide[others].sum(axis=1).to_numpy()
+        columns.append((f"{len(others)} others", wide[others].sum(axis=1).to_numpy()))
     x = np.arange(len(wide))
     above, below = np.zeros(len(wide)), np.zeros(len(wide))
     handles: list[Any] = []
-    for place, values in enumerate(columns.values()):
+    for place, (_, values) in enumerate(columns):
         is_rest = bool(others) and place == len(columns) - 1
         look: dict[str, Any] = {
             "color": GREY if is_rest else PALETTE[place % len(PALETTE)],
@@ -140,7 +141,7 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
         # Negative sums hang below the line instead of eating into the stack.
         handles.append(ax.bar(x, values, 0.72, bottom=np.where(values >= 0, above, below), **look))
         above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
-    labels = list(columns)
+    labels = [label for label, _ in columns]
     top = max(float(above.max(initial=0)), float(-below.min(initial=0)))
     if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
         quota = period_sums(table, "quota")
