@@ -59,7 +59,8 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
     levels = [name for name in frame.index.names if name in COLUMN_DTYPES]
     if levels:
         raise FrameError(f"add() needs the column {named(levels)} back from the index: df.reset_index().opp.add(rows)")
-    plain = usable_frame(frame, loaded)
+    usable_frame(frame, loaded)
+    plain = frame.rename(columns={label: column for column, label in loaded.labels.items()})
     new = _new_rows(rows).rename(columns={label: column for column, label in loaded.labels.items()})
     if "id" in new.columns and new["id"].notna().any():
         raise FrameError("new deals have no id, the service gives it; to edit a deal, change its row in the frame")
@@ -102,9 +103,12 @@ def _aligned(frame: pd.DataFrame, new: pd.DataFrame, labels: list[Any], loaded: 
     columns: dict[str, Any] = {}
     for column in (*frame.columns, *(name for name in new.columns if name not in frame.columns)):
         dtype = str(frame[column].dtype) if column in frame.columns else COLUMN_DTYPES[column]
-        values = _read(new[column], str(column), loaded.timezone) if column in new.columns else None
-        if values is None:
+        if column not in new.columns:
             values = missing_array(len(new), dtype)
+        elif column in loaded.converted:
+            values = new[column]
+        else:
+            values = _read(new[column], str(column), loaded.timezone)
         try:
             columns[column] = pd.Series(values).astype(cast("Any", dtype)).array
         except (ValueError, TypeError) as problem:

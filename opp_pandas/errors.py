@@ -28,6 +28,7 @@
     |  +- HistoryNeededError                 the figure needs snapshots over time
     +- ConfirmationNeededError               number, reason, plan
     +- PartialWriteError                     some rows were not written; .report says which and why
+    +- JournalError                          the journal of a write-back cannot be kept or read; path
 
     OppPandasWarning (UserWarning)
     +- InvalidValuesWarning                  loaded values break a rule of the schema
@@ -370,6 +371,25 @@ class PartialWriteError(OppPandasError):
         counts = self.report.rows["status"].value_counts()
         words = ", ".join(f"{number} {status}" for status, number in counts.items())
         return f"not everything was written ({words}); .report.rows says which and why"
+
+
+class JournalError(OppPandasError):
+    """The journal of a write-back cannot be kept, read, or used at the same time by somebody else.
+
+    Parameters
+    ----------
+    message : str
+        What happened and what to do.
+    path : str
+        The file or folder.
+    """
+
+    def __init__(self, message: str, path: object = "") -> None:
+        self.message, self.path = message, str(path)
+        super().__init__(message, self.path)
+
+    def __str__(self) -> str:
+        return f"{self.message} [{printable(self.path, 300)}]" if self.path else self.message
 
 
 class OppPandasWarning(UserWarning):

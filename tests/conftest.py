@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,15 @@ from hypothesis import HealthCheck, settings
 import opp_pandas as opp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opp_pandas.sandboxing import Sandbox
     from opp_pandas.service.client import Client
 
 mpl.use("agg")
+# Journals of tests stand in a folder that goes with the run.
+JOURNALS = tempfile.TemporaryDirectory(prefix="opp_pandas_journals_", ignore_cleanup_errors=True)
+os.environ["OPP_PANDAS_JOURNAL"] = JOURNALS.name
 NOW = "2026-10-20T15:00:00Z"
 STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics import FigureContext, forecast
-from opp_pandas.errors import FrameError, GuessedStagesWarning
+from opp_pandas.errors import OppPandasWarning
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.service.decoding import DECODERS, column_array
 
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from opp_pandas.carrier import Loaded
     from opp_pandas.writeback.plan import ChangeSet
 
-MEASURES = {"open": "open_amount", "weighted": "weighted_amount", "won": "won_amount"}
+MEASURES = {"open": "open_amount", "weighted": "weighted_amount", "won": "won_amount", "coverage": "coverage"}
 
 
-def forecast_effect(plan: ChangeSet, loaded: Loaded, *, freq: str = "Q") -> pd.DataFrame | None:
+def forecast_effect(
+    plan: ChangeSet, loaded: Loaded, *, freq: str = "Q", quota: Any = None, fiscal_start: int = 1
+) -> pd.DataFrame:
     """Compare the forecast of what was loaded with the same after the plan.
 
     Parameters
@@ -31,14 +34,21 @@ def forecast_effect(plan: ChangeSet, loaded: Loaded, *, freq: str = "Q") -> pd.D
         What the plan starts from.
     freq : {"M", "Q", "Y"}, default "Q"
         Length of one period.
+    quota, fiscal_start
+        As in `opp_pandas.analytics.forecast`; coverage needs a quota.
 
     Returns
     -------
-    DataFrame, shape (p, 6) or None
+    DataFrame, shape (p, 8), or (p, 10) with a quota
         The periods that change, with ``open_before, open_after,
         weighted_before, weighted_after, won_before, won_after`` [currency of
-        the load]. None where the rows cannot be summed (no amounts, several
-        currencies without rates).
+        the load], ``coverage_before, coverage_after`` [ratio], ``pushed`` and
+        ``pulled``: deals that leave the period for a later or an earlier one.
+
+    Raises
+    ------
+    FrameError
+        If the rows cannot be summed: no amounts, several currencies without rates.
     """
     context = FigureContext(
         stages=loaded.stages,
@@ -48,23 +58,54 @@ def forecast_effect(plan: ChangeSet, loaded: Loaded, *, freq: str = "Q") -> pd.D
         currency=loaded.currency,
     )
     known = loaded.baseline.frame["id"].notna().to_numpy()
-    before = loaded.baseline.frame[known]
+    frames = (loaded.baseline.frame[known], _planned(plan, loaded, known))
     with warnings.catch_warnings():
-        # The load said it already; a plan need not say it again.
-        warnings.simplefilter("ignore", GuessedStagesWarning)
-        try:
-            tables = [forecast(frame, context=context, freq=freq) for frame in (before, _planned(plan, loaded, known))]
-        except FrameError:
-            return None
-    joined = tables[0].add_suffix("_0").join(tables[1].add_suffix("_1"), how="outer")
-    columns = {
-        f"{words}_{when}": joined[f"{measure}_{number}"].fillna(0)
-        for words, measure in MEASURES.items()
-        for number, when in enumerate(("before", "after"))
-    }
+        # The load said these already; a plan need not say them again.
+        warnings.simplefilter("ignore", OppPandasWarning)
+        tables = [
+            forecast(frame, context=context, freq=freq, quota=quota, fiscal_start=fiscal_start) for frame in frames
+        ]
+    joined = tables[0].join(tables[1], how="outer", lsuffix="_0", rsuffix="_1")
+    columns = {}
+    for words, measure in MEASURES.items():
+        for number, when in enumerate(("before", "after")):
+            if f"{measure}_{number}" in joined.columns:
+                values = joined[f"{measure}_{number}"]
+                columns[f"{words}_{when}"] = values if words == "coverage" else values.fillna(0)
     effect = pd.DataFrame(columns)
-    moved = [effect[f"{words}_before"] != effect[f"{words}_after"] for words in MEASURES]
-    return effect[np.logical_or.reduce(moved)]
+    measured = [column.removesuffix("_before") for column in effect.columns if column.endswith("_before")]
+    before = effect[[f"{words}_before" for words in measured]].to_numpy(dtype=float)
+    after = effect[[f"{words}_after" for words in measured]].to_numpy(dtype=float)
+    moves = _moves(plan, tables[0].index, loaded.timezone)
+    for words in ("pushed", "pulled"):
+        effect[words] = [moves.get((words, period), 0) for period in effect.index]
+    differs = (~np.isclose(before, after, rtol=0, atol=1e-9, equal_nan=True)).any(axis=1)
+    moved = (effect[["pushed", "pulled"]] > 0).any(axis=1).to_numpy()
+    changed: pd.DataFrame = effect.loc[differs | moved]
+    return changed
+
+
+def _moves(plan: ChangeSet, periods: pd.Index, zone: str | None) -> Counter[tuple[str, Any]]:
+    """Count the deals whose close date leaves its period, by direction and period."""
+    counts: Counter[tuple[str, Any]] = Counter()
+    if not isinstance(periods, pd.PeriodIndex):
+        return counts
+    for update in plan.updates:
+        for cell in update.cells:
+            if cell.column == "close_date" and cell.before is not None and cell.after is not None:
+                before, after = (_period(value, periods, zone) for value in (cell.before, cell.after))
+                if before is not None and after is not None and before != after:
+                    counts["pushed" if after > before else "pulled", before] += 1
+    return counts
+
+
+def _period(value: Any, periods: pd.PeriodIndex, zone: str | None) -> Any:
+    try:
+        moment = pd.Timestamp(_decoded("close_date", value), unit="us", tz="UTC").tz_convert(zone or "UTC")
+        return pd.Period(moment.tz_localize(None), freq=periods.freqstr)
+    except (ValueError, OverflowError):
+        # Unreadable, or in the year 10,000 over there.
+        return None
 
 
 def _planned(plan: ChangeSet, loaded: Loaded, known: np.ndarray[Any, Any]) -> pd.DataFrame:

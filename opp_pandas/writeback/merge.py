@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.resource import OPPORTUNITY
-from opp_pandas.writeback.plan import Cell
+from opp_pandas.service.decoding import DECODERS, UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opp_pandas.writeback.plan import Cell
+
 Policy = Literal["skip", "ask", "mine", "theirs"]
 POLICIES: tuple[Policy, ...] = ("skip", "ask", "mine", "theirs")
+# One sum in two columns: the service makes one of the other, so they are won and lost together.
+_ONE_SUM = frozenset({"amount", "amount_precise"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,9 @@ class Merged:
     conflicts: tuple[tuple[Cell, Any], ...] = ()
 
 
-def merge_row(cells: tuple[Cell, ...], theirs: Mapping[str, Any], policy: Policy = "skip") -> Merged:
+def merge_row(
+    cells: tuple[Cell, ...], theirs: Mapping[str, Any], policy: Policy | Mapping[str, Policy] = "skip"
+) -> Merged:
     """Merge the edited cells of one row with what the service has now.
 
     Parameters
@@ -48,7 +55,7 @@ def merge_row(cells: tuple[Cell, ...], theirs: Mapping[str, Any], policy: Policy
     theirs : mapping of str to object
         The service's present wire values by column; a column that is not there
         was not sent, and counts as unchanged.
-    policy : {"skip", "ask", "mine", "theirs"}
+    policy : {"skip", "ask", "mine", "theirs"}, or mapping of column to policy
         What to do where both sides changed one cell. "skip" and "ask" leave it
         as a conflict.
 
@@ -56,38 +63,60 @@ def merge_row(cells: tuple[Cell, ...], theirs: Mapping[str, Any], policy: Policy
     -------
     Merged
     """
+    clash = {cell.column for cell in cells if _clashes(cell, theirs)}
+    if clash & _ONE_SUM:
+        clash |= _ONE_SUM
     send, done, kept, conflicts = [], [], [], []
     for cell in cells:
         now = theirs.get(cell.column, cell.before)
+        chosen = policy if isinstance(policy, str) else policy.get(cell.column, "skip")
         if same_value(cell.column, now, cell.after):
             done.append(cell)
-        elif same_value(cell.column, now, cell.before) or policy == "mine":
-            send.append(Cell(cell.column, now, cell.after, cell.follows))
-        elif policy == "theirs":
-            kept.append(Cell(cell.column, now, cell.after, cell.follows))
+        elif cell.column not in clash or chosen == "mine":
+            send.append(replace(cell, before=now))
+        elif chosen == "theirs":
+            kept.append(replace(cell, before=now))
         else:
             conflicts.append((cell, now))
     return Merged(tuple(send), tuple(done), tuple(kept), tuple(conflicts))
+
+
+def _clashes(cell: Cell, theirs: Mapping[str, Any]) -> bool:
+    now = theirs.get(cell.column, cell.before)
+    return not same_value(cell.column, now, cell.before) and not same_value(cell.column, now, cell.after)
 
 
 def same_value(column: str, one: Any, other: Any) -> bool:
     """Whether two wire values of a column mean the same cell.
 
     Values are compared as they are read: ``10.0`` is ``10``, an instant is the
-    same in every zone it is written in; ``""`` is not missing, and tags keep
-    their order.
+    same in every zone it is written in, ``"6000"`` as a precise amount the same
+    as ``"6000.00"``; ``""`` is not missing, and tags keep their order.
+
+    Examples
+    --------
+    >>> same_value("amount", 10.0, 10), same_value("name", "", None)
+    (True, False)
     """
     return bool(_canonical(column, one) == _canonical(column, other))
 
 
 def _canonical(column: str, value: Any) -> Any:
-    from opp_pandas.service.decoding import DECODERS, UnfitError
-
     attribute = OPPORTUNITY.by_column.get(column)
     if attribute is None:
-        return (type(value) is bool, value)
+        return type(value) is bool, value
     try:
-        return "read", DECODERS[attribute.kind](value)[0]
+        read = DECODERS[attribute.kind](value)[0]
     except UnfitError:
         # Nothing but the very same original equals a value that cannot be read.
         return "raw", repr(value)
+    return "read", _sum_of(str(read)) if column == "amount_precise" and read is not None else read
+
+
+def _sum_of(text: str) -> Decimal | str:
+    """Give the number of a precise amount; the text itself where it is none (or NaN, which equals nothing)."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    return number if number.is_finite() else text

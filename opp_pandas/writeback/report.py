@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from opp_pandas.errors import PartialWriteError, printable
-from opp_pandas.writeback.writer import Outcome
+from opp_pandas.resource import OPPORTUNITY
+from opp_pandas.service.documents import build_document
+from opp_pandas.writeback.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from opp_pandas.writeback.plan import ChangeSet
 
@@ -31,6 +35,7 @@ ROW_DTYPES = {
     "requested_at": "datetime64[us, UTC]",
     "updated_at": "str",
 }
+HOURLY_BUDGET = 10_000
 FINE = frozenset({"written", "adjusted", "unchanged"})
 
 
@@ -44,26 +49,42 @@ class WriteReport:
         What was intended.
     outcomes : sequence of Outcome
         One per row of the plan.
-    frame : DataFrame
-        The frame with the service's values in it; on a dry run as it was.
+    frame : DataFrame or None
+        The frame with the service's values in it; on a dry run as it was. None
+        where a plan was sent without a frame.
     dry_run : bool
         Whether nothing was meant to be sent.
     requests : sequence of mapping
         Method, path and body of every write of the plan, in order.
     reads : int
-        Reading requests that go, or went, with it: rows are read again before
-        they are written [requests, at most].
+        Reading requests that go with it: rows are read again before they are
+        written, in batches [requests]. A slow service needs more, since no
+        reading may be older than five seconds; so does a fault.
     effect : DataFrame or None
         What the plan does to the forecast: before and after per period.
+    why_no_effect : str
+        Why there is none, such as amounts in several currencies.
+    journal : Path or None
+        The journal of the plan, for `opp.resume` and `opp.undo`.
+    calls : int
+        Requests that were made [requests].
     """
 
     plan: ChangeSet
     outcomes: Sequence[Outcome]
-    frame: pd.DataFrame
+    frame: pd.DataFrame | None
     dry_run: bool = False
     requests: Sequence[Mapping[str, Any]] = ()
     reads: int = 0
-    effect: pd.DataFrame | None = field(default=None)
+    effect: pd.DataFrame | None = None
+    why_no_effect: str = ""
+    journal: Path | None = None
+    calls: int = 0
+
+    @property
+    def announced(self) -> int:
+        """Requests that the plan takes where nothing goes wrong: writes and reads."""
+        return len(self.requests) + self.reads
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -116,8 +137,7 @@ class WriteReport:
             return "nothing to write"
         words = ", ".join(f"{number} {status}" for status, number in self.counts().items())
         if self.dry_run:
-            writes = len(self.requests)
-            return f"dry run, nothing sent: {words}; {writes} writes and at most {self.reads} reads would go out"
+            return f"dry run, nothing sent: {words}; {len(self.requests)} writes and {self.reads} reads would go out"
         return words
 
     def __repr__(self) -> str:
@@ -128,6 +148,7 @@ class WriteReport:
             ]
             if len(self.requests) > 20:
                 lines.append(f"  and {len(self.requests) - 20} more requests: .requests lists them")
+            lines += [f"  {line}" for line in self._cautions()]
         for row in self.rows[~self.rows["status"].isin(list(FINE | {"planned"}))].head(10).to_dict("records"):
             which = f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else f"id {row['id']}"
             lines.append(f"  {row['status']}: {which}: {row['detail']}")
@@ -135,9 +156,25 @@ class WriteReport:
             lines += ["  effect on the forecast:", *(f"    {line}" for line in self.effect.to_string().splitlines())]
         return "\n".join(lines)
 
+    def _cautions(self) -> list[str]:
+        """What a person should know before the plan is sent."""
+        reason = self.plan.confirmation_reason()
+        lines = [] if reason is None else [f"{reason}: confirm={len(self.plan)} sends it"]
+        if self.why_no_effect:
+            lines.append(f"the effect on the forecast cannot be shown: {self.why_no_effect}")
+        if self.announced > HOURLY_BUDGET:
+            hours = self.announced / HOURLY_BUDGET
+            words = f"{self.announced:,} requests are {hours:.1f} times what the service allows in an hour"
+            lines.append(f"{words}: connect with max_wait_s=3900 to let it wait")
+        return lines
+
     def _repr_html_(self) -> str:
         shown = self.rows[["id", "action", "status", "fields", "detail"]].head(50)
-        parts = [f"<p><b>{html.escape(self.summary())}</b></p>", shown.to_html(index=False, escape=True, na_rep="")]
+        parts = [f"<p><b>{html.escape(self.summary())}</b></p>"]
+        parts += [f"<p>{html.escape(line)}</p>" for line in self._cautions() if self.dry_run]
+        parts += [shown.to_html(index=False, escape=True, na_rep="")]
+        conflicts = self.conflicts.head(50).map(_shown).to_html(index=False, escape=True)
+        parts += ["<p>Conflicts</p>", conflicts] if len(self.conflicts) else []
         if self.effect is not None and len(self.effect):
             parts += ["<p>Effect on the forecast</p>", self.effect.to_html(escape=True)]
         return "".join(parts)
@@ -156,31 +193,19 @@ def _refused(plan: ChangeSet) -> list[Outcome]:
     return list(by_row.values())
 
 
-def _body(request: Mapping[str, Any]) -> str:
-    import json
+def _shown(value: Any) -> str:
+    return "(missing)" if value is None else printable(value, 60)
 
+
+def _body(request: Mapping[str, Any]) -> str:
     return "" if request.get("body") is None else printable(json.dumps(request["body"], ensure_ascii=False), 200)
 
 
 def build_requests(plan: ChangeSet) -> list[dict[str, Any]]:
     """List the writes of a plan as they go over the wire: ``method, path, body``."""
-    from opp_pandas.resource import OPPORTUNITY
 
-    def body(entry: Any, row_id: int | None) -> dict[str, Any]:
-        data: dict[str, Any] = {"type": OPPORTUNITY.type} | ({} if row_id is None else {"id": row_id})
-        attributes, relationships = entry.attributes(), entry.relationships()
-        if attributes:
-            data["attributes"] = attributes
-        if relationships:
-            data["relationships"] = {
-                name: {
-                    "data": None
-                    if value is None
-                    else {"type": OPPORTUNITY.relationship_by_name[name].type, "id": value}
-                }
-                for name, value in relationships.items()
-            }
-        return {"data": data}
+    def body(entry: Any, row_id: int | None) -> Any:
+        return json.loads(build_document(OPPORTUNITY, row_id, entry.attributes(), entry.relationships()))
 
     path = f"/{OPPORTUNITY.path}"
     requests = [
@@ -189,8 +214,3 @@ def build_requests(plan: ChangeSet) -> list[dict[str, Any]]:
     requests += [{"method": "POST", "path": path, "body": body(entry, None)} for entry in plan.creations]
     requests += [{"method": "DELETE", "path": f"{path}/{entry.id}", "body": None} for entry in plan.deletions]
     return requests
-
-
-def most_reads(plan: ChangeSet, unresolved: Iterable[str] = ()) -> int:
-    """Bound the reading requests of a plan: one per row in the worst case, plus look-ups of names."""
-    return len(plan.updates) + len(set(unresolved))

@@ -1,32 +1,39 @@
 """Taking the service's answers into the frame and into a new baseline.
 
 The frame keeps its index, its order and its columns; only cells of rows that
-the service answered for are set. The old baseline is never touched: other
-copies of the frame go on with theirs.
+the service answered for are set, and of those only what the answer held. The
+old baseline is never touched: other copies of the frame go on with theirs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import Baseline, Loaded, attach_loaded, freeze
-from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.carrier import Baseline, Loaded, Pending, attach_loaded, freeze
+from opp_pandas.labels import shown_cells
+from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY
 from opp_pandas.service.collecting import join_names
-from opp_pandas.service.decoding import column_array, decode_resources
+from opp_pandas.service.decoding import column_array, decode_resources, unknown_column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from opp_pandas.writeback.writer import Outcome
+    from opp_pandas.service.client import Client
+    from opp_pandas.writeback.outcomes import Outcome
 
 TAKEN = frozenset({"written", "adjusted", "unchanged"})
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def take_outcomes(
-    frame: pd.DataFrame, loaded: Loaded, outcomes: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]
+    frame: pd.DataFrame,
+    loaded: Loaded,
+    outcomes: Sequence[Outcome],
+    lookups: Mapping[str, pd.DataFrame],
+    client: Client | None = None,
 ) -> pd.DataFrame:
     """Write what the service answered into `frame`, in place, and give it a new carrier.
 
@@ -40,6 +47,8 @@ def take_outcomes(
         How each change went.
     lookups : mapping of str to DataFrame
         Look-ups for names, as read since.
+    client : Client, optional
+        Where the rows are now, for frames that came from a file.
 
     Returns
     -------
@@ -48,21 +57,32 @@ def take_outcomes(
     """
     answered = [entry for entry in outcomes if entry.status in TAKEN and entry.resource is not None]
     gone = [entry for entry in outcomes if entry.action == "delete" and entry.status in ("written", "gone")]
-    if not answered and not gone:
+    unsure = [entry for entry in outcomes if entry.action == "create" and entry.status == "unknown"]
+    if not answered and not gone and not unsure:
         return frame
     known = _joined(loaded.lookups, lookups)
-    rows, wire, locked = _decode(answered, known)
+    rows = _decode(answered, known)
+    pending = dict(loaded.pending)
+    for entry in unsure:
+        # Nobody knows whether it exists: the next write-back has to look before it sends.
+        pending[entry.row] = replace(pending[entry.row], attempted=True)
+    baseline = _new_baseline(loaded.baseline, answered, rows, pending)
     places = np.array([entry.position for entry in answered], dtype=np.int64)
-    baseline, created = _new_baseline(frame, loaded, answered, rows, wire, locked)
     _set_cells(frame, loaded, places, rows)
     if gone:
-        baseline = _without(baseline, [entry.id for entry in gone])
+        baseline, pending = _without(baseline, [entry.id for entry in gone], pending)
         _drop_rows(frame, [entry.position for entry in gone if entry.position >= 0])
-        created = _renumbered(created, loaded, baseline)
     stages = loaded.stages
     if "opportunityStage" in lookups:
         stages = stages.with_ids(lookups["opportunityStage"])
-    return attach_loaded(frame, loaded.renewed(baseline=baseline, created=created, lookups=known, stages=stages))
+    successor = loaded.renewed(
+        baseline=baseline,
+        created=pending,
+        lookups=known,
+        stages=stages,
+        client=loaded.client if loaded.client is not None else client,
+    )
+    return attach_loaded(frame, successor)
 
 
 def _joined(loaded: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -74,63 +94,80 @@ def _joined(loaded: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame
     return both
 
 
-def _decode(
-    answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]
-) -> tuple[pd.DataFrame, dict[tuple[int, str], Any], set[tuple[int, str]]]:
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Answers as columns: ``held`` says by column which of them held the attribute or relationship at all."""
+
+    frame: pd.DataFrame
+    wire: Mapping[tuple[int, str], Any]
+    locked: frozenset[tuple[int, str]]
+    held: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]]
+
+
+def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) -> _Rows:
     cells = decode_resources(entry.resource for entry in answered)
     arrays = {name: column_array(values, COLUMN_DTYPES.get(name, "infer")) for name, values in cells.columns.items()}
     rows = pd.DataFrame(arrays, index=pd.RangeIndex(len(cells)))
-    include = ("stage", "owner", "account", "creator", "updater")
-    return join_names(rows, lookups, include), cells.wire, set(cells.locked)
+    frame = join_names(rows, lookups, ("stage", "owner", "account", "creator", "updater"))
+    members = [_members(entry.resource or {}) for entry in answered]
+    held = {
+        str(column): np.array([LOOKUP_COLUMNS.get(column, (column,))[0] in found for found in members], dtype=bool)
+        for column in frame.columns
+    }
+    return _Rows(frame, cells.wire, frozenset(cells.locked), held)
 
 
-def _new_baseline(
-    frame: pd.DataFrame,
-    loaded: Loaded,
-    answered: Sequence[Outcome],
-    rows: pd.DataFrame,
-    wire: Mapping[tuple[int, str], Any],
-    locked: set[tuple[int, str]],
-) -> tuple[Baseline, dict[Any, Any]]:
-    """Replace the rows that changed and append those that are new."""
-    base = loaded.baseline
-    created = dict(loaded.created)
-    positions, appended = np.empty(len(answered), dtype=np.int64), 0
-    known = base.ids.get_indexer(rows["id"])
+def _members(resource: Mapping[str, Any]) -> set[str]:
+    """The columns that an answer says something about."""
+    attributes = resource.get("attributes") or {}
+    found = {"id", *(OPPORTUNITY.by_name[name].column for name in attributes if name in OPPORTUNITY.by_name)}
+    found |= {unknown_column(name) for name in attributes if name not in OPPORTUNITY.by_name}
+    for name, value in (resource.get("relationships") or {}).items():
+        entry = OPPORTUNITY.relationship_by_name.get(name)
+        if entry is not None and entry.column is not None and not (isinstance(value, Mapping) and "data" not in value):
+            found.add(entry.column)
+    meta = resource.get("meta")
+    if isinstance(meta, Mapping):
+        found |= {entry.column for entry in OPPORTUNITY.metadata if entry.name in meta}
+    return found
+
+
+def _new_baseline(base: Baseline, answered: Sequence[Outcome], rows: _Rows, pending: dict[Any, Pending]) -> Baseline:
+    """Replace the rows that changed and append those that are new; created rows leave `pending`."""
+    positions = base.ids.get_indexer(pd.Index(rows.frame["id"].to_numpy(dtype=np.int64)))
+    appended = 0
     for place, entry in enumerate(answered):
-        position = int(known[place])
         if entry.action == "create":
-            created.pop(entry.row, None)
-            position = loaded.pending[entry.row].position
-            if position is None:
-                position = len(base) + appended
-                appended += 1
-        positions[place] = position
-    frozen = freeze(rows)
+            own = pending.pop(entry.row).position
+            if own is None:
+                own, appended = len(base) + appended, appended + 1
+            positions[place] = own
+    frozen = freeze(rows.frame)
     arrays: dict[str, Any] = {}
     for column in base.frame.columns:
         array = base.frame[column].array
         if appended:
             array = _extended(array, appended)
         if column in frozen.columns:
-            array = _with(array, positions, frozen[column])
+            held = rows.held[column]
+            array = _with(array, positions[held], frozen[column][held])
         arrays[column] = array
-    changed = set(positions.tolist())
-    kept_wire = {key: value for key, value in base.wire.items() if key[0] not in changed}
-    kept_locked = {key for key in base.locked if key[0] not in changed}
-    kept_wire |= {(int(positions[row]), column): value for (row, column), value in wire.items()}
-    kept_locked |= {(int(positions[row]), column) for row, column in locked}
+    touched = {(int(position), column) for column, held in rows.held.items() for position in positions[held]}
+    wire = {key: value for key, value in base.wire.items() if key not in touched}
+    locked = {key for key in base.locked if key not in touched}
+    wire |= {(int(positions[row]), column): value for (row, column), value in rows.wire.items()}
+    locked |= {(int(positions[row]), column) for row, column in rows.locked}
     fresh = pd.DataFrame(arrays, index=pd.RangeIndex(len(base) + appended), copy=False)
-    return Baseline(fresh, kept_wire, frozenset(kept_locked)), created
+    return Baseline(fresh, wire, frozenset(locked))
 
 
 def _extended(array: Any, number: int) -> Any:
-    if isinstance(array, np.ndarray) or array.dtype == object:
+    if array.dtype == object:
         return np.concatenate([np.asarray(array, dtype=object), np.full(number, None, dtype=object)])
     return array.take(np.append(np.arange(len(array)), np.full(number, -1)), allow_fill=True)
 
 
-def _with(array: Any, positions: np.ndarray[Any, Any], values: pd.Series) -> Any:
+def _with(array: Any, positions: Places, values: pd.Series) -> Any:
     """Copy `array` with `values` at `positions`; the same array where nothing differs."""
     if not len(positions):
         return array
@@ -140,31 +177,33 @@ def _with(array: Any, positions: np.ndarray[Any, Any], values: pd.Series) -> Any
             fresh[position] = value
         return fresh
     replacement = values.astype(array.dtype).array
-    before = array.take(positions)
-    if pd.Series(before).equals(pd.Series(replacement)):
+    if pd.Series(array.take(positions)).equals(pd.Series(replacement)):
         return array
     fresh = array.copy()
     fresh[positions] = replacement
     return fresh
 
 
-def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: np.ndarray[Any, Any], rows: pd.DataFrame) -> None:
+def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: Places, rows: _Rows) -> None:
     """Set the answered rows in the user's frame, column by column."""
     back = {label: column for column, label in loaded.labels.items()}
     for place, label in enumerate(frame.columns):
-        column = back.get(label, label)
-        if column not in rows.columns:
+        column = back.get(str(label), label)
+        if column not in rows.frame.columns or not rows.held[column].any():
             continue
-        values = rows[column]
-        current = frame.iloc[:, place].array
-        if str(current.dtype) != str(values.dtype):
-            # A drifted column takes its own dtype back when it can hold every cell.
-            current = _restored(frame.iloc[:, place], str(values.dtype))
-        frame.isetitem(place, _with(current, places, values))
+        held = rows.held[column]
+        values = rows.frame[column][held]
+        current = frame.iloc[:, place]
+        if column in loaded.converted:
+            frame.isetitem(place, shown_cells(current, places[held], values, loaded.custom_fields[column]))
+            continue
+        # A drifted column takes its own dtype back when it can hold every cell.
+        array = current.array if str(current.dtype) == str(values.dtype) else _restored(current, str(values.dtype))
+        frame.isetitem(place, _with(array, places[held], values))
     if "id" in frame.index.names:
         levels = frame.index.to_frame(index=False)
         ids = levels["id"].astype("Int64")
-        ids.iloc[places] = rows["id"].array
+        ids.iloc[places] = rows.frame["id"].array
         levels["id"] = ids
         single = frame.index.nlevels == 1
         frame.index = pd.Index(levels["id"], name="id") if single else pd.MultiIndex.from_frame(levels)
@@ -172,29 +211,28 @@ def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: np.ndarray[Any, Any]
 
 def _restored(series: pd.Series, dtype: str) -> Any:
     try:
-        return series.astype(dtype).array
+        return series.astype(cast("Any", dtype)).array
     except (ValueError, TypeError):
         return series.astype(object).array
 
 
-def _without(baseline: Baseline, ids: Sequence[int | None]) -> Baseline:
-    """Give the baseline without deleted rows."""
+def _without(
+    baseline: Baseline, ids: Sequence[int | None], pending: Mapping[Any, Pending]
+) -> tuple[Baseline, dict[Any, Pending]]:
+    """Give the baseline without deleted rows, and the new places of the rows that wait."""
     keep = np.flatnonzero(~baseline.frame["id"].isin([value for value in ids if value is not None]).to_numpy())
     fresh = np.full(len(baseline), -1)
     fresh[keep] = np.arange(len(keep))
-    return Baseline(
+    shorter = Baseline(
         baseline.frame.iloc[keep].reset_index(drop=True),
         {(int(fresh[row]), column): value for (row, column), value in baseline.wire.items() if fresh[row] >= 0},
         frozenset((int(fresh[row]), column) for row, column in baseline.locked if fresh[row] >= 0),
     )
-
-
-def _renumbered(created: Mapping[Any, Any], loaded: Loaded, baseline: Baseline) -> dict[Any, Any]:
-    """Adopted rows that are still to be created: find their new places after rows were dropped before them."""
-    missing = np.flatnonzero(baseline.frame["id"].isna().to_numpy())
-    waiting = sorted((value, label) for label, value in created.items() if isinstance(value, int))
-    moved = {label: int(place) for (_, label), place in zip(waiting, missing, strict=False)}
-    return {label: moved.get(label, value) for label, value in created.items()}
+    moved = {
+        label: entry if entry.position is None else replace(entry, position=int(fresh[entry.position]))
+        for label, entry in pending.items()
+    }
+    return shorter, moved
 
 
 def _drop_rows(frame: pd.DataFrame, places: Sequence[int]) -> None:

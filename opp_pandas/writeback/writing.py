@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.carrier import Loaded, require_loaded
-from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, ReadOnlyError, named
+from opp_pandas.carrier import require_loaded
+from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.loading import read_lookup
 from opp_pandas.resource import ACCOUNT, EDITABLE_NAMES, STAGE, USER
 from opp_pandas.service.collecting import lookup_frame
-from opp_pandas.writeback.changes import find_changes
+from opp_pandas.writeback.changes import CustomIds, find_changes
 from opp_pandas.writeback.effect import forecast_effect
-from opp_pandas.writeback.merge import POLICIES, Policy
 from opp_pandas.writeback.names import NameBook, resolve_names, wanted_names
-from opp_pandas.writeback.report import WriteReport, build_requests, most_reads
+from opp_pandas.writeback.report import WriteReport, build_requests
+from opp_pandas.writeback.sending import Sending, check_confirmation, count_reads, tasks_of
 from opp_pandas.writeback.taking import take_outcomes
-from opp_pandas.writeback.writer import Writer, planned
+from opp_pandas.writeback.workers import MOST_WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
+    from opp_pandas.carrier import Loaded
     from opp_pandas.service.client import Client
+    from opp_pandas.writeback.merge import Policy
     from opp_pandas.writeback.plan import ChangeSet
+    from opp_pandas.writeback.writer import Ask, Task
 
 _RESOURCE_OF = {"stage_name": STAGE, "owner_name": USER, "account_name": ACCOUNT}
 
@@ -34,17 +38,28 @@ def write_back(
     *,
     dry_run: bool = False,
     on_conflict: Policy = "skip",
+    ask: Ask | None = None,
     delete: Iterable[int] = (),
     allow_delete: bool = False,
-    confirm: int | None = None,
+    confirm: int | str | None = None,
+    custom_ids: CustomIds = "auto",
+    workers: int = MOST_WORKERS,
+    journal: str | Path | None = None,
+    freq: str = "Q",
+    quota: Any = None,
+    fiscal_start: int = 1,
     progress: bool | None = None,
 ) -> WriteReport:
     """Send what was edited, and nothing else, to the service.
 
-    Every changed row is read again just before it is written and merged
-    attribute by attribute: what only the service changed is kept, what only you
-    changed is sent, the same change on both sides is nothing to do, different
-    changes are a conflict.
+    Every changed row is read again at most five seconds before it is written,
+    and merged attribute by attribute: what only the service changed is kept,
+    what only you changed is sent, the same change on both sides is nothing to
+    do, different changes are a conflict. Whoever edits the row in those seconds
+    is overwritten: the service has no way to prevent it.
+
+    Every step stands in a journal before it is made, so that `opp.resume` can
+    finish what a crash or Ctrl-C left, and `opp.undo` can take it back.
 
     Parameters
     ----------
@@ -54,19 +69,32 @@ def write_back(
     client : Client, optional
         Where to; default the client of the load.
     dry_run : bool
-        Show what would be sent and send nothing. Names of new deals are looked
-        up at the service, which takes a few reading requests.
+        Show what would be sent, how many requests it takes and what it does to
+        the forecast; send nothing. Names of new deals are looked up at the
+        service, which takes a few reading requests.
     on_conflict : {"skip", "ask", "mine", "theirs"}
-        Where both sides changed a cell: leave the row and report it ("skip";
-        "ask" the same, for an editor to ask), send mine, or keep theirs.
+        Where both sides changed a cell: leave the row and report it, ask, send
+        mine, or keep theirs.
+    ask : callable, optional
+        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives
+        "mine", "theirs" or "skip". Default: a question where the program runs.
     delete : iterable of int
         Ids of deals to delete; nothing else is ever deleted.
     allow_delete : bool
         The switch that ``delete`` needs.
-    confirm : int, optional
-        The number of rows in the plan, to confirm a large one: above 50 rows,
-        above 10 % of the load and more than 10 rows, any deletion, one value
-        put into 10 rows or more.
+    confirm : int or str, optional
+        The number of rows in the plan, or its fingerprint, to confirm a large
+        one: above 50 rows, above 10 % of the load and more than 10 rows, any
+        deletion, one value put into 10 rows or more.
+    custom_ids : {"auto", "always", "never"}
+        Whether new deals get a custom id of ours: see `find_changes`.
+    workers : int, default 4
+        Rows written at once, 1 to 4.
+    journal : str or Path, optional
+        Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's
+        folder for state. A finished journal is kept for 30 days.
+    freq, quota, fiscal_start
+        For the effect on the forecast, as in `opp_pandas.analytics.forecast`.
     progress : bool, optional
         Show a progress bar; default: only where somebody watches.
 
@@ -79,72 +107,95 @@ def write_back(
     Raises
     ------
     ConfirmationNeededError
-        If the plan is large and ``confirm`` is not its number of rows; nothing
-        was sent.
+        If the plan is large and not confirmed, or something else was
+        confirmed; nothing was sent.
     ConfigurationError
         If there is no client, or an argument cannot be used.
     ReadOnlyError
         If the client was opened with ``read_only=True``.
+    JournalError
+        If no journal can be kept; what was sent until then is in the frame.
     """
-    if on_conflict not in POLICIES:
-        raise ConfigurationError(f"on_conflict is one of {named(POLICIES)}, not {on_conflict!r}")
     loaded = require_loaded(frame, "write_back()")
-    plan = find_changes(frame, delete=delete, allow_delete=allow_delete)
+    plan = find_changes(frame, delete=delete, allow_delete=allow_delete, custom_ids=custom_ids)
     if not len(plan):
         return WriteReport(plan, (), frame, dry_run)
-    client = client if client is not None else loaded.client
+    sending = Sending(_client_for(client, loaded), on_conflict, ask, workers, journal, progress)
+    needs_names = bool(wanted_names(plan.creations))
+    if not dry_run:
+        sending.refuse_read_only()
+        # Before any request, unless only the names that have to be asked for can tell.
+        if not (needs_names and isinstance(confirm, str)):
+            check_confirmation(plan, confirm)
+    resolved, lookups, reads = resolve_at_service(plan, sending.client)
+    requests, reads = build_requests(resolved), reads + count_reads(resolved)
+    if dry_run:
+        effect, why_not = None, ""
+        try:
+            effect = forecast_effect(resolved, loaded, freq=freq, quota=quota, fiscal_start=fiscal_start)
+        except FrameError as problem:
+            why_not = str(problem)
+        outcomes = [task.outcome for task in tasks_of(resolved)]
+        return WriteReport(resolved, outcomes, frame, True, requests, reads, effect, why_not)
+    if needs_names and isinstance(confirm, str):
+        check_confirmation(plan, confirm, resolved)
+    tasks = tasks_of(resolved)
+    before = sending.client.calls
+    with sending.open_journal(resolved) as opened:
+        try:
+            sending.carry_out(tasks, opened)
+        except BaseException as problem:
+            problem.add_note(_progress_so_far(tasks, opened.path))
+            raise
+        finally:
+            # Also after Ctrl-C: what was written is in the frame, and not written again.
+            take_outcomes(frame, loaded, [task.outcome for task in tasks], lookups, sending.client)
+    made = sending.client.calls - before
+    outcomes = [task.outcome for task in tasks]
+    return WriteReport(resolved, outcomes, frame, False, requests, reads, journal=opened.path, calls=made)
+
+
+def _progress_so_far(tasks: Sequence[Task], path: Path) -> str:
+    settled = sum(task.outcome.status not in ("planned", "unknown") for task in tasks)
+    words = f"{settled} of {len(tasks)} rows were settled"
+    return f"{words}; opp.resume() finishes the rest, opp.undo() takes them back [{path}]"
+
+
+def _client_for(client: Client | None, loaded: Loaded) -> Client:
+    """Give the client to write with; ids of one service mean nothing at another."""
+    if client is None:
+        client = loaded.client
     if client is None:
         raise ConfigurationError("these rows were not loaded from a service: say where to, write_back(client)")
-    _refuse_other_service(client, loaded)
-    plan, lookups, reads = _resolved(plan, client)
-    requests = build_requests(plan)
-    if dry_run:
-        outcomes = [planned(entry) for entry in (*plan.updates, *plan.creations, *plan.deletions)]
-        return WriteReport(
-            plan, outcomes, frame, True, requests, reads + most_reads(plan), forecast_effect(plan, loaded)
-        )
-    if client.read_only:
-        raise ReadOnlyError("the client was opened with read_only=True; nothing was sent")
-    reason = plan.confirmation_reason()
-    if reason is not None and confirm != len(plan):
-        raise ConfirmationNeededError(len(plan), reason, plan)
-    outcomes = _carry_out(plan, client, on_conflict, progress)
-    take_outcomes(frame, loaded, outcomes, lookups)
-    return WriteReport(plan, outcomes, frame, False, requests, reads + most_reads(plan))
-
-
-def _carry_out(plan: ChangeSet, client: Client, on_conflict: Policy, progress: bool | None) -> list[Any]:
-    from tqdm.auto import tqdm
-
-    hidden = None if progress is None else not progress
-    with tqdm(desc="write back", unit="row", total=len(plan), disable=hidden, delay=1.0, leave=False) as bar:
-        return Writer(client, on_conflict).carry_out(plan, lambda: bar.update(1))
-
-
-def _refuse_other_service(client: Client, loaded: Loaded) -> None:
-    """Ids of one service mean nothing at another."""
-    if loaded.kind == "read" and loaded.client is not None and loaded.client.url != client.url:
+    if loaded.client is not None and loaded.client.url != client.url:
         raise ConfigurationError(
             f"these rows were loaded from {loaded.client.url}; their ids mean nothing at {client.url}: "
             "adopt() the frame to create them there"
         )
+    return client
 
 
-def _resolved(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict[str, pd.DataFrame], int]:
+def resolve_at_service(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict[str, pd.DataFrame], int]:
     """Ask the service about names of new deals; give the plan with ids, the look-ups and the requests made."""
     wanted = wanted_names(plan.creations)
+    if not wanted:
+        return plan, {}, 0
     before = client.calls
     lookups: dict[str, pd.DataFrame] = {}
-    names: dict[str, Mapping[int, str]] = {}
     for column, texts in wanted.items():
         resource = _RESOURCE_OF[column]
         lookup = _accounts(client, texts) if resource is ACCOUNT else read_lookup(client, resource)
         if lookup is not None:
             lookups[resource.type] = lookup
-            names[EDITABLE_NAMES[column]] = {
-                int(k): n for k, n in zip(lookup["id"], lookup["name"], strict=True) if isinstance(n, str)
-            }
-    return (resolve_names(plan, NameBook(names)) if wanted else plan), lookups, client.calls - before
+    names = {EDITABLE_NAMES[column]: _names(lookups.get(_RESOURCE_OF[column].type)) for column in wanted}
+    return resolve_names(plan, NameBook(names)), lookups, client.calls - before
+
+
+def _names(lookup: pd.DataFrame | None) -> dict[int, str]:
+    if lookup is None:
+        return {}
+    pairs = zip(lookup["id"].tolist(), lookup["name"].tolist(), strict=True)
+    return {int(key): name for key, name in pairs if isinstance(name, str)}
 
 
 def _accounts(client: Client, names: Iterable[str]) -> pd.DataFrame:

@@ -1,0 +1,188 @@
+"""The folder of journals: where it is, which plans are unfinished, and how long they are kept.
+
+A finished journal is kept for `KEEP_DAYS` days, so that its plan can be undone,
+and removed by the next write-back after that. An unfinished one stays until it
+is finished, undone or purged by hand.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import platformdirs
+from filelock import FileLock, Timeout
+
+from opp_pandas.errors import ConfigurationError, JournalError
+from opp_pandas.writeback.journal import SUFFIX, read_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from opp_pandas.writeback.journal import Step
+
+KEEP_DAYS = 30
+FOLDER_VARIABLE = "OPP_PANDAS_JOURNAL"
+_OPEN = frozenset({"planned", "sent", "unknown"})
+_COLUMNS = ["journal", "created_at", "service", "rows", "open", "unknown", "conflict", "failed", "done", "undone"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a journal knows of a new deal: its state there, the id it got, how often it was sent."""
+
+    state: str
+    id: int | None
+    sends: int
+
+
+def journal_folder(given: str | Path | None = None) -> Path:
+    """Give the folder of the journals.
+
+    Parameters
+    ----------
+    given : str or Path, optional
+        Default: the environment variable ``OPP_PANDAS_JOURNAL``, else the
+        user's own folder for state on this system.
+    """
+    if given is not None:
+        return Path(given)
+    named = os.environ.get(FOLDER_VARIABLE, "").strip()
+    return Path(named) if named else platformdirs.user_state_path("opp_pandas") / "journals"
+
+
+def list_journals(folder: str | Path | None = None, *, service: str | None = None) -> pd.DataFrame:
+    """List the journals of a folder, oldest first.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Default: as `journal_folder` says.
+    service : str, optional
+        Only plans for this base URL.
+
+    Returns
+    -------
+    DataFrame, shape (n, 10)
+        ``journal`` (path), ``created_at`` (UTC), ``service``, and numbers of
+        rows: ``rows`` in all; ``open`` still to be settled, ``unknown`` of them
+        perhaps applied; ``conflict, failed, done, undone``. A journal that
+        cannot be read has missing numbers.
+    """
+    records: list[list[Any]] = []
+    for path in sorted(journal_folder(folder).glob(f"*{SUFFIX}")):
+        try:
+            meta, steps = read_journal(path)
+        except JournalError:
+            records.append([str(path), None, None, *[None] * 7])
+            continue
+        if service is None or meta["service"] == service:
+            records.append([str(path), pd.Timestamp(meta["created_at"]), meta["service"], *_counts(steps)])
+    frame = pd.DataFrame(records, columns=_COLUMNS)
+    dtypes = dict.fromkeys(_COLUMNS[3:], "Int64")
+    return frame.astype({"journal": "str", "service": "str", "created_at": "datetime64[us, UTC]", **dtypes})
+
+
+def _counts(steps: list[Step]) -> list[int]:
+    states = [step.state for step in steps]
+    still_open = sum(state in _OPEN for state in states)
+    # A plan that was undone needs nothing more, whatever was left of it.
+    return [
+        len(states),
+        still_open,
+        *(states.count(state) for state in ("unknown", "conflict", "failed", "done", "undone")),
+    ]
+
+
+def purge_journals(
+    folder: str | Path | None = None, *, days: float = KEEP_DAYS, unfinished: bool = False
+) -> list[Path]:
+    """Remove journals, which hold values of customers' deals.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Default: as `journal_folder` says.
+    days : float, default 30
+        Only those older than this [days]; 0 removes all.
+    unfinished : bool
+        Whether plans go too that are not finished: they can then be neither
+        resumed nor undone.
+
+    Returns
+    -------
+    list of Path
+        What was removed. Journals that are being written stay.
+    """
+    if days < 0:
+        raise ConfigurationError(f"days is 0 or more, not {days}")
+    removed = []
+    before = pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)
+    for path in sorted(journal_folder(folder).glob(f"*{SUFFIX}")):
+        try:
+            meta, steps = read_journal(path)
+            old = pd.Timestamp(meta["created_at"]) <= before
+            finished = not any(step.state in _OPEN for step in steps)
+        except JournalError:
+            # What cannot be read cannot be judged: it goes only when asked for by hand.
+            old, finished = pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC") <= before, False
+        if old and (finished or unfinished) and _remove(path):
+            removed.append(path)
+    return removed
+
+
+def _remove(path: Path) -> bool:
+    lock = FileLock(f"{path}.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    for extra in ("", "-wal", "-shm"):
+        Path(f"{path}{extra}").unlink(missing_ok=True)
+    lock.release()
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    return True
+
+
+def find_attempts(folder: Path, keys: Collection[str], *, besides: Path | None = None) -> dict[str, Attempt]:
+    """Find what the journals know of new deals that may have been created already.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of journals.
+    keys : collection of str
+        Keys of new deals.
+    besides : Path, optional
+        A journal to leave out.
+
+    Returns
+    -------
+    dict of str to Attempt
+        Deals that were created, or perhaps created; a sure answer leads.
+
+    Raises
+    ------
+    JournalError
+        If a journal cannot be read: nobody could say what it did.
+    """
+    found: dict[str, Attempt] = {}
+    wanted = frozenset(key for key in keys if key)
+    if not wanted:
+        return found
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if besides is not None and path.name == besides.name:
+            continue
+        _, steps = read_journal(path)
+        for step in steps:
+            key = getattr(step.entry, "key", "")
+            if key in wanted and step.state in ("sent", "unknown", "done") and _leads(found.get(key), step.state):
+                found[key] = Attempt(step.state, step.facts.get("row_id"), int(step.facts.get("sends", 0)))
+    return found
+
+
+def _leads(known: Attempt | None, state: str) -> bool:
+    return known is None or state == "done"
