@@ -404,6 +404,7 @@ def test_login__signs_in_against_the_sandbox(folder: Path, redirect_uri: str) ->
 def test_login__tokens_renew_against_the_sandbox(folder: Path, redirect_uri: str) -> None:
     """A token that ended is renewed with rotation, twice, and the old renewing token is dead."""
     with opp.sandbox(opportunities=3) as box:
+        box.switches.keep_old_refresh_tokens = False
         sign_in_at(box, folder, redirect_uri, show=Browser())
         store = TokenStore(box.url, folder)
         first = store.read()
