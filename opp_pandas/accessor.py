@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas import analytics, editing, labels
+from opp_pandas import analytics, editing, labels, refreshing
 from opp_pandas.analytics import FigureContext
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
@@ -160,6 +160,14 @@ class OpportunityAccessor:
             With every bad cell in ``.failure_cases``.
         """
         return labels.validate_with_labels(self._frame)
+
+    @_shows(refreshing.refresh)
+    def refresh(self, client: Any = None, **options: Any) -> pd.DataFrame:
+        return refreshing.refresh(self._frame, client, **options)
+
+    @_shows(refreshing.reconcile)
+    def reconcile(self, client: Any = None, **options: Any) -> refreshing.Reconciliation:
+        return refreshing.reconcile(self._frame, client, **options)
 
     @_shows(labels.relabel)
     def relabel(self, client: Any = None, *, convert: bool = False) -> pd.DataFrame:

@@ -213,8 +213,9 @@ class Loaded:
     converted : mapping of str to str
         Column to kind, where texts of custom fields were turned into values.
     query : mapping
-        What was asked for: ``filter`` (with instants), ``where``, ``fields``,
-        ``include``, ``authorization_meta``, ``data_connections``, ``limit``.
+        What was asked for: ``filter`` (with instants), ``where`` (the part tested
+        here), ``fields``, ``include``, ``authorization_meta``,
+        ``data_connections``, ``limit``, ``stages``.
     watermark : Timestamp or None
         By the service's clock: every change before it is in the baseline. None
         where no service said what time it is.

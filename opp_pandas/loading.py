@@ -151,7 +151,7 @@ def read_opportunities(
     conditions, condition = _settled_conditions(client, filter, where, zone, custom_fields)
     if fields is not None:
         fields = [*fields, *columns_needed(condition)]
-    columns = _wanted_columns(fields, authorization_meta, data_connections)
+    columns = wanted_columns(fields, authorization_meta, data_connections)
     collector = Collector(columns=columns)
     query = {
         "filter": conditions,
@@ -188,7 +188,7 @@ def read_opportunities(
         complete = None
     frame = rows.frame
 
-    failures = _failures(rows)
+    failures = row_failures(rows)
     report = LoadReport(
         source=client.url,
         rows=len(frame),
@@ -212,7 +212,7 @@ def read_opportunities(
         as_of=moment if moment is not None else pd.Timestamp.now(tz="UTC"),
         client=client,
         report=report,
-        query={**query, "where": where, "include": wanted, "limit": limit},
+        query={**query, "where": condition.local, "include": wanted, "limit": limit, "stages": stages},
         watermark=moment,
         custom_fields=custom_fields,
     )
@@ -296,7 +296,8 @@ def _checked_include(include: Iterable[str]) -> tuple[str, ...]:
     return wanted
 
 
-def _wanted_columns(fields: Iterable[str] | None, authorization_meta: bool, data_connections: bool) -> list[str]:
+def wanted_columns(fields: Iterable[str] | None, authorization_meta: bool, data_connections: bool) -> list[str]:
+    """Give the columns of a load with these arguments, names apart."""
     extra = [
         entry.column
         for entry in OPPORTUNITY.metadata
@@ -351,7 +352,7 @@ def _sum(counts: Mapping[int, int | None]) -> int | None:
     return sum(known) if counts and len(known) == len(counts) else None
 
 
-def _failures(rows: Rows) -> pd.DataFrame:
+def row_failures(rows: Rows) -> pd.DataFrame:
     """Rule breaks of the schema, and cells that could not take their dtype."""
     from opp_pandas.schema import find_failures
 

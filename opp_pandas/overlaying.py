@@ -73,6 +73,8 @@ def overlay(old: Rows, fresh: Rows) -> tuple[Rows, Places]:
     places : ndarray of int64, shape (len(fresh),)
         Where each fresh row went.
     """
+    if not len(fresh):
+        return old, np.array([], dtype=np.int64)
     places = np.asarray(pd.Index(old.frame["id"]).get_indexer(pd.Index(fresh.frame["id"])), dtype=np.int64)
     new = places < 0
     places[new] = len(old) + np.arange(int(new.sum()))

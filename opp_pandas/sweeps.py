@@ -36,11 +36,14 @@ class Changed:
         Ids of known rows that were changed and do not fit the filter any more.
     pages : int
         Pages read.
+    date : Timestamp or None
+        The service's clock at the first answer.
     """
 
     collected: Collected
     left: frozenset[int]
     pages: int
+    date: pd.Timestamp | None = None
 
     @property
     def rows(self) -> Rows:
@@ -155,6 +158,7 @@ def read_changed(
     collector = Collector(columns=columns)
     came: set[int] = set()
     pages = 0
+    date = None
     condition = narrowed(query["filter"], since, until)
     if condition is not None:
         asked = {**query, "filter": condition, "sort": ("updated_at", "id")}
@@ -162,11 +166,12 @@ def read_changed(
             collector.add(page.document)
             came.update(ids_of(page, strict=False))
             pages += 1
+            date = page.date if date is None else date
     left: frozenset[int] = frozenset()
     if query["filter"] and len(known):
         changed = changed_ids(client, known, since, until)
         left = frozenset(changed - came)
-    return Changed(collector.finish(), left, pages)
+    return Changed(collector.finish(), left, pages, date)
 
 
 def changed_ids(client: Client, known: pd.Index, since: pd.Timestamp, until: pd.Timestamp | None) -> set[int]:

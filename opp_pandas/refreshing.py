@@ -1,0 +1,647 @@
+"""Bringing a loaded frame up to date: what changed at the service since, and what is gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.carrier import Baseline, Loaded, attach_loaded, freeze, require_loaded
+from opp_pandas.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    FrameError,
+    NotFoundError,
+    ServiceError,
+    printable,
+)
+from opp_pandas.labels import convert_texts, plain_frame
+from opp_pandas.loading import row_failures, wanted_columns
+from opp_pandas.overlaying import Places, Rows, extended, not_older, overlay, put
+from opp_pandas.resource import ACCOUNT, LOOKUP_COLUMNS, STAGE, USER, Resource
+from opp_pandas.selecting import rows_that_fit, split_where
+from opp_pandas.service.collecting import LOOKUP_OF, join_names, lookup_frame
+from opp_pandas.stages import resolve_stages
+from opp_pandas.sweeps import SWEEP_PAGE, ids_at_service, ids_of, index_of, joined_lookup, read_changed
+from opp_pandas.writeback.changes import find_changes, loaded_value
+from opp_pandas.writeback.merge import merge_row
+from opp_pandas.writeback.plan import Cell
+from opp_pandas.writeback.rows import match_rows, usable_frame
+
+if TYPE_CHECKING:
+    from opp_pandas.service.client import Client
+
+# The service's clock is sent in whole seconds.
+_CLOCK_STEP = pd.Timedelta(seconds=1)
+_NO_NEWS = frozenset({"updated_at", "touched_at", "updater_id", "updater_name"})
+Kept = Mapping[int, tuple[set[str], set[str]]]
+
+
+def refresh(
+    frame: pd.DataFrame,
+    client: Client | None = None,
+    *,
+    overlap: str | float | pd.Timedelta = "2min",
+    on_conflict: Literal["skip", "mine", "theirs"] = "skip",
+    new: bool = True,
+    page_size: int | None = None,
+) -> pd.DataFrame:
+    """Read what changed at the service since the frame was loaded, and keep unsaved edits.
+
+    Only deals whose ``updated_at`` is after the last load or refresh (by the
+    service's clock, less `overlap`) are read. Stage, owner and account names are
+    read again too, since renaming does not touch the deals. Not seen are deleted
+    deals (`reconcile` finds them), data connections, and deals that a filter by
+    account name lost or gained by a renaming.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        A frame that came from `read_opportunities`, edited or not, whole or a
+        part of it. Never modified.
+    client : Client, optional
+        Where to read; default the client of the load.
+    overlap : str, float or Timedelta, default "2min"
+        How far to go back behind the last load [s, where a number], for changes
+        that the service makes visible late. Deals read twice do no harm.
+    on_conflict : {"skip", "mine", "theirs"}
+        Where you and the service changed a cell to different values: "skip"
+        keeps your value and what was loaded, so that `write_back` asks again;
+        "mine" keeps your value and takes note of theirs, so that `write_back`
+        overwrites it; "theirs" drops your edit.
+    new : bool, default True
+        Append deals that are new since. Say False for a frame that was cut down
+        in pandas.
+    page_size : int, optional
+        Rows asked for at once; default the client's.
+
+    Returns
+    -------
+    DataFrame, shape (n - left + appended, k)
+        A new frame: index and order of the rows are kept, new deals stand last.
+        Deals that left the filter of the load are dropped, unless they hold
+        unsaved edits. ``load_report.refreshed`` lists what changed,
+        ``load_report.conflicts`` the cells that both sides changed.
+
+    Raises
+    ------
+    NotLoadedError
+        If nothing of a load travels with the frame.
+    FrameError
+        If the rows did not come from a service.
+    ServiceError
+        If anything cannot be read: then nothing of it counts as read.
+    """
+    if on_conflict not in ("skip", "mine", "theirs"):
+        raise ConfigurationError(f"on_conflict is 'skip', 'mine' or 'theirs', not {on_conflict!r}")
+    loaded = require_loaded(frame, "refresh()")
+    client = _client_of(loaded, client, "refresh()")
+    return _Refresh(frame, loaded, client, _span(overlap), on_conflict, new, page_size).run()
+
+
+def _client_of(loaded: Loaded, client: Client | None, what: str) -> Client:
+    found: Client | None = client if client is not None else loaded.client
+    if loaded.kind != "read" or found is None:
+        raise FrameError(f"{what} needs rows that were loaded from a service: use opp.read_opportunities(client)")
+    if loaded.client is not None and loaded.client.url != found.url:
+        raise ConfigurationError(
+            f"these rows were loaded from {printable(loaded.client.url)}; "
+            f"their ids mean nothing at {printable(found.url)}"
+        )
+    return found
+
+
+def _span(overlap: Any) -> pd.Timedelta:
+    try:
+        span = pd.Timedelta(overlap, unit="s") if isinstance(overlap, int | float) else pd.Timedelta(overlap)
+    except (ValueError, TypeError):
+        span = pd.Timedelta(-1)
+    if not span >= pd.Timedelta(0):
+        raise ConfigurationError(f"overlap is a span of time such as '2min', not {overlap!r}")
+    return span
+
+
+class _Refresh:
+    """One refresh: read, merge, build the new frame."""
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        loaded: Loaded,
+        client: Client,
+        overlap: pd.Timedelta,
+        policy: Literal["skip", "mine", "theirs"],
+        new: bool,
+        page_size: int | None,
+    ) -> None:
+        self.frame, self.loaded, self.client = frame, loaded, client
+        self.policy, self.new, self.page_size = policy, new, page_size
+        self.query = {"filter": {}, "include": (), **loaded.query}
+        self.old = Rows(loaded.baseline.frame, loaded.baseline.wire, dict.fromkeys(loaded.baseline.locked))
+        self.since = _last_seen(loaded) - overlap
+        self.notes: list[str] = []
+        self.conflicts: list[tuple[Any, ...]] = []
+        self.matched = match_rows(usable_frame(frame, loaded), loaded)
+
+    def run(self) -> pd.DataFrame:
+        """Carry it out."""
+        started, calls = time.monotonic(), self.client.calls
+        edits = self._edits()
+        lookups, moment = self._read_lookups()
+        until = None if moment is None else moment + _CLOCK_STEP
+        changed = read_changed(
+            self.client, self._asked(), self._columns(), index_of(self.old.frame), self.since, until, self.page_size
+        )
+        moment = changed.date if moment is None else moment
+        for kind, lookup in changed.collected.lookups.items():
+            lookups[kind] = joined_lookup(lookup, lookups[kind]) if kind in lookups else lookup
+        fresh, left = self._selected(changed.rows, lookups, changed.left)
+        self.refreshed = self._news(fresh, left)
+        dropped = left - {self._id_of(place) for place in edits}
+        rows, places = overlay(self.old, fresh)
+        rows = Rows(join_names(rows.frame, lookups, self.query["include"]), rows.wire, rows.locked)
+        kept = self._merge(edits, fresh, places)
+        rows, restored = self._restored(rows, kept)
+        shown = self._new_frame(rows, places, kept)
+        result = self._without(shown, rows, dropped)
+        return self._attached(*result, lookups, moment, changed.pages, calls, started, restored)
+
+    # --- reading -----------------------------------------------------------------
+
+    def _asked(self) -> dict[str, Any]:
+        names = ("filter", "fields", "authorization_meta", "data_connections")
+        asked = {name: self.query[name] for name in names if name in self.query}
+        return {**asked, "include": tuple(name for name in self.query["include"] if name != "stage")}
+
+    def _columns(self) -> list[str]:
+        flags = (bool(self.query.get("authorization_meta")), bool(self.query.get("data_connections")))
+        return wanted_columns(self.query.get("fields"), *flags)
+
+    def _read_lookups(self) -> tuple[dict[str, pd.DataFrame], pd.Timestamp | None]:
+        """Read names again; a renaming bumps the record that is renamed, not the deals."""
+        lookups = dict(self.loaded.lookups)
+        wanted = {LOOKUP_OF[name] for name in self.query["include"]} | {STAGE.type}
+        moment = None
+        for resource in (STAGE, USER, ACCOUNT):
+            if resource.type not in wanted or (resource is not STAGE and resource.type not in lookups):
+                continue
+            try:
+                found, date = self._read_lookup(resource)
+            except AccessDeniedError:
+                # The load said so already.
+                continue
+            moment = date if moment is None else moment
+            known = lookups.get(resource.type)
+            lookups[resource.type] = found if resource is STAGE else joined_lookup(known, found)
+        return lookups, moment
+
+    def _read_lookup(self, resource: Resource) -> tuple[pd.DataFrame, pd.Timestamp | None]:
+        asked: dict[str, Any] = {"resource": resource}
+        if resource is not STAGE:
+            asked |= {"filter": {"updated_at": (self.since, None)}, "sort": ("updated_at", "id")}
+            names = ("name", "firstName", "lastName") if resource is USER else ("name",)
+            asked |= {"fields": names, "page_size": SWEEP_PAGE}
+        pages = list(self.client.iter_pages(**asked))
+        found = lookup_frame(record for page in pages for record in page.document["data"])
+        return found, pages[0].date if pages else None
+
+    def _selected(
+        self, fresh: Rows, lookups: Mapping[str, pd.DataFrame], left: frozenset[int]
+    ) -> tuple[Rows, frozenset[int]]:
+        """Keep what the load would have kept; give the rest with the rows that left."""
+        fresh = not_older(self.old, fresh)
+        fresh = Rows(join_names(fresh.frame, lookups, self.query["include"]), fresh.wire, fresh.locked)
+        where = split_where(self.query.get("where"), None, self.loaded.timezone)
+        if where and len(fresh):
+            fits = rows_that_fit(fresh.frame, where, self.loaded.timezone)
+            out = set(fresh.frame["id"][~fits].tolist()) & set(index_of(self.old.frame).tolist())
+            left, fresh = left | out, fresh.take(np.flatnonzero(fits))
+        if self.query.get("limit") is not None and len(fresh):
+            # Of a load with a limit nobody knows which deals were left out.
+            known = fresh.frame["id"].isin(self.old.frame["id"]).to_numpy(dtype=bool)
+            if not known.all():
+                self.notes.append("new deals were not added, since the load had a limit")
+            fresh = fresh.take(np.flatnonzero(known))
+        return fresh, frozenset(left)
+
+    def _news(self, fresh: Rows, left: frozenset[int]) -> pd.DataFrame:
+        """List what is not as it was; a row whose time stamps alone moved is no news."""
+        places = pd.Index(self.old.frame["id"]).get_indexer(pd.Index(fresh.frame["id"]))
+        changed = np.zeros(len(fresh), dtype=bool)
+        for column in fresh.frame.columns if len(fresh) else ():
+            if column in self.old.frame.columns and column not in _NO_NEWS:
+                changed |= _differ(self.old.frame[column].array.take(places, allow_fill=True), fresh.frame[column])
+        words = np.where(places < 0, "new", np.where(changed, "changed", ""))
+        if "trashed_at" in fresh.frame.columns and "trashed_at" in self.old.frame.columns:
+            before = pd.Series(self.old.frame["trashed_at"].array.take(places, allow_fill=True))
+            trashed = fresh.frame["trashed_at"].notna().to_numpy() & before.isna().to_numpy() & (places >= 0)
+            words = np.where(trashed, "trashed", words)
+        news = [(int(key), str(word)) for key, word in zip(fresh.frame["id"], words, strict=True) if word]
+        news += [(key, "left the filter") for key in sorted(left)]
+        return pd.DataFrame(news, columns=["id", "change"]).astype({"id": "Int64", "change": "str"})
+
+    # --- merging -----------------------------------------------------------------
+
+    def _id_of(self, place: int) -> int:
+        return int(self.matched.ids[place])
+
+    def _edits(self) -> dict[int, list[Cell]]:
+        """Every cell that the user changed, those that would be refused too, by the row's place in the frame."""
+        plan = find_changes(self.frame)
+        edits: dict[int, list[Cell]] = {
+            update.position: [cell for cell in update.cells if cell.follows is None] for update in plan.updates
+        }
+        for entry in plan.refusals:
+            if entry.action == "update" and entry.position >= 0 and self.matched.places[entry.position] >= 0:
+                edits.setdefault(entry.position, []).append(Cell(entry.column, entry.before, entry.after))
+        return edits
+
+    def _merge(
+        self, edits: Mapping[int, list[Cell]], fresh: Rows, places: Places
+    ) -> dict[int, tuple[set[str], set[str]]]:
+        """Merge row by row; give by place in the frame the columns that stay mine, and those in conflict."""
+        theirs_at = dict(zip(places.tolist(), range(len(fresh)), strict=True))
+        theirs = replace(self.loaded, baseline=Baseline(fresh.frame, fresh.wire, frozenset(fresh.locked)))
+        merged: dict[int, tuple[set[str], set[str]]] = {}
+        for place, cells in edits.items():
+            own = theirs_at.get(int(self.matched.places[place]))
+            if own is None:
+                merged[place] = {cell.column for cell in cells}, set()
+                continue
+            now = {
+                cell.column: loaded_value(theirs, own, cell.column)
+                for cell in cells
+                if cell.column in fresh.frame.columns and cell.column not in LOOKUP_COLUMNS
+            }
+            outcome = merge_row(tuple(cells), now, self.policy)
+            clashing = {cell.column for cell, _ in outcome.conflicts}
+            self.conflicts += [
+                (self._id_of(place), cell.column, cell.before, cell.after, value) for cell, value in outcome.conflicts
+            ]
+            merged[place] = {cell.column for cell in outcome.send} | clashing, clashing
+        return merged
+
+    def _restored(self, rows: Rows, kept: Kept) -> tuple[Rows, int]:
+        """Let cells in conflict keep what was loaded underneath, so that they are still a conflict when written."""
+        frame, wire, locked = rows.frame, dict(rows.wire), dict(rows.locked)
+        by_column: dict[str, list[int]] = {}
+        for place, (_, clashing) in kept.items():
+            for column in _with_names(clashing):
+                by_column.setdefault(column, []).append(int(self.matched.places[place]))
+        for column, positions in by_column.items():
+            if column not in frame.columns:
+                continue
+            at = np.array(positions, dtype=np.int64)
+            before = pd.Series(self.old.frame[column].array.take(at))
+            frame = frame.assign(**{column: put(frame[column].array, at, before)})
+            for marks, old in ((wire, self.old.wire), (locked, self.old.locked)):
+                for position in positions:
+                    marks.pop((position, column), None)
+                    if (position, column) in old:
+                        marks[position, column] = old[position, column]
+        return Rows(frame, wire, locked), sum(map(len, by_column.values()))
+
+    # --- the new frame -------------------------------------------------------------
+
+    def _new_frame(self, rows: Rows, places: Places, kept: Kept) -> pd.DataFrame:
+        """Put the service's values into a copy of the frame, and the new deals at its end."""
+        appended = np.arange(len(self.old), len(rows)) if self.new else np.array([], dtype=np.int64)
+        mine: dict[str, list[int]] = {}
+        for place, (columns, _) in kept.items():
+            for column in _with_names(columns):
+                mine.setdefault(column, []).append(place)
+        back = {label: column for column, label in self.loaded.labels.items()}
+        known = np.flatnonzero(self.matched.places >= 0)
+        touched = known[np.isin(self.matched.places[known], places)]
+        new_places = len(self.frame) + np.arange(len(appended))
+        arrays: list[Any] = []
+        for number, label in enumerate(self.frame.columns):
+            column = back.get(str(label), label)
+            array = extended(self.frame.iloc[:, number].array, len(appended))
+            if column in rows.frame.columns:
+                # Names may change with their look-up, everything else only with a row that was read.
+                candidates = known if column in LOOKUP_COLUMNS else touched
+                if not len(candidates) and not len(appended):
+                    arrays.append(array)
+                    continue
+                theirs = candidates[self._moved(column, rows.frame, candidates)]
+                theirs = np.setdiff1d(theirs, np.array(mine.get(column, []), dtype=np.int64))
+                at = np.concatenate([self.matched.places[theirs], appended])
+                values = pd.Series(rows.frame[column].array.take(at))
+                if column in self.loaded.converted:
+                    values, _ = convert_texts(values, self.loaded.custom_fields[column])
+                array = put(array, np.concatenate([theirs, new_places]), values)
+            arrays.append(array)
+        labels = _labels(self.frame.index, rows.frame["id"].array.take(appended))
+        made = pd.DataFrame(dict(enumerate(arrays)), index=self.frame.index.append(labels), copy=False)
+        made.columns = self.frame.columns
+        made.attrs = {key: value for key, value in self.frame.attrs.items() if key != "opp"}
+        return made
+
+    def _moved(self, column: str, now: pd.DataFrame, known: Places) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Say for which rows of the frame the service's value is another than the loaded one."""
+        at = self.matched.places[known]
+        if column not in self.old.frame.columns:
+            return np.ones(len(known), dtype=bool)
+        return _differ(self.old.frame[column].array.take(at), pd.Series(now[column].array.take(at)))
+
+    def _without(self, shown: pd.DataFrame, rows: Rows, dropped: Iterable[int]) -> tuple[pd.DataFrame, Rows]:
+        """Drop rows that left the filter, here and from what counts as loaded."""
+        gone = set(dropped)
+        if not gone:
+            return shown, rows
+        places = [place for place in range(len(self.frame)) if self.matched.ids[place] in gone]
+        keep = np.setdiff1d(np.arange(len(shown)), places)
+        stay = np.flatnonzero(~rows.frame["id"].isin(gone).to_numpy(dtype=bool))
+        return shown.iloc[keep], rows.take(stay)
+
+    def _attached(
+        self,
+        shown: pd.DataFrame,
+        rows: Rows,
+        lookups: Mapping[str, pd.DataFrame],
+        moment: pd.Timestamp | None,
+        pages: int,
+        calls: int,
+        started: float,
+        restored: int,
+    ) -> pd.DataFrame:
+        stages = self.loaded.stages
+        try:
+            stages = resolve_stages(self.query.get("stages"), lookups.get("opportunityStage"))
+        except ConfigurationError as error:
+            self.notes.append(f"the stages keep the meaning they had: {error}")
+        if restored and self.policy == "skip":
+            self.notes.append(
+                "cells in conflict keep your value; write_back(on_conflict=...) or refresh(...) settles them"
+            )
+        conflicts = pd.DataFrame(self.conflicts, columns=["id", "field", "loaded", "mine", "theirs"], dtype=object)
+        report = replace(
+            self.loaded.report,
+            rows=len(shown),
+            failures=row_failures(rows),
+            refreshed=self.refreshed,
+            conflicts=conflicts.astype({"id": "Int64", "field": "str"}),
+            notes=tuple(self.notes),
+            pages=pages,
+            requests=self.client.calls - calls,
+            elapsed_s=time.monotonic() - started,
+        )
+        loaded = self.loaded.renewed(
+            baseline=Baseline(freeze(rows.frame), rows.wire, frozenset(rows.locked)),
+            stages=stages,
+            lookups=lookups,
+            as_of=moment if moment is not None else pd.Timestamp.now(tz="UTC"),
+            watermark=moment if moment is not None else self.loaded.watermark,
+            client=self.client,
+            report=report,
+        )
+        return attach_loaded(shown, loaded)
+
+
+def _last_seen(loaded: Loaded) -> pd.Timestamp:
+    """Give the moment up to which every change is in the baseline."""
+    if loaded.watermark is not None:
+        return loaded.watermark
+    stamps = loaded.baseline.frame.get("updated_at")
+    known = [] if stamps is None else stamps.dropna().sort_values().tolist()
+    return known[-1] if known else pd.Timestamp(0, tz="UTC")
+
+
+def _with_names(columns: Iterable[str]) -> set[str]:
+    """Add the names that stand beside ids: an id that stays keeps its names."""
+    ids = set(columns)
+    return ids | {name for name, (id_column, _) in LOOKUP_COLUMNS.items() if id_column in ids}
+
+
+def _differ(before: Any, now: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Compare two arrays cell by cell; missing is missing."""
+    old, new = pd.Series(before), now.reset_index(drop=True)
+    if str(old.dtype) == "object" or old.dtype != new.dtype:
+        return np.fromiter(
+            (not _same(one, other) for one, other in zip(old.array, new.array, strict=True)), bool, len(old)
+        )
+    both_missing = old.isna().to_numpy(dtype=bool) & new.isna().to_numpy(dtype=bool)
+    same = (old == new).fillna(False).to_numpy(dtype=bool)
+    return np.asarray(~(same | both_missing))
+
+
+def _same(one: Any, other: Any) -> bool:
+    one = tuple(one) if isinstance(one, list) else one
+    other = tuple(other) if isinstance(other, list) else other
+    if pd.api.types.is_scalar(one) and pd.api.types.is_scalar(other):
+        if pd.isna(one) or pd.isna(other):
+            return bool(pd.isna(one) and pd.isna(other))
+        return bool(one == other)
+    return bool(type(one) is type(other) and one == other)
+
+
+def _labels(index: pd.Index, ids: Any) -> pd.Index:
+    """Give index labels for new deals that the frame does not have yet."""
+    number = len(ids)
+    if index.nlevels > 1 and number:
+        raise FrameError("refresh() cannot name new deals in an index of several levels: df.reset_index() first")
+    if not number:
+        return index[:0]
+    if index.name == "id":
+        named_by_id: pd.Index = pd.Index(ids, name="id").astype(index.dtype)
+        return named_by_id
+    if pd.api.types.is_integer_dtype(index.dtype):
+        start = int(index.max()) + 1 if len(index) else 0
+        return pd.RangeIndex(start, start + number, name=index.name)
+    if str(index.dtype) in ("object", "str"):
+        labels = [f"id {key}" for key in ids]
+        if not set(labels) & set(index):
+            return pd.Index(labels, dtype=index.dtype, name=index.name)
+    raise FrameError(f"refresh() cannot name new deals in an index of {index.dtype}: df.reset_index() first")
+
+
+# --- what is gone -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Reconciliation:
+    """Which deals the service still has.
+
+    Parameters
+    ----------
+    rows : DataFrame, columns ``id, status, confirmed, edited``
+        One row per deal that is not as it was loaded. ``status`` is ``gone``,
+        ``not visible`` (the service has it and says that this user may not see
+        it), ``not listed`` (it is there and stands in no list, as thrown-away
+        deals may), ``left the filter``, or ``new``. ``confirmed`` says whether
+        the deal itself was asked for; ``edited`` whether it holds unsaved edits.
+    seen : int
+        Deals that the service listed.
+    notes : tuple of str
+        What a reader should know, in sentences.
+    """
+
+    rows: pd.DataFrame
+    seen: int
+    notes: tuple[str, ...]
+    _frame: pd.DataFrame = field(repr=False)
+
+    def _ids(self, status: str) -> list[int]:
+        return [int(key) for key in self.rows["id"][self.rows["status"] == status]]
+
+    @property
+    def gone(self) -> list[int]:
+        """Ids that were loaded and that the service no longer has, or no longer shows to this user."""
+        return self._ids("gone")
+
+    @property
+    def not_visible(self) -> list[int]:
+        """Ids that the service has and refuses to show."""
+        return self._ids("not visible")
+
+    @property
+    def left(self) -> list[int]:
+        """Ids that do not fit the filter of the load any more."""
+        return self._ids("left the filter")
+
+    @property
+    def new(self) -> list[int]:
+        """Ids that fit the load and are not in it; `refresh` reads them."""
+        return self._ids("new")
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A new frame without the deals that are gone."""
+        return without_deals(self._frame, self.gone)
+
+    def __repr__(self) -> str:
+        counts = self.rows["status"].value_counts()
+        words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing gone, nothing new"
+        return "\n".join([f"{words}; the service lists {self.seen:,} deals", *(f"  {note}" for note in self.notes)])
+
+
+def reconcile(frame: pd.DataFrame, client: Client | None = None, *, confirm: int = 5) -> Reconciliation:
+    """Find deals that were deleted at the service, by listing all ids that fit the load.
+
+    Nothing is changed here or at the service. Deals that the list lacks are asked
+    for by id once more, and `confirm` of them one by one.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A frame that came from `read_opportunities`. Never modified.
+    client : Client, optional
+        Where to read; default the client of the load.
+    confirm : int, default 5
+        How many missing deals to ask for one by one. If any of them is there
+        after all, every missing deal is asked for.
+
+    Returns
+    -------
+    Reconciliation
+        Its ``frame`` is a new frame without the deals that are gone. The service
+        answers alike for a deleted deal and for one that this user may no longer
+        see: both are ``gone``.
+
+    Raises
+    ------
+    NotLoadedError, FrameError
+        If the rows did not come from a service.
+    ServiceError
+        If a page cannot be read, or fewer deals came than the service counts: a
+        list that is not whole says nothing about deletions.
+    """
+    if isinstance(confirm, bool) or not isinstance(confirm, int) or confirm < 0:
+        raise ConfigurationError(f"confirm is a number of deals, 0 or more, not {confirm!r}")
+    loaded = require_loaded(frame, "reconcile()")
+    client = _client_of(loaded, client, "reconcile()")
+    asked = loaded.query.get("filter") or {}
+    listed = _sweep(client, asked)
+    known = set(index_of(loaded.baseline.frame).tolist())
+    missing = sorted(known - listed)
+    there = ids_at_service(client, missing)
+    found: list[tuple[int, str, bool]] = [(key, "left the filter", True) for key in sorted(there)] if asked else []
+    found += _asked_one_by_one(client, [key for key in missing if key not in there], confirm)
+    notes = []
+    if loaded.query.get("limit") is not None or loaded.query.get("where"):
+        notes.append("new deals are not looked for, since the load had a limit or a condition tested here")
+    else:
+        found += [(key, "new", True) for key in sorted(listed - known)]
+    edited = {update.id for update in find_changes(frame).updates}
+    rows = pd.DataFrame(
+        [(key, status, sure, key in edited) for key, status, sure in found],
+        columns=["id", "status", "confirmed", "edited"],
+    )
+    rows = rows.astype({"id": "Int64", "status": "str", "confirmed": "bool", "edited": "bool"})
+    return Reconciliation(rows, len(listed), tuple(notes), frame)
+
+
+def _sweep(client: Client, asked: Mapping[str, Any]) -> set[int]:
+    """List all ids that fit a filter; twice if the first list and the service's count disagree."""
+    total = 0
+    for _ in range(2):
+        seen: set[int] = set()
+        counts: dict[int, int | None] = {}
+        for page in client.iter_pages(filter=asked, fields=["updated_at"], page_size=SWEEP_PAGE, count=True):
+            counts.setdefault(page.part, page.count)
+            seen.update(ids_of(page))
+        counted = [count for count in counts.values() if count is not None]
+        total = sum(counted)
+        # Deals that come during the sweep are more than counted; fewer means that a part of the list is missing.
+        if len(counted) < len(counts) or len(seen) >= total:
+            return seen
+    raise ServiceError(
+        f"the service counts {total:,} deals and listed {len(seen):,}: such a list says nothing about deletions; "
+        "try again, or ask whoever runs the service",
+        method="GET",
+        url=f"{client.url}/opportunities",
+    )
+
+
+def _asked_one_by_one(client: Client, missing: list[int], confirm: int) -> list[tuple[int, str, bool]]:
+    """Ask for some of the missing deals, and for all of them if one is there after all."""
+    found: list[tuple[int, str, bool]] = []
+    most = min(confirm, len(missing))
+    while len(found) < most:
+        status = _status(client, missing[len(found)])
+        found.append((missing[len(found)], status, True))
+        if status != "gone":
+            most = len(missing)
+    return found + [(key, "gone", False) for key in missing[len(found) :]]
+
+
+def _status(client: Client, key: int) -> str:
+    try:
+        client.get(key, fields=["updated_at"])
+    except NotFoundError:
+        return "gone"
+    except AccessDeniedError:
+        return "not visible"
+    return "not listed"
+
+
+def without_deals(frame: pd.DataFrame, ids: Iterable[int]) -> pd.DataFrame:
+    """Give a frame without some deals, which then count as never loaded.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A loaded frame. Never modified.
+    ids : iterable of int
+        Which deals.
+
+    Returns
+    -------
+    DataFrame
+        A new frame; unsaved edits of the other rows stay.
+    """
+    gone = set(ids)
+    loaded = require_loaded(frame, "without_deals()")
+    plain = plain_frame(frame, loaded)
+    own = plain["id"] if "id" in plain.columns else pd.Series(plain.index.get_level_values("id"))
+    base = loaded.baseline
+    rows = Rows(base.frame, base.wire, dict.fromkeys(base.locked))
+    rows = rows.take(np.flatnonzero(~base.frame["id"].isin(gone).to_numpy(dtype=bool)))
+    shorter = loaded.renewed(baseline=Baseline(rows.frame, rows.wire, frozenset(rows.locked)))
+    return attach_loaded(frame.iloc[np.flatnonzero(~own.isin(gone).to_numpy(dtype=bool))], shorter)
