@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
+import opp_pandas as opp
 from opp_pandas.cli import main
+
+if TYPE_CHECKING:
+    from opp_pandas.sandboxing import Sandbox
 
 COMMAND = [sys.executable, "-m", "opp_pandas.cli"]
 
@@ -76,3 +83,28 @@ def test_help__names_the_commands() -> None:
     assert "sandbox" in shown
     version = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True).stdout
     assert version.startswith("opp-pandas 0.")
+
+
+def test_login__keeps_a_sign_in_that_connect_finds(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Signed in once through the browser, a client needs no token; the secret is in no output."""
+    monkeypatch.setenv("OPP_PANDAS_SIGN_IN_FOLDER", str(tmp_path / "sign-in"))
+    monkeypatch.setenv("OPP_PANDAS_CLIENT_SECRET", box.client_secret)
+    monkeypatch.delenv("OPP_PANDAS_TOKEN", raising=False)
+
+    def browser(address: str) -> bool:
+        # Like a real browser it goes its own way while the program waits for it.
+        threading.Thread(target=requests.get, args=(address,), kwargs={"timeout": 10}).start()
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browser)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        redirect = f"http://127.0.0.1:{free.getsockname()[1]}/callback"
+    command = ["login", "--url", box.url, "--client-id", box.client_id, "--redirect-uri", redirect]
+    assert main(command) == 0
+    assert opp.connect(box.url).get(1).data["id"] == 1
+    assert main(["login", "--url", box.url, "--forget"]) == 0
+    with pytest.raises(opp.errors.ConfigurationError):
+        opp.connect(box.url)
+    assert box.client_secret not in "".join(capsys.readouterr())
