@@ -72,6 +72,8 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], **query: Any) 
     size = query.pop("page_size", None)
     queries = build_query(**query, page_size=client.page_size if size is None else size, timezone=client.timezone)
     parts = [f"{client.url}/{OPPORTUNITY.path}?{text}" for text in queries]
+    if not file.parent.is_dir():
+        raise ConfigurationError(f"the checkpoint {printable(file)} cannot be opened: there is no such folder")
     lock = FileLock(f"{os.fspath(file)}.lock", timeout=0)
     try:
         lock.acquire()
