@@ -1,0 +1,357 @@
+"""The rows of a history in memory: who had which value from when on.
+
+A row says that from `observed_at` on a field of a record had a value, until a
+later row says otherwise. Everything that a history knows is such a cell: the
+fields of deals, whether a deal is there, names of stages and people, and what
+else came with a load.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from opp_pandas.history.packing import (
+    INTEGER,
+    JSON,
+    KINDS,
+    LOCKED,
+    MISSING,
+    STORED_IN,
+    TEXT,
+    Flags,
+    Packed,
+    Places,
+    plain,
+    unpack,
+)
+
+DEAL, LOAD, SNAPSHOT = "opportunity", "load", "snapshot"
+PRESENCE = "(deal)"
+"""The field that says whether a deal is there."""
+COLUMNS = (
+    "sequence", "observed_at", "updated_at", "resource", "id", "key", "field", "kind", "text", "number", "real",
+    "instant", "wire",
+)  # fmt: skip
+_NAMES = ("resource", "field", "kind")
+NONE = np.int64(-1)
+
+
+def arrow_schema() -> Any:
+    """Give the columns of a history's table."""
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", tz="UTC")
+    types = {
+        "sequence": pa.int64(),
+        "observed_at": moment,
+        "updated_at": moment,
+        "id": pa.int64(),
+        "number": pa.int64(),
+        "real": pa.float64(),
+        "instant": moment,
+    }
+    required = {"sequence", "observed_at", *_NAMES}
+    return pa.schema([pa.field(name, types.get(name, pa.string()), name not in required) for name in COLUMNS])
+
+
+@dataclass(frozen=True, eq=False)
+class Keys:
+    """What tells records apart: their ids, or for adopted deals their texts.
+
+    Parameters
+    ----------
+    ids : ndarray of int64
+        Sorted.
+    texts : Index of str
+        In order of first appearance; their codes follow those of the ids.
+    """
+
+    ids: Places
+    texts: pd.Index
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.texts)
+
+    @classmethod
+    def of(cls, ids: Places, has_id: Flags, texts: Any) -> Keys:
+        """Collect the distinct keys of rows; `texts` is read where there is no id."""
+        distinct = np.unique(ids[has_id])
+        rest = pd.Index(pd.unique(np.asarray(texts, dtype=object)[~has_id]) if not has_id.all() else [], dtype=object)
+        return cls(distinct, rest)
+
+    def codes(self, ids: Places, has_id: Flags, texts: Any) -> Places:
+        """Give the position of every row's key; -1 for one that is not here."""
+        found = np.full(len(ids), NONE)
+        if len(self.ids):
+            place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+            found = np.where(has_id & (self.ids[place] == ids), place, NONE)
+        if not has_id.all() and len(self.texts):
+            rows = np.flatnonzero(~has_id)
+            place = self.texts.get_indexer(pd.Index(np.asarray(texts, dtype=object)[rows]))
+            found[rows] = np.where(place >= 0, place + len(self.ids), NONE)
+        return found
+
+    def split(self, codes: Places) -> tuple[Places, Flags, npt.NDArray[np.object_]]:
+        """Give ids, where there is one, and texts of codes."""
+        has_id = codes < len(self.ids)
+        ids = np.zeros(len(codes), dtype=np.int64)
+        ids[has_id] = self.ids[codes[has_id]]
+        texts = np.full(len(codes), None, dtype=object)
+        texts[~has_id] = self.texts.to_numpy(dtype=object)[codes[~has_id] - len(self.ids)]
+        return ids, has_id, texts
+
+
+class Cells:
+    """The rows of a history, in order of observation.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Rows with `COLUMNS`, in any order.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self.observed = _numbers(table, "observed_at")
+        self.sequence = _numbers(table, "sequence")
+        order = None
+        if len(self.observed) and not _is_ordered(self.observed, self.sequence):
+            order = np.lexsort((self.sequence, self.observed))
+            self.observed, self.sequence = self.observed[order], self.sequence[order]
+        self._table = table if order is None else table.take(order)
+        self.resource, self.resources = _coded(self._table, "resource")
+        self.field, self.fields = _coded(self._table, "field")
+        kind, kinds = _coded(self._table, "kind")
+        self.kind = np.array([KINDS.index(name) for name in kinds] or [0], dtype=np.int8)[kind]
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    @cached_property
+    def updated(self) -> Places:
+        """When the service says that the record last changed; the smallest number where it does not."""
+        updated: Places = _numbers(self._table, "updated_at")
+        return updated
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return {
+            "number": _numbers(self._table, "number"),
+            "real": _numbers(self._table, "real", np.float64),
+            "instant": _numbers(self._table, "instant"),
+            "text": self._text,
+        }
+
+    @cached_property
+    def _text(self) -> Any:
+        import pyarrow as pa
+
+        column = self._table.column("text")
+        return column.cast(pa.large_string()).combine_chunks()
+
+    @cached_property
+    def wire(self) -> dict[int, str]:
+        """Originals of cells whose canonical form differs from what was sent, by row."""
+        column = self._table.column("wire")
+        if column.null_count == len(column):
+            return {}
+        rows = np.flatnonzero(np.asarray(column.is_valid()))
+        return dict(zip(rows.tolist(), column.take(rows).to_pylist(), strict=True))
+
+    def upto(self, moment: int) -> int:
+        """Count the rows that were observed until a moment [us since 1970]."""
+        return int(np.searchsorted(self.observed, moment, side="right"))
+
+    def rows_of(self, resource: str) -> Places:
+        """Give the rows of one resource, in order."""
+        if resource not in self.resources:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self.resource == self.resources.index(resource))
+
+    def records(self, resource: str) -> Records:
+        """Give the rows of one resource with their keys coded."""
+        rows = self.rows_of(resource)
+        # An Arrow column without missing entries needs no second array.
+        column = self._table.column("id").take(rows) if len(rows) < len(self) else self._table.column("id")
+        has_id = np.asarray(column.is_valid()).astype(bool)
+        ids = np.asarray(column.fill_null(0)).astype(np.int64, copy=False)
+        texts = None if has_id.all() else np.array(self._table.column("key").take(rows).to_pylist(), dtype=object)
+        keys = Keys.of(ids, has_id, texts)
+        return Records(self, rows, keys, keys.codes(ids, has_id, texts))
+
+    def value(self, row: int) -> Any:
+        """Give the Python value of one row."""
+        kind = int(self.kind[row])
+        if kind in (MISSING, LOCKED):
+            return None
+        stored = self._values[STORED_IN[kind]][row]
+        return plain(kind, stored.as_py() if hasattr(stored, "as_py") else stored)
+
+    def stored(self, kind: int, rows: Places) -> Any:
+        """Give the stored values of rows of one kind; whatever where a row is -1."""
+        import pyarrow as pa
+
+        values = self._values[STORED_IN[kind]]
+        if kind in (TEXT, JSON):
+            return values.take(pa.array(rows, mask=rows < 0))
+        return values[rows] if len(values) else np.zeros(len(rows), dtype=np.int64)
+
+    def equal(self, rows: Places, packed: Packed) -> Flags:
+        """Compare what stands in rows (-1: nothing) with new values of one column."""
+        import pyarrow.compute as pc
+
+        kinds = np.where(rows >= 0, self.kind[rows], MISSING) if len(self) else np.full(len(rows), MISSING)
+        # A locked cell is missing, too; its original is compared apart.
+        had = (kinds != MISSING) & (kinds != LOCKED)
+        same: Flags = ~had & ~packed.present
+        both = had & packed.present & (kinds == packed.kind)
+        if both.any():
+            places = np.flatnonzero(both)
+            if packed.kind in (TEXT, JSON):
+                old, new = self.stored(packed.kind, rows[places]), packed.values.take(places)
+                same[places] = np.asarray(pc.equal(old, new), dtype=bool)
+            else:
+                old, new = self.stored(packed.kind, rows[places]), packed.values[places]
+                same[places] = (old == new) | ((old != old) & (new != new))
+        return same
+
+    def column(self, rows: Places, dtype: Any) -> Any:
+        """Make the pandas array of a column from the row of each cell; -1 is missing."""
+        kinds = np.where(rows >= 0, self.kind[rows], MISSING) if len(self) else np.full(len(rows), MISSING)
+        present = (kinds != MISSING) & (kinds != LOCKED)
+        distinct = np.unique(kinds[present])
+        if not len(distinct):
+            empty = np.empty(len(rows), dtype=object)
+            return empty if dtype == "object" else pd.array(empty, dtype=dtype)
+        if len(distinct) == 1:
+            kind = int(distinct[0])
+            made = unpack(kind, dtype, self.stored(kind, np.where(present, rows, NONE)), present)
+            if made is not None:
+                return made
+        array = np.empty(len(rows), dtype=object)
+        for place in np.flatnonzero(present).tolist():
+            array[place] = self.value(int(rows[place]))
+        return array if dtype == "object" else _as_dtype(array, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """The rows of one resource.
+
+    Parameters
+    ----------
+    cells : Cells
+        Where they are from.
+    rows : ndarray of int64, shape (n,)
+        Their places there, in order of observation.
+    keys : Keys
+        The distinct keys.
+    codes : ndarray of int64, shape (n,)
+        The key of every row.
+    """
+
+    cells: Cells
+    rows: Places
+    keys: Keys
+    codes: Places
+
+    @cached_property
+    def _by_field(self) -> dict[str, tuple[Places, Places]]:
+        fields = self.cells.field[self.rows]
+        order = np.argsort(fields, kind="stable")
+        ends = np.cumsum(np.bincount(fields, minlength=len(self.cells.fields)))
+        found = {}
+        start = 0
+        for name, end in zip(self.cells.fields, ends.tolist(), strict=True):
+            if end > start:
+                places = order[start:end]
+                found[name] = (self.rows[places], self.codes[places])
+            start = end
+        return found
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that occur."""
+        return list(self._by_field)
+
+    def rows_and_codes(self, field: str) -> tuple[Places, Places]:
+        """Give the rows of one field, in order, and their keys."""
+        nothing = np.empty(0, dtype=np.int64)
+        return self._by_field.get(field, (nothing, nothing))
+
+    def last(self, field: str, upto: int) -> Places:
+        """Give for every key the last row of a field among the first `upto` rows; -1 where there is none."""
+        last = np.full(len(self.keys), NONE)
+        rows, codes = self.rows_and_codes(field)
+        seen = int(np.searchsorted(rows, upto))
+        # Of repeated places the last assignment stays, and rows stand in order.
+        last[codes[:seen]] = rows[:seen]
+        return last
+
+    def present(self, upto: int) -> Flags:
+        """Tell which keys were there after the first `upto` rows."""
+        last = self.last(PRESENCE, upto)
+        if not len(self.cells):
+            return last >= 0
+        there: Flags = (last >= 0) & (self.cells.stored(INTEGER, last) == 1)
+        return there
+
+    def facts(self, upto: int, key: int = 0) -> dict[str, Any]:
+        """Give the newest value of every field of one record."""
+        code = np.flatnonzero(self.keys.ids == key)
+        if not len(code):
+            return {}
+        found = {}
+        for field in self.fields:
+            row = int(self.last(field, upto)[code[0]])
+            if row >= 0:
+                found[field] = self.cells.value(row)
+        return found
+
+
+def _is_ordered(observed: Places, sequence: Places) -> bool:
+    step = np.diff(observed)
+    return bool(((step > 0) | ((step == 0) & (np.diff(sequence) >= 0))).all())
+
+
+def _numbers(table: Any, name: str, dtype: Any = np.int64) -> Any:
+    import pyarrow as pa
+
+    column = table.column(name).combine_chunks()
+    if pa.types.is_timestamp(column.type):
+        column = column.view(pa.int64()) if not isinstance(column, pa.ChunkedArray) else column.cast(pa.int64())
+    if column.null_count:
+        column = column.fill_null(np.nan if dtype is np.float64 else int(np.iinfo(np.int64).min))
+    return np.asarray(column).astype(dtype, copy=False)
+
+
+def _coded(table: Any, name: str) -> tuple[npt.NDArray[np.int32], list[str]]:
+    import pyarrow as pa
+
+    column = table.column(name)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries().combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+    names = column.dictionary.to_pylist()
+    codes = np.asarray(column.indices).astype(np.int32, copy=False)
+    if len(set(names)) < len(names):
+        distinct = list(dict.fromkeys(names))
+        codes = np.array([distinct.index(other) for other in names], dtype=np.int32)[codes]
+        names = distinct
+    # Few names: sixteen bits let numpy sort by counting instead of comparing.
+    return (codes.astype(np.int16) if len(names) < 2**15 else codes), names
+
+
+def _as_dtype(array: npt.NDArray[np.object_], dtype: Any) -> Any:
+    try:
+        return pd.array(array, dtype=dtype)
+    except (TypeError, ValueError):
+        # The column changed its kind over time: each value stays as it was.
+        return array

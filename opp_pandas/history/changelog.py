@@ -1,0 +1,219 @@
+"""What changed between two moments, and which stages deals entered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Records
+from opp_pandas.history.packing import INTEGER, MISSING, TIME
+from opp_pandas.history.views import lookups_at, stages_at
+
+if TYPE_CHECKING:
+    from opp_pandas.history.packing import Flags, Places
+
+_NO_MOMENT = int(np.iinfo(np.int64).min)
+STAGE_FIELDS = ("stage_id", "stage_name", "updated_at", "created_at", "external_created_at", "close_date", "custom_id")
+
+
+def changes_between(cells: Cells, first: int, last: int, fields: set[str] | None, net: bool) -> pd.DataFrame:
+    """Give the log of `History.diff`; moments in us since 1970."""
+    records = cells.records(DEAL)
+    start, end = cells.upto(first), cells.upto(last)
+    came = _comings(cells, records, start, end, net)
+    parts = [came]
+    # Cells of a deal's first appearance are told by the appearance alone.
+    new = set(
+        zip(came["code"][came["action"] == "appeared"], came["moment"][came["action"] == "appeared"], strict=True)
+    )
+    for name in records.fields:
+        if name == PRESENCE or (fields is not None and name not in fields):
+            continue
+        parts.append(_field_changes(cells, records, name, start, end, net, new))
+    columns = {key: [value for part in parts for value in part[key]] for key in came}
+    order = np.lexsort((np.arange(len(columns["code"])), np.array(columns["code"]), np.array(columns["moment"])))
+    return _as_log(cells, records, columns, order.tolist(), end)
+
+
+def _comings(cells: Cells, records: Records, start: int, end: int, net: bool) -> dict[str, Any]:
+    rows, codes = records.rows_and_codes(PRESENCE)
+    before = records.last(PRESENCE, start)
+    there = (before >= 0) & (cells.stored(INTEGER, before) == 1)
+    known = before >= 0
+    found: dict[str, Any] = {name: [] for name in ("code", "moment", "updated", "action", "field", "before", "after")}
+    if net:
+        after = records.last(PRESENCE, end)
+        now = (after >= 0) & (cells.stored(INTEGER, after) == 1)
+        moved = np.flatnonzero(now != there)
+        steps = [(int(code), int(after[code]), bool(now[code])) for code in moved]
+    else:
+        inside = slice(int(np.searchsorted(rows, start)), int(np.searchsorted(rows, end)))
+        values = cells.stored(INTEGER, rows[inside]) == 1
+        steps = list(zip(codes[inside].tolist(), rows[inside].tolist(), values.tolist(), strict=True))
+    for code, row, present in steps:
+        if present == bool(there[code]):
+            continue
+        found["code"].append(code)
+        found["moment"].append(int(cells.observed[row]))
+        found["updated"].append(_NO_MOMENT)
+        found["action"].append(("returned" if known[code] else "appeared") if present else "gone")
+        found["field"].append(None)
+        found["before"].append(None)
+        found["after"].append(None)
+        there[code], known[code] = present, True
+    found["action"] = np.array(found["action"], dtype=object)
+    found["code"] = np.array(found["code"], dtype=np.int64)
+    found["moment"] = np.array(found["moment"], dtype=np.int64)
+    return found
+
+
+def _field_changes(
+    cells: Cells, records: Records, name: str, start: int, end: int, net: bool, new: set[tuple[int, int]]
+) -> dict[str, Any]:
+    rows, codes = records.rows_and_codes(name)
+    inside = slice(int(np.searchsorted(rows, start)), int(np.searchsorted(rows, end)))
+    rows, codes = rows[inside], codes[inside]
+    standing = records.last(name, start)
+    if net:
+        last = records.last(name, end)
+        codes = np.unique(codes)
+        rows = last[codes]
+    found: dict[str, Any] = {key: [] for key in ("code", "moment", "updated", "action", "field", "before", "after")}
+    for code, row in zip(codes.tolist(), rows.tolist(), strict=True):
+        moment = int(cells.observed[row])
+        old, standing[code] = int(standing[code]), row
+        if (code, moment) in new or (net and (code in {key for key, _ in new})):
+            continue
+        before = cells.value(old) if old >= 0 else None
+        after = cells.value(row)
+        if before == after and type(before) is type(after):
+            continue
+        found["code"].append(code)
+        found["moment"].append(moment)
+        found["updated"].append(int(cells.updated[row]))
+        found["action"].append("changed")
+        found["field"].append(name)
+        found["before"].append(before)
+        found["after"].append(after)
+    return found
+
+
+def _as_log(cells: Cells, records: Records, columns: dict[str, list[Any]], order: list[int], upto: int) -> pd.DataFrame:
+    codes = np.array([columns["code"][place] for place in order], dtype=np.int64)
+    ids, has_id, texts = records.keys.split(codes)
+    id_array = pd.array(ids, dtype="Int64")
+    id_array[~has_id] = pd.NA
+    custom = cells.column(records.last("custom_id", upto)[codes], "str").astype(object)
+    custom[~has_id] = texts[~has_id]
+
+    def objects(name: str) -> Any:
+        array = np.empty(len(order), dtype=object)
+        array[:] = [columns[name][place] for place in order]
+        return array
+
+    return pd.DataFrame(
+        {
+            "id": id_array,
+            "custom_id": pd.array(custom, dtype="str"),
+            "action": pd.array(objects("action"), dtype="str"),
+            "field": pd.array(objects("field"), dtype="str"),
+            "before": pd.Series(objects("before"), dtype=object),
+            "after": pd.Series(objects("after"), dtype=object),
+            "observed_at": _moments(np.array([columns["moment"][place] for place in order], dtype=np.int64)),
+            "updated_at": _moments(np.array([columns["updated"][place] for place in order], dtype=np.int64)),
+        }
+    )
+
+
+def _moments(micros: Places) -> Any:
+    return pd.DatetimeIndex(micros.view("datetime64[us]")).tz_localize("UTC").array
+
+
+def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
+    """Give the table of `History.stage_entries`."""
+    upto = cells.upto(moment)
+    records = cells.records(DEAL)
+    by_id, by_id_codes = _until(*records.rows_and_codes("stage_id"), upto)
+    by_name, by_name_codes = _until(*records.rows_and_codes("stage_name"), upto)
+    use_ids = len(by_id) > 0
+    rows, codes = (by_id, by_id_codes) if use_ids else (by_name, by_name_codes)
+    known = cells.kind[rows] != MISSING
+    rows, codes = rows[known], codes[known]
+    # By deal, then by time: an entry is followed by the next one of the same deal.
+    order = np.lexsort((rows, codes))
+    rows, codes = rows[order], codes[order]
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = codes[1:] != codes[:-1]
+    stage = cells.column(rows, "Int64" if use_ids else "str")
+    repeated = np.zeros(len(rows), dtype=bool)
+    if len(rows):
+        repeated[1:] = ~first[1:] & np.asarray(stage[1:] == stage[:-1], dtype=bool)
+    rows, codes, first, stage = rows[~repeated], codes[~repeated], first[~repeated], stage[~repeated]
+    observed = cells.observed[rows]
+    looks = np.unique(cells.observed[:upto])
+    earlier = np.searchsorted(looks, observed) - 1
+    not_before = np.where(earlier >= 0, looks[np.maximum(earlier, 0)] if len(looks) else _NO_MOMENT, _NO_MOMENT)
+    created = _created(cells, records, codes, upto)
+    entered, seen_before = _entered(cells, rows, first, observed, not_before, created)
+    lookup = lookups_at(cells, upto).get("opportunityStage")
+    stages = stages_at(cells.records(LOAD).facts(upto), {} if lookup is None else {"opportunityStage": lookup})
+    if use_ids:
+        ids = stage
+        known_names = stages.frame.drop_duplicates("stage_id").set_index("stage_id")["stage_name"]
+        names = pd.Series(stage).map(known_names).astype("str").array
+    else:
+        names = stage
+        ids = pd.array([None] * len(rows), dtype="Int64")
+    deal_ids, has_id, texts = records.keys.split(codes)
+    id_array = pd.array(deal_ids, dtype="Int64")
+    id_array[~has_id] = pd.NA
+    custom = cells.column(records.last("custom_id", upto)[codes], "str").astype(object)
+    custom[~has_id] = texts[~has_id]
+    return pd.DataFrame(
+        {
+            "id": id_array,
+            "custom_id": pd.array(custom, dtype="str"),
+            "stage_id": ids,
+            "stage_name": names,
+            "entered_at": _moments(entered),
+            "not_before": _moments(np.where(first, _NO_MOMENT, not_before)),
+            "seen_before": seen_before,
+        }
+    )
+
+
+def _until(rows: Places, codes: Places, upto: int) -> tuple[Places, Places]:
+    seen = int(np.searchsorted(rows, upto))
+    return rows[:seen], codes[:seen]
+
+
+def _created(cells: Cells, records: Records, codes: Places, upto: int) -> Places:
+    created = np.full(len(codes), _NO_MOMENT)
+    for name in ("created_at", "external_created_at"):
+        rows = records.last(name, upto)[codes]
+        has = (rows >= 0) & (cells.kind[rows] == TIME)
+        if has.any():
+            created[has] = cells.stored(TIME, rows)[has]
+    return created
+
+
+def _entered(
+    cells: Cells,
+    rows: Places,
+    first: Flags,
+    observed: Places,
+    not_before: Places,
+    created: Places,
+) -> tuple[Places, Flags]:
+    """Guess when each stage was entered, between the last observation without it and the first with it."""
+    guess = np.where(cells.updated[rows] != _NO_MOMENT, cells.updated[rows], observed)
+    entered = np.clip(guess, not_before, observed)
+    # A deal that was created since the look before entered its first stage when it was created.
+    fresh = (
+        first & (created != _NO_MOMENT) & (created <= observed) & (created >= not_before) & (not_before != _NO_MOMENT)
+    )
+    entered = np.where(first, observed, entered)
+    entered = np.where(fresh, created, entered)
+    return entered, first & ~fresh

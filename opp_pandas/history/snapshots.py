@@ -1,0 +1,524 @@
+"""`History`: snapshots of the pipeline over time, kept as what changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from opp_pandas.carrier import Loaded, require_loaded
+from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
+from opp_pandas.history import changelog, views
+from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells
+from opp_pandas.history.moments import parse_moment
+from opp_pandas.history.recording import (
+    RowWriter,
+    Seen,
+    facts_of,
+    restore_rows,
+    seen_facts,
+    write_deals,
+    write_facts,
+    write_lookups,
+)
+from opp_pandas.history.storage import Storage
+
+_TRIES = 100
+_ONE_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one recording added.
+
+    Parameters
+    ----------
+    sequence : int or None
+        Number of the snapshot; None where nothing was added.
+    observed_at : Timestamp
+        The moment that the snapshot speaks of.
+    deals, appeared, changed, gone : int
+        Deals in the load, and how many of them are new, differ, or left
+        [opportunities].
+    cells : int
+        Rows that were added for fields of deals.
+    """
+
+    sequence: int | None
+    observed_at: pd.Timestamp
+    deals: int
+    appeared: int
+    changed: int
+    gone: int
+    cells: int
+
+    def __bool__(self) -> bool:
+        return self.sequence is not None
+
+
+class History:
+    """Snapshots of the pipeline over time, on a Delta Lake table.
+
+    The table holds a row for every field that changed: whose, to what, when it
+    was observed and when the service says that the deal changed. DuckDB,
+    Polars, Spark and Dask read it as it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder, or an address such as ``s3://bucket/history``. Made at the
+        first recording.
+    storage_options : mapping of str to str, optional
+        Passed on to deltalake for object stores.
+
+    Notes
+    -----
+    One recording is one commit: all of it or nothing. Two recorders at once
+    take turns. A recorder that is killed leaves the last whole version.
+    Nothing is ever deleted unless `forget` or `vacuum` is called.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import opp_pandas as opp
+    >>> with tempfile.TemporaryDirectory() as folder, opp.sandbox(20, now="2026-09-01T08:00:00Z") as box:
+    ...     history = History(folder)
+    ...     added = history.record(opp.read_opportunities(box.client()))
+    ...     print(added.appeared, len(history.as_of("2026-09-01")))
+    20 20
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
+        self._storage = Storage(path, storage_options)
+
+    def __repr__(self) -> str:
+        return f"History({printable(self._storage.location)!r})"
+
+    @property
+    def location(self) -> str:
+        """Where the table is."""
+        return self._storage.location
+
+    # --- writing ------------------------------------------------------------
+
+    def record(self, df: pd.DataFrame, *, complete: bool | None = None, observed_at: Any = None) -> Recorded:
+        """Add what the service said at a load, as far as it differs from what is known.
+
+        The baseline of the load is recorded, whole: whatever was edited,
+        filtered or sorted in the frame since does not matter.
+
+        Parameters
+        ----------
+        df : DataFrame
+            From `read_opportunities`, `adopt` or ``refresh()``.
+        complete : bool, optional
+            Whether every deal there is stands in the load, so that one that is
+            not was deleted. Left out: only for a load without filter and limit
+            whose report says that it is complete.
+        observed_at : str, date or Timestamp, optional
+            The moment of the snapshot; that of the load if left out.
+
+        Returns
+        -------
+        Recorded
+            What was added. A load that was recorded before adds nothing.
+
+        Raises
+        ------
+        NotLoadedError
+            If the frame carries no load.
+        DuplicateRowsError, FrameError
+            If two deals have one key, or a deal has none.
+        MissingExtraError
+            If deltalake is not installed.
+
+        Notes
+        -----
+        A snapshot of an earlier moment than the last one is put in between;
+        what later snapshots saw stays as it was.
+        """
+        loaded = require_loaded(df, "record")
+        moment = _moment_of(loaded, observed_at)
+        whole = _is_whole(loaded) if complete is None else complete
+
+        def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
+            return self._build(cells, sequence, loaded, moment, whole)
+
+        added: Recorded = self._commit(build)
+        return added
+
+    def _build(
+        self, cells: Cells, sequence: int, loaded: Loaded, moment: int, whole: bool
+    ) -> tuple[RowWriter | None, Recorded]:
+        snapshots = views.snapshot_facts(cells)
+        observed_at = _stamp(moment)
+        if any(facts.get("load") == loaded.key for _, _, facts in snapshots):
+            return None, Recorded(None, observed_at, len(loaded.baseline), 0, 0, 0, 0)
+        known = views.load_facts(cells, cells.upto(moment))
+        if known.get("kind", loaded.kind) != loaded.kind:
+            held = {"read": "deals of the service, by id", "adopt": "adopted deals, by custom_id"}
+            raise ConfigurationError(
+                f"this history holds {held[known['kind']]}; record {held[loaded.kind]}, in a history of their own"
+            )
+        writer = RowWriter(sequence)
+        records = cells.records(DEAL)
+        upto = cells.upto(moment)
+        tally, owners = write_deals(writer, loaded, records, upto, moment, whole)
+        n_cells = writer.n
+        write_lookups(writer, loaded, cells, upto, moment)
+        facts = facts_of(loaded, known)
+        n_facts = write_facts(writer, facts, known, moment)
+        if not n_cells and not n_facts and any(at == moment for _, at, _ in snapshots):
+            return None, Recorded(None, observed_at, len(owners), 0, 0, 0, 0)
+        later = _sightings(snapshots, moment)
+        if later and n_cells:
+            restore_rows(writer, records, writer.table(), later)
+        names = [str(name) for name in loaded.baseline.frame.columns]
+        own = {
+            "load": loaded.key,
+            "deals": len(owners),
+            "complete": whole,
+            "source": loaded.report.source,
+            "watermark": None if loaded.watermark is None else loaded.watermark.isoformat(),
+            "appeared": tally.appeared,
+            "changed": tally.changed,
+            "gone": tally.gone,
+            "cells": n_cells,
+            # Most loads hold the same columns: their names stand once.
+            "fields": next((number for number, _, told in snapshots if told["fields"] == names), names),
+            "seen": None if whole else seen_facts(owners),
+        }
+        writer.add_facts(SNAPSHOT, sequence, {"facts": own}, moment)
+        return writer, Recorded(sequence, observed_at, len(owners), tally.appeared, tally.changed, tally.gone, n_cells)
+
+    def _commit(self, build: Callable[[Cells, int], tuple[RowWriter | None, Any]]) -> Any:
+        for _ in range(_TRIES):
+            table = self._storage.open(create=True)
+            cells = Cells(self._storage.read(table))
+            sequence = int(cells.sequence.max(initial=0)) + 1
+            writer, result = build(cells, sequence)
+            if writer is None or not writer.n or self._storage.append(table, writer.table()):
+                return result
+        raise OppPandasError(
+            f"{_TRIES} times another recorder was faster at {printable(self.location)}; nothing was recorded, try again"
+        )
+
+    def import_events(self, events: Any) -> pd.DataFrame:
+        """Add what happened before, or beside, the snapshots: a row per change of a field.
+
+        Parameters
+        ----------
+        events : ImportedEvents
+            From one of the importers in `opp_pandas.history.importers`.
+
+        Returns
+        -------
+        DataFrame
+            The importer's report: what was set aside, and why.
+
+        Raises
+        ------
+        ConfigurationError
+            If the history holds deals of another kind (by id, by custom id).
+        """
+        from opp_pandas.history.eventing import write_events
+
+        def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Any]:
+            writer = RowWriter(sequence)
+            write_events(writer, cells, events)
+            later = _sightings(views.snapshot_facts(cells))
+            if later and writer.n:
+                restore_rows(writer, cells.records(DEAL), writer.table(), later)
+            return writer, events.report
+
+        report: pd.DataFrame = self._commit(build)
+        return report
+
+    # --- reading ------------------------------------------------------------
+
+    def _cells(self, what: str, fields: Iterable[str] | None = None) -> Cells:
+        table = self._storage.open()
+        cells = None if table is None else Cells(self._storage.read(table, fields))
+        if cells is None or not len(cells):
+            raise HistoryNeededError(
+                f"{what} needs snapshots, and {printable(self.location)} has none yet. Record the first one: "
+                "history.record(opp.read_opportunities(client)); or every night: opp-pandas snapshot --history DIR"
+            )
+        return cells
+
+    def as_of(self, t: Any = None, *, columns: Iterable[str] | None = None) -> pd.DataFrame:
+        """Give the deals as they were known at a moment.
+
+        Parameters
+        ----------
+        t : str, date or Timestamp, optional
+            The moment; a day means its end in the zone of the loads. Left out:
+            the newest snapshot.
+        columns : iterable of str, optional
+            Only these, read faster; ``id`` always comes. The frame then carries
+            a load with these columns only.
+
+        Returns
+        -------
+        DataFrame, shape (n, k)
+            As a load at that moment: the same dtypes, names, tags as lists, and
+            a load that travels along, so that figures work. Rows by id, adopted
+            ones in order of first appearance.
+
+        Raises
+        ------
+        HistoryNeededError
+            If the history is empty, or begins later.
+        """
+        wanted = None if columns is None else list(columns)
+        cells = self._cells("as_of", None if wanted is None else views.stored_fields(wanted))
+        moment = self._moment(cells, t)
+        return views.frame_at(cells, moment, self.location, wanted)
+
+    def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Give the deals as they were known at several moments, reading the table once.
+
+        Parameters
+        ----------
+        times : iterable of str, date or Timestamp
+            As in `as_of`.
+        columns : iterable of str, optional
+            As in `as_of`.
+
+        Yields
+        ------
+        DataFrame
+            As from `as_of`, one per moment.
+        """
+        wanted = None if columns is None else list(columns)
+        cells = self._cells("states", None if wanted is None else views.stored_fields(wanted))
+        records = cells.records(DEAL)
+        for t in times:
+            yield views.frame_at(cells, self._moment(cells, t), self.location, wanted, records)
+
+    def _moment(self, cells: Cells, t: Any) -> int:
+        snapshots = cells.observed
+        if t is None:
+            return int(snapshots.max())
+        stamp = parse_moment(t, self._zone(cells))
+        moment = _micros(stamp)
+        if moment < int(snapshots.min()):
+            raise HistoryNeededError(
+                f"the history begins at {_stamp(int(snapshots.min())):%Y-%m-%d %H:%M} UTC, "
+                f"after {stamp:%Y-%m-%d %H:%M} UTC. "
+                "Ask for a later moment, or import older events: see opp_pandas.history.importers"
+            )
+        return moment
+
+    @staticmethod
+    def _zone(cells: Cells) -> str | None:
+        zone = cells.records(LOAD).facts(len(cells)).get("timezone")
+        return zone if isinstance(zone, str) else None
+
+    def snapshots(self) -> pd.DataFrame:
+        """List the snapshots.
+
+        Returns
+        -------
+        DataFrame, shape (s, 8)
+            A row per snapshot, oldest first, indexed by its number
+            ``sequence``: ``observed_at``, ``deals`` in the load, ``appeared,
+            changed, gone`` [opportunities], ``cells`` that were added,
+            ``complete``, ``source``. An empty history: no rows.
+        """
+        table = self._storage.open()
+        if table is None:
+            return views.snapshot_table([])
+        return views.snapshot_table(views.snapshot_facts(Cells(self._storage.read(table, resources=[SNAPSHOT]))))
+
+    def versions(self) -> pd.DataFrame:
+        """List the versions of the table: every commit, compactions too.
+
+        Returns
+        -------
+        DataFrame, shape (v, 3)
+            Indexed by ``version``, oldest first: ``committed_at, operation, rows``.
+        """
+        table = self._storage.open()
+        entries = [] if table is None else list(table.history())
+        rows = [
+            (
+                entry["version"],
+                pd.Timestamp(entry["timestamp"], unit="ms", tz="UTC"),
+                str(entry.get("operation", "")),
+                int((entry.get("operationMetrics") or {}).get("num_added_rows", 0) or 0),
+            )
+            for entry in sorted(entries, key=lambda entry: int(entry["version"]))
+        ]
+        frame = pd.DataFrame(rows, columns=["version", "committed_at", "operation", "rows"])
+        return frame.astype({"committed_at": "datetime64[us, UTC]", "operation": "str"}).set_index("version")
+
+    def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
+        """Log what changed between two moments.
+
+        Parameters
+        ----------
+        t0, t1 : str, date or Timestamp
+            After `t0`, until `t1` (the newest snapshot if left out).
+        fields : iterable of str, optional
+            Only these; whether deals came or went is always told.
+        net : bool, default False
+            Compare the two ends only: one row per field, none for a field that
+            came back to its value.
+
+        Returns
+        -------
+        DataFrame, shape (c, 8)
+            ``id, custom_id, action, field, before, after, observed_at,
+            updated_at``, in order of observation. action: ``appeared`` (field,
+            before and after are missing), ``gone``, ``returned`` or
+            ``changed``. ``updated_at`` is when the service says that the deal
+            last changed, at that time. Nothing changed: no rows.
+
+        Raises
+        ------
+        HistoryNeededError
+            If the history is empty, or begins after `t0`.
+        """
+        wanted = None if fields is None else [*views.stored_fields(fields), "custom_id"]
+        cells = self._cells("diff", wanted)
+        first, last = self._moment(cells, t0), self._moment(cells, t1)
+        if last < first:
+            raise ConfigurationError(f"t1 is before t0: {t0} to {t1}")
+        return changelog.changes_between(cells, first, last, None if fields is None else set(fields), net)
+
+    def stage_entries(self, until: Any = None) -> pd.DataFrame:
+        """List which stages each deal entered, for funnels and times in stage.
+
+        Parameters
+        ----------
+        until : str, date or Timestamp, optional
+            Only what was known then; everything if left out.
+
+        Returns
+        -------
+        DataFrame, shape (e, 7)
+            A row per entry, in order: ``id, custom_id, stage_id, stage_name,
+            entered_at`` (the best guess: the service's ``updated_at``, a closed
+            deal's close date, where they lie between the two observations),
+            ``not_before`` (the last observation in the stage before; missing
+            for the first entry) and ``seen_before`` (whether the deal was
+            already in its first stage when it was first observed).
+        """
+        cells = self._cells("stage_entries", [PRESENCE, *changelog.STAGE_FIELDS])
+        moment = int(cells.observed.max()) if until is None else self._moment(cells, until)
+        return changelog.stage_entries(cells, moment)
+
+    # --- keeping ------------------------------------------------------------
+
+    def compact(self) -> dict[str, int]:
+        """Join the many small files of nightly recordings into few.
+
+        Returns
+        -------
+        dict
+            ``files_before, files_after``. The old files stay until `vacuum`,
+            so that readers of older versions are not disturbed.
+        """
+        table = self._storage.open()
+        if table is None:
+            return {"files_before": 0, "files_after": 0}
+        before = len(table.file_uris())
+        table.optimize.compact()
+        return {"files_before": before, "files_after": len(table.file_uris())}
+
+    def vacuum(self, *, older_than_days: int = 7) -> int:
+        """Delete files that no version younger than some days needs.
+
+        Parameters
+        ----------
+        older_than_days : int, default 7
+            Files given up longer ago go [days]. Below 7, a reader or recorder
+            that is at work may lose the files under it.
+
+        Returns
+        -------
+        int
+            Files deleted. What the history knows does not change; only older
+            versions of the table (`versions`) can no longer be opened.
+        """
+        if older_than_days < 0:
+            raise ConfigurationError(f"older_than_days is 0 or more, not {older_than_days!r}")
+        table = self._storage.open()
+        if table is None:
+            return 0
+        short = older_than_days < 7
+        return len(table.vacuum(older_than_days * 24, dry_run=False, enforce_retention_duration=not short))
+
+    def forget(self, before: Any) -> int:
+        """Forget what happened before a moment, keeping how everything stood then.
+
+        Parameters
+        ----------
+        before : str, date or Timestamp
+            The new beginning of the history. `as_of` from then on is unchanged.
+
+        Returns
+        -------
+        int
+            Rows removed. The files go with `vacuum`.
+        """
+        for _ in range(_TRIES):
+            table = self._storage.open()
+            if table is None:
+                return 0
+            raw = self._storage.read(table)
+            cells = Cells(raw)
+            moment = self._moment(cells, before)
+            kept = views.standing_rows(cells, moment)
+            n = cells.upto(moment)
+            if len(kept) == n:
+                return 0
+            rows = views.rows_as_table(cells, kept)
+            stamp = _stamp(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
+            if self._storage.replace(table, rows, f"observed_at <= '{stamp}'"):
+                return n - len(kept)
+        raise OppPandasError(f"another recorder kept writing at {printable(self.location)}; nothing was removed")
+
+
+def _sightings(snapshots: list[tuple[int, int, dict[str, Any]]], after: int | None = None) -> list[tuple[int, Seen]]:
+    """Say which cells each snapshot saw, oldest first."""
+    names = {number: told["fields"] for number, _, told in snapshots if isinstance(told["fields"], list)}
+
+    def fields(told: dict[str, Any]) -> Any:
+        return names.get(told["fields"]) if isinstance(told["fields"], int) else told["fields"]
+
+    return [
+        (at, Seen.read({**told, "fields": fields(told)})) for _, at, told in snapshots if after is None or at > after
+    ]
+
+
+def _is_whole(loaded: Loaded) -> bool:
+    """Whether a deal that is not in the load does not exist."""
+    if loaded.kind != "read" or loaded.report.complete is not True or not loaded.query:
+        return False
+    return not any(loaded.query.get(name) for name in ("filter", "where")) and loaded.query.get("limit") is None
+
+
+def _moment_of(loaded: Loaded, observed_at: Any) -> int:
+    if observed_at is not None:
+        return _micros(parse_moment(observed_at, loaded.timezone, "observed_at"))
+    moment = _micros(loaded.as_of)
+    frame = loaded.baseline.frame
+    if loaded.kind == "read" and "updated_at" in frame.columns and frame["updated_at"].notna().any():
+        # What was written back or read on later pages was observed after the load began.
+        newest = _micros(frame["updated_at"].max())
+        if moment < newest <= moment + _ONE_DAY:
+            moment = newest
+    return moment
+
+
+def _micros(stamp: pd.Timestamp) -> int:
+    return int(pd.Timestamp(stamp).tz_convert("UTC").as_unit("us")._value)  # type: ignore[attr-defined]
+
+
+def _stamp(micros: int) -> pd.Timestamp:
+    return pd.Timestamp(micros, unit="us", tz="UTC").as_unit("us")

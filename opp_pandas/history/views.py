@@ -1,0 +1,217 @@
+"""What a history knew at a moment, as a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.errors import MissingColumnError
+from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Records
+from opp_pandas.history.packing import LOCKED, Places
+from opp_pandas.history.packing import load as load_json
+from opp_pandas.resource import LOOKUP_COLUMNS
+from opp_pandas.service.collecting import LOOKUP_OF, look_up
+from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
+
+_LOOKUP_DTYPES = {"id": "Int64", "name": "str", "order": "Int64", "is_closed": "boolean"}
+
+
+def stored_fields(columns: Iterable[str]) -> list[str]:
+    """Give the stored fields that columns need: joined names come from ids, and the rows from the presence."""
+    fields = [PRESENCE]
+    for column in columns:
+        fields += [column, *LOOKUP_COLUMNS.get(column, ())[:1]]
+    return list(dict.fromkeys(fields))
+
+
+def load_facts(cells: Cells, upto: int) -> dict[str, Any]:
+    """Give what loads knew beside their rows, newest first; columns are those that any of them had."""
+    records = cells.records(LOAD)
+    facts = records.facts(upto)
+    rows, _ = records.rows_and_codes("columns")
+    columns = {entry[0]: entry for row in rows[rows < upto] for entry in cells.value(int(row))}
+    return {**facts, "columns": list(columns.values())} if columns else facts
+
+
+def snapshot_facts(cells: Cells) -> list[tuple[int, int, dict[str, Any]]]:
+    """Give number, moment and facts of every snapshot, in order."""
+    rows = cells.rows_of(SNAPSHOT)
+    return [(int(cells.sequence[row]), int(cells.observed[row]), cells.value(int(row))) for row in rows]
+
+
+def snapshot_table(snapshots: list[tuple[int, int, dict[str, Any]]]) -> pd.DataFrame:
+    """Make the table of `History.snapshots`."""
+    counts = ("deals", "appeared", "changed", "gone", "cells")
+    return pd.DataFrame(
+        {
+            "observed_at": pd.to_datetime([at for _, at, _ in snapshots], unit="us", utc=True).astype(
+                "datetime64[us, UTC]"
+            ),
+            **{name: pd.array([facts[name] for _, _, facts in snapshots], dtype="Int64") for name in counts},
+            "complete": pd.array([facts["complete"] for _, _, facts in snapshots], dtype="boolean"),
+            "source": pd.array([facts["source"] for _, _, facts in snapshots], dtype="str"),
+        },
+        index=pd.Index([number for number, _, _ in snapshots], name="sequence", dtype="int64"),
+    )
+
+
+def lookups_at(cells: Cells, upto: int) -> dict[str, pd.DataFrame]:
+    """Give the look-ups of names as they were after the first `upto` rows."""
+    found = {}
+    for kind in cells.resources:
+        if kind in (DEAL, LOAD, SNAPSHOT):
+            continue
+        records = cells.records(kind)
+        last = {name: records.last(name, upto) for name in records.fields if name != "id"}
+        ids = records.last("id", upto)
+        there = np.flatnonzero(ids >= 0)
+        columns = {"id": pd.array(records.keys.ids[there], dtype="Int64")}
+        for name in dict.fromkeys([*(name for name in _LOOKUP_DTYPES if name != "id"), *last]):
+            rows = last.get(name, np.full(len(records.keys), NONE))
+            columns[name] = cells.column(rows[there], _LOOKUP_DTYPES.get(name, "object"))
+        found[kind] = pd.DataFrame(columns)
+    return found
+
+
+def stages_at(facts: Mapping[str, Any], lookups: Mapping[str, pd.DataFrame]) -> StageTable:
+    """Give the meaning of the stages as the newest load had it."""
+    if not facts.get("stages"):
+        return resolve_stages(None, lookups.get("opportunityStage"))
+    frame = pd.DataFrame(facts["stages"], columns=list(STAGE_TABLE_DTYPES))
+    return StageTable(frame.astype(STAGE_TABLE_DTYPES))
+
+
+def frame_at(
+    cells: Cells, moment: int, source: str, wanted: list[str] | None = None, records: Records | None = None
+) -> pd.DataFrame:
+    """Give the deals as they were known at a moment, with a load that travels along."""
+    upto = cells.upto(moment)
+    records = cells.records(DEAL) if records is None else records
+    facts = load_facts(cells, upto)
+    entries = [tuple(entry) for entry in facts.get("columns", [])] or [("id", "Int64", False)]
+    names = [entry[0] for entry in entries]
+    if wanted is not None:
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            raise MissingColumnError(missing, names, "The history has never seen it.")
+        entries = [entry for entry in entries if entry[0] in ("id", *wanted)]
+    codes = _order(records, upto)
+    lookups = lookups_at(cells, upto)
+    columns: dict[str, Any] = {}
+    wire: dict[tuple[int, str], Any] = {}
+    locked: set[tuple[int, str]] = set()
+    ids, has_id, _texts = records.keys.split(codes)
+    id_array = pd.array(np.where(has_id, ids, 0), dtype="Int64")
+    id_array[~has_id] = pd.NA
+    for name, dtype, joined in entries:
+        if name == "id":
+            columns[name] = id_array
+        elif not joined:
+            rows = records.last(name, upto)[codes]
+            columns[name] = cells.column(rows, dtype)
+            _collect_marks(cells, rows, name, wire, locked)
+    for name, dtype, joined in entries:
+        if joined:
+            key, field = LOOKUP_COLUMNS[name]
+            own = columns.get(key)
+            if own is None:
+                own = cells.column(records.last(key, upto)[codes], "Int64")
+            columns[name] = look_up(pd.Series(own), lookups.get(LOOKUP_OF[key.removesuffix("_id")]), field, dtype)
+    index = pd.RangeIndex(len(codes))
+    frame = pd.DataFrame({entry[0]: columns[entry[0]] for entry in entries}, index=index, copy=False)
+    snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]
+    loaded = _loaded(facts, frame, wire, locked, lookups, moment, source, snapshots, wanted)
+    return attach_loaded(frame, loaded)
+
+
+def _order(records: Records, upto: int) -> Places:
+    """The deals that are there: by id, then adopted ones as they first came."""
+    if not len(records.keys):
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(records.present(upto))
+
+
+def _collect_marks(
+    cells: Cells, rows: Places, name: str, wire: dict[tuple[int, str], Any], locked: set[tuple[int, str]]
+) -> None:
+    if not cells.wire:
+        return
+    for place in np.flatnonzero(np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist():
+        row = int(rows[place])
+        wire[place, name] = load_json(cells.wire[row])
+        if cells.kind[row] == LOCKED:
+            locked.add((place, name))
+
+
+def _loaded(
+    facts: Mapping[str, Any],
+    frame: pd.DataFrame,
+    wire: Mapping[tuple[int, str], Any],
+    locked: set[tuple[int, str]],
+    lookups: Mapping[str, pd.DataFrame],
+    moment: int,
+    source: str,
+    snapshots: list[tuple[int, int, dict[str, Any]]],
+    wanted: list[str] | None,
+) -> Loaded:
+    at = pd.Timestamp(moment, unit="us", tz="UTC").as_unit("us")
+    notes = []
+    watermark = None
+    if snapshots:
+        _, seen, told = snapshots[-1]
+        last = pd.Timestamp(seen, unit="us", tz="UTC").as_unit("us")
+        notes.append(f"as known at {last.isoformat()}, the last of {len(snapshots):,} snapshots until then")
+        if told.get("watermark"):
+            watermark = pd.Timestamp(told["watermark"])
+    query = facts.get("query") or {}
+    kind = facts.get("kind", "read")
+    created = (
+        {} if kind == "read" else {place: place for place in range(len(frame)) if pd.isna(frame["id"].iloc[place])}
+    )
+    return Loaded(
+        kind=kind,
+        baseline=Baseline(freeze(frame), wire, frozenset(locked)),
+        stages=stages_at(facts, lookups),
+        lookups=lookups,
+        timezone=facts.get("timezone"),
+        as_of=at,
+        report=LoadReport(source=f"history {source}", rows=len(frame), notes=tuple(notes)),
+        created=created,
+        currency=facts.get("currency"),
+        labels=facts.get("labels") or {},
+        query=query if wanted is None else {**query, "fields": wanted},
+        watermark=watermark,
+    )
+
+
+def standing_rows(cells: Cells, moment: int) -> Places:
+    """Give the rows until a moment that still say how something stood then."""
+    upto = cells.upto(moment)
+    kept = [np.empty(0, dtype=np.int64)]
+    for resource in cells.resources:
+        records = cells.records(resource)
+        if resource == SNAPSHOT:
+            rows = records.rows[records.rows < upto]
+            # Later snapshots may point to the column names that an earlier one lists.
+            lists = [row for row in rows[:-1] if isinstance(cells.value(int(row))["fields"], list)]
+            kept += [np.array(lists, dtype=np.int64), rows[-1:]]
+            continue
+        if resource == LOAD:
+            kept.append(records.rows[records.rows < upto])
+            continue
+        there = records.present(upto) if resource == DEAL else np.ones(len(records.keys), dtype=bool)
+        for name in records.fields:
+            last = records.last(name, upto)
+            kept.append(last[(last >= 0) & there])
+    return np.sort(np.concatenate(kept))
+
+
+def rows_as_table(cells: Cells, rows: Places) -> Any:
+    """Give rows as a table to be written."""
+    from opp_pandas.history.cells import arrow_schema
+
+    return cells._table.take(rows).cast(arrow_schema())

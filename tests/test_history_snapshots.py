@@ -1,0 +1,385 @@
+"""Recording loads, and reading them back as they were."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from histories import LEAD, LOST, OFFER, WON, history_in_memory, load_of, moment
+from opp_pandas.carrier import loaded_of
+from opp_pandas.errors import (
+    ConfigurationError,
+    DuplicateRowsError,
+    FrameError,
+    HistoryNeededError,
+    MissingExtraError,
+    NotLoadedError,
+)
+from opp_pandas.history import History
+
+
+def deal(key: int, **values: object) -> dict[str, object]:
+    return {"id": key, "name": f"deal {key}", "amount": 100, "stage_id": LEAD, "owner_id": 7, **values}
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "history")
+
+
+def test_as_of__gives_back_a_load_of_the_service(history: History, df: pd.DataFrame) -> None:
+    """Every column, dtype, tag and unknown attribute of a real load comes back, and what travels with it."""
+    history.record(df)
+    back = history.as_of()
+    pd.testing.assert_frame_equal(back, df, check_flags=False)
+    before, after = loaded_of(df), loaded_of(back)
+    assert before is not None
+    assert after is not None
+    assert (after.timezone, after.kind, after.currency) == (before.timezone, before.kind, before.currency)
+    assert dict(after.baseline.wire) == dict(before.baseline.wire)
+    assert after.baseline.locked == before.baseline.locked
+    pd.testing.assert_frame_equal(after.stages.frame, before.stages.frame)
+    pd.testing.assert_frame_equal(back.opp.forecast(), df.opp.forecast(), check_flags=False)
+    assert len(back.opp.changes()) == 0
+
+
+def test_as_of__gives_back_an_adopted_frame(history: History) -> None:
+    """Adopted deals are followed by their custom id, and figures work on what comes back."""
+    stages = opp.StageMap(order=["Lead"], won=["Won"], lost=["Lost"])
+    rows = pd.DataFrame(
+        {
+            "Deal": ["b-2", "a-1"],
+            "Stage": ["Lead", "Won"],
+            "Amount": [10.5, 20.0],
+            "Close": ["2026-03-01", "2026-02-01"],
+        }
+    )
+    names = {"Deal": "custom_id", "Stage": "stage_name", "Amount": "amount", "Close": "close_date"}
+    first = opp.adopt(rows, names, stages=stages, timezone="Europe/Berlin", as_of="2026-01-10", currency="EUR")
+    second = opp.adopt(
+        rows.assign(Stage=["Won", "Won"]),
+        names,
+        stages=stages,
+        timezone="Europe/Berlin",
+        as_of="2026-01-20",
+        currency="EUR",
+    )
+    history.record(first)
+    added = history.record(second)
+    assert (added.changed, added.appeared, added.gone) == (1, 0, 0)
+    back = history.as_of("2026-01-15")
+    pd.testing.assert_frame_equal(back, first, check_flags=False)
+    assert back.opp.stage_distribution().loc["Won", "count"] == 1
+    assert list(history.diff("2026-01-15")["custom_id"].unique()) == ["b-2"]
+    assert list(history.stage_entries()["custom_id"]) == ["b-2", "b-2", "a-1"]
+
+
+def test_record__takes_the_baseline_whole(history: History) -> None:
+    """What was edited, filtered, sorted or dropped in the frame since does not matter."""
+    df = load_of([deal(1), deal(2), deal(3)], 1)
+    edited = df.assign(amount=0).query("id > 1").drop(columns="name")
+    assert history.record(edited).appeared == 3
+    assert list(history.as_of()["amount"]) == [100, 100, 100]
+
+
+def test_record__the_same_load_twice_adds_nothing(history: History) -> None:
+    """Neither rows nor a version of the table."""
+    df = load_of([deal(1), deal(2)], 1)
+    assert history.record(df)
+    before = len(history.versions())
+    again = history.record(df.query("id == 1"))
+    assert not again
+    assert again.cells == 0
+    assert not history.record(load_of([deal(1), deal(2)], 1))
+    assert len(history.versions()) == before
+
+
+def test_record__writes_only_differences(history: History) -> None:
+    """A night in which one amount changed adds one cell; a night without changes only that somebody looked."""
+    history.record(load_of([deal(1), deal(2)], 1))
+    assert history.record(load_of([deal(1, amount=7), deal(2)], 2)).cells == 1
+    quiet = history.record(load_of([deal(1, amount=7), deal(2)], 3))
+    assert quiet
+    assert quiet.cells == 0
+    assert list(history.snapshots()["observed_at"]) == [moment(1), moment(2), moment(3)]
+
+
+@pytest.mark.parametrize(
+    ("complete", "query", "gone"),
+    [
+        (True, None, 1),
+        (None, None, 0),
+        (False, None, 0),
+        (True, {"filter": {"owner": 7}, "where": None, "limit": None}, 0),
+        (True, {"filter": None, "where": {"amount": 1}, "limit": None}, 0),
+        (True, {"filter": None, "where": None, "limit": 5}, 0),
+        (True, {}, 0),
+    ],
+)
+def test_record__buries_deals_only_after_a_whole_load(complete: bool | None, query: object, gone: int) -> None:
+    """A deal that is absent from a filtered, cut or unchecked load still stands."""
+    history = history_in_memory()
+    history.record(load_of([deal(1), deal(2)], 1))
+    added = history.record(load_of([deal(1)], 2, complete=complete, query=query))  # type: ignore[arg-type]
+    assert added.gone == gone
+    assert len(history.as_of()) == 2 - gone
+    assert len(history.as_of(moment(1))) == 2
+
+
+def test_record__an_earlier_load_leaves_later_ones_true() -> None:
+    """A load put in between changes what was known between, and nothing after."""
+    history = history_in_memory()
+    history.record(load_of([deal(1)], 1))
+    history.record(load_of([deal(1)], 5))
+    history.record(load_of([deal(1, amount=7), deal(2)], 3))
+    assert list(history.as_of(moment(4))["amount"]) == [7, 100]
+    assert list(history.as_of(moment(5))["amount"]) == [100]
+
+
+def test_record__refuses_what_it_cannot_follow() -> None:
+    """Frames without a load, deals without a key, doubled keys and a second kind of deals are named."""
+    history = history_in_memory()
+    with pytest.raises(NotLoadedError, match="record needs"):
+        history.record(pd.DataFrame({"id": [1]}))
+    with pytest.raises(DuplicateRowsError, match="ids stand twice: 1"):
+        history.record(load_of([deal(1), deal(1)], 1))
+    stages = opp.StageMap(order=["Lead"], won=["Won"], lost=["Lost"])
+    rows = pd.DataFrame({"name": ["a"], "stage_name": ["Lead"], "amount": [1], "close_date": ["2026-03-01"]})
+    with pytest.raises(FrameError, match=r"neither id nor custom_id.*rows 0.*custom_id"):
+        history.record(opp.adopt(rows, stages=stages, as_of="2026-01-01"))
+    history.record(load_of([deal(1)], 1))
+    with pytest.raises(ConfigurationError, match="a history of their own"):
+        history.record(opp.adopt(rows.assign(custom_id="x"), stages=stages, as_of="2026-01-02"))
+
+
+def test_as_of__before_the_beginning_says_how_to_start(history: History) -> None:
+    """An empty history, and a moment before the first snapshot, say what to do."""
+    with pytest.raises(HistoryNeededError, match=r"Record the first one.*opp-pandas snapshot"):
+        history.as_of()
+    assert len(history.snapshots()) == 0
+    history.record(load_of([deal(1)], 10))
+    with pytest.raises(HistoryNeededError, match="begins at 2026-01-10"):
+        history.as_of("2026-01-05")
+    with pytest.raises(ConfigurationError, match="not a day"):
+        history.as_of("soon")
+    with pytest.raises(opp.errors.MissingColumnError, match=r"amont.*did you mean 'amount'"):
+        history.as_of(columns=["amont"])
+
+
+def test_as_of__a_day_means_its_end_in_the_zone() -> None:
+    """The evening of the ninth in New York is the tenth in UTC."""
+    history = history_in_memory()
+    history.record(load_of([deal(1)], 1, timezone="America/New_York"))
+    history.record(load_of([deal(1, amount=7)], "2026-01-10T02:00", timezone="America/New_York"))
+    assert history.as_of("2026-01-09")["amount"][0] == 7
+    assert history.as_of("2026-01-08")["amount"][0] == 100
+
+
+def test_as_of__some_columns_come_with_their_names(history: History) -> None:
+    """A joined name brings the id that it stands for, and figures work on the few columns."""
+    history.record(load_of([deal(1, close_date=moment(20))], 1))
+    few = history.as_of(columns=["amount", "stage_id", "close_date"])
+    assert list(few.columns) == ["id", "amount", "close_date", "stage_id"]
+    assert len(few.opp.forecast()) == 1
+    assert [len(state) for state in history.states([moment(1), moment(2)], columns=["amount"])] == [1, 1]
+
+
+def test_renamed_owner__changes_one_cell(history: History) -> None:
+    """Names are kept once, apart from the deals."""
+    from histories import LOOKUP, USERS
+
+    history.record(load_of([deal(1), deal(2)], 1))
+    renamed = USERS.assign(name=pd.array(["Samuel Lee", "Ana Ito"], dtype="str"))
+    added = history.record(load_of([deal(1), deal(2)], 2, lookups={"opportunityStage": LOOKUP, "user": renamed}))
+    assert added.changed == 0
+    before, after = loaded_of(history.as_of(moment(1))), loaded_of(history.as_of(moment(2)))
+    assert before is not None
+    assert after is not None
+    assert (before.lookups["user"]["name"][0], after.lookups["user"]["name"][0]) == ("Sam Lee", "Samuel Lee")
+
+
+def test_diff__logs_each_change_in_order() -> None:
+    """Who, which field, from what to what, when; new and lost deals in one row each."""
+    history = history_in_memory()
+    history.record(load_of([deal(1), deal(2)], 1))
+    history.record(load_of([deal(1, amount=7, updated_at=moment(2)), deal(3)], 3))
+    history.record(load_of([deal(1, updated_at=moment(2)), deal(2), deal(3, stage_id=OFFER)], 4))
+    log = history.diff(moment(1))
+    told = [
+        (row["id"], row["action"], row["field"] if isinstance(row["field"], str) else None, row["before"], row["after"])
+        for row in log.to_dict("records")
+        if row["field"] != "updated_at"
+    ]
+    assert told == [
+        (1, "changed", "amount", 100, 7),
+        (2, "gone", None, None, None),
+        (3, "appeared", None, None, None),
+        (1, "changed", "amount", 7, 100),
+        (2, "returned", None, None, None),
+        (3, "changed", "stage_id", LEAD, OFFER),
+    ]
+    assert log["updated_at"][0] == moment(2)
+    assert log["observed_at"][0] == moment(3)
+    net = history.diff(moment(1), net=True, fields=["amount", "stage_id"])
+    assert [(row["id"], row["action"]) for row in net.to_dict("records")] == [(3, "appeared")]
+    assert len(history.diff(moment(4))) == 0
+
+
+def test_stage_entries__guess_within_what_was_observed() -> None:
+    """The service's updated_at dates an entry, but never outside the two observations."""
+    history = history_in_memory()
+    history.record(load_of([deal(1, created_at=moment(1), updated_at=moment(1))], 2))
+    history.record(load_of([deal(1, created_at=moment(1), updated_at=moment(4), stage_id=OFFER)], 5))
+    rows = [
+        deal(1, created_at=moment(1), updated_at=moment(12), stage_id=WON),
+        deal(2, created_at=moment(6), updated_at=moment(6)),
+    ]
+    history.record(load_of(rows, 8))
+    entries = history.stage_entries()
+    assert list(entries["id"]) == [1, 1, 1, 2]
+    assert list(entries["stage_name"]) == ["Lead", "Offer", "Won", "Lead"]
+    assert list(entries["entered_at"]) == [moment(2), moment(4), moment(8), moment(6)]
+    assert list(entries["seen_before"]) == [True, False, False, False]
+    assert list(entries["not_before"].isna()) == [True, False, False, True]
+    assert len(history.stage_entries(until=moment(5))) == 2
+
+
+def test_forget__keeps_how_everything_stood(history: History) -> None:
+    """What lies before the new beginning goes; every later moment is unchanged."""
+    for day, amount in ((1, 1), (2, 2), (3, 3), (4, 4)):
+        history.record(load_of([deal(1, amount=amount), deal(2)], day))
+    before = history.as_of(moment(3)), history.as_of()
+    assert history.forget(moment(3)) > 0
+    pd.testing.assert_frame_equal(history.as_of(moment(3)), before[0], check_flags=False)
+    pd.testing.assert_frame_equal(history.as_of(), before[1], check_flags=False)
+    assert history.forget(moment(3)) == 0
+    assert history.record(load_of([deal(1, amount=5), deal(2)], 5)).changed == 1
+
+
+def test_compact__joins_files_and_vacuum_deletes_them(history: History) -> None:
+    """After compaction the same frame is read from fewer files."""
+    for day in range(1, 6):
+        history.record(load_of([deal(1, amount=day), deal(2)], day))
+    before = history.as_of()
+    counts = history.compact()
+    assert counts["files_before"] > counts["files_after"]
+    assert history.vacuum() == 0
+    assert history.vacuum(older_than_days=0) > 0
+    pd.testing.assert_frame_equal(history.as_of(), before, check_flags=False)
+    assert list(history.versions()["operation"])[-1] != ""
+
+
+def test_table__is_read_by_duckdb(history: History) -> None:
+    """The files are plain Parquet with typed cells."""
+    history.record(load_of([deal(1), deal(2, amount=50)], 1))
+    history.record(load_of([deal(1, amount=7), deal(2, amount=50)], 2))
+    files = str(Path(history.location) / "*.parquet")
+    query = f"""
+        SELECT sum(number) FROM (
+            SELECT id, arg_max(number, (observed_at, sequence)) AS number FROM read_parquet('{files}')
+            WHERE resource = 'opportunity' AND field = 'amount' GROUP BY id)
+    """
+    assert duckdb.sql(query).fetchall() == [(57,)]
+
+
+def test_folder__with_other_things_is_refused(tmp_path: Path) -> None:
+    """A history neither mixes with other files nor with another table."""
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="not empty"):
+        History(tmp_path).record(load_of([deal(1)], 1))
+    with pytest.raises(ConfigurationError, match="is a file"):
+        History(tmp_path / "notes.txt").record(load_of([deal(1)], 1))
+    from deltalake import write_deltalake
+
+    write_deltalake(tmp_path / "other", pd.DataFrame({"x": [1]}))
+    with pytest.raises(ConfigurationError, match="holds another table"):
+        History(tmp_path / "other").as_of()
+
+
+def test_deltalake__missing_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the extra the error says what to install."""
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'opp_pandas\[history\]'"):
+        History(tmp_path).record(load_of([deal(1)], 1))
+
+
+def record_some(folder: str, worker: int, n: int) -> None:
+    """Record snapshots that are this worker's own; runs in another process."""
+    history = History(folder)
+    for turn in range(n):
+        key = worker * 100 + turn
+        history.record(load_of([deal(key, amount=key)], f"2026-01-{10 + turn:02d}T{worker:02d}:00", complete=None))
+
+
+def test_recorders__at_once_lose_nothing(tmp_path: Path) -> None:
+    """Two processes record into one history, and every deal of both is there."""
+    folder = str(tmp_path / "shared")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=record_some, args=(folder, number, 6)) for number in (1, 2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    history = History(folder)
+    assert list(history.as_of()["id"]) == [*range(100, 106), *range(200, 206)]
+    assert list(history.as_of()["amount"]) == [*range(100, 106), *range(200, 206)]
+    assert len(history.snapshots()) == 12
+
+
+_ENDLESS = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from histories import load_of
+from opp_pandas.history import History
+history = History(sys.argv[1])
+turn = 0
+while True:
+    rows = [{"id": key, "name": "x", "amount": turn} for key in range(3000)]
+    history.record(load_of(rows, f"2026-01-01T00:{turn // 60:02d}:{turn % 60:02d}"))
+    print(turn, flush=True)
+    turn += 1
+"""
+
+
+@pytest.mark.parametrize(
+    "delay", [0.0, pytest.param(0.03, marks=pytest.mark.nightly), pytest.param(0.06, marks=pytest.mark.nightly)]
+)
+def test_kill__leaves_the_last_whole_version(tmp_path: Path, delay: float) -> None:
+    """A recorder that is killed in the middle leaves a history whose newest snapshot is whole."""
+    folder = tmp_path / "history"
+    command = [sys.executable, "-c", _ENDLESS, str(folder), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= 2:
+                break
+        if delay:
+            # Nobody is waited for here: the moment of the kill is what is tried.
+            end = time.monotonic() + delay
+            while time.monotonic() < end:
+                pass
+        process.kill()
+    history = History(folder)
+    for at in history.snapshots()["observed_at"]:
+        frame = history.as_of(at)
+        assert len(frame) == 3000
+        assert frame["amount"].nunique() == 1
+    assert history.record(load_of([{"id": 1, "name": "x", "amount": 9}], 5)).gone == 2999
+
+
+def test_lost__stays_lost_in_figures() -> None:
+    """A figure on an old state counts what was open then."""
+    history = history_in_memory()
+    history.record(load_of([deal(1), deal(2)], 1))
+    history.record(load_of([deal(1, stage_id=WON), deal(2, stage_id=LOST)], 2))
+    assert history.as_of(moment(1)).opp.funnel().loc["Lead", "count"] == 2
+    assert history.as_of(moment(2)).opp.funnel().loc["Lost", "count"] == 1
