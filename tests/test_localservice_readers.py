@@ -1,7 +1,9 @@
 """Published readers of the real service, as they come from PyPI, read the sandbox.
 
-Nothing of them is changed but the address that they call. Each wants
-an environment of its own (the second runs on Python 3.10), whose Python is named in an environment variable::
+Nothing of them is changed but the address that they call. Each lives in an
+environment of its own, since their dependencies are old: the tests make one with
+``python -m venv`` and pip. The second needs Python 3.10; without one on the path
+it is skipped. To use environments that are there already::
 
     python -m venv tap && tap/bin/pip install tap-outreach==1.2.2
     python3.10 -m venv airbyte && airbyte/bin/pip install airbyte-source-outreach==1.0.30
@@ -13,7 +15,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,10 +52,38 @@ def api() -> Iterator[Api]:
     yield from opened(sandbox(opportunities=1_200, seed=1, now="2026-09-01T08:00:00Z"))
 
 
-def _run(variable: str, module: str, box_origin: str, *arguments: str) -> str:
-    python = os.environ.get(variable)
-    if not python:
-        pytest.skip(f"{variable} names no Python with this reader; see the head of this file")
+def _install(folder: Path, interpreter: str, package: str) -> str:
+    """Make an environment with one package; give its Python."""
+    program = shutil.which(interpreter)
+    python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    steps = (
+        [str(program), "-m", "venv", str(folder)],
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package],
+    )
+    if program is None:
+        pytest.skip(f"{package} needs {interpreter}, and there is none on the path")
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"{package} cannot be installed here: {done.stderr.strip()[-300:]}")
+    return python
+
+
+@pytest.fixture(scope="module")
+def tap_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with tap-outreach."""
+    given = os.environ.get("OPP_PANDAS_TAP_PYTHON")
+    return given or _install(tmp_path_factory.mktemp("tap"), sys.executable, "tap-outreach==1.2.2")
+
+
+@pytest.fixture(scope="module")
+def airbyte_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with airbyte-source-outreach."""
+    given = os.environ.get("OPP_PANDAS_AIRBYTE_PYTHON")
+    return given or _install(tmp_path_factory.mktemp("airbyte"), "python3.10", "airbyte-source-outreach==1.0.30")
+
+
+def _run(python: str, module: str, box_origin: str, *arguments: str) -> str:
     done = subprocess.run(
         [python, "-c", DRIVER, box_origin, module, *arguments],
         capture_output=True,
@@ -97,9 +129,9 @@ def _edit_one(api: Api, key: int) -> None:
     assert api.call("PATCH", f"/opportunities/{key}", document).status_code == 200
 
 
-def _tap(api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[dict[str, Any]]], Any]:
+def _tap(python: str, api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[dict[str, Any]]], Any]:
     config = _write(folder / "config.json", _config(api) | {"user_agent": "test", "quota_limit": "0.8"})
-    catalog = json.loads(_run("OPP_PANDAS_TAP_PYTHON", "tap_outreach", api.box.origin, "-c", config, "--discover"))
+    catalog = json.loads(_run(python, "tap_outreach", api.box.origin, "-c", config, "--discover"))
     for stream in catalog["streams"]:
         if stream["tap_stream_id"] in (*STREAMS, "stages"):
             for entry in stream["metadata"]:
@@ -107,7 +139,7 @@ def _tap(api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[dict
     arguments = ["-c", config, "--catalog", _write(folder / "catalog.json", catalog)]
     if state is not None:
         arguments += ["-s", _write(folder / "state.json", state)]
-    messages = _lines(_run("OPP_PANDAS_TAP_PYTHON", "tap_outreach", api.box.origin, *arguments))
+    messages = _lines(_run(python, "tap_outreach", api.box.origin, *arguments))
     rows: dict[str, list[dict[str, Any]]] = {}
     for message in messages:
         if message["type"] == "RECORD":
@@ -115,20 +147,19 @@ def _tap(api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[dict
     return rows, [message["value"] for message in messages if message["type"] == "STATE"][-1]
 
 
-def test_tap_outreach__reads_every_row_and_then_what_changed(api: Api, tmp_path: Path) -> None:
+def test_tap_outreach__reads_every_row_and_then_what_changed(api: Api, tmp_path: Path, tap_python: str) -> None:
     """tap-outreach refreshes its token, pages by cursor, and goes on from its bookmark."""
-    rows, state = _tap(api, tmp_path)
+    rows, state = _tap(tap_python, api, tmp_path)
     _check_rows(api, rows)
     assert "stages" not in rows
     _edit_one(api, 33)
-    later, _ = _tap(api, tmp_path, state)
+    later, _ = _tap(tap_python, api, tmp_path, state)
     changed = {row["id"]: row["name"] for row in later["opportunities"]}
     assert changed[33] == "Edited"
     assert len(changed) < 10
 
 
-def _airbyte(api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[dict[str, Any]]], Any]:
-    variable, module = "OPP_PANDAS_AIRBYTE_PYTHON", "source_outreach.run"
+def _airbyte(python: str, api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[dict[str, Any]]], Any]:
     streams = [
         {
             "stream": {
@@ -148,7 +179,7 @@ def _airbyte(api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[
     arguments += ["--catalog", _write(folder / "configured.json", {"streams": streams})]
     if state is not None:
         arguments += ["--state", _write(folder / "state.json", state)]
-    messages = _lines(_run(variable, module, api.box.origin, *arguments))
+    messages = _lines(_run(python, "source_outreach.run", api.box.origin, *arguments))
     rows: dict[str, list[dict[str, Any]]] = {}
     states: dict[str, Any] = {}
     for message in messages:
@@ -159,12 +190,14 @@ def _airbyte(api: Api, folder: Path, state: Any = None) -> tuple[dict[str, list[
     return rows, list(states.values())
 
 
-def test_airbyte_source_outreach__reads_every_row_and_then_what_changed(api: Api, tmp_path: Path) -> None:
+def test_airbyte_source_outreach__reads_every_row_and_then_what_changed(
+    api: Api, tmp_path: Path, airbyte_python: str
+) -> None:
     """source-outreach pages by 1,000, goes on with ``..inf``, and refreshes with one token for all its streams."""
-    rows, state = _airbyte(api, tmp_path)
+    rows, state = _airbyte(airbyte_python, api, tmp_path)
     _check_rows(api, rows)
     _edit_one(api, 33)
-    later, _ = _airbyte(api, tmp_path, state)
+    later, _ = _airbyte(airbyte_python, api, tmp_path, state)
     assert any("..inf" in request.query for request in api.box.requests)
     changed = {row["id"]: row["name"] for row in later["opportunities"]}
     assert changed[33] == "Edited"
