@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from opp_pandas.sandboxing import Sandbox, sandbox
     from opp_pandas.schema import OpportunitySchema
     from opp_pandas.service.client import Client, connect
+    from opp_pandas.service.oauth import login
     from opp_pandas.service.query import NOT_NULL
+    from opp_pandas.service.signing import AppSignIn
+    from opp_pandas.writeback.journals import list_journals, purge_journals
+    from opp_pandas.writeback.plan import ChangeSet
+    from opp_pandas.writeback.recovery import apply_plan, resume, undo
 
 __version__ = "0.1.0"
 
@@ -32,6 +37,12 @@ __version__ = "0.1.0"
 # package costs little more than importing pandas.
 _DOORS = {
     "adopt": "opp_pandas.adoption",
+    "apply_plan": "opp_pandas.writeback.recovery",
+    "resume": "opp_pandas.writeback.recovery",
+    "undo": "opp_pandas.writeback.recovery",
+    "list_journals": "opp_pandas.writeback.journals",
+    "purge_journals": "opp_pandas.writeback.journals",
+    "ChangeSet": "opp_pandas.writeback.plan",
     "explain": "opp_pandas.analytics",
     "show": "opp_pandas.analytics",
     "read_opportunities": "opp_pandas.loading",
@@ -41,6 +52,8 @@ _DOORS = {
     "connect": "opp_pandas.service.client",
     "Client": "opp_pandas.service.client",
     "NOT_NULL": "opp_pandas.service.query",
+    "login": "opp_pandas.service.oauth",
+    "AppSignIn": "opp_pandas.service.signing",
 }
 
 __all__ = [
@@ -55,6 +68,14 @@ __all__ = [
     "Client",
     "Sandbox",
     "NOT_NULL",
+    "login",
+    "AppSignIn",
+    "ChangeSet",
+    "apply_plan",
+    "resume",
+    "undo",
+    "list_journals",
+    "purge_journals",
     "explain",
     "show",
     "errors",

@@ -65,7 +65,7 @@ def forecast_effect(
         tables = [
             forecast(frame, context=context, freq=freq, quota=quota, fiscal_start=fiscal_start) for frame in frames
         ]
-    joined = tables[0].join(tables[1], how="outer", lsuffix="_0", rsuffix="_1")
+    joined = tables[0].add_suffix("_0").join(tables[1].add_suffix("_1"), how="outer")
     columns = {}
     for words, measure in MEASURES.items():
         for number, when in enumerate(("before", "after")):

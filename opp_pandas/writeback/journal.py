@@ -124,7 +124,7 @@ class Journal:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made by its owner, for its owner, before anything stands in it; SQLite gives -wal and -shm the same mode.
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            self = cls(path, _locked(path), _connect(path))
+            self = cls(path, *_opened(path))
             self._connection.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION};")
             self._connection.executescript(_SCHEMA)
             self._fill(plan, {"created_at": now.isoformat(), "fingerprint": plan.fingerprint, **meta})
@@ -164,7 +164,7 @@ class Journal:
         with _translated(
             path, "the journal is damaged or no journal at all; keep it, and compare with the service by hand"
         ):
-            self = cls(path, _locked(path), _connect(path))
+            self = cls(path, *_opened(path))
             try:
                 self.meta = _read_meta(self._connection)
                 if len(self.steps()) != int(self.meta["steps"]):
@@ -294,6 +294,15 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _opened(path: Path) -> tuple[FileLock, sqlite3.Connection]:
+    lock = _locked(path)
+    try:
+        return lock, _connect(path)
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _locked(path: Path) -> FileLock:

@@ -29,7 +29,13 @@ _LARGEST = 256 * 1024 * 1024
 def fingerprint_of(plan: ChangeSet) -> str:
     """Hash everything that a plan sends (SHA-256, as 64 hexadecimal digits)."""
     facts = {"service": plan.service, "changes": changes_to_json(plan)}
-    return hashlib.sha256(_canonical(facts)).hexdigest()
+    return checksum_of(facts)
+
+
+def checksum_of(facts: Any) -> str:
+    """Hash JSON values (SHA-256, as 64 hexadecimal digits); the order of members does not matter."""
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def changes_to_json(plan: ChangeSet) -> dict[str, Any]:
@@ -115,8 +121,7 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
         "notes": list(plan.notes),
         "fingerprint": plan.fingerprint,
     }
-    checksum = hashlib.sha256(_canonical(content)).hexdigest()
-    whole = {"format": FORMAT, "version": VERSION, "sha256": checksum, "plan": content}
+    whole = {"format": FORMAT, "version": VERSION, "sha256": checksum_of(content), "plan": content}
     # mkstemp makes the file readable by its owner only.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
@@ -160,7 +165,7 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
     if whole["version"] != VERSION:
         raise ValueError(f"it has version {printable(whole['version'], 20)}, and this package reads version {VERSION}")
     content = whole["plan"]
-    if hashlib.sha256(_canonical(content)).hexdigest() != whole["sha256"]:
+    if checksum_of(content) != whole["sha256"]:
         raise ValueError("its checksum does not fit, so it is damaged or was changed by hand")
     changes = content["changes"]
     plan = ChangeSet(
@@ -197,7 +202,3 @@ def _used_names(plan: ChangeSet) -> dict[str, dict[str, str]]:
         if name is not None:
             used.setdefault(column, {})[str(value)] = name
     return used
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii")

@@ -239,8 +239,8 @@ def _drop_rows(frame: pd.DataFrame, places: Sequence[int]) -> None:
     """Drop rows by position, in place, whatever the index is like."""
     if not places:
         return
-    keep = np.setdiff1d(np.arange(len(frame)), places)
-    labels = frame.index[keep]
-    frame.index = pd.RangeIndex(len(frame))
-    frame.drop(index=list(places), inplace=True)
-    frame.index = labels
+    kept = frame.iloc[np.setdiff1d(np.arange(len(frame)), places)]
+    attrs = dict(frame.attrs)
+    # pandas deprecates drop(inplace=True), and the frame that the user holds has to be this very one.
+    pd.DataFrame.__init__(frame, kept)  # type: ignore[call-arg]
+    frame.attrs.update(attrs)

@@ -1,0 +1,376 @@
+"""Resume, undo and plans in files, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, JournalError, ReadOnlyError
+from opp_pandas.service.waiting import Clock
+from opp_pandas.writeback import planfile, writer
+from opp_pandas.writeback.journal import Journal
+from opp_pandas.writeback.plan import ChangeSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.service.client import Client
+
+STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
+
+
+@pytest.fixture(autouse=True)
+def _own_journals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder of journals of one's own; looking for lost records does not wait."""
+    monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path / "journals"))
+    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0, 0.0))
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    with opp.sandbox(opportunities=0, stages=STAGES, now="2026-10-20T15:00:00Z") as made:
+        for number in range(1, 7):
+            made.client().create({"name": f"Deal {number}", "amount": 1000 * number, "probability": 50})
+        yield made
+
+
+@pytest.fixture
+def client(box: Sandbox) -> Client:
+    return box.client(clock=Clock(sleep=lambda _: None, chance=lambda: 0.0))
+
+
+@pytest.fixture
+def df(client: Client) -> pd.DataFrame:
+    return opp.read_opportunities(client, stages=STAGES)
+
+
+def statuses(report: Any) -> list[str]:
+    return report.rows["status"].tolist()
+
+
+def at_service(client: Client) -> dict[int, tuple[Any, Any]]:
+    again = opp.read_opportunities(client, stages=STAGES)
+    return {int(row["id"]): (row["name"], row["probability"]) for row in again.to_dict("records")}
+
+
+def edited(df: pd.DataFrame) -> pd.DataFrame:
+    df = df.opp.add({"name": "New", "amount": 5})
+    df.loc[0, "probability"] = 60
+    df.loc[1, "name"] = "Renamed"
+    return df
+
+
+DELETE: dict[str, Any] = {"delete": [6], "allow_delete": True, "confirm": 4}
+
+
+class Interrupted(BaseException):
+    """Stands for Ctrl-C at an exact point."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """Break off before the journal's write number `call`."""
+    calls = iter(range(10**6))
+    original: Callable[..., None] = Journal._write
+
+    def write(self: Journal, *arguments: Any) -> None:
+        if next(calls) == call:
+            raise Interrupted
+        original(self, *arguments)
+
+    monkeypatch.setattr(Journal, "_write", write)
+
+
+# --- resume -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", range(8))
+def test_resume__finishes_what_was_broken_off(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Wherever it stops, resume ends with every change made once; the frame finds nothing left to send."""
+    df = edited(df)
+    with monkeypatch.context() as patched:
+        interrupt(patched, call)
+        with pytest.raises(Interrupted) as stopped:
+            df.opp.write_back(**DELETE, workers=1)
+    assert "opp.resume() finishes the rest" in stopped.value.__notes__[0]
+    report = opp.resume(client)
+    assert set(statuses(report)) == {"written"}
+    assert at_service(client) == {
+        1: ("Deal 1", 60), 2: ("Renamed", 50), 3: ("Deal 3", 50), 4: ("Deal 4", 50), 5: ("Deal 5", 50),
+        7: ("New", None),
+    }  # fmt: skip
+    assert statuses(opp.resume(client)) == []
+    # Saving the very frame again, as people do after Ctrl-C, makes nothing twice.
+    if len(df.opp.changes()):
+        assert set(statuses(df.opp.write_back())) <= {"unchanged", "written"}
+    assert len(at_service(client)) == 6
+    assert len(df.opp.changes()) == 0
+
+
+@pytest.mark.parametrize("call", range(8))
+def test_undo__takes_back_what_was_broken_off(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Undoing a half-sent plan restores what was sent, and resume then has nothing to do."""
+    before = at_service(client)
+    df = edited(df)
+    with monkeypatch.context() as patched:
+        interrupt(patched, call)
+        with pytest.raises(Interrupted):
+            df.opp.write_back(**DELETE, workers=1)
+    dry = opp.undo(client, dry_run=True, allow_delete=True)
+    report = opp.undo(client, allow_delete=True, confirm=dry.plan.fingerprint if len(dry.plan) else None)
+    assert set(statuses(report)) <= {"written", "unchanged", "refused"}
+    after = at_service(client)
+    assert {key: after[key] for key in before if key in after} == {key: before[key] for key in after}
+    gone = set(before) - set(after)
+    # A deletion that went through stays: the report says so.
+    assert ("refused" in statuses(report)) == bool(gone)
+    # Resume has at most a deletion to settle that nobody saw end, and sends nothing.
+    assert set(statuses(opp.resume(client))) <= {"unchanged", "written"}
+    assert at_service(client) == after
+
+
+def test_resume__says_which_plan_where_there_are_several(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, box: Sandbox
+) -> None:
+    """Two unfinished plans: one has to be named; a plan of another service is none of these."""
+    for row in (0, 1):
+        df.loc[row, "name"] = "x"
+        with monkeypatch.context() as patched:
+            interrupt(patched, 0)
+            with pytest.raises(Interrupted):
+                df.opp.write_back()
+    with pytest.raises(ConfigurationError, match="2 plans are unfinished: name one with journal="):
+        opp.resume(client)
+    listed = opp.list_journals()
+    assert listed["open"].tolist() == [1, 2]
+    path = Path(listed["journal"].iloc[0])
+    assert statuses(opp.resume(client, path)) == ["written"]
+    with opp.sandbox(opportunities=0) as other, pytest.raises(ConfigurationError, match="the plan was sent to"):
+        opp.resume(other.client(), path)
+    with pytest.raises(ReadOnlyError):
+        opp.resume(box.client(read_only=True))
+
+
+def test_resume__takes_conflicts_up_again_when_asked(client: Client, df: pd.DataFrame) -> None:
+    """With a policy given, rows in conflict are tried again; without one they stay."""
+    df.loc[0, "name"] = "mine"
+    df.loc[1, "name"] = "mine too"
+    client.update(1, {"name": "theirs"})
+    report = df.opp.write_back()
+    assert statuses(report) == ["conflict", "written"]
+    assert statuses(opp.resume(client, report.journal)) == ["conflict", "written"]
+    assert statuses(opp.resume(client, report.journal, on_conflict="mine")) == ["written", "written"]
+    assert at_service(client)[1][0] == "mine"
+
+
+def test_resume__connects_by_itself(box: Sandbox, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a client the usual environment variables say where."""
+    monkeypatch.setenv("OPP_PANDAS_URL", box.url)
+    monkeypatch.setenv("OPP_PANDAS_TOKEN", box.token)
+    assert statuses(opp.resume()) == []
+    df.loc[0, "name"] = "x"
+    df.opp.write_back()
+    assert statuses(opp.undo()) == ["written"]
+
+
+# --- undo -------------------------------------------------------------------------
+
+
+def test_undo__puts_old_values_where_ours_still_stand(client: Client, df: pd.DataFrame) -> None:
+    """What somebody changed since is a conflict; undoing twice does nothing more."""
+    df.loc[:2, "probability"] = [60, 70, 80]
+    df.opp.write_back()
+    client.update(2, {"probability": 99})
+    report = opp.undo(client)
+    assert statuses(report) == ["written", "conflict", "written"]
+    assert [value for _, value in at_service(client).values()][:3] == [50, 99, 50]
+    assert statuses(opp.undo(client, on_conflict="mine")) == ["written"]
+    with pytest.raises(ConfigurationError, match="is to be undone"):
+        opp.undo(client)
+
+
+def test_undo__deletes_created_deals_with_consent_only(client: Client, df: pd.DataFrame) -> None:
+    """Created deals need allow_delete and a confirmation; one that was worked on since is a conflict."""
+    df = df.opp.add([{"name": "A"}, {"name": "B"}])
+    df.opp.write_back()
+    refused = opp.undo(client)
+    assert statuses(refused) == ["refused", "refused"]
+    assert "undo(allow_delete=True) deletes it" in refused.rows["detail"].iloc[0]
+    with pytest.raises(ConfirmationNeededError, match="deletes 2 deals"):
+        opp.undo(client, allow_delete=True)
+    client.update(8, {"nextStep": "somebody's work"})
+    assert statuses(opp.undo(client, allow_delete=True, confirm=2)) == ["written", "conflict"]
+    assert list(at_service(client)) == [1, 2, 3, 4, 5, 6, 8]
+
+
+def test_undo__cannot_bring_a_deleted_deal_back(client: Client, df: pd.DataFrame) -> None:
+    """It says so, with what to do."""
+    df.opp.write_back(delete=[1], allow_delete=True, confirm=1)
+    report = opp.undo(client)
+    assert statuses(report) == ["refused"]
+    assert "the service gives no id back" in report.rows["detail"].iloc[0]
+
+
+def test_undo__of_a_value_that_may_not_be_written_is_refused(box: Sandbox, df: pd.DataFrame, client: Client) -> None:
+    """A probability of 101, as the service once had it, cannot be put back."""
+    box.switches.check_probability_range = False
+    client.update(1, {"probability": 101})
+    df = opp.read_opportunities(client, stages=STAGES, on_invalid="ignore")
+    df.loc[0, "probability"] = 60
+    df.opp.write_back()
+    report = opp.undo(client)
+    assert statuses(report) == ["refused"]
+    assert "101 is not within 0 to 100" in report.rows["detail"].iloc[0]
+
+
+def test_undo__can_be_undone_and_resumed(client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An undoing has its own journal: broken off, resume finishes it and marks what it undid."""
+    df.loc[:1, "probability"] = [60, 70]
+    done = df.opp.write_back()
+    with monkeypatch.context() as patched:
+        interrupt(patched, 2)
+        with pytest.raises(Interrupted):
+            opp.undo(client, done.journal, workers=1)
+    assert statuses(opp.resume(client)) == ["written", "written"]
+    assert [value for _, value in at_service(client).values()][:2] == [50, 50]
+    listed = opp.list_journals().set_index("journal")
+    assert listed.loc[str(done.journal), "undone"] == 2
+    undoing = listed.index[listed["undone"] == 0][0]
+    assert statuses(opp.undo(client, undoing)) == ["written", "written"]
+    assert [value for _, value in at_service(client).values()][:2] == [60, 70]
+
+
+def test_undo__settles_creations_nobody_saw(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """A lost creation is looked for by its custom id; without one undo cannot know, and says so."""
+    df = df.opp.add([{"name": "A"}])
+    box.fail(0, method="POST", applied=True)
+    box.fail(500, method="GET", times=20)
+    report = df.opp.write_back()
+    box.switches.faults.clear()
+    assert statuses(report) == ["unknown"]
+    copy = df.opp.changes().creations[0]
+    assert statuses(opp.undo(client, report.journal)) == ["refused"]
+    twin = client.create({"name": "A", "customId": copy.custom_id})
+    twice = opp.undo(client, report.journal, allow_delete=True)
+    assert "several deals bear its custom id" in twice.rows["detail"].iloc[0]
+    client.delete(twin.data["id"])
+    assert statuses(opp.undo(client, report.journal, allow_delete=True, confirm=1)) == ["written"]
+    assert len(at_service(client)) == 6
+
+    df = df.opp.add([{"name": "B"}])
+    box.fail(0, method="POST", applied=True)
+    blind = df.iloc[-1:].opp.write_back(custom_ids="never")
+    unsure = opp.undo(client, blind.journal, allow_delete=True)
+    assert "nobody knows whether it was created" in unsure.rows["detail"].iloc[0]
+
+
+# --- plans in files -----------------------------------------------------------------
+
+
+def test_plan__is_saved_reviewed_and_applied_by_somebody_else(
+    box: Sandbox, client: Client, df: pd.DataFrame, tmp_path: Path
+) -> None:
+    """The file sends exactly what was saved, with the same confirmation, and only where it was made for."""
+    df = edited(df)
+    plan = df.opp.changes(delete=[6], allow_delete=True)
+    file = plan.save(tmp_path / "plan.json")
+    loaded = ChangeSet.load(file)
+    assert loaded.fingerprint == plan.fingerprint
+    assert repr(loaded).splitlines()[0] == repr(plan).splitlines()[0]
+    with pytest.raises(ConfirmationNeededError):
+        opp.apply_plan(client, file)
+    dry = opp.apply_plan(client, file, dry_run=True)
+    assert [item["method"] for item in dry.requests] == ["PATCH", "PATCH", "POST", "DELETE"]
+    with opp.sandbox(opportunities=0) as other, pytest.raises(ConfigurationError, match="was made for"):
+        opp.apply_plan(other.client(), file, confirm=4)
+    report = opp.apply_plan(box.client(), loaded, confirm=plan.fingerprint)
+    assert (statuses(report), report.frame) == (["written"] * 4, None)
+    assert at_service(client)[7] == ("New", None)
+    # Whoever applies it once more creates no second deal.
+    again = opp.apply_plan(client, file, confirm=4)
+    assert statuses(again) == ["unchanged", "unchanged", "written", "gone"]
+    assert len(at_service(client)) == 6
+    assert statuses(opp.apply_plan(client, ChangeSet())) == []
+
+
+def test_plan__keeps_names_zone_and_refusals_for_the_reader(df: pd.DataFrame, tmp_path: Path) -> None:
+    """What a reviewer reads is in the file too."""
+    df.loc[0, "stage_name"] = "Closed Won"
+    df.loc[1, "created_at"] = pd.Timestamp("2026-01-01", tz="UTC")
+    plan = df.opp.changes()
+    loaded = ChangeSet.load(plan.save(tmp_path / "plan.json"))
+    won = plan.updates[0].cells[0].after
+    assert loaded.words("stage_id", won) == plan.words("stage_id", won) == f"Closed Won ({won})"
+    assert loaded.refused["reason"].tolist() == plan.refused["reason"].tolist()
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "format": lambda whole: whole.update(format="else"),
+    "version": lambda whole: whole.update(version=2),
+    "checksum": lambda whole: whole["plan"].update(loaded_rows=7),
+    "missing member": lambda whole: whole["plan"].pop("changes"),
+    "read-only column": lambda whole: whole["plan"]["changes"]["updates"][0]["cells"][0].__setitem__(0, "created_at"),
+    "broken rule": lambda whole: whole["plan"]["changes"]["updates"][0]["cells"][0].__setitem__(2, 101),
+    "wrong kind": lambda whole: whole["plan"]["changes"]["updates"][0]["cells"][0].__setitem__(2, "sixty"),
+    "no cells": lambda whole: whole["plan"]["changes"]["updates"][0].update(cells=[]),
+    "no id": lambda whole: whole["plan"]["changes"]["updates"][0].update(id="../1"),
+    "row twice": lambda whole: whole["plan"]["changes"]["updates"].append(whole["plan"]["changes"]["updates"][0]),
+    "follows nothing": lambda whole: whole["plan"]["changes"]["updates"][0]["cells"][0].__setitem__(3, "id"),
+    "unknown name": lambda whole: whole["plan"]["changes"]["creations"][0].update(unresolved={"colour": "red"}),
+    "other fingerprint": lambda whole: whole["plan"].update(fingerprint="0" * 64),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("resealed", [False, True])
+def test_plan__that_was_changed_by_hand_is_refused(
+    df: pd.DataFrame, tmp_path: Path, change: str, resealed: bool
+) -> None:
+    """The checksum tells; and with a new checksum every value still has to pass the rules."""
+    file = edited(df).opp.changes().save(tmp_path / "plan.json")
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    CHANGES[change](whole)
+    if resealed:
+        whole["sha256"] = planfile.checksum_of(whole["plan"])
+    file.write_text(json.dumps(whole), encoding="utf-8")
+    if resealed and change == "checksum":
+        assert ChangeSet.load(file).loaded_rows == 7
+        return
+    with pytest.raises(ConfigurationError, match=r"plan\.json cannot be read as a plan"):
+        ChangeSet.load(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"format": 1}', b"\xff\xfe", b"[" * 100_000])
+def test_plan__that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Any bytes give the package's own error."""
+    file = tmp_path / "plan.json"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="cannot be read as a plan"):
+        ChangeSet.load(file)
+    with pytest.raises(ConfigurationError, match="cannot be read as a plan"):
+        ChangeSet.load(tmp_path / "missing.json")
+
+
+def test_plan__is_written_whole_or_not_at_all(df: pd.DataFrame, tmp_path: Path) -> None:
+    """A value that is no JSON leaves neither the plan nor a piece of it."""
+    from dataclasses import replace
+
+    plan = replace(df.opp.changes(), notes=(object(),))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        plan.save(tmp_path / "plan.json")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def test_journal_of_nobody__is_an_error(client: Client, tmp_path: Path) -> None:
+    """A path that leads nowhere is said."""
+    with pytest.raises(JournalError, match="no such journal"):
+        opp.resume(client, tmp_path / "x.journal")
