@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,10 @@ from opp_pandas.service.batches import Batch, MissingColumns, Positions, batch_o
 from opp_pandas.service.decoding import INT64_MAX, UnfitError, column_array, decode_resources, identifier, text
 from opp_pandas.service.documents import parse_document
 from opp_pandas.service.fastpath import Cut, FastDecoder, cut_page
+from opp_pandas.service.origin import redacted
+
+if TYPE_CHECKING:
+    from opp_pandas.service.paging import Page
 
 BLOCK_BYTES = 4_000_000
 
@@ -91,13 +95,13 @@ class Collector:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *details: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        self.close(cancel=kind is not None)
 
-    def close(self) -> None:
-        """Stop decoding; waits for the block under way, which takes a fraction of a second."""
+    def close(self, *, cancel: bool = False) -> None:
+        """Let the thread end after what is under way, a fraction of a second; `cancel`: drop what waits."""
         if self._worker is not None:
-            self._worker.shutdown(wait=True, cancel_futures=True)
+            self._worker.shutdown(wait=True, cancel_futures=cancel)
             self._worker = None
 
     @property
@@ -140,6 +144,16 @@ class Collector:
         self._note(cut.document, len(cut.lengths))
         if sum(len(page.lines) for page, _ in self._block) >= self.block_bytes:
             self._send_block()
+
+    def add_page(self, page: Page) -> None:
+        """Take one page of a walk.
+
+        Raises
+        ------
+        DocumentError
+            As `add_body`.
+        """
+        self.add_body(page.body, method="GET", url=redacted(page.url), request_id=page.request_id)
 
     def _note(self, document: Mapping[str, Any], records: int) -> None:
         self._pages += 1
