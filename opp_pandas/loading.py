@@ -328,9 +328,10 @@ def _collect(
     counts: dict[int, int | None] = {}
     # disable=None: tqdm itself stays silent where nobody watches a terminal.
     hidden = None if progress is None else not progress
-    with tqdm(
-        desc="opportunities", unit="row", unit_scale=True, disable=hidden, delay=_SLOW_LOAD_S, leave=False
-    ) as bar:
+    with (
+        collector,
+        tqdm(desc="opportunities", unit="row", unit_scale=True, disable=hidden, delay=_SLOW_LOAD_S, leave=False) as bar,
+    ):
         for page in walk(**query, page_size=page_size, count=limit is None):
             if moment is None:
                 moment = page.date
@@ -338,10 +339,11 @@ def _collect(
                 counts[page.part] = page.count
                 bar.total = _sum(counts)
             pages += 1
-            before = collector.rows
-            collector.add(page.document)
-            bar.update(collector.rows - before)
-            if limit is not None and collector.rows >= limit:
+            before = collector.received
+            collector.add_page(page)
+            bar.update(collector.received - before)
+            # Records set aside are no rows: the exact count waits for the decoding, so it comes last.
+            if limit is not None and collector.received >= limit and collector.rows >= limit:
                 break
     return moment, pages, counts
 
