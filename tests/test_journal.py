@@ -231,6 +231,18 @@ def test_purge__takes_finished_old_ones_only(tmp_path: Path) -> None:
         purge_journals(tmp_path, days=-1)
 
 
+def test_purge__takes_what_a_crash_left_unborn(tmp_path: Path) -> None:
+    """A plan that was never written down whole is not listed, and goes after a while."""
+    left = tmp_path / "20200101T000000-00000000.new"
+    left.write_bytes(b"")
+    assert len(list_journals(tmp_path)) == 0
+    purge_journals(tmp_path, days=0)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    purge_journals(tmp_path)
+    assert not left.exists()
+
+
 def test_attempts__are_found_by_key_and_a_sure_answer_leads(tmp_path: Path) -> None:
     """What one journal only suspects another one knows."""
     for state in ("planned", "sent", "done", "unknown"):

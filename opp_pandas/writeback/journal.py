@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from opp_pandas.writeback.outcomes import Outcome
     from opp_pandas.writeback.plan import ChangeSet, RowCreation, RowDeletion, RowUpdate
 
-SUFFIX = ".journal"
+SUFFIX, UNBORN = ".journal", ".new"
 # "oppj" in ASCII: a file with another mark is somebody else's database.
 APPLICATION_ID = 0x6F70706A
 VERSION = 1
@@ -122,33 +122,18 @@ class Journal:
         path = folder / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         with _translated(path, "no journal can be kept; name another folder with journal="):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Under its final name only when it is whole: a crash before that leaves nothing that could be resumed.
+            unborn = path.with_suffix(UNBORN)
             # Made by its owner, for its owner, before anything stands in it; SQLite gives -wal and -shm the same mode.
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            self = cls(path, *_opened(path))
-            self._connection.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION};")
-            self._connection.executescript(_SCHEMA)
-            self._fill(plan, {"created_at": now.isoformat(), "fingerprint": plan.fingerprint, **meta})
+            os.close(os.open(unborn, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with contextlib.closing(_connect(unborn)) as connection:
+                connection.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION};")
+                connection.executescript(_SCHEMA)
+                known = {"created_at": now.isoformat(), "fingerprint": plan.fingerprint, **meta}
+                _fill(connection, plan, known)
+            unborn.replace(path)
             _sync_folder(folder)
-        return self
-
-    def _fill(self, plan: ChangeSet, meta: Mapping[str, str]) -> None:
-        entries: list[tuple[str, Any]] = [("update", entry) for entry in plan.updates]
-        entries += [("create", entry) for entry in plan.creations]
-        entries += [("delete", entry) for entry in plan.deletions]
-        rows = []
-        for number, (action, entry) in enumerate(entries):
-            text = _dump(planfile.entry_to_json(entry))
-            key = getattr(entry, "key", "")
-            rows.append(
-                (number, action, key, "planned", text, "{}", _checksum(number, action, key, "planned", text, "{}"))
-            )
-        self.meta = {**meta, "steps": str(len(rows))}
-        with self._transaction():
-            self._connection.executemany(
-                "INSERT INTO meta VALUES (?, ?, ?)",
-                [(name, value, _checksum(name, value)) for name, value in self.meta.items()],
-            )
-            self._connection.executemany("INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -220,7 +205,7 @@ class Journal:
 
     def _write(self, number: int, state: str, facts: Mapping[str, Any]) -> None:
         broken = "the journal cannot be written, so nothing more is sent"
-        with self._guard, _translated(self.path, broken), self._transaction():
+        with self._guard, _translated(self.path, broken), _transaction(self._connection):
             action, key, entry, known = self._connection.execute(
                 "SELECT action, key, entry, facts FROM step WHERE number = ?", (number,)
             ).fetchone()
@@ -230,15 +215,35 @@ class Journal:
                 (state, text, _checksum(number, action, key, state, entry, text), number),
             )
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+
+def _fill(connection: sqlite3.Connection, plan: ChangeSet, meta: Mapping[str, str]) -> None:
+    """Write the plan into a new journal, whole or not at all."""
+    entries: list[tuple[str, Any]] = [("update", entry) for entry in plan.updates]
+    entries += [("create", entry) for entry in plan.creations]
+    entries += [("delete", entry) for entry in plan.deletions]
+    rows = []
+    for number, (action, entry) in enumerate(entries):
+        key, text = getattr(entry, "key", ""), _dump(planfile.entry_to_json(entry))
+        checksum = _checksum(number, action, key, "planned", text, "{}")
+        rows.append((number, action, key, "planned", text, "{}", checksum))
+    facts = {**meta, "steps": str(len(rows))}
+    with _transaction(connection):
+        connection.executemany(
+            "INSERT INTO meta VALUES (?, ?, ?)",
+            [(name, value, _checksum(name, value)) for name, value in facts.items()],
+        )
+        connection.executemany("INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def read_journal(path: Path) -> tuple[dict[str, str], list[Step]]:

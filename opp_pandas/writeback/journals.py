@@ -17,7 +17,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from opp_pandas.errors import ConfigurationError, JournalError
-from opp_pandas.writeback.journal import SUFFIX, read_journal
+from opp_pandas.writeback.journal import SUFFIX, UNBORN, read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -131,6 +131,10 @@ def purge_journals(
             old, finished = pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC") <= before, False
         if old and (finished or unfinished) and _remove(path):
             removed.append(path)
+    for path in journal_folder(folder).glob(f"*{UNBORN}*"):
+        # Left by a crash while a plan was being written down; nothing of it was sent.
+        if pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC") <= before - pd.Timedelta(minutes=1):
+            path.unlink(missing_ok=True)
     return removed
 
 
