@@ -348,6 +348,7 @@ ODD_PAGES = {
     "text that looks like a seam": body_of([*MANY, record(30, name='x"},{"type":"opportunity","id":1')]),
     "no records": b'{"data": []}',
     "one record": body_of(MANY[:1]),
+    "a null and more in a list that nobody reads": body_of([*MANY, record(30) | {"x": [[None, "a"], [None, 0.5]]}]),
     "a nested opportunity": body_of(
         [
             *MANY,

@@ -207,7 +207,11 @@ class FastDecoder:
                     return None
                 odd = odd | found
                 continue
-            if table.num_rows != block.rows - odd.sum() or _depth(table.schema) > MAX_TYPE_DEPTH:
+            if (
+                table.num_rows != block.rows - odd.sum()
+                or table["id"].num_chunks != 1
+                or _depth(table.schema) > MAX_TYPE_DEPTH
+            ):
                 return None
             if self._learn(table.schema):
                 continue
@@ -468,9 +472,7 @@ class _Reading:
         self._unknown: dict[str, str] = {}
         self._unknown_relationships: set[str] = set()
         for name in table.schema.names:
-            column = table[name].combine_chunks()
-            if isinstance(column, pa.ChunkedArray):
-                column = column.chunk(0) if column.num_chunks else pa.nulls(0, column.type)
+            column = table[name].chunk(0)
             if name == "id":
                 self.columns["id"] = column
                 self._mark(~_mask(pc.fill_null(pc.greater(column, 0), False)))
@@ -687,9 +689,26 @@ def _depth(kind: Any) -> int:
 
 
 def _all_finite(values: pa.Array) -> bool:
+    if not _has_floats(values.type):
+        return True
+    try:
+        # Arrow builds lists that begin with null and go on otherwise with offsets beyond their items.
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return _finite(values)
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(_has_floats(field.type) for field in kind)
+    return pa.types.is_floating(kind) or (pa.types.is_list(kind) and _has_floats(kind.value_type))
+
+
+def _finite(values: pa.Array) -> bool:
     kind = values.type
     if pa.types.is_floating(kind):
         return pc.all(pc.is_finite(values)).as_py() is not False
     if pa.types.is_struct(kind):
-        return all(_all_finite(member) for member in values.flatten())
-    return not pa.types.is_list(kind) or _all_finite(values.flatten())
+        return all(_finite(member) for member in values.flatten())
+    return not pa.types.is_list(kind) or _finite(values.flatten())
