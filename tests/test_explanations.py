@@ -24,7 +24,7 @@ from portfolios import LEAD, context, portfolio, random_portfolio
 )
 def test_explain__rows_of_a_forecast_add_up_to_each_number(options: dict[str, Any]) -> None:
     """For every cell: the contributions of the rows make the number."""
-    frame = random_portfolio(12, 60)
+    frame = random_portfolio(12, 70).iloc[45:]
     table = forecast(frame, context=context(), **options)
     for place, at in enumerate(table.index):
         for column in COLUMNS:
@@ -35,7 +35,7 @@ def test_explain__rows_of_a_forecast_add_up_to_each_number(options: dict[str, An
 
 def test_explain__rows_of_stages_and_key_figures() -> None:
     """Sums add up; medians and means are those of the rows; a rate is the mean of its rows."""
-    frame = random_portfolio(13, 120)
+    frame = random_portfolio(13, 80)
     stages = stage_distribution(frame, context=context(), by="owner_name")
     for at in stages.index:
         for column in stages.columns:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opp_pandas.analytics import WeekCalendar, resolve_periods
-from opp_pandas.analytics.days import NO_DAY, local_days, parse_day, to_date
+from opp_pandas.analytics.days import NO_DAY, code_days, parse_day, to_date
 from opp_pandas.errors import ConfigurationError
 
 CUTS: list[dict[str, Any]] = [
@@ -117,11 +117,12 @@ def test_near_an_end__finds_deals_that_a_zone_could_move(seconds: list[int], fre
     """A deal is counted exactly if 14 hours earlier or later is another period."""
     periods = resolve_periods(freq)
     moments = pd.Series(np.array(seconds).astype("datetime64[s]")).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
-    found = periods.near_an_end(local_days(moments, None), moments)
+    coded = code_days(moments, None)
+    found = periods.near_an_end(coded.days, coded.hours)[coded.places]
     for moment, near in zip(moments, found, strict=True):
         here, before, after = (
             periods.parse(stamp.tz_localize(None))
-            for stamp in (moment, moment - pd.Timedelta(hours=14, seconds=1), moment + pd.Timedelta(hours=14))
+            for stamp in (moment, moment - pd.Timedelta(hours=14), moment + pd.Timedelta(hours=14))
         )
         assert near == (before != here or after != here)
 

@@ -71,7 +71,7 @@ def build_basis(
     dict
         JSON-able throughout.
     """
-    counts = np.bincount(deals.status, minlength=5)
+    counts = np.array([np.count_nonzero(deals.status == status) for status in range(5)])
     context = deals.context
     facts: dict[str, Any] = {
         "figure": figure,
@@ -109,12 +109,12 @@ def _notes(deals: Deals, counts: np.ndarray[Any, Any], dated: bool) -> list[str]
         )
     if counts[TRASHED]:
         notes.append(f"{counted(counts[TRASHED], 'deal')} in the trash, left out")
-    without = int(((deals.stage == -1) & (deals.status == OPEN)).sum())
+    without = np.count_nonzero((deals.stage == -1) & (deals.status == OPEN))
     if without:
         notes.append(f"{counted(without, 'deal')} without a stage, taken as open")
     if dated and context.timezone is None:
         notes.append("no time zone was stated: days are days in UTC")
-    if dated and (deals.close_day == NO_DAY).any():
+    if dated and (deals.close.days == NO_DAY).any():
         undated = (deals.close_day == NO_DAY) & ((deals.status == OPEN) | (deals.status == WON))
         if undated.any():
             notes.append(f"{counted(undated.sum(), 'open or won deal')} without a close date")
@@ -127,20 +127,21 @@ def money_facts(deals: Deals) -> dict[str, Any]:
     no_percent = np.isnan(deals.percent) & is_open
     _, found = deals._percent
     n_stage = found.get("stage", 0)
-    n_with = int(is_open.sum()) - int(no_percent.sum())
+    n_without = np.count_nonzero(no_percent)
+    n_with = np.count_nonzero(is_open) - n_without
     facts: dict[str, Any] = {
         "currency": deals.currency,
-        "n_missing_amount": int((np.isnan(deals.amount) & summed).sum()),
+        "n_missing_amount": np.count_nonzero(np.isnan(deals.amount) & summed),
         "probability": {
             "source": deals.probability,
             "own": n_with - n_stage if deals.probability != "stage" else 0,
             "stage": n_with if deals.probability == "stage" else n_stage,
-            "missing": int(no_percent.sum()),
+            "missing": n_without,
             "invalid": found["invalid"],
         },
-        "n_missing_probability": int(no_percent.sum()),
-        "n_omitted": 0 if deals.omitted is None else int(deals.omitted.sum()),
-        "n_negative_amount": int(((deals.amount < 0) & summed).sum()),
+        "n_missing_probability": n_without,
+        "n_omitted": 0 if deals.omitted is None else np.count_nonzero(deals.omitted),
+        "n_negative_amount": np.count_nonzero((deals.amount < 0) & summed),
     }
     if deals.rates is not None:
         facts["rates"] = deals.rates.describe(deals)

@@ -13,9 +13,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, build_basis, money_facts, money_notes
 from opp_pandas.analytics.days import NO_DAY
 from opp_pandas.analytics.deals import (
-    BEST_CASE,
     CLOSED,
-    COMMIT,
     NO_CATEGORY,
     OMITTED,
     OPEN,
@@ -84,16 +82,19 @@ def settle_categories(deals: Deals, bands: tuple[float, float] = BANDS) -> Settl
     stated = deals.stated_category
     is_open = deals.status == OPEN
     percent = deals.percent
-    banded = np.where(percent >= commit, COMMIT, np.where(percent >= best_case, BEST_CASE, PIPELINE)).astype(np.int8)
+    # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
+    banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
     usable: npt.NDArray[Any]
     if stated is None:
         usable, codes = np.zeros(len(deals), dtype=bool), banded
     else:
         usable = (stated != NO_CATEGORY) & (stated != CLOSED)
         codes = np.where(usable, stated, banded)
-    codes = np.where(is_open, codes, np.where(deals.status == WON, CLOSED, NO_CATEGORY)).astype(np.int8)
-    n_stated = int((usable & is_open).sum())
-    return SettledCategories(codes, {"stated": n_stated, "bands": int(is_open.sum()) - n_stated})
+    # One-byte arithmetic: numpy chooses between single values far more slowly.
+    closed = np.int8(NO_CATEGORY) + np.int8(CLOSED - NO_CATEGORY) * (deals.status == WON).view(np.int8)
+    codes = np.where(is_open, codes, closed)
+    n_stated = int(np.count_nonzero(usable & is_open))
+    return SettledCategories(codes, {"stated": n_stated, "bands": int(np.count_nonzero(is_open)) - n_stated})
 
 
 def category_forecast(

@@ -1,12 +1,14 @@
 """Calendar days: instants seen from a time zone.
 
 A close date is an instant; the day it falls on exists only in a time zone.
-Days are int32 numbers since 1970-01-01, so that a period is later found by one
-look-up in a table of days instead of one calculation per row.
+Days are int32 numbers since 1970-01-01. A column of instants is coded by quarters
+of an hour: what depends on the day (the day itself, its period, whether it is
+past) is worked out once per quarter and then looked up once per row.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -29,9 +31,8 @@ NO_DAY = int(np.iinfo(np.int32).min)
 NO_INSTANT = int(np.iinfo(np.int64).min)
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _SLOT_S = 900
-_CHANGES_DAY = NO_DAY + 1
-"""Marks a quarter of an hour in which the local day changes."""
-_TABLE_FROM, _TABLE_TO = 1975, 2100
+# Offsets from UTC are multiples of a quarter of an hour since 1975; times outside are calculated one by one.
+_FIRST_YEAR, _LAST_YEAR = 1975, 2100
 
 
 def local_days(instants: pd.Series, timezone: str | None) -> Days:
@@ -60,16 +61,65 @@ def local_days(instants: pd.Series, timezone: str | None) -> Days:
     >>> local_days(moments, None)[0], local_days(moments, "Europe/Berlin")[0]
     (np.int32(20818), np.int32(20819))
     """
-    values, per_second = instants_of(instants)
-    missing = values == NO_INSTANT
+    coded = code_days(instants, timezone)
+    return coded.days.take(coded.places)
+
+
+@dataclass(frozen=True, eq=False)
+class CodedDays:
+    """A column of instants, coded by quarters of an hour.
+
+    Parameters
+    ----------
+    places : ndarray of intp, shape (n,)
+        Position of every row's quarter in `days`.
+    days : ndarray of int32, shape (q,)
+        Calendar day of every quarter, `NO_DAY` for missing instants.
+    hours : ndarray of float, shape (q,)
+        Hour of the quarter in UTC (0 to 23.75); NaN where instants stand alone.
+    """
+
+    places: Codes
+    days: Days
+    hours: Floats
+
+
+def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
+    """Code a column of instants by quarters of an hour; see `local_days`."""
     zone = "UTC" if timezone is None else check_zone(timezone)
-    if zone == "UTC":
-        days = (values // (86_400 * per_second)).astype(np.int32)
-    else:
-        days = _days_in_zone(values, per_second, missing, zone)
-    if missing.any():
-        days[missing] = NO_DAY
-    return days
+    values, per_second = instants_of(instants)
+    if not len(values):
+        return CodedDays(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.int32), np.empty(0))
+    places = values // (_SLOT_S * per_second)
+    low, high = int(places.min()), int(places.max())
+    alone = np.empty(0, dtype=np.intp)
+    if low < _slot_of_year(_FIRST_YEAR) or high >= _slot_of_year(_LAST_YEAR):
+        inside = (places >= _slot_of_year(_FIRST_YEAR)) & (places < _slot_of_year(_LAST_YEAR))
+        alone = np.flatnonzero(~inside)
+        known = places[inside]
+        low, high = (int(known.min()), int(known.max())) if len(known) else (0, -1)
+        places[alone] = low
+    # Whole years, so that the next call most likely finds the same table.
+    years = [pd.Timestamp(slot * _SLOT_S, unit="s").year for slot in (low, max(low, high))]
+    origin, days, doubtful = _slot_table(zone, years[0], years[1])
+    days, doubtful = days[low - origin : high - origin + 1], doubtful[low - origin : high - origin + 1]
+    hours = (low + np.arange(len(days))) % 96 / 4
+    places -= low
+    if doubtful.any():
+        alone = np.union1d(alone, np.flatnonzero(doubtful.take(places)))
+    if len(alone):
+        own = values[alone]
+        own_days = np.full(len(alone), NO_DAY, dtype=np.int32)
+        real = own != NO_INSTANT
+        own_days[real] = _days_directly(own[real] // per_second, zone)
+        distinct, inverse = np.unique(own_days, return_inverse=True)
+        places[alone] = len(days) + inverse
+        days, hours = np.append(days, distinct), np.append(hours, np.full(len(distinct), np.nan))
+    return CodedDays(places, days, hours)
+
+
+def _slot_of_year(year: int) -> int:
+    return int(pd.Timestamp(f"{year}-01-01").timestamp()) // _SLOT_S
 
 
 def instants_of(instants: pd.Series) -> tuple[Integers, int]:
@@ -90,40 +140,16 @@ def instants_of(instants: pd.Series) -> tuple[Integers, int]:
     raise FrameError(f"column {named([instants.name])} must hold instants with a time zone, not {dtype}; {remedy}")
 
 
-def _days_in_zone(values: Integers, per_second: int, missing: npt.NDArray[np.bool_], zone: str) -> Days:
-    slots = values // (_SLOT_S * per_second)
-    first, last = (int(pd.Timestamp(f"{year}-01-01").timestamp()) // _SLOT_S for year in (_TABLE_FROM, _TABLE_TO))
-    inside = (slots >= first) & (slots < last)
-    if not inside.any():
-        days = np.full(len(values), _CHANGES_DAY, dtype=np.int32)
-    else:
-        low, high = int(slots.min(where=inside, initial=last)), int(slots.max(where=inside, initial=first))
-        # Whole years, so that the next call most likely finds the same table.
-        start, stop = (pd.Timestamp(slot * _SLOT_S, unit="s").year for slot in (low, high))
-        origin, table = _slot_table(zone, start, stop)
-        offsets = slots - origin
-        if not inside.all():
-            offsets = np.where(inside, offsets, 0)
-        days = table[offsets]
-        if not inside.all():
-            days[~inside] = _CHANGES_DAY
-    odd = np.flatnonzero((days == _CHANGES_DAY) & ~missing)
-    if len(odd):
-        days[odd] = _days_directly(values[odd] // per_second, zone)
-    return days
-
-
 @lru_cache(maxsize=8)
-def _slot_table(zone: str, first_year: int, last_year: int) -> tuple[int, Days]:
-    """Give the local day of every quarter of an hour; offsets since 1975 are multiples of one."""
-    low = int(pd.Timestamp(f"{first_year}-01-01").timestamp()) // _SLOT_S
-    high = int(pd.Timestamp(f"{last_year + 1}-01-01").timestamp()) // _SLOT_S
-    starts = np.arange(low, high, dtype=np.int64) * _SLOT_S
-    table = _days_directly(starts, zone)
-    # Clocks that change a minute after midnight put two days into one slot: those rows are calculated one by one.
-    table[table != _days_directly(starts + _SLOT_S - 1, zone)] = _CHANGES_DAY
-    table.flags.writeable = False
-    return low, table
+def _slot_table(zone: str, first_year: int, last_year: int) -> tuple[int, Days, Flags]:
+    """Give the first quarter of an hour, the local day of each, and which hold two days."""
+    low = _slot_of_year(first_year)
+    starts = np.arange(low, _slot_of_year(last_year + 1), dtype=np.int64) * _SLOT_S
+    days = _days_directly(starts, zone)
+    # Some clocks changed a minute after midnight: such quarters hold two days.
+    doubtful = days != _days_directly(starts + _SLOT_S - 1, zone)
+    days.flags.writeable = doubtful.flags.writeable = False
+    return low, days, doubtful
 
 
 def _days_directly(seconds: Integers, zone: str) -> Days:

@@ -8,7 +8,7 @@ codes; nothing is grouped by text or by period objects.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.analytics.context import FigureContext
-from opp_pandas.analytics.days import NO_DAY, Codes, Days, Flags, Floats, local_days
+from opp_pandas.analytics.days import NO_DAY, CodedDays, Codes, Days, Flags, Floats, code_days, local_days
 from opp_pandas.errors import (
     ConfigurationError,
     FrameError,
@@ -83,31 +83,57 @@ def factorize(column: pd.Series) -> tuple[Codes, pd.Index]:
     Columns that are categorical already lend their codes; whole numbers in a
     narrow range (ids of people and stages) are coded by a table, not by hashing.
     """
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
+    if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy().astype(np.intp), column.cat.categories
-    if pd.api.types.is_integer_dtype(dtype) and len(column):
-        none = np.iinfo(np.int64).min
-        values = column.to_numpy(dtype=np.int64, na_value=none)
-        known = values != none
-        if known.any():
-            low, high = int(values.min(where=known, initial=np.iinfo(np.int64).max)), int(values.max())
-            if high - low < max(len(values), 100_000):
-                offsets = values - low if known.all() else np.where(known, values - low, high - low + 1)
-                occurs = np.zeros(high - low + 2, dtype=bool)
-                occurs[offsets] = True
-                present = np.flatnonzero(occurs[:-1])
-                table = np.full(high - low + 2, -1, dtype=np.intp)
-                table[present] = np.arange(len(present))
-                return table[offsets], pd.Index(present + low)
+    narrow = _narrow_integers(column)
+    if narrow is not None:
+        offsets, distinct, present, size = narrow
+        table = np.full(size, -1, dtype=np.intp)
+        table[present] = np.arange(len(present))
+        return table.take(offsets), distinct
     try:
-        codes, distinct = pd.factorize(column, use_na_sentinel=True)
+        codes, values = pd.factorize(column, use_na_sentinel=True)
     except TypeError as error:
         raise ConfigurationError(
             f"column {named([column.name])} holds lists and cannot be grouped; "
             f"frame.explode({str(column.name)!r}) makes a row of each entry"
         ) from error
-    return codes, pd.Index(distinct)
+    return codes, pd.Index(values)
+
+
+def map_distinct(column: pd.Series, meaning: Callable[[pd.Index], npt.NDArray[Any]], missing: int) -> npt.NDArray[Any]:
+    """Give every row what `meaning` gives its value, asked once per distinct value; `missing` where there is none."""
+    narrow = _narrow_integers(column)
+    if narrow is None:
+        codes, distinct = factorize(column)
+        found = meaning(distinct)
+        return np.append(found, np.array([missing], dtype=found.dtype))[codes]
+    offsets, distinct, present, size = narrow
+    found = meaning(distinct)
+    table = np.full(size, missing, dtype=found.dtype)
+    table[present] = found
+    return table.take(offsets)
+
+
+def _narrow_integers(column: pd.Series) -> tuple[Codes, pd.Index, Codes, int] | None:
+    """Give each row's offset into a table of the values from lowest to highest; missing rows point at its end."""
+    if not len(column) or not pd.api.types.is_integer_dtype(column.dtype):
+        return None
+    none = np.iinfo(np.int64).min
+    values = column.to_numpy(dtype=np.int64, na_value=none)
+    low, high = int(values.min()), int(values.max())
+    whole = low != none
+    if not whole and high != none:
+        low = int(values[values != none].min())
+    if high == none or high - low >= max(len(values), 100_000):
+        return None
+    offsets = values - low
+    if not whole:
+        offsets[values == none] = high - low + 1
+    occurs = np.zeros(high - low + 2, dtype=bool)
+    occurs[offsets] = True
+    present = np.flatnonzero(occurs[:-1])
+    return offsets, pd.Index(present + low), present, high - low + 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +182,13 @@ class Deals:
         """Whether the frame has a column."""
         return column in self.frame.columns
 
+    def coded(self, column: str) -> tuple[Codes, pd.Index]:
+        """Code a column; asked for twice, it is coded once."""
+        kept: dict[str, tuple[Codes, pd.Index]] = self.__dict__.setdefault("_coded", {})
+        if column not in kept:
+            kept[column] = factorize(self.frame[column])
+        return kept[column]
+
     def need(self, *columns: str, hint: str = "") -> None:
         """Raise if the frame lacks one of `columns`."""
         missing = [column for column in columns if column not in self.frame.columns]
@@ -180,18 +213,18 @@ class Deals:
         return codes if len(stages.frame) else np.where(codes >= 0, -2, codes).astype(np.int32)
 
     def _stage_by(self, column: str, missing: int) -> npt.NDArray[np.int32]:
-        codes, distinct = factorize(self.frame[column])
-        # The table is asked once per distinct stage, not once per row.
-        dtype = "Int64" if pd.api.types.is_integer_dtype(distinct.dtype) else None
-        found = self.context.stages.codes(pd.DataFrame({column: pd.Series(distinct, dtype=dtype)}))
-        return np.append(found, missing).astype(np.int32)[codes]
+        def positions(distinct: pd.Index) -> npt.NDArray[np.int32]:
+            dtype = "Int64" if pd.api.types.is_integer_dtype(distinct.dtype) else None
+            return self.context.stages.codes(pd.DataFrame({column: pd.Series(distinct, dtype=dtype)}))
+
+        return map_distinct(self.frame[column], positions, missing)
 
     @cached_property
     def status(self) -> npt.NDArray[np.int8]:
         """OPEN, WON, LOST, UNSETTLED or TRASHED; deals without a stage are open. Unsettled ones warn."""
         known = [_STATUS_CODES[status] for status in self.context.stages.status]
         # Negative codes count from the end: -2 an unknown stage, -1 none at all.
-        status = np.array([*known, UNSETTLED, OPEN], dtype=np.int8)[self.stage]
+        status = np.array([*known, UNSETTLED, OPEN], dtype=np.int8).take(self.stage, mode="wrap")
         if self.has("trashed_at"):
             trashed = self.frame["trashed_at"].notna().to_numpy()
             if trashed.any():
@@ -262,6 +295,8 @@ class Deals:
         if not self.has("currency_type"):
             return np.zeros(len(self), dtype=np.intp), [self.context.currency]
         codes, distinct = factorize(self.frame["currency_type"])
+        if len(distinct) == 1 and len(codes) and codes.min() == 0 and str(distinct[0]).strip():
+            return codes, [str(distinct[0]).strip().upper()]
         words = [str(word).strip().upper() or None for word in distinct]
         words.append(None)
         filled = [word or self.context.currency for word in words]
@@ -288,12 +323,16 @@ class Deals:
 
     @cached_property
     def _percent(self) -> tuple[Floats, dict[str, int]]:
-        nothing = np.full(len(self), np.nan)
-        own = numbers_of(self.frame["probability"]) if self.has("probability") else nothing
-        invalid = (own < 0) | (own > 100)
-        if invalid.any():
+        if self.has("probability"):
+            own = numbers_of(self.frame["probability"])
+        else:
+            own = np.full(len(self), np.nan)
+        counts = {"invalid": 0}
+        # A missing value hides the smallest and the largest, so it asks for the look at every row.
+        if len(own) and not (own.min() >= 0 and own.max() <= 100):
+            invalid = (own < 0) | (own > 100)
+            counts["invalid"] = int(np.count_nonzero(invalid & (self.status == OPEN)))
             own = np.where(invalid, np.nan, own)
-        counts = {"invalid": int((invalid & (self.status == OPEN)).sum())}
         if self.probability == "own":
             return own, counts
         by_stage = self.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -310,10 +349,15 @@ class Deals:
         return self._percent[0]
 
     @cached_property
+    def close(self) -> CodedDays:
+        """The close dates in the context's zone, coded by quarters of an hour."""
+        self.need("close_date", hint="Figures by period need it.")
+        return code_days(self.frame["close_date"], self.context.timezone)
+
+    @cached_property
     def close_day(self) -> Days:
         """Calendar day of the close date in the context's zone; `NO_DAY` where missing."""
-        self.need("close_date", hint="Figures by period need it.")
-        return local_days(self.frame["close_date"], self.context.timezone)
+        return self.close.days.take(self.close.places)
 
     @cached_property
     def created_day(self) -> Days:
@@ -329,9 +373,10 @@ class Deals:
     def stated_category(self) -> npt.NDArray[np.int8] | None:
         """The category that somebody stated (column, else stage map); None if nobody ever did."""
         codes: npt.NDArray[np.int8] | None = None
-        if self.has(self.category) and self.frame[self.category].notna().any():
-            positions, distinct = factorize(self.frame[self.category])
-            codes = np.array([*(self._category_of(word) for word in distinct), NO_CATEGORY], dtype=np.int8)[positions]
+        if self.has(self.category):
+            positions, words = self.coded(self.category)
+            meaning = np.array([*(self._category_of(word) for word in words), NO_CATEGORY], dtype=np.int8)
+            codes = meaning.take(positions, mode="wrap")
         elif self.category != "forecast_category":
             self.need(self.category)
         by_stage = self.context.stages.frame["category"]

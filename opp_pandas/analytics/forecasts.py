@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Overdue = Literal["exclude", "include", "roll_forward"]
 
 CURRENT, LATE, LEFT_OUT, WON_BY_NOW, WON_LATER, IGNORED = range(6)
-KINDS = 5
-"""Open and not overdue, open and overdue, omitted, won by as_of, won with a later date; then what is in no figure."""
+KINDS = 6
+"""Open and not overdue, open and overdue, omitted, won by as_of, won with a later date, in no figure."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,6 @@ class Cells:
         The periods that occur; code p is the missing one.
     groups : list of Group
         The groupings.
-    period : ndarray of intp, shape (n,)
-        Code of every deal's period.
     cell : ndarray of intp, shape (n,)
         Period and groups combined.
     n_groups : int
@@ -93,7 +91,6 @@ class Cells:
     periods: Periods
     ordinals: Integers
     groups: list[Group]
-    period: Codes
     cell: Codes
     n_groups: int
     kind: npt.NDArray[np.int8]
@@ -115,32 +112,34 @@ class Cells:
 
 def kinds_of(deals: Deals) -> npt.NDArray[np.int8]:
     """Tell for every deal which sums it belongs to: CURRENT, LATE, LEFT_OUT, WON_BY_NOW, WON_LATER or IGNORED."""
-    day, today = deals.close_day, np.int32(deals.context.today)
-    # 0 before as_of, 1 on its day, 2 after; an undated deal is neither overdue nor in the future.
-    place = (day >= today).view(np.int8) + (day > today).view(np.int8)
-    undated = day == NO_DAY
-    if undated.any():
-        place[undated] = 1
-    table = np.full((5, 3), IGNORED, dtype=np.int8)
-    table[OPEN] = LATE, CURRENT, CURRENT
-    table[WON] = WON_BY_NOW, WON_BY_NOW, WON_LATER
-    kind: npt.NDArray[np.int8] = table.ravel()[deals.status * np.int8(3) + place]
+    status, days, today = deals.status, deals.close.days, deals.context.today
+    # Worked out once per quarter of an hour; an undated deal is neither overdue nor in the future.
+    if_open = np.where((days < today) & (days != NO_DAY), LATE, CURRENT).astype(np.int8)
+    if_won = np.where(days > today, WON_LATER, WON_BY_NOW).astype(np.int8)
+    both = (if_open + np.int8(16) * if_won).take(deals.close.places)
+    # One-byte arithmetic: choosing between values row by row is far slower.
+    kind = (status == OPEN).view(np.int8) * (both & np.int8(15))
+    kind += (status == WON).view(np.int8) * (both >> np.int8(4))
+    kind += np.int8(IGNORED) * ((status != OPEN) & (status != WON)).view(np.int8)
     if deals.omitted is not None:
-        kind[deals.omitted] = LEFT_OUT
-    return kind
+        kind += deals.omitted.view(np.int8) * (np.int8(LEFT_OUT) - kind)
+    found: npt.NDArray[np.int8] = kind
+    return found
 
 
 def place_deals(deals: Deals, periods: Periods, by: str | Sequence[str] | None, also: Sequence[int] = ()) -> Cells:
     """Find the cell of every deal; `also` names periods that must occur whether or not a deal is in them."""
-    period, ordinals = periods.cut(deals.close_day)
+    period, ordinals = periods.cut(deals.close.days)
     wanted = np.union1d(ordinals, np.asarray(also, dtype=np.int64))
     if len(wanted) > len(ordinals):
         table = np.append(np.searchsorted(wanted, ordinals), len(wanted)).astype(np.intp)
         period, ordinals = table[period], wanted
     groups = read_groups(deals, by)
     within, n_groups = combine(groups, len(deals))
-    cell = period * n_groups + within if groups else period
-    return Cells(deals, periods, ordinals, groups, period, cell, n_groups, kinds_of(deals))
+    cell = (period * n_groups).take(deals.close.places)
+    if groups:
+        cell += within
+    return Cells(deals, periods, ordinals, groups, cell, n_groups, kinds_of(deals))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +152,11 @@ class Tally:
     weighted: Floats
     missing_amount: Integers
     missing_probability: Integers
+
+    @property
+    def tables(self) -> tuple[npt.NDArray[Any], ...]:
+        """All five tables, in the order of the fields."""
+        return self.count, self.amount, self.weighted, self.missing_amount, self.missing_probability
 
     def sum(self, term: Term) -> npt.NDArray[Any]:
         """Add the kinds of a term, by cell."""
@@ -170,7 +174,6 @@ class Tally:
 def tally_cells(cells: Cells, also: npt.NDArray[Any]) -> Tally:
     """Count and sum by cell and kind; cells in `also` are there even if empty."""
     deals = cells.deals
-    kind = cells.kind.astype(np.intp)
     if cells.size <= max(1_000_000, 2 * len(deals)):
         place, ids = cells.cell, np.arange(cells.size)
     else:
@@ -178,15 +181,16 @@ def tally_cells(cells: Cells, also: npt.NDArray[Any]) -> Tally:
         place, ids = pd.factorize(cells.cell, sort=True)
     amount, percent = deals.amount, deals.percent
     no_amount, no_percent = np.isnan(amount), np.isnan(percent)
-    known = np.where(no_amount, 0.0, amount) if no_amount.any() else amount
+    some_without_amount, some_without_percent = bool(no_amount.any()), bool(no_percent.any())
+    known = np.where(no_amount, 0.0, amount) if some_without_amount else amount
     # Amount x percent is summed before it is divided by 100: whole numbers stay exact.
-    product = known * (np.where(no_percent, 0.0, percent) if no_percent.any() else percent)
-    # Lost, trashed and unsettled deals fall into one bin past the end.
+    product = known * (np.where(no_percent, 0.0, percent) if some_without_percent else percent)
     bins = len(ids) * KINDS
-    code = np.where(kind == IGNORED, bins, place * KINDS + kind)
+    code = place * KINDS
+    code += cells.kind
 
     def table(rows: Flags | None = None, weights: Floats | None = None) -> npt.NDArray[Any]:
-        found = np.bincount(code if rows is None else code[rows], weights, minlength=bins + 1)[:bins]
+        found = np.bincount(code if rows is None else code[rows], weights, minlength=bins)
         return found.reshape(len(ids), KINDS)
 
     count = table()
@@ -195,12 +199,14 @@ def tally_cells(cells: Cells, also: npt.NDArray[Any]) -> Tally:
         count=count,
         amount=table(weights=known).astype(np.float64),
         weighted=table(weights=product) / 100.0,
-        missing_amount=table(no_amount),
-        missing_probability=table(no_percent),
+        missing_amount=table(no_amount) if some_without_amount else np.zeros_like(count),
+        missing_probability=table(no_percent) if some_without_percent else np.zeros_like(count),
     )
-    occurs = count.any(axis=1)
-    kept = np.union1d(ids[occurs], also).astype(np.intp)
-    return _reindex(tally, kept)
+    occurs = count[:, :IGNORED].any(axis=1)
+    kept = np.flatnonzero(occurs)
+    if not len(also):
+        return Tally(ids[kept], *(table.take(kept, axis=0) for table in tally.tables))
+    return _reindex(tally, np.union1d(ids[kept], also).astype(np.intp))
 
 
 def _reindex(tally: Tally, ids: Codes) -> Tally:
@@ -213,14 +219,7 @@ def _reindex(tally: Tally, ids: Codes) -> Tally:
         found[inside] = table[places[inside]]
         return found
 
-    return Tally(
-        ids,
-        take(tally.count),
-        take(tally.amount),
-        take(tally.weighted),
-        take(tally.missing_amount),
-        take(tally.missing_probability),
-    )
+    return Tally(ids, *(take(table) for table in tally.tables))
 
 
 def forecast(
@@ -430,9 +429,8 @@ def _basis(
     near = {}
     if deals.context.timezone is None:
         inside = cells.kind != IGNORED
-        near["n_near_period_end"] = int(
-            (cells.periods.near_an_end(deals.close_day, deals.frame["close_date"]) & inside).sum()
-        )
+        moved = cells.periods.near_an_end(deals.close.days, deals.close.hours).take(deals.close.places)
+        near["n_near_period_end"] = int(np.count_nonzero(moved & inside))
         if near["n_near_period_end"]:
             notes.append(
                 f"{counted(near['n_near_period_end'], 'deal')} within 14 hours of a period's end: "
@@ -451,7 +449,7 @@ def _basis(
         **facts,
         **near,
         n_overdue=n_late,
-        n_lost_outside=int((deals.status == LOST).sum()),
+        n_lost_outside=np.count_nonzero(deals.status == LOST),
         periods=cells.periods.words,
         arguments=arguments,
         definitions=definitions,

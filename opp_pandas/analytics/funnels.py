@@ -15,7 +15,7 @@ import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, basis_of, build_basis, counted, money_facts, money_notes
 from opp_pandas.analytics.days import local_days, parse_day
-from opp_pandas.analytics.deals import OPEN, TRASHED, Deals, ProbabilitySource
+from opp_pandas.analytics.deals import TRASHED, Deals, ProbabilitySource
 from opp_pandas.analytics.groups import NO_STAGE, UNKNOWN_STAGE, by_stage, combine, index_of, read_groups
 from opp_pandas.analytics.money import Rates, read_rates
 from opp_pandas.analytics.rates import divide
@@ -85,16 +85,18 @@ def _distribution(figure: str, deals: Deals, by: str | Sequence[str] | None) -> 
     # Trashed deals fall into a bin past the end.
     if (status == TRASHED).any():
         cells = np.where(status == TRASHED, size, cells)
-    no_amount = np.isnan(amount)
+    no_amount, no_percent = np.isnan(amount), np.isnan(percent)
     known = np.where(no_amount, 0.0, amount) if no_amount.any() else amount
     if deals.omitted is not None:
         known = np.where(deals.omitted, 0.0, known)
-    product = np.where((status == OPEN) & ~np.isnan(percent), known * percent, 0.0)
+    product = known * (np.where(no_percent, 0.0, percent) if no_percent.any() else percent)
+    # The stage settles which cells are open; deals without a stage are open, in an unknown one not.
+    is_open = np.tile([*(deals.context.stages.status == "open"), False, True], size // len(stage.labels))
     table = pd.DataFrame(
         {
             "count": np.bincount(cells, minlength=size)[:size].astype(np.int64),
             "amount": np.bincount(cells, known, minlength=size)[:size].astype(np.float64),
-            "weighted_amount": np.bincount(cells, product, minlength=size)[:size] / 100.0,
+            "weighted_amount": np.where(is_open, np.bincount(cells, product, minlength=size)[:size] / 100.0, 0.0),
             "missing_amount_count": np.bincount(cells[no_amount], minlength=size)[:size].astype(np.int64),
         }
     )

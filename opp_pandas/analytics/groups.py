@@ -117,7 +117,7 @@ def _read_group(deals: Deals, name: str) -> Group:
     if name in LOOKUP_COLUMNS and name.endswith("_name"):
         return _by_person_or_account(deals, name)
     deals.need(name)
-    codes, distinct = factorize(deals.frame[name])
+    codes, distinct = deals.coded(name)
     missing = UNASSIGNED if name.endswith("_id") else MISSING
     ordered = isinstance(deals.frame[name].dtype, pd.CategoricalDtype)
     return _finish(name, codes, list(distinct), [None] * len(distinct), missing, keep_order=ordered)
@@ -126,9 +126,11 @@ def _read_group(deals: Deals, name: str) -> Group:
 def _by_category(deals: Deals) -> Group:
     from opp_pandas.analytics.categories import settle_categories
 
-    codes = settle_categories(deals).codes.astype(np.intp)
+    codes = settle_categories(deals).codes
     labels = pd.Index([*CATEGORIES, MISSING], dtype="str", name="category")
-    return Group("category", np.where(codes < 0, len(CATEGORIES), codes), labels, [None] * len(labels))
+    # No category is -1, and its label the last one.
+    codes = codes + np.int8(len(CATEGORIES) + 1) * (codes < 0).view(np.int8)
+    return Group("category", codes.astype(np.intp), labels, [None] * len(labels))
 
 
 def by_stage(deals: Deals, name: str = "stage_name") -> Group:
@@ -143,8 +145,9 @@ def by_stage(deals: Deals, name: str = "stage_name") -> Group:
             [f"(id {key})" if text is None else text for key, text in zip(ids, names, strict=True)], ids
         )
     # Codes -2 (unknown) and -1 (none) count from the end of the labels.
-    stage = deals.stage.astype(np.intp)
-    codes = np.where(stage < 0, stage + len(labels) + 2, stage)
+    codes = deals.stage.astype(np.intp)
+    if len(codes) and codes.min() < 0:
+        codes = np.where(codes < 0, codes + len(labels) + 2, codes)
     index = pd.Index([*labels, UNKNOWN_STAGE, NO_STAGE], name=name)
     return Group(name, codes, index, [*ids, None, None])
 
@@ -155,9 +158,9 @@ def _by_person_or_account(deals: Deals, name: str) -> Group:
     if not deals.has(id_column) and not deals.has(name):
         raise MissingColumnError([name], list(deals.frame.columns), f"Neither {name} nor {id_column} is there.")
     if deals.has(name) and not (deals.has(id_column) and deals.frame[id_column].notna().any()):
-        codes, distinct = factorize(deals.frame[name])
+        codes, distinct = deals.coded(name)
         return _finish(name, codes, [str(text) for text in distinct], [None] * len(distinct), UNASSIGNED)
-    codes, ids = factorize(deals.frame[id_column])
+    codes, ids = deals.coded(id_column)
     known = _names_by_id(deals.context.lookups.get(_LOOKUPS[role]))
     labels = [known.get(key) for key in ids]
     keys: list[Any] = list(ids)
@@ -221,16 +224,19 @@ def _finish(
 ) -> Group:
     """Sort the labels, and give deals without a value a label of their own at the end."""
     order = list(range(len(labels))) if keep_order else _sorted_places(labels)
-    place_of = np.empty(len(labels) + 1, dtype=np.intp)
-    place_of[order] = np.arange(len(labels))
-    place_of[-1] = len(labels)
     kept = [labels[place] for place in order]
     key_of = [keys[place] for place in order]
-    if (codes == -1).any():
+    some_missing = bool(len(codes)) and int(codes.min()) < 0
+    if some_missing:
         kept.append(missing)
         key_of.append(None)
+    if some_missing or order != list(range(len(labels))):
+        place_of = np.empty(len(labels) + 1, dtype=np.intp)
+        place_of[order] = np.arange(len(labels))
+        place_of[-1] = len(labels)
+        codes = place_of[codes]
     index = pd.Index(kept, name=name, dtype="str" if all(isinstance(label, str) for label in kept) else None)
-    return Group(name, place_of[codes], index, key_of)
+    return Group(name, codes, index, key_of)
 
 
 def _sorted_places(labels: Iterable[Any]) -> list[int]:
@@ -247,10 +253,12 @@ def _sort_key(label: Any) -> Any:
 
 def combine(groups: Sequence[Group], n: int) -> tuple[Codes, int]:
     """Combine groupings into one code per deal; gives the codes and how many there can be."""
-    codes = np.zeros(n, dtype=np.intp)
-    size = 1
-    for group in groups:
-        codes = group.codes if size == 1 else codes * len(group) + group.codes
+    if not groups:
+        return np.zeros(n, dtype=np.intp), 1
+    codes, size = groups[0].codes, len(groups[0])
+    for group in groups[1:]:
+        codes = codes * len(group)
+        codes += group.codes
         size *= len(group)
     return codes, size
 

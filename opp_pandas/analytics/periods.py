@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.analytics.days import NO_DAY, NO_INSTANT, Codes, Days, Flags, Integers, instants_of, parse_day
+from opp_pandas.analytics.days import NO_DAY, NO_INSTANT, Codes, Days, Flags, Floats, Integers, parse_day
 from opp_pandas.errors import ConfigurationError, named
 
 _MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -254,47 +254,45 @@ class Periods:
         codes : ndarray of intp, shape (n,)
             Position in `ordinals`; one past its end where the day is missing.
         ordinals : ndarray of int64, shape (p,)
-            The periods that occur, in time order.
+            The periods from the first to the last day, in time order; if those are
+            more than a century apart, only periods that occur.
         """
-        known = days != NO_DAY
-        if not known.any():
+        if not len(days) or int(days.max()) == NO_DAY:
             return np.zeros(len(days), dtype=np.intp), np.empty(0, dtype=np.int64)
-        low = int(days.min(where=known, initial=np.iinfo(np.int32).max))
-        span = int(days.max()) - low + 1
-        offsets = days - np.int32(low)
-        if not known.all():
-            offsets = np.where(known, offsets, np.int32(span))
-        occurs = np.zeros(span + 1, dtype=bool)
-        occurs[offsets] = True
-        present = np.flatnonzero(occurs[:span])
+        low, high = int(days.min()), int(days.max())
+        whole = low != NO_DAY
+        if not whole:
+            low = int(days[days != NO_DAY].min())
+        span = high - low + 1
+        # Look-ups take 64-bit places; numpy would convert narrower ones again at each.
+        offsets = days.astype(np.intp)
+        offsets -= low
+        if not whole:
+            offsets[days == NO_DAY] = span
+        if span <= 40_000:
+            present = np.arange(span)
+        else:
+            # A date of year 9999 must not bring eight thousand empty years along.
+            occurs = np.zeros(span + 1, dtype=bool)
+            occurs[offsets] = True
+            present = np.flatnonzero(occurs[:span])
         ordinals, inverse = np.unique(self.ordinals(present + low), return_inverse=True)
         table = np.full(span + 1, len(ordinals), dtype=np.intp)
         table[present] = inverse
-        return table[offsets], ordinals
+        return table.take(offsets), ordinals
 
-    def near_an_end(self, days: Days, instants: pd.Series) -> Flags:
-        """Tell which deals close within 14 hours of a period's end, so that the zone could change the period.
+    def near_an_end(self, days: Days, hours: Floats) -> Flags:
+        """Tell which times (a day in UTC and its hour) lie so near a period's end that a zone could move them.
 
-        `days` are the days in UTC; only the first and last day of a period need a look at the hour.
+        Zones lie between 12 hours behind UTC and 14 ahead: 14 hours before the
+        end and after the start of a period.
         """
         near = np.zeros(len(days), dtype=bool)
-        known = days != NO_DAY
-        if not known.any():
-            return near
-        low = int(days.min(where=known, initial=np.iinfo(np.int32).max))
-        occurs = np.zeros(int(days.max()) - low + 1, dtype=bool)
-        occurs[days[known] - low if not known.all() else days - np.int32(low)] = True
-        present = np.flatnonzero(occurs)
-        own = self.ordinals(present + low)
-        edge = np.zeros(len(occurs), dtype=np.int8)
-        edge[present] |= np.where(self.ordinals(present + low + 1) != own, 1, 0).astype(np.int8)
-        edge[present] |= np.where(self.ordinals(present + low - 1) != own, 2, 0).astype(np.int8)
-        sides = np.where(known, edge[np.where(known, days - low, 0)], 0)
-        rows = np.flatnonzero(sides)
-        values, per_second = instants_of(instants.iloc[rows])
-        hours = (values // per_second) % 86_400 / 3_600
-        side = sides[rows]
-        near[rows] = (((side & 1) != 0) & (hours >= 10)) | (((side & 2) != 0) & (hours <= 14))
+        known = np.flatnonzero((days != NO_DAY) & ~np.isnan(hours))
+        distinct, place = np.unique(days[known], return_inverse=True)
+        own = self.ordinals(distinct)
+        last, first = (self.ordinals(distinct + step) != own for step in (1, -1))
+        near[known] = (last[place] & (hours[known] >= 10)) | (first[place] & (hours[known] < 14))
         return near
 
 

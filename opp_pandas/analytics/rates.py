@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -277,45 +278,69 @@ def scopes_of(deals: Deals, closed: Flags) -> tuple[Flags, Flags, Flags, Flags, 
     return is_open, summed, overdue, closed & (deals.status == WON), closed & (deals.status == LOST)
 
 
+class _Scope:
+    """The deals of one kind, taken out once: their rows, groups and amounts."""
+
+    def __init__(self, deals: Deals, cells: Codes, size: int, chosen: Flags) -> None:
+        self.rows = np.flatnonzero(chosen)
+        self.size = size
+        self.cells = cells[self.rows]
+        self.amount = deals.amount[self.rows]
+        self.known = ~np.isnan(self.amount)
+
+    @cached_property
+    def count(self) -> Integers:
+        return np.bincount(self.cells, minlength=self.size).astype(np.int64)
+
+    @cached_property
+    def n_known(self) -> Integers:
+        return np.bincount(self.cells, self.known, minlength=self.size).astype(np.int64)
+
+    def _sum(self, values: Floats) -> Floats:
+        return np.bincount(self.cells, np.nan_to_num(values), minlength=self.size).astype(np.float64)
+
+    @cached_property
+    def total(self) -> Floats:
+        return self._sum(self.amount)
+
+    def total_of(self, left_out: Flags | None) -> Floats:
+        return self.total if left_out is None else self._sum(np.where(left_out[self.rows], 0.0, self.amount))
+
+    def weighted(self, percent: Floats) -> Floats:
+        return self._sum(self.amount * percent[self.rows]) / 100.0
+
+
 def _columns(
     deals: Deals, cells: Codes, size: int, closed: Flags, level: float
 ) -> tuple[dict[str, npt.NDArray[Any]], int]:
-    amount, percent = deals.amount, deals.percent
-    is_open, summed, overdue, won, lost = scopes_of(deals, closed)
-    known = ~np.isnan(amount)
-
-    def count(rows: Flags) -> Integers:
-        return np.bincount(cells[rows], minlength=size).astype(np.int64)
-
-    def total(rows: Flags, values: Floats) -> Floats:
-        rows = rows & ~np.isnan(values)
-        return np.bincount(cells[rows], values[rows], minlength=size).astype(np.float64)
-
-    n_won, n_lost, won_amount = count(won), count(lost), total(won, amount)
-    low, high = wilson(n_won, n_won + n_lost, level)
-    rate, average = divide(n_won, n_won + n_lost), divide(won_amount, count(won & known))
-    cycled = won & (deals.created_day != NO_DAY) & (deals.close_day != NO_DAY)
-    cycle_days = (deals.close_day[cycled] - deals.created_day[cycled]).astype(np.float64)
-    cycle = grouped_median(cells[cycled], cycle_days, size)
-    n_open = count(is_open)
+    is_open, summed, overdue, won, lost = (_Scope(deals, cells, size, rows) for rows in scopes_of(deals, closed))
+    low, high = wilson(won.count, won.count + lost.count, level)
+    rate, average = divide(won.count, won.count + lost.count), divide(won.total, won.n_known)
+    close, created = deals.close_day[won.rows], deals.created_day[won.rows]
+    cycled = (close != NO_DAY) & (created != NO_DAY)
+    cycle_days = (close[cycled] - created[cycled]).astype(np.float64)
+    cycle = grouped_median(won.cells[cycled], cycle_days, size)
+    n_open = is_open.count
     columns = {
         "open_count": n_open,
-        "open_amount": total(summed, amount),
-        "weighted_amount": total(summed, amount * percent) / 100.0,
-        "overdue_count": count(overdue),
-        "overdue_amount": total(overdue & summed, amount),
-        "won_count": n_won,
-        "lost_count": n_lost,
-        "won_amount": won_amount,
+        "open_amount": summed.total,
+        "weighted_amount": summed.weighted(deals.percent),
+        "overdue_count": overdue.count,
+        "overdue_amount": overdue.total_of(deals.omitted),
+        "won_count": won.count,
+        "lost_count": lost.count,
+        "won_amount": won.total,
         "win_rate": rate,
         "win_rate_low": low,
         "win_rate_high": high,
-        "win_rate_value": divide(won_amount, won_amount + total(lost, amount)),
+        "win_rate_value": divide(won.total, won.total + lost.total),
         "average_won_amount": average,
-        "median_won_amount": grouped_median(cells[won & known], amount[won & known], size),
+        "median_won_amount": grouped_median(won.cells[won.known], won.amount[won.known], size),
         "median_cycle_days": cycle,
         "velocity_per_day": velocity(n_open, rate, average, cycle),
-        "missing_amount_count": count((is_open | won | lost) & ~known),
+        "missing_amount_count": sum(
+            (scope.count - scope.n_known for scope in (is_open, won, lost)), np.zeros(size, dtype=np.int64)
+        ),
     }
     return columns, int((cycle_days < 0).sum())
 

@@ -109,7 +109,7 @@ def rollup(
     groups = read_groups(deals, by)
     within, size = combine(groups, len(deals))
     nothing = np.empty(0, dtype=np.int64)
-    cells = Cells(deals, periods, nothing, groups, np.zeros(len(deals), dtype=np.intp), within, size, kind)
+    cells = Cells(deals, periods, nothing, groups, within, size, kind)
     tally = tally_cells(cells, nothing if tree is None else np.arange(size))
     sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}
     rolls = overdue == "roll_forward" and holds_today
