@@ -229,12 +229,22 @@ def _base_places(frame: pd.DataFrame, loaded: Loaded) -> np.ndarray[Any, np.dtyp
         ids = pd.Series(frame.index.get_level_values("id"))
     else:
         return np.full(len(frame), -1)
-    numbers = pd.to_numeric(ids, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
-    whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
-    known = np.where(whole, numbers, -1).astype(np.int64)
     if str(ids.dtype) == "Int64":
-        known = ids.to_numpy(dtype=np.int64, na_value=-1)
-    return np.asarray(loaded.baseline.ids.get_indexer(pd.Index(known)))
+        known = ids.to_numpy(dtype=np.int64, na_value=0)
+    else:
+        numbers = pd.to_numeric(ids, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
+        whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
+        known = np.where(whole, numbers, 0).astype(np.int64)
+    places = np.asarray(loaded.baseline.ids.get_indexer(pd.Index(known)))
+    # Rows that wait for their id bear negative numbers in the baseline; they are found by their label.
+    places[known <= 0] = -1
+    if loaded.created:
+        pending = loaded.pending
+        for place in np.flatnonzero(known <= 0).tolist():
+            entry = pending.get(frame.index[place])
+            if entry is not None and entry.position is not None:
+                places[place] = entry.position
+    return places
 
 
 # --- texts to values --------------------------------------------------------------

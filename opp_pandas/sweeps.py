@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -155,23 +155,23 @@ def read_changed(
     ServiceError
         If any page fails: half a span is no result.
     """
-    collector = Collector(columns=columns)
-    came: set[int] = set()
     pages = 0
     date = None
     condition = narrowed(query["filter"], since, until)
-    if condition is not None:
-        asked = {**query, "filter": condition, "sort": ("updated_at", "id")}
-        for page in client.iter_pages(**asked, page_size=page_size):
-            collector.add(page.document)
-            came.update(ids_of(page, strict=False))
-            pages += 1
-            date = page.date if date is None else date
+    with Collector(columns=columns) as collector:
+        if condition is not None:
+            asked = {**query, "filter": condition, "sort": ("updated_at", "id")}
+            for page in client.iter_pages(**asked, page_size=page_size):
+                collector.add_page(page)
+                pages += 1
+                date = page.date if date is None else date
+        collected = collector.finish()
     left: frozenset[int] = frozenset()
     if query["filter"] and len(known):
-        changed = changed_ids(client, known, since, until)
-        left = frozenset(changed - came)
-    return Changed(collector.finish(), left, pages, date)
+        # A record that could not become a row was listed all the same.
+        came = set(index_of(collected.frame)) | set(_usable_ids(collected.quarantined["raw"]))
+        left = frozenset(changed_ids(client, known, since, until) - came)
+    return Changed(collected, left, pages, date)
 
 
 def changed_ids(client: Client, known: pd.Index, since: pd.Timestamp, until: pd.Timestamp | None) -> set[int]:
@@ -206,14 +206,23 @@ def ids_of(page: Page, *, strict: bool = True) -> list[int]:
     DocumentError
         If `strict` and a row has no usable id: what it is cannot be said then.
     """
+    if not strict:
+        return list(_usable_ids(page.document["data"]))
     found = []
     for place, record in enumerate(page.document["data"]):
         try:
             found.append(identifier(record.get("id") if isinstance(record, Mapping) else None))
         except UnfitError as problem:
-            if strict:
-                raise DocumentError(f"a record cannot be told: {problem}", pointer=f"/data/{place}/id") from None
+            raise DocumentError(f"a record cannot be told: {problem}", pointer=f"/data/{place}/id") from None
     return found
+
+
+def _usable_ids(records: Iterable[Any]) -> Iterator[int]:
+    for record in records:
+        try:
+            yield identifier(record.get("id") if isinstance(record, Mapping) else None)
+        except UnfitError:
+            continue
 
 
 def index_of(frame: pd.DataFrame) -> pd.Index:

@@ -273,6 +273,28 @@ def test_boolean__is_written_in_the_columns_own_words() -> None:
     assert shown.opp.changes().cells["after"].tolist() == ["No"]
 
 
+def test_new_deals__are_written_as_texts(client: Client, df: pd.DataFrame) -> None:
+    """A deal added to a converted frame takes values, and is created with texts."""
+    shown = df.opp.relabel(convert=True)
+    added = shown.opp.add({"name": "New", "Seats": 12, "Region": "EMEA", "Contract start": "2027-01-31"})
+    created = added.opp.changes().created
+    found = created[["custom7", "custom1", "custom10"]].iloc[0].tolist()
+    assert found == ["12", "EMEA", "2027-01-31"]
+    assert added.opp.write_back().rows["status"].tolist() == ["written"]
+    assert len(added.opp.changes()) == 0
+
+
+def test_adopted_rows__keep_their_own_texts(client: Client) -> None:
+    """Rows of a file that wait to be created are sent as they were written there, where nobody changed them."""
+    rows = pd.DataFrame({"name": ["A", "B"], "custom7": ["007", "12"], "custom5": ["YES", "no"]})
+    shown = opp.adopt(rows).opp.relabel(client, convert=True)
+    assert shown["Seats"].tolist() == [7, 12]
+    created = shown.opp.changes().created
+    assert created[["custom7", "custom5"]].to_numpy().tolist() == [["007", "YES"], ["12", "no"]]
+    shown.loc[0, "Seats"] = 8
+    assert shown.opp.changes().created["custom7"].tolist() == ["8", "12"]
+
+
 # --- the organisation's rules -----------------------------------------------------
 
 
