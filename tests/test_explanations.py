@@ -35,7 +35,7 @@ def test_explain__rows_of_a_forecast_add_up_to_each_number(options: dict[str, An
 
 def test_explain__rows_of_stages_and_key_figures() -> None:
     """Sums add up; medians and means are those of the rows; a rate is the mean of its rows."""
-    frame = random_portfolio(13, 80)
+    frame = random_portfolio(13, 110)
     stages = stage_distribution(frame, context=context(), by="owner_name")
     for at in stages.index:
         for column in stages.columns:

@@ -336,7 +336,7 @@ def resolve_periods(
     --------
     >>> resolve_periods("Q", fiscal_start=2).alias
     'Q-JAN'
-    >>> resolve_periods("Q", fiscal_start=2, fiscal_label="start").labels(np.array([227]))[0]
+    >>> resolve_periods("Q", fiscal_start=2, fiscal_label="start").labels(np.array([228]))[0]
     '2026Q1'
     """
     if isinstance(fiscal_start, bool) or not isinstance(fiscal_start, int | np.integer) or not 1 <= fiscal_start <= 12:

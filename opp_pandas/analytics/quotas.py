@@ -155,8 +155,8 @@ def gini(values: Floats) -> float:
 
     Examples
     --------
-    >>> gini(np.array([1.0, 1.0, 1.0])), gini(np.array([0.0, 0.0, 3.0]))
-    (0.0, 0.6666666666666666)
+    >>> gini(np.array([1.0, 1.0, 1.0])), gini(np.array([0.0, 3.0]))
+    (0.0, 0.5)
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     n, total = len(ordered), ordered.sum()

@@ -62,7 +62,10 @@ def label_of(value: Any) -> str:
     text = "no date" if missing else printable(value, 1_000)
     if isinstance(value, pd.Period) and "/" in text:
         text = text.partition("/")[0]  # a week is known by its first day
-    return text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
+    if len(text) <= MAX_LABEL:
+        return text
+    # Cut in the middle: names that begin alike often differ at the end, where the id stands too.
+    return f"{text[: MAX_LABEL - 11]}…{text[-10:]}"
 
 
 def keep_plain(*texts: Any) -> None:
