@@ -102,6 +102,13 @@ def test_record__the_same_load_twice_adds_nothing(history: History) -> None:
     assert len(history.versions()) == before
 
 
+def test_record__takes_a_frame_joined_from_pieces(history: History) -> None:
+    """Text that stands in several Arrow chunks is kept like any other."""
+    frame = pd.concat([loaded.copy() for loaded in (load_of([deal(1)], 1), load_of([deal(2)], 1))], ignore_index=True)
+    history.record(load_of(frame, 1))
+    assert list(history.as_of()["name"]) == ["deal 1", "deal 2"]
+
+
 def test_record__writes_only_differences(history: History) -> None:
     """A night in which one amount changed adds one cell; a night without changes only that somebody looked."""
     history.record(load_of([deal(1), deal(2)], 1))

@@ -8,6 +8,7 @@ else came with a load.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from opp_pandas.carrier import freeze_value
 from opp_pandas.history.packing import (
     INTEGER,
     JSON,
@@ -27,6 +29,8 @@ from opp_pandas.history.packing import (
     Flags,
     Packed,
     Places,
+    load,
+    missing_column,
     plain,
     unpack,
 )
@@ -40,6 +44,8 @@ COLUMNS = (
 )  # fmt: skip
 _NAMES = ("resource", "field", "kind")
 NONE = np.int64(-1)
+# Ids that fill at least a twentieth of their range are looked up in a table, not searched for.
+_TABLE_SPAN = 20
 
 
 def arrow_schema() -> Any:
@@ -81,7 +87,7 @@ class Keys:
     @classmethod
     def of(cls, ids: Places, has_id: Flags, texts: Any) -> Keys:
         """Collect the distinct keys of rows; `texts` is read where there is no id."""
-        distinct = np.unique(ids[has_id])
+        distinct = _distinct(ids if has_id.all() else ids[has_id])
         rest = pd.Index(pd.unique(np.asarray(texts, dtype=object)[~has_id]) if not has_id.all() else [], dtype=object)
         return cls(distinct, rest)
 
@@ -89,13 +95,22 @@ class Keys:
         """Give the position of every row's key; -1 for one that is not here."""
         found = np.full(len(ids), NONE)
         if len(self.ids):
-            place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+            place = self._places(ids)
             found = np.where(has_id & (self.ids[place] == ids), place, NONE)
         if not has_id.all() and len(self.texts):
             rows = np.flatnonzero(~has_id)
             place = self.texts.get_indexer(pd.Index(np.asarray(texts, dtype=object)[rows]))
             found[rows] = np.where(place >= 0, place + len(self.ids), NONE)
         return found
+
+    def _places(self, ids: Places) -> Places:
+        """Where each id would stand; by a table where the ids lie close together."""
+        low, high = int(self.ids[0]), int(self.ids[-1])
+        if high - low < _TABLE_SPAN * max(len(self.ids), 1_000):
+            table = np.zeros(high - low + 1, dtype=np.int64)
+            table[self.ids - low] = np.arange(len(self.ids))
+            return table[np.clip(ids, low, high) - low]
+        return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
 
     def split(self, codes: Places) -> tuple[Places, Flags, npt.NDArray[np.object_]]:
         """Give ids, where there is one, and texts of codes."""
@@ -117,13 +132,17 @@ class Cells:
     """
 
     def __init__(self, table: Any) -> None:
-        self.observed = _numbers(table, "observed_at")
-        self.sequence = _numbers(table, "sequence")
-        order = None
-        if len(self.observed) and not _is_ordered(self.observed, self.sequence):
+        self._empty: dict[tuple[int, str], Any] = {}
+        self._table = table
+        self.observed, self.sequence = _numbers(table, "observed_at"), _numbers(table, "sequence")
+        if not _is_ordered(self.observed, self.sequence):
+            # Files come in any order, each in order of observation: putting whole pieces in order moves no row.
+            self._table = _pieces_in_order(table)
+            self.observed, self.sequence = _numbers(self._table, "observed_at"), _numbers(self._table, "sequence")
+        if not _is_ordered(self.observed, self.sequence):
             order = np.lexsort((self.sequence, self.observed))
+            self._table = self._table.take(order)
             self.observed, self.sequence = self.observed[order], self.sequence[order]
-        self._table = table if order is None else table.take(order)
         self.resource, self.resources = _coded(self._table, "resource")
         self.field, self.fields = _coded(self._table, "field")
         kind, kinds = _coded(self._table, "kind")
@@ -198,8 +217,15 @@ class Cells:
 
         values = self._values[STORED_IN[kind]]
         if kind in (TEXT, JSON):
-            return values.take(pa.array(rows, mask=rows < 0))
+            some_missing = bool((rows < 0).any())
+            return values.take(pa.array(rows, mask=rows < 0) if some_missing else pa.array(rows))
         return values[rows] if len(values) else np.zeros(len(rows), dtype=np.int64)
+
+    def _missing(self, n: int, dtype: str) -> Any:
+        """Most columns of most loads are empty: those of one dtype are made once."""
+        if (n, dtype) not in self._empty:
+            self._empty[n, dtype] = missing_column(n, dtype)
+        return self._empty[n, dtype].copy()
 
     def equal(self, rows: Places, packed: Packed) -> Flags:
         """Compare what stands in rows (-1: nothing) with new values of one column."""
@@ -220,22 +246,29 @@ class Cells:
                 same[places] = (old == new) | ((old != old) & (new != new))
         return same
 
-    def column(self, rows: Places, dtype: Any) -> Any:
-        """Make the pandas array of a column from the row of each cell; -1 is missing."""
-        kinds = np.where(rows >= 0, self.kind[rows], MISSING) if len(self) else np.full(len(rows), MISSING)
-        present = (kinds != MISSING) & (kinds != LOCKED)
-        distinct = np.unique(kinds[present])
-        if not len(distinct):
-            empty = np.empty(len(rows), dtype=object)
-            return empty if dtype == "object" else pd.array(empty, dtype=dtype)
+    def column(self, rows: Places, dtype: Any, *, frozen: bool = False) -> Any:
+        """Make the pandas array of a column from the row of each cell; -1 is missing; frozen: lists are tuples."""
+        present = rows >= 0
+        kinds = np.where(present, self.kind[rows], MISSING) if len(self) else np.full(len(rows), MISSING)
+        counts = np.bincount(kinds, minlength=len(KINDS))
+        if counts[LOCKED] or counts[MISSING]:
+            present = (kinds != MISSING) & (kinds != LOCKED)
+        distinct = [kind for kind in range(len(KINDS)) if counts[kind] and kind not in (MISSING, LOCKED)]
+        if not distinct:
+            return self._missing(len(rows), dtype)
         if len(distinct) == 1:
-            kind = int(distinct[0])
-            made = unpack(kind, dtype, self.stored(kind, np.where(present, rows, NONE)), present)
+            chosen = rows if present.all() else np.where(present, rows, NONE)
+            made = unpack(distinct[0], dtype, self.stored(distinct[0], chosen), present)
             if made is not None:
                 return made
         array = np.empty(len(rows), dtype=object)
-        for place in np.flatnonzero(present).tolist():
-            array[place] = self.value(int(rows[place]))
+        if distinct == [JSON]:
+            places = np.flatnonzero(present)
+            array[places] = _parsed(self.stored(JSON, rows[places]), frozen)
+        else:
+            for place in np.flatnonzero(present).tolist():
+                value = self.value(int(rows[place]))
+                array[place] = freeze_value(value) if frozen else value
         return array if dtype == "object" else _as_dtype(array, dtype)
 
 
@@ -314,9 +347,45 @@ class Records:
         return found
 
 
+def _distinct(ids: Places) -> Places:
+    """Give the distinct ids, sorted."""
+    if not len(ids):
+        return ids
+    low, high = int(ids.min()), int(ids.max())
+    if high - low < max(len(ids), 1_000):
+        occurs = np.zeros(high - low + 1, dtype=bool)
+        occurs[ids - low] = True
+        return np.flatnonzero(occurs) + low
+    return np.unique(ids)
+
+
+def _parsed(texts: Any, frozen: bool) -> npt.NDArray[np.object_]:
+    """Read JSON texts, each distinct one once; frozen cells may share a value, others get one of their own."""
+    coded = texts.dictionary_encode()
+    values = np.empty(len(coded.dictionary) + 1, dtype=object)
+    values[:-1] = [load(text) for text in coded.dictionary.to_pylist()]
+    codes = np.asarray(coded.indices)
+    if frozen:
+        values[:] = [freeze_value(value) for value in values]
+        shared: npt.NDArray[np.object_] = values[codes]
+        return shared
+    flat = [isinstance(value, list) and not any(isinstance(item, list | dict) for item in value) for value in values]
+    array = np.empty(len(codes), dtype=object)
+    array[:] = [values[code][:] if flat[code] else copy.deepcopy(values[code]) for code in codes.tolist()]
+    return array
+
+
 def _is_ordered(observed: Places, sequence: Places) -> bool:
-    step = np.diff(observed)
-    return bool(((step > 0) | ((step == 0) & (np.diff(sequence) >= 0))).all())
+    later, same = observed[1:] > observed[:-1], observed[1:] == observed[:-1]
+    return bool((later | (same & (sequence[1:] >= sequence[:-1]))).all())
+
+
+def _pieces_in_order(table: Any) -> Any:
+    import pyarrow as pa
+
+    pieces = [piece for piece in table.to_batches() if piece.num_rows]
+    pieces.sort(key=lambda piece: (piece["observed_at"][0].value, piece["sequence"][0].as_py()))
+    return pa.Table.from_batches(pieces, schema=table.schema)
 
 
 def _numbers(table: Any, name: str, dtype: Any = np.int64) -> Any:

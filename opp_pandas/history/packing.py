@@ -61,7 +61,9 @@ def pack(column: pd.Series) -> Packed:
     dtype = column.dtype
     present = column.notna().to_numpy(dtype=bool)
     if isinstance(dtype, pd.StringDtype):
-        return Packed(TEXT, pa.array(column.array, type=pa.large_string(), from_pandas=True), present)
+        texts = pa.array(column.array, type=pa.large_string(), from_pandas=True)
+        # Joined frames hold their text in several pieces.
+        return Packed(TEXT, texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts, present)
     if pd.api.types.is_bool_dtype(dtype):
         return Packed(BOOLEAN, column.to_numpy(dtype=np.int64, na_value=0), present)
     if pd.api.types.is_integer_dtype(dtype):
@@ -71,12 +73,10 @@ def pack(column: pd.Series) -> Packed:
     if getattr(dtype, "kind", "") == "M":
         unit: Any = INSTANT if isinstance(dtype, pd.DatetimeTZDtype) else "datetime64[us]"
         return Packed(TIME, column.astype(unit).to_numpy(dtype="datetime64[us]").view(np.int64), present)
-    texts = np.empty(len(column), dtype=object)
-    for place, value in enumerate(column.astype(object).array):
-        if not _is_missing(value):
-            texts[place] = dump(value, str(column.name))
-    some = np.array([text is not None for text in texts], dtype=bool)
-    return Packed(JSON, pa.array(texts, type=pa.large_string()), some)
+    values = (None if _is_missing(value) else dump(value, str(column.name)) for value in column.astype(object).array)
+    found = list(values)
+    some = np.array([text is not None for text in found], dtype=bool)
+    return Packed(JSON, pa.array(found, type=pa.large_string()), some)
 
 
 def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
@@ -112,6 +112,20 @@ def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
         moments = pd.DatetimeIndex(stamps)
         return (moments.tz_localize("UTC") if dtype == INSTANT else moments).array
     return None
+
+
+def missing_column(n: int, dtype: Any) -> Any:
+    """Make the pandas array of a column without any value."""
+    import pyarrow as pa
+
+    if dtype == "str":
+        return pd.array(pa.nulls(n, pa.large_string()), dtype="str")
+    if dtype == "Int64":
+        return pd.arrays.IntegerArray(np.zeros(n, dtype=np.int64), np.ones(n, dtype=bool))
+    if dtype.startswith("datetime64"):
+        return unpack(TIME, dtype, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool))
+    empty = np.empty(n, dtype=object)
+    return empty if dtype == "object" else pd.Series(empty).astype(dtype).array
 
 
 def plain(kind: int, value: Any) -> Any:

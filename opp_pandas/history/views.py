@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded
 from opp_pandas.errors import MissingColumnError
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Records
 from opp_pandas.history.packing import LOCKED, Places
@@ -102,6 +102,7 @@ def frame_at(
     codes = _order(records, upto)
     lookups = lookups_at(cells, upto)
     columns: dict[str, Any] = {}
+    frozen: dict[str, Any] = {}
     wire: dict[tuple[int, str], Any] = {}
     locked: set[tuple[int, str]] = set()
     ids, has_id, _texts = records.keys.split(codes)
@@ -113,6 +114,8 @@ def frame_at(
         elif not joined:
             rows = records.last(name, upto)[codes]
             columns[name] = cells.column(rows, dtype)
+            if columns[name].dtype == object:
+                frozen[name] = cells.column(rows, dtype, frozen=True)
             _collect_marks(cells, rows, name, wire, locked)
     for name, dtype, joined in entries:
         if joined:
@@ -124,7 +127,9 @@ def frame_at(
     index = pd.RangeIndex(len(codes))
     frame = pd.DataFrame({entry[0]: columns[entry[0]] for entry in entries}, index=index, copy=False)
     snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]
-    loaded = _loaded(facts, frame, wire, locked, lookups, moment, source, snapshots, wanted)
+    kept = {entry[0]: frozen[entry[0]] if entry[0] in frozen else columns[entry[0]].copy() for entry in entries}
+    baseline = Baseline(pd.DataFrame(kept, index=index, copy=False), wire, frozenset(locked))
+    loaded = _loaded(facts, baseline, lookups, moment, source, snapshots, wanted)
     return attach_loaded(frame, loaded)
 
 
@@ -149,9 +154,7 @@ def _collect_marks(
 
 def _loaded(
     facts: Mapping[str, Any],
-    frame: pd.DataFrame,
-    wire: Mapping[tuple[int, str], Any],
-    locked: set[tuple[int, str]],
+    baseline: Baseline,
     lookups: Mapping[str, pd.DataFrame],
     moment: int,
     source: str,
@@ -169,18 +172,16 @@ def _loaded(
             watermark = pd.Timestamp(told["watermark"])
     query = facts.get("query") or {}
     kind = facts.get("kind", "read")
-    created = (
-        {} if kind == "read" else {place: place for place in range(len(frame)) if pd.isna(frame["id"].iloc[place])}
-    )
+    waiting = np.flatnonzero(baseline.frame["id"].isna().to_numpy()).tolist() if kind == "adopt" else []
     return Loaded(
         kind=kind,
-        baseline=Baseline(freeze(frame), wire, frozenset(locked)),
+        baseline=baseline,
         stages=stages_at(facts, lookups),
         lookups=lookups,
         timezone=facts.get("timezone"),
         as_of=at,
-        report=LoadReport(source=f"history {source}", rows=len(frame), notes=tuple(notes)),
-        created=created,
+        report=LoadReport(source=f"history {source}", rows=len(baseline), notes=tuple(notes)),
+        created={place: place for place in waiting},
         currency=facts.get("currency"),
         labels=facts.get("labels") or {},
         query=query if wanted is None else {**query, "fields": wanted},
