@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from opp_pandas.resource import OPPORTUNITY, Attribute
 
 HARD_TEXTS = (
-    "", " ", "NA", "None", "null", "nan", "007", "1e5", "True", "-0", "é", "é", "a\r\nb", "a\nb", "\x1b[31m",
+    "", " ", "NA", "None", "null", "nan", "007", "1e5", "True", "-0", "\u00e9", "e\u0301", "a\r\nb", "a\nb", "\x1b[31m",
     "<b>&\"'", "=1+1", "😀", "\ufeff", "x" * 256, "2026-01-01", "[]", "['a']",
 )  # fmt: skip
 TEXT = st.one_of(st.sampled_from(HARD_TEXTS), st.text(st.characters(codec="utf-8"), max_size=12))

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed prog
 
 # Two for the plan; per row before and after: noting it, sending it, noting the answer.
 EVENTS = 2 + 6 * 30
+# The journal gets its name after these.
+UNBORN = 2
 FIRST_POST, FIRST_DELETE = 2 + 6 * UPDATES, 2 + 6 * (UPDATES + CREATIONS)
 
 
@@ -104,8 +106,8 @@ def take_back(client: Client, order: dict[str, Any]) -> None:
 def kill_and_check(box: Sandbox, program: subprocess.Popen[str], folder: Path, point: int, *, resumed: bool) -> None:
     client = box.client()
     order = killed(box, program, folder, point)
-    if point == 0:
-        # Nothing was written down, so nothing was sent, and nothing stands in the way of the next save.
+    if point < UNBORN:
+        # No journal had its name yet, so nothing was sent, and nothing stands in the way of the next save.
         assert len(opp.list_journals(folder)) == len(opp.resume(client, folder).rows) == 0
         assert state(client)[0] == order["before"]
         assert not [item for item in box.requests if f"new {order['turn']}".encode() in item.body]
@@ -149,7 +151,7 @@ def test_kill__at_every_point(box: Sandbox, program: subprocess.Popen[str], tmp_
 def test_kill__with_four_workers(box: Sandbox, program: subprocess.Popen[str], tmp_path: Path) -> None:
     """Where four rows are under way at once the same holds."""
     client = box.client()
-    for point in range(1, EVENTS, 5):
+    for point in range(UNBORN, EVENTS, 5):
         folder = tmp_path / f"journals {point}"
         order = killed(box, program, folder, point, workers=4)
         opp.resume(client, folder)

@@ -107,8 +107,8 @@ HARMLESS: dict[str, Operation] = {
 }
 HARD = [
     resource(1, description="", customId="007", tags=[]),
-    resource(2, amount=2**53 + 1, amountPrecise=None, name="é", customId="1e5", tags=["b", "a", "b", "c,d"]),
-    resource(3, amount=None, amountPrecise=None, name="é", nextStep="a\nb", closeDate=None, customId="True"),
+    resource(2, amount=2**53 + 1, amountPrecise=None, name="\u00e9", customId="1e5", tags=["b", "a", "b", "c,d"]),
+    resource(3, amount=None, amountPrecise=None, name="e\u0301", nextStep="a\nb", closeDate=None, customId="True"),
     resource(4, amount=10.0, closeDate="9999-12-31", probability=101, customId="302", tags=None),
     resource(
         5, closeDate="2026-12-10T22:00:00+02:00", createdAt="0001-01-01", customId="0.50", custom5="None of these"

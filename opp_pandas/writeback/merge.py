@@ -72,6 +72,9 @@ def merge_row(
         chosen = policy if isinstance(policy, str) else policy.get(cell.column, "skip")
         if same_value(cell.column, now, cell.after):
             done.append(cell)
+        elif same_value(cell.column, cell.before, cell.after):
+            # No edit of mine: theirs stands under every policy.
+            kept.append(replace(cell, before=now))
         elif cell.column not in clash or chosen == "mine":
             send.append(replace(cell, before=now))
         elif chosen == "theirs":
@@ -83,7 +86,8 @@ def merge_row(
 
 def _clashes(cell: Cell, theirs: Mapping[str, Any]) -> bool:
     now = theirs.get(cell.column, cell.before)
-    return not same_value(cell.column, now, cell.before) and not same_value(cell.column, now, cell.after)
+    three = (cell.before, cell.after), (cell.before, now), (cell.after, now)
+    return not any(same_value(cell.column, one, other) for one, other in three)
 
 
 def same_value(column: str, one: Any, other: Any) -> bool:
