@@ -129,6 +129,12 @@ def put(array: Any, places: Places, values: pd.Series) -> Any:
     """
     if not len(places):
         return array
+    if not isinstance(array, np.ndarray) and array.dtype == values.dtype and str(array.dtype) != "object":
+        if array.take(places).equals(values.array):
+            return array
+        copied = array.copy()
+        copied[places] = values.array
+        return copied
     kept = pd.Series(array)
     if not _same_dtype(kept, values):
         kept, values = _of_one_dtype(kept, values)
@@ -137,8 +143,6 @@ def put(array: Any, places: Places, values: pd.Series) -> Any:
         for place, value in zip(places, values.array, strict=True):
             fresh[place] = value
         return fresh
-    if kept.iloc[places].reset_index(drop=True).equals(values.reset_index(drop=True)):
-        return kept.array
     copied = kept.array.copy()
     copied[places] = values.array
     return copied
