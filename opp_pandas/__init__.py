@@ -20,6 +20,7 @@ from opp_pandas.stages import StageMap
 if TYPE_CHECKING:
     from opp_pandas.adoption import adopt
     from opp_pandas.analytics import explain, show
+    from opp_pandas.history import History
     from opp_pandas.loading import read_opportunities
     from opp_pandas.sandboxing import Sandbox, sandbox
     from opp_pandas.schema import OpportunitySchema
@@ -54,6 +55,7 @@ _DOORS = {
     "NOT_NULL": "opp_pandas.service.query",
     "login": "opp_pandas.service.oauth",
     "AppSignIn": "opp_pandas.service.signing",
+    "History": "opp_pandas.history",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "read_opportunities",
     "adopt",
     "sandbox",
+    "History",
     "of",
     "StageMap",
     "OpportunitySchema",

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 import opp_pandas as opp
+from conftest import STAGES
 from opp_pandas.cli import main
 
 if TYPE_CHECKING:
@@ -108,3 +109,33 @@ def test_login__keeps_a_sign_in_that_connect_finds(
     with pytest.raises(opp.errors.ConfigurationError):
         opp.connect(box.url)
     assert box.client_secret not in "".join(capsys.readouterr())
+
+
+def test_resume_and_undo__work_from_the_journal(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A write-back whose service failed is finished, then taken back, from the shell."""
+    settings = {"URL": box.url, "TOKEN": box.token, "JOURNAL": str(tmp_path / "journals")}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"OPP_PANDAS_{name}", value)
+    df = opp.read_opportunities(box.client(), stages=STAGES, authorization_meta=True)
+    rows = df.index[df["can_write"]][:6]
+    ids = df.loc[rows, "id"].tolist()
+
+    def steps() -> list[object]:
+        return [box.client().get(row_id).data["attributes"]["nextStep"] for row_id in ids]
+
+    before = steps()
+    df.loc[rows, "next_step"] = [f"from the shell {place}" for place in range(6)]
+    box.fail(500, times=100, method="PATCH")
+    # Five failures of the service in a row stop the batch; the sixth row is left planned.
+    assert df.opp.write_back(workers=1).counts() == {"failed": 5, "planned": 1}
+    box.switches.faults.clear()
+    assert main(["journals"]) == 0
+    assert main(["resume"]) == 0
+    assert steps() == df.loc[rows, "next_step"].tolist()
+    assert main(["undo", "--dry-run"]) == 0
+    assert main(["undo"]) == 0
+    assert steps() == before
+    assert main(["journals", "--purge-days", "0"]) == 0
+    assert "journals removed" in capsys.readouterr().out
