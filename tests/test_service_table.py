@@ -168,6 +168,11 @@ def test_table__names_tests_that_exist(kind: str, name: str, module: str, test: 
     assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (kind, name)
 
 
+def test_readme__shows_the_table() -> None:
+    """The README's service section is this table, to the letter."""
+    assert service_table() in (TESTS.parent / "README.md").read_text(encoding="utf-8")
+
+
 def test_table__has_a_row_for_everything() -> None:
     """Every relationship and metadata entry of the resource table and every related resource has its row."""
     assert set(RELATIONSHIPS) == set(OPPORTUNITY.relationship_by_name)
