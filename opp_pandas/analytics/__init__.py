@@ -14,11 +14,13 @@ from opp_pandas.analytics.explanations import Explanation, explain, show
 from opp_pandas.analytics.forecasts import forecast
 from opp_pandas.analytics.funnels import funnel, stage_distribution
 from opp_pandas.analytics.money import ExchangeRates, convert_amounts
+from opp_pandas.analytics.movements import waterfall, waterfall_deals
 from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.analytics.quotas import gini, linearity, pacing
 from opp_pandas.analytics.rates import kpis, shrink, velocity, wilson, win_rates
 from opp_pandas.analytics.rollups import rollup
 from opp_pandas.analytics.scenarios import Change, commit_lands, drop_largest, scale, scenario, set_values
+from opp_pandas.analytics.slips import flows, pushes, slippage
 
 __all__ = [
     "FigureContext",
@@ -48,6 +50,11 @@ __all__ = [
     "hygiene",
     "ageing",
     "concentration",
+    "waterfall",
+    "waterfall_deals",
+    "slippage",
+    "pushes",
+    "flows",
     "ExchangeRates",
     "convert_amounts",
     "Explanation",

@@ -99,5 +99,5 @@ def test_year__is_as_large_as_its_changes(tmp_path: Path) -> None:
         print(f"  {words}, {night}: {seconds:.2f} s")
     print("  processor seconds of as_of:", {f"{words} {night}": round(used, 2) for (words, night), used in cpu.items()})
     assert sizes[-1] < 6 * sizes[0]
-    # Processor time of all threads, since other programs share this machine; on two idle cores the wall clock shows less.
+    # Processor time of all threads: the wall clock of a shared machine says little.
     assert min(cpu["compacted", night] for night in copies) < 4.0 * max(DEALS / 100_000, 0.25)
