@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,6 +17,8 @@ from opp_pandas.writeback import changes, plan, report, writing
 from opp_pandas.zones import read_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
 
 # What a figure needs beside the rows travels with the load; these arguments overrule it.
@@ -266,8 +268,8 @@ class OpportunityAccessor:
     # --- write back ---------------------------------------------------------
 
     @_shows(changes.find_changes)
-    def changes(self, *, delete: Iterable[int] = (), allow_delete: bool = False) -> plan.ChangeSet:
-        return changes.find_changes(self._frame, delete=delete, allow_delete=allow_delete)
+    def changes(self, **options: Any) -> plan.ChangeSet:
+        return changes.find_changes(self._frame, **options)
 
     @_shows(writing.write_back)
     def write_back(self, client: Any = None, **options: Any) -> report.WriteReport:

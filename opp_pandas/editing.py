@@ -296,7 +296,9 @@ def _day_start(day: Any, zone: str | None) -> pd.Timestamp:
     try:
         stamp = pd.Timestamp(day)
     except (ValueError, TypeError):
-        raise ConfigurationError(f"{day!r} is not a day; write it like '2026-12-31'") from None
+        stamp = pd.NaT
+    if stamp is pd.NaT:
+        raise ConfigurationError(f"{day!r} is not a day; write it like '2026-12-31'")
     if stamp.tzinfo is not None or stamp != stamp.normalize():
         raise ConfigurationError(f"{day!r} has a time of day or a zone; set_close_date takes a day like '2026-12-31'")
     # Where clocks skip midnight the day starts at the first hour that exists.

@@ -6,6 +6,7 @@ to a person, and carried out by `opp_pandas.writeback.writer` exactly as shown.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -268,10 +269,11 @@ class ChangeSet:
             try:
                 moment = pd.Timestamp(value)
                 moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
-                return moment.tz_convert(self.timezone or "UTC")
+                local = moment.tz_convert(self.timezone or "UTC")
             except (ValueError, OverflowError):
-                # Not an instant, or one whose day in the zone lies in the year 10,000.
                 return value
+            # The year 10,000 of a zone has no name in Python's calendar.
+            return local if local.year <= dt.MAXYEAR else value
         return value
 
     def words(self, column: str, value: Any) -> str:
