@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import opp_pandas as opp
 from loads import load, resource
+from opp_pandas.carrier import attach_loaded, freeze
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
@@ -129,15 +131,15 @@ def test_can_write__false_refuses_the_row() -> None:
     rows = [resource(1) | {"meta": {"canWrite": False, "canDelete": False}}, resource(2) | {"meta": {"canWrite": True}}]
     df = load(rows).assign(can_write=pd.array([False, True], dtype="boolean"))
     loaded = df.attrs["opp"].loaded
-    from dataclasses import replace
-
-    from opp_pandas.carrier import attach_loaded, freeze
-
     attach_loaded(df, replace(loaded, baseline=replace(loaded.baseline, frame=freeze(df))))
     df["name"] = ["x", "y"]
     plan = df.opp.changes()
     assert [entry.id for entry in plan.updates] == [2]
     assert "may not edit" in plan.refused["reason"].iloc[0]
+    df["can_delete"] = pd.array([False, None], dtype="boolean")
+    attach_loaded(df, replace(loaded, baseline=replace(loaded.baseline, frame=freeze(df))))
+    assert "may not delete" in reasons(df, delete=[1, 2], allow_delete=True)[0]
+    assert len(df.opp.changes(delete=[1, 2], allow_delete=True).deletions) == 1
 
 
 def test_unknown_attribute__is_kept_and_never_sent() -> None:
@@ -199,6 +201,24 @@ def test_stale_name__beside_an_edited_id_is_no_edit(df: pd.DataFrame) -> None:
     assert cells(df) == [(1, "owner_id", 3, 2)]
     df.loc[0, "owner_name"] = "Ann Hall"
     assert cells(df) == [(1, "owner_id", 3, 2)]
+
+
+def test_name_of_a_newer_look_up__is_no_edit_where_it_names_the_same_id(df: pd.DataFrame) -> None:
+    """The account was renamed since: writing its new name beside the same id changes nothing."""
+    loaded = df.attrs["opp"].loaded
+    renamed = loaded.lookups["account"].replace({"name": {"Acme": "Acme Corp"}})
+    attach_loaded(df, replace(loaded, lookups={**loaded.lookups, "account": renamed}))
+    df.loc[0, "account_name"] = "Acme Corp"
+    assert cells(df) == []
+
+
+@pytest.mark.parametrize(("target", "before"), [({"type": "else", "id": 2}, 2), ({"type": "user", "id": "2"}, 2)])
+def test_relationship_of_unusual_form__is_compared_by_its_id(target: Any, before: int) -> None:
+    """What was loaded of an oddly written relationship is its id."""
+    df = load([resource(1, {"owner": {"data": target}})])
+    assert cells(df) == []
+    df.loc[0, "owner_id"] = 3
+    assert cells(df) == [(1, "owner_id", before, 3)]
 
 
 # --- amounts ------------------------------------------------------------------------

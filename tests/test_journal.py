@@ -108,6 +108,10 @@ def test_journal__that_cannot_be_written_stops_the_sending(tmp_path: Path) -> No
     with pytest.raises(JournalError, match="nothing more is sent"):
         journal.sent(0, 1, [])
     journal.close()
+    with make(tmp_path) as other:
+        with pytest.raises(JournalError, match="nothing more is sent"):
+            other.sent(99, 1, [])
+        other.sent(0, 1, [])
 
 
 def test_journal__of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -119,6 +123,10 @@ def test_journal__of_another_kind_is_refused(tmp_path: Path) -> None:
     for read in (Journal.open, read_journal):
         with pytest.raises(JournalError, match="damaged or no journal"):
             read(path)
+    (tmp_path / "noise.journal").write_bytes(b"nonsense" * 100)
+    for _ in range(2):
+        with pytest.raises(JournalError, match="damaged"):
+            Journal.open(tmp_path / "noise.journal")
     # The failed attempt left no lock behind.
     with pytest.raises(JournalError, match="damaged"):
         Journal.open(path)

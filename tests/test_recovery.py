@@ -160,6 +160,23 @@ def test_resume__says_which_plan_where_there_are_several(
         opp.resume(box.client(read_only=True))
 
 
+def test_write_back__after_resume_knows_what_resume_created(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal tells the frame: a deal that resume created, and somebody deleted since, is not created again."""
+    df = df.opp.add([{"name": "A"}, {"name": "B"}])
+    with monkeypatch.context() as patched:
+        interrupt(patched, 0)
+        with pytest.raises(Interrupted):
+            df.opp.write_back()
+    assert statuses(opp.resume(client)) == ["written", "written"]
+    client.delete(7)
+    report = df.opp.write_back()
+    assert statuses(report) == ["gone", "written"]
+    assert "an earlier write had created it" in report.rows["detail"].iloc[1]
+    assert list(at_service(client)) == [1, 2, 3, 4, 5, 6, 8]
+
+
 def test_resume__takes_conflicts_up_again_when_asked(client: Client, df: pd.DataFrame) -> None:
     """With a policy given, rows in conflict are tried again; without one they stay."""
     df.loc[0, "name"] = "mine"

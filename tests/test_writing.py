@@ -30,7 +30,7 @@ WRITES = ("PATCH", "POST", "DELETE")
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for a lost record does not wait."""
-    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0, 1e-6))
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +243,66 @@ def test_call_budget__leaves_the_rest_planned(box: Sandbox) -> None:
     assert (statuses(finished).count("written"), len(finished.rows)) == (30, 30)
 
 
+def test_call_budget__used_up_while_reading_or_creating_sends_nothing(box: Sandbox, client: Client) -> None:
+    """The eleventh row cannot be read again, a new deal not be sent: both stay planned."""
+    df = opp.read_opportunities(client, stages=STAGES)
+    df["probability"] = range(30)
+    report = df.opp.write_back(fast_client(box, max_calls=11), confirm=30, workers=1)
+    assert statuses(report) == ["written"] * 10 + ["planned"] * 20
+    # What an earlier attempt may have done is not known any better.
+    new = opp.read_opportunities(client, stages=STAGES).opp.add({"name": "New"})
+    assert statuses(new.opp.write_back(fast_client(box, max_calls=0))) == ["planned"]
+    box.fail(0, method="POST", applied=True)
+    box.fail(500, method="GET", times=20)
+    lost = new.opp.write_back()
+    box.switches.faults.clear()
+    assert statuses(opp.resume(fast_client(box, max_calls=0), lost.journal)) == ["unknown"]
+    box.fail(500, method="GET", times=20)
+    assert statuses(opp.resume(client, lost.journal)) == ["unknown"]
+    box.switches.faults.clear()
+    assert statuses(opp.resume(client, lost.journal)) == ["written"]
+
+
+def test_reading_fails_on_resume__leaves_the_row_unknown(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """A lost PATCH that cannot be looked into is not called failed: it may have been applied."""
+    df.loc[0, "next_step"] = "x"
+    box.fail(0, method="PATCH", applied=True)
+    box.fail(500, method="GET", times=50, after=1)
+    report = df.opp.write_back()
+    assert statuses(opp.resume(client, report.journal)) == ["unknown"]
+    box.switches.faults.clear()
+    assert statuses(opp.resume(client, report.journal)) == ["written"]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_interrupt__while_an_answer_is_awaited(
+    box: Sandbox, client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Ctrl-C in the middle: what was written is in the frame, the rest is looked for later, nothing is doubled."""
+    df = df.opp.add([{"name": f"New {number}"} for number in range(25)])
+    original = type(client).create
+    made = iter(range(100))
+
+    def create(self: Client, *arguments: Any, **options: Any) -> Any:
+        answer = original(self, *arguments, **options)
+        if next(made) == 12:
+            raise KeyboardInterrupt
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(client), "create", create)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            df.opp.write_back(workers=workers)
+    assert "opp.resume() finishes the rest" in stopped.value.__notes__[0]
+    assert df["id"].notna().sum() >= 42
+    assert set(statuses(df.opp.write_back())) == {"written"}
+    again = opp.read_opportunities(client, stages=STAGES)
+    assert again["name"].value_counts().max() == 1
+    assert len(again) == 55
+    assert set(statuses(opp.resume(client))) <= {"written"}
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 55
+
+
 @pytest.mark.parametrize(
     "options", [{"on_conflict": "win"}, {"workers": 5}, {"workers": 0}, {"custom_ids": "maybe"}, {"delete": "88"}]
 )
@@ -325,6 +385,36 @@ def test_amounts__are_one_sum_in_a_conflict(client: Client, df: pd.DataFrame) ->
     assert copy.loc[0, "amount_precise"] == "1000.40"
     assert statuses(df.opp.write_back(on_conflict="mine")) == ["written"]
     assert now_at_service(client, 1)["amount"] == 6000
+
+
+def test_amounts__are_asked_about_once(client: Client, df: pd.DataFrame) -> None:
+    """The exact amount follows the answer for the amount."""
+    df.loc[0, "amount"] = 6000
+    client.update(1, {"amount": 7000})
+    questions = []
+    report = df.opp.write_back(on_conflict="ask", ask=lambda *question: questions.append(question) or "mine")
+    assert ([question[1] for question in questions], statuses(report)) == (["amount"], ["written"])
+    assert now_at_service(client, 1)["amount"] == 6000
+
+
+@pytest.mark.parametrize(
+    ("typed", "status"), [("m", "written"), ("T", "unchanged"), ("", "conflict"), (None, "conflict")]
+)
+def test_conflict__is_asked_about_where_the_program_runs(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, typed: str | None, status: str
+) -> None:
+    """Without a function of the user's a question is put; where nobody can answer it stays a conflict."""
+
+    def answer(question: str) -> str:
+        assert "loaded None, mine 'mine', theirs 'theirs'" in question
+        if typed is None:
+            raise EOFError
+        return typed
+
+    monkeypatch.setattr("builtins.input", answer)
+    df.loc[0, "next_step"] = "mine"
+    client.update(1, {"nextStep": "theirs"})
+    assert statuses(df.opp.write_back(on_conflict="ask")) == [status]
 
 
 def test_same_change_on_both_sides__is_nothing_to_do(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
@@ -514,6 +604,28 @@ def test_lost_answer__to_a_delete_is_settled_by_asking(
     box.fail(status, method="DELETE", applied=applied)
     report = df.opp.write_back(delete=[1], allow_delete=True, confirm=1)
     assert (statuses(report), len(opp.read_opportunities(client, stages=STAGES))) == (["written"], 29)
+
+
+def test_lost_answer__to_a_delete_that_shows_late(box: Sandbox, df: pd.DataFrame) -> None:
+    """Still there when asked for, gone at the second DELETE: it is deleted, and by this plan."""
+    box.fail(504, method="DELETE", applied=True)
+    stale = b'{"data": {"type": "opportunity", "id": 1, "attributes": {}}}'
+    box.fail(200, method="GET", path="/opportunities/1", body=stale)
+    report = df.opp.write_back(delete=[1], allow_delete=True, confirm=1)
+    assert statuses(report) == ["written"]
+    assert len(sent(box, "DELETE")) == 2
+
+
+def test_deletion__of_what_vanished_meanwhile_is_gone(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """Somebody deletes it between the reading and the DELETE."""
+
+    def between(method: str, path: str) -> None:
+        if method == "DELETE":
+            box.switches.before_request = None
+            client.delete(1)
+
+    box.switches.before_request = between
+    assert statuses(df.opp.write_back(delete=[1], allow_delete=True, confirm=1)) == ["gone"]
 
 
 @pytest.mark.parametrize(("status", "verdict"), [(500, "failed"), (504, "unknown"), (0, "unknown")])

@@ -204,7 +204,7 @@ class _Comparison:
         id_column = EDITABLE_NAMES.get(column)
         edited = next((cell for cell in cells.get(place, []) if cell.column == id_column), None)
         if id_column is None:
-            reason: str | None = f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column][0]}"
+            reason = f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column][0]}"
         elif not isinstance(name, str):
             reason = f"{column} {unreadable or 'was cleared'}; to clear the relationship set {id_column} to missing"
             if unreadable is None and edited is not None and edited.after is None:
@@ -214,16 +214,16 @@ class _Comparison:
                 return
             reason = f"{column} says {printable(name, 60)!r} and {id_column} says {edited.after}: make them agree"
         else:
-            found = self.book.resolve(column, name)
             base_id = self._wire_before(place, id_column)
-            if not isinstance(found, str):
-                if found != base_id:
-                    cells.setdefault(place, []).append(Cell(id_column, base_id, found))
+            if base_id in self.book.ids(id_column, name):
+                # The name that the id bears by now: look-ups are newer than the joined column.
                 return
-            if base_id is not None and base_id in self.book.ids(id_column, name):
+            found = self.book.resolve(column, name)
+            if isinstance(found, int):
+                cells.setdefault(place, []).append(Cell(id_column, base_id, found))
                 return
             reason = found
-        self._refuse(place, "update", column, before, self.frame[column].iloc[place], str(reason))
+        self._refuse(place, "update", column, before, self.frame[column].iloc[place], reason)
 
     def _wire_before(self, place: int, column: str) -> Any:
         return loaded_value(self.loaded, int(self.rows.places[place]), column)

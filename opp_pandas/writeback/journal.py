@@ -119,7 +119,7 @@ class Journal:
             If the folder cannot be written to.
         """
         now = pd.Timestamp.now(tz="UTC")
-        path = folder / f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+        path = folder / f"{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         with _translated(path, "no journal can be kept; name another folder with journal="):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Under its final name only when it is whole: a crash before that leaves nothing that could be resumed.
@@ -332,13 +332,13 @@ def _translated(path: Path, message: str) -> Iterator[None]:
 
 def _sync_folder(folder: Path) -> None:
     """Put the new file's name on the disk too, where the system knows how."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # Windows opens no folders, and writes their entries by itself.
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _checksum(*parts: object) -> str:

@@ -83,6 +83,7 @@ def list_journals(folder: str | Path | None = None, *, service: str | None = Non
             records.append([str(path), pd.Timestamp(meta["created_at"]), meta["service"], *_counts(steps)])
     frame = pd.DataFrame(records, columns=_COLUMNS)
     dtypes = dict.fromkeys(_COLUMNS[3:], "Int64")
+    frame = frame.sort_values(["created_at", "journal"], ignore_index=True)
     return frame.astype({"journal": "str", "service": "str", "created_at": "datetime64[us, UTC]", **dtypes})
 
 

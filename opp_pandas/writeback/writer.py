@@ -301,7 +301,8 @@ class Writer:
         """Send the cells; where the answer is lost, read the row and see: at most twice."""
         outcome = task.outcome
         request = RowUpdate(row_id, -1, -1, cells)
-        for last in (False, True):
+        last = False
+        while True:
             try:
                 answer = self._write(
                     task, cells, lambda: self.client.update(row_id, request.attributes(), request.relationships())
@@ -312,6 +313,7 @@ class Writer:
             except _LostAnswerError as lost:
                 if self._settle_patch(outcome, row_id, cells, lost, last):
                     return
+                last = True
                 continue
             if answer.data is None:
                 self._take_silent_success(outcome, row_id, cells, answer)
@@ -511,7 +513,8 @@ class Writer:
 
     def _delete_now(self, task: Task, row_id: int) -> None:
         outcome = task.outcome
-        for last in (False, True):
+        last = False
+        while True:
             try:
                 answer = self._write(task, (), lambda: self.client.delete(row_id))
             except NotFoundError:
@@ -523,6 +526,7 @@ class Writer:
             except _LostAnswerError as lost:
                 if self._settle_delete(outcome, row_id, lost, last):
                     return
+                last = True
                 continue
             outcome.settle("written", http_status=answer.status)
             return
