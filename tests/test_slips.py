@@ -37,7 +37,8 @@ def test_slippage__counts_only_open_deals_pushed_behind() -> None:
     """Won, lost, vanished and undated deals did not slip; all but the won one were not closed on time."""
     before = [deal(key, amount=key * 10) for key in range(1, 7)]
     after = [
-        deal(1, stage_id=WON), deal(2, stage_id=LOST), deal(3, close_date=moment(30)), deal(4, close_date=None), deal(5),
+        deal(1, stage_id=WON), deal(2, stage_id=LOST), deal(3, close_date=moment(30)), deal(4, close_date=None),
+        deal(5),
     ]  # fmt: skip
     row = slippage(frames(before, after), period=PERIOD).loc["(all)"]
     assert (row["due_count"], row["slipped_count"], row["won_count"]) == (6, 1, 1)

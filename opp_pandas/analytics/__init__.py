@@ -21,6 +21,8 @@ from opp_pandas.analytics.rates import kpis, shrink, velocity, wilson, win_rates
 from opp_pandas.analytics.rollups import rollup
 from opp_pandas.analytics.scenarios import Change, commit_lands, drop_largest, scale, scenario, set_values
 from opp_pandas.analytics.slips import flows, pushes, slippage
+from opp_pandas.analytics.stagetimes import stage_chain, stage_spells, step_curves, time_in_stage
+from opp_pandas.analytics.survival import aalen_johansen, kaplan_meier
 
 __all__ = [
     "FigureContext",
@@ -55,6 +57,12 @@ __all__ = [
     "slippage",
     "pushes",
     "flows",
+    "time_in_stage",
+    "stage_spells",
+    "step_curves",
+    "stage_chain",
+    "kaplan_meier",
+    "aalen_johansen",
     "ExchangeRates",
     "convert_amounts",
     "Explanation",

@@ -8,22 +8,25 @@ needs snapshots over time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, basis_of, build_basis, counted, money_facts, money_notes
 from opp_pandas.analytics.days import local_days, parse_day
-from opp_pandas.analytics.deals import TRASHED, Deals, ProbabilitySource
+from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, Deals, ProbabilitySource
 from opp_pandas.analytics.groups import NO_STAGE, UNKNOWN_STAGE, by_stage, combine, index_of, read_groups
+from opp_pandas.analytics.moments import HOW_TO_START
 from opp_pandas.analytics.money import Rates, read_rates
+from opp_pandas.analytics.movements import keys_of
 from opp_pandas.analytics.rates import divide
-from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, MissingColumnError
+from opp_pandas.analytics.stagetimes import read_entries
+from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
 
 if TYPE_CHECKING:
     from opp_pandas.analytics.context import FigureContext
-    from opp_pandas.analytics.days import Codes, Flags, Floats, Integers
+    from opp_pandas.analytics.days import Codes, Days, Flags, Floats, Integers
 
 DEFINITIONS = {
     "count": "deals in the stage now",
@@ -141,8 +144,9 @@ def funnel(
     *,
     context: FigureContext,
     by: str | Sequence[str] | None = None,
-    history: pd.DataFrame | None = None,
+    history: Any = None,
     cohort: tuple[str, str] | None = None,
+    window_days: int | None = None,
     step_conversion: bool = False,
     probability: ProbabilitySource = "own",
     category: str = "forecast_category",
@@ -155,13 +159,18 @@ def funnel(
     ----------
     frame, context, by, probability, category, category_names, rates
         As in `stage_distribution`.
-    history : DataFrame, optional
-        Which stages the deals entered: ``id``, ``stage_id`` or ``stage_name``,
-        and ``entered_at`` [instant, UTC], a row per entry. Left out: the result
-        is the stage distribution, and basis and title say so.
+    history : History or DataFrame, optional
+        Snapshots, imported events, or a frame of which stages the deals
+        entered: ``id``, ``stage_id`` or ``stage_name``, and ``entered_at``
+        [instant, UTC], a row per entry. Left out: the result is the stage
+        distribution, and basis and title say so.
     cohort : tuple of day, optional
         Only deals whose first known entry lies between these days, both
         included; needs a history.
+    window_days : int, optional
+        Give every deal the same time: count what it reached within so many
+        days of its first known entry, and only deals that were followed for as
+        long; needs a history.
     step_conversion : bool, default False
         Insist on the share of deals that went on from stage to stage: without
         a history this raises.
@@ -172,9 +181,13 @@ def funnel(
         As from `stage_distribution`; with a history also ``reached`` [deals],
         ``step_conversion`` (reached / reached the stage before, missing in the
         first row) and ``overall_conversion`` (reached / reached the first)
-        [share]. A deal reached every stage up to the furthest one it was ever
-        seen in; a stage entered twice counts once. The last step is won; stages
-        that mean lost have no conversion.
+        [share], ``reached_amount`` [currency] and the two shares of it,
+        ``step_conversion_amount, overall_conversion_amount``, and of those who
+        went no further ``lost_count``, ``still_count`` and ``left_count`` (in
+        no stage that means anything) [deals]; ``back_count``, deals that were
+        later in an earlier stage. A deal reached every stage up to the furthest
+        one it was ever seen in; a stage entered twice counts once. The last
+        step is won; stages that mean lost have no conversion.
 
     Raises
     ------
@@ -183,23 +196,30 @@ def funnel(
     MissingColumnError
         If the history lacks a column.
     """
-    if history is None and (cohort is not None or step_conversion):
-        asked = "a cohort" if cohort is not None else "step conversion"
+    if history is None and (cohort is not None or step_conversion or window_days is not None):
+        asked = "a cohort" if cohort is not None else "step conversion" if step_conversion else "a window"
         raise HistoryNeededError(
-            f"{asked} needs to know which stages each deal passed and when, and one load knows the present stage only; "
-            "pass history= with a row per stage that a deal entered (id, stage_id, entered_at)"
+            f"{asked} needs to know which stages each deal passed and when: pass history=, a History or a frame with a "
+            f"row per stage that a deal entered (id, stage_id, entered_at). {HOW_TO_START}"
         )
+    if window_days is not None and window_days < 1:
+        raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
     deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
     if history is None:
         return _distribution("funnel", deals, by)[0]
-    return _reached(deals, history, by, cohort)
+    return _reached(deals, history, by, cohort, window_days)
 
 
 def _reached(
-    deals: Deals, history: pd.DataFrame, by: str | Sequence[str] | None, cohort: tuple[str, str] | None
+    deals: Deals,
+    history: Any,
+    by: str | Sequence[str] | None,
+    cohort: tuple[str, str] | None,
+    window_days: int | None,
 ) -> pd.DataFrame:
     table, cells = _distribution("funnel", deals, by)
-    deals.need("id", hint="A history is joined by id.")
+    kind = "events" if isinstance(history, pd.DataFrame) else "snapshots"
+    history = read_entries(history, deals.context, "a funnel")
     stages = deals.context.stages.frame
     status = stages["status"].to_numpy(dtype=object)
     # Steps are the open stages in order and then won; two won stages are one step.
@@ -208,17 +228,42 @@ def _reached(
     step_of[: len(stages)][status == "open"] = np.arange(n_open)
     step_of[: len(stages)][status == "won"] = n_open
     entries, rows = _entries(deals, history)
-    furthest = step_of[deals.stage]
-    np.maximum.at(furthest, rows, step_of[entries.stage])
-    counted_in = (deals.status != TRASHED) & (furthest >= 0)
+    # Without a window, the stage of now is one more thing that was seen of a deal.
+    furthest = step_of[deals.stage] if window_days is None else np.full(len(deals), -1, dtype=np.intp)
+    entered = local_days(entries.frame["entered_at"], deals.context.timezone)
+    followed = np.ones(len(deals), dtype=bool)
+    within = np.ones(len(rows), dtype=bool)
+    if window_days is not None:
+        begun = _first_days(len(deals), rows, entered)
+        followed = deals.context.today - begun.astype(np.int64) >= window_days
+        within = entered.astype(np.int64) - begun[rows] <= window_days
+    np.maximum.at(furthest, rows[within], step_of[entries.stage[within]])
+    counted_in = (deals.status != TRASHED) & (furthest >= 0) & followed
     if cohort is not None:
         counted_in &= _in_cohort(deals, entries, rows, cohort)
     groups = read_groups(deals, by)
-    within, size = combine(groups, len(deals))
+    group_of, size = combine(groups, len(deals))
     width = n_open + 1
-    at = np.bincount((within * width + furthest)[counted_in], minlength=size * width).reshape(size, width)
-    reached = at[:, ::-1].cumsum(axis=1)[:, ::-1].astype(np.float64)
-    before = np.concatenate([np.full((size, 1), np.nan), reached[:, :-1]], axis=1)
+    bins = group_of * width + furthest
+
+    def at_furthest(chosen: Flags, weights: Floats | None = None) -> Floats:
+        kept = counted_in & chosen
+        sums = np.bincount(bins[kept], None if weights is None else weights[kept], minlength=size * width)
+        return sums.reshape(size, width).astype(np.float64)
+
+    def before(sums: Floats) -> Floats:
+        return np.concatenate([np.full((size, 1), np.nan), sums[:, :-1]], axis=1)
+
+    everyone = np.ones(len(deals), dtype=bool)
+    reached = _from_here_on(at_furthest(everyone))
+    reached_amount = _from_here_on(at_furthest(everyone, np.nan_to_num(deals.amount)))
+    unfinished = furthest < n_open
+    ways = {
+        "lost_count": at_furthest(unfinished & (deals.status == LOST)),
+        "still_count": at_furthest(unfinished & (deals.status == OPEN)),
+        "left_count": at_furthest(unfinished & (deals.status != LOST) & (deals.status != OPEN)),
+    }
+    ways["back_count"] = _gone_back(rows, step_of[entries.stage], entered, counted_in, group_of, size, width)
     # The two rows past the stages (none, unknown) have no step: their places in step_of hold -1.
     step, group = step_of[cells % (len(stages) + 2)], cells // (len(stages) + 2)
     known = step >= 0
@@ -226,13 +271,23 @@ def _reached(
     def pick(values: Floats) -> Floats:
         return np.where(known, values[group, np.maximum(step, 0)], np.nan)
 
-    count = pick(reached)
+    def first(sums: Floats) -> Floats:
+        return np.where(known, sums[group, 0], np.nan)
+
+    def whole(sums: Floats) -> Any:
+        numbers = pd.array(np.nan_to_num(pick(sums)), dtype="Float64").astype("Int64")
+        numbers[~known] = pd.NA
+        return numbers
+
     result = table.assign(
-        reached=pd.array(np.where(np.isnan(count), 0, count), dtype="Int64"),
-        step_conversion=divide(count, pick(before)),
-        overall_conversion=divide(count, np.where(known, reached[group, 0], np.nan)),
+        reached=whole(reached),
+        step_conversion=divide(pick(reached), pick(before(reached))),
+        overall_conversion=divide(pick(reached), first(reached)),
+        reached_amount=pick(reached_amount),
+        step_conversion_amount=divide(pick(reached_amount), pick(before(reached_amount))),
+        overall_conversion_amount=divide(pick(reached_amount), first(reached_amount)),
+        **{name: whole(sums) for name, sums in ways.items()},
     )
-    result.loc[~known, "reached"] = pd.NA
     basis = basis_of(table)
     left = int(((deals.status != TRASHED) & (furthest < 0)).sum())
     notes = [note for note in basis["notes"] if "stage distribution" not in note]
@@ -240,10 +295,14 @@ def _reached(
         notes.append(f"{counted(left, 'deal')} never seen in an open or won stage: in no conversion")
     basis |= {
         "title": "Funnel",
-        "history": "events",
+        "history": kind,
         "n_history": len(history),
         "n_unknown_path": left,
-        "arguments": {**basis["arguments"], "cohort": None if cohort is None else [str(day) for day in cohort]},
+        "arguments": {
+            **basis["arguments"],
+            "cohort": None if cohort is None else [str(day) for day in cohort],
+            "window_days": window_days,
+        },
         "definitions": {**basis["definitions"], **_REACHED},
         "notes": notes,
     }
@@ -254,21 +313,53 @@ _REACHED = {
     "reached": "deals ever seen in this stage or a later one, won last; each once",
     "step_conversion": "reached / reached the stage before",
     "overall_conversion": "reached / reached the first stage",
+    "reached_amount": "present amounts of the deals in reached",
+    "step_conversion_amount": "reached_amount / reached_amount of the stage before",
+    "overall_conversion_amount": "reached_amount / reached_amount of the first stage",
+    "lost_count": "deals whose furthest stage this is, lost now",
+    "still_count": "deals whose furthest stage this is, open now",
+    "left_count": "deals whose furthest stage this is, now in none that means anything",
+    "back_count": "deals that were in this stage and later in an earlier open one; each once",
 }
+
+
+def _from_here_on(at: Floats) -> Floats:
+    """Add up from the last step to the first: who came further came here, too."""
+    return at[:, ::-1].cumsum(axis=1)[:, ::-1]
+
+
+def _first_days(n: int, rows: Codes, entered: Days) -> Days:
+    """Give the day of the first entry of every deal; a day that never comes where there is none."""
+    first = np.full(n, np.iinfo(np.int32).max, dtype=np.int32)
+    np.minimum.at(first, rows, entered)
+    return first
+
+
+def _gone_back(
+    rows: Codes, steps: Codes, entered: Days, counted_in: Flags, group_of: Codes, size: int, width: int
+) -> Floats:
+    """Count per step the deals that were there and later in an earlier open stage."""
+    order = np.lexsort((np.arange(len(rows)), entered, rows))
+    row, step = rows[order], steps[order]
+    back = np.zeros(len(row), dtype=bool)
+    back[:-1] = (row[1:] == row[:-1]) & (step[1:] >= 0) & (step[1:] < step[:-1])
+    back &= counted_in[row] if len(row) else False
+    pairs = np.unique(row[back] * width + step[back])
+    bins = group_of[pairs // width] * width + pairs % width
+    return np.bincount(bins, minlength=size * width).reshape(size, width).astype(np.float64)
 
 
 def _entries(deals: Deals, history: pd.DataFrame) -> tuple[Deals, Codes]:
     """Give the entries of deals in the frame, and the row of each entry's deal."""
-    missing = [name for name in ("id", "entered_at") if name not in history.columns]
-    if not {"stage_id", "stage_name"} & set(history.columns):
-        missing.append("stage_id")
-    if missing:
-        raise MissingColumnError(missing, list(history.columns), "A history has id, stage_id and entered_at.")
-    index = pd.Index(deals.frame["id"])
-    if index[index.notna()].has_duplicates:
+    if not {"id", "custom_id"} & set(deals.frame.columns):
+        deals.need("id", hint="A history is joined by id.")
+    index = pd.Index(keys_of(deals.frame, unique=False), dtype=object)
+    if index.has_duplicates:
         raise FrameError("one id stands twice, so a history cannot be joined; see frame['id'].duplicated()")
-    rows = index.get_indexer(pd.Index(history["id"].astype(index.dtype)))
-    known = (rows >= 0) & history["id"].notna().to_numpy()
+    keyed = history[history["id"].notna()] if "custom_id" not in history.columns else history
+    rows = index.get_indexer(pd.Index(keys_of(keyed, unique=False), dtype=object))
+    known = rows >= 0
+    history = keyed
     before = local_days(history["entered_at"], deals.context.timezone) <= deals.context.today
     kept = history[known & before]
     return Deals(kept, deals.context), rows[known & before]
@@ -278,7 +369,6 @@ def _in_cohort(deals: Deals, entries: Deals, rows: Codes, cohort: tuple[str, str
     first, last = parse_day(cohort[0]), parse_day(cohort[1])
     if first > last:
         raise ConfigurationError(f"cohort ends before it begins: {cohort[0]} to {cohort[1]}")
-    entered = np.full(len(deals), np.iinfo(np.int32).max, dtype=np.int32)
-    np.minimum.at(entered, rows, local_days(entries.frame["entered_at"], deals.context.timezone))
+    entered = _first_days(len(deals), rows, local_days(entries.frame["entered_at"], deals.context.timezone))
     inside: Flags = (entered >= first) & (entered <= last)
     return inside
