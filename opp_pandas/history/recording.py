@@ -14,6 +14,7 @@ import pandas as pd
 from opp_pandas.errors import DuplicateRowsError, FrameError, named
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.packing import BOOLEAN, KINDS, LOCKED, MISSING, STORED_IN, Flags, Packed, Places, dump, pack
+from opp_pandas.history.queries import pack_query
 from opp_pandas.resource import LOOKUP_COLUMNS
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def facts_of(loaded: Loaded, known: Mapping[str, Any]) -> dict[str, Any]:
         "currency": loaded.currency,
         "labels": dict(loaded.labels),
         "source": loaded.report.source,
-        "query": _storable(loaded.query),
+        "query": pack_query(loaded.query),
     }
 
 
@@ -431,15 +432,6 @@ def _compare_originals(cells: Cells, rows: Places, wire: Mapping[int, str], same
         for place in np.flatnonzero(same & np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist():
             if place not in wire:
                 same[place] = False
-
-
-def _storable(query: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give the query, or None where it holds what JSON cannot say: then nothing goes on from it."""
-    try:
-        dump(dict(query))
-    except FrameError:
-        return None
-    return dict(query)
 
 
 def _differs(old: Any, new: Any) -> bool:

@@ -13,6 +13,7 @@ from opp_pandas.errors import MissingColumnError
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Records
 from opp_pandas.history.packing import LOCKED, Places
 from opp_pandas.history.packing import load as load_json
+from opp_pandas.history.queries import unpack_query
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.service.collecting import LOOKUP_OF, look_up
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
@@ -170,7 +171,7 @@ def _loaded(
         notes.append(f"as known at {last.isoformat()}, the last of {len(snapshots):,} snapshots until then")
         if told.get("watermark"):
             watermark = pd.Timestamp(told["watermark"])
-    query = facts.get("query") or {}
+    query = unpack_query(facts.get("query"))
     kind = facts.get("kind", "read")
     waiting = np.flatnonzero(baseline.frame["id"].isna().to_numpy()).tolist() if kind == "adopt" else []
     return Loaded(
