@@ -15,6 +15,7 @@ from opp_pandas.analytics.forecasts import forecast
 from opp_pandas.analytics.funnels import funnel, stage_distribution
 from opp_pandas.analytics.money import ExchangeRates, convert_amounts
 from opp_pandas.analytics.movements import waterfall, waterfall_deals
+from opp_pandas.analytics.overtime import pipeline_over_time
 from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.analytics.quotas import gini, linearity, pacing
 from opp_pandas.analytics.rates import kpis, shrink, velocity, wilson, win_rates
@@ -57,6 +58,7 @@ __all__ = [
     "slippage",
     "pushes",
     "flows",
+    "pipeline_over_time",
     "time_in_stage",
     "stage_spells",
     "step_curves",

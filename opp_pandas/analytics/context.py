@@ -64,6 +64,11 @@ class FigureContext:
         """The calendar day of `as_of` in `timezone`, as a day number."""
         return day_of(self.as_of, self.timezone)
 
+    @property
+    def local_as_of(self) -> pd.Timestamp:
+        """`as_of` by the clocks of `timezone`, for people to read."""
+        return self.as_of.tz_convert(self.timezone or "UTC")
+
     @cached_property
     def as_of_date(self) -> pd.Timestamp:
         """The calendar day of `as_of` in `timezone`."""

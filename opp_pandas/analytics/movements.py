@@ -298,8 +298,8 @@ def _moves(
     basis = {
         "figure": "waterfall_deals",
         "n": len(last.frame),
-        "as_of": last.context.as_of.isoformat(),
-        "since": first.context.as_of.isoformat(),
+        "as_of": last.context.local_as_of.isoformat(),
+        "since": first.context.local_as_of.isoformat(),
         "period": words,
         "timezone": last.context.timezone or "UTC",
         "timezone_stated": last.context.timezone is not None,

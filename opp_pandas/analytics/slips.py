@@ -290,8 +290,8 @@ def _basis(
         {
             "figure": figure,
             "n": len(after.frame),
-            "as_of": context.as_of.isoformat(),
-            "since": before.context.as_of.isoformat(),
+            "as_of": context.local_as_of.isoformat(),
+            "since": before.context.local_as_of.isoformat(),
             "timezone": context.timezone or "UTC",
             "timezone_stated": context.timezone is not None,
             "history": "snapshots",

@@ -11,6 +11,13 @@ References
 """
 
 from opp_pandas.plotting.deals import plot_ageing, plot_bookings, plot_linearity
+from opp_pandas.plotting.movement import (
+    plot_conversion,
+    plot_flows,
+    plot_pipeline_over_time,
+    plot_time_in_stage,
+    plot_waterfall,
+)
 from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_funnel, plot_stage_distribution
 from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates
 from opp_pandas.plotting.words import alt_text
@@ -27,5 +34,10 @@ __all__ = [
     "plot_bookings",
     "plot_ageing",
     "plot_linearity",
+    "plot_waterfall",
+    "plot_conversion",
+    "plot_time_in_stage",
+    "plot_flows",
+    "plot_pipeline_over_time",
     "alt_text",
 ]

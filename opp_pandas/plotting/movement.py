@@ -1,0 +1,392 @@
+"""Plots of what a history tells: waterfall, conversion, time in stage, flows, the pipeline over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.analytics.movements import LABELS
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.plotting.canvas import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    HATCHES,
+    ORANGE,
+    PALETTE,
+    SKY,
+    VERMILION,
+    add_legend,
+    canvas,
+    currency_of,
+    draw_nothing,
+    format_money,
+    keep_plain,
+    label_of,
+    need_columns,
+    set_title,
+    unit_of,
+    write_names_below,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: bool = False) -> Axes:
+    """Draw a waterfall: the start, what came and went as hanging bars, the end.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.waterfall`, without groups.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    show_empty : bool, default False
+        Draw bars of 0, too.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ConfigurationError
+        If the table is grouped.
+    """
+    need_columns(table, "count", "amount")
+    if table.index.nlevels > 1:
+        raise ConfigurationError("this plot takes one waterfall: choose a group first, such as table.loc['Sam Lee']")
+    ends = {words[bucket] for words in LABELS.values() for bucket in ("start", "end")}
+    is_end = np.array([name in ends for name in table.index])
+    kept = is_end | (table["count"].to_numpy() > 0) | show_empty
+    shown, is_end = table[kept], is_end[kept]
+    with canvas(ax, width=9.0) as axes:
+        basis = table.attrs.get(BASIS_KEY, {})
+        words = f"Open pipeline of {basis['period']}" if basis.get("period") else "Waterfall"
+        since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
+        set_title(axes, table, words + since)
+        if not table["count"].any():
+            return draw_nothing(axes, "no open deals in the period, and none moved")
+        amount = shown["amount"].to_numpy(dtype=float)
+        height = np.concatenate([[0.0], np.cumsum(np.where(is_end, 0.0, amount))[:-1]]) + amount[0]
+        bottom = np.where(is_end, 0.0, np.where(np.arange(len(amount)) == 0, 0.0, height))
+        colours = [
+            BLUE if end else GREEN if value >= 0 else VERMILION for end, value in zip(is_end, amount, strict=True)
+        ]
+        won = {words["won"] for words in LABELS.values()}
+        # What was won leaves the pipeline, but not in vain.
+        colours = [ORANGE if name in won else colour for name, colour in zip(shown.index, colours, strict=True)]
+        x = np.arange(len(shown))
+        bars = axes.bar(x, amount, 0.66, bottom=bottom, color=colours)
+        level = bottom + np.where(is_end, amount, amount)
+        for place in range(len(shown) - 1):
+            axes.plot([place + 0.33, place + 0.67], [level[place]] * 2, color=GREY, linewidth=0.8)
+        size, _ = unit_of(float(np.abs(np.concatenate([bottom, level])).max(initial=0)))
+        notes = [f"{_rounded(value / size)}\n({count:,})" for value, count in zip(amount, shown["count"], strict=True)]
+        top = float(np.maximum(bottom, level).max(initial=0))
+        for bar, note, base, end in zip(bars, notes, bottom, level, strict=True):
+            text = axes.annotate(
+                note, (bar.get_x() + bar.get_width() / 2, max(base, end)), (0, 3), textcoords="offset points",
+                ha="center", va="bottom", fontsize=8, color="#444444",
+            )  # fmt: skip
+            keep_plain(text)
+        axes.axhline(0, color=BLACK, linewidth=0.8)
+        low = float(np.minimum(bottom, level).min(initial=0))
+        axes.set_ylim(low * 1.05, top + 0.14 * max(top - low, 1e-9))
+        write_names_below(axes, [str(name).replace("_", " ") for name in shown.index])
+        format_money(axes.yaxis, top, currency_of(table), note="(bars: amount, deals)")
+    return axes
+
+
+def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "reached") -> Axes:
+    """Draw a funnel with history: who reached each stage, and what became of those who went no further.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.funnel` with a history, without groups.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : {"reached", "reached_amount"}, default "reached"
+        Length of the bars; only deals are split into what became of them.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    MissingColumnError
+        If the funnel was made without a history.
+    """
+    need_columns(
+        table, "reached", "reached_amount", "step_conversion", "overall_conversion", "lost_count", "still_count"
+    )
+    if measure not in ("reached", "reached_amount"):
+        raise ConfigurationError(f"measure must be 'reached' or 'reached_amount', not {measure!r}")
+    if table.index.nlevels > 1:
+        raise ConfigurationError("this plot takes one funnel: choose a group first, such as table.loc['Sam Lee']")
+    shown = table[table["reached"].notna()]
+    suffix = "" if measure == "reached" else "_amount"
+    with canvas(ax, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
+        arguments = table.attrs.get(BASIS_KEY, {}).get("arguments", {})
+        cohort = arguments.get("cohort")
+        words = f"Funnel of deals first seen {cohort[0]} to {cohort[1]}" if cohort else "Funnel"
+        set_title(axes, table, words)
+        values = shown[measure].to_numpy(dtype=float, na_value=0.0)
+        if not values.any():
+            return draw_nothing(axes, "no deal reached a stage")
+        y = np.arange(len(shown))
+        handles: list[Any] = []
+        labels: list[str] = []
+        if measure == "reached":
+            parts = {
+                name: shown[f"{name}_count"].to_numpy(dtype=float, na_value=0.0) for name in ("still", "lost", "left")
+            }
+            onward = values - sum(parts.values())
+            looks = (
+                ("went on, or won", onward, BLUE),
+                ("still there", parts["still"], SKY),
+                ("lost from here", parts["lost"], VERMILION),
+                ("left otherwise", parts["left"], GREY),
+            )
+            start = np.zeros(len(shown))
+            for label, lengths, colour in looks:
+                if lengths.any():
+                    handles.append(axes.barh(y, lengths, 0.66, left=start, color=colour))
+                    labels.append(label)
+                    start = start + lengths
+        else:
+            axes.barh(y, values, 0.66, color=BLUE)
+        step = shown[f"step_conversion{suffix}"].to_numpy(dtype=float)
+        overall = shown[f"overall_conversion{suffix}"].to_numpy(dtype=float)
+        for place in range(len(shown)):
+            number = f"{values[place]:,.0f}" if measure == "reached" else ""
+            rates = ""
+            if place and not np.isnan(step[place]):
+                rates = f"{step[place]:.0%} of the stage before, {overall[place]:.0%} of all"
+            text = "  ".join(part for part in (number, rates) if part)
+            _note(axes, text, values[place], place)
+        axes.set_yticks(y, [label_of(name) for name in shown.index], parse_math=False)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(0, values.max() * 1.42)
+        axes.axvline(0, color=BLACK, linewidth=0.8)
+        if measure == "reached":
+            axes.set_xlabel("deals")
+        else:
+            format_money(axes.xaxis, float(values.max()), currency_of(table))
+        add_legend(axes, handles, labels)
+    return axes
+
+
+def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how long deals stay in each stage: the median as a dot, later quantiles as a line.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.time_in_stage`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        Quantiles that too few deals were seen to reach are not drawn; a line
+        that ends in an arrow goes on beyond what was seen.
+    """
+    need_columns(table, "entries", "still")
+    names = [column for column in table.columns if str(column).endswith("_days")]
+    with canvas(ax, height=min(max(2.2, 1.1 + 0.5 * len(table)), 11.0)) as axes:
+        set_title(axes, table, "Time in stage")
+        times = table[names].to_numpy(dtype=float) if names else np.empty((len(table), 0))
+        if not np.isfinite(times).any():
+            return draw_nothing(axes, "too few deals were seen to leave a stage")
+        top = float(np.nanmax(times))
+        y = np.arange(len(table))
+        markers = ("o", "|", "D", "s", "^")
+        handles: list[Any] = []
+        for place, row in enumerate(times):
+            known = row[np.isfinite(row)]
+            if len(known):
+                axes.plot(
+                    [known.min(), known.max()], [place, place], color=SKY, linewidth=5, solid_capstyle="butt", zorder=1
+                )
+                if len(known) < len(row):
+                    axes.annotate(
+                        "", (top * 1.12, place), (known.max(), place), arrowprops={"arrowstyle": "->", "color": SKY}
+                    )
+        for number in range(len(names)):
+            handles += axes.plot(
+                times[:, number], y, markers[number % len(markers)], color=BLUE, markersize=8, markeredgewidth=2
+            )
+        labels = [
+            str(name).removesuffix("_days").replace("p", "", 1) + (" %" if str(name).startswith("p") else "")
+            for name in names
+        ]
+        for place, (entries, still) in enumerate(zip(table["entries"], table["still"], strict=True)):
+            _note(axes, f"{entries:,} stays, {still:,} go on", top * 1.13, place)
+        axes.set_yticks(y, [label_of(name) for name in table.index], parse_math=False)
+        axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.set_xlim(0, top * 1.5)
+        axes.set_xlabel("days in the stage")
+        add_legend(axes, handles, labels)
+    return axes
+
+
+def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount") -> Axes:
+    """Draw a Sankey diagram: from which stage at the start to which at the end.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.flows`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : {"amount", "count"}, default "amount"
+        Width of the bands; negative amounts are not drawn.
+
+    Returns
+    -------
+    Axes
+    """
+    need_columns(table, "stage_from", "stage_to", "count", "amount")
+    if measure not in ("amount", "count"):
+        raise ConfigurationError(f"measure must be 'amount' or 'count', not {measure!r}")
+    with canvas(ax, width=9.0, height=5.5) as axes:
+        basis = table.attrs.get(BASIS_KEY, {})
+        since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
+        set_title(axes, table, f"Where the deals went{since}")
+        width = np.maximum(table[measure].to_numpy(dtype=float), 0.0)
+        if not width.any():
+            return draw_nothing(axes, "no deals")
+        stages = basis.get("stages", {})
+        colours = _stage_colours([*table["stage_from"], *table["stage_to"]], stages)
+        gap = 0.03 * width.sum()
+        left = _stack(table["stage_from"], width, gap)
+        right = _stack(table["stage_to"], width, gap)
+        offset_left, offset_right = dict.fromkeys(left, 0.0), dict.fromkeys(right, 0.0)
+        across = np.linspace(0.0, 1.0, 40)
+        bend = 3 * across**2 - 2 * across**3
+        for source, target, size in zip(table["stage_from"], table["stage_to"], width, strict=True):
+            start, end = left[source][0] + offset_left[source], right[target][0] + offset_right[target]
+            offset_left[source] += size
+            offset_right[target] += size
+            middle = start + (end - start) * bend
+            axes.fill_between(across, middle, middle + size, color=colours[source], alpha=0.45, linewidth=0)
+        for side, stack, align in ((0.0, left, "right"), (1.0, right, "left")):
+            for name, (start, size) in stack.items():
+                place = side - 0.02 if side == 0 else side
+                axes.bar(place, size, 0.02, bottom=start, color=colours[name], align="edge")
+                number = f"{size:,.0f}" if measure == "count" else _short(size)
+                where = side - 0.035 if side == 0 else side + 0.035
+                text = f"{label_of(name)}\n{number}"
+                keep_plain(axes.text(where, start + size / 2, text, ha=align, va="center", fontsize=8.5))
+        axes.set_xlim(-0.32, 1.32)
+        axes.invert_yaxis()
+        axes.set_axis_off()
+        axes.title.set_visible(True)
+    return axes
+
+
+def _note(ax: Axes, text: str, x: float, y: float) -> None:
+    """Write beside a bar or line."""
+    look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": "#444444", "annotation_clip": False}
+    keep_plain(ax.annotate(text, (x, y), (4, 0), textcoords="offset points", **look))
+
+
+def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
+    known = {"won": set(stages.get("won", [])), "lost": set(stages.get("lost", []))}
+    own = iter([BLUE, SKY, ORANGE, PALETTE[3], PALETTE[6]] * 20)
+    found: dict[Any, str] = {}
+    for name in dict.fromkeys(names):
+        if str(name).startswith("("):
+            found[name] = GREY
+        elif name in known["won"]:
+            found[name] = GREEN
+        elif name in known["lost"]:
+            found[name] = VERMILION
+        else:
+            found[name] = next(own)
+    return found
+
+
+def _stack(names: pd.Series, width: Any, gap: float) -> dict[Any, tuple[float, float]]:
+    """Give start and height of every name's block, in order of appearance; those in brackets last."""
+    sums = pd.Series(width).groupby(names.to_numpy(), sort=False).sum()
+    order = [name for name in sums.index if not str(name).startswith("(")]
+    order += [name for name in sums.index if str(name).startswith("(")]
+    found, start = {}, 0.0
+    for name in order:
+        found[name] = (start, float(sums[name]))
+        start += float(sums[name]) + gap
+    return found
+
+
+def _short(value: float) -> str:
+    size, word = unit_of(value)
+    return f"{_rounded(value / size)} {word}".strip()
+
+
+def _rounded(value: float) -> str:
+    """Write three digits, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
+
+
+def plot_pipeline_over_time(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "open_amount") -> Axes:
+    """Draw the open pipeline at many moments, a layer per stage or group.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.pipeline_over_time`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
+        Height of the layers.
+
+    Returns
+    -------
+    Axes
+    """
+    need_columns(table, "open_count", "open_amount", "weighted_amount", measure)
+    with canvas(ax, width=9.0) as axes:
+        period = table.attrs.get(BASIS_KEY, {}).get("arguments", {}).get("period")
+        set_title(axes, table, f"Open pipeline{f' of {period}' if period else ''} over time")
+        if not len(table) or not table[measure].any():
+            return draw_nothing(axes, "no open deals at any of the moments")
+        wide = table[measure].unstack(level=1, sort=False).fillna(0.0)
+        moments = wide.index.tz_localize(None) if isinstance(wide.index, pd.DatetimeIndex) else wide.index
+        handles: list[Any] = []
+        base = np.zeros(len(wide))
+        for place, name in enumerate(wide.columns):
+            top = base + np.maximum(wide[name].to_numpy(dtype=float), 0.0)
+            layer = axes.fill_between(
+                moments, base, top, color=PALETTE[place % len(PALETTE)], linewidth=0.4, edgecolor="white", step=None,
+                hatch=HATCHES[place // len(PALETTE) % len(HATCHES)], alpha=0.9,
+            )  # fmt: skip
+            handles.append(layer)
+            base = top
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0)
+        if measure == "open_count":
+            axes.set_ylabel("open deals")
+        else:
+            format_money(axes.yaxis, float(base.max(initial=0)), currency_of(table), what=measure.replace("_", " "))
+        _moments_below(axes)
+        add_legend(axes, handles[::-1], [label_of(name) for name in wide.columns][::-1])
+    return axes
+
+
+def _moments_below(ax: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator: Any = AutoDateLocator()  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    formatter: Any = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_formatter(formatter)

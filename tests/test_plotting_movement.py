@@ -1,0 +1,138 @@
+"""Plots of what a history tells: artists, labels and returned Axes, not pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from histories import LEAD, LOST, OFFER, QUALIFY, WON, history_in_memory, load_of, moment
+from opp_pandas import plotting
+from opp_pandas.analytics import flows, pipeline_over_time, time_in_stage, waterfall
+from opp_pandas.analytics.moments import context_from_load
+from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
+
+if TYPE_CHECKING:
+    from opp_pandas.history import History
+
+JANUARY = ("2026-01-01", "2026-01-31")
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    """Twelve deals over three weeks, from Lead to where their number says."""
+    made = history_in_memory()
+    ways = {0: (LEAD, LEAD), 1: (QUALIFY, OFFER), 2: (OFFER, WON), 3: (QUALIFY, LOST)}
+    for day, step in ((5, None), (12, 0), (19, 1)):
+        rows: list[dict[str, Any]] = [
+            {
+                "id": key, "amount": 1000 * key, "probability": 40, "close_date": moment(25), "created_at": moment(3),
+                "stage_id": LEAD if step is None else ways[key % 4][step], "owner_id": 7 + key % 2 * 2,
+                "currency_type": "USD",
+            }
+            for key in range(1, 13)
+        ]  # fmt: skip
+        made.record(load_of(rows, day))
+    return made
+
+
+def words_of(ax: Any) -> str:
+    texts = [text.get_text() for text in ax.texts] + [label.get_text() for label in ax.get_xticklabels()]
+    return " | ".join([ax.get_title(loc="left"), *texts, *(label.get_text() for label in ax.get_yticklabels())])
+
+
+def test_plot_waterfall__hangs_each_bar_on_the_one_before(history: History) -> None:
+    """The bars are the table, and the last one stands where the moves have led."""
+    table = waterfall(history, period=JANUARY, since=moment(5), until=moment(19))
+    ax = plotting.plot_waterfall(table)
+    shown = table[table["count"] > 0]
+    bars = list(ax.patches)
+    assert [bar.get_height() for bar in bars] == shown["amount"].tolist()
+    assert bars[-2].get_y() + bars[-2].get_height() == pytest.approx(bars[-1].get_height())
+    assert "start" in words_of(ax)
+    assert "2026-01-05" in words_of(ax)
+    with pytest.raises(ConfigurationError, match="choose a group"):
+        plotting.plot_waterfall(waterfall(history, period=JANUARY, since=moment(5), by="owner_name"))
+
+
+def test_plot_conversion__splits_who_went_no_further(history: History) -> None:
+    """The parts of a bar add up to the deals that reached its stage."""
+    table = history.as_of().opp.funnel(history=history)
+    ax = plotting.plot_conversion(table)
+    ends: dict[float, float] = {}
+    for bar in ax.patches:
+        place = round(bar.get_y() + bar.get_height() / 2)
+        ends[place] = max(ends.get(place, 0), bar.get_x() + bar.get_width())
+    assert list(ends.values()) == table["reached"].dropna().tolist()
+    assert "of the stage before" in words_of(ax)
+    with pytest.raises(MissingColumnError, match="reached"):
+        plotting.plot_conversion(history.as_of().opp.funnel())
+    assert plotting.plot_conversion(table, measure="reached_amount").get_xlabel().startswith("amount [USD")
+
+
+def test_plot_time_in_stage__draws_what_was_seen(history: History) -> None:
+    """A dot per known quantile; stages that nobody left have none."""
+    context = context_from_load(history.as_of())
+    table = time_in_stage(history, context=context)
+    ax = plotting.plot_time_in_stage(table)
+    assert "stays" in words_of(ax)
+    empty = table.assign(median_days=np.nan, p75_days=np.nan, p90_days=np.nan)
+    assert "too few deals" in words_of(plotting.plot_time_in_stage(empty))
+
+
+def test_plot_flows__bands_are_the_table(history: History) -> None:
+    """One band per row, and the blocks on both sides name the stages."""
+    table = flows(history, since=moment(5), until=moment(19))
+    ax = plotting.plot_flows(table, measure="count")
+    assert len(ax.collections) == len(table)
+    assert "Lead\n12" in words_of(ax)
+    assert "Won\n3" in words_of(ax)
+    assert "no deals" in words_of(plotting.plot_flows(table.iloc[:0]))
+    with pytest.raises(ConfigurationError, match="measure"):
+        plotting.plot_flows(table, measure="colour")
+
+
+def test_pipeline_over_time__is_what_was_open_then(history: History) -> None:
+    """Every moment has every stage, and the sum is the open pipeline of the state then."""
+    table = pipeline_over_time(history, times=[moment(5), moment(12), moment(19)])
+    assert table["open_count"].groupby(level="moment").sum().tolist() == [12, 12, 6]
+    assert table.loc[(moment(12), "Qualify"), "open_count"] == 6
+    at_end = history.as_of().opp.funnel()
+    assert table.loc[(moment(19), "Offer"), "open_amount"] == at_end.loc["Offer", "amount"]
+    ax = plotting.plot_pipeline_over_time(table)
+    assert len(ax.collections) == 3
+    with pytest.raises(HistoryNeededError, match="opp-pandas snapshot"):
+        pipeline_over_time(None, times=[moment(5)])
+    with pytest.raises(ConfigurationError, match="names no moment"):
+        pipeline_over_time(history, times=[])
+
+
+def test_plots__render(history: History, tmp_path: Path) -> None:
+    """Each can be drawn to a file, and into Axes of the caller's."""
+    context = context_from_load(history.as_of())
+    tables = [
+        (plotting.plot_waterfall, waterfall(history, period=JANUARY, since=moment(5), labels="salesforce")),
+        (plotting.plot_conversion, history.as_of().opp.funnel(history=history)),
+        (plotting.plot_time_in_stage, time_in_stage(history, context=context)),
+        (plotting.plot_flows, flows(history, since=moment(5))),
+        (
+            plotting.plot_pipeline_over_time,
+            pipeline_over_time(history, times=pd.date_range("2026-01-06", "2026-01-19")),
+        ),
+    ]
+    for place, (draw, table) in enumerate(tables):
+        _, ax = plt.subplots()
+        assert draw(table, ax) is ax  # type: ignore[operator]
+        ax.figure.savefig(tmp_path / f"{place}.png")
+        assert (tmp_path / f"{place}.png").stat().st_size > 3_000
