@@ -35,7 +35,8 @@ def _shows(function: Callable[..., Any], *, figure: bool = False) -> Callable[[A
             rest = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
             parameters = [*(p for p in parameters if p not in rest), *given, *rest]
         method.__signature__ = inspect.Signature([*own, *parameters])
-        method.__doc__ = function.__doc__
+        # The examples call the function, so they stay with it.
+        method.__doc__ = (function.__doc__ or "").split("\n    Examples\n    --------")[0]
         return method
 
     return decorate

@@ -296,8 +296,8 @@ def _day_start(day: Any, zone: str | None) -> pd.Timestamp:
     try:
         stamp = pd.Timestamp(day)
     except (ValueError, TypeError):
-        stamp = pd.NaT
-    if stamp is pd.NaT:
+        stamp = None
+    if stamp is None or pd.isna(stamp):
         raise ConfigurationError(f"{day!r} is not a day; write it like '2026-12-31'")
     if stamp.tzinfo is not None or stamp != stamp.normalize():
         raise ConfigurationError(f"{day!r} has a time of day or a zone; set_close_date takes a day like '2026-12-31'")
