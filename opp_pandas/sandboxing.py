@@ -6,7 +6,7 @@ import re
 import secrets
 import weakref
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +17,7 @@ from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.localservice.access import ALL_SCOPES, SCOPES, Identity, Tokens
 from opp_pandas.localservice.application import ROOT, Application, LoggedRequest
 from opp_pandas.localservice.apptokens import PublicKey
+from opp_pandas.localservice.evolution import Evolution, MovableClock
 from opp_pandas.localservice.generator import fill
 from opp_pandas.localservice.instants import Clock, parse_instant, running_clock
 from opp_pandas.localservice.server import Server
@@ -46,8 +47,18 @@ class Sandbox:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, switches: Switches, host: str, port: int, token: str, scopes: frozenset[str]
+        self,
+        store: Store,
+        clock: Clock,
+        switches: Switches,
+        host: str,
+        port: int,
+        token: str,
+        scopes: frozenset[str],
+        seed: int = 0,
     ) -> None:
+        clock = self._clock = MovableClock(clock)
+        self._evolution = Evolution(store, seed)
         self.switches = switches
         self._store = store
         # Held by a function, so that nothing which prints the sandbox's parts shows the token.
@@ -139,6 +150,51 @@ class Sandbox:
     def close(self) -> None:
         """Stop serving; a second call does nothing."""
         self._finish()
+
+    @property
+    def now(self) -> pd.Timestamp:
+        """The moment that the sandbox's clock shows."""
+        return pd.Timestamp(self._clock()).tz_convert("UTC").as_unit("us")
+
+    def advance(self, days: float = 1) -> int:
+        """Put the clock forward and let happen what happens until then.
+
+        Deals go on, slip, are won and lost along their `truth`, and new ones
+        come. What was changed through the API stays as it is; a deal that was
+        closed or deleted there goes its own way.
+
+        Parameters
+        ----------
+        days : float, default 1
+            How far [days].
+
+        Returns
+        -------
+        int
+            How many changes there were.
+
+        Raises
+        ------
+        ConfigurationError
+            If `days` is negative, or the sandbox is closed.
+
+        Examples
+        --------
+        >>> with sandbox(opportunities=40, now="2026-09-01T08:00:00Z") as box:
+        ...     changes = box.advance(days=30)
+        ...     print(changes > 0, f"{box.now:%Y-%m-%d}")
+        True 2026-10-01
+        """
+        if not 0 <= days < 36_500:
+            raise ConfigurationError(f"days={days!r}: time goes forward only, by less than a hundred years")
+        if not self._finish.alive:
+            raise ConfigurationError("the sandbox is closed; nothing happens in it any more")
+        span = timedelta(days=days)
+        start = self._clock()
+        # First the events, then the clock: whoever reads what changed since a moment finds them.
+        changes = self._evolution.run(start, start + span)
+        self._clock.put_forward(span)
+        return changes
 
     @property
     def truth(self) -> pd.DataFrame:
@@ -285,7 +341,7 @@ def sandbox(
             raise ConfigurationError(
                 "the file already holds a sandbox with its own stages; leave stages= out or name a new file"
             )
-        return Sandbox(store, clock, settings, host, port, token or secrets.token_urlsafe(32), frozenset(scopes))
+        return Sandbox(store, clock, settings, host, port, token or secrets.token_urlsafe(32), frozenset(scopes), seed)
     except BaseException:
         store.close()
         raise

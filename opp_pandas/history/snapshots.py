@@ -80,6 +80,22 @@ class History:
     take turns. A recorder that is killed leaves the last whole version.
     Nothing is ever deleted unless `forget` or `vacuum` is called.
 
+    A nightly job adds a small file each time. Call `compact` every week or
+    so: `as_of` then opens few files instead of hundreds. `vacuum` deletes the
+    files that compaction or `forget` gave up, after seven days. How long the
+    past is kept is for the owner to say: ``forget("2024-12-31")`` makes that
+    day the beginning.
+
+    The columns of the table: ``resource`` (``opportunity``, or what the rows
+    are of otherwise), ``id`` or ``key``, ``field`` (``(deal)``: whether the
+    deal is there), ``kind`` and, after it, the value in ``text``, ``number``,
+    ``real`` or ``instant``; ``observed_at``, ``updated_at``, ``sequence``. In
+    DuckDB, the amounts as they stand now::
+
+        SELECT id, arg_max(number, (observed_at, sequence)) AS amount
+        FROM delta_scan('DIR') WHERE resource = 'opportunity' AND field = 'amount'
+        GROUP BY id
+
     Examples
     --------
     >>> import tempfile

@@ -351,6 +351,11 @@ class Store:
         with self._lock:
             self._connection.executemany("INSERT INTO truth VALUES (?, ?, ?, ?, ?)", facts)
 
+    def write_truth_of(self, key: int, p: float) -> None:
+        """Set the chance of winning of one opportunity, which is in another stage now; in the caller's transaction."""
+        with self._lock:
+            self._connection.execute("UPDATE truth SET p = ? WHERE id = ?", (p, key))
+
     def read_truth(self) -> list[tuple[int, str, str, float, float]]:
         """Read what the generator knows of each opportunity: id, outcome, closing day, chances now and at first."""
         with self._lock:
