@@ -34,7 +34,7 @@ def through_parquet(df: pd.DataFrame) -> pd.DataFrame:
 
 
 def through_merge(df: pd.DataFrame) -> pd.DataFrame:
-    other = pd.DataFrame({"id": [*df["id"], 10**9], "score": 1.5})
+    other = pd.DataFrame({"id": [*df["id"], -1], "score": 1.5})
     merged = df.merge(other, on="id", how="left")
     return merged.opp.attach(df)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from opp_pandas.writeback.outcomes import Outcome
 
 TAKEN = frozenset({"written", "adjusted", "unchanged"})
+_COLUMN_OF = {entry.name: entry.column for entry in OPPORTUNITY.attributes}
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -120,8 +121,7 @@ def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) ->
 def _members(resource: Mapping[str, Any]) -> set[str]:
     """The columns that an answer says something about."""
     attributes = resource.get("attributes") or {}
-    found = {"id", *(OPPORTUNITY.by_name[name].column for name in attributes if name in OPPORTUNITY.by_name)}
-    found |= {unknown_column(name) for name in attributes if name not in OPPORTUNITY.by_name}
+    found = {"id", *(_COLUMN_OF[name] if name in _COLUMN_OF else unknown_column(name) for name in attributes)}
     for name, value in (resource.get("relationships") or {}).items():
         entry = OPPORTUNITY.relationship_by_name.get(name)
         if entry is not None and entry.column is not None and not (isinstance(value, Mapping) and "data" not in value):
