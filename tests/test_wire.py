@@ -197,7 +197,7 @@ def test_proxy__is_not_asked_for_this_machine(server: RawServer, monkeypatch: py
 
 def test_session_from_outside__obeys_the_deadline_per_piece(server: RawServer) -> None:
     """A session without the timed adapter is checked after each piece, and its single reads by the read time-out."""
-    server.script(drip(head(200, {"Content-Length": "500"}) + b" " * 500, gap_s=0.01), hang())
+    server.script(drip(head(200, {"Content-Length": "500"}) + b" " * 500, gap_s=0.01), *(hang() for _ in range(6)))
     with requests.Session() as session:
         client = connect(server.url, token=TOKEN, session=session, deadline_s=0.3, read_timeout_s=0.2)
         for _ in range(2):
