@@ -89,7 +89,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
 # --- resume -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", range(8))
+@pytest.mark.parametrize("call", [1, 3, 4, 6])
 def test_resume__finishes_what_was_broken_off(
     client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -114,7 +114,7 @@ def test_resume__finishes_what_was_broken_off(
     assert len(df.opp.changes()) == 0
 
 
-@pytest.mark.parametrize("call", range(8))
+@pytest.mark.parametrize("call", [0, 2, 5, 7])
 def test_undo__takes_back_what_was_broken_off(
     client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:

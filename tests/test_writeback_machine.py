@@ -310,7 +310,7 @@ class Machine(RuleBasedStateMachine):
 
 
 SETTINGS = settings(
-    max_examples=8, stateful_step_count=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=6, stateful_step_count=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 TestMachine = pytest.mark.filterwarnings("ignore::opp_pandas.errors.OppPandasWarning")(Machine.TestCase)
 TestMachine.settings = SETTINGS

@@ -176,8 +176,8 @@ def _with(array: Any, positions: Places, values: pd.Series) -> Any:
         for position, value in zip(positions, values.array, strict=True):
             fresh[position] = value
         return fresh
-    replacement = values.astype(array.dtype).array
-    if pd.Series(array.take(positions)).equals(pd.Series(replacement)):
+    replacement = values.array if values.dtype == array.dtype else values.astype(array.dtype).array
+    if array.take(positions).equals(replacement):
         return array
     fresh = array.copy()
     fresh[positions] = replacement
@@ -198,8 +198,10 @@ def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: Places, rows: _Rows)
             frame.isetitem(place, shown_cells(current, places[held], values, loaded.custom_fields[column]))
             continue
         # A drifted column takes its own dtype back when it can hold every cell.
-        array = current.array if str(current.dtype) == str(values.dtype) else _restored(current, str(values.dtype))
-        frame.isetitem(place, _with(array, places[held], values))
+        array = current.array if current.dtype == values.dtype else _restored(current, str(values.dtype))
+        fresh = _with(array, places[held], values)
+        if fresh is not array or current.dtype != values.dtype:
+            frame.isetitem(place, fresh)
     if "id" in frame.index.names:
         levels = frame.index.to_frame(index=False)
         ids = levels["id"].astype("Int64")
