@@ -38,7 +38,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="opp_pandas_machine_"))
-        self.box = opp.sandbox(opportunities=0, stages=STAGES)
+        self.box = opp.sandbox(opportunities=0, stages=STAGES, rate_limit=10**9)
         self.client = self.box.client(clock=Clock(sleep=lambda _: None, chance=lambda: 0.0))
         for number in range(DEALS):
             self.client.create({"name": f"Deal {number}", "probability": 50, "nextStep": "Call"})

@@ -1,0 +1,206 @@
+"""Loading against its peers: `pytest -m nightly -n0 -s tests/benchmarks`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+
+import pandas as pd
+import pytest
+
+from opp_pandas.carrier import Baseline, freeze
+from opp_pandas.overlaying import Rows
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+from opp_pandas.service.collecting import Collector, join_names, lookup_frame
+from tests.benchmarks.measuring import say, seconds
+from tests.benchmarks.pages import PAGE, page
+
+WIDTHS = {"c10": (10, 10), "c150": (150, 50)}
+
+
+@cache
+def pages(width: str, count: int, odd: float = 0.0) -> tuple[bytes, ...]:
+    """Make pages of a width once."""
+    custom, filled = WIDTHS[width]
+    return tuple(page(1 + number * PAGE, custom=custom, filled=filled, odd=odd) for number in range(count))
+
+
+def lookups() -> dict[str, pd.DataFrame]:
+    """Make the look-ups that names are joined from."""
+    sizes = {"user": 100, "opportunityStage": 8, "account": 5_000}
+    return {
+        kind: lookup_frame({"id": key, "attributes": {"name": f"{kind} {key}"}} for key in range(1, size + 1))
+        for kind, size in sizes.items()
+    }
+
+
+def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Baseline]:
+    """Load pages to the finished frame: decoded, names joined, validated, baseline kept."""
+    from opp_pandas.loading import row_failures
+
+    with Collector() as collector:
+        for body in bodies:
+            collector.add_body(body)
+        collected = collector.finish()
+    frame = join_names(collected.frame, lookups(), ("stage", "owner", "account"))
+    failures = row_failures(Rows(frame, collected.wire, collected.locked))
+    return frame, failures, Baseline(freeze(frame), collected.wire, frozenset(collected.locked))
+
+
+def load_normalized(bodies: Iterable[bytes]) -> pd.DataFrame:
+    """Load pages the way people do, to the same dtypes."""
+    frame = pd.json_normalize([entry for body in bodies for entry in json.loads(body)["data"]])
+    names = {"id": "id"} | {f"attributes.{entry.name}": entry.column for entry in OPPORTUNITY.attributes}
+    names |= {f"relationships.{entry.name}.data.id": entry.column or "" for entry in OPPORTUNITY.relationships}
+    frame = frame[[name for name in frame.columns if names.get(name)]].rename(columns=names)
+    for column in frame.columns:
+        dtype = COLUMN_DTYPES[column]
+        if dtype.startswith("datetime64"):
+            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601").dt.as_unit("us")
+        elif dtype != "object":
+            frame[column] = frame[column].astype(dtype)
+    return frame
+
+
+def parse_alone(bodies: Iterable[bytes]) -> None:
+    """Parse pages with the fastest parser there is and drop them."""
+    import orjson
+
+    for body in bodies:
+        orjson.loads(body)
+
+
+def compare(width: str, count: int, odd: float = 0.0) -> tuple[float, float]:
+    """Give how often as fast as json_normalize, and the time as a multiple of parsing alone."""
+    bodies = pages(width, count, odd)
+    calls = {"load": lambda: load(bodies), "parse": lambda: parse_alone(bodies)}
+    few = bodies[: max(2, count // 8)]
+    taken = seconds(calls, 7)
+    peer = seconds({"peer": lambda: load_normalized(few)}, 3)["peer"] * count / len(few) if not odd else 0.0
+    per_page = {name: value / count * 1000 for name, value in taken.items()}
+    say(
+        f"load {width}, {count} pages, {odd:.0%} odd: {per_page['load']:.1f} ms a page, "
+        f"orjson alone {per_page['parse']:.1f} ms "
+        f"({taken['load'] / taken['parse']:.2f} x its time), {peer / taken['load']:.1f} x as fast as json_normalize"
+    )
+    return peer / taken["load"], taken["load"] / taken["parse"]
+
+
+def test_load__bench_pages_are_as_the_peer_reads_them() -> None:
+    """Both ways give the same cells, so that their times may be compared."""
+    bodies = pages("c10", 2)
+    frame, failures, baseline = load(bodies)
+    expected = load_normalized(bodies)
+    assert failures.empty
+    assert (baseline.wire, baseline.locked) == ({}, frozenset())
+    for column in expected.columns:
+        if COLUMN_DTYPES[column] != "object":
+            pd.testing.assert_series_equal(frame[column], expected[column])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("width", "count", "peer", "parser"), [("c10", 60, 10, 0.75), ("c150", 24, 8, 1.05)])
+def test_load__against_json_normalize_and_the_parser_alone(width: str, count: int, peer: float, parser: float) -> None:
+    """Uniform pages: so many times as fast as json_normalize, and hardly slower than parsing alone."""
+    faster, multiple = compare(width, count)
+    assert faster >= peer
+    assert multiple <= parser
+
+
+@pytest.mark.nightly
+def test_load__with_odd_records() -> None:
+    """One odd record in a hundred costs half the parser's time at most."""
+    _, multiple = compare("c150", 24, 0.01)
+    assert multiple <= 1.5
+
+
+@pytest.mark.nightly
+def test_load__validation_is_a_small_part() -> None:
+    """Validation takes at most a twentieth of loading."""
+    from opp_pandas.schema import find_failures
+
+    for width, count in (("c10", 60), ("c150", 24)):
+        bodies = pages(width, count)
+        frame, _, _ = load(bodies)
+        taken = seconds(
+            {"load": lambda bodies=bodies: load(bodies), "validate": lambda frame=frame: find_failures(frame)}
+        )  # type: ignore[misc]  # bound early
+        say(f"validation {width}: {taken['validate'] / taken['load']:.1%} of loading")
+        assert taken["validate"] <= 0.05 * taken["load"]
+
+
+_PROGRAM = """
+import gc, resource, sys, time
+from tests.benchmarks.test_bench_loading import load
+from tests.benchmarks.pages import page
+
+def bodies(count):
+    # Twenty pages are made, and given other ids: making a million records takes longer than loading them.
+    made = [page(1 + 1000 * number) for number in range(20)]
+    for number in range(count):
+        body = made[number % 20]
+        yield b"".join((body[:5], body[5:])) if number < 20 else renumbered(body, number)
+
+def renumbered(body, number):
+    first = 1 + 1000 * (number % 20)
+    head, *rest = body.split(b'{"type":"opportunity","id":')
+    pieces = [head]
+    for place, piece in enumerate(rest):
+        pieces.append(b'{"type":"opportunity","id":%d' % (1000 * number + place + 1))
+        pieces.append(piece[len(b"%d" % (first + place)):])
+    return b"".join(pieces)
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+load(bodies(1))
+made = bodies(int(sys.argv[1]))
+spent = [0.0]
+def timed(made):
+    while True:
+        start = time.thread_time()
+        body = next(made, None)
+        spent[0] += time.thread_time() - start
+        if body is None:
+            return
+        yield body
+base = status("VmRSS")
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+start = time.process_time()
+frame, failures, baseline = load(timed(made))
+taken = time.process_time() - start - spent[0]
+peak = status("VmHWM") - base
+del made
+gc.collect()
+print(len(frame), taken, peak, frame.memory_usage(deep=True).sum(), status("VmRSS") - base)
+"""
+
+
+def in_a_process_of_its_own(count: int) -> tuple[int, float, int, int, int]:
+    """Load pages; give rows, CPU seconds, peak memory above the start, the frame's own, and what stays [bytes]."""
+    run = subprocess.run([sys.executable, "-c", _PROGRAM, str(count)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    rows, taken, peak, own, stays = run.stdout.split()
+    return int(rows), float(taken), int(peak), int(own), int(stays)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+def test_load__memory_and_time_per_row_stay_flat() -> None:
+    """From 10,000 to 1,000,000 rows time and peak memory per row differ by a quarter at most; the peak is bounded."""
+    found = {count: in_a_process_of_its_own(count) for count in (10, 100, 1_000)}
+    for rows, taken, peak, own, stays in found.values():
+        say(
+            f"{rows:,} rows: {taken / rows * 1e6:.1f} us and {peak / rows:,.0f} bytes a row at the peak, "
+            f"{stays / rows:,.0f} stay, the frame has {own / rows:,.0f} ({peak / own:.2f} x)"
+        )
+    assert found[1_000][2] <= 1.7 * found[1_000][3]
+    per_row = {count: (taken / rows, peak / rows) for count, (rows, taken, peak, _, _) in found.items()}
+    for place in (0, 1):
+        assert per_row[1_000][place] <= 1.25 * per_row[100][place]
+        assert per_row[1_000][place] <= 1.25 * per_row[10][place]
