@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opp_pandas.adoption import adopt
     from opp_pandas.analytics import explain, show
     from opp_pandas.history import History
-    from opp_pandas.loading import read_opportunities
+    from opp_pandas.reading.loading import read_opportunities
     from opp_pandas.sandboxing import Sandbox, sandbox
     from opp_pandas.schema import OpportunitySchema
     from opp_pandas.service.client import Client, connect
@@ -46,7 +46,7 @@ _DOORS = {
     "ChangeSet": "opp_pandas.writeback.plan",
     "explain": "opp_pandas.analytics",
     "show": "opp_pandas.analytics",
-    "read_opportunities": "opp_pandas.loading",
+    "read_opportunities": "opp_pandas.reading.loading",
     "sandbox": "opp_pandas.sandboxing",
     "Sandbox": "opp_pandas.sandboxing",
     "OpportunitySchema": "opp_pandas.schema",

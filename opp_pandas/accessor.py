@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas import analytics, editing, labels, refreshing
+from opp_pandas import analytics, editing, refreshing
 from opp_pandas.analytics import FigureContext
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
+from opp_pandas.reading import labels
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.writeback import changes, plan, report, writing
 from opp_pandas.zones import read_moment
@@ -129,7 +130,7 @@ class OpportunityAccessor:
         """``pd.DataFrame.opp.load`` is `read_opportunities`; on a frame there is nothing to load into."""
 
         def __get__(self, instance: OpportunityAccessor | None, owner: type) -> Callable[..., pd.DataFrame]:
-            from opp_pandas.loading import read_opportunities
+            from opp_pandas.reading.loading import read_opportunities
 
             if instance is None:
                 return read_opportunities

@@ -20,14 +20,14 @@ from opp_pandas.errors import (
     ServiceError,
     printable,
 )
-from opp_pandas.labels import convert_texts, plain_frame
-from opp_pandas.loading import row_failures, wanted_columns
-from opp_pandas.overlaying import Places, Rows, extended, not_older, overlay, put
+from opp_pandas.reading.labels import convert_texts, plain_frame
+from opp_pandas.reading.loading import row_failures, wanted_columns
+from opp_pandas.reading.overlaying import Places, Rows, extended, not_older, overlay, put
+from opp_pandas.reading.selecting import rows_that_fit, split_where
+from opp_pandas.reading.sweeps import SWEEP_PAGE, ids_at_service, ids_of, index_of, joined_lookup, read_changed
 from opp_pandas.resource import ACCOUNT, LOOKUP_COLUMNS, STAGE, USER, Resource
-from opp_pandas.selecting import rows_that_fit, split_where
 from opp_pandas.service.collecting import LOOKUP_OF, join_names, lookup_frame
 from opp_pandas.stages import resolve_stages
-from opp_pandas.sweeps import SWEEP_PAGE, ids_at_service, ids_of, index_of, joined_lookup, read_changed
 from opp_pandas.writeback.changes import find_changes, loaded_value
 from opp_pandas.writeback.merge import merge_row
 from opp_pandas.writeback.plan import Cell

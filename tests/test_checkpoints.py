@@ -17,7 +17,7 @@ import pytest
 import opp_pandas as opp
 from conftest import NOW, STAGES
 from opp_pandas import errors
-from opp_pandas.checkpoints import iter_kept_pages
+from opp_pandas.reading.checkpoints import iter_kept_pages
 
 if TYPE_CHECKING:
     from opp_pandas.sandboxing import Sandbox

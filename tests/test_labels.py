@@ -15,7 +15,7 @@ import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
 from opp_pandas.carrier import Baseline, Loaded, attach_loaded, freeze, require_loaded
-from opp_pandas.labels import convert_texts, custom_objection, plain_frame, relabel
+from opp_pandas.reading.labels import convert_texts, custom_objection, plain_frame, relabel
 from opp_pandas.service.customs import CustomField
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.overlaying import Rows, extended, missing, not_older, overlay, put
-from opp_pandas.sweeps import narrowed, with_instants
+from opp_pandas.reading.overlaying import Rows, extended, missing, not_older, overlay, put
+from opp_pandas.reading.sweeps import narrowed, with_instants
 
 T = pd.Timestamp("2026-10-01T10:00:00Z")
 

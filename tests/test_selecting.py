@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
-from opp_pandas.selecting import rows_that_fit, split_where
+from opp_pandas.reading.selecting import rows_that_fit, split_where
 from opp_pandas.service.query import build_query
 
 if TYPE_CHECKING:

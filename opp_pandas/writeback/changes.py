@@ -15,7 +15,7 @@ import pandas as pd
 
 from opp_pandas.carrier import Loaded, freeze_value, require_loaded
 from opp_pandas.errors import ConfigurationError, named, printable
-from opp_pandas.labels import custom_objection
+from opp_pandas.reading.labels import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 from opp_pandas.service.decoding import INT64_MAX, build_instant
 from opp_pandas.writeback import rules

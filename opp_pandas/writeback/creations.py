@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.carrier import OWN_CUSTOM_ID, Loaded, Pending
 from opp_pandas.errors import printable
-from opp_pandas.labels import custom_objection, missing_required
+from opp_pandas.reading.labels import custom_objection, missing_required
 from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES
 from opp_pandas.writeback import rules
 from opp_pandas.writeback.columns import diff_column, missing_array, plain_value

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
-from opp_pandas.labels import plain_frame
+from opp_pandas.reading.labels import plain_frame
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.writeback.columns import diff_column, missing_array
 

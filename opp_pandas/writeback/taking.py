@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, Pending, attach_loaded, freeze
-from opp_pandas.labels import shown_cells
+from opp_pandas.reading.labels import shown_cells
 from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY
 from opp_pandas.service.collecting import join_names
 from opp_pandas.service.decoding import column_array, decode_resources, unknown_column

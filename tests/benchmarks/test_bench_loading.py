@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from opp_pandas.carrier import Baseline, freeze
-from opp_pandas.overlaying import Rows
+from opp_pandas.reading.overlaying import Rows
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.service.collecting import Collector, join_names, lookup_frame
 from tests.benchmarks.measuring import say, seconds
@@ -39,7 +39,7 @@ def lookups() -> dict[str, pd.DataFrame]:
 
 def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Baseline]:
     """Load pages to the finished frame: decoded, names joined, validated, baseline kept."""
-    from opp_pandas.loading import row_failures
+    from opp_pandas.reading.loading import row_failures
 
     with Collector() as collector:
         for body in bodies:

@@ -27,10 +27,10 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from opp_pandas.errors import ConfigurationError, ResponseError, printable
+from opp_pandas.reading.sweeps import ids_of
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.service.paging import Page
 from opp_pandas.service.query import build_query
-from opp_pandas.sweeps import ids_of
 
 if TYPE_CHECKING:
     from opp_pandas.service.client import Client

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DocumentError
-from opp_pandas.overlaying import Rows
+from opp_pandas.reading.overlaying import Rows
 from opp_pandas.service.collecting import Collected, Collector
 from opp_pandas.service.decoding import UnfitError, identifier
 from opp_pandas.service.query import NOT_NULL, day_bounds, filter_key, parse_moment

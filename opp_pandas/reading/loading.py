@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
-from opp_pandas.checkpoints import iter_kept_pages, remove_checkpoint
 from opp_pandas.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -24,13 +23,14 @@ from opp_pandas.errors import (
     ServiceError,
     named,
 )
-from opp_pandas.labels import columns_by_label, fields_by_column
-from opp_pandas.overlaying import Rows, not_older, overlay
+from opp_pandas.reading.checkpoints import iter_kept_pages, remove_checkpoint
+from opp_pandas.reading.labels import columns_by_label, fields_by_column
+from opp_pandas.reading.overlaying import Rows, not_older, overlay
+from opp_pandas.reading.selecting import Where, columns_needed, rows_that_fit, split_where, without_labels
+from opp_pandas.reading.sweeps import index_of, joined_lookup, read_changed, with_instants
 from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
-from opp_pandas.selecting import Where, columns_needed, rows_that_fit, split_where, without_labels
 from opp_pandas.service.collecting import Collected, Collector, join_names, lookup_frame
 from opp_pandas.stages import StageMap, resolve_stages
-from opp_pandas.sweeps import index_of, joined_lookup, read_changed, with_instants
 from opp_pandas.zones import check_zone
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.carrier import Loaded, attach_loaded, loaded_of, require_loaded
-from opp_pandas.customtexts import (
+from opp_pandas.errors import ConfigurationError, FrameError, InvalidFrameError, named, printable
+from opp_pandas.reading.customtexts import (
     boolean_spelling,
     read_boolean,
     read_day,
@@ -30,8 +31,7 @@ from opp_pandas.customtexts import (
     write_number,
     write_options,
 )
-from opp_pandas.errors import ConfigurationError, FrameError, InvalidFrameError, named, printable
-from opp_pandas.overlaying import put
+from opp_pandas.reading.overlaying import put
 from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.customtexts import read_boolean, read_day, read_moment, read_number
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named, printable
+from opp_pandas.reading.customtexts import read_boolean, read_day, read_moment, read_number
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, snake_case
 from opp_pandas.service.query import NOT_NULL, build_query, day_bounds, filter_key, parse_moment
 
