@@ -133,6 +133,7 @@ class Cells:
 
     def __init__(self, table: Any) -> None:
         self._empty: dict[tuple[int, str], Any] = {}
+        self._values: dict[str, Any] = {}
         self._table = table
         self.observed, self.sequence = _numbers(table, "observed_at"), _numbers(table, "sequence")
         if not _is_ordered(self.observed, self.sequence):
@@ -157,21 +158,15 @@ class Cells:
         updated: Places = _numbers(self._table, "updated_at")
         return updated
 
-    @cached_property
-    def _values(self) -> dict[str, Any]:
-        return {
-            "number": _numbers(self._table, "number"),
-            "real": _numbers(self._table, "real", np.float64),
-            "instant": _numbers(self._table, "instant"),
-            "text": self._text,
-        }
-
-    @cached_property
-    def _text(self) -> Any:
-        import pyarrow as pa
-
-        column = self._table.column("text")
-        return column.cast(pa.large_string()).combine_chunks()
+    def _store(self, name: str) -> Any:
+        """Give the values of one of the four columns of values, read when it is first needed."""
+        if name not in self._values:
+            self._values[name] = (
+                _texts(self._table)
+                if name == "text"
+                else _numbers(self._table, name, np.float64 if name == "real" else np.int64)
+            )
+        return self._values[name]
 
     @cached_property
     def wire(self) -> dict[int, str]:
@@ -208,14 +203,14 @@ class Cells:
         kind = int(self.kind[row])
         if kind in (MISSING, LOCKED):
             return None
-        stored = self._values[STORED_IN[kind]][row]
+        stored = self._store(STORED_IN[kind])[row]
         return plain(kind, stored.as_py() if hasattr(stored, "as_py") else stored)
 
     def stored(self, kind: int, rows: Places) -> Any:
         """Give the stored values of rows of one kind; whatever where a row is -1."""
         import pyarrow as pa
 
-        values = self._values[STORED_IN[kind]]
+        values = self._store(STORED_IN[kind])
         if kind in (TEXT, JSON):
             some_missing = bool((rows < 0).any())
             return values.take(pa.array(rows, mask=rows < 0) if some_missing else pa.array(rows))
@@ -397,6 +392,12 @@ def _numbers(table: Any, name: str, dtype: Any = np.int64) -> Any:
     if column.null_count:
         column = column.fill_null(np.nan if dtype is np.float64 else int(np.iinfo(np.int64).min))
     return np.asarray(column).astype(dtype, copy=False)
+
+
+def _texts(table: Any) -> Any:
+    import pyarrow as pa
+
+    return table.column("text").cast(pa.large_string()).combine_chunks()
 
 
 def _coded(table: Any, name: str) -> tuple[npt.NDArray[np.int32], list[str]]:

@@ -73,10 +73,28 @@ def pack(column: pd.Series) -> Packed:
     if getattr(dtype, "kind", "") == "M":
         unit: Any = INSTANT if isinstance(dtype, pd.DatetimeTZDtype) else "datetime64[us]"
         return Packed(TIME, column.astype(unit).to_numpy(dtype="datetime64[us]").view(np.int64), present)
-    values = (None if _is_missing(value) else dump(value, str(column.name)) for value in column.astype(object).array)
-    found = list(values)
+    found = _dumped(column)
     some = np.array([text is not None for text in found], dtype=bool)
     return Packed(JSON, pa.array(found, type=pa.large_string()), some)
+
+
+def _dumped(column: pd.Series) -> list[str | None]:
+    """Write every value of a column as JSON; tags repeat, so each distinct list of texts is written once."""
+    name = str(column.name)
+    written: dict[tuple[str, ...], str] = {}
+    found: list[str | None] = []
+    for value in column.astype(object).to_numpy():
+        if _is_missing(value):
+            found.append(None)
+        elif type(value) in (list, tuple) and all(type(item) is str for item in value):
+            key = tuple(value)
+            text = written.get(key)
+            if text is None:
+                text = written[key] = dump(value, name)
+            found.append(text)
+        else:
+            found.append(dump(value, name))
+    return found
 
 
 def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
