@@ -1,4 +1,4 @@
-"""What is behind a number: its basis, the rows it was made of, and the formula; and results made presentable."""
+"""What is behind a number: its basis, the rows it was made of, and the formula."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.basis import basis_of
-from opp_pandas.analytics.days import NO_DAY
-from opp_pandas.analytics.deals import OPEN, TRASHED, Deals
-from opp_pandas.analytics.forecasts import COLUMNS, CURRENT, LATE, Term, place_deals
-from opp_pandas.analytics.groups import by_stage, combine, read_groups
+from opp_pandas.analytics.deals import Deals
+from opp_pandas.analytics.distribution import Bookings
 from opp_pandas.analytics.money import Rates, read_rates
-from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
-from opp_pandas.analytics.rates import closed_in, scopes_of
+from opp_pandas.analytics.scenarios import apply_changes
+from opp_pandas.analytics.showing import stages_in_words
+from opp_pandas.analytics.tracing import FINDERS, Question
 from opp_pandas.errors import ConfigurationError, named, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from opp_pandas.analytics.context import FigureContext
-    from opp_pandas.analytics.days import Codes, Flags, Floats
+    from opp_pandas.analytics.scenarios import Changes
 
 _SHOWN = ("id", "custom_id", "name", "owner_name", "stage_name", "close_date", "amount", "probability")
+_NOT_OF_ROWS = {
+    "waterfall": "waterfall_deals(..., bucket=...) lists the deals behind a bar",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,8 @@ class Explanation:
         How it is defined.
     rows : DataFrame
         The deals behind it, as they stand in the frame, and what each
-        contributes (``contribution``, where the number is a sum); empty when
-        the whole result is explained.
+        contributes (``contribution``, where the number is a sum, mean or median
+        of them); empty when the whole result is explained.
     """
 
     figure: str
@@ -73,17 +75,11 @@ class Explanation:
                 lines += ["  " + line for line in shown.head(10).to_string(max_colwidth=30).splitlines()]
         else:
             lines += [f"  {name} = {formula}" for name, formula in self.basis["definitions"].items()]
-        lines += [f"  {_stages_in_words(self.basis)}", *(f"  - {printable(note)}" for note in self.basis["notes"])]
+        lines += [f"  {stages_in_words(self.basis)}", *(f"  - {printable(note)}" for note in self.basis["notes"])]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"
-
-
-def _stages_in_words(basis: dict[str, Any]) -> str:
-    stages = basis["stages"]
-    words = [f"{status}: {named(stages[status], 12)}" for status in ("open", "won", "lost") if stages.get(status)]
-    return f"{basis['n']:,} deals; stages " + ("; ".join(words) or "none") + (" (guessed)" if stages["guessed"] else "")
 
 
 def explain(
@@ -94,24 +90,29 @@ def explain(
     column: str | None = None,
     at: Any = None,
     rates: Rates | None = None,
+    scenarios: Mapping[str, Changes] | None = None,
 ) -> Explanation:
     """Say what a result stands on, or which rows and which formula made one of its numbers.
 
     Parameters
     ----------
-    result : DataFrame or other figure
+    result : DataFrame or Bookings
         What a figure function returned.
     frame : DataFrame, optional
         The opportunities it was made from; needed for one number.
     context : FigureContext, optional
         As it was given to the figure; needed for one number.
     column : str, optional
-        The number's column. Left out: the whole result is explained.
+        The number's column; of a `hygiene` table the check, of bookings
+        ``mean``, ``sd``, ``quantile`` ... Left out: the whole result is explained.
     at : label, optional
         The number's row, as in the result's index (a tuple where it has levels);
-        a period may be written as text. Not needed where there is one row.
+        a period may be written as text. Of bookings the amount or share that
+        was asked about. Not needed where there is one row.
     rates : ExchangeRates, mapping or DataFrame, optional
         As they were given to the figure.
+    scenarios : mapping, optional
+        As they were given to `scenario`.
 
     Returns
     -------
@@ -124,251 +125,101 @@ def explain(
         cannot be given for this kind of figure.
     """
     basis = basis_of(result)
+    figure = str(basis["figure"])
     if column is None:
-        return Explanation(basis["figure"], basis, None, None, None, "", pd.DataFrame())
+        return Explanation(figure, basis, None, None, None, "", pd.DataFrame())
     if frame is None or context is None:
         raise ConfigurationError("the rows behind a number are found in the frame: give frame and context as well")
+    if figure not in FINDERS:
+        other = _NOT_OF_ROWS.get(figure, f"rows are found for {named(FINDERS, 20)}")
+        raise ConfigurationError(f"the rows behind a number of {figure} are not in one frame; {other}")
     if column not in basis["definitions"]:
         raise ConfigurationError(f"{column!r} is no column of this figure; there are {named(basis['definitions'], 30)}")
-    finders: dict[str, Callable[..., tuple[Flags, Floats | None]]] = {
-        "forecast": _forecast_rows,
-        "stage_distribution": _stage_rows,
-        "funnel": _stage_rows,
-        "kpis": _kpi_rows,
-    }
-    if basis["figure"] not in finders:
-        raise ConfigurationError(f"rows behind one number are given for {named(finders, 9)}, not for {basis['figure']}")
     if len(frame) != basis["n"]:
         raise ConfigurationError(f"the result was made from {basis['n']:,} rows, and this frame has {len(frame):,}")
+    value, parts, row = _answer(result, basis, column, at)
+    if figure == "scenario" and parts[0] != "as it is":
+        if scenarios is None or parts[0] not in scenarios:
+            raise ConfigurationError(f"give scenarios= as they were given to scenario(), with {parts[0]!r} among them")
+        frame = apply_changes(frame, context, scenarios[parts[0]])
     arguments = basis["arguments"]
     deals = Deals(
         frame,
         context,
-        arguments["probability"],
-        arguments["category"],
+        arguments.get("probability", "own"),
+        arguments.get("category", "forecast_category"),
         arguments.get("category_names"),
         read_rates(rates),
     )
-    chosen, contribution = finders[basis["figure"]](deals, arguments, column, at)
-    rows = frame.loc[chosen] if frame.index.is_unique else frame[chosen]
+    chosen, contribution = FINDERS[figure](Question(deals, basis, column, parts, row))
+    if figure == "hygiene":
+        value = float(chosen.sum())
+    rows = frame[chosen]
     if contribution is not None:
         rows = rows.assign(contribution=contribution[chosen])
     rows.attrs = {}
-    return Explanation(
-        basis["figure"], basis, column, at, _value(result, column, at), basis["definitions"][column], rows
-    )
+    return Explanation(figure, basis, column, at, value, basis["definitions"][column], rows)
 
 
-def _value(result: pd.DataFrame, column: str, at: Any) -> float | None:
+def _answer(
+    result: Any, basis: dict[str, Any], column: str, at: Any
+) -> tuple[float | None, tuple[Any, ...], pd.Series | None]:
+    """Look the number up: its value, the labels of its row, and the row."""
+    if isinstance(result, Bookings):
+        found = getattr(result, column)
+        if not callable(found):
+            return float(found), (), None
+        if at is None:
+            raise ConfigurationError(f"at must say what {column} was asked for, such as {column}(at)")
+        return float(found(at)), (at,), None
+    if basis["figure"] == "hygiene":
+        return None, () if at is None else (at,), None
+    if column not in result.columns:
+        # A number about the whole table stands in its basis.
+        value = basis[column]
+        return None if value is None else float(value), (), None
+    place = _find_row(result, at)
+    value = result[column].iloc[place]
+    label = result.index[place]
+    parts = label if isinstance(label, tuple) else (label,)
+    return None if pd.isna(value) else float(value), parts, result.iloc[place]
+
+
+def _find_row(result: pd.DataFrame, at: Any) -> int:
+    """Find the row that a user means."""
+    index = result.index
     if at is None and len(result) == 1:
-        return float(result[column].iloc[0])
-    try:
-        found = result[column].loc[at if not isinstance(at, list) else tuple(at)]
-    except (KeyError, TypeError):
-        return None
-    if isinstance(found, pd.Series):
-        return float(found.iloc[0]) if len(found) == 1 else None
-    return None if pd.isna(found) else float(found)
-
-
-def _cell(groups: list[Any], parts: tuple[Any, ...]) -> int:
-    if len(parts) != len(groups):
-        names = ", ".join(group.name for group in groups) or "nothing"
-        raise ConfigurationError(f"at must name {names}; it names {named(parts) or 'nothing'}")
-    code = 0
-    for group, part in zip(groups, parts, strict=True):
-        code = code * len(group) + group.find(part)
-    return code
-
-
-def _parts(at: Any) -> tuple[Any, ...]:
-    return () if at is None else tuple(at) if isinstance(at, tuple | list) else (at,)
-
-
-def _forecast_rows(deals: Deals, arguments: dict[str, Any], column: str, at: Any) -> tuple[Flags, Floats | None]:
-    if column not in COLUMNS:
-        raise ConfigurationError(f"{column} is worked out from other columns; ask for one of {named(COLUMNS, 20)}")
-    calendar = None if arguments["calendar"] is None else _calendar(arguments["calendar"])
-    periods = resolve_periods(
-        arguments["freq"],
-        fiscal_start=arguments["fiscal_start"] if "-" not in arguments["freq"] else 1,
-        fiscal_label=arguments["fiscal_label"],
-        calendar=calendar,
-    )
-    cells = place_deals(deals, periods, arguments["by"])
-    parts = _parts(at)
-    if not parts:
-        raise ConfigurationError("at must name a period, such as '2026Q4', and the groups after it")
-    missing = parts[0] is None or parts[0] is pd.NaT or (isinstance(parts[0], float) and np.isnan(parts[0]))
-    period = len(cells.ordinals) if missing else cells.period_code(periods.parse(parts[0]))
-    group = _cell(cells.groups, parts[1:])
-    here = cells.cell == period * cells.n_groups + group
-    chosen, contribution = np.zeros(len(deals), dtype=bool), np.zeros(len(deals))
-    terms = list(COLUMNS[column])
-    if column == "forecast_amount" and arguments["overdue"] == "include":
-        terms[1] = Term("weighted", (CURRENT, LATE))
-    for term in terms:
-        rows, values = _term(deals, cells.kind, term)
-        chosen |= rows & here
-        contribution[rows & here] = values[rows & here]
-    if column == "forecast_amount" and arguments["overdue"] == "roll_forward" and not missing:
-        today = int(periods.ordinals(np.array([deals.context.today]))[0])
-        if periods.parse(parts[0]) == today:
-            rows, values = _term(deals, cells.kind, Term("weighted", (LATE,)))
-            rows = rows & (cells.cell % cells.n_groups == group)
-            chosen |= rows
-            contribution[rows] = values[rows]
-    return chosen, contribution
-
-
-def _calendar(facts: dict[str, Any]) -> WeekCalendar:
-    starts = {int(year): day for year, day in facts["starts"].items()}
-    first, second, third = facts["pattern"]
-    return WeekCalendar((first, second, third), facts["week_start"], facts["rule"], starts)
-
-
-def _term(deals: Deals, kind: Any, term: Term) -> tuple[Flags, Floats]:
-    rows: Flags = np.isin(kind, term.kinds)
-    amount, percent = deals.amount, deals.percent
-    if term.quantity == "missing_amount":
-        return rows & np.isnan(amount), np.ones(len(deals))
-    if term.quantity == "missing_probability":
-        return rows & np.isnan(percent), np.ones(len(deals))
-    if term.quantity == "count":
-        return rows, np.ones(len(deals))
-    if term.quantity == "amount":
-        return rows & ~np.isnan(amount), amount
-    return rows & ~np.isnan(amount) & ~np.isnan(percent), amount * percent / 100.0
-
-
-def _stage_rows(deals: Deals, arguments: dict[str, Any], column: str, at: Any) -> tuple[Flags, Floats | None]:
-    groups = [*read_groups(deals, arguments["by"]), by_stage(deals)]
-    cells: Codes = combine(groups, len(deals))[0]
-    here = (cells == _cell(groups, _parts(at))) & (deals.status != TRASHED)
-    summed = here if deals.omitted is None else here & ~deals.omitted
-    amount = deals.amount
-    if column == "count":
-        return here, np.ones(len(deals))
-    if column == "amount":
-        return summed & ~np.isnan(amount), amount
-    if column == "missing_amount_count":
-        return here & np.isnan(amount), np.ones(len(deals))
-    if column == "weighted_amount":
-        product = amount * deals.percent / 100.0
-        return summed & (deals.status == OPEN) & ~np.isnan(product), product
-    raise ConfigurationError(f"{column} stands on the history, not on rows of the frame")
-
-
-def _kpi_rows(deals: Deals, arguments: dict[str, Any], column: str, at: Any) -> tuple[Flags, Floats | None]:
-    groups = read_groups(deals, arguments["by"])
-    cells: Codes = combine(groups, len(deals))[0]
-    here = cells == _cell(groups, _parts(at)) if groups else np.ones(len(deals), dtype=bool)
-    is_open, summed, overdue, won, lost = scopes_of(deals, closed_in(deals, arguments["window_days"], None))
-    amount = deals.amount
-    known, ones = ~np.isnan(amount), np.ones(len(deals))
-    product = amount * deals.percent / 100.0
-    cycled = won & (deals.close_day != NO_DAY) & (deals.created_day != NO_DAY)
-    cycle = deals.close_day.astype(np.float64) - deals.created_day
-    both = won | lost
-    scopes: dict[str, tuple[Flags, Floats | None]] = {
-        "open_count": (is_open, ones),
-        "open_amount": (summed & known, amount),
-        "weighted_amount": (summed & ~np.isnan(product), product),
-        "overdue_count": (overdue, ones),
-        "overdue_amount": (overdue & summed & known, amount),
-        "won_count": (won, ones),
-        "lost_count": (lost, ones),
-        "won_amount": (won & known, amount),
-        "win_rate": (both, won.astype(np.float64)),
-        "win_rate_low": (both, None),
-        "win_rate_high": (both, None),
-        "win_rate_value": (both & known, None),
-        "average_won_amount": (won & known, amount),
-        "median_won_amount": (won & known, amount),
-        "median_cycle_days": (cycled, cycle),
-        "missing_amount_count": ((is_open | both) & ~known, ones),
-    }
-    if column not in scopes:
-        raise ConfigurationError(f"{column} is worked out from other columns; ask for one of {named(scopes, 20)}")
-    rows, contribution = scopes[column]
-    return rows & here, contribution
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A result with its basis, as text and as HTML; every text from the data is escaped."""
-
-    text: str
-    html: str
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-
-def show(result: Any, *, max_rows: int = 60) -> Shown:
-    """Make a result presentable: the table with rounded numbers, and what it stands on.
-
-    Parameters
-    ----------
-    result : DataFrame or other figure
-        What a figure function returned.
-    max_rows : int, default 60
-        Rows shown.
-
-    Returns
-    -------
-    Shown
-        Prints as text, and as HTML in a notebook.
-
-    Raises
-    ------
-    ConfigurationError
-        If the result carries no basis.
-    """
-    basis = basis_of(result)
-    table = result if isinstance(result, pd.DataFrame) else result.to_frame()
-    shown = pd.DataFrame(
-        {str(name): [_written(str(name), value) for value in table[name].iloc[:max_rows]] for name in table.columns},
-        index=_printable_index(table.index[:max_rows]),
-    )
-    title = f"{basis.get('title', basis['figure'].replace('_', ' ').capitalize())}, as of {basis['as_of'][:10]}"
-    currency = f", amounts in {printable(basis['currency'], 20)}" if basis.get("currency") else ""
-    foot = [_stages_in_words(basis), *(printable(note) for note in basis["notes"])]
-    if len(table) > max_rows:
-        foot.insert(0, f"{len(table) - max_rows:,} more rows")
-    text = "\n".join([title + currency, shown.to_string(), *(f"- {line}" for line in foot)])
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in foot)
-    page = f"<h4>{html.escape(title + currency)}</h4>{shown.to_html(escape=True)}<ul>{items}</ul>"
-    return Shown(text, page)
-
-
-def _printable_index(index: pd.Index) -> pd.Index:
-    def one(label: Any) -> str:
-        return (
-            "(no date)" if label is pd.NaT or (isinstance(label, float) and np.isnan(label)) else printable(label, 80)
+        return 0
+    parts = tuple(at) if isinstance(at, tuple | list) else (at,)
+    names = ", ".join(str(name or "row") for name in index.names)
+    if len(parts) != index.nlevels or (at is None and not index.hasnans):
+        example = f", such as {index[0]!r}" if len(index) else ""
+        raise ConfigurationError(
+            f"at must name {names}{example}; it names {named(parts) if at is not None else 'none'}"
         )
+    fits = np.ones(len(index), dtype=bool)
+    for level, part in enumerate(parts):
+        fits &= _fitting(index.get_level_values(level), part)
+    places = np.flatnonzero(fits)
+    if len(places) != 1:
+        listed = named([str(label) for label in (index[places] if len(places) else index)], 8)
+        words = f"fits {len(places)} rows; say which:" if len(places) else "is no row of this figure; there are"
+        raise ConfigurationError(f"{named([str(at)])} {words} {listed}")
+    return int(places[0])
 
-    if isinstance(index, pd.MultiIndex):
-        return pd.MultiIndex.from_tuples([tuple(one(part) for part in key) for key in index], names=index.names)
-    return pd.Index([one(label) for label in index], name=index.name, dtype=object)
 
-
-def _written(column: str, value: Any) -> str:
-    """Write one value: shares as percent, money without needless decimals."""
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d}"
-    if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
-        return printable(value, 80)
-    number = float(value)
-    if "rate" in column or column in ("attainment", "step_conversion", "overall_conversion", "share"):
-        return f"{number:.1%}"
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    if np.isinf(number):
-        return "reached" if column == "coverage" else str(value)
-    return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:,.2f}"
+def _fitting(labels: pd.Index, part: Any) -> np.ndarray[Any, Any]:
+    """Tell which labels a user means: the label itself, its text, a period, or a name without its id."""
+    if part is None or part is pd.NaT or part is pd.NA or (isinstance(part, float) and np.isnan(part)):
+        return np.asarray(labels.isna())
+    if isinstance(labels, pd.PeriodIndex):
+        try:
+            return np.asarray(labels == pd.Period(part, freq=labels.freqstr))
+        except ValueError as error:
+            example = f"; write it like {str(labels[0])!r}" if len(labels) else ""
+            raise ConfigurationError(f"{named([str(part)])} is not a period of this figure{example}") from error
+    exact = np.array([label == part for label in labels], dtype=bool)
+    if exact.any():
+        return exact
+    texts = [str(label) for label in labels]
+    return np.array([text == str(part) or text.startswith(f"{part} (id ") for text in texts], dtype=bool)

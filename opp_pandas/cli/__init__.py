@@ -1,0 +1,57 @@
+"""The command line: the same functions for a shell, a scheduler, or somebody who has no notebook at hand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from opp_pandas.cli import asking, finishing, signing, trying
+from opp_pandas.cli.exits import FAILED, INTERRUPTED, MISUSED
+from opp_pandas.errors import ConfigurationError, OppPandasError
+
+__all__ = ["main"]
+
+_EXITS = "exit codes: 0 done, 1 failed, 2 misused, 3 done, but not every deal could be loaded, 130 interrupted"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: the words after the program's name.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 misused, 3 done with an incomplete load, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A console that lacks a character shows a question mark instead of stopping.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except OppPandasError as error:
+        print(f"opp-pandas: {error}", file=sys.stderr)
+        return MISUSED if isinstance(error, ConfigurationError) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    import opp_pandas
+
+    parser = argparse.ArgumentParser(
+        prog="opp-pandas",
+        description="A sales pipeline in a notebook: load opportunities, look, edit, write back.",
+        epilog=_EXITS,
+    )
+    parser.add_argument("--version", action="version", version=f"opp-pandas {opp_pandas.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for part in (trying, signing, asking, finishing):
+        part.add_commands(commands)
+    return parser

@@ -1,0 +1,262 @@
+"""``opp-pandas load``, ``forecast``, ``funnel`` and ``snapshot``: the questions of a nightly job."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opp_pandas.cli.exits import DONE, INCOMPLETE
+from opp_pandas.cli.words import read_conditions, read_quota, read_stages
+from opp_pandas.errors import ConfigurationError, OppPandasWarning, named
+
+_WRITERS = (".parquet",)
+
+
+def add_commands(commands: Any) -> None:
+    """Describe the commands to argparse."""
+    load = _command(
+        commands,
+        "load",
+        _load,
+        help="load opportunities into a Parquet file",
+        description="Loads opportunities, validated, into a file that pandas, DuckDB and Spark read.",
+        example="opp-pandas load -o deals.parquet --where close_date=2026-10-01..2026-12-31",
+    )
+    load.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=f"{named(_WRITERS)}")
+    load.add_argument("--fields", metavar="A,B", help="only these columns; ids and updated_at always come")
+
+    forecast = _command(
+        commands,
+        "forecast",
+        _forecast,
+        help="print open, weighted, won and forecast amounts per period",
+        description="Sums the pipeline by the period of the close date: open, weighted with each deal's probability, "
+        "won, and the forecast of both; overdue deals apart.",
+        example='opp-pandas forecast --freq Q --by owner_name --won "Closed Won" --lost "Closed Lost"',
+    )
+    _add_forecast_options(forecast)
+    forecast.add_argument("--by", action="append", metavar="COLUMN", help="group by this column too; repeatable")
+    forecast.add_argument(
+        "--overdue",
+        choices=("exclude", "include", "roll"),
+        default="exclude",
+        help="open deals whose day has passed (default exclude)",
+    )
+
+    funnel = _command(
+        commands,
+        "funnel",
+        _funnel,
+        help="print deals per stage; with a history, how many ever reached each",
+        description="Without --history this is the distribution over the present stages, and says so. With one it adds "
+        "how many deals reached each stage, and step and overall conversion.",
+        example="opp-pandas funnel --history pipeline-history --cohort 2026-01-01..2026-06-30",
+    )
+    funnel.add_argument("--by", metavar="COLUMN", help="group by this column too")
+    funnel.add_argument("--cohort", metavar="FROM..TO", help="only deals created in these days (needs --history)")
+
+    _command(
+        commands,
+        "snapshot",
+        _snapshot,
+        help="record what the service says now in a history",
+        description="Loads the pipeline and adds what differs from the last snapshot to the history: run it every "
+        "night. Recording the same load twice adds nothing; an incomplete load never marks a deal as gone.",
+        example="opp-pandas snapshot --history pipeline-history",
+    )
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace, Telling], None], *, example: str, **texts: str
+) -> argparse.ArgumentParser:
+    """Describe a command that loads first; its options for loading are the same in all."""
+    made: argparse.ArgumentParser = commands.add_parser(name, epilog=f"example: {example}", **texts)
+    source = made.add_argument_group("what is loaded")
+    source.add_argument("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)")
+    source.add_argument(
+        "--where",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="NAME=VALUE",
+        help="only deals that fit: owner=7, amount=1000.., close_date=2026-10-01..2026-12-31, next_step= (missing); "
+        "repeatable, the same name twice means either",
+    )
+    source.add_argument(
+        "--deadline", type=float, default=60, metavar="S", help="seconds that one request may take in all (default 60)"
+    )
+    source.add_argument("--timezone", metavar="ZONE", help="zone of calendar days, such as America/New_York")
+    if name in ("funnel", "snapshot"):
+        source.add_argument(
+            "--history", type=Path, required=name == "snapshot", metavar="DIR", help="the folder of the snapshots"
+        )
+    meaning = made.add_argument_group("what the stages mean")
+    meaning.add_argument(
+        "--won", action="append", default=argparse.SUPPRESS, metavar="STAGE", help="a stage that is won; repeatable"
+    )
+    meaning.add_argument(
+        "--lost", action="append", default=argparse.SUPPRESS, metavar="STAGE", help="a stage that is lost"
+    )
+    meaning.add_argument("--stages", type=Path, metavar="FILE", help="JSON: order, won, lost, probability, category")
+    made.add_argument("--json", action="store_true", help="print one JSON object for machines instead of text")
+    made.add_argument("--quiet", action="store_true", help="no progress bar")
+    made.set_defaults(run=lambda options: _answered(name, run, options), where=[], won=[], lost=[])
+    return made
+
+
+def _add_forecast_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--freq", default="Q", help="period: M, Q (default), Y or W")
+    command.add_argument(
+        "--fiscal-start", type=int, default=1, metavar="MONTH", help="first month of the fiscal year (default 1)"
+    )
+    command.add_argument(
+        "--quota",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="a number per period, GROUP=NUMBER (repeatable), or a CSV file of period, group, quota",
+    )
+    command.set_defaults(quota=None)
+
+
+class Telling:
+    """What a command has to say: text for people, or one JSON object."""
+
+    def __init__(self, command: str, as_json: bool) -> None:
+        self.as_json = as_json
+        self.answer: dict[str, Any] = {"command": command}
+        self.complete: bool | None = True
+
+    def loaded(self, frame: pd.DataFrame) -> None:
+        """Remember how the load went."""
+        report = frame.opp.load_report
+        self.complete = report.complete
+        self.answer["load"] = {
+            "source": report.source,
+            "rows": report.rows,
+            "complete": report.complete,
+            "requests": report.requests,
+            "elapsed_s": round(report.elapsed_s, 3),
+            "rule_breaks": len(report.failures),
+            "set_aside": len(report.quarantined),
+            "notes": list(report.notes),
+        }
+
+    def table(self, result: pd.DataFrame) -> None:
+        """Give a figure: rounded and with its basis in words, or exact with its basis as JSON."""
+        import opp_pandas as opp
+
+        if self.as_json:
+            self.answer["basis"] = result.attrs["opp_basis"]
+            self.answer["rows"] = _records(result)
+        else:
+            print(opp.show(result))
+
+    def say(self, text: str, **facts: Any) -> None:
+        """Give a result that is no table."""
+        if self.as_json:
+            self.answer.update(facts)
+        else:
+            print(text)
+
+
+def _records(result: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give rows as JSON has them: missing is null, a period its name, an instant ISO 8601."""
+    table = result.copy(deep=False)
+    table.attrs = {}
+    table = table.reset_index()
+    for column in table.columns:
+        if isinstance(table[column].dtype, pd.PeriodDtype):
+            table[column] = table[column].astype("str")
+    found: list[dict[str, Any]] = json.loads(
+        table.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)
+    )
+    return found
+
+
+def _answered(name: str, run: Callable[[argparse.Namespace, Telling], None], options: argparse.Namespace) -> int:
+    """Run a command; its warnings go to standard error, one line each, so that the answer stays clean."""
+    telling = Telling(name, options.json)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", OppPandasWarning)
+        try:
+            run(options, telling)
+        finally:
+            said = list(dict.fromkeys(str(one.message) for one in seen if issubclass(one.category, OppPandasWarning)))
+            for text in said:
+                print(f"opp-pandas: {text}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({**telling.answer, "warnings": said}, ensure_ascii=False, indent=1))
+    return INCOMPLETE if telling.complete is False else DONE
+
+
+def _read(options: argparse.Namespace, telling: Telling) -> pd.DataFrame:
+    import opp_pandas as opp
+
+    asked: dict[str, Any] = {}
+    if getattr(options, "fields", None):
+        asked["fields"] = [name.strip() for name in options.fields.split(",") if name.strip()]
+    frame = opp.read_opportunities(
+        opp.connect(options.url, read_only=True, deadline_s=options.deadline),
+        where=read_conditions(options.where) or None,
+        stages=read_stages(options),
+        timezone=options.timezone,
+        progress=False if options.quiet or options.json else None,
+        **asked,
+    )
+    telling.loaded(frame)
+    return frame
+
+
+def _load(options: argparse.Namespace, telling: Telling) -> None:
+    path: Path = options.output
+    if path.suffix.lower() not in _WRITERS:
+        raise ConfigurationError(f"-o {path}: the file's extension is one of {named(_WRITERS)}")
+    _check_folder(path)
+    frame = _read(options, telling)
+    frame.to_parquet(path)
+    telling.say(str(frame.opp.load_report) + f"\nwritten to {path}", output=str(path), columns=list(frame.columns))
+
+
+def _check_folder(path: Path) -> None:
+    """Find out before the load, which may take long."""
+    if not path.resolve().parent.is_dir():
+        raise ConfigurationError(f"-o {path}: there is no folder {path.parent}; make it first")
+
+
+def _forecast(options: argparse.Namespace, telling: Telling) -> None:
+    quota = read_quota(options.quota)
+    frame = _read(options, telling)
+    telling.table(
+        frame.opp.forecast(
+            freq=options.freq, by=options.by, quota=quota, fiscal_start=options.fiscal_start, overdue=options.overdue
+        )
+    )
+
+
+def _funnel(options: argparse.Namespace, telling: Telling) -> None:
+    import opp_pandas as opp
+
+    asked: dict[str, Any] = {}
+    if options.cohort is not None:
+        start, sign, end = options.cohort.partition("..")
+        if not sign or not start or not end:
+            raise ConfigurationError("--cohort reads FROM..TO, such as 2026-01-01..2026-06-30")
+        asked["cohort"] = (start, end)
+    if options.history is not None:
+        asked["history"] = opp.History(options.history)
+    telling.table(_read(options, telling).opp.funnel(by=options.by, **asked))
+
+
+def _snapshot(options: argparse.Namespace, telling: Telling) -> None:
+    import opp_pandas as opp
+
+    added = opp.History(options.history).record(_read(options, telling))
+    facts = {"deals": added.deals, "appeared": added.appeared, "changed": added.changed, "gone": added.gone}
+    telling.say(str(added), sequence=added.sequence, observed_at=added.observed_at.isoformat(), **facts)

@@ -1,0 +1,83 @@
+"""``opp-pandas resume``, ``undo`` and ``journals``: what becomes of interrupted writes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.cli.exits import FAILED
+
+if TYPE_CHECKING:
+    from opp_pandas.writeback.report import WriteReport
+
+
+def add_commands(commands: Any) -> None:
+    """Describe the commands to argparse."""
+    resume = commands.add_parser(
+        "resume",
+        help="finish a write-back that was interrupted",
+        description="Settles what was sent and never answered, then sends the rest, from the journal of the plan.",
+    )
+    resume.set_defaults(run=_resume)
+    undo = commands.add_parser(
+        "undo",
+        help="put the old values back where ours still stand",
+        description="Takes the newest plan back, or the one whose journal is named, with the same conflict check.",
+    )
+    undo.add_argument("--dry-run", action="store_true", help="show what would be sent")
+    undo.add_argument("--confirm", type=int, metavar="N", help="number of rows, to confirm a large plan")
+    undo.add_argument("--allow-delete", action="store_true", help="delete the deals that the plan created")
+    undo.set_defaults(run=_undo)
+    for part in (resume, undo):
+        part.add_argument("--journal", type=Path, metavar="PATH", help="the plan's journal, or the folder of journals")
+        part.add_argument("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)")
+
+    journals = commands.add_parser(
+        "journals",
+        help="list or remove the journals of write-backs",
+        description="Journals hold old and new values of customers' deals, readable by their owner only. "
+        "They are kept until removed here.",
+    )
+    journals.add_argument("--folder", type=Path, help="default: OPP_PANDAS_JOURNAL, else the user's folder for state")
+    journals.add_argument("--purge-days", type=float, metavar="D", help="remove finished ones older than D days")
+    journals.set_defaults(run=_journals)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    import opp_pandas as opp
+
+    return _told(opp.resume(opp.connect(options.url), options.journal))
+
+
+def _undo(options: argparse.Namespace) -> int:
+    import opp_pandas as opp
+
+    return _told(
+        opp.undo(
+            opp.connect(options.url),
+            options.journal,
+            dry_run=options.dry_run,
+            allow_delete=options.allow_delete,
+            confirm=options.confirm,
+        )
+    )
+
+
+def _told(report: WriteReport) -> int:
+    """Print a report; everything written is 0, anything left is 1."""
+    print(report)
+    fine = {"written", "adjusted", "unchanged", "planned" if report.dry_run else "written"}
+    return 0 if set(report.counts()) <= fine else FAILED
+
+
+def _journals(options: argparse.Namespace) -> int:
+    import opp_pandas as opp
+
+    if options.purge_days is not None:
+        removed = opp.purge_journals(options.folder, days=options.purge_days)
+        print(f"{len(removed)} journals removed")
+        return 0
+    listed = opp.list_journals(options.folder)
+    print(listed.to_string(index=False) if len(listed) else "there are no journals")
+    return 0

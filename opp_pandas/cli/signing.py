@@ -1,0 +1,59 @@
+"""``opp-pandas login``: sign in through the browser."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import webbrowser
+from typing import Any
+
+from opp_pandas.errors import ConfigurationError
+
+
+def add_commands(commands: Any) -> None:
+    """Describe the command to argparse."""
+    login = commands.add_parser(
+        "login",
+        help="sign in through the browser and keep the sign-in",
+        description="Opens the service's sign-in page, waits for the browser to come back and keeps the sign-in in a "
+        "file that only its owner can read; opp.connect() finds it. The app's secret is read from "
+        "OPP_PANDAS_CLIENT_SECRET, or asked for; it is never an argument, where other users could see it.",
+    )
+    login.add_argument("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)")
+    login.add_argument("--client-id", help="the app's id (default: OPP_PANDAS_CLIENT_ID)")
+    login.add_argument("--redirect-uri", help="as registered with the app (default http://127.0.0.1:8917/callback)")
+    login.add_argument("--reading-only", action="store_true", help="ask for no right to write")
+    login.add_argument("--no-browser", action="store_true", help="print the address and ask where the browser ended")
+    login.add_argument("--forget", action="store_true", help="delete the kept sign-in instead")
+    login.set_defaults(run=_login)
+
+
+def _login(options: argparse.Namespace) -> int:
+    from opp_pandas.service import oauth
+    from opp_pandas.service.client import OUTREACH_URL
+    from opp_pandas.service.tokenstore import TokenStore
+
+    url = options.url or os.environ.get("OPP_PANDAS_URL") or OUTREACH_URL
+    store = TokenStore(url)
+    if options.forget:
+        had_one = store.exists()
+        store.forget()
+        print(f"signed out of {url}" if had_one else f"there was no sign-in at {url}")
+        return 0
+    client_id = options.client_id or os.environ.get("OPP_PANDAS_CLIENT_ID")
+    if not client_id:
+        raise ConfigurationError("say which app: --client-id, or OPP_PANDAS_CLIENT_ID")
+    secret = os.environ.get("OPP_PANDAS_CLIENT_SECRET") or getpass.getpass("the app's secret: ")
+    oauth.login(
+        url,
+        client_id=client_id,
+        client_secret=secret,
+        scopes=oauth.READING_SCOPES if options.reading_only else oauth.SCOPES,
+        redirect_uri=options.redirect_uri or oauth.REDIRECT_URI,
+        show=print if options.no_browser else webbrowser.open,
+        ask=input if options.no_browser else None,
+        store=store,
+    )
+    print(f"signed in at {url}; opp.connect() uses it from now on")
+    return 0

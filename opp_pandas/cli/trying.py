@@ -1,0 +1,126 @@
+"""``opp-pandas demo`` and ``sandbox``: everything without an account."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from opp_pandas.errors import ConfigurationError
+
+
+def add_commands(commands: Any) -> None:
+    """Describe the commands to argparse."""
+    demo = commands.add_parser(
+        "demo",
+        help="show the whole job on a sandbox: load, look, edit, write back",
+        description="Starts a sandbox, loads its deals, validates them, prints the forecast and the stage "
+        "distribution, edits one deal, writes it back and reads it again. Needs no account and no browser.",
+    )
+    demo.add_argument("--opportunities", type=int, default=500, metavar="N", help="deals in the sandbox (default 500)")
+    demo.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same deals (default 0)")
+    demo.set_defaults(run=_demo)
+
+    serve = commands.add_parser(
+        "sandbox",
+        help="serve the Opportunity API from this machine until stopped",
+        description="Serves the API with made-up deals on a loopback address. The first line printed is the base "
+        "URL, the second the bearer token. Ctrl-C stops it.",
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
+    serve.add_argument("--db", type=Path, metavar="FILE", help="keep the records in this file (default: in memory)")
+    serve.add_argument("--opportunities", type=int, default=500, metavar="N", help="deals to make (default 500)")
+    serve.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same deals (default 0)")
+    token = serve.add_mutually_exclusive_group()
+    token.add_argument("--token", metavar="T", help="the bearer token (default: a random one)")
+    token.add_argument("--token-file", type=Path, metavar="F", help="read the bearer token from this file")
+    serve.set_defaults(run=_sandbox)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    import opp_pandas as opp
+
+    stages = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
+    with opp.sandbox(opportunities=options.opportunities, seed=options.seed) as box:
+        client = box.client(timezone="America/New_York")
+        _title(f"1. Load: a sandbox with {options.opportunities:,} made-up deals serves the API at {box.url}")
+        df = opp.read_opportunities(client, stages=stages, on_invalid="ignore")
+        print(df.opp.load_report)
+        df.opp.validate()
+        print("Every value satisfies the schema.")
+
+        _title("2. Look: forecast by quarter [USD], open deals weighted with their probability")
+        forecast = df.opp.forecast(freq="Q")
+        columns = ["open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount"]
+        print(forecast.tail(6)[columns].map(lambda value: f"{value:,.0f}").to_string())
+
+        _title("   Stage distribution: deals by present stage, amounts in USD")
+        stages_now = df.opp.stage_distribution()
+        print(stages_now[["count", "amount", "weighted_amount"]].map(lambda value: f"{value:,.0f}").to_string())
+
+        deal = _deal_to_edit(df)
+        row_id = int(df["id"].loc[deal])
+        shown = ["id", "name", "probability", "next_step", "close_date"]
+        _title(f"3. Edit deal {row_id} with ordinary pandas code")
+        print(df.loc[[deal], shown].to_string(index=False))
+        df.loc[deal, "probability"] = 75
+        df.loc[deal, "next_step"] = "Get the contract signed"
+        df.opp.set_close_date(deal, "2027-03-31")
+        print(df.opp.changes())
+
+        _title("4. Write back: first dry, then for real")
+        print(df.opp.write_back(dry_run=True))
+        print(df.opp.write_back().raise_for_status())
+
+        _title("5. Read it again: what the service says now")
+        again = opp.read_opportunities(client, filter={"id": row_id}, stages=stages)
+        print(again[shown].to_string(index=False))
+        same = not len(again.opp.changes()) and not len(df.opp.changes())
+        print("Nothing is left to write." if same else "Something is left to write.")
+    return 0
+
+
+def _deal_to_edit(df: Any) -> Any:
+    """Choose an open deal that is easy to follow: the largest one that closes next."""
+    open_deals = df[~df["stage_is_closed"].fillna(True) & df["close_date"].notna() & df["amount"].notna()]
+    if not len(open_deals):
+        raise ConfigurationError("the sandbox has no open deal to edit; ask for more with --opportunities")
+    return open_deals.sort_values("amount", ascending=False).index[0]
+
+
+def _title(text: str) -> None:
+    print(f"\n{text}")
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from opp_pandas.sandboxing import sandbox
+
+    token = options.token
+    if options.token_file is not None:
+        try:
+            token = options.token_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(f"--token-file cannot be read: {error.strerror}") from error
+    made = sandbox(
+        options.opportunities,
+        options.seed,
+        options.db,
+        host=options.host,
+        port=options.port,
+        token=token,
+    )
+    stopped = threading.Event()
+    # A service manager ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    with made as box:
+        print(box.url)
+        print(box.token, flush=True)
+        try:
+            while not stopped.wait(0.5):
+                pass
+        except KeyboardInterrupt:
+            stopped.set()
+    return 0

@@ -1,0 +1,151 @@
+"""What is typed after an option, as values: conditions, quotas, stages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, named, printable
+from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.stages import StageMap
+
+_YES_NO = {"true": True, "yes": True, "false": False, "no": False}
+
+
+def read_conditions(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` words as the conditions of `read_opportunities`.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        ``owner=7``; ``close_date=2026-10-01..2026-12-31`` with either end left
+        out; ``next_step=`` for missing. A name given twice means any of the two.
+
+    Returns
+    -------
+    dict
+        Name to value, list, ``(from, to)`` or None.
+
+    Raises
+    ------
+    ConfigurationError
+        If a word has no ``=``, or its value does not fit the column.
+
+    Examples
+    --------
+    >>> read_conditions(["owner=7", "owner=9", "amount=1000..", "next_step="])
+    {'owner': [7, 9], 'amount': (1000, None), 'next_step': None}
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip():
+            raise ConfigurationError(f"--where {printable(text)!r}: a condition reads NAME=VALUE, such as owner=7")
+        found.setdefault(name.strip(), []).append(_condition(name.strip(), value.strip()))
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _condition(name: str, text: str) -> Any:
+    if not text:
+        return None
+    start, sign, end = text.partition("..")
+    if sign:
+        return (_typed(name, start), _typed(name, end))
+    return _typed(name, text)
+
+
+def _typed(name: str, text: str) -> Any:
+    """Give a number or a yes to a column that holds such."""
+    if not text:
+        return None
+    dtype = COLUMN_DTYPES.get(name, "Int64" if name in ("owner", "stage", "account", "creator", "updater") else "str")
+    if dtype == "Int64":
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigurationError(
+                f"--where {name}={printable(text)}: {name} is a whole number; write it without signs for thousands"
+            ) from None
+    if dtype == "boolean":
+        if text.lower() not in _YES_NO:
+            raise ConfigurationError(f"--where {name}={printable(text)}: {name} is true or false")
+        return _YES_NO[text.lower()]
+    return text
+
+
+def read_quota(texts: Sequence[str] | None) -> Any:
+    """Read quotas: one number, ``GROUP=NUMBER`` words, or a CSV file of period, group and quota.
+
+    Raises
+    ------
+    ConfigurationError
+        If a word is neither, or the file lacks a column.
+
+    Examples
+    --------
+    >>> read_quota(["400000"]), read_quota(["Sam Lee=400000", "Ana Ruiz=350000"])
+    (400000.0, {'Sam Lee': 400000.0, 'Ana Ruiz': 350000.0})
+    """
+    if not texts:
+        return None
+    if len(texts) == 1 and texts[0].lower().endswith(".csv"):
+        return _quota_file(Path(texts[0]))
+    if len(texts) == 1 and "=" not in texts[0]:
+        return _number(texts[0])
+    quotas = {}
+    for text in texts:
+        group, sign, number = text.rpartition("=")
+        if not sign:
+            raise ConfigurationError(f"--quota {printable(text)!r}: several quotas read GROUP=NUMBER each")
+        quotas[group.strip()] = _number(number)
+    return quotas
+
+
+def _quota_file(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, dtype={"period": "str", "group": "str"})
+    except OSError as error:
+        raise ConfigurationError(f"--quota {path}: the file cannot be read: {error.strerror}") from error
+    if "quota" not in frame.columns:
+        raise ConfigurationError(
+            f"--quota {path}: the columns are period, group and quota (the first two where they differ); "
+            f"the file has {named(map(str, frame.columns))}"
+        )
+    return frame
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace("_", ""))
+    except ValueError:
+        raise ConfigurationError(f"--quota {printable(text)!r}: a number is expected, such as 400000") from None
+
+
+def read_stages(options: argparse.Namespace) -> StageMap | None:
+    """Read what the stages mean from ``--stages FILE``, or from ``--won`` and ``--lost``.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is no JSON object with the arguments of `StageMap`.
+    """
+    if options.stages is None:
+        return StageMap(won=options.won, lost=options.lost) if options.won or options.lost else None
+    if options.won or options.lost:
+        raise ConfigurationError("--stages says all about the stages; leave --won and --lost out")
+    try:
+        given = json.loads(options.stages.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"--stages {options.stages}: the file cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"--stages {options.stages}: this is no JSON: {error}") from error
+    known = ("order", "won", "lost", "probability", "category")
+    if not isinstance(given, dict) or (unknown := [key for key in given if key not in known]):
+        words = f"; not {named(unknown)}" if isinstance(given, dict) else ""
+        raise ConfigurationError(f"--stages {options.stages}: an object with {named(known)} is expected{words}")
+    return StageMap(**given)

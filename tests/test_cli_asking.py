@@ -1,0 +1,204 @@
+"""The commands that a scheduler runs: load, forecast, funnel, snapshot."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from opp_pandas.cli import main
+from opp_pandas.cli.words import read_conditions, read_quota
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opp_pandas.sandboxing import Sandbox
+
+WON_LOST = ["--won", "Closed Won", "--lost", "Closed Lost"]
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Sandbox]:
+    """A sandbox for the whole module."""
+    with opp.sandbox(opportunities=80, now="2026-10-20T15:00:00Z") as box:
+        yield box
+
+
+@pytest.fixture
+def box(served: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """The sandbox as the environment names it."""
+    monkeypatch.setenv("OPP_PANDAS_URL", served.url)
+    monkeypatch.setenv("OPP_PANDAS_TOKEN", served.token)
+    return served
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
+    """Run a command with --json and give what it printed."""
+    assert main([*words, "--json"]) == code
+    said = capsys.readouterr()
+    return json.loads(said.out)
+
+
+def test_load__writes_the_frame_that_a_notebook_would_have(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file holds the same rows, columns and dtypes; the answer says how the load went."""
+    said = answer(capsys, "load", "-o", str(tmp_path / "deals.parquet"))
+    frame = opp.read_opportunities(box.client())
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "deals.parquet"), frame, check_flags=False)
+    assert said["load"]["rows"] == len(frame) == 80
+    assert said["load"]["complete"] is True
+    assert said["columns"] == list(frame.columns)
+
+
+def test_where__keeps_the_deals_that_fit(box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Either of two owners, an open range, a missing value."""
+    everything = opp.read_opportunities(box.client())
+    path = tmp_path / "some.parquet"
+    owners = sorted(everything["owner_id"].dropna().unique())[:2]
+    words = [f"--where=owner={owner}" for owner in owners]
+    answer(capsys, "load", "-o", str(path), *words, "--where", "amount=10000..", "--where", "next_step=")
+    fits = everything["owner_id"].isin(owners) & (everything["amount"] >= 10_000) & everything["next_step"].isna()
+    assert set(pd.read_parquet(path)["id"]) == set(everything.loc[fits, "id"])
+    assert fits.any()
+
+
+def test_forecast__is_the_figure_of_the_notebook(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON holds every number as the function gives it, and what it stands on."""
+    said = answer(capsys, "forecast", "--freq", "M", "--quota", "100_000", "--timezone", "America/New_York", *WON_LOST)
+    stages = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
+    frame = opp.read_opportunities(box.client(), stages=stages, timezone="America/New_York")
+    expected = frame.opp.forecast(freq="M", quota=100_000)
+    assert [row["weighted_amount"] for row in said["rows"]] == pytest.approx(list(expected["weighted_amount"]))
+    assert [row["quota"] for row in said["rows"]] == [
+        None if pd.isna(value) else value for value in expected["quota"].astype(object)
+    ]
+    assert said["rows"][0]["period"] == str(expected.index[0])
+    assert said["basis"]["timezone"] == "America/New_York"
+    assert said["basis"]["stages"]["guessed"] is False
+
+
+def test_forecast__is_a_table_with_its_basis_for_people(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """Text: title, unit, rounded numbers, notes; what was guessed is warned of beside, not inside."""
+    assert main(["forecast"]) == 0
+    said = capsys.readouterr()
+    assert "Forecast, as of 2026-10-20, amounts in USD" in said.out
+    assert "80 deals" in said.out
+    assert box.token not in said.out + said.err
+
+
+def test_snapshot__records_once_what_did_not_change(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second night adds only what differs, and the funnel reads it."""
+    folder = str(tmp_path / "history")
+    assert answer(capsys, "snapshot", "--history", folder)["appeared"] == 80
+    deal = opp.read_opportunities(box.client(), limit=1).iloc[0]
+    box.client().update(int(deal["id"]), {"nextStep": "Call back tomorrow"})
+    second = answer(capsys, "snapshot", "--history", folder)
+    assert (second["appeared"], second["changed"], second["gone"]) == (0, 1, 0)
+    funnel = answer(capsys, "funnel", "--history", folder)
+    assert all("reached" in row for row in funnel["rows"])
+    assert opp.History(folder).as_of().set_index("id").at[deal["id"], "next_step"] == "Call back tomorrow"
+
+
+def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Order, outcome and percentages come from a JSON file."""
+    file = tmp_path / "stages.json"
+    file.write_text(json.dumps({"won": ["Closed Won"], "lost": ["Closed Lost"], "probability": {"Qualify": 11}}))
+    said = answer(capsys, "funnel", "--stages", str(file))
+    assert said["basis"]["stages"]["won"] == ["Closed Won"]
+    assert box.token not in json.dumps(said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["load", "-o", "deals.txt"], "deals.txt: the file's extension"),
+        (["load", "-o", "no-such-folder/deals.parquet"], "no-such-folder"),
+        (["forecast", "--where", "owner"], "NAME=VALUE"),
+        (["forecast", "--where", "amount=12,5"], "--where amount=12,5: amount is a whole number"),
+        (["forecast", "--where", "stage_is_closed=maybe"], "true or false"),
+        (["forecast", "--quota", "much"], "--quota 'much': a number is expected"),
+        (["forecast", "--quota", "Sam Lee=1", "--quota", "2"], "GROUP=NUMBER"),
+        (["forecast", "--quota", "no-such.csv"], "no-such.csv"),
+        (["forecast", "--stages", "no-such.json"], "no-such.json"),
+        (["forecast", "--stages", "no-such.json", "--won", "W"], "leave --won and --lost out"),
+        (["funnel", "--cohort", "2026"], "FROM..TO"),
+    ],
+)
+def test_misuse__is_said_in_one_line(
+    box: Sandbox, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """Exit code 2, nothing on standard output, and what to do on one line."""
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert box.token not in said.err
+
+
+def test_files__that_are_wrong_are_named(box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A quota file without a quota, a stages file that is no JSON or says something unknown."""
+    quota, stages = tmp_path / "quota.csv", tmp_path / "stages.json"
+    quota.write_text("period,amount\n2026Q4,5\n")
+    assert main(["forecast", "--quota", str(quota)]) == 2
+    assert "'period', 'amount'" in capsys.readouterr().err
+    for text, words in (("{", "no JSON"), ('{"win": []}', "win"), ("[]", "an object")):
+        stages.write_text(text)
+        assert main(["forecast", "--stages", str(stages)]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_quota_file__gives_each_period_its_own(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A CSV file of period and quota."""
+    quota = tmp_path / "quota.csv"
+    quota.write_text("period,quota\n2026Q3,5000\n2026Q4,7000\n")
+    rows = {row["period"]: row for row in answer(capsys, "forecast", "--quota", str(quota))["rows"]}
+    assert (rows["2026Q3"]["quota"], rows["2026Q4"]["quota"]) == (5000, 7000)
+
+
+def test_dead_service__is_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody listens: one line, and no file is left behind."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("OPP_PANDAS_URL", f"http://127.0.0.1:{port}/api/v2")
+    monkeypatch.setenv("OPP_PANDAS_TOKEN", "secret-canary")
+    assert main(["load", "-o", str(tmp_path / "deals.parquet"), "--deadline", "0.2"]) == 1
+    said = capsys.readouterr()
+    assert "secret-canary" not in said.out + said.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["close_date=2026-10-01..2026-12-31"], {"close_date": ("2026-10-01", "2026-12-31")}),
+        (["close_date=..2026-12-31"], {"close_date": (None, "2026-12-31")}),
+        (["name=a=b"], {"name": "a=b"}),
+        (["probability=50", "probability=75"], {"probability": [50, 75]}),
+        (["stage_is_closed=no"], {"stage_is_closed": False}),
+        (["custom7=EMEA"], {"custom7": "EMEA"}),
+    ],
+)
+def test_conditions__take_the_type_of_their_column(words: list[str], expected: dict[str, Any]) -> None:
+    """Numbers for number columns, texts else, ranges with open ends."""
+    assert read_conditions(words) == expected
+
+
+def test_quota__is_a_number_or_one_per_group() -> None:
+    """A group may hold an equals sign; the last one counts."""
+    assert read_quota(None) is None
+    assert read_quota(["1_000.5"]) == 1000.5
+    assert read_quota(["A=B=3"]) == {"A=B": 3.0}
