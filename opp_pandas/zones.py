@@ -57,16 +57,18 @@ def _near(name: str) -> str:
     return f"; did you mean {named(found)}?" if found else "; write it as 'Europe/Berlin' or 'America/New_York'"
 
 
-def read_moment(as_of: Any, zone: str | None) -> pd.Timestamp:
-    """Read the moment that figures speak of.
+def read_moment(value: Any, zone: str | None, name: str = "as_of") -> pd.Timestamp:
+    """Read a moment as people write it: a day means its end.
 
     Parameters
     ----------
-    as_of : str, date or Timestamp
+    value : str, date or Timestamp
         An instant with its zone; a time without one is taken in `zone`, and a
-        day means its end.
+        day means its last microsecond there.
     zone : str or None
         Where the day ends; None: UTC.
+    name : str, default "as_of"
+        The argument's name, for the error.
 
     Returns
     -------
@@ -83,14 +85,16 @@ def read_moment(as_of: Any, zone: str | None) -> pd.Timestamp:
     >>> read_moment("2026-09-30", "Europe/Berlin")
     Timestamp('2026-09-30 21:59:59.999999+0000', tz='UTC')
     """
-    stamp: Any = None
-    with contextlib.suppress(ValueError, TypeError):
-        stamp = pd.Timestamp(as_of)
-    if not isinstance(stamp, pd.Timestamp):
-        raise ConfigurationError(f"as_of={as_of!r} is not a day or an instant; write it like '2026-09-30'")
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        stamp: Any = pd.Timestamp(value)
+        if isinstance(stamp, pd.Timestamp):
+            return _in_utc(stamp, zone)
+    raise ConfigurationError(f"{name}={value!r} is not a day or an instant; write it like '2026-09-30'")
+
+
+def _in_utc(stamp: pd.Timestamp, zone: str | None) -> pd.Timestamp:
     if stamp.tzinfo is None:
         if stamp == stamp.normalize():
             stamp = stamp.as_unit("us") + pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
         stamp = stamp.tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
-    moment: pd.Timestamp = stamp.tz_convert("UTC").as_unit("us")
-    return moment
+    return stamp.tz_convert("UTC").as_unit("us")

@@ -14,6 +14,7 @@ from opp_pandas.history.packing import BOOLEAN, Packed, Places, pack
 from opp_pandas.history.recording import Owners, RowWriter
 from opp_pandas.history.views import load_facts
 from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.zones import read_moment
 
 EVENT_COLUMNS = ("id", "custom_id", "field", "value", "at")
 
@@ -59,11 +60,9 @@ class ImportedEvents:
         until : str, date or Timestamp, optional
             Only entries until then; a day means its end in UTC.
         """
-        from opp_pandas.history.moments import parse_moment
-
         moved = self.events[self.events["field"].isin(["stage_id", "stage_name"])]
         if until is not None:
-            moved = moved[moved["at"] <= parse_moment(until, None, "until")]
+            moved = moved[moved["at"] <= read_moment(until, None, "until")]
         by_id = bool((moved["field"] == "stage_id").any())
         moved = moved[moved["field"] == ("stage_id" if by_id else "stage_name")]
         moved = moved[moved["value"].notna()]

@@ -13,7 +13,6 @@ from opp_pandas.carrier import Loaded, require_loaded
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
 from opp_pandas.history import changelog, views
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells
-from opp_pandas.history.moments import parse_moment
 from opp_pandas.history.recording import (
     RowWriter,
     Seen,
@@ -25,6 +24,7 @@ from opp_pandas.history.recording import (
     write_lookups,
 )
 from opp_pandas.history.storage import Storage
+from opp_pandas.zones import read_moment
 
 _TRIES = 100
 _ONE_DAY = 86_400_000_000
@@ -319,7 +319,7 @@ class History:
         snapshots = cells.observed
         if t is None:
             return int(snapshots.max())
-        stamp = parse_moment(t, self._zone(cells))
+        stamp = read_moment(t, self._zone(cells), "t")
         moment = _micros(stamp)
         if moment < int(snapshots.min()):
             raise HistoryNeededError(
@@ -521,7 +521,7 @@ def _is_whole(loaded: Loaded) -> bool:
 
 def _moment_of(loaded: Loaded, observed_at: Any) -> int:
     if observed_at is not None:
-        return _micros(parse_moment(observed_at, loaded.timezone, "observed_at"))
+        return _micros(read_moment(observed_at, loaded.timezone, "observed_at"))
     moment = _micros(loaded.as_of)
     frame = loaded.baseline.frame
     if loaded.kind == "read" and "updated_at" in frame.columns and frame["updated_at"].notna().any():
