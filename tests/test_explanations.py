@@ -2,56 +2,152 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from opp_pandas.analytics import WeekCalendar, explain, forecast, funnel, hygiene, kpis, show, stage_distribution
-from opp_pandas.analytics.forecasts import COLUMNS
+from opp_pandas.analytics import (
+    WeekCalendar,
+    ageing,
+    bookings,
+    category_forecast,
+    concentration,
+    explain,
+    forecast,
+    funnel,
+    hygiene,
+    kpis,
+    linearity,
+    pacing,
+    rollup,
+    scale,
+    scenario,
+    show,
+    stage_distribution,
+    waterfall,
+    win_rates,
+)
 from opp_pandas.errors import ConfigurationError
 from portfolios import LEAD, context, portfolio, random_portfolio
 
+SCENARIOS = {"half as much": scale(amount=0.5), "gone": lambda frame: frame[frame["owner_id"] != 7]}
+PERSONS = {7: 8, 9: 7, 10: 8}
+FIGURES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "forecast": (forecast, {"by": "owner_name", "quota": 50_000.0}),
+    "forecast by two": (forecast, {"by": ["owner_name", "category"], "overdue": "include", "freq": "Y"}),
+    "forecast rolled": (forecast, {"overdue": "roll_forward", "freq": "M", "fiscal_start": 2}),
+    "forecast by alias": (forecast, {"freq": "Q-JAN"}),
+    "forecast of weeks": (forecast, {"calendar": WeekCalendar(starts={2026: "2026-01-25"}), "fiscal_start": 2}),
+    "forecast by stage": (forecast, {"probability": "own_else_stage", "fiscal_label": "start", "fiscal_start": 7}),
+    "category_forecast": (category_forecast, {"by": "owner_name", "freq": "Y", "bands": (80, 40)}),
+    "stage_distribution": (stage_distribution, {"by": "owner_name"}),
+    "rollup": (rollup, {}),
+    "rollup of a period": (rollup, {"period": "2026Q2", "overdue": "roll_forward", "by": "account_id"}),
+    "rollup of a tree": (rollup, {"tree": PERSONS, "adjustments": {8: 5.0}, "overdue": "include"}),
+    "kpis": (kpis, {"by": "owner_name", "quota": 50_000.0, "window_days": 200}),
+    "win_rates": (win_rates, {"by": "owner_name", "shrink_by": 20}),
+    "pacing": (pacing, {"quota": 1e6, "compare": 2}),
+    "linearity": (linearity, {"period": "2026Q1"}),
+    "concentration": (concentration, {"by": "owner_name", "measure": "weighted_amount"}),
+    "ageing": (ageing, {}),
+    "scenario": (scenario, {"scenarios": SCENARIOS, "freq": "Y", "by": "owner_name"}),
+}
+MEANS = {"win_rate", "win_rate_with_overdue", "average_won_amount"}
+MEDIANS = {"median_won_amount", "median_cycle_days"}
+WORKED_OUT = {
+    "win_rate_low", "win_rate_high", "win_rate_value", "velocity_per_day", "shrunk_rate", "rank", "adjusted", "delta",
+    "quota", "attainment", "gap", "gap_to_forecast", "coverage", "pipeline_needed", "change", "gini", "hhi", "attained",
+    "usual_share", "landing",
+}  # fmt: skip
+SHARES = {"pacing": {"share"}, "concentration": {"share", "cumulative_share"}}
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"by": "owner_name", "overdue": "exclude"},
-        {"by": ["owner_name", "category"], "overdue": "include", "freq": "Y", "fiscal_start": 2},
-        {"overdue": "roll_forward", "freq": "M"},
-        {"freq": "Q-JAN"},
-        {"calendar": WeekCalendar(), "fiscal_start": 2, "probability": "own_else_stage"},
-    ],
-)
-def test_explain__rows_of_a_forecast_add_up_to_each_number(options: dict[str, Any]) -> None:
-    """For every cell: the contributions of the rows make the number."""
-    frame = random_portfolio(12, 70).iloc[45:]
-    table = forecast(frame, context=context(), **options)
-    for place, at in enumerate(table.index):
-        for column in COLUMNS:
-            found = explain(table, frame, context=context(), column=column, at=at)
-            assert found.rows["contribution"].sum() == pytest.approx(table[column].iloc[place], abs=1e-6)
-            assert found.formula == table.attrs["opp_basis"]["definitions"][column]
+
+def rows_of(table: pd.DataFrame, column: str) -> list[Any]:
+    """Labels of a few rows, the first and the last among them; None for a number about the whole table."""
+    return [*table.index[:: len(table) // 5 + 1], table.index[-1]] if column in table.columns else [None]
 
 
-def test_explain__rows_of_stages_and_key_figures() -> None:
-    """Sums add up; medians and means are those of the rows; a rate is the mean of its rows."""
-    frame = random_portfolio(13, 110)
-    stages = stage_distribution(frame, context=context(), by="owner_name")
-    for at in stages.index:
-        for column in stages.columns:
-            found = explain(stages, frame, context=context(), column=column, at=at)
-            assert found.rows["contribution"].sum() == pytest.approx(stages.loc[at, column], abs=1e-6)
-    table = kpis(frame, context=context(), by="owner_name")
-    for at in table.index:
-        rows = {
-            column: explain(table, frame, context=context(), column=column, at=at).rows["contribution"]
-            for column in ("open_amount", "weighted_amount", "win_rate", "average_won_amount", "median_cycle_days")
-        }
-        assert rows["open_amount"].sum() == pytest.approx(table.loc[at, "open_amount"])
-        assert rows["weighted_amount"].sum() == pytest.approx(table.loc[at, "weighted_amount"])
-        assert rows["win_rate"].mean() == pytest.approx(table.loc[at, "win_rate"], nan_ok=True)
-        assert rows["average_won_amount"].mean() == pytest.approx(table.loc[at, "average_won_amount"], nan_ok=True)
-        assert rows["median_cycle_days"].median() == pytest.approx(table.loc[at, "median_cycle_days"], nan_ok=True)
+@pytest.mark.parametrize("name", FIGURES)
+def test_explain__rows_make_every_number_of_every_figure(name: str) -> None:
+    """Each defined column, in each row: its rows add up to it, or have it as their mean or median."""
+    figure, options = FIGURES[name]
+    frame = random_portfolio(12, 75)
+    table = figure(frame, context=context(), **options)
+    given = {"scenarios": SCENARIOS} if "scenarios" in options else {}
+    definitions = table.attrs["opp_basis"]["definitions"]
+    summed = 0
+    for column, formula in definitions.items():
+        for at in rows_of(table, column):
+            found = explain(table, frame, context=context(), column=column, at=at, **given)
+            stated = table.loc[[at], column].iloc[0] if column in table.columns else table.attrs["opp_basis"][column]
+            assert found.value == (None if pd.isna(stated) else stated)
+            assert found.formula == formula
+            if column in WORKED_OUT | SHARES.get(figure.__name__, set()):
+                assert "contribution" not in found.rows.columns
+                continue
+            if found.value is None:
+                assert found.rows.get("contribution", pd.Series(dtype=float)).isna().all()
+                continue
+            part = found.rows["contribution"]
+            made = part.mean() if column in MEANS else part.median() if column in MEDIANS else part.sum()
+            assert made == pytest.approx(found.value, abs=1e-6)
+            summed += found.value != 0
+    assert summed > 3
+
+
+def test_explain__bookings() -> None:
+    """Won deals with their amount, open ones with amount x p; what was asked for is asked again."""
+    frame = random_portfolio(12, 90)
+    for options in ({}, {"period": "2026Q2"}, {"period": "2026Q2", "overdue": "roll_forward"}, {"overdue": "include"}):
+        result = bookings(frame, context=context(), **options)
+        found = explain(result, frame, context=context(), column="mean")
+        assert found.value == result.mean == pytest.approx(found.rows["contribution"].sum())
+        won = explain(result, frame, context=context(), column="won_amount")
+        assert won.value == won.rows["contribution"].sum()
+        assert len(found.rows) - len(won.rows) == len(result.amounts)
+    assert explain(result, frame, context=context(), column="p_at_least", at=1e6).value == result.p_at_least(1e6)
+    assert "quantile at 0.5 =" in repr(explain(result, frame, context=context(), column="quantile", at=0.5))
+    with pytest.raises(ConfigurationError, match="what quantile was asked for"):
+        explain(result, frame, context=context(), column="quantile")
+
+
+def test_explain__hygiene_is_asked_by_its_check() -> None:
+    """All deals that a check flags, or one of them."""
+    frame = random_portfolio(12, 90)
+    table = hygiene(frame, context=context())
+    for check, flagged in table.groupby("check"):
+        found = explain(table, frame, context=context(), column=str(check))
+        assert found.value == len(flagged)
+        assert set(found.rows.index) == set(flagged.index)
+        one = explain(table, frame, context=context(), column=str(check), at=flagged.index[0])
+        assert list(one.rows.index) == [flagged.index[0]]
+
+
+def test_explain__rows_of_a_scenario_are_those_it_changed() -> None:
+    """The rows stand as the scenario has them, so it has to be given again."""
+    frame = random_portfolio(12, 90)
+    table = scenario(frame, context=context(), scenarios=SCENARIOS)
+    at = ("half as much", "2026Q3")
+    found = explain(table, frame, context=context(), column="open_amount", at=at, scenarios=SCENARIOS)
+    before = explain(table, frame, context=context(), column="open_amount", at=("as it is", "2026Q3"))
+    assert found.value == pytest.approx(before.value / 2)
+    assert found.rows["amount"].sum() == pytest.approx(before.rows["amount"].sum() / 2)
+    with pytest.raises(ConfigurationError, match="give scenarios= as they were given"):
+        explain(table, frame, context=context(), column="open_amount", at=at)
+
+
+def test_explain__tree_and_shares_say_which_rows() -> None:
+    """A manager's number has the rows of everybody below, what a person owns alone only the own ones."""
+    frame = random_portfolio(12, 90)
+    table = rollup(frame, context=context(), tree=PERSONS)
+    found = explain(table, frame, context=context(), column="open_count", at="Ada Byron")
+    assert set(found.rows["owner_id"].dropna()) == {7, 8, 9, 10}
+    alone = explain(table, frame, context=context(), column="own_count", at="Ada Byron")
+    assert set(alone.rows["owner_id"]) == {8}
+    parts = concentration(frame, context=context(), by="owner_name")
+    assert set(explain(parts, frame, context=context(), column="share", at="Ada Byron").rows["owner_id"]) == {8}
 
 
 def test_explain__whole_result_and_one_number_in_words() -> None:
@@ -73,9 +169,10 @@ def test_explain__whole_result_and_one_number_in_words() -> None:
     ("arguments", "words"),
     [
         ({"column": "luck", "at": "2026Q2"}, "no column"),
-        ({"column": "open_amount"}, "name a period"),
-        ({"column": "open_amount", "at": ("2026Q2", "Ada Byron")}, "at must name nothing"),
-        ({"column": "open_amount", "at": "soon"}, "not a period"),
+        ({"column": "open_amount"}, "at must name period, such as Period"),
+        ({"column": "open_amount", "at": ("2026Q2", "Ada Byron")}, "at must name period, .*it names '2026Q2', 'Ada"),
+        ({"column": "open_amount", "at": "soon"}, "'soon' is not a period of this figure; write it like"),
+        ({"column": "open_amount", "at": "1999Q1"}, "'1999Q1' is no row of this figure; there are '2025Q4'"),
     ],
 )
 def test_explain__bad_questions_are_answered(arguments: dict[str, Any], words: str) -> None:
@@ -94,13 +191,26 @@ def test_explain__needs_the_frame_it_was_made_from() -> None:
         explain(table, column="open_amount", at="2026Q2")
     with pytest.raises(ConfigurationError, match="made from 400 rows"):
         explain(table, frame.iloc[1:], context=context(), column="open_amount", at="2026Q2")
-    with pytest.raises(ConfigurationError, match="worked out"):
-        explain(table, frame, context=context(), column="coverage", at="2026Q2")
     with pytest.raises(ConfigurationError, match="no basis"):
         explain(frame)
-    flags = hygiene(frame, context=context())
-    with pytest.raises(ConfigurationError, match="not for hygiene"):
-        explain(flags, frame, context=context(), column="overdue", at=0)
+    moved = waterfall((frame, frame), context=(context(), context()), period="2026Q2")
+    with pytest.raises(ConfigurationError, match="waterfall_deals"):
+        explain(moved, frame, context=context(), column="start", at=0)
+
+
+def test_explain__names_without_their_ids_are_found_where_one_fits() -> None:
+    """Two people of one name have to be told apart."""
+    frame = random_portfolio(15)
+    table = kpis(frame, context=context(), by="owner_name")
+    ids = explain(table, frame, context=context(), column="open_count", at="Sam Lee (id 9)").rows["owner_id"]
+    assert set(ids) == {9}
+    with pytest.raises(ConfigurationError, match=r"fits 2 rows; say which: 'Sam Lee \(id 7\)', 'Sam Lee \(id 9\)'"):
+        explain(table, frame, context=context(), column="open_count", at="Sam Lee")
+    one = kpis(frame[frame["owner_id"] == 8], context=context())
+    assert (
+        explain(one, frame[frame["owner_id"] == 8], context=context(), column="open_count").value
+        == one["open_count"][0]
+    )
 
 
 def test_show__escapes_every_text_from_the_data() -> None:

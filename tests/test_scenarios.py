@@ -76,3 +76,19 @@ def test_scenario__bad_changes_are_refused(make: Any, error: type[Exception]) ->
     """What cannot be set, scaled or dropped says so."""
     with pytest.raises(error):
         make()
+
+
+def test_scenario__namesakes_keep_their_labels_when_one_drops_out() -> None:
+    """The change of the other Sam Lee is 0, not all of his pipeline."""
+    rows = [
+        {"amount": 100, "probability": 50, "stage_id": LEAD, "close_date": "2026-06-20T00:00Z", "owner_id": owner}
+        for owner in (7, 9)
+    ]
+    table = scenario(
+        portfolio(rows),
+        context=context(),
+        scenarios={"Sam leaves": lambda frame: frame[frame["owner_id"] != 7]},
+        by="owner_name",
+    )
+    left = table.loc["Sam leaves"].reset_index("period", drop=True)
+    assert left["change"].to_dict() == {"Sam Lee (id 7)": -50.0, "Sam Lee (id 9)": 0.0}

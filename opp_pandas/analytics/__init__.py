@@ -10,7 +10,7 @@ from opp_pandas.analytics.categories import category_forecast
 from opp_pandas.analytics.checks import ageing, concentration, hygiene
 from opp_pandas.analytics.context import FigureContext
 from opp_pandas.analytics.distribution import Bookings, bookings
-from opp_pandas.analytics.explanations import Explanation, explain, show
+from opp_pandas.analytics.explanations import Explanation, explain
 from opp_pandas.analytics.forecasts import forecast
 from opp_pandas.analytics.funnels import funnel, stage_distribution
 from opp_pandas.analytics.money import ExchangeRates, convert_amounts
@@ -21,6 +21,7 @@ from opp_pandas.analytics.quotas import gini, linearity, pacing
 from opp_pandas.analytics.rates import kpis, shrink, velocity, wilson, win_rates
 from opp_pandas.analytics.rollups import rollup
 from opp_pandas.analytics.scenarios import Change, commit_lands, drop_largest, scale, scenario, set_values
+from opp_pandas.analytics.showing import show
 from opp_pandas.analytics.slips import flows, pushes, slippage
 from opp_pandas.analytics.stagetimes import stage_chain, stage_spells, step_curves, time_in_stage
 from opp_pandas.analytics.survival import aalen_johansen, kaplan_meier

@@ -186,8 +186,17 @@ def category_forecast(
         **money,
         origins=origin,
         n_overdue=overdue,
-        arguments={"freq": freq, "by": by, "bands": list(bands), "category": category, "probability": probability},
+        arguments={
+            "freq": freq,
+            "cut": periods.to_dict(),
+            "by": by,
+            "bands": list(bands),
+            "probability": probability,
+            "category": category,
+            "category_names": None if category_names is None else dict(category_names),
+        },
         definitions={
+            "count": "open and won deals of the category, by their close date",
             "amount": "deals of the category alone (individual)",
             "cumulative_amount": "closed + commit + best case + pipeline, up to the category (cumulative)",
             "weighted_amount": "amounts x probability of open deals",

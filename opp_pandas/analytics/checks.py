@@ -85,7 +85,7 @@ def hygiene(
     found: list[tuple[int, str, str]] = []
     skipped = []
     for name in wanted:
-        flagged = _CHECKERS[name](deals, stale_days)
+        flagged = CHECKERS[name](deals, stale_days)
         if flagged is None:
             skipped.append(name)
             continue
@@ -279,7 +279,7 @@ def _closed_before_created(deals: Deals, _: int) -> _Found:
     }
 
 
-_CHECKERS = {
+CHECKERS = {
     "overdue": _overdue,
     "no_close_date": _no_close_date,
     "no_amount": _no_amount,
@@ -419,7 +419,13 @@ def concentration(
         hhi=hhi,
         top_shares=shares,
         arguments={"by": by, "measure": measure, "top": list(top)},
-        definitions={"share": f"part of all {measure}", "hhi": "sum of squared shares"},
+        definitions={
+            "count": f"{'won' if measure == 'won_amount' else 'open'} deals that are not omitted",
+            "amount": f"{measure} of the group",
+            "share": f"part of all {measure}",
+            "cumulative_share": "part of this group and the larger ones",
+            "hhi": "sum of squared shares",
+        },
         notes=[f"the largest {n} hold {value:.1%}" for n, value in shares.items()],
     )
     return attach_basis(table, basis)

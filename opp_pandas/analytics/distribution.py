@@ -441,13 +441,16 @@ def bookings(
     arguments = {
         "period": facts.get("period"),
         "freq": freq,
+        "cut": None if period is None else periods.to_dict(),
         "overdue": overdue,
         "rho": rho,
         "cv": cv,
         "probability": probability,
         "category": category,
+        "category_names": None if category_names is None else dict(category_names),
     }
     definitions = {
+        "won_amount": "what was won in the period by as_of",
         "mean": "won_amount + sum of amount x p",
         "sd": "square root of sum of amount^2 x p x (1 - p), plus what rho and cv add",
         "quantile": "smallest amount that bookings stay at or below with the given probability",

@@ -13,7 +13,7 @@ from opp_pandas.analytics.basis import basis_of
 from opp_pandas.analytics.deals import Deals
 from opp_pandas.analytics.distribution import Bookings
 from opp_pandas.analytics.money import Rates, read_rates
-from opp_pandas.analytics.scenarios import apply_changes
+from opp_pandas.analytics.scenarios import apply_changes, keep_names
 from opp_pandas.analytics.showing import stages_in_words
 from opp_pandas.analytics.tracing import FINDERS, Question
 from opp_pandas.errors import ConfigurationError, named, printable
@@ -141,6 +141,7 @@ def explain(
     if figure == "scenario" and parts[0] != "as it is":
         if scenarios is None or parts[0] not in scenarios:
             raise ConfigurationError(f"give scenarios= as they were given to scenario(), with {parts[0]!r} among them")
+        context = keep_names(frame, context, basis["arguments"]["by"])
         frame = apply_changes(frame, context, scenarios[parts[0]])
     arguments = basis["arguments"]
     deals = Deals(
@@ -192,7 +193,7 @@ def _find_row(result: pd.DataFrame, at: Any) -> int:
         return 0
     parts = tuple(at) if isinstance(at, tuple | list) else (at,)
     names = ", ".join(str(name or "row") for name in index.names)
-    if len(parts) != index.nlevels or (at is None and not index.hasnans):
+    if len(parts) != index.nlevels or at is None:
         example = f", such as {index[0]!r}" if len(index) else ""
         raise ConfigurationError(
             f"at must name {names}{example}; it names {named(parts) if at is not None else 'none'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -356,7 +356,7 @@ def forecast(
         "probability": probability,
         "category": category,
         "category_names": None if category_names is None else dict(category_names),
-        "calendar": None if calendar is None else asdict(calendar),
+        "cut": periods.to_dict(),
         "quota": None if quota is None else "frame" if isinstance(quota, pd.DataFrame) else quota,
     }
     return attach_basis(table, _basis(cells, first, columns, arguments, quotas is not None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -90,6 +90,20 @@ class Periods:
         """The pandas alias of the period, such as ``Q-JAN``."""
         last_month = _MONTH_NAMES[(self.fiscal_start - 2) % 12]
         return {"M": "M", "Q": f"Q-{last_month}", "Y": f"Y-{last_month}", "W": f"W-{self.week_end}"}[self.unit]
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Periods:
+        """Make the periods again that `to_dict` wrote down."""
+        calendar = facts["calendar"]
+        if calendar is not None:
+            starts = {int(year): day for year, day in calendar["starts"].items()}
+            first, second, third = calendar["pattern"]
+            calendar = WeekCalendar((first, second, third), calendar["week_start"], calendar["rule"], starts)
+        return cls(facts["unit"], facts["fiscal_start"], facts["fiscal_label"], facts["week_end"], calendar)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the cut down for a basis; JSON keeps it."""
+        return asdict(self)
 
     @property
     def words(self) -> str:

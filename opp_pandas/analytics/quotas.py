@@ -231,8 +231,15 @@ def linearity(
         complete=last < context.today,
         last_month_share=float(amount[last_third].sum()) / total if total else None,
         gini=gini(sums),
-        arguments={"freq": freq, "fiscal_start": fiscal_start},
-        definitions={"share": "won in the week / won in the period", "gini": "inequality of the weeks, 0 even"},
+        arguments={"freq": freq, "fiscal_start": fiscal_start, "cut": periods.to_dict()},
+        definitions={
+            "won_count": "deals won with their close date in the week",
+            "won_amount": "their amounts",
+            "share": "won in the week / won in the period",
+            "cumulative_share": "won up to the end of the week / won in the period",
+            "last_month_share": "won in the last third of the period's days / won in the period",
+            "gini": "inequality of the weeks, 0 even",
+        },
         notes=money_notes(money, deals),
     )
     return attach_basis(table, basis)
@@ -318,8 +325,18 @@ def pacing(
         usual_share=usual,
         landing=float(to_date[-1] / usual) if usual > 0 else None,
         n_compared=len(earlier),
-        arguments={"freq": freq, "fiscal_start": fiscal_start, "compare": compare, "quota": quota},
+        period=str(periods.labels(ordinals[-1:])[0]),
+        arguments={
+            "freq": freq,
+            "fiscal_start": fiscal_start,
+            "cut": periods.to_dict(),
+            "compare": compare,
+            "quota": quota,
+        },
         definitions={
+            "won_to_date": "deals won in the period's first `day` days, with an amount",
+            "won_amount": "deals won in all of the period so far",
+            "attained": "won_to_date / quota",
             "share": "won up to the same part of the period / won in all of it",
             "usual_share": "mean share of the earlier periods",
             "landing": "won to date / usual_share",

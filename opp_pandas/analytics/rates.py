@@ -249,6 +249,7 @@ def kpis(
         "by": by,
         "freq": freq,
         "fiscal_start": fiscal_start,
+        "cut": periods.to_dict(),
         "window_days": window_days,
         "level": level,
         "probability": probability,
@@ -420,6 +421,9 @@ def win_rates(
     if groups:
         table.index = index_of(kept, groups)
     definitions = {
+        "won_count": DEFINITIONS["won_count"],
+        "lost_count": DEFINITIONS["lost_count"],
+        "overdue_count": DEFINITIONS["overdue_count"],
         "win_rate": "won / (won + lost), by count",
         "win_rate_value": "won / (won + lost), by amount",
         "win_rate_with_overdue": "won / (won + lost + overdue open)",

@@ -29,6 +29,11 @@ from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 if TYPE_CHECKING:
     from opp_pandas.analytics.context import FigureContext
 
+_TREE_DEFINITIONS = {"own_count": "open and won deals of the person alone"}
+_ADJUSTED_DEFINITIONS = {
+    "adjusted": "the adjustment, else own + adjusted of the nodes below",
+    "delta": "adjusted - the raw value",
+}
 Tree = Mapping[Any, Any] | pd.DataFrame
 Adjustments = Mapping[Any, float] | pd.DataFrame
 
@@ -120,6 +125,7 @@ def rollup(
         product = deals.amount * deals.percent / 100.0
         rows = late & outside & ~np.isnan(product)
         sums["forecast_amount"] += np.bincount(within[rows], product[rows], minlength=size)[tally.ids]
+    places: dict[str, Any] | None = None
     if tree is None:
         if adjustments is not None:
             raise ConfigurationError("adjustments are made on a tree: give tree= as well")
@@ -127,19 +133,24 @@ def rollup(
     else:
         if len(groups) != 1:
             raise ConfigurationError("a tree takes exactly one grouping, such as by='owner_name'")
-        table = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
+        table, places = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
     money = money_facts(deals)
     arguments = {
         "by": by,
-        "period": None if period is None else str(period),
+        "period": None if period is None else str(periods.labels(np.array([ordinal]))[0]),
+        "cut": periods.to_dict(),
         "freq": freq,
         "fiscal_start": fiscal_start,
         "overdue": overdue,
         "measure": measure,
-        "tree": tree is not None,
+        "probability": probability,
+        "category": category,
+        "category_names": None if category_names is None else dict(category_names),
+        "tree": places,
     }
     totals = {name: values.sum() for name, values in sums.items()}
-    more = {"adjusted": "the adjustment, else own + adjusted of the nodes below"} if adjustments is not None else {}
+    more = _TREE_DEFINITIONS if tree is not None else {}
+    more = more | (_ADJUSTED_DEFINITIONS if adjustments is not None else {})
     basis = build_basis(
         "rollup",
         deals,
@@ -164,7 +175,8 @@ def _up_the_tree(
     adjustments: Adjustments | None,
     measure: str,
     context: FigureContext,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Give the table by node, and where each node stands: its manager, and its code among the groups."""
     if measure not in sums:
         raise ConfigurationError(f"measure must be one of {named(sums, 20)}, not {measure!r}")
     by_id = any(key is not None for key in group.keys)
@@ -201,7 +213,11 @@ def _up_the_tree(
     if adjustments is not None:
         node_group = Group("node", np.arange(len(nodes), dtype=np.intp), table.index, nodes)
         table = _adjust(table, own[measure], total[measure], above, order, node_group, adjustments)
-    return table.iloc[order]
+    places = {
+        "manager": {labels[node]: labels[up] for node, up in enumerate(above.tolist()) if up >= 0},
+        "group": {labels[node]: code for code, node in enumerate(rows)},
+    }
+    return table.iloc[order], places
 
 
 def _read_tree(tree: Tree) -> tuple[dict[Any, Any], dict[Any, str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, basis_of
 from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource
 from opp_pandas.analytics.forecasts import Overdue, forecast
+from opp_pandas.analytics.groups import LOOKUP_OF_NAME, read_groups
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Change:
 
     words: str
     apply: Callable[[pd.DataFrame, FigureContext], pd.DataFrame]
+
+
+Step: TypeAlias = Change | Callable[[pd.DataFrame], pd.DataFrame]
+Changes: TypeAlias = Step | Sequence[Step]
 
 
 def set_values(where: Any = None, **values: Any) -> Change:
@@ -157,7 +162,7 @@ def scenario(
     frame: pd.DataFrame,
     *,
     context: FigureContext,
-    scenarios: Mapping[str, Change | Sequence[Change] | Callable[[pd.DataFrame], pd.DataFrame]],
+    scenarios: Mapping[str, Changes],
     freq: str = "Q",
     by: str | Sequence[str] | None = None,
     fiscal_start: int = 1,
@@ -203,10 +208,12 @@ def scenario(
     if "as it is" in scenarios or not scenarios:
         raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
 
+    stable = keep_names(frame, context, by)
+
     def figure(opportunities: pd.DataFrame) -> pd.DataFrame:
         return forecast(
             opportunities,
-            context=context,
+            context=stable,
             freq=freq,
             by=by,
             fiscal_start=fiscal_start,
@@ -222,18 +229,9 @@ def scenario(
     tables = {"as it is": figure(frame)}
     words = {}
     for name, changes in scenarios.items():
-        changed = frame.copy()
-        changed.attrs = {}
-        steps = [changes] if isinstance(changes, Change) or callable(changes) else list(changes)
-        for step in steps:
-            if isinstance(step, Change):
-                changed = step.apply(changed, context)
-            elif callable(step):
-                changed = step(changed)
-            else:
-                raise ConfigurationError(f"scenario {name!r} must be made of Change or functions, not {step!r}")
+        steps = _steps(name, changes)
         words[name] = "; ".join(getattr(step, "words", getattr(step, "__name__", "changed")) for step in steps)
-        tables[name] = figure(changed)
+        tables[name] = figure(apply_changes(frame, context, steps))
     base = tables["as it is"][list(_COMPARED)]
     parts = []
     for table in tables.values():
@@ -246,10 +244,44 @@ def scenario(
         "figure": "scenario",
         "title": "Scenarios",
         "scenarios": words,
-        "definitions": {**basis["definitions"], "change": "forecast_amount - that of 'as it is'"},
+        "definitions": {name: basis["definitions"][name] for name in _COMPARED}
+        | {"change": "forecast_amount - that of 'as it is'"},
         "notes": [*basis["notes"], *(f"{name}: {what}" for name, what in words.items())],
     }
     return attach_basis(result, basis)
+
+
+def keep_names(frame: pd.DataFrame, context: FigureContext, by: str | Sequence[str] | None) -> FigureContext:
+    """Fix the labels of people and accounts, so that a namesake who drops out of a scenario changes no other's."""
+    names: dict[str, dict[Any, str]] = {}
+    for group in read_groups(Deals(frame, context), by):
+        kind = LOOKUP_OF_NAME.get(group.name)
+        if kind is not None:
+            pairs = zip(group.keys, group.labels, strict=True)
+            names.setdefault(kind, {}).update({key: str(label) for key, label in pairs if key is not None})
+    lookups = dict(context.lookups)
+    for kind, known in names.items():
+        others = lookups.get(kind, pd.DataFrame({"id": [], "name": []}))[["id", "name"]]
+        own = pd.DataFrame({"id": list(known), "name": list(known.values())}, dtype=object)
+        lookups[kind] = pd.concat([others[~others["id"].isin(list(known))].astype(object), own], ignore_index=True)
+    return replace(context, lookups=lookups)
+
+
+def _steps(name: str, changes: Changes) -> list[Step]:
+    steps = [changes] if isinstance(changes, Change) or callable(changes) else list(changes)
+    for step in steps:
+        if not isinstance(step, Change) and not callable(step):
+            raise ConfigurationError(f"scenario {name!r} must be made of Change or functions, not {step!r}")
+    return steps
+
+
+def apply_changes(frame: pd.DataFrame, context: FigureContext, changes: Changes) -> pd.DataFrame:
+    """Give the deals as one scenario has them; the frame itself stays as it is."""
+    changed = frame.copy()
+    changed.attrs = {}
+    for step in _steps("", changes):
+        changed = step.apply(changed, context) if isinstance(step, Change) else step(changed)
+    return changed
 
 
 def _with_rows_of(table: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
