@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import opp_pandas as opp
+from browsing import desk, open_notebook  # noqa: F401 (fixtures)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
