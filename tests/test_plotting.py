@@ -8,9 +8,11 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
 
 from opp_pandas import plotting
 from opp_pandas.analytics import (
@@ -210,3 +212,19 @@ def test_alt_text__tells_the_largest_and_the_total() -> None:
     assert "nothing to show" in plotting.alt_text(forecast(EMPTY, context=context()))
     none = portfolio([{"amount": 1, "stage_id": LEAD, "close_date": None}])
     assert "No deals were closed" in plotting.alt_text(kpis(none, context=context()))
+
+
+def test_notebook__shows_every_plot() -> None:
+    """The first plot of a kernel loads its backend; the second one shows as well."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        nbformat.v4.new_code_cell(text)
+        for text in (
+            "import opp_pandas as opp, pandas as pd\nstages = opp.StageMap(['Lead'])",
+            "df = pd.DataFrame({'amount': [5], 'stage_name': ['Lead'], 'probability': [50]})",
+            "df.opp.plot.stage_distribution(as_of='2026-10-20', stages=stages);",
+            "df.opp.plot.stage_distribution(as_of='2026-10-20', stages=stages);",
+        )
+    ]
+    NotebookClient(notebook, kernel_name="python3").execute()
+    assert ["image/png" in cell.outputs[0].data for cell in notebook.cells[2:]] == [True, True]

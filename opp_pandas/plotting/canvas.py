@@ -47,11 +47,13 @@ UNITS = ((1e12, "trillions"), (1e9, "billions"), (1e6, "millions"), (1e3, "thous
 def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator[Axes]:
     """Give the caller's Axes, or new ones of a sensible size."""
     import matplotlib as mpl
+    import matplotlib.pyplot as plt
 
+    # A notebook's backend turns interactive drawing on when it is loaded, which happens at first use.
+    # Loaded inside the context that would end with it, and later plots would not show.
+    plt.draw_if_interactive()
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         if ax is None:
-            import matplotlib.pyplot as plt
-
             _, ax = plt.subplots(figsize=(width, height))
         yield ax
 
