@@ -51,7 +51,7 @@ import nbformat
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright, Request
 
@@ -331,22 +331,31 @@ class Sheet:
         ]
 
     def close(self) -> None:
-        """Close the page and end its kernel."""
+        """Close the notebook and end its kernel; JupyterLab itself stays open for the next one, unless it asks."""
         if self._asker is not None:
             self._asker.close()
-        self.page.close()
+        for event, listener in self.listeners():
+            self.page.remove_listener(event, listener)
+        if self.app == "lab" and self.page.locator(".jp-Dialog").count() == 0:
+            self.page.evaluate(CLOSE)
+        else:
+            self.page.close()
         for kernel in self.jupyter.kernels() - self.known:
             self.jupyter.call(f"api/kernels/{kernel}", "DELETE")
 
-    def _note_console(self, message: ConsoleMessage) -> None:
+    def listeners(self) -> list[tuple[Any, Callable[..., None]]]:
+        """What is heard of the page: its requests and its errors."""
+        return [("console", self._console), ("pageerror", self._error), ("request", self._request)]
+
+    def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self._note_error(f"{message.text} ({message.location.get('url', '')})")
+            self._error(f"{message.text} ({message.location.get('url', '')})")
 
-    def _note_error(self, text: str) -> None:
-        if not any(known in text for known in HOSTS_OWN_ERRORS):
-            self.console_errors.append(text)
+    def _error(self, error: object) -> None:
+        if not any(known in str(error) for known in HOSTS_OWN_ERRORS):
+            self.console_errors.append(str(error))
 
-    def _note_request(self, request: Request) -> None:
+    def _request(self, request: Request) -> None:
         self.requests.append(request.url)
 
 
@@ -384,21 +393,30 @@ class Desk:
         book.metadata["kernelspec"] = {"name": "tested", "display_name": "tested", "language": "python"}
         (self.jupyter.notebooks / f"{stem}.ipynb").write_text(nbformat.writes(book), encoding="utf-8")
         self.jupyter.set_theme(theme)
-        sheet = Sheet(self.context.new_page(), app, self.jupyter, self.jupyter.kernels())
-        sheet.page.set_viewport_size({"width": width, "height": height})
-        sheet.page.emulate_media(color_scheme=theme)
-        sheet.page.on("console", sheet._note_console)
-        sheet.page.on("pageerror", lambda error: sheet._note_error(str(error)))
-        sheet.page.on("request", sheet._note_request)
-        look = f"theme={theme}&" if app == "voila" else ""
-        sheet.page.goto(f"{self.jupyter.url}{PATHS[app].format(stem=stem)}{look}token={self.jupyter.token}")
-        if app == "voila":
-            sheet.page.wait_for_function("() => document.querySelector('.jp-OutputArea-output')")
+        page, fresh = self._page(app)
+        sheet = Sheet(page, app, self.jupyter, self.jupyter.kernels())
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=theme)
+        for event, listener in sheet.listeners():
+            page.on(event, listener)
+        if fresh:
+            look = f"theme={theme}&" if app == "voila" else ""
+            page.goto(f"{self.jupyter.url}{PATHS[app].format(stem=stem)}{look}token={self.jupyter.token}")
         else:
-            sheet.page.wait_for_function(READY)
-        if app == "lab":
-            sheet.page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
+            page.evaluate(OPEN, [f"{stem}.ipynb", f"JupyterLab {theme.title()}"])
+        page.wait_for_function(VOILA_READY if app == "voila" else READY)
+        if fresh and app == "lab":
+            page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
         return sheet
+
+    def _page(self, app: str) -> tuple[Page, bool]:
+        """A page, and whether it is new: a JupyterLab without a notebook is used again, which saves its start."""
+        for page in self.context.pages if app == "lab" else ():
+            if page.evaluate(
+                "() => window.jupyterapp !== undefined && document.querySelector('.jp-Notebook') === null"
+            ):
+                return page, False
+        return self.context.new_page(), True
 
     def close(self) -> None:
         """Stop browser and server."""
@@ -414,6 +432,12 @@ RUN = """async () => {
     const outputs = cells.flatMap(cell => cell.outputs ?? []);
     return outputs.filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'));
 }"""
+OPEN = """async ([path, theme]) => {
+    await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
+    await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+}"""
+CLOSE = "() => window.jupyterapp.shell.currentWidget.dispose()"
+VOILA_READY = "() => document.querySelector('.jp-OutputArea-output') !== null"
 # A notebook is ready when its panel has a kernel that waits for work.
 READY = """() => {
     const shell = window.jupyterapp?.shell;
