@@ -1,0 +1,228 @@
+"""A service that fails, is slow or says no, and saves that are broken off: what stays planned is finished later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from opp_pandas.writeback import writer
+from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.service.client import Client
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for a lost record does not wait."""
+    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0, 1e-6))
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Sandbox]:
+    with thirty_deals(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def client(box: Sandbox) -> Client:
+    return fast_client(box)
+
+
+@pytest.fixture
+def df(client: Client) -> pd.DataFrame:
+    return load(client)
+
+
+def test_five_failures_in_a_row__stop_the_batch(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """The rest stays planned; when the service is well again, resume finishes all of it."""
+    df["probability"] = range(30)
+    box.fail(500, times=10**6, method="PATCH")
+    report = df.opp.write_back(confirm=30, workers=1)
+    assert statuses(report) == ["failed"] * 5 + ["planned"] * 25
+    assert len(sent(box, "PATCH")) == 10
+    assert "opp.resume()" in report.rows["detail"].iloc[29]
+    box.switches.faults.clear()
+    finished = opp.resume(client, report.journal)
+    assert statuses(finished) == ["written"] * 30
+    again = opp.read_opportunities(client, stages=STAGES)
+    assert again["probability"].tolist() == list(range(30))
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(401, "failed"), (403, "rejected")])
+def test_denied_rows__stop_the_batch_after_five(box: Sandbox, df: pd.DataFrame, status: int, verdict: str) -> None:
+    """A token that went bad is not tried thirty times."""
+    df["probability"] = range(30)
+    box.fail(status, times=10**6, method="PATCH", body=b"{}")
+    report = df.opp.write_back(confirm=30, workers=1)
+    assert statuses(report) == [verdict] * 5 + ["planned"] * 25
+
+
+def test_failures_between_successes__stop_nothing(box: Sandbox, df: pd.DataFrame) -> None:
+    """Only failures in a row count."""
+    df["probability"] = range(30)
+    for number in range(0, 30, 3):
+        box.fail(403, method="PATCH", path=f"/{number + 1}", body=b"{}")
+    report = df.opp.write_back(confirm=30, workers=1)
+    assert report.counts() == {"written": 20, "rejected": 10}
+
+
+def test_service_that_is_gone__fails_and_says_so(box: Sandbox, df: pd.DataFrame) -> None:
+    """Nobody answers at all: surely nothing was applied."""
+    df.loc[0, "next_step"] = "x"
+    box.close()
+    report = df.opp.write_back()
+    row = report.rows.iloc[0]
+    assert (row["status"], row["http_status"], row["attempts"]) == ("failed", pd.NA, 1)
+
+
+def test_rate_limit__longer_than_allowed_stops_at_once(box: Sandbox, df: pd.DataFrame) -> None:
+    """A wait beyond max_wait_s: the first row failed, the rest stays planned, the time is named."""
+    df["probability"] = range(30)
+    box.fail(429, times=100, method="PATCH", headers={"Retry-After": "1800"}, body=b"{}")
+    report = df.opp.write_back(confirm=30, workers=1)
+    assert statuses(report) == ["failed"] + ["planned"] * 29
+    assert "try again at" in report.rows["detail"].iloc[29]
+
+
+def test_rate_limit__within_the_wait_is_waited_for(box: Sandbox, df: pd.DataFrame) -> None:
+    """A short wait is made, and every row is written once."""
+    df["probability"] = range(30)
+    box.fail(429, times=3, method="PATCH", headers={"Retry-After": "1"}, body=b"{}")
+    report = df.opp.write_back(confirm=30, workers=1)
+    assert report.counts() == {"written": 30}
+    assert report.rows["attempts"].sum() == 33
+
+
+def test_reading_again_fails__nothing_is_sent(box: Sandbox, df: pd.DataFrame) -> None:
+    """A row that cannot be read again is not written blindly."""
+    df.loc[0, "next_step"] = "x"
+    box.fail(500, times=100, method="GET")
+    report = df.opp.write_back()
+    assert (statuses(report), sent(box, "PATCH")) == (["failed"], [])
+
+
+def test_look_up_of_custom_ids_fails__nothing_is_created(box: Sandbox, client: Client) -> None:
+    """Where nobody can say whether a deal exists, none is made."""
+    deals = pd.DataFrame({"key": ["7"], "name": ["A"], "amount": 1, "probability": 10})
+    adopted = opp.adopt(deals, {"key": "custom_id"}, stages=STAGES, probability="percent", currency="USD", as_of=NOW)
+    box.fail(500, times=100, method="GET")
+    assert (statuses(adopted.opp.write_back(client)), sent(box, "POST")) == (["failed"], [])
+
+
+def test_rows_left_out_of_lists__are_read_one_by_one(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """A list may leave a row out; its own address tells whether it is gone."""
+    df.loc[0, "next_step"] = "x"
+    box.fail(200, method="GET", path="/opportunities", body=b'{"data": []}')
+    assert statuses(df.opp.write_back()) == ["written"]
+
+
+def test_success_without_a_document__is_read(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """A 204 to a PATCH: the row is read; if even that fails it is still written."""
+    df.loc[0, "next_step"] = "x"
+    box.fail(204, method="PATCH", applied=True, body=b"")
+    assert statuses(df.opp.write_back()) == ["written"]
+    assert len(df.opp.changes()) == 0
+    df.loc[0, "next_step"] = "y"
+    box.fail(204, method="PATCH", applied=True, body=b"")
+    box.fail(500, method="GET", times=50, after=1)
+    report = df.opp.write_back()
+    assert statuses(report) == ["written"]
+    assert "reading it again failed" in report.rows["detail"].iloc[0]
+
+
+def test_slow_rows__are_read_again_after_five_seconds(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """A reading older than five seconds is not relied upon."""
+    from opp_pandas.writeback.journal import Journal
+    from opp_pandas.writeback.journals import journal_folder
+    from opp_pandas.writeback.sending import tasks_of
+
+    df["probability"] = range(30)
+    plan = df.opp.changes()
+    seconds = iter(range(0, 10**6, 2))
+    with Journal.create(journal_folder(), plan, service=client.url, on_conflict="skip", undoes="") as journal:
+        tasks = tasks_of(plan)[:10]
+        before = len(box.requests)
+        writer.Writer(client, journal, clock=lambda: float(next(seconds))).carry_out(tasks)
+    reads = box.requests[before:]
+    assert {task.outcome.status for task in tasks} == {"written"}
+    assert sum(item.method == "GET" for item in reads) > 2
+
+
+def test_call_budget__leaves_the_rest_planned(box: Sandbox) -> None:
+    """When the calls are used up the remaining rows stay planned, and resume finishes them."""
+    df = opp.read_opportunities(fast_client(box), stages=STAGES)
+    df["probability"] = range(30)
+    # One call reads ten rows again: three are left to write.
+    report = df.opp.write_back(fast_client(box, max_calls=4), confirm=30, workers=1)
+    assert statuses(report) == ["written"] * 3 + ["planned"] * 27
+    assert "max_calls" in report.rows["detail"].iloc[29]
+    finished = opp.resume(fast_client(box), report.journal)
+    assert (statuses(finished).count("written"), len(finished.rows)) == (30, 30)
+
+
+def test_call_budget__used_up_while_reading_or_creating_sends_nothing(box: Sandbox, client: Client) -> None:
+    """The eleventh row cannot be read again, a new deal not be sent: both stay planned."""
+    df = opp.read_opportunities(client, stages=STAGES)
+    df["probability"] = range(30)
+    report = df.opp.write_back(fast_client(box, max_calls=11), confirm=30, workers=1)
+    assert statuses(report) == ["written"] * 10 + ["planned"] * 20
+    # What an earlier attempt may have done is not known any better.
+    new = opp.read_opportunities(client, stages=STAGES).opp.add({"name": "New"})
+    assert statuses(new.opp.write_back(fast_client(box, max_calls=0))) == ["planned"]
+    box.fail(0, method="POST", applied=True)
+    box.fail(500, method="GET", times=20)
+    lost = new.opp.write_back()
+    box.switches.faults.clear()
+    assert statuses(opp.resume(fast_client(box, max_calls=0), lost.journal)) == ["unknown"]
+    box.fail(500, method="GET", times=20)
+    assert statuses(opp.resume(client, lost.journal)) == ["unknown"]
+    box.switches.faults.clear()
+    assert statuses(opp.resume(client, lost.journal)) == ["written"]
+
+
+def test_reading_fails_on_resume__leaves_the_row_unknown(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """A lost PATCH that cannot be looked into is not called failed: it may have been applied."""
+    df.loc[0, "next_step"] = "x"
+    box.fail(0, method="PATCH", applied=True)
+    box.fail(500, method="GET", times=50, after=1)
+    report = df.opp.write_back()
+    assert statuses(opp.resume(client, report.journal)) == ["unknown"]
+    box.switches.faults.clear()
+    assert statuses(opp.resume(client, report.journal)) == ["written"]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_interrupt__while_an_answer_is_awaited(
+    box: Sandbox, client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Ctrl-C in the middle: what was written is in the frame, the rest is looked for later, nothing is doubled."""
+    df = df.opp.add([{"name": f"New {number}"} for number in range(25)])
+    original = type(client).create
+    made = iter(range(100))
+
+    def create(self: Client, *arguments: Any, **options: Any) -> Any:
+        answer = original(self, *arguments, **options)
+        if next(made) == 12:
+            raise KeyboardInterrupt
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(client), "create", create)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            df.opp.write_back(workers=workers)
+    assert "opp.resume() finishes the rest" in stopped.value.__notes__[0]
+    assert df["id"].notna().sum() >= 42
+    assert set(statuses(df.opp.write_back())) == {"written"}
+    again = opp.read_opportunities(client, stages=STAGES)
+    assert again["name"].value_counts().max() == 1
+    assert len(again) == 55
+    assert set(statuses(opp.resume(client))) <= {"written"}
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 55

@@ -1,0 +1,255 @@
+"""Writes whose answer was lost: settled, or called unknown; never repeated blindly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from opp_pandas.writeback import writer
+from thirtydeals import STAGES, fast_client, load, sent, statuses, thirty_deals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.service.client import Client
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for a lost record does not wait."""
+    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0, 1e-6))
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Sandbox]:
+    with thirty_deals(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def client(box: Sandbox) -> Client:
+    return fast_client(box)
+
+
+@pytest.fixture
+def df(client: Client) -> pd.DataFrame:
+    return load(client)
+
+
+def now_at_service(client: Client, row_id: int) -> dict[str, Any]:
+    return dict(client.get(row_id).data["attributes"])
+
+
+@pytest.mark.parametrize("status", [0, 500, 502, 504])
+@pytest.mark.parametrize("applied", [True, False])
+def test_lost_answer__to_a_patch_is_settled_by_reading(
+    box: Sandbox, client: Client, df: pd.DataFrame, status: int, applied: bool
+) -> None:
+    """A cut connection or 5xx, before or after the work was done: written once."""
+    df.loc[0, "next_step"] = "x"
+    box.fail(status, method="PATCH", applied=applied)
+    report = df.opp.write_back()
+    assert (statuses(report), now_at_service(client, 1)["nextStep"]) == (["written"], "x")
+    assert len(sent(box, "PATCH")) == (1 if applied else 2)
+    assert len(df.opp.changes()) == 0
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"data": []}', b"", b'{"data": {"type": "opportunity", "id": 99}}'])
+def test_lost_answer__unreadable_success_is_settled_too(
+    box: Sandbox, client: Client, df: pd.DataFrame, body: bytes
+) -> None:
+    """A 200 or 201 that cannot be read says nothing about what happened."""
+    df = df.opp.add({"name": "New"})
+    df.loc[0, "next_step"] = "x"
+    box.fail(200, method="PATCH", applied=True, body=body)
+    box.fail(201, method="POST", applied=True, body=b"<html>")
+    report = df.opp.write_back()
+    assert statuses(report) == ["written", "written"]
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 31
+
+
+@pytest.mark.parametrize("status", [0, 500, 504])
+@pytest.mark.parametrize("applied", [True, False])
+def test_lost_answer__to_a_post_never_makes_two(
+    box: Sandbox, client: Client, df: pd.DataFrame, status: int, applied: bool
+) -> None:
+    """The custom id tells whether the deal exists: one deal, whatever was lost."""
+    df = df.opp.add({"name": "New"})
+    box.fail(status, method="POST", applied=applied)
+    report = df.opp.write_back()
+    assert statuses(report) == ["written"]
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 31
+    assert df["id"].iloc[-1] == 31
+    assert len(df.opp.changes()) == 0
+
+
+def test_lost_answer__to_a_post_without_custom_id_is_unknown_and_never_repeated(
+    box: Sandbox, client: Client, df: pd.DataFrame
+) -> None:
+    """Nobody can tell; the next write-back refuses the row instead of making a second deal."""
+    df = df.opp.add({"name": "New"})
+    box.fail(0, method="POST", applied=True)
+    report = df.opp.write_back(custom_ids="never")
+    assert statuses(report) == ["unknown"]
+    assert "look for it by its name" in report.rows["detail"].iloc[0]
+    again = df.opp.write_back(custom_ids="never")
+    assert statuses(again) == ["refused"]
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 31
+
+
+def test_lost_answer__to_every_post_is_unknown_and_found_later(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """Sent twice and never seen, then seen: found instead of created."""
+    df = df.opp.add({"name": "New"})
+    box.fail(502, method="POST", times=2)
+    assert statuses(df.opp.write_back()) == ["unknown"]
+    custom = str(df.opp.changes().creations[0].custom_id)
+    client.create({"name": "New", "customId": custom})
+    report = df.opp.write_back()
+    assert (statuses(report), df["id"].iloc[-1]) == (["written"], 31)
+    assert len(sent(box, "POST")) == 3
+
+
+def test_lost_answer__a_refusal_of_the_second_post_is_looked_into(
+    box: Sandbox, client: Client, df: pd.DataFrame
+) -> None:
+    """Where the service keeps custom ids unique the second POST is refused because the first arrived late."""
+    df = df.opp.add({"name": "New"})
+    custom = str(df.opp.changes().creations[0].custom_id)
+    posts = iter(range(9))
+
+    def late(method: str, path: str) -> None:
+        if method == "POST" and next(posts) == 1:
+            box.switches.before_request = None
+            client.create({"name": "New", "customId": custom})
+            box.fail(422, method="POST", body=b"{}")
+
+    box.fail(504, method="POST")
+    box.switches.before_request = late
+    assert statuses(df.opp.write_back()) == ["written"]
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 31
+
+
+def test_found_twice__is_reported_and_nothing_is_sent(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """Two deals with our custom id: somebody has to look."""
+    df = df.opp.add({"name": "New"})
+    custom = str(df.opp.changes().creations[0].custom_id)
+    client.create({"name": "one", "customId": custom})
+    client.create({"name": "two", "customId": custom})
+    box.fail(504, method="POST")
+    report = df.opp.write_back()
+    assert statuses(report) == ["unknown"]
+    assert "2 deals bear the custom id" in report.rows["detail"].iloc[0]
+
+
+@pytest.mark.parametrize(("status", "applied"), [(0, True), (0, False), (504, True), (500, False)])
+def test_lost_answer__to_a_delete_is_settled_by_asking(
+    box: Sandbox, client: Client, df: pd.DataFrame, status: int, applied: bool
+) -> None:
+    """Deleted once, and said so."""
+    box.fail(status, method="DELETE", applied=applied)
+    report = df.opp.write_back(delete=[1], allow_delete=True, confirm=1)
+    assert (statuses(report), len(opp.read_opportunities(client, stages=STAGES))) == (["written"], 29)
+
+
+def test_lost_answer__to_a_delete_that_shows_late(box: Sandbox, df: pd.DataFrame) -> None:
+    """Still there when asked for, gone at the second DELETE: it is deleted, and by this plan."""
+    box.fail(504, method="DELETE", applied=True)
+    stale = b'{"data": {"type": "opportunity", "id": 1, "attributes": {}}}'
+    box.fail(200, method="GET", path="/opportunities/1", body=stale)
+    report = df.opp.write_back(delete=[1], allow_delete=True, confirm=1)
+    assert statuses(report) == ["written"]
+    assert len(sent(box, "DELETE")) == 2
+
+
+def test_deletion__of_what_vanished_meanwhile_is_gone(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """Somebody deletes it between the reading and the DELETE."""
+
+    def between(method: str, path: str) -> None:
+        if method == "DELETE":
+            box.switches.before_request = None
+            client.delete(1)
+
+    box.switches.before_request = between
+    assert statuses(df.opp.write_back(delete=[1], allow_delete=True, confirm=1)) == ["gone"]
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(500, "failed"), (504, "unknown"), (0, "unknown")])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_lost_twice__says_how_sure_it_is(
+    box: Sandbox, df: pd.DataFrame, status: int, verdict: str, method: str
+) -> None:
+    """Twice not applied: surely where the service answered, perhaps still under way where nobody did."""
+    box.fail(status, method=method, times=2)
+    if method == "PATCH":
+        df.loc[0, "next_step"] = "x"
+        report = df.opp.write_back()
+    else:
+        report = df.opp.write_back(delete=[1], allow_delete=True, confirm=1)
+    assert statuses(report) == [verdict]
+    assert len(sent(box, method)) == 2
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST", "DELETE"])
+def test_lost_and_blind__is_unknown_until_resumed(box: Sandbox, client: Client, df: pd.DataFrame, method: str) -> None:
+    """The answer is lost and reading fails too: unknown, and resume settles it."""
+    options: dict[str, Any] = {}
+    if method == "PATCH":
+        df.loc[0, "next_step"] = "x"
+    elif method == "POST":
+        df = df.opp.add({"name": "New"})
+    else:
+        options = {"delete": [1], "allow_delete": True, "confirm": 1}
+    box.fail(0, method=method, applied=True)
+    # The row is read again before it is written; what comes after that fails.
+    box.fail(500, method="GET", times=50, after=0 if method == "POST" else 1)
+    report = df.opp.write_back(**options)
+    assert statuses(report) == ["unknown"]
+    box.switches.faults.clear()
+    resumed = opp.resume(client, report.journal)
+    assert statuses(resumed) == ["written"]
+    assert len(sent(box, method)) == 1
+    # The frame does not know of it; its next write-back finds it done.
+    if method != "DELETE":
+        assert statuses(df.opp.write_back()) == ["unchanged" if method == "PATCH" else "written"]
+        assert len(sent(box, method)) == 1
+
+
+def test_lost_answer__to_a_patch_that_others_followed_is_a_conflict(
+    box: Sandbox, client: Client, df: pd.DataFrame
+) -> None:
+    """Neither mine nor the old value is there: nobody is overwritten."""
+    df.loc[0, "next_step"] = "mine"
+    patches = iter(range(9))
+
+    def between(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("/1"):
+            box.switches.before_request = None
+            next(patches)
+            client.update(1, {"nextStep": "theirs"})
+
+    box.fail(504, method="PATCH", applied=True)
+    box.switches.before_request = between
+    report = df.opp.write_back()
+    assert (statuses(report), now_at_service(client, 1)["nextStep"]) == (["conflict"], "theirs")
+
+
+def test_deleted_between_reading_and_writing__is_gone(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """The PATCH or DELETE meets a 404, or the reading after a lost answer does."""
+    for fault in (None, 504):
+        row = 0 if fault is None else 1
+        df.loc[row, "next_step"] = "x"
+
+        def between(method: str, path: str, row_id: int = row + 1) -> None:
+            if method == "PATCH":
+                box.switches.before_request = None
+                client.delete(row_id)
+
+        if fault:
+            box.fail(fault, method="PATCH", applied=True)
+        box.switches.before_request = between
+        assert statuses(df.iloc[[row]].opp.write_back()) == ["gone"]
