@@ -60,11 +60,12 @@ def run_units(
 
     # Daemons: a second Ctrl-C must be able to end the program.
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(waiting)))]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         _wait(threads, None)
-    except KeyboardInterrupt:
+    except BaseException:
+        # Ctrl-C may come as early as between two starts: those that run must stop all the same.
         stop.set()
         _wait(threads, grace_s)
         raise

@@ -1,0 +1,80 @@
+"""Units of work shared out to threads: each done once, Ctrl-C and errors brought home."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from opp_pandas.writeback.workers import run_units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C as a program of its own has it: runners of tests may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_run_units__hands_out_each_unit_once(workers: int) -> None:
+    """Any number of workers does the same work."""
+    done: list[int] = []
+    run_units(range(20), done.append, workers, threading.Event())
+    assert sorted(done) == list(range(20))
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_run_units__lets_what_is_under_way_come_home_after_ctrl_c() -> None:
+    """A real signal: nothing new is begun, what was begun is finished, and then it is raised."""
+    begun: list[int] = []
+    finished: list[int] = []
+    stop = threading.Event()
+
+    def handle(unit: int) -> None:
+        begun.append(unit)
+        if unit == 0:
+            signal.raise_signal(signal.SIGINT)
+        assert stop.wait(10)
+        finished.append(unit)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_units(range(20), handle, 2, stop)
+    assert sorted(finished) == sorted(begun)
+    assert len(begun) <= 2
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_run_units__gives_up_on_what_does_not_come_home() -> None:
+    """After the grace Ctrl-C is raised all the same."""
+    release = threading.Event()
+
+    def handle(unit: int) -> None:
+        if unit == 0:
+            signal.raise_signal(signal.SIGINT)
+        release.wait(30)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_units(range(2), handle, 2, threading.Event(), grace_s=0.0)
+    finally:
+        release.set()
+
+
+def test_run_units__raises_the_first_error_of_a_worker() -> None:
+    """One worker's error stops the others, and is the caller's."""
+    stop = threading.Event()
+
+    def handle(unit: int) -> None:
+        if unit == 1:
+            raise ValueError("unit 1")
+
+    with pytest.raises(ValueError, match="unit 1"):
+        run_units(range(100), handle, 2, stop)
+    assert stop.is_set()
