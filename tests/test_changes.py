@@ -11,7 +11,7 @@ import pytest
 
 import opp_pandas as opp
 from loads import load, resource
-from opp_pandas.carrier import attach_loaded, freeze
+from opp_pandas.carrier import Baseline, attach_loaded, freeze
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
@@ -19,6 +19,7 @@ from opp_pandas.errors import (
     MissingColumnError,
     NotLoadedError,
 )
+from opp_pandas.service.customs import CustomField
 
 STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
 
@@ -259,6 +260,14 @@ def test_amounts__that_contradict_are_refused(df: pd.DataFrame, edit: dict[str, 
     assert reason in reasons(df)[0]
 
 
+@pytest.mark.filterwarnings("ignore::opp_pandas.errors.InvalidValuesWarning")
+def test_amounts__an_exact_one_that_is_no_number_gives_way() -> None:
+    """What cannot be the same sum follows the edited amount."""
+    df = load([resource(1, amountPrecise="a lot")])
+    df.loc[0, "amount"] = 6000
+    assert cells(df) == [(1, "amount", 1000, 6000), (1, "amount_precise", "a lot", "6000")]
+
+
 def test_midnight__in_utc_is_warned_of(df: pd.DataFrame) -> None:
     """A day written the pandas way is the day before in New York; set_close_date writes the right one."""
     df.loc[0, "close_date"] = pd.Timestamp("2026-12-31", tz="UTC")
@@ -364,6 +373,52 @@ def test_custom_ids__of_ours_stay_away_from_an_outside_crms() -> None:
     assert ours.opp.changes(custom_ids="never").creations[0].custom_id is None
     unknown = load([resource(1)]).drop(columns="custom_id")
     assert unknown.opp.add({"name": "A"}).opp.changes().creations[0].custom_id is not None
+
+
+def test_custom_ids__of_ours_need_to_know_what_the_deals_have() -> None:
+    """A load without the column does not tell; an adopted file without it has none."""
+    whole = load([resource(1)])
+    narrow = load([resource(1)], baseline=Baseline(freeze(whole.drop(columns="custom_id"))))
+    assert narrow.opp.add({"name": "A"}).opp.changes().creations[0].custom_id is None
+    file = pd.DataFrame({"name": ["A"], "amount": [5], "probability": [10]})
+    df = opp.adopt(file, stages=STAGES, probability="percent", currency="USD", as_of="2026-10-20")
+    assert df.opp.changes().creations[0].custom_id is not None
+
+
+@pytest.mark.parametrize(
+    ("row", "values"),
+    [
+        ({"owner_id": 3, "owner_name": "Ann Hall"}, {"owner_id": 3}),
+        ({"owner_id": 99, "owner_name": "Nobody we know"}, {"owner_id": 99}),
+        ({"amount_precise": "7.25"}, {"amount_precise": "7.25"}),
+        ({"amount": 7, "amount_precise": "7.25"}, {"amount": 7, "amount_precise": "7.25"}),
+    ],
+)
+def test_added_row__with_two_forms_of_one_fact_is_created(
+    df: pd.DataFrame, row: dict[str, Any], values: dict[str, Any]
+) -> None:
+    """An id with its own name, an unknown id with any name, an exact amount alone or with its whole one."""
+    df = df.opp.add({"name": "A"} | row).drop(columns="account_name")
+    creation = df.opp.changes(custom_ids="never").creations[0]
+    assert (dict(creation.values), dict(creation.unresolved)) == ({"name": "A"} | values, {})
+
+
+def test_added_row__with_an_unreadable_cell_is_refused(df: pd.DataFrame) -> None:
+    """What was put in later is read like an edit."""
+    df = df.opp.add({"name": "A"})
+    df["probability"] = df["probability"].astype(object)
+    df.loc[3, "probability"] = "high"
+    assert reasons(df)[0].startswith("probability ")
+    assert len(df.opp.changes()) == 0
+
+
+def test_added_row__needs_what_the_organisation_requires(df: pd.DataFrame) -> None:
+    """A custom field that a new deal must have."""
+    region = CustomField("custom1", "Region", "string", required=True)
+    df = load([resource(1)], custom_fields={"custom1": region}).opp.add({"name": "A"})
+    assert reasons(df) == ["Region (custom1) is required by the organisation"]
+    df.loc[1, "custom1"] = "EMEA"
+    assert len(df.opp.changes().creations) == 1
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,44 @@ def test_undo__settles_creations_nobody_saw(box: Sandbox, client: Client, df: pd
     assert "nobody knows whether it was created" in unsure.rows["detail"].iloc[0]
 
 
+@pytest.mark.parametrize("way", ["lost creation", "lost deletion", "deleted by others", "same edit by others"])
+def test_undo__leaves_alone_what_this_plan_never_did(box: Sandbox, client: Client, df: pd.DataFrame, way: str) -> None:
+    """Sent in vain, or done by somebody else: nothing is to be taken back, and the journal is settled."""
+    options: dict[str, Any] = {"delete": [6], "allow_delete": True, "confirm": 1} if "delet" in way else {}
+    if way == "lost creation":
+        df = df.opp.add({"name": "New"}).iloc[-1:]
+    elif way == "deleted by others":
+        client.delete(6)
+    elif way == "same edit by others":
+        df.loc[0, "probability"] = 60
+        client.update(1, {"probability": 60})
+    if "lost" in way:
+        box.fail(0, method="DELETE" if options else "POST", applied=False, times=2)
+        box.fail(500, method="GET", times=200, after=1 if options else 0)
+    report = df.opp.write_back(**options)
+    box.switches.faults.clear()
+    assert statuses(report) == [{"lost": "unknown", "dele": "gone", "same": "unchanged"}[way[:4]]]
+    before = at_service(client)
+    assert statuses(opp.undo(client, report.journal, allow_delete=True)) == []
+    assert opp.list_journals().set_index("journal").loc[str(report.journal), "undone"] == 1
+    assert at_service(client) == before
+
+
+def test_undo__that_was_resumed_in_vain_marks_nothing(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody changed the row before the undoing came, the change stays to be undone."""
+    df.loc[:1, "probability"] = [60, 70]
+    done = df.opp.write_back()
+    with monkeypatch.context() as patched:
+        interrupt(patched, 0)
+        with pytest.raises(Interrupted):
+            opp.undo(client, done.journal, workers=1)
+    client.update(1, {"probability": 99})
+    assert statuses(opp.resume(client)) == ["conflict", "written"]
+    assert opp.list_journals().set_index("journal").loc[str(done.journal), "undone"] == 1
+
+
 # --- plans in files -----------------------------------------------------------------
 
 
