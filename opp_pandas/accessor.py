@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas import analytics, editing, refreshing
+from opp_pandas import analytics, editing, refreshing, reporting
 from opp_pandas.analytics import FigureContext
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
 from opp_pandas.reading import labels
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
-from opp_pandas.writeback import changes, plan, report, writing
+from opp_pandas.writeback import changes, plan, writing
 from opp_pandas.zones import read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
+
+    from opp_pandas.writeback.report import WriteReport
 
 # What a figure needs beside the rows travels with the load; these arguments overrule it.
 _GIVEN = ("as_of", "stages", "timezone")
@@ -244,6 +248,10 @@ class OpportunityAccessor:
         """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
         return PlotAccessor(self)
 
+    @_shows(reporting.write_report, figure=True)
+    def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        return reporting.write_report(self._frame, path, context=self._context(options), **options)
+
     # --- edit ---------------------------------------------------------------
 
     @_shows(editing.add_rows)
@@ -273,7 +281,7 @@ class OpportunityAccessor:
         return changes.find_changes(self._frame, **options)
 
     @_shows(writing.write_back)
-    def write_back(self, client: Any = None, **options: Any) -> report.WriteReport:
+    def write_back(self, client: Any = None, **options: Any) -> WriteReport:
         return writing.write_back(self._frame, client, **options)
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(opp_pandas.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = (
     ("errors",),
-    ("zones",),
+    ("zones", "saving"),
     ("resource", "stages"),
     ("carrier",),
     ("schema",),
@@ -26,6 +26,7 @@ LAYERS = (
     ("editing",),
     ("refreshing",),
     ("plotting", "sandboxing"),
+    ("reporting",),
     ("accessor",),
     ("cli",),
 )

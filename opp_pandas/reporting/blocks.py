@@ -1,0 +1,326 @@
+"""What a section is made of: texts, headline numbers, tables and pictures, and how their values are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Kind = Literal["text", "money", "count", "days", "share", "ratio", "percent", "number", "day", "moment", "flag"]
+NUMERIC = frozenset({"money", "count", "days", "share", "ratio", "percent", "number"})
+_DAYS = frozenset({"period_start", "period_end", "week_start", "week_end"})
+_RATIOS = frozenset({"coverage"})
+_SHARES = frozenset({"attainment", "attained"})
+_MONEY = frozenset({"amount", "quota", "gap", "gap_to_forecast", "pipeline_needed", "velocity_per_day"})
+# Shorter than the columns' names: the caption says that they are amounts.
+HEADINGS = {
+    "open_count": "open deals", "open_amount": "open", "weighted_amount": "weighted", "won_count": "won deals",
+    "lost_count": "lost deals", "won_amount": "won", "forecast_amount": "forecast", "overdue_amount": "overdue",
+    "gap_to_forecast": "quota - forecast", "owner_name": "owner", "account_name": "account", "stage_name": "stage",
+    "win_rate_low": "win rate from", "win_rate_high": "win rate to", "average_won_amount": "average won",
+    "median_cycle_days": "cycle days", "period_won_amount": "won", "period_open_amount": "open",
+    "step_conversion": "from the stage before", "overall_conversion": "from the first",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One headline number.
+
+    Parameters
+    ----------
+    label : str
+        What it is.
+    value : str
+        The number, written.
+    detail : str
+        Its interval, or what it stands beside.
+    number : float, str or None
+        The number itself, for a workbook.
+    kind : str
+        What kind of number it is.
+    """
+
+    label: str
+    value: str
+    detail: str = ""
+    number: Any = None
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True, eq=False)
+class Headlines:
+    """Headline numbers, side by side."""
+
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table that readers can sort.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What it shows; named index levels become its first columns.
+    caption : str
+        What it is, in words.
+    kinds : mapping of str to str, optional
+        What kind of values a column holds, where its name does not say it.
+    labels : mapping of str to str, optional
+        Headings, where the column's name with spaces is not clear enough.
+    of : int, optional
+        How many rows there are, if `frame` holds only the first of them.
+    """
+
+    frame: pd.DataFrame
+    caption: str = ""
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    of: int | None = None
+
+    def columns(self) -> list[Column]:
+        """Give the columns as they are shown, index levels first."""
+        frame = self.frame
+        if frame.index.nlevels > 1 or frame.index.name is not None:
+            frame = frame.reset_index(names=[str(name or f"level {n}") for n, name in enumerate(frame.index.names)])
+        found = []
+        for place in range(frame.shape[1]):
+            name = str(frame.columns[place])
+            kind = self.kinds.get(name) or kind_of(name, frame.iloc[:, place])
+            heading = self.labels.get(name) or heading_of(name)
+            found.append(Column(name, heading, kind, list(frame.iloc[:, place].array)))
+        return found
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a table: its name, heading, kind and values."""
+
+    name: str
+    heading: str
+    kind: Kind
+    values: list[Any]
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it stands on the right."""
+        return self.kind in NUMERIC
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A plot with its words.
+
+    Parameters
+    ----------
+    axes : Axes
+        The plot, as wide as a page.
+    alt : str
+        What it shows, for people who hear the page.
+    narrow : Axes, optional
+        The same for a telephone.
+    """
+
+    axes: Axes
+    alt: str
+    narrow: Axes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A plot of a finished figure, drawn when a page needs it: a `Picture` that a workbook does not pay for.
+
+    Parameters
+    ----------
+    plot : str
+        Name of a function of `opp_pandas.plotting`.
+    table : DataFrame or other figure
+        What it draws.
+    options : mapping, optional
+        Passed on to it.
+    """
+
+    plot: str
+    table: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The plot, as wide as a page."""
+        from opp_pandas.reporting.pictures import draw
+
+        return draw(self.plot, self.table, self.options, narrow=False)
+
+    @cached_property
+    def narrow(self) -> Axes:
+        """The same for a telephone."""
+        from opp_pandas.reporting.pictures import draw
+
+        return draw(self.plot, self.table, self.options, narrow=True)
+
+    @property
+    def alt(self) -> str:
+        """What the plot shows, in words."""
+        from opp_pandas.reporting.pictures import describe
+
+        return describe(self.axes, self.table)
+
+
+Block = str | Headlines | Table | Picture | Drawing
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Section:
+    """A part of a report: a title and what stands below it.
+
+    Parameters
+    ----------
+    title : str
+        Its heading.
+    *blocks : str, DataFrame, Axes, Table, Picture, Headlines
+        Paragraphs, tables and plots, in order.
+    notes : sequence of str
+        What a reader should know of the figures, in small print.
+    figures : sequence of DataFrame or other figure
+        What the section stands on, for the footer.
+    terms : sequence of str
+        Columns of the figures that are shown outside of tables. The footer
+        defines these, and those in the tables.
+
+    Examples
+    --------
+    >>> Section("Deals to call", "Nobody has called these for a month.", pd.DataFrame({"name": ["Acme"]})).blocks[0]
+    'Nobody has called these for a month.'
+    """
+
+    title: str
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...]
+    figures: tuple[Any, ...]
+    terms: tuple[str, ...]
+
+    def __init__(
+        self,
+        title: str,
+        *blocks: Any,
+        notes: Sequence[str] = (),
+        figures: Sequence[Any] = (),
+        terms: Sequence[str] = (),
+    ) -> None:
+        object.__setattr__(self, "title", str(title))
+        object.__setattr__(self, "blocks", tuple(_block(block) for block in blocks))
+        object.__setattr__(self, "notes", tuple(dict.fromkeys(notes)))
+        object.__setattr__(self, "figures", tuple(figures))
+        object.__setattr__(self, "terms", tuple(terms))
+
+    @property
+    def shown(self) -> set[str]:
+        """Names of the columns that a reader sees."""
+        tables = [block for block in self.blocks if isinstance(block, Table)]
+        return {*self.terms, *(str(name) for table in tables for name in table.frame.columns)}
+
+
+def _block(value: Any) -> Block:
+    if isinstance(value, str | Headlines | Table | Picture | Drawing):
+        return value
+    if isinstance(value, pd.DataFrame):
+        return Table(value)
+    if isinstance(value, pd.Series):
+        return Table(value.to_frame())
+    if hasattr(value, "get_figure") and hasattr(value, "get_title"):
+        from opp_pandas.reporting.pictures import describe
+
+        return Picture(value, describe(value))
+    raise ConfigurationError(
+        f"a section holds text, DataFrames, matplotlib Axes and opp_pandas.reporting blocks, not {type(value).__name__}"
+    )
+
+
+def heading_of(name: str) -> str:
+    """Give the heading of a column that nobody named otherwise."""
+    return HEADINGS.get(name, printable(name, 80).replace("_", " "))
+
+
+def kind_of(name: str, column: pd.Series) -> Kind:
+    """Tell from name and dtype what kind of values a column holds."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return "moment"
+    if dtype.kind == "M":
+        return "day"
+    if pd.api.types.is_bool_dtype(dtype):
+        return "flag"
+    if not pd.api.types.is_numeric_dtype(dtype):
+        return "text"
+    if name == "probability":
+        return "percent"
+    if name == "id" or name.endswith("_id"):
+        return "number"
+    if name in _RATIOS:
+        return "ratio"
+    if name in _SHARES or name.endswith("conversion") or "rate" in name.split("_") or "share" in name.split("_"):
+        return "share"
+    if name in _MONEY or name.endswith("_amount"):
+        return "money"
+    if name.endswith("_days"):
+        return "days"
+    return "count" if pd.api.types.is_integer_dtype(dtype) else "number"
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell has nothing to show."""
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+def written(value: Any, kind: Kind) -> str:
+    """Write one value for a reader; nothing where it is missing.
+
+    Examples
+    --------
+    >>> written(1234567.8, "money"), written(0.256, "share"), written(float("inf"), "ratio"), written(None, "count")
+    ('1,234,568', '25.6 %', 'reached', '')
+    """
+    if is_missing(value):
+        return ""
+    if kind == "flag":
+        return "yes" if value else "no"
+    if kind in ("day", "moment") and isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d}" if kind == "day" else f"{value:%Y-%m-%d %H:%M}"
+    if kind == "text" or not isinstance(value, int | float | np.integer | np.floating):
+        return printable(value, 300)
+    if np.isinf(value):
+        return "reached" if kind == "ratio" else str(value)
+    if kind == "number" and isinstance(value, int | np.integer):
+        return str(value)
+    return str(_NUMBERS[kind](value))
+
+
+_NUMBERS: Mapping[str, Any] = {
+    "money": lambda value: f"{value:,.0f}",
+    "count": lambda value: f"{value:,.0f}",
+    "days": lambda value: f"{value:,.0f}",
+    "share": lambda value: f"{value * 100:.1f} %",
+    "percent": lambda value: f"{value:g} %",
+    "ratio": lambda value: f"{value:,.1f}",
+    "number": lambda value: f"{value:,.2f}" if abs(value) < 1_000 else f"{value:,.0f}",
+}
+
+
+def sort_key(value: Any, kind: Kind) -> str | None:
+    """Give what a column is sorted by where the written text would not do; None where it does."""
+    if is_missing(value) or kind not in NUMERIC or not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    return repr(value.item() if isinstance(value, np.generic) else value)

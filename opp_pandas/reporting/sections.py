@@ -1,0 +1,325 @@
+"""The sections that come with the package: each takes a `Material` and gives a `Section`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.analytics.basis import BASIS_KEY, basis_of, counted
+from opp_pandas.analytics.checks import CHECKS
+from opp_pandas.analytics.days import local_days, to_dates
+from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, is_missing, written
+
+if TYPE_CHECKING:
+    from opp_pandas.analytics.days import Codes
+    from opp_pandas.reporting.material import Material
+
+_FORECAST = (
+    "open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount", "quota",
+    "attainment", "gap_to_forecast", "coverage",
+)  # fmt: skip
+_KEYS = ("id", "custom_id")
+
+
+def headline(material: Material) -> Section:
+    """The numbers that people ask for first, with their intervals."""
+    kpis, bookings = material.kpis, material.bookings
+    row: dict[str, Any] = {str(name): kpis[name].iloc[0] for name in kpis.columns}
+    period, money = material.period, _money_of(kpis)
+    low, high = bookings.interval(0.8)
+    detail = f"8 of 10 times between {written(low, 'money')} and {written(high, 'money')}"
+    tiles = [Tile(f"Forecast {period}", money(bookings.mean), detail, bookings.mean, "money")]
+    quota = row.get("quota")
+    if quota is not None and not is_missing(quota):
+        reached = written(row["attainment"], "share")
+        won = row["period_won_amount"]
+        tiles += [
+            Tile(f"Won in {period}", money(won), f"{reached} of the quota {money(quota)}", won, "money"),
+            Tile("Chance of the quota", chance(bookings.p_at_least(quota)), f"{money(row['gap'])} still to win",
+                 bookings.p_at_least(quota), "share"),
+            Tile("Coverage", written(row["coverage"], "ratio") or "none",
+                 f"open in {period} {money(row['period_open_amount'])} / still to win", row["coverage"], "ratio"),
+        ]  # fmt: skip
+    else:
+        won = bookings.won_amount
+        tiles.append(Tile(f"Won in {period}", money(won), "up to now", won, "money"))
+    open_deals = counted(row["open_count"], "deal")
+    weighted = f"{open_deals}, weighted {money(row['weighted_amount'])}"
+    tiles.append(Tile("Open pipeline", money(row["open_amount"]), weighted, row["open_amount"], "money"))
+    closed = int(row["won_count"] + row["lost_count"])
+    rate = written(row["win_rate"], "share") or "unknown"
+    around = f"{written(row['win_rate_low'], 'share')} to {written(row['win_rate_high'], 'share')}"
+    detail = f"{around}, from {counted(closed, 'closed deal')}" if closed else "no deal was closed"
+    tiles.append(Tile("Win rate", rate, detail, row["win_rate"], "share"))
+    cycle = written(row["median_cycle_days"], "days")
+    if cycle:
+        detail = f"average deal {money(row['average_won_amount'])}" if row["won_count"] else ""
+        tiles.append(Tile("Sales cycle", f"{cycle} days", detail, row["median_cycle_days"], "days"))
+    overdue = counted(row["overdue_count"], "open deal") + " past the close date"
+    tiles.append(Tile("Overdue", money(row["overdue_amount"]), overdue, row["overdue_amount"], "money"))
+    deals = "deals taken as independent, so too narrow" if bookings.rho == 0 else f"correlation {bookings.rho:g}"
+    notes = [f"The forecast's interval: 80 %, {deals}. The win rate's: {material.level:.0%} (Wilson)."]
+    return Section("Headlines", Headlines(tiles), notes=notes, figures=(kpis, bookings), terms=_HEADLINE_TERMS)
+
+
+_HEADLINE_TERMS = (
+    "open_amount", "weighted_amount", "overdue_amount", "win_rate", "win_rate_low", "win_rate_high",
+    "average_won_amount", "median_cycle_days", "attainment", "gap", "coverage", "mean", "quantile", "p_at_least",
+)  # fmt: skip
+
+
+def forecast(material: Material) -> Section:
+    """The forecast by period, against the quota where there is one."""
+    whole = material.forecast
+    table = material.around_now(whole)
+    columns = [name for name in _FORECAST if name in table.columns]
+    left_out = len(whole) - len(table)
+    notes = [f"{counted(left_out, 'period')} further away not shown"] if left_out else []
+    caption = f"Forecast by period of the close date{_in_currency(table)}"
+    title = "Forecast" if material.quota is None else "Forecast against quota"
+    if not len(whole):
+        return Section(title, "There is no open or won deal.", figures=(whole,))
+    picture = Drawing("plot_forecast", table)
+    return Section(title, picture, _periods_in_words(Table(table[columns], caption)), notes=notes, figures=(whole,))
+
+
+def bookings(material: Material) -> Section:
+    """The distribution of what the present period may bring."""
+    result = material.bookings
+    quota = material.kpis["quota"].iloc[0] if "quota" in material.kpis.columns else None
+    target = None if quota is None or is_missing(quota) else float(quota)
+    picture = Drawing("plot_bookings", result, {"quota": target})
+    table = Table(result.to_frame(), f"Bookings in {material.period}{_in_currency(result)}", _BOOKING_KINDS)
+    return Section(f"What {material.period} may bring", picture, table, figures=(result,))
+
+
+_BOOKING_KINDS: Mapping[str, Any] = dict.fromkeys(("mean", "sd", "p10", "p25", "p50", "p75", "p90"), "money")
+
+
+def coverage(material: Material) -> Section:
+    """How far the open pipeline covers what is still to be won."""
+    if material.quota is None:
+        raise ConfigurationError("coverage compares with a quota: give quota=")
+    by_group = material.group_quota is not None
+    table = material.groups if by_group else material.around_now(material.forecast, before=0)
+    known = table[table["quota"].notna()]
+    if not len(known):
+        return Section("Coverage", f"No quota is stated for {material.period} or later.", figures=(table,))
+    won = "period_won_amount" if by_group else "won_amount"
+    still = "period_open_amount" if by_group else "open_amount"
+    columns = ["quota", won, "attainment", "gap", still, "coverage"]
+    caption = f"Coverage {f'in {material.period} ' if by_group else ''}by {_words(table)}{_in_currency(table)}"
+    shown = known.iloc[: material.max_rows]
+    rows = _periods_in_words(Table(shown[columns], caption, of=len(known)))
+    return Section("Coverage", Drawing("plot_coverage", known), rows, figures=(table,))
+
+
+def groups(material: Material) -> Section:
+    """The groups that `by` names, one beside the other."""
+    table = material.groups
+    columns = ["open_count", "open_amount", "weighted_amount", "overdue_amount", "won_count", "lost_count", "win_rate",
+               "win_rate_low", "win_rate_high", "average_won_amount", "median_cycle_days"]  # fmt: skip
+    order = np.argsort(-table["weighted_amount"].to_numpy(), kind="stable")
+    shown = table.iloc[order[: material.max_rows]]
+    caption = f"Key figures by {_words(table)}{_in_currency(table)}"
+    title = f"By {str(material.by).removesuffix('_name').replace('_', ' ')}"
+    if not len(table):
+        return Section(title, "There is no deal.", figures=(table,))
+    return Section(
+        title, Drawing("plot_win_rates", table), Table(shown[columns], caption, of=len(table)), figures=(table,)
+    )
+
+
+def funnel(material: Material) -> Section:
+    """Funnel with a history; without one, the stage distribution."""
+    table = material.funnel
+    title = str(basis_of(table).get("title", "Stage distribution"))
+    passed = "reached" in table.columns
+    picture = Drawing("plot_conversion" if passed else "plot_stage_distribution", table)
+    columns = ["count", "amount", "weighted_amount"]
+    columns += ["reached", "step_conversion", "overall_conversion", "lost_count", "still_count"] if passed else []
+    caption = f"Deals by stage{_in_currency(table)}"
+    notes = () if passed else ("Where the deals stand now; how many of them went on is known from a history only.",)
+    labels = {"count": "deals", "lost_count": "lost from here", "still_count": "still here"}
+    rows = Table(table[columns], caption, labels=labels)
+    return Section(title, picture, rows, notes=notes, figures=(table,))
+
+
+def waterfall(material: Material) -> Section:
+    """What moved since the last snapshot."""
+    table = material.waterfall
+    basis = basis_of(table)
+    ends = table.index.isin(["start", "end"])
+    shown = table[(table["count"] > 0) | ends]
+    since = str(basis["since"])[:16].replace("T", " ")
+    meanings = pd.Series([basis["definitions"][name] for name in shown.index], index=shown.index, dtype="str")
+    rows = shown[["count", "amount"]].assign(meaning=meanings)
+    rows.index = rows.index.str.replace("_", " ")
+    caption = f"Open pipeline of {material.period} since {since}{_in_currency(table)}"
+    labels = {"bucket": "move", "count": "deals"}
+    return Section(
+        "What moved since the last snapshot" if material.since is None else f"What moved since {since[:10]}",
+        Drawing("plot_waterfall", table),
+        Table(rows, caption, labels=labels),
+        figures=(table,),
+    )
+
+
+def largest(material: Material) -> Section:
+    """The largest open deals."""
+    table = material.ageing
+    order = np.argsort(-np.nan_to_num(table["amount"].to_numpy(dtype=float), nan=-np.inf), kind="stable")
+    return _deals("Largest open deals", material, order, ("overdue_days",), "largest first")
+
+
+def stalest(material: Material) -> Section:
+    """The open deals on which nothing happened for longest."""
+    table = material.ageing
+    idle, age = (table[name].to_numpy(dtype=float, na_value=-1.0) for name in ("idle_days", "age_days"))
+    # Where nobody knows when something last happened, age decides.
+    order = np.lexsort((-age, -idle))
+    return _deals("Stalest open deals", material, order, ("idle_days", "age_days"), "longest without an event first")
+
+
+def hygiene(material: Material) -> Section:
+    """The deals that need a look: how many of each kind, and which."""
+    table = material.hygiene
+    found = {name: n for name, n in basis_of(table)["counts"].items() if n}
+    if not found:
+        return Section("Hygiene", "Every check passed: there is no deal to look at.", figures=(table,))
+    counts = pd.DataFrame(
+        {"check": list(found), "meaning": [CHECKS[name] for name in found], "deals": list(found.values())}
+    ).sort_values("deals", ascending=False, kind="stable", ignore_index=True)
+    counts["check"] = counts["check"].str.replace("_", " ")
+    places = table.index.unique()[: material.max_rows]
+    chosen = table.loc[table.index.isin(places), "reason"]
+    reasons = ["; ".join(chosen[chosen.index == place]) for place in places]
+    rows = _facts(material, places.to_numpy(), ("name", "account_name", "owner_name", "close_date", "amount", *_KEYS))
+    rows.insert(min(1, rows.shape[1]), "reason", reasons)
+    n_deals = table.index.nunique()
+    caption = f"Deals to look at, largest first{_in_currency(material.ageing)}"
+    return Section(
+        "Hygiene",
+        f"{counted(n_deals, 'deal')} to look at, for {counted(len(table), 'reason')}.",
+        Table(counts, "What the checks found"),
+        Table(rows, caption, of=n_deals),
+        figures=(table,),
+    )
+
+
+SECTIONS: Mapping[str, Callable[[Material], Section]] = {
+    "headline": headline,
+    "forecast": forecast,
+    "coverage": coverage,
+    "groups": groups,
+    "funnel": funnel,
+    "waterfall": waterfall,
+    "bookings": bookings,
+    "largest": largest,
+    "stalest": stalest,
+    "hygiene": hygiene,
+}
+"""Every section that comes with the package, by name, in the order of a report."""
+
+
+def default_sections(material: Material) -> list[str]:
+    """Name the sections that can be made of what there is."""
+    absent = {
+        "coverage": material.quota is None,
+        "groups": material.by is None,
+        "waterfall": material.history is None,
+        "bookings": True,
+    }
+    return [name for name in SECTIONS if not absent.get(name)]
+
+
+def _deals(title: str, material: Material, order: Codes, more: tuple[str, ...], words: str) -> Section:
+    table = material.ageing
+    if not len(table):
+        return Section(title, "There is no open deal.", figures=(table,))
+    first = table.iloc[order[: material.max_rows]]
+    rows = _facts(material, first.index.to_numpy(), ("name", "account_name", "owner_name"))
+    rows["stage_name"] = first["stage_name"].to_numpy()
+    dated = _facts(material, first.index.to_numpy(), ("close_date",))
+    rows = rows.join(dated)
+    rows["amount"] = first["amount"].to_numpy()
+    rows = rows.join(_facts(material, first.index.to_numpy(), ("probability",)))
+    for name in more:
+        rows[name] = first[name].array
+    rows = rows.join(_facts(material, first.index.to_numpy(), (*_KEYS, "next_step")))
+    caption = f"{title}, {words}{_in_currency(table)}"
+    return Section(title, Table(rows, caption, of=len(table)), figures=(table,))
+
+
+def _facts(material: Material, places: Codes, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Give columns of some deals for readers: names from the look-ups, days in the report's zone."""
+    frame = material.frame
+    chosen = frame.iloc[places]
+    found: dict[str, Any] = {}
+    for name in columns:
+        if name not in frame.columns or (name in _KEYS and chosen[name].isna().all()):
+            continue
+        if name in ("owner_name", "account_name") and len(frame):
+            group = material.names(name)
+            found[name] = group.labels[group.codes[places]].to_numpy()
+        elif name == "close_date":
+            found[name] = to_dates(local_days(chosen[name], material.context.timezone))
+        elif name == "next_step":
+            # A whole page of notes belongs into the service, not into a table.
+            found[name] = [None if is_missing(text) else _cut(str(text), 120) for text in chosen[name]]
+        else:
+            found[name] = chosen[name].array
+    return pd.DataFrame(found, index=range(len(places)))
+
+
+def _cut(text: str, limit: int) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
+def chance(p: float) -> str:
+    """Write a probability without claiming certainty that is not there.
+
+    Examples
+    --------
+    >>> chance(0.998), chance(0.42), chance(1.0)
+    ('over 99 %', '42 %', '100 %')
+    """
+    if 0.995 <= p < 1:
+        return "over 99 %"
+    return "under 1 %" if 0 < p < 0.005 else f"{p * 100:.0f} %"
+
+
+def _currency(result: Any) -> str:
+    currency = getattr(result, "attrs", {}).get(BASIS_KEY, {}).get("currency")
+    return printable(currency, 20) if currency else ""
+
+
+def _in_currency(result: Any) -> str:
+    currency = _currency(result)
+    return f", amounts in {currency}" if currency else ""
+
+
+def _money_of(result: Any) -> Callable[[Any], str]:
+    unit = _currency(result)
+    return lambda value: f"{written(value, 'money')} {unit}".strip()
+
+
+def _words(table: pd.DataFrame) -> str:
+    return ", ".join(str(name).removesuffix("_name").replace("_", " ") for name in table.index.names)
+
+
+def _periods_in_words(table: Table) -> Table:
+    """Write periods as text; deals without a close date stand in a row of their own."""
+    index = table.frame.index
+    if index.name != "period":
+        return table
+    names = ["no close date" if is_missing(period) else str(period) for period in index]
+    return Table(
+        table.frame.set_axis(pd.Index(names, name="period", dtype="str")), table.caption, table.kinds, table.labels,
+        table.of,
+    )  # fmt: skip

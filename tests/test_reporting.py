@@ -1,0 +1,442 @@
+"""Reports: sections, choices, and what the page and the workbook say against the figures themselves."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from histories import OFFER, WON, history_in_memory, load_of, moment
+from opp_pandas import analytics, reporting
+from opp_pandas.errors import (
+    ConfigurationError,
+    HistoryNeededError,
+    MissingColumnError,
+    MissingExtraError,
+    MixedCurrencyError,
+)
+from opp_pandas.reporting import Section, Table
+from opp_pandas.reporting.blocks import kind_of, written
+from opp_pandas.reporting.pages import to_html
+from opp_pandas.reporting.workbooks import to_workbook
+from portfolios import AS_OF, LEAD, context, portfolio, random_portfolio
+from reports import HOSTILE, hostile_deals, page_of, sheets_of
+
+FRAME = random_portfolio(5, 300)
+QUOTA = 9_000_000.0
+
+
+def assemble(frame: pd.DataFrame = FRAME, **choices: Any) -> reporting.Report:
+    return reporting.assemble(frame, context=context(), **choices)
+
+
+# --- what the page says -------------------------------------------------------
+
+
+def test_headlines__are_the_figures() -> None:
+    """Forecast, interval, chance, coverage and win rate stand on the page as the functions give them."""
+    page = page_of(to_html(assemble(quota=QUOTA)))
+    kpis = analytics.kpis(FRAME, context=context(), quota=QUOTA).iloc[0]
+    bookings = analytics.bookings(FRAME, context=context(), period="2026Q2", rho=0.1)
+    low, high = bookings.interval(0.8)
+    tiles = page.tiles
+    assert tiles["Forecast 2026Q2"] == [
+        f"{bookings.mean:,.0f} USD",
+        f"8 of 10 times between {low:,.0f} and {high:,.0f}",
+    ]
+    assert tiles["Coverage"][0] == f"{kpis['coverage']:.1f}"
+    assert tiles["Won in 2026Q2"][0] == f"{kpis['period_won_amount']:,.0f} USD"
+    rates = [f"{kpis[name]:.1%}".replace("%", " %") for name in ("win_rate", "win_rate_low", "win_rate_high")]
+    closed = int(kpis["won_count"] + kpis["lost_count"])
+    assert tiles["Win rate"] == [rates[0], f"{rates[1]} to {rates[2]}, from {closed} closed deals"]
+    assert tiles["Overdue"][0] == f"{kpis['overdue_amount']:,.0f} USD"
+    assert tiles["Chance of the quota"][0].endswith("%")
+
+
+def test_forecast_table__is_the_forecast_around_now() -> None:
+    """Every cell of the table is the forecast's, for four periods either side and deals without a date."""
+    page = page_of(to_html(assemble(quota=QUOTA)))
+    table = page.table("Forecast by period")
+    expected = analytics.forecast(FRAME, context=context(), quota=QUOTA)
+    assert table.column("period") == [
+        str(period) if period is not pd.NaT else "no close date" for period in expected.index
+    ]
+    for heading, name in (("forecast", "forecast_amount"), ("open", "open_amount"), ("won", "won_amount")):
+        assert table.column(heading) == [f"{value:,.0f}" for value in expected[name]]
+
+
+def test_largest_and_stalest__are_the_open_deals_in_order() -> None:
+    """The largest deals fall in amount, the stalest in days without an event; the caption counts all."""
+    frame = FRAME.assign(touched_at=AS_OF - pd.to_timedelta(np.arange(len(FRAME)) % 97, unit="D"), name="deal")
+    page = page_of(to_html(assemble(frame, max_rows=12)))
+    ageing = analytics.ageing(frame, context=context())
+    largest = page.table("Largest open deals")
+    amounts = [f"{value:,.0f}" for value in ageing["amount"].sort_values(ascending=False).head(12)]
+    assert largest.column("amount") == amounts
+    assert f"12 of {len(ageing)}" in largest.caption
+    idle = [int(days) for days in page.table("Stalest open deals").column("idle days")]
+    assert idle == sorted(ageing["idle_days"], reverse=True)[:12]
+
+
+def test_hygiene__counts_are_those_of_the_checks() -> None:
+    """Each check's number stands beside its meaning, and every listed deal says why."""
+    page = page_of(to_html(assemble()))
+    basis = analytics.hygiene(FRAME, context=context()).attrs["opp_basis"]
+    table = page.table("What the checks found")
+    found = dict(zip(table.column("check"), table.column("deals"), strict=True))
+    assert found == {name.replace("_", " "): f"{n:,}" for name, n in basis["counts"].items() if n}
+    assert all(page.table("Deals to look at").column("reason"))
+
+
+def test_definitions__are_of_what_is_shown() -> None:
+    """The footer defines what tables and tiles show, and says what the figures stand on."""
+    page = page_of(to_html(assemble(quota=QUOTA)))
+    assert "won by as_of + weighted open deals that are not overdue" in page.text
+    assert "missing_probability_count" not in page.text
+    assert "2026-06-15 12:00:00 UTC" in page.text
+    assert "Won" in dict(page.facts)["Stages"]
+    assert any("without an amount" in note for note in page.notes)
+
+
+# --- with a history, with groups ------------------------------------------------
+
+
+def _history() -> tuple[opp.History, pd.DataFrame]:
+    rows = [
+        {"id": 1, "name": "Stays", "amount": 100, "probability": 50, "close_date": moment(60), "stage_id": OFFER},
+        {"id": 2, "name": "Won", "amount": 70, "probability": 50, "close_date": moment(60), "stage_id": OFFER},
+    ]
+    first = load_of(rows, at=10)
+    new = {"id": 3, "name": "New", "amount": 30, "probability": 20, "close_date": moment(70), "created_at": moment(15)}
+    later = load_of([rows[0], {**rows[1], "stage_id": WON}, {**new, "stage_id": OFFER}], at=20)
+    history = history_in_memory()
+    history.record(first)
+    history.record(later)
+    return history, later
+
+
+def test_waterfall__tells_since_the_snapshot_before_the_load() -> None:
+    """The snapshot of the load itself is not compared with itself."""
+    history, later = _history()
+    page = page_of(to_html(reporting.assemble(later, context=opp.of(later)._context({}), history=history)))
+    table = page.table("Open pipeline of 2026Q1 since 2026-01-10")
+    moves = dict(zip(table.column("move"), table.column("amount"), strict=True))
+    assert moves == {"start": "170", "created": "30", "won": "-70", "end": "130"}
+    assert "Funnel" in page.headings
+    assert dict(page.facts)["Compared with"] == "the snapshot of 2026-01-10 00:00"
+
+
+def test_waterfall__without_an_earlier_snapshot_says_so() -> None:
+    """The first night has nothing to compare with: the page says it, and asked for by name it raises."""
+    _, later = _history()
+    history = history_in_memory()
+    history.record(later)
+    meaning = opp.of(later)._context({})
+    page = page_of(to_html(reporting.assemble(later, context=meaning, history=history)))
+    assert "has no snapshot before" in page.text
+    with pytest.raises(HistoryNeededError, match="no snapshot before"):
+        reporting.assemble(later, context=meaning, history=history, sections=["waterfall"])
+    with pytest.raises(HistoryNeededError, match="history="):
+        reporting.assemble(later, context=meaning, sections=["waterfall"])
+
+
+def test_groups__are_compared_with_their_own_quotas() -> None:
+    """A quota by owner is each owner's, and the total of them the team's."""
+    frame = FRAME[FRAME["owner_id"].isin([8])]
+    quota = {"Ada Byron": 500_000}
+    page = page_of(to_html(reporting.assemble(frame, context=context(), by="owner_name", quota=quota)))
+    kpis = analytics.kpis(frame, context=context(), by="owner_name", quota=quota).iloc[0]
+    table = page.table("Coverage in 2026Q2 by owner")
+    assert table.column("owner") == ["Ada Byron"]
+    assert table.column("attainment") == [f"{kpis['attainment'] * 100:.1f} %"]
+    assert page.tiles["Won in 2026Q2"][1].endswith("of the quota 500,000 USD")
+    by_period = pd.DataFrame({"period": ["2026Q2", "2026Q2"], "group": ["Ada Byron", "Ada Byron"], "quota": [1.0, 2.0]})
+    with pytest.raises(ConfigurationError, match="twice"):
+        reporting.assemble(frame, context=context(), by="owner_name", quota=by_period)
+
+
+# --- sections ----------------------------------------------------------------------
+
+
+def test_sections__stand_in_the_order_asked_for() -> None:
+    """Names and functions mix; a function gives a Section, text, a table, Axes, or several of them."""
+
+    def deals_to_call(material: reporting.Material) -> Any:
+        return "Call these.", material.frame[["id", "amount"]].head(2)
+
+    def picture(material: reporting.Material) -> Any:
+        return opp.plotting.plot_forecast(material.forecast)
+
+    def own(material: reporting.Material) -> Section:
+        return Section("My own", Table(material.kpis[["win_rate"]], "How we do"), notes=["said once", "said once"])
+
+    page = page_of(to_html(assemble(sections=["largest", deals_to_call, own, picture, "headline"])))
+    wanted = [
+        "Largest open deals",
+        "Deals to call",
+        "My own",
+        "Picture",
+        "Headlines",
+        "What this stands on",
+        "Definitions",
+    ]
+    assert page.headings == wanted
+    assert "Call these." in page.text
+    assert page.table("How we do").column("win rate")[0].endswith(" %")
+    assert page.text.count("said once") == 1
+    assert len(page.pictures) == 1
+    assert page.pictures[0]
+
+
+def test_sections__plots_of_a_function_leave_no_window_open() -> None:
+    """Plots that a section opened are not shown a second time in the notebook."""
+    import matplotlib.pyplot as plt
+
+    mine = plt.figure()
+    before = plt.get_fignums()
+    assemble(sections=[lambda material: opp.plotting.plot_forecast(material.forecast)])
+    assert plt.get_fignums() == before
+    plt.close(mine)
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        (["headlines"], "no section 'headlines'.*'headline'"),
+        ([3], "a section is a name"),
+        ([lambda _: 3], "cannot be shown.*int"),
+    ],
+)
+def test_sections__that_do_not_exist_are_refused(sections: Any, words: str) -> None:
+    """The error names what there is."""
+    with pytest.raises(ConfigurationError, match=words):
+        assemble(sections=sections)
+
+
+def test_choices__that_do_not_exist_are_refused() -> None:
+    """A misspelt choice is no silent default."""
+    with pytest.raises(ConfigurationError, match="no choice 'quotas'"):
+        assemble(quotas=3)
+    with pytest.raises(ConfigurationError, match="max_rows must be 1 or more"):
+        assemble(max_rows=0)
+    with pytest.raises(ConfigurationError, match="give quota="):
+        assemble(sections=["coverage"])
+    with pytest.raises(ConfigurationError, match="give by="):
+        assemble(sections=["groups"])
+
+
+# --- little to say --------------------------------------------------------------------
+
+
+def test_report__of_no_deals_is_a_page(tmp_path: Path) -> None:
+    """An empty frame gives a page and a workbook that say so."""
+    report = assemble(FRAME.iloc[:0], quota=QUOTA)
+    page = page_of(to_html(report))
+    assert "0 opportunities" in page.text
+    assert "There is no open or won deal." in page.text
+    assert page.tiles["Win rate"] == ["unknown", "no deal was closed"]
+    assert "Basis" in sheets_of(to_workbook(report))
+
+
+def test_report__without_a_column_says_what_is_left_out() -> None:
+    """Deals without close dates still have stages; asked for by name, the forecast raises."""
+    frame = FRAME.drop(columns="close_date")
+    page = page_of(to_html(assemble(frame)))
+    assert "Left out: the frame has no column 'close_date'" in page.text
+    assert page.table("Deals by stage").column("stage")
+    with pytest.raises(MissingColumnError, match="close_date"):
+        assemble(frame, sections=["forecast"])
+    with pytest.raises(MissingColumnError, match="amount"):
+        assemble(frame.drop(columns="amount"), sections=["largest"])
+
+
+def test_report__without_stages_is_an_error_or_a_page() -> None:
+    """Without a stage column there is nothing to tell; stages that nobody explained are counted."""
+    bare = assemble(FRAME.drop(columns="stage_id"))
+    assert "stage_id or stage_name" in page_of(to_html(bare)).text
+    unknown = portfolio([{"stage_id": 77, "amount": 5, "probability": 50, "close_date": "2026-06-20T12:00Z"}])
+    page = page_of(to_html(assemble(unknown)))
+    assert "1 in stages without a meaning" in dict(page.facts)["Deals"]
+    assert any("nobody called open, won or lost" in note for note in page.notes)
+
+
+def test_report__of_two_currencies_asks_for_rates() -> None:
+    """Amounts of two currencies are never added; with rates they are."""
+    rows = [
+        {"amount": 10, "probability": 50, "stage_id": LEAD, "close_date": "2026-06-20T12:00Z", "currency_type": code}
+        for code in ("USD", "EUR")
+    ]
+    frame = portfolio(rows)
+    with pytest.raises(MixedCurrencyError, match="give rates="):
+        assemble(frame)
+    page = page_of(to_html(assemble(frame, rates={"USD": 1, "EUR": 2.0})))
+    assert page.tiles["Open pipeline"][0] == "30 USD"
+
+
+# --- nothing from data becomes markup, formula or link ------------------------------------
+
+
+def test_hostile_names__stand_on_the_page_as_text() -> None:
+    """Script tags, mathematics, overrides of direction and formulas are shown, not obeyed."""
+    report = reporting.assemble(hostile_deals(), context=context(users=None), title="<script>alert(1)</script> & co")
+    html = to_html(report)
+    page = page_of(html)
+    assert "<script>alert" not in html
+    assert page.scripts == 1
+    assert page.table("Largest open deals").column("name") == [written(name, "text") for name in HOSTILE]
+    assert page.headings[0] != ""
+    assert "<script>alert(1)</script> & co" in page.text
+    assert not {attribute for attribute in page.attributes if attribute.startswith("on")}
+    assert not [address for address in page.addresses if not address.startswith("#")]
+
+
+def test_hostile_names__stand_in_cells_as_text() -> None:
+    """No cell of the workbook is a formula or a link, whatever a deal is called."""
+    import openpyxl
+
+    report = reporting.assemble(hostile_deals(), context=context(users=None))
+    content = to_workbook(report)
+    book = openpyxl.load_workbook(io.BytesIO(content))
+    cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
+    assert {cell.data_type for cell in cells} <= {"s", "n", "d", "b"}
+    assert not [cell for cell in cells if cell.hyperlink]
+    names = sheets_of(content)["Largest open deals"]["name"]
+    assert names == [written(name, "text") for name in HOSTILE]
+    quoted = [cell for cell in book["Largest open deals"]["A"] if str(cell.value).startswith("=")]
+    assert quoted
+    assert all(cell.quotePrefix for cell in quoted)
+
+
+def test_hostile_names__stand_in_the_pdf_as_text(tmp_path: Path) -> None:
+    """The PDF holds the names as words."""
+    import pypdfium2
+
+    path = reporting.write_report(
+        hostile_deals(), tmp_path / "deals.pdf", context=context(users=None), sections=["largest"]
+    )
+    document = pypdfium2.PdfDocument(path)
+    words = "".join(page.get_textpage().get_text_range() for page in document).replace("\r", "").replace("\n", "")
+    for name in HOSTILE:
+        shown = "".join(letter for letter in written(name, "text") if letter.isascii() and not letter.isspace())
+        assert shown in "".join(words.split()), name
+    document.close()
+
+
+# --- the workbook ----------------------------------------------------------------------------
+
+
+def test_workbook__has_typed_cells_and_a_sheet_per_table() -> None:
+    """Numbers are numbers with formats, days are days, headings stay in sight, the basis is told."""
+    import openpyxl
+
+    content = to_workbook(assemble(quota=QUOTA))
+    book = openpyxl.load_workbook(io.BytesIO(content))
+    assert book.sheetnames[0] == "Headlines"
+    assert book.sheetnames[-1] == "Basis"
+    sheet = book["Forecast against quota"]
+    expected = analytics.forecast(FRAME, context=context(), quota=QUOTA)
+    heads = [cell.value for cell in sheet[1]]
+    forecasts = [row[heads.index("forecast")] for row in sheet.iter_rows(min_row=2)]
+    np.testing.assert_allclose([cell.value for cell in forecasts], expected["forecast_amount"])
+    assert {cell.number_format for cell in forecasts} == {"#,##0"}
+    assert {row[heads.index("attainment")].number_format for row in sheet.iter_rows(min_row=2, max_row=3)} == {"0.0%"}
+    assert sheet.freeze_panes == "B2"
+    deals = book["Largest open deals"]
+    days = [row[[cell.value for cell in deals[1]].index("close date")] for row in deals.iter_rows(min_row=2, max_row=5)]
+    assert all(cell.is_date or cell.value is None for cell in days)
+    assert "Stages" in [cell.value for cell in book["Basis"]["A"]]
+
+
+def test_workbook__takes_odd_values() -> None:
+    """Zoned and far days, infinite and very large numbers, control characters and double titles have a cell."""
+    odd = pd.DataFrame(
+        {
+            "seen": pd.to_datetime(["9999-12-31T20:00Z", None, "0100-01-01T00:00Z"]).astype("datetime64[us, UTC]"),
+            "coverage": [np.inf, np.nan, 2.0],
+            "id": pd.array([2**53 + 1, 5, None], dtype="Int64"),
+            "text": ["\x01\r\n=1+1", "x" * 40_000, None],
+        }
+    )
+    report = assemble(FRAME, sections=[Section("A/B: [x]?*", odd, odd), Section("a b x", odd), Section("History", odd)])
+    sheets = sheets_of(to_workbook(report))
+    assert list(sheets) == ["A B x", "A B x 2", "a b x 3", "History sheet", "Basis"]
+    assert sheets["a b x 3"]["coverage"][0] == "reached"
+    assert sheets["a b x 3"]["id"] == [str(2**53 + 1), 5, None]
+    assert len(sheets["a b x 3"]["text"][1]) == 32_767
+    assert sheets["a b x 3"]["seen"][2] == "0100-01-01 00:00"
+
+
+# --- files ---------------------------------------------------------------------------------
+
+
+def test_report__is_written_in_every_form(tmp_path: Path, df: pd.DataFrame) -> None:
+    """The ending says what is made; the accessor hands everything on."""
+    begins = {".html": b"<!DOCTYPE html>", ".pdf": b"%PDF", ".png": b"\x89PNG", ".xlsx": b"PK"}
+    for suffix, magic in begins.items():
+        path = df.opp.report(tmp_path / f"report{suffix}", quota=1_000_000, sections=["headline", "forecast"])
+        assert path.read_bytes().startswith(magic)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(f"report{suffix}" for suffix in begins)
+
+
+def test_report__same_deals_give_the_same_page(tmp_path: Path) -> None:
+    """A page that did not change is the same file, byte by byte."""
+    assert to_html(assemble()) == to_html(assemble())
+
+
+def test_report__that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    """Neither an error in a section nor a full disk touches what was there."""
+    path = tmp_path / "report.html"
+    path.write_text("the old one")
+
+    def broken(_: reporting.Material) -> Any:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        reporting.write_report(FRAME, path, context=context(), sections=[broken])
+    assert path.read_text() == "the old one"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("report.docx", "must end in one of"), ("no/report.html", "no folder"), ("x.html/", "is a folder")],
+)
+def test_report__refuses_paths_before_any_work(tmp_path: Path, name: str, words: str) -> None:
+    """A path that cannot be written is told before figures are worked out."""
+    if name.endswith("/"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ConfigurationError, match=words):
+        reporting.write_report(FRAME.drop(columns="stage_id"), tmp_path / name, context=context())
+
+
+@pytest.mark.parametrize(
+    ("module", "suffix"), [("jinja2", ".html"), ("weasyprint", ".pdf"), ("pypdfium2", ".png"), ("xlsxwriter", ".xlsx")]
+)
+def test_missing_extra__is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, suffix: str) -> None:
+    """Without a package of the extra the error names the command that installs it."""
+    from opp_pandas.reporting import pages
+
+    pages._template.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'opp_pandas\[report\]'"):
+        reporting.write_report(FRAME, tmp_path / f"r{suffix}", context=context(), sections=["headline"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("win_rate", [0.5], "share"), ("open_amount", [1.5], "money"), ("owner_id", [7], "number"),
+        ("idle_days", [3], "days"), ("n", [3], "count"), ("x", [0.5], "number"), ("name", ["a"], "text"),
+        ("ok", [True], "flag"), ("probability", [50], "percent"), ("generate", [1.0], "number"),
+    ],
+)  # fmt: skip
+def test_kind_of__reads_name_and_dtype(name: str, values: list[Any], kind: str) -> None:
+    """A column's name and dtype say how its values are written."""
+    assert kind_of(name, pd.Series(values)) == kind
