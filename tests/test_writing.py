@@ -224,3 +224,20 @@ def test_adjusted__the_frame_takes_the_services_value(client: Client) -> None:
     assert "stored" in report.rows["detail"].iloc[0]
     assert df.loc[0, "close_date"] == pd.Timestamp("2026-12-31T12:00Z")
     assert len(df.opp.changes()) == 0
+
+
+def test_progress__is_told_row_by_row_and_can_stop(client: Client) -> None:
+    """A callable hears of every row; after False no further row is begun, and the rest stays planned."""
+    df = opp.read_opportunities(client, stages=STAGES)
+    df.loc[:4, "next_step"] = ["a", "b", "c", "d", "e"]
+    told: list[tuple[int, int]] = []
+
+    def watch(done: int, total: int) -> bool:
+        told.append((done, total))
+        return done < 2
+
+    report = df.opp.write_back(progress=watch, workers=1)
+    assert told == [(1, 5), (2, 5)]
+    assert report.counts() == {"planned": 3, "written": 2}
+    assert set(report.rows["detail"][2:]) == {"not sent: stopped before it"}
+    assert len(df.opp.changes()) == 3

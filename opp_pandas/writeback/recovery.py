@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from opp_pandas.service.client import Client
     from opp_pandas.writeback.journal import Step
+    from opp_pandas.writeback.sending import Progress
     from opp_pandas.writeback.writer import Ask
 
 _DONE = frozenset({"written", "adjusted", "unchanged", "gone"})
@@ -40,7 +41,7 @@ def apply_plan(
     confirm: int | str | None = None,
     workers: int = MOST_WORKERS,
     journal: str | Path | None = None,
-    progress: bool | None = None,
+    progress: Progress | None = None,
 ) -> WriteReport:
     """Send a plan that was saved, perhaps by somebody else.
 
@@ -116,7 +117,7 @@ def resume(
     on_conflict: Policy | None = None,
     ask: Ask | None = None,
     workers: int = MOST_WORKERS,
-    progress: bool | None = None,
+    progress: Progress | None = None,
 ) -> WriteReport:
     """Finish a plan that a crash, Ctrl-C or an unwell service interrupted.
 
@@ -244,7 +245,7 @@ def undo(
     ask: Ask | None = None,
     confirm: int | str | None = None,
     workers: int = MOST_WORKERS,
-    progress: bool | None = None,
+    progress: Progress | None = None,
 ) -> WriteReport:
     """Take a plan back: put the old values where ours still stand.
 

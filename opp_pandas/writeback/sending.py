@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from opp_pandas.service.client import Client
     from opp_pandas.writeback.plan import ChangeSet
 
+Progress = bool | Callable[[int, int], Any]
+"""Whether to show a bar, or who is told how many rows are done, and of how many; False from there stops the rest."""
+
 
 @dataclass(frozen=True)
 class Sending:
@@ -37,8 +42,9 @@ class Sending:
         Rows written at once, 1 to 4.
     journal : str, Path or None
         Folder of journals.
-    progress : bool or None
-        Whether to show a progress bar; None: where somebody watches.
+    progress : bool, callable or None
+        Whether to show a progress bar; None: where somebody watches. Or who is
+        told, with ``progress(done, total)``, and stops the rest by False.
     """
 
     client: Client
@@ -46,7 +52,7 @@ class Sending:
     ask: Ask | None = None
     workers: int = MOST_WORKERS
     journal: str | Path | None = None
-    progress: bool | None = None
+    progress: Progress | None = None
 
     def __post_init__(self) -> None:
         if self.on_conflict not in POLICIES:
@@ -83,9 +89,17 @@ class Sending:
             attempts=find_attempts(self.folder, [entry.key for entry in creations], besides=journal.path),
             own_ids=own_ids,
         )
-        hidden = None if self.progress is None else not self.progress
+        told = self.progress if callable(self.progress) else None
+        hidden = None if self.progress is None else told is not None or not self.progress
+        done = itertools.count(1)
+
+        def step() -> None:
+            bar.update(1)
+            if told is not None and told(next(done), len(tasks)) is False:
+                writer.leave_the_rest("not sent: stopped before it")
+
         with tqdm(desc="write back", unit="row", total=len(tasks), disable=hidden, delay=1.0, leave=False) as bar:
-            writer.carry_out(tasks, lambda: bar.update(1))
+            writer.carry_out(tasks, step)
 
 
 def ask_here(row_id: int, column: str, loaded: Any, mine: Any, theirs: Any) -> str:

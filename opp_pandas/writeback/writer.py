@@ -142,7 +142,7 @@ class Writer:
         self._doubled: frozenset[str] = frozenset()
         self._failures = 0
         self._stopped_because = ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.stop = threading.Event()
 
     def carry_out(self, tasks: Sequence[Task], progress: Callable[[], Any] = lambda: None) -> None:
@@ -190,7 +190,7 @@ class Writer:
             self._send(task, readings, place)
         except CallBudgetError as error:
             # Raised before the request: this row and all after it stay planned, or as they were.
-            self._stop(f"not sent: {error}")
+            self.leave_the_rest(f"not sent: {error}")
             outcome.settle("unknown" if task.attempted else "planned", f"not sent: {error}")
             if task.sends > sends and not task.attempted:
                 self.journal.mark(task.number, "planned")
@@ -200,7 +200,7 @@ class Writer:
                 # Nothing was learned about the earlier attempt.
                 outcome.status = "unknown"
             if isinstance(error, RateLimitError | UnavailableError):
-                self._stop(f"not sent: {printable(error, 300)}")
+                self.leave_the_rest(f"not sent: {printable(error, 300)}")
         except BaseException:
             if task.sends > sends:
                 outcome.settle("unknown", "interrupted while its answer was awaited; opp.resume() settles it")
@@ -222,9 +222,12 @@ class Writer:
             self._failures = self._failures + 1 if is_service_failure(outcome) else 0
             failures = self._failures
         if failures >= STOP_AFTER_FAILURES:
-            self._stop(f"not sent: {failures} rows in a row failed before it; opp.resume() when the service is well")
+            self.leave_the_rest(
+                f"not sent: {failures} rows in a row failed before it; opp.resume() when the service is well"
+            )
 
-    def _stop(self, reason: str) -> None:
+    def leave_the_rest(self, reason: str) -> None:
+        """Begin no further row; those not begun stay planned, for this reason."""
         with self._lock:
             self._stopped_because = self._stopped_because or reason
         self.stop.set()
