@@ -22,6 +22,7 @@ from opp_pandas.errors import (
     named,
     printable,
 )
+from opp_pandas.reading.labels import convert_texts, shown_name
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.writeback.columns import diff_column, is_missing, missing_array
 from opp_pandas.writeback.rows import Rows, match_rows, usable_frame
@@ -29,6 +30,8 @@ from opp_pandas.writeback.rules import KIND_OF_DTYPE
 
 if TYPE_CHECKING:
     import datetime as dt
+
+    from opp_pandas.service.customs import CustomField
 
 
 def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -39,7 +42,8 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
     frame : DataFrame, shape (n, k)
         A loaded or adopted frame. Never modified.
     rows : DataFrame, mapping or sequence of mapping
-        New deals in our column names, without ids.
+        New deals in our column names, without ids; on a relabelled frame
+        ``Region`` and ``custom1`` mean the same field.
 
     Returns
     -------
@@ -52,6 +56,8 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
     ------
     FrameError
         If a row has an id, or a column is not one of the frame's.
+    DuplicateRowsError
+        If two columns of the new rows are one field.
     NotLoadedError
         If nothing of a load travels with the frame.
     """
@@ -61,7 +67,7 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
         raise FrameError(f"add() needs the column {named(levels)} back from the index: df.reset_index().opp.add(rows)")
     usable_frame(frame, loaded)
     plain = frame.rename(columns={label: column for column, label in loaded.labels.items()})
-    new = _new_rows(rows).rename(columns={label: column for column, label in loaded.labels.items()})
+    new = _new_rows(rows, loaded)
     if "id" in new.columns and new["id"].notna().any():
         raise FrameError("new deals have no id, the service gives it; to edit a deal, change its row in the frame")
     unknown = [str(column) for column in new.columns if column not in plain.columns and column not in COLUMN_DTYPES]
@@ -82,7 +88,7 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
     return attach_loaded(joined, loaded.renewed(created={**loaded.pending, **created}))
 
 
-def _new_rows(rows: Any) -> pd.DataFrame:
+def _new_rows(rows: Any, loaded: Loaded) -> pd.DataFrame:
     if isinstance(rows, pd.DataFrame):
         new = rows.reset_index(drop=True)
     elif isinstance(rows, Mapping):
@@ -95,18 +101,25 @@ def _new_rows(rows: Any) -> pd.DataFrame:
     doubled = new.columns[new.columns.duplicated()]
     if len(doubled):
         raise DuplicateRowsError(f"column {named(doubled)} of the new rows stands twice", list(doubled))
-    return new
+    columns = {label: column for column, label in loaded.labels.items()}
+    both = [f"{label} and {column}" for label, column in columns.items() if {label, column} <= set(new.columns)]
+    if both:
+        raise DuplicateRowsError(f"{named(both)} are two names of one field; give one of them", both)
+    return new.rename(columns=columns)
 
 
 def _aligned(frame: pd.DataFrame, new: pd.DataFrame, labels: list[Any], loaded: Loaded) -> pd.DataFrame:
     """Give the new rows the frame's columns and dtypes, so that joining changes no dtype."""
     columns: dict[str, Any] = {}
     for column in (*frame.columns, *(name for name in new.columns if name not in frame.columns)):
-        dtype = str(frame[column].dtype) if column in frame.columns else COLUMN_DTYPES[column]
+        dtype = frame[column].dtype if column in frame.columns else COLUMN_DTYPES[column]
+        if isinstance(dtype, pd.CategoricalDtype):
+            columns[column] = _categorical(new.get(column, pd.Series(None, new.index, dtype=object)), dtype).array
+            continue
         if column not in new.columns:
-            values = missing_array(len(new), dtype)
+            values = missing_array(len(new), str(dtype))
         elif column in loaded.converted:
-            values = new[column]
+            values = _converted(new[column], loaded.custom_fields[column])
         else:
             values = _read(new[column], str(column), loaded.timezone)
         try:
@@ -114,6 +127,23 @@ def _aligned(frame: pd.DataFrame, new: pd.DataFrame, labels: list[Any], loaded: 
         except (ValueError, TypeError) as problem:
             raise FrameError(f"column {column} of the new rows cannot be {dtype}: {problem}") from problem
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=frame.index.dtype))
+
+
+def _categorical(series: pd.Series, dtype: pd.CategoricalDtype) -> pd.Series:
+    """Give new cells the column's categories; one that is not among them stays what it is, and is never lost."""
+    series = series.mask(series.eq(""))
+    known = series.isin(dtype.categories) | series.isna()
+    return series.astype(dtype) if known.all() else series
+
+
+def _converted(series: pd.Series, entry: CustomField) -> pd.Series:
+    """Read texts of the wire as loading reads them; values stay values."""
+    texts = np.array([isinstance(value, str) for value in series])
+    read, unread = convert_texts(series.where(texts, None).astype("str"), entry)
+    for place in unread:
+        value = printable(repr(series.iloc[place]), 60)
+        raise FrameError(f"new row {place}: {shown_name(entry)} cannot be read from {value}")
+    return series.astype(object).where(~texts, read.astype(object))
 
 
 def _read(series: pd.Series, column: str, zone: str | None) -> Any:

@@ -374,3 +374,35 @@ def test_stages__stay_known(df: pd.DataFrame) -> None:
     """A relabelled frame has its stages, and its figures are the same."""
     pd.testing.assert_frame_equal(df.opp.relabel().opp.funnel(), df.opp.funnel())
     assert STAGES.won == ("Closed Won",)
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_add__takes_a_field_by_either_name_and_keeps_dtypes(df: pd.DataFrame, convert: bool) -> None:
+    """``custom1`` and ``Region`` are one field; texts of the wire are read as loading reads them."""
+    shown = df.opp.relabel(convert=convert)
+    rows = [
+        {"name": "A", "custom1": "EMEA", "custom5": "true", "custom7": "12", "custom3": "Support Plus"},
+        {"name": "B", "custom2": "", "custom10": "2026-12-31"},
+    ]
+    added = shown.opp.add(rows)
+    pd.testing.assert_series_equal(added.dtypes, shown.dtypes)
+    assert added["Region"].iloc[-2] == "EMEA"
+    first, second = (entry.values for entry in added.opp.changes(custom_ids="never").creations)
+    assert first == rows[0]
+    assert (second["name"], second["custom10"]) == ("B", "2026-12-31")
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_add__refuses_two_names_of_one_field(df: pd.DataFrame, convert: bool) -> None:
+    """Nobody knows which of the two is meant."""
+    with pytest.raises(errors.DuplicateRowsError, match="Region and custom1' are two names of one field"):
+        df.opp.relabel(convert=convert).opp.add({"name": "A", "custom1": "EMEA", "Region": "AMER"})
+
+
+def test_add__refuses_what_the_organisation_does(df: pd.DataFrame) -> None:
+    """A text that is no number at once; an option that does not exist with the candidates, and it is never lost."""
+    shown = df.opp.relabel(convert=True)
+    with pytest.raises(errors.FrameError, match=r"new row 0: Seats \(custom7\) cannot be read from 'many'"):
+        shown.opp.add({"name": "A", "custom7": "many"})
+    refused = shown.opp.add({"name": "A", "custom1": "EMAE"}).opp.changes().refused
+    assert "did you mean 'EMEA'" in refused["reason"].iloc[0]
