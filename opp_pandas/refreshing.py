@@ -20,13 +20,13 @@ from opp_pandas.errors import (
     ServiceError,
     printable,
 )
+from opp_pandas.reading.catchingup import catch_up
 from opp_pandas.reading.labels import convert_texts, plain_frame
-from opp_pandas.reading.loading import row_failures, wanted_columns
-from opp_pandas.reading.overlaying import Places, Rows, extended, not_older, overlay, put
-from opp_pandas.reading.selecting import rows_that_fit, split_where
-from opp_pandas.reading.sweeps import SWEEP_PAGE, ids_at_service, ids_of, index_of, joined_lookup, read_changed
-from opp_pandas.resource import ACCOUNT, LOOKUP_COLUMNS, STAGE, USER, Resource
-from opp_pandas.service.collecting import LOOKUP_OF, join_names, lookup_frame
+from opp_pandas.reading.loading import row_failures
+from opp_pandas.reading.overlaying import Places, Rows, extended, overlay, put
+from opp_pandas.reading.sweeps import ids_at_service, index_of, list_ids
+from opp_pandas.resource import LOOKUP_COLUMNS
+from opp_pandas.service.collecting import join_names
 from opp_pandas.stages import resolve_stages
 from opp_pandas.writeback.changes import find_changes, loaded_value
 from opp_pandas.writeback.merge import merge_row
@@ -36,8 +36,6 @@ from opp_pandas.writeback.rows import match_rows, usable_frame
 if TYPE_CHECKING:
     from opp_pandas.service.client import Client
 
-# The service's clock is sent in whole seconds.
-_CLOCK_STEP = pd.Timedelta(seconds=1)
 _NO_NEWS = frozenset({"updated_at", "touched_at", "updater_id", "updater_name"})
 Kept = Mapping[int, tuple[set[str], set[str]]]
 
@@ -152,15 +150,17 @@ class _Refresh:
         """Carry it out."""
         started, calls = time.monotonic(), self.client.calls
         edits = self._edits()
-        lookups, moment = self._read_lookups()
-        until = None if moment is None else moment + _CLOCK_STEP
-        changed = read_changed(
-            self.client, self._asked(), self._columns(), index_of(self.old.frame), self.since, until, self.page_size
+        news = catch_up(
+            self.client,
+            self.query,
+            self.old,
+            self.loaded.lookups,
+            self.since,
+            zone=self.loaded.timezone,
+            page_size=self.page_size,
         )
-        moment = changed.date if moment is None else moment
-        for kind, lookup in changed.collected.lookups.items():
-            lookups[kind] = joined_lookup(lookup, lookups[kind]) if kind in lookups else lookup
-        fresh, left = self._selected(changed.rows, lookups, changed.left)
+        self.notes += news.notes
+        fresh, left, lookups = news.fresh, news.left, news.lookups
         self.refreshed = self._news(fresh, left)
         dropped = left - {self._id_of(place) for place in edits}
         rows, places = overlay(self.old, fresh)
@@ -169,65 +169,7 @@ class _Refresh:
         rows, restored = self._restored(rows, kept)
         shown = self._new_frame(rows, places, kept)
         result = self._without(shown, rows, dropped)
-        return self._attached(*result, lookups, moment, changed.pages, calls, started, restored)
-
-    # --- reading -----------------------------------------------------------------
-
-    def _asked(self) -> dict[str, Any]:
-        names = ("filter", "fields", "authorization_meta", "data_connections")
-        asked = {name: self.query[name] for name in names if name in self.query}
-        return {**asked, "include": tuple(name for name in self.query["include"] if name != "stage")}
-
-    def _columns(self) -> list[str]:
-        flags = (bool(self.query.get("authorization_meta")), bool(self.query.get("data_connections")))
-        return wanted_columns(self.query.get("fields"), *flags)
-
-    def _read_lookups(self) -> tuple[dict[str, pd.DataFrame], pd.Timestamp | None]:
-        """Read names again; a renaming bumps the record that is renamed, not the deals."""
-        lookups = dict(self.loaded.lookups)
-        wanted = {LOOKUP_OF[name] for name in self.query["include"]} | {STAGE.type}
-        moment = None
-        for resource in (STAGE, USER, ACCOUNT):
-            if resource.type not in wanted or (resource is not STAGE and resource.type not in lookups):
-                continue
-            try:
-                found, date = self._read_lookup(resource)
-            except AccessDeniedError:
-                # The load said so already.
-                continue
-            moment = date if moment is None else moment
-            known = lookups.get(resource.type)
-            lookups[resource.type] = found if resource is STAGE else joined_lookup(known, found)
-        return lookups, moment
-
-    def _read_lookup(self, resource: Resource) -> tuple[pd.DataFrame, pd.Timestamp | None]:
-        asked: dict[str, Any] = {"resource": resource}
-        if resource is not STAGE:
-            asked |= {"filter": {"updated_at": (self.since, None)}, "sort": ("updated_at", "id")}
-            names = ("name", "firstName", "lastName") if resource is USER else ("name",)
-            asked |= {"fields": names, "page_size": SWEEP_PAGE}
-        pages = list(self.client.iter_pages(**asked))
-        found = lookup_frame(record for page in pages for record in page.document["data"])
-        return found, pages[0].date if pages else None
-
-    def _selected(
-        self, fresh: Rows, lookups: Mapping[str, pd.DataFrame], left: frozenset[int]
-    ) -> tuple[Rows, frozenset[int]]:
-        """Keep what the load would have kept; give the rest with the rows that left."""
-        fresh = not_older(self.old, fresh)
-        fresh = Rows(join_names(fresh.frame, lookups, self.query["include"]), fresh.wire, fresh.locked)
-        where = split_where(self.query.get("where"), None, self.loaded.timezone)
-        if where and len(fresh):
-            fits = rows_that_fit(fresh.frame, where, self.loaded.timezone)
-            out = set(fresh.frame["id"][~fits].tolist()) & set(index_of(self.old.frame).tolist())
-            left, fresh = left | out, fresh.take(np.flatnonzero(fits))
-        if self.query.get("limit") is not None and len(fresh):
-            # Of a load with a limit nobody knows which deals were left out.
-            known = fresh.frame["id"].isin(self.old.frame["id"]).to_numpy(dtype=bool)
-            if not known.all():
-                self.notes.append("new deals were not added, since the load had a limit")
-            fresh = fresh.take(np.flatnonzero(known))
-        return fresh, frozenset(left)
+        return self._attached(*result, lookups, news.moment, news.pages, calls, started, restored)
 
     def _news(self, fresh: Rows, left: frozenset[int]) -> pd.DataFrame:
         """List what is not as it was; a row whose time stamps alone moved is no news."""
@@ -557,7 +499,14 @@ def reconcile(frame: pd.DataFrame, client: Client | None = None, *, confirm: int
     loaded = require_loaded(frame, "reconcile()")
     client = _client_of(loaded, client, "reconcile()")
     asked = loaded.query.get("filter") or {}
-    listed = _sweep(client, asked)
+    listed, lacking = list_ids(client, asked)
+    if lacking:
+        raise ServiceError(
+            f"the service counts {len(listed) + lacking:,} deals and listed {len(listed):,}: such a list says nothing "
+            "about deletions; try again, or ask whoever runs the service",
+            method="GET",
+            url=f"{client.url}/opportunities",
+        )
     known = set(index_of(loaded.baseline.frame).tolist())
     missing = sorted(known - listed)
     there = ids_at_service(client, missing)
@@ -575,28 +524,6 @@ def reconcile(frame: pd.DataFrame, client: Client | None = None, *, confirm: int
     )
     rows = rows.astype({"id": "Int64", "status": "str", "confirmed": "bool", "edited": "bool"})
     return Reconciliation(rows, len(listed), tuple(notes), frame)
-
-
-def _sweep(client: Client, asked: Mapping[str, Any]) -> set[int]:
-    """List all ids that fit a filter; twice if the first list and the service's count disagree."""
-    total = 0
-    for _ in range(2):
-        seen: set[int] = set()
-        counts: dict[int, int | None] = {}
-        for page in client.iter_pages(filter=asked, fields=["updated_at"], page_size=SWEEP_PAGE, count=True):
-            counts.setdefault(page.part, page.count)
-            seen.update(ids_of(page))
-        counted = [count for count in counts.values() if count is not None]
-        total = sum(counted)
-        # Deals that come during the sweep are more than counted; fewer means that a part of the list is missing.
-        if len(counted) < len(counts) or len(seen) >= total:
-            return seen
-    raise ServiceError(
-        f"the service counts {total:,} deals and listed {len(seen):,}: such a list says nothing about deletions; "
-        "try again, or ask whoever runs the service",
-        method="GET",
-        url=f"{client.url}/opportunities",
-    )
 
 
 def _asked_one_by_one(client: Client, missing: list[int], confirm: int) -> list[tuple[int, str, bool]]:

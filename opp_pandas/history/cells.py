@@ -177,9 +177,13 @@ class Cells:
         rows = np.flatnonzero(np.asarray(column.is_valid()))
         return dict(zip(rows.tolist(), column.take(rows).to_pylist(), strict=True))
 
-    def upto(self, moment: int) -> int:
-        """Count the rows that were observed until a moment [us since 1970]."""
-        return int(np.searchsorted(self.observed, moment, side="right"))
+    def upto(self, moment: int, number: int | None = None) -> int:
+        """Count the rows observed until a moment [us since 1970], at that very moment those until a recording."""
+        end = int(np.searchsorted(self.observed, moment, side="right"))
+        if number is None:
+            return end
+        start = int(np.searchsorted(self.observed, moment))
+        return start + int(np.searchsorted(self.sequence[start:end], number, side="right"))
 
     def rows_of(self, resource: str) -> Places:
         """Give the rows of one resource, in order."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import loaded_of
-from opp_pandas.errors import ConfigurationError, FrameError
+from opp_pandas.errors import FrameError
 from opp_pandas.history.packing import dump
 from opp_pandas.service.query import NOT_NULL
 from opp_pandas.stages import StageMap
 
-if TYPE_CHECKING:
-    from opp_pandas.history.snapshots import History
-
+LISTS = (list, set, frozenset, range, np.ndarray, pd.Index, pd.Series)
 UNKNOWN = "$unknown"
 """The key of a query that could not be kept."""
 
@@ -56,7 +54,7 @@ def _packed(value: Any) -> Any:
         return {"$tuple": [_packed(item) for item in value]}
     if isinstance(value, Mapping):
         return {str(key): _packed(item) for key, item in value.items()}
-    if isinstance(value, list | set | frozenset | range | np.ndarray | pd.Index | pd.Series):
+    if isinstance(value, LISTS):
         return [_packed(item) for item in value]
     return value
 
@@ -77,62 +75,41 @@ def _unpacked(value: Any) -> Any:
     return value
 
 
-def warm_start(history: History, **asked: Any) -> pd.DataFrame | None:
-    """Give the newest state of a history, for a load that fetches only what changed since.
+def asked_for(query: Mapping[str, Any], source: str) -> str | None:
+    """Give a short text that two loads share if they asked one service for the same deals and fields.
 
     Parameters
     ----------
-    history : History
-        Snapshots of loads of the service.
-    **asked
-        What the new load asks for: ``filter`` (with instants), ``where``,
-        ``fields``, ``include``, ``limit`` and so on, as in ``Loaded.query``.
-        What is not named is taken from the last load.
+    query : mapping
+        As in ``Loaded.query``.
+    source : str
+        Where the rows came from.
 
     Returns
     -------
-    DataFrame or None
-        ``refresh(frame, client)`` brings it up to date. None where the history
-        is empty, holds imported events only, or its last load knew no time of
-        the service: then everything has to be read.
-
-    Raises
-    ------
-    ConfigurationError
-        If the last load asked for something else, so that going on from it
-        would give other deals than asked for.
+    str or None
+        None for a load that left deals out of what it asked for (``limit=``,
+        ``where=``), or whose filter cannot be kept: no other can go on from it.
     """
-    if not len(history.snapshots()):
+    if not query or UNKNOWN in query or query.get("limit") is not None or query.get("where"):
         return None
-    frame = history.as_of()
-    loaded = loaded_of(frame)
-    if loaded is None or loaded.kind != "read" or loaded.watermark is None or UNKNOWN in loaded.query:
+    fields = query.get("fields")
+    told = {"source": source, "filter": query.get("filter") or None, "fields": None if fields is None else set(fields)}
+    try:
+        text = dump(_packed(_plain(told)))
+    except FrameError:
         return None
-    other = [name for name, value in asked.items() if not _alike(loaded.query.get(name), value)]
-    if other:
-        raise ConfigurationError(
-            f"the last load in {history!r} asked for {_words(loaded.query, other)}, "
-            f"this one for {_words(asked, other)}; use a history for each, or load without history="
-        )
-    return frame
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if not one and not other:
-        return True
-    return dump(_packed(_plain(one))) == dump(_packed(_plain(other)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
-    """Write moments one way, so that equal ones compare equal."""
+    """Write equal conditions one way: moments as text, the members of lists and mappings in order."""
     if isinstance(value, dt.datetime):
-        return pd.Timestamp(value).isoformat()
+        return pd.Timestamp(value).tz_convert("UTC").isoformat() if value.tzinfo else value.isoformat()
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, tuple):
         return tuple(_plain(item) for item in value)
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _words(query: Mapping[str, Any], names: list[str]) -> str:
-    return ", ".join(f"{name}={query.get(name)!r}" for name in names)
+    if isinstance(value, LISTS):
+        return sorted((_plain(item) for item in value), key=repr)
+    return value

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from opp_pandas.carrier import Loaded, require_loaded
+from opp_pandas.carrier import Loaded, attach_loaded, require_loaded
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
 from opp_pandas.history import changelog, views
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells
+from opp_pandas.history.queries import asked_for
 from opp_pandas.history.recording import (
     RowWriter,
     Seen,
@@ -199,6 +200,7 @@ class History:
             "complete": whole,
             "source": loaded.report.source,
             "watermark": None if loaded.watermark is None else loaded.watermark.isoformat(),
+            "asked": _asked(loaded),
             "appeared": tally.appeared,
             "changed": tally.changed,
             "gone": tally.gone,
@@ -315,6 +317,44 @@ class History:
         for t in times:
             yield views.frame_at(cells, self._moment(cells, t), self.location, wanted, records)
 
+    def newest_load(self, asked: str, columns: Iterable[str]) -> pd.DataFrame | None:
+        """Give the rows of the newest load that another one can go on from.
+
+        Parameters
+        ----------
+        asked : str
+            What the other load asks for: see `opp_pandas.history.queries.asked_for`.
+        columns : iterable of str
+            The columns that it needs; a load without one of them does not fit.
+
+        Returns
+        -------
+        DataFrame or None
+            The rows and columns of that load, with a `Loaded` that knows until
+            when. None where the history has no such load.
+        """
+        table = self._storage.open()
+        snapshots = [] if table is None else self._snapshot_facts(table)
+        needed = set(columns)
+        sightings = [seen for _, seen in _sightings(snapshots)]
+        fitting = [
+            place
+            for place, (_, _, told) in enumerate(snapshots)
+            if told.get("asked") == asked and needed <= (sightings[place].fields or frozenset())
+        ]
+        if not fitting:
+            return None
+        _, moment, told = snapshots[fitting[-1]]
+        seen = sightings[fitting[-1]]
+        cells = Cells(self._storage.read(table))
+        only = None if told["complete"] else seen.keys
+        frame = views.frame_at(cells, moment, self.location, list(seen.fields or ()), only=only)
+        loaded = require_loaded(frame, "newest_load")
+        return attach_loaded(frame, loaded.renewed(watermark=pd.Timestamp(told["watermark"])))
+
+    def _snapshot_facts(self, table: Any) -> list[tuple[int, int, dict[str, Any]]]:
+        return views.snapshot_facts(Cells(self._storage.read(table, resources=[SNAPSHOT])))
+
     def _moment(self, cells: Cells, t: Any) -> int:
         snapshots = cells.observed
         if t is None:
@@ -348,7 +388,7 @@ class History:
         table = self._storage.open()
         if table is None:
             return views.snapshot_table([])
-        return views.snapshot_table(views.snapshot_facts(Cells(self._storage.read(table, resources=[SNAPSHOT]))))
+        return views.snapshot_table(self._snapshot_facts(table))
 
     def versions(self) -> pd.DataFrame:
         """List the versions of the table: every commit, compactions too.
@@ -498,6 +538,13 @@ class History:
             if self._storage.replace(table, rows, f"observed_at <= '{stamp}'"):
                 return n - len(kept)
         raise OppPandasError(f"another recorder kept writing at {printable(self.location)}; nothing was removed")
+
+
+def _asked(loaded: Loaded) -> str | None:
+    """What a later load has to ask for to go on from this one; None where none can."""
+    if loaded.kind != "read" or loaded.report.complete is False or loaded.watermark is None:
+        return None
+    return asked_for(loaded.query, loaded.report.source)
 
 
 def _sightings(snapshots: list[tuple[int, int, dict[str, Any]]], after: int | None = None) -> list[tuple[int, Seen]]:

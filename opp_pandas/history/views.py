@@ -10,7 +10,7 @@ import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded
 from opp_pandas.errors import MissingColumnError
-from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Records
+from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records
 from opp_pandas.history.packing import LOCKED, Places
 from opp_pandas.history.packing import load as load_json
 from opp_pandas.history.queries import unpack_query
@@ -87,9 +87,14 @@ def stages_at(facts: Mapping[str, Any], lookups: Mapping[str, pd.DataFrame]) -> 
 
 
 def frame_at(
-    cells: Cells, moment: int, source: str, wanted: list[str] | None = None, records: Records | None = None
+    cells: Cells,
+    moment: int,
+    source: str,
+    wanted: list[str] | None = None,
+    records: Records | None = None,
+    only: Keys | None = None,
 ) -> pd.DataFrame:
-    """Give the deals as they were known at a moment, with a load that travels along."""
+    """Give the deals as they were known at a moment (`only`: no others), with a load that travels along."""
     upto = cells.upto(moment)
     records = cells.records(DEAL) if records is None else records
     facts = load_facts(cells, upto)
@@ -99,8 +104,11 @@ def frame_at(
         missing = [name for name in wanted if name not in names]
         if missing:
             raise MissingColumnError(missing, names, "The history has never seen it.")
-        entries = [entry for entry in entries if entry[0] in ("id", *wanted)]
+        kept = {"id", *wanted}
+        entries = [entry for entry in entries if entry[0] in kept]
     codes = _order(records, upto)
+    if only is not None:
+        codes = codes[only.codes(*records.keys.split(codes)) >= 0]
     lookups = lookups_at(cells, upto)
     columns: dict[str, Any] = {}
     frozen: dict[str, Any] = {}
@@ -128,9 +136,9 @@ def frame_at(
     index = pd.RangeIndex(len(codes))
     frame = pd.DataFrame({entry[0]: columns[entry[0]] for entry in entries}, index=index, copy=False)
     snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]
-    kept = {entry[0]: frozen[entry[0]] if entry[0] in frozen else columns[entry[0]].copy() for entry in entries}
-    baseline = Baseline(pd.DataFrame(kept, index=index, copy=False), wire, frozenset(locked))
-    loaded = _loaded(facts, baseline, lookups, moment, source, snapshots, wanted)
+    still = {entry[0]: frozen[entry[0]] if entry[0] in frozen else columns[entry[0]].copy() for entry in entries}
+    baseline = Baseline(pd.DataFrame(still, index=index, copy=False), wire, frozenset(locked))
+    loaded = _loaded(cells, facts, baseline, lookups, moment, source, snapshots, wanted)
     return attach_loaded(frame, loaded)
 
 
@@ -154,6 +162,7 @@ def _collect_marks(
 
 
 def _loaded(
+    cells: Cells,
     facts: Mapping[str, Any],
     baseline: Baseline,
     lookups: Mapping[str, pd.DataFrame],
@@ -166,11 +175,13 @@ def _loaded(
     notes = []
     watermark = None
     if snapshots:
-        _, seen, told = snapshots[-1]
+        _, seen, _ = snapshots[-1]
         last = pd.Timestamp(seen, unit="us", tz="UTC").as_unit("us")
         notes.append(f"as known at {last.isoformat()}, the last of {len(snapshots):,} snapshots until then")
-        if told.get("watermark"):
-            watermark = pd.Timestamp(told["watermark"])
+        number, seen, told = _known_from(snapshots)
+        watermark = pd.Timestamp(told["watermark"]) if told.get("watermark") else None
+        # What was asked for travels with the moment until which all of it is known.
+        facts = {**facts, "query": cells.records(LOAD).facts(cells.upto(seen, number)).get("query")}
     query = unpack_query(facts.get("query"))
     kind = facts.get("kind", "read")
     waiting = np.flatnonzero(baseline.frame["id"].isna().to_numpy()).tolist() if kind == "adopt" else []
@@ -188,6 +199,14 @@ def _loaded(
         query=query if wanted is None else {**query, "fields": wanted},
         watermark=watermark,
     )
+
+
+def _known_from(snapshots: list[tuple[int, int, dict[str, Any]]]) -> tuple[int, int, dict[str, Any]]:
+    """Give the newest snapshot until which every change is in the history."""
+    whole = [entry for entry in snapshots if entry[2]["complete"]]
+    alike = len({told.get("asked") for _, _, told in snapshots}) == 1
+    # Loads of different parts: what none of them saw since the first stands as it was then.
+    return whole[-1] if whole else snapshots[-1] if alike else snapshots[0]
 
 
 def standing_rows(cells: Cells, moment: int) -> Places:

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,31 +14,29 @@ import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
 from opp_pandas.errors import (
-    AccessDeniedError,
     ConfigurationError,
     IncompleteLoadWarning,
     InvalidFrameError,
     InvalidValuesWarning,
-    ServiceError,
     named,
 )
-from opp_pandas.reading.checkpoints import iter_kept_pages, remove_checkpoint
+from opp_pandas.reading.checkpoints import remove_checkpoint
+from opp_pandas.reading.goingon import go_on
 from opp_pandas.reading.labels import columns_by_label, fields_by_column
-from opp_pandas.reading.overlaying import Rows, not_older, overlay
 from opp_pandas.reading.selecting import Where, columns_needed, rows_that_fit, split_where, without_labels
-from opp_pandas.reading.sweeps import index_of, joined_lookup, read_changed, with_instants
-from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
-from opp_pandas.service.collecting import Collected, Collector, join_names, lookup_frame
+from opp_pandas.reading.sweeps import with_instants
+from opp_pandas.reading.walking import Asked, read_whole
+from opp_pandas.service.collecting import join_names
 from opp_pandas.stages import StageMap, resolve_stages
 from opp_pandas.zones import check_zone
 
 if TYPE_CHECKING:
+    from opp_pandas.history import History
+    from opp_pandas.reading.overlaying import Rows
     from opp_pandas.service.client import Client
     from opp_pandas.service.customs import CustomField
 
 INCLUDABLE = ("stage", "owner", "account", "creator", "updater")
-_SLOW_LOAD_S = 1.0
-READ_AGAIN_S = pd.Timedelta(seconds=60)
 
 
 def read_opportunities(
@@ -59,6 +56,7 @@ def read_opportunities(
     data_connections: bool = False,
     page_size: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    history: History | None = None,
 ) -> pd.DataFrame:
     """Load opportunities into a frame.
 
@@ -108,6 +106,10 @@ def read_opportunities(
         A file that keeps each page as it comes, readable by its owner only. A
         load that was stopped goes on from there when it is called again with
         the same arguments; the file is removed when the load is complete.
+    history : History, optional
+        Begin from the newest load in it that asked this service for the same
+        deals, and fetch only what changed since: a handful of requests. See the
+        notes. Nothing is recorded: ``history.record(df)`` does that.
 
     Returns
     -------
@@ -131,6 +133,19 @@ def read_opportunities(
     IncompleteLoadWarning
         If fewer or more rows arrived than the service counted, or records had
         to be set aside.
+
+    Notes
+    -----
+    A load from a history gives what a whole load would give. Changes are found
+    by the service's ``updated_at``; a deletion leaves no trace there, so the
+    deals are counted, and where the count differs the service's ids are listed
+    (a thousand a request): deals that are gone leave, and
+    ``load_report.notes`` says how many. What it cannot see are changes that
+    leave ``updated_at`` as it was, and, in the same span, as many deals hidden
+    from this user as shown to him anew. Everything is read, and
+    ``load_report.notes`` says why, where the history holds no load with this
+    filter and these fields, or ``sort=``, permissions or data connections are
+    asked for; ``where=`` and ``limit=`` are applied to what the history has.
     """
     if client is None:
         from opp_pandas.service.client import connect
@@ -146,80 +161,68 @@ def read_opportunities(
     if zone is not None:
         check_zone(zone)
     notes: list[str] = []
-
     custom_fields: dict[str, CustomField] = {}
     conditions, condition = _settled_conditions(client, filter, where, zone, custom_fields)
-    if fields is not None:
-        fields = [*fields, *columns_needed(condition)]
-    columns = wanted_columns(fields, authorization_meta, data_connections)
-    collector = Collector(columns=columns)
-    query = {
-        "filter": conditions,
-        "sort": sort,
-        "fields": fields,
-        # Stages are read whole below, so their names need not come with every page.
-        "include": tuple(name for name in wanted if name != "stage"),
-        "authorization_meta": authorization_meta,
-        "data_connections": data_connections,
-    }
-    # Rows that do not fit here must not count towards the limit.
-    most = None if condition.local else limit
-    try:
-        moment, pages, counts = _collect(client, collector, query, most, page_size, progress, checkpoint)
-    except AccessDeniedError as error:
-        if not query["include"] or collector.rows:
-            raise
-        # A token that may read deals but not users or accounts still gets the deals.
-        notes.append(f"names of owners and accounts are missing: {error.message}")
-        query["include"] = ()
-        moment, pages, counts = _collect(client, collector, query, most, page_size, progress, checkpoint)
-    collected = collector.finish()
-    lookups = dict(collected.lookups)
-    rows = Rows(collected.frame, collected.wire, collected.locked)
-    if moment is not None and most is None:
-        rows = _read_again(client, query, columns, rows, moment, lookups, notes)
-    service_stages = read_lookup(client, STAGE, notes)
-    if service_stages is not None:
-        lookups["opportunityStage"] = service_stages
-    complete = _completeness(client, query, collected, len(rows), counts, most, notes)
-    rows = _fitting(replace(rows, frame=join_names(rows.frame, lookups, wanted)), condition, zone, notes)
+    asked = Asked(
+        client=client,
+        filter=conditions,
+        condition=condition,
+        sort=sort,
+        fields=None if fields is None else [*fields, *columns_needed(condition)],
+        include=wanted,
+        zone=zone,
+        limit=limit,
+        authorization_meta=authorization_meta,
+        data_connections=data_connections,
+        page_size=page_size,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    arrived = None if history is None else go_on(asked, history, notes)
+    if arrived is None:
+        arrived = read_whole(asked, notes)
+    rows = replace(arrived.rows, frame=join_names(arrived.rows.frame, arrived.lookups, wanted))
+    rows, complete = _fitting(rows, condition, zone, notes), arrived.complete
     if limit is not None and len(rows) > limit:
-        rows = rows.take(np.arange(limit))
-        complete = None
-    frame = rows.frame
-
-    failures = row_failures(rows)
+        rows, complete = rows.take(np.arange(limit)), None
     report = LoadReport(
         source=client.url,
-        rows=len(frame),
+        rows=len(rows),
         complete=complete,
-        failures=failures,
-        quarantined=collected.quarantined,
-        duplicates=collected.duplicates,
-        unknown_attributes=collected.unknown_attributes,
-        unknown_relationships=collected.unknown_relationships,
+        failures=row_failures(rows),
+        quarantined=arrived.quarantined,
+        duplicates=arrived.duplicates,
+        unknown_attributes=arrived.unknown_attributes,
+        unknown_relationships=arrived.unknown_relationships,
         notes=tuple(notes),
-        pages=pages,
+        pages=arrived.pages,
         requests=client.calls - calls_before,
         elapsed_s=time.monotonic() - started,
     )
     loaded = Loaded(
         kind="read",
-        baseline=Baseline(freeze(frame), rows.wire, frozenset(rows.locked)),
-        stages=resolve_stages(stages, lookups.get("opportunityStage")),
-        lookups=lookups,
+        baseline=Baseline(freeze(rows.frame), rows.wire, frozenset(rows.locked)),
+        stages=resolve_stages(stages, arrived.lookups.get("opportunityStage")),
+        lookups=arrived.lookups,
         timezone=zone,
-        as_of=moment if moment is not None else pd.Timestamp.now(tz="UTC"),
+        as_of=arrived.moment if arrived.moment is not None else pd.Timestamp.now(tz="UTC"),
         client=client,
         report=report,
-        query={**query, "where": condition.local, "include": wanted, "limit": limit, "stages": stages},
-        watermark=moment,
+        query={
+            **asked.query,
+            "filter": {**asked.filter, **condition.service},
+            "where": condition.local,
+            "include": wanted,
+            "limit": limit,
+            "stages": stages,
+        },
+        watermark=arrived.moment,
         custom_fields=custom_fields,
     )
     _warn(report, on_invalid)
     if checkpoint is not None:
         remove_checkpoint(checkpoint)
-    return attach_loaded(frame, loaded)
+    return attach_loaded(rows.frame, loaded)
 
 
 def _settled_conditions(
@@ -229,7 +232,7 @@ def _settled_conditions(
     zone: str | None,
     custom_fields: dict[str, CustomField],
 ) -> tuple[dict[str, Any], Where]:
-    """Give the filter to send, and the condition to test here: columns for labels, instants for days."""
+    """Give the filter and the condition beside it: columns for labels, instants for days."""
 
     def labels() -> Mapping[str, str]:
         if not custom_fields:
@@ -238,34 +241,7 @@ def _settled_conditions(
 
     asked = without_labels(filter, labels)
     condition = split_where(without_labels(where, labels), asked, zone)
-    return with_instants({**asked, **condition.service}, zone), condition
-
-
-def _read_again(
-    client: Client,
-    query: Mapping[str, Any],
-    columns: Iterable[str],
-    rows: Rows,
-    start: pd.Timestamp,
-    lookups: dict[str, pd.DataFrame],
-    notes: list[str],
-) -> Rows:
-    """Read what was changed during the walk: rows that changed, came, or left the filter."""
-    try:
-        changed = read_changed(client, query, columns, index_of(rows.frame), start - READ_AGAIN_S)
-    except ServiceError as error:
-        # Every page is there; refresh() will find what was changed since the start.
-        notes.append(f"what was changed during the load could not be read again: {error}")
-        return rows
-    for kind, lookup in changed.collected.lookups.items():
-        lookups[kind] = joined_lookup(lookups.get(kind), lookup)
-    fresh = not_older(rows, changed.rows)
-    if len(fresh):
-        rows, _ = overlay(rows, fresh)
-    if changed.left:
-        rows = rows.take(np.flatnonzero(~rows.frame["id"].isin(changed.left).to_numpy(dtype=bool)))
-        notes.append(f"{len(changed.left)} deals left the filter while they were loaded")
-    return rows
+    return with_instants(asked, zone), replace(condition, service=with_instants(condition.service, zone))
 
 
 def _fitting(rows: Rows, condition: Where, zone: str | None, notes: list[str]) -> Rows:
@@ -277,81 +253,12 @@ def _fitting(rows: Rows, condition: Where, zone: str | None, notes: list[str]) -
     return rows if fits.all() else rows.take(np.flatnonzero(fits))
 
 
-def read_lookup(client: Client, resource: Any, notes: list[str] | None = None) -> pd.DataFrame | None:
-    """Read all stages or all users as a look-up; None, and a note, where the token may not."""
-    try:
-        pages = client.iter_pages(resource=resource, page_size=1000 if resource is USER else None)
-        return lookup_frame(entry for page in pages for entry in page.document["data"])
-    except AccessDeniedError:
-        if notes is not None:
-            notes.append(f"the token may not read {resource.path}: ids stand without names, order and meaning")
-        return None
-
-
 def _checked_include(include: Iterable[str]) -> tuple[str, ...]:
     wanted = (include,) if isinstance(include, str) else tuple(include)
     unknown = [name for name in wanted if name not in INCLUDABLE]
     if unknown:
         raise ConfigurationError(f"include knows {named(INCLUDABLE)}; not {named(unknown)}")
     return wanted
-
-
-def wanted_columns(fields: Iterable[str] | None, authorization_meta: bool, data_connections: bool) -> list[str]:
-    """Give the columns of a load with these arguments, names apart."""
-    extra = [
-        entry.column
-        for entry in OPPORTUNITY.metadata
-        if (authorization_meta if entry.parameter == "provideAuthorizationMeta" else data_connections)
-    ]
-    if fields is None:
-        return [*OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column, *extra]
-    asked = [snake_case(name) for name in fields]
-    kept = [name for name in OPPORTUNITY.by_column if name in asked or name == "updated_at"]
-    return [*kept, *OPPORTUNITY.relationship_by_column, *extra]
-
-
-def _collect(
-    client: Client,
-    collector: Collector,
-    query: Mapping[str, Any],
-    limit: int | None,
-    page_size: int | None,
-    progress: bool | None,
-    checkpoint: str | os.PathLike[str] | None = None,
-) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
-    """Walk the pages; give the service's time at the first, the number of pages and the service's count per part."""
-    from tqdm.auto import tqdm
-
-    moment: pd.Timestamp | None = None
-    walk = client.iter_pages if checkpoint is None else partial(iter_kept_pages, client, checkpoint)
-    pages = 0
-    counts: dict[int, int | None] = {}
-    # disable=None: tqdm itself stays silent where nobody watches a terminal.
-    hidden = None if progress is None else not progress
-    with (
-        collector,
-        tqdm(desc="opportunities", unit="row", unit_scale=True, disable=hidden, delay=_SLOW_LOAD_S, leave=False) as bar,
-    ):
-        for page in walk(**query, page_size=page_size, count=limit is None):
-            if moment is None:
-                moment = page.date
-            if page.part not in counts:
-                counts[page.part] = page.count
-                bar.total = _sum(counts)
-            pages += 1
-            before = collector.received
-            collector.add_page(page)
-            bar.update(collector.received - before)
-            # Records set aside are no rows: the exact count waits for the decoding, so it comes last.
-            if limit is not None and collector.received >= limit and collector.rows >= limit:
-                break
-    return moment, pages, counts
-
-
-def _sum(counts: Mapping[int, int | None]) -> int | None:
-    """Add up what the service counted for each part of a long filter; None if one was not counted."""
-    known = [count for count in counts.values() if count is not None]
-    return sum(known) if counts and len(known) == len(counts) else None
 
 
 def row_failures(rows: Rows) -> pd.DataFrame:
@@ -373,47 +280,6 @@ def row_failures(rows: Rows) -> pd.DataFrame:
         }
     )
     return pd.concat([failures, unread], ignore_index=True) if len(failures) else unread
-
-
-def _completeness(
-    client: Client,
-    query: Mapping[str, Any],
-    collected: Collected,
-    rows: int,
-    counts: Mapping[int, int | None],
-    limit: int | None,
-    notes: list[str],
-) -> bool | None:
-    """Whether every row is there; None where a limit was given or the service does not count."""
-    if len(collected.quarantined):
-        return False
-    total = _sum(counts)
-    if limit is not None or total is None:
-        return None
-    if rows == total:
-        return True
-    if len(counts) > 1:
-        notes.append(f"the service counted {total:,} opportunities, {rows:,} arrived")
-        return False
-    # Rows may have come or gone during the walk: ask once more before calling it incomplete.
-    now = count_opportunities(client, query["filter"])
-    if now is None:
-        return None
-    if now == rows:
-        return True
-    notes.append(f"the service counts {now:,} opportunities, {rows:,} arrived")
-    return False
-
-
-def count_opportunities(client: Client, filter: Mapping[str, Any] | None = None) -> int | None:  # noqa: A002
-    """Ask the service how many opportunities fit; None where it does not count.
-
-    A filter that becomes several requests (more ids than one takes) is counted
-    for its first request only; the caller has to know.
-    """
-    pages = client.iter_pages(filter=filter, fields=["updated_at"], page_size=1, count=True)
-    first = next(iter(pages), None)
-    return None if first is None else first.count
 
 
 def _warn(report: LoadReport, on_invalid: str) -> None:

@@ -198,6 +198,29 @@ def ids_at_service(client: Client, wanted: Iterable[int], condition: Mapping[str
     return {key for page in pages for key in ids_of(page)}
 
 
+def list_ids(client: Client, asked: Mapping[str, Any]) -> tuple[set[int], int | None]:
+    """List all ids that fit a filter, and give how many more the service counts; None where it does not count.
+
+    Where ids are missing, the list is made a second time. One that is not whole
+    says nothing about deletions.
+    """
+    lacking = 0
+    for _ in range(2):
+        seen: set[int] = set()
+        counts: dict[int, int | None] = {}
+        for page in client.iter_pages(filter=asked, fields=["updated_at"], page_size=SWEEP_PAGE, count=True):
+            counts.setdefault(page.part, page.count)
+            seen.update(ids_of(page))
+        counted = [count for count in counts.values() if count is not None]
+        if len(counted) < len(counts):
+            return seen, None
+        # Deals that come during the sweep are more than counted; fewer means that a part of the list is missing.
+        lacking = max(sum(counted) - len(seen), 0)
+        if not lacking:
+            break
+    return seen, lacking
+
+
 def ids_of(page: Page, *, strict: bool = True) -> list[int]:
     """Read the ids of a page's rows.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.carrier import require_loaded
 from opp_pandas.errors import ConfigurationError, FrameError
-from opp_pandas.reading.loading import read_lookup
+from opp_pandas.reading.walking import read_lookup
 from opp_pandas.resource import ACCOUNT, EDITABLE_NAMES, STAGE, USER
 from opp_pandas.service.collecting import lookup_frame
 from opp_pandas.writeback.changes import CustomIds, find_changes
