@@ -6,6 +6,7 @@ the network or a clock. Results are plain frames; ``.attrs["opp_basis"]`` says
 what they stand on.
 """
 
+from opp_pandas.analytics.calibrating import calibration
 from opp_pandas.analytics.categories import category_forecast
 from opp_pandas.analytics.checks import ageing, concentration, hygiene
 from opp_pandas.analytics.context import FigureContext
@@ -21,6 +22,7 @@ from opp_pandas.analytics.quotas import gini, linearity, pacing
 from opp_pandas.analytics.rates import kpis, shrink, velocity, wilson, win_rates
 from opp_pandas.analytics.rollups import rollup
 from opp_pandas.analytics.scenarios import Change, commit_lands, drop_largest, scale, scenario, set_values
+from opp_pandas.analytics.scoring import amount_errors, brier, brier_skill, hubspot_accuracy, log_loss
 from opp_pandas.analytics.showing import show
 from opp_pandas.analytics.slips import flows, pushes, slippage
 from opp_pandas.analytics.stagetimes import stage_chain, stage_spells, step_curves, time_in_stage
@@ -66,6 +68,12 @@ __all__ = [
     "stage_chain",
     "kaplan_meier",
     "aalen_johansen",
+    "calibration",
+    "brier",
+    "log_loss",
+    "brier_skill",
+    "amount_errors",
+    "hubspot_accuracy",
     "ExchangeRates",
     "convert_amounts",
     "Explanation",
