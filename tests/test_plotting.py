@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 
 from opp_pandas import plotting
@@ -23,9 +25,13 @@ from opp_pandas.analytics import (
     concentration,
     forecast,
     funnel,
+    hygiene,
     kpis,
     linearity,
+    pacing,
     rollup,
+    scale,
+    scenario,
     stage_distribution,
     win_rates,
 )
@@ -61,6 +67,13 @@ PLOTS: list[tuple[str, Callable[..., Any], Callable[[pd.DataFrame], Any]]] = [
     ("bookings", plotting.plot_bookings, lambda f: bookings(f, context=context())),
     ("ageing", plotting.plot_ageing, lambda f: ageing(f, context=context())),
     ("linearity", plotting.plot_linearity, lambda f: linearity(f, context=context())),
+    ("pacing", plotting.plot_pacing, lambda f: pacing(f, context=context(), quota=1e6)),
+    ("hygiene", plotting.plot_hygiene, lambda f: hygiene(f, context=context())),
+    (
+        "scenario",
+        plotting.plot_scenario,
+        lambda f: scenario(f, context=context(), scenarios={"$less_$": scale(amount=0.5)}),
+    ),
 ]
 NAMES = [name for name, _, _ in PLOTS]
 
@@ -211,7 +224,99 @@ def test_alt_text__tells_the_largest_and_the_total() -> None:
     assert "quotas reached" in plotting.alt_text(kpis(FRAME, context=context(), by="owner_name", quota=1e6))
     assert "nothing to show" in plotting.alt_text(forecast(EMPTY, context=context()))
     none = portfolio([{"amount": 1, "stage_id": LEAD, "close_date": None}])
-    assert "No deals were closed" in plotting.alt_text(kpis(none, context=context()))
+    assert "no deals were closed" in plotting.alt_text(kpis(none, context=context()))
+
+
+@pytest.mark.parametrize(("name", "plot", "figure"), PLOTS, ids=NAMES)
+def test_alt_text__stands_on_the_axes_of_every_plot(name: str, plot: Any, figure: Any) -> None:
+    """The picture's title and its numbers, in printable words; an empty picture says so."""
+    ax = plot(figure(FRAME))
+    words = ax.alt_text
+    assert plotting.alt_text(ax) == words
+    assert words.startswith(ax.get_title(loc="left"))
+    said = words.removeprefix(ax.get_title(loc="left"))
+    assert re.search(r"[1-9]", said)
+    assert len(words) < 900
+    assert words.isprintable()
+    if name in ("forecast", "grouped", "categories", "win rates", "ageing", "linearity", "hygiene", "concentration"):
+        assert "nothing to show" in plot(figure(EMPTY)).alt_text
+
+
+def test_alt_text__is_of_what_was_drawn() -> None:
+    """The measure and the quota that were asked for; Axes of others are refused."""
+    counted = plotting.plot_forecast(forecast(FRAME, context=context(), by="owner_name"), measure="won_amount")
+    won = forecast(FRAME, context=context())["won_amount"].sum()
+    assert f"Won amount {won:,.0f} USD in all" in plotting.alt_text(counted)
+    few = Bookings(np.array([10.0, 20.0]), np.array([0.5, 0.5]))
+    assert "Quota 20: 50 % chance" in plotting.alt_text(plotting.plot_bookings(few, quota=20.0))
+    with pytest.raises(ConfigurationError, match="not drawn"):
+        plotting.alt_text(plt.subplots()[1])
+
+
+def contrast(one: Any, two: Any) -> float:
+    """The contrast of two colours after WCAG 2."""
+
+    def luminance(colour: Any) -> float:
+        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    low, high = sorted([luminance(one), luminance(two)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "plot", "figure"), PLOTS, ids=NAMES)
+def test_plots__words_can_be_read_on_both_grounds(name: str, plot: Any, figure: Any, theme: Any) -> None:
+    """Every text stands out 4.5 to 1, also on the caller's own dark figure; nothing of it outlives the block."""
+    before = dict(mpl.rcParams)
+    with plotting.style(theme):
+        ax = plot(figure(FRAME))
+    assert dict(mpl.rcParams) == before
+    ground = ax.figure.get_facecolor()
+    for text in [*drawn_texts(ax), ax.xaxis.label, ax.yaxis.label]:
+        if text.get_text():
+            assert contrast(text.get_color(), ground) >= 4.5, text
+    with pytest.raises(ConfigurationError, match="theme"), plotting.style("blue"):  # type: ignore[arg-type]
+        pass
+
+
+def test_plot_pacing__stands_on_the_table() -> None:
+    """Bars are what was won by the day and after it; the diamond is the landing, the line the quota."""
+    table = pacing(FRAME, context=context(), quota=2e6)
+    ax = plotting.plot_pacing(table)
+    heights = np.array([patch.get_height() for patch in ax.patches]).reshape(2, len(table))
+    np.testing.assert_allclose(heights[0], table["won_to_date"])
+    np.testing.assert_allclose(heights.sum(axis=0), table["won_amount"])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["quota", "landing at the usual share", "won later, or dated later", "won by that day"]
+    landing = table.attrs["opp_basis"]["landing"]
+    assert ax.lines[0].get_ydata()[0] == landing
+    assert f"lands at {landing:,.0f} USD" in plotting.alt_text(ax)
+
+
+def test_plot_scenario__puts_few_side_by_side_and_many_below_each_other() -> None:
+    """Two scenarios: a bar each in every period. Thirty: their totals, and the title says how many are left out."""
+    table = scenario(FRAME, context=context(), scenarios={"half": scale(amount=0.5)}, by="owner_name")
+    ax = plotting.plot_scenario(table)
+    total = sum(patch.get_height() for patch in ax.patches)
+    assert total == pytest.approx(table["forecast_amount"].sum())
+    many = {f"plan {place}": scale(amount=1 + place / 10) for place in range(30)}
+    ax = plotting.plot_scenario(scenario(FRAME, context=context(), scenarios=many))
+    assert len(ax.patches) == 25
+    assert "25 of 31" in ax.get_title(loc="left")
+    ax.figure.canvas.draw()
+    assert not any(one.overlaps(two) for one, two in pairwise(boxes_of(ax.get_yticklabels())))
+
+
+def test_plot_hygiene__counts_deals_by_check() -> None:
+    """A bar per check that found something, most first."""
+    table = hygiene(FRAME, context=context())
+    ax = plotting.plot_hygiene(table)
+    widths = [patch.get_width() for patch in ax.patches]
+    assert widths == sorted(table["check"].value_counts().tolist(), reverse=True)
+    assert f"Deals to look at: {table['id'].nunique()}" in ax.get_title(loc="left")
+    clean = portfolio([{"id": 1, "amount": 5, "probability": 20, "stage_id": LEAD, "close_date": "2026-12-01"}])
+    assert "every check passed" in plotting.alt_text(plotting.plot_hygiene(hygiene(clean, context=context())))
 
 
 def test_notebook__shows_every_plot() -> None:

@@ -2,14 +2,17 @@
 
 Nothing is computed here. Colours are those of Okabe and Ito, which people who
 see colours differently can tell apart; style holds inside these functions only;
-no text that comes from data is read as mathematics. `alt_text` says in words
-what a table's plot shows.
+no text that comes from data is read as mathematics. Lines and words follow the
+ground they stand on, light or dark; `style` chooses one for a ``with`` block. The
+Axes carry in ``.alt_text`` what the picture shows, in words with numbers; the
+function `alt_text` gives the same with a type, and for tables not yet drawn.
 
 References
 ----------
 .. [1] Okabe and Ito, Color Universal Design (2008).
 """
 
+from opp_pandas.plotting.canvas import style
 from opp_pandas.plotting.deals import plot_ageing, plot_bookings, plot_linearity
 from opp_pandas.plotting.movement import (
     plot_conversion,
@@ -18,6 +21,7 @@ from opp_pandas.plotting.movement import (
     plot_time_in_stage,
     plot_waterfall,
 )
+from opp_pandas.plotting.outlook import plot_hygiene, plot_pacing, plot_scenario
 from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_funnel, plot_stage_distribution
 from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates
 from opp_pandas.plotting.words import alt_text
@@ -34,10 +38,14 @@ __all__ = [
     "plot_bookings",
     "plot_ageing",
     "plot_linearity",
+    "plot_pacing",
+    "plot_scenario",
+    "plot_hygiene",
     "plot_waterfall",
     "plot_conversion",
     "plot_time_in_stage",
     "plot_flows",
     "plot_pipeline_over_time",
     "alt_text",
+    "style",
 ]

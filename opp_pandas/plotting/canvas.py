@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,26 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
     "#000000",
 )
 GREY = "#9A9A9A"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colours of lines and words on a light or a dark ground; those of data are the same on both."""
+
+    ink: str
+    notes: str
+    faint: str
+    paper: str
+
+    def settings(self) -> dict[str, Any]:
+        """The same as settings of matplotlib."""
+        written = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
+        lines = ("axes.edgecolor", "xtick.color", "ytick.color")
+        return dict.fromkeys((*written, *lines), self.ink) | {"grid.color": self.faint}
+
+
+LIGHT = Look(ink="#000000", notes="#444444", faint="#DDDDDD", paper="#FFFFFF")
+DARK = Look(ink="#FFFFFF", notes="#CCCCCC", faint="#444444", paper="#111111")
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
 HATCHES = ("", "///", "...", "xxx")
 STYLE: dict[str, Any] = {
@@ -40,7 +61,56 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
 }
 MAX_LABEL = 28
+_LETTER, _LINE = 6.0, 10.0  # width of a letter and height of a line [points]
 UNITS = ((1e12, "trillions"), (1e9, "billions"), (1e6, "millions"), (1e3, "thousands"))
+
+
+def look_of(ax: Axes | None) -> Look:
+    """Choose the colours that can be read on the ground of a plot; None stands for a new one."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_rgba
+
+    def is_light(colour: Any) -> bool:
+        red, green, blue, _ = to_rgba(colour)
+        return 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+
+    figure = None if ax is None else ax.get_figure(root=True)
+    ground = mpl.rcParams["figure.facecolor"] if figure is None else figure.get_facecolor()
+    if to_rgba(ground)[3] < 0.5:
+        # Nobody knows what a see-through plot will stand on; who writes in light colours means a dark ground.
+        return DARK if is_light(mpl.rcParams["text.color"]) else LIGHT
+    return LIGHT if is_light(ground) else DARK
+
+
+@contextmanager
+def style(theme: Literal["light", "dark"] = "light") -> Iterator[None]:
+    """Draw everything inside a ``with`` block on a light or a dark ground.
+
+    Parameters
+    ----------
+    theme : {"light", "dark"}, default "light"
+        The ground. Plots drawn without this follow the ground that they find.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such theme.
+
+    Examples
+    --------
+    >>> import matplotlib as mpl
+    >>> with style("dark"):
+    ...     print(mpl.rcParams["figure.facecolor"])
+    #111111
+    """
+    import matplotlib as mpl
+
+    if theme not in ("light", "dark"):
+        raise ConfigurationError(f"theme must be 'light' or 'dark', not {theme!r}")
+    look = LIGHT if theme == "light" else DARK
+    ground = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), look.paper)
+    with mpl.rc_context(STYLE | look.settings() | ground):  # type: ignore[arg-type]
+        yield
 
 
 @contextmanager
@@ -51,8 +121,8 @@ def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator
 
     # A notebook's backend turns interactive drawing on when it is loaded, which happens at first use.
     # Loaded inside the context that would end with it, and later plots would not show.
-    plt.draw_if_interactive()
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
+    with mpl.rc_context(STYLE | look_of(ax).settings()):  # type: ignore[arg-type]
         if ax is None:
             _, ax = plt.subplots(figsize=(width, height))
         yield ax
@@ -94,6 +164,17 @@ def unit_of(top: float) -> tuple[float, str]:
     return next(((size, word) for size, word in UNITS if abs(top) >= 2 * size), (1.0, ""))
 
 
+def write_short(value: float, *, signed: bool = False) -> str:
+    """Write an amount in its unit, with three digits."""
+    size, word = unit_of(2 * value)
+    return f"{'+' if signed and value > 0 else ''}{write_rounded(value / size)} {word}".strip()
+
+
+def write_rounded(value: float) -> str:
+    """Write three digits, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
+
+
 def format_money(axis: Any, top: float, currency: str, *, what: str = "amount", note: str = "") -> None:
     """Print thousands with separators, and large numbers in a unit that the label names."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -108,15 +189,24 @@ def format_money(axis: Any, top: float, currency: str, *, what: str = "amount", 
 def write_names_below(ax: Axes, labels: Sequence[str]) -> None:
     """Write names under the columns: turned when they are long, thinned out when there are many."""
     n = len(labels)
-    step = max(1, -(-n // 26))
-    places = list(range(0, n, step))
+    figure = ax.get_figure(root=True)
+    # What the axes will have of the figure is known only when it is laid out; a legend leaves them this much.
+    points = 72 * 0.68 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
     longest = max((len(label) for label in labels), default=0)
-    turned = n > 1 and longest * min(n, 26) > 48
+    turned = n > 1 and (longest + 2) * _LETTER * n > points
+    step = max(1, -(-n // max(2, int(points // (1.7 * _LINE))))) if turned else 1
+    places = list(range(0, n, step))
     kwargs: dict[str, Any] = {"parse_math": False}
     if turned:
         kwargs |= {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(places, [labels[place] for place in places], **kwargs)
     ax.set_xlim(-0.6, max(n, 1) - 0.4)
+
+
+def _share_of(ax: Axes) -> float:
+    """Tell which part of the figure's width a plot has."""
+    spec = ax.get_subplotspec()
+    return 1.0 if spec is None else len(spec.colspan) / spec.get_gridspec().ncols
 
 
 def add_legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
@@ -144,7 +234,7 @@ def need_columns(table: Any, *columns: str) -> None:
 def draw_nothing(ax: Axes, words: str) -> Axes:
     """Say on the plot that there is nothing to draw, instead of drawing bare axes."""
     ax.set_axis_off()
-    ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=GREY)
+    ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=look_of(ax).notes)
     return ax
 
 

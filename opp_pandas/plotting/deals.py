@@ -8,8 +8,8 @@ import numpy as np
 
 from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
-    BLACK,
     BLUE,
     GREEN,
     GREY,
@@ -21,6 +21,7 @@ from opp_pandas.plotting.canvas import (
     draw_nothing,
     format_money,
     keep_plain,
+    look_of,
     need_columns,
     set_title,
     write_names_below,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@words.describes(words.bookings_in_words)
 def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw the distribution of bookings, with its mean, its 80 % interval and a quota.
 
@@ -54,8 +56,9 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
         raise ConfigurationError(f"this plot takes Bookings, not {type(result).__name__}")
     with canvas(ax) as axes:
         basis = result.attrs.get(BASIS_KEY, {})
-        words = "Bookings" + (f" in {basis['period']}" if basis.get("period") else "")
-        set_title(axes, result, words + (" (independent deals: too narrow)" if result.rho == 0 else ""))
+        title = "Bookings" + (f" in {basis['period']}" if basis.get("period") else "")
+        set_title(axes, result, title + (" (independent deals: too narrow)" if result.rho == 0 else ""))
+        look = look_of(axes)
         amounts, chances = result.pmf.index.to_numpy(), result.pmf.to_numpy()
         some = chances > 1e-6
         low, high = amounts[some].min(), amounts[some].max()
@@ -65,17 +68,16 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
         else:
             edges = np.linspace(low, high, 61)
             heights, _ = np.histogram(amounts[some], bins=edges, weights=chances[some])
-            axes.bar(
-                edges[:-1], heights * 100, np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.3
-            )
+            rims: dict[str, Any] = {"edgecolor": look.paper, "linewidth": 0.3}
+            axes.bar(edges[:-1], heights * 100, np.diff(edges), align="edge", color=BLUE, **rims)
             axes.set_ylabel("probability of the bin [%]")
         start, end = result.interval(0.8)
-        handles = [axes.axvspan(start, end, color=GREY, alpha=0.2, zorder=0), axes.axvline(result.mean, color=BLACK)]
+        handles = [axes.axvspan(start, end, color=GREY, alpha=0.2, zorder=0), axes.axvline(result.mean, color=look.ink)]
         labels = ["80 % interval", "mean"]
         top = max(abs(low), abs(high))
         if quota is not None:
             handles.append(axes.axvline(quota, color=VERMILION, linewidth=2))
-            labels.append(f"quota: {_chance(result.p_at_least(quota))}")
+            labels.append(f"quota: {words.chance(result.p_at_least(quota))}")
             top = max(top, abs(quota))
         axes.set_ylim(bottom=0)
         format_money(axes.xaxis, float(top), currency_of(result), what="bookings")
@@ -83,13 +85,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     return axes
 
 
-def _chance(p: float) -> str:
-    """Write a chance without claiming certainty that is not there."""
-    if 0.995 <= p < 1:
-        return "over 99 % chance"
-    return "under 1 % chance" if 0 < p < 0.005 else f"{p * 100:.0f} % chance"
-
-
+@words.describes(words.ageing_in_words)
 def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int = 8) -> Axes:
     """Draw age against amount of the open deals; overdue ones are crosses.
 
@@ -111,11 +107,11 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     age = table["age_days"].to_numpy(dtype=float, na_value=np.nan)
     amount = table["amount"].to_numpy(dtype=float)
     drawn = ~np.isnan(age) & (amount > 0)
-    words = "Age of open deals"
+    title = "Age of open deals"
     if not drawn.all():
-        words += f", {int((~drawn).sum())} without age or amount not drawn"
+        title += f", {int((~drawn).sum())} without age or amount not drawn"
     with canvas(ax) as axes:
-        set_title(axes, table, words)
+        set_title(axes, table, title)
         if not drawn.any():
             return draw_nothing(axes, "no open deals with age and amount")
         stage = table["stage_name"].astype("str")
@@ -133,7 +129,7 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
             handles += axes.plot([], [], "o", color=colour)
             labels.append(f"{len(order) - len(shown)} other stages" if name is None else name)
         if late.any():
-            handles += axes.plot([], [], "x", color=BLACK)
+            handles += axes.plot([], [], "x", color=look_of(axes).ink)
             labels.append("overdue")
         axes.set_yscale("log")
         _log_money(axes, currency_of(table))
@@ -152,6 +148,7 @@ def _log_money(ax: Axes, currency: str) -> None:
     keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
 
 
+@words.describes(words.linearity_in_words)
 def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what was won week by week, and the line of even bookings beside what was reached.
 

@@ -10,8 +10,8 @@ import pandas as pd
 from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.analytics.movements import LABELS
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
-    BLACK,
     BLUE,
     GREEN,
     GREY,
@@ -27,16 +27,23 @@ from opp_pandas.plotting.canvas import (
     format_money,
     keep_plain,
     label_of,
+    look_of,
     need_columns,
     set_title,
     unit_of,
     write_names_below,
+    write_rounded,
+    write_short,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_MAX_STAGES, _MAX_ENDS = 25, 12
+_RATES = "% of the stage before, % of all"
 
+
+@words.describes(words.waterfall_in_words)
 def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: bool = False) -> Axes:
     """Draw a waterfall: the start, what came and went as hanging bars, the end.
 
@@ -67,9 +74,9 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     shown, is_end = table[kept], is_end[kept]
     with canvas(ax, width=9.0) as axes:
         basis = table.attrs.get(BASIS_KEY, {})
-        words = f"Open pipeline of {basis['period']}" if basis.get("period") else "Waterfall"
+        title = f"Open pipeline of {basis['period']}" if basis.get("period") else "Waterfall"
         since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
-        set_title(axes, table, words + since)
+        set_title(axes, table, title + since)
         if not table["count"].any():
             return draw_nothing(axes, "no open deals in the period, and none moved")
         amount = shown["amount"].to_numpy(dtype=float)
@@ -87,15 +94,17 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
         for place in range(len(shown) - 1):
             axes.plot([place + 0.33, place + 0.67], [level[place]] * 2, color=GREY, linewidth=0.8)
         size, _ = unit_of(float(np.abs(np.concatenate([bottom, level])).max(initial=0)))
-        notes = [f"{_rounded(value / size)}\n({count:,})" for value, count in zip(amount, shown["count"], strict=True)]
+        notes = [
+            f"{write_rounded(value / size)}\n({count:,})" for value, count in zip(amount, shown["count"], strict=True)
+        ]
         top = float(np.maximum(bottom, level).max(initial=0))
         for bar, note, base, end in zip(bars, notes, bottom, level, strict=True):
             text = axes.annotate(
                 note, (bar.get_x() + bar.get_width() / 2, max(base, end)), (0, 3), textcoords="offset points",
-                ha="center", va="bottom", fontsize=8, color="#444444",
+                ha="center", va="bottom", fontsize=8, color=look_of(axes).notes,
             )  # fmt: skip
             keep_plain(text)
-        axes.axhline(0, color=BLACK, linewidth=0.8)
+        axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
         low = float(np.minimum(bottom, level).min(initial=0))
         axes.set_ylim(low * 1.05, top + 0.14 * max(top - low, 1e-9))
         write_names_below(axes, [str(name).replace("_", " ") for name in shown.index])
@@ -103,6 +112,7 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     return axes
 
 
+@words.describes(words.conversion_in_words)
 def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "reached") -> Axes:
     """Draw a funnel with history: who reached each stage, and what became of those who went no further.
 
@@ -132,12 +142,13 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     if table.index.nlevels > 1:
         raise ConfigurationError("this plot takes one funnel: choose a group first, such as table.loc['Sam Lee']")
     shown = table[table["reached"].notna()]
+    shown, left_out = _busiest(shown, "reached")
     suffix = "" if measure == "reached" else "_amount"
     with canvas(ax, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
         arguments = table.attrs.get(BASIS_KEY, {}).get("arguments", {})
         cohort = arguments.get("cohort")
-        words = f"Funnel of deals first seen {cohort[0]} to {cohort[1]}" if cohort else "Funnel"
-        set_title(axes, table, words)
+        title = f"Funnel of deals first seen {cohort[0]} to {cohort[1]}" if cohort else "Funnel"
+        set_title(axes, table, title + left_out)
         values = shown[measure].to_numpy(dtype=float, na_value=0.0)
         if not values.any():
             return draw_nothing(axes, "no deal reached a stage")
@@ -169,21 +180,22 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
             number = f"{values[place]:,.0f}" if measure == "reached" else ""
             rates = ""
             if place and not np.isnan(step[place]):
-                rates = f"{step[place]:.0%} of the stage before, {overall[place]:.0%} of all"
-            text = "  ".join(part for part in (number, rates) if part)
+                rates = f"{step[place]:.0%}, {overall[place]:.0%} of all"
+            text = " · ".join(part for part in (number, rates) if part)
             _note(axes, text, values[place], place)
         axes.set_yticks(y, [label_of(name) for name in shown.index], parse_math=False)
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.set_xlim(0, values.max() * 1.42)
-        axes.axvline(0, color=BLACK, linewidth=0.8)
+        axes.set_xlim(0, values.max() * 1.8)
+        axes.axvline(0, color=look_of(axes).ink, linewidth=0.8)
         if measure == "reached":
-            axes.set_xlabel("deals")
+            axes.set_xlabel(f"deals (at the bars: {_RATES})")
         else:
-            format_money(axes.xaxis, float(values.max()), currency_of(table))
+            format_money(axes.xaxis, float(values.max()), currency_of(table), note=f"(at the bars: {_RATES})")
         add_legend(axes, handles, labels)
     return axes
 
 
+@words.describes(words.time_in_words)
 def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how long deals stay in each stage: the median as a dot, later quantiles as a line.
 
@@ -202,13 +214,14 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     need_columns(table, "entries", "still")
     names = [column for column in table.columns if str(column).endswith("_days")]
-    with canvas(ax, height=min(max(2.2, 1.1 + 0.5 * len(table)), 11.0)) as axes:
-        set_title(axes, table, "Time in stage")
-        times = table[names].to_numpy(dtype=float) if names else np.empty((len(table), 0))
+    shown, left_out = _busiest(table, "entries")
+    with canvas(ax, height=min(max(2.2, 1.1 + 0.5 * len(shown)), 11.0)) as axes:
+        set_title(axes, table, f"Time in stage{left_out}")
+        times = shown[names].to_numpy(dtype=float) if names else np.empty((len(shown), 0))
         if not np.isfinite(times).any():
             return draw_nothing(axes, "too few deals were seen to leave a stage")
         top = float(np.nanmax(times))
-        y = np.arange(len(table))
+        y = np.arange(len(shown))
         markers = ("o", "|", "D", "s", "^")
         handles: list[Any] = []
         for place, row in enumerate(times):
@@ -229,16 +242,17 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             str(name).removesuffix("_days").replace("p", "", 1) + (" %" if str(name).startswith("p") else "")
             for name in names
         ]
-        for place, (entries, still) in enumerate(zip(table["entries"], table["still"], strict=True)):
+        for place, (entries, still) in enumerate(zip(shown["entries"], shown["still"], strict=True)):
             _note(axes, f"{entries:,} stays, {still:,} go on", top * 1.13, place)
-        axes.set_yticks(y, [label_of(name) for name in table.index], parse_math=False)
-        axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.set_yticks(y, [label_of(name) for name in shown.index], parse_math=False)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, top * 1.5)
         axes.set_xlabel("days in the stage")
         add_legend(axes, handles, labels)
     return axes
 
 
+@words.describes(words.flows_in_words)
 def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount") -> Axes:
     """Draw a Sankey diagram: from which stage at the start to which at the end.
 
@@ -262,6 +276,7 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
         basis = table.attrs.get(BASIS_KEY, {})
         since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
         set_title(axes, table, f"Where the deals went{since}")
+        table = _largest_stages(table, measure)
         width = np.maximum(table[measure].to_numpy(dtype=float), 0.0)
         if not width.any():
             return draw_nothing(axes, "no deals")
@@ -280,23 +295,44 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
             middle = start + (end - start) * bend
             axes.fill_between(across, middle, middle + size, color=colours[source], alpha=0.45, linewidth=0)
         for side, stack, align in ((0.0, left, "right"), (1.0, right, "left")):
-            for name, (start, size) in stack.items():
+            heights = _apart([start + size / 2 for start, size in stack.values()], 0.06 * width.sum())
+            for (name, (start, size)), height in zip(stack.items(), heights, strict=True):
                 place = side - 0.02 if side == 0 else side
                 axes.bar(place, size, 0.02, bottom=start, color=colours[name], align="edge")
-                number = f"{size:,.0f}" if measure == "count" else _short(size)
+                number = f"{size:,.0f}" if measure == "count" else write_short(size)
                 where = side - 0.035 if side == 0 else side + 0.035
-                text = f"{label_of(name)}\n{number}"
-                keep_plain(axes.text(where, start + size / 2, text, ha=align, va="center", fontsize=8.5))
-        axes.set_xlim(-0.32, 1.32)
+                text = f"{label_of(name)}  {number}"
+                keep_plain(axes.text(where, height, text, ha=align, va="center", fontsize=8.5))
+        axes.set_xlim(-0.5, 1.5)
         axes.invert_yaxis()
         axes.set_axis_off()
         axes.title.set_visible(True)
     return axes
 
 
+def _busiest(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
+    """Keep the stages with most deals, in order, where there are too many to read; say so."""
+    if len(table) <= _MAX_STAGES:
+        return table, ""
+    kept = np.argsort(-table[column].to_numpy(dtype=float), kind="stable")[:_MAX_STAGES]
+    return table.iloc[np.sort(kept)], f", {_MAX_STAGES} busiest of {len(table)} stages"
+
+
+def _largest_stages(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Put the stages of small flows together, on each side."""
+    width = table[measure].clip(lower=0)
+    named = {}
+    for side in ("stage_from", "stage_to"):
+        sums = width.groupby(table[side], sort=False).sum().sort_values(ascending=False, kind="stable")
+        rest = set(sums.index[_MAX_ENDS - 1 :]) if len(sums) > _MAX_ENDS else set()
+        named[side] = [f"({len(rest)} other stages)" if name in rest else name for name in table[side]]
+    grouped = table.assign(**named).groupby(["stage_from", "stage_to"], sort=False)[["count", "amount"]].sum()
+    return grouped.reset_index()
+
+
 def _note(ax: Axes, text: str, x: float, y: float) -> None:
     """Write beside a bar or line."""
-    look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": "#444444", "annotation_clip": False}
+    look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": look_of(ax).notes, "annotation_clip": False}
     keep_plain(ax.annotate(text, (x, y), (4, 0), textcoords="offset points", **look))
 
 
@@ -328,17 +364,18 @@ def _stack(names: pd.Series, width: Any, gap: float) -> dict[Any, tuple[float, f
     return found
 
 
-def _short(value: float) -> str:
-    size, word = unit_of(value)
-    return f"{_rounded(value / size)} {word}".strip()
+def _apart(places: list[float], gap: float) -> list[float]:
+    """Move labels down until none stands on another; `places` ascend."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else place)
+    return moved
 
 
-def _rounded(value: float) -> str:
-    """Write three digits, without an exponent."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
-
-
-def plot_pipeline_over_time(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "open_amount") -> Axes:
+@words.describes(words.over_time_in_words)
+def plot_pipeline_over_time(
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "open_amount", max_groups: int = 8
+) -> Axes:
     """Draw the open pipeline at many moments, a layer per stage or group.
 
     Parameters
@@ -349,6 +386,8 @@ def plot_pipeline_over_time(table: pd.DataFrame, ax: Axes | None = None, *, meas
         Where to draw; a new figure if left out.
     measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
         Height of the layers.
+    max_groups : int, default 8
+        Layers drawn on their own, the largest; the others are added up on top.
 
     Returns
     -------
@@ -361,16 +400,22 @@ def plot_pipeline_over_time(table: pd.DataFrame, ax: Axes | None = None, *, meas
         if not len(table) or not table[measure].any():
             return draw_nothing(axes, "no open deals at any of the moments")
         wide = table[measure].unstack(level=1, sort=False).fillna(0.0)
+        if len(wide.columns) > max_groups:
+            order = wide.sum().sort_values(ascending=False, kind="stable").index
+            kept = [name for name in wide.columns if name in set(order[: max_groups - 1])]
+            others = wide.drop(columns=kept)
+            wide = wide[kept].assign(**{f"{len(others.columns)} others": others.sum(axis=1)})
+            colours = [*PALETTE[: len(kept)], *[GREY] * (len(wide.columns) - len(PALETTE[: len(kept)]))]
+        else:
+            colours = [PALETTE[place % len(PALETTE)] for place in range(len(wide.columns))]
         moments = wide.index.tz_localize(None) if isinstance(wide.index, pd.DatetimeIndex) else wide.index
         handles: list[Any] = []
         base = np.zeros(len(wide))
         for place, name in enumerate(wide.columns):
             top = base + np.maximum(wide[name].to_numpy(dtype=float), 0.0)
-            layer = axes.fill_between(
-                moments, base, top, color=PALETTE[place % len(PALETTE)], linewidth=0.4, edgecolor="white", step=None,
-                hatch=HATCHES[place // len(PALETTE) % len(HATCHES)], alpha=0.9,
-            )  # fmt: skip
-            handles.append(layer)
+            hatch = "" if colours[place] == GREY else HATCHES[place // len(PALETTE) % len(HATCHES)]
+            rims: dict[str, Any] = {"linewidth": 0.4, "edgecolor": look_of(axes).paper, "hatch": hatch}
+            handles.append(axes.fill_between(moments, base, top, color=colours[place], alpha=0.9, **rims))
             base = top
         axes.set_ylim(bottom=0)
         axes.margins(x=0)

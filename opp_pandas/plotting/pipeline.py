@@ -9,8 +9,8 @@ import pandas as pd
 
 from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
-    BLACK,
     BLUE,
     GREEN,
     GREY,
@@ -26,6 +26,7 @@ from opp_pandas.plotting.canvas import (
     format_money,
     keep_plain,
     label_of,
+    look_of,
     need_columns,
     period_codes,
     period_sums,
@@ -43,6 +44,7 @@ def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
     return (order, []) if len(order) <= limit else (order[: limit - 1], order[limit - 1 :])
 
 
+@words.describes(words.forecast_in_words)
 def plot_forecast(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None, max_groups: int = 8
 ) -> Axes:
@@ -86,6 +88,7 @@ def plot_forecast(
 
 
 def _stack_parts(ax: Axes, table: pd.DataFrame) -> None:
+    look = look_of(ax)
     x = np.arange(len(table))
     won = table["won_amount"].to_numpy()
     ahead = np.maximum(table["weighted_amount"].to_numpy(), 0)
@@ -93,23 +96,23 @@ def _stack_parts(ax: Axes, table: pd.DataFrame) -> None:
     parts: list[tuple[str, Any, dict[str, Any]]] = [
         ("won", won, {"color": GREEN}),
         ("open, weighted", ahead, {"color": BLUE}),
-        ("open, the rest", rest, {"facecolor": "white", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}),
+        ("open, the rest", rest, {"facecolor": look.paper, "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}),
     ]
     handles: list[Any] = []
     labels: list[str] = []
     bottom = np.zeros(len(table))
-    for label, values, look in parts:
+    for label, values, colours in parts:
         if np.any(values != 0):
-            handles.append(ax.bar(x, values, 0.72, bottom=bottom, **look))
+            handles.append(ax.bar(x, values, 0.72, bottom=bottom, **colours))
             labels.append(label)
             bottom = bottom + values
     forecast = table["forecast_amount"].to_numpy()
-    handles += ax.plot(x, forecast, "D", color=BLACK, markersize=5, linestyle="none")
+    handles += ax.plot(x, forecast, "D", color=look.ink, markersize=5, linestyle="none")
     labels.append("forecast")
     top = max(float(bottom.max(initial=0)), float(np.nanmax(forecast, initial=0)))
     if "quota" in table.columns and table["quota"].notna().any():
         top = max(top, draw_quota(ax, x, table["quota"].to_numpy(), handles, labels))
-    ax.axhline(0, color=BLACK, linewidth=0.8)
+    ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
     write_names_below(ax, [label_of(period) for period in table.index])
     format_money(ax.yaxis, top, currency_of(table))
     add_legend(ax, handles[::-1], labels[::-1])
@@ -135,7 +138,7 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
         look: dict[str, Any] = {
             "color": GREY if is_rest else PALETTE[place % len(PALETTE)],
             "hatch": "" if is_rest else HATCHES[place // len(PALETTE) % len(HATCHES)],
-            "edgecolor": "white",
+            "edgecolor": look_of(ax).paper,
             "linewidth": 0.5,
         }
         # Negative sums hang below the line instead of eating into the stack.
@@ -146,7 +149,7 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
     if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
         quota = period_sums(table, "quota")
         top = max(top, draw_quota(ax, x, quota, handles, labels))
-    ax.axhline(0, color=BLACK, linewidth=0.8)
+    ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
     write_names_below(ax, [label_of(period) for period in wide.index])
     format_money(ax.yaxis, top, currency_of(table), what=measure.replace("_", " "))
     add_legend(ax, handles[::-1], labels[::-1])
@@ -166,10 +169,11 @@ _CATEGORY_LOOK: dict[str, dict[str, Any]] = {
     "closed": {"color": GREEN},
     "commit": {"color": BLUE},
     "best_case": {"color": SKY},
-    "pipeline": {"facecolor": "white", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8},
+    "pipeline": {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8},
 }
 
 
+@words.describes(words.categories_in_words)
 def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw closed, commit, best case and pipeline on top of each other, by period.
 
@@ -208,13 +212,14 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
         top = float(bottom.max(initial=0))
         if quota is not None:
             top = max(top, draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
-        axes.axhline(0, color=BLACK, linewidth=0.8)
+        axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
         write_names_below(axes, [label_of(period) for period in periods])
         format_money(axes.yaxis, top, currency_of(table))
         add_legend(axes, handles[::-1], labels[::-1])
     return axes
 
 
+@words.describes(words.stages_in_words)
 def plot_stage_distribution(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount", max_stages: int = 30
 ) -> Axes:
@@ -244,14 +249,14 @@ def plot_stage_distribution(
     if table.index.nlevels > 1:
         raise ConfigurationError("this plot takes one distribution: choose a group first, such as table.loc['Sam Lee']")
     basis = table.attrs.get(BASIS_KEY, {})
-    words = str(basis.get("title", "Stage distribution"))
+    title = str(basis.get("title", "Stage distribution"))
     shown = table
     if len(table) > max_stages:
         kept = np.sort(np.argsort(-table[measure].to_numpy(), kind="stable")[:max_stages])
         shown = table.iloc[kept]
-        words += f", {max_stages} largest of {len(table)}"
+        title += f", {max_stages} largest of {len(table)}"
     with canvas(ax, height=min(max(2.0, 1.0 + 0.42 * len(shown)), 11.0)) as axes:
-        set_title(axes, table, words)
+        set_title(axes, table, title)
         if not len(shown):
             return draw_nothing(axes, "no stages")
         _bars_by_stage(axes, shown, measure, basis.get("stages", {}), currency_of(table))
@@ -272,9 +277,9 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
     bars = ax.barh(y, values, 0.72, color=[colours[kind] for kind in kinds])
     ax.set_yticks(y, names, parse_math=False)
     ax.set_ylim(len(shown) - 0.4, -0.6)
-    ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.axvline(0, color=look_of(ax).ink, linewidth=0.8)
     notes = [f"{count:,}" for count in shown["count"]]
-    keep_plain(*ax.bar_label(bars, labels=notes, padding=4, color="#444444"))
+    keep_plain(*ax.bar_label(bars, labels=notes, padding=4, color=look_of(ax).notes))
     ax.margins(x=0.1)
     top = float(np.abs(values).max(initial=0))
     if measure == "count":

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
-    BLACK,
     BLUE,
     ORANGE,
     SKY,
@@ -18,6 +18,7 @@ from opp_pandas.plotting.canvas import (
     currency_of,
     draw_nothing,
     format_money,
+    look_of,
     need_columns,
     row_names,
     set_title,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@words.describes(words.rates_in_words)
 def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 25) -> Axes:
     """Draw win rates with their intervals, one row per group, most closed deals first.
 
@@ -51,27 +53,29 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     order = np.argsort(-closed, kind="stable")
     order = order[closed[order] > 0]
     shown = table.iloc[order[:max_groups]]
-    words = "Win rate with its interval"
+    title = "Win rate with its interval"
     if len(order) > max_groups:
-        words = f"Win rate of {max_groups} of {len(order)} groups, those with most closed deals"
+        title = f"Win rate of {max_groups} of {len(order)} groups, those with most closed deals"
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        set_title(axes, table, words)
+        set_title(axes, table, title)
         if not len(shown):
             return draw_nothing(axes, "no closed deals")
         rate = shown["win_rate"].to_numpy() * 100
         low, high = shown["win_rate_low"].to_numpy() * 100, shown["win_rate_high"].to_numpy() * 100
         y = np.arange(len(shown))
-        axes.errorbar(rate, y, xerr=[rate - low, high - rate], fmt="o", color=BLUE, capsize=3)
+        # A rate of 0 or 100 % is a whole dot, too.
+        axes.errorbar(rate, y, xerr=[rate - low, high - rate], fmt="o", color=BLUE, capsize=3, clip_on=False)
         counts = closed[order[:max_groups]]
         names = row_names(shown, "all deals")
         axes.set_yticks(y, [f"{name}  (n={n:,})" for name, n in zip(names, counts, strict=True)], parse_math=False)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         axes.set_xlabel("win rate [%]")
-        axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
+        axes.grid(axis="x", color=look_of(axes).faint, linewidth=0.8)
     return axes
 
 
+@words.describes(words.coverage_in_words)
 def plot_coverage(
     table: pd.DataFrame, ax: Axes | None = None, *, target: float | None = 3.0, max_rows: int = 25
 ) -> Axes:
@@ -95,11 +99,11 @@ def plot_coverage(
     need_columns(table, "quota", "coverage")
     known = table[table["coverage"].notna()]
     shown = known.iloc[:max_rows]
-    words = "Coverage: open / (quota - won)"
+    title = "Coverage: open / (quota - won)"
     if len(known) > max_rows:
-        words += f", the first {max_rows} of {len(known)}"
+        title += f", the first {max_rows} of {len(known)}"
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        set_title(axes, table, words)
+        set_title(axes, table, title)
         if not len(shown):
             return draw_nothing(axes, "no quota")
         values = shown["coverage"].to_numpy(dtype=float)
@@ -109,7 +113,7 @@ def plot_coverage(
         y = np.arange(len(shown))
         axes.barh(y, np.where(reached, 0, values), 0.66, color=BLUE)
         for place in y:
-            text = "reached" if reached[place] else f"{values[place]:,.1f}"
+            text = "reached" if reached[place] else f"{values[place]:,.{1 if values[place] >= 0.1 else 2}f}"
             axes.annotate(
                 text, (0 if reached[place] else values[place], place), (4, 0), textcoords="offset points", va="center"
             )
@@ -123,6 +127,7 @@ def plot_coverage(
     return axes
 
 
+@words.describes(words.rollup_in_words)
 def plot_rollup(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_rows: int = 30
 ) -> Axes:
@@ -145,9 +150,9 @@ def plot_rollup(
     """
     need_columns(table, measure)
     shown = table.iloc[:max_rows]
-    words = "Roll-up" + (f", the first {max_rows} of {len(table)} rows" if len(table) > max_rows else "")
+    title = "Roll-up" + (f", the first {max_rows} of {len(table)} rows" if len(table) > max_rows else "")
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
-        set_title(axes, table, words)
+        set_title(axes, table, title)
         if not len(shown):
             return draw_nothing(axes, "no deals")
         values = shown[measure].to_numpy(dtype=float)
@@ -169,7 +174,7 @@ def plot_rollup(
                 text.set_horizontalalignment("left")
             axes.tick_params(axis="y", pad=6 + 5.6 * max(len(name) for name in names))
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.axvline(0, color=BLACK, linewidth=0.8)
+        axes.axvline(0, color=look_of(axes).ink, linewidth=0.8)
         format_money(
             axes.xaxis, float(np.abs(values).max(initial=0)), currency_of(table), what=measure.replace("_", " ")
         )
@@ -177,6 +182,7 @@ def plot_rollup(
     return axes
 
 
+@words.describes(words.concentration_in_words)
 def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 20) -> Axes:
     """Draw how much of the pipeline hangs on the largest groups.
 
@@ -195,9 +201,9 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
     """
     need_columns(table, "amount", "share", "cumulative_share")
     shown = table.iloc[:max_groups]
-    words = "Concentration" + (f", the largest {max_groups} of {len(table)}" if len(table) > max_groups else "")
+    title = "Concentration" + (f", the largest {max_groups} of {len(table)}" if len(table) > max_groups else "")
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        set_title(axes, table, words)
+        set_title(axes, table, title)
         if not len(shown) or shown["share"].isna().all():
             return draw_nothing(axes, "no open pipeline")
         y = np.arange(len(shown))

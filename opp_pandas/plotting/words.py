@@ -1,72 +1,400 @@
-"""Plots in words, for people who hear the page."""
+"""Plots in words, for people who hear the page.
+
+Each plotting function names the one here that says what its picture shows;
+the returned Axes carry the sentence as ``.alt_text``. Only the finished table is
+read, so the words and the picture cannot differ.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
+import pandas as pd
 
 from opp_pandas.analytics.basis import BASIS_KEY
-from opp_pandas.errors import printable
-from opp_pandas.plotting.canvas import currency_of, row_names
+from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.plotting.canvas import currency_of, label_of, period_sums, row_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from matplotlib.axes import Axes
 
-    import pandas as pd
+P = ParamSpec("P")
+Teller = Callable[..., str]
+_LISTED = 5
 
 
-def alt_text(table: pd.DataFrame) -> str:
-    """Say in words what the plot of a table shows, for people who hear the page.
+def describes(tell: Teller) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
+    """Let a plotting function leave on its Axes, as ``alt_text``, what `tell` says of its table and options."""
+
+    def decorate(plot: Callable[P, Axes]) -> Callable[P, Axes]:
+        @functools.wraps(plot)
+        def plot_and_tell(*args: P.args, **kwargs: P.kwargs) -> Axes:
+            axes = plot(*args, **kwargs)
+            table: Any = args[0] if args else kwargs["result" if "result" in kwargs else "table"]
+            told = {name: value for name, value in kwargs.items() if name not in ("ax", "table", "result")}
+            title = axes.get_title(loc="left")
+            drawn: Any = axes
+            drawn.alt_text = f"{title}. {tell(table, **told)}"
+            return axes
+
+        return plot_and_tell
+
+    return decorate
+
+
+def alt_text(shown: Any) -> str:
+    """Say in words what a plot shows, or what the plot of a table would show.
 
     Parameters
     ----------
-    table : DataFrame
-        A finished figure.
+    shown : Axes, DataFrame or Bookings
+        What a plotting function returned, or a finished figure.
 
     Returns
     -------
     str
-        Two or three sentences with the largest and the total numbers.
+        A few sentences with the largest and the total numbers. Names from the
+        data stand in it as plain text: escape it where it goes into a page.
+
+    Raises
+    ------
+    ConfigurationError
+        If these Axes were not drawn by this package.
     """
-    basis = table.attrs.get(BASIS_KEY, {})
-    figure = str(basis.get("figure", "table")).replace("_", " ")
+    told = getattr(shown, "alt_text", None)
+    if isinstance(told, str):
+        return told
+    basis = getattr(shown, "attrs", {}).get(BASIS_KEY, {})
+    if hasattr(shown, "get_title"):
+        raise ConfigurationError("these Axes were not drawn by a plot of opp_pandas, so nobody knows what they show")
+    figure = str(basis.get("figure", "table"))
     day = str(basis.get("as_of", ""))[:10]
-    head = f"{figure.capitalize()}{f', as of {day}' if day else ''}, {len(table)} rows."
-    if not len(table):
-        return f"{head} There is nothing to show."
-    says: dict[str, Callable[[], str]] = {
-        "forecast_amount": lambda: _money_sentence(table, "forecast_amount"),
-        "amount": lambda: _money_sentence(table, "amount"),
-        "win_rate": lambda: _rate_sentence(table),
-        "coverage": lambda: _coverage_sentence(table),
-    }
-    return " ".join([head, *(say() for column, say in says.items() if column in table.columns)])
+    head = figure.replace("_", " ").capitalize() + (f", as of {day}" if day else "")
+    tell: Teller = _TELLERS.get(figure, _table_in_words)
+    return f"{head}. {tell(shown)}"
 
 
-def _money_sentence(table: pd.DataFrame, column: str) -> str:
-    values = table[column]
-    place = int(np.argmax(np.nan_to_num(values.to_numpy(dtype=float), nan=-np.inf)))
-    words = column.replace("_", " ")
+def _money(value: float, table: Any) -> str:
     currency = currency_of(table)
-    unit = "" if currency == "amount" else f" {printable(currency, 20)}"
-    where = row_names(table.iloc[[place]], "all deals")[0]
-    return f"Total {words} {values.sum():,.0f}{unit}; largest {values.iloc[place]:,.0f}{unit} in {where}."
+    return f"{value:,.0f}" + ("" if currency == "amount" else f" {printable(currency, 20)}")
 
 
-def _rate_sentence(table: pd.DataFrame) -> str:
-    rate = table["win_rate"].dropna()
-    if not len(rate):
-        return "No deals were closed."
-    if len(rate) == 1:
-        low, high = table["win_rate_low"].dropna().iloc[0], table["win_rate_high"].dropna().iloc[0]
-        return f"Win rate {rate.iloc[0]:.0%}, interval {low:.0%} to {high:.0%}."
-    return f"Win rates from {rate.min():.0%} to {rate.max():.0%}."
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def _coverage_sentence(table: pd.DataFrame) -> str:
-    known = table["coverage"].dropna()
-    reached = int(np.isinf(known).sum())
+def _listed(parts: Iterable[str], n: int) -> str:
+    shown = list(parts)[:_LISTED]
+    return "; ".join(shown) + (f"; and {n - len(shown):,} more" if n > len(shown) else "")
+
+
+def _sum(values: Any) -> float:
+    return float(np.nansum(np.asarray(values, dtype=float)))
+
+
+def _largest(names: Iterable[Any], values: Any, table: Any) -> str:
+    """List the largest amounts with their names."""
+    listed = [label_of(name) for name in names]
+    numbers = np.nan_to_num(np.asarray(values, dtype=float))
+    order = np.argsort(-np.abs(numbers), kind="stable")
+    return _listed((f"{listed[place]} {_money(numbers[place], table)}" for place in order), len(order))
+
+
+def forecast_in_words(table: pd.DataFrame, *, measure: str | None = None, **_: Any) -> str:
+    """Say what `plot_forecast` shows."""
+    if not len(table):
+        return "There is nothing to show: no open or won deals."
+    periods = table.index.get_level_values(0)
+    distinct = list(dict.fromkeys(label_of(period) for period in periods))
+    span = distinct[0] if len(distinct) == 1 else f"{len(distinct)} periods, {distinct[0]} to {distinct[-1]}"
+    if table.index.nlevels > 1 or measure is not None:
+        column = measure or "forecast_amount"
+        text = f"{span}. {column.replace('_', ' ').capitalize()} {_money(_sum(table[column]), table)} in all"
+        if table.index.nlevels > 1:
+            names = [" · ".join(str(part) for part in key[1:]) for key in table.index]
+            sums = table[column].groupby(np.array(names, dtype=object), sort=False).sum()
+            text += f", by {_count(len(sums), 'group')}: {_largest(sums.index, sums, table)}"
+        return text + "." + _quota_in_words(table)
+    parts = {
+        "won": _sum(table["won_amount"]),
+        "open, weighted": _sum(table["weighted_amount"]),
+        "open": _sum(table["open_amount"]),
+    }
+    said = ", ".join(f"{_money(value, table)} {name}" for name, value in parts.items())
+    best = int(np.argmax(np.nan_to_num(table["forecast_amount"].to_numpy(dtype=float), nan=-np.inf)))
+    return (
+        f"{span}: {said}. Forecast {_money(_sum(table['forecast_amount']), table)} in all; "
+        f"most in {label_of(periods[best])}, {_money(table['forecast_amount'].iloc[best], table)}."
+        + _quota_in_words(table)
+    )
+
+
+def _quota_in_words(table: pd.DataFrame) -> str:
+    if "quota" not in table.columns or not table["quota"].notna().any():
+        return ""
+    quota, ahead = period_sums(table, "quota"), period_sums(table, "forecast_amount")
+    known = ~np.isnan(quota)
+    reached = int((ahead[known] >= quota[known]).sum())
+    covered = f"covered by the forecast in {reached} of {int(known.sum())} periods"
+    return f" Quota {_money(_sum(quota), table)} in all, {covered}."
+
+
+def categories_in_words(table: pd.DataFrame, *, quota: float | None = None, **_: Any) -> str:
+    """Say what `plot_category_forecast` shows."""
+    if not len(table):
+        return "There is nothing to show: no open or won deals."
+    sums = table["amount"].groupby(level="category", sort=False).sum()
+    shown = [f"{str(name).replace('_', ' ')} {_money(float(value), table)}" for name, value in sums.items()]
+    periods = _count(table.index.get_level_values(0).nunique(dropna=False), "period")
+    return f"{periods}: {'; '.join(shown)}." + ("" if quota is None else f" Quota {_money(float(quota), table)} each.")
+
+
+def stages_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -> str:
+    """Say what `plot_stage_distribution` shows."""
+    if not len(table):
+        return "There is nothing to show: no stages."
+    order = np.argsort(-table[measure].to_numpy(dtype=float), kind="stable")
+    names, counts, amounts = (
+        row_names(table, "all deals"),
+        table["count"].to_numpy(),
+        table["amount"].to_numpy(dtype=float),
+    )
+    each = (f"{names[n]} {_count(int(counts[n]), 'deal')}, {_money(amounts[n], table)}" for n in order)
+    deals, stages = _count(int(counts.sum()), "deal"), _count(len(table), "stage")
+    return f"{deals} in {stages}, largest first: {_listed(each, len(table))}."
+
+
+def conversion_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_conversion` shows."""
+    shown = table[table["reached"].notna()]
+    if not len(shown) or not shown["reached"].any():
+        return "There is nothing to show: no deal reached a stage."
+    each: list[str] = []
+    for name, reached, step in zip(
+        shown.index, shown["reached"], shown["step_conversion"].astype("float64"), strict=True
+    ):
+        rate = "" if np.isnan(step) or not each else f" ({step:.0%} of the stage before)"
+        each.append(f"{label_of(name)} {int(reached):,}{rate}")
+    return f"Deals that reached each stage: {'; '.join(each[:12])}."
+
+
+def rates_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_win_rates` shows."""
+    known = table[table["win_rate"].notna()]
+    if not len(known):
+        return "There is nothing to show: no deals were closed."
+    names, rate = row_names(known, "all deals"), known["win_rate"].to_numpy(dtype=float)
+    low, high = known["win_rate_low"].to_numpy(dtype=float), known["win_rate_high"].to_numpy(dtype=float)
+    closed = (known["won_count"] + known["lost_count"]).to_numpy()
+    order = np.argsort(-closed, kind="stable")
+    each = (f"{names[n]} {rate[n]:.0%} (interval {low[n]:.0%} to {high[n]:.0%}, n={closed[n]:,})" for n in order)
+    return f"Win rate, most closed deals first: {_listed(each, len(known))}."
+
+
+def coverage_in_words(table: pd.DataFrame, *, target: float | None = 3.0, **_: Any) -> str:
+    """Say what `plot_coverage` shows."""
+    known = table["coverage"].dropna().astype("float64") if "coverage" in table.columns else pd.Series(dtype="float64")
+    if not len(known):
+        return "There is nothing to show: no quota."
     finite = known[np.isfinite(known)]
-    words = f"{reached} of {len(known)} quotas reached." if len(known) else "No quota."
-    return words if not len(finite) else f"{words} Coverage from {finite.min():.1f} to {finite.max():.1f}."
+    text = f"{int(np.isinf(known).sum())} of {_count(len(known), 'quota')} reached."
+    if len(finite):
+        text += f" Coverage of the others from {finite.min():.1f} to {finite.max():.1f}"
+        text += "." if target is None else f", {int((finite >= target).sum())} at the target of {target:g} or above."
+    return text
+
+
+def rollup_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **_: Any) -> str:
+    """Say what `plot_rollup` shows."""
+    if not len(table):
+        return "There is nothing to show: no deals."
+    text = f"{measure.replace('_', ' ').capitalize()} of {_count(len(table), 'row')}, largest first: "
+    text += f"{_largest(row_names(table, 'all deals'), table[measure], table)}."
+    if "delta" in table.columns and (table["delta"] != 0).any():
+        text += f" {_count(int((table['delta'] != 0).sum()), 'row')} adjusted by a manager."
+    return text
+
+
+def concentration_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_concentration` shows."""
+    if not len(table) or table["share"].isna().all():
+        return "There is nothing to show: no open pipeline."
+    names = row_names(table, "all deals")
+    text = f"{_count(len(table), 'group')}; {names[0]} holds {table['share'].iloc[0]:.0%}"
+    few = min(_LISTED, len(table))
+    return text + (f", the largest {few} hold {table['cumulative_share'].iloc[few - 1]:.0%}." if few > 1 else ".")
+
+
+def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
+    """Say what `plot_bookings` shows."""
+    low, high = result.interval(0.8)
+    text = f"Mean {_money(result.mean, result)}; 80 % interval {_money(low, result)} to {_money(high, result)}."
+    return text + ("" if quota is None else f" Quota {_money(quota, result)}: {chance(result.p_at_least(quota))}.")
+
+
+def chance(p: float) -> str:
+    """Write a chance without claiming certainty that is not there."""
+    if 0.995 <= p < 1:
+        return "over 99 % chance"
+    return "under 1 % chance" if 0 < p < 0.005 else f"{p * 100:.0f} % chance"
+
+
+def ageing_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_ageing` shows."""
+    if not len(table):
+        return "There is nothing to show: no open deals."
+    age = table["age_days"].dropna().astype("float64")
+    late = int((table["overdue_days"].fillna(0) > 0).sum())
+    text = _count(len(table), "open deal")
+    if len(age):
+        text += f", {age.min():,.0f} to {age.max():,.0f} days old, median {age.median():,.0f}"
+    return f"{text}; {late:,} overdue. Worth {_money(_sum(table['amount'].astype('float64')), table)} in all."
+
+
+def linearity_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_linearity` shows."""
+    if not len(table) or table["share"].isna().all():
+        return "There is nothing to show: nothing was won."
+    best = int(np.nanargmax(table["share"].to_numpy(dtype=float)))
+    text = f"{_money(_sum(table['won_amount']), table)} won in {_count(len(table), 'week')}, most in the week from "
+    text += f"{table['week_start'].iloc[best]:%Y-%m-%d}, {table['share'].iloc[best]:.0%}."
+    last = table.attrs.get(BASIS_KEY, {}).get("last_month_share")
+    return text + ("" if last is None else f" {last:.0%} in the last third of the period.")
+
+
+def waterfall_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_waterfall` shows."""
+    if not table["count"].any():
+        return "There is nothing to show: no open deals in the period, and none moved."
+    moved = table[table["count"] > 0]
+    each = [
+        f"{str(name).replace('_', ' ')} {_money(float(amount), table)} ({_count(int(count), 'deal')})"
+        for name, amount, count in zip(moved.index, moved["amount"], moved["count"], strict=True)
+    ]
+    return f"{'; '.join(each)}."
+
+
+def time_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_time_in_stage` shows."""
+    medians = [column for column in table.columns if str(column).endswith("_days")][:1]
+    if not medians or not table[medians[0]].notna().any():
+        return "There is nothing to show: too few deals were seen to leave a stage."
+    known = table[medians[0]].dropna().astype("float64")
+    word = "median" if str(medians[0]).startswith(("median", "p50")) else str(medians[0])
+    each = (f"{label_of(name)} {value:,.0f} days" for name, value in known.items())
+    return f"{word.capitalize()} time in each stage: {_listed(each, len(known))}."
+
+
+def flows_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -> str:
+    """Say what `plot_flows` shows."""
+    width = table[measure].to_numpy(dtype=float)
+    if not (width > 0).any():
+        return "There is nothing to show: no deals."
+    order = np.argsort(-width, kind="stable")
+    each = []
+    for n in order[:_LISTED]:
+        row = table.iloc[n]
+        size = _money(float(row["amount"]), table)
+        each.append(
+            f"{label_of(row['stage_from'])} to {label_of(row['stage_to'])}: {_count(int(row['count']), 'deal')}, {size}"
+        )
+    return f"Largest of {_count(len(table), 'flow')}: {_listed(each, len(table))}."
+
+
+def over_time_in_words(table: pd.DataFrame, *, measure: str = "open_amount", **_: Any) -> str:
+    """Say what `plot_pipeline_over_time` shows."""
+    if not len(table) or not table[measure].any():
+        return "There is nothing to show: no open deals at any of the moments."
+    sums = table[measure].groupby(level=0, sort=True).sum()
+    layers = table.index.get_level_values(1).nunique(dropna=False) if table.index.nlevels > 1 else 1
+
+    def written(value: float) -> str:
+        return f"{value:,.0f} deals" if measure == "open_count" else _money(value, table)
+
+    first, last = str(sums.index[0])[:10], str(sums.index[-1])[:10]
+    text = f"{measure.replace('_', ' ').capitalize()} {written(float(sums.iloc[0]))} on {first}, "
+    text += f"{written(float(sums.iloc[-1]))} on {last}; highest {written(float(sums.max()))}."
+    return f"{text} {_count(layers, 'layer')}."
+
+
+def pacing_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_pacing` shows."""
+    basis = table.attrs.get(BASIS_KEY, {})
+    now = label_of(table.index[-1])
+    text = f"{now}: {_money(float(table['won_to_date'].iloc[-1]), table)} won so far."
+    earlier = table.iloc[:-1]
+    each = [
+        f"{label_of(period)} {_money(float(won), table)}" + ("" if np.isnan(share) else f" ({share:.0%} of the whole)")
+        for period, won, share in zip(
+            earlier.index, earlier["won_to_date"], earlier["share"].astype("float64"), strict=True
+        )
+    ]
+    text += f" By the same day: {_listed(each[::-1], len(each))}."
+    if basis.get("landing") is not None:
+        text += (
+            f" At the usual share of {basis['usual_share']:.0%} the period lands at {_money(basis['landing'], table)}."
+        )
+    quota = basis.get("arguments", {}).get("quota")
+    return text + ("" if not quota else f" Quota {_money(float(quota), table)}.")
+
+
+def scenario_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **_: Any) -> str:
+    """Say what `plot_scenario` shows."""
+    if not len(table):
+        return "There is nothing to show: no open or won deals."
+    totals = table[measure].groupby(level="scenario", sort=False).sum()
+    base = float(totals.iloc[0])
+    each = [f"{label_of(totals.index[0])} {_money(base, table)}"]
+    each += [
+        f"{label_of(name)} {_money(float(value), table)} ({float(value) - base:+,.0f})"
+        for name, value in totals.iloc[1:].items()
+    ]
+    return f"{measure.replace('_', ' ').capitalize()}, all periods: {_listed(each, len(each))}."
+
+
+def hygiene_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_hygiene` shows."""
+    if not len(table):
+        return "There is nothing to show: every check passed."
+    counts = table["check"].value_counts(sort=True)
+    each = (f"{str(name).replace('_', ' ')} {_count(int(count), 'deal')}" for name, count in counts.items())
+    return f"{_count(len(table), 'reason')}: {_listed(each, len(counts))}."
+
+
+def _table_in_words(table: Any) -> str:
+    return f"{_count(len(table), 'row')}." if len(table) else "There is nothing to show."
+
+
+def _kpis_in_words(table: pd.DataFrame) -> str:
+    parts = [f"Open {_money(_sum(table['open_amount']), table)} in all."] if "open_amount" in table.columns else []
+    parts.append(rates_in_words(table))
+    return " ".join([*parts, *([coverage_in_words(table)] if "coverage" in table.columns else [])])
+
+
+def _funnel_in_words(table: pd.DataFrame) -> str:
+    return conversion_in_words(table) if "step_conversion" in table.columns else stages_in_words(table)
+
+
+_TELLERS: dict[str, Teller] = {
+    "forecast": forecast_in_words,
+    "category_forecast": categories_in_words,
+    "stage_distribution": stages_in_words,
+    "funnel": _funnel_in_words,
+    "kpis": _kpis_in_words,
+    "win_rates": rates_in_words,
+    "rollup": rollup_in_words,
+    "concentration": concentration_in_words,
+    "bookings": bookings_in_words,
+    "ageing": ageing_in_words,
+    "linearity": linearity_in_words,
+    "waterfall": waterfall_in_words,
+    "time_in_stage": time_in_words,
+    "flows": flows_in_words,
+    "pipeline_over_time": over_time_in_words,
+    "pacing": pacing_in_words,
+    "scenario": scenario_in_words,
+    "hygiene": hygiene_in_words,
+}

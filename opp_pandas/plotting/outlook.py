@@ -1,0 +1,214 @@
+"""What is still to come and what stands in the way: pacing, scenarios, hygiene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.plotting import words
+from opp_pandas.plotting.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    PALETTE,
+    add_legend,
+    canvas,
+    currency_of,
+    draw_nothing,
+    draw_quota,
+    format_money,
+    keep_plain,
+    label_of,
+    look_of,
+    need_columns,
+    set_title,
+    write_names_below,
+    write_short,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+_MANY_SCENARIOS, _MANY_PERIODS = 7, 16
+
+
+@words.describes(words.pacing_in_words)
+def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw what was won by the same day of each period, what came after it, and where the present one lands.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.pacing`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        Above each earlier period stands the share that was won by that day.
+        The present one has a diamond where it lands if that share is the usual
+        one, and a line at its quota if there is one.
+    """
+    need_columns(table, "day", "days", "won_to_date", "won_amount", "share")
+    basis = table.attrs.get(BASIS_KEY, {})
+    with canvas(ax) as axes:
+        day, days = table["day"].iloc[-1], table["days"].iloc[-1]
+        set_title(axes, table, f"Won by day {day} of {days} of each period")
+        x = np.arange(len(table))
+        to_date = table["won_to_date"].to_numpy(dtype=float)
+        later = table["won_amount"].to_numpy(dtype=float) - to_date
+        landing, quota = basis.get("landing"), basis.get("arguments", {}).get("quota")
+        if not (to_date.any() or later.any() or quota):
+            return draw_nothing(axes, "nothing was won in these periods")
+        look = look_of(axes)
+        handles: list[Any] = [axes.bar(x, to_date, 0.72, color=GREEN)]
+        labels = ["won by that day"]
+        if later.any():
+            rest: dict[str, Any] = {"facecolor": look.paper, "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}
+            handles.append(axes.bar(x, later, 0.72, bottom=to_date, **rest))
+            labels.append("won later, or dated later")
+        top = float((to_date + later).max(initial=0))
+        if landing is not None:
+            handles += axes.plot(x[-1:], [landing], "D", color=look.ink, markersize=7, linestyle="none")
+            labels.append("landing at the usual share")
+            top = max(top, landing)
+        if quota:
+            lines = np.full(len(table), np.nan)
+            lines[-1] = quota
+            top = max(top, draw_quota(axes, x, lines, handles, labels))
+        for place, share in enumerate(table["share"].to_numpy(dtype=float)):
+            if not np.isnan(share) and len(table) <= _MANY_PERIODS:
+                height = to_date[place] + later[place]
+                note = axes.annotate(
+                    f"{share:.0%}", (place, height), (0, 3), textcoords="offset points", ha="center", color=look.notes
+                )
+                keep_plain(note)
+        axes.axhline(0, color=look.ink, linewidth=0.8)
+        axes.set_ylim(top=top * 1.1)
+        write_names_below(axes, [label_of(period) for period in table.index])
+        format_money(
+            axes.yaxis,
+            top,
+            currency_of(table),
+            note="(above: share won by that day)" if len(table) <= _MANY_PERIODS else "",
+        )
+        add_legend(axes, handles[::-1], labels[::-1])
+    return axes
+
+
+@words.describes(words.scenario_in_words)
+def plot_scenario(
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_scenarios: int = 25
+) -> Axes:
+    """Draw scenarios side by side: by period where they are few, else their totals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.scenario`; groups are added up.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    measure : str, default "forecast_amount"
+        Height of the bars.
+    max_scenarios : int, default 25
+        Scenarios drawn; the title says how many were left out.
+
+    Returns
+    -------
+    Axes
+        Up to 7 scenarios and 16 periods: a bar per scenario and period. More:
+        a bar per scenario, and beside it the change against "as it is".
+    """
+    need_columns(table, measure, "change")
+    names = list(dict.fromkeys(table.index.get_level_values("scenario")))
+    n_periods = table.index.get_level_values("period").nunique(dropna=False)
+    several = len(names) <= _MANY_SCENARIOS and 1 < n_periods <= _MANY_PERIODS
+    shown = names[:max_scenarios]
+    title = "Scenarios" + (f", the first {len(shown)} of {len(names)}" if len(shown) < len(names) else "")
+    with canvas(ax, height=4.5 if several else min(max(2.0, 1.1 + 0.36 * len(shown)), 10.0)) as axes:
+        set_title(axes, table, title)
+        if not table[measure].any():
+            return draw_nothing(axes, "no open or won deals")
+        if several:
+            _scenarios_by_period(axes, table, shown, measure)
+        else:
+            _scenario_totals(axes, table, shown, measure)
+    return axes
+
+
+def _scenarios_by_period(ax: Axes, table: pd.DataFrame, names: list[str], measure: str) -> None:
+    wide = (
+        table[measure].groupby(level=["scenario", "period"], sort=False, dropna=False).sum().unstack(level="scenario")
+    )
+    width = 0.8 / len(names)
+    x = np.arange(len(wide))
+    handles = []
+    for place, name in enumerate(names):
+        colour = GREY if place == 0 else PALETTE[(place - 1) % len(PALETTE)]
+        offset = (place - (len(names) - 1) / 2) * width
+        handles.append(ax.bar(x + offset, wide[name].fillna(0).to_numpy(dtype=float), width * 0.92, color=colour))
+    ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
+    write_names_below(ax, [label_of(period) for period in wide.index])
+    format_money(
+        ax.yaxis, float(np.nanmax(np.abs(wide.to_numpy()))), currency_of(table), what=measure.replace("_", " ")
+    )
+    add_legend(ax, handles, names)
+
+
+def _scenario_totals(ax: Axes, table: pd.DataFrame, names: list[str], measure: str) -> None:
+    totals = table[measure].groupby(level="scenario", sort=False).sum()[names]
+    values = totals.to_numpy(dtype=float)
+    y = np.arange(len(names))
+    colours = [GREY if place == 0 else BLUE for place in range(len(names))]
+    bars = ax.barh(y, values, 0.66, color=colours)
+    changes = ["" if place == 0 else write_short(value - values[0], signed=True) for place, value in enumerate(values)]
+    keep_plain(*ax.bar_label(bars, labels=changes, padding=4, color=look_of(ax).notes))
+    ax.set_yticks(y, [label_of(name) for name in names], parse_math=False)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.axvline(0, color=look_of(ax).ink, linewidth=0.8)
+    ax.margins(x=0.2)
+    words_of = f"{measure.replace('_', ' ')}, all periods"
+    format_money(ax.xaxis, float(np.abs(values).max()), currency_of(table), what=words_of, note="(at the bars: change)")
+
+
+@words.describes(words.hygiene_in_words)
+def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how many deals each check found, and what they are worth.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.hygiene`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        Most deals first. Checks that found nothing are not drawn.
+    """
+    need_columns(table, "check", "reason")
+    from matplotlib.ticker import MaxNLocator
+
+    counts = table["check"].value_counts(sort=True)
+    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(counts)), 8.0)) as axes:
+        flagged = table["id"].nunique() if "id" in table.columns else len(table.index.unique())
+        set_title(axes, table, f"Deals to look at: {flagged:,}" if len(table) else "Deals to look at")
+        if not len(table):
+            return draw_nothing(axes, "every check passed")
+        y = np.arange(len(counts))
+        bars = axes.barh(y, counts.to_numpy(), 0.66, color=BLUE)
+        if "amount" in table.columns:
+            worth = table["amount"].astype("float64").groupby(table["check"].to_numpy()).sum()
+            notes = [f"worth {write_short(float(worth[name]))}" if worth[name] else "" for name in counts.index]
+            keep_plain(*axes.bar_label(bars, labels=notes, padding=4, color=look_of(axes).notes))
+        axes.set_yticks(y, [str(name).replace("_", " ") for name in counts.index], parse_math=False)
+        axes.set_ylim(len(counts) - 0.4, -0.6)
+        axes.margins(x=0.24)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("deals (at the bars: their amounts)" if "amount" in table.columns else "deals")
+    return axes
