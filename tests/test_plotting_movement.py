@@ -98,7 +98,7 @@ def test_plot_flows__bands_are_the_table(history: History) -> None:
     ax = plotting.plot_flows(table, measure="count")
     assert len(ax.collections) == len(table)
     assert "Lead  12" in words_of(ax)
-    assert "Won\n3" in words_of(ax)
+    assert "Won  3" in words_of(ax)
     assert "no deals" in words_of(plotting.plot_flows(table.iloc[:0]))
     with pytest.raises(ConfigurationError, match="measure"):
         plotting.plot_flows(table, measure="colour")
