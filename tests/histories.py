@@ -9,7 +9,7 @@ import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
 from opp_pandas.history import History
-from opp_pandas.history.cells import arrow_schema
+from opp_pandas.history.cells import COLUMNS, arrow_schema
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 
 LOOKUP = pd.DataFrame(
@@ -112,11 +112,11 @@ class MemoryStorage:
         """Nothing is to be opened."""
         return self
 
-    def read(self, _table: Any, fields: Any = None, resources: Any = None) -> Any:
+    def read(self, _table: Any, fields: Any = None, resources: Any = None, columns: Any = COLUMNS) -> Any:
         """Give the rows, as `Storage.read`."""
         import pyarrow.compute as pc
 
-        rows = self.rows
+        rows = self.rows.select(list(columns))
         if fields is not None:
             other = pc.not_equal(rows["resource"], "opportunity")
             rows = rows.filter(pc.or_(other, pc.is_in(rows["field"], _set(fields))))

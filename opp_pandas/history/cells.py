@@ -42,6 +42,8 @@ COLUMNS = (
     "sequence", "observed_at", "updated_at", "resource", "id", "key", "field", "kind", "text", "number", "real",
     "instant", "wire",
 )  # fmt: skip
+STATE_COLUMNS = tuple(name for name in COLUMNS if name != "updated_at")
+"""What is needed to say how things stood; when the service says that they changed is for logs."""
 _NAMES = ("resource", "field", "kind")
 NONE = np.int64(-1)
 # Ids that fill at least a twentieth of their range are looked up in a table, not searched for.
@@ -128,7 +130,7 @@ class Cells:
     Parameters
     ----------
     table : pyarrow.Table
-        Rows with `COLUMNS`, in any order.
+        Rows with `COLUMNS`, or with `STATE_COLUMNS`, in any order.
     """
 
     def __init__(self, table: Any) -> None:
@@ -155,7 +157,7 @@ class Cells:
     @cached_property
     def updated(self) -> Places:
         """When the service says that the record last changed; the smallest number where it does not."""
-        updated: Places = _numbers(self._table, "updated_at")
+        updated: Places = _numbers(self._table, "updated_at", null=np.iinfo(np.int64).min)
         return updated
 
     def _store(self, name: str) -> Any:
@@ -387,15 +389,19 @@ def _pieces_in_order(table: Any) -> Any:
     return pa.Table.from_batches(pieces, schema=table.schema)
 
 
-def _numbers(table: Any, name: str, dtype: Any = np.int64) -> Any:
-    import pyarrow as pa
-
-    column = table.column(name).combine_chunks()
-    if pa.types.is_timestamp(column.type):
-        column = column.view(pa.int64()) if not isinstance(column, pa.ChunkedArray) else column.cast(pa.int64())
-    if column.null_count:
-        column = column.fill_null(np.nan if dtype is np.float64 else int(np.iinfo(np.int64).min))
-    return np.asarray(column).astype(dtype, copy=False)
+def _numbers(table: Any, name: str, dtype: Any = np.int64, *, null: Any = None) -> Any:
+    """Give a column of eight-byte values as they lie in memory; missing ones are `null`, else whatever lies there."""
+    parts = []
+    for chunk in table.column(name).chunks:
+        buffer = chunk.buffers()[1]
+        if buffer is None or chunk.null_count == len(chunk):
+            parts.append(np.full(len(chunk), 0 if null is None else null, dtype=dtype))
+            continue
+        values = np.frombuffer(buffer, dtype=dtype)[chunk.offset : chunk.offset + len(chunk)]
+        if null is not None and chunk.null_count:
+            values = np.where(np.asarray(chunk.is_valid()), values, null)
+        parts.append(values)
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype=dtype), *parts])
 
 
 def _texts(table: Any) -> Any:

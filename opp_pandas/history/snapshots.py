@@ -12,7 +12,7 @@ import pandas as pd
 from opp_pandas.carrier import Loaded, attach_loaded, require_loaded
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
 from opp_pandas.history import changelog, views
-from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells
+from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
 from opp_pandas.history.queries import asked_for
 from opp_pandas.history.recording import (
     RowWriter,
@@ -215,7 +215,7 @@ class History:
     def _commit(self, build: Callable[[Cells, int], tuple[RowWriter | None, Any]]) -> Any:
         for _ in range(_TRIES):
             table = self._storage.open(create=True)
-            cells = Cells(self._storage.read(table))
+            cells = Cells(self._storage.read(table, columns=STATE_COLUMNS))
             sequence = int(cells.sequence.max(initial=0)) + 1
             writer, result = build(cells, sequence)
             if writer is None or not writer.n or self._storage.append(table, writer.table()):
@@ -257,9 +257,9 @@ class History:
 
     # --- reading ------------------------------------------------------------
 
-    def _cells(self, what: str, fields: Iterable[str] | None = None) -> Cells:
+    def _cells(self, what: str, fields: Iterable[str] | None = None, columns: Iterable[str] = STATE_COLUMNS) -> Cells:
         table = self._storage.open()
-        cells = None if table is None else Cells(self._storage.read(table, fields))
+        cells = None if table is None else Cells(self._storage.read(table, fields, columns=columns))
         if cells is None or not len(cells):
             raise HistoryNeededError(
                 f"{what} needs snapshots, and {printable(self.location)} has none yet. Record the first one: "
@@ -346,14 +346,14 @@ class History:
             return None
         _, moment, told = snapshots[fitting[-1]]
         seen = sightings[fitting[-1]]
-        cells = Cells(self._storage.read(table))
+        cells = Cells(self._storage.read(table, columns=STATE_COLUMNS))
         only = None if told["complete"] else seen.keys
         frame = views.frame_at(cells, moment, self.location, list(seen.fields or ()), only=only)
         loaded = require_loaded(frame, "newest_load")
         return attach_loaded(frame, loaded.renewed(watermark=pd.Timestamp(told["watermark"])))
 
     def _snapshot_facts(self, table: Any) -> list[tuple[int, int, dict[str, Any]]]:
-        return views.snapshot_facts(Cells(self._storage.read(table, resources=[SNAPSHOT])))
+        return views.snapshot_facts(Cells(self._storage.read(table, resources=[SNAPSHOT], columns=STATE_COLUMNS)))
 
     def _moment(self, cells: Cells, t: Any) -> int:
         snapshots = cells.observed
@@ -440,7 +440,7 @@ class History:
             If the history is empty, or begins after `t0`.
         """
         wanted = None if fields is None else [*views.stored_fields(fields), "custom_id"]
-        cells = self._cells("diff", wanted)
+        cells = self._cells("diff", wanted, COLUMNS)
         first, last = self._moment(cells, t0), self._moment(cells, t1)
         if last < first:
             raise ConfigurationError(f"t1 is before t0: {t0} to {t1}")
@@ -464,7 +464,7 @@ class History:
             for the first entry) and ``seen_before`` (whether the deal was
             already in its first stage when it was first observed).
         """
-        cells = self._cells("stage_entries", [PRESENCE, *changelog.STAGE_FIELDS])
+        cells = self._cells("stage_entries", [PRESENCE, *changelog.STAGE_FIELDS], COLUMNS)
         moment = int(cells.observed.max()) if until is None else self._moment(cells, until)
         return changelog.stage_entries(cells, moment)
 

@@ -149,7 +149,13 @@ class Storage:
         return True
 
     @staticmethod
-    def read(table: Any, fields: Iterable[str] | None = None, resources: Iterable[str] | None = None) -> Any:
+    def read(
+        table: Any,
+        fields: Iterable[str] | None = None,
+        resources: Iterable[str] | None = None,
+        *,
+        columns: Iterable[str] = COLUMNS,
+    ) -> Any:
         """Read rows of an open table.
 
         Parameters
@@ -160,6 +166,8 @@ class Storage:
             Fields of deals; all if left out.
         resources : iterable of str, optional
             Only rows of these.
+        columns : iterable of str
+            Only these columns of the table: `STATE_COLUMNS` say how things stood.
         """
         import pyarrow.dataset as ds
         from pyarrow.dataset import ParquetReadOptions
@@ -173,4 +181,4 @@ class Storage:
         if resources is not None:
             among = ds.field("resource").isin(list(resources))
             condition = among if condition is None else condition & among
-        return dataset.to_table(columns=list(COLUMNS), filter=condition)
+        return dataset.to_table(columns=list(columns), filter=condition)
