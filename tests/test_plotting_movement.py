@@ -79,6 +79,9 @@ def test_plot_conversion__splits_who_went_no_further(history: History) -> None:
     assert "of the stage before" in ax.get_xlabel()
     with pytest.raises(MissingColumnError, match="reached"):
         plotting.plot_conversion(history.as_of().opp.funnel())
+    same = history.as_of().opp.plot.funnel(history=history)
+    assert plotting.alt_text(same) == plotting.alt_text(ax)
+    assert history.as_of().opp.plot.funnel(history=history, measure="count").get_xlabel() == "deals"
     assert plotting.plot_conversion(table, measure="reached_amount").get_xlabel().startswith("amount [USD")
 
 

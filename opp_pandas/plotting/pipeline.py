@@ -299,8 +299,8 @@ def _bare(name: Any) -> str:
     return text[: text.rindex(" (id ")] if " (id " in text else text
 
 
-def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount") -> Axes:
-    """Draw a funnel: without history the stage distribution, and its title says so.
+def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
+    """Draw a funnel: from a history who reached each stage, else the stage distribution, and its title says so.
 
     Parameters
     ----------
@@ -308,11 +308,17 @@ def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "
         From `opp_pandas.analytics.funnel`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
-    measure : {"amount", "weighted_amount", "count"}, default "amount"
-        Length of the bars.
+    measure : str, optional
+        Length of the bars. From a history "reached" (if left out) or
+        "reached_amount", see `plot_conversion`; else "amount" (if left out),
+        "weighted_amount" or "count".
 
     Returns
     -------
     Axes
     """
-    return plot_stage_distribution(table, ax, measure=measure)
+    from opp_pandas.plotting.movement import plot_conversion
+
+    if "step_conversion" in getattr(table, "columns", ()) and measure in (None, "reached", "reached_amount"):
+        return plot_conversion(table, ax, measure=measure or "reached")
+    return plot_stage_distribution(table, ax, measure=measure or "amount")
