@@ -351,6 +351,18 @@ class PlotAccessor:
         """Draw who holds how much of the pipeline; see `plotting.plot_concentration`."""
         return self._draw(self._accessor.concentration, "plot_concentration", options)
 
+    def pacing(self, **options: Any) -> Axes:
+        """Draw what was won by this day of the period, beside earlier ones; see `plotting.plot_pacing`."""
+        return self._draw(self._accessor.pacing, "plot_pacing", options)
+
+    def scenario(self, scenarios: Any, **options: Any) -> Axes:
+        """Draw the forecast after stated changes beside the one as it is; see `plotting.plot_scenario`."""
+        return self._draw(self._accessor.scenario, "plot_scenario", {"scenarios": scenarios, **options})
+
+    def hygiene(self, **options: Any) -> Axes:
+        """Draw how many deals each check found; see `plotting.plot_hygiene`."""
+        return self._draw(self._accessor.hygiene, "plot_hygiene", options)
+
 
 OpportunityAccessor.load = OpportunityAccessor._Load()  # type: ignore[attr-defined]
 
