@@ -18,7 +18,14 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze, loaded_of
-from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, InvalidValuesWarning, named
+from opp_pandas.errors import (
+    ConfigurationError,
+    DuplicateRowsError,
+    FrameError,
+    InvalidFrameError,
+    InvalidValuesWarning,
+    named,
+)
 from opp_pandas.resource import COLUMN_DTYPES, INSTANT
 from opp_pandas.schema import check_shape, failure_table, find_failures
 from opp_pandas.sources.cells import (
@@ -70,6 +77,7 @@ def adopt(
     currency: str | None = None,
     duplicates: Literal["error", "keep"] = "error",
     dayfirst: bool | None = None,
+    on_invalid: Literal["warn", "raise", "ignore"] = "warn",
 ) -> pd.DataFrame:
     """Take any frame of opportunities into the columns and dtypes of this package.
 
@@ -102,6 +110,9 @@ def adopt(
     dayfirst : bool, optional
         Whether 03/04/2026 is the third of April. Needed when a column holds
         such dates and none of them proves the order.
+    on_invalid : {"warn", "raise", "ignore"}
+        What to do about cells that could not be read or break the schema; they
+        are listed in ``df.opp.load_report.failures``, and no row is dropped.
 
     Returns
     -------
@@ -128,11 +139,14 @@ def adopt(
     ConfigurationError
         If an argument cannot be used, or the file can be read in two ways:
         fractions or percent, day or month first.
+    InvalidFrameError
+        With ``on_invalid="raise"``, if a cell could not be read or breaks a rule.
 
     Warns
     -----
     InvalidValuesWarning
-        Once, if cells could not be read or break a rule of the schema.
+        With ``on_invalid="warn"``, once, if cells could not be read or break a
+        rule of the schema.
 
     Examples
     --------
@@ -150,7 +164,7 @@ def adopt(
     """
     started = time.perf_counter()
     source = _checked_source(frame)
-    _check_arguments(stages, probability, duplicates, dayfirst)
+    _check_arguments(stages, probability, duplicates, dayfirst, on_invalid)
     zone = check_zone(timezone) if timezone is not None else None
     moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else read_moment(as_of, zone)
     code = _checked_currency(currency)
@@ -187,7 +201,9 @@ def adopt(
         created={label: place for place, label in enumerate(adopted.index)},
         currency=code,
     )
-    if len(report.failures):
+    if len(report.failures) and on_invalid == "raise":
+        raise InvalidFrameError(report.failures)
+    if len(report.failures) and on_invalid == "warn":
         _warn(report)
     return attach_loaded(adopted, loaded)
 
@@ -208,7 +224,9 @@ def _checked_source(frame: object) -> pd.DataFrame:
     return source
 
 
-def _check_arguments(stages: object, probability: object, duplicates: object, dayfirst: object) -> None:
+def _check_arguments(
+    stages: object, probability: object, duplicates: object, dayfirst: object, on_invalid: object
+) -> None:
     if stages is not None and not isinstance(stages, StageMap):
         raise ConfigurationError("stages= is a StageMap: StageMap(order=[...], won=[...], lost=[...])")
     if probability not in (None, "percent", "fraction"):
@@ -217,6 +235,8 @@ def _check_arguments(stages: object, probability: object, duplicates: object, da
         raise ConfigurationError(f"duplicates= is 'error' or 'keep', not {duplicates!r}")
     if dayfirst not in (None, True, False):
         raise ConfigurationError(f"dayfirst= is True, False or None, not {dayfirst!r}")
+    if on_invalid not in ("warn", "raise", "ignore"):
+        raise ConfigurationError(f"on_invalid= is 'warn', 'raise' or 'ignore', not {on_invalid!r}")
 
 
 def _checked_currency(currency: str | None) -> str | None:

@@ -18,6 +18,7 @@ from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
     FrameError,
+    InvalidFrameError,
     InvalidValuesWarning,
     MissingColumnError,
 )
@@ -299,6 +300,17 @@ def test_adopt__keys_written_as_floats_in_text() -> None:
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def test_adopt__raises_for_cells_or_lists_them_in_silence_on_request() -> None:
+    """on_invalid is as in loading: raise, ignore, and nothing else."""
+    source = export().assign(Amount="12k")
+    with pytest.raises(InvalidFrameError) as raised:
+        adopt(source, on_invalid="raise")
+    assert set(raised.value.failure_cases["column"]) == {"amount"}
+    assert len(adopt(source, on_invalid="ignore").opp.load_report.failures) == len(source)
+    with pytest.raises(ConfigurationError, match="on_invalid"):
+        adopt(source, on_invalid="shout")  # type: ignore[arg-type]
 
 
 def test_adopt__cells_that_cannot_be_read() -> None:

@@ -45,7 +45,7 @@ def add_commands(commands: Any) -> None:
     forecast.add_argument("--by", action="append", metavar="COLUMN", help="group by this column too; repeatable")
     forecast.add_argument(
         "--overdue",
-        choices=("exclude", "include", "roll"),
+        choices=("exclude", "include", "roll_forward"),
         default="exclude",
         help="open deals whose day has passed (default exclude)",
     )

@@ -1,0 +1,99 @@
+"""The notebooks run from top to bottom and still say what they say.
+
+Each is executed anew and its texts are compared with those that are kept in the
+file, so that a notebook which is older than the interface or the figures that it
+shows fails here. ``python tests/test_notebooks.py`` executes them and keeps what
+comes out; look at the pictures then.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+# What differs from run to run: ports, times, temporary folders, ids of HTML elements.
+_CHANGING = (
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
+    (re.compile(r"\b\d+(\.\d+)? ?(ms|s|seconds)\b"), "TIME"),
+    (re.compile(r"(/private)?/(tmp|var)/[\w./-]+"), "FOLDER"),
+    (re.compile(r"0x[0-9a-f]{6,}"), "ADDRESS"),
+    (re.compile(r"\bid=\"[\w-]+\""), "ID"),
+)
+
+
+def executed(path: Path) -> Any:
+    """Give the notebook with fresh outputs."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": FOLDER}}).execute()
+    return notebook
+
+
+def said(cell: Any) -> list[str]:
+    """Give what a cell says: texts as they are but for what changes, pictures by their kind."""
+    found = []
+    for output in cell.get("outputs", []):
+        if output["output_type"] == "stream":
+            found.append(settled(output["text"]))
+            continue
+        data = output.get("data", {})
+        found.append(settled(data.get("text/plain", "")) if "image/png" not in data else "picture")
+    # One stream may arrive in one piece or in several.
+    return "".join(f"{text}\n" if not text.endswith("\n") else text for text in found).splitlines()
+
+
+def settled(text: str) -> str:
+    """Replace what differs from run to run."""
+    for pattern, word in _CHANGING:
+        text = pattern.sub(word, text)
+    return text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook__says_what_is_kept_in_it(path: Path) -> None:
+    """Run anew, every cell gives the text that stands below it in the file."""
+    kept = nbformat.read(path, as_version=4)
+    for number, (before, now) in enumerate(zip(kept.cells, executed(path).cells, strict=True)):
+        assert said(before) == said(now), f"cell {number} of {path.name}: {before.source}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook__has_parameters_and_keeps_its_outputs(path: Path) -> None:
+    """Papermill finds the parameters near the top; a reader finds the outputs, and none is an error."""
+    cells = nbformat.read(path, as_version=4).cells
+    assert any("parameters" in cell.metadata.get("tags", []) for cell in cells[:3])
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert sum(len(cell.outputs) for cell in code) > len(code) / 2
+    assert not any(
+        output.output_type == "error" or output.get("name") == "stderr" for c in code for output in c.outputs
+    )
+
+
+def test_parameters__make_a_report_of_another_pipeline(tmp_path: Path) -> None:
+    """Papermill runs the forecast with other parameters, and other figures come out."""
+    import papermill
+
+    source, target = FOLDER / "02_forecast.ipynb", tmp_path / "other.ipynb"
+    papermill.execute_notebook(source, target, parameters={"opportunities": 200, "seed": 3}, progress_bar=False)
+    other = nbformat.read(target, as_version=4)
+    kept = nbformat.read(source, as_version=4)
+    assert [said(cell) for cell in other.cells] != [said(cell) for cell in kept.cells]
+
+
+if __name__ == "__main__":
+    for path in [FOLDER / name for name in sys.argv[1:]] or NOTEBOOKS:
+        notebook = executed(path)
+        for cell in notebook.cells:
+            # When a cell ran is of no interest to readers, and a difference in every run.
+            cell.metadata.pop("execution", None)
+        nbformat.write(notebook, path)
+        sys.stdout.write(f"{path.name}: executed and kept\n")
