@@ -13,6 +13,7 @@ from opp_pandas import analytics, editing, refreshing, reporting
 from opp_pandas.analytics import FigureContext
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
+from opp_pandas.notebook import editor
 from opp_pandas.reading import labels
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.writeback import changes, plan, writing
@@ -273,6 +274,10 @@ class OpportunityAccessor:
     def remove_tag(self, mask: Any, tag: str) -> None:
         """Remove a tag from the chosen deals, in place; see `opp_pandas.editing.change_tag`."""
         editing.change_tag(self._frame, mask, tag, present=False)
+
+    @_shows(editor.open_editor)
+    def edit(self, client: Any = None, **options: Any) -> editor.Editor:
+        return editor.open_editor(self._frame, client, **options)
 
     # --- write back ---------------------------------------------------------
 

@@ -27,6 +27,7 @@ LAYERS = (
     ("refreshing",),
     ("plotting", "sandboxing"),
     ("reporting",),
+    ("notebook",),
     ("accessor",),
     ("cli",),
 )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from opp_pandas.service.client import Client
     from opp_pandas.writeback.merge import Policy
     from opp_pandas.writeback.plan import ChangeSet
+    from opp_pandas.writeback.sending import Progress
     from opp_pandas.writeback.writer import Ask, Task
 
 _RESOURCE_OF = {"stage_name": STAGE, "owner_name": USER, "account_name": ACCOUNT}
@@ -48,7 +49,7 @@ def write_back(
     freq: str = "Q",
     quota: Any = None,
     fiscal_start: int = 1,
-    progress: bool | None = None,
+    progress: Progress | None = None,
 ) -> WriteReport:
     """Send what was edited, and nothing else, to the service.
 
@@ -95,8 +96,10 @@ def write_back(
         folder for state. A finished journal is kept for 30 days.
     freq, quota, fiscal_start
         For the effect on the forecast, as in `opp_pandas.analytics.forecast`.
-    progress : bool, optional
-        Show a progress bar; default: only where somebody watches.
+    progress : bool or callable, optional
+        Show a progress bar; default: only where somebody watches. A callable is
+        told instead: ``progress(done, total)`` after each row; where it gives
+        False, no further row is begun.
 
     Returns
     -------

@@ -16,6 +16,7 @@ def session() -> None:
     cells: pd.DataFrame = plan.cells
     report = accessor.write_back(dry_run=True)
     rows: pd.DataFrame = report.rows
+    edited: pd.DataFrame = accessor.edit(client, columns=["name"]).frame
     stages = opp.StageMap(order=["Lead"], won=["Won"], lost=["Lost"], probability={"Lead": 10})
     adopted: pd.DataFrame = opp.adopt(df, stages=stages, probability="percent")
-    del forecast, cells, rows, adopted
+    del forecast, cells, rows, adopted, edited

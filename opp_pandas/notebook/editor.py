@@ -1,0 +1,181 @@
+"""The editor of a notebook: a grid over a frame of its own, and what waits to be sent below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.carrier import require_loaded
+from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
+from opp_pandas.notebook.desk import Desk
+from opp_pandas.notebook.grid import build_grid, load_anywidget
+from opp_pandas.notebook.panel import Panel, pending_words
+from opp_pandas.notebook.recipe import recipe
+from opp_pandas.notebook.sheet import Sheet
+from opp_pandas.reading.labels import fields_by_column
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from opp_pandas.carrier import Loaded
+    from opp_pandas.service.client import Client
+    from opp_pandas.service.customs import CustomField
+    from opp_pandas.writeback.plan import ChangeSet
+    from opp_pandas.writeback.report import WriteReport
+
+SHORTEST, TALLEST = 120, 2000
+
+
+class Editor:
+    """What ``df.opp.edit()`` gives: shown in a notebook, asked from Python afterwards.
+
+    Made by `open_editor`. The frame that it was opened on is never touched.
+    """
+
+    def __init__(self, desk: Desk, panel: Panel, grid: Any, notes: Sequence[str]) -> None:
+        import ipywidgets
+
+        self._desk, self._panel, self._grid = desk, panel, grid
+        self.notes = tuple(notes)
+        """What could not be had, in sentences."""
+        show = desk.on_change
+
+        def tell() -> None:
+            show()
+            panel.tell()
+
+        desk.on_change = tell
+        self._box = ipywidgets.VBox([grid, panel.box])
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A copy of the frame with the edits; after sending also with what the service made of them."""
+        with self._desk.lock:
+            return self._desk.sheet.frame
+
+    @property
+    def changes(self) -> ChangeSet:
+        """What waits to be sent, and what would be refused."""
+        with self._desk.lock:
+            return self._desk.sheet.changes()
+
+    @property
+    def report(self) -> WriteReport | None:
+        """What became of the changes that were sent last; None before."""
+        return self._panel.report
+
+    @property
+    def code(self) -> str:
+        """The pandas lines that make the same edits to the frame that the editor was opened on."""
+        with self._desk.lock:
+            return recipe(self._desk.sheet)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing is being sent.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            How long at most [s].
+
+        Returns
+        -------
+        bool
+            False if something still is.
+        """
+        return self._panel.saving is None or self._panel.saving.wait(timeout_s)
+
+    def __repr__(self) -> str:
+        sheet = self._desk.sheet
+        words = pending_words(sheet.pending())
+        sent = f"; last sent: {self.report.summary()}" if self.report is not None else ""
+        shown = f"<Editor of {int(sheet.kept().sum()):,} deals; pending: {words}{sent}>"
+        return f"{shown} .frame, .changes and .report hold what was done; a notebook shows the grid"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = self._box._repr_mimebundle_(**options)
+        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
+        return {**data, "text/plain": repr(self)}
+
+
+def open_editor(
+    frame: pd.DataFrame,
+    client: Client | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    height: int = 420,
+    freq: str = "Q",
+    quota: Any = None,
+    fiscal_start: int = 1,
+    journal: str | Path | None = None,
+) -> Editor:
+    """Edit a frame in a notebook, cell by cell, and send what was edited.
+
+    The grid shows rows as they are asked for, so that its size does not matter.
+    Cells are edited by keyboard or mouse; every value is read once, in Python,
+    by its column's dtype, and what cannot be read or may not be written is
+    refused with the reason. Below the grid stands what waits: reviewing it is a
+    dry run with its effect on the forecast, sending it runs beside the kernel,
+    and rows that were refused or that both sides changed stay pending.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        A loaded or adopted frame, edited or not. Never modified.
+    client : Client, optional
+        Where changes go; default the client of the load.
+    columns : sequence of str, optional
+        Columns to show at first; the others can be chosen in the grid. Default:
+        the usual ones, and custom fields that hold something.
+    height : int, default 420
+        Of the grid's rows [pixels], 120 to 2000.
+    freq, quota, fiscal_start
+        For the effect on the forecast, as in `opp_pandas.analytics.forecast`.
+    journal : str or Path, optional
+        Folder of journals, as for `write_back`.
+
+    Returns
+    -------
+    Editor
+        With ``.frame``, ``.changes``, ``.report`` and ``.code``. Where no
+        notebook shows it, its text says what waits.
+
+    Raises
+    ------
+    NotLoadedError, FrameError, DuplicateRowsError
+        If the frame cannot be compared with what was loaded.
+    MissingColumnError
+        If one of ``columns`` is not in the frame.
+    ConfigurationError
+        If ``height`` cannot be used.
+    MissingExtraError
+        If anywidget is not installed.
+    """
+    load_anywidget()
+    if isinstance(height, bool) or not isinstance(height, int) or not SHORTEST <= height <= TALLEST:
+        raise ConfigurationError(f"height={height!r} is not a number of pixels from {SHORTEST} to {TALLEST}")
+    loaded = require_loaded(frame, "edit()")
+    if isinstance(columns, str):
+        columns = [columns]
+    missing = [str(column) for column in columns or () if column not in frame.columns]
+    if missing or (columns is not None and not columns):
+        raise MissingColumnError(missing, frame.columns, "The editor shows columns of the frame, at least one.")
+    fields, notes = _custom_fields(loaded, client)
+    sheet = Sheet(frame, fields)
+    desk = Desk(sheet, columns)
+    grid = build_grid(desk, label=f"Editor of {len(frame):,} deals", height=height)
+    panel = Panel(desk, client, {"freq": freq, "quota": quota, "fiscal_start": fiscal_start}, journal)
+    return Editor(desk, panel, grid, notes)
+
+
+def _custom_fields(loaded: Loaded, client: Client | None) -> tuple[dict[str, CustomField], list[str]]:
+    """Ask what the custom fields are called, where the load does not know; without an answer they keep their names."""
+    asked = client if client is not None else loaded.client
+    if loaded.custom_fields or asked is None:
+        return {}, []
+    try:
+        return fields_by_column(asked), []
+    except ServiceError as problem:
+        return {}, [f"custom fields bear the API's names and no options: {problem}"]

@@ -1,0 +1,87 @@
+"""The grid in the browser: an anywidget whose rows stay in Python.
+
+The browser asks for the rows that it shows; everything that it asks for is
+answered by a `Desk`, which knows nothing of browsers.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from opp_pandas.notebook.desk import Desk
+
+
+def load_anywidget() -> Any:
+    """Import anywidget, which comes with the extra ``notebook``."""
+    try:
+        import anywidget
+    except ImportError as error:
+        raise MissingExtraError("anywidget", "notebook") from error
+    return anywidget
+
+
+@cache
+def browser_sources() -> tuple[str, str]:
+    """Give the grid's ES module, put together from its parts in the order of their names, and its style sheet."""
+    folder = files("opp_pandas.notebook") / "static"
+    parts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".js")), key=lambda entry: entry.name)
+    module = "\n".join(entry.read_text(encoding="utf-8") for entry in parts)
+    return module, (folder / "grid.css").read_text(encoding="utf-8")
+
+
+@cache
+def _grid_class() -> Any:
+    import traitlets
+
+    module, style = browser_sources()
+
+    class EditorGrid(load_anywidget().AnyWidget):  # type: ignore[misc]
+        """The grid: what it shows in two traits, everything else by messages."""
+
+        _esm = module
+        _css = style
+        fields: Any = traitlets.List().tag(sync=True)
+        state: Any = traitlets.Dict().tag(sync=True)
+        label = traitlets.Unicode().tag(sync=True)
+        height = traitlets.Int(420).tag(sync=True)
+
+    return EditorGrid
+
+
+def build_grid(desk: Desk, *, label: str, height: int) -> Any:
+    """Make the grid of a desk.
+
+    Parameters
+    ----------
+    desk : Desk
+        What answers the browser; its changes are shown from here on.
+    label : str
+        What readers hear of the grid.
+    height : int
+        Of the rows [pixels].
+
+    Returns
+    -------
+    anywidget.AnyWidget
+
+    Raises
+    ------
+    MissingExtraError
+        If anywidget is not installed.
+    """
+    grid = _grid_class()(fields=desk.fields(), state=desk.state(), label=label, height=height)
+
+    def answer(_widget: Any, message: Any, _buffers: Any) -> None:
+        grid.send({**desk.handle(message), "to": message.get("id")})
+
+    def show() -> None:
+        grid.state = desk.state()
+
+    grid.on_msg(answer)
+    desk.on_change = show
+    return grid

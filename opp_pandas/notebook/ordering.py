@@ -1,0 +1,154 @@
+"""Which rows are shown, and in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from opp_pandas.notebook.texts import Instants, Relations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from opp_pandas.notebook.sheet import Places, Sheet
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class Ordering:
+    """The rows of a sheet as they are shown: filtered, sorted.
+
+    An edit moves no row: filter and order hold until they are asked for again.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        What is shown.
+    """
+
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet = sheet
+        self.filter = ""
+        self.column: str | None = None
+        self.descending = False
+        self.only_changed = False
+        self._rows: Places = sheet.uids
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def rows(self) -> Places:
+        """The numbers of the rows that are shown, in order."""
+        return self._rows
+
+    def slice(self, start: int, stop: int) -> Places:
+        """Give the numbers of some rows by where they stand."""
+        return self._rows[max(start, 0) : max(stop, 0)]
+
+    def index(self, row: int) -> int:
+        """Give where a row stands; -1 where it is not shown."""
+        found = np.flatnonzero(self._rows == row)
+        return int(found[0]) if len(found) else -1
+
+    def show(
+        self,
+        columns: Sequence[str],
+        *,
+        filter: str | None = None,  # noqa: A002 - what people call it
+        only_changed: bool | None = None,
+    ) -> None:
+        """Choose the rows again.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The columns that a filter looks at.
+        filter : str, optional
+            Words that all have to stand in a row, in any case of letters.
+        only_changed : bool, optional
+            Whether to show edited, new, refused and to be deleted rows only.
+        """
+        self.filter = self.filter if filter is None else filter
+        self.only_changed = self.only_changed if only_changed is None else only_changed
+        sheet = self._sheet
+        shown = sheet.kept()
+        for word in self.filter.split():
+            shown &= self._holds(word, columns)
+        if self.only_changed:
+            touched = {uid for uid, _ in (*sheet.changed, *sheet.problems)} | sheet.deleted
+            shown &= sheet.is_new | np.isin(sheet.uids, list(touched))
+        places = np.flatnonzero(shown)
+        if self.column in sheet.fields:
+            places = places[_order(sheet, str(self.column), places, self.descending)]
+        self._rows = sheet.uids[places]
+
+    def sort(self, column: str | None, columns: Sequence[str], *, descending: bool = False) -> None:
+        """Order by a column, missing cells last; None: as in the frame."""
+        self.column, self.descending = column, descending
+        self.show(columns)
+
+    def append(self, row: int) -> None:
+        """Show a new row last, whatever the filter says."""
+        self._rows = np.append(self._rows, np.int64(row))
+
+    def drop(self, rows: Iterable[int]) -> None:
+        """Leave rows out that are no longer there."""
+        self._rows = self._rows[~np.isin(self._rows, list(rows))]
+
+    def _holds(self, word: str, columns: Sequence[str]) -> Mask:
+        """Find the rows in which a word stands in one of the columns."""
+        frame, found = self._sheet.held, np.zeros(len(self._sheet.uids), dtype=bool)
+        for column in columns:
+            if column not in self._sheet.fields:
+                continue
+            texts = _searchable(frame[column], self._sheet.fields[column].codec)
+            found |= np.asarray(
+                pc.fill_null(pc.match_substring(texts, word, ignore_case=True), False).to_numpy(zero_copy_only=False)
+            )
+        return found
+
+
+def _searchable(series: pd.Series, codec: Any) -> Any:
+    """Give a column as Arrow texts: as cells show it, without what only makes them exact."""
+    if series.dtype == "str":
+        return _one(pa.array(series.array, type=pa.large_string()))
+    if pd.api.types.is_integer_dtype(series.dtype):
+        numbers = pa.array(series.to_numpy(dtype=np.int64, na_value=0), mask=series.isna().to_numpy())
+        return numbers.cast(pa.large_string())
+    if isinstance(codec, Instants):
+        stamps = pa.array(series.array, type=pa.timestamp("us", tz=codec.zone or "UTC"))
+        return _one(stamps).cast(pa.timestamp("s", tz=codec.zone or "UTC"), safe=False).cast(pa.large_string())
+    return pa.array([None if value is None else codec.show(value) for value in _values(series)], pa.large_string())
+
+
+def _values(series: pd.Series) -> list[Any]:
+    return [None if missing else value for value, missing in zip(series.array, series.isna(), strict=True)]
+
+
+def _one(array: Any) -> Any:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _order(sheet: Sheet, column: str, places: Places, descending: bool) -> Places:
+    """Give the order of some rows by a column, stable, missing cells last."""
+    series = sheet.held[column].take(places)
+    field = sheet.fields[column]
+    if field.name == "stage_name" and isinstance(field.codec, Relations):
+        # Stages have an order of their own, and the alphabet's is not it.
+        order = {row_id: rank for rank, row_id in enumerate(sheet.stage_ids)}
+        ids = sheet.relation_ids(places, field)
+        series = pd.Series([order.get(row_id) for row_id in ids], dtype="Int64")
+    elif series.dtype == object:
+        series = pd.Series([field.codec.show(v) if v is not None else None for v in _values(series)], dtype="str")
+    if series.dtype == "str":
+        series = series.str.casefold()
+    missing = series.isna().to_numpy()
+    known = np.flatnonzero(~missing)
+    ranks, _ = pd.factorize(series.iloc[known], sort=True)
+    ranked = known[np.argsort(-ranks if descending else ranks, kind="stable")]
+    return np.concatenate([ranked, np.flatnonzero(missing)])

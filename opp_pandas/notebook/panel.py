@@ -1,0 +1,310 @@
+"""The panel below the grid: what waits, what sending it would do, how sending goes, what came of it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from opp_pandas.errors import OppPandasError, printable
+from opp_pandas.notebook.recipe import recipe
+from opp_pandas.notebook.saving import Choices, Clash, Saving
+from opp_pandas.writeback.display import plan_html
+from opp_pandas.writeback.writing import write_back
+
+if TYPE_CHECKING:
+    from opp_pandas.notebook.desk import Desk
+    from opp_pandas.service.client import Client
+    from opp_pandas.writeback.report import WriteReport
+
+MOST_ROWS = 50
+LATER = "decide later"
+_SENDING = "the changes are being sent; the cells can be edited again when that is done"
+
+
+class Panel:
+    """Pending changes, as ipywidgets.
+
+    Parameters
+    ----------
+    desk : Desk
+        What is edited.
+    client : Client or None
+        Where to; None: the client of the load.
+    figures : mapping
+        ``freq``, ``quota`` and ``fiscal_start``, for the effect on the forecast.
+    journal : object
+        Folder of journals, as for `write_back`.
+    """
+
+    def __init__(self, desk: Desk, client: Client | None, figures: Mapping[str, Any], journal: Any = None) -> None:
+        import ipywidgets
+
+        self._desk, self._client, self._figures, self._journal = desk, client, dict(figures), journal
+        self._widgets = ipywidgets
+        self.report: WriteReport | None = None
+        self.saving: Saving | None = None
+        self.choices = Choices()
+        self._reviewed: WriteReport | None = None
+        self.pickers: dict[tuple[int, str], Any] = {}
+        self.summary = self._html()
+        self.review = self._button("Review changes", self._on_review, "primary")
+        self.code = self._button("Show the code", self._on_code)
+        self.send = self._button("Send", self._on_send, "warning")
+        self.stop = self._button("Stop", self._on_stop)
+        self.close = self._button("Close", self._on_close)
+        self.confirm = ipywidgets.Text(style={"description_width": "initial"}, layout={"width": "320px"})
+        self.confirm.observe(lambda _change: self._allow_sending(), "value")
+        self.progress = ipywidgets.IntProgress(layout={"width": "240px"})
+        self.progress_words = self._html()
+        self.body = ipywidgets.VBox()
+        top = ipywidgets.HBox([self.summary, self.review, self.code], layout={"align_items": "center"})
+        self.box = ipywidgets.VBox([top, self.body])
+        self.box.add_class("opp-panel")
+        self.tell()
+
+    def _html(self, text: str = "") -> Any:
+        return self._widgets.HTML(text)
+
+    def _button(self, words: str, act: Callable[[Any], Any], style: str = "") -> Any:
+        button = self._widgets.Button(description=words, button_style=style, layout={"width": "auto"})
+        button.on_click(act)
+        return button
+
+    # --- what waits -------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Say anew what waits; a review that no longer fits is put away."""
+        pending = self._desk.sheet.pending()
+        self.summary.value = f"<b>Pending changes:</b> {html.escape(pending_words(pending))}"
+        sending = bool(self._desk.busy)
+        self.review.disabled = sending or not (pending["cells"] or pending["new"] or pending["deleted"])
+        if self._reviewed is not None and not sending:
+            self._reviewed = None
+            self.body.children = (self._html("<p>The cells were edited since: review the changes again.</p>"),)
+
+    def _on_review(self, _button: Any) -> None:
+        with self._desk.lock:
+            sheet = self._desk.sheet
+            ids = sheet.deleted_ids()
+            self._reviewed = None
+            try:
+                report = write_back(
+                    sheet.frame, self._client, dry_run=True, delete=ids, allow_delete=bool(ids), **self._figures
+                )
+            except OppPandasError as problem:
+                self._complain(problem)
+                return
+        self._reviewed = report
+        self._show_review(report)
+
+    def _show_review(self, report: WriteReport) -> None:
+        plan = report.plan
+        parts = [self._html(plan_html(plan))]
+        decided = sum(choice in ("mine", "theirs") for choice in self.choices.chosen.values())
+        if decided:
+            parts.append(self._html(f"<p>{decided} conflicts were decided; they are sent that way.</p>"))
+        if len(plan):
+            parts.append(self._html(effect_html(report)))
+            requests = f"{len(report.requests)} writes and {report.reads} reads"
+            parts.append(self._html(f"<p>Dry run: nothing was sent. {requests} would go out.</p>"))
+            reason = plan.confirmation_reason()
+            self.confirm.value = ""
+            if reason is not None:
+                self.confirm.description = f"Type {len(plan)} to confirm:"
+                parts += [self._html(f"<p><b>{html.escape(reason)}.</b></p>"), self.confirm]
+            self.send.description = f"Send {_rows(len(plan))}"
+            self._allow_sending()
+            parts.append(self._widgets.HBox([self.send, self.close]))
+        else:
+            parts.append(self.close)
+        self.body.children = tuple(parts)
+
+    def _allow_sending(self) -> None:
+        report = self._reviewed
+        needed = report is not None and report.plan.confirmation_reason() is not None
+        typed = self.confirm.value.strip()
+        self.send.disabled = report is None or (needed and typed != str(len(report.plan)))
+
+    def _on_close(self, _button: Any) -> None:
+        self._reviewed = None
+        self.body.children = ()
+
+    def _on_code(self, _button: Any) -> None:
+        with self._desk.lock:
+            text = recipe(self._desk.sheet)
+        self.body.children = (self._html(f"<pre>{html.escape(text)}</pre>"), self.close)
+
+    def _complain(self, problem: BaseException) -> None:
+        words = html.escape(printable(str(problem) or type(problem).__name__, 600))
+        self.body.children = (self._html(f"<p role='alert'><b>That did not work:</b> {words}</p>"), self.close)
+
+    # --- sending ------------------------------------------------------------------------
+
+    def _on_send(self, _button: Any) -> None:
+        reviewed = self._reviewed
+        if reviewed is None or self.send.disabled:
+            return
+        self.progress.value, self.progress.max = 0, max(len(reviewed.plan), 1)
+        self.progress_words.value = f"0 of {_rows(len(reviewed.plan))}"
+        self.body.children = (self._widgets.HBox([self.progress, self.progress_words, self.stop]),)
+        self.stop.disabled = False
+        # The very plan that was looked at, or none.
+        options = {"confirm": reviewed.plan.fingerprint, "journal": self._journal}
+        self.saving = Saving(self._desk.sheet, self._client, options, self.choices, self._on_progress, self._on_end)
+        self._desk.busy = _SENDING
+        self._desk.changed()
+        self.saving.start()
+
+    def _on_stop(self, _button: Any) -> None:
+        self.stop.disabled = True
+        if self.saving is not None:
+            self.saving.stop()
+
+    def _on_progress(self, done: int, total: int) -> None:
+        self.progress.value = done
+        self.progress_words.value = f"{done:,} of {_rows(total)}"
+
+    def _on_end(self, saving: Saving) -> None:
+        with self._desk.lock:
+            saving.take()
+            self._desk.busy = ""
+            self._reviewed = None
+            self._desk.ordering.show(self._desk.columns)
+            self._desk.refresh()
+        if saving.problem is not None:
+            self._complain(saving.problem)
+        elif saving.report is not None:
+            self.report = saving.report
+            self._show_report(saving.report)
+
+    # --- what came of it --------------------------------------------------------------------
+
+    def _show_report(self, report: WriteReport) -> None:
+        parts: list[Any] = [self._html(f"<p role='status'><b>Sent:</b> {html.escape(report.summary())}</p>")]
+        parts.append(self._html(rows_html(report)))
+        self.choices = Choices.of(report)
+        if self.choices.clashes:
+            parts += self._clash_widgets(report)
+        self.body.children = (*parts, self.close)
+
+    def _clash_widgets(self, report: WriteReport) -> list[Any]:
+        """Show mine and theirs side by side, each with its choice."""
+        widgets = self._widgets
+        words = "both sides changed these cells; they wait until you choose"
+        rows: list[Any] = [
+            self._html(f"<p><b>Conflicts:</b> {words}.</p>"),
+            self._html(clashes_html(report, self.choices)),
+        ]
+        asked = [clash for clash in self.choices.clashes if clash.follows is None]
+        self.pickers = {}
+        for clash in asked[:MOST_ROWS]:
+            picker = widgets.Dropdown(
+                options=[LATER, "mine", "theirs"],
+                description=f"{clash.id}, {clash.column}:",
+                style={"description_width": "220px"},
+                layout={"width": "380px"},
+            )
+            picker.observe(lambda change, clash=clash: self._choose(clash, change["new"]), "value")
+            self.pickers[clash.id, clash.column] = picker
+            rows.append(picker)
+        everything = [
+            self._button("All mine", lambda _button: self._choose_all("mine")),
+            self._button("All theirs", lambda _button: self._choose_all("theirs")),
+        ]
+        return [
+            *rows,
+            widgets.HBox([*everything, self._button("Review with these choices", self._on_review, "primary")]),
+        ]
+
+    def _choose(self, clash: Clash, choice: str) -> None:
+        self.choices.chosen.pop((clash.id, clash.column), None)
+        if choice != LATER:
+            self.choices.chosen[clash.id, clash.column] = choice
+
+    def _choose_all(self, choice: str) -> None:
+        for clash in self.choices.clashes:
+            if clash.follows is None:
+                self._choose(clash, choice)
+        for picker in self.pickers.values():
+            picker.value = choice
+
+
+def pending_words(pending: Mapping[str, int]) -> str:
+    """Count what waits in words."""
+    parts = []
+    if pending["cells"]:
+        parts.append(f"{pending['cells']:,} {_many(pending['cells'], 'cell')} in {_deals(pending['rows'])}")
+    if pending["new"]:
+        parts.append(f"{pending['new']:,} new {_many(pending['new'], 'deal')}")
+    if pending["deleted"]:
+        parts.append(f"{_deals(pending['deleted'])} to delete")
+    return ", ".join(parts) or "none"
+
+
+def _many(number: int, word: str) -> str:
+    return word if number == 1 else f"{word}s"
+
+
+def _deals(number: int) -> str:
+    return f"{number:,} {_many(number, 'deal')}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {_many(number, 'row')}"
+
+
+def effect_html(report: WriteReport) -> str:
+    """Give what the plan does to the forecast, a line per period that changes."""
+    if report.effect is None:
+        why = html.escape(report.why_no_effect or "the rows cannot be summed")
+        return f"<p>The effect on the forecast cannot be shown: {why}.</p>"
+    if not len(report.effect):
+        return "<p>The forecast stays as it is.</p>"
+    measures = [name.removesuffix("_before") for name in report.effect.columns if name.endswith("_before")]
+    moves = [name for name in ("pushed", "pulled") if report.effect[name].any()]
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in ("period", *measures, *moves))
+    lines = []
+    for period, row in report.effect.iterrows():
+        cells = [html.escape("no close date" if pd.isna(period) else str(period))]  # type: ignore[call-overload]
+        cells += [_change(row[f"{name}_before"], row[f"{name}_after"], name) for name in measures]
+        cells += [f"{int(row[name]):,}" for name in moves]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    caption = "<p><b>Effect on the forecast</b> (amounts in the deals' currency)</p>"
+    return f"{caption}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _change(before: Any, after: Any, measure: str) -> str:
+    shown = [
+        "" if pd.isna(value) else f"{float(value):,.2f}" if measure == "coverage" else f"{float(value):,.0f}"
+        for value in (before, after)
+    ]
+    return shown[0] if shown[0] == shown[1] else f"{shown[0]} → <b>{shown[1]}</b>"
+
+
+def rows_html(report: WriteReport) -> str:
+    """Give a line per row: which deal, what was done, what came of it."""
+    lines = []
+    for row in report.rows.head(MOST_ROWS).to_dict("records"):
+        which = f"row {printable(row['row'], 30)}" if row["id"] is pd.NA or row["id"] is None else str(row["id"])
+        cells = (which, row["action"], row["status"], row["fields"], row["detail"])
+        lines.append("<tr>" + "".join(f"<td>{html.escape(printable(cell, 300))}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{text}</th>" for text in ("deal", "action", "status", "fields", "why"))
+    more = len(report.rows) - MOST_ROWS
+    rest = f"<p>and {more:,} more: <code>.report.rows</code></p>" if more > 0 else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{rest}"
+
+
+def clashes_html(report: WriteReport, choices: Choices) -> str:
+    """Give what was loaded, mine and theirs side by side."""
+    plan = report.plan
+    lines = []
+    for clash in choices.clashes[:MOST_ROWS]:
+        follows = f" (follows {clash.follows})" if clash.follows else ""
+        cells = [str(clash.id), f"{clash.column}{follows}"]
+        cells += [plan.words(clash.column, value) for value in (clash.loaded, clash.mine, clash.theirs)]
+        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{text}</th>" for text in ("deal", "field", "loaded", "mine", "theirs"))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

@@ -1,0 +1,669 @@
+"""What the editor edits: a frame of its own, the edits made to it, and every way back.
+
+No widget and no kernel is needed here. Cells come and go as text (None where
+they are missing); a batch of edits is made as a whole or refused as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.carrier import Loaded, attach_loaded, require_loaded
+from opp_pandas.editing import add_rows
+from opp_pandas.errors import printable
+from opp_pandas.notebook.fields import NAME_OF, Field, describe_fields
+from opp_pandas.notebook.steps import CellStep, ColumnEdit, RowStep, Step
+from opp_pandas.notebook.texts import Relations, Texts, show_cell
+from opp_pandas.reading.labels import custom_objection, plain_frame
+from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES
+from opp_pandas.writeback import rules
+from opp_pandas.writeback.changes import find_changes
+from opp_pandas.writeback.columns import diff_column, is_missing
+from opp_pandas.writeback.names import NameBook
+from opp_pandas.writeback.plan import ChangeSet, wire_value
+from opp_pandas.writeback.rows import Rows, match_rows, usable_frame
+
+if TYPE_CHECKING:
+    from opp_pandas.service.customs import CustomField
+
+Places = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+_KINDS = ("integer", "text", "instant", "tags", "boolean")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell to be set: the row's number, the frame's column, and the text (None: missing)."""
+
+    row: int
+    column: str
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why one cell was not set."""
+
+    row: int
+    column: str
+    text: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One cell as it is shown: its text, what was loaded where that differs, and what is to be known about it."""
+
+    text: str | None
+    changed: bool = False
+    was: str | None = None
+    problem: str = ""
+
+
+class Sheet:
+    """A frame that is being edited.
+
+    Rows are named by a number of their own that never changes, whatever is
+    sorted, added or written back meanwhile.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A frame that carries a load. Never modified.
+    custom_fields : mapping of str to CustomField, optional
+        What the organisation made of its custom fields, where the load does
+        not know it.
+
+    Raises
+    ------
+    NotLoadedError, FrameError, DuplicateRowsError, MissingColumnError
+        As `find_changes` does.
+    """
+
+    def __init__(self, frame: pd.DataFrame, custom_fields: Mapping[str, CustomField] | None = None) -> None:
+        loaded = require_loaded(frame, "edit()")
+        usable_frame(frame.iloc[:0], loaded)
+        own = frame.copy(deep=False)
+        if custom_fields and not loaded.custom_fields:
+            attach_loaded(own, replace(loaded, custom_fields=dict(custom_fields)))
+        self._frame = own
+        self.uids: Places = np.arange(len(own), dtype=np.int64)
+        self._next_uid = len(own)
+        self.deleted: frozenset[int] = frozenset()
+        self.done: list[Step] = []
+        self.undone: list[Step] = []
+        self.log: list[Step] = []
+        self.problems: dict[tuple[int, str], str] = {}
+        self._unreadable = self._restore_dtypes()
+        self.original = self._frame.copy(deep=False)
+        self.original_ids = self.rows.ids
+        self.changed = self._all_changed()
+
+    # --- what is there ------------------------------------------------------------
+
+    @property
+    def loaded(self) -> Loaded:
+        """What the frame carries."""
+        return require_loaded(self._frame, "edit()")
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A copy of the frame as it is now; rows to be deleted are still in it, new ones that were dropped are not."""
+        kept = self.kept()
+        whole = self._frame.copy() if kept.all() else self._frame.iloc[np.flatnonzero(kept)]
+        return attach_loaded(whole, self.loaded)
+
+    @property
+    def held(self) -> pd.DataFrame:
+        """The frame itself, for looking at, rows that were dropped included; never to be changed."""
+        return self._frame
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """The columns, by the frame's own name of each."""
+        return describe_fields(self._frame, self.loaded, self._unreadable)
+
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        return {field.name: column for column, field in self.fields.items()}
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Where each row of the frame belongs."""
+        frame = usable_frame(self._frame[[c for c in self._frame.columns if c in self._key_columns]], self.loaded)
+        return match_rows(frame, self.loaded)
+
+    @property
+    def _key_columns(self) -> set[str]:
+        back = self.loaded.labels
+        return {back.get(name, name) for name in ("id", "custom_id")}
+
+    @cached_property
+    def is_new(self) -> Mask:
+        """Which rows wait to be created."""
+        new = np.zeros(len(self._frame), dtype=bool)
+        new[list(self.rows.created)] = True
+        return new
+
+    @cached_property
+    def _book(self) -> NameBook:
+        return NameBook.of(self.loaded)
+
+    def kept(self) -> Mask:
+        """Which rows are still in the frame that people get: all but new ones that were dropped."""
+        if not self.deleted:
+            return np.ones(len(self._frame), dtype=bool)
+        return ~(self.is_new & np.isin(self.uids, list(self.deleted)))
+
+    def places(self, uids: Iterable[int]) -> Places:
+        """Give the positions of rows by their numbers."""
+        wanted = np.fromiter(uids, dtype=np.int64)
+        found = np.searchsorted(self.uids, wanted)
+        if (found >= len(self.uids)).any() or (self.uids[found] != wanted).any():
+            raise KeyError("a row that is not there")
+        return found
+
+    def changes(self) -> ChangeSet:
+        """Give the plan: what would be sent, and what would be refused."""
+        ids = self.deleted_ids()
+        return find_changes(self.frame, delete=ids, allow_delete=bool(ids))
+
+    def deleted_ids(self) -> list[int]:
+        """Give the ids of the deals that are to be deleted."""
+        ids = [self.rows.ids[place] for place in self.places(sorted(self.deleted))]
+        return [int(value) for value in ids if value is not pd.NA]
+
+    def ids(self) -> list[tuple[int, int | None]]:
+        """Give every row's number and id; None where it has none."""
+        ids = self.rows.ids.to_numpy(dtype=object, na_value=None).tolist()
+        return list(zip(self.uids.tolist(), ids, strict=True))
+
+    def new_rows(self) -> list[tuple[int, Any]]:
+        """Give number and index label of the rows that wait to be created."""
+        return [(int(self.uids[place]), label) for place, (label, _) in self.rows.created.items()]
+
+    def pending(self) -> dict[str, int]:
+        """Count what waits: ``cells`` and ``rows`` edited, ``new`` and ``deleted`` deals."""
+        new = {int(uid) for uid in self.uids[self.is_new]} - self.deleted
+        edited = [key for key in self.changed if key[0] not in self.deleted and key[0] not in new]
+        return {
+            "cells": len(edited),
+            "rows": len({uid for uid, _ in edited}),
+            "new": len(new),
+            "deleted": len(self.deleted_ids()),
+        }
+
+    # --- cells as they are shown ----------------------------------------------------
+
+    def texts(self, places: Places, column: str) -> list[str | None]:
+        """Give cells of one column as text."""
+        field = self.fields[column]
+        values = self._frame[column].take(places)
+        if field.name in EDITABLE_NAMES and isinstance(field.codec, Relations):
+            return self._relation_texts(places, field, field.codec)
+        return [show_cell(field.codec, value) for value in values.array]
+
+    @property
+    def stage_ids(self) -> list[int]:
+        """The ids of the stages in the order of the pipeline."""
+        ids = self.loaded.stages.frame["stage_id"].dropna().tolist()
+        return [int(value) for value in ids] or list(self._book.names.get("stage_id", {}))
+
+    def _relation_texts(self, places: Places, field: Field, codec: Relations) -> list[str | None]:
+        """Ids are the truth; a name that was edited by hand beside them is shown as it is."""
+        ids = self.relation_ids(places, field)
+        names = self._frame[field.column].take(places).array
+        by_hand = self._named_by_hand(places, field)
+        return [
+            str(name) if hand and isinstance(name, str) else show_cell(codec, row_id)
+            for name, row_id, hand in zip(names, ids, by_hand, strict=True)
+        ]
+
+    def relation_ids(self, places: Places, field: Field) -> list[Any]:
+        """Give the ids of a relation, whichever of its columns is asked about."""
+        column = self._by_name.get(str(field.id_column))
+        return [None] * len(places) if column is None else self._frame[column].take(places).tolist()
+
+    def _named_by_hand(self, places: Places, field: Field) -> list[bool]:
+        names = self._frame[field.column].take(places).array
+        bases = self._base(places, field.name)
+        loaded = [None] * len(places) if bases is None else bases
+        return [
+            isinstance(name, str)
+            and name != before
+            and (is_missing(row_id) or int(row_id) not in self._book.ids(str(field.id_column), name))
+            for name, row_id, before in zip(names, self.relation_ids(places, field), loaded, strict=True)
+        ]
+
+    def _base(self, places: Places, name: str) -> Any:
+        """Give the loaded values of a column for some rows; None where it was not loaded."""
+        base = self.loaded.baseline.frame
+        if name not in base.columns:
+            return None
+        return base[name].array.take(self.rows.places[places], allow_fill=True)
+
+    def changed_mask(self, places: Places, column: str) -> Mask:
+        """Find which cells of some rows differ from what was loaded; new rows do not."""
+        field = self.fields[column]
+        result = np.zeros(len(places), dtype=bool)
+        known = self.rows.places[places] >= 0
+        rows = places[known]
+        id_column = field.id_column
+        if len(rows) == 0:
+            return result
+        if id_column is not None and self._by_name.get(id_column) is not None:
+            differs = self._differs(rows, self.fields[self._by_name[id_column]])
+            if field.name in EDITABLE_NAMES:
+                differs = differs | np.array(self._named_by_hand(rows, field), dtype=bool)
+        else:
+            differs = self._differs(rows, field)
+        result[known] = differs
+        return result
+
+    def _differs(self, rows: Places, field: Field) -> Mask:
+        base = self._base(rows, field.name)
+        if base is None:
+            return np.zeros(len(rows), dtype=bool)
+        if field.name in self.loaded.converted:
+            keys = [c for c in self._frame.columns if c in self._key_columns]
+            window = self._frame[[*keys, field.column]].take(rows)
+            series = plain_frame(window, self.loaded)[field.name]
+        else:
+            series = self._frame[field.column].take(rows)
+        kind = str(rules.writable_kind(field.name) or rules.KIND_OF_DTYPE.get(str(base.dtype), ""))
+        return diff_column(series, base, kind).changed if kind in _KINDS else np.zeros(len(rows), dtype=bool)
+
+    def cells(self, places: Places, column: str) -> list[CellView]:
+        """Give cells of one column with their marks."""
+        field = self.fields[column]
+        texts = self.texts(places, column)
+        changed = self.changed_mask(places, column)
+        before: list[str | None] = [None] * len(places)
+        if changed.any():
+            before = self._texts_before(places, field)
+        uids = self.uids[places].tolist()
+        return [
+            CellView(text, bool(mark), was if mark else None, self.problems.get((uid, column), ""))
+            for text, mark, was, uid in zip(texts, changed, before, uids, strict=True)
+        ]
+
+    def _texts_before(self, places: Places, field: Field) -> list[str | None]:
+        if isinstance(field.codec, Relations):
+            ids = self._base(places, str(field.id_column))
+            return [None] * len(places) if ids is None else [show_cell(field.codec, value) for value in ids]
+        base = self._base(places, field.name)
+        codec = Texts() if field.name in self.loaded.converted else field.codec
+        return [None] * len(places) if base is None else [show_cell(codec, value) for value in base]
+
+    def row_lock(self, place: int) -> str:
+        """Say why nothing of a row can be edited; empty where it can."""
+        if int(self.uids[place]) in self.deleted:
+            return "the deal is to be deleted; take that back to edit it"
+        reason = self.rows.refused.get(place)
+        base_place = int(self.rows.places[place])
+        if reason is None and self._forbids(base_place, "can_write"):
+            reason = "this user may not edit the deal (can_write is false)"
+        return reason or ""
+
+    def _forbids(self, base_place: int, column: str) -> bool:
+        """Whether the service said that this user may not."""
+        said = self.loaded.baseline.frame.get(column)
+        if base_place < 0 or said is None:
+            return False
+        allowed = said.array[base_place]
+        return not is_missing(allowed) and not allowed
+
+    def cell_lock(self, place: int, column: str) -> str:
+        """Say why a cell cannot be edited; empty where it can."""
+        field = self.fields[column]
+        reason = self.row_lock(place) or field.locked
+        if not reason and (int(self.rows.places[place]), field.name) in self.loaded.baseline.locked:
+            reason = f"{field.name} is locked: its value at the service could not be read, and is kept"
+        return reason
+
+    # --- edits ------------------------------------------------------------------------
+
+    def put(self, entries: Sequence[Entry]) -> list[Objection]:
+        """Set cells from texts, all or none.
+
+        Returns
+        -------
+        list of Objection
+            Empty when all were set; else nothing was.
+        """
+        objections: list[Objection] = []
+        values: dict[str, dict[int, Any]] = {}
+        standing = self._standing(entries)
+        for entry in entries:
+            try:
+                for column, value in self._read(entry, standing).items():
+                    values.setdefault(column, {})[entry.row] = value
+            except ValueError as problem:
+                objections.append(Objection(entry.row, entry.column, entry.text, str(problem)))
+        if not objections:
+            self._apply(self._step(values))
+            for entry in entries:
+                self._forget_problem(entry.row, entry.column)
+        return objections
+
+    def _standing(self, entries: Iterable[Entry]) -> dict[tuple[int, str], tuple[int, str | None]]:
+        """Give place and present text of the cells that are to be set, read column by column."""
+        rows: dict[str, list[int]] = {}
+        for entry in entries:
+            if entry.column in self.fields:
+                rows.setdefault(entry.column, []).append(entry.row)
+        found: dict[tuple[int, str], tuple[int, str | None]] = {}
+        for column, uids in rows.items():
+            places = self.places(uids)
+            texts = self.texts(places, column)
+            found |= {(uid, column): pair for uid, *pair in zip(uids, places.tolist(), texts, strict=True)}  # type: ignore[misc]
+        return found
+
+    def _read(self, entry: Entry, standing: Mapping[tuple[int, str], tuple[int, str | None]]) -> dict[str, Any]:
+        """Give what an entry means, by column; a ValueError says why it cannot be."""
+        if entry.column not in self.fields:
+            raise ValueError(f"there is no column {printable(entry.column, 60)}")
+        field = self.fields[entry.column]
+        place, before = standing[entry.row, entry.column]
+        if lock := self.cell_lock(place, entry.column):
+            raise ValueError(lock)
+        text = entry.text
+        if text is None or (text == "" and not isinstance(field.codec, Texts)):
+            value = None
+        else:
+            text = _with_line_breaks(text, before)
+            if text == before:
+                # The very text that stands there: nothing is read, so nothing can be lost.
+                return {}
+            try:
+                value = field.codec.read(text)
+            except ValueError as problem:
+                raise ValueError(f"{field.title}: {printable(repr(text), 60)} {problem}") from None
+        if field.id_column is not None:
+            return self._relation(field, value)
+        self._check(field, value)
+        return {entry.column: value}
+
+    def _relation(self, field: Field, value: int | None) -> dict[str, Any]:
+        """Set id and name together, so that they agree."""
+        id_column = str(field.id_column)
+        name = self._book.name(id_column, value)
+        if value is not None:
+            problem = rules.value_objection(id_column, value) or self._book.objection(id_column, value)
+            if problem is not None:
+                raise ValueError(problem)
+        found: dict[str, Any] = {}
+        if id_column in self._by_name:
+            found[self._by_name[id_column]] = value
+        if NAME_OF[id_column] in self._by_name and (name is not None or value is None):
+            found[self._by_name[NAME_OF[id_column]]] = name
+        return found
+
+    def _check(self, field: Field, value: Any) -> None:
+        """Hold a value to the rules of the service and of the organisation."""
+        if field.name in self.loaded.converted:
+            # Their codecs know kind and options; what is required is left.
+            problem = custom_objection(self.loaded.custom_fields, field.name, None) if value is None else None
+        else:
+            wire = wire_value(str(rules.writable_kind(field.name)), value)
+            problem = rules.value_objection(field.name, wire)
+            problem = problem or custom_objection(self.loaded.custom_fields, field.name, wire)
+        if problem is not None:
+            raise ValueError(problem)
+
+    def clear(self, cells: Iterable[tuple[int, str]]) -> list[Objection]:
+        """Set cells to missing, all or none."""
+        return self.put([Entry(row, column, None) for row, column in cells])
+
+    def revert(self, cells: Iterable[tuple[int, str]]) -> int:
+        """Put back what was loaded into cells that differ from it; give how many."""
+        values: dict[str, dict[int, Any]] = {}
+        for row, column in cells:
+            field = self.fields[column]
+            columns = [column]
+            if field.id_column is not None:
+                names = (field.id_column, NAME_OF[field.id_column])
+                columns = [self._by_name[name] for name in names if name in self._by_name]
+            place = self.places([row])
+            if self.row_lock(int(place[0])) or not self.changed_mask(place, column)[0]:
+                continue
+            for each in columns:
+                values.setdefault(each, {})[row] = self._loaded_value(place, self.fields[each])
+        self._apply(self._step(values))
+        return sum(len(rows) for rows in values.values())
+
+    def _loaded_value(self, place: Places, field: Field) -> Any:
+        """Give the loaded value of a cell as it stands in the frame: lists for tuples, converted texts as values."""
+        value = self._base(place, field.name)[0]
+        if is_missing(value):
+            return None
+        if field.name in self.loaded.converted:
+            from opp_pandas.reading.labels import convert_texts
+
+            shown, _ = convert_texts(pd.Series([value], dtype="str"), self.loaded.custom_fields[field.name])
+            return None if is_missing(shown.array[0]) else shown.array[0]
+        return list(value) if isinstance(value, tuple) else value
+
+    def _step(self, values: Mapping[str, Mapping[int, Any]]) -> CellStep:
+        """Make a step of the cells that really change."""
+        edits: list[ColumnEdit] = []
+        for column, rows in values.items():
+            uids = np.fromiter(rows, dtype=np.int64)
+            before = self._values(self.places(uids), column)
+            after = list(rows.values())
+            moved = [index for index, pair in enumerate(zip(before, after, strict=True)) if not _is_same(*pair)]
+            if moved:
+                edits.append(
+                    ColumnEdit(
+                        column,
+                        tuple(int(uids[index]) for index in moved),
+                        tuple(before[index] for index in moved),
+                        tuple(after[index] for index in moved),
+                    )
+                )
+        return CellStep(tuple(edits))
+
+    def _values(self, places: Places, column: str) -> list[Any]:
+        return [None if is_missing(value) else value for value in self._frame[column].take(places).array]
+
+    def add(self, values: Mapping[str, Any] | None = None) -> int:
+        """Add a new deal below the others; give its row's number."""
+        known = {self.fields[c].name: value for c, value in (values or {}).items()}
+        before = (self._frame, self.uids)
+        self._frame = add_rows(self._frame, known)
+        uid, self._next_uid = self._next_uid, self._next_uid + 1
+        self.uids = np.append(self.uids, np.int64(uid))
+        self._forget_rows()
+        self._record(RowStep(*before, self.deleted, self._frame, self.uids, self.deleted, added=(uid,)))
+        return uid
+
+    def delete(self, rows: Iterable[int]) -> list[Objection]:
+        """Mark deals for deletion, all or none; new ones are dropped."""
+        wanted = [int(row) for row in rows]
+        reasons = {uid: self._delete_lock(place) for uid, place in zip(wanted, self.places(wanted), strict=True)}
+        objections = [Objection(uid, "", None, reason) for uid, reason in reasons.items() if reason]
+        if not objections and set(wanted) - self.deleted:
+            self._redelete(self.deleted | set(wanted))
+        return objections
+
+    def restore(self, rows: Iterable[int]) -> None:
+        """Take the mark for deletion back."""
+        kept = self.deleted - set(rows)
+        if kept != self.deleted:
+            self._redelete(kept)
+
+    def _redelete(self, deleted: Iterable[int]) -> None:
+        fresh = frozenset(deleted)
+        step = RowStep(self._frame, self.uids, self.deleted, self._frame, self.uids, fresh)
+        self.deleted = fresh
+        self._record(step)
+
+    def _delete_lock(self, place: np.int64) -> str:
+        if place in self.rows.refused:
+            return self.rows.refused[int(place)]
+        forbidden = self._forbids(int(self.rows.places[place]), "can_delete")
+        return "this user may not delete the deal (can_delete is false)" if forbidden else ""
+
+    # --- undo and redo ------------------------------------------------------------------
+
+    def undo(self) -> Step | None:
+        """Take the last step back; None where there is none."""
+        if not self.done:
+            return None
+        step = self.done.pop()
+        self.log.pop()
+        self.undone.append(step)
+        self._walk(step, back=True)
+        return step
+
+    def redo(self) -> Step | None:
+        """Make the last step again that was taken back; None where there is none."""
+        if not self.undone:
+            return None
+        step = self.undone.pop()
+        self.done.append(step)
+        self.log.append(step)
+        self._walk(step, back=False)
+        return step
+
+    def _apply(self, step: CellStep) -> None:
+        if step.edits:
+            self._walk(step, back=False)
+            self._record(step)
+
+    def _record(self, step: Step) -> None:
+        self.done.append(step)
+        self.log.append(step)
+        self.undone.clear()
+
+    def _walk(self, step: Step, *, back: bool) -> None:
+        if isinstance(step, RowStep):
+            self._frame, self.uids, self.deleted = step.before if back else step.after
+            self._forget_rows()
+            return
+        for edit in step.edits:
+            self._set(edit.column, self.places(edit.rows), edit.before if back else edit.after)
+        for edit in step.edits:
+            column = self.counted(edit.column)
+            marks = self.changed_mask(self.places(edit.rows), column).tolist()
+            for uid, mark in zip(edit.rows, marks, strict=True):
+                (self.changed.add if mark else self.changed.discard)((uid, column))
+                self._forget_problem(uid, column)
+
+    def counted(self, column: str) -> str:
+        """The column under which a cell is counted: for a relation its name where the frame has it, else its id."""
+        id_column = self.fields[column].id_column if column in self.fields else None
+        if id_column is None:
+            return column
+        return self._by_name.get(NAME_OF[id_column], self._by_name.get(id_column, column))
+
+    def _forget_problem(self, row: int, column: str) -> None:
+        field = self.fields.get(column)
+        self.problems.pop((row, column if field is None else self.counted(column)), None)
+        if not any(uid == row and name for uid, name in self.problems):
+            # What is said of the row spoke of cells that have been edited since.
+            self.problems.pop((row, ""), None)
+
+    def _forget_rows(self) -> None:
+        """Look the rows up again after some were added or taken away."""
+        for name in ("rows", "is_new", "_book"):
+            self.__dict__.pop(name, None)
+
+    def _set(self, column: str, places: Places, values: Sequence[Any]) -> None:
+        """Set cells of one column of the sheet's own frame."""
+        index = self._frame.columns.get_loc(column)
+        series = self._frame.iloc[:, cast("int", index)]
+        if series.dtype == object:
+            cells = series.to_numpy(dtype=object, copy=True)
+            for place, value in zip(places, values, strict=True):
+                cells[place] = list(value) if isinstance(value, list) else value
+            self._frame.isetitem(cast("int", index), cells)
+            return
+        array = series.array.copy()
+        array[places] = pd.array(cast("Any", list(values)), dtype=cast("Any", series.dtype))
+        self._frame.isetitem(cast("int", index), array)
+
+    # --- opening, and taking in what was written -------------------------------------------
+
+    def _restore_dtypes(self) -> dict[str, str]:
+        """Give columns whose dtype pandas has changed their own again; name those that cannot have it."""
+        unreadable: dict[str, str] = {}
+        back = {label: column for column, label in self.loaded.labels.items()}
+        base = self.loaded.baseline.frame
+        for place, column in enumerate(self._frame.columns):
+            name = back.get(column, column)
+            dtype = COLUMN_DTYPES.get(name) if rules.writable_kind(str(name)) else None
+            series = self._frame.iloc[:, place]
+            if dtype is None or name in self.loaded.converted or str(series.dtype) == dtype or name not in base:
+                continue
+            places = self.rows.places
+            before = base[name].array.take(places, allow_fill=True)
+            diff = diff_column(series, before, str(rules.writable_kind(name)))
+            if diff.reasons:
+                first, reason = next(iter(diff.reasons.items()))
+                label = printable(self._frame.index[first], 40)
+                unreadable[name] = f"{name} cannot be edited here: row {label} {reason}"
+                continue
+            values = diff.values.copy()
+            values[~diff.changed] = before[~diff.changed]
+            self._frame.isetitem(place, values)
+        return unreadable
+
+    def _all_changed(self) -> set[tuple[int, str]]:
+        """Find every cell that was edited before the sheet was opened."""
+        everything = np.arange(len(self._frame))
+        found: set[tuple[int, str]] = set()
+        for column, field in self.fields.items():
+            if field.locked or self.counted(column) != column:
+                continue
+            for place in np.flatnonzero(self.changed_mask(everything, column)).tolist():
+                found.add((place, column))
+        return found
+
+    def take(self, frame: pd.DataFrame) -> None:
+        """Go on with a frame that was written back: rows that were deleted are gone, new ones have their ids.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            What `frame` gave, after `write_back` took the answers in.
+        """
+        kept = self.uids[self.kept()]
+        if require_loaded(frame, "edit()").key == self.loaded.key:
+            return
+        ids = set(frame["id"].dropna().tolist()) if "id" in frame.columns else set(frame.index.get_level_values("id"))
+        doomed = dict(zip(self.places(sorted(self.deleted)).tolist(), sorted(self.deleted), strict=True))
+        gone = {uid for place, uid in doomed.items() if self.rows.ids[place] not in ids}
+        self.uids = np.array([uid for uid in kept.tolist() if uid not in gone], dtype=np.int64)
+        self.deleted = frozenset(self.deleted & set(self.uids.tolist()))
+        self._frame = frame.copy(deep=False)
+        self.done.clear()
+        self.undone.clear()
+        self._forget_rows()
+        self.__dict__.pop("fields", None)
+        self.changed = {(int(self.uids[place]), column) for place, column in self._all_changed()}
+
+    def note(self, problems: Mapping[tuple[int, str], str]) -> None:
+        """Keep why cells (or, under the column ``""``, rows) were not written, until they are edited again."""
+        self.problems = dict(problems)
+
+
+def _with_line_breaks(text: str, before: str | None) -> str:
+    """Browsers make every line break a bare one; a text that had the long ones keeps them."""
+    if before is not None and "\r\n" in before and "\n" not in before.replace("\r\n", "") and "\r" not in text:
+        return text.replace("\n", "\r\n")
+    return text
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is None and other is None
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return list(one) == list(other)
+    return bool(one == other)

@@ -1,0 +1,211 @@
+/** The editor of one cell: a line of text, several lines, a date, or a list to choose from. */
+class CellEditor {
+  /**
+   * @param {object} options - field, text (null: missing), typed (what the first key put there), label,
+   *   choices (asks Python), onCommit(text, move), onCancel().
+   */
+  constructor(options) {
+    Object.assign(this, options);
+    this.opened = this.text;
+    this.strict = Boolean(this.field.strict);
+    this.done = false;
+    const value = this.typed ?? this.text ?? "";
+    const many = this.field.kind === "text" && !this.field.choosing;
+    this.input = make(many ? "textarea" : "input", {
+      class: "opp-input",
+      "aria-label": this.label,
+      "data-lm-suppress-shortcuts": "true",
+      autocomplete: "off",
+      spellcheck: "false",
+      inputmode: this.field.kind === "integer" ? "numeric" : null,
+      rows: many ? Math.min(Math.max((value.match(/\n/g) ?? []).length + 1, 1), 8) : null,
+    });
+    this.input.value = value;
+    this.element = make("div", { class: "opp-editing", "data-kind": this.field.kind }, this.input);
+    if (this.field.choosing) this.buildList();
+    if (this.field.kind === "instant" || this.field.kind === "day") this.buildCalendar();
+    this.element.addEventListener("keydown", (event) => this.onKey(event));
+    this.element.addEventListener("focusout", (event) => {
+      if (!this.element.contains(event.relatedTarget)) this.commit(null);
+    });
+  }
+
+  focus() {
+    this.input.focus({ preventScroll: true });
+    if (this.typed === undefined) this.input.select();
+    else this.input.setSelectionRange(this.input.value.length, this.input.value.length);
+    if (this.field.choosing) this.ask(this.typed === undefined ? "" : this.part());
+  }
+
+  /** Show why what was typed was refused. */
+  refuse(reason) {
+    setAttribute(this.input, "aria-invalid", "true");
+    this.reason?.remove();
+    const id = `opp-reason-${Math.random().toString(36).slice(2)}`;
+    this.reason = make("div", { class: "opp-reason", id }, reason);
+    setAttribute(this.input, "aria-describedby", id);
+    this.element.append(this.reason);
+  }
+
+  commit(move) {
+    if (this.done) return;
+    this.done = true;
+    const value = this.input.value;
+    const before = this.opened === null ? null : this.opened.replace(/\r\n?/g, "\n");
+    // Emptied is missing; an empty text that was left alone stays one.
+    const text = value === "" ? (before === "" ? "" : null) : value;
+    this.onCommit(text, move, text === before);
+  }
+
+  cancel() {
+    if (this.done) return;
+    this.done = true;
+    this.onCancel();
+  }
+
+  async onKey(event) {
+    event.stopPropagation();
+    const { key } = event;
+    const list = this.list && !this.list.hidden;
+    if (key === "Escape") {
+      event.preventDefault();
+      if (list && this.at >= 0 && this.field.separator) this.mark(-1);
+      else this.cancel();
+    } else if (key === "Enter" && !event.shiftKey && !event.altKey && !event.isComposing) {
+      event.preventDefault();
+      await this.asked;
+      if (this.list && !this.list.hidden && this.at >= 0) this.choose(this.shown[this.at], "down");
+      else this.commit("down");
+    } else if (key === "Enter" && this.input.tagName === "TEXTAREA" && event.altKey) {
+      event.preventDefault();
+      this.input.setRangeText("\n", this.input.selectionStart, this.input.selectionEnd, "end");
+    } else if (key === "Tab" && event.target === this.input) {
+      event.preventDefault();
+      await this.asked;
+      if (list && this.at >= 0 && !this.field.separator) this.choose(this.shown[this.at], event.shiftKey ? "left" : "right");
+      else this.commit(event.shiftKey ? "left" : "right");
+    } else if ((key === "ArrowDown" || key === "ArrowUp") && this.picker && event.altKey) {
+      event.preventDefault();
+      this.showCalendar();
+    } else if ((key === "ArrowDown" || key === "ArrowUp") && this.list) {
+      event.preventDefault();
+      if (this.list.hidden) await this.ask("");
+      else this.mark(this.at + (key === "ArrowDown" ? 1 : -1));
+    }
+  }
+
+  // --- lists ------------------------------------------------------------------------------------------------------
+
+  buildList() {
+    const id = `opp-list-${Math.random().toString(36).slice(2)}`;
+    this.list = make("div", { class: "opp-list", role: "listbox", id, "aria-label": this.field.title });
+    this.list.hidden = true;
+    this.shown = [];
+    this.at = -1;
+    for (const [name, value] of Object.entries({
+      role: "combobox",
+      "aria-expanded": "false",
+      "aria-controls": id,
+      "aria-autocomplete": "list",
+      "aria-haspopup": "listbox",
+    }))
+      setAttribute(this.input, name, value);
+    this.element.append(this.list);
+    this.input.addEventListener("input", () => this.ask(this.part()));
+    // The pointer must not take the focus away before the click is there.
+    this.list.addEventListener("pointerdown", (event) => event.preventDefault());
+    this.list.addEventListener("click", (event) => {
+      const option = event.target.closest("[role=option]");
+      if (option) this.choose(this.shown[Number(option.dataset.at)], "stay");
+    });
+  }
+
+  /** What is being typed: the last part where several are chosen. */
+  part() {
+    const { separator } = this.field;
+    return separator ? this.input.value.split(separator.trim() || separator).pop().trim() : this.input.value;
+  }
+
+  chosen() {
+    const { separator } = this.field;
+    if (!separator) return [this.opened ?? ""];
+    const parts = this.input.value.split(separator.trim() || separator).map((part) => part.trim());
+    return parts.filter((part) => part !== "");
+  }
+
+  ask(text) {
+    const number = (this.number = (this.number ?? 0) + 1);
+    this.asked = this.choices(text).then((answer) => {
+      if (number === this.number && !this.done) this.fill(answer.choices ?? [], answer.more ?? 0, text);
+    });
+    return this.asked;
+  }
+
+  fill(choices, more, text) {
+    const chosen = this.chosen();
+    this.shown = choices;
+    this.list.replaceChildren(
+      ...choices.map((choice, at) =>
+        make(
+          "div",
+          {
+            role: "option",
+            id: `${this.list.id}-${at}`,
+            "data-at": at,
+            "aria-selected": String(chosen.includes(choice)),
+          },
+          choice,
+        ),
+      ),
+    );
+    if (more) this.list.append(make("div", { class: "opp-more", role: "presentation" }, `and ${more} more: type to find them`));
+    this.list.hidden = choices.length === 0;
+    setAttribute(this.input, "aria-expanded", String(choices.length > 0));
+    const untouched = !this.field.separator && this.input.value === this.opened;
+    this.mark(untouched ? choices.indexOf(this.opened) : this.strict && text !== "" && !this.field.separator ? 0 : -1);
+  }
+
+  mark(at) {
+    const count = this.shown.length;
+    this.at = count === 0 ? -1 : Math.min(Math.max(at, -1), count - 1);
+    [...this.list.children].forEach((option, place) => option.classList.toggle("opp-at", place === this.at));
+    const option = this.at < 0 ? null : this.list.children[this.at];
+    setAttribute(this.input, "aria-activedescendant", option?.id);
+    option?.scrollIntoView({ block: "nearest" });
+  }
+
+  choose(choice, move) {
+    const { separator } = this.field;
+    if (!separator) {
+      this.input.value = choice;
+      this.commit(move === "stay" ? "stay" : move);
+      return;
+    }
+    const parts = this.chosen();
+    const typed = this.part();
+    if (typed !== "" && parts.at(-1) === typed && typed !== choice) parts.pop();
+    const kept = parts.includes(choice) ? parts.filter((part) => part !== choice) : [...parts, choice];
+    this.input.value = kept.join(separator);
+    this.input.focus({ preventScroll: true });
+    this.ask("");
+  }
+
+  // --- dates ------------------------------------------------------------------------------------------------------
+
+  buildCalendar() {
+    this.picker = make("input", { type: "date", class: "opp-picker", tabindex: "-1", "aria-label": `${this.label}, calendar` });
+    const button = make("button", { type: "button", class: "opp-calendar", title: "Calendar (Alt+Down)", "aria-label": "Calendar" });
+    button.append(icon("calendar"));
+    button.addEventListener("click", () => this.showCalendar());
+    this.picker.addEventListener("change", () => {
+      if (this.picker.value) this.input.value = this.picker.value;
+      this.input.focus({ preventScroll: true });
+    });
+    this.element.append(button, this.picker);
+  }
+
+  showCalendar() {
+    this.picker.value = /^\d{4}-\d\d-\d\d/.exec(this.input.value)?.[0] ?? "";
+    this.picker.showPicker?.();
+  }
+}

@@ -1,0 +1,133 @@
+const KEYS = [
+  ["Arrows, Home, End, Page Up, Page Down", "move; with Shift mark, with Ctrl to the edge"],
+  ["Enter, F2, or typing", "edit; Alt+Enter is a line break"],
+  ["Alt+Down", "open the list or the calendar"],
+  ["Escape", "leave the cell as it was"],
+  ["Tab while editing", "take it and go to the next cell; otherwise leave the grid"],
+  ["Delete", "missing; Shift+Delete: empty text"],
+  ["Ctrl+Backspace", "put back what was loaded"],
+  ["Ctrl+C, X, V", "copy, cut, paste, also from and to a spreadsheet"],
+  ["Ctrl+D", "fill the marked cells from the first"],
+  ["Ctrl+Z, Ctrl+Y", "undo, redo"],
+  ["Up from the first row, Enter", "sort by the column; Alt+Left, Alt+Right: its width"],
+];
+
+/** What stands above the grid: filter, columns, undo, rows, keys. */
+class Tools {
+  constructor(grid) {
+    this.grid = grid;
+    this.filter = make("input", { type: "search", class: "opp-filter", placeholder: "Filter rows", "aria-label": "Filter rows", "data-lm-suppress-shortcuts": "true" });
+    this.filter.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => grid.send({ do: "filter", text: this.filter.value }), 150);
+    });
+    this.changed = this.button("Changed only", () => grid.send({ do: "filter", only_changed: !grid.state.only_changed }));
+    this.columns = this.button("Columns", () => this.openChooser(this.chooser.hidden));
+    this.undo = this.button("Undo", () => grid.step("undo"), "Ctrl+Z");
+    this.redo = this.button("Redo", () => grid.step("redo"), "Ctrl+Y");
+    this.revert = this.button("Put back", () => grid.send({ do: "revert", range: grid.rangeMessage() }), "What was loaded, into the marked cells (Ctrl+Backspace)");
+    this.add = this.button("Add deal", () => this.addRow());
+    this.remove = this.button("Delete deals", () => this.deleteRows(), "Mark the deals of the marked cells for deletion, or keep them again");
+    this.code = this.button("Copy code", () => grid.copy({ do: "code" }), "The pandas lines that make the same edits");
+    this.keys = this.button("Keys", () => this.openKeys(this.keyTable.hidden));
+    this.count = make("span", { class: "opp-count" });
+    this.element = make(
+      "div",
+      { class: "opp-tools", role: "group", "aria-label": "Tools of the editor" },
+      this.filter, this.changed, this.columns, this.undo, this.redo, this.revert, this.add, this.remove, this.code, this.keys, this.count,
+    );
+    this.buildChooser();
+    this.keyTable = make("table", { class: "opp-keys" }, make("tbody", {}, ...KEYS.map(([key, words]) => make("tr", {}, make("th", { scope: "row" }, key), make("td", {}, words)))));
+    this.keyTable.hidden = true;
+    this.element.append(this.keyTable);
+    this.element.addEventListener("keydown", (event) => event.stopPropagation());
+  }
+
+  button(words, act, title) {
+    const button = make("button", { type: "button", class: "opp-button", title, "data-lm-suppress-shortcuts": "true" }, words);
+    button.addEventListener("click", act);
+    return button;
+  }
+
+  draw(state) {
+    this.undo.disabled = !state.undo || Boolean(state.busy);
+    this.redo.disabled = !state.redo || Boolean(state.busy);
+    for (const button of [this.revert, this.add, this.remove]) button.disabled = Boolean(state.busy);
+    setAttribute(this.changed, "aria-pressed", String(state.only_changed));
+    setAttribute(this.columns, "aria-expanded", String(!this.chooser.hidden));
+    setAttribute(this.keys, "aria-expanded", String(!this.keyTable.hidden));
+    const all = state.total.toLocaleString("en");
+    this.count.textContent = state.count === state.total ? `${all} deals` : `${state.count.toLocaleString("en")} of ${all} deals`;
+    if (document.activeElement !== this.filter && this.filter.value !== state.filter) this.filter.value = state.filter;
+    if (!this.chooser.hidden) this.drawChooser();
+  }
+
+  async addRow() {
+    const answer = await this.grid.send({ do: "add" });
+    if (answer.index === undefined) return;
+    const name = this.grid.state.columns.findIndex((column) => this.grid.fields.get(column).name === "name");
+    this.grid.go(answer.index, Math.max(name, 0));
+  }
+
+  async deleteRows() {
+    const answer = await this.grid.send({ do: "delete", range: this.grid.rangeMessage() });
+    if (answer.objections) this.grid.showRefusal(answer.objections[0], answer.said);
+  }
+
+  openKeys(open) {
+    this.keyTable.hidden = !open;
+    setAttribute(this.keys, "aria-expanded", String(open));
+  }
+
+  // --- choosing columns -----------------------------------------------------------------------------------------------
+
+  buildChooser() {
+    this.search = make("input", { type: "search", class: "opp-filter", placeholder: "Find a column", "aria-label": "Find a column", "data-lm-suppress-shortcuts": "true" });
+    this.choices = make("div", { class: "opp-choices" });
+    this.chooser = make("div", { class: "opp-chooser", role: "dialog", "aria-label": "Columns" }, this.search, this.choices);
+    this.chooser.hidden = true;
+    this.search.addEventListener("input", () => this.drawChooser());
+    this.chooser.addEventListener("change", (event) => {
+      if (event.target.type === "checkbox") this.toggle(event.target.value, event.target.checked);
+    });
+    this.chooser.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Escape") this.openChooser(false);
+    });
+  }
+
+  openChooser(open) {
+    this.chooser.hidden = !open;
+    setAttribute(this.columns, "aria-expanded", String(open));
+    if (open) {
+      this.drawChooser();
+      this.search.focus();
+    } else this.columns.focus();
+  }
+
+  drawChooser() {
+    const words = this.search.value.trim().toLowerCase();
+    const shown = new Set(this.grid.state.columns);
+    const fits = [...this.grid.fields.values()].filter((field) => `${field.title} ${field.name}`.toLowerCase().includes(words));
+    const key = `${words}\n${fits.map((field) => field.column).join("\n")}`;
+    if (this.drawn !== key) {
+      this.drawn = key;
+      this.choices.replaceChildren(...fits.map((field) => this.choice(field)));
+    }
+    for (const box of this.choices.querySelectorAll("input")) box.checked = shown.has(box.value);
+  }
+
+  choice(field) {
+    const box = make("input", { type: "checkbox", value: field.column, "data-lm-suppress-shortcuts": "true" });
+    const label = make("label", { class: "opp-choice", title: field.meaning }, box, make("span", {}, field.title));
+    if (field.title.toLowerCase().replaceAll(" ", "_") !== field.name) label.append(make("code", {}, field.name));
+    if (field.locked) label.append(icon("lock"));
+    return label;
+  }
+
+  toggle(column, on) {
+    const { columns } = this.grid.state;
+    const kept = on ? [...columns, column] : columns.filter((other) => other !== column);
+    this.grid.send({ do: "columns", columns: kept }).then(() => this.drawChooser());
+  }
+}

@@ -1,0 +1,390 @@
+"""The editor without a browser: what the grid asks for, the panel's buttons, and what is there afterwards."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+import opp_pandas as opp
+from conftest import STAGES
+from loads import load, resource
+from opp_pandas.errors import ConfigurationError, MissingColumnError, MissingExtraError
+from opp_pandas.notebook.desk import Desk
+from opp_pandas.notebook.grid import browser_sources
+from opp_pandas.notebook.sheet import Sheet
+
+if TYPE_CHECKING:
+    from opp_pandas.notebook.editor import Editor
+    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.service.client import Client
+
+
+def ask(desk: Desk, do: str, **message: Any) -> dict[str, Any]:
+    """One message and its answer, through JSON as in a browser."""
+    answer: dict[str, Any] = json.loads(json.dumps(desk.handle(json.loads(json.dumps({"do": do, **message})))))
+    return answer
+
+
+def marked(desk: Desk, start: int, stop: int, *columns: str) -> dict[str, Any]:
+    return {"from": start, "to": stop, "columns": list(columns), "view": desk.state()["view"]}
+
+
+@pytest.fixture
+def desk() -> Desk:
+    frame = load((resource(place) for place in range(1, 7)), timezone="America/New_York")
+    return Desk(Sheet(frame), ["name", "stage_name", "amount", "next_step", "tags", "created_at"])
+
+
+def edit(desk: Desk, row: int, column: str, text: str | None) -> dict[str, Any]:
+    return ask(desk, "edit", cells=[{"row": row, "column": column, "text": text}])
+
+
+# --- messages -------------------------------------------------------------------
+
+
+def test_rows__come_as_texts_with_their_marks(desk: Desk) -> None:
+    """Bare text where there is nothing to say; what was loaded beside a changed cell."""
+    edit(desk, 1, "amount", "5")
+    answer = ask(desk, "rows", **{"from": 1, "to": 3}, columns=["name", "amount"])
+    assert answer["rows"][0] == {"row": 1, "cells": ["Deal 2", {"text": "5", "was": "2000"}]}
+    assert answer["rows"][1] == {"row": 2, "cells": ["Deal 3", "3000"]}
+
+
+def test_rows__are_at_most_500() -> None:
+    """No message asks for everything."""
+    desk = Desk(Sheet(load(resource(place) for place in range(1, 700))), ["name"])
+    assert len(ask(desk, "rows", **{"from": 0, "to": 10**9})["rows"]) == 500
+
+
+def test_refused_edit__says_why_and_changes_nothing(desk: Desk) -> None:
+    """The answer names cell, text and reason."""
+    answer = edit(desk, 0, "amount", "abc")
+    assert answer["objections"][0]["text"] == "abc"
+    assert "not a whole number" in answer["said"]
+    assert desk.state()["pending"]["cells"] == 0
+
+
+def test_paste__fills_a_range_or_every_marked_cell(desk: Desk) -> None:
+    """A range goes to the right and down from the first marked cell; one value goes everywhere."""
+    assert (
+        "6 cells pasted"
+        in ask(desk, "paste", text='1\tx\n2\t\n3\t""\n', range=marked(desk, 1, 1, "amount", "next_step"))["said"]
+    )
+    frame = desk.sheet.frame
+    assert frame["amount"].tolist()[1:4] == [1, 2, 3]
+    assert [None if pd.isna(value) else value for value in frame["next_step"].tolist()[1:4]] == ["x", None, ""]
+    ask(desk, "paste", text="9", range=marked(desk, 0, 1, "amount"))
+    assert desk.sheet.frame["amount"].tolist()[:2] == [9, 9]
+
+
+def test_paste__that_does_not_fit_or_is_refused_changes_nothing(desk: Desk) -> None:
+    """Too large, into a locked column, or with one wrong cell: nothing is pasted."""
+    assert "do not fit" in ask(desk, "paste", text="1\n" * 9, range=marked(desk, 0, 0, "amount"))["error"]
+    answer = ask(desk, "paste", text="a\tb", range=marked(desk, 0, 0, "tags", "created_at"))
+    assert "cannot be written" in answer["said"]
+    assert "nothing to paste" in ask(desk, "paste", text="", range=marked(desk, 0, 0, "amount"))["said"]
+    assert not desk.sheet.changed
+
+
+def test_copy__gives_what_paste_takes(desk: Desk) -> None:
+    """A copied range, pasted elsewhere, makes the same cells."""
+    edit(desk, 0, "next_step", "two\nlines\tand a tab")
+    edit(desk, 1, "next_step", "")
+    edit(desk, 2, "next_step", None)
+    text = ask(desk, "copy", range=marked(desk, 0, 2, "amount", "next_step", "tags"))["text"]
+    ask(desk, "paste", text=text, range=marked(desk, 3, 3, "amount"))
+    frame = desk.sheet.frame[["amount", "next_step", "tags"]]
+    pd.testing.assert_frame_equal(
+        frame.iloc[3:6].reset_index(drop=True), frame.iloc[:3].reset_index(drop=True), check_flags=False
+    )
+
+
+def test_range__of_rows_that_moved_since_is_refused(desk: Desk) -> None:
+    """A range that was marked before rows were sorted must not hit others."""
+    before = marked(desk, 0, 0, "amount")
+    ask(desk, "sort", column="amount", descending=True)
+    assert "ordered anew" in ask(desk, "clear", range=before)["error"]
+    ask(desk, "clear", range=marked(desk, 0, 0, "amount"))
+    assert pd.isna(desk.sheet.frame.loc[5, "amount"])
+
+
+def test_actions__clear_empty_fill_revert(desk: Desk) -> None:
+    """Missing, empty text, the first cell into the others, and what was loaded."""
+    ask(desk, "clear", range=marked(desk, 0, 0, "next_step"))
+    ask(desk, "empty", range=marked(desk, 1, 1, "next_step"))
+    edit(desk, 2, "next_step", "Sign")
+    ask(desk, "fill", range=marked(desk, 2, 4, "next_step"))
+    values = [None if pd.isna(value) else value for value in desk.sheet.frame["next_step"]]
+    assert values == [None, "", "Sign", "Sign", "Sign", "Call"]
+    assert "5 cells" in ask(desk, "revert", range=marked(desk, 0, 5, "next_step"))["said"]
+    assert len(desk.sheet.changes()) == 0
+
+
+def test_rows__are_added_deleted_and_kept(desk: Desk) -> None:
+    """A new deal stands last whatever the filter; deleting twice keeps; undo takes rows back too."""
+    ask(desk, "filter", text="2000")
+    assert desk.state()["count"] == 1
+    added = ask(desk, "add")
+    assert (added["index"], desk.state()["count"]) == (1, 2)
+    ask(desk, "delete", range=marked(desk, 0, 1, "name"))
+    assert desk.state()["pending"] == {"cells": 0, "rows": 0, "new": 0, "deleted": 1}
+    ask(desk, "delete", range=marked(desk, 0, 0, "name"))
+    assert desk.state()["pending"]["deleted"] == 0
+    for _ in range(3):
+        ask(desk, "undo")
+    assert desk.state()["total"] == 6
+    assert "nothing to undo" in ask(desk, "undo")["said"]
+    assert ask(desk, "redo")["said"].startswith("done again")
+
+
+def test_choices__are_searched_and_few(desk: Desk) -> None:
+    """Stages in their order, owners by name, tags that are in use; what begins as typed comes first."""
+    assert ask(desk, "choices", column="stage_name", text="pro")["choices"] == ["Proposal"]
+    assert set(ask(desk, "choices", column="owner_name", text="sam")["choices"]) == {"Sam Lee (1)", "Sam Lee (2)"}
+    assert ask(desk, "choices", column="tags", text="")["choices"] == ["q4", "renewal"]
+
+
+def test_unknown_message__is_an_error(desk: Desk) -> None:
+    """A message that nobody knows does nothing; neither does an edit while changes are sent."""
+    assert "nothing called" in ask(desk, "explode")["error"]
+    desk.busy = "busy"
+    assert edit(desk, 0, "amount", "5")["error"] == "busy"
+    assert ask(desk, "rows", **{"from": 0, "to": 1})["rows"]
+
+
+def test_sources__ask_no_network_and_parse_no_html() -> None:
+    """The module is whole in the wheel, and data can only ever become text."""
+    module, style = browser_sources()
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "import ",
+        "fetch(",
+        "http",
+    ):
+        assert word not in module.replace("http://www.w3.org/2000/svg", ""), word
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+# --- the editor -------------------------------------------------------------------
+
+
+def panel_text(editor: Editor) -> str:
+    """Everything that the panel says."""
+    found: list[str] = []
+
+    def walk(widget: Any) -> None:
+        found.extend(str(getattr(widget, name)) for name in ("value", "description") if hasattr(widget, name))
+        for child in getattr(widget, "children", ()):
+            walk(child)
+
+    walk(editor._panel.box)
+    return "\n".join(found)
+
+
+def send(editor: Editor) -> None:
+    editor._panel.review.click()
+    editor._panel.send.click()
+    assert editor.wait(60)
+
+
+def test_edit_review_send(df: pd.DataFrame, box: Sandbox) -> None:
+    """Edits are reviewed as a dry run with their effect, sent as reviewed, and there in Python afterwards."""
+    before = df.copy()
+    editor = opp.of(df).edit()
+    assert "pending: none" in repr(editor)
+    row = int((~df["stage_is_closed"].astype(bool)).to_numpy().argmax())
+    edit(editor._desk, row, "amount", "123456")
+    assert "1 cell in 1 deal" in repr(editor)
+    editor._panel.review.click()
+    assert "Effect on the forecast" in panel_text(editor)
+    assert "Dry run: nothing was sent" in panel_text(editor)
+    assert not [entry for entry in box.requests if entry.method == "PATCH"]
+    editor._panel.send.click()
+    assert editor.wait(60)
+    (patch,) = [entry for entry in box.requests if entry.method == "PATCH"]
+    assert json.loads(patch.body)["data"]["attributes"]["amount"] == 123456
+    assert editor.report is not None
+    assert editor.report.counts() == {"written": 1}
+    assert editor.frame["amount"].iloc[row] == 123456
+    assert len(editor.changes) == 0
+    pd.testing.assert_frame_equal(df, before, check_flags=False)
+    assert f"df.loc[df['id'] == {df['id'].iloc[row]}, 'amount'] = 123456" in editor.code
+
+
+def test_review__that_is_out_of_date_is_put_away(df: pd.DataFrame) -> None:
+    """What is edited after the review is not sent unseen."""
+    editor = df.opp.edit()
+    edit(editor._desk, 0, "amount", "1")
+    editor._panel.review.click()
+    edit(editor._desk, 1, "amount", "2")
+    assert "review the changes again" in panel_text(editor)
+    editor._panel.send.click()
+    assert editor.report is None
+
+
+def test_large_plan__is_sent_only_after_its_number_was_typed(df: pd.DataFrame) -> None:
+    """One value in ten rows needs the number of rows, typed."""
+    editor = df.opp.edit()
+    ask(editor._desk, "paste", text="Call", range=marked(editor._desk, 0, 9, "next_step"))
+    editor._panel.review.click()
+    assert "Type 10 to confirm" in panel_text(editor)
+    assert editor._panel.send.disabled
+    editor._panel.confirm.value = "9"
+    assert editor._panel.send.disabled
+    editor._panel.confirm.value = "10"
+    editor._panel.send.click()
+    assert editor.wait(60)
+    assert editor.report is not None
+    assert editor.report.counts() == {"written": 10}
+
+
+@pytest.mark.parametrize(
+    ("choice", "status", "stored"), [("mine", "written", "Mine"), ("theirs", "unchanged", "Theirs")]
+)
+def test_conflict__waits_until_somebody_chooses(
+    df: pd.DataFrame, client: Client, choice: str, status: str, stored: str
+) -> None:
+    """Both sides changed a cell: it stays pending with both values, and goes the way that is chosen."""
+    editor = df.opp.edit()
+    edit(editor._desk, 0, "next_step", "Mine")
+    row_id = int(df["id"].iloc[0])
+    client.update(row_id, {"nextStep": "Theirs"})
+    send(editor)
+    assert editor.report is not None
+    assert editor.report.counts() == {"conflict": 1}
+    assert "Theirs" in panel_text(editor)
+    cell = ask(editor._desk, "rows", **{"from": 0, "to": 1}, columns=["next_step"])["rows"][0]["cells"][0]
+    assert cell["text"] == "Mine"
+    assert cell["problem"].startswith("conflict: next_step")
+    editor._panel.pickers[row_id, "next_step"].value = choice
+    send(editor)
+    assert editor.report.counts() == {status: 1}
+    assert client.get(row_id).data["attributes"]["nextStep"] == stored
+    assert editor.frame["next_step"].iloc[0] == stored
+    assert len(editor.changes) == 0
+
+
+def test_choice__holds_for_the_value_that_was_seen(df: pd.DataFrame, client: Client) -> None:
+    """Theirs changed once more after the choice: nothing is overwritten unseen."""
+    editor = df.opp.edit()
+    edit(editor._desk, 0, "next_step", "Mine")
+    row_id = int(df["id"].iloc[0])
+    client.update(row_id, {"nextStep": "Theirs"})
+    send(editor)
+    editor._panel._choose_all("mine")
+    client.update(row_id, {"nextStep": "Newer"})
+    send(editor)
+    assert editor.report is not None
+    assert editor.report.counts() == {"conflict": 1}
+    assert client.get(row_id).data["attributes"]["nextStep"] == "Newer"
+
+
+def test_rejected_row__stays_pending_with_its_reason_until_edited(df: pd.DataFrame, box: Sandbox) -> None:
+    """What the service refuses keeps its edit, and the cell says why."""
+    editor = df.opp.edit()
+    edit(editor._desk, 0, "amount", "5")
+    edit(editor._desk, 1, "amount", "7")
+    row_id = int(df["id"].iloc[0])
+    error = {
+        "id": "validationError",
+        "title": "No",
+        "detail": "Too small.",
+        "source": {"pointer": "/data/attributes/amount"},
+    }
+    box.fail(422, method="PATCH", path=f"/opportunities/{row_id}", body=json.dumps({"errors": [error]}).encode())
+    send(editor)
+    assert editor.report is not None
+    assert editor.report.counts() == {"rejected": 1, "written": 1}
+    cell = ask(editor._desk, "rows", **{"from": 0, "to": 1}, columns=["amount"])["rows"][0]["cells"][0]
+    assert "Too small" in cell["problem"]
+    assert "Too small" in panel_text(editor)
+    assert [entry.id for entry in editor.changes.updates] == [row_id]
+    edit(editor._desk, 0, "amount", "50")
+    cell = ask(editor._desk, "rows", **{"from": 0, "to": 1}, columns=["amount"])["rows"][0]["cells"][0]
+    assert "problem" not in cell
+    send(editor)
+    assert len(editor.changes) == 0
+
+
+def test_stop__leaves_the_rest_pending(df: pd.DataFrame) -> None:
+    """Stopped in the middle, what was not sent stays pending."""
+    editor = df.opp.edit()
+    for row in range(9):
+        edit(editor._desk, row, "amount", str(row + 1))
+    panel = editor._panel
+    panel.progress.observe(lambda change: panel.stop.click() if change["new"] == 1 else None, "value")
+    send(editor)
+    assert editor.report is not None
+    counts = editor.report.counts()
+    assert counts["planned"] + counts["written"] == 9
+    assert counts["planned"] >= 1
+    assert len(editor.changes) == counts["planned"]
+
+
+def test_created_and_deleted_rows__follow_the_service(df: pd.DataFrame, client: Client) -> None:
+    """A new deal gets its id, a deleted one is gone, and later edits hit the right rows."""
+    editor = df.opp.edit()
+    desk = editor._desk
+    row = ask(desk, "add")["row"]
+    edit(desk, row, "name", "Brand new")
+    ask(desk, "delete", range=marked(desk, 0, 0, "name"))
+    edit(desk, 3, "amount", "333")
+    panel = editor._panel
+    panel.review.click()
+    panel.confirm.value = "3"
+    panel.send.click()
+    assert editor.wait(60)
+    assert editor.report is not None
+    assert editor.report.counts() == {"written": 3}
+    frame = editor.frame
+    assert len(frame) == 60
+    assert frame["id"].notna().all()
+    assert df["id"].iloc[0] not in frame["id"].tolist()
+    edit(desk, row, "next_step", "Call")
+    edit(desk, 3, "next_step", "Sign")
+    send(editor)
+    fresh = opp.read_opportunities(client, stages=STAGES).set_index("name")
+    assert fresh.loc["Brand new", "next_step"] == "Call"
+    assert fresh.loc[df["name"].iloc[3], ["amount", "next_step"]].tolist() == [333, "Sign"]
+
+
+def test_front_end__is_not_needed(df: pd.DataFrame) -> None:
+    """Without one the output is a readable line; with one the grid."""
+    bundle = df.opp.edit()._repr_mimebundle_()
+    assert bundle["text/plain"].startswith("<Editor of 60 deals; pending: none>")
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_hostile_values__are_escaped_in_the_panel() -> None:
+    """Whatever stands in a deal is text in every table."""
+    frame = load([resource(1, name="<script>x</script>"), resource(2)])
+    editor = frame.opp.edit()
+    edit(editor._desk, 0, "next_step", "<img src=x onerror=y>")
+    ask(editor._desk, "delete", range=marked(editor._desk, 0, 0, "name"))
+    editor._panel.code.click()
+    assert "<script>" not in panel_text(editor)
+    assert "<img" not in panel_text(editor)
+
+
+def test_arguments_that_cannot_be_used__are_refused(df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown columns, odd heights, no client to send with, no anywidget: each says what to do."""
+    with pytest.raises(MissingColumnError, match="amonut"):
+        df.opp.edit(columns=["amonut"])
+    with pytest.raises(ConfigurationError, match="pixels"):
+        df.opp.edit(height=5)
+    adopted = opp.adopt(pd.DataFrame({"name": ["A"], "amount": [5]}), stages=STAGES)
+    editor = adopted.opp.edit()
+    editor._panel.review.click()
+    assert "say where to" in panel_text(editor)
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(MissingExtraError, match=r"opp_pandas\[notebook\]"):
+        df.opp.edit()
