@@ -11,6 +11,7 @@ import pandas as pd
 
 from opp_pandas import analytics, editing, refreshing, reporting
 from opp_pandas.analytics import FigureContext
+from opp_pandas.analytics.moments import UntilNow
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
 from opp_pandas.notebook import editor
@@ -28,21 +29,30 @@ if TYPE_CHECKING:
 
 # What a figure needs beside the rows travels with the load; these arguments overrule it.
 _GIVEN = ("as_of", "stages", "timezone")
+_HISTORY = """
+
+    On a frame, ``history`` is a History, or an earlier frame to compare this one
+    with. ``present=True`` takes this frame as it is now, unsaved edits included,
+    for the last moment, in place of `until`."""
 
 
 def _shows(function: Callable[..., Any], *, figure: bool = False) -> Callable[[Any], Any]:
     """Give a method the signature and the documentation of the function that it hands its frame to."""
 
     def decorate(method: Any) -> Any:
-        own = [*inspect.signature(method).parameters.values()][:1]
-        parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "context"][1:]
+        shown = {p.name: p for p in inspect.signature(method).parameters.values()}
+        own = [shown[name] for name in ("self", "history", "present") if name in shown]
+        parameters = [*inspect.signature(function).parameters.values()][1:]
+        parameters = [p for p in parameters if p.name not in ("context", "history")]
         if figure:
             given = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in _GIVEN]
             rest = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
             parameters = [*(p for p in parameters if p not in rest), *given, *rest]
         method.__signature__ = inspect.Signature([*own, *parameters])
         # The examples call the function, so they stay with it.
-        method.__doc__ = (function.__doc__ or "").split("\n    Examples\n    --------")[0]
+        text = (function.__doc__ or "").split("\n    Examples\n    --------")[0]
+        summary, body = text.split("\n", 1) if "\n" in text else (text, "")
+        method.__doc__ = f"{summary}{_HISTORY}\n{body}" if "present" in shown else text
         return method
 
     return decorate
@@ -128,6 +138,15 @@ class OpportunityAccessor:
         if "by" in options:
             options["by"] = labels.columns_for(self._frame, options["by"])
         return context_of(self._frame, **own)
+
+    def _compared(self, history: Any, present: bool, options: dict[str, Any]) -> Any:
+        """Give what a figure compares: a history, one that ends with this frame, or an earlier frame and this one."""
+        if isinstance(history, pd.DataFrame):
+            return history, self._frame
+        if present and history is not None:
+            options["until"] = require_loaded(self._frame, "present=True").as_of
+            return UntilNow(history, self._frame)
+        return history
 
     # --- load ---------------------------------------------------------------
 
@@ -240,6 +259,54 @@ class OpportunityAccessor:
     def concentration(self, **options: Any) -> pd.DataFrame:
         return analytics.concentration(self._frame, context=self._context(options), **options)
 
+    # --- figures over time: they need a history ------------------------------
+
+    @_shows(analytics.waterfall, figure=True)
+    def waterfall(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
+        source = self._compared(history, present, options)
+        return analytics.waterfall(source, context=self._context(options), **options)
+
+    @_shows(analytics.waterfall_deals, figure=True)
+    def waterfall_deals(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
+        source = self._compared(history, present, options)
+        return analytics.waterfall_deals(source, context=self._context(options), **options)
+
+    @_shows(analytics.slippage, figure=True)
+    def slippage(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
+        source = self._compared(history, present, options)
+        return analytics.slippage(source, context=self._context(options), **options)
+
+    @_shows(analytics.flows, figure=True)
+    def flows(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
+        source = self._compared(history, present, options)
+        return analytics.flows(source, context=self._context(options), **options)
+
+    @_shows(analytics.pushes, figure=True)
+    def pushes(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.pushes(self._frame, history=history, context=self._context(options), **options)
+
+    @_shows(analytics.pipeline_over_time, figure=True)
+    def pipeline_over_time(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.pipeline_over_time(history, context=self._context(options), **options)
+
+    @_shows(analytics.stage_spells, figure=True)
+    def stage_spells(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.stage_spells(history, context=self._context(options), **options)
+
+    @_shows(analytics.time_in_stage, figure=True)
+    def time_in_stage(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.time_in_stage(history, context=self._context(options), **options)
+
+    @_shows(analytics.step_curves, figure=True)
+    def step_curves(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.step_curves(history, context=self._context(options), **options)
+
+    @_shows(analytics.stage_chain, figure=True)
+    def stage_chain(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.stage_chain(history, context=self._context(options), **options)
+
+    # --- what figures stand on ------------------------------------------------
+
     def explain(self, result: Any, **options: Any) -> Any:
         """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`."""
         return analytics.explain(result, frame=self._frame, context=self._context(options), **options)
@@ -351,6 +418,28 @@ class PlotAccessor:
     def linearity(self, **options: Any) -> Axes:
         """Draw the share of bookings by week of the period; see `plotting.plot_linearity`."""
         return self._draw(self._accessor.linearity, "plot_linearity", options)
+
+    def waterfall(self, history: Any = None, **options: Any) -> Axes:
+        """Draw how the open pipeline came from what it was to what it is; see `plotting.plot_waterfall`."""
+        return self._draw(self._accessor.waterfall, "plot_waterfall", {"history": history, **options})
+
+    def conversion(self, history: Any = None, **options: Any) -> Axes:
+        """Draw how many deals reached each stage, and what became of the rest; see `plotting.plot_conversion`."""
+        return self._draw(
+            self._accessor.funnel, "plot_conversion", {"history": history, "step_conversion": True, **options}
+        )
+
+    def time_in_stage(self, history: Any = None, **options: Any) -> Axes:
+        """Draw how long deals stay in each stage; see `plotting.plot_time_in_stage`."""
+        return self._draw(self._accessor.time_in_stage, "plot_time_in_stage", {"history": history, **options})
+
+    def flows(self, history: Any = None, **options: Any) -> Axes:
+        """Draw from which stage to which the deals went; see `plotting.plot_flows`."""
+        return self._draw(self._accessor.flows, "plot_flows", {"history": history, **options})
+
+    def pipeline_over_time(self, history: Any = None, **options: Any) -> Axes:
+        """Draw the open pipeline at many moments; see `plotting.plot_pipeline_over_time`."""
+        return self._draw(self._accessor.pipeline_over_time, "plot_pipeline_over_time", {"history": history, **options})
 
     def concentration(self, **options: Any) -> Axes:
         """Draw who holds how much of the pipeline; see `plotting.plot_concentration`."""

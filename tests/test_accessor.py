@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 
 import opp_pandas as opp
-from conftest import STAGES
+from conftest import NOW, STAGES
 from opp_pandas import analytics, errors
 
 FIGURES = {
@@ -43,6 +44,45 @@ PLOTS = {
     "linearity": {},
     "concentration": {"by": "owner_name"},
 }
+
+
+OVER_TIME = {
+    "waterfall": {"period": "2026Q4"},
+    "waterfall_deals": {"period": "2026Q4", "since": "2026-10-20", "present": True},
+    "slippage": {"period": "2026Q4", "by": "owner_name"},
+    "flows": {"since": "2026-10-20", "present": True},
+    "pushes": {"since": "2026-10-20"},
+    "pipeline_over_time": {},
+    "stage_spells": {},
+    "time_in_stage": {},
+    "step_curves": {},
+    "stage_chain": {},
+}
+PLOTS_OVER_TIME = {
+    "waterfall": {"period": "2026Q4", "since": "2026-10-20", "show_empty": True},
+    "conversion": {"measure": "reached_amount"},
+    "time_in_stage": {},
+    "flows": {"since": "2026-10-20", "present": True, "measure": "count"},
+    "pipeline_over_time": {"measure": "open_count"},
+}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[opp.History, pd.DataFrame, pd.DataFrame]:
+    """A history of four weeks, its first load, and a load a day after its last."""
+    history = opp.History(tmp_path_factory.mktemp("history") / "deals")
+    with opp.sandbox(opportunities=80, seed=3, now=NOW) as box, box.client(timezone="America/New_York") as client:
+
+        def load() -> pd.DataFrame:
+            return opp.read_opportunities(client, stages=STAGES, on_invalid="ignore", history=history)
+
+        first = load()
+        history.record(first)
+        for _ in range(4):
+            box.advance(days=7)
+            history.record(load())
+        box.advance(days=1)
+        return history, first, load()
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +165,48 @@ def test_typed_door__is_the_same(df: pd.DataFrame) -> None:
 def test_load_door__on_the_class_reads(client: opp.Client) -> None:
     """`pd.DataFrame.opp.load` is `read_opportunities`."""
     assert len(pd.DataFrame.opp.load(client, limit=3, stages=STAGES)) == 3
+
+
+@pytest.mark.parametrize("name", OVER_TIME)
+def test_figure_over_time__takes_the_frames_context(recorded: tuple[opp.History, Any, Any], name: str) -> None:
+    """Each method gives a table with the zone and the stages of the load; without a history it says how to start."""
+    history, _, df = recorded
+    options = OVER_TIME[name]
+    method = getattr(df.opp, name)
+    table = method(history, **options)
+    assert len(table)
+    assert "opp" not in table.attrs
+    if "opp_basis" in table.attrs:
+        assert table.attrs["opp_basis"]["stages"] == df.opp.stages.to_dict()
+    with pytest.raises(errors.HistoryNeededError, match=r"History\(DIR\).record"):
+        method(**options)
+    parameters = list(inspect.signature(method).parameters)
+    assert parameters[0] == "history"
+    assert {"as_of", "stages", "timezone"} <= set(parameters)
+    assert "Returns" in method.__doc__
+
+
+@pytest.mark.parametrize("name", PLOTS_OVER_TIME)
+def test_plot_over_time__returns_axes(recorded: tuple[opp.History, Any, Any], name: str) -> None:
+    """Arguments of the figure and of the drawing function are given together; no history is an error."""
+    history, _, df = recorded
+    draw = getattr(df.opp.plot, name)
+    assert isinstance(draw(history, **PLOTS_OVER_TIME[name]), Axes)
+    with pytest.raises(errors.HistoryNeededError):
+        draw(**PLOTS_OVER_TIME[name])
+
+
+def test_waterfall__ends_with_the_frame_at_hand(recorded: tuple[opp.History, pd.DataFrame, pd.DataFrame]) -> None:
+    """`present` takes the frame with its unsaved edits; an earlier frame is compared with it, too."""
+    history, first, df = recorded
+    edited = df.copy()
+    won = edited["stage_name"].eq("Closed Won")
+    edited.loc[~won, "amount"] = edited.loc[~won, "amount"] + 1000
+    asked = {"period": "2026Q4", "since": "2026-10-20T16:00Z"}
+    before = df.opp.waterfall(history, **asked, present=True)
+    after = edited.opp.waterfall(history, **asked, present=True)
+    n_open = int(before.loc["end", "count"])
+    assert after.loc["end", "amount"] == before.loc["end", "amount"] + 1000 * n_open
+    pd.testing.assert_frame_equal(before, df.opp.waterfall(first, period="2026Q4"), check_flags=False)
+    with pytest.raises(errors.NotLoadedError, match="present=True"):
+        pd.DataFrame(df).opp.waterfall(history, **asked, present=True, as_of="2026-11-18", stages=STAGES)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import opp_pandas as opp
 from histories import LEAD, LOST, OFFER, QUALIFY, WON, frame_of, history_in_memory, load_of, moment
-from opp_pandas.analytics.movements import BUCKETS, ENTRIES, EXITS, LABELS, waterfall, waterfall_deals
+from opp_pandas.analytics.bars import BUCKETS, ENTRIES, EXITS, LABELS
+from opp_pandas.analytics.movements import waterfall, waterfall_deals
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, MixedCurrencyError
 
 W = ("2026-01-10", "2026-01-20")

@@ -17,8 +17,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
 from opp_pandas.analytics.days import NO_DAY, Codes, Days, Flags, Floats
 from opp_pandas.analytics.deals import LOST, OPEN, WON, Deals, ProbabilitySource
-from opp_pandas.analytics.moments import Snapshots, State, read_states
-from opp_pandas.analytics.movements import keys_of
+from opp_pandas.analytics.moments import Snapshots, State, keys_of, read_states
 from opp_pandas.analytics.periods import Periods, WeekCalendar, resolve_periods
 from opp_pandas.analytics.rates import divide, wilson
 from opp_pandas.analytics.scoring import Bins, brier, brier_skill, decompose, log_loss, put_in_bins, resampled

@@ -17,9 +17,8 @@ from opp_pandas.analytics.basis import attach_basis, basis_of, build_basis, coun
 from opp_pandas.analytics.days import local_days, parse_day
 from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, Deals, ProbabilitySource
 from opp_pandas.analytics.groups import NO_STAGE, UNKNOWN_STAGE, by_stage, combine, index_of, read_groups
-from opp_pandas.analytics.moments import HOW_TO_START
+from opp_pandas.analytics.moments import HOW_TO_START, keys_of
 from opp_pandas.analytics.money import Rates, read_rates
-from opp_pandas.analytics.movements import keys_of
 from opp_pandas.analytics.rates import divide
 from opp_pandas.analytics.stagetimes import read_entries
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError

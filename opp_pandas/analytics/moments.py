@@ -1,4 +1,4 @@
-"""States of the pipeline at several moments, and where they come from."""
+"""States of the pipeline at several moments, and how they are told apart and matched."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.context import FigureContext
+from opp_pandas.analytics.days import parse_day, to_date
+from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.carrier import loaded_of
-from opp_pandas.errors import ConfigurationError, HistoryNeededError, NotLoadedError
+from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, NotLoadedError, named
+from opp_pandas.zones import read_moment
 
 HOW_TO_START = (
     "one load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
@@ -30,6 +34,48 @@ class Snapshots(Protocol):
 
     def stage_entries(self, until: Any = None) -> pd.DataFrame:
         """List the stages that each deal entered."""
+
+    def snapshots(self) -> pd.DataFrame:
+        """List the snapshots, with ``observed_at``, oldest first."""
+
+    def columns(self) -> list[str]:
+        """Name the columns that any of them had."""
+
+
+class UntilNow:
+    """Snapshots whose last moment is a frame at hand, unsaved edits included.
+
+    Parameters
+    ----------
+    history : Snapshots
+        What was before.
+    frame : DataFrame
+        The deals as they are now.
+    """
+
+    def __init__(self, history: Snapshots, frame: pd.DataFrame) -> None:
+        self._history, self._frame = history, frame
+
+    def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Give the deals as they were known at all moments but the last, and then the frame."""
+        yield from self._history.states(list(times)[:-1], columns=columns)
+        yield self._frame
+
+    def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
+        """As the history's."""
+        return self._history.diff(t0, t1, fields=fields, net=net)
+
+    def stage_entries(self, until: Any = None) -> pd.DataFrame:
+        """As the history's."""
+        return self._history.stage_entries(until)
+
+    def snapshots(self) -> pd.DataFrame:
+        """As the history's."""
+        return self._history.snapshots()
+
+    def columns(self) -> list[str]:
+        """Name the columns that both have."""
+        return [name for name in self._history.columns() if name in self._frame.columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +157,73 @@ def _context(frame: pd.DataFrame, meaning: FigureContext | None) -> FigureContex
 
 
 def _chosen(source: Snapshots, times: Sequence[Any], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """Read only the columns that are needed, as far as the history has them at its newest moment."""
-    probe = next(iter(source.states([times[-1]])), None)
-    have = [] if probe is None else [name for name in dict.fromkeys(columns) if name in probe.columns]
-    return iter(source.states(times, columns=have))
+    """Read only the columns that are needed, as far as the history has them; all where none are named."""
+    have = set(source.columns())
+    return iter(source.states(times, columns=[name for name in dict.fromkeys(columns) if name in have] or None))
+
+
+def read_span(
+    history: Any, w0: int, w1: int, since: Any, until: Any, context: FigureContext | None
+) -> tuple[Any, Any, list[str]]:
+    """Settle from when to when a period is looked at, and what a reader should know of it.
+
+    Left out, it is from the end of the day before the period, or from the first
+    snapshot where that came later, until the period's last day.
+    """
+    start, end = to_date(w0 - 1) if since is None else since, to_date(w1) if until is None else until
+    if since is None and isinstance(history, Snapshots):
+        observed = history.snapshots()["observed_at"]
+        if len(observed) and observed.min() > read_moment(start, None if context is None else context.timezone):
+            first = observed.min()
+            return first, end, [f"the history begins within the period, at {first:%Y-%m-%d %H:%M} UTC: since then"]
+    return start, end, []
+
+
+def parse_window(
+    period: Any, freq: str = "Q", fiscal_start: int = 1, calendar: WeekCalendar | None = None
+) -> tuple[int, int, str]:
+    """Read a period as its first and last day number, and its name.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none, or ends before it begins.
+    """
+    if isinstance(period, tuple | list):
+        if len(period) != 2:
+            raise ConfigurationError("period= is a name such as '2026Q3', or a pair: first and last day")
+        first, last = parse_day(period[0]), parse_day(period[1])
+        if last < first:
+            raise ConfigurationError(f"the period ends before it begins: {period[0]} to {period[1]}")
+        return first, last, f"{to_date(first):%Y-%m-%d} to {to_date(last):%Y-%m-%d}"
+    periods = resolve_periods(
+        period.freqstr if isinstance(period, pd.Period) else freq, fiscal_start=fiscal_start, calendar=calendar
+    )
+    ordinal = np.array([periods.parse(period)])
+    return int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0]), str(periods.labels(ordinal)[0])
+
+
+def keys_of(frame: pd.DataFrame, *, unique: bool = True) -> pd.Series:
+    """Give what tells deals apart: the id, else the custom id.
+
+    Raises
+    ------
+    FrameError
+        If a row has neither, or two rows have one key (unless not `unique`).
+    """
+    n = len(frame)
+    keys = pd.Series([None] * n, dtype=object)
+    if "custom_id" in frame.columns:
+        keys = frame["custom_id"].astype(object).reset_index(drop=True)
+        keys = keys.map(lambda text: ("custom", text), na_action="ignore")
+    if "id" in frame.columns:
+        ids = frame["id"].astype(object).reset_index(drop=True)
+        keys = ids.where(ids.notna(), keys)
+    if keys.isna().any():
+        raise FrameError(
+            f"{int(keys.isna().sum())} deals have neither id nor custom_id, so they cannot be followed: "
+            f"rows {named(frame.index[keys.isna().to_numpy()])}"
+        )
+    if unique and keys.duplicated().any():
+        raise FrameError(f"a deal stands twice: {named(keys[keys.duplicated()].unique())}; keep one row of each")
+    return keys

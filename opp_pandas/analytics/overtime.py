@@ -11,8 +11,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, to_json
 from opp_pandas.analytics.deals import OPEN, Deals
 from opp_pandas.analytics.groups import read_groups
-from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, read_states
-from opp_pandas.analytics.movements import parse_window
+from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, parse_window, read_states
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ _COLUMNS = (
     "id", "amount", "amount_precise", "currency_type", "probability", "close_date", "stage_id", "stage_name",
     "owner_id", "owner_name", "trashed_at", "forecast_category",
 )  # fmt: skip
+_MOST_MOMENTS = 60
 _DEFINITIONS = {
     "open_count": "open deals at that moment",
     "open_amount": "their amounts, omitted ones left out",
@@ -32,7 +32,7 @@ _DEFINITIONS = {
 def pipeline_over_time(
     history: Any,
     *,
-    times: Sequence[Any],
+    times: Sequence[Any] | None = None,
     by: str = "stage_name",
     period: Any = None,
     context: FigureContext | None = None,
@@ -43,8 +43,10 @@ def pipeline_over_time(
     ----------
     history : History
         Snapshots.
-    times : sequence of str, date or Timestamp
+    times : sequence of str, date or Timestamp, optional
         The moments, such as ``pd.date_range("2026-01-31", periods=12, freq="ME")``.
+        Left out: the snapshots, of more than 60 every second, third and so on,
+        and the newest.
     by : str, default "stage_name"
         A column to group by.
     period : str, Period or pair of day, optional
@@ -66,7 +68,7 @@ def pipeline_over_time(
     """
     if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"the pipeline over time needs snapshots: pass a History. {HOW_TO_START}")
-    moments = list(times)
+    moments = _snapshots(history) if times is None else list(times)
     if not moments:
         raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")
     window = None if period is None else parse_window(period)
@@ -112,3 +114,12 @@ def pipeline_over_time(
         "notes": [],
     }
     return attach_basis(table, to_json(basis))
+
+
+def _snapshots(history: Snapshots) -> list[Any]:
+    """Give the moments of the snapshots, thinned out from the newest backwards."""
+    moments = list(history.snapshots()["observed_at"])
+    if not moments:
+        raise HistoryNeededError(f"the pipeline over time needs snapshots, and there are none yet. {HOW_TO_START}")
+    step = -(-len(moments) // _MOST_MOMENTS)
+    return moments[::-1][::step][::-1]

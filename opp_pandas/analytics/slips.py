@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
-from opp_pandas.analytics.days import NO_DAY, Codes, Flags, local_days, to_date
+from opp_pandas.analytics.days import NO_DAY, Codes, Flags, local_days
 from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, WON, Deals
 from opp_pandas.analytics.groups import UNASSIGNED, by_stage, read_groups
-from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, State, read_states
-from opp_pandas.analytics.movements import keys_of, parse_window
+from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, State, keys_of, parse_window, read_span, read_states
 from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.analytics.rates import divide
 from opp_pandas.errors import HistoryNeededError, MissingColumnError
@@ -45,7 +44,7 @@ _COLUMNS = (
 
 
 def slippage(
-    source: Any,
+    history: Any,
     *,
     period: Any,
     since: Any = None,
@@ -60,7 +59,7 @@ def slippage(
 
     Parameters
     ----------
-    source, period, since, until, context, freq, fiscal_start, calendar
+    history, period, since, until, context, freq, fiscal_start, calendar
         As in `waterfall`.
     by : str, optional
         A column to group by, as it was at the start.
@@ -76,12 +75,12 @@ def slippage(
     Raises
     ------
     HistoryNeededError
-        If `source` is neither a history nor two frames.
+        If `history` is neither a history nor two frames.
     """
     w0, w1, words = parse_window(period, freq, fiscal_start, calendar)
-    times = [to_date(w0 - 1) if since is None else since, to_date(w1) if until is None else until]
+    *times, notes = read_span(history, w0, w1, since, until, context[1] if isinstance(context, tuple) else context)
     columns = _COLUMNS if by is None else (*_COLUMNS, by)
-    before, after = read_states(source, times, context=context, columns=columns, what="slippage")
+    before, after = read_states(history, times, context=context, columns=columns, what="slippage")
     deals0, deals1 = Deals(before.frame, before.context), Deals(after.frame, after.context)
     rows = pd.Index(keys_of(after.frame), dtype=object).get_indexer(pd.Index(keys_of(before.frame), dtype=object))
     due = (deals0.status == OPEN) & (deals0.close_day >= w0) & (deals0.close_day <= w1)
@@ -111,7 +110,7 @@ def slippage(
     table["slippage_value"] = divide(table["slipped_amount"], table["due_amount"])
     table["not_closed_on_time"] = divide(table["due_count"] - table["won_count"], table["due_count"])
     missing = int((due & np.isnan(deals0.amount)).sum())
-    notes = [f"{counted(missing, 'due deal')} without an amount: counted, in no sum"] if missing else []
+    notes += [f"{counted(missing, 'due deal')} without an amount: counted, in no sum"] if missing else []
     basis = _basis("slippage", before, after, SLIPPAGE, notes, period=words, arguments={"by": by})
     return attach_basis(table, basis)
 
@@ -200,7 +199,7 @@ def pushes(
 
 
 def flows(
-    source: Any,
+    history: Any,
     *,
     since: Any = None,
     until: Any = None,
@@ -210,7 +209,7 @@ def flows(
 
     Parameters
     ----------
-    source : History or pair of DataFrame
+    history : History or pair of DataFrame
         Snapshots, or the deals before and after.
     since, until : str, date or Timestamp
         For a history: from when to when.
@@ -228,9 +227,9 @@ def flows(
     Raises
     ------
     HistoryNeededError
-        If `source` is neither a history nor two frames.
+        If `history` is neither a history nor two frames.
     """
-    before, after = read_states(source, [since, until], context=context, columns=_COLUMNS, what="a flow of deals")
+    before, after = read_states(history, [since, until], context=context, columns=_COLUMNS, what="a flow of deals")
     keys0, keys1 = keys_of(before.frame), keys_of(after.frame)
     union = pd.Index(pd.unique(pd.concat([keys0, keys1], ignore_index=True)), dtype=object)
     deals0, deals1 = Deals(before.frame, before.context), Deals(after.frame, after.context)

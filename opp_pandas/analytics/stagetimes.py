@@ -11,8 +11,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
 from opp_pandas.analytics.days import NO_INSTANT, instants_of
 from opp_pandas.analytics.deals import Deals
-from opp_pandas.analytics.moments import HOW_TO_START, Snapshots
-from opp_pandas.analytics.movements import keys_of
+from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, keys_of
 from opp_pandas.analytics.survival import aalen_johansen, kaplan_meier, time_at
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
 

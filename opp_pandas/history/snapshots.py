@@ -317,6 +317,14 @@ class History:
         for t in times:
             yield views.frame_at(cells, self._moment(cells, t), self.location, wanted, records)
 
+    def columns(self) -> list[str]:
+        """Name the columns that any snapshot had, in their order; none for an empty history."""
+        table = self._storage.open()
+        if table is None:
+            return []
+        cells = Cells(self._storage.read(table, resources=[LOAD], columns=STATE_COLUMNS))
+        return [str(name) for name, *_ in views.load_facts(cells, len(cells)).get("columns", [])]
+
     def newest_load(self, asked: str, columns: Iterable[str]) -> pd.DataFrame | None:
         """Give the rows of the newest load that another one can go on from.
 
