@@ -6,6 +6,7 @@ the network or a clock. Results are plain frames; ``.attrs["opp_basis"]`` says
 what they stand on.
 """
 
+from opp_pandas.analytics.backtesting import backtest, backtest_forecasts
 from opp_pandas.analytics.calibrating import calibration
 from opp_pandas.analytics.categories import category_forecast
 from opp_pandas.analytics.checks import ageing, concentration, hygiene
@@ -69,6 +70,8 @@ __all__ = [
     "kaplan_meier",
     "aalen_johansen",
     "calibration",
+    "backtest",
+    "backtest_forecasts",
     "brier",
     "log_loss",
     "brier_skill",
