@@ -87,7 +87,7 @@ def test_calibration__counts_deals_and_not_moments_as_evidence() -> None:
         assert table["deals"].tolist() == [20]
         assert table[["won_share_low", "won_share_high"]].to_numpy().ravel() == pytest.approx([low, high])
     assert basis(once)["brier_interval"] == pytest.approx(basis(often)["brier_interval"])
-    assert basis(often)["n_deals"] == 20
+    assert (basis(often)["n"], basis(often)["n_forecasts"]) == (20, 120)
 
 
 def random_states(seed: int, n: int = 300) -> list[pd.DataFrame]:

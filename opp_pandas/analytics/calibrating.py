@@ -157,9 +157,9 @@ def calibration(
     counts |= {name: sum(part.left_out[name] for part in said) for name in ("without_probability", "without_period")}
     basis = {
         "figure": "calibration",
-        "title": f"Calibration, {_in_words(target, periods)}",
-        "n": len(p),
-        "n_deals": len(set(deal.tolist())),
+        "title": f"Calibration, {_in_short(target)}",
+        "n": len(set(deal.tolist())),
+        "n_forecasts": len(p),
         "as_of": last.context.local_as_of.isoformat(),
         "timezone": last.context.timezone or "UTC",
         "timezone_stated": last.context.timezone is not None,
@@ -200,6 +200,10 @@ def _in_words(target: Target, periods: Periods) -> str:
     if target == "period":
         return f"won by the end of the period ({periods.words}) of the close date"
     return f"won within {counted(target, 'day')}"
+
+
+def _in_short(target: Target) -> str:
+    return {"ever": "won at all", "period": "won by its period's end"}.get(str(target), f"won within {target} days")
 
 
 def _deadlines(deals: Deals, target: Target, periods: Periods) -> Days:

@@ -23,6 +23,7 @@ from opp_pandas.plotting.movement import (
 )
 from opp_pandas.plotting.outlook import plot_hygiene, plot_pacing, plot_scenario
 from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_funnel, plot_stage_distribution
+from opp_pandas.plotting.reliability import plot_calibration
 from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates
 from opp_pandas.plotting.words import alt_text
 
@@ -46,6 +47,7 @@ __all__ = [
     "plot_time_in_stage",
     "plot_flows",
     "plot_pipeline_over_time",
+    "plot_calibration",
     "alt_text",
     "style",
 ]

@@ -103,7 +103,9 @@ def _largest(names: Iterable[Any], values: Any, table: Any) -> str:
     return _listed((f"{listed[place]} {_money(numbers[place], table)}" for place in order), len(order))
 
 
-def forecast_in_words(table: pd.DataFrame, *, measure: str | None = None, **_: Any) -> str:
+def forecast_in_words(
+    table: pd.DataFrame, *, measure: str | None = None, interval: pd.DataFrame | None = None, note: str = "", **_: Any
+) -> str:
     """Say what `plot_forecast` shows."""
     if not len(table):
         return "There is nothing to show: no open or won deals."
@@ -129,7 +131,18 @@ def forecast_in_words(table: pd.DataFrame, *, measure: str | None = None, **_: A
         f"{span}: {said}. Forecast {_money(_sum(table['forecast_amount']), table)} in all; "
         f"most in {label_of(periods[best])}, {_money(table['forecast_amount'].iloc[best], table)}."
         + _quota_in_words(table)
+        + _interval_in_words(table, interval, note)
     )
+
+
+def _interval_in_words(table: pd.DataFrame, interval: pd.DataFrame | None, note: str) -> str:
+    if interval is None or not len(interval):
+        return ""
+    each = (
+        f"{label_of(period)} {_money(float(low), table)} to {_money(float(high), table)}"
+        for period, low, high in zip(interval.index, interval["low"], interval["high"], strict=True)
+    )
+    return f" Interval: {_listed(each, len(interval))}" + (f" ({printable(note, 120)})." if note else ".")
 
 
 def _quota_in_words(table: pd.DataFrame) -> str:
@@ -364,6 +377,22 @@ def hygiene_in_words(table: pd.DataFrame, **_: Any) -> str:
     return f"{_count(len(table), 'reason')}: {_listed(each, len(counts))}."
 
 
+def calibration_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_calibration` shows."""
+    if not len(table):
+        return "There is nothing to show: no probability whose outcome is known."
+    each = (
+        f"{p:.0%} given, {share:.0%} won ({low:.0%} to {high:.0%}, {_count(int(n), 'deal')})"
+        for p, share, low, high, n in zip(
+            table["p_mean"], table["won_share"], table["won_share_low"], table["won_share_high"], table["deals"],
+            strict=True,
+        )
+    )  # fmt: skip
+    brier = table.attrs.get(BASIS_KEY, {}).get("brier")
+    text = f"{_count(len(table), 'bin')}: {'; '.join(list(each)[:12])}."
+    return text + ("" if brier is None else f" Brier score {brier:.3f}.")
+
+
 def _table_in_words(table: Any) -> str:
     return f"{_count(len(table), 'row')}." if len(table) else "There is nothing to show."
 
@@ -397,4 +426,5 @@ _TELLERS: dict[str, Teller] = {
     "pacing": pacing_in_words,
     "scenario": scenario_in_words,
     "hygiene": hygiene_in_words,
+    "calibration": calibration_in_words,
 }

@@ -1,0 +1,78 @@
+"""Whether probabilities come true: the reliability diagram."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.plotting import words
+from opp_pandas.plotting.canvas import (
+    BLUE,
+    GREY,
+    add_legend,
+    canvas,
+    draw_nothing,
+    look_of,
+    need_columns,
+    set_title,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+@words.describes(words.calibration_in_words)
+def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how often deals were won against the probability that was given to them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.analytics.calibration`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        A point per bin, with the interval of the share won and, above it, the
+        number of distinct deals; the thin line shows the probabilities in the
+        bin. On the diagonal probabilities come true; below it they were too high.
+    """
+    need_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
+    basis = table.attrs.get(BASIS_KEY, {})
+    with canvas(ax, width=7.0, height=5.0) as axes:
+        set_title(axes, table, str(basis.get("title", "Calibration")))
+        if not len(table):
+            return draw_nothing(axes, "no probability whose outcome is known")
+        look = look_of(axes)
+        p, share = (table[name].to_numpy(dtype=float) * 100 for name in ("p_mean", "won_share"))
+        low, high = (table[name].to_numpy(dtype=float) * 100 for name in ("won_share_low", "won_share_high"))
+        start, end = (table[name].to_numpy(dtype=float) * 100 for name in ("p_low", "p_high"))
+        diagonal = axes.plot([0, 100], [0, 100], "--", color=GREY)
+        ranges = axes.hlines(share, start, end, color=BLUE, linewidth=1, alpha=0.5)
+        points = axes.errorbar(p, share, yerr=np.abs([low - share, high - share]), fmt="o", color=BLUE, capsize=3)
+        for x, y, n in zip(p, np.minimum(high, 100), table["deals"], strict=True):
+            # On a patch of the ground: the diagonal runs behind many of them.
+            patch: dict[str, Any] = {"facecolor": axes.get_facecolor(), "edgecolor": "none", "pad": 0.8}
+            note: dict[str, Any] = {"ha": "center", "color": look.notes, "size": 8, "bbox": patch}
+            axes.annotate(f"{n:,}", (x, y), (0, 4), textcoords="offset points", **note)
+        axes.set_xlim(-3, 103)
+        axes.set_ylim(-3, 108)
+        axes.set_xlabel("probability given [%]")
+        axes.set_ylabel("deals won [%]")
+        axes.grid(visible=True, linewidth=0.5)
+        handles: list[Any] = [diagonal[0], points, ranges]
+        labels = ["probabilities come true", "won, with interval; deals", "probabilities in the bin"]
+        if basis.get("brier") is not None:
+            # Legend entries without a line of their own: the scores.
+            texts = [f"Brier score {basis['brier']:.3f}"]
+            if isinstance(basis.get("skill"), float):
+                texts.append(f"skill {basis['skill']:.0%}")
+            handles += [axes.plot([], [], " ")[0] for _ in texts]
+            labels += texts
+        add_legend(axes, handles, labels)
+    return axes
