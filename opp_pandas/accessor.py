@@ -289,6 +289,15 @@ class OpportunityAccessor:
     def pipeline_over_time(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.pipeline_over_time(history, context=self._context(options), **options)
 
+    @_shows(analytics.calibration, figure=True)
+    def calibration(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
+        source = self._compared(history, present, options)
+        return analytics.calibration(source, context=self._context(options), **options)
+
+    @_shows(analytics.backtest, figure=True)
+    def backtest(self, history: Any = None, **options: Any) -> pd.DataFrame:
+        return analytics.backtest(history, context=self._context(options), **options)
+
     @_shows(analytics.stage_spells, figure=True)
     def stage_spells(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.stage_spells(history, context=self._context(options), **options)
@@ -422,6 +431,10 @@ class PlotAccessor:
     def waterfall(self, history: Any = None, **options: Any) -> Axes:
         """Draw how the open pipeline came from what it was to what it is; see `plotting.plot_waterfall`."""
         return self._draw(self._accessor.waterfall, "plot_waterfall", {"history": history, **options})
+
+    def calibration(self, history: Any = None, **options: Any) -> Axes:
+        """Draw how often deals were won against their probability; see `plotting.plot_calibration`."""
+        return self._draw(self._accessor.calibration, "plot_calibration", {"history": history, **options})
 
     def conversion(self, history: Any = None, **options: Any) -> Axes:
         """Draw how many deals reached each stage, and what became of the rest; see `plotting.plot_conversion`."""

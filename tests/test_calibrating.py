@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -191,3 +192,22 @@ def test_calibration__refuses_what_cannot_be_scored() -> None:
         calibration(history, target="ever")
     with pytest.raises(ConfigurationError, match="is not before"):
         calibration(history, target="ever", times=[moment(60)])
+
+
+def test_calibration__is_reached_from_the_frame() -> None:
+    """From an earlier frame, from a history, and from a history that ends with the frame as it is now."""
+    before, after = pair()
+    expected = calibration((before, after), target="ever")
+    pd.testing.assert_frame_equal(after.opp.calibration(before, target="ever"), expected)
+    history = history_in_memory()
+    history.record(before)
+    now = after.opp.calibration(history, present=True, target="ever", times=[moment(10)])
+    pd.testing.assert_frame_equal(now, expected)
+    history.record(after)
+    pd.testing.assert_frame_equal(after.opp.calibration(history, target="ever", times=[moment(10)]), expected)
+    assert (
+        after.opp.plot.calibration(history, target="ever", times=[moment(10)]).get_xlabel() == "probability given [%]"
+    )
+    plt.close("all")
+    with pytest.raises(HistoryNeededError):
+        after.opp.backtest()
