@@ -182,6 +182,21 @@ def test_plot_forecast__bars_are_the_table() -> None:
     assert ax.get_xticklabels()[-1].get_text() == "no date"
 
 
+def test_plot_forecast__has_whiskers_for_the_periods_that_are_given() -> None:
+    """They reach from low to high at the forecast, and the words tell them."""
+    table = forecast(FRAME, context=context())
+    period = table.index[3]
+    low, high = bookings(FRAME, context=context(), period=period).interval(0.8)
+    spread = pd.DataFrame({"low": [low], "high": [high]}, index=pd.Index([period]))
+    ax = plotting.plot_forecast(table, interval=spread, note="independent deals: too narrow")
+    (ends,) = ax.containers[-1].lines[2][0].get_segments()
+    np.testing.assert_allclose(ends, [[3, low], [3, high]])
+    assert ax.get_xlabel() == "independent deals: too narrow"
+    assert f"Interval: {period} {low:,.0f} USD to {high:,.0f} USD (independent deals: too narrow)." in ax.alt_text
+    with pytest.raises(MissingColumnError, match="low"):
+        plotting.plot_forecast(table, interval=spread[["high"]])
+
+
 def test_plot_bookings__few_amounts_are_lines_and_the_quota_has_its_chance() -> None:
     """A chance close to one is not called certain."""
     few = Bookings(np.array([10.0, 20.0]), np.array([0.5, 0.5]))

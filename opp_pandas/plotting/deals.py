@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import ConfigurationError, printable
@@ -28,8 +29,10 @@ from opp_pandas.plotting.canvas import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
+
+
+_CROWD = 1_000
 
 
 @words.describes(words.bookings_in_words)
@@ -121,12 +124,16 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
         late = (table["overdue_days"].fillna(0) > 0).to_numpy()
         handles: list[Any] = []
         labels: list[str] = []
+        size = 22 if drawn.sum() <= _CROWD else 9
+        colours = np.array([*PALETTE[: len(shown)], GREY])
+        places = pd.Index(shown).get_indexer(stage)
+        # One cloud for each mark, drawn in the order of the stages: many clouds are slow.
+        for rows, marker in ((drawn & ~late, "o"), (drawn & late, "x")):
+            chosen = np.flatnonzero(rows)
+            chosen = chosen[np.argsort(places[chosen] % len(colours), kind="stable")]
+            axes.scatter(age[chosen], amount[chosen], s=size, marker=marker, color=colours[places[chosen]], alpha=0.7)
         for place, name in enumerate([*shown, None] if len(shown) < len(order) else shown):
-            chosen = drawn & ((stage == name).to_numpy() if name is not None else ~stage.isin(shown).to_numpy())
-            colour = GREY if name is None else PALETTE[place]
-            for rows, marker in ((chosen & ~late, "o"), (chosen & late, "x")):
-                axes.scatter(age[rows], amount[rows], s=22, marker=marker, color=colour, alpha=0.7)
-            handles += axes.plot([], [], "o", color=colour)
+            handles += axes.plot([], [], "o", color=colours[place])
             labels.append(f"{len(order) - len(shown)} other stages" if name is None else name)
         if late.any():
             handles += axes.plot([], [], "x", color=look_of(axes).ink)

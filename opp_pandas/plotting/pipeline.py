@@ -46,7 +46,13 @@ def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
 
 @words.describes(words.forecast_in_words)
 def plot_forecast(
-    table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None, max_groups: int = 8
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    measure: str | None = None,
+    max_groups: int = 8,
+    interval: pd.DataFrame | None = None,
+    note: str = "",
 ) -> Axes:
     """Draw a forecast: won and weighted open amounts by period, against the quota where there is one.
 
@@ -61,6 +67,11 @@ def plot_forecast(
         forecast, with groups ``forecast_amount``.
     max_groups : int, default 8
         Groups drawn on their own, the largest first; the others are added up.
+    interval : DataFrame, optional
+        ``low`` and ``high`` [currency] by period, such as ``Bookings.interval()``
+        gives: whiskers at the forecast of these periods, where there are no groups.
+    note : str, optional
+        A line below the plot.
 
     Returns
     -------
@@ -83,11 +94,13 @@ def plot_forecast(
         if grouped or measure is not None:
             _stack_groups(axes, table, measure or "forecast_amount", max_groups)
         else:
-            _stack_parts(axes, table)
+            _stack_parts(axes, table, interval)
+        if note:
+            keep_plain(axes.set_xlabel(note, color=look_of(axes).notes))
     return axes
 
 
-def _stack_parts(ax: Axes, table: pd.DataFrame) -> None:
+def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -> None:
     look = look_of(ax)
     x = np.arange(len(table))
     won = table["won_amount"].to_numpy()
@@ -110,6 +123,15 @@ def _stack_parts(ax: Axes, table: pd.DataFrame) -> None:
     handles += ax.plot(x, forecast, "D", color=look.ink, markersize=5, linestyle="none")
     labels.append("forecast")
     top = max(float(bottom.max(initial=0)), float(np.nanmax(forecast, initial=0)))
+    if interval is not None and len(interval):
+        need_columns(interval, "low", "high")
+        place = pd.Index(table.index).get_indexer(interval.index)
+        low, high = interval["low"].to_numpy(dtype=float), interval["high"].to_numpy(dtype=float)
+        spread = [forecast[place] - low, high - forecast[place]]
+        whiskers: dict[str, Any] = {"fmt": "none", "ecolor": look.ink, "elinewidth": 1.6, "capsize": 5}
+        handles.append(ax.errorbar(x[place], forecast[place], yerr=np.maximum(spread, 0), **whiskers))
+        labels.append("interval")
+        top = max(top, float(high.max()))
     if "quota" in table.columns and table["quota"].notna().any():
         top = max(top, draw_quota(ax, x, table["quota"].to_numpy(), handles, labels))
     ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
