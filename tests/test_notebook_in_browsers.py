@@ -1,0 +1,208 @@
+"""The editor as people use it: one whole session by mouse and keyboard, in JupyterLab and in Notebook 7."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+    from browsing import OpenNotebook, Sheet
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+SETUP = f"""
+import json
+import opp_pandas as opp
+box = opp.sandbox(opportunities=40, now="2026-10-20T15:00:00Z")
+client = box.client(timezone="America/New_York")
+client.update(3, {{"name": {HOSTILE!r}}})
+deal = {{"probability": 50, "nextStep": "Call", "closeDate": "2026-11-30T22:00:00Z"}}
+for number in range(1, 11):
+    client.update(number, {{**deal, "amount": 1000 * number}})
+df = opp.read_opportunities(client, stages=opp.StageMap(won=["Closed Won"], lost=["Closed Lost"]))
+before = df.copy()
+earlier = len(box.requests)
+"""
+POINTER = "/data/attributes/nextStep"
+COLUMNS = (
+    '["name", "stage_name", "amount", "probability", "close_date", "next_step", "tags", "owner_name", "created_at"]'
+)
+# Ids, attributes and relationships of what was sent, but for the two deals whose sending is disturbed.
+PATCHES = """sorted(
+    (entry.path.rsplit("/", 1)[-1], data.get("attributes", {}), data.get("relationships", {}))
+    for entry in box.requests[earlier:] if entry.method == "PATCH" and entry.path[-2:] not in ("/6", "/7")
+    for data in [json.loads(entry.body)["data"]])"""
+
+
+def cell(sheet: Sheet, row: int, column: str) -> Locator:
+    return sheet.page.locator(f".opp-row[data-index='{row}'] [data-column='{column}']")
+
+
+def shows(sheet: Sheet, row: int, column: str, text: str) -> None:
+    """Wait until a cell shows a text."""
+    from playwright.sync_api import expect
+
+    expect(cell(sheet, row, column).locator(".opp-text")).to_have_text(text)
+
+
+def open_editor(open_notebook: OpenNotebook, app: str, theme: Any = "light") -> Sheet:
+    sheet = open_notebook([SETUP, f"editor = df.opp.edit(columns={COLUMNS}, height=400)\neditor"], app, theme=theme)
+    sheet.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    sheet.run()
+    shows(sheet, 0, "amount", "1\u202f000")
+    return sheet
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_session__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> None:
+    """Number, stage, date, null, paste, refusal, undo and save; the service sees exactly the edits."""
+    from playwright.sync_api import expect
+
+    sheet = open_editor(open_notebook, app)
+    page, press = sheet.page, sheet.page.keyboard.press
+    cells = page.locator(".jp-CodeCell").count()
+
+    # A number by mouse.
+    cell(sheet, 0, "amount").dblclick()
+    page.keyboard.type("4321")
+    press("Enter")
+    shows(sheet, 0, "amount", "4\u202f321")
+    expect(cell(sheet, 0, "amount")).to_have_attribute("aria-description", "changed, was 1000")
+
+    # A stage by its list.
+    stage = cell(sheet, 4, "stage_name")
+    stage.click()
+    width = stage.bounding_box()["width"]  # type: ignore[index]
+    stage.click(position={"x": width - 10, "y": 15})
+    expect(page.get_by_role("option", name="Propose")).to_be_visible()
+    assert not sheet.accessibility(".opp-grid")
+    page.get_by_role("option", name="Propose").click()
+    shows(sheet, 4, "stage_name", "Propose")
+
+    # A date.
+    cell(sheet, 4, "close_date").dblclick()
+    page.keyboard.type("2026-12-31")
+    press("Enter")
+    shows(sheet, 4, "close_date", "2026-12-31")
+
+    # By keyboard alone, with letters that the host has commands for: a text, a stage, a null.
+    cell(sheet, 0, "amount").click()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight"):
+        press(key)
+    page.keyboard.type("x dd b a Sign")
+    press("Enter")
+    shows(sheet, 1, "next_step", "x dd b a Sign")
+    for key in ("Home", "ArrowRight", "Alt+ArrowDown"):
+        press(key)
+    expect(page.get_by_role("listbox")).to_be_visible()
+    page.keyboard.type("disc")
+    press("Enter")
+    shows(sheet, 2, "stage_name", "Discover")
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Delete"):
+        press(key)
+    shows(sheet, 2, "probability", "—")
+
+    # A range from a spreadsheet.
+    cell(sheet, 7, "amount").click()
+    page.evaluate("navigator.clipboard.writeText('111\\t20\\n222\\t30\\n')")
+    press("Control+v")
+    shows(sheet, 8, "probability", "30")
+    shows(sheet, 7, "amount", "111")
+
+    # A refusal says why, beside the cell and to those who listen, and changes nothing.
+    cell(sheet, 9, "amount").click()
+    page.keyboard.type("12.5")
+    press("Enter")
+    expect(page.locator(".opp-reason")).to_contain_text("not a whole number")
+    expect(page.locator(".opp-alarm")).to_contain_text("nothing was changed")
+    expect(page.locator(".opp-input")).to_have_attribute("aria-invalid", "true")
+    assert not sheet.accessibility(".opp-grid")
+    press("Escape")
+    shows(sheet, 9, "amount", "10\u202f000")
+    cell(sheet, 9, "created_at").click()
+    page.keyboard.type("2")
+    expect(page.locator(".opp-alarm")).to_contain_text("kept by the service")
+
+    # Undo and redo.
+    press("Control+z")
+    shows(sheet, 7, "amount", "8\u202f000")
+    press("Control+y")
+    shows(sheet, 7, "amount", "111")
+
+    # Copied cells come out as they are.
+    cell(sheet, 7, "amount").click()
+    press("Shift+ArrowRight")
+    press("Control+c")
+    expect(page.locator(".opp-status")).to_contain_text("2 cells copied")
+    assert page.evaluate("navigator.clipboard.readText()").strip() == "111\t20"
+
+    # Somebody else edits one of two more rows; the service refuses the other.
+    cell(sheet, 5, "next_step").click()
+    page.keyboard.type("Mine")
+    press("Enter")
+    shows(sheet, 5, "next_step", "Mine")
+    cell(sheet, 6, "next_step").click()
+    page.keyboard.type("Too bold")
+    press("Enter")
+    shows(sheet, 6, "next_step", "Too bold")
+    error = {"id": "validationError", "title": "No", "detail": "Not so bold.", "source": {"pointer": POINTER}}
+    sheet.python("client.update(6, {'nextStep': 'Theirs'}).status")
+    sheet.python(
+        f"box.fail(422, method='PATCH', path='/opportunities/7', body=json.dumps({{'errors': [{error!r}]}}).encode())"
+    )
+
+    # Review, then save.
+    page.get_by_role("button", name="Review changes").click()
+    expect(page.locator(".opp-panel")).to_contain_text("Dry run: nothing was sent")
+    expect(page.locator(".opp-panel")).to_contain_text("Effect on the forecast")
+    assert sheet.python(PATCHES) == []
+    page.get_by_role("button", name="Send 8 rows").click()
+    expect(page.locator(".opp-panel")).to_contain_text("Sent:", timeout=60_000)
+    stages = dict(sheet.python("df.opp.stages.frame[['stage_name', 'stage_id']].to_numpy().tolist()"))
+    link = lambda name: {"opportunityStage": {"data": {"type": "opportunityStage", "id": stages[name]}}}  # noqa: E731
+    assert sheet.python(PATCHES) == [
+        ["1", {"amount": 4321, "amountPrecise": "4321"}, {}],
+        ["2", {"nextStep": "x dd b a Sign"}, {}],
+        ["3", {"probability": None}, link("Discover")],
+        ["5", {"closeDate": "2026-12-31T05:00:00.000Z"}, link("Propose")],
+        ["8", {"amount": 111, "amountPrecise": "111", "probability": 20}, {}],
+        ["9", {"amount": 222, "amountPrecise": "222", "probability": 30}, {}],
+    ]
+    assert sheet.python("editor.report.counts()") == {"written": 6, "conflict": 1, "rejected": 1}
+
+    # What did not go through stays, with its reason.
+    for row, words in ((5, "mine 'Mine', theirs 'Theirs'"), (6, "Not so bold")):
+        expect(cell(sheet, row, "next_step")).to_have_attribute("aria-invalid", "true")
+        assert words in str(cell(sheet, row, "next_step").get_attribute("aria-description"))
+        expect(page.locator(".opp-panel")).to_contain_text(words)
+    assert sheet.python("[update.id for update in editor.changes.updates]") == [6, 7]
+    assert not sheet.accessibility(".jp-OutputArea-output:has(.opp-grid)")
+    page.get_by_label("6, next_step:").select_option("theirs")
+    page.get_by_role("button", name="Review with these choices").click()
+    page.get_by_role("button", name="Send 2 rows").click()
+    sheet.wait_for("editor.report.counts() == {'unchanged': 1, 'written': 1}")
+    shows(sheet, 5, "next_step", "Theirs")
+
+    # Nothing ran, nothing else happened.
+    assert HOSTILE in str(cell(sheet, 2, "name").locator(".opp-text").text_content())
+    assert page.evaluate("window.hacked === undefined")
+    assert page.locator(".jp-CodeCell").count() == cells
+    assert sheet.python("df.equals(before)")
+    assert not sheet.console_errors
+    assert not sheet.foreign_requests
+
+
+@pytest.mark.parametrize("theme", ["dark"])
+def test_voila__shows_the_editor(open_notebook: OpenNotebook, theme: Any) -> None:
+    """A page without code edits too, and is readable in the dark."""
+    sheet = open_editor(open_notebook, "voila", theme)
+    cell(sheet, 0, "amount").dblclick()
+    sheet.page.keyboard.type("77")
+    sheet.page.keyboard.press("Enter")
+    sheet.wait_for("editor.changes.cells['after'].tolist()[:1] == [77]")
+    shows(sheet, 0, "amount", "77")
+    assert not sheet.accessibility(".opp-grid")
