@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.analytics.bars import LABELS
+from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
