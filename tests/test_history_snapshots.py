@@ -98,6 +98,7 @@ def test_record__the_same_load_twice_adds_nothing(history: History) -> None:
     again = history.record(df.query("id == 1"))
     assert not again
     assert again.cells == 0
+    assert str(again) == "2 deals, recorded before: nothing was added"
     assert not history.record(load_of([deal(1), deal(2)], 1))
     assert len(history.versions()) == before
 
@@ -276,6 +277,8 @@ def test_compact__joins_files_and_vacuum_deletes_them(history: History) -> None:
     for day in range(1, 6):
         history.record(load_of([deal(1, amount=day), deal(2)], day))
     before = history.as_of()
+    few = history.compact(more_than=100)
+    assert few["files_before"] == few["files_after"] > 1
     counts = history.compact()
     assert counts["files_before"] > counts["files_after"]
     assert history.vacuum() == 0

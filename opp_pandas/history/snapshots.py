@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,10 +12,9 @@ from opp_pandas.carrier import Loaded, attach_loaded, require_loaded
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
 from opp_pandas.history import changelog, views
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
-from opp_pandas.history.queries import asked_for
+from opp_pandas.history.loads import Recorded, asked_by, is_whole, micros, moment_of, sightings_of, stamp_of
 from opp_pandas.history.recording import (
     RowWriter,
-    Seen,
     facts_of,
     restore_rows,
     seen_facts,
@@ -28,36 +26,6 @@ from opp_pandas.history.storage import Storage
 from opp_pandas.zones import read_moment
 
 _TRIES = 100
-_ONE_DAY = 86_400_000_000
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What one recording added.
-
-    Parameters
-    ----------
-    sequence : int or None
-        Number of the snapshot; None where nothing was added.
-    observed_at : Timestamp
-        The moment that the snapshot speaks of.
-    deals, appeared, changed, gone : int
-        Deals in the load, and how many of them are new, differ, or left
-        [opportunities].
-    cells : int
-        Rows that were added for fields of deals.
-    """
-
-    sequence: int | None
-    observed_at: pd.Timestamp
-    deals: int
-    appeared: int
-    changed: int
-    gone: int
-    cells: int
-
-    def __bool__(self) -> bool:
-        return self.sequence is not None
 
 
 class History:
@@ -81,11 +49,12 @@ class History:
     take turns. A recorder that is killed leaves the last whole version.
     Nothing is ever deleted unless `forget` or `vacuum` is called.
 
-    A nightly job adds a small file each time. Call `compact` every week or
-    so: `as_of` then opens few files instead of hundreds. `vacuum` deletes the
-    files that compaction or `forget` gave up, after seven days. How long the
-    past is kept is for the owner to say: ``forget("2024-12-31")`` makes that
-    day the beginning.
+    A nightly job is ``history.record(read_opportunities(client,
+    history=history))``, or ``opp-pandas snapshot --history DIR``. It adds a
+    small file each time. Call `compact` every month or so: `as_of` then opens
+    few files instead of hundreds. `vacuum` deletes the files that compaction or
+    `forget` gave up, after seven days. How long the past is kept is for the
+    owner to say: ``forget("2024-12-31")`` makes that day the beginning.
 
     The columns of the table: ``resource`` (``opportunity``, or what the rows
     are of otherwise), ``id`` or ``key``, ``field`` (``(deal)``: whether the
@@ -134,7 +103,8 @@ class History:
         complete : bool, optional
             Whether every deal there is stands in the load, so that one that is
             not was deleted. Left out: only for a load without filter and limit
-            whose report says that it is complete.
+            whose report says that it is complete. One that went on from a
+            history counts alike: its deals were counted, and deletions looked for.
         observed_at : str, date or Timestamp, optional
             The moment of the snapshot; that of the load if left out.
 
@@ -158,8 +128,8 @@ class History:
         what later snapshots saw stays as it was.
         """
         loaded = require_loaded(df, "record")
-        moment = _moment_of(loaded, observed_at)
-        whole = _is_whole(loaded) if complete is None else complete
+        moment = moment_of(loaded, observed_at)
+        whole = is_whole(loaded) if complete is None else complete
 
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
             return self._build(cells, sequence, loaded, moment, whole)
@@ -171,7 +141,7 @@ class History:
         self, cells: Cells, sequence: int, loaded: Loaded, moment: int, whole: bool
     ) -> tuple[RowWriter | None, Recorded]:
         snapshots = views.snapshot_facts(cells)
-        observed_at = _stamp(moment)
+        observed_at = stamp_of(moment)
         if any(facts.get("load") == loaded.key for _, _, facts in snapshots):
             return None, Recorded(None, observed_at, len(loaded.baseline), 0, 0, 0, 0)
         known = views.load_facts(cells, cells.upto(moment))
@@ -190,7 +160,7 @@ class History:
         n_facts = write_facts(writer, facts, known, moment)
         if not n_cells and not n_facts and any(at == moment for _, at, _ in snapshots):
             return None, Recorded(None, observed_at, len(owners), 0, 0, 0, 0)
-        later = _sightings(snapshots, moment)
+        later = sightings_of(snapshots, moment)
         if later and n_cells:
             restore_rows(writer, records, writer.table(), later)
         names = [str(name) for name in loaded.baseline.frame.columns]
@@ -200,7 +170,7 @@ class History:
             "complete": whole,
             "source": loaded.report.source,
             "watermark": None if loaded.watermark is None else loaded.watermark.isoformat(),
-            "asked": _asked(loaded),
+            "asked": asked_by(loaded),
             "appeared": tally.appeared,
             "changed": tally.changed,
             "gone": tally.gone,
@@ -247,7 +217,7 @@ class History:
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Any]:
             writer = RowWriter(sequence)
             write_events(writer, cells, events)
-            later = _sightings(views.snapshot_facts(cells))
+            later = sightings_of(views.snapshot_facts(cells))
             if later and writer.n:
                 restore_rows(writer, cells.records(DEAL), writer.table(), later)
             return writer, events.report
@@ -344,7 +314,7 @@ class History:
         table = self._storage.open()
         snapshots = [] if table is None else self._snapshot_facts(table)
         needed = set(columns)
-        sightings = [seen for _, seen in _sightings(snapshots)]
+        sightings = [seen for _, seen in sightings_of(snapshots)]
         fitting = [
             place
             for place, (_, _, told) in enumerate(snapshots)
@@ -368,10 +338,10 @@ class History:
         if t is None:
             return int(snapshots.max())
         stamp = read_moment(t, self._zone(cells), "t")
-        moment = _micros(stamp)
+        moment = micros(stamp)
         if moment < int(snapshots.min()):
             raise HistoryNeededError(
-                f"the history begins at {_stamp(int(snapshots.min())):%Y-%m-%d %H:%M} UTC, "
+                f"the history begins at {stamp_of(int(snapshots.min())):%Y-%m-%d %H:%M} UTC, "
                 f"after {stamp:%Y-%m-%d %H:%M} UTC. "
                 "Ask for a later moment, or import older events: see opp_pandas.history.importers"
             )
@@ -478,8 +448,18 @@ class History:
 
     # --- keeping ------------------------------------------------------------
 
-    def compact(self) -> dict[str, int]:
+    def compact(self, *, more_than: int = 1) -> dict[str, int]:
         """Join the many small files of nightly recordings into few.
+
+        Everything that was recorded is kept, and every moment reads as before,
+        only faster. Call it at the end of a nightly job with ``more_than=30``,
+        and about once a month the files are joined; a job on Sundays that also
+        calls `vacuum` gives their room back.
+
+        Parameters
+        ----------
+        more_than : int, default 1
+            Do nothing unless there are more files than that.
 
         Returns
         -------
@@ -491,6 +471,8 @@ class History:
         if table is None:
             return {"files_before": 0, "files_after": 0}
         before = len(table.file_uris())
+        if before <= max(more_than, 1):
+            return {"files_before": before, "files_after": before}
         table.optimize.compact()
         return {"files_before": before, "files_after": len(table.file_uris())}
 
@@ -542,54 +524,7 @@ class History:
             if len(kept) == n:
                 return 0
             rows = views.rows_as_table(cells, kept)
-            stamp = _stamp(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
+            stamp = stamp_of(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
             if self._storage.replace(table, rows, f"observed_at <= '{stamp}'"):
                 return n - len(kept)
         raise OppPandasError(f"another recorder kept writing at {printable(self.location)}; nothing was removed")
-
-
-def _asked(loaded: Loaded) -> str | None:
-    """What a later load has to ask for to go on from this one; None where none can."""
-    if loaded.kind != "read" or loaded.report.complete is False or loaded.watermark is None:
-        return None
-    return asked_for(loaded.query, loaded.report.source)
-
-
-def _sightings(snapshots: list[tuple[int, int, dict[str, Any]]], after: int | None = None) -> list[tuple[int, Seen]]:
-    """Say which cells each snapshot saw, oldest first."""
-    names = {number: told["fields"] for number, _, told in snapshots if isinstance(told["fields"], list)}
-
-    def fields(told: dict[str, Any]) -> Any:
-        return names.get(told["fields"]) if isinstance(told["fields"], int) else told["fields"]
-
-    return [
-        (at, Seen.read({**told, "fields": fields(told)})) for _, at, told in snapshots if after is None or at > after
-    ]
-
-
-def _is_whole(loaded: Loaded) -> bool:
-    """Whether a deal that is not in the load does not exist."""
-    if loaded.kind != "read" or loaded.report.complete is not True or not loaded.query:
-        return False
-    return not any(loaded.query.get(name) for name in ("filter", "where")) and loaded.query.get("limit") is None
-
-
-def _moment_of(loaded: Loaded, observed_at: Any) -> int:
-    if observed_at is not None:
-        return _micros(read_moment(observed_at, loaded.timezone, "observed_at"))
-    moment = _micros(loaded.as_of)
-    frame = loaded.baseline.frame
-    if loaded.kind == "read" and "updated_at" in frame.columns and frame["updated_at"].notna().any():
-        # What was written back or read on later pages was observed after the load began.
-        newest = _micros(frame["updated_at"].max())
-        if moment < newest <= moment + _ONE_DAY:
-            moment = newest
-    return moment
-
-
-def _micros(stamp: pd.Timestamp) -> int:
-    return int(pd.Timestamp(stamp).tz_convert("UTC").as_unit("us")._value)  # type: ignore[attr-defined]
-
-
-def _stamp(micros: int) -> pd.Timestamp:
-    return pd.Timestamp(micros, unit="us", tz="UTC").as_unit("us")
