@@ -119,7 +119,47 @@ def shrink(won: npt.ArrayLike, n: npt.ArrayLike, rate: float, m: float = 20.0) -
     >>> float(shrink(3, 5, rate=0.22).round(3))
     0.296
     """
+    if np.isinf(m):
+        return np.full(np.shape(won), rate)
     return np.asarray((np.asarray(won) + m * rate) / (np.asarray(n) + m), dtype=np.float64)
+
+
+def fit_strength(won: npt.ArrayLike, n: npt.ArrayLike) -> float:
+    """Estimate from the groups themselves how many deals the rate of all is worth: the m of `shrink`.
+
+    Groups whose rates differ by no more than chance are worth nothing on their
+    own. Moments of the beta-binomial distribution [1]_.
+
+    Parameters
+    ----------
+    won, n : array-like
+        Wins and closed deals of each group.
+
+    Returns
+    -------
+    float
+        0: every rate stands for itself; infinite: all groups have one rate; NaN
+        where fewer than two groups have closed deals, or all or none are won.
+
+    References
+    ----------
+    .. [1] Kleinman, Proportions with extraneous variance, JASA 68 (1973).
+
+    Examples
+    --------
+    >>> round(fit_strength([9, 2, 7, 1], [10, 10, 10, 10]), 2)
+    0.81
+    """
+    k, m = np.asarray(won, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    k, m = k[m > 0], m[m > 0]
+    total, rate = float(m.sum()), float(divide(k.sum(), m.sum()))
+    if len(m) < 2 or not 0 < rate < 1:
+        return float("nan")
+    spread = float(np.sum(m * (k / m - rate) ** 2)) / (rate * (1 - rate))
+    room = total - float(np.sum(m**2)) / total - (len(m) - 1)
+    # The correlation of two deals of one group: 0 where groups differ by chance alone, 1 / (m + 1) beyond that.
+    alike = (spread - (len(m) - 1)) / room if room > 0 else 0.0
+    return float("inf") if alike <= 0 else max(1 / alike - 1, 0.0)
 
 
 def grouped_median(codes: Codes, values: Floats, size: int) -> Floats:
@@ -352,7 +392,7 @@ def win_rates(
     context: FigureContext,
     by: str | Sequence[str] | None = None,
     window_days: int | None = None,
-    shrink_by: float | None = None,
+    shrink_by: float | Literal["fit"] | None = None,
     level: float = 0.95,
     rates: Rates | None = None,
 ) -> pd.DataFrame:
@@ -368,9 +408,10 @@ def win_rates(
         Columns to group by; without it there is one row.
     window_days : int, optional
         Deals closed in so many days up to as_of; all closed deals if left out [days].
-    shrink_by : float, optional
+    shrink_by : float or "fit", optional
         Add ``shrunk_rate``: the rate pulled towards that of all, which is worth
-        so many deals (20 is usual) [deals].
+        so many deals (20 is usual) [deals]; "fit": as many as the groups
+        themselves tell, see `fit_strength`.
     level : float, default 0.95
         Confidence of the Wilson interval.
     rates : ExchangeRates, mapping or DataFrame, optional
@@ -411,10 +452,13 @@ def win_rates(
         "win_rate_with_overdue": divide(n_won, n_won + n_lost + n_overdue),
     }
     overall = float(divide(n_won.sum(), (n_won + n_lost).sum()))
+    facts: dict[str, Any] = {}
     if shrink_by is not None:
-        if shrink_by <= 0:
-            raise ConfigurationError(f"shrink_by must be above 0, not {shrink_by!r}")
-        columns["shrunk_rate"] = shrink(n_won, n_won + n_lost, overall, shrink_by)
+        strength = fit_strength(n_won, n_won + n_lost) if shrink_by == "fit" else shrink_by
+        if isinstance(strength, str | bool) or (shrink_by != "fit" and strength <= 0):
+            raise ConfigurationError(f"shrink_by must be a number above 0, or 'fit', not {shrink_by!r}")
+        columns["shrunk_rate"] = shrink(n_won, n_won + n_lost, overall, strength)
+        facts["shrunk_by"] = strength
     kept = np.flatnonzero(n_won + n_lost + n_overdue > 0) if groups else np.arange(1)
     columns["rank"] = _ranks(low[kept], high[kept])
     table = pd.DataFrame({name: values if name == "rank" else values[kept] for name, values in columns.items()})
@@ -437,6 +481,7 @@ def win_rates(
         deals,
         dated=True,
         overall=overall,
+        **facts,
         arguments={"by": by, "window_days": window_days, "shrink_by": shrink_by, "level": level},
         definitions={name: words for name, words in definitions.items() if name in columns},
         notes=["deals that nobody closes are in no win rate: where losers stay open, it is too high"],
