@@ -23,6 +23,7 @@ from opp_pandas.errors import (
 from opp_pandas.reading.checkpoints import remove_checkpoint
 from opp_pandas.reading.goingon import go_on
 from opp_pandas.reading.labels import columns_by_label, fields_by_column
+from opp_pandas.reading.people import add_prospect_ids
 from opp_pandas.reading.selecting import Where, columns_needed, rows_that_fit, split_where, without_labels
 from opp_pandas.reading.sweeps import with_instants
 from opp_pandas.reading.walking import Asked, read_whole
@@ -54,6 +55,7 @@ def read_opportunities(
     progress: bool | None = None,
     authorization_meta: bool = False,
     data_connections: bool = False,
+    prospects: bool = False,
     page_size: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     history: History | None = None,
@@ -100,6 +102,10 @@ def read_opportunities(
         only when the load takes longer than a second.
     authorization_meta, data_connections : bool
         Ask for ``can_write`` and ``can_delete``, and for ``data_connections``.
+    prospects : bool
+        Add ``prospect_ids``, who stands on each deal, read through the
+        prospects' roles at a request for every hundred deals. The column is for
+        reading; `Client.link_prospect` puts somebody on a deal.
     page_size : int, optional
         Rows asked for at once; default the client's.
     checkpoint : path, optional
@@ -185,6 +191,8 @@ def read_opportunities(
     rows, complete = _fitting(rows, condition, zone, notes), arrived.complete
     if limit is not None and len(rows) > limit:
         rows, complete = rows.take(np.arange(limit)), None
+    if prospects:
+        rows = replace(rows, frame=add_prospect_ids(rows.frame, client))
     report = LoadReport(
         source=client.url,
         rows=len(rows),

@@ -29,6 +29,8 @@ def writable_kind(column: str) -> str | None:
 
 def read_only_reason(column: str) -> str:
     """Say why a column cannot be written."""
+    if column == "prospect_ids":
+        return f"{column} is for reading; client.link_prospect(opportunity_id, prospect_id) puts somebody on a deal"
     known = column in COLUMN_DTYPES
     return f"{column} " + (
         "is kept by the service and cannot be written"
