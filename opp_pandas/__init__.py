@@ -20,6 +20,7 @@ from opp_pandas.stages import StageMap
 if TYPE_CHECKING:
     from opp_pandas.adoption import adopt
     from opp_pandas.analytics import explain, show
+    from opp_pandas.exporting import read_export
     from opp_pandas.history import History
     from opp_pandas.reading.loading import read_opportunities
     from opp_pandas.sandboxing import Sandbox, sandbox
@@ -47,6 +48,7 @@ _DOORS = {
     "explain": "opp_pandas.analytics",
     "show": "opp_pandas.analytics",
     "read_opportunities": "opp_pandas.reading.loading",
+    "read_export": "opp_pandas.exporting",
     "sandbox": "opp_pandas.sandboxing",
     "Sandbox": "opp_pandas.sandboxing",
     "OpportunitySchema": "opp_pandas.schema",
@@ -62,6 +64,7 @@ __all__ = [
     "connect",
     "read_opportunities",
     "adopt",
+    "read_export",
     "sandbox",
     "History",
     "of",

@@ -25,7 +25,7 @@ LAYERS = (
     ("writeback",),
     ("editing",),
     ("refreshing",),
-    ("plotting", "sandboxing"),
+    ("plotting", "sandboxing", "exporting"),
     ("reporting",),
     ("notebook",),
     ("accessor",),

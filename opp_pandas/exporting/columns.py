@@ -1,0 +1,333 @@
+"""Columns of every dtype as texts, and texts as columns again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import DuplicateRowsError, FrameError, named, printable
+from opp_pandas.resource import COLUMN_DTYPES
+
+Family = Literal["text", "integer", "float", "boolean", "instant", "moment", "json"]
+ROW = "(row)"
+"""Heading of the index, where it is no plain count."""
+
+_KNOWN = (
+    r"str|string|object|bool|boolean|U?Int(?:8|16|32|64)|u?int(?:8|16|32|64)|[Ff]loat(?:32|64)"
+    r"|datetime64\[(?:s|ms|us|ns)(?:, [\w/+\-:]+)?\]"
+)
+_HEADING = re.compile(rf"(?P<name>.*) \[(?P<dtype>{_KNOWN})\]\Z", re.DOTALL)
+_SUPPORTED = re.compile(rf"(?:{_KNOWN})\Z")
+_WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?\Z", re.ASCII)
+_TRUTH = {"true": True, "false": False, "1": True, "0": False}
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column's name and dtype, and how they stand in the first row."""
+
+    name: str
+    dtype: str
+
+    @property
+    def text(self) -> str:
+        """The name; with the dtype where it is not what the name says."""
+        expected = COLUMN_DTYPES.get(self.name, "str")
+        plain = self.dtype == expected and not _HEADING.match(self.name)
+        return self.name if plain else f"{self.name} [{self.dtype}]"
+
+    @classmethod
+    def read(cls, text: str) -> Heading:
+        """Read what `text` gave."""
+        found = _HEADING.match(text)
+        if found is None:
+            return cls(text, COLUMN_DTYPES.get(text, "str"))
+        return cls(found["name"], found["dtype"])
+
+    @property
+    def family(self) -> Family:
+        """What kind of values it holds."""
+        return family_of(self.dtype)
+
+
+def family_of(dtype: str) -> Family:
+    """Tell what kind of values a dtype holds."""
+    if dtype in ("str", "string"):
+        return "text"
+    if dtype == "object":
+        return "json"
+    if dtype.startswith("datetime64"):
+        return "instant" if "," in dtype else "moment"
+    lower = dtype.lower()
+    return "boolean" if lower.startswith("bool") else "float" if lower.startswith("float") else "integer"
+
+
+def exported(frame: pd.DataFrame) -> list[tuple[Heading, pd.Series]]:
+    """Give the columns that a file holds; index levels first, where they say something.
+
+    Raises
+    ------
+    FrameError, DuplicateRowsError
+        If a column cannot be written, or a name is no text or stands twice.
+    """
+    bare = frame.copy(deep=False)
+    bare.attrs = {}
+    if bare.index.nlevels > 1 or bare.index.name is not None:
+        bare = bare.reset_index()
+    elif not bare.index.equals(pd.RangeIndex(len(bare))) or _waits(bare):
+        # Deals without an id are known by their label.
+        bare.insert(0, ROW, bare.index)
+    odd = [name for name in bare.columns if not isinstance(name, str)]
+    if odd:
+        raise FrameError(f"column names must be text to stand in a file, not {named(odd)}; rename them first")
+    doubled = bare.columns[bare.columns.duplicated()].unique()
+    if len(doubled):
+        raise DuplicateRowsError(f"column {named(doubled)} stands twice; drop or rename one", list(doubled))
+    found = []
+    for name in bare.columns:
+        column = bare[name].reset_index(drop=True)
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.astype(column.cat.categories.dtype)
+        if _SUPPORTED.match(str(column.dtype)) is None:
+            raise FrameError(
+                f"column {named([name])} is {column.dtype}, which a file cannot give back as it was; "
+                "convert it (astype) or leave it out"
+            )
+        found.append((Heading(name, str(column.dtype)), column))
+    return found
+
+
+def _waits(frame: pd.DataFrame) -> bool:
+    return "id" in frame.columns and bool(frame["id"].isna().any())
+
+
+def texts_of(heading: Heading, column: pd.Series, zone: str) -> list[str | None]:
+    """Write a column as texts that `values_of` reads back; None where it is missing.
+
+    Parameters
+    ----------
+    heading : Heading
+        Its name and dtype.
+    column : Series, shape (n,)
+        The values.
+    zone : str
+        Instants are written by the clocks of this zone, with their offset.
+    """
+    if heading.family == "instant":
+        return _instants(column, zone)
+    write = _WRITERS[heading.family]
+    missing = column.isna().to_numpy()
+    texts: list[str | None] = []
+    for place, value in enumerate(column.array):
+        if missing[place]:
+            texts.append(None)
+            continue
+        try:
+            texts.append(write(value))
+        except (TypeError, ValueError) as error:
+            raise FrameError(
+                f"row {place}, column {heading.name}: {printable(repr(value), 60)} cannot be written ({error}); "
+                "change it or leave the column out"
+            ) from error
+    return texts
+
+
+def _instants(column: pd.Series, zone: str) -> list[str | None]:
+    return [None if value is pd.NaT else local_time(value, zone).isoformat() for value in column.array]
+
+
+def local_time(value: pd.Timestamp, zone: str) -> pd.Timestamp:
+    """Give an instant by the clocks of a zone; in UTC where their year or offset is one that nothing reads."""
+    utc = value.tz_convert("UTC")
+    if utc.year in (1, 9999):
+        return utc
+    local = utc.tz_convert(zone)
+    offset = local.utcoffset()
+    # Before there were time zones, offsets had seconds.
+    return utc if offset is None or offset.total_seconds() % 60 else local
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+_WRITERS: dict[Family, Callable[[Any], str]] = {
+    "text": str,
+    "integer": lambda value: str(int(value)),
+    "float": lambda value: repr(float(value)),
+    "boolean": lambda value: "TRUE" if value else "FALSE",
+    "moment": lambda value: str(value.isoformat()),
+    "json": _json,
+}
+
+
+# --- reading -------------------------------------------------------------------
+
+
+@dataclass
+class Failures:
+    """Cells that cannot be read: which, and why."""
+
+    cases: list[dict[str, Any]]
+
+    def add(self, row: int, column: str, value: Any, rule: str) -> None:
+        """Note one."""
+        self.cases.append({"id": None, "row": row, "column": column, "value": value, "rule": rule})
+
+
+def values_of(
+    heading: Heading, cells: Sequence[Any], rows: Sequence[int], zone: str | None, failures: Failures
+) -> pd.Series:
+    """Read a column back from texts, or from the values of a workbook's cells.
+
+    Parameters
+    ----------
+    heading : Heading
+        Its name and dtype.
+    cells : sequence of str, number, bool, datetime or None
+        One cell per row.
+    rows : sequence of int
+        Each cell's row in the file, for errors.
+    zone : str or None
+        Where days and clock times without an offset are meant.
+    failures : Failures
+        Takes the cells that cannot be read; they are missing in the result.
+    """
+    read = _READERS[heading.family]
+    values: list[Any] = []
+    for row, cell in zip(rows, cells, strict=True):
+        if cell is None:
+            values.append(None)
+            continue
+        try:
+            values.append(read(cell, zone))
+        except (ValueError, OverflowError, TypeError) as error:
+            failures.add(row, heading.name, cell, str(error) or type(error).__name__)
+            values.append(None)
+    return _column(heading, values, rows, failures)
+
+
+def _column(heading: Heading, values: list[Any], rows: Sequence[int], failures: Failures) -> pd.Series:
+    family, dtype = heading.family, heading.dtype
+    if family == "json":
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        return pd.Series(column, dtype=object)
+    if None in values:
+        # Nothing can be missing in a plain bool or int: the cell was emptied in the file.
+        dtype = _NULLABLE.get(dtype, dtype)
+    if family in ("instant", "moment"):
+        unit = dtype[dtype.index("[") + 1 :].split(",")[0].rstrip("]")
+        first = f"datetime64[{unit}, UTC]" if family == "instant" else dtype
+        stamps = [pd.NaT if value is None else value.as_unit(unit) for value in values]
+        return pd.Series(stamps, dtype=first).astype(dtype)  # type: ignore[call-overload,no-any-return]
+    try:
+        return pd.Series(pd.array(values, dtype=dtype))  # type: ignore[call-overload]
+    except (OverflowError, ValueError, TypeError) as error:
+        for row, value in zip(rows, values, strict=True):
+            if value is not None and not _fits(value, dtype):
+                failures.add(row, heading.name, value, f"does not fit into {dtype}")
+        if not failures.cases:
+            raise FrameError(f"column {heading.name} cannot be {dtype}: {error}") from error
+        return pd.Series([None] * len(values), dtype=object)
+
+
+_NULLABLE = {"bool": "boolean"} | {
+    f"{sign}int{bits}": f"{sign.upper()}Int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+
+
+def _fits(value: Any, dtype: str) -> bool:
+    try:
+        pd.array([value], dtype=dtype)  # type: ignore[call-overload]
+    except (OverflowError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _read_text(cell: Any, _: str | None) -> str:
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "TRUE" if cell else "FALSE"
+    if isinstance(cell, dt.datetime):
+        return cell.date().isoformat() if cell.time() == dt.time() else cell.isoformat(sep=" ")
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def _read_integer(cell: Any, _: str | None) -> int:
+    if isinstance(cell, str):
+        if not _WHOLE.match(cell.strip()):
+            raise ValueError("is not a whole number; write it with digits only")
+        return int(cell.strip().partition(".")[0])
+    if isinstance(cell, bool) or not isinstance(cell, int | float) or not float(cell).is_integer():
+        raise ValueError("is not a whole number; write it with digits only")
+    return int(cell)
+
+
+def _read_float(cell: Any, _: str | None) -> float:
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        raise ValueError("is not a number")
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError("is not a number; write it like 1250.5") from None
+
+
+def _read_boolean(cell: Any, _: str | None) -> bool:
+    found = _TRUTH.get(str(cell).strip().lower())
+    if found is None:
+        raise ValueError("is neither TRUE nor FALSE")
+    return found
+
+
+def _read_instant(cell: Any, zone: str | None) -> pd.Timestamp:
+    stamp = _read_moment(cell, zone)
+    if stamp.tzinfo is None:
+        if zone is None:
+            raise ValueError("has no time zone; read_export(..., timezone='Europe/Berlin') says where it is meant")
+        # Where clocks skip or repeat an hour: the first moment that exists, in summer time.
+        stamp = stamp.tz_localize(zone, nonexistent="shift_forward", ambiguous=True)
+    return stamp.tz_convert("UTC")
+
+
+def _read_moment(cell: Any, _: str | None) -> pd.Timestamp:
+    if isinstance(cell, str):
+        text = cell.strip()
+        if re.match(r"\d{4,}-\d{2}-\d{2}", text) is None:
+            raise ValueError("is not a day; write it like 2026-12-31")
+        try:
+            return pd.Timestamp(text)
+        except ValueError:
+            raise ValueError("is not a day; write it like 2026-12-31") from None
+    if isinstance(cell, dt.datetime):
+        return pd.Timestamp(cell).as_unit("us")
+    raise ValueError("is not a day; write it like 2026-12-31")
+
+
+def _read_json(cell: Any, _: str | None) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError:
+        # Somebody typed tags as people do.
+        return [part.strip() for part in cell.split(";") if part.strip()]
+
+
+_READERS: dict[Family, Callable[[Any, str | None], Any]] = {
+    "text": _read_text,
+    "integer": _read_integer,
+    "float": _read_float,
+    "boolean": _read_boolean,
+    "instant": _read_instant,
+    "moment": _read_moment,
+    "json": _read_json,
+}
