@@ -325,6 +325,10 @@ class OpportunityAccessor:
         """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
         return PlotAccessor(self)
 
+    @_shows(reporting.write_report, figure=True)
+    def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        return reporting.write_report(self._frame, path, context=self._context(options), **options)
+
     @_shows(exporting.to_csv)
     def to_csv(self, path: str | os.PathLike[str], *, timezone: str | None = None) -> Path:
         return exporting.to_csv(self._frame, path, timezone=timezone)
