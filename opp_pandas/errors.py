@@ -351,7 +351,7 @@ class ConfirmationNeededError(OppPandasError):
         super().__init__(number, reason, plan)
 
     def __str__(self) -> str:
-        return f"{self.reason}: look at .plan, then call write_back(confirm={self.number}); nothing was sent"
+        return f"{self.reason}: look at .plan, then call again with confirm={self.number}; nothing was sent"
 
 
 class PartialWriteError(OppPandasError):
