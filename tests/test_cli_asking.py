@@ -107,6 +107,40 @@ def test_snapshot__records_once_what_did_not_change(
     assert opp.History(folder).as_of().set_index("id").at[deal["id"], "next_step"] == "Call back tomorrow"
 
 
+def test_history__lets_the_second_night_ask_for_changes_only(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The load begins from the last snapshot, unless --full asks for every deal."""
+    folder = str(tmp_path / "history")
+    answer(capsys, "snapshot", "--history", folder)
+    warm = answer(capsys, "snapshot", "--history", folder)
+    assert any("changed since and were read again" in note for note in warm["load"]["notes"])
+    assert answer(capsys, "snapshot", "--history", folder, "--full")["load"]["notes"] == []
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx"])
+def test_load__writes_files_for_a_spreadsheet(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    """Every deal stands in the file, with its columns."""
+    path = tmp_path / f"deals{ending}"
+    rows = answer(capsys, "load", "-o", str(path))["load"]["rows"]
+    read = pd.read_csv(path, low_memory=False) if ending == ".csv" else pd.read_excel(path)
+    assert len(read) == rows
+
+
+def test_report__is_one_page_with_quota_and_title(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command writes what the method writes, and says where."""
+    path = tmp_path / "forecast.html"
+    said = answer(capsys, "report", "-o", str(path), "--quota", "90000", "--title", "A <b> title", *WON_LOST)
+    assert said["output"] == str(path)
+    page = path.read_text(encoding="utf-8")
+    assert "A &lt;b&gt; title" in page
+    assert "90,000" in page
+
+
 def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Order, outcome and percentages come from a JSON file."""
     file = tmp_path / "stages.json"
@@ -121,6 +155,8 @@ def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys
     [
         (["load", "-o", "deals.txt"], "deals.txt: the file's extension"),
         (["load", "-o", "no-such-folder/deals.parquet"], "no-such-folder"),
+        (["report", "-o", "forecast.doc"], "forecast.doc"),
+        (["report", "-o", "forecast.html", "--sections", "weather"], "weather"),
         (["forecast", "--where", "owner"], "NAME=VALUE"),
         (["forecast", "--where", "amount=12,5"], "--where amount=12,5: amount is a whole number"),
         (["forecast", "--where", "stage_is_closed=maybe"], "true or false"),

@@ -16,7 +16,7 @@ from opp_pandas.cli.exits import DONE, INCOMPLETE
 from opp_pandas.cli.words import read_conditions, read_quota, read_stages
 from opp_pandas.errors import ConfigurationError, OppPandasWarning, named
 
-_WRITERS = (".parquet",)
+_WRITERS = (".parquet", ".csv", ".xlsx")
 
 
 def add_commands(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "load",
         _load,
-        help="load opportunities into a Parquet file",
+        help="load opportunities into a Parquet, CSV or Excel file",
         description="Loads opportunities, validated, into a file that pandas, DuckDB and Spark read.",
         example="opp-pandas load -o deals.parquet --where close_date=2026-10-01..2026-12-31",
     )
@@ -62,7 +62,7 @@ def add_commands(commands: Any) -> None:
     funnel.add_argument("--by", metavar="COLUMN", help="group by this column too")
     funnel.add_argument("--cohort", metavar="FROM..TO", help="only deals created in these days (needs --history)")
 
-    _command(
+    snapshot = _command(
         commands,
         "snapshot",
         _snapshot,
@@ -71,6 +71,24 @@ def add_commands(commands: Any) -> None:
         "night. Recording the same load twice adds nothing; an incomplete load never marks a deal as gone.",
         example="opp-pandas snapshot --history pipeline-history",
     )
+    snapshot.add_argument(
+        "--full", action="store_true", help="read every deal, and find out which are gone, instead of the changes only"
+    )
+
+    report = _command(
+        commands,
+        "report",
+        _report,
+        help="write the forecast report as a page, workbook, PDF or picture",
+        description="One file that can be mailed: headline figures, forecast against quota, coverage, stages, largest "
+        "and stalest deals, hygiene, and what the figures stand on. The extension decides: .html, .xlsx, .pdf, .png.",
+        example="opp-pandas report -o forecast.html --quota 400000 --history pipeline-history",
+    )
+    report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".html, .xlsx, .pdf or .png")
+    report.add_argument("--title", help="the headline")
+    report.add_argument("--by", metavar="COLUMN", help="compare the groups of this column, such as owner_name")
+    report.add_argument("--sections", metavar="A,B", help="only these sections, in this order")
+    _add_forecast_options(report)
 
 
 def _command(
@@ -92,10 +110,13 @@ def _command(
         "--deadline", type=float, default=60, metavar="S", help="seconds that one request may take in all (default 60)"
     )
     source.add_argument("--timezone", metavar="ZONE", help="zone of calendar days, such as America/New_York")
-    if name in ("funnel", "snapshot"):
-        source.add_argument(
-            "--history", type=Path, required=name == "snapshot", metavar="DIR", help="the folder of the snapshots"
-        )
+    source.add_argument(
+        "--history",
+        type=Path,
+        required=name == "snapshot",
+        metavar="DIR",
+        help="the folder of the snapshots: the load begins from the last one and fetches what changed since",
+    )
     meaning = made.add_argument_group("what the stages mean")
     meaning.add_argument(
         "--won", action="append", default=argparse.SUPPRESS, metavar="STAGE", help="a stage that is won; repeatable"
@@ -199,16 +220,16 @@ def _answered(name: str, run: Callable[[argparse.Namespace, Telling], None], opt
 def _read(options: argparse.Namespace, telling: Telling) -> pd.DataFrame:
     import opp_pandas as opp
 
-    asked: dict[str, Any] = {}
-    if getattr(options, "fields", None):
-        asked["fields"] = [name.strip() for name in options.fields.split(",") if name.strip()]
+    fields = getattr(options, "fields", None)
+    full = getattr(options, "full", False)
     frame = opp.read_opportunities(
         opp.connect(options.url, read_only=True, deadline_s=options.deadline),
         where=read_conditions(options.where) or None,
         stages=read_stages(options),
         timezone=options.timezone,
         progress=False if options.quiet or options.json else None,
-        **asked,
+        fields=[name.strip() for name in fields.split(",") if name.strip()] if fields else None,
+        history=None if options.history is None or full else opp.History(options.history),
     )
     telling.loaded(frame)
     return frame
@@ -220,7 +241,12 @@ def _load(options: argparse.Namespace, telling: Telling) -> None:
         raise ConfigurationError(f"-o {path}: the file's extension is one of {named(_WRITERS)}")
     _check_folder(path)
     frame = _read(options, telling)
-    frame.to_parquet(path)
+    writers: dict[str, Callable[[Path], object]] = {
+        ".parquet": frame.to_parquet,
+        ".csv": frame.opp.to_csv,
+        ".xlsx": frame.opp.to_excel,
+    }
+    writers[path.suffix.lower()](path)
     telling.say(str(frame.opp.load_report) + f"\nwritten to {path}", output=str(path), columns=list(frame.columns))
 
 
@@ -259,4 +285,28 @@ def _snapshot(options: argparse.Namespace, telling: Telling) -> None:
 
     added = opp.History(options.history).record(_read(options, telling))
     facts = {"deals": added.deals, "appeared": added.appeared, "changed": added.changed, "gone": added.gone}
-    telling.say(str(added), sequence=added.sequence, observed_at=added.observed_at.isoformat(), **facts)
+    words = f"{added.deals:,} deals: {added.appeared:,} new, {added.changed:,} changed, {added.gone:,} gone"
+    telling.say(
+        f"{words}; recorded in {options.history}",
+        sequence=added.sequence,
+        observed_at=added.observed_at.isoformat(),
+        **facts,
+    )
+
+
+def _report(options: argparse.Namespace, telling: Telling) -> None:
+    import opp_pandas as opp
+
+    quota = read_quota(options.quota)
+    _check_folder(options.output)
+    written = _read(options, telling).opp.report(
+        options.output,
+        history=None if options.history is None else opp.History(options.history),
+        quota=quota,
+        by=options.by,
+        title=options.title,
+        sections=options.sections.split(",") if options.sections else None,
+        freq=options.freq,
+        fiscal_start=options.fiscal_start,
+    )
+    telling.say(f"written to {written}", output=str(written))
