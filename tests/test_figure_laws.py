@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opp_pandas.analytics import category_forecast, forecast, kpis, rollup, stage_distribution
-from portfolios import context, portfolios
+from portfolios import context, portfolios, random_portfolio
+from test_explanations import FIGURES as EVERY_FIGURE
 
 SUMS = ["open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount"]
 COUNTS = ["open_count", "won_count", "missing_amount_count", "missing_probability_count"]
@@ -104,3 +105,14 @@ def test_rollup__roots_hold_everything_once(frame: pd.DataFrame) -> None:
     tree = rollup(frame, context=context(), tree={7: 8, 9: 7, 8: 99})
     roots = tree[tree["level"] == 0]
     np.testing.assert_allclose(roots[SUMS + COUNTS].sum(), flat[SUMS + COUNTS].sum())
+
+
+@pytest.mark.parametrize("name", EVERY_FIGURE)
+def test_figures__of_an_empty_frame_have_the_same_columns_and_dtypes(name: str) -> None:
+    """Programs that go on with a figure need no case of their own for nothing."""
+    figure, options = EVERY_FIGURE[name]
+    frame = random_portfolio(3, 60)
+    some, none = figure(frame, context=context(), **options), figure(frame.iloc[:0], context=context(), **options)
+    assert none.dtypes.to_dict() == some.dtypes.to_dict()
+    assert none.index.names == some.index.names
+    assert "opp_basis" in none.attrs
