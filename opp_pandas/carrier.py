@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import NotLoadedError
+from opp_pandas.richtext import as_page
 
 if TYPE_CHECKING:
     from opp_pandas.stages import StageTable
@@ -175,6 +176,15 @@ class LoadReport:
         if self.unknown_relationships:
             lines.append(f"  relationships not read: {', '.join(self.unknown_relationships)}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return as_page(
+            repr(self),
+            ("cells that break a rule", self.failures),
+            ("records set aside", self.quarantined[["row", "reason"]]),
+            ("keys that came more than once", self.duplicates),
+            ("cells changed on both sides", self.conflicts),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from opp_pandas.reading.loading import row_failures
 from opp_pandas.reading.overlaying import Places, Rows, extended, overlay, put
 from opp_pandas.reading.sweeps import ids_at_service, index_of, list_ids
 from opp_pandas.resource import LOOKUP_COLUMNS
+from opp_pandas.richtext import as_page
 from opp_pandas.service.collecting import join_names
 from opp_pandas.stages import resolve_stages
 from opp_pandas.writeback.changes import find_changes, loaded_value
@@ -461,6 +462,9 @@ class Reconciliation:
         counts = self.rows["status"].value_counts()
         words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing gone, nothing new"
         return "\n".join([f"{words}; the service lists {self.seen:,} deals", *(f"  {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self), ("deals that are not as they were loaded", self.rows))
 
 
 def reconcile(frame: pd.DataFrame, client: Client | None = None, *, confirm: int = 5) -> Reconciliation:

@@ -24,6 +24,7 @@ from opp_pandas.localservice.server import Server
 from opp_pandas.localservice.signin import SignIn
 from opp_pandas.localservice.store import Store
 from opp_pandas.localservice.switches import Fault, Switches
+from opp_pandas.richtext import as_page
 
 if TYPE_CHECKING:
     from opp_pandas.service.client import Client
@@ -74,6 +75,9 @@ class Sandbox:
     def __repr__(self) -> str:
         state = "" if self._finish.alive else ", closed"
         return f"<Sandbox {self.url}{state}>"
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self).strip("<>"))
 
     def __enter__(self) -> Self:
         return self

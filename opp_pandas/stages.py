@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.richtext import as_page
 
 Status = Literal["open", "won", "lost", "closed", "unknown"]
 CATEGORIES = ("closed", "commit", "best_case", "pipeline", "omitted")
@@ -97,6 +98,11 @@ class StageMap:
         parts += [f"{name}={getattr(self, name)}" for name in ("probability", "category") if getattr(self, name)]
         return f"StageMap({', '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        return as_page(
+            "\n".join(["StageMap", *(f"{name}: {value}" for name, value in self.to_dict().items() if value)])
+        )
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StageMap) and self.to_dict() == other.to_dict()
 
@@ -138,6 +144,16 @@ class StageTable:
     """
 
     frame: pd.DataFrame
+
+    def __repr__(self) -> str:
+        words = [f"{len(self.frame):,} stages{' (won or lost guessed from names)' if self.guessed else ''}"]
+        for status in ("open", "won", "lost", "closed", "unknown"):
+            names = self.frame.loc[self.frame["status"] == status, "stage_name"]
+            words += [f"  {status}: {named(list(names), 20)}"] if len(names) else []
+        return "\n".join(words)
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self), ("in the pipeline's order", self.frame))
 
     @cached_property
     def status(self) -> np.ndarray[Any, np.dtype[np.object_]]:

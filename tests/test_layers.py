@@ -15,7 +15,7 @@ PACKAGE = Path(opp_pandas.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = (
     ("errors",),
-    ("zones", "saving"),
+    ("zones", "saving", "richtext"),
     ("resource", "stages"),
     ("carrier",),
     ("schema",),

@@ -26,6 +26,7 @@ from opp_pandas.analytics.forecasts import CURRENT, LATE, WON_BY_NOW, Overdue, k
 from opp_pandas.analytics.money import Rates, read_rates
 from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.richtext import as_page
 
 if TYPE_CHECKING:
     from opp_pandas.analytics.context import FigureContext
@@ -287,6 +288,9 @@ class Bookings:
             f"<Bookings of {counted(len(self.amounts), 'open deal')}: mean {self.mean:,.0f}, sd {self.sd:,.0f}, "
             f"80 % between {low:,.0f} and {high:,.0f}; {kind}>"
         )
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self).strip("<>"), ("amounts", self.to_frame().map(lambda value: f"{value:,.0f}")))
 
 
 def _multiply(amounts: Floats, chances: Floats, step: float, cv: float) -> tuple[int, Floats]:

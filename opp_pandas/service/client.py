@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 from opp_pandas.errors import ConfigurationError, DocumentError, ReadOnlyError, named, printable
 from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT, PROSPECT_ROLE, RESOURCES, STAGE, USER, Resource
+from opp_pandas.richtext import as_page
 from opp_pandas.service import paging, query
 from opp_pandas.service.auth import find_credentials
 from opp_pandas.service.customs import CustomField, read_custom_fields
@@ -172,6 +173,9 @@ class Client:
     def __repr__(self) -> str:
         zone = f", timezone={self.timezone!r}" if self.timezone else ""
         return f"Client({self.url!r}{zone}{', read_only=True' if self.read_only else ''})"
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self))
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,63 @@
+"""Results as small pages for a notebook: a text form turned into HTML, every value escaped."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import pandas as pd
+
+from opp_pandas.errors import printable
+
+MOST_ROWS = 10
+
+
+def as_page(text: str, *tables: tuple[str, pd.DataFrame]) -> str:
+    r"""Turn a text form into HTML: its first line bold, the others a list, and small tables below.
+
+    Parameters
+    ----------
+    text : str
+        Lines, as `repr` gives them.
+    *tables : tuple of str and DataFrame
+        A caption and what stands below it; frames without rows are left out,
+        and of long ones the first 10 rows are shown.
+
+    Returns
+    -------
+    str
+        HTML without scripts, styles of others, or text that was not escaped.
+
+    Examples
+    --------
+    >>> as_page("2 deals\n  <b>")
+    '<p><b>2 deals</b></p><ul><li>&lt;b&gt;</li></ul>'
+    """
+    head, *rest = text.splitlines() or [""]
+    items = "".join(f"<li>{_escaped(line.strip().removeprefix('- '))}</li>" for line in rest if line.strip())
+    parts = [f"<p><b>{_escaped(head)}</b></p>", f"<ul>{items}</ul>" if items else ""]
+    parts += [_table(caption, frame) for caption, frame in tables if len(frame)]
+    return "".join(parts)
+
+
+def _escaped(text: object, limit: int = 2_000) -> str:
+    return html.escape(printable(text, limit))
+
+
+def _table(caption: str, frame: pd.DataFrame) -> str:
+    head = "".join(f"<th scope='col' style='text-align:left'>{_escaped(name, 60)}</th>" for name in frame.columns)
+    lines = [
+        "".join(f"<td style='text-align:left'>{_cell(value)}</td>" for value in row)
+        for row in frame.head(MOST_ROWS).itertuples(index=False, name=None)
+    ]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    more = f", first {MOST_ROWS} of {len(frame):,}" if len(frame) > MOST_ROWS else ""
+    return (
+        f"<table><caption style='text-align:left'>{_escaped(caption)}{more}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _cell(value: Any) -> str:
+    missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
+    return "" if missing else _escaped(value, 60)
