@@ -23,6 +23,7 @@ from opp_pandas.history.recording import (
     write_lookups,
 )
 from opp_pandas.history.storage import Storage
+from opp_pandas.richtext import as_page
 from opp_pandas.zones import read_moment
 
 _TRIES = 100
@@ -82,6 +83,9 @@ class History:
 
     def __repr__(self) -> str:
         return f"History({printable(self._storage.location)!r})"
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self))
 
     @property
     def location(self) -> str:
