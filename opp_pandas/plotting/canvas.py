@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -150,8 +151,11 @@ def set_title(ax: Axes, table: Any, words: str) -> None:
     """Head the plot with what it shows and the day it speaks of."""
     basis = getattr(table, "attrs", {}).get(BASIS_KEY, {})
     day = str(basis.get("as_of", ""))[:10]
-    title = ax.set_title(f"{words}, as of {day}" if day else words, loc="left")
-    keep_plain(title)
+    figure = ax.get_figure(root=True)
+    points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
+    letters = max(24, int((points - 60) / (1.1 * _LETTER)))
+    whole = f"{words}, as of {day}" if day else words
+    keep_plain(ax.set_title("\n".join(textwrap.wrap(whole, letters)), loc="left"))
 
 
 def currency_of(table: Any) -> str:

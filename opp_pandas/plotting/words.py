@@ -35,7 +35,7 @@ def describes(tell: Teller) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
             axes = plot(*args, **kwargs)
             table: Any = args[0] if args else kwargs["result" if "result" in kwargs else "table"]
             told = {name: value for name, value in kwargs.items() if name not in ("ax", "table", "result")}
-            title = axes.get_title(loc="left")
+            title = axes.get_title(loc="left").replace("\n", " ")
             drawn: Any = axes
             drawn.alt_text = f"{title}. {tell(table, **told)}"
             return axes
