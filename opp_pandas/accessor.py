@@ -14,7 +14,7 @@ from opp_pandas.analytics import FigureContext
 from opp_pandas.analytics.moments import UntilNow
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
-from opp_pandas.notebook import editor
+from opp_pandas.notebook import dashboards, editor
 from opp_pandas.reading import labels
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.writeback import changes, plan, writing
@@ -324,6 +324,10 @@ class OpportunityAccessor:
     def plot(self) -> PlotAccessor:
         """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
         return PlotAccessor(self)
+
+    @_shows(dashboards.open_dashboard, figure=True)
+    def dashboard(self, history: Any = None, quota: Any = None, **options: Any) -> dashboards.Dashboard:
+        return dashboards.open_dashboard(self._frame, history, quota, context=self._context(options), **options)
 
     @_shows(reporting.write_report, figure=True)
     def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
