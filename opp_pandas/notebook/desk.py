@@ -10,16 +10,19 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import FrameError, named, printable
 from opp_pandas.notebook.fields import Field, first_columns
 from opp_pandas.notebook.ordering import Ordering
 from opp_pandas.notebook.pasting import build_tsv, parse_tsv
 from opp_pandas.notebook.recipe import recipe
-from opp_pandas.notebook.sheet import CellView, Entry, Objection, Sheet
+from opp_pandas.notebook.sheet import Entry, Objection, Sheet
 from opp_pandas.notebook.steps import CellStep, Step
 from opp_pandas.notebook.texts import Relations
+
+if TYPE_CHECKING:
+    from opp_pandas.notebook.cells import CellView
 
 MOST_ROWS = 500
 MOST_CHOICES = 50

@@ -9,12 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opp_pandas.notebook.texts import Instants, Relations
+from opp_pandas.notebook.texts import Instants, Relations, Tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from opp_pandas.notebook.sheet import Places, Sheet
+    from opp_pandas.notebook.cells import Places
+    from opp_pandas.notebook.sheet import Sheet
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -37,6 +38,8 @@ class Ordering:
         self.descending = False
         self.only_changed = False
         self._rows: Places = sheet.uids
+        # Columns as texts for the filter, beside the arrays that they were made of.
+        self._texts: dict[str, tuple[Any, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -100,13 +103,20 @@ class Ordering:
         """Leave rows out that are no longer there."""
         self._rows = self._rows[~np.isin(self._rows, list(rows))]
 
+    def _searchable(self, series: pd.Series, codec: Any) -> Any:
+        made_of, texts = self._texts.get(str(series.name), (None, None))
+        if made_of is not series.array:
+            texts = _searchable(series, codec)
+            self._texts[str(series.name)] = series.array, texts
+        return texts
+
     def _holds(self, word: str, columns: Sequence[str]) -> Mask:
         """Find the rows in which a word stands in one of the columns."""
         frame, found = self._sheet.held, np.zeros(len(self._sheet.uids), dtype=bool)
         for column in columns:
             if column not in self._sheet.fields:
                 continue
-            texts = _searchable(frame[column], self._sheet.fields[column].codec)
+            texts = self._searchable(frame[column], self._sheet.fields[column].codec)
             found |= np.asarray(
                 pc.fill_null(pc.match_substring(texts, word, ignore_case=True), False).to_numpy(zero_copy_only=False)
             )
@@ -123,6 +133,9 @@ def _searchable(series: pd.Series, codec: Any) -> Any:
     if isinstance(codec, Instants):
         stamps = pa.array(series.array, type=pa.timestamp("us", tz=codec.zone or "UTC"))
         return _one(stamps).cast(pa.timestamp("s", tz=codec.zone or "UTC"), safe=False).cast(pa.large_string())
+    if isinstance(codec, Tags):
+        lists = [list(tags) if isinstance(tags, list | tuple) else None for tags in series.tolist()]
+        return pc.binary_join(pa.array(lists, pa.list_(pa.large_string())), pa.scalar(", ", pa.large_string()))
     return pa.array([None if value is None else codec.show(value) for value in _values(series)], pa.large_string())
 
 
@@ -144,7 +157,7 @@ def _order(sheet: Sheet, column: str, places: Places, descending: bool) -> Place
         ids = sheet.relation_ids(places, field)
         series = pd.Series([order.get(row_id) for row_id in ids], dtype="Int64")
     elif series.dtype == object:
-        series = pd.Series([field.codec.show(v) if v is not None else None for v in _values(series)], dtype="str")
+        series = pd.Series(pd.array(_searchable(series, field.codec), dtype="str"))
     if series.dtype == "str":
         series = series.str.casefold()
     missing = series.isna().to_numpy()

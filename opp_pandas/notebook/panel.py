@@ -55,6 +55,7 @@ class Panel:
         self.send = self._button("Send", self._on_send, "warning")
         self.stop = self._button("Stop", self._on_stop)
         self.close = self._button("Close", self._on_close)
+        self.close.layout.align_self = "flex-start"
         self.confirm = ipywidgets.Text(style={"description_width": "initial"}, layout={"width": "320px"})
         self.confirm.observe(lambda _change: self._allow_sending(), "value")
         self.progress = ipywidgets.IntProgress(layout={"width": "240px"})
@@ -204,7 +205,7 @@ class Panel:
             picker = widgets.Dropdown(
                 options=[LATER, "mine", "theirs"],
                 description=f"{clash.id}, {clash.column}:",
-                style={"description_width": "220px"},
+                style={"description_width": "initial"},
                 layout={"width": "380px"},
             )
             picker.observe(lambda change, clash=clash: self._choose(clash, change["new"]), "value")

@@ -136,7 +136,7 @@ class Grid {
     setAttribute(this.table, "aria-colcount", columns.length + 1);
     while (this.head.children.length > columns.length + 1) this.head.lastChild.remove();
     if (!this.head.firstChild)
-      this.head.append(make("div", { class: "opp-corner", role: "columnheader", "aria-colindex": "1", "aria-label": "Row" }));
+      this.head.append(make("div", { class: "opp-corner", role: "columnheader", "aria-colindex": "1" }, "Row"));
     columns.forEach((column, place) => {
       const field = this.fields.get(column);
       let cell = this.head.children[place + 1];
