@@ -48,6 +48,8 @@ _NAMES = ("resource", "field", "kind")
 NONE = np.int64(-1)
 # Ids that fill at least a twentieth of their range are looked up in a table, not searched for.
 _TABLE_SPAN = 20
+# Above so many pieces, moving every row is faster than keeping an eye on each piece.
+_MOST_PIECES = 5_000
 
 
 def arrow_schema() -> Any:
@@ -87,11 +89,20 @@ class Keys:
         return len(self.ids) + len(self.texts)
 
     @classmethod
-    def of(cls, ids: Places, has_id: Flags, texts: Any) -> Keys:
-        """Collect the distinct keys of rows; `texts` is read where there is no id."""
-        distinct = _distinct(ids if has_id.all() else ids[has_id])
+    def coded(cls, ids: Places, has_id: Flags, texts: Any) -> tuple[Keys, Places]:
+        """Collect the distinct keys of rows, and give the key of every row; `texts` is read where there is no id."""
+        if has_id.all() and len(ids):
+            low, high = int(ids.min()), int(ids.max())
+            if high - low < max(len(ids), 1_000):
+                # Ids that lie close together are counted off in a table, not sorted.
+                occurs = np.zeros(high - low + 1, dtype=bool)
+                places = ids - low
+                occurs[places] = True
+                return cls(np.flatnonzero(occurs) + low, pd.Index([], dtype=object)), (np.cumsum(occurs) - 1)[places]
+        distinct = np.unique(ids if has_id.all() else ids[has_id])
         rest = pd.Index(pd.unique(np.asarray(texts, dtype=object)[~has_id]) if not has_id.all() else [], dtype=object)
-        return cls(distinct, rest)
+        keys = cls(distinct, rest)
+        return keys, keys.codes(ids, has_id, texts)
 
     def codes(self, ids: Places, has_id: Flags, texts: Any) -> Places:
         """Give the position of every row's key; -1 for one that is not here."""
@@ -136,19 +147,16 @@ class Cells:
     def __init__(self, table: Any) -> None:
         self._empty: dict[tuple[int, str], Any] = {}
         self._values: dict[str, Any] = {}
-        self._table = table
+        self.table = table
         self.observed, self.sequence = _numbers(table, "observed_at"), _numbers(table, "sequence")
-        if not _is_ordered(self.observed, self.sequence):
-            # Files come in any order, each in order of observation: putting whole pieces in order moves no row.
-            self._table = _pieces_in_order(table)
-            self.observed, self.sequence = _numbers(self._table, "observed_at"), _numbers(self._table, "sequence")
-        if not _is_ordered(self.observed, self.sequence):
-            order = np.lexsort((self.sequence, self.observed))
-            self._table = self._table.take(order)
-            self.observed, self.sequence = self.observed[order], self.sequence[order]
-        self.resource, self.resources = _coded(self._table, "resource")
-        self.field, self.fields = _coded(self._table, "field")
-        kind, kinds = _coded(self._table, "kind")
+        order = _pieces_in_order(self.observed, self.sequence)
+        if order is not None:
+            self.table = _joined(table, order)
+            self.observed = np.concatenate([self.observed[piece] for piece in order])
+            self.sequence = np.concatenate([self.sequence[piece] for piece in order])
+        self.resource, self.resources = _coded(self.table, "resource")
+        self.field, self.fields = _coded(self.table, "field")
+        kind, kinds = _coded(self.table, "kind")
         self.kind = np.array([KINDS.index(name) for name in kinds] or [0], dtype=np.int8)[kind]
 
     def __len__(self) -> int:
@@ -157,23 +165,23 @@ class Cells:
     @cached_property
     def updated(self) -> Places:
         """When the service says that the record last changed; the smallest number where it does not."""
-        updated: Places = _numbers(self._table, "updated_at", null=np.iinfo(np.int64).min)
+        updated: Places = _numbers(self.table, "updated_at", null=np.iinfo(np.int64).min)
         return updated
 
     def _store(self, name: str) -> Any:
         """Give the values of one of the four columns of values, read when it is first needed."""
         if name not in self._values:
             self._values[name] = (
-                _texts(self._table)
+                _texts(self.table)
                 if name == "text"
-                else _numbers(self._table, name, np.float64 if name == "real" else np.int64)
+                else _numbers(self.table, name, np.float64 if name == "real" else np.int64)
             )
         return self._values[name]
 
     @cached_property
     def wire(self) -> dict[int, str]:
         """Originals of cells whose canonical form differs from what was sent, by row."""
-        column = self._table.column("wire")
+        column = self.table.column("wire")
         if column.null_count == len(column):
             return {}
         rows = np.flatnonzero(np.asarray(column.is_valid()))
@@ -196,13 +204,21 @@ class Cells:
     def records(self, resource: str) -> Records:
         """Give the rows of one resource with their keys coded."""
         rows = self.rows_of(resource)
-        # An Arrow column without missing entries needs no second array.
-        column = self._table.column("id").take(rows) if len(rows) < len(self) else self._table.column("id")
-        has_id = np.asarray(column.is_valid()).astype(bool)
-        ids = np.asarray(column.fill_null(0)).astype(np.int64, copy=False)
-        texts = None if has_id.all() else np.array(self._table.column("key").take(rows).to_pylist(), dtype=object)
-        keys = Keys.of(ids, has_id, texts)
-        return Records(self, rows, keys, keys.codes(ids, has_id, texts))
+        ids, has_id = self._ids[rows], self._has_id[rows]
+        texts = None if has_id.all() else np.array(self.table.column("key").take(rows).to_pylist(), dtype=object)
+        return Records(self, rows, *Keys.coded(ids, has_id, texts))
+
+    @cached_property
+    def _ids(self) -> Places:
+        ids: Places = _numbers(self.table, "id")
+        return ids
+
+    @cached_property
+    def _has_id(self) -> Flags:
+        column = self.table.column("id")
+        if not column.null_count:
+            return np.ones(len(column), dtype=bool)
+        return np.asarray(column.is_valid()).astype(bool)
 
     def value(self, row: int) -> Any:
         """Give the Python value of one row."""
@@ -348,18 +364,6 @@ class Records:
         return found
 
 
-def _distinct(ids: Places) -> Places:
-    """Give the distinct ids, sorted."""
-    if not len(ids):
-        return ids
-    low, high = int(ids.min()), int(ids.max())
-    if high - low < max(len(ids), 1_000):
-        occurs = np.zeros(high - low + 1, dtype=bool)
-        occurs[ids - low] = True
-        return np.flatnonzero(occurs) + low
-    return np.unique(ids)
-
-
 def _parsed(texts: Any, frozen: bool) -> npt.NDArray[np.object_]:
     """Read JSON texts, each distinct one once; frozen cells may share a value, others get one of their own."""
     coded = texts.dictionary_encode()
@@ -376,17 +380,32 @@ def _parsed(texts: Any, frozen: bool) -> npt.NDArray[np.object_]:
     return array
 
 
-def _is_ordered(observed: Places, sequence: Places) -> bool:
-    later, same = observed[1:] > observed[:-1], observed[1:] == observed[:-1]
-    return bool((later | (same & (sequence[1:] >= sequence[:-1]))).all())
+def _pieces_in_order(observed: Places, sequence: Places) -> list[slice] | None:
+    """Say in which order pieces have to be read, so that rows are in order of observation; None where they are.
+
+    Files and their parts come in any order, but the rows of one recording lie
+    together in a few pieces: putting those in order moves no row.
+    """
+    if not len(observed):
+        return None
+    same = (observed[1:] == observed[:-1]) & (sequence[1:] == sequence[:-1])
+    starts = np.append(0, np.flatnonzero(~same) + 1)
+    order = np.lexsort((sequence[starts], observed[starts]))
+    if (order[1:] > order[:-1]).all():
+        return None
+    ends = np.append(starts[1:], len(observed))
+    # Pieces that follow each other in both orders are one.
+    first = np.append(True, order[1:] != order[:-1] + 1)
+    heads, tails = order[first], order[np.append(first[1:], True)]
+    return [slice(int(starts[head]), int(ends[tail])) for head, tail in zip(heads, tails, strict=True)]
 
 
-def _pieces_in_order(table: Any) -> Any:
+def _joined(table: Any, pieces: list[slice]) -> Any:
     import pyarrow as pa
 
-    pieces = [piece for piece in table.to_batches() if piece.num_rows]
-    pieces.sort(key=lambda piece: (piece["observed_at"][0].value, piece["sequence"][0].as_py()))
-    return pa.Table.from_batches(pieces, schema=table.schema)
+    if len(pieces) > _MOST_PIECES:
+        return table.take(np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces]))
+    return pa.concat_tables([table.slice(piece.start, piece.stop - piece.start) for piece in pieces])
 
 
 def _numbers(table: Any, name: str, dtype: Any = np.int64, *, null: Any = None) -> Any:

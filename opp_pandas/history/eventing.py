@@ -166,7 +166,7 @@ def _write_columns(
 
 
 def _write_presence(writer: RowWriter, cells: Cells, owners: Owners, moments: Any, events: pd.DataFrame) -> None:
-    keys = Keys.of(owners.ids, owners.has_id, owners.texts)
+    keys, _ = Keys.coded(owners.ids, owners.has_id, owners.texts)
     codes = keys.codes(owners.ids, owners.has_id, owners.texts)
     first = np.full(len(keys), np.iinfo(np.int64).max)
     np.minimum.at(first, codes, moments)

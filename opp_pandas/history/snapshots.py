@@ -472,13 +472,10 @@ class History:
             so that readers of older versions are not disturbed.
         """
         table = self._storage.open()
-        if table is None:
-            return {"files_before": 0, "files_after": 0}
-        before = len(table.file_uris())
-        if before <= max(more_than, 1):
-            return {"files_before": before, "files_after": before}
-        table.optimize.compact()
-        return {"files_before": before, "files_after": len(table.file_uris())}
+        before = 0 if table is None else len(table.file_uris())
+        if before > max(more_than, 1):
+            self._storage.join_files(table)
+        return {"files_before": before, "files_after": 0 if table is None else len(table.file_uris())}
 
     def vacuum(self, *, older_than_days: int = 7) -> int:
         """Delete files that no version younger than some days needs.

@@ -18,6 +18,8 @@ from opp_pandas.history.cells import COLUMNS, DEAL, arrow_schema
 
 _DICTIONARIES = ("resource", "field", "kind")
 _LOCATION = "opp_pandas history"
+# A load writes field by field: readers of a few fields skip the other groups of rows.
+_ROWS_AT_ONCE = 250_000
 # Readers skip files by the time of observation; statistics of the other columns would only make commits longer.
 _CONFIGURATION: Mapping[str, str | None] = {
     "delta.dataSkippingStatsColumns": "observed_at,sequence",
@@ -34,6 +36,10 @@ def load_deltalake() -> Any:
     except ImportError as error:
         raise MissingExtraError("deltalake", "history") from error
     return deltalake
+
+
+def _writing() -> Any:
+    return load_deltalake().WriterProperties(compression="ZSTD", compression_level=6, max_row_group_size=_ROWS_AT_ONCE)
 
 
 class Storage:
@@ -127,6 +133,11 @@ class Storage:
         """Put `rows` in place of those that `predicate` selects, in one commit; False if somebody committed since."""
         return self._write(table, rows, mode="overwrite", predicate=predicate)
 
+    @staticmethod
+    def join_files(table: Any) -> None:
+        """Join small files into large ones, in one commit that changes no row."""
+        table.optimize.compact(writer_properties=_writing())
+
     def _write(self, table: Any, rows: Any, **how: Any) -> bool:
         deltalake = load_deltalake()
         from deltalake.exceptions import DeltaError
@@ -138,7 +149,7 @@ class Storage:
                 rows,
                 # No second try inside: a commit counts only on top of the version that its rows were computed from.
                 commit_properties=deltalake.CommitProperties(max_commit_retries=0),
-                writer_properties=deltalake.WriterProperties(compression="ZSTD", compression_level=6),
+                writer_properties=_writing(),
                 **how,
             )
         except (DeltaError, OSError) as error:

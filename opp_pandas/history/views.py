@@ -235,4 +235,4 @@ def rows_as_table(cells: Cells, rows: Places) -> Any:
     """Give rows as a table to be written."""
     from opp_pandas.history.cells import arrow_schema
 
-    return cells._table.take(rows).cast(arrow_schema())
+    return cells.table.take(rows).cast(arrow_schema())
