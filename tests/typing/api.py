@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 import opp_pandas as opp
+from opp_pandas import plotting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from opp_pandas.analytics import Bookings
+    from opp_pandas.analytics.explanations import Explanation
+    from opp_pandas.analytics.showing import Shown
+    from opp_pandas.notebook.dashboards import Dashboard
+    from opp_pandas.notebook.editor import Editor
+    from opp_pandas.writeback.report import WriteReport
 
 
 def session() -> None:
@@ -20,3 +35,30 @@ def session() -> None:
     stages = opp.StageMap(order=["Lead"], won=["Won"], lost=["Lost"], probability={"Lead": 10})
     adopted: pd.DataFrame = opp.adopt(df, stages=stages, probability="percent")
     del forecast, cells, rows, adopted, edited
+
+
+def looking(df: pd.DataFrame, history: opp.History) -> None:
+    accessor = opp.of(df)
+    bookings: Bookings = accessor.bookings(period="2026Q4")
+    mean: float = bookings.mean
+    reached: float = bookings.p_at_least(1e6)
+    explained: Explanation = opp.explain(accessor.kpis())
+    shown: Shown = opp.show(accessor.stage_distribution())
+    axes: Axes = accessor.plot.forecast(quota=1e6)
+    told: str = plotting.alt_text(accessor.plot.scenario({"less": lambda frame: frame}))
+    with plotting.style("dark"):
+        pacing: Axes = plotting.plot_pacing(accessor.pacing(), axes)
+    hygiene: Axes = accessor.plot.hygiene()
+    dashboard: Dashboard = accessor.dashboard(history, 1e6, freq="M")
+    dashboard.choose(owners=["Sam Lee"], period="2026-10")
+    pictures: Mapping[str, Axes] = dashboard.pictures
+    files: list[Path] = dashboard.save("pictures")
+    del mean, reached, explained, shown, told, pacing, hygiene, pictures, files
+
+
+def editing(df: pd.DataFrame) -> None:
+    editor: Editor = opp.of(df).edit(columns=["name", "amount"])
+    plan: opp.ChangeSet = editor.changes
+    report: WriteReport | None = editor.report
+    lines: str = editor.code
+    del plan, report, lines
