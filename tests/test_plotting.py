@@ -349,3 +349,34 @@ def test_notebook__shows_every_plot() -> None:
     ]
     NotebookClient(notebook, kernel_name="python3").execute()
     assert ["image/png" in cell.outputs[0].data for cell in notebook.cells[2:]] == [True, True]
+
+
+NEW_UNDER_PLOT: list[tuple[str, dict[str, Any]]] = [
+    ("pacing", {"quota": 5e6, "compare": 2}),
+    ("scenario", {"scenarios": {"less": scale(amount=0.5)}, "measure": "weighted_amount"}),
+    ("hygiene", {"stale_days": 5}),
+    ("rollup", {"measure": "open_amount", "max_rows": 2}),
+    ("coverage", {"by": "owner_name", "quota": 1e6, "target": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), NEW_UNDER_PLOT, ids=[name for name, _ in NEW_UNDER_PLOT])
+def test_plot_accessor__hands_each_option_to_whom_it_belongs(name: str, options: dict[str, Any]) -> None:
+    """Options of the figure and of the drawing are given together; one that both know goes to both."""
+    _, mine = plt.subplots()
+    around = context()
+    own = getattr(FRAME.opp.plot, name)(ax=mine, as_of=around.as_of, stages=around.stages, timezone="UTC", **options)
+    assert own is mine
+    words = own.alt_text
+    if name == "rollup":
+        table = rollup(FRAME, context=context(users=None), measure="open_amount").iloc[:2]
+        assert [bar.get_width() for bar in own.patches] == table["open_amount"].tolist()
+        assert "open amount" in own.get_xlabel()
+    elif name == "scenario":
+        assert words.split(". ")[1].startswith("Weighted amount")
+    elif name == "coverage":
+        assert "target of 2" in words
+    elif name == "pacing":
+        assert "Quota 5,000,000" in words
+    with pytest.raises(TypeError, match="nonsense"):
+        getattr(FRAME.opp.plot, name)(as_of=around.as_of, stages=around.stages, nonsense=1, **options)
