@@ -314,6 +314,22 @@ def test_folder__with_other_things_is_refused(tmp_path: Path) -> None:
         History(tmp_path / "other").as_of()
 
 
+def test_object_store__gets_its_options_and_says_plainly_what_is_wrong() -> None:
+    """An address goes to deltalake with its options; what it cannot reach is named on one line, without a secret."""
+    options = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "canary",
+        "max_retries": "0",
+    }
+    with pytest.raises(ConfigurationError, match=r"s3://bucket/history cannot be read: .*127\.0\.0\.1:9") as caught:
+        History("s3://bucket/history", storage_options=options).snapshots()
+    assert "canary" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 def test_deltalake__missing_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the extra the error says what to install."""
     monkeypatch.setitem(sys.modules, "deltalake", None)

@@ -9,6 +9,7 @@ killed leaves files that no commit names, and so the last whole version.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def load_deltalake() -> Any:
     except ImportError as error:
         raise MissingExtraError("deltalake", "history") from error
     return deltalake
+
+
+def _words(error: Exception) -> str:
+    """Give what deltalake says on one line, without the colours that it has for terminals."""
+    return printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()), 300)
 
 
 def _writing() -> Any:
@@ -81,7 +87,9 @@ class Storage:
                 return None
             return self._create(deltalake)
         except (DeltaError, OSError) as error:
-            raise ConfigurationError(f"the history {printable(self.location)} cannot be read: {error}") from error
+            raise ConfigurationError(
+                f"the history {printable(self.location)} cannot be read: {_words(error)}"
+            ) from error
         names = [field.name for field in table.schema().fields]
         if names != list(COLUMNS):
             raise ConfigurationError(
@@ -102,7 +110,7 @@ class Storage:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ConfigurationError(f"{printable(self.location)} cannot be made: {error}") from error
+                raise ConfigurationError(f"{printable(self.location)} cannot be made: {_words(error)}") from error
         try:
             return deltalake.DeltaTable.create(
                 self.location,
@@ -116,7 +124,9 @@ class Storage:
             # Another recorder may have made it at this very moment.
             table = self.open()
             if table is None:
-                raise ConfigurationError(f"the history {printable(self.location)} cannot be made: {error}") from error
+                raise ConfigurationError(
+                    f"the history {printable(self.location)} cannot be made: {_words(error)}"
+                ) from error
             return table
 
     def append(self, table: Any, rows: Any) -> bool:
@@ -156,7 +166,9 @@ class Storage:
             newest = self.open()
             if newest is not None and newest.version() > read_version:
                 return False
-            raise ConfigurationError(f"the history {printable(self.location)} cannot be written: {error}") from error
+            raise ConfigurationError(
+                f"the history {printable(self.location)} cannot be written: {_words(error)}"
+            ) from error
         return True
 
     @staticmethod
