@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from opp_pandas.writeback import writer
+from opp_pandas.writeback import creating, writer
 from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for a lost record does not wait."""
-    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0, 1e-6))
+    monkeypatch.setattr(creating, "LOOK_UP_WAITS_S", (0.0, 1e-6))
 
 
 @pytest.fixture

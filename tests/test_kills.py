@@ -14,7 +14,7 @@ import pytest
 
 import opp_pandas as opp
 from killed import CREATIONS, UPDATES
-from opp_pandas.writeback import writer
+from opp_pandas.writeback import creating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ FIRST_POST, FIRST_DELETE = 2 + 6 * UPDATES, 2 + 6 * (UPDATES + CREATIONS)
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0,))
+    monkeypatch.setattr(creating, "LOOK_UP_WAITS_S", (0.0,))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import opp_pandas as opp
 from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, JournalError, ReadOnlyError
 from opp_pandas.service.waiting import Clock
-from opp_pandas.writeback import planfile, writer
+from opp_pandas.writeback import creating, planfile
 from opp_pandas.writeback.journal import Journal
 from opp_pandas.writeback.plan import ChangeSet
 
@@ -29,7 +29,7 @@ STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
 def _own_journals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder of journals of one's own; looking for lost records does not wait."""
     monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path / "journals"))
-    monkeypatch.setattr(writer, "LOOK_UP_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(creating, "LOOK_UP_WAITS_S", (0.0, 0.0))
 
 
 @pytest.fixture

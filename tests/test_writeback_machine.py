@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import opp_pandas as opp
 from opp_pandas.service.waiting import Clock
-from opp_pandas.writeback import writer
+from opp_pandas.writeback import creating
 from opp_pandas.writeback.journal import Journal
 
 STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
@@ -48,11 +48,11 @@ class Machine(RuleBasedStateMachine):
         }
         self.count = 0
         self.faulty = False
-        self.waits, writer.LOOK_UP_WAITS_S = writer.LOOK_UP_WAITS_S, (0.0,)
+        self.waits, creating.LOOK_UP_WAITS_S = creating.LOOK_UP_WAITS_S, (0.0,)
 
     def teardown(self) -> None:
         """Stop serving."""
-        writer.LOOK_UP_WAITS_S = self.waits
+        creating.LOOK_UP_WAITS_S = self.waits
         self.box.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -14,6 +14,8 @@ from opp_pandas.writeback.plan import ChangeSet, Refusal, RowCreation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import pandas as pd
+
     from opp_pandas.carrier import Loaded
 
 
@@ -30,8 +32,7 @@ class NameBook:
         for relation, kind in LOOKUP_OF.items():
             lookup = loaded.lookups.get(kind)
             if lookup is not None:
-                pairs = zip(lookup["id"].tolist(), lookup["name"].tolist(), strict=True)
-                books[f"{relation}_id"] = {int(key): name for key, name in pairs if isinstance(name, str)}
+                books[f"{relation}_id"] = names_of(lookup)
         return cls(books)
 
     def ids(self, id_column: str, name: str) -> list[int]:
@@ -65,6 +66,14 @@ class NameBook:
         problem = "is not known here" if not matches else f"fits {len(matches)} ids ({named(matches)})"
         wanted = f"use {self.candidates(id_column, name)}" if not matches else "choose one of them"
         return f"{column} {printable(name, 60)!r} {problem}; set {id_column} instead, or {wanted}"
+
+
+def names_of(lookup: pd.DataFrame | None) -> dict[int, str]:
+    """Give the names of a look-up by id; entries without a name are left out."""
+    if lookup is None:
+        return {}
+    pairs = zip(lookup["id"].tolist(), lookup["name"].tolist(), strict=True)
+    return {int(key): name for key, name in pairs if isinstance(name, str)}
 
 
 def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:

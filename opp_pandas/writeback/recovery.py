@@ -16,8 +16,8 @@ from opp_pandas.writeback.plan import Cell, ChangeSet, Refusal, RowCreation, Row
 from opp_pandas.writeback.planfile import update_from_json
 from opp_pandas.writeback.report import WriteReport, build_requests
 from opp_pandas.writeback.sending import Sending, check_confirmation, count_reads, tasks_of
+from opp_pandas.writeback.steps import Task
 from opp_pandas.writeback.workers import MOST_WORKERS
-from opp_pandas.writeback.writer import Task
 from opp_pandas.writeback.writing import resolve_at_service
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opp_pandas.service.client import Client
     from opp_pandas.writeback.journal import Step
     from opp_pandas.writeback.sending import Progress
-    from opp_pandas.writeback.writer import Ask
+    from opp_pandas.writeback.updating import Ask
 
 _DONE = frozenset({"written", "adjusted", "unchanged", "gone"})
 

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, ReadOnlyError, named
+from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, ReadOnlyError, named, printable
+from opp_pandas.writeback.creating import LOOK_UP_BATCH, custom_ids_to_look_up
 from opp_pandas.writeback.journal import Journal
 from opp_pandas.writeback.journals import find_attempts, journal_folder, purge_journals
 from opp_pandas.writeback.merge import POLICIES, Policy
 from opp_pandas.writeback.plan import RowCreation
+from opp_pandas.writeback.steps import Task
 from opp_pandas.writeback.workers import MOST_WORKERS
-from opp_pandas.writeback.writer import LOOK_UP_BATCH, REREAD_BATCH, Ask, Task, Writer, custom_ids_to_look_up
+from opp_pandas.writeback.writer import REREAD_BATCH, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from opp_pandas.service.client import Client
     from opp_pandas.writeback.plan import ChangeSet
+    from opp_pandas.writeback.updating import Ask
 
 Progress = bool | Callable[[int, int], Any]
 """Whether to show a bar, or who is told how many rows are done, and of how many; False from there stops the rest."""
@@ -104,8 +107,6 @@ class Sending:
 
 def ask_here(row_id: int, column: str, loaded: Any, mine: Any, theirs: Any) -> str:
     """Ask on the terminal or in the notebook; where nobody can answer the cell stays a conflict."""
-    from opp_pandas.errors import printable
-
     shown = ", ".join(
         f"{word} {printable(repr(value), 60)}"
         for word, value in (("loaded", loaded), ("mine", mine), ("theirs", theirs))

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -26,74 +24,32 @@ from opp_pandas.errors import (
     RateLimitError,
     ServiceError,
     UnavailableError,
-    named,
     printable,
 )
-from opp_pandas.writeback.merge import Policy, merge_row, same_value
+from opp_pandas.writeback.creating import Creations
+from opp_pandas.writeback.deleting import Deletions
 from opp_pandas.writeback.outcomes import (
     Outcome,
     is_service_failure,
-    may_still_arrive,
-    perhaps_applied,
-    planned,
-    wire_cells,
 )
-from opp_pandas.writeback.plan import Cell, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.writeback.plan import RowCreation, RowDeletion, RowUpdate
+from opp_pandas.writeback.steps import Wire, batches
+from opp_pandas.writeback.updating import Updates
 from opp_pandas.writeback.workers import run_units
 
 if TYPE_CHECKING:
-    from opp_pandas.service.client import Answer, Client
+    from opp_pandas.service.client import Client
     from opp_pandas.writeback.journal import Journal
     from opp_pandas.writeback.journals import Attempt
+    from opp_pandas.writeback.merge import Policy
+    from opp_pandas.writeback.steps import Task
+    from opp_pandas.writeback.updating import Ask
 
 REREAD_MAX_AGE_S = 5.0
 # A row is written at most this many requests after it was read again: four
 # workers stay below the age above while a request takes less than 0.45 s.
 REREAD_BATCH = 10
-LOOK_UP_BATCH = 50
 STOP_AFTER_FAILURES = 5
-# Together at least 5 s: how far the service's index may lag behind a write.
-LOOK_UP_WAITS_S = (0.0, 1.0, 4.0)
-_MOST_POSTS = 2
-_GONE = "the service no longer has it, or this user may not see it"
-
-Ask = Callable[[int, str, Any, Any, Any], str]
-"""Called with id, column, loaded, mine and theirs; gives "mine", "theirs" or "skip"."""
-
-
-@dataclass
-class Task:
-    """One row of a plan on its way.
-
-    Parameters
-    ----------
-    number : int
-        Its place in the plan and in the journal.
-    entry : RowUpdate, RowCreation or RowDeletion
-        What is intended.
-    attempted : bool
-        Whether an earlier attempt may have been applied.
-    sends : int
-        How often it was sent already, in earlier sessions too.
-    """
-
-    number: int
-    entry: RowUpdate | RowCreation | RowDeletion
-    attempted: bool = False
-    sends: int = 0
-    outcome: Outcome = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.outcome = planned(self.entry)
-
-
-class _LostAnswerError(Exception):
-    """A write may or may not have been applied; the cause says why nobody knows."""
-
-    def __init__(self, cause: ServiceError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-        self.words = printable(cause.message, 120)
 
 
 class Writer:
@@ -132,14 +88,12 @@ class Writer:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.client, self.journal, self.on_conflict, self.ask = client, journal, on_conflict, ask
+        self.client, self.journal, self.clock = client, journal, clock
         self.workers = 1 if on_conflict == "ask" else workers
-        self.attempts = dict(attempts or {})
-        self.clock, self.sleep = clock, sleep
-        self._created_ids = set(own_ids)
-        self._found: dict[str, list[Mapping[str, Any]]] = {}
-        self._look_up_error: ServiceError | None = None
-        self._doubled: frozenset[str] = frozenset()
+        wire = Wire(client, journal)
+        self._updates = Updates(wire, on_conflict, ask)
+        self._creations = Creations(wire, on_conflict, dict(attempts or {}), own_ids, sleep)
+        self._deletions = Deletions(wire, on_conflict)
         self._failures = 0
         self._stopped_because = ""
         self._lock = threading.RLock()
@@ -163,10 +117,10 @@ class Writer:
             After the outcomes known so far were set.
         """
         try:
-            self._look_up_custom_ids(tasks)
+            self._creations.look_up(tasks)
             for action in (RowUpdate, RowCreation, RowDeletion):
                 chosen = [task for task in tasks if isinstance(task.entry, action)]
-                units = list(_chunks(chosen, REREAD_BATCH))
+                units = list(batches(chosen, REREAD_BATCH))
                 run_units(units, lambda unit: self._handle(unit, progress), self.workers, self.stop)
         finally:
             for task in tasks:
@@ -211,11 +165,11 @@ class Writer:
 
     def _send(self, task: Task, readings: _Readings, place: int) -> None:
         if isinstance(task.entry, RowUpdate):
-            self._update(task, task.entry, readings.fresh(task.entry.id, place))
+            self._updates.send(task, task.entry, readings.fresh(task.entry.id, place))
         elif isinstance(task.entry, RowCreation):
-            self._create(task, task.entry)
+            self._creations.send(task, task.entry)
         else:
-            self._delete(task, task.entry, readings.fresh(task.entry.id, place))
+            self._deletions.send(task, task.entry, readings.fresh(task.entry.id, place))
 
     def _count_failures(self, outcome: Outcome) -> None:
         with self._lock:
@@ -231,324 +185,6 @@ class Writer:
         with self._lock:
             self._stopped_because = self._stopped_because or reason
         self.stop.set()
-
-    def _write(self, task: Task, cells: Iterable[Cell], send: Callable[[], Answer]) -> Answer:
-        """Write down what is about to be sent, then send it.
-
-        Raises
-        ------
-        _LostAnswerError
-            If it may have been applied.
-        ServiceError
-            If it was surely not applied.
-        """
-        task.outcome.sent = tuple(cells)
-        sent = [[cell.column, cell.before, cell.after, cell.follows] for cell in task.outcome.sent]
-        self.journal.sent(task.number, task.sends + 1, sent)
-        task.sends += 1
-        try:
-            answer = send()
-        except ServiceError as error:
-            task.outcome.attempts += 1
-            if perhaps_applied(error):
-                raise _LostAnswerError(error) from error
-            raise
-        task.outcome.attempts += answer.attempts
-        return answer
-
-    # --- updates --------------------------------------------------------------
-
-    def _update(self, task: Task, update: RowUpdate, theirs: Mapping[str, Any] | None) -> None:
-        outcome = task.outcome
-        if theirs is None:
-            outcome.settle("gone", _GONE)
-            return
-        outcome.resource = theirs
-        outcome.updated_at = (theirs.get("attributes") or {}).get("updatedAt")
-        columns = [cell.column for cell in update.cells]
-        policy: Policy | Mapping[str, Policy] = self.on_conflict
-        merged = merge_row(update.cells, wire_cells(theirs, columns), policy)
-        if merged.conflicts and self.on_conflict == "ask" and self.ask is not None:
-            asked = self._asked(update, merged.conflicts)
-            # Answering takes its time: what was asked about must still stand there.
-            outcome.resource = self.client.get(update.id).data
-            now = wire_cells(outcome.resource, columns)
-            same = {
-                cell.column for cell, seen in merged.conflicts if same_value(cell.column, now.get(cell.column), seen)
-            }
-            merged = merge_row(
-                update.cells, now, {column: chosen for column, chosen in asked.items() if column in same}
-            )
-        if merged.conflicts:
-            outcome.take_conflict(merged.conflicts)
-        elif merged.send:
-            self._patch(task, update.id, merged.send)
-        elif merged.kept:
-            outcome.settle("unchanged", "theirs was kept")
-        elif task.attempted:
-            outcome.take_resource(outcome.resource, update.cells, "an earlier attempt had written it")
-        else:
-            outcome.settle("unchanged", "the service has the same values already")
-
-    def _asked(self, update: RowUpdate, conflicts: Iterable[tuple[Cell, Any]]) -> dict[str, Policy]:
-        chosen: dict[str, Policy] = {}
-        for cell, now in conflicts:
-            if cell.follows in chosen:
-                chosen[cell.column] = chosen[str(cell.follows)]
-                continue
-            answer = self.ask(update.id, cell.column, cell.before, cell.after, now) if self.ask else "skip"
-            chosen[cell.column] = "mine" if answer == "mine" else "theirs" if answer == "theirs" else "skip"
-        return chosen
-
-    def _patch(self, task: Task, row_id: int, cells: tuple[Cell, ...]) -> None:
-        """Send the cells; where the answer is lost, read the row and see: at most twice."""
-        outcome = task.outcome
-        request = RowUpdate(row_id, -1, -1, cells)
-        last = False
-        while True:
-            try:
-                answer = self._write(
-                    task, cells, lambda: self.client.update(row_id, request.attributes(), request.relationships())
-                )
-            except NotFoundError:
-                outcome.settle("gone", "deleted at the service since it was read", 404)
-                return
-            except _LostAnswerError as lost:
-                if self._settle_patch(outcome, row_id, cells, lost, last):
-                    return
-                last = True
-                continue
-            if answer.data is None:
-                self._take_silent_success(outcome, row_id, cells, answer)
-            else:
-                outcome.take_answer(answer, cells)
-            return
-
-    def _take_silent_success(self, outcome: Outcome, row_id: int, cells: tuple[Cell, ...], answer: Answer) -> None:
-        """A success without a document (204): read what the service made of it."""
-        outcome.settle("written", http_status=answer.status)
-        try:
-            outcome.take_resource(self.client.get(row_id).data, cells)
-        except ServiceError as error:
-            outcome.detail = (
-                f"written; reading it again failed ({printable(error.message, 120)}), so refresh() shows it"
-            )
-
-    def _settle_patch(
-        self, outcome: Outcome, row_id: int, cells: tuple[Cell, ...], lost: _LostAnswerError, last: bool
-    ) -> bool:
-        """Read the row after a lost answer; False if it is as before and may be sent again."""
-        try:
-            answer = self.client.get(row_id)
-        except NotFoundError:
-            outcome.settle("gone", f"the answer was lost ({lost.words}), and the service no longer has the deal", 404)
-            return True
-        except ServiceError as second:
-            words = f"the answer was lost ({lost.words}) and reading again failed ({printable(second.message, 120)})"
-            outcome.settle("unknown", f"{words}; opp.resume() settles it")
-            return True
-        now = wire_cells(answer.data, (cell.column for cell in cells))
-        seen = [(cell, now.get(cell.column, cell.before)) for cell in cells]
-        if all(same_value(cell.column, value, cell.after) for cell, value in seen):
-            outcome.take_answer(answer, cells, "the answer was lost; reading again shows it written")
-        elif not all(same_value(cell.column, value, cell.before) for cell, value in seen):
-            outcome.resource = answer.data
-            outcome.take_conflict(seen, f"the answer was lost ({lost.words}), and the service has other values now: ")
-        elif last:
-            outcome.resource = answer.data
-            unsure = may_still_arrive(lost.cause)
-            words = f"sent twice, and reading again shows it not applied ({lost.words})"
-            outcome.settle("unknown" if unsure else "failed", words + ("; opp.resume() looks again" if unsure else ""))
-        else:
-            return False
-        return True
-
-    # --- creations --------------------------------------------------------------
-
-    def _look_up_custom_ids(self, tasks: Sequence[Task]) -> None:
-        """Ask once which custom ids of new deals the service has already: a file adopted twice makes no second deal."""
-        counts = Counter(task.entry.custom_id for task in tasks if isinstance(task.entry, RowCreation))
-        self._doubled = frozenset(custom for custom, count in counts.items() if custom is not None and count > 1)
-        wanted = custom_ids_to_look_up(task.entry for task in tasks)
-        try:
-            for batch in _chunks(wanted, LOOK_UP_BATCH):
-                for resource in self._with_custom_id(batch):
-                    self._found.setdefault(_custom_id(resource), []).append(resource)
-        except ServiceError as error:
-            self._look_up_error = error
-
-    def _with_custom_id(self, custom_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-        pages = self.client.iter_pages(filter={"custom_id": list(custom_ids)})
-        # Compared again: how exactly the service compares is not documented.
-        return [item for page in pages for item in page.document["data"] if _custom_id(item) in custom_ids]
-
-    def _create(self, task: Task, creation: RowCreation) -> None:
-        outcome = task.outcome
-        known = self.attempts.get(creation.key)
-        if known is not None and known.state == "done" and known.id is not None:
-            self._take_earlier(task, creation, known.id)
-            return
-        if known is not None:
-            task.sends = max(task.sends, known.sends)
-        task.attempted = task.attempted or creation.attempted or known is not None
-        if self._look_up_error is not None and not task.attempted and custom_ids_to_look_up([creation]):
-            raise self._look_up_error
-        others = self._others(creation.custom_id) if not task.attempted else []
-        if others and self.on_conflict != "mine":
-            ids = named(int(resource["id"]) for resource in others)
-            words = (
-                f"the service has a deal with the custom id {printable(creation.custom_id, 60)!r} already (id {ids})"
-            )
-            outcome.settle(
-                "conflict", f"{words}: edit that one, or clear custom_id; on_conflict='mine' creates another"
-            )
-            return
-        if task.attempted and self._settle_post(task, creation, "an earlier attempt was not seen to end"):
-            return
-        self._post(task, creation)
-
-    def _take_earlier(self, task: Task, creation: RowCreation, row_id: int) -> None:
-        try:
-            resource = self.client.get(row_id).data
-        except NotFoundError:
-            task.outcome.id = row_id
-            task.outcome.settle("gone", "an earlier write created it, and the service no longer has it", 404)
-            return
-        task.outcome.take_resource(resource, _new_cells(creation), "an earlier write had created it")
-        self._remember(row_id)
-
-    def _post(self, task: Task, creation: RowCreation) -> None:
-        """Send a new deal; where the answer is lost, look for it: at most twice in all."""
-        while True:
-            try:
-                answer = self._write(
-                    task,
-                    _new_cells(creation),
-                    lambda: self.client.create(creation.attributes(), creation.relationships()),
-                )
-            except _LostAnswerError as lost:
-                if self._settle_post(task, creation, f"the answer was lost ({lost.words})"):
-                    return
-                continue
-            except CallBudgetError:
-                raise
-            except ServiceError as error:
-                # Refused, and that may be because the first attempt, whose answer was lost, exists.
-                if task.sends < _MOST_POSTS:
-                    raise
-                self._settle_post(task, creation, f"refused the second time ({printable(error.message, 120)})")
-                return
-            task.outcome.take_answer(answer, _new_cells(creation))
-            self._remember(int(answer.data["id"]))
-            return
-
-    def _settle_post(self, task: Task, creation: RowCreation, why: str) -> bool:
-        """Look for a new deal that may exist; False if it does not and may be sent (again)."""
-        outcome, custom = task.outcome, creation.custom_id
-        if custom is None or custom in self._doubled:
-            remedy = "look for it by its name before creating it again"
-            which = "it has no custom id of its own" if custom is None else "several new deals bear its custom id"
-            outcome.settle("unknown", f"{why}, and {which}: it may or may not exist; {remedy}")
-            return True
-        try:
-            found = self._look_for(custom)
-        except ServiceError as error:
-            words = f"{why}, and looking for it failed ({printable(error.message, 120)})"
-            outcome.settle("unknown", f"{words}; opp.resume() settles it")
-            return True
-        if len(found) == 1:
-            outcome.take_resource(found[0], _new_cells(creation), f"{why}; it was found by its custom id")
-            self._remember(int(found[0]["id"]))
-        elif found:
-            ids = named(int(resource["id"]) for resource in found)
-            outcome.settle(
-                "unknown", f"{len(found)} deals bear the custom id {custom} (id {ids}): delete the doubled one"
-            )
-        elif task.sends >= _MOST_POSTS:
-            words = f"{why}, it was sent {task.sends} times and cannot be found"
-            outcome.settle("unknown", f"{words}; look for the custom id {custom} later")
-        else:
-            return False
-        return True
-
-    def _look_for(self, custom: str) -> list[Mapping[str, Any]]:
-        """Look a custom id up, for some seconds: the service's index may lag behind its writes."""
-        for wait_s in LOOK_UP_WAITS_S:
-            if wait_s:
-                self.sleep(wait_s)
-            before = {resource["id"] for resource in self._found.get(custom, ())}
-            found = [resource for resource in self._with_custom_id([custom]) if resource["id"] not in before]
-            if found:
-                return found
-        return []
-
-    def _others(self, custom: str | None) -> list[Mapping[str, Any]]:
-        """Deals with a custom id that this plan did not create."""
-        with self._lock:
-            return [item for item in self._found.get(str(custom), ()) if int(item["id"]) not in self._created_ids]
-
-    def _remember(self, row_id: int) -> None:
-        with self._lock:
-            self._created_ids.add(row_id)
-
-    # --- deletions --------------------------------------------------------------
-
-    def _delete(self, task: Task, deletion: RowDeletion, theirs: Mapping[str, Any] | None) -> None:
-        outcome = task.outcome
-        if theirs is None:
-            if task.attempted:
-                outcome.settle("written", "an earlier attempt had deleted it")
-            else:
-                outcome.settle("gone", _GONE)
-            return
-        now = wire_cells(theirs, deletion.before)
-        changed = [
-            (Cell(column, deletion.before[column], None), value)
-            for column, value in now.items()
-            if not same_value(column, value, deletion.before[column])
-        ]
-        if changed and self.on_conflict == "theirs":
-            outcome.settle("unchanged", "it changed since it was loaded, and theirs was kept")
-        elif changed and self.on_conflict != "mine":
-            outcome.take_conflict(changed, "it changed since it was loaded: ")
-        else:
-            self._delete_now(task, deletion.id)
-
-    def _delete_now(self, task: Task, row_id: int) -> None:
-        outcome = task.outcome
-        last = False
-        while True:
-            try:
-                answer = self._write(task, (), lambda: self.client.delete(row_id))
-            except NotFoundError:
-                if last:
-                    outcome.settle("written", "the answer was lost; it is deleted", 404)
-                else:
-                    outcome.settle("gone", _GONE, 404)
-                return
-            except _LostAnswerError as lost:
-                if self._settle_delete(outcome, row_id, lost, last):
-                    return
-                last = True
-                continue
-            outcome.settle("written", http_status=answer.status)
-            return
-
-    def _settle_delete(self, outcome: Outcome, row_id: int, lost: _LostAnswerError, last: bool) -> bool:
-        """Ask for the record after a lost answer; False if it is still there and may be deleted again."""
-        try:
-            self.client.get(row_id)
-        except NotFoundError:
-            outcome.settle("written", f"the answer was lost ({lost.words}); it is deleted")
-            return True
-        except ServiceError as second:
-            words = f"the answer was lost ({lost.words}) and reading again failed ({printable(second.message, 120)})"
-            outcome.settle("unknown", f"{words}; opp.resume() settles it")
-            return True
-        if last:
-            unsure = may_still_arrive(lost.cause)
-            outcome.settle("unknown" if unsure else "failed", f"sent twice, and it is still there ({lost.words})")
-        return last
 
 
 class _Readings:
@@ -575,21 +211,3 @@ class _Readings:
         except NotFoundError:
             return None
         return resource
-
-
-def _new_cells(creation: RowCreation) -> tuple[Cell, ...]:
-    return tuple(Cell(column, None, value) for column, value in creation.values.items())
-
-
-def custom_ids_to_look_up(entries: Iterable[Any]) -> list[str]:
-    """Custom ids of the outside CRM in a plan: only these may stand at the service before the plan is sent."""
-    found = (entry.custom_id for entry in entries if isinstance(entry, RowCreation) and entry.custom_id != entry.key)
-    return list(dict.fromkeys(custom for custom in found if custom is not None))
-
-
-def _custom_id(resource: Mapping[str, Any]) -> str:
-    return str((resource.get("attributes") or {}).get("customId"))
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Any]:
-    return (items[start : start + size] for start in range(0, len(items), size))

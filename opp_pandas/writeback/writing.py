@@ -11,7 +11,7 @@ from opp_pandas.resource import ACCOUNT, EDITABLE_NAMES, STAGE, USER
 from opp_pandas.service.collecting import lookup_frame
 from opp_pandas.writeback.changes import CustomIds, find_changes
 from opp_pandas.writeback.effect import forecast_effect
-from opp_pandas.writeback.names import NameBook, resolve_names, wanted_names
+from opp_pandas.writeback.names import NameBook, names_of, resolve_names, wanted_names
 from opp_pandas.writeback.report import WriteReport, build_requests
 from opp_pandas.writeback.sending import Sending, check_confirmation, count_reads, tasks_of
 from opp_pandas.writeback.taking import take_outcomes
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from opp_pandas.writeback.merge import Policy
     from opp_pandas.writeback.plan import ChangeSet
     from opp_pandas.writeback.sending import Progress
-    from opp_pandas.writeback.writer import Ask, Task
+    from opp_pandas.writeback.steps import Task
+    from opp_pandas.writeback.updating import Ask
 
 _RESOURCE_OF = {"stage_name": STAGE, "owner_name": USER, "account_name": ACCOUNT}
 
@@ -190,15 +191,8 @@ def resolve_at_service(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict
         lookup = _accounts(client, texts) if resource is ACCOUNT else read_lookup(client, resource)
         if lookup is not None:
             lookups[resource.type] = lookup
-    names = {EDITABLE_NAMES[column]: _names(lookups.get(_RESOURCE_OF[column].type)) for column in wanted}
+    names = {EDITABLE_NAMES[column]: names_of(lookups.get(_RESOURCE_OF[column].type)) for column in wanted}
     return resolve_names(plan, NameBook(names)), lookups, client.calls - before
-
-
-def _names(lookup: pd.DataFrame | None) -> dict[int, str]:
-    if lookup is None:
-        return {}
-    pairs = zip(lookup["id"].tolist(), lookup["name"].tolist(), strict=True)
-    return {int(key): name for key, name in pairs if isinstance(name, str)}
 
 
 def _accounts(client: Client, names: Iterable[str]) -> pd.DataFrame:
