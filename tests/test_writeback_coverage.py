@@ -18,7 +18,7 @@ COVERED = (
 )  # fmt: skip
 TESTS = (
     "changes", "columns", "merge", "journal", "writing", "conflicts", "lost_answers", "failing_service", "workers",
-    "recovery", "round_trip", "writeback_machine", "taking", "editing", "labels",
+    "recovery", "round_trip", "writeback_machine", "taking", "editing", "labels", "people",
 )  # fmt: skip
 
 

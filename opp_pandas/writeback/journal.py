@@ -151,9 +151,7 @@ class Journal:
         ):
             self = cls(path, *_opened(path))
             try:
-                self.meta = _read_meta(self._connection)
-                if len(self.steps()) != int(self.meta["steps"]):
-                    raise ValueError("steps are missing")
+                self.meta, _ = _read_whole(self._connection)
             except BaseException:
                 self.close()
                 raise
@@ -175,10 +173,7 @@ class Journal:
     def steps(self) -> list[Step]:
         """Every step in the order of the plan."""
         with self._guard:
-            rows = self._connection.execute(
-                "SELECT number, action, key, state, entry, facts, checksum FROM step ORDER BY number"
-            ).fetchall()
-        return [_read_step(*row) for row in rows]
+            return _read_steps(self._connection)
 
     def sent(self, number: int, sends: int, cells: Sequence[Any]) -> None:
         """Note that a row is about to be sent, for the how-manieth time, and what of it."""
@@ -257,15 +252,15 @@ def read_journal(path: Path) -> tuple[dict[str, str], list[Step]]:
     with _translated(path, "the journal is damaged or no journal at all; move it away to go on"):
         connection = _connect(path)
         try:
-            meta = _read_meta(connection)
-            rows = connection.execute(
-                "SELECT number, action, key, state, entry, facts, checksum FROM step ORDER BY number"
-            ).fetchall()
-            steps = [_read_step(*row) for row in rows]
-            if len(steps) != int(meta["steps"]):
-                raise ValueError("steps are missing")
+            return _read_whole(connection)
         finally:
             connection.close()
+
+
+def _read_whole(connection: sqlite3.Connection) -> tuple[dict[str, str], list[Step]]:
+    meta, steps = _read_meta(connection), _read_steps(connection)
+    if len(steps) != int(meta["steps"]):
+        raise ValueError("steps are missing")
     return meta, steps
 
 
@@ -280,6 +275,11 @@ def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:
             raise ValueError("a checksum does not fit")
         meta[name] = value
     return meta
+
+
+def _read_steps(connection: sqlite3.Connection) -> list[Step]:
+    rows = connection.execute("SELECT number, action, key, state, entry, facts, checksum FROM step ORDER BY number")
+    return [_read_step(*row) for row in rows.fetchall()]
 
 
 def _read_step(number: int, action: str, key: str, state: str, entry: str, facts: str, checksum: str) -> Step:
