@@ -101,3 +101,37 @@ def test_year__is_as_large_as_its_changes(tmp_path: Path) -> None:
     assert sizes[-1] < 6 * sizes[0]
     # Processor time of all threads: the wall clock of a shared machine says little.
     assert min(cpu["compacted", night] for night in copies) < 4.0 * max(DEALS / 100_000, 0.25)
+
+
+@pytest.mark.nightly
+def test_second_load__goes_on_from_the_history(tmp_path: Path) -> None:
+    """After a hundred edits and three deletions, a load from the history is a whole load at a fraction of the price."""
+    history = History(tmp_path / "history")
+    with opp.sandbox(opportunities=DEALS, now=NOW) as box, box.client(page_size=1000) as client:
+        figures: dict[str, tuple[float, int]] = {}
+
+        def load(words: str, **asked: object) -> pd.DataFrame:
+            began = time.perf_counter()
+            df = opp.read_opportunities(client, stages=STAGES, on_invalid="ignore", progress=False, **asked)  # type: ignore[arg-type]
+            figures[words] = time.perf_counter() - began, df.opp.load_report.requests
+            return df
+
+        first = load("first load")
+        began = time.perf_counter()
+        history.record(first)
+        figures["record"] = time.perf_counter() - began, 0
+        editable = load("permissions", fields=["name"], authorization_meta=True, limit=2_000)
+        ids = editable.loc[editable["can_write"] & editable["can_delete"], "id"].tolist()
+        for key in ids[:100]:
+            client.update(key, {"amount": 4_321})
+        edited = load("second load", history=history)
+        for key in ids[100:103]:
+            client.delete(key)
+        shorter = load("second load, deals deleted", history=history)
+        whole = load("whole load")
+        pd.testing.assert_frame_equal(shorter, whole, check_flags=False)
+        assert len(edited) == len(whole) + 3
+    for words, (seconds, requests) in figures.items():
+        print(f"\n{DEALS:,} deals, {words}: {seconds:.2f} s, {requests} requests", end="")
+    assert figures["second load"][1] <= 6
+    assert figures["second load"][0] < figures["whole load"][0] or DEALS < 50_000
