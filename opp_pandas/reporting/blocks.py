@@ -176,7 +176,7 @@ class Drawing:
         """What the plot shows, in words."""
         from opp_pandas.reporting.pictures import describe
 
-        return describe(self.axes, self.table)
+        return describe(self.axes)
 
 
 Block = str | Headlines | Table | Picture | Drawing

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDE, NARROW = 8.0, 4.4
 """Widths of a picture [inches]: on a page, and on a telephone."""
-_NARROW_TITLE = 36
+_NARROW_TITLE = 44
 _MANY_POINTS = 2_000
 _THEME = {"#000000": "ink", "#ffffff": "paper", "#dddddd": "line", "#444444": "ink", "#9a9a9a": "grey"}
 # Blue on black is hard to see: the page lightens it there.
@@ -72,7 +72,13 @@ def _height(plot: str, table: Any, width: float) -> float:
 
 
 def _fit_narrow(axes: Axes) -> None:
-    """Put the legend below, where a telephone has room, and let the title break."""
+    """Let the title begin at the edge and put the legend below: beside long names a telephone has no room."""
+    figure = axes.get_figure(root=True)
+    title = " ".join(axes.get_title(loc="left").split())
+    if figure is not None and title:
+        axes.set_title("", loc="left")
+        lines = "\n".join(textwrap.wrap(title, _NARROW_TITLE))
+        figure.suptitle(lines, x=0.01, ha="left", fontsize=10.5, fontweight="bold").set_parse_math(False)
     legend = axes.get_legend()
     if legend is not None:
         handles = legend.legend_handles
@@ -85,21 +91,13 @@ def _fit_narrow(axes: Axes) -> None:
         for text, word in zip(below.get_texts(), words, strict=True):
             text.set_parse_math(False)
             text.set_text(word)
-    title = axes.get_title(loc="left")
-    if len(title) > _NARROW_TITLE:
-        lines = "\n".join(textwrap.wrap(title, _NARROW_TITLE))
-        axes.set_title(lines, loc="left", fontsize=10).set_parse_math(False)
 
 
-def describe(axes: Axes, table: Any = None) -> str:
-    """Say in words what a plot shows: its own words, else its table's, else its title and labels."""
+def describe(axes: Axes) -> str:
+    """Say in words what a plot shows: what our plots say of themselves; of others the title and labels."""
     own = getattr(axes, "alt_text", None)
     if isinstance(own, str) and own:
         return own
-    from opp_pandas import plotting
-
-    if hasattr(table, "columns") and table.attrs:
-        return plotting.alt_text(table)
     title = axes.get_title(loc="left") or axes.get_title()
     labels = " and ".join(label for label in (axes.get_xlabel(), axes.get_ylabel()) if label)
     return ". ".join(part for part in (title or "Plot", labels) if part)

@@ -83,7 +83,11 @@ def forecast(material: Material) -> Section:
     title = "Forecast" if material.quota is None else "Forecast against quota"
     if not len(whole):
         return Section(title, "There is no open or won deal.", figures=(whole,))
-    picture = Drawing("plot_forecast", table)
+    low, high = material.bookings.interval(0.8)
+    here = table.index[[str(period) == material.period for period in table.index]]
+    interval = pd.DataFrame({"low": [low] * len(here), "high": [high] * len(here)}, index=here)
+    picture = Drawing("plot_forecast", table, {"interval": interval})
+    notes.append(f"The line at the forecast of {material.period}: 8 of 10 times it ends there.")
     return Section(title, picture, _periods_in_words(Table(table[columns], caption)), notes=notes, figures=(whole,))
 
 
@@ -198,7 +202,7 @@ def hygiene(material: Material) -> Section:
     places = table.index.unique()[: material.max_rows]
     chosen = table.loc[table.index.isin(places), "reason"]
     reasons = ["; ".join(chosen[chosen.index == place]) for place in places]
-    rows = _facts(material, places.to_numpy(), ("name", "account_name", "owner_name", "close_date", "amount", *_KEYS))
+    rows = _facts(material, places.to_numpy(), ("name", "amount", "owner_name", "account_name", "close_date", *_KEYS))
     rows.insert(min(1, rows.shape[1]), "reason", reasons)
     n_deals = table.index.nunique()
     caption = f"Deals to look at, largest first{_in_currency(material.ageing)}"
@@ -242,15 +246,15 @@ def _deals(title: str, material: Material, order: Codes, more: tuple[str, ...], 
     if not len(table):
         return Section(title, "There is no open deal.", figures=(table,))
     first = table.iloc[order[: material.max_rows]]
-    rows = _facts(material, first.index.to_numpy(), ("name", "account_name", "owner_name"))
-    rows["stage_name"] = first["stage_name"].to_numpy()
-    dated = _facts(material, first.index.to_numpy(), ("close_date",))
-    rows = rows.join(dated)
+    places = first.index.to_numpy()
+    rows = _facts(material, places, ("name",))
     rows["amount"] = first["amount"].to_numpy()
-    rows = rows.join(_facts(material, first.index.to_numpy(), ("probability",)))
+    rows = rows.join(_facts(material, places, ("close_date", "probability")))
+    rows["stage_name"] = first["stage_name"].to_numpy()
+    rows = rows.join(_facts(material, places, ("owner_name", "account_name")))
     for name in more:
         rows[name] = first[name].array
-    rows = rows.join(_facts(material, first.index.to_numpy(), (*_KEYS, "next_step")))
+    rows = rows.join(_facts(material, places, ("next_step", *_KEYS)))
     caption = f"{title}, {words}{_in_currency(table)}"
     return Section(title, Table(rows, caption, of=len(table)), figures=(table,))
 
