@@ -95,9 +95,10 @@ def _continued(asked: Asked, history: History, notes: list[str]) -> Arrived | st
     lookups = {**news.lookups}
     for kind, lookup in counted.lookups.items():
         lookups[kind] = joined_lookup(lookups.get(kind), lookup)
-    order = np.argsort(counted.rows.frame["id"].to_numpy(dtype=np.int64), kind="stable")
+    rows, ids = counted.rows, counted.rows.frame["id"].to_numpy(dtype=np.int64)
     return Arrived(
-        rows=counted.rows.take(order),
+        # New deals stand last and mostly have the highest ids: then nothing has to move.
+        rows=rows if (ids[1:] > ids[:-1]).all() else rows.take(np.argsort(ids, kind="stable")),
         lookups=lookups,
         moment=news.moment,
         complete=False if len(news.collected.quarantined) else counted.complete,
