@@ -160,6 +160,7 @@ def test_session__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -
     expect(page.locator(".opp-panel")).to_contain_text("Dry run: nothing was sent")
     expect(page.locator(".opp-panel")).to_contain_text("Effect on the forecast")
     assert sheet.python(PATCHES) == []
+    assert not sheet.accessibility(".opp-panel")
     page.get_by_role("button", name="Send 8 rows").click()
     expect(page.locator(".opp-panel")).to_contain_text("Sent:", timeout=60_000)
     stages = dict(sheet.python("df.opp.stages.frame[['stage_name', 'stage_id']].to_numpy().tolist()"))

@@ -201,38 +201,45 @@ class Cells:
     def _window(self, places: Places, column: str) -> pd.Series:
         """Give some rows of a column; all of them without a copy, so that what nobody touched is seen at once."""
         series = self._frame[column]
-        return series if self._is_whole(places) else series.take(places)
+        return series if places is self._everything else series.take(places)
 
-    def _is_whole(self, places: Places) -> bool:
-        return len(places) == len(self._frame) and np.array_equal(places, np.arange(len(places)))
+    @cached_property
+    def _everything(self) -> Places:
+        """The positions of all rows; this very array stands for the whole frame."""
+        return np.arange(len(self._frame))
+
+    @cached_property
+    def _stand_as_loaded(self) -> bool:
+        """Whether the rows are those that were loaded, in their order."""
+        return len(self._frame) == len(self.loaded.baseline) and np.array_equal(self.rows.places, self._everything)
 
     def _base(self, places: Places, name: str) -> Any:
         """Give the loaded values of a column for some rows; None where it was not loaded."""
         base = self.loaded.baseline.frame
         if name not in base.columns:
             return None
-        rows = self.rows.places if self._is_whole(places) else self.rows.places[places]
-        if len(rows) == len(base) and np.array_equal(rows, np.arange(len(rows))):
+        if places is self._everything and self._stand_as_loaded:
             return base[name].array
-        return base[name].array.take(rows, allow_fill=True)
+        return base[name].array.take(self.rows.places[places], allow_fill=True)
 
     def changed_mask(self, places: Places, column: str) -> Mask:
         """Find which cells of some rows differ from what was loaded; new rows do not."""
         field = self.fields[column]
+        if places is self._everything and self._stand_as_loaded:
+            return self._edited(places, field)
         result = np.zeros(len(places), dtype=bool)
         known = self.rows.places[places] >= 0
-        rows = places[known]
-        id_column = field.id_column
-        if len(rows) == 0:
-            return result
-        if id_column is not None and self._by_name.get(id_column) is not None:
-            differs = self._differs(rows, self.fields[self._by_name[id_column]])
-            if field.name in EDITABLE_NAMES:
-                differs = differs | self._named_by_hand(rows, field)
-        else:
-            differs = self._differs(rows, field)
-        result[known] = differs
+        if known.any():
+            result[known] = self._edited(places[known], field)
         return result
+
+    def _edited(self, rows: Places, field: Field) -> Mask:
+        """The same for rows that were loaded; a relation is edited by its id, or by its name alone."""
+        own = self._by_name.get(str(field.id_column))
+        if own is None:
+            return self._differs(rows, field)
+        differs = self._differs(rows, self.fields[own])
+        return differs | self._named_by_hand(rows, field) if field.name in EDITABLE_NAMES else differs
 
     def _differs(self, rows: Places, field: Field) -> Mask:
         base = self._base(rows, field.name)
@@ -323,11 +330,10 @@ class Cells:
 
     def _all_changed(self) -> set[tuple[int, str]]:
         """Find every cell that was edited before the sheet was opened."""
-        everything = np.arange(len(self._frame))
         found: set[tuple[int, str]] = set()
         for column, field in self.fields.items():
             if field.locked or self.counted(column) != column:
                 continue
-            for place in np.flatnonzero(self.changed_mask(everything, column)).tolist():
+            for place in np.flatnonzero(self.changed_mask(self._everything, column)).tolist():
                 found.add((place, column))
         return found

@@ -52,7 +52,7 @@ class Panel:
         self.summary = self._html()
         self.review = self._button("Review changes", self._on_review, "primary")
         self.code = self._button("Show the code", self._on_code)
-        self.send = self._button("Send", self._on_send, "warning")
+        self.send = self._button("Send", self._on_send, "primary")
         self.stop = self._button("Stop", self._on_stop)
         self.close = self._button("Close", self._on_close)
         self.close.layout.align_self = "flex-start"

@@ -327,7 +327,7 @@ class Sheet(Cells):
 
     def _forget_rows(self) -> None:
         """Look the rows up again after some were added or taken away."""
-        for name in ("rows", "is_new", "_book"):
+        for name in ("rows", "is_new", "_book", "_everything", "_stand_as_loaded"):
             self.__dict__.pop(name, None)
 
     def _set(self, column: str, places: Places, values: Sequence[Any]) -> None:
