@@ -357,6 +357,22 @@ def test_created_and_deleted_rows__follow_the_service(df: pd.DataFrame, client: 
     assert fresh.loc[df["name"].iloc[3], ["amount", "next_step"]].tolist() == [333, "Sign"]
 
 
+def test_adopted_deals__are_edited_by_name_and_created(client: Client) -> None:
+    """Deals of a file know stages by name only; the service is asked for their ids when they are created."""
+    deals = pd.DataFrame({"name": ["A", "B"], "amount": [5, 6], "stage_name": ["Qualify", "Propose"]})
+    stages = opp.StageMap(order=["Qualify", "Propose"], won=["Closed Won"], lost=["Closed Lost"])
+    editor = opp.adopt(deals, stages=stages).opp.edit(client)
+    assert "Propose" in ask(editor._desk, "choices", column="stage_name", text="pro")["choices"]
+    edit(editor._desk, 0, "stage_name", "Propose")
+    assert "df.loc[df.index.isin([0]), 'stage_name'] = 'Propose'" in editor.code
+    send(editor)
+    assert editor.report is not None
+    assert editor.report.counts() == {"written": 2}
+    made = client.get(int(editor.frame["id"].iloc[0])).data["relationships"]["opportunityStage"]["data"]["id"]
+    other = client.get(int(editor.frame["id"].iloc[1])).data["relationships"]["opportunityStage"]["data"]["id"]
+    assert made == other
+
+
 def test_front_end__is_not_needed(df: pd.DataFrame) -> None:
     """Without one the output is a readable line; with one the grid."""
     bundle = df.opp.edit()._repr_mimebundle_()

@@ -365,7 +365,10 @@ def _described(field: Field) -> Answer:
         "choosing": field.choosing,
         "separator": field.separator,
         # Typing chooses from the list only where nothing else may stand there.
-        "strict": bool(field.choosing) and field.kind != "tags" and field.name != "forecast_category",
+        "strict": bool(field.choosing)
+        and field.kind != "tags"
+        and field.name != "forecast_category"
+        and not field.named_only,
     }
 
 

@@ -68,6 +68,9 @@ class Field:
         That list, where it is known and short.
     separator : str
         What stands between several of them.
+    named_only : bool
+        For adopted deals: the name of a stage, owner or account whose id the
+        service has yet to be asked for.
     """
 
     column: str
@@ -80,10 +83,13 @@ class Field:
     choosing: Choosing = ""
     options: tuple[str, ...] = ()
     separator: str = ""
+    named_only: bool = False
 
     @property
     def id_column(self) -> str | None:
         """For a relation: the column with the id, whichever of the two this is."""
+        if self.named_only:
+            return None
         if self.name in EDITABLE_NAMES:
             return EDITABLE_NAMES[self.name]
         return self.name if self.name in NAME_OF else None
@@ -121,6 +127,9 @@ def _field(frame: pd.DataFrame, column: str, name: str, loaded: Loaded, book: Na
     locked = unreadable or _lock(name, loaded)
     title, meaning = _words(name, custom)
     facts: dict[str, Any] = {"column": column, "name": name, "title": title, "meaning": meaning, "locked": locked}
+    if name in EDITABLE_NAMES and _is_named_only(name, loaded):
+        known = tuple(loaded.stages.frame["stage_name"].dropna()) if name == "stage_name" else ()
+        return Field(**facts, kind="text", codec=Texts(), choosing="one", options=known, named_only=True)
     if name in EDITABLE_NAMES or name in NAME_OF:
         id_column = EDITABLE_NAMES.get(name, name)
         codec: Codec = Relations(book, id_column) if name in EDITABLE_NAMES else Integers()
@@ -145,7 +154,11 @@ def _field(frame: pd.DataFrame, column: str, name: str, loaded: Loaded, book: Na
 def _lock(name: str, loaded: Loaded) -> str:
     if name in EDITABLE_NAMES:
         known = EDITABLE_NAMES[name] in loaded.baseline.frame.columns
-        return "" if known else f"{EDITABLE_NAMES[name]} was not loaded, so it cannot be edited"
+        return (
+            ""
+            if known or _is_named_only(name, loaded)
+            else f"{EDITABLE_NAMES[name]} was not loaded, so it cannot be edited"
+        )
     if name in LOOKUP_COLUMNS:
         return f"{name} is joined for reading; edit {LOOKUP_COLUMNS[name][0]}"
     if rules.writable_kind(name) is None:
@@ -153,6 +166,10 @@ def _lock(name: str, loaded: Loaded) -> str:
     if name not in loaded.baseline.frame.columns:
         return f"{name} was not loaded, so its value at the service is unknown: load it to edit it"
     return ""
+
+
+def _is_named_only(name: str, loaded: Loaded) -> bool:
+    return loaded.kind == "adopt" and EDITABLE_NAMES[name] not in loaded.baseline.frame.columns
 
 
 def _words(name: str, custom: CustomField | None) -> tuple[str, str]:

@@ -169,6 +169,9 @@ class Sheet(Cells):
 
     def _check(self, field: Field, value: Any) -> None:
         """Hold a value to the rules of the service and of the organisation."""
+        if field.named_only:
+            # The service is asked for the id when the deal is created.
+            return
         if field.name in self.loaded.converted:
             # Their codecs know kind and options; what is required is left.
             problem = custom_objection(self.loaded.custom_fields, field.name, None) if value is None else None
