@@ -325,12 +325,30 @@ def freeze(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         column = frame[name]
         if column.dtype == object:
-            frozen = np.empty(len(column), dtype=object)
-            frozen[:] = [freeze_value(value) for value in column.array]
-            columns[name] = frozen
+            columns[name] = _frozen_values(column.to_numpy())
         else:
             columns[name] = column.array.copy()
     return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+
+
+def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Freeze many values; equal lists of text become one tuple."""
+    known: dict[tuple[Any, ...], tuple[str, ...]] = {}
+
+    def frozen(value: Any) -> Any:
+        if type(value) is list:
+            items = tuple(value)
+            try:
+                if items in known:
+                    return known[items]
+            except TypeError:  # lists within
+                return freeze_value(value)
+            if all(type(item) is str for item in items):
+                known[items] = items
+                return items
+        return freeze_value(value)
+
+    return np.fromiter(map(frozen, values), dtype=object, count=len(values))
 
 
 def freeze_value(value: Any) -> Any:

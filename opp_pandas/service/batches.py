@@ -146,7 +146,12 @@ def interleave(first: Batch, second: Batch, order: Positions) -> Batch:
     columns: dict[str, Any] = {}
     taken = pa.array(order)
     for name in dict.fromkeys([*first.columns, *second.columns]):
-        parts = _aligned([first.columns.get(name), second.columns.get(name)], [first.rows, second.rows])
+        both = [first.columns.get(name), second.columns.get(name)]
+        if name != "id" and all(
+            part is None or (isinstance(part, pa.Array) and part.null_count == len(part)) for part in both
+        ):
+            continue  # an absent column is missing in every row
+        parts = _aligned(both, [first.rows, second.rows])
         if isinstance(parts[0], list):
             joined = [*parts[0], *parts[1]]
             columns[name] = [joined[place] for place in order]
@@ -262,16 +267,12 @@ def _from_lists(column: pa.Array) -> Any:
     words = np.array([None, *distinct.dictionary.to_pylist()], dtype=object)[1:]
     texts = words[distinct.indices.to_numpy(zero_copy_only=False)].tolist() if len(words) else []
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-    ends = np.cumsum(lengths).tolist()
-    result = np.empty(len(column), dtype=object)
+    ends = np.cumsum(lengths)
     present = column.is_valid().to_numpy(zero_copy_only=False)
+    bounds = zip(present.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True)
     with _without_collection():
-        start = 0
-        for place, (there, end) in enumerate(zip(present.tolist(), ends, strict=True)):
-            if there:
-                result[place] = texts[start:end]
-            start = end
-    return result
+        lists = (texts[start:end] if there else None for there, start, end in bounds)
+        return np.fromiter(lists, dtype=object, count=len(column))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from opp_pandas.service.origin import redacted
 if TYPE_CHECKING:
     from opp_pandas.service.paging import Page
 
-BLOCK_BYTES = 4_000_000
+BLOCK_BYTES = 2_000_000
 
 # What a person looks at first; everything else follows in the order of the resource table.
 LEADING = (
@@ -141,8 +141,8 @@ class Collector:
             self.add(parse_document(body, **where))
             return
         self._block.append((cut, where))
-        self._note(cut.document, len(cut.lengths))
-        if sum(len(page.lines) for page, _ in self._block) >= self.block_bytes:
+        self._note(cut.document, cut.count)
+        if sum(len(page.records) for page, _ in self._block) >= self.block_bytes:
             self._send_block()
 
     def add_page(self, page: Page) -> None:

@@ -33,9 +33,12 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from opp_pandas.errors import DocumentError
-from opp_pandas.service.batches import STAMP, TAGS, TEXT, Batch, Positions, batch_of_cells, interleave
-from opp_pandas.service.decoding import FIRST_INSTANT, UnfitError, decode_resources, instant, unknown_column
+from opp_pandas.service.batches import TAGS, TEXT, Batch, Positions, batch_of_cells, interleave
+from opp_pandas.service.decoding import decode_resources, unknown_column
 from opp_pandas.service.documents import parse_document
+from opp_pandas.service.instants import read_instants
+from opp_pandas.service.templates import Members, find_members, joined_members
+from opp_pandas.service.uniform import Stretch, UniformDecoder
 
 if TYPE_CHECKING:
     from opp_pandas.resource import Resource
@@ -69,18 +72,47 @@ class Cut:
     ----------
     body : bytes
         The page as it came.
-    lines : bytes
-        Its records, one a line, without the leading ``type``.
-    lengths : list of int
-        Bytes per line.
+    records : memoryview
+        Its records, as they stand.
+    opener : bytes
+        How each record begins: a brace and its ``type``.
+    between : bytes
+        What stands between two records, the ``opener`` apart.
     document : dict
         What is left of the document.
     """
 
     body: bytes
-    lines: bytes
-    lengths: list[int]
+    records: memoryview
+    opener: bytes
+    between: bytes
     document: dict[str, Any]
+
+    @cached_property
+    def members(self) -> Members | None:
+        """Where the members of the records are; None where white space of other kinds stands between them."""
+        data = np.frombuffer(self.records, dtype=np.uint8)
+        return None if data.min() < ord(" ") else find_members(data, self.opener)
+
+    @property
+    def count(self) -> int:
+        """The number of records."""
+        return len(self._pieces) if self.members is None else self.members.records
+
+    @cached_property
+    def _pieces(self) -> list[bytes]:
+        # The braces around are left to the join, so that all pieces are alike.
+        return bytes(self.records[len(self.opener) : -1]).split(b"}" + self.between + self.opener)
+
+    @cached_property
+    def lines(self) -> bytes:
+        """The records, one a line, without their ``type``."""
+        return b"".join((b"{", b"}\n{".join(self._pieces), b"}"))
+
+    @property
+    def lengths(self) -> list[int]:
+        """Bytes per line."""
+        return [2 + len(piece) for piece in self._pieces]
 
 
 def cut_page(body: bytes, resource: Resource) -> Cut | None:
@@ -117,16 +149,14 @@ def cut_page(body: bytes, resource: Resource) -> Cut | None:
     if tail is None:
         return None
     end, document = tail
+    between = b","
     second = text.find(opener, start, end)
-    if second < 0:
-        return Cut(body, b"{" + text[start:end], [1 + end - start], document)
-    between = re.search(rb"\}\s*,\s*\Z", text[max(start, second - 256) : second])
-    if between is None:
-        return None
-    # The last brace is left to the join as well, so that all pieces are alike.
-    pieces = text[start : end - 1].split(between[0] + opener)
-    lines = b"".join((b"{", b"}\n{".join(pieces), b"}"))
-    return Cut(body, lines, [2 + len(piece) for piece in pieces], document)
+    if second >= 0:
+        found = re.search(rb"\}(\s*,\s*)\Z", text[max(start, second - 256) : second])
+        if found is None:
+            return None
+        between = found[1]
+    return Cut(body, memoryview(text)[start - len(opener) : end], opener, between, document)
 
 
 @cache
@@ -175,6 +205,7 @@ class FastDecoder:
         self._metadata: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._wary = False
+        self._uniform = UniformDecoder(resource)
 
     def decode(self, cuts: Sequence[Cut], first_page: int) -> Batch | None:
         """Decode some pages together.
@@ -191,7 +222,12 @@ class FastDecoder:
         Batch or None
             None: the slow decoder has to do it.
         """
-        block = _Block(cuts, first_page)
+        stretch = _stretch(cuts, first_page)
+        batch = None if stretch is None else self._uniform.decode(stretch)
+        return self._parsed(_Block(cuts, first_page)) if batch is None else batch
+
+    def _parsed(self, block: _Block) -> Batch | None:
+        """Decode with Arrow's parser."""
         odd = block.deep | (self._suspects(block) if self._wary else False)
         if not self._attributes:
             self._learn_from(block.first_lines(FIRST_LINES))
@@ -241,9 +277,12 @@ class FastDecoder:
             return fast
         places = np.flatnonzero(odd)
         try:
-            cells = decode_resources(parse_document(block.document(places, self.resource.type))["data"], self.resource)
+            data = parse_document(block.document(places, self.resource.type))["data"]
         except DocumentError:
             return None  # the whole page is refused, by whoever reads it slowly
+        if len(data) != len(places):
+            return None  # what looked like the end of a record stood within one
+        cells = decode_resources(data, self.resource)
         slow = batch_of_cells(cells, block.origins(places))
         aside = [number for number, _, _ in cells.quarantined]
         order = np.argsort(np.concatenate([np.flatnonzero(~odd), np.delete(places, aside)]), kind="stable")
@@ -384,6 +423,17 @@ class FastDecoder:
             r'id"\s*:\s*(?:[^0-9\s]|[0-9]+[.eE])',
         ]
         return f'"(?:{"|".join(parts)})'
+
+
+def _stretch(cuts: Sequence[Cut], first_page: int) -> Stretch | None:
+    """Put the records of some pages one behind the other."""
+    opener, found = cuts[0].opener, [cut.members for cut in cuts]
+    if any(members is None for members in found) or any(cut.opener != opener for cut in cuts):
+        return None
+    between = next((cut.between for cut in cuts if len(cut.members.starts) > 1), b",")  # type: ignore[union-attr]
+    text = between.join([*(cut.records for cut in cuts), opener])
+    shifts = np.cumsum([0, *(len(cut.records) + len(between) for cut in cuts)]).tolist()
+    return Stretch(text, opener, between + opener, joined_members(found, shifts), first_page)  # type: ignore[arg-type]
 
 
 class _Block:
@@ -578,69 +628,6 @@ class _Reading:
             unknown_relationships=set(self._unknown_relationships),
             unknown_columns=set(self._unknown.values()),
         )
-
-
-_MILLISECONDS = np.frombuffer(b"yyyy-mm-ddThh:mm:ss.fffZ", dtype=np.uint8)
-_MARKS = [4, 7, 10, 13, 16, 19, 23]
-
-
-def read_instants(texts: pa.Array) -> tuple[pa.Array, Mask]:
-    """Read instants.
-
-    Parameters
-    ----------
-    texts : Array of large_string, shape (n,)
-        As they came.
-
-    Returns
-    -------
-    instants : Array of timestamp[us, UTC], shape (n,)
-        Missing where `odd`.
-    odd : ndarray of bool, shape (n,)
-        Where the text is not in canonical form, or is no instant at all.
-    """
-    data = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
-    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    there = _mask(texts.is_valid())
-    starts, lengths = offsets[:-1], np.diff(offsets)
-    if (lengths == len(_MILLISECONDS) * there).all():
-        # All in the service's own form: the texts stand side by side.
-        table = data[offsets[0] : offsets[-1]].reshape(-1, len(_MILLISECONDS))
-        if (table[:, _MARKS] == _MILLISECONDS[_MARKS]).all():
-            odd = np.zeros(len(texts), dtype=bool)
-            stamps = _cast_instants(texts, odd)
-            return stamps, odd
-    odd = there & ((lengths < 20) | (lengths > 27))
-    usual = there & ~odd
-    if usual.any():
-        begin, length = starts[usual], lengths[usual]
-        form = (data[begin + 10] == ord("T")) & (data[begin + length - 1] == ord("Z"))
-        for place, mark in ((4, "-"), (7, "-"), (13, ":"), (16, ":")):
-            form &= data[begin + place] == ord(mark)
-        form &= (length == 20) | ((length > 21) & (data[begin + 19] == ord(".")))
-        odd[usual] = ~form
-    return _cast_instants(texts, odd), odd
-
-
-def _cast_instants(texts: pa.Array, odd: Mask) -> pa.Array:
-    """Cast what is not odd; what Arrow does not take, or Python does not, becomes odd."""
-    readable = pc.if_else(pa.array(odd), pa.scalar(None, TEXT), texts) if odd.any() else texts
-    try:
-        stamps = readable.cast(STAMP)
-    except pa.ArrowInvalid:
-        odd |= np.array([_is_odd_instant(text) for text in readable.to_pylist()], dtype=bool)
-        stamps = pc.if_else(pa.array(odd), pa.scalar(None, TEXT), readable).cast(STAMP)
-    lowest = pc.min(stamps.cast(pa.int64())).as_py()
-    if lowest is not None and lowest < FIRST_INSTANT:  # Arrow knows a year 0
-        odd |= _mask(pc.fill_null(pc.less(stamps.cast(pa.int64()), FIRST_INSTANT), False))
-    return stamps
-
-
-def _is_odd_instant(text: str | None) -> bool:
-    try:
-        return not instant(text)[1]
-    except UnfitError:
-        return True
 
 
 def _mask(values: pa.Array) -> Mask:

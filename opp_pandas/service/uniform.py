@@ -1,0 +1,531 @@
+"""Records that are written by one template, read without parsing them.
+
+`UniformDecoder` learns a `Template` from one record and looks where its members
+stand in all others. Every byte is accounted for: the literals must be the
+template's, and each value must have the plain form of its column (text without
+stray quotation marks, whole numbers, instants, ``null``). A record that differs
+in any byte is *odd* and goes through the slow decoder; where too many do, the
+stretch is left to whoever can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from opp_pandas.errors import DocumentError
+from opp_pandas.service.batches import TAGS, TEXT, Batch, Positions, batch_of_cells, interleave
+from opp_pandas.service.decoding import decode_resources, unknown_column
+from opp_pandas.service.documents import parse_document, parse_json
+from opp_pandas.service.instants import read_instants
+from opp_pandas.service.templates import Bytes, Members, Path, Template
+
+if TYPE_CHECKING:
+    from opp_pandas.resource import Resource
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+MAX_ODD = 0.25
+MAX_FILLED = 0.03
+MAX_LESSONS = 4
+_MAX_BRACKETS = 32
+_MAX_DIGITS = 18
+_PIECES = 20_000
+_QUOTE = ord('"')
+_NULL = b"null"
+_TEXT_FORM = r'^(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*$'
+_INTEGER_FORM = r"^(?:0|-?[1-9][0-9]{0,17})$"
+
+
+class _OtherFormError(Exception):
+    """The stretch holds what only a parser can read."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Records in a row, of several pages.
+
+    Parameters
+    ----------
+    text : bytes
+        The records, each followed by `closer`.
+    opener : bytes
+        How each record begins: a brace and its ``type``.
+    closer : bytes
+        What stands between two records, `opener` included.
+    members : Members
+        Where their members are.
+    first_page : int
+        The number of the first page, from 0.
+    """
+
+    text: bytes
+    opener: bytes
+    closer: bytes
+    members: Members
+    first_page: int
+
+    @cached_property
+    def ends(self) -> Positions:
+        """Where each record ends, with what follows it."""
+        return np.append(self.members.starts[1:], len(self.text))
+
+    def record(self, place: int) -> bytes:
+        """Give a record without its opener."""
+        return self.text[self.members.starts[place] : self.ends[place] - len(self.closer)]
+
+    def origins(self, places: Positions) -> list[tuple[int, int]]:
+        """Give page and record on the page, both from 0."""
+        pages = np.searchsorted(self.members.page_ends, places, side="right")
+        begins = np.concatenate([[0], self.members.page_ends])[pages]
+        return list(zip((pages + self.first_page).tolist(), (places - begins).tolist(), strict=True))
+
+
+class UniformDecoder:
+    """Decodes records written by one template, which it learns.
+
+    Parameters
+    ----------
+    resource : Resource
+        What the records are.
+    """
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self._template: Template | None = None
+        # The same with what was always null so far as a part of its literals.
+        self._narrow: Template | None = None
+        self._lessons = 0
+
+    def decode(self, stretch: Stretch) -> Batch | None:
+        """Decode records.
+
+        Parameters
+        ----------
+        stretch : Stretch
+            The records.
+
+        Returns
+        -------
+        Batch or None
+            None: they have no common template, or are not valid.
+        """
+        members = stretch.members
+        if len(members.starts) != members.records or not len(members.starts) or members.firsts[0] != 0:
+            return None
+        if self._narrow is not None:
+            with suppress(_OtherFormError):
+                batch, odd = _Reading(stretch, self._narrow, self.resource).read()
+                if odd.mean() <= MAX_FILLED:
+                    return self._with_odd(stretch, batch, odd) if odd.any() else batch
+        while self._template is not None or self._learn(stretch):
+            try:
+                reading = _Reading(stretch, self._template, self.resource)  # type: ignore[arg-type]  # learned
+                batch, odd = reading.read()
+            except _OtherFormError:
+                self._template = None
+                continue
+            self._narrow = self._template.with_nulls(reading.empty)  # type: ignore[union-attr]
+            return self._with_odd(stretch, batch, odd) if odd.any() else batch
+        return None
+
+    def _learn(self, stretch: Stretch) -> bool:
+        """Learn from the first record, and where that did not help from one in the middle."""
+        while self._template is None and self._lessons < MAX_LESSONS:
+            place = 0 if self._lessons % 2 == 0 else stretch.members.records // 2
+            self._lessons += 1
+            self._template = Template.of(stretch.record(place), stretch.opener, stretch.closer)
+        return self._template is not None
+
+    def _with_odd(self, stretch: Stretch, batch: Batch, odd: Mask) -> Batch | None:
+        """Decode the odd records slowly and put them between the others."""
+        places = np.flatnonzero(odd)
+        records = [stretch.opener + stretch.record(place) for place in places.tolist()]
+        try:
+            data = parse_document(b'{"data":[' + b",".join(records) + b"]}")["data"]
+        except DocumentError:
+            return None
+        if len(data) != len(places):
+            return None  # what looked like the end of a record stood within one
+        cells = decode_resources(data, self.resource)
+        slow = batch_of_cells(cells, stretch.origins(places))
+        aside = [number for number, _, _ in cells.quarantined]
+        order = np.argsort(np.concatenate([np.flatnonzero(~odd), np.delete(places, aside)]), kind="stable")
+        return interleave(batch, slow, order)
+
+
+@dataclass(frozen=True)
+class Holes:
+    """Values where they stand: a row per member, a column per record.
+
+    Parameters
+    ----------
+    begins, closes : ndarray of int, shape (m, n)
+        The bounds of each value.
+    initials : ndarray of uint8, shape (m, n)
+        Its first byte.
+    missing : ndarray of bool, shape (m, n)
+        Whether it is ``null``, as far as the first byte tells.
+    """
+
+    begins: Positions
+    closes: Positions
+    initials: Bytes
+    missing: Mask
+
+    def __getitem__(self, places: Sequence[int] | slice) -> Holes:
+        return Holes(self.begins[places], self.closes[places], self.initials[places], self.missing[places])
+
+    @cached_property
+    def lengths(self) -> Positions:
+        """The length of each value [bytes]."""
+        return self.closes - self.begins
+
+
+class _Reading:
+    """One stretch on its way into columns."""
+
+    def __init__(self, stretch: Stretch, template: Template, resource: Resource) -> None:
+        self.stretch = stretch
+        self.template = template
+        self.resource = resource
+        self.text = stretch.text
+        self.data: Bytes = np.frombuffer(stretch.text, dtype=np.uint8)
+        self.buffer = pa.py_buffer(stretch.text)
+        self.columns: dict[str, pa.Array] = {}
+        self.unknown: dict[str, str] = {}
+        self.unknown_relationships: set[str] = set()
+        # Members by how they are read, with the column each of them fills, if any.
+        self.work: dict[str, list[tuple[int, str | None]]] = {}
+        self.kinds: dict[int, str] = {}
+        self.empty: list[bool] = []
+
+    def read(self) -> tuple[Batch, Mask]:
+        """Give the batch of the records that fit, and which do not."""
+        fit, holes = self._holes()
+        self.rows = holes.begins.shape[1]
+        self.odd = self._no_nulls(holes)
+        self.empty = np.asarray(holes.missing.all(axis=1)).tolist()
+        for place, path in enumerate(self.template.paths):
+            self._assign(place, path, holes, self.empty[place])
+        for path in self.template.nulls:
+            self._assign(0, path, holes, True)
+        self._read_texts(holes)
+        self._read_integers(holes)
+        for kind, read in (("tags", _tags), ("boolean", _boolean), ("anything", None)):
+            for place, column in self.work.get(kind, ()):
+                values = self._each_distinct(holes[[place]], read)
+                if column is not None:
+                    self.columns[column] = values
+        fit[np.flatnonzero(fit)[self.odd]] = False
+        _enough(fit)
+        columns = self.columns
+        if self.odd.any():
+            keep = pa.array(~self.odd)
+            columns = {name: values.filter(keep) for name, values in columns.items()}
+        batch = Batch(
+            rows=int(fit.sum()),
+            columns=columns,
+            unknown_attributes=set(self.unknown),
+            unknown_relationships=self.unknown_relationships,
+            unknown_columns=set(self.unknown.values()),
+        )
+        return batch, ~fit
+
+    # --- literals -----------------------------------------------------------
+
+    def _holes(self) -> tuple[Mask, Holes]:
+        """Find the values between the literals; a record whose literals differ does not fit."""
+        template, members = self.template, self.stretch.members
+        starts, ends = members.starts, self.stretch.ends
+        fit: Mask = np.diff(members.firsts, append=len(members.places)) == template.members
+        _enough(fit)
+        if fit.all():
+            values = members.places.reshape(len(starts), template.members)[:, template.places]
+        else:
+            starts, ends = starts[fit], ends[fit]
+            values = members.places[members.firsts[fit][:, None] + template.places]
+        widths = np.array([len(literal) for literal in template.literals], dtype=np.int64)
+        # Bounds of literals and values in turn; the last value ends where the closer begins.
+        bounds = np.empty((len(starts), 2 * len(widths)), dtype=np.int64)
+        bounds[:, 0] = starts
+        np.add(values, template.pads, out=bounds[:, 1:-2:2])
+        np.subtract(bounds[:, 3:-2:2], widths[1:-1], out=bounds[:, 2:-3:2])
+        np.subtract(ends, widths[-1], out=bounds[:, -2])
+        bounds[:, -1] = ends
+        right = (bounds[:, 1] == starts + widths[0]) & (bounds[:, 2::2] >= bounds[:, 1:-1:2]).all(axis=1)
+        if not right.all():
+            fit[np.flatnonzero(fit)[~right]] = False
+            _enough(fit)
+            bounds = bounds[right]
+        right = self._same(bounds, b"".join(template.literals))
+        if not right.all():
+            fit[np.flatnonzero(fit)[~right]] = False
+            _enough(fit)
+            bounds = bounds[right]
+        # A row per member from here on, so that its values stand side by side.
+        begins = np.ascontiguousarray(bounds[:, 1:-1:2].T)
+        initials = self.data[begins]
+        return fit, Holes(begins, np.ascontiguousarray(bounds[:, 2::2].T), initials, initials == _NULL[0])
+
+    def _same(self, bounds: Positions, expected: bytes) -> Mask:
+        """Tell in which rows every other piece between the bounds, taken together, make the expected bytes."""
+        right = np.ones(len(bounds), dtype=bool)
+        step = max(16, _PIECES // bounds.shape[1])
+        for first in range(0, len(bounds), step):
+            # Some rows at a time, so that all of it stays near the processor.
+            rows = bounds[first : first + step]
+            flat = rows.ravel()
+            found = self._pieces(flat, pa.array(np.arange(0, len(flat) - 1, 2))).buffers()[2]
+            found = found.slice(0, len(expected) * len(rows))
+            if not found.equals(pa.py_buffer(expected * len(rows))):
+                table = np.frombuffer(found, dtype=np.uint8).reshape(len(rows), -1)
+                right[first : first + step] = (table == np.frombuffer(expected, dtype=np.uint8)).all(axis=1)
+        return right
+
+    def _pieces(self, bounds: Positions, wanted: pa.Array) -> pa.Array:
+        """Take pieces of the text that lie between rising bounds."""
+        whole = pa.Array.from_buffers(TEXT, len(bounds) - 1, [None, pa.py_buffer(bounds), self.buffer])
+        return whole.take(wanted)
+
+    def _columns(self, begins: Positions, closes: Positions, missing: Mask) -> list[pa.Array]:
+        """Take the values of each member; none where it is missing."""
+        bounds = np.empty((len(begins), 2 * self.rows), dtype=np.int64)
+        bounds[:, ::2] = begins
+        bounds[:, 1::2] = closes
+        places = pa.py_buffer(np.arange(0, 2 * self.rows, 2))
+        valid = np.packbits(~missing, axis=1, bitorder="little")
+        gaps = np.asarray(missing.any(axis=1)).tolist()
+        return [
+            self._pieces(
+                bounds[number],
+                pa.Array.from_buffers(pa.int64(), self.rows, [pa.py_buffer(valid[number]) if gap else None, places]),
+            )
+            for number, gap in enumerate(gaps)
+        ]
+
+    # --- how each member is read --------------------------------------------
+
+    def _no_nulls(self, holes: Holes) -> Mask:
+        """Find the records in which something begins like ``null`` and is none."""
+        places = np.flatnonzero(holes.missing)
+        begins = holes.begins.ravel()[places]
+        words = np.ndarray(shape=(len(self.text) - 3,), dtype="<u4", buffer=self.text, strides=(1,))
+        wrong = words[begins] != int.from_bytes(_NULL, "little")
+        wrong |= holes.closes.ravel()[places] - begins != len(_NULL)
+        odd = np.zeros(self.rows, dtype=bool)
+        odd[places[wrong] % self.rows] = True
+        return odd
+
+    def _assign(self, place: int, path: Path, holes: Holes, empty: bool) -> None:
+        """Settle how a member is read."""
+        match path:
+            case ("id",):
+                self._put("id", place, "id")
+            case ("attributes", name):
+                self._assign_attribute(place, name, holes, empty)
+            case ("relationships", name, *rest):
+                self._assign_relationship(place, name, rest, holes, empty)
+            case ("meta", name, *rest):
+                self._assign_metadata(place, name, rest, holes, empty)
+            case ("attributes", *_) | ("relationships",) | ("meta",):
+                raise _OtherFormError
+            case _:
+                self._look_at(place, holes, empty)
+
+    def _put(self, kind: str, place: int, column: str | None) -> None:
+        self.work.setdefault(kind, []).append((place, column))
+
+    def _assign_attribute(self, place: int, name: str, holes: Holes, empty: bool) -> None:
+        attribute = self.resource.by_name.get(name)
+        if attribute is None:
+            self.unknown[name] = unknown_column(name, self.resource)
+        if empty:
+            return
+        if attribute is not None:
+            self._put(attribute.kind, place, attribute.column)
+            return
+        # The first value tells the kind of the others; those of another kind are odd.
+        initial = chr(holes.initials[place, np.argmin(holes.missing[place])])
+        kind = {'"': "text", "t": "boolean", "f": "boolean"}.get(initial)
+        if kind is None and initial not in "-0123456789":
+            raise _OtherFormError
+        self._put(kind or "integer", place, self.unknown[name])
+
+    def _assign_relationship(self, place: int, name: str, rest: Sequence[str], holes: Holes, empty: bool) -> None:
+        relationship = self.resource.relationship_by_name.get(name)
+        if relationship is None:
+            self.unknown_relationships.add(name)
+        if relationship is None or relationship.column is None or (rest and rest[0] != "data"):
+            self._look_at(place, holes, empty)
+        elif len(rest) > 1:
+            raise _OtherFormError
+        elif not rest:
+            if not empty:
+                self.odd |= ~holes.missing[place]  # no object, or one without members
+        elif not empty:
+            self.kinds[place] = relationship.type
+            self._put("identifier", place, relationship.column)
+
+    def _assign_metadata(self, place: int, name: str, rest: Sequence[str], holes: Holes, empty: bool) -> None:
+        entry = next((entry for entry in self.resource.metadata if entry.name == name), None)
+        if entry is None:
+            self._look_at(place, holes, empty)
+        elif rest or entry.dtype != "boolean":
+            raise _OtherFormError
+        elif not empty:
+            self._put("boolean", place, entry.column)
+
+    def _look_at(self, place: int, holes: Holes, empty: bool) -> None:
+        """Only make sure of a member that is not read."""
+        if not empty:
+            texts = (holes.missing[place] | (holes.initials[place] == _QUOTE)).all()
+            self._put("text" if texts else "anything", place, None)
+
+    # --- values -------------------------------------------------------------
+
+    def _read_texts(self, holes: Holes) -> None:
+        """Read texts, and instants, which are written as texts."""
+        instants = self.work.get("instant", [])
+        work = self.work.get("text", []) + instants
+        if not work:
+            return
+        holes = holes[[place for place, _ in work]]
+        bad = (holes.initials != _QUOTE) | (holes.lengths < 2) | (self.data[holes.closes - 1] != _QUOTE)
+        bad &= ~holes.missing
+        self.odd |= bad.any(axis=0)
+        missing = holes.missing | bad
+        # Without the quotation marks; nothing of what is missing.
+        begins = holes.begins + 1
+        closes = np.where(missing, begins, holes.closes - 1)
+        texts = self._columns(begins, closes, missing)
+        for number, (_, column) in enumerate(work):
+            held = np.frombuffer(texts[number].buffers()[2] or b"", dtype=np.uint8)
+            if (held == _QUOTE).any() or (held == ord("\\")).any():
+                texts[number] = self._unescaped(texts[number])
+            if column is not None:
+                self.columns[column] = texts[number]
+        if instants:
+            stamps, odd = read_instants(pa.concat_arrays(texts[-len(instants) :]))
+            self.odd |= odd.reshape(len(instants), self.rows).any(axis=0)
+            self._split(stamps, instants)
+
+    def _split(self, values: pa.Array, work: Sequence[tuple[int, str | None]]) -> None:
+        """Give each member its part of values that were read together."""
+        for number, (_, column) in enumerate(work):
+            if column is not None:
+                self.columns[column] = values.slice(number * self.rows, self.rows)
+
+    def _unescaped(self, texts: pa.Array) -> pa.Array:
+        """Resolve escapes; a text that is none, for a quotation mark or an escape too many, is odd."""
+        special = pc.fill_null(pc.match_substring_regex(texts, r'["\\]'), False)
+        right = pc.and_(special, pc.fill_null(pc.match_substring_regex(texts, _TEXT_FORM), False))
+        self.odd |= _mask(special) & ~_mask(right)
+        written = texts.filter(right).to_pylist()
+        # One list of texts that are each known to be one.
+        values = parse_json(('["' + '","'.join(written) + '"]').encode()) if written else []
+        return pc.replace_with_mask(texts, right, pa.array(values, type=TEXT))
+
+    def _read_integers(self, holes: Holes) -> None:
+        """Read whole numbers and ids, those in resource identifiers among them."""
+        identifiers, ids = self.work.get("identifier", []), self.work["id"]
+        work = identifiers + ids + self.work.get("integer", [])
+        holes = holes[[place for place, _ in work]]
+        missing = holes.missing.copy()
+        for number, (place, _) in enumerate(identifiers):
+            self._strip(holes[number : number + 1], missing[number], self.kinds[place])
+        there = ~missing
+        texts = pa.concat_arrays(self._columns(holes.begins, holes.closes, missing))
+        held = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
+        lengths = (holes.closes - holes.begins)[there]
+        initials = self.data[holes.begins[there]]
+        usual = (
+            (held - ord("0")).max(initial=0) <= 9  # what is less than "0" wraps around
+            and lengths.min(initial=1) >= 1
+            and lengths.max(initial=1) <= _MAX_DIGITS
+            and not ((initials == ord("0")) & (lengths > 1)).any()
+        )
+        if not usual:
+            right = pc.fill_null(pc.match_substring_regex(texts, _INTEGER_FORM), False)
+            self.odd |= (there & ~_mask(right).reshape(there.shape)).any(axis=0)
+            texts = pc.if_else(right, texts, pa.scalar(None, TEXT))
+        numbers = texts.cast(pa.int64())
+        self._split(numbers, work)
+        keys = numbers.slice(0, (len(identifiers) + len(ids)) * self.rows)
+        if (pc.min(keys).as_py() or 0) <= 0:
+            low = _mask(pc.fill_null(pc.less_equal(keys, 0), False))
+            self.odd |= low.reshape(-1, self.rows).any(axis=0)
+        self.odd |= missing[len(identifiers)]  # a record's own id is never missing
+
+    def _strip(self, hole: Holes, missing: Mask, kind: str) -> None:
+        """Narrow resource identifiers down to their numbers; what is written otherwise is odd, and missing."""
+        begins, closes = hole.begins[0], hole.closes[0]
+        head, tail = self._identifier_form(begins, closes, np.flatnonzero(~missing), kind)
+        fits = ~missing & (closes - begins > len(head) + len(tail))
+        bounds = np.column_stack([begins, begins + len(head), closes - len(tail), closes])[fits]
+        fits[fits] = self._same(bounds, head + tail)
+        self.odd |= ~missing & ~fits
+        begins += len(head)
+        closes[:] = np.where(fits, closes - len(tail), begins)
+        missing[:] = ~fits
+
+    def _identifier_form(
+        self, begins: Positions, closes: Positions, there: Positions, kind: str
+    ) -> tuple[bytes, bytes]:
+        """Give what stands around the number in an identifier of this kind."""
+        for place in there[:: max(1, len(there) // MAX_LESSONS)].tolist():
+            written = self.text[begins[place] : closes[place]]
+            bare = written.rstrip(b"} ")
+            head = bare.rstrip(b"0123456789")
+            try:
+                if list(parse_json(written).items()) == [("type", kind), ("id", int(bare[len(head) :]))]:
+                    return head, written[len(bare) :]
+            except (DocumentError, AttributeError, ValueError):
+                continue  # no identifier
+        raise _OtherFormError
+
+    def _each_distinct(self, hole: Holes, read: Callable[[Any], Any] | None) -> pa.Array:
+        """Parse each distinct value once; one that is not valid, or that `read` refuses, is odd."""
+        coded = pc.dictionary_encode(self._columns(hole.begins, hole.closes, hole.missing)[0])
+        values, wrong = [], []
+        for written in coded.dictionary.to_pylist():
+            try:
+                if written.count("[") + written.count("{") > _MAX_BRACKETS:
+                    raise ValueError
+                value = parse_json(written.encode())
+                values.append(None if read is None else read(value))
+                wrong.append(False)
+            except (DocumentError, ValueError):
+                values.append(None)
+                wrong.append(True)
+        if any(wrong):
+            self.odd |= _mask(pc.fill_null(pa.array(wrong).take(coded.indices), False))
+        return pa.array(values, type=TAGS if read is _tags else pa.bool_()).take(coded.indices)
+
+
+def _enough(fit: Mask) -> None:
+    if not fit.any() or fit.sum() < (1 - MAX_ODD) * len(fit):
+        raise _OtherFormError
+
+
+def _tags(value: Any) -> Any:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError
+    return value
+
+
+def _boolean(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _mask(values: pa.Array) -> Mask:
+    return np.asarray(values.to_numpy(zero_copy_only=False))
