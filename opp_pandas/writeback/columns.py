@@ -87,9 +87,10 @@ def is_missing(value: Any) -> bool:
 
 def missing_array(number: int, dtype: str) -> Any:
     """Give an array of missing values."""
-    return (
-        np.full(number, None) if dtype == "object" else pd.array(cast("Any", [None] * number), dtype=cast("Any", dtype))
-    )
+    if dtype == "object":
+        return np.full(number, None)
+    # Taken from nowhere: a list of so many None would have to be made and read.
+    return pd.array([], dtype=cast("Any", dtype)).take(np.full(number, -1), allow_fill=True)
 
 
 def plain_value(value: Any) -> Any:
