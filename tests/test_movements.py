@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 import opp_pandas as opp
 from histories import LEAD, LOST, OFFER, QUALIFY, WON, frame_of, history_in_memory, load_of, moment
 from opp_pandas.analytics.bars import BUCKETS, ENTRIES, EXITS, LABELS
+from opp_pandas.analytics.bridging import assert_identity
 from opp_pandas.analytics.movements import waterfall, waterfall_deals
-from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, MixedCurrencyError
+from opp_pandas.errors import (
+    ConfigurationError,
+    FrameError,
+    HistoryNeededError,
+    MixedCurrencyError,
+    OppPandasError,
+)
 
 W = ("2026-01-10", "2026-01-20")
 INSIDE, BEFORE, BEHIND = moment(15), moment(5), moment(25)
@@ -257,3 +264,14 @@ def test_waterfall__balances_on_any_portfolio(portfolio: Any) -> None:
 def test_waterfall__balances_on_thousands_of_portfolios(portfolio: Any) -> None:
     """The same on more than 3,000 random portfolios."""
     check_portfolio(portfolio)
+
+
+def test_identity__broken_is_an_error_that_says_by_how_much() -> None:
+    """Moves that do not add up never become a table: neither with a wrong amount nor with a lost deal."""
+    names = ["start", "start", "won", "end"]
+    moves = pd.DataFrame({"bucket": names, "amount": [100.0, 40.0, -40.0, 100.0], "owner": "a"})
+    assert_identity(moves, None)
+    with pytest.raises(OppPandasError, match=r"does not balance by \[0.0\]"):
+        assert_identity(pd.concat([moves, moves.iloc[[0]].assign(amount=0.0)]), None)
+    with pytest.raises(OppPandasError, match=r"does not balance by \[5.0\]"):
+        assert_identity(moves.assign(amount=[105.0, 40.0, -40.0, 100.0]), "owner")
