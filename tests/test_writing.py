@@ -241,3 +241,12 @@ def test_progress__is_told_row_by_row_and_can_stop(client: Client) -> None:
     assert report.counts() == {"planned": 3, "written": 2}
     assert set(report.rows["detail"][2:]) == {"not sent: stopped before it"}
     assert len(df.opp.changes()) == 3
+
+
+def test_names__that_nobody_may_look_up_are_refused() -> None:
+    """An app that may not read stages: the name settles nothing, and the row is held back."""
+    with opp.sandbox(opportunities=3, scopes=frozenset({"opportunities.all"})) as narrow:
+        df = opp.read_opportunities(narrow.client(), include=(), stages=STAGES)
+        report = df.opp.add({"name": "A", "stage_name": "Discover"}).opp.write_back(dry_run=True)
+    assert statuses(report) == ["refused"]
+    assert "'Discover' is not known here; set stage_id instead" in report.rows["detail"].iloc[0]
