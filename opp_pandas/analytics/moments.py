@@ -168,15 +168,20 @@ def read_span(
     """Settle from when to when a period is looked at, and what a reader should know of it.
 
     Left out, it is from the end of the day before the period, or from the first
-    snapshot where that came later, until the period's last day.
+    snapshot where that came later, until the period's last day, or the newest
+    snapshot where that came earlier.
     """
     start, end = to_date(w0 - 1) if since is None else since, to_date(w1) if until is None else until
-    if since is None and isinstance(history, Snapshots):
+    notes: list[str] = []
+    if isinstance(history, Snapshots) and len(history.snapshots()):
         observed = history.snapshots()["observed_at"]
-        if len(observed) and observed.min() > read_moment(start, None if context is None else context.timezone):
-            first = observed.min()
-            return first, end, [f"the history begins within the period, at {first:%Y-%m-%d %H:%M} UTC: since then"]
-    return start, end, []
+        zone = None if context is None else context.timezone
+        if until is None and observed.max() < read_moment(end, zone):
+            end = observed.max()
+        if since is None and read_moment(start, zone) < observed.min():
+            start = observed.min()
+            notes.append(f"the history begins within the period, at {start:%Y-%m-%d %H:%M} UTC: since then")
+    return start, end, notes
 
 
 def parse_window(
