@@ -24,6 +24,11 @@ def seconds(calls: Mapping[str, Callable[[], object]], times: int = 5) -> dict[s
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
+SAID: list[str] = []
+"""Every line of the report so far, for the summary at the end of the run."""
+
+
 def say(text: str) -> None:
-    """Print a line of the report."""
+    """Print a line of the report, and keep it for the summary."""
+    SAID.append(text)
     print(f"\n{text}")
