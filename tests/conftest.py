@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,3 +67,12 @@ def data() -> Path:
     if not folder:
         pytest.skip("OPP_PANDAS_DATA names no folder with opportunity files")
     return Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Repeat what the benchmarks measured, in one place at the end of a run."""
+    said = getattr(sys.modules.get("measuring"), "SAID", [])
+    if said:
+        terminalreporter.section("measured")
+        for line in said:
+            terminalreporter.write_line(line)

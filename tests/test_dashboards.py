@@ -218,6 +218,8 @@ def test_dashboard__works_in_the_browser(open_notebook: OpenNotebook, app: str, 
     sheet.wait_for("len(board.choice.owners) == 0")
     page.get_by_label("Period", exact=True).select_option(index=2)
     sheet.wait_for("board.choice.period is not None")
+    # The links of a picture come anew when its PNG is made.
+    page.get_by_role("link", name="forecast as PNG").wait_for()
     for name, start in (("forecast as SVG", b"<?xml"), ("forecast as PNG", b"\x89PNG")):
         with page.expect_download() as waiting:
             page.get_by_role("link", name=name).click()

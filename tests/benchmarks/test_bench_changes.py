@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-
-from tests.benchmarks.measuring import say
+from measuring import say
 
 _PROGRAM = """
 import gc, statistics, sys, time

@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-
-from tests.benchmarks.measuring import say
+from measuring import say
 
 _PROGRAM = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
 

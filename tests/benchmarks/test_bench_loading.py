@@ -10,12 +10,12 @@ from functools import cache
 
 import pandas as pd
 import pytest
+from measuring import say, seconds
 
 from opp_pandas.carrier import Baseline, freeze
 from opp_pandas.reading.overlaying import Rows
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.service.collecting import Collector, join_names, lookup_frame
-from tests.benchmarks.measuring import say, seconds
 from tests.benchmarks.pages import PAGE, page
 
 WIDTHS = {"c10": (10, 10), "c150": (150, 50)}
