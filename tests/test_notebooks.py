@@ -20,7 +20,7 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
-# What differs from run to run: ports, durations, minutes and seconds of the sandbox's clock, temporary folders, ids of HTML elements.
+# What differs from run to run: ports, durations, minutes and seconds of the clock, temporary folders, ids of elements.
 _CHANGING = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"(\d\d):\d\d:\d\d(?=\+00:00|Z)"), r"\1:CLOCK"),
