@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from opp_pandas.analytics import bookings, forecast, stage_distribution
 from opp_pandas.errors import ConfigurationError, MissingColumnError, MixedCurrencyError
 from opp_pandas.notebook.board import NO_DATE, Choice
 from opp_pandas.notebook.dashboards import Dashboard, open_dashboard
+from opp_pandas.stages import StageMap
 from portfolios import context, random_portfolio
 
 if TYPE_CHECKING:
@@ -65,6 +67,19 @@ def test_filters__by_widget_are_filters_by_name(dashboard: Dashboard) -> None:
     with pytest.raises(ConfigurationError, match="no deal is dated in '1999Q1'"):
         dashboard.choose(period="1999Q1")
     assert dashboard.choice.period == NO_DATE
+
+
+def test_stages__stay_apart_when_there_are_eighty() -> None:
+    """Each name stands on a line of its own."""
+    names = [f"Stage number {place:02d}" for place in range(80)]
+    frame = pd.DataFrame({"id": range(1, 161), "stage_name": names * 2, "amount": 1000, "probability": 50})
+    frame["close_date"] = pd.Timestamp("2026-11-02", tz="UTC")
+    frame["created_at"] = pd.Timestamp("2026-01-02", tz="UTC")
+    given = context_of(frame, as_of="2026-10-20", stages=StageMap(order=names))
+    axes = open_dashboard(frame, context=given).pictures["stages"]
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert len(boxes) == 30
+    assert all(above.y0 > below.y1 for above, below in pairwise(boxes))
 
 
 def test_headlines__are_the_figures(dashboard: Dashboard) -> None:

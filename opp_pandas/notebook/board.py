@@ -30,6 +30,7 @@ LEVEL = 0.8
 NO_DATE = "no date"
 _INTERVALS = 6
 _SIZE = (6.6, 3.9)  # of a picture [inches]
+_MOST_STAGES = 30  # that a stage distribution draws
 
 
 @dataclass(frozen=True)
@@ -361,8 +362,13 @@ def _draw(name: str, plot: str, table: Any, **options: Any) -> Drawn:
 
     from opp_pandas import plotting
 
+    width, height = _SIZE
+    if plot in ("plot_stage_distribution", "plot_funnel"):
+        # A line per stage: many stages need a taller picture, or their names run into each other.
+        rows = len(table) if "step_conversion" in table else min(len(table), _MOST_STAGES)
+        height = max(height, 1.3 + 0.24 * rows)
     with plotting.style("light"):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = getattr(plotting, plot)(table, figure.subplots(), **options)
     # Laid out once for all the files that are made of it.
     figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
