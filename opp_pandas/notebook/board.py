@@ -30,7 +30,6 @@ LEVEL = 0.8
 NO_DATE = "no date"
 _INTERVALS = 6
 _SIZE = (6.6, 3.9)  # of a picture [inches]
-_MOST_STAGES = 30  # that a stage distribution draws
 
 
 @dataclass(frozen=True)
@@ -361,11 +360,12 @@ def _draw(name: str, plot: str, table: Any, **options: Any) -> Drawn:
     from matplotlib.figure import Figure
 
     from opp_pandas import plotting
+    from opp_pandas.plotting.pipeline import MAX_STAGES
 
     width, height = _SIZE
     if plot in ("plot_stage_distribution", "plot_funnel"):
         # A line per stage: many stages need a taller picture, or their names run into each other.
-        rows = len(table) if "step_conversion" in table else min(len(table), _MOST_STAGES)
+        rows = len(table) if "step_conversion" in table else min(len(table), MAX_STAGES)
         height = max(height, 1.3 + 0.24 * rows)
     with plotting.style("light"):
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -44,6 +44,9 @@ def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
     return (order, []) if len(order) <= limit else (order[: limit - 1], order[limit - 1 :])
 
 
+MAX_STAGES = 30
+
+
 @words.describes(words.forecast_in_words)
 def plot_forecast(
     table: pd.DataFrame,
@@ -243,7 +246,7 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
 
 @words.describes(words.stages_in_words)
 def plot_stage_distribution(
-    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount", max_stages: int = 30
+    table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount", max_stages: int = MAX_STAGES
 ) -> Axes:
     """Draw where the deals stand: a bar per stage, open ones first, the count beside each.
 
