@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pandas as pd
 
-from opp_pandas import analytics, editing, exporting, refreshing, reporting
-from opp_pandas.analytics import FigureContext
-from opp_pandas.analytics.moments import UntilNow
 from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
-from opp_pandas.notebook import dashboards, editor
-from opp_pandas.reading import labels
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
-from opp_pandas.writeback import changes, plan, writing
 from opp_pandas.zones import read_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from matplotlib.axes import Axes
 
+    from opp_pandas import analytics, editing, exporting, refreshing, reporting
+    from opp_pandas.analytics import FigureContext, moments
+    from opp_pandas.notebook import dashboards, editor
+    from opp_pandas.reading import labels, loading
+    from opp_pandas.writeback import changes, plan, writing
     from opp_pandas.writeback.report import WriteReport
+else:
+
+    class _Later:
+        """A module of the package, imported when something of it is first used: importing pandas is slow enough."""
+
+        def __init__(self, name: str) -> None:
+            self._name = f"opp_pandas.{name}"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self._name), name)
+
+    analytics, moments = _Later("analytics"), _Later("analytics.moments")
+    editing, exporting, refreshing, reporting = map(_Later, ("editing", "exporting", "refreshing", "reporting"))
+    dashboards, editor = _Later("notebook.dashboards"), _Later("notebook.editor")
+    labels, loading = _Later("reading.labels"), _Later("reading.loading")
+    changes, writing = _Later("writeback.changes"), _Later("writeback.writing")
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 # What a figure needs beside the rows travels with the load; these arguments overrule it.
 _GIVEN = ("as_of", "stages", "timezone")
@@ -36,26 +53,44 @@ _HISTORY = """
     for the last moment, in place of `until`."""
 
 
-def _shows(function: Callable[..., Any], *, figure: bool = False) -> Callable[[Any], Any]:
+def _shows(function: Callable[[], Callable[..., Any]], *, figure: bool = False) -> Callable[[_Method], _Method]:
     """Give a method the signature and the documentation of the function that it hands its frame to."""
 
-    def decorate(method: Any) -> Any:
-        shown = {p.name: p for p in inspect.signature(method).parameters.values()}
-        own = [shown[name] for name in ("self", "history", "present") if name in shown]
-        parameters = [*inspect.signature(function).parameters.values()][1:]
-        parameters = [p for p in parameters if p.name not in ("context", "history")]
-        if figure:
-            given = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in _GIVEN]
-            rest = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
-            parameters = [*(p for p in parameters if p not in rest), *given, *rest]
-        method.__signature__ = inspect.Signature([*own, *parameters])
-        # The examples call the function, so they stay with it.
-        text = (function.__doc__ or "").split("\n    Examples\n    --------")[0]
-        summary, body = text.split("\n", 1) if "\n" in text else (text, "")
-        method.__doc__ = f"{summary}{_HISTORY}\n{body}" if "present" in shown else text
-        return method
+    def decorate(method: _Method) -> _Method:
+        return cast("_Method", _Shown(method, function, figure=figure))
 
     return decorate
+
+
+class _Shown:
+    """A method until somebody looks at it: then it is documented, and takes this place in its class."""
+
+    def __init__(self, method: Callable[..., Any], function: Callable[[], Callable[..., Any]], *, figure: bool) -> None:
+        self._method, self._function, self._figure = method, function, figure
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        setattr(self._owner, self._name, _documented(self._method, self._function(), figure=self._figure))
+        return getattr(owner if instance is None else instance, self._name)
+
+
+def _documented(method: Any, function: Callable[..., Any], *, figure: bool) -> Any:
+    shown = {p.name: p for p in inspect.signature(method).parameters.values()}
+    own = [shown[name] for name in ("self", "history", "present") if name in shown]
+    parameters = [*inspect.signature(function).parameters.values()][1:]
+    parameters = [p for p in parameters if p.name not in ("context", "history")]
+    if figure:
+        given = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in _GIVEN]
+        rest = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+        parameters = [*(p for p in parameters if p not in rest), *given, *rest]
+    method.__signature__ = inspect.Signature([*own, *parameters])
+    # The examples call the function, so they stay with it.
+    text = (function.__doc__ or "").split("\n    Examples\n    --------")[0]
+    summary, body = text.split("\n", 1) if "\n" in text else (text, "")
+    method.__doc__ = f"{summary}{_HISTORY}\n{body}" if "present" in shown else text
+    return method
 
 
 def context_of(
@@ -94,7 +129,7 @@ def context_of(
             "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
             "or bring the load back with df.opp.attach(original)"
         )
-    return FigureContext(
+    return analytics.FigureContext(
         stages=_stage_table(frame, loaded, stages),
         as_of=moment,
         timezone=zone,
@@ -145,7 +180,7 @@ class OpportunityAccessor:
             return history, self._frame
         if present and history is not None:
             options["until"] = require_loaded(self._frame, "present=True").as_of
-            return UntilNow(history, self._frame)
+            return moments.UntilNow(history, self._frame)
         return history
 
     # --- load ---------------------------------------------------------------
@@ -154,10 +189,8 @@ class OpportunityAccessor:
         """``pd.DataFrame.opp.load`` is `read_opportunities`; on a frame there is nothing to load into."""
 
         def __get__(self, instance: OpportunityAccessor | None, owner: type) -> Callable[..., pd.DataFrame]:
-            from opp_pandas.reading.loading import read_opportunities
-
             if instance is None:
-                return read_opportunities
+                return loading.read_opportunities
             raise FrameError(
                 "a frame cannot load itself: use opp.read_opportunities(...) for a new load, "
                 "or df.opp.refresh() for what changed since"
@@ -188,129 +221,129 @@ class OpportunityAccessor:
         """
         return labels.validate_with_labels(self._frame)
 
-    @_shows(refreshing.refresh)
+    @_shows(lambda: refreshing.refresh)
     def refresh(self, client: Any = None, **options: Any) -> pd.DataFrame:
         return refreshing.refresh(self._frame, client, **options)
 
-    @_shows(refreshing.reconcile)
+    @_shows(lambda: refreshing.reconcile)
     def reconcile(self, client: Any = None, **options: Any) -> refreshing.Reconciliation:
         return refreshing.reconcile(self._frame, client, **options)
 
-    @_shows(labels.relabel)
+    @_shows(lambda: labels.relabel)
     def relabel(self, client: Any = None, *, convert: bool = False) -> pd.DataFrame:
         return labels.relabel(self._frame, client, convert=convert)
 
     # --- figures ------------------------------------------------------------
 
-    @_shows(analytics.forecast, figure=True)
+    @_shows(lambda: analytics.forecast, figure=True)
     def forecast(self, **options: Any) -> pd.DataFrame:
         return analytics.forecast(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.category_forecast, figure=True)
+    @_shows(lambda: analytics.category_forecast, figure=True)
     def category_forecast(self, **options: Any) -> pd.DataFrame:
         return analytics.category_forecast(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.funnel, figure=True)
+    @_shows(lambda: analytics.funnel, figure=True)
     def funnel(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.funnel(self._frame, history=history, context=self._context(options), **options)
 
-    @_shows(analytics.stage_distribution, figure=True)
+    @_shows(lambda: analytics.stage_distribution, figure=True)
     def stage_distribution(self, **options: Any) -> pd.DataFrame:
         return analytics.stage_distribution(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.kpis, figure=True)
+    @_shows(lambda: analytics.kpis, figure=True)
     def kpis(self, **options: Any) -> pd.DataFrame:
         return analytics.kpis(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.win_rates, figure=True)
+    @_shows(lambda: analytics.win_rates, figure=True)
     def win_rates(self, **options: Any) -> pd.DataFrame:
         return analytics.win_rates(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.rollup, figure=True)
+    @_shows(lambda: analytics.rollup, figure=True)
     def rollup(self, by: Any = "owner_name", **options: Any) -> pd.DataFrame:
         by = labels.columns_for(self._frame, by)
         return analytics.rollup(self._frame, by=by, context=self._context(options), **options)
 
-    @_shows(analytics.pacing, figure=True)
+    @_shows(lambda: analytics.pacing, figure=True)
     def pacing(self, **options: Any) -> pd.DataFrame:
         return analytics.pacing(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.linearity, figure=True)
+    @_shows(lambda: analytics.linearity, figure=True)
     def linearity(self, **options: Any) -> pd.DataFrame:
         return analytics.linearity(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.bookings, figure=True)
+    @_shows(lambda: analytics.bookings, figure=True)
     def bookings(self, **options: Any) -> analytics.Bookings:
         return analytics.bookings(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.scenario, figure=True)
+    @_shows(lambda: analytics.scenario, figure=True)
     def scenario(self, scenarios: Any, **options: Any) -> pd.DataFrame:
         return analytics.scenario(self._frame, scenarios=scenarios, context=self._context(options), **options)
 
-    @_shows(analytics.hygiene, figure=True)
+    @_shows(lambda: analytics.hygiene, figure=True)
     def hygiene(self, **options: Any) -> pd.DataFrame:
         return analytics.hygiene(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.ageing, figure=True)
+    @_shows(lambda: analytics.ageing, figure=True)
     def ageing(self, **options: Any) -> pd.DataFrame:
         return analytics.ageing(self._frame, context=self._context(options), **options)
 
-    @_shows(analytics.concentration, figure=True)
+    @_shows(lambda: analytics.concentration, figure=True)
     def concentration(self, **options: Any) -> pd.DataFrame:
         return analytics.concentration(self._frame, context=self._context(options), **options)
 
     # --- figures over time: they need a history ------------------------------
 
-    @_shows(analytics.waterfall, figure=True)
+    @_shows(lambda: analytics.waterfall, figure=True)
     def waterfall(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
         return analytics.waterfall(source, context=self._context(options), **options)
 
-    @_shows(analytics.waterfall_deals, figure=True)
+    @_shows(lambda: analytics.waterfall_deals, figure=True)
     def waterfall_deals(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
         return analytics.waterfall_deals(source, context=self._context(options), **options)
 
-    @_shows(analytics.slippage, figure=True)
+    @_shows(lambda: analytics.slippage, figure=True)
     def slippage(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
         return analytics.slippage(source, context=self._context(options), **options)
 
-    @_shows(analytics.flows, figure=True)
+    @_shows(lambda: analytics.flows, figure=True)
     def flows(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
         return analytics.flows(source, context=self._context(options), **options)
 
-    @_shows(analytics.pushes, figure=True)
+    @_shows(lambda: analytics.pushes, figure=True)
     def pushes(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.pushes(self._frame, history=history, context=self._context(options), **options)
 
-    @_shows(analytics.pipeline_over_time, figure=True)
+    @_shows(lambda: analytics.pipeline_over_time, figure=True)
     def pipeline_over_time(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.pipeline_over_time(history, context=self._context(options), **options)
 
-    @_shows(analytics.calibration, figure=True)
+    @_shows(lambda: analytics.calibration, figure=True)
     def calibration(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
         return analytics.calibration(source, context=self._context(options), **options)
 
-    @_shows(analytics.backtest, figure=True)
+    @_shows(lambda: analytics.backtest, figure=True)
     def backtest(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.backtest(history, context=self._context(options), **options)
 
-    @_shows(analytics.stage_spells, figure=True)
+    @_shows(lambda: analytics.stage_spells, figure=True)
     def stage_spells(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.stage_spells(history, context=self._context(options), **options)
 
-    @_shows(analytics.time_in_stage, figure=True)
+    @_shows(lambda: analytics.time_in_stage, figure=True)
     def time_in_stage(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.time_in_stage(history, context=self._context(options), **options)
 
-    @_shows(analytics.step_curves, figure=True)
+    @_shows(lambda: analytics.step_curves, figure=True)
     def step_curves(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.step_curves(history, context=self._context(options), **options)
 
-    @_shows(analytics.stage_chain, figure=True)
+    @_shows(lambda: analytics.stage_chain, figure=True)
     def stage_chain(self, history: Any = None, **options: Any) -> pd.DataFrame:
         return analytics.stage_chain(history, context=self._context(options), **options)
 
@@ -325,33 +358,33 @@ class OpportunityAccessor:
         """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
         return PlotAccessor(self)
 
-    @_shows(dashboards.open_dashboard, figure=True)
+    @_shows(lambda: dashboards.open_dashboard, figure=True)
     def dashboard(self, history: Any = None, quota: Any = None, **options: Any) -> dashboards.Dashboard:
         return dashboards.open_dashboard(self._frame, history, quota, context=self._context(options), **options)
 
-    @_shows(reporting.write_report, figure=True)
+    @_shows(lambda: reporting.write_report, figure=True)
     def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
         return reporting.write_report(self._frame, path, context=self._context(options), **options)
 
-    @_shows(exporting.to_csv)
+    @_shows(lambda: exporting.to_csv)
     def to_csv(self, path: str | os.PathLike[str], *, timezone: str | None = None) -> Path:
         return exporting.to_csv(self._frame, path, timezone=timezone)
 
-    @_shows(exporting.to_excel)
+    @_shows(lambda: exporting.to_excel)
     def to_excel(self, path: str | os.PathLike[str], *, timezone: str | None = None) -> Path:
         return exporting.to_excel(self._frame, path, timezone=timezone)
 
     # --- edit ---------------------------------------------------------------
 
-    @_shows(editing.add_rows)
+    @_shows(lambda: editing.add_rows)
     def add(self, rows: Any) -> pd.DataFrame:
         return editing.add_rows(self._frame, rows)
 
-    @_shows(editing.attach_again)
+    @_shows(lambda: editing.attach_again)
     def attach(self, original: pd.DataFrame) -> pd.DataFrame:
         return editing.attach_again(self._frame, original)
 
-    @_shows(editing.set_close_date)
+    @_shows(lambda: editing.set_close_date)
     def set_close_date(self, mask: Any, day: Any, *, timezone: str | None = None) -> None:
         editing.set_close_date(self._frame, mask, day, timezone=timezone)
 
@@ -363,17 +396,17 @@ class OpportunityAccessor:
         """Remove a tag from the chosen deals, in place; see `opp_pandas.editing.change_tag`."""
         editing.change_tag(self._frame, mask, tag, present=False)
 
-    @_shows(editor.open_editor)
+    @_shows(lambda: editor.open_editor)
     def edit(self, client: Any = None, **options: Any) -> editor.Editor:
         return editor.open_editor(self._frame, client, **options)
 
     # --- write back ---------------------------------------------------------
 
-    @_shows(changes.find_changes)
+    @_shows(lambda: changes.find_changes)
     def changes(self, **options: Any) -> plan.ChangeSet:
         return changes.find_changes(self._frame, **options)
 
-    @_shows(writing.write_back)
+    @_shows(lambda: writing.write_back)
     def write_back(self, client: Any = None, **options: Any) -> WriteReport:
         return writing.write_back(self._frame, client, **options)
 
