@@ -166,6 +166,7 @@ def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys
         (["forecast", "--stages", "no-such.json"], "no-such.json"),
         (["forecast", "--stages", "no-such.json", "--won", "W"], "leave --won and --lost out"),
         (["funnel", "--cohort", "2026"], "FROM..TO"),
+        (["forecast", "--partitions", "9"], "partitions is 1 to 4 requests at once, not 9"),
     ],
 )
 def test_misuse__is_said_in_one_line(

@@ -109,6 +109,9 @@ def _command(
     source.add_argument(
         "--deadline", type=float, default=60, metavar="S", help="seconds that one request may take in all (default 60)"
     )
+    source.add_argument(
+        "--partitions", type=int, default=1, metavar="N", help="requests at once, 1 to 4, for a service far away"
+    )
     source.add_argument("--timezone", metavar="ZONE", help="zone of calendar days, such as America/New_York")
     source.add_argument(
         "--history",
@@ -230,6 +233,7 @@ def _read(options: argparse.Namespace, telling: Telling) -> pd.DataFrame:
         progress=False if options.quiet or options.json else None,
         fields=[name.strip() for name in fields.split(",") if name.strip()] if fields else None,
         history=None if options.history is None or full else opp.History(options.history),
+        partitions=options.partitions,
     )
     telling.loaded(frame)
     return frame

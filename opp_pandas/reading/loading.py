@@ -23,6 +23,7 @@ from opp_pandas.errors import (
 from opp_pandas.reading.checkpoints import remove_checkpoint
 from opp_pandas.reading.goingon import go_on
 from opp_pandas.reading.labels import columns_by_label, fields_by_column
+from opp_pandas.reading.partitions import check_partitions
 from opp_pandas.reading.people import add_prospect_ids
 from opp_pandas.reading.selecting import Where, columns_needed, rows_that_fit, split_where, without_labels
 from opp_pandas.reading.sweeps import with_instants
@@ -57,6 +58,7 @@ def read_opportunities(
     data_connections: bool = False,
     prospects: bool = False,
     page_size: int | None = None,
+    partitions: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
     history: History | None = None,
 ) -> pd.DataFrame:
@@ -108,6 +110,12 @@ def read_opportunities(
         reading; `Client.link_prospect` puts somebody on a deal.
     page_size : int, optional
         Rows asked for at once; default the client's.
+    partitions : int
+        Requests under way at once, 1 to 4: ranges of ids are read side by side,
+        which helps where the service takes long to answer. It costs two requests
+        more, and some for ranges whose last page is not full. The rows are those
+        of one walk by id, so it goes without ``sort=``, ``limit=`` and
+        ``checkpoint=``.
     checkpoint : path, optional
         A file that keeps each page as it comes, readable by its owner only. A
         load that was stopped goes on from there when it is called again with
@@ -183,7 +191,9 @@ def read_opportunities(
         page_size=page_size,
         progress=progress,
         checkpoint=checkpoint,
+        partitions=partitions,
     )
+    check_partitions(partitions, asked.query, limit=limit, checkpoint=checkpoint)
     arrived = None if history is None else go_on(asked, history, notes)
     if arrived is None:
         arrived = read_whole(asked, notes)

@@ -14,6 +14,7 @@ import pandas as pd
 from opp_pandas.errors import AccessDeniedError, ServiceError
 from opp_pandas.reading.checkpoints import iter_kept_pages
 from opp_pandas.reading.overlaying import Rows, not_older, overlay
+from opp_pandas.reading.partitions import iter_partitioned
 from opp_pandas.reading.sweeps import index_of, joined_lookup, read_changed
 from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
 from opp_pandas.service.collecting import Collected, Collector, lookup_frame
@@ -38,7 +39,7 @@ class Asked:
         What the user's filter says, days turned into instants.
     condition : Where
         What ``where=`` says beside it.
-    sort, fields, include, limit, authorization_meta, data_connections, page_size, progress, checkpoint
+    sort, fields, include, limit, authorization_meta, data_connections, page_size, progress, checkpoint, partitions
         As in `read_opportunities`.
     zone : str or None
         The zone of days.
@@ -57,6 +58,7 @@ class Asked:
     page_size: int | None
     progress: bool | None
     checkpoint: str | os.PathLike[str] | None
+    partitions: int = 1
 
     @property
     def columns(self) -> list[str]:
@@ -188,6 +190,8 @@ def _collect(
     walk = asked.client.iter_pages
     if asked.checkpoint is not None:
         walk = partial(iter_kept_pages, asked.client, asked.checkpoint)
+    elif asked.partitions > 1:
+        walk = partial(iter_partitioned, asked.client, asked.partitions)
     pages = 0
     counts: dict[int, int | None] = {}
     # disable=None: tqdm itself stays silent where nobody watches a terminal.
