@@ -114,6 +114,20 @@ def test_lost_answer__to_every_post_is_unknown_and_found_later(box: Sandbox, cli
     assert len(sent(box, "POST")) == 3
 
 
+def test_new_deal__is_open_in_the_newest_plan_that_has_it(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """A later plan takes a deal over that was never found, so that resume() knows which plan is meant."""
+    df = df.opp.add({"name": "New"})
+    for _ in range(2):
+        box.fail(502, method="POST", times=2)
+        assert statuses(df.opp.write_back()) == ["unknown"]
+    box.switches.faults.clear()
+    listed = opp.list_journals(service=client.url)
+    assert listed["open"].tolist() == listed["unknown"].tolist() == [0, 1]
+    client.create({"name": "New", "customId": str(df.opp.changes().creations[0].custom_id)})
+    assert statuses(opp.resume(client)) == ["written"]
+    assert opp.list_journals(service=client.url)["open"].tolist() == [0, 0]
+
+
 def test_lost_answer__a_refusal_of_the_second_post_is_looked_into(
     box: Sandbox, client: Client, df: pd.DataFrame
 ) -> None:

@@ -183,7 +183,8 @@ class Machine(RuleBasedStateMachine):
             Journal._write = original  # type: ignore[method-assign]
             self.box.switches.faults.clear()
             self.faulty = False
-            report = opp.resume(self.client, self.folder, workers=workers)
+            newest = opp.list_journals(self.folder)["journal"].iloc[-1]
+            report = opp.resume(self.client, newest, workers=workers)
             self.take_named(plan, report, names)
             if crash is not None and crash % 2:
                 self.load()

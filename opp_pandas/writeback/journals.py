@@ -8,6 +8,7 @@ is finished, undone or purged by hand.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from opp_pandas.errors import ConfigurationError, JournalError
 from opp_pandas.writeback.journal import SUFFIX, UNBORN, read_journal
+from opp_pandas.writeback.plan import RowCreation
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,29 +74,38 @@ def list_journals(folder: str | Path | None = None, *, service: str | None = Non
         perhaps applied; ``conflict, failed, done, undone``. A journal that
         cannot be read has missing numbers.
     """
+    readable: list[tuple[str, dict[str, Any], list[Step]]] = []
     records: list[list[Any]] = []
     for path in sorted(journal_folder(folder).glob(f"*{SUFFIX}")):
         try:
-            meta, steps = read_journal(path)
+            readable.append((str(path), *read_journal(path)))
         except JournalError:
             records.append([str(path), None, None, *[None] * 7])
-            continue
+    later: dict[str, set[str]] = defaultdict(set)
+    for name, meta, steps in sorted(readable, key=lambda entry: (entry[1]["created_at"], entry[0]), reverse=True):
+        taken_over = later[meta["service"]]
         if service is None or meta["service"] == service:
-            records.append([str(path), pd.Timestamp(meta["created_at"]), meta["service"], *_counts(steps)])
+            records.append([name, pd.Timestamp(meta["created_at"]), meta["service"], *_counts(steps, taken_over)])
+        taken_over.update(step.entry.key for step in steps if isinstance(step.entry, RowCreation))
     frame = pd.DataFrame(records, columns=_COLUMNS)
     dtypes = dict.fromkeys(_COLUMNS[3:], "Int64")
     frame = frame.sort_values(["created_at", "journal"], ignore_index=True)
     return frame.astype({"journal": "str", "service": "str", "created_at": "datetime64[us, UTC]", **dtypes})
 
 
-def _counts(steps: list[Step]) -> list[int]:
+def _counts(steps: list[Step], taken_over: Collection[str]) -> list[int]:
+    """Count steps by state; a new deal that a later plan took over is that plan's to settle."""
     states = [step.state for step in steps]
-    still_open = sum(state in _OPEN for state in states)
-    # A plan that was undone needs nothing more, whatever was left of it.
+    unsettled = [
+        step.state
+        for step in steps
+        if step.state in _OPEN and not (isinstance(step.entry, RowCreation) and step.entry.key in taken_over)
+    ]
     return [
         len(states),
-        still_open,
-        *(states.count(state) for state in ("unknown", "conflict", "failed", "done", "undone")),
+        len(unsettled),
+        unsettled.count("unknown"),
+        *(states.count(state) for state in ("conflict", "failed", "done", "undone")),
     ]
 
 
@@ -122,15 +133,13 @@ def purge_journals(
         raise ConfigurationError(f"days is 0 or more, not {days}")
     removed = []
     before = pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)
-    for path in sorted(journal_folder(folder).glob(f"*{SUFFIX}")):
-        try:
-            meta, steps = read_journal(path)
-            old = pd.Timestamp(meta["created_at"]) <= before
-            finished = not any(step.state in _OPEN for step in steps)
-        except JournalError:
-            # What cannot be read cannot be judged: it goes only when asked for by hand.
-            old, finished = pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC") <= before, False
-        if old and (finished or unfinished) and _remove(path):
+    listed = list_journals(folder)
+    for name, created, still_open in zip(listed["journal"], listed["created_at"], listed["open"], strict=True):
+        path = Path(name)
+        # What cannot be read cannot be judged: it goes only when asked for by hand.
+        finished = still_open is not pd.NA and still_open == 0
+        made = pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC") if created is pd.NaT else created
+        if made <= before and (finished or unfinished) and _remove(path):
             removed.append(path)
     for path in journal_folder(folder).glob(f"*{UNBORN}*"):
         # Left by a crash while a plan was being written down; nothing of it was sent.
