@@ -336,6 +336,8 @@ def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     known: dict[tuple[Any, ...], tuple[str, ...]] = {}
 
     def frozen(value: Any) -> Any:
+        if value is None:
+            return None
         if type(value) is list:
             items = tuple(value)
             try:

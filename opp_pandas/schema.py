@@ -346,8 +346,10 @@ def _implausible(values: pd.Series) -> Positions:
 
 
 def _doubled(values: pd.Series) -> Positions:
-    known = values.dropna()
-    if known.is_unique:
+    # Ids that come in rising order, as most do, need no table of all of them.
+    if not values.hasnans and values.is_monotonic_increasing and not (values.array[1:] == values.array[:-1]).any():
+        return _NONE
+    if values.dropna().is_unique:
         return _NONE
     return np.flatnonzero((values.duplicated(keep=False) & values.notna()).to_numpy(dtype=bool))
 

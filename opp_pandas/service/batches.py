@@ -9,7 +9,7 @@ batches become one frame.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +70,38 @@ class Batch:
     unknown_attributes: set[str] = field(default_factory=set)
     unknown_relationships: set[str] = field(default_factory=set)
     unknown_columns: set[str] = field(default_factory=set)
+
+
+def fitting_batch(
+    columns: Mapping[str, pa.Array], odd: Any, unknown: Mapping[str, str], unknown_relationships: Collection[str]
+) -> Batch:
+    """Give the rows that are not odd.
+
+    Parameters
+    ----------
+    columns : mapping of str to Array, shape (n,)
+        Arrow arrays of `arrow_type`.
+    odd : ndarray of bool, shape (n,)
+        Rows that somebody else has to read.
+    unknown : mapping of str to str
+        Attributes that the resource table does not have, and their columns.
+    unknown_relationships : collection of str
+        Relationships that it does not have.
+
+    Returns
+    -------
+    Batch
+    """
+    if odd.any():
+        keep = pa.array(~odd)
+        columns = {name: values.filter(keep) for name, values in columns.items()}
+    return Batch(
+        rows=int(len(odd) - odd.sum()),
+        columns=dict(columns),
+        unknown_attributes=set(unknown),
+        unknown_relationships=set(unknown_relationships),
+        unknown_columns=set(unknown.values()),
+    )
 
 
 def batch_of_cells(cells: Cells, places: Sequence[tuple[int, int]]) -> Batch:
@@ -206,8 +238,10 @@ class MissingColumns:
 
     def array(self, dtype: str) -> Any:
         """Give a pandas array of its own; text shares one Arrow array, which nobody can change."""
+        if dtype == "object":
+            return np.full(self.rows, None, dtype=object)
         if dtype != "str":
-            return column_array([None] * self.rows, dtype)
+            return column_array([], dtype).take(np.full(self.rows, -1), allow_fill=True)
         if self._text is None:
             self._text = pa.chunked_array([pa.nulls(self.rows, TEXT)])
         return pd.array(self._text, dtype="str")

@@ -33,11 +33,10 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from opp_pandas.errors import DocumentError
-from opp_pandas.service.batches import TAGS, TEXT, Batch, Positions, batch_of_cells, interleave
+from opp_pandas.service.batches import TAGS, TEXT, Batch, Positions, batch_of_cells, fitting_batch, interleave
 from opp_pandas.service.decoding import decode_resources, unknown_column
 from opp_pandas.service.documents import parse_document
 from opp_pandas.service.instants import read_instants
-from opp_pandas.service.templates import Members, find_members, joined_members
 from opp_pandas.service.uniform import Stretch, UniformDecoder
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ class Cut:
         What stands between two records, the ``opener`` apart.
     document : dict
         What is left of the document.
+    count : int
+        The number of records.
     """
 
     body: bytes
@@ -87,17 +88,7 @@ class Cut:
     opener: bytes
     between: bytes
     document: dict[str, Any]
-
-    @cached_property
-    def members(self) -> Members | None:
-        """Where the members of the records are; None where white space of other kinds stands between them."""
-        data = np.frombuffer(self.records, dtype=np.uint8)
-        return None if data.min() < ord(" ") else find_members(data, self.opener)
-
-    @property
-    def count(self) -> int:
-        """The number of records."""
-        return len(self._pieces) if self.members is None else self.members.records
+    count: int
 
     @cached_property
     def _pieces(self) -> list[bytes]:
@@ -156,7 +147,8 @@ def cut_page(body: bytes, resource: Resource) -> Cut | None:
         if found is None:
             return None
         between = found[1]
-    return Cut(body, memoryview(text)[start - len(opener) : end], opener, between, document)
+    start -= len(opener)
+    return Cut(body, memoryview(text)[start:end], opener, between, document, text.count(opener, start, end))
 
 
 @cache
@@ -427,13 +419,12 @@ class FastDecoder:
 
 def _stretch(cuts: Sequence[Cut], first_page: int) -> Stretch | None:
     """Put the records of some pages one behind the other."""
-    opener, found = cuts[0].opener, [cut.members for cut in cuts]
-    if any(members is None for members in found) or any(cut.opener != opener for cut in cuts):
+    opener = cuts[0].opener
+    if any(cut.opener != opener for cut in cuts):
         return None
-    between = next((cut.between for cut in cuts if len(cut.members.starts) > 1), b",")  # type: ignore[union-attr]
+    between = next((cut.between for cut in cuts if cut.count > 1), b",")
     text = between.join([*(cut.records for cut in cuts), opener])
-    shifts = np.cumsum([0, *(len(cut.records) + len(between) for cut in cuts)]).tolist()
-    return Stretch(text, opener, between + opener, joined_members(found, shifts), first_page)  # type: ignore[arg-type]
+    return Stretch(text, opener, between + opener, np.cumsum([cut.count for cut in cuts]), first_page)
 
 
 class _Block:
@@ -617,17 +608,7 @@ class _Reading:
 
     def batch(self) -> Batch:
         """Give the records that are not odd."""
-        columns = self.columns
-        if self.odd.any():
-            keep = pa.array(~self.odd)
-            columns = {name: values.filter(keep) for name, values in columns.items()}
-        return Batch(
-            rows=int(len(self.odd) - self.odd.sum()),
-            columns=columns,
-            unknown_attributes=set(self._unknown),
-            unknown_relationships=set(self._unknown_relationships),
-            unknown_columns=set(self._unknown.values()),
-        )
+        return fitting_batch(self.columns, self.odd, self._unknown, self._unknown_relationships)
 
 
 def _mask(values: pa.Array) -> Mask:

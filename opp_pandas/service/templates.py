@@ -46,15 +46,12 @@ class Members:
         Where each record goes on behind its ``type``.
     records : int
         Records in all; more than n where an ``id`` is not the first.
-    page_ends : ndarray of int
-        How many records there are up to the end of each page.
     """
 
     places: Positions
     firsts: Positions
     starts: Positions
     records: int
-    page_ends: Positions
 
 
 def find_members(data: Bytes, opener: bytes) -> Members:
@@ -95,21 +92,7 @@ def find_members(data: Bytes, opener: bytes) -> Members:
     kept[firsts] = True
     starts = colons[firsts - 1] + rest
     places = np.flatnonzero(kept)
-    return Members(colons[places], np.searchsorted(places, firsts), starts, len(own), np.array([len(own)]))
-
-
-def joined_members(pages: Sequence[Members], shifts: Sequence[int]) -> Members:
-    """Give the members of records of several pages, each shifted to its place in a joined text."""
-    if len(pages) == 1:
-        return pages[0]
-    before = np.cumsum([0, *(len(page.places) for page in pages)]).tolist()
-    return Members(
-        np.concatenate([page.places + shift for page, shift in zip(pages, shifts, strict=False)]),
-        np.concatenate([page.firsts + count for page, count in zip(pages, before, strict=False)]),
-        np.concatenate([page.starts + shift for page, shift in zip(pages, shifts, strict=False)]),
-        sum(page.records for page in pages),
-        np.cumsum([page.records for page in pages]),
-    )
+    return Members(colons[places], np.searchsorted(places, firsts), starts, len(own))
 
 
 def _stands_before(data: Bytes, ends: Positions, literal: bytes) -> np.ndarray[Any, np.dtype[np.bool_]]:

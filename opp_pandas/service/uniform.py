@@ -10,7 +10,7 @@ stretch is left to whoever can read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,11 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opp_pandas.errors import DocumentError
-from opp_pandas.service.batches import TAGS, TEXT, Batch, Positions, batch_of_cells, interleave
+from opp_pandas.service.batches import TEXT, Batch, Positions, batch_of_cells, fitting_batch, interleave
+from opp_pandas.service.compiled import Plan, kernels, scan
 from opp_pandas.service.decoding import decode_resources, unknown_column
 from opp_pandas.service.documents import parse_document, parse_json
 from opp_pandas.service.instants import read_instants
-from opp_pandas.service.templates import Bytes, Members, Path, Template
+from opp_pandas.service.smallvalues import read_distinct, read_escapes
+from opp_pandas.service.templates import Bytes, Members, Path, Template, find_members
 
 if TYPE_CHECKING:
     from opp_pandas.resource import Resource
@@ -35,12 +37,13 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 MAX_ODD = 0.25
 MAX_FILLED = 0.03
 MAX_LESSONS = 4
-_MAX_BRACKETS = 32
+MAX_PLANS = 8
+FEW_STRETCHES = 100
+"""So much time do the compiled loops save in about as many as their import takes."""
 _MAX_DIGITS = 18
 _PIECES = 20_000
 _QUOTE = ord('"')
 _NULL = b"null"
-_TEXT_FORM = r'^(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*$'
 _INTEGER_FORM = r"^(?:0|-?[1-9][0-9]{0,17})$"
 
 
@@ -60,8 +63,8 @@ class Stretch:
         How each record begins: a brace and its ``type``.
     closer : bytes
         What stands between two records, `opener` included.
-    members : Members
-        Where their members are.
+    page_ends : ndarray of int
+        How many records there are up to the end of each page.
     first_page : int
         The number of the first page, from 0.
     """
@@ -69,22 +72,31 @@ class Stretch:
     text: bytes
     opener: bytes
     closer: bytes
-    members: Members
+    page_ends: Positions
     first_page: int
 
     @cached_property
-    def ends(self) -> Positions:
-        """Where each record ends, with what follows it."""
-        return np.append(self.members.starts[1:], len(self.text))
+    def members(self) -> Members | None:
+        """Where the members of the records are; None where they may stand elsewhere than it seems."""
+        data = np.frombuffer(self.text, dtype=np.uint8)[: -len(self.closer)]
+        if data.min() < ord(" "):
+            return None  # white space of other kinds between them
+        found = find_members(data, self.opener)
+        usual = len(found.starts) == found.records == self.page_ends[-1] and found.firsts[0] == 0
+        return found if usual else None
 
-    def record(self, place: int) -> bytes:
-        """Give a record without its opener."""
-        return self.text[self.members.starts[place] : self.ends[place] - len(self.closer)]
+    def ends(self, members: Members) -> Positions:
+        """Where each record ends, with what follows it."""
+        return np.append(members.starts[1:], len(self.text))
+
+    def record(self, start: int, end: int) -> bytes:
+        """Give a record without its opener, by where it goes on behind that and where the next one does."""
+        return self.text[start : end - len(self.closer)]
 
     def origins(self, places: Positions) -> list[tuple[int, int]]:
         """Give page and record on the page, both from 0."""
-        pages = np.searchsorted(self.members.page_ends, places, side="right")
-        begins = np.concatenate([[0], self.members.page_ends])[pages]
+        pages = np.searchsorted(self.page_ends, places, side="right")
+        begins = np.concatenate([[0], self.page_ends])[pages]
         return list(zip((pages + self.first_page).tolist(), (places - begins).tolist(), strict=True))
 
 
@@ -103,6 +115,9 @@ class UniformDecoder:
         # The same with what was always null so far as a part of its literals.
         self._narrow: Template | None = None
         self._lessons = 0
+        self._plan: Plan | None = None
+        self._plans = 0
+        self._stretches = 0
 
     def decode(self, stretch: Stretch) -> Batch | None:
         """Decode records.
@@ -117,37 +132,77 @@ class UniformDecoder:
         Batch or None
             None: they have no common template, or are not valid.
         """
-        members = stretch.members
-        if len(members.starts) != members.records or not len(members.starts) or members.firsts[0] != 0:
+        batch = self._decode_compiled(stretch)
+        return self._decode_columns(stretch) if batch is None else batch
+
+    def _decode_compiled(self, stretch: Stretch) -> Batch | None:
+        """Decode by the compiled loops, where there are any and they know what to expect."""
+        self._stretches += 1
+        if self._plan is None or not (self._stretches > FEW_STRETCHES or kernels.cache_info().currsize):
             return None
+        loops = kernels()
+        found = None if loops is None else scan(stretch, self._plan, loops)
+        if found is None:
+            return None
+        if found.odd.mean() > MAX_FILLED:
+            self._plan = None  # until it is known better how they are written
+            return None
+        starts = np.concatenate([[len(stretch.opener)], found.ends[:-1]])
+        return self._with_odd(stretch, found.batch, found.odd, starts, found.ends)
+
+    def _decode_columns(self, stretch: Stretch) -> Batch | None:
+        """Decode a column at a time."""
+        members = stretch.members
+        if members is None:
+            return None
+        starts, ends = members.starts, stretch.ends(members)
         if self._narrow is not None:
             with suppress(_OtherFormError):
-                batch, odd = _Reading(stretch, self._narrow, self.resource).read()
+                batch, odd = _Reading(stretch, members, self._narrow, self.resource).read()
                 if odd.mean() <= MAX_FILLED:
-                    return self._with_odd(stretch, batch, odd) if odd.any() else batch
-        while self._template is not None or self._learn(stretch):
+                    return self._with_odd(stretch, batch, odd, starts, ends)
+        while self._template is not None or self._learn(stretch, starts, ends):
             try:
-                reading = _Reading(stretch, self._template, self.resource)  # type: ignore[arg-type]  # learned
+                reading = _Reading(stretch, members, self._template, self.resource)  # type: ignore[arg-type]  # learned
                 batch, odd = reading.read()
             except _OtherFormError:
                 self._template = None
                 continue
             self._narrow = self._template.with_nulls(reading.empty)  # type: ignore[union-attr]
-            return self._with_odd(stretch, batch, odd) if odd.any() else batch
+            self._make_plan(self._narrow, reading)
+            return self._with_odd(stretch, batch, odd, starts, ends)
         return None
 
-    def _learn(self, stretch: Stretch) -> bool:
+    def _learn(self, stretch: Stretch, starts: Positions, ends: Positions) -> bool:
         """Learn from the first record, and where that did not help from one in the middle."""
         while self._template is None and self._lessons < MAX_LESSONS:
-            place = 0 if self._lessons % 2 == 0 else stretch.members.records // 2
+            place = 0 if self._lessons % 2 == 0 else len(starts) // 2
             self._lessons += 1
-            self._template = Template.of(stretch.record(place), stretch.opener, stretch.closer)
+            record = stretch.record(starts[place], ends[place])
+            self._template = Template.of(record, stretch.opener, stretch.closer)
         return self._template is not None
 
-    def _with_odd(self, stretch: Stretch, batch: Batch, odd: Mask) -> Batch | None:
+    def _make_plan(self, narrow: Template, reading: _Reading) -> None:
+        """Keep how the columns were read, for the compiled loops."""
+        self._plans += 1
+        if self._plans > MAX_PLANS:
+            return
+        member = np.cumsum(~np.array(reading.empty)) - 1
+        self._plan = Plan(
+            narrow,
+            {kind: [(int(member[place]), column) for place, column in work] for kind, work in reading.work.items()},
+            {int(member[place]): form for place, form in reading.forms.items()},
+            reading.unknown,
+            reading.unknown_relationships,
+        )
+
+    def _with_odd(self, stretch: Stretch, batch: Batch, odd: Mask, starts: Positions, ends: Positions) -> Batch | None:
         """Decode the odd records slowly and put them between the others."""
+        if not odd.any():
+            return batch
         places = np.flatnonzero(odd)
-        records = [stretch.opener + stretch.record(place) for place in places.tolist()]
+        bounds = zip(starts[places].tolist(), ends[places].tolist(), strict=True)
+        records = [stretch.opener + stretch.record(start, end) for start, end in bounds]
         try:
             data = parse_document(b'{"data":[' + b",".join(records) + b"]}")["data"]
         except DocumentError:
@@ -192,8 +247,9 @@ class Holes:
 class _Reading:
     """One stretch on its way into columns."""
 
-    def __init__(self, stretch: Stretch, template: Template, resource: Resource) -> None:
+    def __init__(self, stretch: Stretch, members: Members, template: Template, resource: Resource) -> None:
         self.stretch = stretch
+        self.members = members
         self.template = template
         self.resource = resource
         self.text = stretch.text
@@ -204,7 +260,9 @@ class _Reading:
         self.unknown_relationships: set[str] = set()
         # Members by how they are read, with the column each of them fills, if any.
         self.work: dict[str, list[tuple[int, str | None]]] = {}
+        # Of resource identifiers their kind, and what stands around their number.
         self.kinds: dict[int, str] = {}
+        self.forms: dict[int, tuple[bytes, bytes]] = {}
         self.empty: list[bool] = []
 
     def read(self) -> tuple[Batch, Mask]:
@@ -219,32 +277,23 @@ class _Reading:
             self._assign(0, path, holes, True)
         self._read_texts(holes)
         self._read_integers(holes)
-        for kind, read in (("tags", _tags), ("boolean", _boolean), ("anything", None)):
+        for kind in ("tags", "boolean", "anything"):
             for place, column in self.work.get(kind, ()):
-                values = self._each_distinct(holes[[place]], read)
+                hole = holes[[place]]
+                values, odd = read_distinct(self._columns(hole.begins, hole.closes, hole.missing)[0], kind)
+                self.odd |= odd
                 if column is not None:
                     self.columns[column] = values
         fit[np.flatnonzero(fit)[self.odd]] = False
         _enough(fit)
-        columns = self.columns
-        if self.odd.any():
-            keep = pa.array(~self.odd)
-            columns = {name: values.filter(keep) for name, values in columns.items()}
-        batch = Batch(
-            rows=int(fit.sum()),
-            columns=columns,
-            unknown_attributes=set(self.unknown),
-            unknown_relationships=self.unknown_relationships,
-            unknown_columns=set(self.unknown.values()),
-        )
-        return batch, ~fit
+        return fitting_batch(self.columns, self.odd, self.unknown, self.unknown_relationships), ~fit
 
     # --- literals -----------------------------------------------------------
 
     def _holes(self) -> tuple[Mask, Holes]:
         """Find the values between the literals; a record whose literals differ does not fit."""
-        template, members = self.template, self.stretch.members
-        starts, ends = members.starts, self.stretch.ends
+        template, members = self.template, self.members
+        starts, ends = members.starts, self.stretch.ends(members)
         fit: Mask = np.diff(members.firsts, append=len(members.places)) == template.members
         _enough(fit)
         if fit.all():
@@ -409,7 +458,8 @@ class _Reading:
         for number, (_, column) in enumerate(work):
             held = np.frombuffer(texts[number].buffers()[2] or b"", dtype=np.uint8)
             if (held == _QUOTE).any() or (held == ord("\\")).any():
-                texts[number] = self._unescaped(texts[number])
+                texts[number], odd = read_escapes(texts[number])
+                self.odd |= odd
             if column is not None:
                 self.columns[column] = texts[number]
         if instants:
@@ -423,16 +473,6 @@ class _Reading:
             if column is not None:
                 self.columns[column] = values.slice(number * self.rows, self.rows)
 
-    def _unescaped(self, texts: pa.Array) -> pa.Array:
-        """Resolve escapes; a text that is none, for a quotation mark or an escape too many, is odd."""
-        special = pc.fill_null(pc.match_substring_regex(texts, r'["\\]'), False)
-        right = pc.and_(special, pc.fill_null(pc.match_substring_regex(texts, _TEXT_FORM), False))
-        self.odd |= _mask(special) & ~_mask(right)
-        written = texts.filter(right).to_pylist()
-        # One list of texts that are each known to be one.
-        values = parse_json(('["' + '","'.join(written) + '"]').encode()) if written else []
-        return pc.replace_with_mask(texts, right, pa.array(values, type=TEXT))
-
     def _read_integers(self, holes: Holes) -> None:
         """Read whole numbers and ids, those in resource identifiers among them."""
         identifiers, ids = self.work.get("identifier", []), self.work["id"]
@@ -440,7 +480,7 @@ class _Reading:
         holes = holes[[place for place, _ in work]]
         missing = holes.missing.copy()
         for number, (place, _) in enumerate(identifiers):
-            self._strip(holes[number : number + 1], missing[number], self.kinds[place])
+            self._strip(holes[number : number + 1], missing[number], place)
         there = ~missing
         texts = pa.concat_arrays(self._columns(holes.begins, holes.closes, missing))
         held = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
@@ -464,10 +504,11 @@ class _Reading:
             self.odd |= low.reshape(-1, self.rows).any(axis=0)
         self.odd |= missing[len(identifiers)]  # a record's own id is never missing
 
-    def _strip(self, hole: Holes, missing: Mask, kind: str) -> None:
+    def _strip(self, hole: Holes, missing: Mask, place: int) -> None:
         """Narrow resource identifiers down to their numbers; what is written otherwise is odd, and missing."""
         begins, closes = hole.begins[0], hole.closes[0]
-        head, tail = self._identifier_form(begins, closes, np.flatnonzero(~missing), kind)
+        head, tail = self._identifier_form(begins, closes, np.flatnonzero(~missing), self.kinds[place])
+        self.forms[place] = head, tail
         fits = ~missing & (closes - begins > len(head) + len(tail))
         bounds = np.column_stack([begins, begins + len(head), closes - len(tail), closes])[fits]
         fits[fits] = self._same(bounds, head + tail)
@@ -491,40 +532,10 @@ class _Reading:
                 continue  # no identifier
         raise _OtherFormError
 
-    def _each_distinct(self, hole: Holes, read: Callable[[Any], Any] | None) -> pa.Array:
-        """Parse each distinct value once; one that is not valid, or that `read` refuses, is odd."""
-        coded = pc.dictionary_encode(self._columns(hole.begins, hole.closes, hole.missing)[0])
-        values, wrong = [], []
-        for written in coded.dictionary.to_pylist():
-            try:
-                if written.count("[") + written.count("{") > _MAX_BRACKETS:
-                    raise ValueError
-                value = parse_json(written.encode())
-                values.append(None if read is None else read(value))
-                wrong.append(False)
-            except (DocumentError, ValueError):
-                values.append(None)
-                wrong.append(True)
-        if any(wrong):
-            self.odd |= _mask(pc.fill_null(pa.array(wrong).take(coded.indices), False))
-        return pa.array(values, type=TAGS if read is _tags else pa.bool_()).take(coded.indices)
-
 
 def _enough(fit: Mask) -> None:
     if not fit.any() or fit.sum() < (1 - MAX_ODD) * len(fit):
         raise _OtherFormError
-
-
-def _tags(value: Any) -> Any:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError
-    return value
-
-
-def _boolean(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
 
 
 def _mask(values: pa.Array) -> Mask:
