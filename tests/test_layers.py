@@ -77,7 +77,7 @@ def test_analytics__touches_neither_network_nor_clock() -> None:
 
 def test_import__stays_light() -> None:
     """Importing the package loads none of the heavy libraries and opens no door."""
-    heavy = ("pandera", "matplotlib", "ipywidgets", "deltalake", "dask", "werkzeug", "duckdb", "IPython")
+    heavy = ("pandera", "matplotlib", "ipywidgets", "deltalake", "numba", "dask", "werkzeug", "duckdb", "IPython")
     program = f"import sys, opp_pandas; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
