@@ -36,7 +36,7 @@ from opp_pandas.analytics import (
     win_rates,
 )
 from opp_pandas.errors import ConfigurationError, MissingColumnError
-from portfolios import LEAD, context, portfolio, random_portfolio
+from portfolios import LEAD, WON, context, portfolio, random_portfolio
 
 HOSTILE = pd.DataFrame(
     {
@@ -145,6 +145,31 @@ def test_plot_forecast__legend_and_labels_do_not_overlap(n: int) -> None:
     total = sum(patch.get_height() for patch in ax.patches)
     expected = forecast(frame, context=context(), freq="M")["forecast_amount"].sum()
     assert total == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("by", [None, "owner_name"])
+def test_plot_forecast__highest_column_is_clear_of_the_edge(by: str | None) -> None:
+    """Nothing open in the best period leaves bars of height 0 on its top; the mark there is drawn whole."""
+    rows = [
+        {"amount": 900, "stage_id": WON, "owner_id": 7, "close_date": "2026-02-20T12:00Z"},
+        {"amount": 100, "stage_id": LEAD, "owner_id": 8, "close_date": "2026-08-20T12:00Z"},
+    ]
+    frame = portfolio([{**row, "probability": 50} for row in rows])
+    ax = plotting.plot_forecast(forecast(frame, context=context(), by=by))
+    highest = max(patch.get_y() + patch.get_height() for patch in ax.patches)
+    assert ax.get_ylim()[1] >= 1.04 * highest
+
+
+def test_title__beside_long_names_wraps_within_the_figure() -> None:
+    """Names of groups take room from the axes; the title is whole all the same."""
+    names = [f"A seller with a long name {key:03}" for key in range(40)]
+    users = pd.DataFrame({"id": range(40), "name": names})
+    frame = random_portfolio(22, 900).assign(owner_id=pd.array(np.arange(900) % 40, dtype="Int64"))
+    ax = plotting.plot_win_rates(win_rates(frame, context=context(users=users), by="owner_name"))
+    ax.figure.canvas.draw()
+    title = ax._left_title
+    assert title.get_text().endswith("2026-06-15")
+    assert title.get_window_extent().x1 <= ax.figure.bbox.x1
 
 
 def test_plot_stages__eighty_stages_are_cut_to_the_largest_and_said() -> None:

@@ -155,7 +155,14 @@ def set_title(ax: Axes, table: Any, words: str) -> None:
     points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
     letters = max(24, int((points - 60) / (1.1 * _LETTER)))
     whole = f"{words}, as of {day}" if day else words
-    keep_plain(ax.set_title("\n".join(textwrap.wrap(whole, letters)), loc="left"))
+    # Long names beside the axes take room that nobody knows before the layout: what is too long still, wraps then.
+    keep_plain(ax.set_title("\n".join(textwrap.wrap(whole, letters)), loc="left", wrap=True))
+
+
+def leave_room_above(ax: Axes, top: float) -> None:
+    """Keep the highest column clear of the edge: a bar of height 0 on top of it would hold the limit there."""
+    if top > 0:
+        ax.set_ylim(top=1.05 * top)
 
 
 def currency_of(table: Any) -> str:

@@ -26,6 +26,7 @@ from opp_pandas.plotting.canvas import (
     format_money,
     keep_plain,
     label_of,
+    leave_room_above,
     look_of,
     need_columns,
     period_codes,
@@ -137,6 +138,7 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
         top = max(top, float(high.max()))
     if "quota" in table.columns and table["quota"].notna().any():
         top = max(top, draw_quota(ax, x, table["quota"].to_numpy(), handles, labels))
+    leave_room_above(ax, top)
     ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
     write_names_below(ax, [label_of(period) for period in table.index])
     format_money(ax.yaxis, top, currency_of(table))
@@ -170,13 +172,14 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
         handles.append(ax.bar(x, values, 0.72, bottom=np.where(values >= 0, above, below), **look))
         above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
     labels = [label for label, _ in columns]
-    top = max(float(above.max(initial=0)), float(-below.min(initial=0)))
+    top = float(above.max(initial=0))
     if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
         quota = period_sums(table, "quota")
         top = max(top, draw_quota(ax, x, quota, handles, labels))
+    leave_room_above(ax, top)
     ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
     write_names_below(ax, [label_of(period) for period in wide.index])
-    format_money(ax.yaxis, top, currency_of(table), what=measure.replace("_", " "))
+    format_money(ax.yaxis, max(top, -float(below.min(initial=0))), currency_of(table), what=measure.replace("_", " "))
     add_legend(ax, handles[::-1], labels[::-1])
 
 
@@ -237,6 +240,7 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
         top = float(bottom.max(initial=0))
         if quota is not None:
             top = max(top, draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
+        leave_room_above(axes, top)
         axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
         write_names_below(axes, [label_of(period) for period in periods])
         format_money(axes.yaxis, top, currency_of(table))
