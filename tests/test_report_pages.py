@@ -114,6 +114,9 @@ def test_page__is_quiet_open_to_all_and_fits(
         assert box is not None
         assert 250 < box["width"] <= size[0]
         assert picture.locator(".narrow").is_visible() is (size == TELEPHONE)
+    if size == WIDE:
+        cut = "[...document.querySelectorAll('.scroll')].filter(part => part.scrollWidth > part.clientWidth + 1).length"
+        assert page.evaluate(cut) == 0
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") is (theme == "light")
     # Colours and widths are independent of each other: two of the four looks hold all of both.
@@ -183,6 +186,24 @@ def test_page__prints_on_sheets(report: Path, open_page: OpenPage, tmp_path: Pat
     corner = document[0].render(scale=1).to_pil().convert("RGB").getpixel((3, 3))
     assert corner == (255, 255, 255)
     document.close()
+
+
+def test_page__repeats_headings_on_every_sheet(open_page: OpenPage, tmp_path: Path, df: pd.DataFrame) -> None:
+    """A table that goes on is headed on each sheet, by the browser's printer as by the PDF's own."""
+
+    def long(_: reporting.Material) -> pd.DataFrame:
+        return pd.DataFrame({"a_name": [f"deal {number}" for number in range(150)], "some_amount": range(150)})
+
+    df.opp.report(tmp_path / "own.pdf", sections=[long])
+    page = open_page(df.opp.report(tmp_path / "long.html", sections=[long])).page
+    page.pdf(path=str(tmp_path / "print.pdf"), prefer_css_page_size=True)
+    for name in ("own.pdf", "print.pdf"):
+        document = pypdfium2.PdfDocument(tmp_path / name)
+        words = [sheet.get_textpage().get_text_range() for sheet in document]
+        document.close()
+        listed = [text for text in words if "deal 1" in text]
+        assert len(listed) > 2
+        assert all("a name" in text and "some amount" in text for text in listed), name
 
 
 def test_page__shows_hostile_names_as_text(open_page: OpenPage, tmp_path: Path) -> None:
