@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,9 @@ def test_hygiene__counts_are_those_of_the_checks() -> None:
 def test_definitions__are_of_what_is_shown() -> None:
     """The footer defines what tables and tiles show, and says what the figures stand on."""
     page = page_of(to_html(assemble(quota=QUOTA)))
-    assert "won by as_of + weighted open deals that are not overdue" in page.text
+    assert "won by the day of the report + weighted open deals that are not overdue" in page.text
+    assert "“won deals” / (“won deals” + “lost deals”)" in page.text
+    assert not re.search(r"\b[a-z]+_[a-z]+\b", page.text.replace("opp_pandas", ""))
     assert "missing_probability_count" not in page.text
     assert "2026-06-15 12:00:00 UTC" in page.text
     assert "Won" in dict(page.facts)["Stages"]
@@ -363,9 +366,19 @@ def test_workbook__takes_odd_values() -> None:
             "text": ["\x01\r\n=1+1", "x" * 40_000, None],
         }
     )
-    report = assemble(FRAME, sections=[Section("A/B: [x]?*", odd, odd), Section("a b x", odd), Section("History", odd)])
+    titles = ["a b x", "History", "A title of more words than would fit", "x" * 40]
+    sections = [Section("A/B: [x]?*", odd, odd), *(Section(title, odd) for title in titles)]
+    report = assemble(FRAME, sections=sections)
     sheets = sheets_of(to_workbook(report))
-    assert list(sheets) == ["A B x", "A B x 2", "a b x 3", "History sheet", "Basis"]
+    assert list(sheets) == [
+        "A B x",
+        "A B x 2",
+        "a b x 3",
+        "History sheet",
+        "A title of more words than",
+        "x" * 31,
+        "Basis",
+    ]
     assert sheets["a b x 3"]["coverage"][0] == "reached"
     assert sheets["a b x 3"]["id"] == [str(2**53 + 1), 5, None]
     assert len(sheets["a b x 3"]["text"][1]) == 32_767

@@ -104,7 +104,7 @@ def hygiene(
     counts = {name: sum(1 for _, check, _ in found if check == name) for name in wanted if name not in skipped}
     notes = [f"{counted(len(set(places.tolist())), 'deal')} flagged, {counted(len(found), 'reason')}"]
     if skipped:
-        notes.append(f"left out, as the frame lacks the column or too few deals are won: {', '.join(skipped)}")
+        notes.append(f"checks left out, as the frame lacks the column or too few deals are won: {', '.join(skipped)}")
     basis = build_basis(
         "hygiene",
         deals,

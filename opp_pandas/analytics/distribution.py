@@ -433,7 +433,7 @@ def bookings(
             chosen |= kind == LATE
         won = float(amount[inside & (kind == WON_BY_NOW) & ~np.isnan(amount)].sum())
         facts["period"] = str(periods.labels(np.array([ordinal]))[0])
-        words = f"what was won in {facts['period']} by as_of, and the open deals dated in it"
+        words = f"bookings: what was won in {facts['period']} by as_of, and the open deals dated in it"
     rows = np.flatnonzero(chosen & known)
     money = money_facts(deals)
     notes = [words, *money_notes(money, deals)]

@@ -54,10 +54,10 @@ COLUMNS: dict[str, tuple[Term, ...]] = {
 }
 DEFINITIONS = {
     "open_count": "open deals with their close date in the period, overdue and omitted ones included",
-    "open_amount": "their amounts, overdue ones included, omitted ones left out",
-    "weighted_amount": "their amounts x probability, overdue ones included, omitted ones left out",
+    "open_amount": "amounts of the open deals, overdue ones included, omitted ones left out",
+    "weighted_amount": "the same amounts x probability",
     "won_count": "won deals with their close date in the period",
-    "won_amount": "their amounts",
+    "won_amount": "amounts of the won deals with their close date in the period",
     "forecast_amount": "won by as_of + weighted open deals that are not overdue",
     "overdue_amount": "the part of open_amount whose close date is before as_of",
     "missing_amount_count": "open or won deals without an amount: in counts, in no sum",

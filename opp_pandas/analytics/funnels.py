@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFINITIONS = {
     "count": "deals in the stage now",
-    "amount": "their amounts; open deals omitted from the forecast left out",
+    "amount": "amounts of these deals; open ones omitted from the forecast left out",
     "weighted_amount": "amounts x probability of the open ones; 0 in closed stages",
     "missing_amount_count": "deals without an amount: counted, in no sum",
 }

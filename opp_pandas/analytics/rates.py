@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 DEFINITIONS = {
     "open_count": "open deals",
-    "open_amount": "their amounts, overdue ones included, omitted ones left out",
-    "weighted_amount": "their amounts x probability, overdue ones included, omitted ones left out",
+    "open_amount": "amounts of the open deals, overdue ones included, omitted ones left out",
+    "weighted_amount": "the same amounts x probability",
     "overdue_count": "open deals whose close date is before as_of",
     "overdue_amount": "the part of open_amount that is overdue",
     "won_count": "won deals closed in the window",

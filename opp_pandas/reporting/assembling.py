@@ -19,7 +19,7 @@ from opp_pandas.errors import (
     named,
     printable,
 )
-from opp_pandas.reporting.blocks import Section, heading_of
+from opp_pandas.reporting.blocks import Section, in_words
 from opp_pandas.reporting.material import Material, plain_rows, sequence_of
 from opp_pandas.reporting.sections import SECTIONS, default_sections
 from opp_pandas.saving import check_path, write_whole
@@ -189,7 +189,7 @@ def assemble(
         subtitle=subtitle,
         sections=tuple(made),
         basis=_facts(material, bases),
-        notes=list(dict.fromkeys(printable(note) for basis in bases for note in basis.get("notes", []))),
+        notes=list(dict.fromkeys(in_words(printable(note), {}) for basis in bases for note in basis.get("notes", []))),
         definitions=_definitions(made),
     )
 
@@ -278,17 +278,14 @@ def _version() -> str:
 
 def _definitions(sections: Iterable[Section]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Define what is shown, figure by figure."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, tuple[str, str]]] = {}
     for section in sections:
         for basis in map(_basis_of, section.figures):
             figure = _FIGURES.get(basis.get("figure", ""), str(basis.get("figure", "figure")).replace("_", " "))
-            terms = {term: words for term, words in basis.get("definitions", {}).items() if term in section.shown}
+            shown, stated = section.shown, basis.get("definitions", {})
+            terms = {term: (shown[term], in_words(printable(stated[term]), shown)) for term in stated if term in shown}
             found.setdefault(figure.capitalize(), {}).update(terms)
-    return [
-        (figure, [(heading_of(term), printable(words)) for term, words in terms.items()])
-        for figure, terms in found.items()
-        if terms
-    ]
+    return [(figure, list(terms.values())) for figure, terms in found.items() if terms]
 
 
 _FIGURES = {"kpis": "key figures", "bookings": "distribution of bookings", "ageing": "age of deals"}

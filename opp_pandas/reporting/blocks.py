@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -97,9 +98,12 @@ class Table:
         for place in range(frame.shape[1]):
             name = str(frame.columns[place])
             kind = self.kinds.get(name) or kind_of(name, frame.iloc[:, place])
-            heading = self.labels.get(name) or heading_of(name)
-            found.append(Column(name, heading, kind, list(frame.iloc[:, place].array)))
+            found.append(Column(name, self.heading(name), kind, list(frame.iloc[:, place].array)))
         return found
+
+    def heading(self, name: str) -> str:
+        """Give the heading of a column."""
+        return self.labels.get(name) or heading_of(name)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -227,10 +231,11 @@ class Section:
         object.__setattr__(self, "terms", tuple(terms))
 
     @property
-    def shown(self) -> set[str]:
-        """Names of the columns that a reader sees."""
+    def shown(self) -> dict[str, str]:
+        """What a reader sees: names of columns, and the words that stand for them."""
         tables = [block for block in self.blocks if isinstance(block, Table)]
-        return {*self.terms, *(str(name) for table in tables for name in table.frame.columns)}
+        found = {name: heading_of(name) for name in self.terms}
+        return found | {str(name): table.heading(str(name)) for table in tables for name in table.frame.columns}
 
 
 def _block(value: Any) -> Block:
@@ -252,6 +257,27 @@ def _block(value: Any) -> Block:
 def heading_of(name: str) -> str:
     """Give the heading of a column that nobody named otherwise."""
     return HEADINGS.get(name, printable(name, 80).replace("_", " "))
+
+
+def in_words(text: str, headings: Mapping[str, str]) -> str:
+    """Say a definition in a reader's words: names of columns become what stands above them on the page.
+
+    Examples
+    --------
+    >>> in_words("won_count / (won_count + lost_count) by as_of", {"lost_count": "lost from here"})
+    '“won deals” / (“won deals” + “lost from here”) by the day of the report'
+    """
+    return _NAME.sub(lambda match: _in_words(match[0], headings), text)
+
+
+def _in_words(name: str, headings: Mapping[str, str]) -> str:
+    if name == "as_of":
+        return "the day of the report"
+    heading = headings.get(name) or HEADINGS.get(name)
+    return name.replace("_", " ") if heading is None else f"“{heading}”"
+
+
+_NAME = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 
 
 def kind_of(name: str, column: pd.Series) -> Kind:

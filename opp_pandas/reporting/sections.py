@@ -12,7 +12,7 @@ from opp_pandas.analytics.basis import BASIS_KEY, basis_of, counted
 from opp_pandas.analytics.checks import CHECKS
 from opp_pandas.analytics.days import local_days, to_dates
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, is_missing, written
+from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, in_words, is_missing, written
 
 if TYPE_CHECKING:
     from opp_pandas.analytics.days import Codes
@@ -62,7 +62,7 @@ def headline(material: Material) -> Section:
     overdue = counted(row["overdue_count"], "open deal") + " past the close date"
     tiles.append(Tile("Overdue", money(row["overdue_amount"]), overdue, row["overdue_amount"], "money"))
     deals = "deals taken as independent, so too narrow" if bookings.rho == 0 else f"correlation {bookings.rho:g}"
-    notes = [f"The forecast's interval: 80 %, {deals}. The win rate's: {material.level:.0%} (Wilson)."]
+    notes = [f"The forecast's interval: 80 %, {deals}. The win rate's: {100 * material.level:g} % (Wilson)."]
     return Section("Headlines", Headlines(tiles), notes=notes, figures=(kpis, bookings), terms=_HEADLINE_TERMS)
 
 
@@ -87,7 +87,7 @@ def forecast(material: Material) -> Section:
     here = table.index[[str(period) == material.period for period in table.index]]
     interval = pd.DataFrame({"low": [low] * len(here), "high": [high] * len(here)}, index=here)
     picture = Drawing("plot_forecast", table, {"interval": interval})
-    notes.append(f"The line at the forecast of {material.period}: 8 of 10 times it ends there.")
+    notes.append(f"The line through the forecast of {material.period}: 8 of 10 times the period ends within it.")
     return Section(title, picture, _periods_in_words(Table(table[columns], caption)), notes=notes, figures=(whole,))
 
 
@@ -119,7 +119,8 @@ def coverage(material: Material) -> Section:
     caption = f"Coverage {f'in {material.period} ' if by_group else ''}by {_words(table)}{_in_currency(table)}"
     shown = known.iloc[: material.max_rows]
     rows = _periods_in_words(Table(shown[columns], caption, of=len(known)))
-    return Section("Coverage", Drawing("plot_coverage", known), rows, figures=(table,))
+    picture = Drawing("plot_coverage", known, {"max_rows": material.max_rows})
+    return Section("Coverage", picture, rows, figures=(table,))
 
 
 def groups(material: Material) -> Section:
@@ -133,9 +134,8 @@ def groups(material: Material) -> Section:
     title = f"By {str(material.by).removesuffix('_name').replace('_', ' ')}"
     if not len(table):
         return Section(title, "There is no deal.", figures=(table,))
-    return Section(
-        title, Drawing("plot_win_rates", table), Table(shown[columns], caption, of=len(table)), figures=(table,)
-    )
+    picture = Drawing("plot_win_rates", table, {"max_groups": material.max_rows})
+    return Section(title, picture, Table(shown[columns], caption, of=len(table)), figures=(table,))
 
 
 def funnel(material: Material) -> Section:
@@ -195,9 +195,10 @@ def hygiene(material: Material) -> Section:
     found = {name: n for name, n in basis_of(table)["counts"].items() if n}
     if not found:
         return Section("Hygiene", "Every check passed: there is no deal to look at.", figures=(table,))
-    counts = pd.DataFrame(
-        {"check": list(found), "meaning": [CHECKS[name] for name in found], "deals": list(found.values())}
-    ).sort_values("deals", ascending=False, kind="stable", ignore_index=True)
+    meanings = [in_words(CHECKS[name], {}).replace("stale days", f"{material.stale_days} days") for name in found]
+    counts = pd.DataFrame({"check": list(found), "meaning": meanings, "deals": list(found.values())}).sort_values(
+        "deals", ascending=False, kind="stable", ignore_index=True
+    )
     counts["check"] = counts["check"].str.replace("_", " ")
     places = table.index.unique()[: material.max_rows]
     chosen = table.loc[table.index.isin(places), "reason"]

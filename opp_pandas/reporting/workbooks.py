@@ -24,7 +24,7 @@ FORMATS = {
     "money": "#,##0", "count": "#,##0", "days": "#,##0", "share": "0.0%", "percent": '0"%"', "ratio": "#,##0.0",
     "number": "General", "day": "yyyy-mm-dd", "moment": "yyyy-mm-dd hh:mm", "text": "General", "flag": "General",
 }  # fmt: skip
-_LONGEST_CELL = 32_767
+_LONGEST_CELL, _LONGEST_NAME = 32_767, 31
 _BAD_IN_NAME = re.compile(r"[\[\]:*?/\\'\x00-\x1f]")
 # Excel knows no day before; its first two months are off by one.
 _FIRST_DAY, _LAST_DAY = pd.Timestamp("1900-03-01"), pd.Timestamp("9999-12-31 23:59:59")
@@ -90,7 +90,10 @@ class _Book:
 
     def sheet(self, title: str) -> Any:
         """Add a sheet under a name that Excel takes and no other sheet has."""
-        base = " ".join(_BAD_IN_NAME.sub(" ", printable(title, 60)).split())[:31].strip() or "Table"
+        base = " ".join(_BAD_IN_NAME.sub(" ", printable(title, 60)).split()) or "Table"
+        if len(base) > _LONGEST_NAME:
+            # A word that is cut reads as another one; a name without a space is cut all the same.
+            base = (base[: _LONGEST_NAME + 1].rpartition(" ")[0] or base)[:_LONGEST_NAME]
         name = f"{base} sheet" if base.casefold() == "history" else base
         number = 2
         while name.casefold() in self._taken:
