@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 import opp_pandas as opp
 from conftest import STAGES
-from opp_pandas.cli import main
+from opp_pandas.cli import _parser, main
 
 if TYPE_CHECKING:
     from opp_pandas.sandboxing import Sandbox
@@ -131,11 +134,45 @@ def test_resume_and_undo__work_from_the_journal(
     # Five failures of the service in a row stop the batch; the sixth row is left planned.
     assert df.opp.write_back(workers=1).counts() == {"failed": 5, "planned": 1}
     box.switches.faults.clear()
+    capsys.readouterr()
+
+    def answer(*words: str) -> Any:
+        assert main([*words, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
     assert main(["journals"]) == 0
-    assert main(["resume"]) == 0
+    assert box.url in capsys.readouterr().out
+    assert [(row["rows"], row["open"], row["failed"]) for row in answer("journals")["rows"]] == [(6, 1, 5)]
+    finished = answer("resume")
+    assert finished["counts"] == {"written": 6}
+    assert [row["id"] for row in finished["rows"]] == ids
     assert steps() == df.loc[rows, "next_step"].tolist()
     assert main(["undo", "--dry-run"]) == 0
-    assert main(["undo"]) == 0
+    assert "planned" in capsys.readouterr().out
+    assert answer("undo")["counts"] == {"written": 6}
     assert steps() == before
-    assert main(["journals", "--purge-days", "0"]) == 0
-    assert "journals removed" in capsys.readouterr().out
+    assert len(answer("journals", "--purge-days", "0")["removed"]) == 2
+    assert main(["journals"]) == 0
+    assert capsys.readouterr().out == "there are no journals\n"
+
+
+@pytest.mark.parametrize("command", ["load", "forecast", "funnel", "snapshot", "report", "login", "resume", "undo"])
+def test_help__teaches_each_command(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Every command says what it does, and shows how it is typed; what it shows is accepted."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    example = said.partition("example: opp-pandas ")[2]
+    _parser().parse_args(shlex.split(example))
+    assert len(said.partition("] ")[2].split("options:")[0].split()) > 10
+
+
+def test_login__without_anybody_to_ask_says_so(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scheduler has no terminal: one line instead of a traceback."""
+    monkeypatch.setenv("OPP_PANDAS_SIGN_IN_FOLDER", str(tmp_path))
+    monkeypatch.setenv("OPP_PANDAS_CLIENT_SECRET", box.client_secret)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["login", "--url", box.url, "--client-id", box.client_id, "--no-browser"]) == 1
+    assert capsys.readouterr().err == "opp-pandas: a question was asked, and nobody was there to answer it\n"

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
+from opp_pandas import reporting
 from opp_pandas.cli import main
 from opp_pandas.cli.words import read_conditions, read_quota
 
@@ -134,11 +135,21 @@ def test_report__is_one_page_with_quota_and_title(
 ) -> None:
     """The command writes what the method writes, and says where."""
     path = tmp_path / "forecast.html"
-    said = answer(capsys, "report", "-o", str(path), "--quota", "90000", "--title", "A <b> title", *WON_LOST)
+    asked = ["--quota", "90000", "--title", "A <b> title", "--sections", "forecast, largest"]
+    said = answer(capsys, "report", "-o", str(path), *asked, *WON_LOST)
     assert said["output"] == str(path)
     page = path.read_text(encoding="utf-8")
     assert "A &lt;b&gt; title" in page
     assert "90,000" in page
+    assert page.index("Forecast against quota</h2>") < page.index("Largest open deals</h2>")
+    assert "Hygiene</h2>" not in page
+
+
+def test_report__help_names_every_section(capsys: pytest.CaptureFixture[str]) -> None:
+    """What --sections takes is said where one looks for it."""
+    with pytest.raises(SystemExit):
+        main(["report", "--help"])
+    assert ", ".join(reporting.SECTIONS) in " ".join(capsys.readouterr().out.split())
 
 
 def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +176,11 @@ def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys
         (["forecast", "--quota", "no-such.csv"], "no-such.csv"),
         (["forecast", "--stages", "no-such.json"], "no-such.json"),
         (["forecast", "--stages", "no-such.json", "--won", "W"], "leave --won and --lost out"),
-        (["funnel", "--cohort", "2026"], "FROM..TO"),
+        (["funnel", "--cohort", "2026", "--history", "no-such-folder"], "FROM..TO"),
+        (["funnel", "--cohort", "2026-01-01..2026-06-30"], "add --history DIR"),
+        (["forecast", "--by", "nonsense"], "no column 'nonsense'"),
+        (["forecast", "--where", "nonsense=1"], "no column 'nonsense'"),
+        (["report", "-o", "forecast.html", "--by", "nonsense"], "no column 'nonsense'"),
         (["forecast", "--partitions", "9"], "partitions is 1 to 4 requests at once, not 9"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from opp_pandas.cli import asking, finishing, signing, trying
 from opp_pandas.cli.exits import FAILED, INTERRUPTED, MISUSED
-from opp_pandas.errors import ConfigurationError, OppPandasError
+from opp_pandas.errors import ConfigurationError, MissingColumnError, OppPandasError
 
 __all__ = ["main"]
 
@@ -37,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except OppPandasError as error:
         print(f"opp-pandas: {error}", file=sys.stderr)
-        return MISUSED if isinstance(error, ConfigurationError) else FAILED
+        # A load brings every column that a figure needs; one that is missing was misspelt in an argument.
+        return MISUSED if isinstance(error, ConfigurationError | MissingColumnError) else FAILED
+    except EOFError:
+        print("opp-pandas: a question was asked, and nobody was there to answer it", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
 

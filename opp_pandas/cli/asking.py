@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.cli.exits import DONE, INCOMPLETE
-from opp_pandas.cli.words import read_conditions, read_quota, read_stages
+from opp_pandas.cli.telling import Telling
+from opp_pandas.cli.words import read_conditions, read_list, read_quota, read_stages
 from opp_pandas.errors import ConfigurationError, OppPandasWarning, named
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WRITERS = (".parquet", ".csv", ".xlsx")
 
@@ -29,7 +30,7 @@ def add_commands(commands: Any) -> None:
         description="Loads opportunities, validated, into a file that pandas, DuckDB and Spark read.",
         example="opp-pandas load -o deals.parquet --where close_date=2026-10-01..2026-12-31",
     )
-    load.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=f"{named(_WRITERS)}")
+    load.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".parquet, .csv or .xlsx")
     load.add_argument("--fields", metavar="A,B", help="only these columns; ids and updated_at always come")
 
     forecast = _command(
@@ -57,7 +58,7 @@ def add_commands(commands: Any) -> None:
         help="print deals per stage; with a history, how many ever reached each",
         description="Without --history this is the distribution over the present stages, and says so. With one it adds "
         "how many deals reached each stage, and step and overall conversion.",
-        example="opp-pandas funnel --history pipeline-history --cohort 2026-01-01..2026-06-30",
+        example="opp-pandas funnel --history history --cohort 2026-01-01..2026-06-30",
     )
     funnel.add_argument("--by", metavar="COLUMN", help="group by this column too")
     funnel.add_argument("--cohort", metavar="FROM..TO", help="only deals created in these days (needs --history)")
@@ -69,7 +70,7 @@ def add_commands(commands: Any) -> None:
         help="record what the service says now in a history",
         description="Loads the pipeline and adds what differs from the last snapshot to the history: run it every "
         "night. Recording the same load twice adds nothing; an incomplete load never marks a deal as gone.",
-        example="opp-pandas snapshot --history pipeline-history",
+        example="opp-pandas snapshot --history history",
     )
     snapshot.add_argument(
         "--full", action="store_true", help="read every deal, and find out which are gone, instead of the changes only"
@@ -82,12 +83,17 @@ def add_commands(commands: Any) -> None:
         help="write the forecast report as a page, workbook, PDF or picture",
         description="One file that can be mailed: headline figures, forecast against quota, coverage, stages, largest "
         "and stalest deals, hygiene, and what the figures stand on. The extension decides: .html, .xlsx, .pdf, .png.",
-        example="opp-pandas report -o forecast.html --quota 400000 --history pipeline-history",
+        example="opp-pandas report -o forecast.html --quota 400000 --history history",
     )
     report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".html, .xlsx, .pdf or .png")
     report.add_argument("--title", help="the headline")
     report.add_argument("--by", metavar="COLUMN", help="compare the groups of this column, such as owner_name")
-    report.add_argument("--sections", metavar="A,B", help="only these sections, in this order")
+    report.add_argument(
+        "--sections",
+        metavar="A,B",
+        help="only these, in this order: headline, forecast, coverage, groups, funnel, waterfall, bookings, largest, "
+        "stalest, hygiene",
+    )
     _add_forecast_options(report)
 
 
@@ -149,61 +155,6 @@ def _add_forecast_options(command: argparse.ArgumentParser) -> None:
     command.set_defaults(quota=None)
 
 
-class Telling:
-    """What a command has to say: text for people, or one JSON object."""
-
-    def __init__(self, command: str, as_json: bool) -> None:
-        self.as_json = as_json
-        self.answer: dict[str, Any] = {"command": command}
-        self.complete: bool | None = True
-
-    def loaded(self, frame: pd.DataFrame) -> None:
-        """Remember how the load went."""
-        report = frame.opp.load_report
-        self.complete = report.complete
-        self.answer["load"] = {
-            "source": report.source,
-            "rows": report.rows,
-            "complete": report.complete,
-            "requests": report.requests,
-            "elapsed_s": round(report.elapsed_s, 3),
-            "rule_breaks": len(report.failures),
-            "set_aside": len(report.quarantined),
-            "notes": list(report.notes),
-        }
-
-    def table(self, result: pd.DataFrame) -> None:
-        """Give a figure: rounded and with its basis in words, or exact with its basis as JSON."""
-        import opp_pandas as opp
-
-        if self.as_json:
-            self.answer["basis"] = result.attrs["opp_basis"]
-            self.answer["rows"] = _records(result)
-        else:
-            print(opp.show(result))
-
-    def say(self, text: str, **facts: Any) -> None:
-        """Give a result that is no table."""
-        if self.as_json:
-            self.answer.update(facts)
-        else:
-            print(text)
-
-
-def _records(result: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give rows as JSON has them: missing is null, a period its name, an instant ISO 8601."""
-    table = result.copy(deep=False)
-    table.attrs = {}
-    table = table.reset_index()
-    for column in table.columns:
-        if isinstance(table[column].dtype, pd.PeriodDtype):
-            table[column] = table[column].astype("str")
-    found: list[dict[str, Any]] = json.loads(
-        table.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)
-    )
-    return found
-
-
 def _answered(name: str, run: Callable[[argparse.Namespace, Telling], None], options: argparse.Namespace) -> int:
     """Run a command; its warnings go to standard error, one line each, so that the answer stays clean."""
     telling = Telling(name, options.json)
@@ -216,7 +167,8 @@ def _answered(name: str, run: Callable[[argparse.Namespace, Telling], None], opt
             for text in said:
                 print(f"opp-pandas: {text}", file=sys.stderr)
     if options.json:
-        print(json.dumps({**telling.answer, "warnings": said}, ensure_ascii=False, indent=1))
+        telling.answer["warnings"] = said
+        telling.end()
     return INCOMPLETE if telling.complete is False else DONE
 
 
@@ -231,7 +183,7 @@ def _read(options: argparse.Namespace, telling: Telling) -> pd.DataFrame:
         stages=read_stages(options),
         timezone=options.timezone,
         progress=False if options.quiet or options.json else None,
-        fields=[name.strip() for name in fields.split(",") if name.strip()] if fields else None,
+        fields=read_list(fields),
         history=None if options.history is None or full else opp.History(options.history),
         partitions=options.partitions,
     )
@@ -275,6 +227,8 @@ def _funnel(options: argparse.Namespace, telling: Telling) -> None:
 
     asked: dict[str, Any] = {}
     if options.cohort is not None:
+        if options.history is None:
+            raise ConfigurationError("--cohort asks which stages deals passed: add --history DIR, which knows")
         start, sign, end = options.cohort.partition("..")
         if not sign or not start or not end:
             raise ConfigurationError("--cohort reads FROM..TO, such as 2026-01-01..2026-06-30")
@@ -309,7 +263,7 @@ def _report(options: argparse.Namespace, telling: Telling) -> None:
         quota=quota,
         by=options.by,
         title=options.title,
-        sections=options.sections.split(",") if options.sections else None,
+        sections=read_list(options.sections),
         freq=options.freq,
         fiscal_start=options.fiscal_start,
     )

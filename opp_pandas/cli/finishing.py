@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas.analytics.basis import counted
 from opp_pandas.cli.exits import FAILED
+from opp_pandas.cli.telling import Telling
 
 if TYPE_CHECKING:
     from opp_pandas.writeback.report import WriteReport
@@ -18,12 +20,14 @@ def add_commands(commands: Any) -> None:
         "resume",
         help="finish a write-back that was interrupted",
         description="Settles what was sent and never answered, then sends the rest, from the journal of the plan.",
+        epilog="example: opp-pandas resume",
     )
     resume.set_defaults(run=_resume)
     undo = commands.add_parser(
         "undo",
         help="put the old values back where ours still stand",
         description="Takes the newest plan back, or the one whose journal is named, with the same conflict check.",
+        epilog="example: opp-pandas undo --dry-run",
     )
     undo.add_argument("--dry-run", action="store_true", help="show what would be sent")
     undo.add_argument("--confirm", type=int, metavar="N", help="number of rows, to confirm a large plan")
@@ -38,16 +42,19 @@ def add_commands(commands: Any) -> None:
         help="list or remove the journals of write-backs",
         description="Journals hold old and new values of customers' deals, readable by their owner only. "
         "They are kept until removed here.",
+        epilog="example: opp-pandas journals --purge-days 30",
     )
     journals.add_argument("--folder", type=Path, help="default: OPP_PANDAS_JOURNAL, else the user's folder for state")
     journals.add_argument("--purge-days", type=float, metavar="D", help="remove finished ones older than D days")
     journals.set_defaults(run=_journals)
+    for part in (resume, undo, journals):
+        part.add_argument("--json", action="store_true", help="print one JSON object for machines instead of text")
 
 
 def _resume(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 
-    return _told(opp.resume(opp.connect(options.url), options.journal))
+    return _told(opp.resume(opp.connect(options.url), options.journal), Telling("resume", options.json))
 
 
 def _undo(options: argparse.Namespace) -> int:
@@ -60,13 +67,16 @@ def _undo(options: argparse.Namespace) -> int:
             dry_run=options.dry_run,
             allow_delete=options.allow_delete,
             confirm=options.confirm,
-        )
+        ),
+        Telling("undo", options.json),
     )
 
 
-def _told(report: WriteReport) -> int:
+def _told(report: WriteReport, telling: Telling) -> int:
     """Print a report; everything written is 0, anything left is 1."""
-    print(report)
+    telling.answer["counts"] = report.counts()
+    telling.rows(report.rows, str(report))
+    telling.end()
     fine = {"written", "adjusted", "unchanged", "planned" if report.dry_run else "written"}
     return 0 if set(report.counts()) <= fine else FAILED
 
@@ -74,10 +84,12 @@ def _told(report: WriteReport) -> int:
 def _journals(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 
+    telling = Telling("journals", options.json)
     if options.purge_days is not None:
         removed = opp.purge_journals(options.folder, days=options.purge_days)
-        print(f"{len(removed)} journals removed")
-        return 0
-    listed = opp.list_journals(options.folder)
-    print(listed.to_string(index=False) if len(listed) else "there are no journals")
+        telling.say(counted(len(removed), "journal") + " removed", removed=[str(path) for path in removed])
+    else:
+        listed = opp.list_journals(options.folder)
+        telling.rows(listed, listed.to_string(index=False) if len(listed) else "there are no journals")
+    telling.end()
     return 0

@@ -19,6 +19,7 @@ def add_commands(commands: Any) -> None:
         description="Opens the service's sign-in page, waits for the browser to come back and keeps the sign-in in a "
         "file that only its owner can read; opp.connect() finds it. The app's secret is read from "
         "OPP_PANDAS_CLIENT_SECRET, or asked for; it is never an argument, where other users could see it.",
+        epilog="example: opp-pandas login --client-id YOUR_APP --reading-only",
     )
     login.add_argument("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)")
     login.add_argument("--client-id", help="the app's id (default: OPP_PANDAS_CLIENT_ID)")

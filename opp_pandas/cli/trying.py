@@ -28,6 +28,7 @@ def add_commands(commands: Any) -> None:
         help="serve the Opportunity API from this machine until stopped",
         description="Serves the API with made-up deals on a loopback address. The first line printed is the base "
         "URL, the second the bearer token. Ctrl-C stops it.",
+        epilog="example: opp-pandas sandbox --port 8000 --opportunities 2000",
     )
     serve.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")

@@ -78,6 +78,17 @@ def _typed(name: str, text: str) -> Any:
     return text
 
 
+def read_list(text: str | None) -> list[str] | None:
+    """Read names with commas between them; None where nothing was said.
+
+    Examples
+    --------
+    >>> read_list("headline, largest"), read_list(None)
+    (['headline', 'largest'], None)
+    """
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
 def read_quota(texts: Sequence[str] | None) -> Any:
     """Read quotas: one number, ``GROUP=NUMBER`` words, or a CSV file of period, group and quota.
 

@@ -171,6 +171,9 @@ def assemble(
     material = Material(plain_rows(frame), context, **choices)
     if not isinstance(material.max_rows, int) or material.max_rows < 1:
         raise ConfigurationError(f"max_rows must be 1 or more, not {material.max_rows!r}")
+    if material.by is not None:
+        # A page leaves out what the deals cannot tell; a column that somebody asked for is to be there.
+        material.names(material.by)
     wanted = list(default_sections(material) if sections is None else sequence_of(sections))
     for entry in wanted:
         if isinstance(entry, str) and entry not in SECTIONS:

@@ -66,7 +66,7 @@ def draw(plot: str, table: Any, options: Mapping[str, Any], *, narrow: bool) -> 
 def _height(plot: str, table: Any, options: Mapping[str, Any], width: float) -> float:
     """Give bars that lie on their side the room that each needs."""
     if plot in ("plot_stage_distribution", "plot_conversion", "plot_coverage", "plot_win_rates"):
-        rows = min(len(table), options.get("max_groups", options.get("max_rows", 25)))
+        rows = min(len(table), int(options.get("max_groups", options.get("max_rows", 25))))
         return min(max(2.2, 1.1 + (0.4 if width == WIDE else 0.46) * rows), 10.0)
     return 4.0 if width == WIDE else 4.4
 

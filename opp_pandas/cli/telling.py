@@ -1,0 +1,72 @@
+"""What a command has to say: text for people, or one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+
+class Telling:
+    """What a command has to say: text for people, or one JSON object."""
+
+    def __init__(self, command: str, as_json: bool) -> None:
+        self.as_json = as_json
+        self.answer: dict[str, Any] = {"command": command}
+        self.complete: bool | None = True
+
+    def loaded(self, frame: pd.DataFrame) -> None:
+        """Remember how the load went."""
+        report = frame.opp.load_report
+        self.complete = report.complete
+        self.answer["load"] = {
+            "source": report.source,
+            "rows": report.rows,
+            "complete": report.complete,
+            "requests": report.requests,
+            "elapsed_s": round(report.elapsed_s, 3),
+            "rule_breaks": len(report.failures),
+            "set_aside": len(report.quarantined),
+            "notes": list(report.notes),
+        }
+
+    def table(self, result: pd.DataFrame) -> None:
+        """Give a figure: rounded and with its basis in words, or exact with its basis as JSON."""
+        import opp_pandas as opp
+
+        if self.as_json:
+            self.answer["basis"] = result.attrs["opp_basis"]
+            self.answer["rows"] = _records(result)
+        else:
+            print(opp.show(result))
+
+    def rows(self, table: pd.DataFrame, text: str) -> None:
+        """Give a table that is no figure, with what is printed for people."""
+        self.say(text, rows=_records(table))
+
+    def say(self, text: str, **facts: Any) -> None:
+        """Give a result that is no table."""
+        if self.as_json:
+            self.answer.update(facts)
+        else:
+            print(text)
+
+    def end(self) -> None:
+        """Print the one JSON object, where that was asked for."""
+        if self.as_json:
+            print(json.dumps(self.answer, ensure_ascii=False, indent=1))
+
+
+def _records(result: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give rows as JSON has them: missing is null, a period its name, an instant ISO 8601."""
+    table = result.copy(deep=False)
+    table.attrs = {}
+    table = table.reset_index(drop=table.index.names == [None])
+    for column in table.columns:
+        if isinstance(table[column].dtype, pd.PeriodDtype):
+            table[column] = table[column].astype("str")
+    found: list[dict[str, Any]] = json.loads(
+        table.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15, default_handler=str)
+    )
+    return found
