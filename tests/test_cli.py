@@ -80,6 +80,18 @@ def test_misuse__is_said_in_one_line(
     assert words in said
 
 
+def test_reader__that_has_seen_enough_gets_no_traceback() -> None:
+    """As with ``| head``: the pipe is closed before the answer is written."""
+    with subprocess.Popen([*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        said = child.stderr.read()
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+    assert child.returncode == 1
+
+
 def test_help__names_the_commands() -> None:
     """--help and --version work from the shell."""
     shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout

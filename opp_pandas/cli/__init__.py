@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,13 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except OppPandasError as error:
         print(f"opp-pandas: {error}", file=sys.stderr)
         # A load brings every column that a figure needs; one that is missing was misspelt in an argument.
         return MISUSED if isinstance(error, ConfigurationError | MissingColumnError) else FAILED
     except EOFError:
         print("opp-pandas: a question was asked, and nobody was there to answer it", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `head` has; what Python still holds would complain when it closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
