@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +120,29 @@ def test_history__lets_the_second_night_ask_for_changes_only(
     warm = answer(capsys, "snapshot", "--history", folder)
     assert any("changed since and were read again" in note for note in warm["load"]["notes"])
     assert answer(capsys, "snapshot", "--history", folder, "--full")["load"]["notes"] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("watched", [True, False])
+def test_progress__is_shown_on_a_terminal_only(tmp_path: Path, watched: bool) -> None:
+    """A slow load draws its bar where somebody watches, and writes nothing into a log."""
+    import termios
+
+    command = [sys.executable, "-m", "opp_pandas.cli", "load", "-o", str(tmp_path / "deals.csv")]
+    with opp.sandbox(opportunities=800, now="2026-10-20T15:00:00Z") as box:
+        box.fail(429, after=1, path="/opportunities", headers={"Retry-After": "2"})
+        settings = {**os.environ, "OPP_PANDAS_URL": box.url, "OPP_PANDAS_TOKEN": box.token}
+        screen, terminal = os.openpty()
+        termios.tcsetwinsize(terminal, (24, 100))
+        os.set_blocking(screen, False)
+        told = terminal if watched else subprocess.PIPE
+        done = subprocess.run(command, env=settings, check=True, stdout=subprocess.PIPE, stderr=told)
+        drawn = os.read(screen, 10_000).decode() if watched else done.stderr.decode()
+        os.close(terminal)
+        os.close(screen)
+    assert b"800 opportunities" in done.stdout
+    assert ("opportunities:" in drawn) is watched
+    assert watched or drawn == ""
 
 
 @pytest.mark.parametrize("ending", [".csv", ".xlsx"])
