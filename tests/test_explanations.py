@@ -235,3 +235,7 @@ def test_show__writes_numbers_for_people() -> None:
     assert "more rows" in cut
     assert "Stage distribution" in show(funnel(frame, context=context())).text
     assert "nan" not in text.lower().replace("finance", "")
+    assert text.startswith("Key figures, as of")
+    rows = [{"amount": 5_000, "probability": 50, "close_date": "2026-06-20T12:00Z", "stage_id": LEAD}]
+    nothing = show(forecast(portfolio(rows), context=context())[["won_amount", "won_count"]]).text
+    assert nothing.splitlines()[3].split() == ["2026Q2", "0", "0"]

@@ -53,7 +53,7 @@ def show(result: Any, *, max_rows: int = 60) -> Shown:
         {str(name): [_written(str(name), value) for value in table[name].iloc[:max_rows]] for name in table.columns},
         index=_printable_index(table.index[:max_rows]),
     )
-    title = f"{basis.get('title', basis['figure'].replace('_', ' ').capitalize())}, as of {basis['as_of'][:10]}"
+    title = f"{basis.get('title', figure_in_words(basis['figure']))}, as of {basis['as_of'][:10]}"
     currency = f", amounts in {printable(basis['currency'], 20)}" if basis.get("currency") else ""
     foot = [stages_in_words(basis), *(printable(note) for note in basis["notes"])]
     if len(table) > max_rows:
@@ -62,6 +62,20 @@ def show(result: Any, *, max_rows: int = 60) -> Shown:
     items = "".join(f"<li>{html.escape(line)}</li>" for line in foot)
     page = f"<h4>{html.escape(title + currency)}</h4>{shown.to_html(escape=True)}<ul>{items}</ul>"
     return Shown(text, page)
+
+
+def figure_in_words(figure: str) -> str:
+    """Name a figure for readers.
+
+    Examples
+    --------
+    >>> figure_in_words("kpis"), figure_in_words("time_in_stage")
+    ('Key figures', 'Time in stage')
+    """
+    return (_FIGURES.get(figure) or figure.replace("_", " ")).capitalize()
+
+
+_FIGURES = {"kpis": "key figures", "bookings": "distribution of bookings", "ageing": "age of deals"}
 
 
 def _printable_index(index: pd.Index) -> pd.Index:
@@ -84,13 +98,13 @@ def _written(column: str, value: Any) -> str:
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
         return printable(value, 80)
     number = float(value)
-    if "rate" in column or column in ("attainment", "step_conversion", "overall_conversion", "share"):
+    if "rate" in column or column in ("attainment", "attained", "step_conversion", "overall_conversion", "share"):
         return f"{number:.1%}"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     if np.isinf(number):
         return "reached" if column == "coverage" else str(value)
-    return f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:,.2f}"
+    return f"{number:,.0f}" if abs(number) >= 1_000 or number == 0 else f"{number:,.2f}"
 
 
 def stages_in_words(basis: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.analytics.basis import BASIS_KEY, counted
+from opp_pandas.analytics.showing import figure_in_words
 from opp_pandas.errors import (
     ConfigurationError,
     HistoryNeededError,
@@ -284,11 +285,8 @@ def _definitions(sections: Iterable[Section]) -> list[tuple[str, list[tuple[str,
     found: dict[str, dict[str, tuple[str, str]]] = {}
     for section in sections:
         for basis in map(_basis_of, section.figures):
-            figure = _FIGURES.get(basis.get("figure", ""), str(basis.get("figure", "figure")).replace("_", " "))
+            figure = figure_in_words(str(basis.get("figure", "figure")))
             shown, stated = section.shown, basis.get("definitions", {})
             terms = {term: (shown[term], in_words(printable(stated[term]), shown)) for term in stated if term in shown}
-            found.setdefault(figure.capitalize(), {}).update(terms)
+            found.setdefault(figure, {}).update(terms)
     return [(figure, list(terms.values())) for figure, terms in found.items() if terms]
-
-
-_FIGURES = {"kpis": "key figures", "bookings": "distribution of bookings", "ageing": "age of deals"}
