@@ -79,15 +79,36 @@ def test_notebook__has_parameters_and_keeps_its_outputs(path: Path) -> None:
     )
 
 
-def test_parameters__make_a_report_of_another_pipeline(tmp_path: Path) -> None:
-    """Papermill runs the forecast with other parameters, and other figures come out."""
+OTHER: dict[str, dict[str, Any]] = {
+    "01_load_and_look": {"opportunities": 120, "seed": 3, "now": "2027-02-10T15:00:00Z"},
+    "02_forecast": {"opportunities": 180, "seed": 3, "now": "2027-02-10T15:00:00Z", "period": "2027Q1", "quota": 1e5},
+    "03_edit_and_write_back": {"opportunities": 150, "seed": 3, "now": "2027-02-10T15:00:00Z"},
+    "04_history": {"opportunities": 60, "seed": 5, "start": "2023-07-01T05:00:00Z", "period": "2024Q2"},
+    "05_your_own_csv": {"deals": 120, "seed": 1, "as_of": "2025-03-31"},
+}
+# What only the new parameters can have said, and what only the old ones.
+TOLD = {
+    "01_load_and_look": ("120 deals", "500"),
+    "02_forecast": ("2027Q1", "700,000"),
+    "03_edit_and_write_back": ("WriteReport: 12 written", "2027-01-07"),
+    "04_history": ("2024-06", "2026"),
+    "05_your_own_csv": ("120 deals", "401 opportunities"),
+}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters__make_a_report_of_another_pipeline(path: Path, tmp_path: Path) -> None:
+    """Papermill runs each with other deals and another moment, and nothing in it speaks of the first ones."""
     import papermill
 
-    source, target = FOLDER / "02_forecast.ipynb", tmp_path / "other.ipynb"
-    papermill.execute_notebook(source, target, parameters={"opportunities": 200, "seed": 3}, progress_bar=False)
+    target = tmp_path / path.name
+    papermill.execute_notebook(path, target, parameters=OTHER[path.stem], cwd=tmp_path, progress_bar=False)
     other = nbformat.read(target, as_version=4)
-    kept = nbformat.read(source, as_version=4)
-    assert [said(cell) for cell in other.cells] != [said(cell) for cell in kept.cells]
+    assert sum("injected-parameters" in cell.metadata.get("tags", []) for cell in other.cells) == 1
+    text = "\n".join(line for cell in other.cells for line in said(cell))
+    new, old = TOLD[path.stem]
+    assert new in text
+    assert old not in text
 
 
 if __name__ == "__main__":
