@@ -204,6 +204,7 @@ def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys
         (["forecast", "--stages", "no-such.json", "--won", "W"], "leave --won and --lost out"),
         (["funnel", "--cohort", "2026", "--history", "no-such-folder"], "FROM..TO"),
         (["funnel", "--cohort", "2026-01-01..2026-06-30"], "add --history DIR"),
+        (["report", "-o", "forecast.html", "--since", "2026-10-01"], "add --history DIR"),
         (["forecast", "--by", "nonsense"], "no column 'nonsense'"),
         (["forecast", "--where", "nonsense=1"], "no column 'nonsense'"),
         (["report", "-o", "forecast.html", "--by", "nonsense"], "no column 'nonsense'"),

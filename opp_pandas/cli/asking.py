@@ -87,6 +87,9 @@ def add_commands(commands: Any) -> None:
     )
     report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".html, .xlsx, .pdf or .png")
     report.add_argument("--title", help="the headline")
+    report.add_argument(
+        "--since", metavar="DAY", help="what moved since this day (needs --history; default: the last snapshot)"
+    )
     report.add_argument("--by", metavar="COLUMN", help="compare the groups of this column, such as owner_name")
     report.add_argument(
         "--sections",
@@ -256,6 +259,8 @@ def _report(options: argparse.Namespace, telling: Telling) -> None:
     import opp_pandas as opp
 
     quota = read_quota(options.quota)
+    if options.since is not None and options.history is None:
+        raise ConfigurationError("--since asks what the deals were like then: add --history DIR, which knows")
     _check_folder(options.output)
     written = _read(options, telling).opp.report(
         options.output,
@@ -263,6 +268,7 @@ def _report(options: argparse.Namespace, telling: Telling) -> None:
         quota=quota,
         by=options.by,
         title=options.title,
+        since=options.since,
         sections=read_list(options.sections),
         freq=options.freq,
         fiscal_start=options.fiscal_start,
