@@ -116,6 +116,17 @@ def test_heading__says_name_and_dtype(name: str, dtype: str) -> None:
 
 # --- there and back ------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("form", FORMS)
+def test_round_trip__of_the_last_moments_of_the_calendar(tmp_path: Path, zone: str, form: str) -> None:
+    """What tools write for "never" comes back, wherever the clocks stand."""
+    moments = ["9999-12-31T23:59:59Z", "9999-12-31T00:00:00Z", "9999-12-30T23:00:00Z", "0001-01-01T00:00:00Z"]
+    days = pd.to_datetime(pd.Series(moments), utc=True, format="ISO8601").dt.as_unit("us")
+    frame = pd.DataFrame({"id": pd.array(range(1, 5), dtype="Int64"), "close_date": days})
+    pd.testing.assert_frame_equal(round_trip(frame, tmp_path / f"deals{form}", timezone=zone), frame)
+
+
 COLUMNS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "id": ("Int64", st.none() | st.integers(1, 2**63 - 1)),
     "name": ("str", st.none() | texts),

@@ -33,6 +33,8 @@ _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _SLOT_S = 900
 # Offsets from UTC are multiples of a quarter of an hour since 1975; times outside are calculated one by one.
 _FIRST_YEAR, _LAST_YEAR = 1975, 2100
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
+_DAYS_OF_400_YEARS = 146_097  # whole weeks
 
 
 def local_days(instants: pd.Series, timezone: str | None) -> Days:
@@ -48,7 +50,8 @@ def local_days(instants: pd.Series, timezone: str | None) -> Days:
     Returns
     -------
     ndarray of int32, shape (n,)
-        Days since 1970-01-01; `NO_DAY` where missing.
+        Days since 1970-01-01; `NO_DAY` where missing. Where the zone's year is
+        0 or 10,000, the first or last day of the calendar.
 
     Raises
     ------
@@ -153,8 +156,15 @@ def _slot_table(zone: str, first_year: int, last_year: int) -> tuple[int, Days, 
 
 
 def _days_directly(seconds: Integers, zone: str) -> Days:
-    local = pd.DatetimeIndex(seconds.view("datetime64[s]"), tz="UTC").tz_convert(zone).tz_localize(None)
-    return np.asarray(local.to_numpy(dtype="datetime64[s]").view(np.int64) // 86_400).astype(np.int32)
+    # Tools write 9999-12-31T23:59:59Z for "never": east of Greenwich that is the year 10,000, which Python's calendar
+    # has not. 400 years nearer clocks go the same way; what is beyond the calendar is its first or last day.
+    seconds = np.clip(seconds, _FIRST_DAY * 86_400, (_LAST_DAY + 1) * 86_400 - 1)
+    days = seconds // 86_400
+    shift = _DAYS_OF_400_YEARS * ((days <= _FIRST_DAY + 1).astype(np.int64) - (days >= _LAST_DAY - 1))
+    inside = (seconds + shift * 86_400).view("datetime64[s]")
+    local = pd.DatetimeIndex(inside, tz="UTC").tz_convert(zone).tz_localize(None)
+    found = local.to_numpy(dtype="datetime64[s]").view(np.int64) // 86_400 - shift
+    return np.asarray(np.clip(found, _FIRST_DAY, _LAST_DAY), dtype=np.int32)
 
 
 def day_of(moment: pd.Timestamp, timezone: str | None) -> int:

@@ -294,7 +294,10 @@ def _read_instant(cell: Any, zone: str | None) -> pd.Timestamp:
         if zone is None:
             raise ValueError("has no time zone; read_export(..., timezone='Europe/Berlin') says where it is meant")
         # Where clocks skip or repeat an hour: the first moment that exists, in summer time.
-        stamp = stamp.tz_localize(zone, nonexistent="shift_forward", ambiguous=True)
+        try:
+            stamp = stamp.tz_localize(zone, nonexistent="shift_forward", ambiguous=True)
+        except (NotImplementedError, OverflowError):
+            raise ValueError("is at the end of the calendar; write it with Z, as 9999-12-31T00:00:00Z") from None
     return stamp.tz_convert("UTC")
 
 

@@ -199,6 +199,9 @@ class _Writer:
             return False
         if value.tzinfo is None:
             return True
+        if clock.year == _LAST.year and self.zone != "UTC":
+            # Such a moment stands in UTC, and the zone's own clocks cannot be asked at the end of the calendar.
+            return False
         there = clock.tz_localize(self.zone, nonexistent="shift_forward", ambiguous=True)
         return bool(there == value)
 
