@@ -92,6 +92,8 @@ class page_of(HTMLParser):  # noqa: N801 (reads like a function where it is used
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note what an element says of itself."""
+        if tag == "wbr":
+            return  # a place where a long word may go on below
         own = {name: value or "" for name, value in attrs}
         self.attributes |= set(own)
         self.addresses += [value for name, value in own.items() if name in ("href", "src", "xlink:href", "action")]

@@ -331,6 +331,29 @@ def test_hostile_names__stand_in_the_pdf_as_text(tmp_path: Path) -> None:
     document.close()
 
 
+def test_pdf__keeps_long_words_on_the_sheet(tmp_path: Path) -> None:
+    """An address as the next step goes on in the next line; every letter of it stands on the sheet, as text."""
+    import pypdfium2
+
+    address = f"https://docs.example.com/{'1aBcDeFg' * 9}/edit#gid=0&a=<b>"
+    frame = FRAME.assign(next_step=address, name="A deal", account_name="An account of a longish name")
+    path = reporting.write_report(frame, tmp_path / "deals.pdf", context=context(), sections=["largest"], max_rows=3)
+    document = pypdfium2.PdfDocument(path)
+    words = document[0].get_textpage()
+    right = max(words.get_charbox(place)[2] for place in range(words.count_chars()))
+    assert right < document[0].get_width()
+    assert "".join(words.get_text_range().split()).count(address[-12:]) == 3
+    document.close()
+
+
+def test_groups__without_a_closed_deal_are_a_table_alone() -> None:
+    """Nothing was won or lost: no empty picture stands there."""
+    frame = FRAME[FRAME["stage_id"] == LEAD]
+    page = page_of(to_html(reporting.assemble(frame, context=context(), by="owner_name", sections=["groups"])))
+    assert page.pictures == []
+    assert page.table("Key figures by owner").rows
+
+
 # --- the workbook ----------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import warnings
 from functools import lru_cache
 from importlib import resources
@@ -17,6 +18,7 @@ from opp_pandas.reporting.pictures import to_svg
 if TYPE_CHECKING:
     from opp_pandas.reporting.assembling import Report
 
+_LONG_WORD, _PART = re.compile(r"([!-~]{20,})"), re.compile(".{1,10}")
 _SCALE = 2.0
 _MARGIN = 24
 
@@ -58,9 +60,9 @@ def to_html(report: Report, *, for_print: bool = False) -> str:
     MissingExtraError
         If Jinja2 is not installed.
     """
+    template = _template()
     from markupsafe import Markup
 
-    template = _template()
     script = "" if for_print else _text_of("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     drawn = 0
@@ -80,10 +82,21 @@ def to_html(report: Report, *, for_print: bool = False) -> str:
             svg=svg,
             kind=_kind,
             written=written,
+            breakable=_breakable,
             sort_key=sort_key,
             is_missing=is_missing,
         )
     )
+
+
+def _breakable(text: str) -> Any:
+    """Let words like addresses go on in the next line: a sheet of paper cannot be scrolled."""
+    from markupsafe import Markup
+
+    # Every other piece is a long word; join() escapes each part.
+    pieces = enumerate(_LONG_WORD.split(text))
+    parts = [part for place, piece in pieces for part in (_PART.findall(piece) if place % 2 else [piece])]
+    return Markup("<wbr>").join(parts)
 
 
 def _kind(block: object) -> str:

@@ -134,8 +134,10 @@ def groups(material: Material) -> Section:
     title = f"By {str(material.by).removesuffix('_name').replace('_', ' ')}"
     if not len(table):
         return Section(title, "There is no deal.", figures=(table,))
-    picture = Drawing("plot_win_rates", table, {"max_groups": material.max_rows})
-    return Section(title, picture, Table(shown[columns], caption, of=len(table)), figures=(table,))
+    rows = Table(shown[columns], caption, of=len(table))
+    decided = table[table["won_count"] + table["lost_count"] > 0]
+    picture = [Drawing("plot_win_rates", decided, {"max_groups": material.max_rows})] if len(decided) else []
+    return Section(title, *picture, rows, figures=(table,))
 
 
 def funnel(material: Material) -> Section:
