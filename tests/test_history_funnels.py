@@ -59,11 +59,30 @@ def test_funnel__cohort_and_window_treat_all_alike(history: History) -> None:
     assert early["reached"].tolist()[:4] == [3, 3, 3, 1]
     within = frame.opp.funnel(history=history, cohort=("2026-01-02", "2026-01-03"), window_days=8)
     assert within["reached"].tolist()[:4] == [3, 3, 2, 0]
-    # Deal 4 was followed for 11 days only, so a window of 15 leaves it out.
+    # Deal 4 was followed for 11 days only, and nobody saw the beginning of deal 9: a window of 15 leaves both out.
     long = frame.opp.funnel(history=history, window_days=15)
-    assert long["reached"].iloc[0] == 4
+    assert long["reached"].iloc[0] == 3
     with pytest.raises(ConfigurationError, match="window_days must be 1 or more"):
         frame.opp.funnel(history=history, window_days=0)
+
+
+def test_funnel__counts_no_survivors_alone() -> None:
+    """Closed when first seen, no deal counts, won or lost; those on their way are told of, and stand in no cohort."""
+    made = history_in_memory()
+    old = [deal(1, WON, 1), deal(2, WON, 1), deal(3, LOST, 1), deal(4, OFFER, 1), deal(5, LEAD, 1)]
+    made.record(load_of(old, 3))
+    made.record(load_of([*old, deal(6, LEAD, 4), deal(7, LEAD, 4)], 5))
+    made.record(load_of([*old, deal(6, WON, 4), deal(7, LOST, 4)], 9))
+    table = made.as_of().opp.funnel(history=made)
+    assert table["reached"].tolist()[:4] == [4, 2, 2, 1]
+    basis = table.attrs["opp_basis"]
+    assert (basis["n_unknown_path"], basis["n_seen_late"]) == (3, 2)
+    assert any("3 deals already closed when first seen" in note for note in basis["notes"])
+    assert any("2 deals already on the way" in note and "cohort=" in note for note in basis["notes"])
+    cohort = made.as_of().opp.funnel(history=made, cohort=("2026-01-01", "2026-01-31"))
+    assert cohort["reached"].tolist()[:4] == [2, 1, 1, 1]
+    alone = made.as_of(moment(3)).opp.funnel(history=made)
+    assert alone["reached"].tolist()[:4] == [2, 1, 1, 0]
 
 
 def test_funnel__without_history_says_how_to_start(history: History) -> None:

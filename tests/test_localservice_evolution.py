@@ -97,6 +97,7 @@ def test_history__of_a_simulated_half_year_is_true() -> None:
             history.record(df)
             copies[box.now] = df
             box.advance(days=7)
+        truth = box.truth.set_index("id")
     for at, copy in list(copies.items())[::8]:
         pd.testing.assert_frame_equal(history.as_of(at)[list(copy.columns)], copy, check_flags=False)
     table = waterfall(history, period="2026Q2", since="2026-04-02", until="2026-06-20")
@@ -107,3 +108,10 @@ def test_history__of_a_simulated_half_year_is_true() -> None:
     assert path.loc["won", "amount"] == pytest.approx(table.loc["won", "amount"])
     funnel = history.as_of().opp.funnel(history=history)
     assert funnel["reached"].dropna().is_monotonic_decreasing
+    # What the funnel says of the deals that came since is what the generator had meant for them.
+    cohort = history.as_of().opp.funnel(history=history, cohort=("2026-01-02", "2026-04-30"))["reached"].dropna()
+    now = history.as_of().set_index("id")
+    came = now[now["created_at"].between("2026-01-02", "2026-05-01")]
+    won = came.index[came["stage_is_closed"] & truth.loc[came.index, "outcome"].eq("won")]
+    assert cohort.iloc[0] == len(came) > 20
+    assert cohort.iloc[-1] == len(won) > 3

@@ -164,12 +164,13 @@ def funnel(
         [instant, UTC], a row per entry. Left out: the result is the stage
         distribution, and basis and title say so.
     cohort : tuple of day, optional
-        Only deals whose first known entry lies between these days, both
-        included; needs a history.
+        Only deals whose first entry lies between these days, both included;
+        needs a history. Deals that were there before the history began, whose
+        first entry nobody saw, are in no cohort.
     window_days : int, optional
         Give every deal the same time: count what it reached within so many
-        days of its first known entry, and only deals that were followed for as
-        long; needs a history.
+        days of its first entry, and only deals that were followed for as long;
+        needs a history, and takes deals as `cohort` does.
     step_conversion : bool, default False
         Insist on the share of deals that went on from stage to stage: without
         a history this raises.
@@ -186,7 +187,8 @@ def funnel(
         no stage that means anything) [deals]; ``back_count``, deals that were
         later in an earlier stage. A deal reached every stage up to the furthest
         one it was ever seen in; a stage entered twice counts once. The last
-        step is won; stages that mean lost have no conversion.
+        step is won; stages that mean lost have no conversion. Deals that were
+        closed when they were first seen are in no conversion, won or lost.
 
     Raises
     ------
@@ -227,6 +229,7 @@ def _reached(
     step_of[: len(stages)][status == "open"] = np.arange(n_open)
     step_of[: len(stages)][status == "won"] = n_open
     entries, rows = _entries(deals, history)
+    late, unknown = _first_seen_late(deals, entries, rows, step_of, n_open)
     # Without a window, the stage of now is one more thing that was seen of a deal.
     furthest = step_of[deals.stage] if window_days is None else np.full(len(deals), -1, dtype=np.intp)
     entered = local_days(entries.frame["entered_at"], deals.context.timezone)
@@ -237,7 +240,10 @@ def _reached(
         followed = deals.context.today - begun.astype(np.int64) >= window_days
         within = entered.astype(np.int64) - begun[rows] <= window_days
     np.maximum.at(furthest, rows[within], step_of[entries.stage[within]])
+    furthest[unknown] = -1
     counted_in = (deals.status != TRASHED) & (furthest >= 0) & followed
+    if cohort is not None or window_days is not None:
+        counted_in &= ~late
     if cohort is not None:
         counted_in &= _in_cohort(deals, entries, rows, cohort)
     groups = read_groups(deals, by)
@@ -288,15 +294,29 @@ def _reached(
         **{name: whole(sums) for name, sums in ways.items()},
     )
     basis = basis_of(table)
-    left = int(((deals.status != TRASHED) & (furthest < 0)).sum())
+    there = deals.status != TRASHED
+    left, n_closed = int((there & (furthest < 0)).sum()), int((there & unknown).sum())
+    n_late = int((there & late & ~unknown).sum())
     notes = [note for note in basis["notes"] if "stage distribution" not in note]
-    if left:
-        notes.append(f"{counted(left, 'deal')} never seen in an open or won stage: in no conversion")
+    if n_closed:
+        notes.append(f"{counted(n_closed, 'deal')} already closed when first seen, won or lost: in no conversion")
+    if left > n_closed:
+        notes.append(f"{counted(left - n_closed, 'deal')} never seen in an open or won stage: in no conversion")
+    if n_late and cohort is None and window_days is None:
+        notes.append(
+            f"{counted(n_late, 'deal')} already on the way when first seen: those like them that were lost before are "
+            "not here, so early steps look better than they are; cohort= takes only deals seen from their beginning"
+        )
+    elif n_late:
+        notes.append(
+            f"{counted(n_late, 'deal')} already on the way when first seen: left out, nobody saw the beginning"
+        )
     basis |= {
         "title": "Funnel",
         "history": kind,
         "n_history": len(history),
         "n_unknown_path": left,
+        "n_seen_late": n_late,
         "arguments": {
             **basis["arguments"],
             "cohort": None if cohort is None else [str(day) for day in cohort],
@@ -320,6 +340,23 @@ _REACHED = {
     "left_count": "deals whose furthest stage this is, now in none that means anything",
     "back_count": "deals that were in this stage and later in an earlier open one; each once",
 }
+
+
+def _first_seen_late(deals: Deals, entries: Deals, rows: Codes, step_of: Codes, n_open: int) -> tuple[Flags, Flags]:
+    """Tell whose beginning nobody saw, and who of them was closed by then.
+
+    Of a deal that was closed when it was first seen nobody knows the way. Those
+    that were won must stay out as those that were lost do, or only survivors
+    would be counted.
+    """
+    late = np.ones(len(deals), dtype=bool)
+    late[rows] = False
+    first_step = step_of[deals.stage]
+    if "seen_before" in entries.frame.columns:
+        before = entries.frame["seen_before"].to_numpy(dtype=bool)
+        late[rows[before]] = True
+        first_step[rows[before]] = step_of[entries.stage[before]]
+    return late, late & ((first_step < 0) | (first_step == n_open))
 
 
 def _from_here_on(at: Floats) -> Floats:
