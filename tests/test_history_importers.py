@@ -39,6 +39,12 @@ def told(events: Any) -> list[tuple[Any, ...]]:
     return list(zip(keys, frame["field"], frame["value"], strict=True))
 
 
+def in_history(events: Any) -> pd.DataFrame:
+    history = history_in_memory()
+    history.import_events(events)
+    return history.stage_entries()
+
+
 def test_salesforce_history__tells_only_what_changed() -> None:
     """Rows repeat the whole state; a year of 9999, a probability of 1000 and a word for a time are reported."""
     events = salesforce_history(SALESFORCE)
@@ -83,6 +89,16 @@ def test_salesforce_field_history__starts_with_the_first_old_value() -> None:
     ]  # fmt: skip
     assert list(events.events["at"])[:3] == [moment("2026-01-01 23:59:59"), moment(2), moment(2)]
     assert list(events.report["value"]) == ["Colour__c"]
+    # Nobody knows since when it was a Lead; the row that Salesforce writes at the creation says it.
+    assert list(events.stage_entries()["seen_before"]) == [True, False]
+    assert in_history(events)["seen_before"].tolist() == [True, False]
+    created = {"OpportunityId": "006A", "Field": "created", "CreatedDate": "2025-12-30T00:00:00Z"}
+    whole = salesforce_field_history(pd.concat([frame, pd.DataFrame([created])], ignore_index=True))
+    entries = whole.stage_entries()
+    assert list(entries["seen_before"]) == [False, False]
+    assert entries["entered_at"][0] == moment("2025-12-30")
+    assert list(whole.report["value"]) == ["Colour__c"]
+    pd.testing.assert_frame_equal(in_history(whole)[list(entries.columns)], entries)
 
 
 def test_hubspot_history__reads_stages_and_properties() -> None:
@@ -137,6 +153,7 @@ def test_webhooks__tell_what_was_before() -> None:
     assert history.as_of(moment(6))[["amount", "stage_id"]].values.tolist() == [[80, OFFER]]
     assert len(history.as_of(moment(10))) == 0
     assert list(history.stage_entries()["stage_id"]) == [LEAD, OFFER]
+    assert list(history.stage_entries()["seen_before"]) == [True, False]
 
 
 def test_table__of_events_needs_only_four_names() -> None:
@@ -163,11 +180,28 @@ def test_import__before_and_between_snapshots_leaves_them_true() -> None:
     history.import_events(events)
     assert [history.as_of(moment(day))["amount"].tolist() for day in (5, 10, 16, 20)] == [[30], [100], [70], [100]]
     assert list(history.stage_entries()["stage_id"]) == [LEAD, OFFER, WON]
+    assert list(history.stage_entries()["seen_before"]) == [False, False, False]
     before = history.diff(moment(2))
     history.import_events(events)
     pd.testing.assert_frame_equal(history.diff(moment(2)), before)
     with pytest.raises(ConfigurationError, match="a history of their own"):
         history.import_events(salesforce_history(SALESFORCE))
+
+
+def test_import__beside_snapshots_dates_no_other_deal() -> None:
+    """An event of one deal says nothing of when another one changed between two snapshots."""
+    history = history_in_memory()
+    old = {"id": 11, "created_at": moment(1), "updated_at": moment(1), "stage_id": LEAD}
+    history.record(load_of([old], 10))
+    moved = {**old, "updated_at": moment(12), "stage_id": OFFER}
+    new = {"id": 12, "created_at": moment(13), "updated_at": moment(13), "stage_id": LEAD}
+    history.record(load_of([moved, new], 20))
+    history.import_events(table_events(pd.DataFrame({"id": [13], "stage_id": [LEAD], "at": [moment(19)]})))
+    entries = history.stage_entries()
+    assert list(entries["id"]) == [11, 11, 12, 13]
+    assert list(entries["entered_at"]) == [moment(10), moment(12), moment(13), moment(19)]
+    assert list(entries["seen_before"]) == [True, False, False, False]
+    assert list(entries["not_before"])[1] == moment(10)
 
 
 def test_events__go_into_a_funnel_without_a_history() -> None:

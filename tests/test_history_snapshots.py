@@ -272,6 +272,20 @@ def test_forget__keeps_how_everything_stood(history: History) -> None:
     assert history.record(load_of([deal(1, amount=5), deal(2)], 5)).changed == 1
 
 
+def test_forget__leaves_no_beginning_that_was_not_seen(history: History) -> None:
+    """A deal whose first stage was forgotten did not begin in the one that is left."""
+    history.record(load_of([deal(1, created_at=moment(1))], 2))
+    history.record(load_of([deal(1, created_at=moment(1)), deal(2, created_at=moment(3))], 4))
+    history.record(load_of([deal(1, created_at=moment(1)), deal(2, created_at=moment(3), stage_id=OFFER)], 6))
+    before = history.stage_entries()
+    assert list(before["seen_before"]) == [True, False, False]
+    history.forget(moment(6))
+    after = history.stage_entries()
+    assert list(after["stage_id"]) == [LEAD, OFFER]
+    assert list(after["seen_before"]) == [True, True]
+    assert list(after["entered_at"]) == [moment(2), moment(6)]
+
+
 def test_compact__joins_files_and_vacuum_deletes_them(history: History) -> None:
     """After compaction the same frame is read from fewer files."""
     for day in range(1, 6):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Records
+from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells, Records
 from opp_pandas.history.packing import INTEGER, MISSING, TIME
 from opp_pandas.history.views import lookups_at, stages_at
 
@@ -152,11 +152,13 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
         repeated[1:] = ~first[1:] & np.asarray(stage[1:] == stage[:-1], dtype=bool)
     rows, codes, first, stage = rows[~repeated], codes[~repeated], first[~repeated], stage[~repeated]
     observed = cells.observed[rows]
-    looks = np.unique(cells.observed[:upto])
-    earlier = np.searchsorted(looks, observed) - 1
-    not_before = np.where(earlier >= 0, looks[np.maximum(earlier, 0)] if len(looks) else _NO_MOMENT, _NO_MOMENT)
+    # An imported event happened at the very moment at which it stands.
+    is_event = cells.updated[rows] == observed
+    not_before = np.where(is_event, observed, _not_before(cells, observed, first, upto))
     created = _created(cells, records, codes, upto)
-    entered, seen_before = _entered(cells, rows, first, observed, not_before, created)
+    # What `History.forget` left of a deal may be a later stage than the one it came with.
+    came = first & (observed == _first_sights(cells, records, upto)[codes])
+    entered, fresh = _entered(cells, rows, first, came, observed, not_before, created)
     lookup = lookups_at(cells, upto).get("opportunityStage")
     stages = stages_at(cells.records(LOAD).facts(upto), {} if lookup is None else {"opportunityStage": lookup})
     if use_ids:
@@ -179,9 +181,29 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
             "stage_name": names,
             "entered_at": _moments(entered),
             "not_before": _moments(np.where(first, _NO_MOMENT, not_before)),
-            "seen_before": seen_before,
+            "seen_before": first & ~fresh & ~is_event,
         }
     )
+
+
+def _not_before(cells: Cells, observed: Places, first: Flags, upto: int) -> Places:
+    """Give the last moment at which each stage was not yet entered: a snapshot's, or that of the entry before."""
+    snapshots = cells.rows_of(SNAPSHOT)
+    looks = np.unique(cells.observed[snapshots[snapshots < upto]])
+    # Events that were imported tell of one deal; nobody looked at the others at that moment.
+    earlier = np.searchsorted(looks, observed) - 1
+    found = np.where(earlier >= 0, looks[np.maximum(earlier, 0)] if len(looks) else _NO_MOMENT, _NO_MOMENT)
+    previous = np.where(first, _NO_MOMENT, np.roll(observed, 1))
+    return np.asarray(np.maximum(found, previous))
+
+
+def _first_sights(cells: Cells, records: Records, upto: int) -> Places:
+    """Give the moment at which each deal was first there."""
+    rows, codes = _until(*records.rows_and_codes(PRESENCE), upto)
+    found = np.full(len(records.keys), _NO_MOMENT)
+    # Of repeated places the last assignment stays: the first row, from the back.
+    found[codes[::-1]] = cells.observed[rows[::-1]]
+    return found
 
 
 def _until(rows: Places, codes: Places, upto: int) -> tuple[Places, Places]:
@@ -203,17 +225,18 @@ def _entered(
     cells: Cells,
     rows: Places,
     first: Flags,
+    came: Flags,
     observed: Places,
     not_before: Places,
     created: Places,
 ) -> tuple[Places, Flags]:
-    """Guess when each stage was entered, between the last observation without it and the first with it."""
+    """Guess when each stage was entered, between the last observation without it and the first; tell new deals."""
     guess = np.where(cells.updated[rows] != _NO_MOMENT, cells.updated[rows], observed)
     entered = np.clip(guess, not_before, observed)
     # A deal that was created since the look before entered its first stage when it was created.
     fresh = (
-        first & (created != _NO_MOMENT) & (created <= observed) & (created >= not_before) & (not_before != _NO_MOMENT)
+        came & (created != _NO_MOMENT) & (created <= observed) & (created >= not_before) & (not_before != _NO_MOMENT)
     )
     entered = np.where(first, observed, entered)
     entered = np.where(fresh, created, entered)
-    return entered, first & ~fresh
+    return entered, fresh

@@ -10,8 +10,8 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys
-from opp_pandas.history.packing import BOOLEAN, Packed, Places, pack
-from opp_pandas.history.recording import Owners, RowWriter
+from opp_pandas.history.packing import BOOLEAN, Flags, Packed, Places, pack
+from opp_pandas.history.recording import NO_MOMENT, Owners, RowWriter
 from opp_pandas.history.views import load_facts
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.zones import read_moment
@@ -25,10 +25,11 @@ class ImportedEvents:
 
     Parameters
     ----------
-    events : DataFrame, columns ``id, custom_id, field, value, at``
+    events : DataFrame, columns ``id, custom_id, field, value, at, earlier``
         A row per change: whose (id, else custom id), the field as a column of
         this package (``(deal)`` with False says that the deal was deleted), the
-        new value, and when. In order of time.
+        new value, and when. In order of time. ``earlier``, where there is such
+        a column: the field stood so before, and nobody knows since when.
     report : DataFrame, columns ``row, reason, value``
         Rows of the source that were set aside or mended, and why.
     source : str
@@ -82,7 +83,7 @@ class ImportedEvents:
                 "stage_name": pd.array(nothing if by_id else values, dtype="str"),
                 "entered_at": moved["at"].array,
                 "not_before": pd.Series(moved["at"].array).where(~pd.Series(first)).array,
-                "seen_before": np.zeros(len(moved), dtype=bool),
+                "seen_before": first & _is_earlier(moved),
             }
         )
 
@@ -105,6 +106,8 @@ def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> N
     owners = Owners(
         events["id"].to_numpy(dtype=np.int64, na_value=0), has_id, None if has_id.all() else _texts(events, has_id)
     )
+    # Of what stood so before, nobody knows when the deal was last changed.
+    updated = np.where(_is_earlier(events), NO_MOMENT, moments)
     _write_columns(writer, cells, events, kind, known, int(moments.min()))
     _write_presence(writer, cells, owners, moments, events)
     for name, found in events.groupby("field", sort=False).indices.items():
@@ -116,8 +119,15 @@ def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> N
         fresh = _unknown(cells, str(name), owners.take(places), moments[places], packed)
         chosen = places[fresh]
         writer.add(
-            DEAL, str(name), owners.take(chosen), pack(values.iloc[fresh]), moments[chosen], updated=moments[chosen]
+            DEAL, str(name), owners.take(chosen), pack(values.iloc[fresh]), moments[chosen], updated=updated[chosen]
         )
+
+
+def _is_earlier(events: pd.DataFrame) -> Flags:
+    """Tell the rows that say only how a field stood before its first known change."""
+    if "earlier" not in events.columns:
+        return np.zeros(len(events), dtype=bool)
+    return events["earlier"].to_numpy(dtype=bool)
 
 
 def _texts(events: pd.DataFrame, has_id: Any) -> Any:

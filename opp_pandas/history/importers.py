@@ -124,8 +124,9 @@ def salesforce_field_history(
     -------
     ImportedEvents
         The first old value of a field stands at the deal's first event, since
-        that is how it was until it changed. Fields that have no column here
-        are left out and reported.
+        that is how it was until it changed; as ``earlier``, unless that event
+        is the row ``created``. Fields that have no column here are left out
+        and reported.
     """
     remarks = _Remarks()
     named = _renamed(frame, ("OpportunityId", "Field", "OldValue", "NewValue", "CreatedDate"))
@@ -201,7 +202,8 @@ def webhook_events(payloads: Iterable[Mapping[str, Any]]) -> ImportedEvents:
     ImportedEvents
         By the service's id. An update's ``beforeUpdate`` says how the fields
         stood before; it stands at the deal's creation, where that is known,
-        else a second before. Bodies that are no such event are reported.
+        else a second before, as ``earlier``. Bodies that are no such event are
+        reported.
     """
     remarks = _Remarks()
     rows: list[dict[str, Any]] = []
@@ -219,7 +221,7 @@ def webhook_events(payloads: Iterable[Mapping[str, Any]]) -> ImportedEvents:
         not earlier or (key, field) not in known or at < first[key, field]
         for earlier, key, field, at in zip(events["earlier"], events["id"], events["field"], events["at"], strict=True)
     ]
-    return _finish(events[keep][list(EVENT_COLUMNS)], remarks, "webhook deliveries")
+    return _finish(events[keep], remarks, "webhook deliveries")
 
 
 def table_events(
@@ -403,10 +405,13 @@ def _field_events(
     remarks: _Remarks,
     source: str,
 ) -> ImportedEvents:
-    unknown = columns.isna()
-    remarks.add(named.index[unknown], "set aside: the field has no column here", named.loc[unknown, field])
     keys = _keys(named[key])
+    # Salesforce logs the creation of a deal as a field of this name, if it still has it.
+    is_creation = named[field].astype("str").str.lower() == "created"
+    unknown = columns.isna() & ~is_creation
+    remarks.add(named.index[unknown], "set aside: the field has no column here", named.loc[unknown, field])
     begins = at.groupby(keys).transform("min")
+    since_creation = keys.isin(set(keys[is_creation & at.notna()]))
     parts = []
     for column in columns.dropna().unique():
         chosen = (columns == column) & at.notna()
@@ -419,6 +424,7 @@ def _field_events(
             earlier = pd.DataFrame({"key": keys[first], "field": column, "value": old, "at": begins[first]})
             # A field whose first change is the deal's first event stood so a moment before it.
             earlier["at"] = earlier["at"].where(earlier["at"] < at[first], earlier["at"] - pd.Timedelta(seconds=1))
+            earlier["earlier"] = ~since_creation[first]
             parts.append(earlier[earlier["value"].notna()])
         parts.append(part)
     return _finish(_keyed(_joined(parts), ids, remarks), remarks, source)
@@ -447,6 +453,8 @@ def _finish(events: pd.DataFrame, remarks: _Remarks, source: str) -> ImportedEve
             "field": events["field"].astype("str").array,
             "value": pd.Series(list(events["value"]), dtype=object),
             "at": events["at"].astype("datetime64[us, UTC]").array,
+            # Rows of most importers have no such column, and the others gaps.
+            "earlier": events["earlier"].eq(True).to_numpy() if "earlier" in events.columns else False,
         }
     )
     return ImportedEvents(frame.sort_values("at", kind="stable", ignore_index=True), remarks.frame(), source)
