@@ -111,7 +111,9 @@ def slippage(
     table["not_closed_on_time"] = divide(table["due_count"] - table["won_count"], table["due_count"])
     missing = int((due & np.isnan(deals0.amount)).sum())
     notes += [f"{counted(missing, 'due deal')} without an amount: counted, in no sum"] if missing else []
-    basis = _basis("slippage", before, after, SLIPPAGE, notes, period=words, arguments={"by": by})
+    basis = _basis(
+        "slippage", before, after, SLIPPAGE, notes, period=words, currency=deals0.currency, arguments={"by": by}
+    )
     return attach_basis(table, basis)
 
 
@@ -212,7 +214,8 @@ def flows(
     history : History or pair of DataFrame
         Snapshots, or the deals before and after.
     since, until : str, date or Timestamp
-        For a history: from when to when.
+        For a history: from when to when; from the first snapshot until the
+        newest if left out.
     context : FigureContext or pair, optional
         What stages mean; that of the loads if left out.
 
@@ -229,6 +232,8 @@ def flows(
     HistoryNeededError
         If `history` is neither a history nor two frames.
     """
+    if since is None and isinstance(history, Snapshots) and len(history.snapshots()):
+        since = history.snapshots()["observed_at"].min()
     before, after = read_states(history, [since, until], context=context, columns=_COLUMNS, what="a flow of deals")
     keys0, keys1 = keys_of(before.frame), keys_of(after.frame)
     union = pd.Index(pd.unique(pd.concat([keys0, keys1], ignore_index=True)), dtype=object)
@@ -260,7 +265,8 @@ def flows(
         "count": "deals",
         "amount": "their amounts at the end; of vanished deals at the start",
     }
-    return attach_basis(table, _basis("flows", before, after, definitions, []))
+    currency = deals1.currency or deals0.currency
+    return attach_basis(table, _basis("flows", before, after, definitions, [], currency=currency))
 
 
 def _later(values: Any, rows: Codes, missing: Any) -> Any:

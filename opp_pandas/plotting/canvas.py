@@ -141,6 +141,12 @@ def label_of(value: Any) -> str:
     return f"{text[: MAX_LABEL - 11]}…{text[-10:]}"
 
 
+def bare_name(name: Any) -> str:
+    """Take off the id that tells two of one name apart."""
+    text = str(name)
+    return text[: text.rindex(" (id ")] if " (id " in text else text
+
+
 def keep_plain(*texts: Any) -> None:
     """Keep matplotlib from reading dollar signs in names as mathematics."""
     for text in texts:

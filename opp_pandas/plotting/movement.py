@@ -21,6 +21,7 @@ from opp_pandas.plotting.canvas import (
     SKY,
     VERMILION,
     add_legend,
+    bare_name,
     canvas,
     currency_of,
     draw_nothing,
@@ -37,6 +38,8 @@ from opp_pandas.plotting.canvas import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
 
 _MAX_STAGES, _MAX_ENDS = 25, 12
@@ -275,16 +278,19 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
     with canvas(ax, width=9.0, height=5.5) as axes:
         basis = table.attrs.get(BASIS_KEY, {})
         since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
-        set_title(axes, table, f"Where the deals went{since}")
-        table = _largest_stages(table, measure)
+        currency = currency_of(table)
+        unit = "deals" if measure == "count" else "amounts" if currency == "amount" else f"amounts in {currency}"
+        set_title(axes, table, f"Where the deals went{since} ({unit})")
+        stages = basis.get("stages", {})
+        rank = _pipeline_rank(stages)
+        table = _largest_stages(table, measure, rank)
         width = np.maximum(table[measure].to_numpy(dtype=float), 0.0)
         if not width.any():
             return draw_nothing(axes, "no deals")
-        stages = basis.get("stages", {})
         colours = _stage_colours([*table["stage_from"], *table["stage_to"]], stages)
         gap = 0.03 * width.sum()
-        left = _stack(table["stage_from"], width, gap)
-        right = _stack(table["stage_to"], width, gap)
+        left = _stack(table["stage_from"], width, gap, rank)
+        right = _stack(table["stage_to"], width, gap, rank)
         offset_left, offset_right = dict.fromkeys(left, 0.0), dict.fromkeys(right, 0.0)
         across = np.linspace(0.0, 1.0, 40)
         bend = 3 * across**2 - 2 * across**3
@@ -318,8 +324,8 @@ def _busiest(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
     return table.iloc[np.sort(kept)], f", {_MAX_STAGES} busiest of {len(table)} stages"
 
 
-def _largest_stages(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Put the stages of small flows together, on each side."""
+def _largest_stages(table: pd.DataFrame, measure: str, rank: Callable[[Any], int]) -> pd.DataFrame:
+    """Put the stages of small flows together, on each side; rows in pipeline order, so that few bands cross."""
     width = table[measure].clip(lower=0)
     named = {}
     for side in ("stage_from", "stage_to"):
@@ -327,7 +333,14 @@ def _largest_stages(table: pd.DataFrame, measure: str) -> pd.DataFrame:
         rest = set(sums.index[_MAX_ENDS - 1 :]) if len(sums) > _MAX_ENDS else set()
         named[side] = [f"({len(rest)} other stages)" if name in rest else name for name in table[side]]
     grouped = table.assign(**named).groupby(["stage_from", "stage_to"], sort=False)[["count", "amount"]].sum()
-    return grouped.reset_index()
+    return grouped.sort_index(key=lambda names: names.map(rank), kind="stable").reset_index()
+
+
+def _pipeline_rank(stages: Any) -> Callable[[Any], int]:
+    """Say at which place of the pipeline a name stands; what is no stage ("(new)") comes last."""
+    order = [name for kind in ("open", "won", "lost") for name in stages.get(kind, [])]
+    place = {name: number for number, name in enumerate(order)}
+    return lambda name: len(place) + 1 if str(name).startswith("(") else place.get(bare_name(name), len(place))
 
 
 def _note(ax: Axes, text: str, x: float, y: float) -> None:
@@ -343,22 +356,20 @@ def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
     for name in dict.fromkeys(names):
         if str(name).startswith("("):
             found[name] = GREY
-        elif name in known["won"]:
+        elif bare_name(name) in known["won"]:
             found[name] = GREEN
-        elif name in known["lost"]:
+        elif bare_name(name) in known["lost"]:
             found[name] = VERMILION
         else:
             found[name] = next(own)
     return found
 
 
-def _stack(names: pd.Series, width: Any, gap: float) -> dict[Any, tuple[float, float]]:
-    """Give start and height of every name's block, in order of appearance; those in brackets last."""
+def _stack(names: pd.Series, width: Any, gap: float, rank: Callable[[Any], int]) -> dict[Any, tuple[float, float]]:
+    """Give start and height of every name's block, in the order of the pipeline."""
     sums = pd.Series(width).groupby(names.to_numpy(), sort=False).sum()
-    order = [name for name in sums.index if not str(name).startswith("(")]
-    order += [name for name in sums.index if str(name).startswith("(")]
     found, start = {}, 0.0
-    for name in order:
+    for name in sorted(sums.index, key=rank):
         found[name] = (start, float(sums[name]))
         start += float(sums[name]) + gap
     return found

@@ -19,6 +19,7 @@ from opp_pandas.plotting.canvas import (
     SKY,
     VERMILION,
     add_legend,
+    bare_name,
     canvas,
     currency_of,
     draw_nothing,
@@ -300,7 +301,7 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
         "lost": set(stages.get("lost", [])),
         "open": set(stages.get("open", [])),
     }
-    kinds = [next((kind for kind, group in known.items() if _bare(name) in group), "other") for name in shown.index]
+    kinds = [next((kind for kind, group in known.items() if bare_name(name) in group), "other") for name in shown.index]
     colours = {"open": BLUE, "won": GREEN, "lost": VERMILION, "other": GREY}
     y = np.arange(len(shown))
     bars = ax.barh(y, values, 0.72, color=[colours[kind] for kind in kinds])
@@ -320,12 +321,6 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
         from matplotlib.patches import Patch
 
         add_legend(ax, [Patch(color=colours[kind]) for kind in present], present)
-
-
-def _bare(name: Any) -> str:
-    """Take off the id that tells two stages of one name apart."""
-    text = str(name)
-    return text[: text.rindex(" (id ")] if " (id " in text else text
 
 
 def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
