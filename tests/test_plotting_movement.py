@@ -107,6 +107,45 @@ def test_plot_flows__bands_are_the_table(history: History) -> None:
         plotting.plot_flows(table, measure="colour")
 
 
+def test_plot_flows__labels_stand_at_their_blocks_and_in_the_figure() -> None:
+    """Many stages with long names: in pipeline order on both sides, none upon another, none cut off, at its block."""
+    names = [f"a stage whose long name ends in {n}" for n in range(9)]
+    rows = [(source, target, n) for n, source in enumerate(names) for target in (names[n // 2], "Won", "Lost")]
+    table = pd.DataFrame(rows, columns=["stage_from", "stage_to", "count"])
+    table["amount"] = np.where(table["stage_to"] == "Lost", 9e8, 1000.0)
+    stages = {"open": names, "won": ["Won"], "lost": ["Lost"]}
+    table.attrs["opp_basis"] = {"stages": stages, "currency": "USD"}
+    ax = plotting.plot_flows(table.sample(frac=1, random_state=1))
+    figure = ax.figure
+    figure.canvas.draw()
+    assert "amounts in USD" in ax.get_title(loc="left")
+    right = [text for text in ax.texts if text.get_ha() == "left"]
+    assert [text.get_text().partition("  ")[0][-3:] for text in right] == [
+        "n 0",
+        "n 1",
+        "n 2",
+        "n 3",
+        "n 4",
+        "Won",
+        "ost",
+    ]
+    blocks = {bar.get_y() + bar.get_height() / 2 for bar in ax.patches}
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert all(text.get_position()[1] in blocks for text in ax.texts)
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    assert min(box.x0 for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+def test_titles__end_in_the_figure(history: History) -> None:
+    """Long names beside the bars do not push the title out."""
+    table = history.as_of().opp.funnel(history=history, cohort=("2026-01-01", "2026-01-31"))
+    table.index = pd.Index([f"${name} {20 * 'M'}" for name in table.index])
+    ax = plotting.plot_conversion(table)
+    ax.figure.canvas.draw()
+    assert ax._left_title.get_window_extent().x1 <= ax.figure.bbox.x1  # type: ignore[attr-defined]
+
+
 def test_pipeline_over_time__is_what_was_open_then(history: History) -> None:
     """Every moment has every stage, and the sum is the open pipeline of the state then."""
     table = pipeline_over_time(history, times=[moment(5), moment(12), moment(19)])

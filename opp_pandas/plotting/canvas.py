@@ -226,6 +226,15 @@ def _share_of(ax: Axes) -> float:
     return 1.0 if spec is None else len(spec.colspan) / spec.get_gridspec().ncols
 
 
+def room_beside(ax: Axes, letters: int) -> float:
+    """Tell how much room small labels need on both sides of a drawing that is 1 wide, in its own measure."""
+    figure = ax.get_figure(root=True)
+    points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
+    # However long the labels are, half of the plot stays for what is drawn.
+    needed = min((letters + 4) * 0.85 * _LETTER, points / 4)
+    return needed / (points - 2 * needed)
+
+
 def add_legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Put the legend beside the plot, where it covers nothing."""
     if not handles:

@@ -30,6 +30,7 @@ from opp_pandas.plotting.canvas import (
     label_of,
     look_of,
     need_columns,
+    room_beside,
     set_title,
     unit_of,
     write_names_below,
@@ -288,9 +289,7 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
         if not width.any():
             return draw_nothing(axes, "no deals")
         colours = _stage_colours([*table["stage_from"], *table["stage_to"]], stages)
-        gap = 0.03 * width.sum()
-        left = _stack(table["stage_from"], width, gap, rank)
-        right = _stack(table["stage_to"], width, gap, rank)
+        left, right = _stack(table["stage_from"], width, rank), _stack(table["stage_to"], width, rank)
         offset_left, offset_right = dict.fromkeys(left, 0.0), dict.fromkeys(right, 0.0)
         across = np.linspace(0.0, 1.0, 40)
         bend = 3 * across**2 - 2 * across**3
@@ -300,16 +299,18 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
             offset_right[target] += size
             middle = start + (end - start) * bend
             axes.fill_between(across, middle, middle + size, color=colours[source], alpha=0.45, linewidth=0)
+        longest = 0
         for side, stack, align in ((0.0, left, "right"), (1.0, right, "left")):
-            heights = _apart([start + size / 2 for start, size in stack.values()], 0.06 * width.sum())
-            for (name, (start, size)), height in zip(stack.items(), heights, strict=True):
+            for name, (start, size) in stack.items():
                 place = side - 0.02 if side == 0 else side
                 axes.bar(place, size, 0.02, bottom=start, color=colours[name], align="edge")
                 number = f"{size:,.0f}" if measure == "count" else write_short(size)
                 where = side - 0.035 if side == 0 else side + 0.035
                 text = f"{label_of(name)}  {number}"
-                keep_plain(axes.text(where, height, text, ha=align, va="center", fontsize=8.5))
-        axes.set_xlim(-0.5, 1.5)
+                longest = max(longest, len(text))
+                keep_plain(axes.text(where, start + size / 2, text, ha=align, va="center", fontsize=8.5))
+        beside = room_beside(axes, longest)
+        axes.set_xlim(-beside, 1 + beside)
         axes.invert_yaxis()
         axes.set_axis_off()
         axes.title.set_visible(True)
@@ -340,7 +341,7 @@ def _pipeline_rank(stages: Any) -> Callable[[Any], int]:
     """Say at which place of the pipeline a name stands; what is no stage ("(new)") comes last."""
     order = [name for kind in ("open", "won", "lost") for name in stages.get(kind, [])]
     place = {name: number for number, name in enumerate(order)}
-    return lambda name: len(place) + 1 if str(name).startswith("(") else place.get(bare_name(name), len(place))
+    return lambda name: place.get(bare_name(name), len(place) + str(name).startswith("("))
 
 
 def _note(ax: Axes, text: str, x: float, y: float) -> None:
@@ -350,11 +351,11 @@ def _note(ax: Axes, text: str, x: float, y: float) -> None:
 
 
 def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
-    known = {"won": set(stages.get("won", [])), "lost": set(stages.get("lost", []))}
+    known = {kind: set(stages.get(kind, [])) for kind in ("open", "won", "lost")}
     own = iter([BLUE, SKY, ORANGE, PALETTE[3], PALETTE[6]] * 20)
     found: dict[Any, str] = {}
     for name in dict.fromkeys(names):
-        if str(name).startswith("("):
+        if str(name).startswith("(") and bare_name(name) not in set().union(*known.values()):
             found[name] = GREY
         elif bare_name(name) in known["won"]:
             found[name] = GREEN
@@ -365,22 +366,16 @@ def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
     return found
 
 
-def _stack(names: pd.Series, width: Any, gap: float, rank: Callable[[Any], int]) -> dict[Any, tuple[float, float]]:
-    """Give start and height of every name's block, in the order of the pipeline."""
+def _stack(names: pd.Series, width: Any, rank: Callable[[Any], int]) -> dict[Any, tuple[float, float]]:
+    """Give start and height of every name's block, in the order of the pipeline, with room for a label at each."""
     sums = pd.Series(width).groupby(names.to_numpy(), sort=False).sum()
+    least, gap = 0.03 * float(sums.sum()), 0.025 * float(sums.sum())
     found, start = {}, 0.0
     for name in sorted(sums.index, key=rank):
-        found[name] = (start, float(sums[name]))
-        start += float(sums[name]) + gap
+        room = max(float(sums[name]), least)
+        found[name] = (start + (room - float(sums[name])) / 2, float(sums[name]))
+        start += room + gap
     return found
-
-
-def _apart(places: list[float], gap: float) -> list[float]:
-    """Move labels down until none stands on another; `places` ascend."""
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + gap) if moved else place)
-    return moved
 
 
 @words.describes(words.over_time_in_words)
