@@ -139,7 +139,8 @@ def test_plot_flows__labels_stand_at_their_blocks_and_in_the_figure() -> None:
 
 def test_titles__end_in_the_figure(history: History) -> None:
     """Long names beside the bars do not push the title out."""
-    table = history.as_of().opp.funnel(history=history, cohort=("2026-01-01", "2026-01-31"))
+    table = history.as_of().opp.funnel(history=history)
+    table.attrs["opp_basis"]["arguments"]["cohort"] = ["2026-01-01", "2026-01-31"]
     table.index = pd.Index([f"${name} {20 * 'M'}" for name in table.index])
     ax = plotting.plot_conversion(table)
     ax.figure.canvas.draw()
