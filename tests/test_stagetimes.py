@@ -70,6 +70,38 @@ def test_time_in_stage__leaves_out_stays_whose_beginning_nobody_saw() -> None:
     assert table.attrs["opp_basis"]["n_seen_before"] == 1
 
 
+def test_time_in_stage__counts_what_was_there_before_from_when_it_was_seen() -> None:
+    """Deals that a history finds in the first stage do not make it look long, and are not lost for it either."""
+    random = np.random.default_rng(11)
+    n, seen_from = 1500, 200.0
+    created = random.uniform(0, 260, n)
+    left = created + random.exponential(40, n)
+    found = left > seen_from
+    first = np.maximum(created, seen_from)
+    rows = [(key, LEAD, first[key], created[key] < seen_from, created[key]) for key in np.flatnonzero(found)]
+    rows += [(key, QUALIFY, left[key], False, created[key]) for key in np.flatnonzero(found)]
+    frame = pd.DataFrame(rows, columns=["id", "stage_id", "entered_at", "seen_before", "created_at"])
+    for name in ("entered_at", "created_at"):
+        frame[name] = (moment(1) + pd.to_timedelta(frame[name], unit="D")).astype("datetime64[us, UTC]")
+    until = FigureContext(STAGE_TABLE, moment(1) + pd.Timedelta(days=300), "UTC")
+    table = time_in_stage(frame, context=until)
+    basis = table.attrs["opp_basis"]
+    assert basis["n_left_truncated"] == int((found & (created < seen_from)).sum()) > 100
+    assert basis["n_seen_before"] == 0
+    assert table.loc["Lead", "median_days"] == pytest.approx(40 * np.log(2), rel=0.15)
+    # As if they had been watched from their creation, the same deals stay much too long.
+    naive = time_in_stage(
+        frame.assign(
+            entered_at=frame["entered_at"].where(frame["stage_id"] != LEAD, frame["created_at"]), seen_before=False
+        ),
+        context=until,
+    )
+    assert naive.loc["Lead", "median_days"] > 1.4 * 40 * np.log(2)
+    spells = stage_spells(frame, context=until)
+    lead = spells[spells["stage_name"] == "Lead"]
+    assert (lead["unseen_days"] > 0).sum() == basis["n_left_truncated"]
+
+
 def test_step_curves__end_where_time_in_stage_says() -> None:
     """The last row of each curve is the share of the table."""
     curves = step_curves(entries(PATHS), context=CONTEXT)

@@ -76,8 +76,11 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
         In order of deal and time: ``id`` and ``custom_id`` where known,
         ``stage_name``, ``entered_at``, ``left_at`` (missing: still there),
         ``days`` until then or until as_of, ``way`` (``advanced``, ``back``,
-        ``lost``; missing: still there) and ``seen_before`` (the deal was
-        already there when it was first seen, so the days are too few).
+        ``lost``; missing: still there), ``seen_before`` (the deal was already
+        there when it was first seen, nobody knows since when, so the days are
+        too few) and ``unseen_days`` of a stay that nobody saw begin, but whose
+        beginning is known: a deal that was first seen in the first stage has
+        been there since its creation.
 
     Raises
     ------
@@ -103,21 +106,36 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     seen_before = np.zeros(len(key), dtype=bool)
     if "seen_before" in entries.columns:
         seen_before = entries["seen_before"].to_numpy(dtype=bool)[order]
+    begun = at.copy()
+    if "created_at" in entries.columns:
+        created = entries["created_at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
+        created = created[order]
+        is_first_stage = stage == int(np.argmax(context.stages.status == "open"))
+        since_creation = seen_before & is_first_stage & (created != NO_INSTANT) & (created <= at)
+        begun[since_creation] = created[since_creation]
+        seen_before = seen_before & ~since_creation
     names = np.append(table["stage_name"].to_numpy(dtype=object), [None, None])[stage]
     columns: dict[str, Any] = {
         name: entries[name].array.take(order) for name in ("id", "custom_id") if name in entries.columns
     }
     columns |= {
         "stage_name": pd.array(names, dtype="str"),
-        "entered_at": pd.DatetimeIndex(at.view("datetime64[us]")).tz_localize("UTC"),
+        "entered_at": pd.DatetimeIndex(begun.view("datetime64[us]")).tz_localize("UTC"),
         "left_at": pd.DatetimeIndex(np.where(last, NO_INSTANT, left).view("datetime64[us]")).tz_localize("UTC"),
-        "days": (left - at) / _DAY_US,
+        "days": (left - begun) / _DAY_US,
         "way": pd.array(way, dtype="str"),
         "seen_before": seen_before,
+        "unseen_days": (at - begun) / _DAY_US,
     }
     # A stay in a closed stage has no end to wait for.
     spells: pd.DataFrame = pd.DataFrame(columns)[status == "open"].reset_index(drop=True)
     return spells
+
+
+def _followed(spells: pd.DataFrame) -> pd.DataFrame:
+    """Keep the stays whose beginning is known and that were followed for some time."""
+    kept: pd.DataFrame = spells[~spells["seen_before"] & (spells["days"] > spells["unseen_days"])]
+    return kept
 
 
 def time_in_stage(
@@ -137,10 +155,11 @@ def time_in_stage(
     DataFrame, shape (s, 6 + q)
         Indexed by ``stage_name``, every open stage in order: ``entries, left,
         still`` [stays], ``median_days`` and the like [days] by Kaplan-Meier,
-        with deals that are still there censored, and the shares ``advanced,
-        back, lost`` by Aalen-Johansen, as far as stays were followed. Stays
-        whose beginning nobody saw are left out and counted. NaN where too few
-        were seen to end.
+        with deals that are still there censored and those that were there
+        before they were first seen at risk from then on (left truncation), and
+        the shares ``advanced, back, lost`` by Aalen-Johansen, as far as stays
+        were followed. Stays whose beginning nobody knows are left out and
+        counted. NaN where too few were seen to end.
 
     Raises
     ------
@@ -150,7 +169,7 @@ def time_in_stage(
     if not all(0 < share < 1 for share in quantiles):
         raise ConfigurationError(f"quantiles lie between 0 and 1, not {list(quantiles)}")
     spells = stage_spells(history, context=context)
-    whole = spells[~spells["seen_before"] & (spells["days"] > 0)]
+    whole = _followed(spells)
     rows = []
     stages = context.stages.frame
     names = list(stages.loc[stages["status"] == "open", "stage_name"])
@@ -158,8 +177,9 @@ def time_in_stage(
         own = whole[whole["stage_name"] == name]
         way = own["way"].astype(object).where(own["way"].notna(), None)
         days = own["days"].to_numpy()
-        km = kaplan_meier(days, way.notna().to_numpy())
-        aj = aalen_johansen(days, way, causes=WAYS)
+        unseen = own["unseen_days"].to_numpy()
+        km = kaplan_meier(days, way.notna().to_numpy(), unseen)
+        aj = aalen_johansen(days, way, unseen, causes=WAYS)
         ended = int(way.notna().sum())
         times = {_quantile_name(share): time_at(km, share) for share in quantiles}
         shares = {name: float(aj[name].iloc[-1]) if len(aj) else float("nan") for name in WAYS}
@@ -169,11 +189,18 @@ def time_in_stage(
     notes = []
     if n_before:
         notes.append(f"{counted(n_before, 'stay')} had begun before the deal was first seen: left out")
+    n_late = int((whole["unseen_days"] > 0).sum())
+    if n_late:
+        notes.append(
+            f"{counted(n_late, 'stay')} in the first stage taken from the deal's creation, counted from when it was "
+            "first seen (left truncation)"
+        )
     basis = {
         "figure": "time_in_stage",
         "title": "Time in stage",
         "n": len(whole),
         "n_seen_before": n_before,
+        "n_left_truncated": n_late,
         "as_of": context.as_of.isoformat(),
         "history": "events" if isinstance(history, pd.DataFrame) else "snapshots",
         "stages": context.stages.to_dict(),
@@ -200,13 +227,14 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
         [share]; a row for every day on which a stay ended.
     """
     spells = stage_spells(history, context=context)
-    spells = spells[~spells["seen_before"] & (spells["days"] > 0)]
+    spells = _followed(spells)
     parts = {}
     for name in context.stages.frame.loc[context.stages.frame["status"] == "open", "stage_name"]:
         own = spells[spells["stage_name"] == name]
         if len(own):
             way = own["way"].astype(object).where(own["way"].notna(), None)
-            parts[name] = aalen_johansen(own["days"].to_numpy(), way, causes=WAYS).rename(columns={"survival": "still"})
+            curve = aalen_johansen(own["days"].to_numpy(), way, own["unseen_days"].to_numpy(), causes=WAYS)
+            parts[name] = curve.rename(columns={"survival": "still"})
     if not parts:
         empty = pd.MultiIndex.from_arrays([[], []], names=["stage_name", "days"])
         return pd.DataFrame(columns=["at_risk", "still", *WAYS], index=empty, dtype="float64")

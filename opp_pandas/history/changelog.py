@@ -182,6 +182,7 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
             "entered_at": _moments(entered),
             "not_before": _moments(np.where(first, _NO_MOMENT, not_before)),
             "seen_before": first & ~fresh & ~is_event,
+            "created_at": _moments(created),
         }
     )
 

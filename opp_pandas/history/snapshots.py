@@ -438,13 +438,14 @@ class History:
 
         Returns
         -------
-        DataFrame, shape (e, 7)
+        DataFrame, shape (e, 8)
             A row per entry, in order: ``id, custom_id, stage_id, stage_name,
-            entered_at`` (the best guess: the service's ``updated_at``, a closed
-            deal's close date, where they lie between the two observations),
+            entered_at`` (the best guess: the service's ``updated_at`` where it
+            lies between the two observations; for a new deal its creation),
             ``not_before`` (the last observation in the stage before; missing
-            for the first entry) and ``seen_before`` (whether the deal was
-            already in its first stage when it was first observed).
+            for the first entry), ``seen_before`` (whether the deal was already
+            in its first stage when it was first observed) and the deal's
+            ``created_at``.
         """
         cells = self._cells("stage_entries", [PRESENCE, *changelog.STAGE_FIELDS], COLUMNS)
         moment = int(cells.observed.max()) if until is None else self._moment(cells, until)
