@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -269,6 +267,10 @@ def test_forget__keeps_how_everything_stood(history: History) -> None:
     pd.testing.assert_frame_equal(history.as_of(moment(3)), before[0], check_flags=False)
     pd.testing.assert_frame_equal(history.as_of(), before[1], check_flags=False)
     assert history.forget(moment(3)) == 0
+    # What is left of the second day says how the third began, not how the second was.
+    with pytest.raises(HistoryNeededError, match="begins at 2026-01-03"):
+        history.as_of(moment(2))
+    assert list(history.snapshots()["observed_at"]) == [moment(3), moment(4)]
     assert history.record(load_of([deal(1, amount=5), deal(2)], 5)).changed == 1
 
 
@@ -373,47 +375,6 @@ def test_recorders__at_once_lose_nothing(tmp_path: Path) -> None:
     assert list(history.as_of()["id"]) == [*range(100, 106), *range(200, 206)]
     assert list(history.as_of()["amount"]) == [*range(100, 106), *range(200, 206)]
     assert len(history.snapshots()) == 12
-
-
-_ENDLESS = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from histories import load_of
-from opp_pandas.history import History
-history = History(sys.argv[1])
-turn = 0
-while True:
-    rows = [{"id": key, "name": "x", "amount": turn} for key in range(3000)]
-    history.record(load_of(rows, f"2026-01-01T00:{turn // 60:02d}:{turn % 60:02d}"))
-    print(turn, flush=True)
-    turn += 1
-"""
-
-
-@pytest.mark.parametrize(
-    "delay", [0.0, pytest.param(0.03, marks=pytest.mark.nightly), pytest.param(0.06, marks=pytest.mark.nightly)]
-)
-def test_kill__leaves_the_last_whole_version(tmp_path: Path, delay: float) -> None:
-    """A recorder that is killed in the middle leaves a history whose newest snapshot is whole."""
-    folder = tmp_path / "history"
-    command = [sys.executable, "-c", _ENDLESS, str(folder), str(Path(__file__).parent)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) >= 2:
-                break
-        if delay:
-            # Nobody is waited for here: the moment of the kill is what is tried.
-            end = time.monotonic() + delay
-            while time.monotonic() < end:
-                pass
-        process.kill()
-    history = History(folder)
-    for at in history.snapshots()["observed_at"]:
-        frame = history.as_of(at)
-        assert len(frame) == 3000
-        assert frame["amount"].nunique() == 1
-    assert history.record(load_of([{"id": 1, "name": "x", "amount": 9}], 5)).gone == 2999
 
 
 def test_lost__stays_lost_in_figures() -> None:

@@ -338,14 +338,13 @@ class History:
         return views.snapshot_facts(Cells(self._storage.read(table, resources=[SNAPSHOT], columns=STATE_COLUMNS)))
 
     def _moment(self, cells: Cells, t: Any) -> int:
-        snapshots = cells.observed
         if t is None:
-            return int(snapshots.max())
+            return int(cells.observed.max())
         stamp = read_moment(t, self._zone(cells), "t")
-        moment = micros(stamp)
-        if moment < int(snapshots.min()):
+        moment, begins = micros(stamp), max(int(cells.observed.min()), views.begins_at(cells))
+        if moment < begins:
             raise HistoryNeededError(
-                f"the history begins at {stamp_of(int(snapshots.min())):%Y-%m-%d %H:%M} UTC, "
+                f"the history begins at {stamp_of(begins):%Y-%m-%d %H:%M} UTC, "
                 f"after {stamp:%Y-%m-%d %H:%M} UTC. "
                 "Ask for a later moment, or import older events: see opp_pandas.history.importers"
             )
@@ -370,7 +369,9 @@ class History:
         table = self._storage.open()
         if table is None:
             return views.snapshot_table([])
-        return views.snapshot_table(self._snapshot_facts(table))
+        cells = Cells(self._storage.read(table, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
+        begins = views.begins_at(cells)
+        return views.snapshot_table([entry for entry in views.snapshot_facts(cells) if entry[1] >= begins])
 
     def versions(self) -> pd.DataFrame:
         """List the versions of the table: every commit, compactions too.
@@ -507,7 +508,8 @@ class History:
         Parameters
         ----------
         before : str, date or Timestamp
-            The new beginning of the history. `as_of` from then on is unchanged.
+            The new beginning of the history, or rather the last snapshot until
+            then. `as_of` from there on is unchanged; earlier moments raise.
 
         Returns
         -------
@@ -525,7 +527,7 @@ class History:
             n = cells.upto(moment)
             if len(kept) == n:
                 return 0
-            rows = views.rows_as_table(cells, kept)
+            rows = views.rows_as_table(cells, kept, begins=int(cells.observed[n - 1]))
             stamp = stamp_of(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
             if self._storage.replace(table, rows, f"observed_at <= '{stamp}'"):
                 return n - len(kept)

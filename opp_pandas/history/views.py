@@ -10,14 +10,16 @@ import pandas as pd
 
 from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded
 from opp_pandas.errors import MissingColumnError
-from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records
+from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.packing import LOCKED, Places
 from opp_pandas.history.packing import load as load_json
 from opp_pandas.history.queries import unpack_query
+from opp_pandas.history.recording import RowWriter
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.service.collecting import LOOKUP_OF, look_up
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
 
+_BEGINS = "begins"
 _LOOKUP_DTYPES = {"id": "Int64", "name": "str", "order": "Int64", "is_closed": "boolean"}
 
 
@@ -231,8 +233,15 @@ def standing_rows(cells: Cells, moment: int) -> Places:
     return np.sort(np.concatenate(kept))
 
 
-def rows_as_table(cells: Cells, rows: Places) -> Any:
-    """Give rows as a table to be written."""
-    from opp_pandas.history.cells import arrow_schema
+def rows_as_table(cells: Cells, rows: Places, *, begins: int) -> Any:
+    """Give rows as a table to be written, with the moment from which on they are all that is needed."""
+    import pyarrow as pa
 
-    return cells.table.take(rows).cast(arrow_schema())
+    writer = RowWriter(int(cells.sequence[rows].max(initial=0)))
+    writer.add_facts(LOAD, 0, {_BEGINS: begins}, begins)
+    return pa.concat_tables([cells.table.take(rows).cast(arrow_schema()), writer.table()])
+
+
+def begins_at(cells: Cells) -> int:
+    """Give the moment that the history was made to begin with by `History.forget`; 0 if it never was."""
+    return int(cells.records(LOAD).facts(len(cells)).get(_BEGINS, 0))
