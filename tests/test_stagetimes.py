@@ -57,6 +57,8 @@ def test_time_in_stage__censors_what_is_still_there() -> None:
     assert lead["lost"] == pytest.approx(1 / 5)
     assert table.loc["Qualify", "back"] == pytest.approx(1 / 2)
     assert list(table.index) == ["Lead", "Qualify", "Offer"]
+    basis = table.attrs["opp_basis"]
+    assert (basis["n"], basis["n_stays"]) == (4, 9)
 
 
 def test_time_in_stage__leaves_out_stays_whose_beginning_nobody_saw() -> None:

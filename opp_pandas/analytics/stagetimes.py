@@ -198,7 +198,8 @@ def time_in_stage(
     basis = {
         "figure": "time_in_stage",
         "title": "Time in stage",
-        "n": len(whole),
+        "n": keys_of(whole, unique=False).nunique(),
+        "n_stays": len(whole),
         "n_seen_before": n_before,
         "n_left_truncated": n_late,
         "as_of": context.as_of.isoformat(),
@@ -296,7 +297,8 @@ def stage_chain(
     basis = {
         "figure": "stage_chain",
         "title": "Markov chain of stages",
-        "n": len(entries),
+        "n": keys_of(entries, unique=False).nunique(),
+        "n_entries": len(entries),
         "as_of": context.as_of.isoformat(),
         "history": "events" if isinstance(history, pd.DataFrame) else "snapshots",
         "stages": context.stages.to_dict(),

@@ -151,7 +151,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     with canvas(ax, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
         arguments = table.attrs.get(BASIS_KEY, {}).get("arguments", {})
         cohort = arguments.get("cohort")
-        title = f"Funnel of deals first seen {cohort[0]} to {cohort[1]}" if cohort else "Funnel"
+        title = f"Funnel of deals begun {cohort[0]} to {cohort[1]}" if cohort else "Funnel"
         set_title(axes, table, title + left_out)
         values = shown[measure].to_numpy(dtype=float, na_value=0.0)
         if not values.any():
