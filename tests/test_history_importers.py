@@ -65,6 +65,22 @@ def test_salesforce_history__tells_only_what_changed() -> None:
         salesforce_history(pd.DataFrame({"x": [1]}))
 
 
+def test_salesforce_history__of_a_connector_begins_before_it() -> None:
+    """The first version of a deal is how it was when the connector came; deleted deals are told of."""
+    versions = pd.DataFrame(
+        {"id": ["006A", "006A", "006B"], "_fivetran_start": ["2026-01-02", "2026-01-09", "2026-01-02"],
+         "_fivetran_end": ["2026-01-09", "9999-12-31", "9999-12-31"], "stage_name": ["Lead", "Offer", "Lead"],
+         "created_date": "2025-06-01", "is_deleted": [False, False, True]}
+    )  # fmt: skip
+    events = salesforce_history(versions)
+    assert told(events) == [
+        ("006A", "stage_name", "Lead"), ("006B", "stage_name", "Lead"), ("006A", "stage_name", "Offer"),
+    ]  # fmt: skip
+    assert list(events.stage_entries()["seen_before"]) == [True, False, True]
+    assert list(in_history(events)["seen_before"]) == [True, False, True]
+    assert events.report[["row", "value"]].values.tolist() == [[2, "006B"]]
+
+
 def test_salesforce_history__with_ids_follows_deals_of_the_service() -> None:
     """Ids that nobody mapped are reported, not guessed."""
     events = salesforce_history(SALESFORCE, ids={"006A": 11})
@@ -250,4 +266,7 @@ def test_importers__read_files_from_elsewhere(data: Path, name: str) -> None:
 def test_salesforce__impossible_probability_is_reported(data: Path) -> None:
     """The connector's sample says 1000 percent once."""
     events = salesforce_history(pd.read_csv(data / "fivetran_salesforce/sf_opportunity_history_data.csv"))
-    assert list(events.report["value"]) == [1000]
+    assert events.report["value"].iloc[0] == 1000
+    # All ten deals of the sample are in the recycle bin, and older than the connector.
+    assert events.report["reason"].str.startswith("kept: the deal is in the recycle bin").sum() == 10
+    assert events.stage_entries()["seen_before"].all()

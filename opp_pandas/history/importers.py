@@ -77,7 +77,8 @@ def salesforce_history(
     frame : DataFrame
         The export: ``OpportunityId, CreatedDate`` and any of ``StageName,
         Amount, CloseDate, Probability, ForecastCategory``; names may be
-        written ``opportunity_id`` and so on, as connectors do.
+        written ``opportunity_id`` and so on, as connectors do. Or a connector's
+        table of versions of deals, with ``id, _fivetran_start``.
     ids : mapping of str to int, optional
         The service's id of each Salesforce id, for histories of the service.
         Left out: the Salesforce id is the deal's custom id.
@@ -87,7 +88,10 @@ def salesforce_history(
     Returns
     -------
     ImportedEvents
-        Only what changed from one row of a deal to the next.
+        Only what changed from one row of a deal to the next. The first version
+        in a connector's table is ``earlier``: the deal was like that before the
+        connector came. Deals in the recycle bin are reported and kept, since
+        the export does not say when they went there.
 
     Raises
     ------
@@ -104,7 +108,13 @@ def salesforce_history(
     wide = pd.DataFrame({"key": named["OpportunityId"].astype("str"), "at": at})
     for name, column in fields.items():
         wide[column] = _values(named[name], column, timezone, remarks)
-    return _changes(wide[at.notna()], list(dict.fromkeys(fields.values())), ids, remarks, "OpportunityHistory")
+    if "IsDeleted" in named.columns:
+        deleted = named["IsDeleted"].astype("str").str.lower().isin(["true", "1"])
+        last = wide[deleted].drop_duplicates("key", keep="last")
+        remarks.add(last.index, "kept: the deal is in the recycle bin, nobody says since when", last["key"])
+    columns = list(dict.fromkeys(fields.values()))
+    versions = _is_versions(frame)
+    return _changes(wide[at.notna()], columns, ids, remarks, "OpportunityHistory", begins_known=not versions)
 
 
 def salesforce_field_history(
@@ -283,10 +293,15 @@ def _renamed(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     by_lower = {key.lower(): name for key, name in known.items()}
     chosen = {column: by_lower[str(column).lower()] for column in frame.columns if str(column).lower() in by_lower}
     found = frame[list(chosen)].rename(columns=chosen)
-    if "OpportunityId" not in found.columns and "id" in frame.columns and "_fivetran_start" in frame.columns:
-        # A connector's history table: the deal's own columns, versioned.
+    if _is_versions(frame) and "OpportunityId" in names:
         found = found.assign(OpportunityId=frame["id"], CreatedDate=frame["_fivetran_start"])
     return found
+
+
+def _is_versions(frame: pd.DataFrame) -> bool:
+    """Tell a connector's history table: the deal's own columns, a row per version."""
+    is_plain = {"opportunityid", "opportunity_id"} & {str(column).lower() for column in frame.columns}
+    return {"id", "_fivetran_start"} <= set(frame.columns) and not is_plain
 
 
 def _need(frame: pd.DataFrame, named: pd.DataFrame, *names: str) -> None:
@@ -376,7 +391,13 @@ def _values(column: pd.Series, field: str, timezone: str | None, remarks: _Remar
 
 
 def _changes(
-    wide: pd.DataFrame, columns: list[str], ids: Mapping[str, int] | None, remarks: _Remarks, source: str
+    wide: pd.DataFrame,
+    columns: list[str],
+    ids: Mapping[str, int] | None,
+    remarks: _Remarks,
+    source: str,
+    *,
+    begins_known: bool = True,
 ) -> ImportedEvents:
     """Turn rows that repeat the whole state into rows of what changed."""
     wide = wide.sort_values(["key", "at"], kind="stable")
@@ -390,7 +411,8 @@ def _changes(
             for same, old, new in zip(same_deal, before, values, strict=True)
         ]
         chosen = wide[kept]
-        parts.append(pd.DataFrame({"key": chosen["key"], "field": column, "value": values[kept], "at": chosen["at"]}))
+        part = pd.DataFrame({"key": chosen["key"], "field": column, "value": values[kept], "at": chosen["at"]})
+        parts.append(part.assign(earlier=~same_deal[kept] & (not begins_known)))
     return _finish(_keyed(_joined(parts), ids, remarks), remarks, source)
 
 
