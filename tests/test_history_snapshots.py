@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -12,6 +13,7 @@ import pytest
 
 import opp_pandas as opp
 from histories import LEAD, LOST, OFFER, WON, history_in_memory, load_of, moment
+from objectstore import BUCKET, object_store
 from opp_pandas.carrier import loaded_of
 from opp_pandas.errors import (
     ConfigurationError,
@@ -344,6 +346,37 @@ def test_object_store__gets_its_options_and_says_plainly_what_is_wrong() -> None
         History("s3://bucket/history", storage_options=options).snapshots()
     assert "canary" not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_object_store__keeps_a_history_like_a_folder() -> None:
+    """Over HTTP, as with S3: two recorders at once, views of the past, joined files, what is forgotten is deleted."""
+    with object_store() as (options, puts):
+        address = f"s3://{BUCKET}/team/history"
+        history = History(address, storage_options=options)
+        assert len(history.snapshots()) == 0
+        history.record(load_of([deal(1), deal(2)], 1))
+        assert not history.record(load_of([deal(1), deal(2)], 1))
+        assert history.record(load_of([deal(1, amount=7)], 2)).gone == 1
+
+        def record_own(worker: int) -> None:
+            own = History(address, storage_options=options)
+            for turn in range(3):
+                key = worker * 100 + turn
+                own.record(load_of([deal(key, amount=key)], f"2026-01-1{turn}T0{worker}:00", complete=None))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(record_own, (1, 2)))
+        expected = [1, *range(100, 103), *range(200, 203)]
+        assert list(history.as_of()["id"]) == expected
+        assert list(history.as_of(moment(1))["id"]) == [1, 2]
+        # Nobody wrote a version over another one.
+        commits = [key for key in puts if key.endswith(".json")]
+        assert len(commits) == len(set(commits)) == 1 + 2 + 6
+        counts = history.compact()
+        assert counts["files_before"] > counts["files_after"]
+        assert history.forget(moment(2)) > 0
+        assert history.vacuum(older_than_days=0) > 0
+        assert list(history.as_of()["id"]) == expected
 
 
 def test_deltalake__missing_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -499,8 +499,7 @@ class History:
         table = self._storage.open()
         if table is None:
             return 0
-        short = older_than_days < 7
-        return len(table.vacuum(older_than_days * 24, dry_run=False, enforce_retention_duration=not short))
+        return self._storage.delete_unneeded(table, older_than_days)
 
     def forget(self, before: Any) -> int:
         """Forget what happened before a moment, keeping how everything stood then.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ _LOCATION = "opp_pandas history"
 # A load writes field by field: readers of a few fields skip the other groups of rows.
 _ROWS_AT_ONCE = 250_000
 # Readers skip files by the time of observation; statistics of the other columns would only make commits longer.
+_KEPT_DAYS = 7
 _CONFIGURATION: Mapping[str, str | None] = {
     "delta.dataSkippingStatsColumns": "observed_at,sequence",
     # A history is kept, not cleaned up behind its owner's back: the log stays ten years.
     "delta.logRetentionDuration": "interval 3650 days",
-    "delta.deletedFileRetentionDuration": "interval 7 days",
+    "delta.deletedFileRetentionDuration": f"interval {_KEPT_DAYS} days",
 }
 
 
@@ -143,10 +145,39 @@ class Storage:
         """Put `rows` in place of those that `predicate` selects, in one commit; False if somebody committed since."""
         return self._write(table, rows, mode="overwrite", predicate=predicate)
 
-    @staticmethod
-    def join_files(table: Any) -> None:
-        """Join small files into large ones, in one commit that changes no row."""
-        table.optimize.compact(writer_properties=_writing())
+    def join_files(self, table: Any) -> None:
+        """Join small files into large ones, in one commit that changes no row.
+
+        Raises
+        ------
+        ConfigurationError
+            If the place cannot be written, or somebody rewrote the files meanwhile.
+        """
+        with self._told("its files cannot be joined"):
+            table.optimize.compact(writer_properties=_writing())
+
+    def delete_unneeded(self, table: Any, older_than_days: int) -> int:
+        """Delete files that no version younger than some days needs; gives how many.
+
+        Raises
+        ------
+        ConfigurationError
+            If the place cannot be written.
+        """
+        with self._told("its files cannot be deleted"):
+            kept_long = older_than_days >= _KEPT_DAYS
+            return len(table.vacuum(older_than_days * 24, dry_run=False, enforce_retention_duration=kept_long))
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Say in plain words what deltalake could not do."""
+        load_deltalake()
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            raise ConfigurationError(f"the history {printable(self.location)}: {what}: {_words(error)}") from error
 
     def _write(self, table: Any, rows: Any, **how: Any) -> bool:
         deltalake = load_deltalake()
