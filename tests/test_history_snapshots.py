@@ -260,6 +260,30 @@ def test_stage_entries__guess_within_what_was_observed() -> None:
     assert len(history.stage_entries(until=moment(5))) == 2
 
 
+def test_stage_entries__of_two_teams_are_dated_by_their_own_loads() -> None:
+    """A load of one team tells nothing of when a deal of the other one came or moved."""
+    history = history_in_memory()
+    ours, theirs = (
+        {"filter": {"owner": 7}, "where": None, "limit": None},
+        {"filter": {"owner": 9}, "where": None, "limit": None},
+    )
+
+    def record(rows: list[dict[str, object]], at: object, query: dict[str, object]) -> None:
+        history.record(load_of(rows, at, query=query, watermark=moment(at)))
+
+    old, new = deal(1, created_at=moment(1)), deal(3, created_at=moment("2026-01-04 10:00"))
+    record([{**old, "updated_at": moment(1)}], 4, ours)
+    record([deal(2, created_at=moment(1), owner_id=9)], 4, theirs)
+    record([deal(2, created_at=moment(1), owner_id=9)], "2026-01-05 05:00", theirs)
+    moved = {**old, "updated_at": moment("2026-01-04 12:00"), "stage_id": OFFER}
+    record([moved, {**new, "updated_at": moment("2026-01-04 10:00")}], "2026-01-05 05:10", ours)
+    entries = history.stage_entries()
+    assert list(entries["id"]) == [1, 1, 2, 3]
+    assert entries["entered_at"][1] == moment("2026-01-04 12:00")
+    assert entries["entered_at"][3] == moment("2026-01-04 10:00")
+    assert list(entries["seen_before"]) == [True, False, True, False]
+
+
 def test_forget__keeps_how_everything_stood(history: History) -> None:
     """What lies before the new beginning goes; every later moment is unchanged."""
     for day, amount in ((1, 1), (2, 2), (3, 3), (4, 4)):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells, Records
+from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Records
 from opp_pandas.history.packing import INTEGER, MISSING, TIME
-from opp_pandas.history.views import lookups_at, stages_at
+from opp_pandas.history.views import lookups_at, snapshot_facts, stages_at
 
 if TYPE_CHECKING:
     from opp_pandas.history.packing import Flags, Places
@@ -154,7 +154,7 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
     observed = cells.observed[rows]
     # An imported event happened at the very moment at which it stands.
     is_event = cells.updated[rows] == observed
-    not_before = np.where(is_event, observed, _not_before(cells, observed, first, upto))
+    not_before = np.where(is_event, observed, _not_before(cells, rows, first, upto))
     created = _created(cells, records, codes, upto)
     # What `History.forget` left of a deal may be a later stage than the one it came with.
     came = first & (observed == _first_sights(cells, records, upto)[codes])
@@ -187,13 +187,28 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
     )
 
 
-def _not_before(cells: Cells, observed: Places, first: Flags, upto: int) -> Places:
-    """Give the last moment at which each stage was not yet entered: a snapshot's, or that of the entry before."""
-    snapshots = cells.rows_of(SNAPSHOT)
-    looks = np.unique(cells.observed[snapshots[snapshots < upto]])
-    # Events that were imported tell of one deal; nobody looked at the others at that moment.
-    earlier = np.searchsorted(looks, observed) - 1
-    found = np.where(earlier >= 0, looks[np.maximum(earlier, 0)] if len(looks) else _NO_MOMENT, _NO_MOMENT)
+def _not_before(cells: Cells, rows: Places, first: Flags, upto: int) -> Places:
+    """Give the last moment at which each stage was not yet entered: a snapshot's, or that of the entry before.
+
+    Events that were imported tell of one deal, and loads of another part of the
+    pipeline of others: only a snapshot that looked at everything, or that asked
+    for the same deals, tells that a deal was not there, or not yet in its stage.
+    """
+    observed, found = cells.observed[rows], np.full(len(rows), _NO_MOMENT)
+    snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= int(cells.observed[:upto].max(initial=0))]
+    asked = {number: facts.get("asked") for number, _, facts in snapshots}
+    questions = list(dict.fromkeys(asked.values()))
+    place = {number: questions.index(question) for number, question in asked.items()}
+    numbers, back = np.unique(cells.sequence[rows], return_inverse=True)
+    question_of = np.array([place.get(int(number), -1) for number in numbers], dtype=np.int64)[back]
+    for code in np.unique(question_of):
+        chosen = question_of == code
+        looks = np.unique(
+            [at for _, at, facts in snapshots if code < 0 or facts["complete"] or facts.get("asked") == questions[code]]
+        ).astype(np.int64)
+        earlier = np.searchsorted(looks, observed[chosen]) - 1
+        if len(looks):
+            found[chosen] = np.where(earlier >= 0, looks[np.maximum(earlier, 0)], _NO_MOMENT)
     previous = np.where(first, _NO_MOMENT, np.roll(observed, 1))
     return np.asarray(np.maximum(found, previous))
 
