@@ -165,6 +165,18 @@ def test_path__shows_moves_that_cancel_out() -> None:
         waterfall(pair([deal(1)], [deal(1)]), period=W, method="path")
 
 
+def test_path__a_new_deal_is_new_though_seen_the_next_night() -> None:
+    """A deal is first seen some time after its creation; it appeared only if it was created before the start."""
+    history = history_in_memory()
+    history.record(load_of([deal(1)], "2026-01-09T05:00"))
+    history.record(load_of([deal(1)], "2026-01-10T05:00"))
+    late, new = deal(2, created_at=moment("2026-01-09T03:00")), deal(3, created_at=moment("2026-01-10T15:00"))
+    history.record(load_of([deal(1), late, new], "2026-01-11T05:00"))
+    for method in ("ends", "path"):
+        table = waterfall(history, period=W, since=moment("2026-01-09T05:00"), until="2026-01-12", method=method)  # type: ignore[arg-type]
+        assert table.loc[["created", "appeared"], "count"].tolist() == [1, 1]
+
+
 def test_waterfall__of_a_quarter_takes_its_own_days() -> None:
     """Without since and until, a history is read from the day before the period to its last day."""
     history = history_in_memory()

@@ -54,6 +54,9 @@ def test_slippage__by_owner_at_the_start() -> None:
     table = slippage(frames(before, after), period=PERIOD, by="owner_name")
     assert table.loc["Sam Lee", "slippage"] == 1
     assert pd.isna(table.loc["Ana Ito", "slippage"])
+    assert list(table.index) == ["Ana Ito", "Sam Lee"]
+    nobody = slippage(frames([*before, deal(3, owner_id=None)], after), period=PERIOD, by="owner_name")
+    assert nobody.loc["(unassigned)", "due_count"] == 1
     with pytest.raises(HistoryNeededError, match="slippage compares two moments"):
         slippage(frames(before, [])[0], period=PERIOD)
 

@@ -35,7 +35,15 @@ class _Side:
 
 
 def bridge(
-    before: State, after: State, w0: int, w1: int, by: str | None, scope: Scope | None, rates: ExchangeRates | None
+    before: State,
+    after: State,
+    w0: int,
+    w1: int,
+    by: str | None,
+    scope: Scope | None,
+    rates: ExchangeRates | None,
+    *,
+    since: pd.Timestamp,
 ) -> pd.DataFrame:
     """List the moves of one interval.
 
@@ -47,6 +55,10 @@ def bridge(
         First and last day of the period whose close dates count, as day numbers.
     by, scope, rates
         As in `opp_pandas.analytics.movements.waterfall`.
+    since : Timestamp
+        The start of the whole waterfall: deals created after it are new. Not
+        that of the interval, since a deal is first seen some time after it was
+        created.
 
     Returns
     -------
@@ -68,9 +80,9 @@ def bridge(
         fx = _amounts(deals1, rows1, rates, after.context.as_of) - side1.amount
     place, side0, side1 = _split_by_group(side0, side1)
     created = np.where(rows1 >= 0, deals1.created_day[rows1] if len(deals1) else NO_DAY, NO_DAY)[place]
-    t0 = day_of(before.context.as_of, after.context.timezone)
+    t0 = day_of(since, after.context.timezone)
     created_at = _created_instants(after.frame, rows1)[place]
-    is_new = (created > t0) | ((created == t0) & (created_at > _micros(before.context.as_of)))
+    is_new = (created > t0) | ((created == t0) & (created_at > _micros(since)))
     bars = _bars(side0, side1, is_new, w0, w1, fx[place])
     return _table(bars, before, after, rows0[place], rows1[place], side0, side1, labels, by)
 

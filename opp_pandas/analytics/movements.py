@@ -213,7 +213,8 @@ def _moves(
     first: State | None = None
     last: State | None = None
     for before, after in pairwise(states):
-        part = bridge(before, after, w0, w1, by, scope, exchange)
+        start = before if first is None else first
+        part = bridge(before, after, w0, w1, by, scope, exchange, since=start.context.as_of)
         if first is None:
             first = before
         else:

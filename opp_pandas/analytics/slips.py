@@ -10,7 +10,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
 from opp_pandas.analytics.days import NO_DAY, Codes, Flags, local_days
 from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, WON, Deals
-from opp_pandas.analytics.groups import UNASSIGNED, by_stage, read_groups
+from opp_pandas.analytics.groups import NO_STAGE, UNASSIGNED, UNKNOWN_STAGE, by_stage, read_groups
 from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, State, keys_of, parse_window, read_span, read_states
 from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.analytics.rates import divide
@@ -106,6 +106,7 @@ def slippage(
         },
         index=labels,
     )
+    table = _without_empty_rest(table)
     table["slippage"] = divide(table["slipped_count"], table["due_count"])
     table["slippage_value"] = divide(table["slipped_amount"], table["due_amount"])
     table["not_closed_on_time"] = divide(table["due_count"] - table["won_count"], table["due_count"])
@@ -191,6 +192,7 @@ def pushes(
         },
         index=labels,
     )
+    table = _without_empty_rest(table)
     gone = int((~known).sum())
     notes = [f"{counted(gone, 'move')} of deals that are not in the frame, left out"] if gone else []
     state = State(frame, context)
@@ -283,6 +285,12 @@ def _groups(deals: Deals, by: str | None) -> tuple[Codes, pd.Index]:
         raise MissingColumnError([by], list(deals.frame.columns), f"Rows without it would all stand in {UNASSIGNED}.")
     group = read_groups(deals, by)[0]
     return group.codes, group.labels
+
+
+def _without_empty_rest(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the rows of deals that have no group, where there is nothing in them."""
+    is_rest = table.index.isin([UNASSIGNED, NO_STAGE, UNKNOWN_STAGE])
+    return table[~is_rest | (table != 0).any(axis=1).to_numpy()]
 
 
 def _basis(

@@ -286,7 +286,7 @@ class History:
             As from `as_of`, one per moment.
         """
         wanted = None if columns is None else list(columns)
-        cells = self._cells("states", None if wanted is None else views.stored_fields(wanted))
+        cells = self._cells("a look at the past", None if wanted is None else views.stored_fields(wanted))
         records = cells.records(DEAL)
         for t in times:
             yield views.frame_at(cells, self._moment(cells, t), self.location, wanted, records)
