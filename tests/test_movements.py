@@ -130,6 +130,10 @@ def test_labels__add_up_to_the_same(labels: Any) -> None:
     for bucket in BUCKETS:
         together = [name for name in BUCKETS if LABELS[labels][name] == LABELS[labels][bucket]]
         assert other.loc[LABELS[labels][bucket], "amount"] == plain.loc[together, "amount"].sum()
+        # Each bar opens to its deals under the name that it bears.
+        behind = waterfall_deals(frames, period=W, labels=labels, bucket=LABELS[labels][bucket])
+        assert len(behind) == other.loc[LABELS[labels][bucket], "count"]
+        assert behind["amount"].sum() == other.loc[LABELS[labels][bucket], "amount"]
 
 
 def test_rates__stand_in_a_bar_of_their_own() -> None:

@@ -31,6 +31,9 @@ _READ = (
 )  # fmt: skip
 
 
+Labels = Literal["plain", "outreach", "gong", "salesforce"]
+
+
 def waterfall_deals(
     history: Any,
     *,
@@ -44,6 +47,7 @@ def waterfall_deals(
     by: str | None = None,
     scope: Scope | None = None,
     method: Literal["ends", "path"] = "ends",
+    labels: Labels = "plain",
     rates: Rates | None = None,
     bucket: str | None = None,
 ) -> pd.DataFrame:
@@ -51,10 +55,10 @@ def waterfall_deals(
 
     Parameters
     ----------
-    history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, rates
+    history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, labels, rates
         As in `waterfall`.
     bucket : str, optional
-        Only the moves of this bar.
+        Only the moves of this bar, by its name among `labels`.
 
     Returns
     -------
@@ -71,10 +75,22 @@ def waterfall_deals(
     HistoryNeededError
         If `history` is neither a history nor two frames.
     """
-    if bucket is not None and bucket not in BUCKETS:
-        raise ConfigurationError(f"there is no bar {named([bucket])}; there are {named(BUCKETS, 20)}")
-    moves, _ = _moves(history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, rates)
-    return moves if bucket is None else moves[moves["bucket"] == bucket].reset_index(drop=True)
+    words = _words_of(labels)
+    if bucket is not None and bucket not in words.values():
+        known = dict.fromkeys(words.values())
+        raise ConfigurationError(f"there is no bar {named([bucket])}; there are {named(known, 20)}")
+    moves, basis = _moves(
+        history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, rates
+    )
+    moves["bucket"] = moves["bucket"].map(words).astype("str")
+    moves = moves if bucket is None else moves[moves["bucket"] == bucket].reset_index(drop=True)
+    return attach_basis(moves, {**basis, "definitions": _grouped_meanings(words)})
+
+
+def _words_of(labels: str) -> Mapping[str, str]:
+    if labels not in LABELS:
+        raise ConfigurationError(f"labels must be one of {named(LABELS)}, not {labels!r}")
+    return LABELS[labels]
 
 
 def waterfall(
@@ -90,7 +106,7 @@ def waterfall(
     by: str | None = None,
     scope: Scope | None = None,
     method: Literal["ends", "path"] = "ends",
-    labels: Literal["plain", "outreach", "gong", "salesforce"] = "plain",
+    labels: Labels = "plain",
     rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Say how the open pipeline of a period came from what it was to what it is.
@@ -140,12 +156,10 @@ def waterfall(
     ConfigurationError
         If an argument cannot be used.
     """
-    if labels not in LABELS:
-        raise ConfigurationError(f"labels must be one of {named(LABELS)}, not {labels!r}")
+    words = _words_of(labels)
     moves, basis = _moves(
         history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, rates
     )
-    words = LABELS[labels]
     order = list(dict.fromkeys(words[name] for name in BUCKETS))
     shown = moves.assign(bucket=moves["bucket"].map(words))
     shown["missing"] = moves["amount_after"].where(moves["amount_after"].notna(), moves["amount_before"]).isna()
@@ -169,7 +183,7 @@ def waterfall(
         "figure": "waterfall",
         "title": f"Waterfall of {basis['period']}",
         "arguments": {**basis["arguments"], "labels": labels},
-        "definitions": MEANINGS if labels == "plain" else _grouped_meanings(words),
+        "definitions": _grouped_meanings(words),
     }
     return attach_basis(table, basis)
 
@@ -243,12 +257,11 @@ def _moves(
         "stages": last.context.stages.to_dict(),
         "currency": deals.currency if exchange is None else exchange.base,
         "arguments": {"by": by, "method": method, "steps": len(parts)},
-        "definitions": dict(MEANINGS),
         "notes": [*notes, *_notes(moves, last.context, exchange)],
     }
     plain: dict[str, Any] = to_json(basis)
     moves.attrs = {}
-    return attach_basis(moves, plain), plain
+    return moves, plain
 
 
 _ANY: tuple[str, ...] = ()
