@@ -24,7 +24,7 @@ from opp_pandas.errors import (
 )
 from opp_pandas.reading.labels import convert_texts, shown_name
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
-from opp_pandas.writeback.columns import diff_column, is_missing, missing_array
+from opp_pandas.writeback.columns import is_missing, missing_array, read_column
 from opp_pandas.writeback.rows import Rows, match_rows, usable_frame
 from opp_pandas.writeback.rules import KIND_OF_DTYPE
 
@@ -154,13 +154,13 @@ def _read(series: pd.Series, column: str, zone: str | None) -> Any:
         return series
     if kind == "instant":
         series = pd.Series([_day_or_instant(value, zone) for value in series], dtype=object)
-    diff = diff_column(series, missing_array(len(series), COLUMN_DTYPES[column]), kind)
-    for place, reason in sorted(diff.reasons.items()):
+    values, reasons = read_column(series, kind)
+    for place, reason in sorted(reasons.items()):
         value = printable(repr(series.iloc[place]), 60)
         raise FrameError(f"new row {place}: {column} {value} {reason}")
     if kind == "tags":
-        return np.fromiter((None if tags is None else list(tags) for tags in diff.values), dtype=object)
-    return diff.values
+        return np.fromiter((None if tags is None else list(tags) for tags in values), dtype=object)
+    return values
 
 
 def _day_or_instant(value: Any, zone: str | None) -> Any:

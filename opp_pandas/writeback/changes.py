@@ -7,7 +7,8 @@ that is absent is never an edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from opp_pandas.writeback import rules
 from opp_pandas.writeback.columns import ColumnDiff, diff_column, is_missing, plain_value
 from opp_pandas.writeback.creations import find_creations
 from opp_pandas.writeback.names import NameBook
-from opp_pandas.writeback.plan import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, wire_value
+from opp_pandas.writeback.plan import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, wire_values
 from opp_pandas.writeback.rows import match_rows, usable_frame
 
 CustomIds = Literal["auto", "always", "never"]
@@ -93,6 +94,17 @@ def _checked_delete(delete: Any, allow_delete: bool) -> list[int]:
     return ids
 
 
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """One cell that differs: where, the wire values, the cell itself, and why it cannot be read."""
+
+    place: int
+    before: Any
+    after: Any
+    raw: Any
+    unreadable: str | None
+
+
 class _Comparison:
     """One frame against its baseline."""
 
@@ -111,10 +123,12 @@ class _Comparison:
         deletions = self._deletions(delete)
         held = {entry.position for entry in self.refusals}
         deleted = {entry.id for entry in deletions}
+        kept = sorted(set(cells) - held)
+        ids = self.rows.ids.take(kept).tolist() if kept else []
         updates = [
-            RowUpdate(int(self.rows.ids[place]), place, int(self.rows.places[place]), tuple(row))
-            for place, row in sorted(cells.items())
-            if place not in held and int(self.rows.ids[place]) not in deleted
+            RowUpdate(row_id, place, int(self.rows.places[place]), tuple(cells[place]))
+            for row_id, place in zip(ids, kept, strict=True)
+            if row_id not in deleted
         ]
         creations, refused = find_creations(self.frame, self.loaded, self.rows, self.book, custom_ids)
         self.refusals += refused
@@ -156,77 +170,79 @@ class _Comparison:
                 found[column] = diff
         self._refuse_unloaded_columns(rows)
         cells: dict[int, list[Cell]] = {}
-        self._each(rows, found, lambda column: column not in LOOKUP_COLUMNS, self._take_cell, cells)
+        for column, diff in found.items():
+            if column not in LOOKUP_COLUMNS:
+                self._take_cells(column, self._edits(rows, column, diff), cells)
         # Names come last: what they say is measured against the ids.
-        self._each(rows, found, lambda column: column in LOOKUP_COLUMNS, self._take_name, cells)
+        for column, diff in found.items():
+            if column in LOOKUP_COLUMNS:
+                self._take_names(column, self._edits(rows, column, diff), cells)
         self._follow_amounts(cells)
         return cells
 
-    @staticmethod
-    def _each(
-        rows: np.ndarray[Any, Any],
-        found: Mapping[str, ColumnDiff],
-        wanted: Callable[[str], bool],
-        take: Callable[[int, str, Any, str | None, dict[int, list[Cell]]], None],
-        cells: dict[int, list[Cell]],
-    ) -> None:
-        for column, diff in found.items():
-            if wanted(column):
-                for index in np.flatnonzero(diff.changed).tolist():
-                    take(int(rows[index]), column, diff.values[index], diff.reasons.get(index), cells)
+    def _edits(self, rows: np.ndarray[Any, Any], column: str, diff: ColumnDiff) -> list[_Edit]:
+        """Gather what differs in a column; one look at the column, not one for every cell."""
+        indices = np.flatnonzero(diff.changed)
+        places = rows[indices]
+        kind = "text" if column in EDITABLE_NAMES else rules.writable_kind(column)
+        after = [None] * len(indices) if kind is None else wire_values(kind, diff.values.take(indices))
+        raw = list(self.frame[column].array.take(places))
+        reasons = [diff.reasons.get(index) for index in indices.tolist()]
+        columns = (places.tolist(), self._before(places, column), after, raw, reasons)
+        return [_Edit(*entry) for entry in zip(*columns, strict=True)]
 
-    def _take_cell(
-        self, place: int, column: str, value: Any, unreadable: str | None, cells: dict[int, list[Cell]]
-    ) -> None:
-        before = self._wire_before(place, column)
+    def _before(self, places: np.ndarray[Any, Any], column: str) -> list[Any]:
+        return loaded_values(self.loaded, self.rows.places[places], column)
+
+    def _take_cells(self, column: str, edits: list[_Edit], cells: dict[int, list[Cell]]) -> None:
         kind = rules.writable_kind(column)
-        after = None
-        if kind is None:
-            reason: str | None = rules.read_only_reason(column)
-        elif (int(self.rows.places[place]), column) in self.base.locked:
-            reason = f"{column} is locked: its value at the service could not be read, so it must not be overwritten"
-        elif unreadable is not None:
-            reason = f"{column} {unreadable}"
-        else:
-            after = wire_value(kind, value)
-            reason = rules.value_objection(column, after) or self.book.objection(column, after)
-            reason = reason or custom_objection(self.loaded.custom_fields, column, after)
-        if reason is not None:
-            self._refuse(place, "update", column, before, self.frame[column].iloc[place], reason)
-        else:
-            cells.setdefault(place, []).append(Cell(column, before, after))
+        for edit in edits:
+            if kind is None:
+                reason: str | None = rules.read_only_reason(column)
+            elif (int(self.rows.places[edit.place]), column) in self.base.locked:
+                reason = f"{column} is locked: the service's value could not be read, so it must not be overwritten"
+            elif edit.unreadable is not None:
+                reason = f"{column} {edit.unreadable}"
+            else:
+                reason = rules.value_objection(column, edit.after) or self.book.objection(column, edit.after)
+                reason = reason or custom_objection(self.loaded.custom_fields, column, edit.after)
+            if reason is not None:
+                self._refuse(edit.place, "update", column, edit.before, edit.raw, reason)
+            else:
+                cells.setdefault(edit.place, []).append(Cell(column, edit.before, edit.after))
 
-    def _take_name(
-        self, place: int, column: str, name: Any, unreadable: str | None, cells: dict[int, list[Cell]]
-    ) -> None:
-        """Turn the edit of a name into the edit of its id, or refuse it."""
-        before = self._wire_before(place, column)
+    def _take_names(self, column: str, edits: list[_Edit], cells: dict[int, list[Cell]]) -> None:
+        """Turn edits of a name into edits of its id, or refuse them."""
         id_column = EDITABLE_NAMES.get(column)
-        edited = next((cell for cell in cells.get(place, []) if cell.column == id_column), None)
         if id_column is None:
-            reason = f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column][0]}"
-        elif not isinstance(name, str):
-            reason = f"{column} {unreadable or 'was cleared'}; to clear the relationship set {id_column} to missing"
-            if unreadable is None and edited is not None and edited.after is None:
-                return
-        elif edited is not None:
-            if edited.after in self.book.ids(id_column, name):
-                return
-            reason = f"{column} says {printable(name, 60)!r} and {id_column} says {edited.after}: make them agree"
-        else:
-            base_id = self._wire_before(place, id_column)
-            if base_id in self.book.ids(id_column, name):
-                # The name that the id bears by now: look-ups are newer than the joined column.
-                return
-            found = self.book.resolve(column, name)
-            if isinstance(found, int):
-                cells.setdefault(place, []).append(Cell(id_column, base_id, found))
-                return
-            reason = found
-        self._refuse(place, "update", column, before, self.frame[column].iloc[place], reason)
+            for edit in edits:
+                reason = f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column][0]}"
+                self._refuse(edit.place, "update", column, edit.before, edit.raw, reason)
+            return
+        base_ids = self._before(np.array([edit.place for edit in edits]), id_column)
+        for edit, base_id in zip(edits, base_ids, strict=True):
+            row = cells.get(edit.place, [])
+            edited = next((cell for cell in row if cell.column == id_column), None)
+            found = self._meant(column, edit, base_id, edited)
+            if isinstance(found, str):
+                self._refuse(edit.place, "update", column, edit.before, edit.raw, found)
+            elif found is not None:
+                cells.setdefault(edit.place, []).append(Cell(id_column, base_id, found))
 
-    def _wire_before(self, place: int, column: str) -> Any:
-        return loaded_value(self.loaded, int(self.rows.places[place]), column)
+    def _meant(self, column: str, edit: _Edit, base_id: int | None, edited: Cell | None) -> int | str | None:
+        """Give the id that a name means, why it means none, or None where the ids say the same."""
+        id_column, name = EDITABLE_NAMES[column], edit.after
+        if name is None:
+            if edit.unreadable is None and edited is not None and edited.after is None:
+                return None
+            words = edit.unreadable or "was cleared"
+            return f"{column} {words}; to clear the relationship set {id_column} to missing"
+        if edited is not None:
+            if edited.after in self.book.ids(id_column, name):
+                return None
+            return f"{column} says {printable(name, 60)!r} and {id_column} says {edited.after}: make them agree"
+        # It may be the name that the id bears by now: look-ups are newer than the joined column.
+        return None if base_id in self.book.ids(id_column, name) else self.book.resolve(column, name)
 
     def _refuse_unloaded_columns(self, rows: np.ndarray[Any, Any]) -> None:
         """A known column that the load did not ask for: nobody knows what stands there."""
@@ -249,9 +265,13 @@ class _Comparison:
 
     def _follow_amounts(self, cells: dict[int, list[Cell]]) -> None:
         """Let amount and amount_precise move together: one without the other would contradict it."""
-        if not {"amount", "amount_precise"} <= set(self.base.frame.columns):
+        both = {"amount", "amount_precise"}
+        if not both <= set(self.base.frame.columns):
             return
-        for place, row in cells.items():
+        places = [place for place, row in cells.items() if any(cell.column in both for cell in row)]
+        amounts, precises = (self._before(np.array(places, dtype=np.int64), column) for column in sorted(both))
+        for place, amount_before, precise_before in zip(places, amounts, precises, strict=True):
+            row = cells[place]
             edited = {cell.column: cell for cell in row}
             amount, precise = edited.get("amount"), edited.get("amount_precise")
             if amount is not None and amount.after is not None and precise is not None and precise.after is None:
@@ -259,9 +279,9 @@ class _Comparison:
                 row.remove(precise)
                 precise = None
             if amount is not None and precise is None:
-                self._follow_amount(place, amount, row)
+                _follow_amount(amount, precise_before, row)
             elif amount is None and precise is not None:
-                self._follow_precise(place, precise, row)
+                self._follow_precise(place, precise, amount_before, row)
             elif amount and precise and not rules.amounts_agree(amount.after, precise.after):
                 reason = (
                     f"amount {amount.after} and amount_precise {precise.after} are two sums: "
@@ -269,16 +289,7 @@ class _Comparison:
                 )
                 self._refuse(place, "update", "amount", amount.before, amount.after, reason)
 
-    def _follow_amount(self, place: int, amount: Cell, row: list[Cell]) -> None:
-        before = self._wire_before(place, "amount_precise")
-        after = rules.precise_amount(amount.after)
-        # Where the exact form has no room the service makes its own of the amount.
-        has_room = after is not None or amount.after is None
-        if before is not None and has_room and not rules.amounts_agree(amount.after, before):
-            row.append(Cell("amount_precise", before, after, follows="amount"))
-
-    def _follow_precise(self, place: int, precise: Cell, row: list[Cell]) -> None:
-        before = self._wire_before(place, "amount")
+    def _follow_precise(self, place: int, precise: Cell, before: Any, row: list[Cell]) -> None:
         if precise.after is None and before is not None:
             reason = "amount_precise was cleared and amount was not: clear both, or edit amount and the other follows"
             self._refuse(place, "update", "amount_precise", precise.before, None, reason)
@@ -315,16 +326,33 @@ class _Comparison:
         self.refusals.append(Refusal(row_id, -1 - abs(row_id), label, "delete", "id", row_id, None, reason))
 
 
-def loaded_value(loaded: Loaded, place: int, column: str) -> Any:
-    """Give the wire value of a loaded cell, as it was sent where that is not its canonical form."""
+def _follow_amount(amount: Cell, before: Any, row: list[Cell]) -> None:
+    after = rules.precise_amount(amount.after)
+    # Where the exact form has no room the service makes its own of the amount.
+    has_room = after is not None or amount.after is None
+    if before is not None and has_room and not rules.amounts_agree(amount.after, before):
+        row.append(Cell("amount_precise", before, after, follows="amount"))
+
+
+def loaded_values(loaded: Loaded, places: np.ndarray[Any, Any], column: str) -> list[Any]:
+    """Give the wire values of loaded cells, as they were sent where that is not their canonical form."""
     base = loaded.baseline
-    if (place, column) in base.wire:
-        value = base.wire[place, column]
-        return value if column not in OPPORTUNITY.relationship_by_column else _identity(value)
     attribute = OPPORTUNITY.by_column.get(column)
-    series = base.frame[column]
-    kind = rules.KIND_OF_DTYPE.get(str(series.dtype)) if attribute is None else attribute.kind
-    return plain_value(series.iloc[place]) if kind is None else wire_value(kind, series.iloc[place])
+    values = base.frame[column].array.take(places)
+    kind = rules.KIND_OF_DTYPE.get(str(values.dtype)) if attribute is None else attribute.kind
+    found = [plain_value(value) for value in values] if kind is None else wire_values(kind, values)
+    if base.wire:
+        related = column in OPPORTUNITY.relationship_by_column
+        for index, place in enumerate(places.tolist()):
+            if (place, column) in base.wire:
+                value = base.wire[place, column]
+                found[index] = _identity(value) if related else value
+    return found
+
+
+def loaded_value(loaded: Loaded, place: int, column: str) -> Any:
+    """Give the wire value of one loaded cell."""
+    return loaded_values(loaded, np.array([place]), column)[0]
 
 
 def _identity(value: Any) -> Any:

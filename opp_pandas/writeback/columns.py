@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Read = tuple[Any, dict[int, str]]
 FLOAT_EXACT = 2**53
 _NO_ZONE = "has no zone; use df.opp.set_close_date(mask, day), or tz_localize it"
 
@@ -80,6 +81,25 @@ def diff_column(series: pd.Series, base: Any, kind: str) -> ColumnDiff:
     return ColumnDiff(changed, values, reasons)
 
 
+def read_column(series: pd.Series, kind: str) -> Read:
+    """Read a column back into its own dtype.
+
+    Parameters
+    ----------
+    series : Series, shape (n,)
+        The column as it is now, of whatever dtype.
+    kind : str
+        As for `diff_column`.
+
+    Returns
+    -------
+    (array, dict of int to str)
+        The values, missing where a cell cannot be read, and why by position.
+    """
+    values = _as_it_was(series, kind)
+    return _READERS[kind](series) if values is None else (values, {})
+
+
 def is_missing(value: Any) -> bool:
     """Whether a cell is missing, in any of the ways in which pandas says so."""
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
@@ -117,8 +137,6 @@ def _diff_rest(series: pd.Series, base: Any, rest: np.ndarray[Any, Any]) -> Colu
 
 
 # --- reading a column back into its own dtype -------------------------------
-
-Read = tuple[Any, dict[int, str]]
 
 
 def _as_it_was(series: pd.Series, kind: str) -> Any:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from opp_pandas.carrier import OWN_CUSTOM_ID, Loaded, Pending
 from opp_pandas.errors import printable
 from opp_pandas.reading.labels import custom_objection, missing_required
-from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES
+from opp_pandas.resource import EDITABLE_NAMES
 from opp_pandas.writeback import rules
-from opp_pandas.writeback.columns import diff_column, missing_array, plain_value
-from opp_pandas.writeback.plan import Refusal, RowCreation, wire_value
+from opp_pandas.writeback.columns import plain_value, read_column
+from opp_pandas.writeback.plan import Refusal, RowCreation, wire_values
 from opp_pandas.writeback.rows import ATTEMPTED, Rows
 
 if TYPE_CHECKING:
@@ -100,11 +100,10 @@ class _NewRows:
     def _read_column(self, column: str) -> None:
         series = self.frame[column].iloc[self.places]
         kind = str(rules.writable_kind(column))
-        diff = diff_column(series, missing_array(len(series), COLUMN_DTYPES[column]), kind)
-        for index, place in enumerate(self.places):
-            after = wire_value(kind, diff.values[index])
-            if index in diff.reasons:
-                reason: str | None = f"{column} {diff.reasons[index]}"
+        values, reasons = read_column(series, kind)
+        for index, (place, after) in enumerate(zip(self.places, wire_values(kind, values), strict=True)):
+            if index in reasons:
+                reason: str | None = f"{column} {reasons[index]}"
             elif after is None:
                 reason = self._unread(self.created[place][1].position, column)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opp_pandas.errors import named, printable
@@ -35,9 +36,18 @@ class NameBook:
                 books[f"{relation}_id"] = names_of(lookup)
         return cls(books)
 
+    @cached_property
+    def _ids(self) -> dict[str, dict[str, list[int]]]:
+        found: dict[str, dict[str, list[int]]] = {}
+        for id_column, names in self.names.items():
+            by_name = found.setdefault(id_column, {})
+            for key, name in names.items():
+                by_name.setdefault(name, []).append(key)
+        return found
+
     def ids(self, id_column: str, name: str) -> list[int]:
         """Every id that bears a name."""
-        return [key for key, known in self.names.get(id_column, {}).items() if known == name]
+        return self._ids.get(id_column, {}).get(name, [])
 
     def name(self, id_column: str, row_id: int | None) -> str | None:
         """The name of an id, or None where it is not known."""

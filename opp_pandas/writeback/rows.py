@@ -12,7 +12,7 @@ import pandas as pd
 from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
 from opp_pandas.reading.labels import plain_frame
 from opp_pandas.resource import COLUMN_DTYPES
-from opp_pandas.writeback.columns import diff_column, missing_array
+from opp_pandas.writeback.columns import read_column
 
 if TYPE_CHECKING:
     from opp_pandas.carrier import Loaded, Pending
@@ -82,9 +82,12 @@ def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
     DuplicateRowsError
         If one deal stands in several rows, as after a merge or explode.
     """
-    read = diff_column(frame["id"], missing_array(len(frame), "Int64"), "integer")
-    present = ~np.asarray(read.values.isna())
-    ids = pd.Series(read.values[present])
+    values, reasons = read_column(frame["id"], "integer")
+    present = ~np.asarray(values.isna())
+    if present.all() and values.equals(loaded.baseline.frame["id"].array):
+        # Every row stands where it was loaded: no look-up of a million ids has to say so.
+        return Rows(values, np.arange(len(frame)), {}, {})
+    ids = pd.Series(values[present])
     doubled = ids[ids.duplicated()].unique()
     if len(doubled):
         raise DuplicateRowsError(
@@ -94,13 +97,13 @@ def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
     places = np.full(len(frame), -1)
     places[present] = loaded.baseline.ids.get_indexer(pd.Index(ids.to_numpy(dtype=np.int64)))
     # Rows that wait for their id bear negative numbers there, which no id of the frame may reach.
-    places[present & np.asarray(read.values.to_numpy(dtype=np.int64, na_value=0) <= 0)] = -1
-    refused = {place: f"id {reason}" for place, reason in read.reasons.items()}
-    refused |= {int(place): f"id {read.values[place]} {_MADE_UP}" for place in np.flatnonzero(present & (places < 0))}
+    places[present & np.asarray(values.to_numpy(dtype=np.int64, na_value=0) <= 0)] = -1
+    refused = {place: f"id {reason}" for place, reason in reasons.items()}
+    refused |= {int(place): f"id {values[place]} {_MADE_UP}" for place in np.flatnonzero(present & (places < 0))}
     waiting = [int(place) for place in np.flatnonzero(~present) if int(place) not in refused]
     created = _match_new(frame, loaded, waiting)
     refused |= {place: f"the row {_NOT_NEW}" for place in waiting if place not in created}
-    return Rows(read.values, places, created, refused)
+    return Rows(values, places, created, refused)
 
 
 def _match_new(frame: pd.DataFrame, loaded: Loaded, waiting: list[int]) -> dict[int, tuple[Any, Pending]]:
