@@ -130,7 +130,7 @@ def test_workers__write_many_rows_once_each_in_the_order_of_the_plan(box: Sandbo
     [
         (lambda df: df.assign(probability=range(30)), {}, "30 of 30 rows", 30),
         (lambda df: df.assign(next_step=["x"] * 10 + [None] * 20), {}, "into next_step of 10 rows", 10),
-        (lambda df: df, {"delete": [3], "allow_delete": True}, "deletes 1 deals", 1),
+        (lambda df: df, {"delete": [3], "allow_delete": True}, "deletes 1 deal:", 1),
         (lambda df: df.opp.add([{"name": f"n{i}"} for i in range(51)]), {}, "more than 50", 51),
         (lambda df: df.assign(next_step=["x"] + [None] * 29), {"confirm": 2}, "confirm says 2", 1),
         (lambda df: df.assign(next_step=["x"] + [None] * 29), {"confirm": "abc"}, "fingerprint", 1),

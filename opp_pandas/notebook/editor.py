@@ -13,6 +13,7 @@ from opp_pandas.notebook.panel import Panel, pending_words
 from opp_pandas.notebook.recipe import recipe
 from opp_pandas.notebook.sheet import Sheet
 from opp_pandas.reading.labels import fields_by_column
+from opp_pandas.writeback.effect import Figures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ class Editor:
     def changes(self) -> ChangeSet:
         """What waits to be sent, and what would be refused."""
         with self._desk.lock:
-            return self._desk.sheet.changes()
+            return self._desk.sheet.changes(**self._panel.figures)
 
     @property
     def report(self) -> WriteReport | None:
@@ -109,6 +110,7 @@ def open_editor(
     freq: str = "Q",
     quota: Any = None,
     fiscal_start: int = 1,
+    rates: Any = None,
     journal: str | Path | None = None,
 ) -> Editor:
     """Edit a frame in a notebook, cell by cell, and send what was edited.
@@ -131,8 +133,9 @@ def open_editor(
         the usual ones, and custom fields that hold something.
     height : int, default 420
         Of the grid's rows [pixels], 120 to 2000.
-    freq, quota, fiscal_start
-        For the effect on the forecast, as in `opp_pandas.analytics.forecast`.
+    freq, quota, fiscal_start, rates
+        For the effect on the forecast that a review shows, as in `find_changes`;
+        coverage by period needs a quota.
     journal : str or Path, optional
         Folder of journals, as for `write_back`.
 
@@ -149,7 +152,7 @@ def open_editor(
     MissingColumnError
         If one of ``columns`` is not in the frame.
     ConfigurationError
-        If ``height`` cannot be used.
+        If ``height``, or an argument of the forecast, cannot be used.
     MissingExtraError
         If anywidget is not installed.
     """
@@ -166,7 +169,10 @@ def open_editor(
     sheet = Sheet(frame, fields)
     desk = Desk(sheet, columns)
     grid = build_grid(desk, label=f"Editor of {len(frame):,} deals", height=height)
-    panel = Panel(desk, client, {"freq": freq, "quota": quota, "fiscal_start": fiscal_start}, journal)
+    figures = {"freq": freq, "quota": quota, "fiscal_start": fiscal_start, "rates": rates}
+    # Arguments that cannot be used are refused now, not when the changes are reviewed.
+    Figures(loaded, **figures)
+    panel = Panel(desk, client, figures, journal)
     return Editor(desk, panel, grid, notes)
 
 

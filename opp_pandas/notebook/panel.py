@@ -34,7 +34,7 @@ class Panel:
     client : Client or None
         Where to; None: the client of the load.
     figures : mapping
-        ``freq``, ``quota`` and ``fiscal_start``, for the effect on the forecast.
+        ``freq``, ``quota``, ``fiscal_start`` and ``rates``, for the effect on the forecast.
     journal : object
         Folder of journals, as for `write_back`.
     """
@@ -42,7 +42,7 @@ class Panel:
     def __init__(self, desk: Desk, client: Client | None, figures: Mapping[str, Any], journal: Any = None) -> None:
         import ipywidgets
 
-        self._desk, self._client, self._figures, self._journal = desk, client, dict(figures), journal
+        self._desk, self._client, self.figures, self._journal = desk, client, dict(figures), journal
         self._widgets = ipywidgets
         self.report: WriteReport | None = None
         self.saving: Saving | None = None
@@ -93,7 +93,7 @@ class Panel:
             self._reviewed = None
             try:
                 report = write_back(
-                    sheet.frame, self._client, dry_run=True, delete=ids, allow_delete=bool(ids), **self._figures
+                    sheet.frame, self._client, dry_run=True, delete=ids, allow_delete=bool(ids), **self.figures
                 )
             except OppPandasError as problem:
                 self._complain(problem)
@@ -108,7 +108,6 @@ class Panel:
         if decided:
             parts.append(self._html(f"<p>{decided} conflicts were decided; they are sent that way.</p>"))
         if len(plan):
-            parts.append(self._html(effect_html(report)))
             requests = f"{len(report.requests)} writes and {report.reads} reads"
             parts.append(self._html(f"<p>Dry run: nothing was sent. {requests} would go out.</p>"))
             reason = plan.confirmation_reason()
@@ -255,34 +254,6 @@ def _deals(number: int) -> str:
 
 def _rows(number: int) -> str:
     return f"{number:,} {_many(number, 'row')}"
-
-
-def effect_html(report: WriteReport) -> str:
-    """Give what the plan does to the forecast, a line per period that changes."""
-    if report.effect is None:
-        why = html.escape(report.why_no_effect or "the rows cannot be summed")
-        return f"<p>The effect on the forecast cannot be shown: {why}.</p>"
-    if not len(report.effect):
-        return "<p>The forecast stays as it is.</p>"
-    measures = [name.removesuffix("_before") for name in report.effect.columns if name.endswith("_before")]
-    moves = [name for name in ("pushed", "pulled") if report.effect[name].any()]
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in ("period", *measures, *moves))
-    lines = []
-    for period, row in report.effect.iterrows():
-        cells = [html.escape("no close date" if pd.isna(period) else str(period))]  # type: ignore[call-overload]
-        cells += [_change(row[f"{name}_before"], row[f"{name}_after"], name) for name in measures]
-        cells += [f"{int(row[name]):,}" for name in moves]
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    caption = "<p><b>Effect on the forecast</b> (amounts in the deals' currency)</p>"
-    return f"{caption}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def _change(before: Any, after: Any, measure: str) -> str:
-    shown = [
-        "" if pd.isna(value) else f"{float(value):,.2f}" if measure == "coverage" else f"{float(value):,.0f}"
-        for value in (before, after)
-    ]
-    return shown[0] if shown[0] == shown[1] else f"{shown[0]} → <b>{shown[1]}</b>"
 
 
 def rows_html(report: WriteReport) -> str:

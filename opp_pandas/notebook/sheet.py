@@ -84,10 +84,10 @@ class Sheet(Cells):
         self.original = self._frame.copy(deep=False)
         self.original_ids = self.rows.ids
 
-    def changes(self) -> ChangeSet:
-        """Give the plan: what would be sent, and what would be refused."""
+    def changes(self, **figures: Any) -> ChangeSet:
+        """Give the plan: what would be sent, and what would be refused; `figures` are for its effect."""
         ids = self.deleted_ids()
-        return find_changes(self.frame, delete=ids, allow_delete=bool(ids))
+        return find_changes(self.frame, delete=ids, allow_delete=bool(ids), **figures)
 
     # --- edits ------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ that is absent is never an edit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from opp_pandas.service.decoding import INT64_MAX, build_instant
 from opp_pandas.writeback import rules
 from opp_pandas.writeback.columns import ColumnDiff, diff_column, is_missing, plain_value
 from opp_pandas.writeback.creations import find_creations
+from opp_pandas.writeback.effect import Figures
 from opp_pandas.writeback.names import NameBook
 from opp_pandas.writeback.plan import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, wire_values
 from opp_pandas.writeback.rows import match_rows, usable_frame
@@ -35,6 +36,10 @@ def find_changes(
     delete: Iterable[int] = (),
     allow_delete: bool = False,
     custom_ids: CustomIds = "auto",
+    freq: str = "Q",
+    quota: Any = None,
+    fiscal_start: int = 1,
+    rates: Any = None,
 ) -> ChangeSet:
     """Compare a frame with what was loaded.
 
@@ -51,11 +56,15 @@ def find_changes(
         Whether a new deal without a custom id gets one, by which it can be
         found if the answer to its creation is lost. The field is meant for the
         outside CRM: "auto" does it only where no loaded deal has one.
+    freq, quota, fiscal_start, rates
+        For the effect on the forecast, worked out when it is looked at; as in
+        `opp_pandas.analytics.forecast`. Coverage by period needs a quota: a
+        number for every period, or period -> number.
 
     Returns
     -------
     ChangeSet
-        Empty when nothing was edited.
+        Empty when nothing was edited. ``effect`` says what it does to the forecast.
 
     Raises
     ------
@@ -66,13 +75,16 @@ def find_changes(
     MissingColumnError
         If the column ``id`` is gone.
     ConfigurationError
-        If ``delete`` names ids without ``allow_delete=True``, or is no list of ids.
+        If ``delete`` names ids without ``allow_delete=True``, or is no list of
+        ids, or an argument of the forecast cannot be used.
     """
     loaded = require_loaded(frame, "changes()")
     if custom_ids not in ("auto", "always", "never"):
         raise ConfigurationError(f"custom_ids is 'auto', 'always' or 'never', not {custom_ids!r}")
     ids = _checked_delete(delete, allow_delete)
-    return _Comparison(usable_frame(frame, loaded), loaded).plan(ids, custom_ids)
+    figures = Figures(loaded, freq, quota, fiscal_start, rates)
+    plan = _Comparison(usable_frame(frame, loaded), loaded).plan(ids, custom_ids)
+    return replace(plan, figures=figures)
 
 
 def _checked_delete(delete: Any, allow_delete: bool) -> list[int]:
@@ -124,7 +136,7 @@ class _Comparison:
         held = {entry.position for entry in self.refusals}
         deleted = {entry.id for entry in deletions}
         kept = sorted(set(cells) - held)
-        ids = self.rows.ids.take(kept).tolist() if kept else []
+        ids = self.rows.ids.take(np.array(kept, dtype=np.int64)).tolist()
         updates = [
             RowUpdate(row_id, place, int(self.rows.places[place]), tuple(cells[place]))
             for row_id, place in zip(ids, kept, strict=True)
@@ -142,7 +154,16 @@ class _Comparison:
             names=self.book.names,
             notes=tuple(_midnights(updates, self.loaded.timezone)),
             service=None if self.loaded.client is None else self.loaded.client.url,
+            titles=self._titles(updates),
         )
+
+    def _titles(self, updates: list[RowUpdate]) -> dict[int, str]:
+        if "name" not in self.base.frame.columns:
+            return {}
+        places = np.array([update.base_position for update in updates], dtype=np.int64)
+        names = self.base.frame["name"].array.take(places)
+        pairs = zip(updates, names, strict=True)
+        return {update.id: name for update, name in pairs if isinstance(name, str)}
 
     def _refuse(self, place: int, action: str, column: str, before: Any, after: Any, reason: str) -> None:
         row_id = self.rows.ids[place]

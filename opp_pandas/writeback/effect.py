@@ -4,38 +4,104 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics import FigureContext, forecast
+from opp_pandas.analytics.days import NO_DAY, local_days
+from opp_pandas.analytics.money import read_rates
+from opp_pandas.analytics.periods import resolve_periods
+from opp_pandas.analytics.quotas import read_quota
 from opp_pandas.errors import OppPandasWarning
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.service.decoding import DECODERS, column_array
+from opp_pandas.writeback.names import NameBook
 
 if TYPE_CHECKING:
+    from opp_pandas.analytics.periods import Periods
     from opp_pandas.carrier import Loaded
-    from opp_pandas.writeback.plan import ChangeSet
+    from opp_pandas.writeback.plan import ChangeSet, RowCreation
 
 MEASURES = {"open": "open_amount", "weighted": "weighted_amount", "won": "won_amount", "coverage": "coverage"}
+MOVES = ("pushed", "pulled")
 
 
-def forecast_effect(
-    plan: ChangeSet, loaded: Loaded, *, freq: str = "Q", quota: Any = None, fiscal_start: int = 1
-) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """What the effect of a plan is worked out from: the load, and how its forecast is made.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        What the plan starts from.
+    freq : {"M", "Q", "Y", "W"}, default "Q"
+        Length of one period.
+    quota : number, mapping or DataFrame, optional
+        A number for every period, period -> number, or a frame ``period,
+        quota`` [currency]: coverage needs one.
+    fiscal_start : int, default 1
+        Month in which the fiscal year starts (1-12).
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns several currencies into one.
+
+    Raises
+    ------
+    ConfigurationError, MissingColumnError
+        If an argument cannot be used.
+    """
+
+    loaded: Loaded
+    freq: str = "Q"
+    quota: Any = None
+    fiscal_start: int = 1
+    rates: Any = None
+
+    def __post_init__(self) -> None:
+        periods = self.periods
+        if self.quota is not None:
+            read_quota(self.quota, periods, ())
+        read_rates(self.rates)
+
+    @property
+    def periods(self) -> Periods:
+        """How days are cut."""
+        return resolve_periods(self.freq, fiscal_start=self.fiscal_start)
+
+    def forecast(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Sum the deals of a frame by period, as of the load."""
+        loaded = self.loaded
+        context = FigureContext(
+            stages=loaded.stages,
+            as_of=loaded.as_of,
+            timezone=loaded.timezone,
+            lookups=loaded.lookups,
+            currency=loaded.currency,
+        )
+        with warnings.catch_warnings():
+            # The load said these already; a plan need not say them again.
+            warnings.simplefilter("ignore", OppPandasWarning)
+            return forecast(
+                frame,
+                context=context,
+                freq=self.freq,
+                quota=self.quota,
+                fiscal_start=self.fiscal_start,
+                rates=self.rates,
+            )
+
+
+def forecast_effect(plan: ChangeSet, figures: Figures) -> pd.DataFrame:
     """Compare the forecast of what was loaded with the same after the plan.
 
     Parameters
     ----------
     plan : ChangeSet
-        What would be sent.
-    loaded : Loaded
-        What the plan starts from.
-    freq : {"M", "Q", "Y"}, default "Q"
-        Length of one period.
-    quota, fiscal_start
-        As in `opp_pandas.analytics.forecast`; coverage needs a quota.
+        What would be sent. New deals without a currency count in that of the load.
+    figures : Figures
+        What the plan starts from, and how the forecast is made.
 
     Returns
     -------
@@ -43,74 +109,59 @@ def forecast_effect(
         The periods that change, with ``open_before, open_after,
         weighted_before, weighted_after, won_before, won_after`` [currency of
         the load], ``coverage_before, coverage_after`` [ratio], ``pushed`` and
-        ``pulled``: deals that leave the period for a later or an earlier one.
+        ``pulled``: deals that leave the period for a later or an earlier one,
+        closed ones too.
 
     Raises
     ------
     FrameError
         If the rows cannot be summed: no amounts, several currencies without rates.
     """
-    context = FigureContext(
-        stages=loaded.stages,
-        as_of=loaded.as_of,
-        timezone=loaded.timezone,
-        lookups=loaded.lookups,
-        currency=loaded.currency,
-    )
-    known = loaded.baseline.frame["id"].notna().to_numpy()
-    frames = (loaded.baseline.frame[known], _planned(plan, loaded, known))
-    with warnings.catch_warnings():
-        # The load said these already; a plan need not say them again.
-        warnings.simplefilter("ignore", OppPandasWarning)
-        tables = [
-            forecast(frame, context=context, freq=freq, quota=quota, fiscal_start=fiscal_start) for frame in frames
-        ]
-    joined = tables[0].add_suffix("_0").join(tables[1].add_suffix("_1"), how="outer")
+    base = figures.loaded.baseline.frame
+    known = base["id"].notna().to_numpy()
+    edited = _edited(plan, base)
+    tables = [figures.forecast(frame) for frame in (base[known], _planned(plan, edited[known]))]
+    periods = tables[0].index.union(tables[1].index)
+    before, after = (table.reindex(periods) for table in tables)
     columns = {}
     for words, measure in MEASURES.items():
-        for number, when in enumerate(("before", "after")):
-            if f"{measure}_{number}" in joined.columns:
-                values = joined[f"{measure}_{number}"]
-                columns[f"{words}_{when}"] = values if words == "coverage" else values.fillna(0)
+        if measure in before.columns:
+            columns[f"{words}_before"] = _measured(before, after, measure)
+            columns[f"{words}_after"] = _measured(after, before, measure)
     effect = pd.DataFrame(columns)
-    measured = [column.removesuffix("_before") for column in effect.columns if column.endswith("_before")]
-    before = effect[[f"{words}_before" for words in measured]].to_numpy(dtype=float)
-    after = effect[[f"{words}_after" for words in measured]].to_numpy(dtype=float)
-    moves = _moves(plan, tables[0].index, loaded.timezone)
-    for words in ("pushed", "pulled"):
-        effect[words] = [moves.get((words, period), 0) for period in effect.index]
-    differs = (~np.isclose(before, after, rtol=0, atol=1e-9, equal_nan=True)).any(axis=1)
-    moved = (effect[["pushed", "pulled"]] > 0).any(axis=1).to_numpy()
-    changed: pd.DataFrame = effect.loc[differs | moved]
+    left, right = (effect.filter(regex=f"_{when}$").to_numpy(dtype=float) for when in ("before", "after"))
+    differs = (~np.isclose(left, right, rtol=0, atol=1e-9, equal_nan=True)).any(axis=1)
+    moves = _moves(plan, figures, edited)
+    for words in MOVES:
+        effect[words] = [moves[words, period] for period in periods]
+    changed: pd.DataFrame = effect.loc[differs | effect[list(MOVES)].any(axis=1).to_numpy()]
     return changed
 
 
-def _moves(plan: ChangeSet, periods: pd.Index, zone: str | None) -> Counter[tuple[str, Any]]:
+def _measured(table: pd.DataFrame, other: pd.DataFrame, measure: str) -> pd.Series:
+    """Give a measure; nothing is open, weighted or won in a period without deals, and nothing covers its quota."""
+    if measure != "coverage":
+        return table[measure].fillna(0)
+    empty = pd.Series(np.where(other["quota"] > 0, 0.0, other["coverage"]), index=other.index)
+    return table[measure].where(table["open_count"].notna(), empty)
+
+
+def _moves(plan: ChangeSet, figures: Figures, edited: pd.DataFrame) -> Counter[tuple[str, Any]]:
     """Count the deals whose close date leaves its period, by direction and period."""
-    counts: Counter[tuple[str, Any]] = Counter()
-    if not isinstance(periods, pd.PeriodIndex):
-        return counts
-    for update in plan.updates:
-        for cell in update.cells:
-            if cell.column == "close_date" and cell.before is not None and cell.after is not None:
-                before, after = (_period(value, periods, zone) for value in (cell.before, cell.after))
-                if before is not None and after is not None and before != after:
-                    counts["pushed" if after > before else "pulled", before] += 1
-    return counts
+    gone = {entry.id for entry in plan.deletions}
+    places = [update.base_position for update in plan.updates if update.id not in gone]
+    base = figures.loaded.baseline.frame
+    if "close_date" not in base.columns or not places:
+        return Counter()
+    days = [local_days(frame["close_date"].iloc[places], figures.loaded.timezone) for frame in (base, edited)]
+    dated = (days[0] != NO_DAY) & (days[1] != NO_DAY)
+    before, after = (figures.periods.ordinals(each[dated]) for each in days)
+    pairs = zip(figures.periods.labels(before), (after - before).tolist(), strict=True)
+    return Counter(("pushed" if step > 0 else "pulled", label) for label, step in pairs if step)
 
 
-def _period(value: Any, periods: pd.PeriodIndex, zone: str | None) -> Any:
-    try:
-        moment = pd.Timestamp(_decoded("close_date", value), unit="us", tz="UTC").tz_convert(zone or "UTC")
-        return pd.Period(moment.tz_localize(None), freq=periods.freqstr)
-    except (ValueError, OverflowError):
-        # Unreadable, or in the year 10,000 over there.
-        return None
-
-
-def _planned(plan: ChangeSet, loaded: Loaded, known: np.ndarray[Any, Any]) -> pd.DataFrame:
-    """Give the loaded rows as they would be after the plan."""
-    base = loaded.baseline.frame
+def _edited(plan: ChangeSet, base: pd.DataFrame) -> pd.DataFrame:
+    """Give the loaded rows with the plan's updates in them."""
     after = base.copy(deep=False)
     by_column: dict[str, tuple[list[int], list[Any]]] = {}
     for update in plan.updates:
@@ -123,17 +174,33 @@ def _planned(plan: ChangeSet, loaded: Loaded, known: np.ndarray[Any, Any]) -> pd
             array = after[column].array.copy()
             array[places] = column_array(values, COLUMN_DTYPES[column])
             after[column] = array
-    gone = {entry.id for entry in plan.deletions}
-    after = after[known & ~after["id"].isin(gone).to_numpy()]
+    return after
+
+
+def _planned(plan: ChangeSet, edited: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what the plan deletes, and add what it creates."""
+    kept = edited[~edited["id"].isin({entry.id for entry in plan.deletions}).to_numpy()]
     if not plan.creations:
-        return after
+        return kept
+    currencies = kept["currency_type"].dropna().unique().tolist() if "currency_type" in kept.columns else []
+    rows = [_new_deal(plan, entry, currencies[0] if len(currencies) == 1 else None) for entry in plan.creations]
     new: dict[str, Any] = {}
-    for column in after.columns:
+    for column in kept.columns:
         dtype = COLUMN_DTYPES.get(column, "object")
-        if dtype != "object" and str(after[column].dtype) == dtype:
-            values = [_decoded(column, e.values.get(column, e.unresolved.get(column))) for e in plan.creations]
-            new[column] = column_array(values, dtype)
-    return pd.concat([after, pd.DataFrame(new)], ignore_index=True)
+        if dtype != "object" and str(kept[column].dtype) == dtype:
+            new[column] = column_array([_decoded(column, row.get(column)) for row in rows], dtype)
+    return pd.concat([kept, pd.DataFrame(new)], ignore_index=True)
+
+
+def _new_deal(plan: ChangeSet, entry: RowCreation, currency: str | None) -> dict[str, Any]:
+    """Give a new deal's values; its stage may be known by name only, its currency be that of all others."""
+    row = {**entry.unresolved, **entry.values}
+    stages = NameBook(plan.names).ids("stage_id", str(entry.unresolved.get("stage_name")))
+    if len(stages) == 1:
+        row.setdefault("stage_id", stages[0])
+    if row.get("currency_type") is None:
+        row["currency_type"] = currency
+    return row
 
 
 def _decoded(column: str, value: Any) -> Any:

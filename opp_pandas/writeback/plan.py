@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.errors import printable
+from opp_pandas.analytics.basis import counted
+from opp_pandas.errors import FrameError, printable
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.service.decoding import build_instant
 from opp_pandas.writeback.columns import is_missing
@@ -23,6 +24,8 @@ from opp_pandas.writeback.columns import is_missing
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from opp_pandas.writeback.effect import Figures
 
 ASK_ABOVE_ROWS = 50
 ASK_ABOVE_SHARE = 0.10
@@ -148,6 +151,13 @@ class ChangeSet:
         Warnings about single edits, in sentences.
     service : str or None
         Base URL of the service whose ids the plan names; None: of none yet.
+    titles : mapping of int to str
+        Names of the deals that are updated, for reading.
+    figures : Figures or None
+        What the effect on the forecast is worked out from; it stays behind
+        when the plan is saved or pickled.
+    kept_effect : DataFrame or None
+        The effect as it was when the plan was saved.
     """
 
     updates: tuple[RowUpdate, ...] = ()
@@ -159,6 +169,14 @@ class ChangeSet:
     names: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     service: str | None = None
+    titles: Mapping[int, str] = field(default_factory=dict)
+    figures: Figures | None = None
+    kept_effect: pd.DataFrame | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the load behind, and with it the client."""
+        known = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return known | {"figures": None, "kept_effect": self.effect}
 
     def __len__(self) -> int:
         """Count the rows that would be sent."""
@@ -209,6 +227,33 @@ class ChangeSet:
         frame = _object_frame(rows, ["id", "row", "field", "before", "after", "reason"])
         return frame.astype({"id": "Int64", "field": "str", "reason": "str"})
 
+    @property
+    def effect(self) -> pd.DataFrame | None:
+        """What the plan does to the forecast, a row per period that changes; None where that cannot be told.
+
+        Columns ``open_before, open_after, weighted_before, weighted_after,
+        won_before, won_after`` [currency], with a quota ``coverage_before,
+        coverage_after`` [ratio], ``pushed`` and ``pulled`` (deals that leave
+        the period for a later or an earlier one).
+        """
+        return self._effect[0]
+
+    @property
+    def why_no_effect(self) -> str:
+        """Why there is no effect, such as amounts in several currencies."""
+        return self._effect[1]
+
+    @cached_property
+    def _effect(self) -> tuple[pd.DataFrame | None, str]:
+        from opp_pandas.writeback.effect import forecast_effect
+
+        if self.figures is None:
+            return self.kept_effect, ""
+        try:
+            return forecast_effect(self, self.figures), ""
+        except FrameError as problem:
+            return None, str(problem)
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of everything that would be sent: two plans that send the same have the same."""
@@ -251,7 +296,7 @@ class ChangeSet:
         """Say why a person has to confirm the plan, or None."""
         number = len(self)
         if self.deletions:
-            return f"the plan deletes {len(self.deletions)} deals"
+            return f"the plan deletes {counted(len(self.deletions), 'deal')}"
         if number > ASK_ABOVE_ROWS:
             return f"the plan writes {number} rows, more than {ASK_ABOVE_ROWS}"
         if number > ASK_SHARE_FROM_ROWS and number > ASK_ABOVE_SHARE * self.loaded_rows and self.updates:
@@ -301,7 +346,7 @@ class ChangeSet:
             if group
         ]
         text = ", ".join(parts) or "nothing to write"
-        return text + (f"; {len(self.refusals)} edits refused" if self.refusals else "")
+        return text + (f"; {counted(len(self.refusals), 'edit')} refused" if self.refusals else "")
 
     def __repr__(self) -> str:
         from opp_pandas.writeback.display import plan_text

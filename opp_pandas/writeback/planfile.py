@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.resource import EDITABLE_NAMES
 from opp_pandas.service.decoding import DECODERS, UnfitError, identifier
 from opp_pandas.writeback import rules
+from opp_pandas.writeback.effect import MOVES
 from opp_pandas.writeback.plan import Cell, ChangeSet, Refusal, RowCreation, RowDeletion, RowUpdate
 
 if TYPE_CHECKING:
@@ -118,7 +123,9 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
             [entry.id, printable(entry.row, 80), entry.action, entry.column, entry.reason] for entry in plan.refusals
         ],
         "names": _used_names(plan),
+        "titles": {str(key): title for key, title in plan.titles.items()},
         "notes": list(plan.notes),
+        "effect": None if plan.effect is None else _effect_to_json(plan.effect),
         "fingerprint": plan.fingerprint,
     }
     whole = {"format": FORMAT, "version": VERSION, "sha256": checksum_of(content), "plan": content}
@@ -181,6 +188,8 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
         names={column: {int(key): name for key, name in names.items()} for column, names in content["names"].items()},
         notes=tuple(content["notes"]),
         service=content["service"],
+        titles={int(key): str(title) for key, title in content["titles"].items()},
+        kept_effect=None if content["effect"] is None else _effect_from_json(content["effect"]),
     )
     ids = [entry.id for entry in plan.updates] + [entry.id for entry in plan.deletions]
     if len(set(ids)) != len(ids):
@@ -188,6 +197,26 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
     if plan.fingerprint != content["fingerprint"]:
         raise ValueError("it does not send what it was saved to send")
     return plan
+
+
+def _effect_to_json(effect: pd.DataFrame) -> dict[str, Any]:
+    periods = cast("pd.PeriodIndex", effect.index)
+    return {
+        "freq": periods.freqstr,
+        "periods": [str(period) for period in periods],
+        # JSON knows neither of NaN and infinity.
+        "columns": {column: [_number_to_json(value) for value in effect[column]] for column in effect.columns},
+    }
+
+
+def _number_to_json(value: float) -> float | str | None:
+    return None if math.isnan(value) else float(value) if math.isfinite(value) else str(value)
+
+
+def _effect_from_json(data: Any) -> pd.DataFrame:
+    periods = pd.PeriodIndex(data["periods"], freq=data["freq"], name="period")
+    columns = {str(column): np.array(values, dtype=np.float64) for column, values in data["columns"].items()}
+    return pd.DataFrame(columns, index=periods).astype(dict.fromkeys(MOVES, np.int64))
 
 
 def _used_names(plan: ChangeSet) -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ import pandas as pd
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.service.documents import build_document
+from opp_pandas.writeback.display import effect_text, plan_html
 from opp_pandas.writeback.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -60,10 +61,6 @@ class WriteReport:
         Reading requests that go with it: rows are read again before they are
         written, in batches [requests]. A slow service needs more, since no
         reading may be older than five seconds; so does a fault.
-    effect : DataFrame or None
-        What the plan does to the forecast: before and after per period.
-    why_no_effect : str
-        Why there is none, such as amounts in several currencies.
     journal : Path or None
         The journal of the plan, for `opp.resume` and `opp.undo`.
     calls : int
@@ -76,8 +73,6 @@ class WriteReport:
     dry_run: bool = False
     requests: Sequence[Mapping[str, Any]] = ()
     reads: int = 0
-    effect: pd.DataFrame | None = None
-    why_no_effect: str = ""
     journal: Path | None = None
     calls: int = 0
 
@@ -85,6 +80,11 @@ class WriteReport:
     def announced(self) -> int:
         """Requests that the plan takes where nothing goes wrong: writes and reads."""
         return len(self.requests) + self.reads
+
+    @property
+    def effect(self) -> pd.DataFrame | None:
+        """On a dry run what the plan does to the forecast: see `ChangeSet.effect`."""
+        return self.plan.effect if self.dry_run else None
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -152,16 +152,14 @@ class WriteReport:
         for row in self.rows[~self.rows["status"].isin(list(FINE | {"planned"}))].head(10).to_dict("records"):
             which = f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else f"id {row['id']}"
             lines.append(f"  {row['status']}: {which}: {row['detail']}")
-        if self.effect is not None and len(self.effect):
-            lines += ["  effect on the forecast:", *(f"    {line}" for line in self.effect.to_string().splitlines())]
+        if self.dry_run:
+            lines += [f"  {line}" for line in effect_text(self.plan)]
         return "\n".join(lines)
 
     def _cautions(self) -> list[str]:
         """What a person should know before the plan is sent."""
         reason = self.plan.confirmation_reason()
         lines = [] if reason is None else [f"{reason}: confirm={len(self.plan)} sends it"]
-        if self.why_no_effect:
-            lines.append(f"the effect on the forecast cannot be shown: {self.why_no_effect}")
         if self.announced > HOURLY_BUDGET:
             hours = self.announced / HOURLY_BUDGET
             words = f"{self.announced:,} requests are {hours:.1f} times what the service allows in an hour"
@@ -169,14 +167,14 @@ class WriteReport:
         return lines
 
     def _repr_html_(self) -> str:
-        shown = self.rows[["id", "action", "status", "fields", "detail"]].head(50)
         parts = [f"<p><b>{html.escape(self.summary())}</b></p>"]
-        parts += [f"<p>{html.escape(line)}</p>" for line in self._cautions() if self.dry_run]
+        if self.dry_run:
+            parts += [f"<p>{html.escape(line)}</p>" for line in self._cautions()]
+            return "".join([*parts, plan_html(self.plan)])
+        shown = self.rows[["id", "action", "status", "fields", "detail"]].head(50)
         parts += [shown.to_html(index=False, escape=True, na_rep="")]
         conflicts = self.conflicts.head(50).map(_shown).to_html(index=False, escape=True)
         parts += ["<p>Conflicts</p>", conflicts] if len(self.conflicts) else []
-        if self.effect is not None and len(self.effect):
-            parts += ["<p>Effect on the forecast</p>", self.effect.to_html(escape=True)]
         return "".join(parts)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.carrier import require_loaded
-from opp_pandas.errors import ConfigurationError, FrameError
+from opp_pandas.errors import ConfigurationError
 from opp_pandas.reading.walking import read_lookup
 from opp_pandas.resource import ACCOUNT, EDITABLE_NAMES, STAGE, USER
 from opp_pandas.service.collecting import lookup_frame
 from opp_pandas.writeback.changes import CustomIds, find_changes
-from opp_pandas.writeback.effect import forecast_effect
 from opp_pandas.writeback.names import NameBook, names_of, resolve_names, wanted_names
 from opp_pandas.writeback.report import WriteReport, build_requests
 from opp_pandas.writeback.sending import Sending, check_confirmation, count_reads, tasks_of
@@ -50,6 +50,7 @@ def write_back(
     freq: str = "Q",
     quota: Any = None,
     fiscal_start: int = 1,
+    rates: Any = None,
     progress: Progress | None = None,
 ) -> WriteReport:
     """Send what was edited, and nothing else, to the service.
@@ -95,8 +96,9 @@ def write_back(
     journal : str or Path, optional
         Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's
         folder for state. A finished journal is kept for 30 days.
-    freq, quota, fiscal_start
-        For the effect on the forecast, as in `opp_pandas.analytics.forecast`.
+    freq, quota, fiscal_start, rates
+        For the effect on the forecast that a dry run shows, as in
+        `find_changes`; coverage by period needs a quota.
     progress : bool or callable, optional
         Show a progress bar; default: only where somebody watches. A callable is
         told instead: ``progress(done, total)`` after each row; where it gives
@@ -121,7 +123,16 @@ def write_back(
         If no journal can be kept; what was sent until then is in the frame.
     """
     loaded = require_loaded(frame, "write_back()")
-    plan = find_changes(frame, delete=delete, allow_delete=allow_delete, custom_ids=custom_ids)
+    plan = find_changes(
+        frame,
+        delete=delete,
+        allow_delete=allow_delete,
+        custom_ids=custom_ids,
+        freq=freq,
+        quota=quota,
+        fiscal_start=fiscal_start,
+        rates=rates,
+    )
     if not len(plan):
         return WriteReport(plan, (), frame, dry_run)
     sending = Sending(_client_for(client, loaded), on_conflict, ask, workers, journal, progress)
@@ -134,15 +145,12 @@ def write_back(
     resolved, lookups, reads = resolve_at_service(plan, sending.client)
     requests, reads = build_requests(resolved), reads + count_reads(resolved)
     if dry_run:
-        effect, why_not = None, ""
-        try:
-            effect = forecast_effect(resolved, loaded, freq=freq, quota=quota, fiscal_start=fiscal_start)
-        except FrameError as problem:
-            why_not = str(problem)
         outcomes = [task.outcome for task in tasks_of(resolved)]
-        return WriteReport(resolved, outcomes, frame, True, requests, reads, effect, why_not)
+        return WriteReport(resolved, outcomes, frame, True, requests, reads)
     if needs_names and isinstance(confirm, str):
         check_confirmation(plan, confirm, resolved)
+    # A report that is kept must not keep all of the load alive.
+    resolved = replace(resolved, figures=None)
     tasks = tasks_of(resolved)
     before = sending.client.calls
     with sending.open_journal(resolved) as opened:
