@@ -74,7 +74,9 @@ def test_percent__that_is_not_whole_is_refused_and_the_row_held_back(df: pd.Data
         plan.refused["reason"].tolist()
         == ["probability is not a whole number; round it first, as in .round().astype('Int64')"] * 3
     )
-    df["probability"] = df["probability"].round().astype("Int64")
+    df["probability"] = df["probability"].where(df["id"] != 2, 0.75)
+    assert reasons(df)[1] == "probability 0.75 is a fraction; it is in percent, 0 to 100"
+    df["probability"] = df["probability"].where(df["id"] != 2, 56).round().astype("Int64")
     assert [entry[1:] for entry in cells(df)][:1] == [("name", "Deal 1", "x")]
 
 
@@ -311,12 +313,21 @@ def test_ids__cannot_be_made_up_changed_or_lost(df: pd.DataFrame) -> None:
         "id 99 is not an id that was loaded; an id cannot be changed or made up",
         "the row has no id and came neither by add() nor by adopt(); bring new deals in with df.opp.add(rows)",
     ]
-    df["id"] = pd.Series([-1, "2", 1.5], dtype=object)
+    df["id"] = pd.Series([-1, "02", 1.5], dtype=object)
     assert [reason[:20] for reason in reasons(df)] == [
         "id -1 is not an id t",
         "id is text; it must ",
         "id is not a whole nu",
     ]
+
+
+@pytest.mark.parametrize("dtype", ["str", "object"])
+def test_ids__as_text_are_ids(df: pd.DataFrame, dtype: Any) -> None:
+    """A CSV that was read without types makes no edit by itself, and hides none."""
+    df["id"] = pd.Series(["3", "1", "2"], dtype=dtype)
+    df = df.iloc[[1, 2, 0]].assign(name=["Deal 1", "Deal 2", "x"])
+    found = [entry for entry in df.opp.changes().updates if any(cell.column == "name" for cell in entry.cells)]
+    assert [(entry.id, entry.position) for entry in found] == [(3, 2)]
 
 
 def test_deletion__needs_ids_that_were_loaded_and_the_switch(df: pd.DataFrame) -> None:

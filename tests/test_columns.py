@@ -34,6 +34,8 @@ def base_of(kind: str, value: Any) -> Any:
         ("integer", None, float("nan")),
         ("integer", None, None),
         ("text", "True", True),
+        ("text", "true", True),
+        ("text", "FALSE", False),
         ("text", "12.50", 12.5),
         ("text", "007", np.int64(7)),
         ("text", None, np.nan),

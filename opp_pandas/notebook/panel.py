@@ -6,12 +6,11 @@ import html
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from opp_pandas.errors import OppPandasError, printable
 from opp_pandas.notebook.recipe import recipe
 from opp_pandas.notebook.saving import Choices, Clash, Saving
 from opp_pandas.writeback.display import plan_html
+from opp_pandas.writeback.report import rows_html
 from opp_pandas.writeback.writing import write_back
 
 if TYPE_CHECKING:
@@ -108,8 +107,7 @@ class Panel:
         if decided:
             parts.append(self._html(f"<p>{decided} conflicts were decided; they are sent that way.</p>"))
         if len(plan):
-            requests = f"{len(report.requests)} writes and {report.reads} reads"
-            parts.append(self._html(f"<p>Dry run: nothing was sent. {requests} would go out.</p>"))
+            parts.append(self._html(f"<p>Dry run: nothing was sent. {report.traffic()} would go out.</p>"))
             reason = plan.confirmation_reason()
             self.confirm.value = ""
             if reason is not None:
@@ -254,19 +252,6 @@ def _deals(number: int) -> str:
 
 def _rows(number: int) -> str:
     return f"{number:,} {_many(number, 'row')}"
-
-
-def rows_html(report: WriteReport) -> str:
-    """Give a line per row: which deal, what was done, what came of it."""
-    lines = []
-    for row in report.rows.head(MOST_ROWS).to_dict("records"):
-        which = f"row {printable(row['row'], 30)}" if row["id"] is pd.NA or row["id"] is None else str(row["id"])
-        cells = (which, row["action"], row["status"], row["fields"], row["detail"])
-        lines.append("<tr>" + "".join(f"<td>{html.escape(printable(cell, 300))}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{text}</th>" for text in ("deal", "action", "status", "fields", "why"))
-    more = len(report.rows) - MOST_ROWS
-    rest = f"<p>and {more:,} more: <code>.report.rows</code></p>" if more > 0 else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{rest}"
 
 
 def clashes_html(report: WriteReport, choices: Choices) -> str:

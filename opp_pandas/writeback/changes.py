@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from opp_pandas.analytics.basis import counted
 from opp_pandas.carrier import Loaded, freeze_value, require_loaded
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.reading.labels import custom_objection
@@ -223,7 +224,7 @@ class _Comparison:
             elif (int(self.rows.places[edit.place]), column) in self.base.locked:
                 reason = f"{column} is locked: the service's value could not be read, so it must not be overwritten"
             elif edit.unreadable is not None:
-                reason = f"{column} {edit.unreadable}"
+                reason = rules.unreadable_reason(column, edit.raw, edit.unreadable)
             else:
                 reason = rules.value_objection(column, edit.after) or self.book.objection(column, edit.after)
                 reason = reason or custom_objection(self.loaded.custom_fields, column, edit.after)
@@ -420,5 +421,5 @@ def _midnights(updates: Iterable[RowUpdate], zone: str | None) -> list[str]:
     ]
     if not ids or zone in (None, "UTC"):
         return []
-    what = f"{len(ids)} close dates were set to exactly 00:00 UTC, another day in {zone} (id {named(ids)})"
+    what = f"{counted(len(ids), 'close date')} set to exactly 00:00 UTC, another day in {zone} (id {named(ids)})"
     return [f"{what}; set_close_date(mask, day) writes a day of that zone"]

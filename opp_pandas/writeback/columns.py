@@ -277,12 +277,14 @@ def _echoes_integer(value: Any, base: Any) -> bool:
 
 
 def _echoes_text(value: Any, base: Any) -> bool:
-    # A CSV makes "007" the number 7, "1e5" 100000.0 and "True" true.
+    # A CSV makes "007" the number 7, "1e5" 100000.0, and "true", "True" and "TRUE" true.
     if isinstance(value, str) or is_missing(value) or not isinstance(base, str):
         return False
+    if isinstance(value, bool | np.bool_):
+        return base in {str(value), str(value).lower(), str(value).upper()}
     if str(value) == base:
         return True
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
+    number = isinstance(value, int | float | np.integer | np.floating)
     return number and _number(base) == Decimal(str(value))
 
 

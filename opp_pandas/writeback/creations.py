@@ -103,7 +103,7 @@ class _NewRows:
         values, reasons = read_column(series, kind)
         for index, (place, after) in enumerate(zip(self.places, wire_values(kind, values), strict=True)):
             if index in reasons:
-                reason: str | None = f"{column} {reasons[index]}"
+                reason: str | None = rules.unreadable_reason(column, series.iloc[index], reasons[index])
             elif after is None:
                 reason = self._unread(self.created[place][1].position, column)
             else:

@@ -27,7 +27,7 @@ def plan_lines(plan: ChangeSet, limit: int) -> list[Line]:
         for cell in update.cells:
             field = cell.column if cell.follows is None else f"{cell.column} (follows {cell.follows})"
             before, after = plan.words(cell.column, cell.before), plan.words(cell.column, cell.after)
-            lines.append(("update", _deal(update.id, plan.titles.get(update.id)), field, before, after))
+            lines.append(("update", deal_words(update.id, plan.titles.get(update.id)), field, before, after))
     lines += [
         ("create", f"row {printable(entry.label, 30)}", "", "", _new_deal(plan, entry)) for entry in plan.creations
     ]
@@ -39,7 +39,8 @@ def plan_lines(plan: ChangeSet, limit: int) -> list[Line]:
     return lines
 
 
-def _deal(row_id: int, title: str | None) -> str:
+def deal_words(row_id: int, title: str | None) -> str:
+    """Name a deal by its id, and by its name where that is known."""
     return str(row_id) if title is None else f"{row_id} {printable(title, 40)}"
 
 
@@ -76,13 +77,13 @@ def plan_html(plan: ChangeSet) -> str:
     parts = [f"<p><b>{html.escape(plan.summary())}</b></p>"]
     rows = plan_lines(plan, HTML_LINES)
     if rows:
-        parts.append(_table(("", "deal", "field", "before", "after"), rows))
+        parts.append(table_html(("", "deal", "field", "before", "after"), rows))
     if plan.refusals:
         refused = [
             ("" if entry.id is None else str(entry.id), printable(entry.row, 30), entry.column, printable(entry.reason))
             for entry in plan.refusals[:HTML_LINES]
         ]
-        parts.append(_table(("id", "row", "field", "refused because"), refused))
+        parts.append(table_html(("id", "row", "field", "refused because"), refused))
     parts += [f"<p>{html.escape(note)}</p>" for note in plan.notes]
     return "".join([*parts, *_effect_html(plan)])
 
@@ -107,7 +108,7 @@ def _effect_html(plan: ChangeSet) -> list[str]:
         return [_sentence(line) for line in heading]
     return [
         f"<p><b>{_capitalised(heading[0])}</b></p>",
-        _table(_effect_titles(table), _effect_rows(table.head(HTML_LINES)), align="right"),
+        table_html(_effect_titles(table), _effect_rows(table.head(HTML_LINES)), align="right"),
         *(_sentence(line) for line in _effect_notes(table, HTML_LINES)),
     ]
 
@@ -172,7 +173,8 @@ def _figure(value: float, words: str) -> str:
     return f"{value:,.2f}" if math.isfinite(value) else "reached"
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], align: str = "left") -> str:
+def table_html(titles: Sequence[str], rows: Iterable[Sequence[str]], align: str = "left") -> str:
+    """Give lines of text as an HTML table, everything escaped; `align` is for all columns but the first."""
     sides = ["left", *(align for _ in titles[1:])]
     head = "".join(
         f"<th scope='col' style='text-align:{side}'>{html.escape(title)}</th>"

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from opp_pandas.analytics.basis import counted
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.service.documents import build_document
-from opp_pandas.writeback.display import effect_text, plan_html
+from opp_pandas.writeback.display import HTML_LINES, deal_words, effect_text, plan_html, table_html
 from opp_pandas.writeback.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class WriteReport:
         frame = pd.DataFrame({n: pd.Series([row[i] for row in rows], dtype=object) for i, n in enumerate(names)})
         return frame.astype({"id": "Int64", "field": "str"})
 
+    def traffic(self) -> str:
+        """Say how many requests the plan takes."""
+        return f"{counted(len(self.requests), 'write')} and {counted(self.reads, 'read')}"
+
     def counts(self) -> dict[str, int]:
         """Count the rows by status."""
         return {str(status): int(number) for status, number in self.rows["status"].value_counts().items()}
@@ -137,7 +142,7 @@ class WriteReport:
             return "nothing to write"
         words = ", ".join(f"{number} {status}" for status, number in self.counts().items())
         if self.dry_run:
-            return f"dry run, nothing sent: {words}; {len(self.requests)} writes and {self.reads} reads would go out"
+            return f"dry run, nothing sent: {words}; {self.traffic()} would go out"
         return words
 
     def __repr__(self) -> str:
@@ -171,11 +176,39 @@ class WriteReport:
         if self.dry_run:
             parts += [f"<p>{html.escape(line)}</p>" for line in self._cautions()]
             return "".join([*parts, plan_html(self.plan)])
-        shown = self.rows[["id", "action", "status", "fields", "detail"]].head(50)
-        parts += [shown.to_html(index=False, escape=True, na_rep="")]
-        conflicts = self.conflicts.head(50).map(_shown).to_html(index=False, escape=True)
-        parts += ["<p>Conflicts</p>", conflicts] if len(self.conflicts) else []
+        conflicts = [
+            (_deal(self.plan, outcome.id), cell.column, *(self.plan.words(cell.column, value) for value in values))
+            for outcome in self.outcomes
+            for cell, now in outcome.conflicts
+            for values in [(cell.before, cell.after, now)]
+        ]
+        parts.append(rows_html(self))
+        if conflicts:
+            titles = ("deal", "field", "loaded", "mine", "theirs")
+            parts += ["<p><b>Conflicts</b></p>", table_html(titles, conflicts[:HTML_LINES])]
+            parts += _more(len(conflicts), ".conflicts")
         return "".join(parts)
+
+
+def rows_html(report: WriteReport) -> str:
+    """Give a line per row as HTML: which deal, what was done, what came of it."""
+    lines = [
+        (
+            f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else _deal(report.plan, row["id"]),
+            *(printable(row[name], 300) for name in ("action", "status", "fields", "detail")),
+        )
+        for row in report.rows.head(HTML_LINES).to_dict("records")
+    ]
+    table = table_html(("deal", "action", "status", "fields", "why"), lines)
+    return "".join([table, *_more(len(report.rows), ".rows")])
+
+
+def _deal(plan: ChangeSet, row_id: int | None) -> str:
+    return deal_words(row_id, plan.titles.get(row_id)) if row_id is not None else ""
+
+
+def _more(number: int, where: str) -> list[str]:
+    return [f"<p>And {number - HTML_LINES:,} more: <code>{where}</code></p>"] if number > HTML_LINES else []
 
 
 def _refused(plan: ChangeSet) -> list[Outcome]:
@@ -189,10 +222,6 @@ def _refused(plan: ChangeSet) -> list[Outcome]:
         outcome.fields = (*outcome.fields, entry.column)
         outcome.detail = f"{outcome.detail}; {entry.reason}" if outcome.detail else entry.reason
     return list(by_row.values())
-
-
-def _shown(value: Any) -> str:
-    return "(missing)" if value is None else printable(value, 60)
 
 
 def _body(request: Mapping[str, Any]) -> str:

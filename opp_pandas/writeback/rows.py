@@ -12,6 +12,7 @@ import pandas as pd
 from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
 from opp_pandas.reading.labels import plain_frame
 from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.service.decoding import UnfitError, identifier
 from opp_pandas.writeback.columns import read_column
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
     DuplicateRowsError
         If one deal stands in several rows, as after a merge or explode.
     """
-    values, reasons = read_column(frame["id"], "integer")
+    values, reasons = read_column(_ids(frame["id"]), "integer")
     present = ~np.asarray(values.isna())
     if present.all() and values.equals(loaded.baseline.frame["id"].array):
         # Every row stands where it was loaded: no look-up of a million ids has to say so.
@@ -104,6 +105,18 @@ def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
     created = _match_new(frame, loaded, waiting)
     refused |= {place: f"the row {_NOT_NEW}" for place in waiting if place not in created}
     return Rows(values, places, created, refused)
+
+
+def _ids(ids: pd.Series) -> pd.Series:
+    """Read ids that came as text, as from a CSV that was read without types."""
+    return ids.map(_id, na_action="ignore") if ids.dtype in ("object", "str") else ids
+
+
+def _id(value: Any) -> Any:
+    try:
+        return identifier(value) if isinstance(value, str) else value
+    except UnfitError:
+        return value
 
 
 def _match_new(frame: pd.DataFrame, loaded: Loaded, waiting: list[int]) -> dict[int, tuple[Any, Pending]]:

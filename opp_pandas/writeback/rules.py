@@ -39,6 +39,19 @@ def read_only_reason(column: str) -> str:
     )
 
 
+def unreadable_reason(column: str, value: Any, problem: str) -> str:
+    """Say why a cell cannot be read; a fraction of a probability is not told to be rounded.
+
+    Examples
+    --------
+    >>> unreadable_reason("probability", 0.75, "is not a whole number; round it first")
+    'probability 0.75 is a fraction; it is in percent, 0 to 100'
+    """
+    if column == "probability" and isinstance(value, float) and 0 < value < 1:
+        return f"{column} {value:g} is a fraction; it is in percent, 0 to 100"
+    return f"{column} {problem}"
+
+
 def value_objection(column: str, value: Any) -> str | None:
     """Say which rule of the service a wire value breaks, or None.
 
