@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import os
@@ -188,3 +189,48 @@ def test_login__without_anybody_to_ask_says_so(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main(["login", "--url", box.url, "--client-id", box.client_id, "--no-browser"]) == 1
     assert capsys.readouterr().err == "opp-pandas: a question was asked, and nobody was there to answer it\n"
+
+
+def test_resume_and_undo__say_in_a_shells_words_what_to_do_next(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Conflicts are decided, a large undoing is confirmed, and Ctrl-C names the command that goes on."""
+    for name, value in {"URL": box.url, "TOKEN": box.token, "JOURNAL": str(tmp_path / "journals")}.items():
+        monkeypatch.setenv(f"OPP_PANDAS_{name}", value)
+    client = box.client()
+    df = opp.read_opportunities(client, stages=STAGES, authorization_meta=True)
+    rows = df.index[df["can_write"]][:11]
+    first = int(df.loc[rows[0], "id"])
+    df.loc[rows, "next_step"] = [f"mine {place}" for place in range(11)]
+    client.update(first, {"nextStep": "theirs"})
+    report = df.opp.write_back(confirm=11)
+    assert report.counts() == {"written": 10, "conflict": 1}
+    assert main(["resume", "--journal", str(report.journal), "--on-conflict", "mine"]) == 0
+    assert client.get(first).data["attributes"]["nextStep"] == "mine 0"
+    capsys.readouterr()
+    assert main(["undo"]) == 1
+    said = capsys.readouterr().err
+    assert "undo --dry-run shows it, undo --confirm 11 sends it; nothing was sent" in said
+    assert main(["undo", "--confirm", "11"]) == 0
+    assert client.get(first).data["attributes"]["nextStep"] == "theirs"
+    capsys.readouterr()
+
+
+def test_resume__that_is_interrupted_names_the_command_that_goes_on(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while the service is asked; the same command finishes afterwards."""
+    for name, value in {"URL": box.url, "TOKEN": box.token, "JOURNAL": str(tmp_path / "journals")}.items():
+        monkeypatch.setenv(f"OPP_PANDAS_{name}", value)
+    df = opp.read_opportunities(box.client(), stages=STAGES, authorization_meta=True)
+    df.loc[df.index[df["can_write"]][:6], "next_step"] = "mine"
+    box.fail(500, times=100, method="PATCH")
+    assert df.opp.write_back(workers=1).counts() == {"failed": 5, "planned": 1}
+    box.switches.faults.clear()
+    box.switches.latency_s = 0.5
+    threading.Timer(0.2, _thread.interrupt_main).start()
+    assert main(["resume"]) == 130
+    assert "interrupted; opp-pandas resume finishes the rest" in capsys.readouterr().err
+    box.switches.latency_s = 0.0
+    assert main(["resume"]) == 0
+    assert "6 written" in capsys.readouterr().out

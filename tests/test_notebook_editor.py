@@ -220,6 +220,21 @@ def test_edit_review_send(df: pd.DataFrame, box: Sandbox) -> None:
     assert f"df.loc[df['id'] == {df['id'].iloc[row]}, 'amount'] = 123456" in editor.code
 
 
+def test_review__says_what_a_quota_is_covered_by_and_which_deals_move(df: pd.DataFrame) -> None:
+    """Coverage by period before and after, deals pushed, and the same in the plan that the editor gives."""
+    row = int((~df["stage_is_closed"].astype(bool) & (df["close_date"] > "2026-10-20")).to_numpy().argmax())
+    editor = opp.of(df).edit(quota=1_000_000, freq="Y")
+    edit(editor._desk, row, "close_date", "2029-05-01")
+    editor._panel.review.click()
+    shown = panel_text(editor)
+    assert "coverage" in shown
+    assert "1 deal pushed to a later period" in shown
+    effect = editor.changes.effect
+    assert effect is not None
+    assert effect.loc["2029", "coverage_before"] == 0
+    assert effect.loc["2029", "coverage_after"] == df["amount_precise"].astype(float).iloc[row] / 1_000_000
+
+
 def test_review__that_is_out_of_date_is_put_away(df: pd.DataFrame) -> None:
     """What is edited after the review is not sent unseen."""
     editor = df.opp.edit()

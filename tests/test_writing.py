@@ -214,6 +214,34 @@ def test_rejected__one_bad_row_stops_nothing(box: Sandbox, client: Client, df: p
     assert df["id"].isna().sum() == 1
 
 
+def test_report__says_how_rows_are_tried_again_that_the_service_failed_on(box: Sandbox, df: pd.DataFrame) -> None:
+    """Rows left over for no fault of theirs name the next step; a dry run and a finished plan have none."""
+    df.loc[:1, "next_step"] = "Call"
+    box.fail(500, times=100, method="PATCH")
+    report = df.opp.write_back()
+    assert report.counts() == {"failed": 2}
+    words = "2 rows left: opp.resume(report.journal) tries again"
+    assert repr(report).splitlines()[-1].strip() == words
+    assert f"<p>{words}</p>" in report._repr_html_()
+    assert words not in repr(df.opp.write_back(dry_run=True))
+    box.switches.faults.clear()
+    finished = opp.resume(fast_client(box), report.journal)
+    assert finished.counts() == {"written": 2}
+    assert "left" not in repr(finished)
+
+
+def test_reports__of_many_rows_are_cut_and_say_so(df: pd.DataFrame, client: Client) -> None:
+    """A notebook shows fifty rows and counts the others; deals bear their names."""
+    df = df.opp.add([{"name": f"New {number}"} for number in range(40)])
+    df.loc[:29, "probability"] = range(30)
+    client.update(1, {"probability": 99})
+    shown = df.opp.write_back(confirm=70)._repr_html_()
+    assert "<p>And 20 more: <code>.rows</code></p>" in shown
+    assert ">2 Deal 2</td>" in shown
+    assert shown.count(">1 Deal 1</td>") == 2
+    assert ">99</td>" in shown
+
+
 def test_adjusted__the_frame_takes_the_services_value(client: Client) -> None:
     """What the service stores differently is reported, and the next diff is empty."""
     df = opp.read_opportunities(client, stages=STAGES)

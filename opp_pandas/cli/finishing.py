@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.analytics.basis import counted
 from opp_pandas.cli.exits import FAILED
 from opp_pandas.cli.telling import Telling
+from opp_pandas.errors import ConfirmationNeededError, OppPandasError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opp_pandas.writeback.report import WriteReport
 
 
@@ -35,6 +40,12 @@ def add_commands(commands: Any) -> None:
     undo.set_defaults(run=_undo)
     for part in (resume, undo):
         part.add_argument("--journal", type=Path, metavar="PATH", help="the plan's journal, or the folder of journals")
+        part.add_argument(
+            "--on-conflict",
+            choices=("skip", "mine", "theirs"),
+            help="what becomes of cells that somebody else changed meanwhile; with resume, rows that were left alone "
+            "for it are tried again",
+        )
         part.add_argument("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)")
 
     journals = commands.add_parser(
@@ -54,22 +65,37 @@ def add_commands(commands: Any) -> None:
 def _resume(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 
-    return _told(opp.resume(opp.connect(options.url), options.journal), Telling("resume", options.json))
+    with _worded():
+        report = opp.resume(opp.connect(options.url), options.journal, on_conflict=options.on_conflict)
+    return _told(report, Telling("resume", options.json))
 
 
 def _undo(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 
-    return _told(
-        opp.undo(
+    with _worded():
+        report = opp.undo(
             opp.connect(options.url),
             options.journal,
             dry_run=options.dry_run,
             allow_delete=options.allow_delete,
+            on_conflict=options.on_conflict or "skip",
             confirm=options.confirm,
-        ),
-        Telling("undo", options.json),
-    )
+        )
+    return _told(report, Telling("undo", options.json))
+
+
+@contextlib.contextmanager
+def _worded() -> Iterator[None]:
+    """Say what a shell can do next, where the package speaks of arguments and functions."""
+    try:
+        yield
+    except ConfirmationNeededError as needed:
+        words = f"undo --dry-run shows it, undo --confirm {needed.number} sends it; nothing was sent"
+        raise OppPandasError(f"{needed.reason}: {words}") from needed
+    except KeyboardInterrupt:
+        print("opp-pandas: interrupted; opp-pandas resume finishes the rest", file=sys.stderr)
+        raise
 
 
 def _told(report: WriteReport, telling: Telling) -> int:

@@ -157,9 +157,17 @@ class WriteReport:
         for row in self.rows[~self.rows["status"].isin(list(FINE | {"planned"}))].head(10).to_dict("records"):
             which = f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else f"id {row['id']}"
             lines.append(f"  {row['status']}: {which}: {row['detail']}")
+        lines += [f"  {line}" for line in self._next_step()]
         if self.dry_run:
             lines += [f"  {line}" for line in effect_text(self.plan)]
         return "\n".join(lines)
+
+    def _next_step(self) -> list[str]:
+        """What becomes of rows that the service did not take for no fault of theirs."""
+        waiting = sum(self.counts().get(status, 0) for status in ("planned", "failed", "unknown"))
+        if self.dry_run or self.journal is None or not waiting:
+            return []
+        return [f"{counted(waiting, 'row')} left: opp.resume(report.journal) tries again"]
 
     def _cautions(self) -> list[str]:
         """What a person should know before the plan is sent."""
@@ -182,7 +190,7 @@ class WriteReport:
             for cell, now in outcome.conflicts
             for values in [(cell.before, cell.after, now)]
         ]
-        parts.append(rows_html(self))
+        parts += [rows_html(self), *(f"<p>{html.escape(line)}</p>" for line in self._next_step())]
         if conflicts:
             titles = ("deal", "field", "loaded", "mine", "theirs")
             parts += ["<p><b>Conflicts</b></p>", table_html(titles, conflicts[:HTML_LINES])]
