@@ -202,7 +202,7 @@ def test_text__says_before_and_after_by_period(df: pd.DataFrame) -> None:
         "    2026Q4  6,000 → 5,000  3,000 → 2,500  4,000  1",
         "    2027Q1  0 → 1,000      0 → 500        0      0",
         "    1 deal pushed to a later period",
-        "    with quota= also coverage by period",
+        "    give quota= for coverage by period",
     ]
 
 
@@ -216,7 +216,7 @@ def test_text__of_a_quota_that_is_reached_or_not_there(df: pd.DataFrame) -> None
     assert "0.00 → 2.00" in rows["2027Q1"]
     assert rows["no"].split()[:3] == ["no", "close", "date"]
     assert rows["no"].split()[-2:] == ["none", "0"]
-    assert "with quota=" not in text
+    assert "quota=" not in text
 
 
 def test_html__of_the_plan_and_of_the_dry_run_show_the_same(df: pd.DataFrame) -> None:

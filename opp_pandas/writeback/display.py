@@ -135,7 +135,7 @@ def _effect_notes(table: pd.DataFrame, limit: int) -> list[str]:
     moved = [(words, direction, int(table[words].sum())) for words, direction in _DIRECTIONS.items()]
     parts = [f"{counted(number, 'deal')} {words} to {direction} period" for words, direction, number in moved if number]
     notes += [", ".join(parts)] if parts else []
-    return notes if "coverage_before" in table.columns else [*notes, "with quota= also coverage by period"]
+    return notes if "coverage_before" in table.columns else [*notes, "give quota= for coverage by period"]
 
 
 _DIRECTIONS = {"pushed": "a later", "pulled": "an earlier"}
