@@ -112,6 +112,16 @@ def test_dry_run__sends_nothing_and_shows_everything(box: Sandbox, df: pd.DataFr
     assert report.raise_for_status() is report
 
 
+def test_plan__of_a_load_without_names_shows_ids(client: Client) -> None:
+    """Deals are named where the load knows how they are called."""
+    df = opp.read_opportunities(client, fields=["amount"], stages=STAGES)
+    df.loc[0, "amount"] = 5
+    assert "  update  1  amount  1000 → 5" in repr(df.opp.changes())
+    named = load(client)
+    named.loc[0, "amount"] = 5
+    assert "  update  1 Deal 1  amount" in repr(named.opp.changes())
+
+
 def test_workers__write_many_rows_once_each_in_the_order_of_the_plan(box: Sandbox, df: pd.DataFrame) -> None:
     """Four workers, no row twice, requests as announced."""
     df["probability"] = range(30)
