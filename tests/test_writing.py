@@ -157,6 +157,15 @@ def test_confirmation__is_asked_before_any_request(
     assert (asked.value.number, len(asked.value.plan), len(box.requests)) == (number, number, before)
 
 
+def test_confirmation__of_an_undoing_knows_how_many_rows_were_loaded(client: Client, df: pd.DataFrame) -> None:
+    """The share that asks is the one of the plan that is taken back."""
+    df.loc[:10, "next_step"] = [f"Call {number}" for number in range(11)]
+    df.opp.write_back(confirm=11)
+    with pytest.raises(ConfirmationNeededError, match="writes 11 of 30 rows, more than 10%"):
+        opp.undo(client)
+    assert opp.undo(client, confirm=11).counts() == {"written": 11}
+
+
 def test_confirmation__by_fingerprint_sends_exactly_that_plan(df: pd.DataFrame) -> None:
     """The fingerprint of the dry run confirms; after one more edit it does not."""
     df = df.opp.add({"name": "N", "stage_name": "Closed Won"})

@@ -76,7 +76,9 @@ class Sending:
     def open_journal(self, plan: ChangeSet, undoes: str = "") -> Journal:
         """Write the plan down in a journal of its own; nothing is sent yet."""
         purge_journals(self.folder)
-        return Journal.create(self.folder, plan, service=self.client.url, on_conflict=self.on_conflict, undoes=undoes)
+        # The share of the load that an undoing changes is asked about too.
+        meta = {"loaded_rows": str(plan.loaded_rows), "on_conflict": self.on_conflict, "undoes": undoes}
+        return Journal.create(self.folder, plan, service=self.client.url, **meta)
 
     def carry_out(self, tasks: Sequence[Task], journal: Journal, own_ids: Iterable[int] = ()) -> None:
         """Send tasks by an open journal, with a progress bar."""
