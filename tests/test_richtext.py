@@ -91,8 +91,10 @@ def test_pages_of_plans_and_reports__escape_names(box: Sandbox, df: pd.DataFrame
     """The plan, its dry run and its report, with a script in a name."""
     df.loc[df.index[0], ["name", "next_step"]] = EVIL
     assert "&lt;script&gt;" in check(df.opp.changes())
-    for result in (df.opp.write_back(dry_run=True), df.opp.write_back()):
-        assert "name, next_step" in check(result)
+    dry = check(df.opp.write_back(dry_run=True))
+    assert "&lt;script&gt;" in dry
+    assert "next_step" in dry
+    assert "name, next_step" in check(df.opp.write_back())
     assert "60" in check(df.opp.load_report)
     assert "Closed Won" in check(df.opp.stages)
 
