@@ -64,6 +64,17 @@ def test_fillna__of_everything_is_refused_where_zero_is_no_value() -> None:
     assert reasons(df) == ["owner_id 0 is not an id; to clear it set it to missing"]
 
 
+def test_before__is_what_was_sent_cell_by_cell() -> None:
+    """An odd form keeps its original, and its neighbours theirs."""
+    df = load([resource(1, closeDate="2026-12-10T17:00:00-05:00"), resource(2)])
+    df["close_date"] += pd.Timedelta(days=1)
+    found = [(cell.before, cell.after) for entry in df.opp.changes().updates for cell in entry.cells]
+    assert found == [
+        ("2026-12-10T17:00:00-05:00", "2026-12-11T22:00:00.000Z"),
+        ("2026-12-10T22:00:00.000Z", "2026-12-11T22:00:00.000Z"),
+    ]
+
+
 def test_percent__that_is_not_whole_is_refused_and_the_row_held_back(df: pd.DataFrame) -> None:
     """Probability * 1.1 gives halves: refused with the remedy, and nothing else of the row is sent."""
     df["probability"] = df["probability"] * 1.11

@@ -36,6 +36,7 @@ def base_of(kind: str, value: Any) -> Any:
         ("text", "True", True),
         ("text", "true", True),
         ("text", "FALSE", False),
+        ("text", "inf", float("inf")),
         ("text", "12.50", 12.5),
         ("text", "007", np.int64(7)),
         ("text", None, np.nan),
