@@ -160,12 +160,17 @@ class StageTable:
         """Status of every stage, by position."""
         return self.frame["status"].to_numpy(dtype=object)
 
+    @cached_property
+    def categories(self) -> list[str | None]:
+        """Forecast category of every stage, by position; None where nobody stated one."""
+        return [None if pd.isna(word) else str(word) for word in self.frame["category"]]
+
     @property
     def unmapped(self) -> list[str]:
         """Names of the stages whose outcome nobody stated."""
         return list(self.frame.loc[self.frame["status"].isin(["closed", "unknown"]), "stage_name"])
 
-    @property
+    @cached_property
     def guessed(self) -> bool:
         """Whether won or lost stands on a guess from names."""
         closed = self.frame["status"].isin(["won", "lost"])
@@ -188,21 +193,27 @@ class StageTable:
         """
         codes = np.full(len(frame), -1, dtype=np.int32)
         if "stage_name" in frame.columns:
-            codes = self._positions(frame["stage_name"], self.frame["stage_name"])
+            codes = self.positions(frame["stage_name"])
         if "stage_id" in frame.columns:
-            by_id = self._positions(frame["stage_id"], self.frame["stage_id"])
+            by_id = self.positions(frame["stage_id"])
             codes = np.where(by_id == -1, codes, by_id)
         return codes
 
-    @staticmethod
-    def _positions(values: pd.Series, known: pd.Series) -> np.ndarray[Any, np.dtype[np.int32]]:
-        kept = known.dropna().drop_duplicates()
-        # Positions are looked up per distinct value: stages are few, rows are many.
+    def positions(self, values: pd.Series | pd.Index) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Find stages by one column alone, ``stage_id`` or ``stage_name`` as `values` is called; see `codes`."""
+        # Looked up per distinct value: stages are few, rows are many.
         codes, distinct = pd.factorize(values, use_na_sentinel=True)
-        positions = pd.Index(kept.astype(object)).get_indexer(pd.Index(distinct).astype(object))
-        found = np.where(positions >= 0, kept.index.to_numpy()[positions] if len(kept) else -2, -2)
-        lookup = np.append(found, -1).astype(np.int32)
-        return lookup[codes]
+        place_of = self._places[str(values.name)]
+        found = [place_of.get(value, -2) for value in pd.Index(distinct).tolist()]
+        return np.array([*found, -1], dtype=np.int32)[codes]
+
+    @cached_property
+    def _places(self) -> dict[str, dict[Any, int]]:
+        """Position of every stage by id and by name; of two stages with one name, the first."""
+        return {
+            column: {key: place for place, key in reversed(list(enumerate(self.frame[column]))) if not pd.isna(key)}
+            for column in ("stage_id", "stage_name")
+        }
 
     def with_ids(self, lookup: pd.DataFrame) -> StageTable:
         """Fill in the service's ids of stages that were known by name only.
@@ -218,14 +229,22 @@ class StageTable:
         found = pd.array([by_name.get(name) for name in self.frame["stage_name"]], dtype="Int64")
         return StageTable(self.frame.assign(stage_id=self.frame["stage_id"].fillna(pd.Series(found))))
 
+    @cached_property
+    def _names_by_status(self) -> dict[str, list[str]]:
+        names = [str(name) for name in self.frame["stage_name"].astype(object)]
+        return {
+            status: [name for name, own in zip(names, self.status, strict=True) if own == status]
+            for status in ("open", "won", "lost", "closed", "unknown")
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Give the table as plain lists for a figure's basis: names by status, and what is guessed."""
-        names = self.frame["stage_name"].astype(object)
-        statuses = self.frame["status"]
-        kept = ("open", "won", "lost", "closed", "unknown")
-        by_status = {status: [str(name) for name in names[statuses == status]] for status in kept}
         return {
-            **{status: found for status, found in by_status.items() if found or status in ("open", "won", "lost")},
+            **{
+                status: list(names)
+                for status, names in self._names_by_status.items()
+                if names or status in ("open", "won", "lost")
+            },
             "guessed": self.guessed,
         }
 

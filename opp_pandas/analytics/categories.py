@@ -81,20 +81,19 @@ def settle_categories(deals: Deals, bands: tuple[float, float] = BANDS) -> Settl
         )
     stated = deals.stated_category
     is_open = deals.status == OPEN
-    percent = deals.percent
-    # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
-    banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
-    usable: npt.NDArray[Any]
-    if stated is None:
-        usable, codes = np.zeros(len(deals), dtype=bool), banded
-    else:
-        usable = (stated != NO_CATEGORY) & (stated != CLOSED)
-        codes = np.where(usable, stated, banded)
     # One-byte arithmetic: numpy chooses between single values far more slowly.
-    closed = np.int8(NO_CATEGORY) + np.int8(CLOSED - NO_CATEGORY) * (deals.status == WON).view(np.int8)
-    codes = np.where(is_open, codes, closed)
-    n_stated = int(np.count_nonzero(usable & is_open))
-    return SettledCategories(codes, {"stated": n_stated, "bands": int(np.count_nonzero(is_open)) - n_stated})
+    codes = np.int8(NO_CATEGORY) + np.int8(CLOSED - NO_CATEGORY) * (deals.status == WON).view(np.int8)
+    settled = np.zeros(len(deals), dtype=bool)
+    if stated is not None:
+        settled = is_open & (stated != NO_CATEGORY) & (stated != CLOSED)
+        codes += settled.view(np.int8) * (stated - np.int8(NO_CATEGORY))
+    n_stated, n_open = int(np.count_nonzero(settled)), int(np.count_nonzero(is_open))
+    if n_stated < n_open:
+        percent = deals.percent
+        # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
+        banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
+        codes += (is_open & ~settled).view(np.int8) * (banded - np.int8(NO_CATEGORY))
+    return SettledCategories(codes, {"stated": n_stated, "bands": n_open - n_stated})
 
 
 def category_forecast(
@@ -149,7 +148,7 @@ def category_forecast(
     cells = place_deals(deals, periods, by)
     inside = cells.kind != IGNORED
     width = len(CATEGORIES)
-    code = (cells.cell * width + settled.codes)[inside]
+    code = (cells.of() * width + settled.codes)[inside]
     places, ids = pd.factorize(code // width, sort=True)
     bins = places * width + code % width
     amount, percent = deals.amount[inside], deals.percent[inside]

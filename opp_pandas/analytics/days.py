@@ -16,11 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from opp_pandas.analytics.blocks import blocks, look_up
 from opp_pandas.errors import ConfigurationError, FrameError, named
 from opp_pandas.zones import check_zone
 
 Days: TypeAlias = npt.NDArray[np.int32]
 Codes: TypeAlias = npt.NDArray[np.intp]
+SmallCodes: TypeAlias = npt.NDArray[np.signedinteger[Any]]
+"""Codes in as few bytes as they need: to look up and to count, never to multiply."""
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -65,7 +68,7 @@ def local_days(instants: pd.Series, timezone: str | None) -> Days:
     (np.int32(20818), np.int32(20819))
     """
     coded = code_days(instants, timezone)
-    return coded.days.take(coded.places)
+    return look_up(coded.days, coded.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,7 @@ class CodedDays:
 
     Parameters
     ----------
-    places : ndarray of intp, shape (n,)
+    places : ndarray of int32, shape (n,)
         Position of every row's quarter in `days`.
     days : ndarray of int32, shape (q,)
         Calendar day of every quarter, `NO_DAY` for missing instants.
@@ -82,7 +85,7 @@ class CodedDays:
         Hour of the quarter in UTC (0 to 23.75); NaN where instants stand alone.
     """
 
-    places: Codes
+    places: SmallCodes
     days: Days
     hours: Floats
 
@@ -92,24 +95,27 @@ def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
     zone = "UTC" if timezone is None else check_zone(timezone)
     values, per_second = instants_of(instants)
     if not len(values):
-        return CodedDays(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.int32), np.empty(0))
-    places = values // (_SLOT_S * per_second)
-    low, high = int(places.min()), int(places.max())
+        return CodedDays(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32), np.empty(0))
+    per_slot = _SLOT_S * per_second
+    low, high = int(values.min()) // per_slot, int(values.max()) // per_slot
     alone = np.empty(0, dtype=np.intp)
     if low < _slot_of_year(_FIRST_YEAR) or high >= _slot_of_year(_LAST_YEAR):
-        inside = (places >= _slot_of_year(_FIRST_YEAR)) & (places < _slot_of_year(_LAST_YEAR))
+        first, last = _slot_of_year(_FIRST_YEAR) * per_slot, _slot_of_year(_LAST_YEAR) * per_slot
+        inside = (values >= first) & (values < last)
         alone = np.flatnonzero(~inside)
-        known = places[inside]
-        low, high = (int(known.min()), int(known.max())) if len(known) else (0, -1)
-        places[alone] = low
+        known = values[inside]
+        low, high = (int(known.min()) // per_slot, int(known.max()) // per_slot) if len(known) else (0, -1)
+    places = np.empty(len(values), dtype=np.int32)
+    for rows in blocks(len(values)):
+        places[rows] = values[rows] // per_slot - low
+    places[alone] = 0
     # Whole years, so that the next call most likely finds the same table.
     years = [pd.Timestamp(slot * _SLOT_S, unit="s").year for slot in (low, max(low, high))]
     origin, days, doubtful = _slot_table(zone, years[0], years[1])
     days, doubtful = days[low - origin : high - origin + 1], doubtful[low - origin : high - origin + 1]
     hours = (low + np.arange(len(days))) % 96 / 4
-    places -= low
     if doubtful.any():
-        alone = np.union1d(alone, np.flatnonzero(doubtful.take(places)))
+        alone = np.union1d(alone, np.flatnonzero(look_up(doubtful, places)))
     if len(alone):
         own = values[alone]
         own_days = np.full(len(alone), NO_DAY, dtype=np.int32)

@@ -17,8 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from opp_pandas.analytics.blocks import blocks, look_up, smallest_integer
 from opp_pandas.analytics.context import FigureContext
-from opp_pandas.analytics.days import NO_DAY, CodedDays, Codes, Days, Flags, Floats, code_days, local_days
+from opp_pandas.analytics.days import (
+    NO_DAY,
+    CodedDays,
+    Codes,
+    Days,
+    Flags,
+    Floats,
+    Integers,
+    SmallCodes,
+    code_days,
+    local_days,
+)
 from opp_pandas.errors import (
     ConfigurationError,
     FrameError,
@@ -77,20 +89,20 @@ def numbers_of(column: pd.Series) -> Floats:
     )
 
 
-def factorize(column: pd.Series) -> tuple[Codes, pd.Index]:
+def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
     """Code a column: positions in its distinct values, -1 where missing.
 
     Columns that are categorical already lend their codes; whole numbers in a
     narrow range (ids of people and stages) are coded by a table, not by hashing.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy().astype(np.intp), column.cat.categories
-    narrow = _narrow_integers(column)
+        return column.cat.codes.to_numpy(), column.cat.categories
+    narrow = _NarrowIntegers.of(column)
     if narrow is not None:
-        offsets, distinct, present, size = narrow
-        table = np.full(size, -1, dtype=np.intp)
+        present = narrow.present()
+        table = np.full(narrow.size, -1, dtype=smallest_integer(len(present)))
         table[present] = np.arange(len(present))
-        return table.take(offsets), distinct
+        return narrow.look_up(table), pd.Index(present + narrow.low)
     try:
         codes, values = pd.factorize(column, use_na_sentinel=True)
     except TypeError as error:
@@ -98,42 +110,60 @@ def factorize(column: pd.Series) -> tuple[Codes, pd.Index]:
             f"column {named([column.name])} holds lists and cannot be grouped; "
             f"frame.explode({str(column.name)!r}) makes a row of each entry"
         ) from error
-    return codes, pd.Index(values)
+    return codes.astype(smallest_integer(len(values))), pd.Index(values)
 
 
 def map_distinct(column: pd.Series, meaning: Callable[[pd.Index], npt.NDArray[Any]], missing: int) -> npt.NDArray[Any]:
-    """Give every row what `meaning` gives its value, asked once per distinct value; `missing` where there is none."""
-    narrow = _narrow_integers(column)
+    """Give every row what `meaning` gives its value, asked once per value; `missing` where there is none."""
+    narrow = _NarrowIntegers.of(column)
     if narrow is None:
         codes, distinct = factorize(column)
-        found = meaning(distinct)
-        return np.append(found, np.array([missing], dtype=found.dtype))[codes]
-    offsets, distinct, present, size = narrow
-    found = meaning(distinct)
-    table = np.full(size, missing, dtype=found.dtype)
-    table[present] = found
-    return table.take(offsets)
+        found = meaning(distinct.rename(column.name))
+        return look_up(np.append(found, np.array([missing], dtype=found.dtype)), codes)
+    # Asking for a few numbers that do not occur is cheaper than looking which ones do.
+    asked = np.arange(narrow.size - 1) if narrow.size <= 1_000 else narrow.present()
+    found = meaning(pd.Index(asked + narrow.low, name=column.name))
+    table = np.full(narrow.size, missing, dtype=found.dtype)
+    table[asked] = found
+    return narrow.look_up(table)
 
 
-def _narrow_integers(column: pd.Series) -> tuple[Codes, pd.Index, Codes, int] | None:
-    """Give each row's offset into a table of the values from lowest to highest; missing rows point at its end."""
-    if not len(column) or not pd.api.types.is_integer_dtype(column.dtype):
-        return None
-    none = np.iinfo(np.int64).min
-    values = column.to_numpy(dtype=np.int64, na_value=none)
-    low, high = int(values.min()), int(values.max())
-    whole = low != none
-    if not whole and high != none:
-        low = int(values[values != none].min())
-    if high == none or high - low >= max(len(values), 100_000):
-        return None
-    offsets = values - low
-    if not whole:
-        offsets[values == none] = high - low + 1
-    occurs = np.zeros(high - low + 2, dtype=bool)
-    occurs[offsets] = True
-    present = np.flatnonzero(occurs[:-1])
-    return offsets, pd.Index(present + low), present, high - low + 2
+@dataclass(frozen=True, eq=False)
+class _NarrowIntegers:
+    """Whole numbers so close to each other that a table over all of them is small; missing ones are its last entry."""
+
+    values: Integers
+    low: int
+    size: int
+
+    @classmethod
+    def of(cls, column: pd.Series) -> _NarrowIntegers | None:
+        """Read a column; None if it holds something else."""
+        if not len(column) or not pd.api.types.is_integer_dtype(column.dtype):
+            return None
+        none = np.iinfo(np.int64).min
+        values = column.to_numpy(dtype=np.int64, na_value=none)
+        low, high = int(values.min()), int(values.max())
+        some_missing = low == none
+        if some_missing and high != none:
+            low = int(values[values != none].min())
+        if high == none or high - low >= max(len(values), 100_000):
+            return None
+        return cls(np.where(values == none, high + 1, values) if some_missing else values, low, high - low + 2)
+
+    def present(self) -> Codes:
+        """Find which entries of the table occur."""
+        occurs = np.zeros(self.size, dtype=bool)
+        for rows in blocks(len(self.values)):
+            occurs[self.values[rows] - self.low] = True
+        return np.flatnonzero(occurs[:-1])
+
+    def look_up(self, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give every row its entry of a table."""
+        found = np.empty(len(self.values), dtype=table.dtype)
+        for rows in blocks(len(self.values)):
+            found[rows] = table.take(self.values[rows] - self.low)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +212,9 @@ class Deals:
         """Whether the frame has a column."""
         return column in self.frame.columns
 
-    def coded(self, column: str) -> tuple[Codes, pd.Index]:
+    def coded(self, column: str) -> tuple[SmallCodes, pd.Index]:
         """Code a column; asked for twice, it is coded once."""
-        kept: dict[str, tuple[Codes, pd.Index]] = self.__dict__.setdefault("_coded", {})
+        kept: dict[str, tuple[SmallCodes, pd.Index]] = self.__dict__.setdefault("_coded", {})
         if column not in kept:
             kept[column] = factorize(self.frame[column])
         return kept[column]
@@ -196,7 +226,7 @@ class Deals:
             raise MissingColumnError(missing, list(self.frame.columns), hint)
 
     @cached_property
-    def stage(self) -> npt.NDArray[np.int32]:
+    def stage(self) -> npt.NDArray[np.int16]:
         """Position of the stage in the table; -1 no stage, -2 one that is not in the table."""
         if not (self.has("stage_id") or self.has("stage_name")):
             raise MissingColumnError(
@@ -204,27 +234,23 @@ class Deals:
                 list(self.frame.columns),
                 "Figures need stage_id or stage_name to tell open, won and lost.",
             )
-        stages = self.context.stages
         if not self.has("stage_id"):
-            return self._stage_by("stage_name", -1)
-        codes = self._stage_by("stage_id", -1)
+            return self._stage_by("stage_name")
+        codes = self._stage_by("stage_id")
         if self.has("stage_name") and (codes == -1).any():
-            codes = np.where(codes == -1, self._stage_by("stage_name", -1), codes)
-        return codes if len(stages.frame) else np.where(codes >= 0, -2, codes).astype(np.int32)
+            codes = np.where(codes == -1, self._stage_by("stage_name"), codes)
+        return codes
 
-    def _stage_by(self, column: str, missing: int) -> npt.NDArray[np.int32]:
-        def positions(distinct: pd.Index) -> npt.NDArray[np.int32]:
-            dtype = "Int64" if pd.api.types.is_integer_dtype(distinct.dtype) else None
-            return self.context.stages.codes(pd.DataFrame({column: pd.Series(distinct, dtype=dtype)}))
-
-        return map_distinct(self.frame[column], positions, missing)
+    def _stage_by(self, column: str) -> npt.NDArray[np.int16]:
+        positions = self.context.stages.positions
+        return map_distinct(self.frame[column], lambda values: positions(values).astype(np.int16), -1)
 
     @cached_property
     def status(self) -> npt.NDArray[np.int8]:
         """OPEN, WON, LOST, UNSETTLED or TRASHED; deals without a stage are open. Unsettled ones warn."""
         known = [_STATUS_CODES[status] for status in self.context.stages.status]
         # Negative codes count from the end: -2 an unknown stage, -1 none at all.
-        status = np.array([*known, UNSETTLED, OPEN], dtype=np.int8).take(self.stage, mode="wrap")
+        status = look_up(np.array([*known, UNSETTLED, OPEN], dtype=np.int8), self.stage)
         if self.has("trashed_at"):
             trashed = self.frame["trashed_at"].notna().to_numpy()
             if trashed.any():
@@ -290,10 +316,10 @@ class Deals:
         return amount
 
     @cached_property
-    def currency_codes(self) -> tuple[Codes, list[str | None]]:
+    def currency_codes(self) -> tuple[SmallCodes, list[str | None]]:
         """The currency of every deal: code, and name by code (None: it names none)."""
         if not self.has("currency_type"):
-            return np.zeros(len(self), dtype=np.intp), [self.context.currency]
+            return np.zeros(len(self), dtype=np.int8), [self.context.currency]
         codes, distinct = factorize(self.frame["currency_type"])
         if len(distinct) == 1 and len(codes) and codes.min() == 0 and str(distinct[0]).strip():
             return codes, [str(distinct[0]).strip().upper()]
@@ -301,7 +327,8 @@ class Deals:
         words.append(None)
         filled = [word or self.context.currency for word in words]
         names: list[str | None] = list(dict.fromkeys(filled))
-        return np.array([names.index(word) for word in filled], dtype=np.intp)[codes], names
+        places = np.array([names.index(word) for word in filled], dtype=smallest_integer(len(names)))
+        return look_up(places, codes), names
 
     @cached_property
     def currencies(self) -> dict[str, int]:
@@ -357,7 +384,7 @@ class Deals:
     @cached_property
     def close_day(self) -> Days:
         """Calendar day of the close date in the context's zone; `NO_DAY` where missing."""
-        return self.close.days.take(self.close.places)
+        return look_up(self.close.days, self.close.places)
 
     @cached_property
     def created_day(self) -> Days:
@@ -370,21 +397,28 @@ class Deals:
         return days
 
     @cached_property
-    def stated_category(self) -> npt.NDArray[np.int8] | None:
-        """The category that somebody stated (column, else stage map); None if nobody ever did."""
-        codes: npt.NDArray[np.int8] | None = None
+    def _category_meanings(self) -> tuple[npt.NDArray[np.int8] | None, npt.NDArray[np.int8] | None]:
+        """What the words of the category column mean, and the stages (-1 nothing); None if there is no such thing."""
+        by_word: npt.NDArray[np.int8] | None = None
+        by_stage: npt.NDArray[np.int8] | None = None
         if self.has(self.category):
-            positions, words = self.coded(self.category)
-            meaning = np.array([*(self._category_of(word) for word in words), NO_CATEGORY], dtype=np.int8)
-            codes = meaning.take(positions, mode="wrap")
+            words = self.coded(self.category)[1]
+            by_word = np.array([*(self._category_of(word) for word in words), NO_CATEGORY], dtype=np.int8)
         elif self.category != "forecast_category":
             self.need(self.category)
-        by_stage = self.context.stages.frame["category"]
-        if by_stage.notna().any():
-            known = [
-                CATEGORIES.index(word) if isinstance(word, str) else NO_CATEGORY for word in by_stage.astype(object)
-            ]
-            of_stage = np.array([*known, NO_CATEGORY, NO_CATEGORY], dtype=np.int8)[self.stage]
+        categories = self.context.stages.categories
+        if any(categories):
+            known = [NO_CATEGORY if word is None else CATEGORIES.index(word) for word in categories]
+            by_stage = np.array([*known, NO_CATEGORY, NO_CATEGORY], dtype=np.int8)
+        return by_word, by_stage
+
+    @cached_property
+    def stated_category(self) -> npt.NDArray[np.int8] | None:
+        """The category that somebody stated (column, else stage map); None if nobody ever did."""
+        by_word, by_stage = self._category_meanings
+        codes = None if by_word is None else look_up(by_word, self.coded(self.category)[0])
+        if by_stage is not None:
+            of_stage = look_up(by_stage, self.stage)
             codes = of_stage if codes is None else np.where(codes == NO_CATEGORY, of_stage, codes)
         return codes
 
@@ -401,7 +435,9 @@ class Deals:
     @cached_property
     def omitted(self) -> Flags | None:
         """Open deals that somebody left out of the forecast; None if there is none."""
-        if self.stated_category is None:
+        meanings = [meaning for meaning in self._category_meanings if meaning is not None]
+        # Most pipelines have no word for it: then no row needs to be looked at.
+        if not any((meaning == OMITTED).any() for meaning in meanings):
             return None
-        omitted = (self.stated_category == OMITTED) & (self.status == OPEN)
+        omitted = np.equal(self.stated_category, OMITTED) & (self.status == OPEN)
         return omitted if omitted.any() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, build_basis, counted, money_facts, money_notes
-from opp_pandas.analytics.days import NO_DAY, Codes, Flags, Floats, Integers, to_dates
+from opp_pandas.analytics.blocks import blocks, look_up
+from opp_pandas.analytics.days import NO_DAY, Codes, Floats, Integers, to_dates
 from opp_pandas.analytics.deals import LOST, OPEN, WON, Deals, ProbabilitySource
 from opp_pandas.analytics.groups import Group, combine, read_groups, split
 from opp_pandas.analytics.money import Rates, read_rates
@@ -79,8 +81,8 @@ class Cells:
         The periods that occur; code p is the missing one.
     groups : list of Group
         The groupings.
-    cell : ndarray of intp, shape (n,)
-        Period and groups combined.
+    period : ndarray of intp, shape (q,)
+        Code of the period of every quarter of an hour in ``deals.close``.
     n_groups : int
         Combinations of groups.
     kind : ndarray of int8, shape (n,)
@@ -91,7 +93,7 @@ class Cells:
     periods: Periods
     ordinals: Integers
     groups: list[Group]
-    cell: Codes
+    period: Codes
     n_groups: int
     kind: npt.NDArray[np.int8]
 
@@ -100,9 +102,12 @@ class Cells:
         """Number of possible cells."""
         return (len(self.ordinals) + 1) * self.n_groups
 
-    def current_period(self) -> int:
-        """Code of the period that holds as_of; -1 if it does not occur."""
-        return self.period_code(int(self.periods.ordinals(np.array([self.deals.context.today]))[0]))
+    def of(self, rows: slice = slice(None)) -> Codes:
+        """Period and groups combined, of these deals."""
+        cell = (self.period * self.n_groups).take(self.deals.close.places[rows])
+        if self.groups:
+            cell += combine(self.groups, len(self.deals), rows)[0]
+        return cell
 
     def period_code(self, ordinal: int) -> int:
         """Code of a period; -1 if it does not occur."""
@@ -116,7 +121,7 @@ def kinds_of(deals: Deals) -> npt.NDArray[np.int8]:
     # Worked out once per quarter of an hour; an undated deal is neither overdue nor in the future.
     if_open = np.where((days < today) & (days != NO_DAY), LATE, CURRENT).astype(np.int8)
     if_won = np.where(days > today, WON_LATER, WON_BY_NOW).astype(np.int8)
-    both = (if_open + np.int8(16) * if_won).take(deals.close.places)
+    both = look_up(if_open + np.int8(16) * if_won, deals.close.places)
     # One-byte arithmetic: choosing between values row by row is far slower.
     kind = (status == OPEN).view(np.int8) * (both & np.int8(15))
     kind += (status == WON).view(np.int8) * (both >> np.int8(4))
@@ -135,16 +140,13 @@ def place_deals(deals: Deals, periods: Periods, by: str | Sequence[str] | None, 
         table = np.append(np.searchsorted(wanted, ordinals), len(wanted)).astype(np.intp)
         period, ordinals = table[period], wanted
     groups = read_groups(deals, by)
-    within, n_groups = combine(groups, len(deals))
-    cell = (period * n_groups).take(deals.close.places)
-    if groups:
-        cell += within
-    return Cells(deals, periods, ordinals, groups, cell, n_groups, kinds_of(deals))
+    n_groups = math.prod(len(group) for group in groups)
+    return Cells(deals, periods, ordinals, groups, period, n_groups, kinds_of(deals))
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Counts and sums by cell and kind: arrays of shape (cells, KINDS)."""
+    """Counts and sums by kind and cell: arrays of shape (KINDS, cells)."""
 
     ids: Codes
     count: Integers
@@ -161,7 +163,7 @@ class Tally:
     def sum(self, term: Term) -> npt.NDArray[Any]:
         """Add the kinds of a term, by cell."""
         table: npt.NDArray[Any] = getattr(self, term.quantity)
-        return np.asarray(table[:, list(term.kinds)].sum(axis=1))
+        return np.asarray(sum(table[kind] for kind in term.kinds))
 
     def column(self, terms: Sequence[Term]) -> npt.NDArray[Any]:
         """Add the terms of a column, by cell."""
@@ -172,41 +174,41 @@ class Tally:
 
 
 def tally_cells(cells: Cells, also: npt.NDArray[Any]) -> Tally:
-    """Count and sum by cell and kind; cells in `also` are there even if empty."""
+    """Count and sum by kind and cell; cells in `also` are there even if empty."""
     deals = cells.deals
-    if cells.size <= max(1_000_000, 2 * len(deals)):
-        place, ids = cells.cell, np.arange(cells.size)
-    else:
+    ids = np.arange(cells.size) if cells.size <= max(1_000_000, 2 * len(deals)) else None
+    coded: Codes | None = None
+    if ids is None:
         # More possible cells than deals: code those that occur.
-        place, ids = pd.factorize(cells.cell, sort=True)
-    amount, percent = deals.amount, deals.percent
-    no_amount, no_percent = np.isnan(amount), np.isnan(percent)
-    some_without_amount, some_without_percent = bool(no_amount.any()), bool(no_percent.any())
-    known = np.where(no_amount, 0.0, amount) if some_without_amount else amount
-    # Amount x percent is summed before it is divided by 100: whole numbers stay exact.
-    product = known * (np.where(no_percent, 0.0, percent) if some_without_percent else percent)
-    bins = len(ids) * KINDS
-    code = place * KINDS
-    code += cells.kind
-
-    def table(rows: Flags | None = None, weights: Floats | None = None) -> npt.NDArray[Any]:
-        found = np.bincount(code if rows is None else code[rows], weights, minlength=bins)
-        return found.reshape(len(ids), KINDS)
-
-    count = table()
-    tally = Tally(
-        ids=ids,
-        count=count,
-        amount=table(weights=known).astype(np.float64),
-        weighted=table(weights=product) / 100.0,
-        missing_amount=table(no_amount) if some_without_amount else np.zeros_like(count),
-        missing_probability=table(no_percent) if some_without_percent else np.zeros_like(count),
-    )
-    occurs = count[:, :IGNORED].any(axis=1)
-    kept = np.flatnonzero(occurs)
+        coded, ids = pd.factorize(cells.of(), sort=True)
+    shape = (KINDS, len(ids))
+    count, missing_amount, missing_percent = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+    amount, product = np.zeros(shape), np.zeros(shape)
+    start_of = np.arange(KINDS) * len(ids)
+    for rows in blocks(len(deals)):
+        place = cells.of(rows) if coded is None else coded[rows]
+        place = place + start_of.take(cells.kind[rows])
+        known, percent = deals.amount[rows], deals.percent[rows]
+        np.add.at(count.reshape(-1), place, 1)
+        known = _fill_missing(known, place, missing_amount)
+        percent = _fill_missing(percent, place, missing_percent)
+        np.add.at(amount.reshape(-1), place, known)
+        # Amount x percent is summed before it is divided by 100: whole numbers stay exact.
+        np.add.at(product.reshape(-1), place, known * percent)
+    tally = Tally(ids, count, amount, product / 100.0, missing_amount, missing_percent)
+    kept = np.flatnonzero(count[:IGNORED].any(axis=0))
     if not len(also):
-        return Tally(ids[kept], *(table.take(kept, axis=0) for table in tally.tables))
+        return Tally(ids[kept], *(table.take(kept, axis=1) for table in tally.tables))
     return _reindex(tally, np.union1d(ids[kept], also).astype(np.intp))
+
+
+def _fill_missing(values: Floats, place: Codes, missing: Integers) -> Floats:
+    """Give values with 0 for missing ones, which are counted in `missing`."""
+    absent = np.isnan(values)
+    if not absent.any():
+        return values
+    np.add.at(missing.reshape(-1), place[absent], 1)
+    return np.where(absent, 0.0, values)
 
 
 def _reindex(tally: Tally, ids: Codes) -> Tally:
@@ -215,8 +217,8 @@ def _reindex(tally: Tally, ids: Codes) -> Tally:
     inside[inside] = tally.ids[places[inside]] == ids[inside]
 
     def take(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        found = np.zeros((len(ids), KINDS), dtype=table.dtype)
-        found[inside] = table[places[inside]]
+        found = np.zeros((KINDS, len(ids)), dtype=table.dtype)
+        found[:, inside] = table[:, places[inside]]
         return found
 
     return Tally(ids, *(take(table) for table in tally.tables))
@@ -325,14 +327,14 @@ def forecast(
         wanted, quota_values = _quota_cells(quotas.ordinals, quotas.groups, quotas.values, cells)
     first = tally_cells(cells, wanted)
     if rolls:
-        late = first.weighted[:, LATE] != 0
+        late = first.weighted[LATE] != 0
         target = cells.period_code(present) * cells.n_groups + first.ids % cells.n_groups
         first = _reindex(first, np.union1d(first.ids, target[late]).astype(np.intp))
     columns = {name: first.column(terms) for name, terms in COLUMNS.items()}
     if overdue == "include":
-        columns["forecast_amount"] = columns["forecast_amount"] + first.weighted[:, LATE]
+        columns["forecast_amount"] = columns["forecast_amount"] + first.weighted[LATE]
     elif rolls:
-        rolled = np.bincount(first.ids % cells.n_groups, first.weighted[:, LATE], minlength=cells.n_groups)
+        rolled = np.bincount(first.ids % cells.n_groups, first.weighted[LATE], minlength=cells.n_groups)
         current = first.ids // cells.n_groups == cells.period_code(present)
         columns["forecast_amount"][current] += rolled[first.ids[current] % cells.n_groups]
     table = _assemble(columns, first.ids, cells)
@@ -342,7 +344,7 @@ def forecast(
             values[first.ids // cells.n_groups < len(cells.ordinals)] = quotas.everywhere
         else:
             values[np.searchsorted(first.ids, wanted)] = quota_values
-        won_by_now = first.amount[:, WON_BY_NOW]
+        won_by_now = first.amount[WON_BY_NOW]
         more = quota_columns(
             values, columns["open_amount"], columns["won_amount"], won_by_now, columns["forecast_amount"]
         )
@@ -410,7 +412,7 @@ def _basis(
     deals = cells.deals
     facts = money_facts(deals)
     notes = money_notes(facts, deals)
-    n_late, late = int(tally.count[:, LATE].sum()), float(columns["overdue_amount"].sum())
+    n_late, late = int(tally.count[LATE].sum()), float(columns["overdue_amount"].sum())
     if n_late:
         did = {
             "exclude": "left out of forecast_amount",
@@ -421,7 +423,7 @@ def _basis(
             f"{counted(n_late, 'open deal')} worth {late:,.2f}, overdue (close date before "
             f"{deals.context.as_of_date:%Y-%m-%d}): inside open and weighted sums, {did}"
         )
-    n_later = int(tally.count[:, WON_LATER].sum())
+    n_later = int(tally.count[WON_LATER].sum())
     if n_later:
         notes.append(
             f"{counted(n_later, 'won deal')} with a close date after as_of: inside won_amount, not in forecast_amount"
@@ -429,7 +431,7 @@ def _basis(
     near = {}
     if deals.context.timezone is None:
         inside = cells.kind != IGNORED
-        moved = cells.periods.near_an_end(deals.close.days, deals.close.hours).take(deals.close.places)
+        moved = look_up(cells.periods.near_an_end(deals.close.days, deals.close.hours), deals.close.places)
         near["n_near_period_end"] = int(np.count_nonzero(moved & inside))
         if near["n_near_period_end"]:
             notes.append(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from opp_pandas.analytics.blocks import look_up, smallest_integer
 from opp_pandas.analytics.deals import Deals, factorize
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.resource import LOOKUP_COLUMNS
@@ -23,7 +24,7 @@ from opp_pandas.stages import CATEGORIES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opp_pandas.analytics.days import Codes
+    from opp_pandas.analytics.days import Codes, SmallCodes
 
 UNASSIGNED = "(unassigned)"
 MISSING = "(missing)"
@@ -40,8 +41,9 @@ class Group:
     ----------
     name : str
         What was asked for, the name of the index level.
-    codes : ndarray of intp, shape (n,)
-        Position of every deal's group in `labels`; there is no -1.
+    codes : ndarray of integers, shape (n,)
+        Position of every deal's group in `labels`, in as few bytes as it needs;
+        there is no -1. `combine` is the way to reckon with them.
     labels : Index
         Labels in display order, unique; deals without a value stand last.
     keys : list
@@ -49,7 +51,7 @@ class Group:
     """
 
     name: str
-    codes: Codes
+    codes: SmallCodes
     labels: pd.Index
     keys: list[Any]
 
@@ -131,7 +133,7 @@ def _by_category(deals: Deals) -> Group:
     labels = pd.Index([*CATEGORIES, MISSING], dtype="str", name="category")
     # No category is -1, and its label the last one.
     codes = codes + np.int8(len(CATEGORIES) + 1) * (codes < 0).view(np.int8)
-    return Group("category", codes.astype(np.intp), labels, [None] * len(labels))
+    return Group("category", codes, labels, [None] * len(labels))
 
 
 def by_stage(deals: Deals, name: str = "stage_name") -> Group:
@@ -146,9 +148,9 @@ def by_stage(deals: Deals, name: str = "stage_name") -> Group:
             [f"(id {key})" if text is None else text for key, text in zip(ids, names, strict=True)], ids
         )
     # Codes -2 (unknown) and -1 (none) count from the end of the labels.
-    codes = deals.stage.astype(np.intp)
+    codes = deals.stage
     if len(codes) and codes.min() < 0:
-        codes = np.where(codes < 0, codes + len(labels) + 2, codes)
+        codes = np.where(codes < 0, codes + np.int16(len(labels) + 2), codes)
     index = pd.Index([*labels, UNKNOWN_STAGE, NO_STAGE], name=name)
     return Group(name, codes, index, [*ids, None, None])
 
@@ -181,7 +183,7 @@ def _names_by_id(lookup: pd.DataFrame | None) -> Mapping[Any, str | None]:
     return {key: None if pd.isna(text) else str(text) for key, text in pairs if not pd.isna(key)}
 
 
-def _name_from_column(labels: list[str | None], unnamed: list[int], codes: Codes, column: pd.Series) -> None:
+def _name_from_column(labels: list[str | None], unnamed: list[int], codes: SmallCodes, column: pd.Series) -> None:
     """Fill names that the look-ups do not know with the first joined name of the id."""
     rows = np.flatnonzero(column.notna().to_numpy() & (codes >= 0))
     first = np.full(len(labels), -1, dtype=np.intp)
@@ -192,7 +194,7 @@ def _name_from_column(labels: list[str | None], unnamed: list[int], codes: Codes
             labels[place] = str(column.iloc[first[place]])
 
 
-def _join_by_name(codes: Codes, labels: list[str | None], keys: list[Any], column: pd.Series) -> Codes:
+def _join_by_name(codes: SmallCodes, labels: list[str | None], keys: list[Any], column: pd.Series) -> SmallCodes:
     """Put deals that have a name and no id into the one group of that name, or into a new one."""
     rows = np.flatnonzero(codes == -1)
     name_codes, names = factorize(column.iloc[rows])
@@ -205,8 +207,8 @@ def _join_by_name(codes: Codes, labels: list[str | None], keys: list[Any], colum
             labels.append(text)
             keys.append(None)
             places.append(len(labels) - 1)
-    joined = codes.copy()
-    joined[rows] = np.array([*places, -1], dtype=np.intp)[name_codes]
+    joined = codes.astype(smallest_integer(len(labels)))
+    joined[rows] = np.array([*places, -1])[name_codes]
     return joined
 
 
@@ -220,7 +222,7 @@ def distinguish(labels: Sequence[str], keys: Sequence[Any]) -> list[str]:
 
 
 def _finish(
-    name: str, codes: Codes, labels: list[Any], keys: list[Any], missing: str, keep_order: bool = False
+    name: str, codes: SmallCodes, labels: list[Any], keys: list[Any], missing: str, keep_order: bool = False
 ) -> Group:
     """Sort the labels, and give deals without a value a label of their own at the end."""
     order = list(range(len(labels))) if keep_order else _sorted_places(labels)
@@ -231,10 +233,10 @@ def _finish(
         kept.append(missing)
         key_of.append(None)
     if some_missing or order != list(range(len(labels))):
-        place_of = np.empty(len(labels) + 1, dtype=np.intp)
+        place_of = np.empty(len(labels) + 1, dtype=smallest_integer(len(labels)))
         place_of[order] = np.arange(len(labels))
         place_of[-1] = len(labels)
-        codes = place_of[codes]
+        codes = look_up(place_of, codes)
     index = pd.Index(kept, name=name, dtype="str" if all(isinstance(label, str) for label in kept) else None)
     return Group(name, codes, index, key_of)
 
@@ -251,14 +253,14 @@ def _sort_key(label: Any) -> Any:
     return (label.casefold(), label) if isinstance(label, str) else label
 
 
-def combine(groups: Sequence[Group], n: int) -> tuple[Codes, int]:
-    """Combine groupings into one code per deal; gives the codes and how many there can be."""
+def combine(groups: Sequence[Group], n: int, rows: slice = slice(None)) -> tuple[Codes, int]:
+    """Combine groupings into one code per deal, or per deal of `rows`; gives the codes and how many there can be."""
     if not groups:
-        return np.zeros(n, dtype=np.intp), 1
-    codes, size = groups[0].codes, len(groups[0])
+        return np.zeros(n, dtype=np.intp)[rows], 1
+    codes, size = groups[0].codes[rows].astype(np.intp), len(groups[0])
     for group in groups[1:]:
-        codes = codes * len(group)
-        codes += group.codes
+        codes *= len(group)
+        codes += group.codes[rows]
         size *= len(group)
     return codes, size
 

@@ -114,12 +114,13 @@ def rollup(
     groups = read_groups(deals, by)
     within, size = combine(groups, len(deals))
     nothing = np.empty(0, dtype=np.int64)
-    cells = Cells(deals, periods, nothing, groups, within, size, kind)
+    no_period = np.zeros(len(deals.close.days), dtype=np.intp)
+    cells = Cells(deals, periods, nothing, groups, no_period, size, kind)
     tally = tally_cells(cells, nothing if tree is None else np.arange(size))
     sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}
     rolls = overdue == "roll_forward" and holds_today
     if overdue == "include" or rolls:
-        sums["forecast_amount"] += tally.weighted[:, LATE]
+        sums["forecast_amount"] += tally.weighted[LATE]
     if rolls:
         # Overdue deals of other periods come into this period's forecast, not into its other sums.
         product = deals.amount * deals.percent / 100.0

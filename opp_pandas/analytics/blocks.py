@@ -1,0 +1,52 @@
+"""Long columns, a block of rows at a time.
+
+Of a million numbers, every array made on the way is eight megabytes, and asking
+the system for them takes longer than the arithmetic. A block of rows stays in the
+processor's cache, and the next block uses the same memory again: only what a
+figure keeps (small codes, one sum per cell) is ever as long as the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ROWS = 32_768
+"""Rows of a block: 256 kilobytes a column, so that a handful of columns fit the cache."""
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Cut `n` rows into blocks.
+
+    Examples
+    --------
+    >>> list(blocks(40_000))
+    [slice(0, 32768, None), slice(32768, 40000, None)]
+    """
+    return (slice(start, min(start + ROWS, n)) for start in range(0, n, ROWS))
+
+
+def smallest_integer(highest: int) -> np.dtype[Any]:
+    """Give the narrowest signed integers that hold -`highest` to `highest`: codes are kept as such.
+
+    Examples
+    --------
+    >>> smallest_integer(100), smallest_integer(200)
+    (dtype('int8'), dtype('int16'))
+    """
+    return np.min_scalar_type(-highest - 1)
+
+
+def look_up(table: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give ``table[places]``; places below 0 count from the end.
+
+    numpy turns narrow places into 64-bit ones before it looks anything up, a
+    copy as long as the column if it is not done by blocks.
+    """
+    found = np.empty(len(places), dtype=table.dtype)
+    for rows in blocks(len(places)):
+        found[rows] = table.take(places[rows])
+    return found
