@@ -123,25 +123,22 @@ def _notes(deals: Deals, counts: np.ndarray[Any, Any], dated: bool) -> list[str]
 
 def money_facts(deals: Deals) -> dict[str, Any]:
     """Give the facts about amounts and probabilities, for the bases of figures that sum money."""
-    is_open, summed = deals.status == OPEN, (deals.status == OPEN) | (deals.status == WON)
-    no_percent = np.isnan(deals.percent) & is_open
-    _, found = deals._percent
-    n_stage = found.get("stage", 0)
-    n_without = np.count_nonzero(no_percent)
-    n_with = np.count_nonzero(is_open) - n_without
+    found = deals.money_counts
+    n_with = np.count_nonzero(deals.status == OPEN) - found["missing_probability"]
+    n_stage = found["from_stage"]
     facts: dict[str, Any] = {
         "currency": deals.currency,
-        "n_missing_amount": np.count_nonzero(np.isnan(deals.amount) & summed),
+        "n_missing_amount": found["missing_amount"],
         "probability": {
             "source": deals.probability,
-            "own": n_with - n_stage if deals.probability != "stage" else 0,
-            "stage": n_with if deals.probability == "stage" else n_stage,
-            "missing": n_without,
+            "own": n_with - n_stage,
+            "stage": n_stage,
+            "missing": found["missing_probability"],
             "invalid": found["invalid"],
         },
-        "n_missing_probability": n_without,
+        "n_missing_probability": found["missing_probability"],
         "n_omitted": 0 if deals.omitted is None else np.count_nonzero(deals.omitted),
-        "n_negative_amount": np.count_nonzero((deals.amount < 0) & summed),
+        "n_negative_amount": found["negative_amount"],
     }
     if deals.rates is not None:
         facts["rates"] = deals.rates.describe(deals)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.analytics.blocks import blocks
 from opp_pandas.analytics.days import NO_DAY
 from opp_pandas.analytics.deals import (
     CLOSED,
@@ -89,10 +90,11 @@ def settle_categories(deals: Deals, bands: tuple[float, float] = BANDS) -> Settl
         codes += settled.view(np.int8) * (stated - np.int8(NO_CATEGORY))
     n_stated, n_open = int(np.count_nonzero(settled)), int(np.count_nonzero(is_open))
     if n_stated < n_open:
-        percent = deals.percent
-        # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
-        banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
-        codes += (is_open & ~settled).view(np.int8) * (banded - np.int8(NO_CATEGORY))
+        for rows in blocks(len(deals)):
+            percent = deals.percents[rows]
+            # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
+            banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
+            codes[rows] += (is_open[rows] & ~settled[rows]).view(np.int8) * (banded - np.int8(NO_CATEGORY))
     return SettledCategories(codes, {"stated": n_stated, "bands": n_open - n_stated})
 
 
@@ -139,16 +141,16 @@ def category_forecast(
         [currency]. Overdue deals stand in their own period. The basis says how
         many open deals have a stated category and how many a band.
     """
-    from opp_pandas.analytics.forecasts import IGNORED, place_deals
+    from opp_pandas.analytics.forecasts import IGNORED, kinds_of, place_deals
     from opp_pandas.analytics.groups import split
 
     deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
     periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
     settled = settle_categories(deals, bands)
     cells = place_deals(deals, periods, by)
-    inside = cells.kind != IGNORED
+    inside = kinds_of(deals) != IGNORED
     width = len(CATEGORIES)
-    code = (cells.of() * width + settled.codes)[inside]
+    code = (cells.cell() * width + settled.codes)[inside]
     places, ids = pd.factorize(code // width, sort=True)
     bins = places * width + code % width
     amount, percent = deals.amount[inside], deals.percent[inside]

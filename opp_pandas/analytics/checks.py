@@ -10,7 +10,7 @@ import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, build_basis, counted
 from opp_pandas.analytics.days import NO_DAY, Days, local_days, to_date
-from opp_pandas.analytics.deals import LOST, OPEN, WON, Deals, numbers_of
+from opp_pandas.analytics.deals import LOST, OPEN, WON, Deals, read_numbers
 from opp_pandas.analytics.groups import by_stage, combine, index_of, read_groups
 from opp_pandas.analytics.money import Rates, read_rates
 from opp_pandas.analytics.rates import divide
@@ -153,7 +153,7 @@ def _negative_amount(deals: Deals, _: int) -> _Found:
 def _no_probability(deals: Deals, _: int) -> _Found:
     if not deals.has("probability"):
         return None
-    given = numbers_of(deals.frame["probability"])
+    given = read_numbers(deals.frame["probability"])[:]
     rows = np.flatnonzero((deals.status == OPEN) & np.isnan(deals.percent))
     return {
         place: "no probability: in no weighted sum"

@@ -1,15 +1,17 @@
 """Calendar days: instants seen from a time zone.
 
 A close date is an instant; the day it falls on exists only in a time zone.
-Days are int32 numbers since 1970-01-01. A column of instants is coded by quarters
-of an hour: what depends on the day (the day itself, its period, whether it is
-past) is worked out once per quarter and then looked up once per row.
+Days are int32 numbers since 1970-01-01. A column of instants is coded by slots of
+time, an hour long, or a quarter where clocks differ from UTC by less: what depends
+on the day (the day itself, its period, whether it is past) is worked out once per
+slot and then looked up once per row.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +24,7 @@ from opp_pandas.zones import check_zone
 
 Days: TypeAlias = npt.NDArray[np.int32]
 Codes: TypeAlias = npt.NDArray[np.intp]
-SmallCodes: TypeAlias = npt.NDArray[np.signedinteger[Any]]
+SmallCodes: TypeAlias = npt.NDArray[np.integer[Any]]
 """Codes in as few bytes as they need: to look up and to count, never to multiply."""
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -33,8 +35,8 @@ NO_DAY = int(np.iinfo(np.int32).min)
 
 NO_INSTANT = int(np.iinfo(np.int64).min)
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_SLOT_S = 900
-# Offsets from UTC are multiples of a quarter of an hour since 1975; times outside are calculated one by one.
+_EPOCH = dt.date(1970, 1, 1).toordinal()
+# Clocks have kept to quarters of an hour since 1975; times outside are calculated one by one.
 _FIRST_YEAR, _LAST_YEAR = 1975, 2100
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
 _DAYS_OF_400_YEARS = 146_097  # whole weeks
@@ -73,16 +75,16 @@ def local_days(instants: pd.Series, timezone: str | None) -> Days:
 
 @dataclass(frozen=True, eq=False)
 class CodedDays:
-    """A column of instants, coded by quarters of an hour.
+    """A column of instants, coded by slots of time.
 
     Parameters
     ----------
     places : ndarray of int32, shape (n,)
-        Position of every row's quarter in `days`.
-    days : ndarray of int32, shape (q,)
-        Calendar day of every quarter, `NO_DAY` for missing instants.
-    hours : ndarray of float, shape (q,)
-        Hour of the quarter in UTC (0 to 23.75); NaN where instants stand alone.
+        Position of every row's slot in `days`.
+    days : ndarray of int32, shape (s,)
+        Calendar day of every slot, `NO_DAY` for missing instants.
+    hours : ndarray of float, shape (s,)
+        Hour in UTC at which the slot begins; NaN where instants stand alone.
     """
 
     places: SmallCodes
@@ -91,16 +93,17 @@ class CodedDays:
 
 
 def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
-    """Code a column of instants by quarters of an hour; see `local_days`."""
+    """Code a column of instants by slots of time; see `local_days`."""
     zone = "UTC" if timezone is None else check_zone(timezone)
     values, per_second = instants_of(instants)
     if not len(values):
         return CodedDays(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32), np.empty(0))
-    per_slot = _SLOT_S * per_second
+    slot_s = _slot_s(zone)
+    per_slot = slot_s * per_second
     low, high = int(values.min()) // per_slot, int(values.max()) // per_slot
     alone = np.empty(0, dtype=np.intp)
-    if low < _slot_of_year(_FIRST_YEAR) or high >= _slot_of_year(_LAST_YEAR):
-        first, last = _slot_of_year(_FIRST_YEAR) * per_slot, _slot_of_year(_LAST_YEAR) * per_slot
+    first, last = _second_of_year(_FIRST_YEAR) * per_second, _second_of_year(_LAST_YEAR) * per_second
+    if low < first // per_slot or high >= last // per_slot:
         inside = (values >= first) & (values < last)
         alone = np.flatnonzero(~inside)
         known = values[inside]
@@ -110,10 +113,10 @@ def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
         places[rows] = values[rows] // per_slot - low
     places[alone] = 0
     # Whole years, so that the next call most likely finds the same table.
-    years = [pd.Timestamp(slot * _SLOT_S, unit="s").year for slot in (low, max(low, high))]
-    origin, days, doubtful = _slot_table(zone, years[0], years[1])
+    years = [pd.Timestamp(slot * slot_s, unit="s").year for slot in (low, max(low, high))]
+    origin, days, doubtful = _slot_table(zone, slot_s, years[0], years[1])
     days, doubtful = days[low - origin : high - origin + 1], doubtful[low - origin : high - origin + 1]
-    hours = (low + np.arange(len(days))) % 96 / 4
+    hours = (low + np.arange(len(days))) * slot_s % 86_400 / 3_600
     if doubtful.any():
         alone = np.union1d(alone, np.flatnonzero(look_up(doubtful, places)))
     if len(alone):
@@ -127,8 +130,16 @@ def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
     return CodedDays(places, days, hours)
 
 
-def _slot_of_year(year: int) -> int:
-    return int(pd.Timestamp(f"{year}-01-01").timestamp()) // _SLOT_S
+@cache
+def _second_of_year(year: int) -> int:
+    return int(pd.Timestamp(f"{year}-01-01").timestamp())
+
+
+@cache
+def _slot_s(zone: str) -> int:
+    """Give the length of a slot: what it does not suit (clocks of other years) is calculated one by one."""
+    moments = [pd.Timestamp(f"2026-{month:02d}-01", tz="UTC").tz_convert(zone) for month in (1, 7)]
+    return 3_600 if all(moment.minute == 0 for moment in moments) else 900
 
 
 def instants_of(instants: pd.Series) -> tuple[Integers, int]:
@@ -150,13 +161,13 @@ def instants_of(instants: pd.Series) -> tuple[Integers, int]:
 
 
 @lru_cache(maxsize=8)
-def _slot_table(zone: str, first_year: int, last_year: int) -> tuple[int, Days, Flags]:
-    """Give the first quarter of an hour, the local day of each, and which hold two days."""
-    low = _slot_of_year(first_year)
-    starts = np.arange(low, _slot_of_year(last_year + 1), dtype=np.int64) * _SLOT_S
+def _slot_table(zone: str, slot_s: int, first_year: int, last_year: int) -> tuple[int, Days, Flags]:
+    """Give the first slot, the local day of each, and which hold two days."""
+    low, high = (_second_of_year(year) // slot_s for year in (first_year, last_year + 1))
+    starts = np.arange(low, high, dtype=np.int64) * slot_s
     days = _days_directly(starts, zone)
-    # Some clocks changed a minute after midnight: such quarters hold two days.
-    doubtful = days != _days_directly(starts + _SLOT_S - 1, zone)
+    # Some clocks changed a minute after midnight: such slots hold two days.
+    doubtful = days != _days_directly(starts + slot_s - 1, zone)
     days.flags.writeable = doubtful.flags.writeable = False
     return low, days, doubtful
 
@@ -186,7 +197,7 @@ def day_of(moment: pd.Timestamp, timezone: str | None) -> int:
         raise ConfigurationError(
             "as_of must be a moment with a time zone, such as pd.Timestamp('2026-06-30', tz='UTC')"
         )
-    return int(local_days(pd.Series([moment]), timezone)[0])
+    return moment.tz_convert("UTC" if timezone is None else check_zone(timezone)).toordinal() - _EPOCH
 
 
 def to_date(day: int) -> pd.Timestamp:

@@ -60,8 +60,32 @@ _CATEGORY_WORDS = {
 }
 
 
-def numbers_of(column: pd.Series) -> Floats:
-    """Give a numeric column as floats, NaN where missing.
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A number of every deal, read when a block of rows is asked for: floats, NaN where missing.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the numbers of a block.
+    limits : tuple of float, optional
+        The lowest and the highest, where that is known and nothing is missing.
+    """
+
+    read: Callable[[slice], Floats]
+    limits: tuple[float, float] | None = None
+
+    def __getitem__(self, rows: slice) -> Floats:
+        return self.read(rows)
+
+    @classmethod
+    def of(cls, values: Floats) -> Numbers:
+        """Wrap what is there already."""
+        return cls(values.__getitem__)
+
+
+def read_numbers(column: pd.Series) -> Numbers:
+    """Read a numeric column.
 
     Raises
     ------
@@ -70,16 +94,22 @@ def numbers_of(column: pd.Series) -> Floats:
     """
     dtype = column.dtype
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if not column.hasnans:
+            # Nothing is missing: numpy looks at the column's own memory.
+            plain = column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
+            limits = (float(plain.min()), float(plain.max())) if len(plain) else None
+            return Numbers(lambda rows: plain[rows].astype(np.float64, copy=False), limits)
+        array = column.array
+        return Numbers(lambda rows: array[rows].to_numpy(dtype=np.float64, na_value=np.nan))
     if not column.notna().any():
-        return np.full(len(column), np.nan)
+        return Numbers.of(np.full(len(column), np.nan))
     if pd.api.types.is_object_dtype(dtype):
         numeric = [
             pd.isna(value) or (not isinstance(value, str | bool) and np.isscalar(value)) or hasattr(value, "as_tuple")
             for value in column
         ]
         if all(numeric):
-            return np.array([np.nan if pd.isna(value) else float(value) for value in column])
+            return Numbers.of(np.array([np.nan if pd.isna(value) else float(value) for value in column]))
         rows = column.index[~np.array(numeric)]
     else:
         rows = column.index[column.notna()]
@@ -279,41 +309,59 @@ class Deals:
         return found
 
     @cached_property
+    def own_amounts(self) -> Numbers:
+        """Amounts in the currency of each deal, by blocks."""
+        self.need("amount", hint="Figures sum amounts.")
+        whole = read_numbers(self.frame["amount"])
+        precise = self._precise_amount
+        if precise is None:
+            return whole
+        amount = whole[:]
+        # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
+        agrees = np.isnan(amount) | (np.abs(precise - amount) < 1)
+        return Numbers.of(np.where(~np.isnan(precise) & agrees, precise, amount))
+
+    @cached_property
     def own_amount(self) -> Floats:
         """Amounts in the currency of each deal; NaN where missing."""
-        self.need("amount", hint="Figures sum amounts.")
-        amount = numbers_of(self.frame["amount"])
-        if self.has("amount_precise") and self.frame["amount_precise"].notna().any():
-            precise = pd.to_numeric(self.frame["amount_precise"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-            # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
-            agrees = np.isnan(amount) | (np.abs(precise - amount) < 1)
-            amount = np.where(~np.isnan(precise) & agrees, precise, amount)
-        return amount
+        return self.own_amounts[:]
+
+    @cached_property
+    def _precise_amount(self) -> Floats | None:
+        if not self.has("amount_precise") or not self.frame["amount_precise"].notna().any():
+            return None
+        texts = self.frame["amount_precise"]
+        return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
     @cached_property
     def n_contradicting_amounts(self) -> int:
         """Deals whose exact amount differs from the whole one by a unit or more; the whole one counts."""
-        if not self.has("amount_precise") or not self.frame["amount_precise"].notna().any():
+        precise = self._precise_amount
+        if precise is None:
             return 0
-        precise = pd.to_numeric(self.frame["amount_precise"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        return int((np.abs(precise - numbers_of(self.frame["amount"])) >= 1).sum())
+        return int((np.abs(precise - read_numbers(self.frame["amount"])[:]) >= 1).sum())
 
     @cached_property
-    def amount(self) -> Floats:
-        """Amounts in one currency; NaN where missing.
+    def amounts(self) -> Numbers:
+        """Amounts in one currency, by blocks.
 
         Raises
         ------
         MixedCurrencyError
             If the deals name several currencies, or some name none, and no rates were given.
         """
-        amount = self.own_amount
+        own = self.own_amounts
         counts = self.currencies
         if self.rates is not None:
-            return np.asarray(self.rates.convert(self), dtype=np.float64)
+            return Numbers.of(np.asarray(self.rates.convert(self), dtype=np.float64))
         if len(counts) > 1:
             raise MixedCurrencyError(counts)
-        return amount
+        return own
+
+    @cached_property
+    def amount(self) -> Floats:
+        """Amounts in one currency; NaN where missing. Raises as `amounts` does."""
+        return self.amounts[:]
 
     @cached_property
     def currency_codes(self) -> tuple[SmallCodes, list[str | None]]:
@@ -349,35 +397,69 @@ class Deals:
         return names[0] if names else None
 
     @cached_property
-    def _percent(self) -> tuple[Floats, dict[str, int]]:
+    def _own_percents(self) -> Numbers:
         if self.has("probability"):
-            own = numbers_of(self.frame["probability"])
-        else:
-            own = np.full(len(self), np.nan)
-        counts = {"invalid": 0}
-        # A missing value hides the smallest and the largest, so it asks for the look at every row.
-        if len(own) and not (own.min() >= 0 and own.max() <= 100):
-            invalid = (own < 0) | (own > 100)
-            counts["invalid"] = int(np.count_nonzero(invalid & (self.status == OPEN)))
-            own = np.where(invalid, np.nan, own)
-        if self.probability == "own":
-            return own, counts
-        by_stage = self.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
-        stage = np.append(by_stage, [np.nan, np.nan])[self.stage]
-        if self.probability == "stage":
-            return stage, counts
-        from_stage = np.isnan(own)
-        counts["stage"] = int((from_stage & ~np.isnan(stage) & (self.status == OPEN)).sum())
-        return np.where(from_stage, stage, own), counts
+            return read_numbers(self.frame["probability"])
+        return Numbers(lambda rows: np.full(len(range(*rows.indices(len(self)))), np.nan))
 
-    @property
+    def _percent_in(self, rows: slice) -> tuple[Floats, Flags | None, Flags | None]:
+        """Give the percentages, and which own ones were outside 0 to 100, and which are those of the stage."""
+        percent, invalid = self._own_percents[rows], None
+        outside = (percent < 0) | (percent > 100)
+        if outside.any():
+            percent, invalid = np.where(outside, np.nan, percent), outside
+        if self.probability == "own":
+            return percent, invalid, None
+        by_stage = self.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
+        of_stage = np.append(by_stage, [np.nan, np.nan]).take(self.stage[rows])
+        if self.probability == "stage":
+            return of_stage, invalid, ~np.isnan(of_stage)
+        lacking = np.isnan(percent)
+        return np.where(lacking, of_stage, percent), invalid, lacking & ~np.isnan(of_stage)
+
+    @cached_property
+    def percents(self) -> Numbers:
+        """Chance of winning [percent], by blocks; missing where outside 0 to 100."""
+        own = self._own_percents
+        if self.probability != "stage" and own.limits is not None and own.limits[0] >= 0 and own.limits[1] <= 100:
+            return own
+        return Numbers(lambda rows: self._percent_in(rows)[0])
+
+    @cached_property
     def percent(self) -> Floats:
         """Chance of winning [percent]; NaN where missing or outside 0 to 100."""
-        return self._percent[0]
+        return self.percents[:]
+
+    @cached_property
+    def money_counts(self) -> dict[str, int]:
+        """Count what is odd about amounts and percentages.
+
+        ``missing_amount`` and ``negative_amount`` of open and won deals;
+        ``missing_probability``, ``invalid`` (outside 0 to 100) and ``from_stage``
+        of open ones.
+        """
+        amounts, percents = self.amounts, self.percents
+        counts = dict.fromkeys(["missing_amount", "negative_amount", "missing_probability", "invalid", "from_stage"], 0)
+
+        def count(what: str, found: Flags | None, among: Flags) -> None:
+            if found is not None:
+                counts[what] += int(np.count_nonzero(found & among))
+
+        clear = amounts.limits is not None and amounts.limits[0] >= 0, percents.limits is not None
+        for rows in () if all(clear) else blocks(len(self)):
+            is_open = self.status[rows] == OPEN
+            summed = is_open | (self.status[rows] == WON)
+            amount, (percent, invalid, from_stage) = amounts[rows], self._percent_in(rows)
+            count("missing_amount", np.isnan(amount), summed)
+            count("negative_amount", amount < 0, summed)
+            count("missing_probability", np.isnan(percent), is_open)
+            count("invalid", invalid, is_open)
+            count("from_stage", from_stage, is_open)
+        return counts
 
     @cached_property
     def close(self) -> CodedDays:
-        """The close dates in the context's zone, coded by quarters of an hour."""
+        """The close dates in the context's zone, coded by slots of time."""
         self.need("close_date", hint="Figures by period need it.")
         return code_days(self.frame["close_date"], self.context.timezone)
 
@@ -439,5 +521,5 @@ class Deals:
         # Most pipelines have no word for it: then no row needs to be looked at.
         if not any((meaning == OMITTED).any() for meaning in meanings):
             return None
-        omitted = np.equal(self.stated_category, OMITTED) & (self.status == OPEN)
+        omitted = np.asarray(self.stated_category == OMITTED) & (self.status == OPEN)
         return omitted if omitted.any() else None

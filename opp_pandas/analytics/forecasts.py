@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from opp_pandas.analytics.basis import attach_basis, build_basis, counted, money
 from opp_pandas.analytics.blocks import blocks, look_up
 from opp_pandas.analytics.days import NO_DAY, Codes, Floats, Integers, to_dates
 from opp_pandas.analytics.deals import LOST, OPEN, WON, Deals, ProbabilitySource
-from opp_pandas.analytics.groups import Group, combine, read_groups, split
+from opp_pandas.analytics.groups import Group, add_up, combine, read_groups, split
 from opp_pandas.analytics.money import Rates, read_rates
 from opp_pandas.analytics.periods import Periods, WeekCalendar, resolve_periods
 from opp_pandas.analytics.quotas import DEFINITIONS as QUOTA_DEFINITIONS
@@ -81,12 +82,9 @@ class Cells:
         The periods that occur; code p is the missing one.
     groups : list of Group
         The groupings.
-    period : ndarray of intp, shape (q,)
-        Code of the period of every quarter of an hour in ``deals.close``.
-    n_groups : int
-        Combinations of groups.
-    kind : ndarray of int8, shape (n,)
-        CURRENT, LATE, LEFT_OUT, WON_BY_NOW, WON_LATER or IGNORED.
+    period : ndarray of intp, shape (s,)
+        Code of the period of every slot of time in ``deals.close``; -1 where
+        deals stand outside the figure.
     """
 
     deals: Deals
@@ -94,19 +92,57 @@ class Cells:
     ordinals: Integers
     groups: list[Group]
     period: Codes
-    n_groups: int
-    kind: npt.NDArray[np.int8]
 
-    @property
+    @cached_property
+    def n_groups(self) -> int:
+        """Number of possible combinations of groups."""
+        return math.prod(len(group) for group in self.groups)
+
+    @cached_property
+    def _layers(self) -> tuple[Codes, Codes]:
+        """Give the layer of every status and slot, and what the layers are: period x KINDS + kind.
+
+        Few of the pairs of a period and a kind occur: what is open in a past
+        period is late, and what is not of any kind is in one last layer.
+        """
+        kinds = _kinds_by_status(self.deals)
+        nowhere = (len(self.ordinals) + 1) * KINDS
+        pair = np.where((kinds == IGNORED) | (self.period < 0), nowhere, self.period * KINDS + kinds)
+        occurs = np.zeros(nowhere + 1, dtype=bool)
+        occurs[pair] = True
+        pairs = np.flatnonzero(occurs[:nowhere])
+        layer_of = np.full(nowhere + 1, len(pairs), dtype=np.intp)
+        layer_of[pairs] = np.arange(len(pairs))
+        return layer_of[pair], pairs
+
+    @cached_property
     def size(self) -> int:
-        """Number of possible cells."""
-        return (len(self.ordinals) + 1) * self.n_groups
+        """Number of possible codes."""
+        return (len(self._layers[1]) + 1) * self.n_groups
 
-    def of(self, rows: slice = slice(None)) -> Codes:
-        """Period and groups combined, of these deals."""
-        cell = (self.period * self.n_groups).take(self.deals.close.places[rows])
+    @cached_property
+    def _starts(self) -> Codes:
+        return self._layers[0] * self.n_groups
+
+    def code(self, rows: slice = slice(None)) -> Codes:
+        """Give period, kind and groups as one code."""
+        code = _look_up_by_status(self._starts, self.deals, rows)
         if self.groups:
-            cell += combine(self.groups, len(self.deals), rows)[0]
+            code += combine(self.groups, len(self.deals), rows)[0]
+        return code
+
+    def decode(self, codes: Codes) -> tuple[Codes, Codes, Codes]:
+        """Take codes apart into cell (period and groups) and kind; the third says which codes are of any kind."""
+        pairs = self._layers[1]
+        layer, group = np.divmod(codes, self.n_groups)
+        inside = np.flatnonzero(layer < len(pairs))
+        period, kind = np.divmod(pairs[layer[inside]], KINDS)
+        return period * self.n_groups + group[inside], kind, inside
+
+    def cell(self) -> Codes:
+        """Give period and groups of every deal as one code."""
+        cell = look_up(self.period * self.n_groups, self.deals.close.places)
+        cell += combine(self.groups, len(self.deals))[0]
         return cell
 
     def period_code(self, ordinal: int) -> int:
@@ -115,21 +151,37 @@ class Cells:
         return place if place < len(self.ordinals) and self.ordinals[place] == ordinal else -1
 
 
+_LEFT_OUT_ROW = 5
+
+
+def _kinds_by_status(deals: Deals) -> npt.NDArray[np.int8]:
+    """Give the kind by status (omitted ones are the sixth) and slot of time, shape (6, s)."""
+    days, today = deals.close.days, deals.context.today
+    kinds = np.full((6, len(days)), IGNORED, dtype=np.int8)
+    # An undated deal is neither overdue nor in the future.
+    kinds[OPEN] = np.where((days < today) & (days != NO_DAY), LATE, CURRENT)
+    kinds[WON] = np.where(days > today, WON_LATER, WON_BY_NOW)
+    kinds[_LEFT_OUT_ROW] = LEFT_OUT
+    return kinds
+
+
+def _look_up_by_status(table: npt.NDArray[Any], deals: Deals, rows: slice) -> npt.NDArray[Any]:
+    """Give every deal its entry of a table by status and slot of time: one look-up for all that hangs on the two."""
+    place = deals.status[rows].astype(np.intp)
+    if deals.omitted is not None:
+        place[deals.omitted[rows]] = _LEFT_OUT_ROW
+    place *= table.shape[1]
+    place += deals.close.places[rows]
+    return table.reshape(-1).take(place)
+
+
 def kinds_of(deals: Deals) -> npt.NDArray[np.int8]:
     """Tell for every deal which sums it belongs to: CURRENT, LATE, LEFT_OUT, WON_BY_NOW, WON_LATER or IGNORED."""
-    status, days, today = deals.status, deals.close.days, deals.context.today
-    # Worked out once per quarter of an hour; an undated deal is neither overdue nor in the future.
-    if_open = np.where((days < today) & (days != NO_DAY), LATE, CURRENT).astype(np.int8)
-    if_won = np.where(days > today, WON_LATER, WON_BY_NOW).astype(np.int8)
-    both = look_up(if_open + np.int8(16) * if_won, deals.close.places)
-    # One-byte arithmetic: choosing between values row by row is far slower.
-    kind = (status == OPEN).view(np.int8) * (both & np.int8(15))
-    kind += (status == WON).view(np.int8) * (both >> np.int8(4))
-    kind += np.int8(IGNORED) * ((status != OPEN) & (status != WON)).view(np.int8)
-    if deals.omitted is not None:
-        kind += deals.omitted.view(np.int8) * (np.int8(LEFT_OUT) - kind)
-    found: npt.NDArray[np.int8] = kind
-    return found
+    table = _kinds_by_status(deals)
+    kind = np.empty(len(deals), dtype=np.int8)
+    for rows in blocks(len(deals)):
+        kind[rows] = _look_up_by_status(table, deals, rows)
+    return kind
 
 
 def place_deals(deals: Deals, periods: Periods, by: str | Sequence[str] | None, also: Sequence[int] = ()) -> Cells:
@@ -139,9 +191,7 @@ def place_deals(deals: Deals, periods: Periods, by: str | Sequence[str] | None, 
     if len(wanted) > len(ordinals):
         table = np.append(np.searchsorted(wanted, ordinals), len(wanted)).astype(np.intp)
         period, ordinals = table[period], wanted
-    groups = read_groups(deals, by)
-    n_groups = math.prod(len(group) for group in groups)
-    return Cells(deals, periods, ordinals, groups, period, n_groups, kinds_of(deals))
+    return Cells(deals, periods, ordinals, read_groups(deals, by), period)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +213,7 @@ class Tally:
     def sum(self, term: Term) -> npt.NDArray[Any]:
         """Add the kinds of a term, by cell."""
         table: npt.NDArray[Any] = getattr(self, term.quantity)
-        return np.asarray(sum(table[kind] for kind in term.kinds))
+        return np.asarray(table[list(term.kinds)].sum(axis=0))
 
     def column(self, terms: Sequence[Term]) -> npt.NDArray[Any]:
         """Add the terms of a column, by cell."""
@@ -176,39 +226,31 @@ class Tally:
 def tally_cells(cells: Cells, also: npt.NDArray[Any]) -> Tally:
     """Count and sum by kind and cell; cells in `also` are there even if empty."""
     deals = cells.deals
-    ids = np.arange(cells.size) if cells.size <= max(1_000_000, 2 * len(deals)) else None
-    coded: Codes | None = None
-    if ids is None:
-        # More possible cells than deals: code those that occur.
-        coded, ids = pd.factorize(cells.of(), sort=True)
-    shape = (KINDS, len(ids))
-    count, missing_amount, missing_percent = (np.zeros(shape, dtype=np.int64) for _ in range(3))
-    amount, product = np.zeros(shape), np.zeros(shape)
-    start_of = np.arange(KINDS) * len(ids)
-    for rows in blocks(len(deals)):
-        place = cells.of(rows) if coded is None else coded[rows]
-        place = place + start_of.take(cells.kind[rows])
-        known, percent = deals.amount[rows], deals.percent[rows]
-        np.add.at(count.reshape(-1), place, 1)
-        known = _fill_missing(known, place, missing_amount)
-        percent = _fill_missing(percent, place, missing_percent)
-        np.add.at(amount.reshape(-1), place, known)
-        # Amount x percent is summed before it is divided by 100: whole numbers stay exact.
-        np.add.at(product.reshape(-1), place, known * percent)
-    tally = Tally(ids, count, amount, product / 100.0, missing_amount, missing_percent)
-    kept = np.flatnonzero(count[:IGNORED].any(axis=0))
-    if not len(also):
-        return Tally(ids[kept], *(table.take(kept, axis=1) for table in tally.tables))
-    return _reindex(tally, np.union1d(ids[kept], also).astype(np.intp))
+    if cells.size <= max(1_000_000, 2 * len(deals)):
+        sums = add_up(deals, cells.code, cells.size)
+        occurring = codes = np.flatnonzero(sums.count)
+    else:
+        # More possible codes than deals: number those that occur.
+        numbered, codes = pd.factorize(cells.code())
+        sums = add_up(deals, numbered.__getitem__, len(codes))
+        occurring = np.arange(len(codes))
+    cell, kind, inside = cells.decode(codes)
+    ids = np.union1d(cell, also).astype(np.intp)
+    place, occurring = np.searchsorted(ids, cell), occurring[inside]
 
+    def table(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        found = np.zeros((KINDS, len(ids)), dtype=values.dtype)
+        found[kind, place] = values[occurring]
+        return found
 
-def _fill_missing(values: Floats, place: Codes, missing: Integers) -> Floats:
-    """Give values with 0 for missing ones, which are counted in `missing`."""
-    absent = np.isnan(values)
-    if not absent.any():
-        return values
-    np.add.at(missing.reshape(-1), place[absent], 1)
-    return np.where(absent, 0.0, values)
+    return Tally(
+        ids,
+        count=table(sums.count),
+        amount=table(sums.amount),
+        weighted=table(sums.product) / 100.0,
+        missing_amount=table(sums.missing_amount),
+        missing_probability=table(sums.missing_percent),
+    )
 
 
 def _reindex(tally: Tally, ids: Codes) -> Tally:
@@ -430,7 +472,7 @@ def _basis(
         )
     near = {}
     if deals.context.timezone is None:
-        inside = cells.kind != IGNORED
+        inside = kinds_of(deals) != IGNORED
         moved = look_up(cells.periods.near_an_end(deals.close.days, deals.close.hours), deals.close.places)
         near["n_near_period_end"] = int(np.count_nonzero(moved & inside))
         if near["n_near_period_end"]:

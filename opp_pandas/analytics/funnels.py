@@ -7,6 +7,7 @@ needs snapshots over time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, basis_of, build_basis, counted, money_facts, money_notes
 from opp_pandas.analytics.days import local_days, parse_day
 from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, Deals, ProbabilitySource
-from opp_pandas.analytics.groups import NO_STAGE, UNKNOWN_STAGE, by_stage, combine, index_of, read_groups
+from opp_pandas.analytics.groups import NO_STAGE, UNKNOWN_STAGE, add_up, by_stage, combine, index_of, read_groups
 from opp_pandas.analytics.moments import HOW_TO_START, keys_of
 from opp_pandas.analytics.money import Rates, read_rates
 from opp_pandas.analytics.rates import divide
@@ -82,24 +83,27 @@ def _distribution(figure: str, deals: Deals, by: str | Sequence[str] | None) -> 
     """Give the table and the combined code (groups, stage) of each of its rows."""
     stage = by_stage(deals)
     groups = [*read_groups(deals, by), stage]
-    cells, size = combine(groups, len(deals))
-    status, amount, percent = deals.status, deals.amount, deals.percent
-    # Trashed deals fall into a bin past the end.
-    if (status == TRASHED).any():
-        cells = np.where(status == TRASHED, size, cells)
-    no_amount, no_percent = np.isnan(amount), np.isnan(percent)
-    known = np.where(no_amount, 0.0, amount) if no_amount.any() else amount
-    if deals.omitted is not None:
-        known = np.where(deals.omitted, 0.0, known)
-    product = known * (np.where(no_percent, 0.0, percent) if no_percent.any() else percent)
+    size = math.prod(len(group) for group in groups)
+    some_trashed = bool((deals.status == TRASHED).any())
+
+    def cells_of(rows: slice) -> Codes:
+        """Deals omitted from the forecast, counted and not summed, have cells of their own; the trash is the last."""
+        cells = combine(groups, len(deals), rows)[0]
+        if deals.omitted is not None:
+            cells += size * deals.omitted[rows]
+        if some_trashed:
+            cells[deals.status[rows] == TRASHED] = 2 * size
+        return cells
+
+    sums = add_up(deals, cells_of, 2 * size + 1)
     # The stage settles which cells are open; deals without a stage are open, in an unknown one not.
     is_open = np.tile([*(deals.context.stages.status == "open"), False, True], size // len(stage.labels))
     table = pd.DataFrame(
         {
-            "count": np.bincount(cells, minlength=size)[:size].astype(np.int64),
-            "amount": np.bincount(cells, known, minlength=size)[:size].astype(np.float64),
-            "weighted_amount": np.where(is_open, np.bincount(cells, product, minlength=size)[:size] / 100.0, 0.0),
-            "missing_amount_count": np.bincount(cells[no_amount], minlength=size)[:size].astype(np.int64),
+            "count": sums.count[:size] + sums.count[size:-1],
+            "amount": sums.amount[:size],
+            "weighted_amount": np.where(is_open, sums.product[:size] / 100.0, 0.0),
+            "missing_amount_count": sums.missing_amount[:size] + sums.missing_amount[size:-1],
         }
     )
     kept = _rows_to_show(table["count"].to_numpy(), stage.labels, size)

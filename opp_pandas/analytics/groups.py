@@ -8,14 +8,14 @@ the load; two people of one name are two groups, told apart by their ids
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.blocks import look_up, smallest_integer
+from opp_pandas.analytics.blocks import blocks, look_up, smallest_integer
 from opp_pandas.analytics.deals import Deals, factorize
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.resource import LOOKUP_COLUMNS
@@ -24,7 +24,7 @@ from opp_pandas.stages import CATEGORIES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opp_pandas.analytics.days import Codes, SmallCodes
+    from opp_pandas.analytics.days import Codes, Floats, Integers, SmallCodes
 
 UNASSIGNED = "(unassigned)"
 MISSING = "(missing)"
@@ -260,7 +260,8 @@ def combine(groups: Sequence[Group], n: int, rows: slice = slice(None)) -> tuple
     codes, size = groups[0].codes[rows].astype(np.intp), len(groups[0])
     for group in groups[1:]:
         codes *= len(group)
-        codes += group.codes[rows]
+        # Adding narrow codes as they are takes numpy longer.
+        codes += group.codes[rows].astype(np.intp)
         size *= len(group)
     return codes, size
 
@@ -279,3 +280,62 @@ def index_of(cells: Codes, groups: Sequence[Group]) -> pd.Index:
     """Give the labels of combined codes: a plain index for one grouping, else a MultiIndex."""
     levels = [group.labels[part] for group, part in zip(groups, split(cells, groups), strict=True)]
     return levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels, names=[group.name for group in groups])
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What the deals of every cell count and add up to."""
+
+    count: Integers
+    amount: Floats
+    product: Floats
+    """Amount x percent: divided by 100 once it is summed, so that whole numbers stay exact."""
+    missing_amount: Integers
+    missing_percent: Integers
+
+
+def add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> Sums:
+    """Count the deals of every cell and sum their amounts.
+
+    Parameters
+    ----------
+    deals : Deals
+        The deals.
+    cells_of : callable
+        Gives the cells of a block of rows, 0 to `size` - 1.
+    size : int
+        Number of cells.
+
+    Returns
+    -------
+    Sums
+        Missing amounts and percentages are counted, never taken as 0.
+    """
+    counted = Sums(
+        count=np.zeros(size, dtype=np.int64),
+        amount=np.zeros(size),
+        product=np.zeros(size),
+        missing_amount=np.zeros(size, dtype=np.int64),
+        missing_percent=np.zeros(size, dtype=np.int64),
+    )
+    amounts, percents = deals.amounts, deals.percents
+    for rows in blocks(len(deals)):
+        cells = cells_of(rows)
+        amount, percent = amounts[rows], percents[rows]
+        if amounts.limits is None:
+            amount = _without_missing(amount, cells, counted.missing_amount)
+        if percents.limits is None:
+            percent = _without_missing(percent, cells, counted.missing_percent)
+        np.add.at(counted.count, cells, 1)
+        np.add.at(counted.amount, cells, amount)
+        np.add.at(counted.product, cells, amount * percent)
+    return counted
+
+
+def _without_missing(values: Floats, cells: Codes, missing: Integers) -> Floats:
+    """Give values with 0 for those that are missing, and count these by cell."""
+    absent = np.isnan(values)
+    if not absent.any():
+        return values
+    np.add.at(missing, cells[absent], 1)
+    return np.where(absent, 0.0, values)

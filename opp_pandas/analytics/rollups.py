@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.analytics.blocks import look_up
 from opp_pandas.analytics.deals import Deals, ProbabilitySource
 from opp_pandas.analytics.forecasts import (
     COLUMNS,
     DEFINITIONS,
-    IGNORED,
     LATE,
     Cells,
     Overdue,
@@ -101,22 +101,18 @@ def rollup(
     if overdue not in ("exclude", "include", "roll_forward"):
         raise ConfigurationError(f"overdue must be 'exclude', 'include' or 'roll_forward', not {overdue!r}")
     periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
-    kind = kinds_of(deals)
-    late = kind == LATE
-    outside = np.zeros(len(deals), dtype=bool)
+    outside = np.zeros(len(deals.close.days), dtype=bool)
     holds_today = True
     if period is not None:
         ordinal = periods.parse(period)
         first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
-        outside = (deals.close_day < first) | (deals.close_day > last)
+        outside = (deals.close.days < first) | (deals.close.days > last)
         holds_today = first <= context.today <= last
-        kind = np.where(outside, IGNORED, kind).astype(np.int8)
     groups = read_groups(deals, by)
-    within, size = combine(groups, len(deals))
     nothing = np.empty(0, dtype=np.int64)
-    no_period = np.zeros(len(deals.close.days), dtype=np.intp)
-    cells = Cells(deals, periods, nothing, groups, no_period, size, kind)
-    tally = tally_cells(cells, nothing if tree is None else np.arange(size))
+    # All that is inside is of one period.
+    cells = Cells(deals, periods, nothing, groups, np.where(outside, -1, 0))
+    tally = tally_cells(cells, nothing if tree is None else np.arange(cells.n_groups))
     sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}
     rolls = overdue == "roll_forward" and holds_today
     if overdue == "include" or rolls:
@@ -124,7 +120,8 @@ def rollup(
     if rolls:
         # Overdue deals of other periods come into this period's forecast, not into its other sums.
         product = deals.amount * deals.percent / 100.0
-        rows = late & outside & ~np.isnan(product)
+        rows = (kinds_of(deals) == LATE) & look_up(outside, deals.close.places) & ~np.isnan(product)
+        within, size = combine(groups, len(deals))
         sums["forecast_amount"] += np.bincount(within[rows], product[rows], minlength=size)[tally.ids]
     places: dict[str, Any] | None = None
     if tree is None:

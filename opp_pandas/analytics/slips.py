@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
-from opp_pandas.analytics.days import NO_DAY, Codes, Flags, local_days
+from opp_pandas.analytics.days import NO_DAY, Codes, Flags, SmallCodes, local_days
 from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, WON, Deals
 from opp_pandas.analytics.groups import NO_STAGE, UNASSIGNED, UNKNOWN_STAGE, by_stage, read_groups
 from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, State, keys_of, parse_window, read_span, read_states
@@ -278,7 +278,7 @@ def _later(values: Any, rows: Codes, missing: Any) -> Any:
     return np.where(rows >= 0, values[np.maximum(rows, 0)], missing)
 
 
-def _groups(deals: Deals, by: str | None) -> tuple[Codes, pd.Index]:
+def _groups(deals: Deals, by: str | None) -> tuple[SmallCodes, pd.Index]:
     if by is None:
         return np.zeros(len(deals), dtype=np.intp), pd.Index(["(all)"], dtype="str")
     if by not in deals.frame.columns and by.endswith("_name") and not deals.has(by.replace("_name", "_id")):

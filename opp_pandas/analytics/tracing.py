@@ -22,7 +22,6 @@ from opp_pandas.analytics.forecasts import (
     WON_LATER,
     Term,
     kinds_of,
-    place_deals,
 )
 from opp_pandas.analytics.groups import Group, by_stage, combine, read_groups
 from opp_pandas.analytics.periods import Periods
@@ -197,10 +196,9 @@ def _term(deals: Deals, kind: Any, term: Term) -> tuple[Flags, Floats]:
 
 def _category_forecast(ask: Question) -> Trace:
     deals, arguments, (label, *names, category) = ask.deals, ask.arguments, ask.parts
-    cells = place_deals(deals, ask.periods, None)
     inside = ask.within(label) if not pd.isna(label) else deals.close_day == NO_DAY
     group = _in_groups(read_groups(deals, arguments["by"]), deals, names)
-    here = inside & group & (cells.kind != IGNORED)
+    here = inside & group & (kinds_of(deals) != IGNORED)
     commit, best_case = arguments["bands"]
     codes = settle_categories(deals, (commit, best_case)).codes
     wanted = CATEGORIES.index(category)

@@ -87,9 +87,9 @@ def with_pandas(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return table.groupby(["period", *by], observed=True)[COLUMNS].sum()
 
 
-@pytest.mark.parametrize(("form", "least"), [("text", 2.0), ("codes", 3.0)])
+@pytest.mark.parametrize(("form", "least"), [("text", 3.0), ("codes", 5.0)])
 def test_forecast__beats_groupby_on_a_period_column(million: pd.DataFrame, form: str, least: float) -> None:
-    """Month x owner x category: twice as fast on text, three times on columns that are codes already."""
+    """Month x owner x category: three times as fast on text, five times on columns that are codes already."""
     frame = million if form == "text" else as_codes(million)
     by = ["owner_name", "forecast_category"]
     names = frame.drop(columns="owner_id")
@@ -103,27 +103,29 @@ def test_forecast__beats_groupby_on_a_period_column(million: pd.DataFrame, form:
 
 
 def test_forecast__against_bare_bincounts(million: pd.DataFrame) -> None:
-    """One bincount per column over ready codes is the floor; everything from the frame to the table is above it."""
+    """From the frame to the table in three times of what bincounts over ready codes take, one for each column."""
     frame = as_codes(million)
     deals = Deals(frame, context())
-    cells = place_deals(deals, resolve_periods("M"), BY)
+    codes = place_deals(deals, resolve_periods("M"), BY).cell()
+    size = int(codes.max()) + 1
     amount, product = deals.amount, deals.amount * deals.percent
 
     def bare() -> None:
         for weights in (None, amount, product, None, amount, product, amount, None, None):
-            np.bincount(cells.cell, weights, minlength=cells.size)
+            np.bincount(codes, weights, minlength=size)
 
     ours = cpu_s(lambda: forecast(frame, context=context(), freq="M", by=BY))
     floor = cpu_s(bare)
     print(f"\nforecast {ours * 1e3:.0f} ms, nine bare bincounts {floor * 1e3:.0f} ms: {ours / floor:.1f} times")
-    assert ours / floor <= 8.0
+    assert ours / floor <= 3.0
 
 
 def test_stage_distribution__against_bare_bincounts(million: pd.DataFrame) -> None:
-    """The same for the stages: four columns."""
+    """The same for the stages, which have four columns."""
     million = as_codes(million)
     deals = Deals(million, context())
-    codes, amount = by_stage(deals).codes, deals.amount
+    # As numpy wants them: it would turn narrow ones into these at every call.
+    codes, amount = by_stage(deals).codes.astype(np.intp), deals.amount
 
     def bare() -> None:
         for weights in (None, amount, amount, None):
@@ -132,7 +134,7 @@ def test_stage_distribution__against_bare_bincounts(million: pd.DataFrame) -> No
     ours = cpu_s(lambda: stage_distribution(million, context=context()))
     floor = cpu_s(bare)
     print(f"\nstages {ours * 1e3:.0f} ms, four bare bincounts {floor * 1e3:.0f} ms: {ours / floor:.1f} times")
-    assert ours / floor <= 12.0
+    assert ours / floor <= 3.0
 
 
 def test_forecast__time_per_row_stays_flat(million: pd.DataFrame) -> None:
