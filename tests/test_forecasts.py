@@ -223,6 +223,28 @@ def test_forecast__quota_as_number_mapping_and_frame() -> None:
     assert basis(by_person)["arguments"]["quota"] == {"Ada Byron": 800, "7": 100}
 
 
+def test_forecast__quota_of_a_period_without_deals_has_its_row() -> None:
+    """What was to be won is there to be missed; a period written wrongly shows, too."""
+    table = forecast(portfolio(DEALS), context=context(), quota={"2026Q3": 70, "2027Q1": 90})
+    assert table.loc[pd.Period("2027Q1", "Q-DEC"), ["open_count", "won_count", "quota", "gap"]].tolist() == [
+        0,
+        0,
+        90,
+        90,
+    ]
+    assert table["quota"].sum() == 160
+
+
+def test_forecast__a_quota_for_everybody_counts_where_somebody_has_no_deal() -> None:
+    """Three people and nobody's deals, a number each: the quotas of every quarter add up to the same."""
+    table = forecast(portfolio(DEALS), context=context(), by="owner_name", quota=100)
+    dated = table[table.index.get_level_values("period").notna()]
+    assert dated["quota"].groupby("period").sum().tolist() == [400, 400]
+    idle = dated.loc[(pd.Period("2026Q3", "Q-DEC"), "Sam Lee (id 7)")]
+    assert idle[["open_count", "won_amount", "attainment", "gap"]].tolist() == [0, 0, 0, 100]
+    assert table["open_amount"].sum() == forecast(portfolio(DEALS), context=context())["open_amount"].sum()
+
+
 @pytest.mark.parametrize(
     ("quota", "words"),
     [

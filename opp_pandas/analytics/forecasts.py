@@ -301,9 +301,10 @@ def forecast(
         Columns to group by; ``owner_name`` and ``account_name`` use the id
         underneath, ``category`` is the forecast category.
     quota : number, mapping or DataFrame, optional
-        A number for every row; group -> number (without `by`: period ->
-        number); or a frame with ``period``, the group and ``quota``. A group
-        with a quota has a row in every period, or in those the frame names.
+        A number for every period and group; group -> number (without `by`:
+        period -> number); or a frame with ``period``, the group and ``quota``.
+        A group with a quota has a row in every period, or in those that the
+        mapping or the frame names, whether or not it has deals there.
     fiscal_start : int, default 1
         Month in which the fiscal year starts (1-12).
     fiscal_label : {"end", "start"}, default "end"
@@ -358,7 +359,7 @@ def forecast(
     also: list[int] = []
     if quota is not None:
         # Periods with a quota must occur before groups can be combined with them.
-        also += _quota_periods(quota, periods)
+        also += _quota_periods(quota, periods, by)
     rolls = overdue == "roll_forward" and bool((kinds_of(deals) == LATE).any())
     if rolls:
         also.append(present)
@@ -368,6 +369,11 @@ def forecast(
     if quotas is not None and quotas.everywhere is None:
         wanted, quota_values = _quota_cells(quotas.ordinals, quotas.groups, quotas.values, cells)
     first = tally_cells(cells, wanted)
+    if quotas is not None and quotas.everywhere is not None and cells.groups:
+        # Who has a deal in one period has a quota in all: without these rows, quotas would not add up.
+        everyone = np.unique(first.ids % cells.n_groups)
+        everywhere = np.arange(len(cells.ordinals))[:, None] * cells.n_groups + everyone
+        first = _reindex(first, np.union1d(first.ids, everywhere).astype(np.intp))
     if rolls:
         late = first.weighted[LATE] != 0
         target = cells.period_code(present) * cells.n_groups + first.ids % cells.n_groups
@@ -406,10 +412,10 @@ def forecast(
     return attach_basis(table, _basis(cells, first, columns, arguments, quotas is not None))
 
 
-def _quota_periods(quota: Quota, periods: Periods) -> list[int]:
+def _quota_periods(quota: Quota, periods: Periods, by: str | Sequence[str] | None) -> list[int]:
     if isinstance(quota, pd.DataFrame) and "period" in quota.columns:
         return [periods.parse(label) for label in quota["period"].drop_duplicates()]
-    return []
+    return [periods.parse(label) for label in quota] if isinstance(quota, Mapping) and not by else []
 
 
 def _quota_cells(ordinals: Integers | None, groups: Codes, values: Floats, cells: Cells) -> tuple[Codes, Floats]:
@@ -420,9 +426,7 @@ def _quota_cells(ordinals: Integers | None, groups: Codes, values: Floats, cells
         spread = np.tile(values, len(codes))
     else:
         codes = np.array([cells.period_code(int(ordinal)) for ordinal in ordinals], dtype=np.intp)
-        # A mapping period -> quota may name a period without deals: it has no row.
-        there = codes >= 0
-        ids, spread = codes[there] * cells.n_groups + groups[there], values[there]
+        ids, spread = codes * cells.n_groups + groups, values
     order = np.argsort(ids, kind="stable")
     return ids[order].astype(np.intp), spread[order]
 
