@@ -36,6 +36,8 @@ from opp_pandas.analytics import (
     win_rates,
 )
 from opp_pandas.errors import ConfigurationError, MissingColumnError
+from opp_pandas.plotting import canvas
+from opp_pandas.stages import StageMap, resolve_stages
 from portfolios import LEAD, WON, context, portfolio, random_portfolio
 
 HOSTILE = pd.DataFrame(
@@ -125,6 +127,51 @@ def boxes_of(texts: list[Any]) -> list[Any]:
     return [text.get_window_extent() for text in texts if text.get_text() and text.get_visible()]
 
 
+def test_plot_coverage__a_quota_nearly_reached_does_not_flatten_the_others() -> None:
+    """Coverage of 500 is cut at four targets and marked with its number; without a target nothing is cut."""
+    table = pd.DataFrame({"quota": [1.0] * 4, "coverage": [500.0, 2.9, 1.0, np.inf]}, index=list("abcd"))
+    ax = plotting.plot_coverage(table)
+    assert [bar.get_width() for bar in ax.patches] == [12, 2.9, 1, 0]
+    assert [text.get_text() for text in ax.texts] == ["▸ 500.0", "2.9", "1.0", "reached"]
+    assert "cut at 12" in ax.get_xlabel()
+    whole = plotting.plot_coverage(table, target=None)
+    assert whole.patches[0].get_width() == 500
+    assert whole.get_xlabel() == "coverage [ratio]"
+
+
+def test_plot_ageing__stages_stand_in_the_pipelines_order() -> None:
+    """Chosen by their deals, listed as a deal passes them."""
+    rows = [{"amount": 10, "stage_id": stage, "created_at": "2026-01-01T00:00Z"} for stage in (2, 2, 2, 1)]
+    ax = plotting.plot_ageing(ageing(portfolio(rows), context=context()))
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["Lead", "Offer"]
+
+
+def test_plot_funnel__of_many_stages_keeps_what_was_won() -> None:
+    """A funnel falls, so the last step would be the first to go; it is what the plot is for."""
+    names = [f"Stage {number}" for number in range(40)]
+    stages = resolve_stages(StageMap(order=[*names, "Won"], won=["Won"]))
+    frame = pd.DataFrame({"id": [1, 2], "amount": [1, 2], "stage_name": ["Won", "Stage 39"]})
+    entries = frame.assign(entered_at=pd.Timestamp("2026-01-01", tz="UTC"))
+    ax = plotting.plot_funnel(funnel(frame, context=context(stages=stages), history=entries))
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert (shown[0], shown[-1], len(shown)) == ("Stage 0", "Won", 25)
+    assert "24 busiest and the last of 41 stages" in ax.get_title(loc="left").replace("\n", " ")
+
+
+def test_plots__take_letters_from_further_fonts_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name in Chinese is no row of boxes where a font has its letters; a font that is not there is not looked for."""
+    monkeypatch.setattr(canvas, "WIDE_FONTS", ("No such font", "STIXGeneral"))
+    canvas.further_fonts.cache_clear()
+    ax = plotting.plot_forecast(forecast(FRAME, context=context(), by="owner_name"))
+    canvas.further_fonts.cache_clear()
+    legend = ax.get_legend()
+    assert legend is not None
+    for text in (*legend.get_texts(), *ax.get_xticklabels(), ax.title):
+        assert text.get_fontfamily() == [*mpl.rcParams["font.family"], "STIXGeneral"]
+
+
 @pytest.mark.parametrize("n", [8, 80])
 def test_plot_forecast__legend_and_labels_do_not_overlap(n: int) -> None:
     """At 8 and at 80 groups: few legend entries, the rest added up, beside the bars, ticks apart."""
@@ -174,8 +221,6 @@ def test_title__beside_long_names_wraps_within_the_figure() -> None:
 
 def test_plot_stages__eighty_stages_are_cut_to_the_largest_and_said() -> None:
     """Thirty bars, and the title tells."""
-    from opp_pandas.stages import StageMap, resolve_stages
-
     names = [f"Stage {number}" for number in range(80)]
     rows = [{"amount": place, "stage_id": None, "stage_name": name} for place, name in enumerate(names)]
     stages = resolve_stages(StageMap(order=names))

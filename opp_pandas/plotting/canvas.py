@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -61,6 +62,22 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "legend.frameon": False,
 }
+WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK KR",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "WenQuanYi Zen Hei",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Arial Unicode MS",
+)
+"""Fonts of the common systems with letters that matplotlib's own font lacks."""
 MAX_LABEL = 28
 _LETTER, _LINE = 6.0, 10.0  # width of a letter and height of a line [points]
 UNITS = ((1e12, "trillions"), (1e9, "billions"), (1e6, "millions"), (1e3, "thousands"))
@@ -81,6 +98,22 @@ def look_of(ax: Axes | None) -> Look:
         # Nobody knows what a see-through plot will stand on; who writes in light colours means a dark ground.
         return DARK if is_light(mpl.rcParams["text.color"]) else LIGHT
     return LIGHT if is_light(ground) else DARK
+
+
+@cache
+def further_fonts() -> list[str]:
+    """Find which of `WIDE_FONTS` are there: matplotlib complains of every other one at every text."""
+    from matplotlib import font_manager
+
+    there = set(font_manager.get_font_names())
+    return [name for name in WIDE_FONTS if name in there]
+
+
+def _settings(look: Look) -> dict[str, Any]:
+    import matplotlib as mpl
+
+    families = dict.fromkeys([*mpl.rcParams["font.family"], *further_fonts()])
+    return STYLE | look.settings() | {"font.family": list(families)}
 
 
 @contextmanager
@@ -110,7 +143,7 @@ def style(theme: Literal["light", "dark"] = "light") -> Iterator[None]:
         raise ConfigurationError(f"theme must be 'light' or 'dark', not {theme!r}")
     look = LIGHT if theme == "light" else DARK
     ground = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), look.paper)
-    with mpl.rc_context(STYLE | look.settings() | ground):  # type: ignore[arg-type]
+    with mpl.rc_context(_settings(look) | ground):  # type: ignore[arg-type]
         yield
 
 
@@ -123,7 +156,7 @@ def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator
     # A notebook's backend turns interactive drawing on when it is loaded, which happens at first use.
     # Loaded inside the context that would end with it, and later plots would not show.
     plt.draw_if_interactive()  # type: ignore[no-untyped-call]
-    with mpl.rc_context(STYLE | look_of(ax).settings()):  # type: ignore[arg-type]
+    with mpl.rc_context(_settings(look_of(ax))):  # type: ignore[arg-type]
         if ax is None:
             _, ax = plt.subplots(figsize=(width, height))
         yield ax

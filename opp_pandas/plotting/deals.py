@@ -120,13 +120,13 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
         stage = table["stage_name"].astype("str")
         order = list(stage[drawn].value_counts(sort=True).index)
         limit = min(max_stages, len(PALETTE))
-        shown = order if len(order) <= limit else order[: limit - 1]
+        shown = _in_order(order if len(order) <= limit else order[: limit - 1], table)
         late = (table["overdue_days"].fillna(0) > 0).to_numpy()
         handles: list[Any] = []
         labels: list[str] = []
         size = 22 if drawn.sum() <= _CROWD else 9
         colours = np.array([*PALETTE[: len(shown)], GREY])
-        places = pd.Index(shown).get_indexer(stage)
+        places = pd.Index(shown).get_indexer(pd.Index(stage))
         # One cloud for each mark, drawn in the order of the stages: many clouds are slow.
         for rows, marker in ((drawn & ~late, "o"), (drawn & late, "x")):
             chosen = np.flatnonzero(rows)
@@ -143,6 +143,12 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
         axes.set_xlabel("age [days since creation]")
         add_legend(axes, handles, labels)
     return axes
+
+
+def _in_order(stages: list[str], table: pd.DataFrame) -> list[str]:
+    """Put stages in the pipeline's order, as far as the basis tells it."""
+    known = list(table.attrs.get(BASIS_KEY, {}).get("stages", {}).get("open", []))
+    return sorted(stages, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def _log_money(ax: Axes, currency: str) -> None:

@@ -146,7 +146,8 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     if table.index.nlevels > 1:
         raise ConfigurationError("this plot takes one funnel: choose a group first, such as table.loc['Sam Lee']")
     shown = table[table["reached"].notna()]
-    shown, left_out = _busiest(shown, "reached")
+    # A funnel falls from stage to stage, so its end, what was won, would be the first to go.
+    shown, left_out = _busiest(shown, "reached", ends=True)
     suffix = "" if measure == "reached" else "_amount"
     with canvas(ax, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
         arguments = table.attrs.get(BASIS_KEY, {}).get("arguments", {})
@@ -317,12 +318,16 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
     return axes
 
 
-def _busiest(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, str]:
-    """Keep the stages with most deals, in order, where there are too many to read; say so."""
+def _busiest(table: pd.DataFrame, column: str, ends: bool = False) -> tuple[pd.DataFrame, str]:
+    """Keep the stages with most deals, in order, where there are too many to read, and say so; with `ends` the last."""
     if len(table) <= _MAX_STAGES:
         return table, ""
-    kept = np.argsort(-table[column].to_numpy(dtype=float), kind="stable")[:_MAX_STAGES]
-    return table.iloc[np.sort(kept)], f", {_MAX_STAGES} busiest of {len(table)} stages"
+    deals = table[column].to_numpy(dtype=float, na_value=0.0)
+    if ends:
+        deals[-1] = np.inf
+    kept = np.argsort(-deals, kind="stable")[:_MAX_STAGES]
+    busiest = f"{_MAX_STAGES - 1} busiest and the last" if ends else f"{_MAX_STAGES} busiest"
+    return table.iloc[np.sort(kept)], f", {busiest} of {len(table)} stages"
 
 
 def _largest_stages(table: pd.DataFrame, measure: str, rank: Callable[[Any], int]) -> pd.DataFrame:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+_FAR_PAST_TARGET = 4.0
+
 
 @words.describes(words.rates_in_words)
 def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 25) -> Axes:
@@ -95,6 +97,7 @@ def plot_coverage(
     Returns
     -------
     Axes
+        Bars of more than four targets are cut, and marked.
     """
     need_columns(table, "quota", "coverage")
     known = table[table["coverage"].notna()]
@@ -109,18 +112,26 @@ def plot_coverage(
         values = shown["coverage"].to_numpy(dtype=float)
         reached = np.isinf(values)
         finite = values[~reached]
-        top = max(float(finite.max(initial=0)), target or 0, 1.0) * 1.15
+        top = max(float(finite.max(initial=0)), target or 0, 1.0)
+        # Next to a reached quota coverage grows without bounds: one such bar would flatten all others.
+        limit = top if target is None else min(top, _FAR_PAST_TARGET * target)
+        lengths = np.where(reached, 0, np.minimum(values, limit))
         y = np.arange(len(shown))
-        axes.barh(y, np.where(reached, 0, values), 0.66, color=BLUE)
+        axes.barh(y, lengths, 0.66, color=BLUE)
+        top = limit * 1.15
         for place in y:
             text = "reached" if reached[place] else f"{values[place]:,.{1 if values[place] >= 0.1 else 2}f}"
+            if values[place] > limit and not reached[place]:
+                text = f"▸ {text}"
+            # On paper of its own, so that the line of the target does not strike the number out.
+            paper = {"facecolor": look_of(axes).paper, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
             axes.annotate(
-                text, (0 if reached[place] else values[place], place), (4, 0), textcoords="offset points", va="center"
+                text, (lengths[place], place), (4, 0), textcoords="offset points", va="center", bbox=paper, zorder=4
             )
         axes.set_yticks(y, row_names(shown, "all deals"), parse_math=False)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, top)
-        axes.set_xlabel("coverage [ratio]")
+        axes.set_xlabel("coverage [ratio]" + (f" (▸ bars cut at {limit:g})" if (finite > limit).any() else ""))
         if target is not None:
             line = axes.axvline(target, color=VERMILION, linewidth=1.5)
             add_legend(axes, [line], [f"target {target:g}"])
