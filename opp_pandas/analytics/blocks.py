@@ -50,3 +50,20 @@ def look_up(table: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[An
     for rows in blocks(len(places)):
         found[rows] = table.take(places[rows])
     return found
+
+
+def limits_of(values: npt.NDArray[np.int64], missing: int) -> tuple[int, int, bool]:
+    """Find the lowest and the highest number, and whether any is `missing`, the lowest there can be.
+
+    Where all are missing, the lowest and the highest are, too.
+
+    Examples
+    --------
+    >>> limits_of(np.array([7, -1, 9]), -1), limits_of(np.array([7, 8, 9]), -1)
+    ((7, 9, True), (7, 9, False))
+    """
+    low, high = int(values.min()), int(values.max())
+    if low != missing:
+        return low, high, False
+    parts = (values[rows] for rows in blocks(len(values)))
+    return min(int(part.min(initial=high, where=part != missing)) for part in parts), high, True

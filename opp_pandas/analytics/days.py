@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.analytics.blocks import blocks, look_up
+from opp_pandas.analytics.blocks import blocks, limits_of, look_up
 from opp_pandas.errors import ConfigurationError, FrameError, named
 from opp_pandas.zones import check_zone
 
@@ -100,31 +100,33 @@ def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
         return CodedDays(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32), np.empty(0))
     slot_s = _slot_s(zone)
     per_slot = slot_s * per_second
-    low, high = int(values.min()) // per_slot, int(values.max()) // per_slot
+    low, high, some_missing = limits_of(values, NO_INSTANT)
     alone = np.empty(0, dtype=np.intp)
     first, last = _second_of_year(_FIRST_YEAR) * per_second, _second_of_year(_LAST_YEAR) * per_second
-    if low < first // per_slot or high >= last // per_slot:
+    if low < first or high >= last:
         inside = (values >= first) & (values < last)
-        alone = np.flatnonzero(~inside)
+        alone = np.flatnonzero(~inside & (values != NO_INSTANT))
         known = values[inside]
-        low, high = (int(known.min()) // per_slot, int(known.max()) // per_slot) if len(known) else (0, -1)
+        low, high = (int(known.min()), int(known.max())) if len(known) else (0, -1)
+    low, high = low // per_slot, high // per_slot
     places = np.empty(len(values), dtype=np.int32)
     for rows in blocks(len(values)):
-        places[rows] = values[rows] // per_slot - low
+        slots = values[rows] // per_slot - low
+        if some_missing:
+            slots[values[rows] == NO_INSTANT] = high - low + 1
+        places[rows] = slots
     places[alone] = 0
     # Whole years, so that the next call most likely finds the same table.
     years = [pd.Timestamp(slot * slot_s, unit="s").year for slot in (low, max(low, high))]
     origin, days, doubtful = _slot_table(zone, slot_s, years[0], years[1])
     days, doubtful = days[low - origin : high - origin + 1], doubtful[low - origin : high - origin + 1]
     hours = (low + np.arange(len(days))) * slot_s % 86_400 / 3_600
+    if some_missing:
+        days, hours, doubtful = np.append(days, NO_DAY), np.append(hours, np.nan), np.append(doubtful, False)
     if doubtful.any():
         alone = np.union1d(alone, np.flatnonzero(look_up(doubtful, places)))
     if len(alone):
-        own = values[alone]
-        own_days = np.full(len(alone), NO_DAY, dtype=np.int32)
-        real = own != NO_INSTANT
-        own_days[real] = _days_directly(own[real] // per_second, zone)
-        distinct, inverse = np.unique(own_days, return_inverse=True)
+        distinct, inverse = np.unique(_days_directly(values[alone] // per_second, zone), return_inverse=True)
         places[alone] = len(days) + inverse
         days, hours = np.append(days, distinct), np.append(hours, np.full(len(distinct), np.nan))
     return CodedDays(places, days, hours)

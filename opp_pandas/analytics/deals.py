@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.analytics.blocks import blocks, look_up, smallest_integer
+from opp_pandas.analytics.blocks import blocks, limits_of, look_up, smallest_integer
 from opp_pandas.analytics.context import FigureContext
 from opp_pandas.analytics.days import (
     NO_DAY,
+    NO_INSTANT,
     CodedDays,
     Codes,
     Days,
@@ -78,6 +79,19 @@ class Numbers:
     def __getitem__(self, rows: slice) -> Floats:
         return self.read(rows)
 
+    def filled(self, rows: slice) -> tuple[Floats, Flags | None]:
+        """Give a block with 0 for what is missing, and what that is; None if nothing."""
+        values = self.read(rows)
+        if self.limits is not None:
+            return values, None
+        absent = np.isnan(values)
+        if not absent.any():
+            return values, None
+        # What was read may be the frame's own memory.
+        values = values.copy()
+        values[absent] = 0.0
+        return values, absent
+
     @classmethod
     def of(cls, values: Floats) -> Numbers:
         """Wrap what is there already."""
@@ -99,6 +113,8 @@ def read_numbers(column: pd.Series) -> Numbers:
             plain = column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
             limits = (float(plain.min()), float(plain.max())) if len(plain) else None
             return Numbers(lambda rows: plain[rows].astype(np.float64, copy=False), limits)
+        if isinstance(dtype, np.dtype):
+            return Numbers.of(column.to_numpy(dtype=np.float64))
         array = column.array
         return Numbers(lambda rows: array[rows].to_numpy(dtype=np.float64, na_value=np.nan))
     if not column.notna().any():
@@ -165,34 +181,39 @@ class _NarrowIntegers:
     values: Integers
     low: int
     size: int
+    some_missing: bool
 
     @classmethod
     def of(cls, column: pd.Series) -> _NarrowIntegers | None:
         """Read a column; None if it holds something else."""
         if not len(column) or not pd.api.types.is_integer_dtype(column.dtype):
             return None
-        none = np.iinfo(np.int64).min
-        values = column.to_numpy(dtype=np.int64, na_value=none)
-        low, high = int(values.min()), int(values.max())
-        some_missing = low == none
-        if some_missing and high != none:
-            low = int(values[values != none].min())
-        if high == none or high - low >= max(len(values), 100_000):
+        values = column.to_numpy(dtype=np.int64, na_value=NO_INSTANT)
+        low, high, some_missing = limits_of(values, NO_INSTANT)
+        if high == NO_INSTANT or high - low >= max(len(values), 100_000):
             return None
-        return cls(np.where(values == none, high + 1, values) if some_missing else values, low, high - low + 2)
+        return cls(values, low, high - low + 2, some_missing)
+
+    def entries(self, rows: slice) -> Integers:
+        """Give the table's entry of every row of a block."""
+        values = self.values[rows]
+        entries = values - self.low
+        if self.some_missing:
+            entries[values == NO_INSTANT] = self.size - 1
+        return entries
 
     def present(self) -> Codes:
         """Find which entries of the table occur."""
         occurs = np.zeros(self.size, dtype=bool)
         for rows in blocks(len(self.values)):
-            occurs[self.values[rows] - self.low] = True
+            occurs[self.entries(rows)] = True
         return np.flatnonzero(occurs[:-1])
 
     def look_up(self, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Give every row its entry of a table."""
         found = np.empty(len(self.values), dtype=table.dtype)
         for rows in blocks(len(self.values)):
-            found[rows] = table.take(self.values[rows] - self.low)
+            found[rows] = table.take(self.entries(rows))
         return found
 
 

@@ -321,21 +321,12 @@ def add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> Sums:
     amounts, percents = deals.amounts, deals.percents
     for rows in blocks(len(deals)):
         cells = cells_of(rows)
-        amount, percent = amounts[rows], percents[rows]
-        if amounts.limits is None:
-            amount = _without_missing(amount, cells, counted.missing_amount)
-        if percents.limits is None:
-            percent = _without_missing(percent, cells, counted.missing_percent)
+        (amount, no_amount), (percent, no_percent) = amounts.filled(rows), percents.filled(rows)
         np.add.at(counted.count, cells, 1)
         np.add.at(counted.amount, cells, amount)
         np.add.at(counted.product, cells, amount * percent)
+        if no_amount is not None:
+            np.add.at(counted.missing_amount, cells[no_amount], 1)
+        if no_percent is not None:
+            np.add.at(counted.missing_percent, cells[no_percent], 1)
     return counted
-
-
-def _without_missing(values: Floats, cells: Codes, missing: Integers) -> Floats:
-    """Give values with 0 for those that are missing, and count these by cell."""
-    absent = np.isnan(values)
-    if not absent.any():
-        return values
-    np.add.at(missing, cells[absent], 1)
-    return np.where(absent, 0.0, values)
