@@ -255,9 +255,8 @@ class MissingColumnError(FrameError):
             if by_lower[match] != name
         ]
         text = f"the frame has no column {named(self.missing)}"
-        if near:
-            text += f"; did you mean {named(near)}?"
-        return text + (f". {self.hint}" if self.hint else "")
+        text += f"; did you mean {named(near)}?" if near else "." if self.hint else ""
+        return f"{text} {self.hint}" if self.hint else text
 
 
 class InvalidFrameError(FrameError):
@@ -321,7 +320,9 @@ class MixedCurrencyError(FrameError):
         super().__init__(self.counts)
 
     def __str__(self) -> str:
-        words = ", ".join(f"{printable(code, 20)}: {number} rows" for code, number in self.counts.items())
+        words = ", ".join(
+            f"{printable(code, 20)}: {number} row{'' if number == 1 else 's'}" for code, number in self.counts.items()
+        )
         return f"amounts in different currencies cannot be added ({words}); filter to one currency or give rates="
 
 

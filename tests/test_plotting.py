@@ -405,6 +405,18 @@ def test_plot_hygiene__counts_deals_by_check() -> None:
     assert "every check passed" in plotting.alt_text(plotting.plot_hygiene(hygiene(clean, context=context())))
 
 
+def test_plot_hygiene__of_a_file_counts_rows_and_adds_no_currencies() -> None:
+    """Deals without an id yet are deals; dollars and euros have no sum."""
+    rows = [{"id": None, "amount": 10, "stage_id": LEAD, "currency_type": code} for code in ("USD", "EUR")]
+    frame = portfolio(rows).assign(id=pd.array([pd.NA, pd.NA], dtype="Int64"))
+    ax = plotting.plot_hygiene(hygiene(frame, context=context(), checks=["no_close_date"]))
+    assert ax.get_title(loc="left").startswith("Deals to look at: 2")
+    assert (ax.get_xlabel(), [text.get_text() for text in ax.texts]) == ("deals", [])
+    dollars = plotting.plot_hygiene(hygiene(frame.iloc[:1], context=context(), checks=["no_close_date"]))
+    assert dollars.get_xlabel() == "deals (at the bars: their amounts, USD)"
+    assert [text.get_text() for text in dollars.texts] == ["worth 10"]
+
+
 def test_notebook__shows_every_plot() -> None:
     """The first plot of a kernel loads its backend; the second one shows as well."""
     notebook = nbformat.v4.new_notebook()

@@ -160,7 +160,8 @@ def _amounts(deals: Deals, rows: Codes, rates: ExchangeRates | None, at: pd.Time
         if lacking.any():
             words = sorted({names[code] or "(missing)" for code in codes[lacking].tolist()})
             raise FrameError(
-                f"{int(lacking.sum())} deals have no exchange rate into {rates.base} on {at:%Y-%m-%d}: "
+                f"{lacking.sum()} {'deal has' if lacking.sum() == 1 else 'deals have'} no exchange rate into "
+                f"{rates.base} on {at:%Y-%m-%d}: "
                 f"currency {named(words)}. Add the rates, or state the currency"
             )
     known = rows >= 0

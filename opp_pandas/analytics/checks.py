@@ -105,10 +105,13 @@ def hygiene(
     notes = [f"{counted(len(set(places.tolist())), 'deal')} flagged, {counted(len(found), 'reason')}"]
     if skipped:
         notes.append(f"checks left out, as the frame lacks the column or too few deals are won: {', '.join(skipped)}")
+    currencies = deals.currencies if deals.has("amount") else {}
     basis = build_basis(
         "hygiene",
         deals,
         counts=counts,
+        currency=deals.currency if len(currencies) == 1 else None,
+        n_currencies=len(currencies),
         arguments={"stale_days": stale_days, "checks": wanted},
         definitions={name: CHECKS[name] for name in wanted},
         notes=notes,

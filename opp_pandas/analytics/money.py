@@ -136,7 +136,8 @@ class ExchangeRates:
             rows = np.flatnonzero(lacking)
             words = sorted({names[code] or "(missing)" for code in codes[rows].tolist()})
             raise FrameError(
-                f"{len(rows)} deals have no exchange rate into {self.base} on their day: currency {named(words)}, "
+                f"{len(rows)} {'deal has' if len(rows) == 1 else 'deals have'} no exchange rate into {self.base} "
+                f"on the day of the deal: currency {named(words)}, "
                 f"rows {named(deals.frame.index[rows])}. Add the rates, or state the currency"
             )
         return np.asarray(amount * rates, dtype=np.float64)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.errors import printable
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -196,13 +197,17 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     counts = table["check"].value_counts(sort=True)
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(counts)), 8.0)) as axes:
-        flagged = table["id"].nunique() if "id" in table.columns else len(table.index.unique())
+        # By row, not by id: deals of a file have no id yet.
+        flagged = table.index.nunique()
         set_title(axes, table, f"Deals to look at: {flagged:,}" if len(table) else "Deals to look at")
         if not len(table):
             return draw_nothing(axes, "every check passed")
         y = np.arange(len(counts))
         bars = axes.barh(y, counts.to_numpy(), 0.66, color=BLUE)
-        if "amount" in table.columns:
+        # Nobody adds dollars to euros.
+        several = table.attrs.get(BASIS_KEY, {}).get("n_currencies", 1) > 1
+        with_amounts = "amount" in table.columns and not several
+        if with_amounts:
             worth = table["amount"].astype("float64").groupby(table["check"].to_numpy()).sum()
             notes = [f"worth {write_short(float(worth[name]))}" if worth[name] else "" for name in counts.index]
             keep_plain(*axes.bar_label(bars, labels=notes, padding=4, color=look_of(axes).notes))
@@ -210,5 +215,7 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.set_ylim(len(counts) - 0.4, -0.6)
         axes.margins(x=0.24)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_xlabel("deals (at the bars: their amounts)" if "amount" in table.columns else "deals")
+        unit = currency_of(table)
+        amounts = "their amounts" if unit == "amount" else f"their amounts, {printable(unit, 40)}"
+        keep_plain(axes.set_xlabel(f"deals (at the bars: {amounts})" if with_amounts else "deals"))
     return axes
