@@ -66,6 +66,37 @@ def test_figures__do_not_depend_on_where_blocks_end(
     assert parts.attrs == whole.attrs
 
 
+@pytest.mark.parametrize(
+    "dtype", ["Int64", "Float64", "float64", "float32", "int64[pyarrow]", "double[pyarrow]", "object"]
+)
+def test_forecast__missing_amounts_are_counted_and_the_frame_stays(dtype: str) -> None:
+    """Whatever the dtype that says so; what is missing is filled in a copy, never in the frame's own memory."""
+    frame = random_portfolio(7, 300, odd=False)
+    gaps = frame["id"] % 7 == 0
+    kept = frame["amount"].where(~gaps)
+    frame["amount"] = kept.astype("Float64").astype(dtype) if "int" in dtype.lower() else kept.astype(dtype)
+    frame["probability"] = frame["probability"].astype("float64").where(frame["id"] % 5 != 0)
+    before = frame.copy(deep=True)
+    table = forecast(frame, context=context())
+    open_or_won = frame["stage_id"] != 4
+    assert table["missing_amount_count"].sum() == (gaps & open_or_won).sum()
+    assert table["missing_probability_count"].sum() == ((frame["id"] % 5 == 0) & frame["stage_id"].isin([1, 2])).sum()
+    assert table["won_amount"].sum() == float(kept[frame["stage_id"] == 3].sum())
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_forecast__nan_in_a_nullable_column_is_missing() -> None:
+    """0 / 0 in a Float64 column gives a NaN that pandas does not count as missing."""
+    frame = random_portfolio(8, 200, odd=False)
+    amounts = frame["amount"].astype("float64").to_numpy(copy=True)
+    amounts[:3] = np.nan
+    frame["amount"] = pd.Series(pd.arrays.FloatingArray(amounts, np.zeros(len(amounts), dtype=bool)))
+    frame["stage_id"] = pd.array([3] * len(frame), dtype="Int64")
+    table = forecast(frame, context=context())
+    assert table["missing_amount_count"].sum() == 3
+    assert table["won_amount"].sum() == np.nansum(amounts)
+
+
 def test_forecast__many_groups_need_codes_wider_than_a_byte() -> None:
     """Three hundred accounts by two hundred owners by week: every deal is found again, none in another's cell."""
     n = 4_000

@@ -111,12 +111,11 @@ def read_numbers(column: pd.Series) -> Numbers:
         if not column.hasnans:
             # Nothing is missing: numpy looks at the column's own memory.
             plain = column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
-            limits = (float(plain.min()), float(plain.max())) if len(plain) else None
+            # A Float64 column may hold NaN beside NA, which pandas does not call missing.
+            whole = len(plain) > 0 and not np.isnan(plain.min())
+            limits = (float(plain.min()), float(plain.max())) if whole else None
             return Numbers(lambda rows: plain[rows].astype(np.float64, copy=False), limits)
-        if isinstance(dtype, np.dtype):
-            return Numbers.of(column.to_numpy(dtype=np.float64))
-        array = column.array
-        return Numbers(lambda rows: array[rows].to_numpy(dtype=np.float64, na_value=np.nan))
+        return Numbers.of(column.to_numpy(dtype=np.float64, na_value=np.nan))
     if not column.notna().any():
         return Numbers.of(np.full(len(column), np.nan))
     if pd.api.types.is_object_dtype(dtype):
