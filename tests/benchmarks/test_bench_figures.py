@@ -28,7 +28,7 @@ pytestmark = pytest.mark.nightly
 BY = ["owner_id", "category"]
 
 
-def cpu_s(call: Callable[[], Any], runs: int = 7) -> float:
+def cpu_s(call: Callable[[], Any], runs: int = 15) -> float:
     """CPU seconds of the fastest run."""
     times = []
     for _ in range(runs):
