@@ -17,7 +17,7 @@ from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
 from opp_pandas.zones import read_moment
 
 HOW_TO_START = (
-    "one load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
+    "One load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
     "opp-pandas snapshot --history DIR; older ones come from opp_pandas.history.importers"
 )
 

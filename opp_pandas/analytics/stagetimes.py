@@ -47,7 +47,7 @@ def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFram
         entries: pd.DataFrame = history.stage_entries(context.as_of)
         return entries
     if not isinstance(history, pd.DataFrame):
-        raise HistoryNeededError(f"{what} needs to know which stages each deal passed and when; {HOW_TO_START}")
+        raise HistoryNeededError(f"{what} needs to know which stages each deal passed and when. {HOW_TO_START}")
     missing = [] if {"id", "custom_id"} & set(history.columns) else ["id"]
     missing += [] if {"stage_id", "stage_name"} & set(history.columns) else ["stage_id"]
     missing += [] if "entered_at" in history.columns else ["entered_at"]
