@@ -43,7 +43,8 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
         A loaded or adopted frame. Never modified.
     rows : DataFrame, mapping or sequence of mapping
         New deals in our column names, without ids; on a relabelled frame
-        ``Region`` and ``custom1`` mean the same field.
+        ``Region`` and ``custom1`` mean the same field. Where every deal of the
+        frame is in one currency, those that name none are in it, too.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
     if unknown:
         raise MissingColumnError(unknown, plain.columns, "New deals take the columns of the frame.")
     labels = _fresh_labels(frame.index, len(new), loaded.pending)
-    aligned = _aligned(plain, new, labels, loaded)
+    aligned = _in_the_currency_of(plain, _aligned(plain, new, labels, loaded))
     custom = aligned["custom_id"].tolist() if "custom_id" in aligned.columns else [None] * len(new)
     created = {
         label: Pending(None, own if isinstance(own, str) else None, OWN_CUSTOM_ID + str(uuid.uuid4()))
@@ -127,6 +128,16 @@ def _aligned(frame: pd.DataFrame, new: pd.DataFrame, labels: list[Any], loaded: 
         except (ValueError, TypeError) as problem:
             raise FrameError(f"column {column} of the new rows cannot be {dtype}: {problem}") from problem
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=frame.index.dtype))
+
+
+def _in_the_currency_of(frame: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Fill in the currency where the frame knows just one: beside others, an amount without one is in no sum."""
+    if "currency_type" not in frame.columns or frame["currency_type"].isna().any():
+        return new
+    known = frame["currency_type"].unique()
+    if len(known) != 1:
+        return new
+    return new.assign(currency_type=new["currency_type"].fillna(known[0]))
 
 
 def _categorical(series: pd.Series, dtype: pd.CategoricalDtype) -> pd.Series:

@@ -320,10 +320,13 @@ class MixedCurrencyError(FrameError):
         super().__init__(self.counts)
 
     def __str__(self) -> str:
-        words = ", ".join(
-            f"{printable(code, 20)}: {number} row{'' if number == 1 else 's'}" for code, number in self.counts.items()
+        words = [f"{printable(code, 20)}: {n} row{'' if n == 1 else 's'}" for code, n in self.counts.items()]
+        more = f" and {len(words) - 10} more" if len(words) > 10 else ""
+        fill = "fill in currency_type where it is missing, " if "(missing)" in self.counts else ""
+        return (
+            f"amounts in different currencies cannot be added ({', '.join(words[:10])}{more}); "
+            f"{fill}filter to one currency or give rates="
         )
-        return f"amounts in different currencies cannot be added ({words}); filter to one currency or give rates="
 
 
 class UnmappedStageError(FrameError):

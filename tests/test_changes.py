@@ -373,11 +373,12 @@ def test_added_rows__are_new_deals(df: pd.DataFrame) -> None:
         {
             "name": "A",
             "amount": 5,
+            "currency_type": "USD",
             "close_date": "2026-12-31T05:00:00.000Z",
             "tags": ["x"],
             "custom_id": plan.creations[0].key,
         },
-        {"name": "B", "custom_id": plan.creations[1].key},
+        {"name": "B", "currency_type": "USD", "custom_id": plan.creations[1].key},
     ]
     assert plan.creations[0].key != plan.creations[1].key
     assert df.opp.changes().fingerprint == plan.fingerprint
@@ -422,7 +423,7 @@ def test_added_row__with_two_forms_of_one_fact_is_created(
     """An id with its own name, an unknown id with any name, an exact amount alone or with its whole one."""
     df = df.opp.add({"name": "A"} | row).drop(columns="account_name")
     creation = df.opp.changes(custom_ids="never").creations[0]
-    assert (dict(creation.values), dict(creation.unresolved)) == ({"name": "A"} | values, {})
+    assert (dict(creation.values), dict(creation.unresolved)) == ({"name": "A", "currency_type": "USD"} | values, {})
 
 
 def test_added_row__with_an_unreadable_cell_is_refused(df: pd.DataFrame) -> None:

@@ -47,6 +47,15 @@ def test_add__appends_rows_and_keeps_dtypes(df: pd.DataFrame, rows: Any) -> None
     assert len(df.opp.changes()) == 0
 
 
+def test_add__is_in_the_one_currency_of_the_frame(df: pd.DataFrame) -> None:
+    """Where all deals are in one; beside several, or some that name none, nobody can say which."""
+    rows = [{"name": "A", "amount": 5}, {"name": "B", "currency_type": "EUR"}]
+    assert df.opp.add(rows)["currency_type"].tolist()[-2:] == ["USD", "EUR"]
+    for other in ("EUR", None):
+        several = load([resource(1), resource(2, currencyType=other)])
+        assert several.opp.add(rows)["currency_type"].isna().tolist()[-2:] == [True, False]
+
+
 def test_add__labels_meet_no_other_row(df: pd.DataFrame) -> None:
     """Neither a row of the frame nor a deal that waits and is not in view."""
     added = df.opp.add({"name": "A"})

@@ -388,7 +388,7 @@ def test_add__takes_a_field_by_either_name_and_keeps_dtypes(df: pd.DataFrame, co
     pd.testing.assert_series_equal(added.dtypes, shown.dtypes)
     assert added["Region"].iloc[-2] == "EMEA"
     first, second = (entry.values for entry in added.opp.changes(custom_ids="never").creations)
-    assert first == rows[0]
+    assert first == rows[0] | {"currency_type": "USD"}
     assert (second["name"], second["custom10"]) == ("B", "2026-12-31")
 
 

@@ -51,8 +51,8 @@ def _new_deal(plan: ChangeSet, entry: RowCreation) -> str:
     return ", ".join(shown)
 
 
-# What a person needs to know a new deal by; the custom id because this package may have made it.
-_TELLING = ("amount", "close_date", "stage_id", "stage_name", "owner_id", "owner_name", "custom_id")
+# What a person needs to know a new deal by; currency and custom id because this package may have put them in.
+_TELLING = ("amount", "currency_type", "close_date", "stage_id", "stage_name", "owner_id", "owner_name", "custom_id")
 
 
 def plan_text(plan: ChangeSet) -> str:
