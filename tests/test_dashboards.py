@@ -88,8 +88,8 @@ def test_headlines__are_the_figures(dashboard: Dashboard) -> None:
     result = bookings(FRAME, context=context(), period="2026Q2")
     low, high = result.interval(0.8)
     words = dashboard.headlines["Forecast 2026Q2"]
-    assert words.startswith(f"USD {row['forecast_amount'] / 1e3:,.0f} thousands")
-    assert f"80% interval {low / 1e3:,.0f} thousands to {high / 1e3:,.0f} thousands" in words
+    assert words.startswith(f"USD {row['forecast_amount'] / 1e3:,.0f} thousand")
+    assert f"80% interval {low / 1e3:,.0f} thousand to {high / 1e3:,.0f} thousand" in words
     assert f"{row['attainment']:.0%} won" in dashboard.headlines["Quota 2026Q2"]
     axes = dashboard.pictures["forecast"]
     assert "independent deals: too narrow" in axes.get_xlabel()
@@ -101,9 +101,9 @@ def test_headlines__are_the_figures(dashboard: Dashboard) -> None:
 def test_quota__of_owners_follows_the_choice_and_that_of_all_does_not() -> None:
     """Owners' quotas are added up; one for all of them is not shown beside one of them, and that is said."""
     each = open_dashboard(FRAME, context=context(), quota={"Ada Byron": 1e6, "stale": 5e5})
-    assert each.headlines["Quota 2026Q2"].startswith("USD 1.5 millions")
+    assert each.headlines["Quota 2026Q2"].startswith("USD 1.5 million")
     each.choose(owners="Ada Byron")
-    assert each.headlines["Quota 2026Q2"].startswith("USD 1 millions")
+    assert each.headlines["Quota 2026Q2"].startswith("USD 1 million")
     together = open_dashboard(FRAME, context=context(), quota=2e6)
     together.choose(owners="Ada Byron")
     assert not any(name.startswith("Quota") for name in together.headlines)

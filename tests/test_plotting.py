@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -217,6 +217,53 @@ def test_title__beside_long_names_wraps_within_the_figure() -> None:
     title = ax._left_title
     assert title.get_text().endswith("2026-06-15")
     assert title.get_window_extent().x1 <= ax.figure.bbox.x1
+
+
+def words_in(ax: Any) -> list[tuple[str, Any]]:
+    """Every text that stands straight, with its box; ticks beyond the limits are not drawn."""
+    ax.figure.canvas.draw()
+    ticks = [
+        label
+        for axis in (ax.xaxis, ax.yaxis)
+        for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+        if min(axis.get_view_interval()) <= place <= max(axis.get_view_interval())
+    ]
+    legend = ax.get_legend()
+    texts = [*ticks, *ax.texts, ax._left_title, ax.xaxis.label, ax.yaxis.label]
+    texts += [] if legend is None else legend.get_texts()
+    return [
+        (text.get_text(), text.get_window_extent())
+        for text in texts
+        if text.get_text() and text.get_visible() and text.get_rotation() in (0, 90)
+    ]
+
+
+MANY: dict[str, Callable[[pd.DataFrame, Any], Any]] = {
+    "forecast": lambda f, c: plotting.plot_forecast(forecast(f, context=c, by="owner_name", freq="M", quota=1e6)),
+    "win rates": lambda f, c: plotting.plot_win_rates(win_rates(f, context=c, by="owner_name")),
+    "coverage": lambda f, c: plotting.plot_coverage(kpis(f, context=c, by="owner_name", quota=1e6)),
+    "rollup": lambda f, c: plotting.plot_rollup(rollup(f, context=c, tree={key: key // 4 for key in range(1, 80)})),
+    "concentration": lambda f, c: plotting.plot_concentration(concentration(f, context=c, by="owner_name")),
+    "scenario": lambda f, c: plotting.plot_scenario(
+        scenario(f, context=c, scenarios={"half": scale(amount=0.5)}, by="owner_name")
+    ),
+}
+
+
+@pytest.mark.parametrize("n", [8, 80])
+@pytest.mark.parametrize("name", MANY)
+def test_plots__no_word_is_cut_off_or_stands_on_another(name: str, n: int) -> None:
+    """Long names, few or many of them: all words lie inside the picture, and beside each other."""
+    rng = np.random.default_rng(n)
+    frame = random_portfolio(22, 900, odd=False).assign(owner_id=pd.array(rng.integers(0, n, 900), dtype="Int64"))
+    users = pd.DataFrame({"id": range(n), "name": [f"{key} Giovanna Hohenzollern-Sigmaringen" for key in range(n)]})
+    ax = MANY[name](frame, context(users=users))
+    words = words_in(ax)
+    picture = ax.figure.bbox.padded(1)
+    assert len(words) > n / 10
+    assert [text for text, box in words if not picture.containsx(box.x0) or not picture.containsx(box.x1)] == []
+    assert [text for text, box in words if not picture.containsy(box.y0) or not picture.containsy(box.y1)] == []
+    assert [(one[0], two[0]) for one, two in combinations(words, 2) if one[1].overlaps(two[1])] == []
 
 
 def test_plot_stages__eighty_stages_are_cut_to_the_largest_and_said() -> None:

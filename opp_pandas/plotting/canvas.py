@@ -215,9 +215,9 @@ def unit_of(top: float) -> tuple[float, str]:
 
 
 def write_short(value: float, *, signed: bool = False) -> str:
-    """Write an amount in its unit, with three digits."""
+    """Write an amount in its unit, with three digits: ``1.93 million``."""
     size, word = unit_of(2 * value)
-    return f"{'+' if signed and value > 0 else ''}{write_rounded(value / size)} {word}".strip()
+    return f"{'+' if signed and value > 0 else ''}{write_rounded(value / size)} {word.removesuffix('s')}".strip()
 
 
 def write_rounded(value: float) -> str:
