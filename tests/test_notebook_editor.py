@@ -141,6 +141,14 @@ def test_rows__are_added_deleted_and_kept(desk: Desk) -> None:
     assert ask(desk, "redo")["said"].startswith("done again")
 
 
+def test_delete__says_how_many_of_what(desk: Desk) -> None:
+    """Nothing marked, new deals, deals of the service: each in its own words."""
+    assert ask(desk, "delete", range=marked(desk, 0, -1, "name"))["said"] == "no deal is marked"
+    ask(desk, "add")
+    said = ask(desk, "delete", range=marked(desk, 5, 6, "name"))["said"]
+    assert said == "1 new deal dropped; 1 deal will be deleted when the changes are sent"
+
+
 def test_choices__are_searched_and_few(desk: Desk) -> None:
     """Stages in their order, owners by name, tags that are in use; what begins as typed comes first."""
     assert ask(desk, "choices", column="stage_name", text="pro")["choices"] == ["Proposal"]
@@ -286,6 +294,29 @@ def test_conflict__waits_until_somebody_chooses(
     assert client.get(row_id).data["attributes"]["nextStep"] == stored
     assert editor.frame["next_step"].iloc[0] == stored
     assert len(editor.changes) == 0
+
+
+def test_tables__name_the_deals(df: pd.DataFrame, client: Client) -> None:
+    """Plan, result and conflicts say which deal by id and name; a cell speaks of its own conflict only."""
+    editor = df.opp.edit()
+    for column in ("next_step", "amount"):
+        edit(editor._desk, 0, column, "77")
+    ask(editor._desk, "delete", range=marked(editor._desk, 1, 1, "name"))
+    row_id, gone = (int(value) for value in df["id"].iloc[:2])
+    client.update(row_id, {"nextStep": "Theirs", "amount": 78})
+    panel = editor._panel
+    panel.review.click()
+    deal = f"<td>{row_id} {df['name'].iloc[0]}</td>"
+    assert deal in panel_text(editor).replace(" style='text-align:left'", "")
+    panel.confirm.value = "2"
+    panel.send.click()
+    assert editor.wait(60)
+    text = panel_text(editor).replace(" style='text-align:left'", "")
+    assert text.count(deal) == 1 + len(panel.choices.clashes)
+    assert f"<td>{gone} {df['name'].iloc[1]}</td>" in text
+    cells = ask(editor._desk, "rows", **{"from": 0, "to": 1}, columns=["next_step", "amount"])["rows"][0]["cells"]
+    assert "amount" not in cells[0]["problem"]
+    assert cells[1]["problem"] == f"conflict: amount: loaded {df['amount'].iloc[0]}, mine 77, theirs 78"
 
 
 def test_choice__holds_for_the_value_that_was_seen(df: pd.DataFrame, client: Client) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas.analytics.basis import counted
 from opp_pandas.errors import FrameError, named, printable
 from opp_pandas.notebook.fields import Field, first_columns
 from opp_pandas.notebook.ordering import Ordering
@@ -248,16 +249,20 @@ class Desk:
         if uids and set(uids) <= self.sheet.deleted:
             self.sheet.restore(uids)
             self.changed()
-            return {"said": f"{_deals(len(uids))} will not be deleted"}
+            return {"said": f"{counted(len(uids), 'deal')} will not be deleted"}
         objections = self.sheet.delete(uids)
         if objections:
             return {"objections": [_objection(entry) for entry in objections[:20]], "said": _refused(objections)}
+        if not uids:
+            return {"said": "no deal is marked"}
         places = self.sheet.places(uids)
         new = [uid for uid, place in zip(uids, places, strict=True) if self.sheet.is_new[place]]
         self.ordering.drop(new)
         self.moved()
-        dropped = f"; {_deals(len(new))} that did not exist yet dropped" if new else ""
-        return {"said": f"{_deals(len(uids) - len(new))} will be deleted when the changes are sent{dropped}"}
+        said = [f"{counted(len(new), 'new deal')} dropped"] if new else []
+        if len(uids) > len(new):
+            said.append(f"{counted(len(uids) - len(new), 'deal')} will be deleted when the changes are sent")
+        return {"said": "; ".join(said)}
 
     def _undo(self, message: Message) -> Answer:  # noqa: ARG002
         return self._walked(self.sheet.undo(), "undone", "nothing to undo")
@@ -397,7 +402,3 @@ def _refused(objections: Sequence[Objection]) -> str:
 
 def _shown(text: str | None) -> str:
     return "missing" if text is None else "empty text" if text == "" else printable(text, 60)
-
-
-def _deals(number: int) -> str:
-    return "1 deal" if number == 1 else f"{number:,} deals"

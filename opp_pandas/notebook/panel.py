@@ -6,10 +6,11 @@ import html
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas.analytics.basis import counted
 from opp_pandas.errors import OppPandasError, printable
 from opp_pandas.notebook.recipe import recipe
 from opp_pandas.notebook.saving import Choices, Clash, Saving
-from opp_pandas.writeback.display import plan_html
+from opp_pandas.writeback.display import deal_words, plan_html
 from opp_pandas.writeback.report import rows_html
 from opp_pandas.writeback.writing import write_back
 
@@ -105,7 +106,7 @@ class Panel:
         parts = [self._html(plan_html(plan))]
         decided = sum(choice in ("mine", "theirs") for choice in self.choices.chosen.values())
         if decided:
-            parts.append(self._html(f"<p>{decided} conflicts were decided; they are sent that way.</p>"))
+            parts.append(self._html(f"<p>Sent as chosen: {counted(decided, 'conflict')}.</p>"))
         if len(plan):
             parts.append(self._html(f"<p>Dry run: nothing was sent. {report.traffic()} would go out.</p>"))
             reason = plan.confirmation_reason()
@@ -113,7 +114,7 @@ class Panel:
             if reason is not None:
                 self.confirm.description = f"Type {len(plan)} to confirm:"
                 parts += [self._html(f"<p><b>{html.escape(reason)}.</b></p>"), self.confirm]
-            self.send.description = f"Send {_rows(len(plan))}"
+            self.send.description = f"Send {counted(len(plan), 'row')}"
             self._allow_sending()
             parts.append(self._widgets.HBox([self.send, self.close]))
         else:
@@ -146,7 +147,7 @@ class Panel:
         if reviewed is None or self.send.disabled:
             return
         self.progress.value, self.progress.max = 0, max(len(reviewed.plan), 1)
-        self.progress_words.value = f"0 of {_rows(len(reviewed.plan))}"
+        self.progress_words.value = f"0 of {counted(len(reviewed.plan), 'row')}"
         self.body.children = (self._widgets.HBox([self.progress, self.progress_words, self.stop]),)
         self.stop.disabled = False
         # The very plan that was looked at, or none.
@@ -163,7 +164,7 @@ class Panel:
 
     def _on_progress(self, done: int, total: int) -> None:
         self.progress.value = done
-        self.progress_words.value = f"{done:,} of {_rows(total)}"
+        self.progress_words.value = f"{done:,} of {counted(total, 'row')}"
 
     def _on_end(self, saving: Saving) -> None:
         with self._desk.lock:
@@ -234,24 +235,12 @@ def pending_words(pending: Mapping[str, int]) -> str:
     """Count what waits in words."""
     parts = []
     if pending["cells"]:
-        parts.append(f"{pending['cells']:,} {_many(pending['cells'], 'cell')} in {_deals(pending['rows'])}")
+        parts.append(f"{counted(pending['cells'], 'cell')} in {counted(pending['rows'], 'deal')}")
     if pending["new"]:
-        parts.append(f"{pending['new']:,} new {_many(pending['new'], 'deal')}")
+        parts.append(counted(pending["new"], "new deal"))
     if pending["deleted"]:
-        parts.append(f"{_deals(pending['deleted'])} to delete")
+        parts.append(f"{counted(pending['deleted'], 'deal')} to delete")
     return ", ".join(parts) or "none"
-
-
-def _many(number: int, word: str) -> str:
-    return word if number == 1 else f"{word}s"
-
-
-def _deals(number: int) -> str:
-    return f"{number:,} {_many(number, 'deal')}"
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} {_many(number, 'row')}"
 
 
 def clashes_html(report: WriteReport, choices: Choices) -> str:
@@ -260,7 +249,7 @@ def clashes_html(report: WriteReport, choices: Choices) -> str:
     lines = []
     for clash in choices.clashes[:MOST_ROWS]:
         follows = f" (follows {clash.follows})" if clash.follows else ""
-        cells = [str(clash.id), f"{clash.column}{follows}"]
+        cells = [deal_words(clash.id, plan.titles.get(clash.id)), f"{clash.column}{follows}"]
         cells += [plan.words(clash.column, value) for value in (clash.loaded, clash.mine, clash.theirs)]
         lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{text}</th>" for text in ("deal", "field", "loaded", "mine", "theirs"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.carrier import require_loaded
 from opp_pandas.writeback.merge import same_value
+from opp_pandas.writeback.outcomes import conflict_words
 from opp_pandas.writeback.report import FINE, WriteReport
 from opp_pandas.writeback.writing import write_back
 
@@ -154,8 +155,8 @@ def find_problems(sheet: Sheet, report: WriteReport, labels: Mapping[str, str]) 
         if outcome.status == "planned" and not outcome.detail:
             continue
         problems[uid, ""] = f"{outcome.status}: {outcome.detail}"
-        for cell, _ in outcome.conflicts:
-            problems[uid, _shown_column(sheet, cell.column, labels)] = problems[uid, ""]
+        for cell, now in outcome.conflicts:
+            problems[uid, _shown_column(sheet, cell.column, labels)] = f"conflict: {conflict_words(cell, now)}"
         named = _blamed(outcome)
         if named:
             problems[uid, _shown_column(sheet, named, labels)] = problems[uid, ""]

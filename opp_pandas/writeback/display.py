@@ -77,7 +77,7 @@ def plan_html(plan: ChangeSet) -> str:
     parts = [f"<p><b>{html.escape(plan.summary())}</b></p>"]
     rows = plan_lines(plan, HTML_LINES)
     if rows:
-        parts.append(table_html(("", "deal", "field", "before", "after"), rows))
+        parts.append(table_html(("action", "deal", "field", "before", "after"), rows))
     if plan.refusals:
         refused = [
             ("" if entry.id is None else str(entry.id), printable(entry.row, 30), entry.column, printable(entry.reason))

@@ -87,11 +87,8 @@ class Outcome:
     def take_conflict(self, conflicts: Iterable[tuple[Cell, Any]], before: str = "") -> None:
         """Note which cells both sides changed."""
         self.conflicts = tuple(conflicts)
-        words = (
-            f"{cell.column}: loaded {_value(cell.before)}, mine {_value(cell.after)}, theirs {_value(now)}"
-            for cell, now in self.conflicts
-        )
-        self.status, self.detail = "conflict", before + "; ".join(words)
+        self.status = "conflict"
+        self.detail = before + "; ".join(conflict_words(cell, now) for cell, now in self.conflicts)
 
     def take_error(self, error: ServiceError) -> None:
         """Note a request that failed without having been applied."""
@@ -104,6 +101,11 @@ class Outcome:
             # Where the token is at fault nothing is wrong with the row.
             if 400 <= error.status < _SERVER_FAILURE and error.status != 429 and not _blames_token(error):
                 self.status = "rejected"
+
+
+def conflict_words(cell: Cell, now: Any) -> str:
+    """Say what was loaded, what is mine and what is theirs of one cell."""
+    return f"{cell.column}: loaded {_value(cell.before)}, mine {_value(cell.after)}, theirs {_value(now)}"
 
 
 def planned(entry: RowUpdate | RowCreation | RowDeletion) -> Outcome:
