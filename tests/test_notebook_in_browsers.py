@@ -197,6 +197,138 @@ def test_session__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -
     assert not sheet.foreign_requests
 
 
+TOOLS = """
+import opp_pandas as opp
+box = opp.sandbox(opportunities=150, now="2026-10-20T15:00:00Z")
+stages = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
+client = box.client(timezone="America/New_York")
+df = opp.read_opportunities(client, stages=stages, authorization_meta=True)
+df = df.sort_values("can_write", kind="stable", ignore_index=True)
+editor = df.opp.edit(columns=["name", "stage_name", "amount", "close_date", "tags"], height=400)
+editor
+"""
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> None:
+    """Sort, widths, columns, filter, locked rows, tags, calendar, new deals; in the dark, and with a slow kernel."""
+    from playwright.sync_api import expect
+
+    sheet = open_notebook([TOOLS], app, theme="dark").run()
+    page, press = sheet.page, sheet.page.keyboard.press
+    amount = page.locator(".opp-headcell[data-column='amount']")
+
+    # A row that this user may not edit looks so, and says so; what is said goes when rows move.
+    expect(cell(sheet, 0, "name")).to_have_attribute("aria-readonly", "true")
+    cell(sheet, 0, "name").click()
+    page.keyboard.type("x")
+    expect(page.locator(".opp-reason")).to_contain_text("can_write is false")
+    expect(page.locator(".opp-alarm")).to_contain_text("can_write is false")
+    page.get_by_label("Filter rows").fill("no such deal")
+    expect(page.get_by_text("No row fits.")).to_be_visible()
+    expect(page.locator(".opp-reason")).to_have_count(0)
+    page.get_by_label("Filter rows").fill("expansion")
+    count = sheet.python("int(df['name'].str.contains('expansion').sum())")
+    expect(page.locator(".opp-count")).to_have_text(f"{count} of 150 deals")
+    page.get_by_label("Filter rows").fill("")
+    expect(page.locator(".opp-count")).to_have_text("150 deals")
+
+    # Sort by mouse and by keyboard; missing amounts stay last.
+    amount.click(position={"x": 30, "y": 15})
+    expect(amount).to_have_attribute("aria-sort", "ascending")
+    press("Enter")
+    expect(amount).to_have_attribute("aria-sort", "descending")
+    most = sheet.python("int(df['amount'].max())")
+    shows(sheet, 0, "amount", f"{most:,}".replace(",", "\u202f"))
+    press("Enter")
+    expect(amount).not_to_have_attribute("aria-sort", "descending")
+
+    # Widths by mouse and by keyboard.
+    box = amount.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 3, box["y"] + 15)  # type: ignore[index]
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] + 57, box["y"] + 15)  # type: ignore[index]
+    page.mouse.up()
+    assert amount.bounding_box()["width"] == pytest.approx(box["width"] + 60, abs=2)  # type: ignore[index]
+    press("Alt+ArrowLeft")
+    assert amount.bounding_box()["width"] == pytest.approx(box["width"] + 44, abs=2)  # type: ignore[index]
+
+    # Columns.
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Find a column").fill("next")
+    page.get_by_role("checkbox", name="Next step", exact=True).check()
+    expect(page.get_by_role("columnheader", name="Next step")).to_be_visible()
+    assert not sheet.accessibility(".opp-grid")
+    press("Escape")
+    expect(page.get_by_role("dialog", name="Columns")).to_be_hidden()
+
+    # Several of a list, and a day of the calendar.
+    free = sheet.python("next(row for row, tags in enumerate(df['tags']) if df['can_write'][row] and not tags)")
+    cell(sheet, free, "tags").click()
+    press("Alt+ArrowDown")
+    for name in ("upsell", "q4", "pilot"):
+        page.get_by_role("option", name=name).click()
+    page.get_by_role("option", name="pilot", selected=True).click()
+    page.keyboard.type(", lega")
+    expect(page.locator(".opp-list [role=option]")).to_have_text(["legal"])
+    press("ArrowDown")
+    press("Enter")
+    press("Enter")
+    shows(sheet, free, "tags", "upsell, q4, legal")
+    cell(sheet, free, "close_date").dblclick()
+    page.locator(".opp-picker").fill("2026-12-24")
+    press("Enter")
+    shows(sheet, free, "close_date", "2026-12-24")
+
+    # While the kernel works: what is typed into a row that is not here yet waits for it, and no key adds twice.
+    sleep(sheet)
+    cell(sheet, free, "name").click()
+    press("Control+End")
+    press("Home")
+    page.keyboard.type("Late edit")
+    expect(page.locator(".opp-input")).to_have_value("Late edit")
+    press("Enter")
+    shows(sheet, 149, "name", "Late edit")
+    sleep(sheet)
+    page.get_by_role("button", name="Add deal").click()
+    press("Space")
+    shows(sheet, 150, "name", "—")
+    expect(cell(sheet, 150, "name")).to_be_focused()
+    page.keyboard.type("Brand new")
+    press("Enter")
+    shows(sheet, 150, "name", "Brand new")
+
+    # Rows to be deleted are struck out until that is taken back.
+    doomed = sheet.python("max(row for row in range(149) if df['can_delete'][row])")
+    cell(sheet, doomed, "name").click()
+    page.get_by_role("button", name="Delete deals").click()
+    expect(page.locator(".opp-row.opp-deleted")).to_have_count(1)
+    expect(page.locator(".opp-panel")).to_contain_text("3 cells in 2 deals, 1 new deal, 1 deal to delete")
+    page.get_by_role("button", name="Delete deals").click()
+    expect(page.locator(".opp-panel")).to_contain_text("3 cells in 2 deals, 1 new deal")
+    assert not sheet.accessibility(".opp-grid")
+    names = sheet.python("editor.frame['name'].tail(2).tolist()")
+    assert names == ["Late edit", "Brand new"]
+    assert sheet.python(f"editor.frame['tags'].tolist()[{free}]") == ["upsell", "q4", "legal"]
+    assert sheet.python(f"str(editor.frame['close_date'][{free}])") == "2026-12-24 05:00:00+00:00"
+    assert not sheet.console_errors
+
+
+def sleep(sheet: Sheet) -> None:
+    """Let the kernel be busy for a while, and wait until the page knows."""
+    sheet.python("True")
+    assert sheet._asker is not None
+    sheet._asker.client.execute("import time; time.sleep(1.5)", silent=True, store_history=False)
+    sheet.page.wait_for_function(BUSY)
+
+
+BUSY = """() => {
+    const shell = window.jupyterapp.shell;
+    const session = shell.currentWidget.sessionContext ?? shell.currentWidget.context.sessionContext;
+    return session.session.kernel.status === 'busy';
+}"""
+
+
 @pytest.mark.parametrize("theme", ["dark"])
 def test_voila__shows_the_editor(open_notebook: OpenNotebook, theme: Any) -> None:
     """A page without code edits too, and is readable in the dark."""

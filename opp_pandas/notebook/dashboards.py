@@ -49,6 +49,8 @@ _CSS = """
 .opp-board summary { cursor: pointer; }
 .opp-board :is(select, button, a, summary):focus-visible { outline: 2px solid var(--link); outline-offset: 1px; }
 .opp-board .widget-label, .opp-board select { color: var(--ink); }
+[data-jp-theme-light="false"] .opp-board .widget-dropdown select { appearance: auto; background-image: none;
+  color-scheme: dark; }
 """
 
 
@@ -76,7 +78,7 @@ class Dashboard:
         self._heads, self._said = widgets.HTML(), widgets.HTML()
         self._cards: dict[str, Any] = {}
         self._grid = widgets.GridBox(
-            layout={"grid_template_columns": "repeat(auto-fit, minmax(min(100%, 430px), 1fr))", "grid_gap": "8px 16px"}
+            layout={"grid_template_columns": "repeat(auto-fit, minmax(min(100%, 520px), 1fr))", "grid_gap": "8px 16px"}
         )
         filters = widgets.HBox(
             [self._owners, self._stages, widgets.VBox([self._period, reset])], layout={"flex_flow": "row wrap"}

@@ -8,6 +8,8 @@ class CellEditor {
     Object.assign(this, options);
     this.opened = this.text;
     this.strict = Boolean(this.field.strict);
+    // Whether the last part is being typed: then a choice completes it, otherwise it stands beside it.
+    this.typing = this.typed !== undefined;
     this.done = false;
     const value = this.typed ?? this.text ?? "";
     const many = this.field.kind === "text" && !this.field.choosing;
@@ -111,7 +113,10 @@ class CellEditor {
     }))
       setAttribute(this.input, name, value);
     this.element.append(this.list);
-    this.input.addEventListener("input", () => this.ask(this.part()));
+    this.input.addEventListener("input", () => {
+      this.typing = true;
+      this.ask(this.part());
+    });
     // The pointer must not take the focus away before the click is there.
     this.list.addEventListener("pointerdown", (event) => event.preventDefault());
     this.list.addEventListener("click", (event) => {
@@ -129,8 +134,23 @@ class CellEditor {
   chosen() {
     const { separator } = this.field;
     if (!separator) return [this.opened ?? ""];
-    const parts = this.input.value.split(separator.trim() || separator).map((part) => part.trim());
+    const text = this.input.value.trim();
+    if (text.startsWith("[")) {
+      try {
+        return JSON.parse(text).map(String);
+      } catch {
+        // Not a list yet, or no longer: it is read as what it looks like.
+      }
+    }
+    const parts = text.split(separator.trim() || separator).map((part) => part.trim());
     return parts.filter((part) => part !== "");
+  }
+
+  /** Several values as one text: a JSON list where the separator stands inside one of them. */
+  joined(values) {
+    const { separator, kind } = this.field;
+    if (values.length === 0) return kind === "tags" ? "[]" : "";
+    return values.some((value) => value.includes(separator.trim() || separator)) ? JSON.stringify(values) : values.join(separator);
   }
 
   ask(text) {
@@ -182,10 +202,10 @@ class CellEditor {
       return;
     }
     const parts = this.chosen();
-    const typed = this.part();
-    if (typed !== "" && parts.at(-1) === typed && typed !== choice) parts.pop();
+    if (this.typing && parts.at(-1) === this.part() && parts.at(-1) !== choice) parts.pop();
+    this.typing = false;
     const kept = parts.includes(choice) ? parts.filter((part) => part !== choice) : [...parts, choice];
-    this.input.value = kept.join(separator);
+    this.input.value = this.joined(kept);
     this.input.focus({ preventScroll: true });
     this.ask("");
   }
@@ -198,7 +218,8 @@ class CellEditor {
     button.append(icon("calendar"));
     button.addEventListener("click", () => this.showCalendar());
     this.picker.addEventListener("change", () => {
-      if (this.picker.value) this.input.value = this.picker.value;
+      // Empty after the calendar's own "Clear".
+      this.input.value = this.picker.value;
       this.input.focus({ preventScroll: true });
     });
     this.element.append(button, this.picker);

@@ -63,7 +63,11 @@ class Tools {
   }
 
   async addRow() {
+    // A key that is pressed before the new row has the focus must not add another one.
+    if (this.adding) return;
+    this.adding = true;
     const answer = await this.grid.send({ do: "add" });
+    this.adding = false;
     if (answer.index === undefined) return;
     const name = this.grid.state.columns.findIndex((column) => this.grid.fields.get(column).name === "name");
     this.grid.go(answer.index, Math.max(name, 0));

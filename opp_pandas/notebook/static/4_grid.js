@@ -51,7 +51,7 @@ class Grid {
     this.layer = make("div", { class: "opp-layer" });
     this.nothing = make("div", { class: "opp-nothing" }, "No row fits.");
     this.canvas = make("div", { class: "opp-canvas" }, this.table, this.layer);
-    this.scroll = make("div", { class: "opp-scroll" }, this.canvas);
+    this.scroll = make("div", { class: "opp-scroll" }, this.nothing, this.canvas);
     this.scroll.style.height = `${this.model.get("height")}px`;
     this.detail = make("div", { class: "opp-detail" });
     this.status = make("div", { class: "opp-status", role: "status" });
@@ -62,7 +62,6 @@ class Grid {
       { class: "opp-grid", "data-jp-suppress-context-menu": "true" },
       this.tools.element,
       this.scroll,
-      this.nothing,
       this.detail,
       make("div", { class: "opp-said" }, this.status, this.alarm),
     );
@@ -92,6 +91,8 @@ class Grid {
     const before = this.state;
     this.state = this.model.get("state");
     const columns = this.state.columns.join("\n");
+    // What was said before the changes were sent is no longer so afterwards.
+    if (before && before.busy !== this.state.busy) this.say(this.state.busy);
     if (before?.view !== this.state.view) this.dropRows();
     if (before?.columns.join("\n") !== columns) {
       this.dropRows();
@@ -108,6 +109,8 @@ class Grid {
   }
 
   dropRows() {
+    // What was said beside a cell would hang over another one.
+    this.hush();
     this.rows.clear();
     for (const element of this.rowElements.values()) element.remove();
     this.rowElements.clear();
@@ -148,9 +151,10 @@ class Grid {
       }
       cell.dataset.place = place;
       cell.dataset.column = column;
+      cell.dataset.kind = field.kind;
       const sorted = sort === column ? (descending ? "descending" : "ascending") : null;
       setAttribute(cell, "aria-sort", sorted);
-      setAttribute(cell, "title", `${field.meaning}${field.locked ? `\n${field.locked}` : ""}${field.kind === "instant" ? `\ntimes in ${this.state.zone}` : ""}`);
+      setAttribute(cell, "title", this.headFacts(field).join("\n"));
       cell.querySelector(".opp-title").textContent = field.title;
       cell.querySelector(".opp-arrow").textContent = sorted ? (descending ? "▼" : "▲") : "";
       cell.classList.toggle("opp-locked", Boolean(field.locked));
@@ -158,6 +162,11 @@ class Grid {
       if (field.locked && !locked) cell.insertBefore(icon("lock"), cell.firstChild);
       else if (!field.locked) locked?.remove();
     });
+  }
+
+  /** What there is to know of a column. */
+  headFacts(field) {
+    return [field.meaning, field.locked, field.kind === "instant" ? `times in ${this.state.zone}` : ""].filter(Boolean);
   }
 
   /** Draw the rows that can be seen, and the one with the focus; ask for those that are not here. */
@@ -188,6 +197,7 @@ class Grid {
     if (answer.rows && answer.view === this.state.view) {
       this.rows.take(answer);
       this.draw();
+      this.editAwaited();
     }
   }
 
@@ -286,13 +296,14 @@ class Grid {
     const cell = this.valueAt(this.active);
     const parts = [];
     const field = this.field(this.active.column);
-    if (field) parts.push(make("b", {}, this.active.row < 0 ? field.meaning : `${field.title}: `));
+    if (field && this.active.row < 0) parts.push(make("b", {}, this.headFacts(field).join("; ")));
+    else if (field) parts.push(make("b", {}, `${field.title}: `));
     if (cell !== undefined && field) {
       const marks = marksOf(cell);
       const row = this.rows.get(this.active.row);
       parts.push(spokenText(textOf(cell)).slice(0, 400));
       if ("was" in marks) parts.push(make("span", { class: "opp-was" }, `  was ${spokenText(marks.was).slice(0, 200)}`));
-      const words = [marks.problem, row.problem].filter(Boolean).join("; ");
+      const words = marks.problem || row.problem;
       if (words) parts.push(make("span", { class: "opp-why" }, `  ${words}`));
       const lock = marks.lock || row.lock || field.locked;
       if (lock) parts.push(make("span", { class: "opp-lockword" }, `  ${lock}`));
@@ -331,6 +342,7 @@ class Grid {
   /** Go to a cell; with `extend` the range reaches from where it began. */
   go(row, column, { extend = false, focus = true } = {}) {
     const lowest = extend ? 0 : -1;
+    this.awaited = null;
     this.active = {
       row: Math.min(Math.max(row, lowest), this.state.count - 1),
       column: Math.min(Math.max(column, 0), this.state.columns.length - 1),
@@ -460,7 +472,7 @@ class Grid {
       PageUp: () => to(Math.max(row - page, 0), column),
       PageDown: () => to(row + page, column),
       Enter: () => (row < 0 ? this.sort(column) : this.edit()),
-      F2: () => row >= 0 && this.edit(),
+      F2: () => this.edit(),
       Delete: () => this.send({ do: event.shiftKey ? "empty" : "clear", range: this.rangeMessage() }),
       Backspace: () => this.send({ do: control ? "revert" : "clear", range: this.rangeMessage() }),
       Escape: () => this.dismiss(),
@@ -503,7 +515,7 @@ class Grid {
   }
 
   dismiss() {
-    this.layer.querySelector(".opp-bubble")?.remove();
+    this.hush();
     this.alarm.textContent = "";
     this.anchor = { ...this.active };
     this.draw();
@@ -512,6 +524,10 @@ class Grid {
   async onClipboard(event) {
     if (event.target.closest(".opp-editing")) return;
     event.preventDefault();
+    if (this.active.row < 0) {
+      this.say("the head is no cell: mark the cells first", true);
+      return;
+    }
     if (event.type === "paste") {
       const text = event.clipboardData.getData("text/plain");
       const answer = await this.send({ do: "paste", text, range: this.rangeMessage() });
@@ -541,13 +557,21 @@ class Grid {
 
   edit(typed) {
     const place = { ...this.active };
+    if (place.row < 0) return;
     this.alarm.textContent = "";
     const row = this.rows.get(place.row);
     const field = this.field(place.column);
-    if (!row || this.state.busy) {
-      if (this.state.busy) this.say(this.state.busy, true);
+    if (this.state.busy) {
+      this.say(this.state.busy, true);
       return;
     }
+    if (!row) {
+      // The row is on its way: what is typed meanwhile must not be lost.
+      const before = this.awaited?.typed;
+      this.awaited = { typed: typed === undefined ? before : (before ?? "") + typed };
+      return;
+    }
+    this.awaited = null;
     const cell = row.cells[place.column];
     const lock = row.lock || marksOf(cell).lock || field.locked;
     if (lock) {
@@ -558,9 +582,14 @@ class Grid {
     this.open(place, row, field, textOf(cell), typed);
   }
 
+  /** Edit the active cell if people began to before it was here. */
+  editAwaited() {
+    if (this.awaited && this.rows.get(this.active.row)) this.edit(this.awaited.typed);
+  }
+
   open(place, row, field, text, typed) {
     this.editor?.commit(null);
-    this.layer.querySelector(".opp-bubble")?.remove();
+    this.hush();
     const name = row.cells[this.state.columns.findIndex((column) => this.fields.get(column).name === "name")];
     this.editor = new CellEditor({
       field,
@@ -629,8 +658,12 @@ class Grid {
     }
   }
 
-  bubble(place, words) {
+  hush() {
     this.layer.querySelector(".opp-bubble")?.remove();
+  }
+
+  bubble(place, words) {
+    this.hush();
     const element = make("div", { class: "opp-editing opp-bubble" }, make("div", { class: "opp-reason" }, words));
     this.place(element, place);
     this.layer.append(element);
@@ -638,7 +671,7 @@ class Grid {
 
   /** Ask Python to do something, and say what came of it. */
   async send(message) {
-    if (message.do !== "filter") this.layer.querySelector(".opp-bubble")?.remove();
+    this.hush();
     const answer = await this.line.ask(message);
     if (answer.error) this.say(answer.error, true);
     else if (answer.said) this.say(answer.said, Boolean(answer.objections));
