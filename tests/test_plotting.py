@@ -38,7 +38,7 @@ from opp_pandas.analytics import (
 from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.plotting import canvas
 from opp_pandas.stages import StageMap, resolve_stages
-from portfolios import LEAD, WON, context, portfolio, random_portfolio
+from portfolios import LEAD, OFFER, WON, context, portfolio, random_portfolio
 
 HOSTILE = pd.DataFrame(
     {
@@ -277,6 +277,17 @@ def test_plot_stages__eighty_stages_are_cut_to_the_largest_and_said() -> None:
     labels = boxes_of(ax.get_yticklabels())
     ax.figure.canvas.draw()
     assert not any(one.overlaps(two) for one, two in pairwise(labels))
+
+
+def test_plot_ageing__colours_stages_in_their_order_whichever_deals_are_drawn() -> None:
+    """The legend follows the pipeline; a stage keeps its colour when the others are filtered out."""
+    whole = plotting.plot_ageing(ageing(FRAME, context=context()))
+    labels = [text.get_text() for text in whole.get_legend().get_texts()]
+    assert labels[:2] == ["Lead", "Offer"]
+    own = plotting.plot_ageing(ageing(FRAME[FRAME["stage_id"] == OFFER], context=context()))
+    legend = own.get_legend()
+    assert legend.get_texts()[0].get_text() == "Offer"
+    assert legend.legend_handles[0].get_color() == whole.get_legend().legend_handles[1].get_color()
 
 
 def test_plot_funnel__without_history_is_titled_stage_distribution() -> None:

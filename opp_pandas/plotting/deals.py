@@ -99,7 +99,8 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     ax : Axes, optional
         Where to draw; a new figure if left out.
     max_stages : int, default 8
-        Stages with a colour of their own, those with most deals; the others are grey.
+        Stages with a colour of their own, in the pipeline's order; of more stages
+        those with most deals have one, and the others are grey.
 
     Returns
     -------
@@ -120,7 +121,11 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
         stage = table["stage_name"].astype("str")
         order = list(stage[drawn].value_counts(sort=True).index)
         limit = min(max_stages, len(PALETTE))
-        shown = _in_order(order if len(order) <= limit else order[: limit - 1], table)
+        pipeline = table.attrs.get(BASIS_KEY, {}).get("stages", {}).get("open", [])
+        known = list(dict.fromkeys([*pipeline, *order]))
+        # Where all stages have a colour, each keeps its own whichever deals are drawn.
+        kept = known if len(known) <= limit else order if len(order) <= limit else order[: limit - 1]
+        shown = [name for name in known if name in kept]
         late = (table["overdue_days"].fillna(0) > 0).to_numpy()
         handles: list[Any] = []
         labels: list[str] = []
@@ -132,9 +137,13 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
             chosen = np.flatnonzero(rows)
             chosen = chosen[np.argsort(places[chosen] % len(colours), kind="stable")]
             axes.scatter(age[chosen], amount[chosen], s=size, marker=marker, color=colours[places[chosen]], alpha=0.7)
-        for place, name in enumerate([*shown, None] if len(shown) < len(order) else shown):
-            handles += axes.plot([], [], "o", color=colours[place])
-            labels.append(f"{len(order) - len(shown)} other stages" if name is None else name)
+        for place, name in enumerate(shown):
+            if name in order:
+                handles += axes.plot([], [], "o", color=colours[place])
+                labels.append(name)
+        if others := len(set(order) - set(shown)):
+            handles += axes.plot([], [], "o", color=GREY)
+            labels.append(f"{others} other stages")
         if late.any():
             handles += axes.plot([], [], "x", color=look_of(axes).ink)
             labels.append("overdue")
@@ -143,12 +152,6 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
         axes.set_xlabel("age [days since creation]")
         add_legend(axes, handles, labels)
     return axes
-
-
-def _in_order(stages: list[str], table: pd.DataFrame) -> list[str]:
-    """Put stages in the pipeline's order, as far as the basis tells it."""
-    known = list(table.attrs.get(BASIS_KEY, {}).get("stages", {}).get("open", []))
-    return sorted(stages, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def _log_money(ax: Axes, currency: str) -> None:
