@@ -112,6 +112,29 @@ def test_range__of_rows_that_moved_since_is_refused(desk: Desk) -> None:
     assert pd.isna(desk.sheet.frame.loc[5, "amount"])
 
 
+def test_range__that_is_too_large_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cells of a large load are not cleared by two keys; rows may be marked for deletion all the same."""
+    monkeypatch.setattr("opp_pandas.notebook.desk.MOST_MARKED", 11)
+    answer = ask(desk, "clear", range=marked(desk, 0, 5, "amount", "next_step"))
+    assert "12 cells are too many at once" in answer["error"]
+    assert not desk.sheet.changed
+    ask(desk, "clear", range=marked(desk, 0, 5, "amount"))
+    assert "6 deals will be deleted" in ask(desk, "delete", range=marked(desk, 0, 5, "amount", "next_step"))["said"]
+
+
+def test_revert__takes_names_and_ids_back_and_leaves_locked_rows(desk: Desk) -> None:
+    """Stages go back with their names; tags come back as lists; rows that are to be deleted stay as they are."""
+    loaded = desk.sheet.frame
+    for row in (0, 1):
+        edit(desk, row, "stage_name", "Closed Won")
+        edit(desk, row, "tags", "one, two")
+    ask(desk, "delete", range=marked(desk, 1, 1, "name"))
+    assert ask(desk, "revert", range=marked(desk, 0, 5, "stage_name", "tags"))["said"].startswith("2 cells")
+    frame = desk.sheet.frame
+    pd.testing.assert_frame_equal(frame.drop(index=1), loaded.drop(index=1), check_flags=False)
+    assert frame.loc[1, "stage_name"] == "Closed Won"
+
+
 def test_actions__clear_empty_fill_revert(desk: Desk) -> None:
     """Missing, empty text, the first cell into the others, and what was loaded."""
     ask(desk, "clear", range=marked(desk, 0, 0, "next_step"))
@@ -374,6 +397,25 @@ def test_stop__leaves_the_rest_pending(df: pd.DataFrame) -> None:
     assert counts["planned"] + counts["written"] == 9
     assert counts["planned"] >= 1
     assert len(editor.changes) == counts["planned"]
+
+
+def test_sending__leaves_the_kernel_free(df: pd.DataFrame, box: Sandbox) -> None:
+    """While a slow service writes, rows are shown, edits are refused with the reason, and progress goes on."""
+    editor = df.opp.edit()
+    for row in range(4):
+        edit(editor._desk, row, "amount", str(row + 1))
+    panel = editor._panel
+    panel.review.click()
+    box.switches.latency_s = 0.2
+    panel.send.click()
+    assert not editor.wait(0)
+    assert ask(editor._desk, "rows", **{"from": 0, "to": 5})["rows"]
+    assert "being sent" in edit(editor._desk, 9, "amount", "5")["error"]
+    assert not editor.wait(0)
+    assert editor.wait(60)
+    assert panel.progress.value == 4
+    assert editor.report is not None
+    assert editor.report.counts() == {"written": 4}
 
 
 def test_created_and_deleted_rows__follow_the_service(df: pd.DataFrame, client: Client) -> None:

@@ -192,8 +192,9 @@ class Cells:
         names = self._window(places, field.column)
         base = self._base(places, field.name)
         differs = names.notna().to_numpy() if base is None else diff_column(names, base, "text").changed
-        for index in np.flatnonzero(differs).tolist():
-            name, (row_id,) = names.array[index], self.relation_ids(places[[index]], field)
+        edited = np.flatnonzero(differs)
+        ids = self.relation_ids(places[edited], field)
+        for index, name, row_id in zip(edited.tolist(), names.array.take(edited), ids, strict=True):
             known = [] if is_missing(row_id) else [self._book.name(str(field.id_column), int(row_id))]
             by_hand[index] = isinstance(name, str) and name not in known
         return by_hand

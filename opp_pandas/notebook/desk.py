@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 500
 MOST_CHOICES = 50
 MOST_PASTED = 50_000
+MOST_MARKED = 200_000
 SAID_OBJECTIONS = 3
 Message = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -175,14 +176,22 @@ class Desk:
             field = self.sheet.fields[entries[0].column]
             text = self.sheet.texts(self.sheet.places([entries[0].row]), field.column)[0]
             return {"said": f"{field.title} {doing} to {_shown(text)}"}
-        return {"said": f"{len(entries):,} cells {doing}"}
+        return {"said": f"{counted(len(entries), 'cell')} {doing}"}
 
     def _cells(self, message: Message) -> list[tuple[int, str]]:
         """The cells of a marked range, row by row."""
-        marked = message["range"]
-        uids = self.ordering.slice(int(marked["from"]), int(marked["to"]) + 1).tolist()
-        columns = [str(column) for column in marked["columns"] if column in self.sheet.fields]
+        uids = self._marked_rows(message)
+        columns = [str(column) for column in message["range"]["columns"] if column in self.sheet.fields]
+        if len(uids) * len(columns) > MOST_MARKED:
+            # The kernel would be busy for long; and so much is rarely meant.
+            size = f"{len(uids) * len(columns):,} cells are too many at once"
+            raise FrameError(f"{size}; at most {MOST_MARKED:,}: mark fewer columns")
         return [(uid, column) for uid in uids for column in columns]
+
+    def _marked_rows(self, message: Message) -> list[int]:
+        marked = message["range"]
+        uids: list[int] = self.ordering.slice(int(marked["from"]), int(marked["to"]) + 1).tolist()
+        return uids
 
     def _clear(self, message: Message) -> Answer:
         return self._put([Entry(row, column, None) for row, column in self._cells(message)], "cleared")
@@ -202,7 +211,7 @@ class Desk:
         count = self.sheet.revert(self._cells(message))
         if count:
             self.changed()
-        return {"said": f"{count:,} cells are as they were loaded" if count else "nothing to put back"}
+        return {"said": f"{counted(count, 'cell')} as loaded again" if count else "nothing to put back"}
 
     def _copy(self, message: Message) -> Answer:
         marked = message["range"]
@@ -211,7 +220,7 @@ class Desk:
         columns = [str(column) for column in marked["columns"] if column in self.sheet.fields]
         texts = [self.sheet.texts(places, column) for column in columns]
         rows = list(zip(*texts, strict=True))
-        return {"text": build_tsv(rows), "said": f"{len(rows) * len(columns):,} cells copied"}
+        return {"text": build_tsv(rows), "said": f"{counted(len(rows) * len(columns), 'cell')} copied"}
 
     def _paste(self, message: Message) -> Answer:
         """Paste a range; one value goes into every marked cell."""
@@ -245,7 +254,7 @@ class Desk:
 
     def _delete(self, message: Message) -> Answer:
         """Mark deals for deletion; those that are all marked already are kept again."""
-        uids = list(dict.fromkeys(uid for uid, _ in self._cells(message)))
+        uids = self._marked_rows(message)
         if uids and set(uids) <= self.sheet.deleted:
             self.sheet.restore(uids)
             self.changed()
@@ -301,7 +310,7 @@ class Desk:
     def _filter(self, message: Message) -> Answer:
         self.ordering.show(self.columns, filter=message.get("text"), only_changed=message.get("only_changed"))
         self.moved()
-        return {"said": f"{len(self.ordering):,} rows"}
+        return {"said": counted(len(self.ordering), "row")}
 
     def _choose_columns(self, message: Message) -> Answer:
         wanted = [str(column) for column in message["columns"] if column in self.sheet.fields]
@@ -309,7 +318,7 @@ class Desk:
             return {"error": "at least one column has to be shown"}
         self.columns = wanted
         self.changed()
-        return {"said": f"{len(wanted)} columns are shown"}
+        return {"said": f"{counted(len(wanted), 'column')} shown"}
 
     def _choices(self, message: Message) -> Answer:
         """Give what may be chosen in a cell, at most `MOST_CHOICES`, those that begin as typed first."""

@@ -188,32 +188,36 @@ class Sheet(Cells):
 
     def revert(self, cells: Iterable[tuple[int, str]]) -> int:
         """Put back what was loaded into cells that differ from it; give how many."""
-        values: dict[str, dict[int, Any]] = {}
+        marked: dict[str, list[int]] = {}
         for row, column in cells:
+            marked.setdefault(column, []).append(row)
+        count, values = 0, dict[str, dict[int, Any]]()
+        for column, rows in marked.items():
             field = self.fields[column]
             columns = [column]
             if field.id_column is not None:
                 names = (field.id_column, NAME_OF[field.id_column])
                 columns = [self._by_name[name] for name in names if name in self._by_name]
-            place = self.places([row])
-            if self.row_lock(int(place[0])) or not self.changed_mask(place, column)[0]:
-                continue
+            places = self.places(rows)
+            places = places[self.changed_mask(places, column)]
+            places = places[[not self.row_lock(place) for place in places.tolist()]]
+            count += len(places)
             for each in columns:
-                values.setdefault(each, {})[row] = self._loaded_value(place, self.fields[each])
+                loaded = self._loaded_values(places, self.fields[each])
+                values.setdefault(each, {}).update(zip(self.uids[places].tolist(), loaded, strict=True))
         self._apply(self._step(values))
-        return sum(len(rows) for rows in values.values())
+        return count
 
-    def _loaded_value(self, place: Places, field: Field) -> Any:
-        """Give the loaded value of a cell as it stands in the frame: lists for tuples, converted texts as values."""
-        value = self._base(place, field.name)[0]
-        if is_missing(value):
-            return None
+    def _loaded_values(self, places: Places, field: Field) -> list[Any]:
+        """Give the loaded values of cells as they stand in the frame: lists for tuples, converted texts as values."""
+        loaded = self._base(places, field.name)
         if field.name in self.loaded.converted:
             from opp_pandas.reading.labels import convert_texts
 
-            shown, _ = convert_texts(pd.Series([value], dtype="str"), self.loaded.custom_fields[field.name])
-            return None if is_missing(shown.array[0]) else shown.array[0]
-        return list(value) if isinstance(value, tuple) else value
+            shown, _ = convert_texts(pd.Series(loaded, dtype="str"), self.loaded.custom_fields[field.name])
+            loaded = shown.array
+        values = [None if is_missing(value) else value for value in loaded]
+        return [list(value) if isinstance(value, tuple) and field.kind == "tags" else value for value in values]
 
     def _step(self, values: Mapping[str, Mapping[int, Any]]) -> CellStep:
         """Make a step of the cells that really change."""
