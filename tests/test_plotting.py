@@ -424,6 +424,17 @@ def test_plots__words_can_be_read_on_both_grounds(name: str, plot: Any, figure: 
         pass
 
 
+def test_style__gives_colours_to_what_people_draw_themselves() -> None:
+    """Inside the block lines are Okabe-Ito and images cividis; outside as before."""
+    before = dict(mpl.rcParams)
+    with plotting.style("light"):
+        lines = plt.subplots()[1].plot([[1, 2], [3, 4]])
+        image = plt.subplots()[1].imshow([[1, 2]])
+    assert [line.get_color() for line in lines] == ["#0072B2", "#E69F00"]
+    assert image.get_cmap().name == "cividis"
+    assert dict(mpl.rcParams) == before
+
+
 def test_plot_pacing__stands_on_the_table() -> None:
     """Bars are what was won by the day and after it; the diamond is the landing, the line the quota."""
     table = pacing(FRAME, context=context(), quota=2e6)

@@ -41,10 +41,16 @@ class Look:
     paper: str
 
     def settings(self) -> dict[str, Any]:
-        """The same as settings of matplotlib."""
+        """The same as settings of matplotlib, with colours for what is drawn beside our plots."""
+        from matplotlib.rcsetup import cycler
+
         written = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
         lines = ("axes.edgecolor", "xtick.color", "ytick.color")
-        return dict.fromkeys((*written, *lines), self.ink) | {"grid.color": self.faint}
+        return dict.fromkeys((*written, *lines), self.ink) | {
+            "grid.color": self.faint,
+            "axes.prop_cycle": cycler(color=PALETTE),
+            "image.cmap": "cividis",
+        }
 
 
 LIGHT = Look(ink="#000000", notes="#444444", faint="#DDDDDD", paper="#FFFFFF")
