@@ -306,7 +306,9 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     expect(page.locator(".opp-panel")).to_contain_text("3 cells in 2 deals, 1 new deal, 1 deal to delete")
     page.get_by_role("button", name="Delete deals").click()
     expect(page.locator(".opp-panel")).to_contain_text("3 cells in 2 deals, 1 new deal")
-    assert not sheet.accessibility(".opp-grid")
+    page.get_by_role("button", name="Review changes").click()
+    expect(page.locator(".opp-panel")).to_contain_text("Effect on the forecast")
+    assert not sheet.accessibility(".jp-OutputArea-output:has(.opp-grid)")
     names = sheet.python("editor.frame['name'].tail(2).tolist()")
     assert names == ["Late edit", "Brand new"]
     assert sheet.python(f"editor.frame['tags'].tolist()[{free}]") == ["upsell", "q4", "legal"]
@@ -332,10 +334,14 @@ BUSY = """() => {
 @pytest.mark.parametrize("theme", ["dark"])
 def test_voila__shows_the_editor(open_notebook: OpenNotebook, theme: Any) -> None:
     """A page without code edits too, and is readable in the dark."""
+    from playwright.sync_api import expect
+
     sheet = open_editor(open_notebook, "voila", theme)
     cell(sheet, 0, "amount").dblclick()
     sheet.page.keyboard.type("77")
     sheet.page.keyboard.press("Enter")
     sheet.wait_for("editor.changes.cells['after'].tolist()[:1] == [77]")
     shows(sheet, 0, "amount", "77")
-    assert not sheet.accessibility(".opp-grid")
+    sheet.page.get_by_role("button", name="Review changes").click()
+    expect(sheet.page.locator(".opp-panel")).to_contain_text("Effect on the forecast")
+    assert not sheet.accessibility(".jp-OutputArea-output:has(.opp-grid)")
