@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from playwright.sync_api import Locator
 
     from browsing import OpenNotebook, Sheet
@@ -261,6 +265,11 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     assert not sheet.accessibility(".opp-grid")
     press("Escape")
     expect(page.get_by_role("dialog", name="Columns")).to_be_hidden()
+    expect(page.get_by_role("button", name="Columns")).to_be_focused()
+    press("Enter")
+    expect(page.get_by_role("dialog", name="Columns")).to_be_visible()
+    amount.click(button="right")
+    expect(page.get_by_role("dialog", name="Columns")).to_be_hidden()
 
     # Several of a list, and a day of the calendar.
     free = sheet.python("next(row for row, tags in enumerate(df['tags']) if df['can_write'][row] and not tags)")
@@ -281,17 +290,17 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     shows(sheet, free, "close_date", "2026-12-24")
 
     # While the kernel works: what is typed into a row that is not here yet waits for it, and no key adds twice.
-    sleep(sheet)
-    cell(sheet, free, "name").click()
-    press("Control+End")
-    press("Home")
-    page.keyboard.type("Late edit")
+    with kernel_at_work(sheet):
+        cell(sheet, free, "name").click()
+        press("Control+End")
+        press("Home")
+        page.keyboard.type("Late edit")
     expect(page.locator(".opp-input")).to_have_value("Late edit")
     press("Enter")
     shows(sheet, 149, "name", "Late edit")
-    sleep(sheet)
-    page.get_by_role("button", name="Add deal").click()
-    press("Space")
+    with kernel_at_work(sheet):
+        page.get_by_role("button", name="Add deal").click()
+        press("Space")
     shows(sheet, 150, "name", "—")
     expect(cell(sheet, 150, "name")).to_be_focused()
     page.keyboard.type("Brand new")
@@ -316,19 +325,22 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     assert not sheet.console_errors
 
 
-def sleep(sheet: Sheet) -> None:
-    """Let the kernel be busy for a while, and wait until the page knows."""
-    sheet.python("True")
+@contextmanager
+def kernel_at_work(sheet: Sheet) -> Iterator[None]:
+    """Keep the kernel from answering inside the block: it waits as long as a file is there that it makes itself."""
+    held = sheet.jupyter.home / "held"
+    code = f"from pathlib import Path\nfrom time import sleep\nheld = Path({str(held)!r})\nheld.touch()\n"
+    assert sheet.python("True")
     assert sheet._asker is not None
-    sheet._asker.client.execute("import time; time.sleep(1.5)", silent=True, store_history=False)
-    sheet.page.wait_for_function(BUSY)
-
-
-BUSY = """() => {
-    const shell = window.jupyterapp.shell;
-    const session = shell.currentWidget.sessionContext ?? shell.currentWidget.context.sessionContext;
-    return session.session.kernel.status === 'busy';
-}"""
+    sheet._asker.client.execute(f"{code}while held.exists(): sleep(0.02)", silent=True, store_history=False)
+    deadline = time.monotonic() + 60
+    while not held.exists():
+        assert time.monotonic() < deadline
+        sheet.page.wait_for_timeout(20)
+    try:
+        yield
+    finally:
+        held.unlink()
 
 
 @pytest.mark.parametrize("theme", ["dark"])

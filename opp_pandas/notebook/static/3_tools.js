@@ -78,6 +78,10 @@ class Tools {
     if (answer.objections) this.grid.showRefusal(answer.objections[0], answer.said);
   }
 
+  close() {
+    document.removeEventListener("pointerdown", this.outside, true);
+  }
+
   openKeys(open) {
     this.keyTable.hidden = !open;
     setAttribute(this.keys, "aria-expanded", String(open));
@@ -94,6 +98,10 @@ class Tools {
     this.chooser.addEventListener("change", (event) => {
       if (event.target.type === "checkbox") this.toggle(event.target.value, event.target.checked);
     });
+    this.outside = (event) => {
+      const path = event.composedPath();
+      if (!path.includes(this.chooser) && !path.includes(this.columns)) this.openChooser(false);
+    };
     this.chooser.addEventListener("keydown", (event) => {
       event.stopPropagation();
       if (event.key === "Escape") this.openChooser(false);
@@ -103,7 +111,9 @@ class Tools {
   openChooser(open) {
     this.chooser.hidden = !open;
     setAttribute(this.columns, "aria-expanded", String(open));
+    document.removeEventListener("pointerdown", this.outside, true);
     if (open) {
+      document.addEventListener("pointerdown", this.outside, true);
       this.drawChooser();
       this.search.focus();
     } else this.columns.focus();

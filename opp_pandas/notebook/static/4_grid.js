@@ -31,6 +31,7 @@ class Grid {
 
   close() {
     this.line.close();
+    this.tools.close();
     this.model.off("change:fields", this.onFields);
     this.model.off("change:state", this.onState);
     this.resized.disconnect();
