@@ -249,7 +249,7 @@ def clashes_html(report: WriteReport, choices: Choices) -> str:
     lines = []
     for clash in choices.clashes[:MOST_ROWS]:
         follows = f" (follows {clash.follows})" if clash.follows else ""
-        cells = [deal_words(clash.id, plan.titles.get(clash.id)), f"{clash.column}{follows}"]
+        cells = [deal_words(clash.id, plan.deal_names.get(clash.id)), f"{clash.column}{follows}"]
         cells += [plan.words(clash.column, value) for value in (clash.loaded, clash.mine, clash.theirs)]
         lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{text}</th>" for text in ("deal", "field", "loaded", "mine", "theirs"))

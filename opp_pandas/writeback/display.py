@@ -27,7 +27,7 @@ def plan_lines(plan: ChangeSet, limit: int) -> list[Line]:
         for cell in update.cells:
             field = cell.column if cell.follows is None else f"{cell.column} (follows {cell.follows})"
             before, after = plan.words(cell.column, cell.before), plan.words(cell.column, cell.after)
-            lines.append(("update", deal_words(update.id, plan.titles.get(update.id)), field, before, after))
+            lines.append(("update", deal_words(update.id, plan.deal_names.get(update.id)), field, before, after))
     lines += [
         ("create", f"row {printable(entry.label, 30)}", "", "", _new_deal(plan, entry)) for entry in plan.creations
     ]

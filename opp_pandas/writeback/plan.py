@@ -193,6 +193,11 @@ class ChangeSet:
         return _object_frame(rows, ["id", "field", "before", "after"]).astype({"id": "Int64", "field": "str"})
 
     @cached_property
+    def deal_names(self) -> dict[int, str]:
+        """Names of the deals by id, as far as they are known: of those that are changed or deleted."""
+        return {entry.id: str(entry.name) for entry in self.deletions if entry.name} | dict(self.titles)
+
+    @cached_property
     def created(self) -> pd.DataFrame:
         """The rows to create, one per new deal; ``row`` is their index label."""
         rows = [

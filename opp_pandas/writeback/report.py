@@ -212,7 +212,7 @@ def rows_html(report: WriteReport) -> str:
 
 
 def _deal(plan: ChangeSet, row_id: int | None) -> str:
-    return deal_words(row_id, plan.titles.get(row_id)) if row_id is not None else ""
+    return deal_words(row_id, plan.deal_names.get(row_id)) if row_id is not None else ""
 
 
 def _more(number: int, where: str) -> list[str]:
