@@ -122,7 +122,7 @@ def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
     days, doubtful = days[low - origin : high - origin + 1], doubtful[low - origin : high - origin + 1]
     hours = (low + np.arange(len(days))) * slot_s % 86_400 / 3_600
     if some_missing:
-        days, hours, doubtful = np.append(days, NO_DAY), np.append(hours, np.nan), np.append(doubtful, False)
+        days, hours, doubtful = np.append(days, np.int32(NO_DAY)), np.append(hours, np.nan), np.append(doubtful, False)
     if doubtful.any():
         alone = np.union1d(alone, np.flatnonzero(look_up(doubtful, places)))
     if len(alone):
