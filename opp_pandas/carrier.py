@@ -7,6 +7,7 @@ immutable `Loaded` behind it. Pickle and Parquet keep the plain text only.
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections.abc import Mapping
@@ -333,24 +334,12 @@ def freeze(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Freeze many values; equal lists of text become one tuple."""
-    known: dict[tuple[Any, ...], tuple[str, ...]] = {}
-
-    def frozen(value: Any) -> Any:
-        if value is None:
-            return None
-        if type(value) is list:
-            items = tuple(value)
-            try:
-                if items in known:
-                    return known[items]
-            except TypeError:  # lists within
-                return freeze_value(value)
-            if all(type(item) is str for item in items):
-                known[items] = items
-                return items
-        return freeze_value(value)
-
-    return np.fromiter(map(frozen, values), dtype=object, count=len(values))
+    if set(map(type, values)) <= {list, type(None)}:
+        tuples = [None if value is None else tuple(value) for value in values]
+        if set(map(type, itertools.chain.from_iterable(filter(None, tuples)))) <= {str}:
+            known: dict[Any, Any] = {}
+            return np.fromiter((known.setdefault(items, items) for items in tuples), dtype=object, count=len(values))
+    return np.fromiter(map(freeze_value, values), dtype=object, count=len(values))
 
 
 def freeze_value(value: Any) -> Any:

@@ -139,8 +139,8 @@ def scan(stretch: Stretch, plan: Plan, loops: ModuleType) -> Scanned | None:
         None where the text does not hold as many records as it seemed to.
     """
     members, count = len(plan.template.paths), int(stretch.page_ends[-1])
-    text, literals = (loops.Text(_bytes(part), _words(part)) for part in (stretch.text, plan.literals + b" " * _WORD))
-    form = loops.Form(literals, plan.edges, plan.kinds(loops), *plan.heads_and_tails)
+    text = loops.Text(_bytes(stretch.text), _words(stretch.text))
+    form = loops.Form(_words(plan.literals + b" " * _WORD), plan.edges, plan.kinds(loops), *plan.heads_and_tails)
     found = loops.Found(
         *np.empty((2, members, count), dtype=np.int64),
         np.empty((members, count), dtype=np.bool_),
@@ -175,6 +175,9 @@ class _Columns:
         self.rows = rows
         self.loops = loops
         self.filled: dict[str, pa.Array] = {}
+        there = found.there[:, :rows]
+        self._whole: list[bool] = there.all(axis=1).tolist()
+        self._valid = np.packbits(there, axis=1, bitorder="little")
 
     def fill(self, work: Work) -> Mask:
         """Fill the columns, and tell which records are odd for a value that only shows now."""
@@ -202,8 +205,7 @@ class _Columns:
         return odd
 
     def _array(self, kind: pa.DataType, member: int, *buffers: Any) -> pa.Array:
-        there = self.found.there[member, : self.rows]
-        valid = None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+        valid = None if self._whole[member] else pa.py_buffer(self._valid[member])
         return pa.Array.from_buffers(kind, self.rows, [valid, *map(pa.py_buffer, buffers)])
 
     def _text(self, member: int) -> pa.Array:

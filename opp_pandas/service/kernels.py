@@ -31,11 +31,14 @@ _QUOTES, _ESCAPES, _SPACES = _ONES * np.uint64(_QUOTE), _ONES * np.uint64(_ESCAP
 _SEVEN, _BYTE, _LOWEST, _NONE = np.uint64(7), np.uint64(8), np.uint64(1), np.uint64(0)
 
 
+Array = Any
+
+
 class Text(NamedTuple):
     """A text: its bytes, and the eight bytes from each place of it on (uint8, uint64)."""
 
-    data: Any
-    words: Any
+    data: Array
+    words: Array
 
 
 class Form(NamedTuple):
@@ -43,8 +46,8 @@ class Form(NamedTuple):
 
     Parameters
     ----------
-    literals : Text
-        The template's literals, then heads and tails.
+    literals : ndarray of uint64
+        The template's literals, then heads and tails: the eight bytes from each place on.
     edges : ndarray of int64, shape (m + 2,)
         Where each literal begins, and where the last one ends.
     kinds : ndarray of int64, shape (m,)
@@ -53,11 +56,11 @@ class Form(NamedTuple):
         What stands around the number within a value, by its bounds among the literals.
     """
 
-    literals: Text
-    edges: Any
-    kinds: Any
-    heads: Any
-    tails: Any
+    literals: Array
+    edges: Array
+    kinds: Array
+    heads: Array
+    tails: Array
 
 
 class Found(NamedTuple):
@@ -73,10 +76,10 @@ class Found(NamedTuple):
         Whether a text of the member holds an escape.
     """
 
-    values: Any
-    closes: Any
-    there: Any
-    escaped: Any
+    values: Array
+    closes: Array
+    there: Array
+    escaped: Array
 
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
@@ -88,28 +91,34 @@ def _compiled(loop: Loop) -> Loop:
     return cast("Loop", translated)
 
 
-@_compiled
-def _is_there(text: Text, place: int, literals: Text, begin: int, end: int) -> bool:
+def _inlined(loop: Loop) -> Loop:
+    """Let numba put a function's body where it is called: to hand arrays over by counted references costs a third."""
+    translated: Any = njit(inline="always")(loop)
+    return cast("Loop", translated)
+
+
+@_inlined
+def _is_there(data: Array, words: Array, place: int, literals: Array, begin: int, end: int) -> bool:
     """Tell whether a literal stands at a place that is at least eight bytes from the end."""
     length = end - begin
-    if place + max(length, _WORD) > len(text.data):
+    if place + max(length, _WORD) > len(data):
         return False
     if length < _WORD:
-        differing = text.words[place] ^ literals.words[begin]
+        differing = words[place] ^ literals[begin]
         return bool(length == 0 or differing << np.uint64(8 * (_WORD - length)) == _NONE)
     # The last eight bytes may have been compared in part already.
-    differing = text.words[place + length - _WORD] ^ literals.words[begin + length - _WORD]
+    differing = words[place + length - _WORD] ^ literals[begin + length - _WORD]
     for step in range(0, length - _WORD, _WORD):
-        differing |= text.words[place + step] ^ literals.words[begin + step]
+        differing |= words[place + step] ^ literals[begin + step]
     return bool(differing == _NONE)
 
 
-@_compiled
-def _text_end(text: Text, place: int) -> tuple[int, bool]:
+@_inlined
+def _text_end(data: Array, words: Array, place: int) -> tuple[int, bool]:
     """Find the quotation mark that ends a text, and whether there are escapes; -1 where there is none."""
     escaped = False
-    while place < len(text.words):
-        word = text.words[place]
+    while place < len(words):
+        word = words[place]
         quotes, escapes = word ^ _QUOTES, word ^ _ESCAPES
         # The lowest byte that is marked is the first quotation mark, backslash or control character.
         marks = ((quotes - _ONES) & ~quotes) | ((escapes - _ONES) & ~escapes) | ((word - _SPACES) & ~word)
@@ -121,19 +130,18 @@ def _text_end(text: Text, place: int) -> tuple[int, bool]:
         while marks & _LOWEST == _NONE:
             marks >>= _BYTE
             place += 1
-        if text.data[place] == _QUOTE:
+        if data[place] == _QUOTE:
             return place, escaped
-        if text.data[place] != _ESCAPE:
+        if data[place] != _ESCAPE:
             return -1, escaped
         escaped = True
         place += 2
     return -1, escaped
 
 
-@_compiled
-def _number(text: Text, place: int, least: int) -> tuple[int, int]:
+@_inlined
+def _number(data: Array, place: int, least: int) -> tuple[int, int]:
     """Read a whole number in its one plain form, and where it ends; -1 where there is none."""
-    data = text.data
     if place >= len(data):
         return 0, -1
     negative = data[place] == _MINUS
@@ -153,18 +161,17 @@ def _number(text: Text, place: int, least: int) -> tuple[int, int]:
     return number, place if number >= least else -1
 
 
-@_compiled
-def _two_digits(data: Any, place: int) -> int:
+@_inlined
+def _two_digits(data: Array, place: int) -> int:
     """Read two digits; far below zero where they are none."""
     tens: Any = np.int64(data[place]) - _ZERO
     ones: Any = np.int64(data[place + 1]) - _ZERO
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else -10_000
 
 
-@_compiled
-def _instant(text: Text, place: int) -> tuple[int, int]:
+@_inlined
+def _instant(data: Array, place: int) -> tuple[int, int]:
     """Read an instant as microseconds since 1970 in UTC, and where it ends; -1 where there is none."""
-    data = text.data
     if place + _LONGEST_INSTANT >= len(data):
         return 0, -1
     year = _two_digits(data, place) * 100 + _two_digits(data, place + 2)
@@ -201,14 +208,14 @@ def _instant(text: Text, place: int) -> tuple[int, int]:
     return (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction, place + 1
 
 
-@_compiled
-def _value_end(text: Text, place: int) -> int:
+@_inlined
+def _value_end(data: Array, words: Array, place: int) -> int:
     """Find the end of any JSON value by its brackets and quotation marks; -1 where there is none."""
     depth = 0
-    while place < len(text.data):
-        character = text.data[place]
+    while place < len(data):
+        character = data[place]
         if character == _QUOTE:
-            place, _ = _text_end(text, place + 1)
+            place, _ = _text_end(data, words, place + 1)
             if place < 0:
                 return -1
         elif character in (_OPEN, _OPEN_LIST):
@@ -224,7 +231,7 @@ def _value_end(text: Text, place: int) -> int:
 
 
 @_compiled
-def _next_record(data: Any, place: int, closer: Any) -> int:
+def _next_record(data: Array, place: int, closer: Array) -> int:
     """Find where the next record goes on behind its ``type``; -1 where there is none."""
     for start in range(place, len(data) - len(closer) + 1):
         if data[start] == closer[0] and (data[start : start + len(closer)] == closer).all():
@@ -232,17 +239,30 @@ def _next_record(data: Any, place: int, closer: Any) -> int:
     return -1
 
 
-@_compiled
-def _record(text: Text, place: int, form: Form, found: Found, row: int) -> int:
+@_inlined
+def _record(
+    data: Array,
+    words: Array,
+    place: int,
+    literals: Array,
+    edges: Array,
+    kinds: Array,
+    heads: Array,
+    tails: Array,
+    values: Array,
+    closes: Array,
+    there: Array,
+    escaped: Array,
+    row: int,
+) -> int:
     """Read one record into a row, and give its end; -1 where it does not fit."""
-    data, literals, edges = text.data, form.literals, form.edges
-    for member in range(len(form.kinds)):
-        if not _is_there(text, place, literals, edges[member], edges[member + 1]):
+    for member in range(len(kinds)):
+        if not _is_there(data, words, place, literals, edges[member], edges[member + 1]):
             return -1
         place += edges[member + 1] - edges[member]
         if place + 4 > len(data):
             return -1
-        kind, value, close, is_null = form.kinds[member], place, 0, data[place] == _N
+        kind, value, close, is_null = kinds[member], place, 0, data[place] == _N
         if is_null:
             if kind == KEY or data[place + 1] != _U or data[place + 2] != _L or data[place + 3] != _L:
                 return -1
@@ -252,38 +272,38 @@ def _record(text: Text, place: int, form: Form, found: Found, row: int) -> int:
             if data[place] != _QUOTE:
                 return -1
             value = place + 1
-            close, has_escapes = _text_end(text, value)
+            close, has_escapes = _text_end(data, words, value)
             if close < 0:
                 return -1
-            found.escaped[member] |= has_escapes
+            escaped[member] |= has_escapes
             place = close + 1
         elif kind == SPAN:
-            place = close = _value_end(text, place)
+            place = close = _value_end(data, words, place)
             if close < 0:
                 return -1
         elif kind == INSTANT:
-            value, end = _instant(text, place + 1)
+            value, end = _instant(data, place + 1)
             if end < 0 or data[place] != _QUOTE or data[end] != _QUOTE:
                 return -1
             place = end + 1
         elif kind == NOTHING:
             return -1
         else:
-            begin, end = form.heads[member, 0], form.heads[member, 1]
-            if not _is_there(text, place, literals, begin, end):
+            begin, end = heads[member, 0], heads[member, 1]
+            if not _is_there(data, words, place, literals, begin, end):
                 return -1
-            value, place = _number(text, place + end - begin, _LEAST if kind == INTEGER else 1)
-            begin, end = form.tails[member, 0], form.tails[member, 1]
-            if place < 0 or not _is_there(text, place, literals, begin, end):
+            value, place = _number(data, place + end - begin, _LEAST if kind == INTEGER else 1)
+            begin, end = tails[member, 0], tails[member, 1]
+            if place < 0 or not _is_there(data, words, place, literals, begin, end):
                 return -1
             place += end - begin
-        found.values[member, row], found.closes[member, row], found.there[member, row] = value, close, not is_null
+        values[member, row], closes[member, row], there[member, row] = value, close, not is_null
     begin, end = edges[-2], edges[-1]
-    return place + end - begin if _is_there(text, place, literals, begin, end) else -1
+    return place + end - begin if _is_there(data, words, place, literals, begin, end) else -1
 
 
 @_compiled
-def scan(text: Text, place: int, closer: Any, form: Form, found: Found, fit: Any, ends: Any) -> int:
+def scan(text: Text, place: int, closer: Array, form: Form, found: Found, fit: Array, ends: Array) -> int:
     """Read records one behind the other.
 
     Parameters
@@ -308,23 +328,26 @@ def scan(text: Text, place: int, closer: Any, form: Form, found: Found, fit: Any
     int
         How many fit; -1 where the text does not hold n records.
     """
+    data, words = text
+    literals, edges, kinds, heads, tails = form
+    values, closes, there, escaped = found
     row = 0
     for number in range(len(fit)):
-        end = _record(text, place, form, found, row)
+        end = _record(data, words, place, literals, edges, kinds, heads, tails, values, closes, there, escaped, row)
         fit[number] = end >= 0
         if fit[number]:
             row += 1
         else:
-            end = _next_record(text.data, place, closer)
+            end = _next_record(data, place, closer)
             if end < 0:
                 return -1
         place = end
         ends[number] = end
-    return row if place == len(text.data) else -1
+    return row if place == len(data) else -1
 
 
 @_compiled
-def gather(words: Any, begins: Any, closes: Any, offsets: Any, out: Any) -> None:
+def gather(words: Array, begins: Array, closes: Array, offsets: Array, out: Array) -> None:
     """Copy texts into a column, one behind the other.
 
     Parameters
