@@ -234,7 +234,7 @@ class MissingColumns:
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
-        self._text: pa.ChunkedArray | None = None
+        self._text: Any = None
 
     def array(self, dtype: str) -> Any:
         """Give a pandas array of its own; text shares one Arrow array, which nobody can change."""
@@ -243,8 +243,8 @@ class MissingColumns:
         if dtype != "str":
             return column_array([], dtype).take(np.full(self.rows, -1), allow_fill=True)
         if self._text is None:
-            self._text = pa.chunked_array([pa.nulls(self.rows, TEXT)])
-        return pd.array(self._text, dtype="str")
+            self._text = pd.array(pa.chunked_array([pa.nulls(self.rows, TEXT)]), dtype="str")
+        return self._text.copy()
 
 
 def pandas_array(parts: Sequence[Any], lengths: Sequence[int], dtype: str, missing: MissingColumns, kept: Any) -> Any:
