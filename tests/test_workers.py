@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,8 +41,10 @@ def test_run_units__lets_what_is_under_way_come_home_after_ctrl_c() -> None:
     def handle(unit: int) -> None:
         begun.append(unit)
         if unit == 0:
-            signal.raise_signal(signal.SIGINT)
+            # Once the caller waits.
+            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
         assert stop.wait(10)
+        time.sleep(0.3)  # the answer takes its time
         finished.append(unit)
 
     with pytest.raises(KeyboardInterrupt):

@@ -45,37 +45,41 @@ def run_units(
             handle(waiting.popleft())
         return
     problems: deque[BaseException] = deque()
+    begun: deque[None] = deque()
+    ended: deque[None] = deque()
+    bell = threading.Semaphore(0)
 
     def work() -> None:
-        while not stop.is_set():
-            try:
-                unit = waiting.popleft()
-            except IndexError:
-                return
-            try:
+        begun.append(None)
+        try:
+            while not stop.is_set():
+                try:
+                    unit = waiting.popleft()
+                except IndexError:
+                    return
                 handle(unit)
-            except BaseException as problem:  # noqa: BLE001 - raised again where the caller waits
-                problems.append(problem)
-                stop.set()
+        except BaseException as problem:  # noqa: BLE001 - raised again where the caller waits
+            problems.append(problem)
+            stop.set()
+        finally:
+            ended.append(None)
+            bell.release()
 
+    # Counted here, for a join that Ctrl-C interrupts takes a thread for ended that still runs (Python 3.11, 3.12).
+    # Waited for in ticks: a wait without a limit would not see Ctrl-C on Windows.
     # Daemons: a second Ctrl-C must be able to end the program.
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(waiting)))]
     try:
         for thread in threads:
             thread.start()
-        _wait(threads, None)
+        while len(ended) < len(threads):
+            bell.acquire(timeout=_TICK_S)
     except BaseException:
-        # Ctrl-C may come as early as between two starts: those that run must stop all the same.
+        # Ctrl-C may come as early as between two starts; who begins after this has nothing to do.
         stop.set()
-        _wait(threads, grace_s)
+        until = time.monotonic() + grace_s
+        while len(ended) < len(begun) and time.monotonic() < until:
+            bell.acquire(timeout=_TICK_S)
         raise
     if problems:
         raise problems[0]
-
-
-def _wait(threads: Iterable[threading.Thread], limit_s: float | None) -> None:
-    until = None if limit_s is None else time.monotonic() + limit_s
-    for thread in threads:
-        # In ticks: a wait without a limit would not see Ctrl-C on Windows.
-        while thread.is_alive() and (until is None or time.monotonic() < until):
-            thread.join(_TICK_S)
