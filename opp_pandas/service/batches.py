@@ -24,6 +24,8 @@ from opp_pandas.service.decoding import Cells, column_array
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
 TEXT = pa.large_string()
 STAMP = pa.timestamp("us", tz="UTC")
 ARROW_TYPES = {
@@ -70,6 +72,11 @@ class Batch:
     unknown_attributes: set[str] = field(default_factory=set)
     unknown_relationships: set[str] = field(default_factory=set)
     unknown_columns: set[str] = field(default_factory=set)
+
+
+def mask_of(values: pa.Array) -> Mask:
+    """Give an Arrow array of booleans, none of them missing, as numpy has them."""
+    return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
 def fitting_batch(

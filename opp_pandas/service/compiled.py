@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from opp_pandas.service.batches import STAMP, TEXT, Batch, Positions, fitting_batch
+from opp_pandas.service.batches import STAMP, TEXT, Batch, Mask, Positions, fitting_batch
 from opp_pandas.service.smallvalues import read_distinct, read_escapes
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from opp_pandas.service.templates import Template
     from opp_pandas.service.uniform import Stretch
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Work = Mapping[str, Sequence[tuple[int, str | None]]]
 
 _WORD = 8

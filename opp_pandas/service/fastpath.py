@@ -1,8 +1,9 @@
 """From the bytes of pages straight to Arrow columns.
 
-The records of several pages are cut out of their bodies, one a line, and read
-by Arrow's JSON parser in one call. The result is the slow decoder's, cell by
-cell, or it is left to the slow decoder:
+The records of several pages are cut out of their bodies. Where all are written
+by one template, `opp_pandas.service.uniform` reads them; else they are put one a
+line and read by Arrow's JSON parser in one call. The result is the slow
+decoder's, cell by cell, or it is left to the slow decoder:
 
 - What stands around the records (``links``, ``meta``, ``included``) is read by
   `parse_document`, with the records cut out. A document is valid exactly when
@@ -33,7 +34,17 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from opp_pandas.errors import DocumentError
-from opp_pandas.service.batches import TAGS, TEXT, Batch, Positions, batch_of_cells, fitting_batch, interleave
+from opp_pandas.service.batches import (
+    TAGS,
+    TEXT,
+    Batch,
+    Mask,
+    Positions,
+    batch_of_cells,
+    fitting_batch,
+    interleave,
+    mask_of,
+)
 from opp_pandas.service.decoding import decode_resources, unknown_column
 from opp_pandas.service.documents import parse_document
 from opp_pandas.service.instants import read_instants
@@ -42,7 +53,6 @@ from opp_pandas.service.uniform import Stretch, UniformDecoder
 if TYPE_CHECKING:
     from opp_pandas.resource import Resource
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 MAX_ODD = 0.25
 MAX_TRIES = 24
@@ -516,7 +526,7 @@ class _Reading:
             column = table[name].chunk(0)
             if name == "id":
                 self.columns["id"] = column
-                self._mark(~_mask(pc.fill_null(pc.greater(column, 0), False)))
+                self._mark(~mask_of(pc.fill_null(pc.greater(column, 0), False)))
             elif name == "type":
                 self.sound = False  # a second type beside the one cut off
             elif name == "attributes":
@@ -537,7 +547,7 @@ class _Reading:
     def _members_of(self, values: pa.Array) -> list[tuple[str, pa.Array]]:
         """Give the members of what should be objects; anything else is odd."""
         if not pa.types.is_struct(values.type):
-            self._mark(_mask(values.is_valid()))
+            self._mark(mask_of(values.is_valid()))
         return _flattened(values)
 
     def _look_at(self, values: pa.Array) -> None:
@@ -565,7 +575,7 @@ class _Reading:
         self.names.add(("attribute", name))
         if not declared:
             # All null, or a list or object: Arrow cannot tell an absent member of it from a null one.
-            self._mark(_mask(values.is_valid()) if values.type != pa.null() else np.zeros(len(values), dtype=bool))
+            self._mark(mask_of(values.is_valid()) if values.type != pa.null() else np.zeros(len(values), dtype=bool))
             return
         if values.null_count == len(values):
             self.empty.add(("attribute", name))
@@ -573,7 +583,7 @@ class _Reading:
             # 22 and 22.0 are the same to Arrow; a fraction surely was a float.
             numbers = values.to_numpy(zero_copy_only=False)
             with np.errstate(invalid="ignore"):
-                self._mark(_mask(values.is_valid()) & ~(np.isfinite(numbers) & (numbers != np.floor(numbers))))
+                self._mark(mask_of(values.is_valid()) & ~(np.isfinite(numbers) & (numbers != np.floor(numbers))))
         self.columns[self._unknown[name]] = values
 
     def _read_relationship(self, name: str, values: pa.Array, resource: Resource) -> None:
@@ -592,7 +602,7 @@ class _Reading:
             if "id" not in parts:
                 continue  # null in every record
             usual = pc.and_(pc.greater(parts["id"], 0), pc.equal(parts["type"], relationship.type))
-            self._mark(_mask(target.is_valid()) & ~_mask(pc.fill_null(usual, False)))
+            self._mark(mask_of(target.is_valid()) & ~mask_of(pc.fill_null(usual, False)))
             self.columns[relationship.column] = parts["id"]
             for other in parts.keys() - {"id", "type"}:
                 self._look_at(parts[other])
@@ -604,21 +614,17 @@ class _Reading:
         elif values.type == pa.bool_() and entry.dtype == "boolean":
             self.columns[entry.column] = values
         elif values.type != pa.null():
-            self._mark(_mask(values.is_valid()))
+            self._mark(mask_of(values.is_valid()))
 
     def batch(self) -> Batch:
         """Give the records that are not odd."""
         return fitting_batch(self.columns, self.odd, self._unknown, self._unknown_relationships)
 
 
-def _mask(values: pa.Array) -> Mask:
-    return np.asarray(values.to_numpy(zero_copy_only=False))
-
-
 def _with_null_item(lists: pa.Array) -> Mask:
     parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
     odd = np.zeros(len(lists), dtype=bool)
-    odd[parents[_mask(lists.flatten().is_null())]] = True
+    odd[parents[mask_of(lists.flatten().is_null())]] = True
     return odd
 
 

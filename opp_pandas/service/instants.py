@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opp_pandas.service.batches import STAMP, TEXT
+from opp_pandas.service.batches import STAMP, TEXT, Mask, mask_of
 from opp_pandas.service.decoding import FIRST_INSTANT, UnfitError, instant
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _MILLISECONDS = np.frombuffer(b"yyyy-mm-ddThh:mm:ss.fffZ", dtype=np.uint8)
 _MARKS = [4, 7, 10, 13, 16, 19, 23]
@@ -34,7 +30,7 @@ def read_instants(texts: pa.Array) -> tuple[pa.Array, Mask]:
     """
     data = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
     offsets = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    there = _mask(texts.is_valid())
+    there = mask_of(texts.is_valid())
     starts, lengths = offsets[:-1], np.diff(offsets)
     if (lengths == len(_MILLISECONDS) * there).all():
         # All in the service's own form: the texts stand side by side.
@@ -65,7 +61,7 @@ def _cast_instants(texts: pa.Array, odd: Mask) -> pa.Array:
         stamps = pc.if_else(pa.array(odd), pa.scalar(None, TEXT), readable).cast(STAMP)
     lowest = pc.min(stamps.cast(pa.int64())).as_py()
     if lowest is not None and lowest < FIRST_INSTANT:  # Arrow knows a year 0
-        odd |= _mask(pc.fill_null(pc.less(stamps.cast(pa.int64()), FIRST_INSTANT), False))
+        odd |= mask_of(pc.fill_null(pc.less(stamps.cast(pa.int64()), FIRST_INSTANT), False))
     return stamps
 
 
@@ -74,7 +70,3 @@ def _is_odd_instant(text: str | None) -> bool:
         return not instant(text)[1]
     except UnfitError:
         return True
-
-
-def _mask(values: pa.Array) -> Mask:
-    return np.asarray(values.to_numpy(zero_copy_only=False))

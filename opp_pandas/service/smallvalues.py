@@ -9,13 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opp_pandas.errors import DocumentError
-from opp_pandas.service.batches import TAGS, TEXT
+from opp_pandas.service.batches import TAGS, TEXT, Mask, mask_of
 from opp_pandas.service.documents import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _MAX_BRACKETS = 32
 _TEXT_FORM = r'^(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*$'
@@ -41,7 +40,7 @@ def read_escapes(texts: pa.Array) -> tuple[pa.Array, Mask]:
     written = texts.filter(right).to_pylist()
     # One list of texts that are each known to be one.
     values = parse_json(('["' + '","'.join(written) + '"]').encode()) if written else []
-    return pc.replace_with_mask(texts, right, pa.array(values, type=TEXT)), _mask(special) & ~_mask(right)
+    return pc.replace_with_mask(texts, right, pa.array(values, type=TEXT)), mask_of(special) & ~mask_of(right)
 
 
 def read_distinct(texts: pa.Array, kind: str) -> tuple[pa.Array, Mask]:
@@ -74,7 +73,7 @@ def read_distinct(texts: pa.Array, kind: str) -> tuple[pa.Array, Mask]:
             wrong.append(True)
     odd = np.zeros(len(texts), dtype=bool)
     if any(wrong):
-        odd = _mask(pc.fill_null(pa.array(wrong).take(coded.indices), False))
+        odd = mask_of(pc.fill_null(pa.array(wrong).take(coded.indices), False))
     return pa.array(values, type=TAGS if kind == "tags" else pa.bool_()).take(coded.indices), odd
 
 
@@ -91,7 +90,3 @@ def _boolean(value: Any) -> Any:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {"tags": _tags, "boolean": _boolean, "anything": lambda _: None}
-
-
-def _mask(values: pa.Array) -> Mask:
-    return np.asarray(values.to_numpy(zero_copy_only=False))

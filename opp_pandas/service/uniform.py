@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from opp_pandas.errors import DocumentError
-from opp_pandas.service.batches import TEXT, Batch, Positions, batch_of_cells, fitting_batch, interleave
+from opp_pandas.service.batches import TEXT, Batch, Mask, Positions, batch_of_cells, fitting_batch, interleave, mask_of
 from opp_pandas.service.compiled import Plan, kernels, scan
 from opp_pandas.service.decoding import decode_resources, unknown_column
 from opp_pandas.service.documents import parse_document, parse_json
@@ -32,7 +32,6 @@ from opp_pandas.service.templates import Bytes, Members, Path, Template, find_me
 if TYPE_CHECKING:
     from opp_pandas.resource import Resource
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 MAX_ODD = 0.25
 MAX_FILLED = 0.03
@@ -494,13 +493,13 @@ class _Reading:
         )
         if not usual:
             right = pc.fill_null(pc.match_substring_regex(texts, _INTEGER_FORM), False)
-            self.odd |= (there & ~_mask(right).reshape(there.shape)).any(axis=0)
+            self.odd |= (there & ~mask_of(right).reshape(there.shape)).any(axis=0)
             texts = pc.if_else(right, texts, pa.scalar(None, TEXT))
         numbers = texts.cast(pa.int64())
         self._split(numbers, work)
         keys = numbers.slice(0, (len(identifiers) + len(ids)) * self.rows)
         if (pc.min(keys).as_py() or 0) <= 0:
-            low = _mask(pc.fill_null(pc.less_equal(keys, 0), False))
+            low = mask_of(pc.fill_null(pc.less_equal(keys, 0), False))
             self.odd |= low.reshape(-1, self.rows).any(axis=0)
         self.odd |= missing[len(identifiers)]  # a record's own id is never missing
 
@@ -536,7 +535,3 @@ class _Reading:
 def _enough(fit: Mask) -> None:
     if not fit.any() or fit.sum() < (1 - MAX_ODD) * len(fit):
         raise _OtherFormError
-
-
-def _mask(values: pa.Array) -> Mask:
-    return np.asarray(values.to_numpy(zero_copy_only=False))
