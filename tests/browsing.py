@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 App = Literal["lab", "notebook", "voila"]
 Theme = Literal["light", "dark"]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 NEEDED = ("playwright", "axe_playwright_python", "jupyterlab", "notebook", "voila", "ipykernel")
 FLAGS = (
     "--headless",
@@ -373,8 +373,9 @@ class Desk:
 
     def __init__(self, home: Path, executable: str) -> None:
         self.jupyter = Jupyter(home)
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import expect, sync_playwright
 
+        expect.set_options(timeout=PATIENCE_S * 500)
         self.playwright: Playwright = sync_playwright().start()
         self.browser: Browser = self.playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         # One context for all pages: what a host loads stays in its cache.

@@ -166,7 +166,7 @@ def test_session__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -
     assert sheet.python(PATCHES) == []
     assert not sheet.accessibility(".opp-panel")
     page.get_by_role("button", name="Send 8 rows").click()
-    expect(page.locator(".opp-panel")).to_contain_text("Sent:", timeout=60_000)
+    expect(page.locator(".opp-panel")).to_contain_text("Sent:")
     stages = dict(sheet.python("df.opp.stages.frame[['stage_name', 'stage_id']].to_numpy().tolist()"))
     link = lambda name: {"opportunityStage": {"data": {"type": "opportunityStage", "id": stages[name]}}}  # noqa: E731
     assert sheet.python(PATCHES) == [
@@ -278,19 +278,35 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     for name in ("upsell", "q4", "pilot"):
         page.get_by_role("option", name=name).click()
     page.get_by_role("option", name="pilot", selected=True).click()
-    page.keyboard.type(", lega")
+    page.keyboard.type(", le")
     expect(page.locator(".opp-list [role=option]")).to_have_text(["legal"])
-    press("ArrowDown")
-    press("Enter")
-    press("Enter")
+    with editor_at_work(sheet):
+        page.keyboard.type("ga")
+        for key in ("ArrowDown", "Enter", "Enter"):
+            press(key)
     shows(sheet, free, "tags", "upsell, q4, legal")
     cell(sheet, free, "close_date").dblclick()
     page.locator(".opp-picker").fill("2026-12-24")
     press("Enter")
     shows(sheet, free, "close_date", "2026-12-24")
 
-    # While the kernel works: what is typed into a row that is not here yet waits for it, and no key adds twice.
-    with kernel_at_work(sheet):
+    # While the editor works: keys that choose wait for the list, and those after them for the next cell; what is
+    # typed into a row that is not here yet waits for it; and no key adds twice.
+    stages = sheet.python("df['stage_name'].tolist()")
+    other = next(row for row in range(free + 1, 149) if stages[row] != "Discover" and stages[row + 1] != "Propose")
+    cell(sheet, other, "stage_name").click()
+    with editor_at_work(sheet):
+        for word in ("disc", "propo"):
+            page.keyboard.type(word)
+            press("Enter")
+        assert sheet.page.locator(".opp-input").input_value() == "disc"
+    shows(sheet, other + 1, "stage_name", "Propose")
+    shows(sheet, other, "stage_name", "Discover")
+    for _ in range(2):
+        press("Control+z")
+    shows(sheet, other, "stage_name", stages[other])
+    shows(sheet, other + 1, "stage_name", stages[other + 1])
+    with editor_at_work(sheet):
         cell(sheet, free, "name").click()
         press("Control+End")
         press("Home")
@@ -298,7 +314,7 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     expect(page.locator(".opp-input")).to_have_value("Late edit")
     press("Enter")
     shows(sheet, 149, "name", "Late edit")
-    with kernel_at_work(sheet):
+    with editor_at_work(sheet):
         page.get_by_role("button", name="Add deal").click()
         press("Space")
     shows(sheet, 150, "name", "—")
@@ -326,13 +342,17 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
 
 
 @contextmanager
-def kernel_at_work(sheet: Sheet) -> Iterator[None]:
-    """Keep the kernel from answering inside the block: it waits as long as a file is there that it makes itself."""
+def editor_at_work(sheet: Sheet) -> Iterator[None]:
+    """Keep the editor from answering inside the block, in whichever thread the kernel answers the browser.
+
+    The cell's thread holds the editor as long as a file is there that it makes itself.
+    """
     held = sheet.jupyter.home / "held"
-    code = f"from pathlib import Path\nfrom time import sleep\nheld = Path({str(held)!r})\nheld.touch()\n"
+    code = f"from pathlib import Path\nfrom time import sleep\nheld = Path({str(held)!r})\n"
     assert sheet.python("True")
     assert sheet._asker is not None
-    sheet._asker.client.execute(f"{code}while held.exists(): sleep(0.02)", silent=True, store_history=False)
+    code += "with editor._desk.lock:\n    held.touch()\n    while held.exists(): sleep(0.02)"
+    sheet._asker.client.execute(code, silent=True, store_history=False)
     deadline = time.monotonic() + 60
     while not held.exists():
         assert time.monotonic() < deadline

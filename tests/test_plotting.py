@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
 from typing import Any
@@ -432,6 +433,26 @@ def test_style__gives_colours_to_what_people_draw_themselves() -> None:
         image = plt.subplots()[1].imshow([[1, 2]])
     assert [line.get_color() for line in lines] == ["#0072B2", "#E69F00"]
     assert image.get_cmap().name == "cividis"
+    assert dict(mpl.rcParams) == before
+
+
+def test_style__of_two_threads_leaves_the_settings() -> None:
+    """A widget that is answered beside a cell draws after it: else each would put back what the other had set."""
+    before = dict(mpl.rcParams)
+    inside, go = threading.Event(), threading.Event()
+
+    def draw() -> None:
+        with plotting.style("light"):
+            inside.set()
+            assert go.wait(60)
+
+    other = threading.Thread(target=draw)
+    with plotting.style("dark"):
+        other.start()
+        assert not inside.wait(0.2)
+    go.set()
+    other.join(60)
+    assert inside.is_set()
     assert dict(mpl.rcParams) == before
 
 

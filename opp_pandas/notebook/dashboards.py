@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from opp_pandas.errors import ConfigurationError, MissingExtraError, named, printable
 from opp_pandas.notebook.board import Board, Choice, Drawn, Headline, View
 from opp_pandas.notebook.grid import load_anywidget
+from opp_pandas.plotting.canvas import ONE_DRAWING
 from opp_pandas.plotting.words import alt_text
 from opp_pandas.reporting.pictures import to_svg
 
@@ -133,16 +134,17 @@ class Dashboard:
         """
         wanted = Choice(_texts(owners), _texts(stages), None if period is None else str(period))
         self._board.rows(wanted)
-        self._held = True
-        try:
-            self._owners.value, self._stages.value, self._period.value = (
-                wanted.owners,
-                wanted.stages,
-                wanted.period or "",
-            )
-        finally:
-            self._held = False
-        self._redraw()
+        with ONE_DRAWING:
+            self._held = True
+            try:
+                self._owners.value, self._stages.value, self._period.value = (
+                    wanted.owners,
+                    wanted.stages,
+                    wanted.period or "",
+                )
+            finally:
+                self._held = False
+            self._redraw()
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write every picture as PNG and SVG.
@@ -209,8 +211,10 @@ class Dashboard:
         return f"{name}-{self._board.context.as_of:%Y-%m-%d}.{ending}"
 
     def _on_choice(self, _: Any) -> None:
-        if not self._held:
-            self._redraw()
+        # Some kernels answer widgets in another thread than that of the cells, which may choose as well.
+        with ONE_DRAWING:
+            if not self._held:
+                self._redraw()
 
     def _redraw(self) -> None:
         self._view = self._board.view(self.choice)
@@ -254,13 +258,14 @@ class Dashboard:
             return  # nobody is looking: `png` makes them when they are asked for
 
         def render() -> None:
-            if turn != self._turn or not names:
-                return
-            name = names.pop(0)
-            _, links = self._cards[name].children
-            links.value = self._links_html(
-                name, html.escape(alt_text(self.pictures[name]), quote=True), self.svg(name), self.png(name)
-            )
+            with ONE_DRAWING:
+                if turn != self._turn or not names:
+                    return
+                name = names.pop(0)
+                _, links = self._cards[name].children
+                links.value = self._links_html(
+                    name, html.escape(alt_text(self.pictures[name]), quote=True), self.svg(name), self.png(name)
+                )
             loop.call_later(0.05, render)
 
         loop.call_later(0.05, render)

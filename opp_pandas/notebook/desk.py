@@ -60,7 +60,8 @@ class Desk:
         self.columns = list(columns) if columns is not None else first_columns(sheet.fields, sheet.held)
         self.on_change = on_change
         self.busy = ""
-        # Taken by whoever reads or changes the sheet: sending ends in a thread of its own.
+        # Taken by whoever reads or changes the sheet: sending ends in a thread of its own, and some kernels
+        # answer the browser in another thread than that of the cells.
         self.lock = threading.RLock()
         self._view = 0
         self._version = 0
@@ -121,15 +122,15 @@ class Desk:
         action = _ACTIONS.get(name)
         if action is None:
             return {"error": f"there is nothing called {printable(name, 40)}"}
-        if self.busy and name not in _READING:
-            return {"error": self.busy}
-        if "range" in message and message["range"].get("view") != self._view:
-            return {"error": "the rows were ordered anew meanwhile; mark them again"}
-        try:
-            with self.lock:
+        with self.lock:
+            if self.busy and name not in _READING:
+                return {"error": self.busy}
+            if "range" in message and message["range"].get("view") != self._view:
+                return {"error": "the rows were ordered anew meanwhile; mark them again"}
+            try:
                 return action(self, message)
-        except FrameError as problem:
-            return {"error": str(problem)}
+            except FrameError as problem:
+                return {"error": str(problem)}
 
     def _rows(self, message: Message) -> Answer:
         """Give some rows: at most `MOST_ROWS`."""

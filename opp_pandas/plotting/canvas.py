@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
     "#000000",
 )
 GREY = "#9A9A9A"
+ONE_DRAWING = threading.RLock()
+"""Held while something is drawn: matplotlib's settings belong to the process, and widgets are answered beside cells."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def style(theme: Literal["light", "dark"] = "light") -> Iterator[None]:
         raise ConfigurationError(f"theme must be 'light' or 'dark', not {theme!r}")
     look = LIGHT if theme == "light" else DARK
     ground = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), look.paper)
-    with mpl.rc_context(_settings(look) | ground):  # type: ignore[arg-type]
+    with ONE_DRAWING, mpl.rc_context(_settings(look) | ground):  # type: ignore[arg-type]
         yield
 
 
@@ -162,7 +165,7 @@ def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator
     # A notebook's backend turns interactive drawing on when it is loaded, which happens at first use.
     # Loaded inside the context that would end with it, and later plots would not show.
     plt.draw_if_interactive()  # type: ignore[no-untyped-call]
-    with mpl.rc_context(_settings(look_of(ax))):  # type: ignore[arg-type]
+    with ONE_DRAWING, mpl.rc_context(_settings(look_of(ax))):  # type: ignore[arg-type]
         if ax is None:
             _, ax = plt.subplots(figsize=(width, height))
         yield ax

@@ -40,10 +40,10 @@ def _style() -> Iterator[None]:
     """The package's own look, whatever the caller's is."""
     import matplotlib.style
 
-    from opp_pandas.plotting.canvas import STYLE
+    from opp_pandas.plotting.canvas import ONE_DRAWING, STYLE
 
     # Names in scripts that the drawing font lacks are shown by the reader's fonts.
-    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+    with ONE_DRAWING, matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         yield
 

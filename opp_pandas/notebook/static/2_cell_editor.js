@@ -1,8 +1,11 @@
+// Keys whose meaning depends on what the list shows.
+const LIST_KEYS = new Set(["Enter", "Tab", "ArrowDown", "ArrowUp"]);
+
 /** The editor of one cell: a line of text, several lines, a date, or a list to choose from. */
 class CellEditor {
   /**
    * @param {object} options - field, text (null: missing), typed (what the first key put there), label,
-   *   choices (asks Python), onCommit(text, move), onCancel().
+   *   choices (asks Python), onCommit(text, move), onCancel(), onLate(event) (a key pressed while the editor waited).
    */
   constructor(options) {
     Object.assign(this, options);
@@ -11,6 +14,9 @@ class CellEditor {
     // Whether the last part is being typed: then a choice completes it, otherwise it stands beside it.
     this.typing = this.typed !== undefined;
     this.done = false;
+    // The question to Python that has no answer yet, and the keys that wait for it.
+    this.asking = null;
+    this.held = [];
     const value = this.typed ?? this.text ?? "";
     const many = this.field.kind === "text" && !this.field.choosing;
     this.input = make(many ? "textarea" : "input", {
@@ -51,7 +57,7 @@ class CellEditor {
 
   commit(move) {
     if (this.done) return;
-    this.done = true;
+    this.end();
     const value = this.input.value;
     const before = this.opened === null ? null : this.opened.replace(/\r\n?/g, "\n");
     // Emptied is missing; an empty text that was left alone stays one.
@@ -61,37 +67,72 @@ class CellEditor {
 
   cancel() {
     if (this.done) return;
-    this.done = true;
+    this.end();
     this.onCancel();
   }
 
-  async onKey(event) {
+  end() {
+    this.done = true;
+    this.held = [];
+  }
+
+  onKey(event) {
     event.stopPropagation();
+    // The button of the calendar has its own meaning for keys.
+    if (event.isComposing || (event.target.tagName === "BUTTON" && event.key !== "Escape")) return;
+    const plain = !event.ctrlKey && !event.metaKey;
+    if (this.asking && plain && (LIST_KEYS.has(event.key) || (this.held.length > 0 && event.key.length === 1))) {
+      // What a key means depends on the list for what was typed before it: it waits, and so do those after it.
+      event.preventDefault();
+      this.held.push(event);
+    } else this.press(event);
+  }
+
+  /** Take a key that another editor or this one held back. */
+  late(event) {
+    if (this.asking) this.held.push(event);
+    else if (event.key.length === 1) this.type(event.key);
+    else this.press(event);
+  }
+
+  /** Take the keys that waited for the list; those after the end of this editor are the grid's. */
+  release() {
+    for (const event of this.held.splice(0)) {
+      if (this.done) this.onLate(event);
+      else this.late(event);
+    }
+  }
+
+  type(text) {
+    this.input.setRangeText(text, this.input.selectionStart, this.input.selectionEnd, "end");
+    this.input.dispatchEvent(new Event("input"));
+  }
+
+  press(event) {
     const { key } = event;
-    const list = this.list && !this.list.hidden;
+    const marked = this.list && !this.list.hidden && this.at >= 0;
     if (key === "Escape") {
       event.preventDefault();
-      if (list && this.at >= 0 && this.field.separator) this.mark(-1);
+      if (marked && this.field.separator) this.mark(-1);
       else this.cancel();
-    } else if (key === "Enter" && !event.shiftKey && !event.altKey && !event.isComposing) {
+    } else if (key === "Enter" && !event.shiftKey && !event.altKey) {
       event.preventDefault();
-      await this.asked;
-      if (this.list && !this.list.hidden && this.at >= 0) this.choose(this.shown[this.at], "down");
+      if (marked) this.choose(this.shown[this.at], "down");
       else this.commit("down");
     } else if (key === "Enter" && this.input.tagName === "TEXTAREA" && event.altKey) {
       event.preventDefault();
-      this.input.setRangeText("\n", this.input.selectionStart, this.input.selectionEnd, "end");
-    } else if (key === "Tab" && event.target === this.input) {
+      this.type("\n");
+    } else if (key === "Tab") {
       event.preventDefault();
-      await this.asked;
-      if (list && this.at >= 0 && !this.field.separator) this.choose(this.shown[this.at], event.shiftKey ? "left" : "right");
-      else this.commit(event.shiftKey ? "left" : "right");
+      const move = event.shiftKey ? "left" : "right";
+      if (marked && !this.field.separator) this.choose(this.shown[this.at], move);
+      else this.commit(move);
     } else if ((key === "ArrowDown" || key === "ArrowUp") && this.picker && event.altKey) {
       event.preventDefault();
       this.showCalendar();
     } else if ((key === "ArrowDown" || key === "ArrowUp") && this.list) {
       event.preventDefault();
-      if (this.list.hidden) await this.ask("");
+      if (this.list.hidden) this.ask("");
       else this.mark(this.at + (key === "ArrowDown" ? 1 : -1));
     }
   }
@@ -153,12 +194,14 @@ class CellEditor {
     return values.some((value) => value.includes(separator.trim() || separator)) ? JSON.stringify(values) : values.join(separator);
   }
 
-  ask(text) {
-    const number = (this.number = (this.number ?? 0) + 1);
-    this.asked = this.choices(text).then((answer) => {
-      if (number === this.number && !this.done) this.fill(answer.choices ?? [], answer.more ?? 0, text);
-    });
-    return this.asked;
+  async ask(text) {
+    const question = (this.asking = {});
+    const answer = await this.choices(text);
+    // Only the list for what was typed last counts: an earlier one would take back what people marked in it.
+    if (question !== this.asking) return;
+    this.asking = null;
+    if (!this.done) this.fill(answer.choices ?? [], answer.more ?? 0, text);
+    this.release();
   }
 
   fill(choices, more, text) {

@@ -456,7 +456,10 @@ class Grid {
   }
 
   onKey(event) {
-    if (event.defaultPrevented || event.isComposing) return;
+    if (!event.defaultPrevented && !event.isComposing) this.press(event);
+  }
+
+  press(event) {
     const control = event.ctrlKey || event.metaKey;
     const { row, column } = this.active;
     const [lastRow, lastColumn] = [this.state.count - 1, this.state.columns.length - 1];
@@ -603,6 +606,7 @@ class Grid {
         this.say("left as it was");
       },
       onCommit: (value, move, same) => this.commit(place, row, field, value, move, same),
+      onLate: (event) => (this.editor ? this.editor.late(event) : this.press(event)),
     });
     this.place(this.editor.element, place);
     this.layer.append(this.editor.element);
