@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -58,6 +59,14 @@ def client(box: Sandbox) -> Iterator[Client]:
 def df(client: Client) -> pd.DataFrame:
     """All deals of the sandbox, loaded."""
     return opp.read_opportunities(client, stages=STAGES)
+
+
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C as a program of its own has it: runners of tests may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def test_sandbox__prints_url_and_token_and_serves_until_stopped(tmp_path: Path) 
         answer = requests.get(f"{url}/opportunities", headers={"Authorization": f"Bearer {token}"}, timeout=10)
         assert len(answer.json()["data"]) == 7
         child.send_signal(signal.SIGTERM)
-        assert child.wait(timeout=10) == 0
+        assert child.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,7 @@ def test_resume_and_undo__say_in_a_shells_words_what_to_do_next(
     capsys.readouterr()
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_resume__that_is_interrupted_names_the_command_that_goes_on(
     box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -448,7 +448,7 @@ def test_connections__are_kept_alive(server: RawServer) -> None:
 
 def test_threads__each_have_a_connection(server: RawServer) -> None:
     """Four threads read at the same time and every answer reaches its asker."""
-    gate = threading.Barrier(4, timeout=5)
+    gate = threading.Barrier(4, timeout=60)
 
     def step(connection: Any, request: Any) -> bool:
         gate.wait()

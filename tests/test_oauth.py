@@ -242,7 +242,7 @@ def test_eight_threads__make_one_token(server: RawServer, folder: Path) -> None:
     store = stored(server, folder)
     server.script(minted(), *[reply(400, {"error": "invalid_grant"})] * 8)
     sign_in = SignIn(store, clock=FakeClock())
-    gate = threading.Barrier(8, timeout=5)
+    gate = threading.Barrier(8, timeout=60)
     found: list[Secret] = []
 
     def work() -> None:
@@ -260,7 +260,7 @@ def test_eight_threads__refused_at_once_make_one_token(server: RawServer, folder
     server.script(minted(), *[reply(400, {"error": "invalid_grant"})] * 8)
     sign_in = SignIn(store, clock=FakeClock())
     used = sign_in.token()
-    gate = threading.Barrier(8, timeout=5)
+    gate = threading.Barrier(8, timeout=60)
     found: list[Secret] = []
 
     def work() -> None:

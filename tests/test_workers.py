@@ -5,22 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from opp_pandas.writeback.workers import run_units
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C as a program of its own has it: runners of tests may ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
