@@ -89,10 +89,11 @@ class Editor:
         return self._panel.saving is None or self._panel.saving.wait(timeout_s)
 
     def __repr__(self) -> str:
-        sheet = self._desk.sheet
-        words = pending_words(sheet.pending())
+        with self._desk.lock:
+            sheet = self._desk.sheet
+            count, words = int(sheet.kept().sum()), pending_words(sheet.pending())
         sent = f"; last sent: {self.report.summary()}" if self.report is not None else ""
-        shown = f"<Editor of {int(sheet.kept().sum()):,} deals; pending: {words}{sent}>"
+        shown = f"<Editor of {count:,} deals; pending: {words}{sent}>"
         return f"{shown} .frame, .changes and .report hold what was done; a notebook shows the grid"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
