@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pandas as pd
 import pytest
 
 from opp_pandas.analytics import WeekCalendar, forecast
+from opp_pandas.analytics.deals import told_of_unmapped_stages
 from opp_pandas.errors import (
     ConfigurationError,
     FrameError,
@@ -152,6 +156,19 @@ def test_forecast__unmapped_closed_stage_is_loud_and_outside() -> None:
         table = forecast(frame, context=context(stages=stages))
     assert table["open_count"].tolist() == [1]
     assert basis(table)["n_unsettled"] == 2
+
+
+def test_told_of_unmapped_stages__silences_its_own_thread_alone() -> None:
+    """A widget that is answered beside a cell must not take the cell's warnings away."""
+    figure = partial(forecast, portfolio([{**DEALS[0], "stage_id": 77}]), context=context())
+    with ThreadPoolExecutor(1) as other, told_of_unmapped_stages():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure()
+        with pytest.warns(UnmappedStageWarning):
+            other.submit(figure).result()
+    with pytest.warns(UnmappedStageWarning):
+        figure()
 
 
 def test_forecast__deals_without_a_stage_are_open_and_counted() -> None:

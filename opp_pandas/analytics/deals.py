@@ -8,7 +8,9 @@ codes; nothing is grouped by text or by period objects.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -59,6 +61,21 @@ _CATEGORY_WORDS = {
     "omitted": OMITTED,
     "omit": OMITTED,
 }
+_TOLD: ContextVar[bool] = ContextVar("told of stages that nobody called open, won or lost", default=False)
+
+
+@contextmanager
+def told_of_unmapped_stages() -> Iterator[None]:
+    """Warn no more of them inside a ``with`` block: whoever reads the figures is told in another way.
+
+    For this thread alone, unlike a filter of `warnings`: a notebook's widgets may
+    be answered beside its cells, and neither must silence the other.
+    """
+    token = _TOLD.set(True)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,7 +322,7 @@ class Deals:
             trashed = self.frame["trashed_at"].notna().to_numpy()
             if trashed.any():
                 status[trashed] = TRASHED
-        if (status == UNSETTLED).any():
+        if (status == UNSETTLED).any() and not _TOLD.get():
             self._warn_of_unsettled(status == UNSETTLED)
         return status
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.analytics.basis import BASIS_KEY, counted
+from opp_pandas.analytics.deals import told_of_unmapped_stages
 from opp_pandas.analytics.showing import figure_in_words
 from opp_pandas.errors import (
     ConfigurationError,
     HistoryNeededError,
     MissingColumnError,
-    UnmappedStageWarning,
     named,
     printable,
 )
@@ -179,9 +178,8 @@ def assemble(
     for entry in wanted:
         if isinstance(entry, str) and entry not in SECTIONS:
             raise ConfigurationError(f"there is no section {named([entry])}; there are {named(SECTIONS, 20)}")
-    with warnings.catch_warnings():
-        # Every figure would say it again; the page says it once.
-        warnings.simplefilter("ignore", UnmappedStageWarning)
+    # Every figure would say it again; the page says it once.
+    with told_of_unmapped_stages():
         made = [_make(entry, material, optional=sections is None) for entry in wanted]
     bases = [basis for section in made for basis in map(_basis_of, section.figures) if basis]
     day = f"{context.local_as_of:%Y-%m-%d %H:%M} {context.timezone or 'UTC'}"

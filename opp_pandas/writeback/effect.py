@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ import pandas as pd
 
 from opp_pandas.analytics import FigureContext, forecast
 from opp_pandas.analytics.days import NO_DAY, local_days
+from opp_pandas.analytics.deals import told_of_unmapped_stages
 from opp_pandas.analytics.money import read_rates
 from opp_pandas.analytics.periods import resolve_periods
 from opp_pandas.analytics.quotas import read_quota
-from opp_pandas.errors import OppPandasWarning
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.service.decoding import DECODERS, column_array
 from opp_pandas.writeback.names import NameBook
@@ -80,9 +79,7 @@ class Figures:
             lookups=loaded.lookups,
             currency=loaded.currency,
         )
-        with warnings.catch_warnings():
-            # The load said these already; a plan need not say them again.
-            warnings.simplefilter("ignore", OppPandasWarning)
+        with told_of_unmapped_stages():
             return forecast(
                 frame,
                 context=context,
