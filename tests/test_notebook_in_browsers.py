@@ -299,7 +299,8 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
         for word in ("disc", "propo"):
             page.keyboard.type(word)
             press("Enter")
-        assert sheet.page.locator(".opp-input").input_value() == "disc"
+        expect(page.locator(".opp-input")).to_have_value("disc")
+        expect(page.locator(".opp-input")).to_have_attribute("aria-busy", "true")
     shows(sheet, other + 1, "stage_name", "Propose")
     shows(sheet, other, "stage_name", "Discover")
     for _ in range(2):

@@ -84,19 +84,25 @@ class CellEditor {
     if (this.asking && plain && (LIST_KEYS.has(event.key) || (this.held.length > 0 && event.key.length === 1))) {
       // What a key means depends on the list for what was typed before it: it waits, and so do those after it.
       event.preventDefault();
-      this.held.push(event);
+      this.hold(event);
     } else this.press(event);
+  }
+
+  hold(event) {
+    this.held.push(event);
+    setAttribute(this.input, "aria-busy", "true");
   }
 
   /** Take a key that another editor or this one held back. */
   late(event) {
-    if (this.asking) this.held.push(event);
+    if (this.asking) this.hold(event);
     else if (event.key.length === 1) this.type(event.key);
     else this.press(event);
   }
 
   /** Take the keys that waited for the list; those after the end of this editor are the grid's. */
   release() {
+    setAttribute(this.input, "aria-busy", null);
     for (const event of this.held.splice(0)) {
       if (this.done) this.onLate(event);
       else this.late(event);
