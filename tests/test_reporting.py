@@ -368,7 +368,7 @@ def test_workbook__has_typed_cells_and_a_sheet_per_table() -> None:
     sheet = book["Forecast against quota"]
     expected = analytics.forecast(FRAME, context=context(), quota=QUOTA)
     heads = [cell.value for cell in sheet[1]]
-    forecasts = [row[heads.index("forecast")] for row in sheet.iter_rows(min_row=2)]
+    forecasts = [row[heads.index("forecast (USD)")] for row in sheet.iter_rows(min_row=2)]
     np.testing.assert_allclose([cell.value for cell in forecasts], expected["forecast_amount"])
     assert {cell.number_format for cell in forecasts} == {"#,##0"}
     assert {row[heads.index("attainment")].number_format for row in sheet.iter_rows(min_row=2, max_row=3)} == {"0.0%"}
@@ -377,6 +377,16 @@ def test_workbook__has_typed_cells_and_a_sheet_per_table() -> None:
     days = [row[[cell.value for cell in deals[1]].index("close date")] for row in deals.iter_rows(min_row=2, max_row=5)]
     assert all(cell.is_date or cell.value is None for cell in days)
     assert "Stages" in [cell.value for cell in book["Basis"]["A"]]
+
+
+def test_workbook__names_the_currency_over_every_amount(df: pd.DataFrame, tmp_path: Path) -> None:
+    """A sheet is read, sorted and copied alone: its headings say what the amounts are in, and only theirs."""
+    sheets = sheets_of(df.opp.report(tmp_path / "report.xlsx", quota=1_000_000, by="owner_name").read_bytes())
+    amounts = ("open", "weighted", "won", "forecast", "overdue", "quota")
+    assert {f"{name} (USD)" for name in amounts} < set(sheets["Forecast against quota"])
+    assert "attainment" in sheets["Forecast against quota"]
+    assert {"amount (USD)", "weighted (USD)", "deals"} < set(sheets["Stage distribution"])
+    assert "amount (USD)" in sheets["Largest open deals"]
 
 
 def test_workbook__takes_odd_values() -> None:

@@ -81,6 +81,8 @@ class Table:
         Headings, where the column's name with spaces is not clear enough.
     of : int, optional
         How many rows there are, if `frame` holds only the first of them.
+    currency : str
+        Of its amounts, where one is known.
     """
 
     frame: pd.DataFrame
@@ -88,6 +90,12 @@ class Table:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     of: int | None = None
+    currency: str = ""
+
+    @property
+    def words(self) -> str:
+        """The caption, and what its amounts are in."""
+        return f"{self.caption}, amounts in {self.currency}" if self.caption and self.currency else self.caption
 
     def columns(self) -> list[Column]:
         """Give the columns as they are shown, index levels first."""

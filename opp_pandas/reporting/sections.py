@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +80,6 @@ def forecast(material: Material) -> Section:
     columns = [name for name in _FORECAST if name in table.columns]
     left_out = len(whole) - len(table)
     notes = [f"{counted(left_out, 'period')} further away not shown"] if left_out else []
-    caption = f"Forecast by period of the close date{_in_currency(table)}"
     title = "Forecast" if material.quota is None else "Forecast against quota"
     if not len(whole):
         return Section(title, "There is no open or won deal.", figures=(whole,))
@@ -88,7 +88,8 @@ def forecast(material: Material) -> Section:
     interval = pd.DataFrame({"low": [low] * len(here), "high": [high] * len(here)}, index=here)
     picture = Drawing("plot_forecast", table, {"interval": interval})
     notes.append(f"The line through the forecast of {material.period}: 8 of 10 times the period ends within it.")
-    return Section(title, picture, _periods_in_words(Table(table[columns], caption)), notes=notes, figures=(whole,))
+    rows = Table(table[columns], "Forecast by period of the close date", currency=_currency(table))
+    return Section(title, picture, _periods_in_words(rows), notes=notes, figures=(whole,))
 
 
 def bookings(material: Material) -> Section:
@@ -97,7 +98,7 @@ def bookings(material: Material) -> Section:
     quota = material.kpis["quota"].iloc[0] if "quota" in material.kpis.columns else None
     target = None if quota is None or is_missing(quota) else float(quota)
     picture = Drawing("plot_bookings", result, {"quota": target})
-    table = Table(result.to_frame(), f"Bookings in {material.period}{_in_currency(result)}", _BOOKING_KINDS)
+    table = Table(result.to_frame(), f"Bookings in {material.period}", _BOOKING_KINDS, currency=_currency(result))
     return Section(f"What {material.period} may bring", picture, table, figures=(result,))
 
 
@@ -116,9 +117,9 @@ def coverage(material: Material) -> Section:
     won = "period_won_amount" if by_group else "won_amount"
     still = "period_open_amount" if by_group else "open_amount"
     columns = ["quota", won, "attainment", "gap", still, "coverage"]
-    caption = f"Coverage {f'in {material.period} ' if by_group else ''}by {_words(table)}{_in_currency(table)}"
+    caption = f"Coverage {f'in {material.period} ' if by_group else ''}by {_words(table)}"
     shown = known.iloc[: material.max_rows]
-    rows = _periods_in_words(Table(shown[columns], caption, of=len(known)))
+    rows = _periods_in_words(Table(shown[columns], caption, of=len(known), currency=_currency(table)))
     picture = Drawing("plot_coverage", known, {"max_rows": material.max_rows})
     return Section("Coverage", picture, rows, figures=(table,))
 
@@ -130,11 +131,10 @@ def groups(material: Material) -> Section:
                "win_rate_low", "win_rate_high", "average_won_amount", "median_cycle_days"]  # fmt: skip
     order = np.argsort(-table["weighted_amount"].to_numpy(), kind="stable")
     shown = table.iloc[order[: material.max_rows]]
-    caption = f"Key figures by {_words(table)}{_in_currency(table)}"
     title = f"By {str(material.by).removesuffix('_name').replace('_', ' ')}"
     if not len(table):
         return Section(title, "There is no deal.", figures=(table,))
-    rows = Table(shown[columns], caption, of=len(table))
+    rows = Table(shown[columns], f"Key figures by {_words(table)}", of=len(table), currency=_currency(table))
     decided = table[table["won_count"] + table["lost_count"] > 0]
     picture = [Drawing("plot_win_rates", decided, {"max_groups": material.max_rows})] if len(decided) else []
     return Section(title, *picture, rows, figures=(table,))
@@ -148,10 +148,9 @@ def funnel(material: Material) -> Section:
     picture = Drawing("plot_conversion" if passed else "plot_stage_distribution", table)
     columns = ["count", "amount", "weighted_amount"]
     columns += ["reached", "step_conversion", "overall_conversion", "lost_count", "still_count"] if passed else []
-    caption = f"Deals by stage{_in_currency(table)}"
     notes = () if passed else ("Where the deals stand now; how many of them went on is known from a history only.",)
     labels = {"count": "deals", "lost_count": "lost from here", "still_count": "still here"}
-    rows = Table(table[columns], caption, labels=labels)
+    rows = Table(table[columns], "Deals by stage", labels=labels, currency=_currency(table))
     return Section(title, picture, rows, notes=notes, figures=(table,))
 
 
@@ -165,12 +164,12 @@ def waterfall(material: Material) -> Section:
     meanings = pd.Series([basis["definitions"][name] for name in shown.index], index=shown.index, dtype="str")
     rows = shown[["count", "amount"]].assign(meaning=meanings)
     rows.index = rows.index.str.replace("_", " ")
-    caption = f"Open pipeline of {material.period} since {since}{_in_currency(table)}"
+    caption = f"Open pipeline of {material.period} since {since}"
     labels = {"bucket": "move", "count": "deals"}
     return Section(
         "What moved since the last snapshot" if material.since is None else f"What moved since {since[:10]}",
         Drawing("plot_waterfall", table),
-        Table(rows, caption, labels=labels),
+        Table(rows, caption, labels=labels, currency=_currency(table)),
         figures=(table,),
     )
 
@@ -208,12 +207,11 @@ def hygiene(material: Material) -> Section:
     rows = _facts(material, places.to_numpy(), ("name", "amount", "owner_name", "account_name", "close_date", *_KEYS))
     rows.insert(min(1, rows.shape[1]), "reason", reasons)
     n_deals = table.index.nunique()
-    caption = f"Deals to look at, largest first{_in_currency(material.ageing)}"
     return Section(
         "Hygiene",
         f"{counted(n_deals, 'deal')} to look at, for {counted(len(table), 'reason')}.",
         Table(counts, "What the checks found"),
-        Table(rows, caption, of=n_deals),
+        Table(rows, "Deals to look at, largest first", of=n_deals, currency=_currency(material.ageing)),
         figures=(table,),
     )
 
@@ -258,8 +256,8 @@ def _deals(title: str, material: Material, order: Codes, more: tuple[str, ...], 
     for name in more:
         rows[name] = first[name].array
     rows = rows.join(_facts(material, places, ("next_step", *_KEYS)))
-    caption = f"{title}, {words}{_in_currency(table)}"
-    return Section(title, Table(rows, caption, of=len(table)), figures=(table,))
+    shown = Table(rows, f"{title}, {words}", of=len(table), currency=_currency(table))
+    return Section(title, shown, figures=(table,))
 
 
 def _facts(material: Material, places: Codes, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -306,11 +304,6 @@ def _currency(result: Any) -> str:
     return printable(currency, 20) if currency else ""
 
 
-def _in_currency(result: Any) -> str:
-    currency = _currency(result)
-    return f", amounts in {currency}" if currency else ""
-
-
 def _money_of(result: Any) -> Callable[[Any], str]:
     unit = _currency(result)
     return lambda value: f"{written(value, 'money')} {unit}".strip()
@@ -326,7 +319,4 @@ def _periods_in_words(table: Table) -> Table:
     if index.name != "period":
         return table
     names = ["no close date" if is_missing(period) else str(period) for period in index]
-    return Table(
-        table.frame.set_axis(pd.Index(names, name="period", dtype="str")), table.caption, table.kinds, table.labels,
-        table.of,
-    )  # fmt: skip
+    return replace(table, frame=table.frame.set_axis(pd.Index(names, name="period", dtype="str")))

@@ -120,7 +120,8 @@ class _Book:
         sheet = self.sheet(title)
         columns = table.columns()
         for place, column in enumerate(columns):
-            sheet.write_string(0, place, column.heading, self.bold)
+            unit = f" ({table.currency})" if table.currency and column.kind == "money" else ""
+            sheet.write_string(0, place, f"{column.heading}{unit}", self.bold)
             for row, value in enumerate(column.values, 1):
                 self.write(sheet, row, place, value, column.kind)
             sheet.set_column(place, place, _width(column))
