@@ -356,6 +356,23 @@ def test_folder__with_other_things_is_refused(tmp_path: Path) -> None:
         History(tmp_path / "other").as_of()
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_history__with_a_damaged_file_says_so(tmp_path: Path, damage: str) -> None:
+    """A data file that is gone or cut short is named on one line, whoever reads; put back, all is there again."""
+    history = History(tmp_path / "history")
+    history.record(load_of([deal(1)], 1))
+    history.record(load_of([deal(1, amount=7)], 2))
+    (path, *_) = sorted((tmp_path / "history").glob("*.parquet"))
+    content = path.read_bytes()
+    path.unlink() if damage == "gone" else path.write_bytes(content[:100])
+    for call in (history.as_of, history.snapshots, lambda: history.record(load_of([deal(2)], 3))):
+        with pytest.raises(ConfigurationError, match=f"put the file back from a copy.*{path.name[:20]}") as caught:
+            call()
+        assert str(caught.value).isprintable()
+    path.write_bytes(content)
+    assert len(history.snapshots()) == 2
+
+
 def test_object_store__gets_its_options_and_says_plainly_what_is_wrong() -> None:
     """An address goes to deltalake with its options; what it cannot reach is named on one line, without a secret."""
     options = {

@@ -382,7 +382,7 @@ class History:
             Indexed by ``version``, oldest first: ``committed_at, operation, rows``.
         """
         table = self._storage.open()
-        entries = [] if table is None else list(table.history())
+        entries = [] if table is None else self._storage.commits(table)
         rows = [
             (
                 entry["version"],
@@ -390,7 +390,7 @@ class History:
                 str(entry.get("operation", "")),
                 int((entry.get("operationMetrics") or {}).get("num_added_rows", 0) or 0),
             )
-            for entry in sorted(entries, key=lambda entry: int(entry["version"]))
+            for entry in entries
         ]
         frame = pd.DataFrame(rows, columns=["version", "committed_at", "operation", "rows"])
         return frame.astype({"committed_at": "datetime64[us, UTC]", "operation": "str"}).set_index("version")

@@ -173,10 +173,11 @@ class Storage:
         """Say in plain words what deltalake could not do."""
         load_deltalake()
         from deltalake.exceptions import DeltaError
+        from pyarrow import ArrowException
 
         try:
             yield
-        except (DeltaError, OSError) as error:
+        except (DeltaError, ArrowException, OSError) as error:
             raise ConfigurationError(f"the history {printable(self.location)}: {what}: {_words(error)}") from error
 
     def _write(self, table: Any, rows: Any, **how: Any) -> bool:
@@ -202,8 +203,19 @@ class Storage:
             ) from error
         return True
 
-    @staticmethod
+    def commits(self, table: Any) -> list[Mapping[str, Any]]:
+        """Give what the log of the table says of every version, oldest first.
+
+        Raises
+        ------
+        ConfigurationError
+            If the log cannot be read.
+        """
+        with self._told("its log cannot be read"):
+            return sorted(table.history(), key=lambda entry: int(entry["version"]))
+
     def read(
+        self,
         table: Any,
         fields: Iterable[str] | None = None,
         resources: Iterable[str] | None = None,
@@ -222,17 +234,23 @@ class Storage:
             Only rows of these.
         columns : iterable of str
             Only these columns of the table: `STATE_COLUMNS` say how things stood.
+
+        Raises
+        ------
+        ConfigurationError
+            If one of its files is gone or damaged.
         """
         import pyarrow.dataset as ds
         from pyarrow.dataset import ParquetReadOptions
 
-        dataset = table.to_pyarrow_dataset(
-            parquet_read_options=ParquetReadOptions(dictionary_columns=set(_DICTIONARIES))
-        )
         condition = None
         if fields is not None:
             condition = (ds.field("resource") != DEAL) | ds.field("field").isin(list(fields))
         if resources is not None:
             among = ds.field("resource").isin(list(resources))
             condition = among if condition is None else condition & among
-        return dataset.to_table(columns=list(columns), filter=condition)
+        with self._told("its rows cannot be read (put the file back from a copy)"):
+            dataset = table.to_pyarrow_dataset(
+                parquet_read_options=ParquetReadOptions(dictionary_columns=set(_DICTIONARIES))
+            )
+            return dataset.to_table(columns=list(columns), filter=condition)
