@@ -38,6 +38,17 @@ def test_rollup__adds_own_and_the_people_below_each_deal_once() -> None:
     assert table.attrs["opp_basis"]["total"]["open_amount"] == 5_211
 
 
+def test_rollup__what_rolls_into_a_period_has_its_row() -> None:
+    """An owner whose only deals are overdue in earlier periods is in the present period's forecast."""
+    late = {**deal(7, 30), "close_date": "2026-02-10T00:00Z"}
+    frame = portfolio([late, deal(8, 10), {**late, "amount": None, "owner_id": 9}])
+    table = rollup(frame, context=context(), period="2026Q2", overdue="roll_forward")
+    assert table["forecast_amount"].to_dict() == {"Ada Byron": 10, "Sam Lee (id 7)": 30}
+    assert table["open_count"].tolist() == [1, 0]
+    elsewhere = rollup(frame, context=context(), period="2026Q3", overdue="roll_forward")
+    assert not len(elsewhere)
+
+
 def test_rollup__adjustments_lie_beside_the_raw_value() -> None:
     """A call replaces its node on the way up; raw values and who said it stay."""
     calls = pd.DataFrame({"node": [7, "Ada Byron"], "amount": [300, 500], "who": ["Ada", "Vi"], "note": [None, "risk"]})

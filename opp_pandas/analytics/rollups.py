@@ -112,17 +112,19 @@ def rollup(
     nothing = np.empty(0, dtype=np.int64)
     # All that is inside is of one period.
     cells = Cells(deals, periods, nothing, groups, np.where(outside, -1, 0))
-    tally = tally_cells(cells, nothing if tree is None else np.arange(cells.n_groups))
-    sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}
     rolls = overdue == "roll_forward" and holds_today
-    if overdue == "include" or rolls:
-        sums["forecast_amount"] += tally.weighted[LATE]
+    rolled = np.zeros(cells.n_groups)
     if rolls:
         # Overdue deals of other periods come into this period's forecast, not into its other sums.
         product = deals.amount * deals.percent / 100.0
         rows = (kinds_of(deals) == LATE) & look_up(outside, deals.close.places) & ~np.isnan(product)
-        within, size = combine(groups, len(deals))
-        sums["forecast_amount"] += np.bincount(within[rows], product[rows], minlength=size)[tally.ids]
+        rolled = np.bincount(combine(groups, len(deals))[0][rows], product[rows], minlength=cells.n_groups)
+    # Whoever has nothing else in the period has a row for what rolls into it.
+    tally = tally_cells(cells, np.flatnonzero(rolled) if tree is None else np.arange(cells.n_groups))
+    sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}
+    if overdue == "include" or rolls:
+        sums["forecast_amount"] += tally.weighted[LATE]
+    sums["forecast_amount"] += rolled[tally.ids]
     places: dict[str, Any] | None = None
     if tree is None:
         if adjustments is not None:
