@@ -135,6 +135,18 @@ def test_kpis__quota_golden() -> None:
         kpis(portfolio(rows), context=context(), period="2026Q2")
 
 
+def test_kpis__one_quota_for_everybody_makes_no_groups_without_deals() -> None:
+    """Two groupings have rows for the pairs that occur; a pair that a mapping names has its row."""
+    lead = {"amount": 10, "stage_id": LEAD, "close_date": "2026-06-30T00:00Z"}
+    frame = portfolio([{**lead, "owner_id": 7, "account_id": 1}, {**lead, "owner_id": 8, "account_id": 2}])
+    by = ["owner_name", "account_id"]
+    pairs = [("Ada Byron", 2), ("Sam Lee", 1)]
+    assert kpis(frame, context=context(), by=by).index.tolist() == pairs
+    assert kpis(frame, context=context(), by=by, quota=100).index.tolist() == pairs
+    named = kpis(frame, context=context(), by=by, quota={("Sam Lee", 2): 100})
+    assert named.index.tolist() == [*pairs, ("Sam Lee", 2)]
+
+
 def test_kpis__groups_add_up_to_the_whole() -> None:
     """Counts and sums by owner together are those of all."""
     frame = random_portfolio(6)

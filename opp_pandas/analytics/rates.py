@@ -236,7 +236,8 @@ def kpis(
     Returns
     -------
     DataFrame
-        One row, indexed 0; with `by` one row for each group that has a deal.
+        One row, indexed 0; with `by` one row for each group that has a deal, or
+        that `quota` names.
         ``open_count, overdue_count, won_count, lost_count,
         missing_amount_count`` [deals], ``open_amount, weighted_amount,
         overdue_amount, won_amount, average_won_amount, median_won_amount``
@@ -270,7 +271,8 @@ def kpis(
         facts["period"] = str(periods.labels(np.array([ordinal]))[0])
     elif period is not None:
         raise ConfigurationError("period= chooses the period of a quota: give quota= as well, or leave it out")
-    kept = _groups_with_deals(columns, size) if groups else np.arange(1)
+    named_in_quota = isinstance(quota, Mapping | pd.DataFrame)
+    kept = _groups_with_rows(columns, size, quota=named_in_quota) if groups else np.arange(1)
     table = pd.DataFrame({name: values[kept] for name, values in columns.items()})
     if groups:
         table.index = index_of(kept, groups)
@@ -564,10 +566,9 @@ def _quota_figures(
     }
 
 
-def _groups_with_deals(columns: Mapping[str, npt.NDArray[Any]], size: int) -> Codes:
+def _groups_with_rows(columns: Mapping[str, npt.NDArray[Any]], size: int, *, quota: bool) -> Codes:
+    """Find the groups that have a deal, or a `quota` of their own; one number for everybody names no group."""
     some = np.zeros(size, dtype=bool)
-    for name in ("open_count", "won_count", "lost_count"):
+    for name in ("open_count", "won_count", "lost_count", *(("quota",) if quota else ())):
         some |= columns[name] > 0
-    if "quota" in columns:
-        some |= columns["quota"] > 0
     return np.flatnonzero(some)
