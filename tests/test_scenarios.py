@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import commit_lands, drop_largest, forecast, scale, scenario, set_values
+from opp_pandas.analytics import commit_lands, drop_largest, explain, forecast, scale, scenario, set_values
 from opp_pandas.errors import ConfigurationError, MissingColumnError
 from portfolios import LEAD, context, portfolio, random_portfolio
 
@@ -35,6 +35,46 @@ def test_scenario__each_change_moves_the_forecast_by_what_it_says() -> None:
     assert change(set_values(close_date=pd.Timestamp("2026-09-30", tz="UTC"))) == pytest.approx(0)
     assert change([drop_largest(1), scale(amount=0)]) == pytest.approx(-440)
     assert change(lambda frame: frame.assign(amount=0)) == pytest.approx(-440)
+
+
+def test_scenario__changes_read_deals_as_the_forecast_does() -> None:
+    """The category from its column, the percentages of the stage where a deal has none, sizes in one currency."""
+    rows = [deal(100, 50, custom5="sure"), deal(1_000, None, custom5="maybe"), deal(5_000, 10, custom5="maybe")]
+    frame = portfolio(rows).assign(currency_type=["USD", "USD", "JPY"])
+    options: dict[str, Any] = {
+        "category": "custom5",
+        "category_names": {"sure": "commit", "maybe": "pipeline"},
+        "probability": "own_else_stage",
+        "rates": {"USD": 1, "JPY": 0.01},
+    }
+    scenarios = {
+        "commit": commit_lands(),
+        "scaled": scale(probability=0.5),
+        "dropped": drop_largest(1),
+        "omitted": set_values("amount == 100", forecast_category="omitted"),
+    }
+    table = scenario(frame, context=context(), scenarios=scenarios, **options)
+    assert table["forecast_amount"].tolist() == [255, 305, 127.5, 55, 205]
+    for name in scenarios:
+        found = explain(
+            table,
+            frame,
+            context=context(),
+            column="forecast_amount",
+            at=(name, "2026Q2"),
+            rates=options["rates"],
+            scenarios=scenarios,
+        )
+        assert found.rows["contribution"].sum() == found.value
+
+
+@pytest.mark.parametrize("step", [commit_lands(), scale(probability=0.5), set_values(probability=5)])
+def test_scenario__percentages_that_nobody_reads_are_not_changed_in_silence(step: Any) -> None:
+    """Under probability="stage" the deals' own percentages move nothing; amounts do."""
+    with pytest.raises(ConfigurationError, match="own_else_stage"):
+        scenario(FRAME, context=context(), scenarios={"then": step}, probability="stage")
+    half = scenario(FRAME, context=context(), scenarios={"then": scale(amount=0.5)}, probability="stage")
+    assert half["forecast_amount"].tolist() == [140, 70]
 
 
 def test_scenario__a_period_that_empties_keeps_its_row() -> None:

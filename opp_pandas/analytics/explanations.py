@@ -142,7 +142,6 @@ def explain(
         if scenarios is None or parts[0] not in scenarios:
             raise ConfigurationError(f"give scenarios= as they were given to scenario(), with {parts[0]!r} among them")
         context = keep_names(frame, context, basis["arguments"]["by"])
-        frame = apply_changes(frame, context, scenarios[parts[0]])
     arguments = basis["arguments"]
     deals = Deals(
         frame,
@@ -152,6 +151,10 @@ def explain(
         arguments.get("category_names"),
         read_rates(rates),
     )
+    if figure == "scenario" and parts[0] != "as it is":
+        assert scenarios is not None  # noqa: S101 -- asked for above
+        deals = apply_changes(deals, scenarios[parts[0]])
+        frame = deals.frame
     chosen, contribution = FINDERS[figure](Question(deals, basis, column, parts, row))
     if figure == "hygiene":
         value = float(chosen.sum())

@@ -113,12 +113,13 @@ def rollup(
     # All that is inside is of one period.
     cells = Cells(deals, periods, nothing, groups, np.where(outside, -1, 0))
     rolls = overdue == "roll_forward" and holds_today
-    rolled = np.zeros(cells.n_groups)
+    rolled: npt.NDArray[np.float64] = np.zeros(cells.n_groups)
     if rolls:
         # Overdue deals of other periods come into this period's forecast, not into its other sums.
         product = deals.amount * deals.percent / 100.0
         rows = (kinds_of(deals) == LATE) & look_up(outside, deals.close.places) & ~np.isnan(product)
-        rolled = np.bincount(combine(groups, len(deals))[0][rows], product[rows], minlength=cells.n_groups)
+        within = combine(groups, len(deals))[0][rows]
+        rolled = np.bincount(within, product[rows], minlength=cells.n_groups).astype(np.float64)
     # Whoever has nothing else in the period has a row for what rolls into it.
     tally = tally_cells(cells, np.flatnonzero(rolled) if tree is None else np.arange(cells.n_groups))
     sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}

@@ -13,11 +13,11 @@ from opp_pandas.analytics.basis import attach_basis, basis_of
 from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource
 from opp_pandas.analytics.forecasts import Overdue, forecast
 from opp_pandas.analytics.groups import LOOKUP_OF_NAME, read_groups
+from opp_pandas.analytics.money import Rates, read_rates
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 
 if TYPE_CHECKING:
     from opp_pandas.analytics.context import FigureContext
-    from opp_pandas.analytics.money import Rates
     from opp_pandas.analytics.periods import WeekCalendar
 
 _SETTABLE = ("probability", "amount", "close_date", "forecast_category")
@@ -29,7 +29,8 @@ class Change:
     """One change of a scenario; made by `set_values`, `scale`, `drop_largest` and `commit_lands`."""
 
     words: str
-    apply: Callable[[pd.DataFrame, FigureContext], pd.DataFrame]
+    apply: Callable[[Deals], pd.DataFrame]
+    """From the deals, read as the forecast reads them, to a changed frame."""
 
 
 Step: TypeAlias = Change | Callable[[pd.DataFrame], pd.DataFrame]
@@ -56,20 +57,21 @@ def set_values(where: Any = None, **values: Any) -> Change:
     if unknown or not values:
         raise ConfigurationError(f"a scenario sets {named(_SETTABLE)}, not {named(unknown) or 'nothing'}")
 
-    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
-        del context
-        rows = _rows(frame, where)
-        changed = frame.copy()
+    def apply(deals: Deals) -> pd.DataFrame:
+        if "probability" in values:
+            _need_own_percentages(deals)
+        rows = _rows(deals.frame, where)
+        changed = deals.frame.copy()
         for name, value in values.items():
-            if name not in changed.columns:
-                raise MissingColumnError([name], list(frame.columns), "The scenario sets it.")
-            changed.loc[rows, name] = value
+            # The forecast reads the category from the column that it was told.
+            column = deals.category if name == "forecast_category" else name
+            if column not in changed.columns:
+                raise MissingColumnError([column], list(changed.columns), "The scenario sets it.")
+            changed.loc[rows, column] = value
         return changed
 
     listed = ", ".join(f"{name} = {value}" for name, value in values.items())
-    return Change(
-        f"{listed} where {where if isinstance(where, str) else 'chosen' if where is not None else 'open'}", apply
-    )
+    return Change(listed if where is None else f"{listed} where {where if isinstance(where, str) else 'chosen'}", apply)
 
 
 def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -> Change:
@@ -89,13 +91,13 @@ def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -
     if amount < 0 or probability < 0:
         raise ConfigurationError("scale takes factors of 0 or more")
 
-    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
-        deals = Deals(frame, context)
-        rows = _rows(frame, where) & (deals.status == OPEN)
-        changed = frame.assign(
-            amount=np.where(rows, deals.own_amount * amount, deals.own_amount),
-            probability=np.where(rows, np.minimum(deals.percent * probability, 100.0), deals.percent),
-        )
+    def apply(deals: Deals) -> pd.DataFrame:
+        rows = _rows(deals.frame, where) & (deals.status == OPEN)
+        changed = deals.frame.assign(amount=np.where(rows, deals.own_amount * amount, deals.own_amount))
+        if probability != 1.0:
+            _need_own_percentages(deals)
+            scaled = np.minimum(deals.percent * probability, 100.0)
+            changed = changed.assign(probability=np.where(rows, scaled, deals.percent))
         return changed.drop(columns="amount_precise", errors="ignore")
 
     return Change(f"amounts x {amount:g}, probabilities x {probability:g}", apply)
@@ -116,13 +118,12 @@ def drop_largest(n: int) -> Change:
     if n < 1:
         raise ConfigurationError(f"drop_largest takes 1 or more, not {n!r}")
 
-    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
-        deals = Deals(frame, context)
-        size = np.where(deals.status == OPEN, np.nan_to_num(deals.own_amount, nan=-np.inf), -np.inf)
+    def apply(deals: Deals) -> pd.DataFrame:
+        size = np.where(deals.status == OPEN, np.nan_to_num(deals.amount, nan=-np.inf), -np.inf)
         order = np.argsort(-size, kind="stable")[:n]
-        kept = np.ones(len(frame), dtype=bool)
+        kept = np.ones(len(deals), dtype=bool)
         kept[order[size[order] > -np.inf]] = False
-        return frame[kept]
+        return deals.frame[kept]
 
     return Change(f"without the {n} largest open deals", apply)
 
@@ -135,14 +136,22 @@ def commit_lands() -> Change:
     Change
     """
 
-    def apply(frame: pd.DataFrame, context: FigureContext) -> pd.DataFrame:
+    def apply(deals: Deals) -> pd.DataFrame:
         from opp_pandas.analytics.categories import settle_categories
 
-        deals = Deals(frame, context)
+        _need_own_percentages(deals)
         commit = (settle_categories(deals).codes == COMMIT) & (deals.status == OPEN)
-        return frame.assign(probability=np.where(commit, 100.0, deals.percent))
+        return deals.frame.assign(probability=np.where(commit, 100.0, deals.percent))
 
     return Change("every commit deal at 100 %", apply)
+
+
+def _need_own_percentages(deals: Deals) -> None:
+    if deals.probability == "stage":
+        raise ConfigurationError(
+            "the scenario changes the deals' own percentages, and probability='stage' does not read them: "
+            "leave it out, or take probability='own_else_stage'"
+        )
 
 
 def _rows(frame: pd.DataFrame, where: Any) -> Any:
@@ -209,6 +218,7 @@ def scenario(
         raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
 
     stable = keep_names(frame, context, by)
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
 
     def figure(opportunities: pd.DataFrame) -> pd.DataFrame:
         return forecast(
@@ -231,7 +241,7 @@ def scenario(
     for name, changes in scenarios.items():
         steps = _steps(name, changes)
         words[name] = "; ".join(getattr(step, "words", getattr(step, "__name__", "changed")) for step in steps)
-        tables[name] = figure(apply_changes(frame, context, steps))
+        tables[name] = figure(apply_changes(deals, steps).frame)
     base = tables["as it is"][list(_COMPARED)]
     parts = []
     for table in tables.values():
@@ -275,13 +285,13 @@ def _steps(name: str, changes: Changes) -> list[Step]:
     return steps
 
 
-def apply_changes(frame: pd.DataFrame, context: FigureContext, changes: Changes) -> pd.DataFrame:
-    """Give the deals as one scenario has them; the frame itself stays as it is."""
-    changed = frame.copy()
-    changed.attrs = {}
+def apply_changes(deals: Deals, changes: Changes) -> Deals:
+    """Give the deals as one scenario has them; their frame itself stays as it is."""
+    frame = deals.frame.copy()
+    frame.attrs = {}
     for step in _steps("", changes):
-        changed = step.apply(changed, context) if isinstance(step, Change) else step(changed)
-    return changed
+        frame = step.apply(replace(deals, frame=frame)) if isinstance(step, Change) else step(frame)
+    return replace(deals, frame=frame)
 
 
 def _with_rows_of(table: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
