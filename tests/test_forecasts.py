@@ -267,6 +267,7 @@ def test_forecast__a_quota_for_everybody_counts_where_somebody_has_no_deal() -> 
     [
         ({"Ada Byrom": 1}, "did you mean 'Ada Byron'"),
         ({"Sam Lee": 1}, "fits 2 groups"),
+        ({"Ada Byron": 1, 8: 2}, "'Ada Byron', '8' are the same"),
         ({"Ada Byron": -1}, "0 or more"),
         ({"Ada Byron": "lots"}, "0 or more"),
         (pd.DataFrame({"period": ["2026Q2"] * 2, "group": ["Ada Byron"] * 2, "quota": [1, 2]}), "twice"),
@@ -277,6 +278,13 @@ def test_forecast__quota_that_fits_nothing_is_an_error(quota: Any, words: str) -
     """A key that fits no group, or two, names the candidates."""
     with pytest.raises(ConfigurationError, match=words):
         forecast(portfolio(DEALS), context=context(), by="owner_name", quota=quota)
+
+
+def test_forecast__quota_of_one_period_twice_is_an_error() -> None:
+    """A quarter written in two ways, or named by two of its days, has no two quotas."""
+    quota = {"2026Q3": 70, pd.Timestamp("2026-08-01"): 90}
+    with pytest.raises(ConfigurationError, match="are the same"):
+        forecast(portfolio(DEALS), context=context(), quota=quota)
 
 
 def test_forecast__quota_frame_needs_its_columns() -> None:

@@ -52,6 +52,13 @@ def test_pacing__compares_with_the_same_part_of_earlier_periods() -> None:
         pacing(portfolio(rows), context=context(), compare=0)
 
 
+def test_pacing__without_a_quota_defines_nothing_of_one() -> None:
+    """What the basis defines is there: in the table, or in the basis itself."""
+    table = pacing(portfolio([won("2026-05-01", 40)]), context=context())
+    basis = table.attrs["opp_basis"]
+    assert all(name in table.columns or name in basis for name in basis["definitions"])
+
+
 def test_pacing__of_a_finished_period_has_its_share() -> None:
     """A period that is over is compared whole."""
     table = pacing(portfolio([won("2026-02-10", 30)]), context=context(), period="2026Q1", compare=1)

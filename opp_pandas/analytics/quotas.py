@@ -87,8 +87,11 @@ def read_quota(quota: Quota, periods: Periods, groups: Sequence[Group]) -> Quota
         values = np.array([_number(value, key) for key, value in quota.items()])
         if not groups:
             ordinals = np.array([periods.parse(key) for key in quota], dtype=np.int64)
+            _need_distinct(list(quota), ordinals)
             return QuotaTable(None, ordinals, np.zeros(len(values), dtype=np.intp), values)
-        return QuotaTable(None, None, _codes(list(quota), groups), values)
+        codes = _codes(list(quota), groups)
+        _need_distinct(list(quota), codes)
+        return QuotaTable(None, None, codes, values)
     return QuotaTable(_number(quota, "quota"), None, nothing, np.empty(0))
 
 
@@ -110,6 +113,14 @@ def _from_frame(quota: pd.DataFrame, periods: Periods, groups: Sequence[Group]) 
             f"the quota frame states one period and group twice, in rows {named(rows.index[doubled])}"
         )
     return QuotaTable(None, ordinals, codes, values)
+
+
+def _need_distinct(keys: Sequence[Any], places: Integers | Codes) -> None:
+    """Raise if two keys mean the same, such as a name and the id behind it."""
+    doubled = pd.Index(places).duplicated(keep=False)
+    if doubled.any():
+        meant = named([str(key) for key, twice in zip(keys, doubled, strict=True) if twice])
+        raise ConfigurationError(f"the quota states one group or period twice: {meant} are the same")
 
 
 def _number(value: Any, key: Any) -> float:
@@ -312,9 +323,17 @@ def pacing(
         {"day": day, "days": length, "won_to_date": to_date, "won_amount": in_all, "share": share},
         index=periods.labels(ordinals),
     )
+    definitions = {
+        "won_to_date": "deals won in the period's first `day` days, with an amount",
+        "won_amount": "deals won in all of the period so far",
+        "share": "won up to the same part of the period / won in all of it",
+        "usual_share": "mean share of the earlier periods",
+        "landing": "won to date / usual_share",
+    }
     if quota is not None:
+        definitions["attained"] = "won_to_date / quota"
         attained = np.full(len(ordinals), np.nan)
-        attained[-1] = to_date[-1] / _number(quota, "quota") if quota else np.nan
+        attained[-1] = to_date[-1] / _number(quota, "quota") if quota != 0 else np.nan
         table = table.assign(attained=attained)
     money = money_facts(deals)
     basis = build_basis(
@@ -333,14 +352,7 @@ def pacing(
             "compare": compare,
             "quota": quota,
         },
-        definitions={
-            "won_to_date": "deals won in the period's first `day` days, with an amount",
-            "won_amount": "deals won in all of the period so far",
-            "attained": "won_to_date / quota",
-            "share": "won up to the same part of the period / won in all of it",
-            "usual_share": "mean share of the earlier periods",
-            "landing": "won to date / usual_share",
-        },
+        definitions=definitions,
         notes=money_notes(money, deals),
     )
     return attach_basis(table, basis)
