@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opp_pandas as opp
-from histories import LEAD, LOST, OFFER, QUALIFY, WON, frame_of, history_in_memory, load_of, moment
+from histories import LEAD, LOOKUP, LOST, OFFER, QUALIFY, WON, frame_of, history_in_memory, load_of, moment
 from opp_pandas.analytics.bars import BUCKETS, ENTRIES, EXITS, LABELS
 from opp_pandas.analytics.bridging import assert_identity
 from opp_pandas.analytics.movements import waterfall, waterfall_deals
@@ -153,6 +153,16 @@ def test_rates__stand_in_a_bar_of_their_own() -> None:
         waterfall(pair([deal(1, currency_type="GBP")], []), period=W, rates=rates)
 
 
+def test_waterfall__namesakes_who_never_meet_are_two_groups() -> None:
+    """Nobody's deals at one moment are those of both, and still each has a waterfall of their own."""
+    users = pd.DataFrame({"id": [7, 9], "name": ["Sam Lee", "Sam Lee"]})
+    lookups = {"opportunityStage": LOOKUP, "user": users}
+    both = pair([deal(1, owner_id=7)], [deal(1, owner_id=9), deal(2, owner_id=9)], lookups=lookups)
+    table = waterfall(both, period=W, by="owner_name")
+    assert table.xs("end", level="bucket")["count"].to_dict() == {"Sam Lee (id 9)": 2, "Sam Lee (id 7)": 0}
+    assert table.loc[("Sam Lee (id 7)", "start"), "count"] == 1
+
+
 def test_path__shows_moves_that_cancel_out() -> None:
     """Day by day, a deal that was pushed out and pulled in again stands in both bars; the ends agree."""
     history = history_in_memory()
@@ -167,6 +177,19 @@ def test_path__shows_moves_that_cancel_out() -> None:
     }  # fmt: skip
     with pytest.raises(ConfigurationError, match="needs a History"):
         waterfall(pair([deal(1)], [deal(1)]), period=W, method="path")
+
+
+def test_path__ends_at_the_instant_it_is_asked_for() -> None:
+    """What happened later on that day, and came back, is in no bar; days are those of the load's zone."""
+    history = history_in_memory()
+    west = {"timezone": "America/Los_Angeles"}
+    history.record(load_of([deal(1)], moment("2026-01-10T06:00"), **west))
+    history.record(load_of([deal(1, amount=700)], moment("2026-01-12T20:00"), **west))
+    until = moment("2026-01-12T03:00")
+    table = waterfall(history, period=W, since=moment("2026-01-10T06:00"), until=until, method="path")
+    assert dict(table["amount"][table["count"] > 0]) == {"start": 100, "end": 100}
+    # 10 January in Los Angeles ends at 08:00 UTC of the 11th, 9 January at 08:00 UTC of the 10th.
+    assert table.attrs["opp_basis"]["arguments"]["steps"] == 3
 
 
 def test_path__a_new_deal_is_new_though_seen_the_next_night() -> None:

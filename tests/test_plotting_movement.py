@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histories import LEAD, LOST, OFFER, QUALIFY, WON, history_in_memory, load_of, moment
+from histories import LEAD, LOOKUP, LOST, OFFER, QUALIFY, WON, history_in_memory, load_of, moment
 from opp_pandas import plotting
 from opp_pandas.analytics import flows, pipeline_over_time, time_in_stage, waterfall
 from opp_pandas.analytics.moments import context_from_load
@@ -145,6 +145,19 @@ def test_titles__end_in_the_figure(history: History) -> None:
     ax = plotting.plot_conversion(table)
     ax.figure.canvas.draw()
     assert ax._left_title.get_window_extent().x1 <= ax.figure.bbox.x1  # type: ignore[attr-defined]
+
+
+def test_pipeline_over_time__namesakes_are_two_people_throughout() -> None:
+    """Who stands alone at one moment bears the same label as beside a namesake at another."""
+    lookups = {"opportunityStage": LOOKUP, "user": pd.DataFrame({"id": [7, 9], "name": ["Sam Lee", "Sam Lee"]})}
+    rows = [{"id": key, "amount": 1, "close_date": moment(25), "stage_id": LEAD, "owner_id": key} for key in (7, 9)]
+    history = history_in_memory()
+    history.record(load_of(rows[:1], 5, lookups=lookups))
+    history.record(load_of(rows, 9, lookups=lookups))
+    table = pipeline_over_time(history, times=[moment(5), moment(9)], by="owner_name")
+    counts = table["open_count"].unstack("owner_name")
+    assert counts["Sam Lee (id 7)"].tolist() == [1, 1]
+    assert counts["Sam Lee (id 9)"].tolist() == [0, 1]
 
 
 def test_pipeline_over_time__is_what_was_open_then(history: History) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from opp_pandas.analytics.bars import ENTRIES, EXITS
 from opp_pandas.analytics.days import NO_DAY, Codes, Days, Flags, Floats, day_of
 from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
-from opp_pandas.analytics.groups import read_groups
+from opp_pandas.analytics.groups import Group, common_labels, identities, read_groups
 from opp_pandas.analytics.moments import State, keys_of
 from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named
 
@@ -104,18 +104,11 @@ def _created_instants(frame: pd.DataFrame, rows: Codes) -> Any:
 def _common_groups(deals0: Deals, deals1: Deals, rows0: Codes, rows1: Codes, by: str) -> tuple[list[Any], Codes, Codes]:
     """Code the groups of both moments alike: by the id underneath, else by label."""
     first, second = read_groups(deals0, by)[0], read_groups(deals1, by)[0]
-    names: dict[Any, Any] = {}
-    for group in (second, first):
-        for key, label in zip(group.keys, group.labels, strict=True):
-            names.setdefault(label if key is None else ("id", key), label)
-    known = list(names)
+    names = common_labels([second, first])
+    place_of = {identity: place for place, identity in enumerate(names)}
 
-    def codes(group: Any, rows: Codes) -> Codes:
-        places = [
-            known.index(label if key is None else ("id", key))
-            for key, label in zip(group.keys, group.labels, strict=True)
-        ]
-        table = np.array([*places, -1], dtype=np.intp)
+    def codes(group: Group, rows: Codes) -> Codes:
+        table = np.array([*(place_of[identity] for identity in identities(group)), -1], dtype=np.intp)
         return table[np.where(rows >= 0, group.codes[rows] if len(group.codes) else -1, -1)]
 
     return list(names.values()), codes(first, rows0), codes(second, rows1)

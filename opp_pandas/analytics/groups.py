@@ -221,6 +221,24 @@ def distinguish(labels: Sequence[str], keys: Sequence[Any]) -> list[str]:
     ]
 
 
+def identities(group: Group) -> list[Any]:
+    """Give what tells the groups of one moment from those of another: the id underneath, else the label."""
+    return [label if key is None else ("id", key) for key, label in zip(group.keys, group.labels, strict=True)]
+
+
+def common_labels(groups: Iterable[Group]) -> dict[Any, Any]:
+    """Give every identity that occurs in one of several groupings a label of its own; the first to name it counts.
+
+    Each moment tells namesakes apart only if it has both of them.
+    """
+    names: dict[Any, Any] = {}
+    for group in groups:
+        for identity, label in zip(identities(group), group.labels, strict=True):
+            names.setdefault(identity, label)
+    keys = [identity[1] if isinstance(identity, tuple) else None for identity in names]
+    return dict(zip(names, distinguish(list(names.values()), keys), strict=True))
+
+
 def _finish(
     name: str, codes: SmallCodes, labels: list[Any], keys: list[Any], missing: str, keep_order: bool = False
 ) -> Group:

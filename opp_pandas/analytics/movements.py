@@ -20,6 +20,7 @@ from opp_pandas.analytics.deals import Deals
 from opp_pandas.analytics.moments import Snapshots, State, parse_window, read_span, read_states
 from opp_pandas.analytics.money import ExchangeRates, Rates, read_rates
 from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.zones import read_moment
 
 if TYPE_CHECKING:
     from opp_pandas.analytics.context import FigureContext
@@ -217,11 +218,14 @@ def _moves(
         raise ConfigurationError("method='path' adds up days, so it needs a History")
     meaning = context[1] if isinstance(context, tuple) else context
     since, until, notes = read_span(history, w0, w1, since, until, meaning)
-    times = _days_between(since, until) if method == "path" else [since, until]
     exchange = read_rates(rates)
     # A scope may look at any column.
     columns = _READ if scope is None else _ANY
     columns = columns if by is None or columns is _ANY else (*columns, by)
+    times = [since, until]
+    if method == "path":
+        newest = next(read_states(history, [until], context=context, columns=columns, what="a waterfall"))
+        times = _days_between(since, until, newest.context.timezone)
     states = read_states(history, times, context=context, columns=columns, what="a waterfall")
     parts: list[pd.DataFrame] = []
     first: State | None = None
@@ -283,12 +287,10 @@ def _notes(moves: pd.DataFrame, context: FigureContext, exchange: ExchangeRates 
     return notes
 
 
-def _days_between(since: Any, until: Any) -> list[Any]:
-    """Give the start and the end of every day until the end, the last one included."""
-    first, last = pd.Timestamp(since), pd.Timestamp(until)
-    start = first.tz_localize(None).normalize() if first.tzinfo is not None else first.normalize()
-    end = last.tz_localize(None).normalize() if last.tzinfo is not None else last.normalize()
-    days = list(pd.date_range(start + pd.Timedelta(days=1), end, freq="D"))
-    if not days or days[-1] != end or last != end:
-        days.append(until)
-    return [since, *days]
+def _days_between(since: Any, until: Any, zone: str | None) -> list[Any]:
+    """Give the start, the end of every day in the zone between, and the end."""
+    first, last = read_moment(since, zone, "since"), read_moment(until, zone, "until")
+    # An instant stands within a day of the zone, which is not always the day it has in UTC.
+    start, end = (moment.tz_convert(zone or "UTC").tz_localize(None).normalize() for moment in (first, last))
+    ends = [read_moment(day, zone) for day in pd.date_range(start, end)]
+    return [first, *(end for end in ends if first < end < last), last]

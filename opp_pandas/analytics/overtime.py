@@ -10,7 +10,7 @@ import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, to_json
 from opp_pandas.analytics.deals import OPEN, Deals
-from opp_pandas.analytics.groups import read_groups
+from opp_pandas.analytics.groups import Group, common_labels, identities, read_groups
 from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, parse_window, read_states
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
 
@@ -72,7 +72,7 @@ def pipeline_over_time(
     if not moments:
         raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")
     window = None if period is None else parse_window(period)
-    parts = []
+    found: list[tuple[pd.Timestamp, Group, pd.DataFrame]] = []
     last = None
     for state in read_states(history, moments, context=context, columns=(*_COLUMNS, by), what="the pipeline over time"):
         last = deals = Deals(state.frame, state.context)
@@ -88,11 +88,12 @@ def pipeline_over_time(
                 "open_count": np.bincount(group.codes[chosen], minlength=n),
                 "open_amount": np.bincount(group.codes, amount, minlength=n),
                 "weighted_amount": np.bincount(group.codes, amount * np.nan_to_num(deals.percent) / 100, minlength=n),
-            },
-            index=group.labels,
+            }
         )
-        parts.append((state.context.as_of, part))
+        found.append((state.context.as_of, group, part))
     assert last is not None  # noqa: S101 -- there is at least one moment
+    names = common_labels(group for _, group, _ in reversed(found))
+    parts = [(at, part.set_axis([names[own] for own in identities(group)])) for at, group, part in found]
     labels = list(dict.fromkeys(label for _, part in reversed(parts) for label in part.index))
     occurs = {label for _, part in parts for label in part.index[part["open_count"] > 0]}
     kept = [label for label in labels if label in occurs]
