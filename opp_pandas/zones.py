@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import numbers
 import zoneinfo
 from typing import Any
 
@@ -85,10 +86,12 @@ def read_moment(value: Any, zone: str | None, name: str = "as_of") -> pd.Timesta
     >>> read_moment("2026-09-30", "Europe/Berlin")
     Timestamp('2026-09-30 21:59:59.999999+0000', tz='UTC')
     """
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        stamp: Any = pd.Timestamp(value)
-        if isinstance(stamp, pd.Timestamp):
-            return _in_utc(stamp, zone)
+    # A bare number would be so many nanoseconds since 1970, which nobody means by 2026 or 20260930.
+    if not isinstance(value, numbers.Number):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            stamp: Any = pd.Timestamp(value)
+            if isinstance(stamp, pd.Timestamp):
+                return _in_utc(stamp, zone)
     raise ConfigurationError(f"{name}={value!r} is not a day or an instant; write it like '2026-09-30'")
 
 

@@ -133,8 +133,9 @@ def test_as_of__moves_the_moment(df: pd.DataFrame) -> None:
     now = df.opp.forecast().overdue_amount.sum()
     later = df.opp.forecast(as_of="2030-12-31").overdue_amount.sum()
     assert later > now
-    with pytest.raises(errors.ConfigurationError, match="as_of"):
-        df.opp.forecast(as_of="some day")
+    for wrong in ("some day", 20301231, 2030.0):
+        with pytest.raises(errors.ConfigurationError, match="as_of"):
+            df.opp.forecast(as_of=wrong)
 
 
 def test_stages__can_be_given_anew(df: pd.DataFrame) -> None:

@@ -87,8 +87,8 @@ def test_day_of__needs_a_zone() -> None:
 
 
 def test_parse_day__refuses_what_is_no_day() -> None:
-    """Text that is no day, and instants, are refused."""
+    """Text that is no day, instants, and bare numbers, which are nanoseconds to pandas, are refused."""
     assert parse_day("1970-01-02") == 1
-    for wrong in ("tomorrow-ish", pd.Timestamp("2026-01-01", tz="UTC"), None):
+    for wrong in ("tomorrow-ish", pd.Timestamp("2026-01-01", tz="UTC"), None, 20260101, np.int64(2026), 2026.0, True):
         with pytest.raises(ConfigurationError, match="calendar day"):
             parse_day(wrong)

@@ -53,6 +53,45 @@ def test_periods__fiscal_quarters_follow_the_formula(day: int, start: int) -> No
     assert str(periods.labels(periods.ordinals(np.array([day])))[0]) == f"{year}Q{quarter}"
 
 
+@pytest.mark.parametrize(
+    ("options", "label", "expected"),
+    [
+        ({"freq": "Y"}, 2026, "2026"),
+        ({"freq": "Y", "fiscal_start": 2, "fiscal_label": "start"}, np.int64(2026), "2026"),
+        ({}, "2026-11", "2026Q4"),
+        ({"freq": "W"}, "2025-12-29/2026-01-04", "2025-12-29/2026-01-04"),
+        ({"fiscal_start": 2, "calendar": WeekCalendar()}, "2026-11-15", "FY2027-Q4"),
+        ({"freq": "M", "fiscal_start": 2, "calendar": WeekCalendar()}, "FY2027-P10", "FY2027-P10"),
+        ({"fiscal_start": 2, "fiscal_label": "start"}, "2026-11-15", "2026Q4"),
+    ],
+)
+def test_periods__are_read_as_people_write_them(options: dict[str, Any], label: Any, expected: str) -> None:
+    """A year as a number, a shorter span within the period, and days whatever the labels are."""
+    periods = resolve_periods(**options)
+    assert str(periods.labels(np.array([periods.parse(label)]))[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({}, 2026),
+        ({}, 20261231.0),
+        ({}, ""),
+        ({}, "2026"),
+        ({"freq": "M"}, "2026Q4"),
+        ({"freq": "W"}, "2026-11"),
+        ({"freq": "Y", "fiscal_start": 2, "fiscal_label": "start"}, "FY26"),
+        ({"freq": "M", "fiscal_start": 2, "calendar": WeekCalendar()}, "2026-11"),
+        ({"freq": "M", "fiscal_start": 2, "calendar": WeekCalendar()}, pd.Period("2026-11", "M")),
+        ({"freq": "Y", "fiscal_start": 2, "calendar": WeekCalendar()}, pd.Period("2026", "Y-JAN")),
+    ],
+)
+def test_periods__of_another_length_or_calendar_are_refused(options: dict[str, Any], label: Any) -> None:
+    """A year is no quarter, a number no day of 1970, and a month of pandas none of a 4-4-5 calendar."""
+    with pytest.raises(ConfigurationError, match="is not a period of"):
+        resolve_periods(**options).parse(label)
+
+
 def test_periods__may_bear_their_starting_year() -> None:
     """fiscal_label='start' names the same quarter after the year before."""
     assert name_of("2026-02-01", fiscal_start=2, fiscal_label="start") == "2026Q1"

@@ -10,6 +10,7 @@ slot and then looked up once per row.
 from __future__ import annotations
 
 import datetime as dt
+import numbers
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
@@ -217,7 +218,8 @@ def to_dates(days: npt.NDArray[Any]) -> pd.DatetimeIndex:
 def parse_day(value: object) -> int:
     """Read one calendar day (text, date or Timestamp without a zone) as a day number."""
     try:
-        stamp = pd.Timestamp(value)  # type: ignore[arg-type]
+        # pandas takes a bare number for nanoseconds since 1970.
+        stamp = pd.NaT if isinstance(value, numbers.Number) else pd.Timestamp(value)  # type: ignore[arg-type]
         if pd.isna(stamp) or stamp.tzinfo is not None:
             raise ValueError(value)
     except (TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -59,6 +60,16 @@ class WeekCalendar:
         # 1970-01-01 was a Thursday, weekday 3.
         back = (first + 3 - _WEEKDAYS.index(self.week_start)) % 7
         return first - back if self.rule == "last" or back <= 3 else first - back + 7
+
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_LENGTHS = "DWMQY"
+"""Units of periods, the shortest first."""
+_TEXT = {
+    unit: re.compile(r"(?:FY)?(\d{4})" + ("" if unit == "Y" else rf"[- ]?{letter}(\d{{1,2}})"))
+    for unit, letter in {"Y": "", "Q": "Q", "M": "P", "W": "W"}.items()
+}
+"""How periods are written whose labels are text."""
 
 
 @dataclass(frozen=True)
@@ -147,32 +158,45 @@ class Periods:
     def parse(self, label: object) -> int:
         """Read one period as people write it (``2026Q4``, a Period, a day in it) and give its number.
 
+        A longer span, such as a year where quarters are asked for, names no period.
+
         Raises
         ------
         ConfigurationError
             If it is no period of this length.
         """
         try:
-            if isinstance(label, str) and self._as_text:
-                return self._parse_text(label)
+            if self.unit == "Y" and isinstance(label, int | np.integer) and not isinstance(label, bool):
+                label = f"{label:04d}"
+            if isinstance(label, str) and not _DAY.fullmatch(label.strip()):
+                return self._parse_text(label) if self._as_text else self._parse_name(label)
             if isinstance(label, pd.Period):
-                if label.freqstr != self.alias:
+                # Years of whole weeks are not those of pandas.
+                if self.calendar is not None or label.freqstr != self.alias:
                     raise ValueError(label)
                 return label.ordinal
-            if isinstance(label, str):
-                return pd.Period(label, freq=self.alias).ordinal
             return int(self.ordinals(np.array([parse_day(label)]))[0])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # AttributeError: to pandas "" and "nan" are periods that are missing.
             example = self.labels(self.ordinals(np.array([20_454])))[0]
             raise ConfigurationError(
                 f"{named([str(label)])} is not a period of {self.words}; write it like {str(example)!r}"
             ) from error
 
+    def _parse_name(self, label: str) -> int:
+        """Read a name as pandas does, which would take a year for its first quarter."""
+        own, period = pd.Period(label), pd.Period(label, freq=self.alias)
+        if _LENGTHS.find(own.freqstr[0]) > _LENGTHS.find(self.unit):
+            raise ValueError(label)
+        return period.ordinal
+
     def _parse_text(self, label: str) -> int:
-        text = label.strip().upper()
+        written = _TEXT[self.unit].fullmatch(label.strip().upper())
+        if written is None:
+            raise ValueError(label)
         per_year = {"Y": 1, "Q": 4, "M": 12}.get(self.unit)
-        year = int(text.removeprefix("FY")[:4])
-        part = int(text[-2:].lstrip("QPW-")) if self.unit != "Y" else 1
+        year = int(written[1])
+        part = int(written[2]) if self.unit != "Y" else 1
         start_year = year - (1 if self.fiscal_label == "end" and self.fiscal_start > 1 else 0)
         if self.calendar is None:
             assert per_year is not None  # noqa: S101 -- weeks are text only under a WeekCalendar
