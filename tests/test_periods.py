@@ -92,6 +92,13 @@ def test_periods__of_another_length_or_calendar_are_refused(options: dict[str, A
         resolve_periods(**options).parse(label)
 
 
+def test_periods__stated_starts_must_fit_the_month() -> None:
+    """A year that starts in January where fiscal years start in December would overlap the one before."""
+    periods = resolve_periods(fiscal_start=12, calendar=WeekCalendar(starts={2026: "2026-01-25"}))
+    with pytest.raises(ConfigurationError, match="do not fit together"):
+        periods.ordinals(np.array([parse_day("2026-01-10")]))
+
+
 def test_periods__may_bear_their_starting_year() -> None:
     """fiscal_label='start' names the same quarter after the year before."""
     assert name_of("2026-02-01", fiscal_start=2, fiscal_label="start") == "2026Q1"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.analytics.days import NO_DAY, NO_INSTANT, Codes, Days, Flags, Floats, Integers, parse_day
+from opp_pandas.analytics.days import NO_DAY, NO_INSTANT, Codes, Days, Flags, Floats, Integers, parse_day, to_date
 from opp_pandas.errors import ConfigurationError, named
 
 _MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -254,9 +254,15 @@ class Periods:
     def _boundaries(self, year: int) -> list[int]:
         """Give the first days of the twelve periods of a whole-week year, and of the year after."""
         assert self.calendar is not None  # noqa: S101
-        first = self.calendar.year_start(year, self.fiscal_start)
+        first, after = (self.calendar.year_start(own, self.fiscal_start) for own in (year, year + 1))
+        # A table that departs from the rule by a week makes years of 51 to 54 weeks.
+        if not 51 * 7 <= after - first <= 54 * 7:
+            raise ConfigurationError(
+                f"the fiscal year from {to_date(first):%Y-%m-%d} would have {(after - first) / 7:.3g} weeks: "
+                f"starts= of the calendar and fiscal_start={self.fiscal_start} do not fit together"
+            )
         weeks = np.cumsum([0, *(self.calendar.pattern * 4)[:-1]])
-        return [*(first + 7 * weeks).tolist(), self.calendar.year_start(year + 1, self.fiscal_start)]
+        return [*(first + 7 * weeks).tolist(), after]
 
     def _week_span(self, ordinal: int) -> tuple[int, int]:
         if self.unit == "W":
