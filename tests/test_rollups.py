@@ -49,6 +49,29 @@ def test_rollup__what_rolls_into_a_period_has_its_row() -> None:
     assert not len(elsewhere)
 
 
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"Sam Lee (id 7)": "Ada Byron", "9": 7, "Ada Byron": "East", "East": None},
+        pd.DataFrame({"id": ["7", "9", "8"], "manager_id": ["8", "7", "East"]}),
+    ],
+)
+def test_rollup__tree_may_name_people_whose_deals_have_ids(tree: Any) -> None:
+    """Names and ids as text find their people; a text that is nobody's name is a node of its own."""
+    table = rollup(FRAME, context=context(), tree=tree)
+    assert table.index.tolist() == ["East", "Ada Byron", "Sam Lee (id 7)", "Sam Lee (id 9)", "(unassigned)"]
+    assert table["level"].tolist() == [0, 1, 2, 3, 0]
+    assert table["forecast_amount"].tolist() == [211, 211, 201, 200, 5_000]
+
+
+def test_rollup__tree_must_not_name_two_people_at_once() -> None:
+    """Two Sam Lees are told apart by their ids; and nobody stands in the tree twice."""
+    with pytest.raises(ConfigurationError, match=r"'Sam Lee' of the tree fits 2 people.*7, 9"):
+        rollup(FRAME, context=context(), tree={"Sam Lee": 8})
+    with pytest.raises(ConfigurationError, match="twice"):
+        rollup(FRAME, context=context(), tree={8: 7, "Ada Byron": 9})
+
+
 def test_rollup__adjustments_lie_beside_the_raw_value() -> None:
     """A call replaces its node on the way up; raw values and who said it stay."""
     calls = pd.DataFrame({"node": [7, "Ada Byron"], "amount": [300, 500], "who": ["Ada", "Vi"], "note": [None, "risk"]})

@@ -69,8 +69,9 @@ def rollup(
         Columns to group by; exactly one with a `tree`.
     tree : mapping or DataFrame, optional
         Who reports to whom: person -> manager, or ``id, manager_id`` and
-        optionally ``name``. People are ids where the frame has owner ids, else
-        names. Any depth; whoever has no manager is a root.
+        optionally ``name``. People are ids where the frame has owner ids, or
+        names that only one of them bears; else names. Any other text is a node
+        without deals of its own. Any depth; whoever has no manager is a root.
     adjustments : mapping or DataFrame, optional
         A manager's call for a node: node -> amount, or ``node, amount`` and
         optionally ``who, when, note``. It replaces the node's `measure` on the
@@ -95,7 +96,8 @@ def rollup(
     Raises
     ------
     ConfigurationError
-        If the tree has a cycle, or an adjustment names no node.
+        If the tree has a cycle or a name that several people bear, or an
+        adjustment names no node.
     """
     deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
     if overdue not in ("exclude", "include", "roll_forward"):
@@ -189,11 +191,12 @@ def _up_the_tree(
         known = context.lookups.get("user")
         if known is not None and {"id", "name"} <= set(known.columns):
             names = {**dict(zip(known["id"], known["name"], strict=True)), **names}
+        parents = _by_ids(parents, names, group)
     nodes = list(dict.fromkeys([*parents, *parents.values(), *own_keys]))
     place = {key: position for position, key in enumerate(nodes)}
     above = np.array([place[parents[key]] if key in parents else -1 for key in nodes], dtype=np.intp)
     label_of = dict(zip(own_keys, group.labels, strict=True))
-    plain = [str(label_of.get(key, names.get(key, f"(id {key})" if by_id else key))) for key in nodes]
+    plain = [str(label_of.get(key, names.get(key, key if isinstance(key, str) else f"(id {key})"))) for key in nodes]
     labels = distinguish(plain, nodes)
     order, level = _walk(above, labels)
     own = {name: np.zeros(len(nodes)) for name in sums}
@@ -236,6 +239,33 @@ def _read_tree(tree: Tree) -> tuple[dict[Any, Any], dict[Any, str]]:
     if "name" in tree.columns:
         names = {key: str(name) for key, name in zip(tree["id"], tree["name"], strict=True) if not pd.isna(name)}
     return parents, names
+
+
+def _by_ids(parents: Mapping[Any, Any], names: Mapping[Any, str], group: Group) -> dict[Any, Any]:
+    """Put ids for people whom the tree calls by name, or by an id in text; other texts stay nodes of their own."""
+    called: dict[str, set[Any]] = {}
+    for key, name in [*names.items(), *zip(group.keys, group.labels, strict=True)]:
+        if key is not None and not pd.isna(name):
+            called.setdefault(str(name).removesuffix(f" (id {key})"), set()).add(key)
+            called.setdefault(str(name), set()).add(key)
+
+    def id_of(node: Any) -> Any:
+        if not isinstance(node, str):
+            return node
+        fitting = called.get(node, set())
+        if len(fitting) > 1:
+            raise ConfigurationError(
+                f"{node!r} of the tree fits {len(fitting)} people; say which by id: {named(sorted(fitting))}"
+            )
+        return next(iter(fitting), int(node) if node.isdecimal() else node)
+
+    found: dict[Any, Any] = {}
+    for child, parent in parents.items():
+        own = id_of(child)
+        if own in found:
+            raise ConfigurationError(f"the tree names a person twice: {named([str(child), str(own)])}")
+        found[own] = id_of(parent)
+    return found
 
 
 def _walk(above: npt.NDArray[np.intp], labels: Sequence[str]) -> tuple[list[int], npt.NDArray[np.int64]]:
