@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import opp_pandas as opp
 from histories import LEAD, LOOKUP, LOST, OFFER, QUALIFY, WON, frame_of, history_in_memory, load_of, moment
 from opp_pandas.analytics.bars import BUCKETS, ENTRIES, EXITS, LABELS
 from opp_pandas.analytics.bridging import assert_identity
+from opp_pandas.analytics.moments import context_from_load
 from opp_pandas.analytics.movements import waterfall, waterfall_deals
 from opp_pandas.errors import (
     ConfigurationError,
@@ -190,6 +192,19 @@ def test_path__ends_at_the_instant_it_is_asked_for() -> None:
     assert dict(table["amount"][table["count"] > 0]) == {"start": 100, "end": 100}
     # 10 January in Los Angeles ends at 08:00 UTC of the 11th, 9 January at 08:00 UTC of the 10th.
     assert table.attrs["opp_basis"]["arguments"]["steps"] == 3
+
+
+def test_waterfall__days_begin_in_the_zone_of_the_context() -> None:
+    """15 January ends in Auckland before a deal grows at noon UTC, and in the load's Los Angeles after it."""
+    history = history_in_memory()
+    west = {"timezone": "America/Los_Angeles"}
+    history.record(load_of([deal(1)], 12, **west))
+    history.record(load_of([deal(1, amount=130)], moment("2026-01-15T12:00"), **west))
+    own = context_from_load(load_of([], 12, **west))
+    for zone, grown in (("America/Los_Angeles", 30), ("Pacific/Auckland", 0)):
+        context = replace(own, timezone=zone)
+        table = waterfall(history, period=W, since="2026-01-13", until="2026-01-15", context=context)
+        assert table.loc["increased", "amount"] == grown
 
 
 def test_path__a_new_deal_is_new_though_seen_the_next_night() -> None:

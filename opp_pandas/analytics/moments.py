@@ -134,6 +134,9 @@ def read_states(
     """
     if isinstance(source, Snapshots):
         meaning = context[1] if isinstance(context, tuple) else context
+        if meaning is not None:
+            # A history reads a day in the zone of its loads; here days begin in that of the context.
+            times = [None if t is None else read_moment(t, meaning.timezone, "time") for t in times]
         yield from (State(frame, _context(frame, meaning)) for frame in _chosen(source, times, columns))
         return
     if isinstance(source, pd.DataFrame) or source is None:
