@@ -207,6 +207,22 @@ def test_waterfall__days_begin_in_the_zone_of_the_context() -> None:
         assert table.loc["increased", "amount"] == grown
 
 
+def test_waterfall__scope_leaves_out_what_it_cannot_tell() -> None:
+    """Where the amount is missing, so is amount > 50: such a deal is in nobody's scope."""
+    both = pair([deal(1), deal(2, amount=None)], [deal(1), deal(2, amount=90)])
+    table = waterfall(both, period=W, scope=lambda frame: frame["amount"] > 50)
+    assert table["count"][table["count"] > 0].to_dict() == {"start": 1, "scope_in": 1, "increased": 1, "end": 2}
+
+
+def test_waterfall__goes_from_the_earlier_to_the_later_moment() -> None:
+    """A waterfall backwards would call what was won reopened."""
+    history = history_in_memory()
+    history.record(load_of([deal(1)], 12))
+    for method in ("ends", "path"):
+        with pytest.raises(ConfigurationError, match="since= comes after until="):
+            waterfall(history, period=W, since="2026-01-16", until="2026-01-13", method=method)  # type: ignore[arg-type]
+
+
 def test_path__a_new_deal_is_new_though_seen_the_next_night() -> None:
     """A deal is first seen some time after its creation; it appeared only if it was created before the start."""
     history = history_in_memory()

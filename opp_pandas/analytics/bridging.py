@@ -126,7 +126,8 @@ def _side(
     status = pick(deals.status, TRASHED)
     mask = np.ones(len(deals), dtype=bool)
     if scope is not None:
-        mask = np.asarray(scope(deals.frame), dtype=bool)
+        # A comparison with a missing cell is missing: that deal is outside.
+        mask = pd.Series(scope(deals.frame)).fillna(False).to_numpy(dtype=bool)
         if mask.shape != (len(deals),):
             raise ConfigurationError("scope= must give one True or False per row of the frame it is given")
     if deals.omitted is not None:

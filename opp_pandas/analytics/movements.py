@@ -243,6 +243,11 @@ def _moves(
         parts.append(part)
     if first is None or last is None:
         raise ConfigurationError("a waterfall needs two moments: since= before until=")
+    if is_history and last.context.as_of < first.context.as_of:
+        raise ConfigurationError(
+            f"since= comes after until=: {first.context.local_as_of:%Y-%m-%d %H:%M}, "
+            f"{last.context.local_as_of:%Y-%m-%d %H:%M}"
+        )
     moves = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
     moves = moves.sort_values(
         ["bucket"], key=lambda names: names.map({name: place for place, name in enumerate(BUCKETS)}), kind="stable"
