@@ -225,6 +225,14 @@ def test_show__escapes_every_text_from_the_data() -> None:
     assert repr(shown) == shown.text
 
 
+def test_show__speaks_of_the_day_in_the_zone_of_the_figure() -> None:
+    """The end of 14 June in New York is 15 June in UTC, which nobody asked about."""
+    frame = random_portfolio(16, 75)
+    evening = context(as_of="2026-06-15T03:59:59Z", timezone="America/New_York")
+    assert show(kpis(frame, context=evening)).text.startswith("Key figures, as of 2026-06-14")
+    assert show(bookings(frame, context=evening)).text.splitlines()[0].endswith("as of 2026-06-14, amounts in USD")
+
+
 def test_show__writes_numbers_for_people() -> None:
     """Shares as percent, coverage as reached, missing as nothing, long tables cut."""
     frame = random_portfolio(16)

@@ -358,6 +358,14 @@ def test_plots__refuse_what_is_not_their_table(draw: Any, error: type[Exception]
         draw()
 
 
+def test_plot__speaks_of_the_day_in_the_zone_of_the_figure() -> None:
+    """Title and words name the day that was asked for, not that of its end in UTC."""
+    table = forecast(FRAME, context=context(as_of="2026-06-15T03:59:59Z", timezone="America/New_York"))
+    ax = plotting.plot_forecast(table)
+    for words in (ax.get_title(loc="left"), plotting.alt_text(ax)):
+        assert "as of 2026-06-14" in words
+
+
 def test_alt_text__tells_the_largest_and_the_total() -> None:
     """For each figure a sentence with its numbers; nothing to show is said."""
     table = forecast(FRAME, context=context())

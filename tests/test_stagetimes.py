@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from histories import LEAD, LOST, OFFER, QUALIFY, STAGE_TABLE, WON, history_in_memory, load_of, moment
-from opp_pandas.analytics import FigureContext
+from opp_pandas.analytics import FigureContext, explain
 from opp_pandas.analytics.stagetimes import stage_chain, stage_spells, step_curves, time_in_stage
 from opp_pandas.errors import HistoryNeededError, MissingColumnError
 
@@ -139,6 +139,12 @@ def test_chain__waits_in_a_stage_as_long_as_deals_do() -> None:
     observed = np.mean([path[1][1] - 1 for path in paths.values()])
     assert table.loc["Lead", "expected_days"] == pytest.approx(observed)
     assert table.loc["Lead", "won"] == pytest.approx(np.mean([path[1][0] == WON for path in paths.values()]))
+
+
+def test_results__say_their_zone() -> None:
+    """A basis without a zone is one that explain() cannot put into words."""
+    for figure in (time_in_stage, stage_chain):
+        assert "days in UTC" in repr(explain(figure(entries(PATHS), context=CONTEXT)))
 
 
 def test_no_history__says_how_to_start() -> None:

@@ -37,6 +37,22 @@ def basis_of(result: Any) -> dict[str, Any]:
     return dict(attrs[BASIS_KEY])
 
 
+def day_of_basis(basis: Mapping[str, Any]) -> str:
+    """Give the calendar day that a result speaks of, in its zone; "" where it names no moment.
+
+    Examples
+    --------
+    >>> day_of_basis({"as_of": "2026-10-01T03:59:59+00:00", "timezone": "America/New_York"})
+    '2026-09-30'
+    """
+    if not basis.get("as_of"):
+        return ""
+    moment = pd.Timestamp(basis["as_of"])
+    if moment.tzinfo is not None and basis.get("timezone"):
+        moment = moment.tz_convert(basis["timezone"])
+    return moment.date().isoformat()
+
+
 def build_basis(
     figure: str,
     deals: Deals,

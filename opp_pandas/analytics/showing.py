@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import basis_of
+from opp_pandas.analytics.basis import basis_of, day_of_basis
 from opp_pandas.errors import named, printable
 
 
@@ -53,7 +53,7 @@ def show(result: Any, *, max_rows: int = 60) -> Shown:
         {str(name): [_written(str(name), value) for value in table[name].iloc[:max_rows]] for name in table.columns},
         index=_printable_index(table.index[:max_rows]),
     )
-    title = f"{basis.get('title', figure_in_words(basis['figure']))}, as of {basis['as_of'][:10]}"
+    title = f"{basis.get('title', figure_in_words(basis['figure']))}, as of {day_of_basis(basis)}"
     currency = f", amounts in {printable(basis['currency'], 20)}" if basis.get("currency") else ""
     foot = [stages_in_words(basis), *(printable(note) for note in basis["notes"])]
     if len(table) > max_rows:

@@ -208,7 +208,7 @@ class Dashboard:
         return self.pictures[name].get_figure(root=True)
 
     def _file(self, name: str, ending: str) -> str:
-        return f"{name}-{self._board.context.as_of:%Y-%m-%d}.{ending}"
+        return f"{name}-{self._board.context.local_as_of:%Y-%m-%d}.{ending}"
 
     def _on_choice(self, _: Any) -> None:
         # Some kernels answer widgets in another thread than that of the cells, which may choose as well.
@@ -273,12 +273,12 @@ class Dashboard:
     def _said_html(self) -> str:
         n, of = len(self._view.frame), len(self._board.frame)
         words = [f"{n:,} of {of:,} deals" if n != of else f"{of:,} deals", *self._view.notes]
-        day = f"{self._board.context.as_of:%Y-%m-%d}"
+        day = f"{self._board.context.local_as_of:%Y-%m-%d}"
         return f"<p class='opp-said' role='status'>{html.escape(f'As of {day}: ' + '; '.join(words))}</p>"
 
     def __repr__(self) -> str:
         n, of = len(self._view.frame), len(self._board.frame)
-        lines = [f"<Dashboard of {n:,} of {of:,} deals, as of {self._board.context.as_of:%Y-%m-%d}>"]
+        lines = [f"<Dashboard of {n:,} of {of:,} deals, as of {self._board.context.local_as_of:%Y-%m-%d}>"]
         lines += [f"  {name}: {words}" for name, words in self.headlines.items()]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join([*lines, f"  .pictures has {named(self.pictures)}; a notebook shows them"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.analytics.basis import BASIS_KEY, day_of_basis
 from opp_pandas.errors import ConfigurationError, MissingColumnError, printable
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def keep_plain(*texts: Any) -> None:
 def set_title(ax: Axes, table: Any, words: str) -> None:
     """Head the plot with what it shows and the day it speaks of."""
     basis = getattr(table, "attrs", {}).get(BASIS_KEY, {})
-    day = str(basis.get("as_of", ""))[:10]
+    day = day_of_basis(basis)
     figure = ax.get_figure(root=True)
     points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
     letters = max(24, int((points - 60) / (1.1 * _LETTER)))

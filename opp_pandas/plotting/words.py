@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.analytics.basis import BASIS_KEY, day_of_basis
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.plotting.canvas import currency_of, label_of, period_sums, row_names
 
@@ -71,7 +71,7 @@ def alt_text(shown: Any) -> str:
     if hasattr(shown, "get_title"):
         raise ConfigurationError("these Axes were not drawn by a plot of opp_pandas, so nobody knows what they show")
     figure = str(basis.get("figure", "table"))
-    day = str(basis.get("as_of", ""))[:10]
+    day = day_of_basis(basis)
     head = figure.replace("_", " ").capitalize() + (f", as of {day}" if day else "")
     tell: Teller = _TELLERS.get(figure, _table_in_words)
     return f"{head}. {tell(shown)}"
