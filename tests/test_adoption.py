@@ -448,3 +448,16 @@ def test_adopt__any_cells(rows: list[dict[str, Any]]) -> None:
 
 
 EXPORTED = ("Id", "Name", "Amount", "Probability", "CloseDate", "Stage", "Tags", "Extra")
+
+
+def test_figures__an_amount_that_is_cleared_takes_its_cents_along() -> None:
+    """The exact amount that stays behind counts no more, in scenarios either, as the plan of changes() says."""
+    frame = pd.DataFrame({"name": ["a", "b"], "amount": [100.25, 7.5], "stage_name": "Lead"})
+    stages = StageMap(order=["Lead"], won=["Won"], lost=["Lost"])
+    df = adopt(frame, stages=stages, as_of="2026-06-15", currency="USD")
+    df.loc[0, "amount"] = pd.NA
+    table = df.opp.stage_distribution()
+    assert table.loc["Lead", ["amount", "missing_amount_count"]].tolist() == [7.5, 1]
+    dated = df.assign(close_date=pd.Timestamp("2026-07-01", tz="UTC"), probability=50)
+    compared = dated.opp.scenario({"same": lambda deals: deals})
+    assert compared["open_amount"].tolist() == [7.5, 7.5]

@@ -34,6 +34,7 @@ from opp_pandas.analytics.days import (
     code_days,
     local_days,
 )
+from opp_pandas.carrier import loaded_of
 from opp_pandas.errors import (
     ConfigurationError,
     FrameError,
@@ -355,13 +356,25 @@ class Deals:
             return whole
         amount = whole[:]
         # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
-        agrees = np.isnan(amount) | (np.abs(precise - amount) < 1)
-        return Numbers.of(np.where(~np.isnan(precise) & agrees, precise, amount))
+        agrees = np.abs(precise - amount) < 1
+        alone = np.isnan(amount) & ~np.isnan(precise)
+        if alone.any() and self._source_has_exact_amounts_alone:
+            agrees |= alone
+        return Numbers.of(np.where(agrees, precise, amount))
 
     @cached_property
     def own_amount(self) -> Floats:
         """Amounts in the currency of each deal; NaN where missing."""
         return self.own_amounts[:]
+
+    @property
+    def _source_has_exact_amounts_alone(self) -> bool:
+        """Whether exact amounts came without whole ones; from a load that had none, such a twin was left by a user."""
+        loaded = loaded_of(self.frame)
+        said = None if loaded is None else loaded.baseline.frame
+        if said is None or not {"amount", "amount_precise"} <= set(said.columns):
+            return True
+        return bool((said["amount"].isna() & said["amount_precise"].notna()).any())
 
     @cached_property
     def _precise_amount(self) -> Floats | None:
