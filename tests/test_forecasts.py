@@ -125,6 +125,17 @@ def test_forecast__name_without_id_joins_the_one_person_of_that_name() -> None:
     assert table.index.get_level_values(1).tolist() == ["Ada Byron"]
 
 
+def test_forecast__the_word_for_missing_is_missing() -> None:
+    """Exported groups that come back are the group of deals without a value, not a second one of that name."""
+    for column, word in (("region", "(missing)"), ("owner_name", "(unassigned)")):
+        rows = [{**DEALS[0], "owner_id": None, column: text} for text in (word, None, "x", "~")]
+        frame = portfolio(rows)
+        table = forecast(frame, context=context(users=None), by=column, quota={word: 5})
+        counts = table.droplevel("period")["open_count"]
+        assert counts.to_dict() == {"x": 1, "~": 1, word: 2}
+        assert counts.index.is_unique
+
+
 def test_forecast__timezone_decides_the_period() -> None:
     """Half an hour before midnight UTC at the quarter's end is the next quarter in Berlin."""
     frame = portfolio([{"amount": 1, "probability": 50, "close_date": "2026-06-30T23:30Z", "stage_id": LEAD}])

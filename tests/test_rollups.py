@@ -72,6 +72,12 @@ def test_rollup__tree_must_not_name_two_people_at_once() -> None:
         rollup(FRAME, context=context(), tree={8: 7, "Ada Byron": 9})
 
 
+def test_rollup__needs_a_column() -> None:
+    """Nothing to group by is said in words."""
+    with pytest.raises(ConfigurationError, match="by names no column"):
+        rollup(FRAME, context=context(), by=[])
+
+
 def test_rollup__adjustments_lie_beside_the_raw_value() -> None:
     """A call replaces its node on the way up; raw values and who said it stay."""
     calls = pd.DataFrame({"node": [7, "Ada Byron"], "amount": [300, 500], "who": ["Ada", "Vi"], "note": [None, "risk"]})

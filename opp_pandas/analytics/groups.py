@@ -243,6 +243,12 @@ def _finish(
     name: str, codes: SmallCodes, labels: list[Any], keys: list[Any], missing: str, keep_order: bool = False
 ) -> Group:
     """Sort the labels, and give deals without a value a label of their own at the end."""
+    if missing in labels and keys[labels.index(missing)] is None:
+        # Who wrote the word for it, as a table of ours that comes back does, means the same.
+        place = labels.index(missing)
+        others = [*range(place), -1, *range(place, len(labels) - 1), -1]
+        codes = look_up(np.array(others, dtype=smallest_integer(len(labels))), codes)
+        labels, keys = [*labels[:place], *labels[place + 1 :]], [*keys[:place], *keys[place + 1 :]]
     order = list(range(len(labels))) if keep_order else _sorted_places(labels)
     kept = [labels[place] for place in order]
     key_of = [keys[place] for place in order]

@@ -111,6 +111,8 @@ def rollup(
         outside = (deals.close.days < first) | (deals.close.days > last)
         holds_today = first <= context.today <= last
     groups = read_groups(deals, by)
+    if not groups:
+        raise ConfigurationError("by names no column; a roll-up takes one or more, such as by='owner_name'")
     nothing = np.empty(0, dtype=np.int64)
     # All that is inside is of one period.
     cells = Cells(deals, periods, nothing, groups, np.where(outside, -1, 0))
