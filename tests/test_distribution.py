@@ -161,3 +161,11 @@ def test_bookings__table_has_the_usual_quantiles() -> None:
     row = Bookings(AMOUNTS, CHANCES).to_frame()
     assert row[["p10", "p50", "p90"]].iloc[0].tolist() == [50e3, 130e3, 200e3]
     assert isinstance(row, pd.DataFrame)
+
+
+def test_p_at_least__of_no_amount_is_missing_and_of_infinity_certain() -> None:
+    """The quota of a group that has none is missing, and so is the chance to reach it."""
+    result = bookings(random_portfolio(3, 75), context=context())
+    assert np.isnan(result.p_at_least(np.nan))
+    assert np.isnan(result.p_at_least(pd.NA))  # type: ignore[arg-type]
+    assert (result.p_at_least(np.inf), result.p_at_least(-np.inf)) == (0.0, 1.0)

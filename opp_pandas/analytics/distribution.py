@@ -208,7 +208,11 @@ class Bookings:
         return float(low + step * min(place, len(pmf) - 1))
 
     def p_at_least(self, amount: float) -> float:
-        """Give the probability that bookings reach `amount` [currency]."""
+        """Give the probability that bookings reach `amount` [currency]; missing where the amount is."""
+        if pd.isna(amount):
+            return math.nan
+        if math.isinf(amount):
+            return float(amount < 0)
         low, step, pmf = self._grid
         place = math.ceil((amount - low) / step - 1e-9)
         return float(np.clip(pmf[max(place, 0) :].sum(), 0.0, 1.0))
