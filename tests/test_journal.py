@@ -18,12 +18,13 @@ from opp_pandas.writeback.journals import find_attempts, journal_folder, list_jo
 from opp_pandas.writeback.outcomes import planned
 from opp_pandas.writeback.plan import Cell, ChangeSet, RowCreation, RowDeletion, RowUpdate
 
+SERVICE = "http://127.0.0.1:1/api/v2"
 KEY = "opp-pandas:4f7b6a8e-0000-4000-8000-000000000000"
 PLAN = ChangeSet(
     updates=(RowUpdate(1, 0, 0, (Cell("name", "old é", "new"), Cell("amount", 1, 2))),),
     creations=(RowCreation(1, "a", {"name": "New", "custom_id": KEY}, key=KEY),),
     deletions=(RowDeletion(9, 2, "Gone", {"name": "Gone"}),),
-    service="http://127.0.0.1:1/api/v2",
+    service=SERVICE,
 )
 
 
@@ -261,21 +262,21 @@ def test_attempts__are_found_by_key_and_a_sure_answer_leads(tmp_path: Path) -> N
                 journal.settled(1, outcome)
             else:
                 journal.mark(1, state)
-    found = find_attempts(tmp_path, [KEY, "else", ""])
+    found = find_attempts(tmp_path, [KEY, "else", ""], service=SERVICE)
     assert {key: (attempt.state, attempt.id) for key, attempt in found.items()} == {KEY: ("done", 77)}
-    assert find_attempts(tmp_path, []) == {}
+    assert find_attempts(tmp_path, [], service=SERVICE) == {}
     only = tmp_path / "only"
     with make(only) as journal:
         journal.sent(1, 2, [])
-    assert find_attempts(only, [KEY])[KEY].sends == 2
-    assert find_attempts(only, [KEY], besides=journal.path) == {}
+    assert find_attempts(only, [KEY], service=SERVICE)[KEY].sends == 2
+    assert find_attempts(only, [KEY], service=SERVICE, besides=journal.path) == {}
 
 
 def test_attempts__in_a_damaged_journal_stop_the_sending(tmp_path: Path) -> None:
     """Nobody could say what it did."""
     (tmp_path / "bad.journal").write_bytes(b"nonsense" * 100)
     with pytest.raises(JournalError, match="move it away"):
-        find_attempts(tmp_path, [KEY])
+        find_attempts(tmp_path, [KEY], service=SERVICE)
 
 
 def test_journal__survives_a_copy_without_its_side_files(tmp_path: Path) -> None:

@@ -207,6 +207,16 @@ def test_adopted_rows__need_a_service_and_then_belong_to_it(box: Sandbox, client
     assert statuses(adopted.opp.write_back()) == ["written"]
 
 
+def test_adopted_rows__rehearsed_elsewhere_are_created_all_the_same(client: Client) -> None:
+    """What a journal of another service says was created there is not taken for created here."""
+    deals = pd.DataFrame({"name": ["A", "B"], "amount": [1, 2], "probability": [10, 20]})
+    adopted = opp.adopt(deals, stages=STAGES, probability="percent", currency="USD", as_of="2026-10-20")
+    with opp.sandbox(opportunities=7) as other:
+        assert statuses(adopted.copy().opp.write_back(other.client())) == ["written", "written"]
+    assert statuses(adopted.opp.write_back(client)) == ["written", "written"]
+    assert (adopted["id"].tolist(), adopted["name"].tolist()) == ([31, 32], ["A", "B"])
+
+
 @pytest.mark.parametrize(
     "options", [{"on_conflict": "win"}, {"workers": 5}, {"workers": 0}, {"custom_ids": "maybe"}, {"delete": "88"}]
 )

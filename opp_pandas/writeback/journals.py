@@ -161,7 +161,9 @@ def _remove(path: Path) -> bool:
     return True
 
 
-def find_attempts(folder: Path, keys: Collection[str], *, besides: Path | None = None) -> dict[str, Attempt]:
+def find_attempts(
+    folder: Path, keys: Collection[str], *, service: str, besides: Path | None = None
+) -> dict[str, Attempt]:
     """Find what the journals know of new deals that may have been created already.
 
     Parameters
@@ -170,6 +172,9 @@ def find_attempts(folder: Path, keys: Collection[str], *, besides: Path | None =
         The folder of journals.
     keys : collection of str
         Keys of new deals.
+    service : str
+        Base URL that they are to be created at: an id of another service says
+        nothing here, as after a rehearsal on a sandbox.
     besides : Path, optional
         A journal to leave out.
 
@@ -190,7 +195,9 @@ def find_attempts(folder: Path, keys: Collection[str], *, besides: Path | None =
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if besides is not None and path.name == besides.name:
             continue
-        _, steps = read_journal(path)
+        meta, steps = read_journal(path)
+        if meta["service"] != service:
+            continue
         for step in steps:
             key = getattr(step.entry, "key", "")
             if key in wanted and step.state in ("sent", "unknown", "done") and _leads(found.get(key), step.state):

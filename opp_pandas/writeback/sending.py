@@ -91,7 +91,9 @@ class Sending:
             on_conflict=self.on_conflict,
             ask=self.ask or ask_here,
             workers=self.workers,
-            attempts=find_attempts(self.folder, [entry.key for entry in creations], besides=journal.path),
+            attempts=find_attempts(
+                self.folder, [entry.key for entry in creations], service=self.client.url, besides=journal.path
+            ),
             own_ids=own_ids,
         )
         told = self.progress if callable(self.progress) else None
