@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 
 import opp_pandas as opp
+from opp_pandas.service.waiting import called_off_by
 from opp_pandas.writeback import creating, writer
 from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
 
@@ -99,6 +101,19 @@ def test_rate_limit__within_the_wait_is_waited_for(box: Sandbox, df: pd.DataFram
     report = df.opp.write_back(confirm=30, workers=1)
     assert report.counts() == {"written": 30}
     assert report.rows["attempts"].sum() == 33
+
+
+def test_called_off__nothing_is_repeated(box: Sandbox, client: Client) -> None:
+    """A request under way comes home; whatever it brings, it is not sent again."""
+    event = threading.Event()
+    event.set()
+    box.fail(503)
+    before = len(box.requests)
+    with called_off_by(event):
+        with pytest.raises(KeyboardInterrupt):
+            client.get(1)
+        assert len(box.requests) == before + 1
+        assert client.get(1).data["id"] == 1
 
 
 def test_reading_again_fails__nothing_is_sent(box: Sandbox, df: pd.DataFrame) -> None:

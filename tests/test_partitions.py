@@ -12,6 +12,7 @@ import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
 from opp_pandas.reading.partitions import iter_partitioned
+from opp_pandas.service.waiting import Clock, sleep_in_slices
 from rawserver import RawServer, reply
 
 if TYPE_CHECKING:
@@ -94,6 +95,28 @@ def test_partitions__begin_nothing_more_when_the_reader_stops(client: Client, bo
     while any(thread.name.startswith("opp-reading") for thread in threading.enumerate()):
         next(thread for thread in threading.enumerate() if thread.name.startswith("opp-reading")).join(10)
     assert len(box.requests) < 40
+
+
+def test_partitions__wait_for_the_service_no_longer_than_the_reader(client: Client) -> None:
+    """A range that waits for the service, as after 429, holds nobody up who has stopped reading."""
+    waits, sent = threading.Event(), []
+
+    class Slow:
+        page_size = 1
+
+        def iter_pages(self, **query: Any) -> Any:
+            start, _ = (query["filter"] or {}).get("id", (None, None))
+            if start is not None:
+                waits.set()
+                sleep_in_slices(120.0, Clock())
+                sent.append(start)
+            return client.iter_pages(**query)
+
+    pages = iter_partitioned(Slow(), 2, filter={}, page_size=1)  # type: ignore[arg-type]
+    next(pages)
+    assert waits.wait(60)
+    pages.close()  # type: ignore[attr-defined]
+    assert sent == []
 
 
 @pytest.mark.parametrize("after", [1, 2, 5, 11, 17])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -304,6 +305,22 @@ def test_sleep_in_slices__is_never_longer_than_half_a_second() -> None:
     assert clock.waits == pytest.approx([0.5, 0.5, 0.5, 0.2])
     assert told == pytest.approx([1.7, 1.2, 0.7, 0.2])
     waiting.sleep_in_slices(0.0, waiting.Clock(sleep=clock.sleep))
+    assert len(clock.waits) == 4
+
+
+def test_sleep_in_slices__ends_where_the_work_was_called_off() -> None:
+    """An event ends the waits of its own thread, and only while it stands for them."""
+    clock, event = FakeClock(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if len(clock.waits) == 2:
+            event.set()
+
+    with waiting.called_off_by(event), pytest.raises(KeyboardInterrupt):
+        waiting.sleep_in_slices(600.0, waiting.Clock(sleep=sleep))
+    assert len(clock.waits) == 2
+    waiting.sleep_in_slices(1.0, waiting.Clock(sleep=sleep))
     assert len(clock.waits) == 4
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from opp_pandas.service.waiting import Clock, sleep_in_slices
 from opp_pandas.writeback.workers import run_units
 
 
@@ -56,6 +57,23 @@ def test_run_units__gives_up_on_what_does_not_come_home() -> None:
             run_units(range(2), handle, 2, threading.Event(), grace_s=0.0)
     finally:
         release.set()
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_run_units__ends_waits_of_every_worker_at_ctrl_c() -> None:
+    """A worker that waits for the service sends nothing after its wait."""
+    begun = threading.Barrier(2)
+    sent: list[int] = []
+
+    def handle(unit: int) -> None:
+        if begun.wait(60) == 0:
+            signal.raise_signal(signal.SIGINT)
+        sleep_in_slices(120.0, Clock())
+        sent.append(unit)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_units(range(2), handle, 2, threading.Event(), grace_s=240.0)
+    assert sent == []
 
 
 def test_run_units__raises_the_first_error_of_a_worker() -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.reading.sweeps import ids_of
 from opp_pandas.service.query import build_query, filter_key
+from opp_pandas.service.waiting import called_off_by
 
 if TYPE_CHECKING:
     from opp_pandas.service.client import Client
@@ -93,10 +94,12 @@ def iter_partitioned(client: Client, partitions: int, **query: Any) -> Iterator[
 
     def read(span: tuple[int | None, int | None]) -> list[Page]:
         found = []
-        for page in client.iter_pages(**{**query, "filter": {**(query["filter"] or {}), "id": span}}, page_size=size):
-            found.append(page)
-            if stop.is_set():
-                break
+        part = {**query, "filter": {**(query["filter"] or {}), "id": span}}
+        with called_off_by(stop):
+            for page in client.iter_pages(**part, page_size=size):
+                found.append(page)
+                if stop.is_set():
+                    break
         return found
 
     waiting = deque(spans)
@@ -111,7 +114,7 @@ def iter_partitioned(client: Client, partitions: int, **query: Any) -> Iterator[
                     number += 1
                     yield replace(page, number=number, part=1, count=count)
         finally:
-            # After an error, Ctrl-C or a reader who has enough: nothing more is begun.
+            # After an error, Ctrl-C or a reader who has enough: nothing more is begun, and nobody waits any longer.
             stop.set()
             workers.shutdown(wait=False, cancel_futures=True)
 

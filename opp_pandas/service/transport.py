@@ -261,6 +261,8 @@ class Transport:
         token = self._credentials.token()
         renewed = False
         while True:
+            if attempt:
+                waiting.check_called_off()
             attempt += 1
             self._count_call(method, url)
             spent_s = self._clock.monotonic() - started - told_s

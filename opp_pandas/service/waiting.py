@@ -10,12 +10,13 @@ import email.utils
 import random
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ATTEMPTS = 5
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.5, 20.0
@@ -337,6 +338,36 @@ def clock_time(wait_s: float, now: float) -> str:
     return then.strftime("%H:%M" if then.date() == today.date() else "%Y-%m-%d %H:%M")
 
 
+_own = threading.local()
+
+
+@contextmanager
+def called_off_by(event: threading.Event) -> Iterator[None]:
+    """Let an event end this thread's waits and repetitions.
+
+    Ctrl-C reaches the main thread only: a thread that waited on would send its
+    request long after the caller was told that nothing more is sent.
+    """
+    before, _own.event = getattr(_own, "event", None), event
+    try:
+        yield
+    finally:
+        _own.event = before
+
+
+def check_called_off() -> None:
+    """Go no further where this thread's work was called off.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        As Ctrl-C does in the main thread.
+    """
+    event = getattr(_own, "event", None)
+    if event is not None and event.is_set():
+        raise KeyboardInterrupt
+
+
 def sleep_in_slices(seconds: float, clock: Clock, tell: Callable[[float], None] | None = None) -> None:
     """Wait in slices of half a second, so that Ctrl-C and progress come through.
 
@@ -351,6 +382,7 @@ def sleep_in_slices(seconds: float, clock: Clock, tell: Callable[[float], None] 
     """
     left = seconds
     while left > 0:
+        check_called_off()
         if tell is not None:
             tell(left)
         slice_s = min(SLICE_S, left)

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
+from opp_pandas.service.waiting import called_off_by
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -22,9 +24,9 @@ def run_units(
 ) -> None:
     """Hand every unit to one of the workers.
 
-    One worker is the caller's own thread. With more, Ctrl-C sets `stop`, lets
-    requests under way come home for `grace_s` seconds, and is raised then; so is
-    the first exception of a worker.
+    One worker is the caller's own thread. With more, Ctrl-C sets `stop`, ends
+    waits before a repetition, lets requests under way come home for `grace_s`
+    seconds, and is raised then; so is the first exception of a worker.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ def run_units(
     begun: deque[None] = deque()
     ended: deque[None] = deque()
     bell = threading.Semaphore(0)
+    called_off = threading.Event()
 
     def work() -> None:
         begun.append(None)
@@ -57,7 +60,8 @@ def run_units(
                     unit = waiting.popleft()
                 except IndexError:
                     return
-                handle(unit)
+                with called_off_by(called_off):
+                    handle(unit)
         except BaseException as problem:  # noqa: BLE001 - raised again where the caller waits
             problems.append(problem)
             stop.set()
@@ -77,6 +81,7 @@ def run_units(
     except BaseException:
         # Ctrl-C may come as early as between two starts; who begins after this has nothing to do.
         stop.set()
+        called_off.set()
         until = time.monotonic() + grace_s
         while len(ended) < len(begun) and time.monotonic() < until:
             bell.acquire(timeout=_TICK_S)
