@@ -357,6 +357,36 @@ def test_plan__is_saved_reviewed_and_applied_by_somebody_else(
     assert statuses(opp.apply_plan(client, ChangeSet())) == []
 
 
+def test_plan__that_two_people_send_creates_once(
+    box: Sandbox, client: Client, df: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends the file second has none of the first one's journals; the service tells what it did."""
+    file = df.opp.add([{"name": "New"}, {"name": "Newer"}]).opp.changes().save(tmp_path / "plan.json")
+    other = df.opp.add([{"name": "Old"}, {"name": "Older"}]).opp.changes().save(tmp_path / "other.json")
+    assert opp.apply_plan(client, file, dry_run=True).reads == 1
+    first = opp.apply_plan(client, file, journal=tmp_path / "hers")
+    assert statuses(first) == ["written", "written"]
+    second = opp.apply_plan(client, file, journal=tmp_path / "his")
+    assert statuses(second) == ["written", "written"]
+    assert "sent before" in second.rows["detail"].iloc[0]
+    assert (second.rows["id"].tolist(), len(at_service(client))) == ([7, 8], 8)
+    # Nor does one who was broken off before.
+    with monkeypatch.context() as patched:
+        interrupt(patched, 1)
+        with pytest.raises(Interrupted):
+            opp.apply_plan(client, other, journal=tmp_path / "hers", workers=1)
+    assert statuses(opp.apply_plan(client, other, journal=tmp_path / "his")) == ["written", "written"]
+    assert statuses(opp.resume(client, tmp_path / "hers")) == ["written", "written"]
+    assert len(at_service(client)) == 10
+    # A deal that bears the id twice is for a person to sort out; a service that cannot be asked gets nothing.
+    twin = client.create({"name": "Twin", "customId": first.rows["custom_id"].iloc[0]}).data["id"]
+    third = opp.apply_plan(client, file, journal=tmp_path / "its")
+    assert statuses(third) == ["unknown", "written"]
+    assert f"id 7, {twin}" in third.rows["detail"].iloc[0]
+    box.fail(500, method="GET", times=20)
+    assert statuses(opp.apply_plan(client, file, journal=tmp_path / "theirs")) == ["failed", "failed"]
+
+
 def test_plan__keeps_names_zone_and_refusals_for_the_reader(df: pd.DataFrame, tmp_path: Path) -> None:
     """What a reviewer reads is in the file too."""
     df.loc[0, "stage_name"] = "Closed Won"

@@ -20,6 +20,7 @@ LOOK_UP_BATCH = 50
 # Together at least 5 s: how far the service's index may lag behind a write.
 LOOK_UP_WAITS_S = (0.0, 1.0, 4.0)
 _MOST_POSTS = 2
+_UNSEEN = "an earlier attempt was not seen to end"
 
 
 class Creations:
@@ -32,8 +33,10 @@ class Creations:
         attempts: Mapping[str, Attempt],
         own_ids: Iterable[int],
         sleep: Callable[[float], None],
+        shared: bool = False,
     ) -> None:
         self._wire, self._on_conflict, self._attempts, self._sleep = wire, on_conflict, attempts, sleep
+        self._shared = shared
         self._created_ids = set(own_ids)
         self._found: dict[str, list[Mapping[str, Any]]] = {}
         self._look_up_error: ServiceError | None = None
@@ -44,7 +47,7 @@ class Creations:
         """Ask once which custom ids of new deals the service has already: a file adopted twice makes no second deal."""
         counts = Counter(task.entry.custom_id for task in tasks if isinstance(task.entry, RowCreation))
         self._doubled = frozenset(custom for custom, count in counts.items() if custom is not None and count > 1)
-        wanted = custom_ids_to_look_up(task.entry for task in tasks)
+        wanted = custom_ids_to_look_up((task.entry for task in tasks), self._shared)
         try:
             for batch in batches(wanted, LOOK_UP_BATCH):
                 for resource in self._with_custom_id(batch):
@@ -67,9 +70,15 @@ class Creations:
         if known is not None:
             task.sends = max(task.sends, known.sends)
         task.attempted = task.attempted or creation.attempted or known is not None
-        if self._look_up_error is not None and not task.attempted and custom_ids_to_look_up([creation]):
+        wanted = bool(custom_ids_to_look_up([creation], self._shared))
+        if self._look_up_error is not None and not task.attempted and wanted:
             raise self._look_up_error
-        others = self._others(creation.custom_id) if not task.attempted else []
+        found = self._others(creation.custom_id)
+        if found and creation.custom_id == creation.key:
+            why = _UNSEEN if task.attempted else "the plan was sent before, elsewhere"
+            self._take_found(task, creation, found, why)
+            return
+        others = found if not task.attempted else []
         if others and self._on_conflict != "mine":
             ids = named(int(resource["id"]) for resource in others)
             words = (
@@ -79,7 +88,7 @@ class Creations:
                 "conflict", f"{words}: edit that one, or clear custom_id; on_conflict='mine' creates another"
             )
             return
-        if task.attempted and self._settle_post(task, creation, "an earlier attempt was not seen to end"):
+        if task.attempted and self._settle_post(task, creation, _UNSEEN):
             return
         self._post(task, creation)
 
@@ -132,20 +141,24 @@ class Creations:
             words = f"{why}, and looking for it failed ({printable(error.message, 120)})"
             outcome.settle("unknown", f"{words}; opp.resume() settles it")
             return True
-        if len(found) == 1:
-            outcome.take_resource(found[0], _new_cells(creation), f"{why}; it was found by its custom id")
-            self._remember(int(found[0]["id"]))
-        elif found:
-            ids = named(int(resource["id"]) for resource in found)
-            outcome.settle(
-                "unknown", f"{len(found)} deals bear the custom id {custom} (id {ids}): delete the doubled one"
-            )
+        if found:
+            self._take_found(task, creation, found, why)
         elif task.sends >= _MOST_POSTS:
             words = f"{why}, it was sent {task.sends} times and cannot be found"
             outcome.settle("unknown", f"{words}; look for the custom id {custom} later")
         else:
             return False
         return True
+
+    def _take_found(self, task: Task, creation: RowCreation, found: Sequence[Mapping[str, Any]], why: str) -> None:
+        """Take the one deal that bears the custom id of a new one; two of them are for a person to sort out."""
+        if len(found) == 1:
+            task.outcome.take_resource(found[0], _new_cells(creation), f"{why}; it was found by its custom id")
+            self._remember(int(found[0]["id"]))
+            return
+        ids = named(int(resource["id"]) for resource in found)
+        words = f"{len(found)} deals bear the custom id {creation.custom_id} (id {ids}): delete the doubled one"
+        task.outcome.settle("unknown", words)
 
     def _look_for(self, custom: str) -> list[Mapping[str, Any]]:
         """Look a custom id up, for some seconds: the service's index may lag behind its writes."""
@@ -172,9 +185,13 @@ def _new_cells(creation: RowCreation) -> tuple[Cell, ...]:
     return tuple(Cell(column, None, value) for column, value in creation.values.items())
 
 
-def custom_ids_to_look_up(entries: Iterable[Any]) -> list[str]:
-    """Custom ids of the outside CRM in a plan: only these may stand at the service before the plan is sent."""
-    found = (entry.custom_id for entry in entries if isinstance(entry, RowCreation) and entry.custom_id != entry.key)
+def custom_ids_to_look_up(entries: Iterable[Any], shared: bool = False) -> list[str]:
+    """Custom ids of new deals that may stand at the service before the plan is sent.
+
+    Those of the outside CRM may, and ours where others have the plan too.
+    """
+    new = (entry for entry in entries if isinstance(entry, RowCreation))
+    found = (entry.custom_id for entry in new if shared or entry.custom_id != entry.key)
     return list(dict.fromkeys(custom for custom in found if custom is not None))
 
 

@@ -45,6 +45,10 @@ def apply_plan(
 ) -> WriteReport:
     """Send a plan that was saved, perhaps by somebody else.
 
+    New deals that bear a custom id of the plan are looked up first, so that a
+    plan that several people send, each from a machine of their own, creates
+    them once.
+
     Parameters
     ----------
     client : Client or None
@@ -67,7 +71,7 @@ def apply_plan(
         As in `write_back`.
     """
     known = plan if isinstance(plan, ChangeSet) else ChangeSet.load(plan)
-    sending = Sending(_connected(client), on_conflict, ask, workers, journal, progress)
+    sending = Sending(_connected(client), on_conflict, ask, workers, journal, progress, shared=True)
     if known.service is not None and known.service != sending.client.url:
         raise ConfigurationError(
             f"the plan was made for {known.service}, and the client speaks to {sending.client.url}"
@@ -76,7 +80,7 @@ def apply_plan(
         sending.refuse_read_only()
         check_confirmation(known, confirm)
     resolved, _, reads = resolve_at_service(known, sending.client)
-    requests, reads = build_requests(resolved), reads + count_reads(resolved)
+    requests, reads = build_requests(resolved), reads + count_reads(resolved, shared=True)
     tasks = tasks_of(resolved)
     if dry_run or not tasks:
         return WriteReport(resolved, [task.outcome for task in tasks], None, dry_run, requests, reads)
@@ -157,7 +161,7 @@ def resume(
     with Journal.open(path) as opened:
         _refuse_other_service(opened, found)
         policy: Any = on_conflict if on_conflict is not None else opened.meta["on_conflict"]
-        sending = Sending(found, policy, ask, workers, path.parent, progress)
+        sending = Sending(found, policy, ask, workers, path.parent, progress, shared=True)
         sending.refuse_read_only()
         steps = opened.steps()
         tasks = [_task_of(step) for step in steps]

@@ -48,6 +48,8 @@ class Sending:
     progress : bool, callable or None
         Whether to show a progress bar; None: where somebody watches. Or who is
         told, with ``progress(done, total)``, and stops the rest by False.
+    shared : bool
+        Whether somebody else may have sent the plan, as one in a file.
     """
 
     client: Client
@@ -56,6 +58,7 @@ class Sending:
     workers: int = MOST_WORKERS
     journal: str | Path | None = None
     progress: Progress | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if self.on_conflict not in POLICIES:
@@ -95,6 +98,7 @@ class Sending:
                 self.folder, [entry.key for entry in creations], service=self.client.url, besides=journal.path
             ),
             own_ids=own_ids,
+            shared=self.shared,
         )
         told = self.progress if callable(self.progress) else None
         hidden = None if self.progress is None else told is not None or not self.progress
@@ -132,10 +136,10 @@ def entries_of(plan: ChangeSet) -> list[Any]:
     return [*plan.updates, *plan.creations, *plan.deletions]
 
 
-def count_reads(plan: ChangeSet) -> int:
-    """Count the reading requests of a plan: rows in batches before they are written, custom ids of the outside CRM."""
+def count_reads(plan: ChangeSet, shared: bool = False) -> int:
+    """Count the reading requests of a plan: rows in batches before they are written, custom ids to be looked up."""
     batches = -(-len(plan.updates) // REREAD_BATCH) - (-len(plan.deletions) // REREAD_BATCH)
-    return batches - (-len(custom_ids_to_look_up(plan.creations)) // LOOK_UP_BATCH)
+    return batches - (-len(custom_ids_to_look_up(plan.creations, shared)) // LOOK_UP_BATCH)
 
 
 def check_confirmation(plan: ChangeSet, confirm: int | str | None, other: ChangeSet | None = None) -> None:

@@ -71,6 +71,9 @@ class Writer:
         What other journals know of the new deals, by key.
     own_ids : iterable of int
         Deals that an earlier session of this plan created.
+    shared : bool
+        Whether somebody else may have sent the plan: its new deals are looked
+        up before they are sent.
     clock, sleep : callable
         Seconds now, and waiting; passed in so that tests need not wait.
     """
@@ -85,6 +88,7 @@ class Writer:
         workers: int = 1,
         attempts: Mapping[str, Attempt] | None = None,
         own_ids: Iterable[int] = (),
+        shared: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -92,7 +96,7 @@ class Writer:
         self.workers = 1 if on_conflict == "ask" else workers
         wire = Wire(client, journal)
         self._updates = Updates(wire, on_conflict, ask)
-        self._creations = Creations(wire, on_conflict, dict(attempts or {}), own_ids, sleep)
+        self._creations = Creations(wire, on_conflict, dict(attempts or {}), own_ids, sleep, shared)
         self._deletions = Deletions(wire, on_conflict)
         self._failures = 0
         self._stopped_because = ""
