@@ -93,6 +93,28 @@ def test_reader__that_has_seen_enough_gets_no_traceback() -> None:
     assert child.returncode == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_output__that_cannot_be_kept_is_said_in_one_line(tmp_path: Path) -> None:
+    """As on a full disk."""
+    with Path("/dev/full").open("w") as full:
+        child = subprocess.run(
+            [*COMMAND, "journals", "--folder", str(tmp_path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert child.returncode == 1
+    assert child.stderr.count("\n") == 1
+    assert "No space left" in child.stderr
+
+
+def test_output__that_is_closed_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some schedulers start programs without standard output."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["journals", "--folder", str(tmp_path), "--json"]) == 0
+
+
 def test_help__names_the_commands() -> None:
     """--help and --version work from the shell."""
     shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout

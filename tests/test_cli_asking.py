@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from opp_pandas import reporting
+from opp_pandas import reporting, saving
 from opp_pandas.cli import main
 from opp_pandas.cli.words import read_conditions, read_quota
 
@@ -58,6 +59,30 @@ def test_load__writes_the_frame_that_a_notebook_would_have(
     assert said["load"]["rows"] == len(frame) == 80
     assert said["load"]["complete"] is True
     assert said["columns"] == list(frame.columns)
+
+
+def test_load__that_cannot_write_leaves_the_old_file(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Last night's file is whole until the new one is."""
+    file = tmp_path / "deals.parquet"
+    file.write_bytes(b"last night")
+    with monkeypatch.context() as patched:
+        patched.setattr(saving.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert main(["load", "-o", str(file), "--quiet"]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert [found.read_bytes() for found in tmp_path.iterdir()] == [b"last night"]
+
+
+def test_json__loses_no_character_where_the_terminal_lacks_it(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines read escapes; a question mark would be another name."""
+    names = set(opp.read_opportunities(box.client())["account_name"].dropna())
+    assert not all(name.isascii() for name in names)
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["funnel", "--by", "account_name", "--json"]) == 0
+        said = json.loads(stream.buffer.getvalue())  # type: ignore[attr-defined]
+    assert {row["account_name"] for row in said["rows"]} <= names | {"(no account)", "(unassigned)"}
 
 
 def test_where__keeps_the_deals_that_fit(box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

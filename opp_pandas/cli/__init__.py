@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 from opp_pandas.cli import asking, finishing, signing, trying
 from opp_pandas.cli.exits import FAILED, INTERRUPTED, MISUSED
-from opp_pandas.errors import ConfigurationError, MissingColumnError, OppPandasError
+from opp_pandas.errors import ConfigurationError, MissingColumnError, OppPandasError, printable
 
 __all__ = ["main"]
 
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code = int(options.run(options))
-        sys.stdout.flush()
+        # None where whoever started the program closed it, as some schedulers do.
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except OppPandasError as error:
         print(f"opp-pandas: {error}", file=sys.stderr)
@@ -46,11 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("opp-pandas: a question was asked, and nobody was there to answer it", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        # Whoever reads has seen enough, as `head` has; what Python still holds would complain when it closes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever reads has seen enough, as `head` has.
+        _drop_output()
+        return FAILED
+    except OSError as error:
+        # The answer cannot be kept where it goes, as on a full disk.
+        print(f"opp-pandas: {printable(error)}", file=sys.stderr)
+        _drop_output()
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _drop_output() -> None:
+    """Give up what Python still holds for standard output: it would complain when it closes."""
+    # Closed, or no file at all, it holds nothing.
+    with contextlib.suppress(AttributeError, OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from opp_pandas.cli.exits import DONE, INCOMPLETE
 from opp_pandas.cli.telling import Telling
 from opp_pandas.cli.words import read_conditions, read_list, read_quota, read_stages
 from opp_pandas.errors import ConfigurationError, OppPandasWarning, named
+from opp_pandas.saving import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,7 +202,7 @@ def _load(options: argparse.Namespace, telling: Telling) -> None:
     _check_folder(path)
     frame = _read(options, telling)
     writers: dict[str, Callable[[Path], object]] = {
-        ".parquet": frame.to_parquet,
+        ".parquet": lambda file: write_whole(file, frame.to_parquet()),
         ".csv": frame.opp.to_csv,
         ".xlsx": frame.opp.to_excel,
     }

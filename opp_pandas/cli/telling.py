@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from typing import Any
 
 import pandas as pd
@@ -55,7 +57,12 @@ class Telling:
     def end(self) -> None:
         """Print the one JSON object, where that was asked for."""
         if self.as_json:
-            print(json.dumps(self.answer, ensure_ascii=False, indent=1))
+            print(json.dumps(self.answer, ensure_ascii=not _takes_all(sys.stdout), indent=1))
+
+
+def _takes_all(stream: Any) -> bool:
+    """Whether a stream has every character; where it has not, JSON's own escapes keep what a question mark loses."""
+    return codecs.lookup(getattr(stream, "encoding", None) or "ascii").name == "utf-8"
 
 
 def _records(result: pd.DataFrame) -> list[dict[str, Any]]:
