@@ -279,6 +279,25 @@ def test_attempts__in_a_damaged_journal_stop_the_sending(tmp_path: Path) -> None
         find_attempts(tmp_path, [KEY], service=SERVICE)
 
 
+def test_journal__that_is_purged_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another notebook may remove a finished journal, or finish making its own, between two looks at the folder."""
+    make(tmp_path).close()
+
+    def read_late(path: Path) -> object:
+        path.unlink()
+        return read_journal(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journals, "read_journal", read_late)
+        assert len(list_journals(tmp_path)) == 0
+        make(tmp_path).close()
+        assert find_attempts(tmp_path, [KEY], service=SERVICE) == {}
+    # Nor is an empty file left in its place, which would pass for a damaged journal.
+    assert not list(tmp_path.glob("*.journal"))
+    (tmp_path / "theirs.new").symlink_to(tmp_path / "made by now")
+    assert purge_journals(tmp_path, days=0) == []
+
+
 def test_journal__survives_a_copy_without_its_side_files(tmp_path: Path) -> None:
     """A closed journal is one whole file."""
     with make(tmp_path) as journal:

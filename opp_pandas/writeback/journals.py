@@ -80,7 +80,9 @@ def list_journals(folder: str | Path | None = None, *, service: str | None = Non
         try:
             readable.append((str(path), *read_journal(path)))
         except JournalError:
-            records.append([str(path), None, None, *[None] * 7])
+            # Another notebook may have purged it meanwhile.
+            if path.exists():
+                records.append([str(path), None, None, *[None] * 7])
     later: dict[str, set[str]] = defaultdict(set)
     for name, meta, steps in sorted(readable, key=lambda entry: (entry[1]["created_at"], entry[0]), reverse=True):
         taken_over = later[meta["service"]]
@@ -138,14 +140,22 @@ def purge_journals(
         path = Path(name)
         # What cannot be read cannot be judged: it goes only when asked for by hand.
         finished = still_open is not pd.NA and still_open == 0
-        made = pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC") if created is pd.NaT else created
+        made = _changed_at(path) if created is pd.NaT else created
         if made <= before and (finished or unfinished) and _remove(path):
             removed.append(path)
     for path in journal_folder(folder).glob(f"*{UNBORN}*"):
         # Left by a crash while a plan was being written down; nothing of it was sent.
-        if pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC") <= before - pd.Timedelta(minutes=1):
+        if _changed_at(path) <= before - pd.Timedelta(minutes=1):
             path.unlink(missing_ok=True)
     return removed
+
+
+def _changed_at(path: Path) -> pd.Timestamp:
+    """When a file was changed; just now where it vanished, since somebody else is at work on it."""
+    try:
+        return pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC")
+    except FileNotFoundError:
+        return pd.Timestamp.now(tz="UTC")
 
 
 def _remove(path: Path) -> bool:
@@ -195,7 +205,13 @@ def find_attempts(
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if besides is not None and path.name == besides.name:
             continue
-        meta, steps = read_journal(path)
+        try:
+            meta, steps = read_journal(path)
+        except JournalError:
+            if path.exists():
+                raise
+            # Finished, and purged by another notebook at this moment.
+            continue
         if meta["service"] != service:
             continue
         for step in steps:
