@@ -85,6 +85,18 @@ def test_conflict__is_asked_about(client: Client, df: pd.DataFrame, answer: str,
     assert now_at_service(client, 1)["nextStep"] == step
 
 
+def test_conflict__whose_deal_is_deleted_while_asked_is_gone(client: Client, df: pd.DataFrame) -> None:
+    """Nothing was refused: there is nothing left to write to."""
+
+    def ask(*question: Any) -> str:
+        client.delete(1)
+        return "mine"
+
+    df.loc[0, "next_step"] = "mine"
+    client.update(1, {"nextStep": "theirs"})
+    assert statuses(df.opp.write_back(on_conflict="ask", ask=ask)) == ["gone"]
+
+
 def test_conflict__that_moved_while_asked_stays_one(client: Client, df: pd.DataFrame) -> None:
     """An answer counts for the value that was asked about, not for one that came since."""
 

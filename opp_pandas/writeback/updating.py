@@ -41,7 +41,11 @@ class Updates:
         if merged.conflicts and self._on_conflict == "ask" and self._ask is not None:
             asked = self._asked(update, merged.conflicts)
             # Answering takes its time: what was asked about must still stand there.
-            outcome.resource = self._wire.client.get(update.id).data
+            try:
+                outcome.resource = self._wire.client.get(update.id).data
+            except NotFoundError:
+                outcome.settle("gone", "deleted at the service while its conflict was asked about", 404)
+                return
             now = wire_cells(outcome.resource, columns)
             same = {
                 cell.column for cell, seen in merged.conflicts if same_value(cell.column, now.get(cell.column), seen)
