@@ -328,6 +328,20 @@ def test_undo__that_was_resumed_in_vain_marks_nothing(
     assert opp.list_journals().set_index("journal").loc[str(done.journal), "undone"] == 1
 
 
+def test_undo__is_finished_also_where_the_plan_was_purged(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished plan is kept for some weeks only; an undoing of it that was broken off, until it is finished."""
+    df.loc[:1, "probability"] = [60, 70]
+    done = df.opp.write_back()
+    with monkeypatch.context() as patched:
+        interrupt(patched, 0)
+        with pytest.raises(Interrupted):
+            opp.undo(client, done.journal, workers=1)
+    assert opp.purge_journals(days=0) == [done.journal]
+    assert statuses(opp.resume(client)) == ["written", "written"]
+
+
 # --- plans in files -----------------------------------------------------------------
 
 

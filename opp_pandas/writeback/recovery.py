@@ -321,7 +321,11 @@ def _mark_undone(journal: Journal, folder: Path) -> None:
     if not journal.meta.get("undoes"):
         return
     undoes = json.loads(journal.meta["undoes"])
-    with Journal.open(folder / undoes["journal"]) as undone:
+    path = folder / undoes["journal"]
+    if not path.exists():
+        # Purged meanwhile: a finished plan is kept for some weeks only, an interrupted undoing until it is finished.
+        return
+    with Journal.open(path) as undone:
         for number, step in zip(undoes["numbers"], journal.steps(), strict=True):
             if step.state == "done":
                 undone.mark(number, "undone")
