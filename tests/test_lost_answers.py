@@ -102,6 +102,19 @@ def test_lost_answer__to_a_post_without_custom_id_is_unknown_and_never_repeated(
     assert len(opp.read_opportunities(client, stages=STAGES)) == 31
 
 
+def test_lost_answer__to_a_post_that_no_call_is_left_to_repeat(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """It was sent and may come late: nobody may call it planned and create it without looking."""
+    df = df.opp.add({"name": "New"})
+    box.fail(504, method="POST")
+    # The POST, and a look for every wait.
+    calls = 1 + len(creating.LOOK_UP_WAITS_S)
+    report = df.opp.write_back(fast_client(box, max_calls=calls))
+    assert statuses(report) == ["unknown"]
+    client.create({"name": "New", "customId": report.rows["custom_id"].iloc[0]})
+    assert statuses(df.opp.write_back()) == ["written"]
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 31
+
+
 def test_lost_answer__to_every_post_is_unknown_and_found_later(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
     """Sent twice and never seen, then seen: found instead of created."""
     df = df.opp.add({"name": "New"})

@@ -78,6 +78,7 @@ class Wire:
         except ServiceError as error:
             task.outcome.attempts += 1
             if perhaps_applied(error):
+                task.attempted = True
                 raise LostAnswerError(error) from error
             raise
         task.outcome.attempts += answer.attempts
