@@ -266,6 +266,27 @@ def test_undo__can_be_undone_and_resumed(client: Client, df: pd.DataFrame, monke
     assert [value for _, value in at_service(client).values()][:2] == [60, 70]
 
 
+def test_undo__of_an_undoing_lets_the_plan_stand_again(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest plan that did something is then this one, and not the one before it."""
+    df.loc[4, "probability"] = 90
+    df.opp.write_back()
+    df.loc[:1, "probability"] = [60, 70]
+    done = df.opp.write_back()
+    undoing = opp.undo(client).journal
+    assert opp.list_journals().set_index("journal").loc[str(done.journal), "undone"] == 2
+    with monkeypatch.context() as patched:
+        interrupt(patched, 2)
+        with pytest.raises(Interrupted):
+            opp.undo(client, undoing, workers=1)
+    assert statuses(opp.resume(client)) == ["written", "written"]
+    listed = opp.list_journals().set_index("journal")
+    assert listed.loc[str(done.journal), ["done", "undone"]].tolist() == [2, 0]
+    assert statuses(opp.undo(client)) == ["written", "written"]
+    assert [value for _, value in at_service(client).values()][:5] == [50, 50, 50, 50, 90]
+
+
 def test_undo__settles_creations_nobody_saw(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
     """A lost creation is looked for by its custom id; without one undo cannot know, and says so."""
     df = df.opp.add([{"name": "A"}])

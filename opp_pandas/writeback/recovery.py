@@ -254,7 +254,8 @@ def undo(
     """Take a plan back: put the old values where ours still stand.
 
     A value that somebody has changed since is a conflict, as in `write_back`.
-    What was not sent yet will not be. The undoing has a journal of its own.
+    What was not sent yet will not be. The undoing has a journal of its own,
+    which can be undone in its turn: then the plan stands again.
 
     Parameters
     ----------
@@ -310,9 +311,8 @@ def undo(
         sent.sort(key=lambda reverse: isinstance(reverse.entry, RowDeletion))
         undoes = json.dumps({"journal": path.name, "numbers": [reverse.number for reverse in sent]})
         report = _sent(sending, plan, tasks, requests, reads, undoes)
-        for reverse, task in zip(sent, tasks, strict=True):
-            if task.outcome.status in _DONE:
-                opened.mark(reverse.number, "undone")
+        pairs = zip(sent, tasks, strict=True)
+        _mark_steps(opened, [reverse.number for reverse, task in pairs if task.outcome.status in _DONE], "undone")
     return report
 
 
@@ -321,14 +321,25 @@ def _mark_undone(journal: Journal, folder: Path) -> None:
     if not journal.meta.get("undoes"):
         return
     undoes = json.loads(journal.meta["undoes"])
-    path = folder / undoes["journal"]
-    if not path.exists():
-        # Purged meanwhile: a finished plan is kept for some weeks only, an interrupted undoing until it is finished.
-        return
-    with Journal.open(path) as undone:
-        for number, step in zip(undoes["numbers"], journal.steps(), strict=True):
-            if step.state == "done":
-                undone.mark(number, "undone")
+    pairs = zip(undoes["numbers"], journal.steps(), strict=True)
+    _mark_all(folder / undoes["journal"], [number for number, step in pairs if step.state == "done"], "undone")
+
+
+def _mark_all(path: Path, numbers: Sequence[int], state: str) -> None:
+    """Mark steps of a journal where it is still there: a finished plan is kept for some weeks only."""
+    if path.exists():
+        with Journal.open(path) as journal:
+            _mark_steps(journal, numbers, state)
+
+
+def _mark_steps(journal: Journal, numbers: Sequence[int], state: str) -> None:
+    """Mark steps as undone or done; what an undoing took back stands again where that is undone."""
+    for number in numbers:
+        journal.mark(number, state)
+    if numbers and journal.meta.get("undoes"):
+        undoes = json.loads(journal.meta["undoes"])
+        other = "done" if state == "undone" else "undone"
+        _mark_all(journal.path.parent / undoes["journal"], [undoes["numbers"][number] for number in numbers], other)
 
 
 def _undoable(journal: str | Path | None, service: str) -> Path:
