@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -17,6 +18,7 @@ import pytest
 import opp_pandas as opp
 from conftest import NOW, STAGES
 from opp_pandas import errors
+from opp_pandas.reading import checkpoints
 from opp_pandas.reading.checkpoints import iter_kept_pages
 
 if TYPE_CHECKING:
@@ -137,6 +139,23 @@ def test_expired_cursor__in_another_order_starts_again(box: Sandbox, client: Cli
     box.fail(410, path="/opportunities")
     resumed = load(client, file, sort="-name")
     pd.testing.assert_frame_equal(resumed, whole, check_flags=False)
+
+
+def test_full_disk__is_said_and_gone_on_from(client: Client, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept until then is used when there is room again."""
+    written = iter(range(100))
+    original = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if next(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.os, "fsync", fsync)
+        with pytest.raises(errors.ConfigurationError, match="No space left on device"):
+            load(client, file)
+    pd.testing.assert_frame_equal(load(client, file), load(client, None))
 
 
 def test_other_failures__leave_the_file(box: Sandbox, client: Client, file: Path) -> None:

@@ -83,6 +83,12 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], **query: Any) 
         with _opened(file) as stream:
             kept = _kept_pages(stream, _fingerprint(parts), file)
             yield from _walk(client, parts, kept, stream, by_id=not query.get("sort"))
+    except OSError as error:
+        # The file's own, as of a full disk: the service's failures are errors of the package by now.
+        raise ConfigurationError(
+            f"the checkpoint {printable(file)} cannot be written ({error.strerror}); make room and load again: "
+            "it goes on from the last whole page"
+        ) from error
     finally:
         lock.release()
 
