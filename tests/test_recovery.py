@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -494,3 +495,13 @@ def test_journal_of_nobody__is_an_error(client: Client, tmp_path: Path) -> None:
     """A path that leads nowhere is said."""
     with pytest.raises(JournalError, match="no such journal"):
         opp.resume(client, tmp_path / "x.journal")
+
+
+def test_journal_that_cannot_be_read__leaves_no_plan_behind(df: pd.DataFrame) -> None:
+    """It stops new deals, since nobody knows what it did; a plan that was never begun is not there to be resumed."""
+    folder = Path(os.environ["OPP_PANDAS_JOURNAL"])
+    folder.mkdir()
+    (folder / "bad.journal").write_bytes(b"nonsense" * 100)
+    with pytest.raises(JournalError, match="move it away"):
+        df.opp.add({"name": "New"}).opp.write_back()
+    assert [path.name for path in folder.glob("*.journal")] == ["bad.journal"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opp_pandas.service.client import Client
+    from opp_pandas.writeback.journals import Attempt
     from opp_pandas.writeback.plan import ChangeSet
     from opp_pandas.writeback.updating import Ask
 
@@ -79,24 +80,28 @@ class Sending:
     def open_journal(self, plan: ChangeSet, undoes: str = "") -> Journal:
         """Write the plan down in a journal of its own; nothing is sent yet."""
         purge_journals(self.folder)
+        # Looked at now, since one that cannot be read stops new deals: a plan that is not begun must not stay behind.
+        self._attempts(plan.creations)
         # The share of the load that an undoing changes is asked about too.
         meta = {"loaded_rows": str(plan.loaded_rows), "on_conflict": self.on_conflict, "undoes": undoes}
         return Journal.create(self.folder, plan, service=self.client.url, **meta)
+
+    def _attempts(self, creations: Iterable[RowCreation], besides: Path | None = None) -> dict[str, Attempt]:
+        keys = [entry.key for entry in creations]
+        return find_attempts(self.folder, keys, service=self.client.url, besides=besides)
 
     def carry_out(self, tasks: Sequence[Task], journal: Journal, own_ids: Iterable[int] = ()) -> None:
         """Send tasks by an open journal, with a progress bar."""
         from tqdm.auto import tqdm
 
-        creations = [task.entry for task in tasks if isinstance(task.entry, RowCreation)]
+        attempts = self._attempts((task.entry for task in tasks if isinstance(task.entry, RowCreation)), journal.path)
         writer = Writer(
             self.client,
             journal,
             on_conflict=self.on_conflict,
             ask=self.ask or ask_here,
             workers=self.workers,
-            attempts=find_attempts(
-                self.folder, [entry.key for entry in creations], service=self.client.url, besides=journal.path
-            ),
+            attempts=attempts,
             own_ids=own_ids,
             shared=self.shared,
         )
