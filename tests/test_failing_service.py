@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
+from opp_pandas import errors
+from opp_pandas.service.auth import FixedToken
 from opp_pandas.service.waiting import called_off_by
 from opp_pandas.writeback import creating, writer
 from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from opp_pandas.sandboxing import Sandbox
     from opp_pandas.service.client import Client
+    from opp_pandas.service.secret import Secret
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,37 @@ def test_denied_rows__stop_the_batch_after_five(box: Sandbox, df: pd.DataFrame, 
     box.fail(status, times=10**6, method="PATCH", body=b"{}")
     report = df.opp.write_back(confirm=30, workers=1)
     assert statuses(report) == [verdict] * 5 + ["planned"] * 25
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        errors.NoResponseError("no whole answer in time"),
+        errors.ResponseError("the token's service failed", status=500),
+        errors.NotFoundError("no such page", status=404),
+        errors.DocumentError("no document"),
+    ],
+)
+def test_token_that_cannot_be_renewed__leaves_no_doubt(
+    box: Sandbox, client: Client, df: pd.DataFrame, problem: errors.ServiceError
+) -> None:
+    """What the token's own service answers says nothing about a deal: no row is unknown, or called deleted."""
+
+    class Held(FixedToken):
+        def renew(self, used: Secret) -> Secret | None:  # noqa: ARG002
+            raise problem
+
+    df = df.opp.add({"name": "New"})
+    df.loc[0, "next_step"] = "x"
+    for method in ("PATCH", "POST", "DELETE"):
+        box.fail(401, method=method)
+    held = opp.connect(box.url, auth=Held(box.token))
+    report = df.opp.write_back(held, delete=[30], allow_delete=True, confirm=3, custom_ids="never")
+    assert statuses(report) == ["failed"] * 3
+    assert "token" in report.rows["detail"].iloc[0]
+    assert len(df) == 31
+    assert statuses(opp.resume(client, report.journal)) == ["written"] * 3
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 30
 
 
 def test_failures_between_successes__stop_nothing(box: Sandbox, df: pd.DataFrame) -> None:

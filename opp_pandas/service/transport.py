@@ -14,7 +14,8 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import requests
 import urllib3.exceptions
@@ -26,6 +27,7 @@ from opp_pandas.errors import (
     NoResponseError,
     OppPandasError,
     ResponseError,
+    ServiceError,
     printable,
 )
 from opp_pandas.service import documents, refusals, waiting, wire
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from opp_pandas.service.secret import Secret
 
 logger = logging.getLogger("opp_pandas.service")
+
+_Token = TypeVar("_Token")
 
 LONG_WAIT_S = 5.0
 _MAX_ERROR_BODY = 2**20
@@ -258,7 +262,7 @@ class Transport:
         started = self._clock.monotonic()
         told_s = self._pace()
         paid = attempt = 0
-        token = self._credentials.token()
+        token = _asked_for(self._credentials.token)
         renewed = False
         while True:
             if attempt:
@@ -275,7 +279,7 @@ class Transport:
                 return self._received(tried, url, attempt, elapsed_s, token)
             if tried.outcome.status == 401 and not renewed:
                 renewed = True
-                newer = self._credentials.renew(token)
+                newer = _asked_for(partial(self._credentials.renew, token))
                 if newer is not None and newer != token:
                     token = newer
                     continue
@@ -508,6 +512,21 @@ class Transport:
             url=redacted(url),
             request_id=_request_id(tried, token),
         )
+
+
+def _asked_for(ask: Callable[[], _Token]) -> _Token:
+    """Ask for a token; what its own service answers says nothing about the request, which was not carried out."""
+    try:
+        return ask()
+    except (errors.AuthenticationError, errors.RateLimitError):
+        raise
+    except ServiceError as error:
+        raise NoResponseError(
+            f"no token could be had, so nothing was done: {error.message}",
+            sent=False,
+            method=error.method,
+            url=error.url,
+        ) from error
 
 
 def _request_id(tried: _Try, token: Secret) -> str | None:
