@@ -302,6 +302,15 @@ TAILS: dict[str, tuple[Any, paging.Tail]] = {
     "last": (page(1, count=2), paging.Tail(None, 2, False)),
     "links without next": ({"data": [ROW], "links": {"first": "/f"}}, paging.Tail(None, None, False)),
     "meta first": ({"meta": {"count": 1}, "data": [ROW], "links": {"next": "/n"}}, paging.Tail("/n", 1, False)),
+    "meta before links": ({"data": [ROW], "meta": {"count": 3}, "links": {"next": "/n"}}, paging.Tail("/n", 3, False)),
+    "odd meta before links": (
+        {"data": [ROW], "meta": {"count": 3, "x": []}, "links": {"next": "/n"}},
+        paging.Tail("/n", 3, False),
+    ),
+    "meta before included": (
+        {"data": [ROW], "meta": {"count": 3}, "included": [ROW], "links": {"next": "/n"}},
+        paging.Tail("/n", 3, False),
+    ),
     "links first": ({"links": {"next": "/n"}, "data": [ROW]}, paging.Tail("/n", None, False)),
     "data last": ({"links": {"next": "/n"}, "meta": {"count": 1}, "data": [ROW]}, paging.Tail("/n", 1, False)),
     "included between": ({"data": [ROW], "included": [ROW], "links": {"next": "/n"}}, paging.Tail("/n", None, False)),

@@ -156,6 +156,7 @@ def read_tail(body: bytes) -> Tail:
 
 
 _HEAD = re.compile(rb'\s*\{\s*"data"\s*:\s*\[\s*\{')
+_META = re.compile(rb'[\]}]\s*,\s*"meta"\s*:\s*(\{[^{}\[\]]*\})\Z')
 _LINKS = re.compile(rb'[\]}]\s*,\s*"links"\s*:\s*\{')
 
 
@@ -175,6 +176,13 @@ def _last_members(body: bytes) -> dict[str, Any] | None:
     text = body[places[-1] :].lstrip(b"]} \t\r\n").removeprefix(b",")
     try:
         members = json.loads(b"{" + text)
+        if isinstance(members, dict) and "meta" not in members:
+            # The count may stand before the links, since members may come in any order.
+            before = _META.search(body, start, places[-1] + 1)
+            if before is not None:
+                members["meta"] = json.loads(before[1])
+            elif body[places[-1]] == ord("}") or (b'"meta"' in body and b'"included"' in body):
+                return None
     except (ValueError, RecursionError):
         return None
     usual = {"links", "meta", "jsonapi", "included"}
