@@ -142,6 +142,30 @@ def test_missing_rows__make_the_load_incomplete(server: RawServer) -> None:
     assert df.opp.load_report.complete is False
 
 
+def test_missing_row__is_not_made_up_for_by_a_new_one(server: RawServer) -> None:
+    """Three were counted and three are there, but one of them came during the load: it is counted again."""
+    first = {**page(1, 2, count=3), "links": {"next": "/api/v2/opportunities?page[after]=x"}}
+    new = {"data": [opportunity(4, createdAt="2026-09-07T10:00:05.000Z", updatedAt="2026-09-07T10:00:05.000Z")]}
+    with pytest.warns(errors.IncompleteLoadWarning, match="counts 4"):
+        df = load(
+            server,
+            reply(200, first, Date="Mon, 07 Sep 2026 10:00:00 GMT"),
+            new,
+            new,
+            STAGE_PAGE,
+            page(1, count=4),
+        )
+    assert df["id"].tolist() == [1, 2, 4]
+    assert df.opp.load_report.complete is False
+
+
+def test_service_without_a_clock__is_noted(server: RawServer) -> None:
+    """Without its time nobody knows since when to read again."""
+    df = load(server, page(1, 2, count=2), STAGE_PAGE)
+    assert df.opp.load_report.complete is True
+    assert any("no clock" in note for note in df.opp.load_report.notes)
+
+
 def test_doubled_row__keeps_the_newer_copy(server: RawServer) -> None:
     """A row that moved to a later page while the walk ran stays once."""
     first = {

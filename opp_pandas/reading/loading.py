@@ -304,7 +304,8 @@ def _warn(report: LoadReport, on_invalid: str) -> None:
     if len(report.failures) and on_invalid == "raise":
         raise InvalidFrameError(report.failures)
     if report.complete is False:
-        words = "; ".join(report.notes) or f"{len(report.quarantined)} records were set aside"
+        aside = [f"{len(report.quarantined)} records were set aside"] if len(report.quarantined) else []
+        words = "; ".join([*aside, *report.notes])
         warnings.warn(f"not every row is in the frame: {words}; see df.opp.load_report", IncompleteLoadWarning, 3)
     if len(report.failures) and on_invalid == "warn":
         counts = report.failures["column"].value_counts()
