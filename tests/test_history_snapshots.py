@@ -82,6 +82,25 @@ def test_as_of__gives_back_an_adopted_frame(history: History) -> None:
     assert list(history.stage_entries()["custom_id"]) == ["b-2", "b-2", "a-1"]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["2026-01-01T23:00+01:00", None], dtype="datetime64[us, Europe/Berlin]"),
+        pd.Series(["2026-01-01T10:00", None], dtype="datetime64[ns]"),
+        pd.Series([2**63 + 1, 7], dtype="uint64"),
+        pd.Series(["u", None], dtype="category"),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_as_of__gives_columns_of_ones_own_back_as_they_were(column: pd.Series) -> None:
+    """Instants of other zones stay instants, and large numbers stay large."""
+    history = history_in_memory()
+    rows = pd.DataFrame({"custom_id": ["a", "b"], "amount": [1, 2], "own": column})
+    adopted = opp.adopt(rows, as_of="2026-01-10")
+    history.record(adopted)
+    pd.testing.assert_frame_equal(history.as_of(), adopted, check_flags=False)
+
+
 def test_record__takes_the_baseline_whole(history: History) -> None:
     """What was edited, filtered, sorted or dropped in the frame since does not matter."""
     df = load_of([deal(1), deal(2), deal(3)], 1)

@@ -451,6 +451,6 @@ def _coded(table: Any, name: str) -> tuple[npt.NDArray[np.int32], list[str]]:
 def _as_dtype(array: npt.NDArray[np.object_], dtype: Any) -> Any:
     try:
         return pd.array(array, dtype=dtype)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         # The column changed its kind over time: each value stays as it was.
         return array

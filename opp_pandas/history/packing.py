@@ -66,7 +66,7 @@ def pack(column: pd.Series) -> Packed:
         return Packed(TEXT, texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts, present)
     if pd.api.types.is_bool_dtype(dtype):
         return Packed(BOOLEAN, column.to_numpy(dtype=np.int64, na_value=0), present)
-    if pd.api.types.is_integer_dtype(dtype):
+    if pd.api.types.is_integer_dtype(dtype) and not _is_too_large(column):
         return Packed(INTEGER, column.to_numpy(dtype=np.int64, na_value=0), present)
     if pd.api.types.is_float_dtype(dtype):
         return Packed(REAL, column.to_numpy(dtype=np.float64, na_value=np.nan), present)
@@ -76,6 +76,11 @@ def pack(column: pd.Series) -> Packed:
     found = _dumped(column)
     some = np.array([text is not None for text in found], dtype=bool)
     return Packed(JSON, pa.array(found, type=pa.large_string()), some)
+
+
+def _is_too_large(column: pd.Series) -> bool:
+    """Whether a column of whole numbers has some that 63 bits do not hold."""
+    return column.dtype.kind == "u" and bool((column > np.iinfo(np.int64).max).any())
 
 
 def _dumped(column: pd.Series) -> list[str | None]:
@@ -128,7 +133,9 @@ def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
     if kind == TIME and dtype.startswith("datetime64"):
         stamps = np.where(present, values, np.iinfo(np.int64).min).view("datetime64[us]")
         moments = pd.DatetimeIndex(stamps)
-        return (moments.tz_localize("UTC") if dtype == INSTANT else moments).array
+        # With a zone in the dtype they are instants, kept in UTC whatever the zone was.
+        moments = moments.tz_localize("UTC") if "," in dtype else moments
+        return (moments if str(moments.dtype) == dtype else moments.astype(dtype)).array
     return None
 
 
