@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from histories import LEAD, LOST, OFFER, WON, history_in_memory, load_of, moment
+from histories import LEAD, LOOKUP, LOST, OFFER, USERS, WON, frame_of, history_in_memory, load_of, moment
 from objectstore import BUCKET, object_store
 from opp_pandas.carrier import loaded_of
 from opp_pandas.errors import (
@@ -169,6 +169,29 @@ def test_record__an_earlier_load_leaves_later_ones_true() -> None:
     history.record(load_of([deal(1, amount=7), deal(2)], 3))
     assert list(history.as_of(moment(4))["amount"]) == [7, 100]
     assert list(history.as_of(moment(5))["amount"]) == [100]
+
+
+def test_record__an_earlier_load_leaves_names_and_questions_of_later_ones_true() -> None:
+    """Names, zone and what was asked for stand in later snapshots as those had them."""
+    history = history_in_memory()
+    renamed = USERS.assign(name=pd.array(["Samuel Lee", "Ana Ito"], dtype="str"))
+    rows = frame_of([deal(1)]).assign(owner_name="Sam Lee")
+    everything: dict[str, object] = {"filter": None, "where": None, "limit": None}
+    of_one = {**everything, "filter": {"owner": [7]}}
+    history.record(load_of(rows, 1, query=everything))
+    history.record(load_of(rows, 5, query=everything))
+    between = load_of(
+        rows, 3, query=of_one, timezone="Asia/Tokyo", lookups={"opportunityStage": LOOKUP, "user": renamed}
+    )
+    history.record(between)
+    assert [history.as_of(moment(day))["owner_name"].item() for day in (1, 3, 5)] == [
+        "Sam Lee",
+        "Samuel Lee",
+        "Sam Lee",
+    ]
+    loaded = loaded_of(history.as_of(moment(5)))
+    assert loaded is not None
+    assert (loaded.query["filter"], loaded.timezone) == (None, None)
 
 
 def test_record__refuses_what_it_cannot_follow() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DuplicateRowsError, FrameError, named
-from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, Cells, Keys, Records, arrow_schema
+from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.packing import BOOLEAN, KINDS, LOCKED, MISSING, STORED_IN, Flags, Packed, Places, dump, pack
 from opp_pandas.history.queries import pack_query
 from opp_pandas.resource import LOOKUP_COLUMNS
@@ -65,6 +65,7 @@ class RowWriter:
         updated: Places | None = None,
         wire: Mapping[int, str] | None = None,
         locked: Iterable[int] = (),
+        sequence: int | None = None,
     ) -> None:
         """Add one row per owner; `updated`, `wire` and `locked` go by position among the owners."""
         import pyarrow as pa
@@ -83,7 +84,7 @@ class RowWriter:
         )
         moments = np.broadcast_to(np.asarray(observed, dtype=np.int64), n)
         columns = {
-            "sequence": pa.repeat(pa.scalar(self.sequence, pa.int64()), n),
+            "sequence": pa.repeat(pa.scalar(self.sequence if sequence is None else sequence, pa.int64()), n),
             "observed_at": pa.array(np.ascontiguousarray(moments)).cast(schema.field("observed_at").type),
             "updated_at": pa.nulls(n, pa.int64()) if updated is None else pa.array(updated, mask=updated == NO_MOMENT),
             "resource": pa.repeat(resource, n),
@@ -333,17 +334,57 @@ def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: lis
                     continue  # the history already says what stood there at the snapshot
                 keep.append(code)
                 before.append(old)
-            _restore(writer, records.cells, name, new.keys, np.array(keep, dtype=np.int64), before, moment)
+            _restore(writer, records.cells, DEAL, name, new.keys.split(np.array(keep, dtype=np.int64)), before, moment)
+
+
+def restore_names_and_facts(writer: RowWriter, cells: Cells, added: Any, number: int, moment: int) -> None:
+    """Keep names, and what a load knew beside its rows, as they stood at the next snapshot.
+
+    Parameters
+    ----------
+    writer : RowWriter
+        Where the rows go.
+    cells : Cells
+        What the history knows.
+    added : pyarrow.Table
+        The new rows, observed before that snapshot.
+    number, moment : int
+        The snapshot: its number, and when it was [us since 1970].
+    """
+    fresh = Cells(added)
+    upto = cells.upto(moment, number)
+    for resource in fresh.resources:
+        if resource in (DEAL, SNAPSHOT):
+            continue
+        old, new = cells.records(resource), fresh.records(resource)
+        keys = new.keys.split(np.arange(len(new.keys)))
+        known = old.keys.codes(*keys)
+        for name in new.fields:
+            rows, codes = new.rows_and_codes(name)
+            stood = np.append(old.last(name, upto), NONE)[known[codes]]
+            # What nobody had told until then is told from now on, and what was told in between still stands.
+            again = np.flatnonzero((stood >= 0) & (cells.observed[stood] <= fresh.observed[rows]))
+            owners = (keys[0][codes[again]], keys[1][codes[again]], keys[2][codes[again]])
+            # Under the snapshot's own number: of several at one moment each keeps what it knew.
+            _restore(writer, cells, resource, name, owners, stood[again].tolist(), moment, sequence=number)
 
 
 def _restore(
-    writer: RowWriter, cells: Cells, name: str, keys: Keys, codes: Places, before: list[int], moment: int
+    writer: RowWriter,
+    cells: Cells,
+    resource: str,
+    name: str,
+    keys: tuple[Places, Flags, Any],
+    before: list[int],
+    moment: int,
+    *,
+    sequence: int | None = None,
 ) -> None:
     old = np.array(before, dtype=np.int64)
+    ids, has_id, texts = keys
     for kind in np.unique(np.where(old >= 0, cells.kind[old], MISSING)) if len(old) else []:
         places = np.flatnonzero(np.where(old >= 0, cells.kind[old], MISSING) == kind)
-        ids, has_id, texts = keys.split(codes[places])
-        owners = Owners(ids, has_id, texts)
+        owners = Owners(ids[places], has_id[places], texts[places])
         if name == PRESENCE and kind == MISSING:
             # A snapshot that looked at everything and did not find the deal.
             packed = _flags(len(places), False)
@@ -351,7 +392,7 @@ def _restore(
             packed = pack(pd.Series([None] * len(places), dtype="str"))
         else:
             packed = Packed(int(kind), cells.stored(int(kind), old[places]), np.ones(len(places), dtype=bool))
-        writer.add(DEAL, name, owners, packed, moment)
+        writer.add(resource, name, owners, packed, moment, sequence=sequence)
 
 
 @dataclass(frozen=True, eq=False)

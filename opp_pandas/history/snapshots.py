@@ -16,6 +16,7 @@ from opp_pandas.history.loads import Recorded, asked_by, is_whole, micros, momen
 from opp_pandas.history.recording import (
     RowWriter,
     facts_of,
+    restore_names_and_facts,
     restore_rows,
     seen_facts,
     write_deals,
@@ -165,8 +166,11 @@ class History:
         if not n_cells and not n_facts and any(at == moment for _, at, _ in snapshots):
             return None, Recorded(None, observed_at, len(owners), 0, 0, 0, 0)
         later = sightings_of(snapshots, moment)
-        if later and n_cells:
-            restore_rows(writer, records, writer.table(), later)
+        if later and writer.n:
+            added = writer.table()
+            restore_rows(writer, records, added, later)
+            number, following, _ = next(entry for entry in snapshots if entry[1] > moment)
+            restore_names_and_facts(writer, cells, added, number, following)
         names = [str(name) for name in loaded.baseline.frame.columns]
         own = {
             "load": loaded.key,
