@@ -220,6 +220,23 @@ def test_import__beside_snapshots_dates_no_other_deal() -> None:
     assert list(entries["not_before"])[1] == moment(10)
 
 
+@pytest.mark.parametrize("recorded_first", [True, False])
+def test_import__of_stage_names_goes_before_snapshots_of_stage_ids(recorded_first: bool) -> None:
+    """Stages that another system calls by name are those that the service knows by id."""
+    history = history_in_memory()
+    load = load_of([{"id": 11, "stage_id": OFFER, "amount": 100}], 10)
+    at = [moment(day) for day in (2, 3, 4, 6)]
+    events = table_events(pd.DataFrame({"id": [11] * 4, "stage_name": ["Lead", "Demo", "Lead", "Offer"], "at": at}))
+    for step in (history.record, history.import_events) if recorded_first else (history.import_events, history.record):
+        step(load if step == history.record else events)  # type: ignore[arg-type]
+    entries = history.stage_entries()
+    assert entries["stage_id"].tolist() == [LEAD, pd.NA, LEAD, OFFER]
+    assert list(entries["stage_name"]) == ["Lead", "Demo", "Lead", "Offer"]
+    assert list(entries["entered_at"]) == at
+    assert not entries["seen_before"].any()
+    assert load.opp.funnel(history)["reached"].tolist()[:4] == [1, 1, 1, 0]
+
+
 def test_events__go_into_a_funnel_without_a_history() -> None:
     """An import alone is enough for conversion and time in stage."""
     stages = opp.StageMap(order=["Lead", "Offer"], won=["Won"], lost=["Lost"])

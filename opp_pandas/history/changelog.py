@@ -81,10 +81,11 @@ def _field_changes(
         codes = np.unique(codes)
         rows = last[codes]
     found: dict[str, Any] = {key: [] for key in ("code", "moment", "updated", "action", "field", "before", "after")}
+    new_deals = {code for code, _ in new}
     for code, row in zip(codes.tolist(), rows.tolist(), strict=True):
         moment = int(cells.observed[row])
         old, standing[code] = int(standing[code]), row
-        if (code, moment) in new or (net and (code in {key for key, _ in new})):
+        if (code, moment) in new or (net and code in new_deals):
             continue
         before = cells.value(old) if old >= 0 else None
         after = cells.value(row)
@@ -135,22 +136,19 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
     """Give the table of `History.stage_entries`."""
     upto = cells.upto(moment)
     records = cells.records(DEAL)
-    by_id, by_id_codes = _until(*records.rows_and_codes("stage_id"), upto)
-    by_name, by_name_codes = _until(*records.rows_and_codes("stage_name"), upto)
-    use_ids = len(by_id) > 0
-    rows, codes = (by_id, by_id_codes) if use_ids else (by_name, by_name_codes)
-    known = cells.kind[rows] != MISSING
-    rows, codes = rows[known], codes[known]
+    facts = cells.records(LOAD).facts(upto)
+    lookup = lookups_at(cells, upto).get("opportunityStage")
+    table = stages_at(facts, {} if lookup is None else {"opportunityStage": lookup}).frame
+    rows, codes, ids, names = _stages_told(cells, records, table, upto, by_id_alone=facts.get("kind") == "adopt")
     # By deal, then by time: an entry is followed by the next one of the same deal.
     order = np.lexsort((rows, codes))
-    rows, codes = rows[order], codes[order]
+    rows, codes, ids, names = rows[order], codes[order], ids[order], names[order]
+    stage, _ = pd.factorize(ids.astype(object).where(ids.notna(), names))
     first = np.ones(len(rows), dtype=bool)
     first[1:] = codes[1:] != codes[:-1]
-    stage = cells.column(rows, "Int64" if use_ids else "str")
-    repeated = np.zeros(len(rows), dtype=bool)
-    if len(rows):
-        repeated[1:] = ~first[1:] & np.asarray(stage[1:] == stage[:-1], dtype=bool)
-    rows, codes, first, stage = rows[~repeated], codes[~repeated], first[~repeated], stage[~repeated]
+    kept = first.copy()
+    kept[1:] |= stage[1:] != stage[:-1]
+    rows, codes, first, ids, names = rows[kept], codes[kept], first[kept], ids[kept], names[kept]
     observed = cells.observed[rows]
     # An imported event happened at the very moment at which it stands.
     is_event = cells.updated[rows] == observed
@@ -159,15 +157,6 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
     # What `History.forget` left of a deal may be a later stage than the one it came with.
     came = first & (observed == _first_sights(cells, records, upto)[codes])
     entered, fresh = _entered(cells, rows, first, came, observed, not_before, created)
-    lookup = lookups_at(cells, upto).get("opportunityStage")
-    stages = stages_at(cells.records(LOAD).facts(upto), {} if lookup is None else {"opportunityStage": lookup})
-    if use_ids:
-        ids = stage
-        known_names = stages.frame.drop_duplicates("stage_id").set_index("stage_id")["stage_name"]
-        names = pd.Series(stage).map(known_names).astype("str").array
-    else:
-        names = stage
-        ids = pd.array([None] * len(rows), dtype="Int64")
     deal_ids, has_id, texts = records.keys.split(codes)
     id_array = pd.array(deal_ids, dtype="Int64")
     id_array[~has_id] = pd.NA
@@ -177,13 +166,43 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
         {
             "id": id_array,
             "custom_id": pd.array(custom, dtype="str"),
-            "stage_id": ids,
-            "stage_name": names,
+            "stage_id": ids.array,
+            "stage_name": names.array,
             "entered_at": _moments(entered),
             "not_before": _moments(np.where(first, _NO_MOMENT, not_before)),
             "seen_before": first & ~fresh & ~is_event,
             "created_at": _moments(created),
         }
+    )
+
+
+def _stages_told(
+    cells: Cells, records: Records, table: pd.DataFrame, upto: int, *, by_id_alone: bool
+) -> tuple[Places, Places, pd.Series, pd.Series]:
+    """Give the rows that say where a deal stands, its key, and the stage's id and name.
+
+    Loads of the service tell ids, and events of other systems that were put
+    beside them tell names: those are found in the table of stages.
+    """
+    by_id, id_codes = _until(*records.rows_and_codes("stage_id"), upto)
+    by_name, name_codes = _until(*records.rows_and_codes("stage_name"), upto)
+    if len(by_id):
+        said = pd.MultiIndex.from_arrays([id_codes, cells.observed[by_id]])
+        alone = ~pd.MultiIndex.from_arrays([name_codes, cells.observed[by_name]]).isin(said)
+        alone &= not by_id_alone
+        by_name, name_codes = by_name[alone], name_codes[alone]
+    by_id, id_codes = by_id[cells.kind[by_id] != MISSING], id_codes[cells.kind[by_id] != MISSING]
+    by_name, name_codes = by_name[cells.kind[by_name] != MISSING], name_codes[cells.kind[by_name] != MISSING]
+    ids = pd.Series(cells.column(by_id, "Int64"))
+    names = pd.Series(cells.column(by_name, "str"))
+    single = table[~table["stage_name"].duplicated(keep=False)].set_index("stage_name")["stage_id"]
+    found = names.map(single).astype("Int64") if len(by_id) else pd.Series(pd.array([None] * len(names), dtype="Int64"))
+    known_names = table.drop_duplicates("stage_id").set_index("stage_id")["stage_name"]
+    return (
+        np.concatenate([by_id, by_name]),
+        np.concatenate([id_codes, name_codes]),
+        pd.concat([ids, found], ignore_index=True).astype("Int64"),
+        pd.concat([ids.map(known_names).astype("str"), names.astype("str")], ignore_index=True),
     )
 
 
