@@ -189,6 +189,20 @@ def test_another_question__is_read_whole_and_said(
     pd.testing.assert_frame_equal(df, opp.read_opportunities(client, **second), check_flags=False)
 
 
+def test_load_of_some_fields__leaves_the_others_as_they_are_known(client: Client) -> None:
+    """What a load did not ask for, people too, is not recorded as missing."""
+    history = history_in_memory()
+    whole = opp.read_opportunities(client, stages=STAGES)
+    history.record(whole)
+    added = history.record(opp.read_opportunities(client, fields=["name", "amount"], stages=STAGES))
+    assert (added.changed, added.cells) == (0, 0)
+    pd.testing.assert_frame_equal(history.as_of(), whole, check_flags=False)
+    client.update(3, {"amount": 60_000})
+    warm = opp.read_opportunities(client, fields=["name", "amount"], stages=STAGES, history=history)
+    assert "changed since" in notes_of(warm)
+    check_same(warm, opp.read_opportunities(client, fields=["name", "amount"], stages=STAGES))
+
+
 def test_partial_load__is_not_begun_from(client: Client) -> None:
     """After a whole load, one of a part does not hide what changed elsewhere."""
     history = history_in_memory()

@@ -88,12 +88,21 @@ def test_limit__takes_the_first_rows(client: Client) -> None:
 
 
 def test_fields__narrow_the_columns_and_lock_the_rest(client: Client) -> None:
-    """Relationships and updated_at always come; a column that was not loaded cannot be edited."""
+    """Stage, owner, account and updated_at always come; a column that was not loaded cannot be edited."""
     df = opp.read_opportunities(client, fields=["name", "amount"], stages=STAGES)
     assert {"id", "name", "amount", "updated_at", "stage_id", "owner_id", "stage_name"} <= set(df.columns)
     assert "next_step" not in df.columns
     df["next_step"] = "call"
     assert "load it to edit it" in df.opp.changes().refused["reason"].iloc[0]
+
+
+def test_fields__leave_out_people_who_were_not_asked_for(client: Client) -> None:
+    """A creator that the service was not asked for is not missing: there is no such column, unless it is named."""
+    df = opp.read_opportunities(client, fields=["name"], stages=STAGES)
+    assert not {"creator_id", "updater_id"} & set(df.columns)
+    named = opp.read_opportunities(client, fields=["name", "creator_id"], include=["updater"], stages=STAGES)
+    assert named["creator_id"].notna().all()
+    assert named["updater_name"].notna().any()
 
 
 def test_filter__reaches_the_service(client: Client) -> None:

@@ -105,7 +105,7 @@ def catch_up(
             "filter": query.get("filter") or {},
             "include": tuple(name for name in include if name != "stage"),
         },
-        wanted_columns(query.get("fields"), *flags),
+        wanted_columns(query.get("fields"), include, *flags),
         index_of(old.frame),
         since,
         None if moment is None else moment + _CLOCK_STEP,

@@ -86,7 +86,7 @@ def read_opportunities(
         Columns to sort by at the service, ``-`` in front for descending. The
         walk is most robust in its default order, by id.
     fields : iterable of str, optional
-        The columns to load; relationships and ``updated_at`` always come.
+        The columns to load; stage, owner, account and ``updated_at`` always come.
     include : iterable of str
         Which names to join: stage, owner, account, creator, updater.
     stages : StageMap, optional

@@ -18,6 +18,7 @@ from opp_pandas.reading.partitions import iter_partitioned
 from opp_pandas.reading.sweeps import index_of, joined_lookup, read_changed
 from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
 from opp_pandas.service.collecting import Collected, Collector, lookup_frame
+from opp_pandas.service.query import field_names, include_names
 
 if TYPE_CHECKING:
     from opp_pandas.reading.selecting import Where
@@ -63,7 +64,7 @@ class Asked:
     @property
     def columns(self) -> list[str]:
         """The columns wanted, names apart."""
-        return wanted_columns(self.fields, self.authorization_meta, self.data_connections)
+        return wanted_columns(self.fields, self.include, self.authorization_meta, self.data_connections)
 
     @property
     def query(self) -> dict[str, Any]:
@@ -112,8 +113,10 @@ class Arrived:
     unknown_relationships: tuple[str, ...] = field(default=())
 
 
-def wanted_columns(fields: Iterable[str] | None, authorization_meta: bool, data_connections: bool) -> list[str]:
-    """Give the columns of a load with these arguments, names apart."""
+def wanted_columns(
+    fields: Iterable[str] | None, include: Iterable[str], authorization_meta: bool, data_connections: bool
+) -> list[str]:
+    """Give the columns of a load with these arguments, names apart: none that the service is not asked for."""
     extra = [
         entry.column
         for entry in OPPORTUNITY.metadata
@@ -121,9 +124,12 @@ def wanted_columns(fields: Iterable[str] | None, authorization_meta: bool, data_
     ]
     if fields is None:
         return [*OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column, *extra]
+    fields = list(fields)
     asked = [snake_case(name) for name in fields]
     kept = [name for name in OPPORTUNITY.by_column if name in asked or name == "updated_at"]
-    return [*kept, *OPPORTUNITY.relationship_by_column, *extra]
+    sent = dict(field_names(fields, OPPORTUNITY, include_names(include)))[OPPORTUNITY.type]
+    related = [column for column, entry in OPPORTUNITY.relationship_by_column.items() if entry.name in sent]
+    return [*kept, *related, *extra]
 
 
 def read_whole(asked: Asked, notes: list[str]) -> Arrived:
