@@ -142,6 +142,63 @@ def delivery(event: str, at: str, attributes: dict[str, Any], **more: Any) -> di
     return {"data": data, "meta": {"eventName": f"opportunity.{event}", "deliveredAt": at}, **more}
 
 
+def test_importers__leave_emptied_fields_missing() -> None:
+    """A text that was taken away is missing from then on, not the word for it."""
+    rows = {"OpportunityId": ["a", "a"], "CreatedDate": ["2026-01-02", "2026-01-04"]}
+    versions = salesforce_history(pd.DataFrame({**rows, "StageName": ["Lead", None]}))
+    log = salesforce_field_history(
+        pd.DataFrame({**rows, "Field": ["Owner", "NextStep"], "OldValue": ["Sam", "call"], "NewValue": [None, None]})
+    )
+    assert told(versions) == [("a", "stage_name", "Lead"), ("a", "stage_name", None)]
+    assert list(in_history(versions)["stage_name"]) == ["Lead"]
+    history = history_in_memory()
+    history.import_events(log)
+    assert history.as_of()[["owner_name", "next_step"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("amount", [1e30, "1e400", 10**30, float("inf"), "-inf"])
+def test_importers__leave_impossible_amounts_missing(amount: Any) -> None:
+    """A number that no amount can be is reported, and never becomes another one."""
+    events = salesforce_history(SALESFORCE.head(1).assign(Amount=pd.Series([amount], dtype=object)))
+    assert "amount" not in set(events.events["field"])
+    assert events.report["reason"].tolist() == ["value left missing: amount is no number, or too large"]
+
+
+def test_importers__read_files_without_rows() -> None:
+    """A night without changes is an import of none."""
+    nothing = [
+        salesforce_history(SALESFORCE.head(0)),
+        salesforce_field_history(
+            pd.DataFrame(columns=["OpportunityId", "Field", "OldValue", "NewValue", "CreatedDate"])
+        ),
+        hubspot_history(pd.DataFrame(columns=["deal_id", "value", "date_entered"])),
+        hubspot_history(pd.DataFrame(columns=["deal_id", "name", "value", "timestamp"])),
+        webhook_events([]),
+        table_events(pd.DataFrame(columns=["id", "field", "value", "at"])),
+    ]
+    assert [len(events) for events in nothing] == [0] * len(nothing)
+    history = history_in_memory()
+    history.record(load_of([{"id": 11, "amount": 100}], 10))
+    for events in nothing:
+        assert len(history.import_events(events)) == 0
+    assert len(history.snapshots()) == 1
+
+
+def test_table__says_in_words_that_a_deal_was_deleted() -> None:
+    """Files hold texts: false is no deal, and what is neither true nor false is set aside."""
+    rows = {
+        "id": [1, 1, 2, 3],
+        "field": ["amount", "(deal)", "(deal)", "(deal)"],
+        "value": ["5", "False", "TRUE", "maybe"],
+    }
+    events = table_events(pd.DataFrame({**rows, "at": ["2026-01-02", "2026-01-03", "2026-01-03", "2026-01-03"]}))
+    assert events.report[["row", "value"]].values.tolist() == [[3, "maybe"]]
+    history = history_in_memory()
+    history.import_events(events)
+    assert history.as_of()["id"].tolist() == [2]
+    assert history.as_of("2026-01-02")["id"].tolist() == [1]
+
+
 def test_webhooks__tell_what_was_before() -> None:
     """Created, updated and destroyed in any order, twice, and bodies that are no such thing."""
     stage = {"relationships": {"opportunityStage": {"data": {"type": "opportunityStage", "id": OFFER}}}}

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import MissingColumnError
@@ -26,6 +27,10 @@ from opp_pandas.zones import check_zone
 EARLIEST = pd.Timestamp("1990-01-01", tz="UTC")
 LATEST = pd.Timestamp("2049-12-31 23:59:59", tz="UTC")
 """Moments of events and close dates lie between these; what lies outside is a sentinel or an error."""
+
+# Beyond, not every whole number is one that a float can say.
+_LARGEST = 2**53
+_THERE = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 _SALESFORCE_FIELDS = {
     "StageName": "stage_name",
@@ -227,10 +232,14 @@ def webhook_events(payloads: Iterable[Mapping[str, Any]]) -> ImportedEvents:
     known = set(events.loc[~events["earlier"].astype(bool), ["id", "field"]].itertuples(index=False, name=None))
     first = events[~events["earlier"].astype(bool)].groupby(["id", "field"])["at"].min()
     # What stood before an update matters only where no earlier event of the field is known.
-    keep = [
-        not earlier or (key, field) not in known or at < first[key, field]
-        for earlier, key, field, at in zip(events["earlier"], events["id"], events["field"], events["at"], strict=True)
-    ]
+    rows_of_events = zip(events["earlier"], events["id"], events["field"], events["at"], strict=True)
+    keep = np.array(
+        [
+            not earlier or (key, field) not in known or at < first[key, field]
+            for earlier, key, field, at in rows_of_events
+        ],
+        dtype=bool,
+    )
     return _finish(events[keep], remarks, "webhook deliveries")
 
 
@@ -269,7 +278,7 @@ def table_events(
     for column in fields.dropna().unique():
         chosen = (fields == column) & at.notna()
         values = named.loc[chosen, "value"]
-        typed = values if column == PRESENCE else _values(values, column, timezone, remarks)
+        typed = _is_there(values, remarks) if column == PRESENCE else _values(values, column, timezone, remarks)
         rows.append(
             pd.DataFrame(
                 {
@@ -281,6 +290,8 @@ def table_events(
                 }
             )
         )
+        if column == PRESENCE:
+            rows[-1] = rows[-1][typed.notna().to_numpy()]
     return _finish(_joined(rows), remarks, "a table of events")
 
 
@@ -380,14 +391,29 @@ def _values(column: pd.Series, field: str, timezone: str | None, remarks: _Remar
         return parsed.mask(lost)
     if dtype == "Int64":
         numbers = pd.to_numeric(text, errors="coerce")
+        numbers = numbers.mask(numbers.abs() > _LARGEST)
         lost = text.notna() & numbers.isna()
-        remarks.add(text.index[lost], f"value left missing: {field} is no number", text[lost])
+        remarks.add(text.index[lost], f"value left missing: {field} is no number, or too large", text[lost])
         if field == "probability":
             odd = numbers.notna() & ~numbers.between(0, 100)
             remarks.add(text.index[odd], "value left missing: probability outside 0 to 100 percent", text[odd])
             numbers = numbers.mask(odd)
         return numbers.astype("Float64").round().astype("Int64")
-    return text.map(lambda value: None if value is None else str(value) if dtype == "str" else value).astype(object)
+    # pandas takes None for NaN in a column of nothing but texts.
+    values = [None if _is_nothing(value) else str(value) if dtype == "str" else value for value in text]
+    return pd.Series(values, index=text.index, dtype=object)
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _is_there(values: pd.Series, remarks: _Remarks) -> pd.Series:
+    """Read whether deals are there; files say it in words."""
+    words = values.astype("str").str.strip().str.lower().map(_THERE)
+    lost = words.isna()
+    remarks.add(values.index[lost], f"set aside: {PRESENCE} is neither true nor false", values[lost])
+    return words
 
 
 def _changes(
@@ -406,10 +432,13 @@ def _changes(
         values = wide[column].astype(object).where(wide[column].notna(), None)
         same_deal = wide["key"].to_numpy() == wide["key"].shift().to_numpy(dtype=object)
         before = values.shift().to_numpy(dtype=object)
-        kept = [
-            not (same and (old == new)) and (same or new is not None)
-            for same, old, new in zip(same_deal, before, values, strict=True)
-        ]
+        kept = np.array(
+            [
+                not (same and (old == new)) and (same or new is not None)
+                for same, old, new in zip(same_deal, before, values, strict=True)
+            ],
+            dtype=bool,
+        )
         chosen = wide[kept]
         part = pd.DataFrame({"key": chosen["key"], "field": column, "value": values[kept], "at": chosen["at"]})
         parts.append(part.assign(earlier=~same_deal[kept] & (not begins_known)))
@@ -454,7 +483,7 @@ def _field_events(
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
     kept = [part.astype({"value": object, "field": "str"}) for part in parts if len(part)]
-    return pd.concat(kept) if kept else pd.DataFrame(columns=["key", *EVENT_COLUMNS])
+    return pd.concat(kept) if kept else pd.DataFrame(columns=["key", *EVENT_COLUMNS, "earlier"])
 
 
 def _keyed(events: pd.DataFrame, ids: Mapping[str, int] | None, remarks: _Remarks) -> pd.DataFrame:
