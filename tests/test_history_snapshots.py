@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pandas as pd
@@ -24,6 +25,9 @@ from opp_pandas.errors import (
     NotLoadedError,
 )
 from opp_pandas.history import History
+
+if TYPE_CHECKING:
+    from opp_pandas.service.client import Client
 
 
 def deal(key: int, **values: object) -> dict[str, object]:
@@ -208,6 +212,22 @@ def test_record__refuses_what_it_cannot_follow() -> None:
     history.record(load_of([deal(1)], 1))
     with pytest.raises(ConfigurationError, match="a history of their own"):
         history.record(opp.adopt(rows.assign(custom_id="x"), stages=stages, as_of="2026-01-02"))
+
+
+@pytest.mark.parametrize("adopted_first", [True, False])
+def test_record__counts_no_adopted_deal_twice(client: Client, adopted_first: bool) -> None:
+    """A deal that got an id at the service is not taken for another one beside itself."""
+    history = history_in_memory()
+    rows = pd.DataFrame({"custom_id": ["a", "b"], "name": ["A", "B"], "amount": [1, 2], "stage_name": "Qualify"})
+    adopted = opp.adopt(rows, as_of="2026-10-01")
+    created = opp.adopt(rows, as_of="2026-10-20").opp.write_back(client, confirm=2).frame
+    assert created["id"].notna().all()
+    first, second = (adopted, created) if adopted_first else (created, adopted)
+    history.record(first)
+    with pytest.raises(ConfigurationError, match="2 adopted deals would stand twice"):
+        history.record(second)
+    assert len(history.as_of()) == 2
+    assert history.record(first.iloc[:1]).sequence is None
 
 
 def test_as_of__before_the_beginning_says_how_to_start(history: History) -> None:

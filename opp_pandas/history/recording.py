@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import DuplicateRowsError, FrameError, named
+from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, named
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.packing import BOOLEAN, KINDS, LOCKED, MISSING, STORED_IN, Flags, Packed, Places, dump, pack
 from opp_pandas.history.queries import pack_query
@@ -157,6 +157,31 @@ def owners_of(frame: pd.DataFrame) -> Owners:
         values, counts = np.unique(kept, return_counts=True)
         raise DuplicateRowsError(f"ids stand twice: {named(values[counts > 1].tolist())}", values[counts > 1].tolist())
     return Owners(numbers, has_id, texts)
+
+
+def refuse_other_keys(loaded: Loaded, records: Records) -> None:
+    """Keep adopted deals from standing twice in a history: by custom id, and by the id that they were given since.
+
+    Raises
+    ------
+    ConfigurationError
+        If a deal would.
+    """
+    frame = loaded.baseline.frame
+    if loaded.kind != "adopt" or not len(records.keys) or not {"id", "custom_id"} <= set(frame.columns):
+        return
+    custom = frame["custom_id"].astype(object)
+    has_id = frame["id"].notna().to_numpy()
+    _, by_id, texts = records.keys.split(np.arange(len(records.keys)))
+    rows = records.last("custom_id", len(records.cells))
+    held_by_id = records.cells.column(rows[by_id], "str")
+    twice = custom.isin(texts[~by_id]) & has_id | custom.isin(held_by_id) & ~has_id & custom.notna()
+    if twice.any():
+        raise ConfigurationError(
+            f"{int(twice.sum())} adopted deals would stand twice in this history, by custom_id and by the id that the "
+            f"service gave them: {named(custom[twice])}. Record loads of the service "
+            "(opp.read_opportunities) in a history of their own"
+        )
 
 
 @dataclass

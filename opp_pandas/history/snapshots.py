@@ -16,6 +16,7 @@ from opp_pandas.history.loads import Recorded, asked_by, is_whole, micros, momen
 from opp_pandas.history.recording import (
     RowWriter,
     facts_of,
+    refuse_other_keys,
     restore_names_and_facts,
     restore_rows,
     seen_facts,
@@ -124,6 +125,9 @@ class History:
             If the frame carries no load.
         DuplicateRowsError, FrameError
             If two deals have one key, or a deal has none.
+        ConfigurationError
+            If the history holds deals of another kind, or adopted deals would
+            stand in it twice: by custom id, and by an id that they were given.
         MissingExtraError
             If deltalake is not installed.
 
@@ -157,6 +161,7 @@ class History:
             )
         writer = RowWriter(sequence)
         records = cells.records(DEAL)
+        refuse_other_keys(loaded, records)
         upto = cells.upto(moment)
         tally, owners = write_deals(writer, loaded, records, upto, moment, whole)
         n_cells = writer.n
