@@ -25,6 +25,7 @@ from opp_pandas.errors import (
     NotLoadedError,
 )
 from opp_pandas.history import History
+from opp_pandas.history.queries import asked_for
 
 if TYPE_CHECKING:
     from opp_pandas.service.client import Client
@@ -360,6 +361,36 @@ def test_forget__keeps_how_everything_stood(history: History) -> None:
         history.as_of(moment(2))
     assert list(history.snapshots()["observed_at"]) == [moment(3), moment(4)]
     assert history.record(load_of([deal(1, amount=5), deal(2)], 5)).changed == 1
+
+
+def test_forget__leaves_a_deal_whole_that_comes_back(history: History) -> None:
+    """A deal that is away at the new beginning and returns later is as it was, though it said so before it went."""
+    history.record(load_of([deal(1, amount=5), deal(2), deal(3)], 1))
+    history.record(load_of([deal(2)], 2))
+    history.record(load_of([deal(1, amount=7), deal(2)], 3))
+    before = [history.as_of(moment(day)) for day in (2, 3)]
+    log = history.diff(moment(2))
+    assert history.forget(moment(2)) > 0
+    for day, frame in zip((2, 3), before, strict=True):
+        pd.testing.assert_frame_equal(history.as_of(moment(day)), frame, check_flags=False)
+    pd.testing.assert_frame_equal(history.diff(moment(2)), log)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_forget__leaves_what_later_loads_go_on_from(history: History, whole: bool) -> None:
+    """Until when all is known, and what was asked for then, is not what the last load of a part says."""
+    query = {"filter": None, "where": None, "limit": None}
+    owners = [query if whole else {**query, "filter": {"owner": [7]}}, {**query, "filter": {"owner": [9]}}]
+    for day, asked in ((1, owners[0]), (2, owners[1]), (3, owners[0] if not whole else owners[1])):
+        history.record(load_of([deal(1, amount=day)], day, query=asked, watermark=moment(day)))
+    before = loaded_of(history.as_of())
+    history.forget(moment(3))
+    after = loaded_of(history.as_of())
+    assert before is not None
+    assert after is not None
+    assert (after.watermark, after.query) == (before.watermark, before.query) == (moment(1), owners[0])
+    # How that load itself stood is forgotten: none begins from there.
+    assert history.newest_load(str(asked_for(query, "test")), ["id"]) is None
 
 
 def test_forget__leaves_no_beginning_that_was_not_seen(history: History) -> None:

@@ -325,13 +325,16 @@ class History:
             when. None where the history has no such load.
         """
         table = self._storage.open()
-        snapshots = [] if table is None else self._snapshot_facts(table)
+        if table is None:
+            return None
+        told_of = Cells(self._storage.read(table, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
+        snapshots, begins = views.snapshot_facts(told_of), views.begins_at(told_of)
         needed = set(columns)
         sightings = [seen for _, seen in sightings_of(snapshots)]
         fitting = [
             place
-            for place, (_, _, told) in enumerate(snapshots)
-            if told.get("asked") == asked and needed <= (sightings[place].fields or frozenset())
+            for place, (_, at, told) in enumerate(snapshots)
+            if at >= begins and told.get("asked") == asked and needed <= (sightings[place].fields or frozenset())
         ]
         if not fitting:
             return None
@@ -342,9 +345,6 @@ class History:
         frame = views.frame_at(cells, moment, self.location, list(seen.fields or ()), only=only)
         loaded = require_loaded(frame, "newest_load")
         return attach_loaded(frame, loaded.renewed(watermark=pd.Timestamp(told["watermark"])))
-
-    def _snapshot_facts(self, table: Any) -> list[tuple[int, int, dict[str, Any]]]:
-        return views.snapshot_facts(Cells(self._storage.read(table, resources=[SNAPSHOT], columns=STATE_COLUMNS)))
 
     def _moment(self, cells: Cells, t: Any) -> int:
         if t is None:

@@ -218,19 +218,32 @@ def standing_rows(cells: Cells, moment: int) -> Places:
     for resource in cells.resources:
         records = cells.records(resource)
         if resource == SNAPSHOT:
-            rows = records.rows[records.rows < upto]
-            # Later snapshots may point to the column names that an earlier one lists.
-            lists = [row for row in rows[:-1] if isinstance(cells.value(int(row))["fields"], list)]
-            kept += [np.array(lists, dtype=np.int64), rows[-1:]]
+            kept.append(_standing_snapshots(cells, records.rows[records.rows < upto]))
             continue
         if resource == LOAD:
             kept.append(records.rows[records.rows < upto])
             continue
         there = records.present(upto) if resource == DEAL else np.ones(len(records.keys), dtype=bool)
+        if resource == DEAL:
+            # A deal that comes back later is told by what differs from how it was before it went.
+            rows, codes = records.rows_and_codes(PRESENCE)
+            there[codes[rows >= upto]] = True
         for name in records.fields:
             last = records.last(name, upto)
             kept.append(last[(last >= 0) & there])
     return np.sort(np.concatenate(kept))
+
+
+def _standing_snapshots(cells: Cells, rows: Places) -> Places:
+    """Give those of the snapshots until a moment that later ones, and loads that go on from them, need."""
+    told = [cells.value(int(row)) for row in rows]
+    # Later snapshots may point to the column names that an earlier one lists.
+    needed = {place for place, facts in enumerate(told) if isinstance(facts["fields"], list)}
+    whole = [place for place, facts in enumerate(told) if facts["complete"]]
+    # Where no load was whole, the first one says until when everything is known, if others asked for other deals.
+    first_of = {facts.get("asked"): place for place, facts in reversed(list(enumerate(told)))}
+    needed |= {*(whole[-1:] or first_of.values()), *range(len(told))[-1:]}
+    return rows[sorted(needed)]
 
 
 def rows_as_table(cells: Cells, rows: Places, *, begins: int) -> Any:
