@@ -101,6 +101,25 @@ def test_waterfall__opens_every_bar_to_its_deals() -> None:
         waterfall_deals(frames, period=W, bucket="one")
 
 
+def test_waterfall__counts_the_amounts_that_each_bar_lacks() -> None:
+    """An amount that was taken away is missing at the end, and one that was put in was missing at the start."""
+    frames = pair(
+        [deal(1), deal(2, amount=None), deal(3, amount=None), deal(4, amount=None, close_date=BEHIND), deal(5)],
+        [
+            deal(1, amount=None),
+            deal(2),
+            deal(3, amount=None),
+            deal(4),
+            deal(5),
+            deal(6, created_at=moment(12), amount=None),
+        ],
+    )
+    table = waterfall(frames, period=W)
+    lacking = table.loc[table["n_missing_amount"] > 0, "n_missing_amount"]
+    assert lacking.to_dict() == {"start": 2, "created": 1, "pulled_in": 1, "increased": 2, "decreased": 1, "end": 3}
+    assert (table["n_missing_amount"] <= table["count"]).all()
+
+
 def test_waterfall__a_deal_that_changes_hands_leaves_and_comes() -> None:
     """By owner, each owner's own start and end balance; two owners of one name stay two."""
     frames = pair([deal(1), deal(2, owner_id=9)], [deal(1, owner_id=9, stage_id=WON), deal(2, owner_id=9)])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from opp_pandas.analytics.bars import BUCKETS, LABELS, MEANINGS
+from opp_pandas.analytics.bars import BUCKETS, ENTRIES, LABELS, MEANINGS
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
 from opp_pandas.analytics.bridging import Scope, assert_identity, bridge
 from opp_pandas.analytics.deals import Deals
@@ -30,6 +30,8 @@ _READ = (
     "id", "custom_id", "name", "amount", "amount_precise", "currency_type", "probability", "close_date", "created_at",
     "external_created_at", "stage_id", "stage_name", "owner_id", "owner_name", "trashed_at", "forecast_category",
 )  # fmt: skip
+# Bars that stand on the amount at the start; new deals, and all others, on that at the end.
+_OF_BEFORE = ("start", "removed", *(name for name in ENTRIES if name not in ("created", "appeared")))
 
 
 Labels = Literal["plain", "outreach", "gong", "salesforce"]
@@ -147,7 +149,8 @@ def waterfall(
     DataFrame
         Indexed by `by` and ``bucket``, in order, every bar also when it is
         empty: ``count`` [deals], ``amount`` [currency], negative for what went
-        out, and ``n_missing_amount`` of those deals. Start plus the bars is end,
+        out, and ``n_missing_amount``, how many of those deals lack the amount
+        that the bar stands on. Start plus the bars is end,
         for amounts and for counts; the bar ``won`` equals the bookings.
 
     Raises
@@ -163,7 +166,7 @@ def waterfall(
     )
     order = list(dict.fromkeys(words[name] for name in BUCKETS))
     shown = moves.assign(bucket=moves["bucket"].map(words))
-    shown["missing"] = moves["amount_after"].where(moves["amount_after"].notna(), moves["amount_before"]).isna()
+    shown["missing"] = _lack_amounts(moves)
     keys = ["bucket"] if by is None else [by, "bucket"]
     sums = shown.groupby(keys, sort=False).agg(
         count=("amount", "size"), amount=("amount", "sum"), n_missing_amount=("missing", "sum")
@@ -187,6 +190,14 @@ def waterfall(
         "definitions": _grouped_meanings(words),
     }
     return attach_basis(table, basis)
+
+
+def _lack_amounts(moves: pd.DataFrame) -> pd.Series:
+    """Tell the deals whose bar stands on an amount that is missing: that before, that after, or both for a change."""
+    before, after = moves["amount_before"].isna(), moves["amount_after"].isna()
+    of_before = moves["bucket"].isin(_OF_BEFORE)
+    of_both = moves["bucket"].isin(["increased", "decreased"])
+    return (before & (of_before | of_both)) | (after & ~of_before)
 
 
 def _grouped_meanings(words: Mapping[str, str]) -> dict[str, str]:
