@@ -304,6 +304,16 @@ def test_lines__saved_again_by_a_spreadsheet_give_just_the_edits(tmp_path: Path,
     assert found == {(1, "close_date"): pd.Timestamp("2026-12-24T05:00Z"), (2, "probability"): 75}
 
 
+def test_lines__may_end_with_a_carriage_return_alone(tmp_path: Path, deals: pd.DataFrame) -> None:
+    """Excel for Mac has such a form of CSV; it is read like any other."""
+    path = deals.opp.to_csv(tmp_path / "deals.csv")
+    lines = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=";", lineterminator="\r").writerows(lines)
+    path.write_bytes(buffer.getvalue().encode())
+    assert len(opp.read_export(path, original=deals).opp.changes()) == 0
+
+
 def test_lines__hold_nothing_that_a_spreadsheet_obeys(tmp_path: Path) -> None:
     """No cell begins as a formula does, numbers of sixteen digits and more are text."""
     df = load([resource(place, name=name, amount=2**53 + place) for place, name in enumerate(HOSTILE, 1)])
@@ -443,6 +453,9 @@ def test_files__that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "twice.csv").write_text("id,id\n1,2\n")
     with pytest.raises(DuplicateRowsError, match="stands twice"):
         opp.read_export(tmp_path / "twice.csv")
+    (tmp_path / "endless.csv").write_text('id,name\n1,"' + "x" * 11_000_000)
+    with pytest.raises(FrameError, match="line 2, cannot be read as CSV"):
+        opp.read_export(tmp_path / "endless.csv")
     (tmp_path / "broken.xlsx").write_bytes(b"PK no")
     with pytest.raises(FrameError, match="cannot be read as a workbook"):
         opp.read_export(tmp_path / "broken.xlsx")

@@ -96,7 +96,8 @@ def read_lines(content: bytes, path: Path) -> tuple[list[Heading], list[list[str
         If it is not UTF-8, has no headings, or a line has more cells than those.
     """
     text = _decoded(content, path)
-    first = text.split("\n", 1)[0]
+    # Lines may end with a carriage return alone, as Excel for Mac writes them.
+    first = io.StringIO(text, newline="").readline().rstrip("\r\n")
     separator = max(_SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     if csv.field_size_limit() < _LONGEST_CELL:
         csv.field_size_limit(_LONGEST_CELL)
@@ -107,13 +108,16 @@ def read_lines(content: bytes, path: Path) -> tuple[list[Heading], list[list[str
     headings = [Heading.read(name) for name in names]
     kept: list[Sequence[str]] = []
     lines: list[int] = []
-    for number, row in enumerate(rows, 2):
-        if not any(row):
-            continue
-        if len(row) > len(names):
-            raise FrameError(f"{printable(path)}, row {number}: {len(row)} cells under {len(names)} headings")
-        kept.append(row)
-        lines.append(number)
+    try:
+        for number, row in enumerate(rows, 2):
+            if not any(row):
+                continue
+            if len(row) > len(names):
+                raise FrameError(f"{printable(path)}, row {number}: {len(row)} cells under {len(names)} headings")
+            kept.append(row)
+            lines.append(number)
+    except csv.Error as error:
+        raise FrameError(f"{printable(path)}, line {rows.line_num:,}, cannot be read as CSV: {error}") from error
     # Some programs leave the empty cells at the end of a line away.
     columns = [
         [_read(row[place], heading) if place < len(row) else None for row in kept]
