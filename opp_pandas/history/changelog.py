@@ -143,7 +143,7 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
     # By deal, then by time: an entry is followed by the next one of the same deal.
     order = np.lexsort((rows, codes))
     rows, codes, ids, names = rows[order], codes[order], ids[order], names[order]
-    stage, _ = pd.factorize(ids.astype(object).where(ids.notna(), names))
+    stage, _ = pd.factorize(ids if ids.notna().all() else ids.astype(object).where(ids.notna(), names))
     first = np.ones(len(rows), dtype=bool)
     first[1:] = codes[1:] != codes[:-1]
     kept = first.copy()
@@ -186,7 +186,7 @@ def _stages_told(
     """
     by_id, id_codes = _until(*records.rows_and_codes("stage_id"), upto)
     by_name, name_codes = _until(*records.rows_and_codes("stage_name"), upto)
-    if len(by_id):
+    if len(by_id) and len(by_name):
         said = pd.MultiIndex.from_arrays([id_codes, cells.observed[by_id]])
         alone = ~pd.MultiIndex.from_arrays([name_codes, cells.observed[by_name]]).isin(said)
         alone &= not by_id_alone
