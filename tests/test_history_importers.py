@@ -164,6 +164,19 @@ def test_importers__leave_impossible_amounts_missing(amount: Any) -> None:
     assert events.report["reason"].tolist() == ["value left missing: amount is no number, or too large"]
 
 
+def test_importers__take_days_and_months_of_one_column_alike() -> None:
+    """One date that reads only one way tells how the others are meant; where none does, somebody has to say."""
+    rows = pd.DataFrame(
+        {"OpportunityId": ["a", "b"], "StageName": "Lead", "CreatedDate": ["03/04/2026 10:00", "25/04/2026"]}
+    )
+    assert list(salesforce_history(rows).events["at"]) == [moment("2026-04-03T10:00"), moment("2026-04-25")]
+    american = rows.assign(CreatedDate=["03/04/2026 10:00", "04/25/2026"])
+    assert list(salesforce_history(american).events["at"]) == [moment("2026-03-04T10:00"), moment("2026-04-25")]
+    for dates in (["03/04/2026", "04/05/2026"], ["25/04/2026", "04/25/2026"]):
+        with pytest.raises(ConfigurationError, match=r"CreatedDate.* read both ways.*dayfirst=True"):
+            salesforce_history(rows.assign(CreatedDate=dates))
+
+
 def test_importers__read_files_without_rows() -> None:
     """A night without changes is an import of none."""
     nothing = [

@@ -7,18 +7,20 @@ mended. ``history.import_events(events)`` puts them into a history;
 
 A date that stands for "no end" (9999-12-31, 2050-01-01) or cannot be (before
 1990) is never taken for a moment: the row is set aside or the value left
-missing, and the report says so.
+missing, and the report says so. Dates such as 3/4/2026 are read as the others
+of their column tell; where none tells, an error asks for the day and the month.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import MissingColumnError
+from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.history.cells import PRESENCE
 from opp_pandas.history.eventing import EVENT_COLUMNS, ImportedEvents
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, snake_case
@@ -28,6 +30,7 @@ EARLIEST = pd.Timestamp("1990-01-01", tz="UTC")
 LATEST = pd.Timestamp("2049-12-31 23:59:59", tz="UTC")
 """Moments of events and close dates lie between these; what lies outside is a sentinel or an error."""
 
+_SLASHED = re.compile(r"\s*(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?!\d)", re.ASCII)
 # Beyond, not every whole number is one that a float can say.
 _LARGEST = 2**53
 _THERE = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -368,15 +371,40 @@ def _parsed(column: pd.Series, timezone: str | None) -> pd.Series:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return column.astype("datetime64[us, UTC]")
     stamps: list[Any] = []
+    dayfirst = _is_day_first(column)
     for value in column.astype(object):
         try:
-            stamp = pd.Timestamp(value)
+            stamp = pd.to_datetime(value, dayfirst=dayfirst) if _is_slashed(value) else pd.Timestamp(value)
             if not pd.isna(stamp) and stamp.tzinfo is None:
                 stamp = stamp.tz_localize(timezone or "UTC", ambiguous=True, nonexistent="shift_forward")
             stamps.append(pd.NaT if pd.isna(stamp) else stamp.tz_convert("UTC").as_unit("us"))
         except (ValueError, TypeError, OverflowError):
             stamps.append(pd.NaT)
     return pd.Series(pd.array(stamps, dtype="datetime64[us, UTC]"), index=column.index)
+
+
+def _is_slashed(value: Any) -> bool:
+    """Whether a text is a date as spreadsheets write it: 3/4/2026, 03.04.2026."""
+    return isinstance(value, str) and _SLASHED.match(value) is not None
+
+
+def _is_day_first(column: pd.Series) -> bool:
+    """Tell from a column's dates such as 25/4/2026 whether the day stands before the month.
+
+    Raises
+    ------
+    ConfigurationError
+        If none of them tells, or they contradict each other.
+    """
+    found = [_SLASHED.match(value) for value in column.astype(object) if _is_slashed(value)]
+    pairs = [(int(match[1]), int(match[2])) for match in found if match]
+    day, month = any(left > 12 for left, _ in pairs), any(right > 12 for _, right in pairs)
+    if day == month and any(left != right for left, right in pairs):
+        raise ConfigurationError(
+            f"column {named([str(column.name)])} holds dates that read both ways, such as 3/4/2026; "
+            "say which is the day: pd.to_datetime(column, dayfirst=True), or dayfirst=False"
+        )
+    return day
 
 
 def _values(column: pd.Series, field: str, timezone: str | None, remarks: _Remarks) -> pd.Series:
