@@ -335,32 +335,47 @@ def test_undo__leaves_alone_what_this_plan_never_did(box: Sandbox, client: Clien
     assert at_service(client) == before
 
 
-def test_undo__that_was_resumed_in_vain_marks_nothing(
+def test_resume__counts_the_look_up_of_new_deals(
     client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where somebody changed the row before the undoing came, the change stays to be undone."""
+    """A deal that was written down and never sent is looked up, then created: two requests, announced and made."""
+    df = df.opp.add({"name": "New"})
+    with monkeypatch.context() as patched:
+        interrupt(patched, 0)
+        with pytest.raises(Interrupted):
+            df.opp.write_back()
+    report = opp.resume(client)
+    assert statuses(report) == ["written"]
+    assert (len(report.requests), report.reads, report.calls) == (1, 1, 2)
+
+
+def undoing_broken_off(client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The journal of two written rows; their undoing died before its first answer was noted."""
     df.loc[:1, "probability"] = [60, 70]
     done = df.opp.write_back()
     with monkeypatch.context() as patched:
         interrupt(patched, 0)
         with pytest.raises(Interrupted):
             opp.undo(client, done.journal, workers=1)
+    return done.journal
+
+
+def test_undo__that_was_resumed_in_vain_marks_nothing(
+    client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody changed the row before the undoing came, the change stays to be undone."""
+    journal = undoing_broken_off(client, df, monkeypatch)
     client.update(1, {"probability": 99})
     assert statuses(opp.resume(client)) == ["conflict", "written"]
-    assert opp.list_journals().set_index("journal").loc[str(done.journal), "undone"] == 1
+    assert opp.list_journals().set_index("journal").loc[str(journal), "undone"] == 1
 
 
 def test_undo__is_finished_also_where_the_plan_was_purged(
     client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A finished plan is kept for some weeks only; an undoing of it that was broken off, until it is finished."""
-    df.loc[:1, "probability"] = [60, 70]
-    done = df.opp.write_back()
-    with monkeypatch.context() as patched:
-        interrupt(patched, 0)
-        with pytest.raises(Interrupted):
-            opp.undo(client, done.journal, workers=1)
-    assert opp.purge_journals(days=0) == [done.journal]
+    journal = undoing_broken_off(client, df, monkeypatch)
+    assert opp.purge_journals(days=0) == [journal]
     assert statuses(opp.resume(client)) == ["written", "written"]
 
 

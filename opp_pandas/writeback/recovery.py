@@ -173,7 +173,8 @@ def resume(
         made = found.calls - before
     plan = _plan_of(steps, found.url)
     outcomes = [task.outcome for task in tasks]
-    return WriteReport(plan, outcomes, None, False, build_requests(plan), count_reads(plan), journal=path, calls=made)
+    reads = count_reads(plan, shared=True)
+    return WriteReport(plan, outcomes, None, False, build_requests(plan), reads, journal=path, calls=made)
 
 
 def _unfinished(journal: str | Path | None, service: str) -> Path | None:
