@@ -388,6 +388,8 @@ class Desk:
         self, cells: Sequence[str], app: str = "lab", *, theme: Theme = "light", width: int = 1400, height: int = 1000
     ) -> Sheet:
         """Open a notebook made from code cells."""
+        from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
         self.opened += 1
         stem = f"sheet{self.opened}"
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
@@ -400,12 +402,19 @@ class Desk:
         page.emulate_media(color_scheme=theme)
         for event, listener in sheet.listeners():
             page.on(event, listener)
+        look = f"theme={theme}&" if app == "voila" else ""
+        address = f"{self.jupyter.url}{PATHS[app].format(stem=stem)}{look}token={self.jupyter.token}"
         if fresh:
-            look = f"theme={theme}&" if app == "voila" else ""
-            page.goto(f"{self.jupyter.url}{PATHS[app].format(stem=stem)}{look}token={self.jupyter.token}")
+            page.goto(address)
         else:
             page.evaluate(OPEN, [f"{stem}.ipynb", f"JupyterLab {theme.title()}"])
-        page.wait_for_function(VOILA_READY if app == "voila" else READY)
+        ready = VOILA_READY if app == "voila" else READY
+        try:
+            page.wait_for_function(ready, timeout=PATIENCE_S * 250)
+        except PlaywrightTimeoutError:
+            # Seldom a host's own start hangs, before anything of ours is there: it is loaded once more.
+            page.goto(address)
+            page.wait_for_function(ready)
         if fresh and app == "lab":
             page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
         return sheet
