@@ -23,6 +23,8 @@ from conftest import STAGES
 from opp_pandas.cli import _parser, main
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opp_pandas.sandboxing import Sandbox
 
 COMMAND = [sys.executable, "-m", "opp_pandas.cli"]
@@ -250,10 +252,23 @@ def test_resume__that_is_interrupted_names_the_command_that_goes_on(
     box.fail(500, times=100, method="PATCH")
     assert df.opp.write_back(workers=1).counts() == {"failed": 5, "planned": 1}
     box.switches.faults.clear()
-    box.switches.latency_s = 0.5
-    threading.Timer(0.2, _thread.interrupt_main).start()
+
+    def interrupt(method: str, path: str) -> None:
+        box.switches.before_request = None
+        _thread.interrupt_main()
+
+    box.switches.before_request = interrupt
     assert main(["resume"]) == 130
     assert "interrupted; opp-pandas resume finishes the rest" in capsys.readouterr().err
-    box.switches.latency_s = 0.0
     assert main(["resume"]) == 0
     assert "6 written" in capsys.readouterr().out
+
+
+def test_interrupt__before_the_command_has_begun_is_an_exit_code_too() -> None:
+    """Ctrl-C while the words are still being read shows no traceback."""
+
+    class Interrupted(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            raise KeyboardInterrupt
+
+    assert main(Interrupted()) == 130

@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A console that lacks a character shows a question mark instead of stopping.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         code = int(options.run(options))
         # None where whoever started the program closed it, as some schedulers do.
         if sys.stdout is not None:
