@@ -29,7 +29,7 @@ class Api:
         body = document if isinstance(document, bytes | None) else json.dumps(document).encode()
         url = path if path.startswith("http") else f"{self.box.url}{path}"
         given = {"Content-Type": MEDIA_TYPE, **(headers or {})}
-        return self.session.request(method, url, data=body, headers=given, timeout=10, allow_redirects=False)
+        return self.session.request(method, url, data=body, headers=given, timeout=60, allow_redirects=False)
 
     def get(self, path: str) -> Any:
         """Read a document that must come with 200."""

@@ -83,7 +83,7 @@ def drip(data: bytes, piece: int = 1, gap_s: float = 0.02) -> Step:
     return step
 
 
-def hang(data: bytes = b"", seconds: float = 5.0) -> Step:
+def hang(data: bytes = b"", seconds: float = 60.0) -> Step:
     """Send these bytes and then nothing until the other side goes away."""
 
     def step(connection: socket.socket, request: Request) -> bool:
@@ -150,7 +150,7 @@ class RawServer:
             for connection in self._open:
                 with contextlib.suppress(OSError):  # gone already
                     connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(60)
 
     @property
     def url(self) -> str:

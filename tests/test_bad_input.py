@@ -246,5 +246,5 @@ except KeyboardInterrupt:
 
 def test_sandbox__serves_plain_requests(box: Sandbox) -> None:
     """The sandbox is a real server: any HTTP client can talk to it."""
-    answer = requests.get(f"{box.url}/opportunities/1", headers={"Authorization": f"Bearer {box.token}"}, timeout=10)
+    answer = requests.get(f"{box.url}/opportunities/1", headers={"Authorization": f"Bearer {box.token}"}, timeout=60)
     assert answer.json()["data"]["id"] == 1

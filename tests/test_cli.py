@@ -58,7 +58,7 @@ def test_sandbox__prints_url_and_token_and_serves_until_stopped(tmp_path: Path) 
         assert child.stdout is not None
         url, token = child.stdout.readline().strip(), child.stdout.readline().strip()
         assert token == "from-a-file"
-        answer = requests.get(f"{url}/opportunities", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+        answer = requests.get(f"{url}/opportunities", headers={"Authorization": f"Bearer {token}"}, timeout=60)
         assert len(answer.json()["data"]) == 7
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=60) == 0
@@ -136,7 +136,7 @@ def test_login__keeps_a_sign_in_that_connect_finds(
 
     def browser(address: str) -> bool:
         # Like a real browser it goes its own way while the program waits for it.
-        threading.Thread(target=requests.get, args=(address,), kwargs={"timeout": 10}).start()
+        threading.Thread(target=requests.get, args=(address,), kwargs={"timeout": 60}).start()
         return True
 
     monkeypatch.setattr("webbrowser.open", browser)

@@ -508,7 +508,7 @@ def test_fault(server: RawServer, name: str, caplog: pytest.LogCaptureFixture) -
     assert client.calls == case.requests
     if case.waits is not None:
         assert clock.waits == pytest.approx(case.waits)
-    assert elapsed_s < 10
+    assert elapsed_s < 30
 
 
 def assert_nothing_leaks(client: Client, error: BaseException | None, logged: str) -> None:

@@ -114,11 +114,11 @@ def test_filter__finds_accounts_by_name_even_with_commas_and_brackets(api: Api) 
         made = [box_api.create({"name": name}, account=("account", 1))["id"] for name in names]
         for key, name in zip(made, names, strict=True):
             answer = box_api.session.get(
-                f"{box_api.box.url}/opportunities", params={"filter[name]": name, "newFilterSyntax": "true"}, timeout=10
+                f"{box_api.box.url}/opportunities", params={"filter[name]": name, "newFilterSyntax": "true"}, timeout=60
             )
             assert [row["id"] for row in answer.json()["data"]] == [key]
     account = api.get("/accounts/2")["data"]["attributes"]["name"]
-    answer = api.session.get(f"{api.box.url}/opportunities", params={"filter[account][name]": account}, timeout=10)
+    answer = api.session.get(f"{api.box.url}/opportunities", params={"filter[account][name]": account}, timeout=60)
     names = {row["relationships"]["account"]["data"]["id"] for row in answer.json()["data"]}
     same_name = {row["id"] for row in api.rows(path="/accounts") if row["attributes"]["name"] == account}
     assert names <= same_name

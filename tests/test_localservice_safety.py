@@ -67,7 +67,7 @@ def test_hostile_text__in_any_parameter_is_data_or_refused(api: Api, shape: str)
 )
 def test_hostile_path__is_not_found(api: Api, path: str) -> None:
     """Odd addresses are 404."""
-    connection = http.client.HTTPConnection(api.box.origin.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(api.box.origin.removeprefix("http://"), timeout=60)
     connection.request("GET", f"/api/v2{path}", headers={"Authorization": f"Bearer {api.box.token}"})
     assert connection.getresponse().status == 404
     connection.close()
@@ -129,7 +129,7 @@ def test_token__must_be_exactly_right(api: Api, header: str | None) -> None:
             method,
             f"{api.box.url}/opportunities/1",
             headers={} if made is None else {"Authorization": made.encode()},
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 401
         assert answer.json().keys() == {"error", "description"}
@@ -151,7 +151,7 @@ def test_host__may_be_any_loopback_address(host: str) -> None:
         pytest.skip("this machine has no IPv6 loopback")
     with sandbox(opportunities=1, host=host) as box:
         answer = requests.get(
-            f"{box.url}/opportunities/1", headers={"Authorization": f"Bearer {box.token}"}, timeout=10
+            f"{box.url}/opportunities/1", headers={"Authorization": f"Bearer {box.token}"}, timeout=60
         )
         assert answer.json()["data"]["links"]["self"] == f"{box.url}/opportunities/1"
 
@@ -171,7 +171,7 @@ def test_port__in_use_is_a_clear_error() -> None:
         port = int(first.origin.rsplit(":", 1)[1])
         with pytest.raises(ConfigurationError, match=rf"127\.0\.0\.1:{port}.*port=0"):
             sandbox(opportunities=0, port=port)
-        assert requests.get(f"{first.url}/openapi.json", timeout=10).ok
+        assert requests.get(f"{first.url}/openapi.json", timeout=60).ok
 
 
 @pytest.mark.parametrize("port", [-1, 65_536, True, "80", 1.5])
@@ -183,7 +183,7 @@ def test_port__that_is_none_is_refused(port: object) -> None:
 
 def _raw(box: Sandbox, sent: bytes) -> bytes:
     host, port = box.origin.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         parts = []
@@ -216,7 +216,7 @@ def test_broken_http__is_answered_in_the_apis_shape(api: Api, sent: bytes, statu
 
 def test_connection__is_kept_alive_and_bodies_are_read_even_when_unused(api: Api) -> None:
     """Several requests go over one connection, also after one whose body nobody wanted."""
-    connection = http.client.HTTPConnection(api.box.origin.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(api.box.origin.removeprefix("http://"), timeout=60)
     connection.connect()
     first = connection.sock
     for number in range(3):

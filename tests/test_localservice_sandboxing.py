@@ -26,8 +26,8 @@ def test_door__opens_twice_and_closes_twice() -> None:
         assert first.url.endswith("/api/v2")
         first.close()
         with pytest.raises(requests.ConnectionError):
-            requests.get(f"{first.url}/openapi.json", timeout=10)
-        assert requests.get(f"{second.url}/openapi.json", timeout=10).ok
+            requests.get(f"{first.url}/openapi.json", timeout=60)
+        assert requests.get(f"{second.url}/openapi.json", timeout=60).ok
         assert repr(first) == f"<Sandbox {first.url}, closed>"
         with pytest.raises(ConfigurationError, match="closed"):
             _ = first.truth
@@ -49,7 +49,7 @@ def test_a_forgotten_sandbox__closes_itself() -> None:
     url = sandbox(opportunities=0).url
     gc.collect()
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"{url}/openapi.json", timeout=10)
+        requests.get(f"{url}/openapi.json", timeout=60)
 
 
 def test_program_that_ends__does_not_hang() -> None:

@@ -56,7 +56,7 @@ def _authorize(api: Api, **changes: Any) -> requests.Response:
         "state": "s t&te",
     } | changes
     given = {name: value for name, value in asked.items() if value is not None}
-    return requests.get(f"{api.box.origin}/oauth/authorize", params=given, timeout=10, allow_redirects=False)
+    return requests.get(f"{api.box.origin}/oauth/authorize", params=given, timeout=60, allow_redirects=False)
 
 
 def _code(api: Api) -> str:
@@ -68,7 +68,7 @@ def _token(api: Api, as_json: bool = False, **given: Any) -> requests.Response:
     options: dict[str, Any] = {"json": body} if as_json else {"data": body}
     # Published readers send their old bearer here too.
     headers = {"Authorization": "Bearer long-expired"}
-    return requests.post(f"{api.box.origin}/oauth/token", timeout=10, headers=headers, **options)
+    return requests.post(f"{api.box.origin}/oauth/token", timeout=60, headers=headers, **options)
 
 
 def _status(api: Api, token: str, path: str = "/opportunities/1", method: str = "GET", document: Any = None) -> int:
@@ -204,10 +204,10 @@ def test_token_request__that_is_wrong(api: Api, given: dict[str, str], status: i
 def test_token_request__that_is_no_json_or_no_post(api: Api) -> None:
     """Broken JSON is an OAuth error; other methods are refused."""
     url = f"{api.box.origin}/oauth/token"
-    broken = requests.post(url, data=b"[1", headers={"Content-Type": "application/json"}, timeout=10)
+    broken = requests.post(url, data=b"[1", headers={"Content-Type": "application/json"}, timeout=60)
     assert (broken.status_code, broken.json()["error"]) == (400, "invalid_request")
-    assert requests.get(url, timeout=10).status_code == 405
-    assert requests.get(f"{api.box.origin}/oauth/else", timeout=10).status_code == 404
+    assert requests.get(url, timeout=60).status_code == 405
+    assert requests.get(f"{api.box.origin}/oauth/else", timeout=60).status_code == 404
 
 
 def test_secrets__stay_out_of_log_and_repr(api: Api) -> None:
@@ -318,7 +318,7 @@ def _app_token(header: dict[str, Any] | None = None, **changes: Any) -> str:
 
 def _exchange(api: Api, token: str, install: object) -> requests.Response:
     url = f"{api.box.origin}/api/app/installs/{install}/actions/accessToken"
-    return requests.post(url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    return requests.post(url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
 
 @pytest.mark.parametrize("pem", [PUBLIC, PUBLIC_PKCS1])
@@ -372,8 +372,8 @@ def test_app_token__for_an_unknown_installation_is_404(api: Api) -> None:
         assert _exchange(api, _app_token(), install).status_code == 404
     api.box.install_app("app-guid", PUBLIC)
     url = f"{api.box.origin}/api/app/installs/1/actions/accessToken"
-    assert requests.post(url, timeout=10).status_code == 401
-    assert requests.get(url, timeout=10).status_code == 405
+    assert requests.post(url, timeout=60).status_code == 401
+    assert requests.get(url, timeout=60).status_code == 405
 
 
 @pytest.mark.parametrize("text", ["", "key", PUBLIC.replace("M", "A"), PUBLIC[:120] + PUBLIC[-30:]])

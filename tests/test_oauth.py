@@ -276,7 +276,7 @@ def run(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -316,7 +316,7 @@ def test_two_programs__make_one_token(server: RawServer, folder: Path) -> None:
         assert program.stdin is not None
         program.stdin.write("\n")
         program.stdin.flush()
-    assert [program.communicate(timeout=30)[0] for program in programs] == ["access-token-2 4\n"] * 2
+    assert [program.communicate(timeout=60)[0] for program in programs] == ["access-token-2 4\n"] * 2
     assert len(server.requests) == 1
 
 
@@ -377,7 +377,7 @@ class Browser:
     def close(self) -> list[Any]:
         """Wait for the visits to end and give their answers."""
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         return self.answers
 
 
@@ -443,7 +443,7 @@ def test_login__with_a_pasted_address(folder: Path) -> None:
 
         def ask(words: str) -> str:
             assert "address" in words
-            return " " + requests.get(shown[0], allow_redirects=False, timeout=5).headers["Location"] + "\n"
+            return " " + requests.get(shown[0], allow_redirects=False, timeout=60).headers["Location"] + "\n"
 
         sign_in = sign_in_at(box, folder, "http://127.0.0.1:9/callback", show=shown.append, ask=ask)
         assert opp.connect(box.url, auth=sign_in).get(1).status == 200
@@ -457,9 +457,9 @@ def test_login__ignores_strays_and_waits_on(folder: Path, redirect_uri: str) -> 
         def visit(page: str) -> Any:
             paths = ("/favicon.ico", "/callback", "/callback?code=evil", "/callback?code=evil&state=wrong")
             strays.extend(
-                requests.get(redirect_uri.replace("/callback", path), timeout=5).status_code for path in paths
+                requests.get(redirect_uri.replace("/callback", path), timeout=60).status_code for path in paths
             )
-            return requests.get(page, timeout=5)
+            return requests.get(page, timeout=60)
 
         browser = Browser(visit)
         assert sign_in_at(box, folder, redirect_uri, show=browser).token()

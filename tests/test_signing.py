@@ -86,7 +86,7 @@ def test_app__mints_one_token_for_eight_threads(server: RawServer, keys: tuple[s
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert found == [Secret("app-access-1")] * 8
     clock.sleep(3_479)
     assert auth.token() == Secret("app-access-1")
