@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -226,7 +227,8 @@ def attach_again(frame: pd.DataFrame, original: pd.DataFrame) -> pd.DataFrame:
     -----
     OppPandasWarning
         If text such as ``""`` or ``"NA"``, which a CSV reads as missing, was
-        taken as unchanged.
+        taken as unchanged; if a column of the load is missing while another
+        looks like its renamed twin (``"next_step "``, ``amount_x``).
     """
     loaded = loaded_of(original)
     if loaded is None:
@@ -234,6 +236,7 @@ def attach_again(frame: pd.DataFrame, original: pd.DataFrame) -> pd.DataFrame:
             "the original carries nothing of a load either: attach(original) takes the frame as loaded"
         )
     plain = usable_frame(frame, loaded)
+    _warn_of_renamed(plain, loaded)
     # Labels mean nothing in a frame that was made anew: they count only where the deal's name agrees.
     rows = match_rows(plain, loaded)
     kept = {
@@ -253,6 +256,25 @@ def _is_same_deal(frame: pd.DataFrame, place: int, label: Any, original: pd.Data
     if frame.index[place] != label or label not in original.index or "name" not in original.columns:
         return False
     return bool(frame["name"].iloc[place] == original["name"].loc[label]) if "name" in frame.columns else False
+
+
+def _warn_of_renamed(plain: pd.DataFrame, loaded: Loaded) -> None:
+    """Say which columns look renamed by accident: whoever edited them would see nothing of it sent."""
+    known = loaded.baseline.frame.columns
+    gone = {_folded(column): column for column in known.difference(plain.columns)}
+    twins = {column: gone[_folded(column)] for column in plain.columns if _folded(column) in gone}
+    if twins:
+        warnings.warn(
+            f"no edit is taken from {named(twins)}, which the load does not have; it has {named(twins.values())}: "
+            "rename them so if they are meant, and attach again",
+            OppPandasWarning,
+            stacklevel=4,
+        )
+
+
+def _folded(column: Any) -> str:
+    """Bring names that a blank, a case or a merge's ``_x`` tells apart into one form."""
+    return re.sub(r"[\W_]+", "", re.sub(r"_x$", "", str(column))).casefold()
 
 
 # What pandas reads as missing in a CSV, although it may be text.

@@ -16,6 +16,7 @@ from opp_pandas.errors import (
     FrameError,
     MissingColumnError,
     NotLoadedError,
+    OppPandasWarning,
 )
 
 
@@ -144,6 +145,16 @@ def test_attach__by_ids_in_the_index(df: pd.DataFrame) -> None:
     """The id may be the index."""
     again = pd.DataFrame({"name": ["x"]}, index=pd.Index([2], name="id")).opp.attach(df)
     assert again.opp.changes().cells[["id", "after"]].to_numpy().tolist() == [[2, "x"]]
+
+
+@pytest.mark.parametrize("column", ["next_step ", "Next Step", "NEXT_STEP", "next_step_x"])
+def test_attach__asks_about_a_column_renamed_by_accident(df: pd.DataFrame, column: str) -> None:
+    """A renamed column is no edit; one whose name only looks the same is said so, and a dropped one is not."""
+    renamed = df.assign(next_step="typed into it").rename(columns={"next_step": column})
+    with pytest.warns(OppPandasWarning, match=rf"'{column}', .* it has 'next_step'"):
+        attached = renamed.opp.attach(df)
+    assert len(attached.opp.changes()) == 0
+    assert len(renamed.drop(columns=column).opp.attach(df).opp.changes()) == 0
 
 
 def test_attach__refuses_what_cannot_be_attached(df: pd.DataFrame) -> None:
