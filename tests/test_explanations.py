@@ -231,6 +231,9 @@ def test_show__speaks_of_the_day_in_the_zone_of_the_figure() -> None:
     evening = context(as_of="2026-06-15T03:59:59Z", timezone="America/New_York")
     assert show(kpis(frame, context=evening)).text.startswith("Key figures, as of 2026-06-14")
     assert show(bookings(frame, context=evening)).text.splitlines()[0].endswith("as of 2026-06-14, amounts in USD")
+    assert repr(explain(kpis(frame, context=evening))).startswith(
+        "kpis, as of 2026-06-14 23:59:59, days in America/New_York\n"
+    )
 
 
 def test_show__writes_numbers_for_people() -> None:

@@ -45,12 +45,16 @@ def day_of_basis(basis: Mapping[str, Any]) -> str:
     >>> day_of_basis({"as_of": "2026-10-01T03:59:59+00:00", "timezone": "America/New_York"})
     '2026-09-30'
     """
+    moment = moment_of_basis(basis)
+    return "" if moment is None else moment.date().isoformat()
+
+
+def moment_of_basis(basis: Mapping[str, Any]) -> pd.Timestamp | None:
+    """Give the moment that a result speaks of, in its zone; None where it names none."""
     if not basis.get("as_of"):
-        return ""
+        return None
     moment = pd.Timestamp(basis["as_of"])
-    if moment.tzinfo is not None and basis.get("timezone"):
-        moment = moment.tz_convert(basis["timezone"])
-    return moment.date().isoformat()
+    return moment.tz_convert(basis["timezone"]) if moment.tzinfo is not None and basis.get("timezone") else moment
 
 
 def build_basis(

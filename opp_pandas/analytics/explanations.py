@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import basis_of
+from opp_pandas.analytics.basis import basis_of, moment_of_basis
 from opp_pandas.analytics.deals import Deals
 from opp_pandas.analytics.distribution import Bookings
 from opp_pandas.analytics.money import Rates, read_rates
@@ -61,7 +61,9 @@ class Explanation:
     rows: pd.DataFrame
 
     def __repr__(self) -> str:
-        lines = [f"{self.figure}, as of {self.basis['as_of']}, days in {self.basis['timezone']}"]
+        moment = moment_of_basis(self.basis)
+        as_of = f", as of {moment:%Y-%m-%d %H:%M:%S}, days in {self.basis['timezone']}" if moment is not None else ""
+        lines = [f"{self.figure}{as_of}"]
         if self.column is not None:
             where = "" if self.at is None else f" at {printable(self.at, 200)}"
             value = "missing" if self.value is None or pd.isna(self.value) else f"{self.value:,.6g}"
