@@ -168,3 +168,13 @@ def test_backtest__refuses_what_cannot_be_meant(history: History, options: dict[
     """Wrong numbers, and periods whose bookings nobody knows."""
     with pytest.raises(ConfigurationError, match=words):
         backtest(history, freq="M", **options)
+
+
+def test_backtest__names_periods_as_asked(history: History) -> None:
+    """Years from February on, named after their start: the same forecasts under other names."""
+    usual, named = (
+        backtest_forecasts(history, periods=[period], weeks=(1,), freq="Q", fiscal_start=2, fiscal_label=label)
+        for period, label in (("2026Q3", "end"), ("2025Q3", "start"))
+    )
+    assert set(named["period"]) == {"2025Q3"}
+    pd.testing.assert_frame_equal(named.drop(columns="period"), usual.drop(columns="period"), check_flags=False)

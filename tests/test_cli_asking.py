@@ -112,6 +112,15 @@ def test_forecast__is_the_figure_of_the_notebook(box: Sandbox, capsys: pytest.Ca
     assert said["basis"]["stages"]["guessed"] is False
 
 
+def test_forecast__names_years_as_asked(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same quarters, named after the year in which theirs starts instead of ends."""
+    ended, started = (
+        [row["period"] for row in answer(capsys, "forecast", "--fiscal-start", "2", *more, *WON_LOST)["rows"]]
+        for more in ([], ["--fiscal-label", "start"])
+    )
+    assert started == [text and f"{int(text[:4]) - 1}{text[4:]}" for text in ended]
+
+
 def test_forecast__is_a_table_with_its_basis_for_people(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """Text: title, unit, rounded numbers, notes; what was guessed is warned of beside, not inside."""
     assert main(["forecast"]) == 0

@@ -85,6 +85,11 @@ def test_effect__periods_are_those_of_the_loads_zone_and_fiscal_year() -> None:
     effect = df.opp.changes(fiscal_start=2).effect
     assert effect["pushed"].tolist() == [1, 0]
     assert effect.index.freqstr == "Q-JAN"
+    named = df.opp.changes(fiscal_start=2, fiscal_label="start").effect
+    assert named.index.tolist() == ["2026Q4", "2027Q1"]
+    weeks = df.opp.changes(calendar=opp.analytics.WeekCalendar(), quota={"FY2027-Q1": 8000}).effect
+    assert weeks.index.tolist() == ["FY2026-Q4", "FY2027-Q1"]
+    assert weeks["coverage_after"].tolist()[1] == 1000 / 8000
 
 
 @pytest.mark.parametrize(

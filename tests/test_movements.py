@@ -364,3 +364,15 @@ def test_identity__broken_is_an_error_that_says_by_how_much() -> None:
         assert_identity(pd.concat([moves, moves.iloc[[0]].assign(amount=0.0)]), None)
     with pytest.raises(OppPandasError, match=r"does not balance by \[5.0\]"):
         assert_identity(moves.assign(amount=[105.0, 40.0, -40.0, 100.0]), "owner")
+
+
+def test_waterfall__reads_years_that_are_named_after_their_start() -> None:
+    """From November to January is the last quarter of the year that began in February 2025."""
+    frames = pair([deal(1)], [deal(1, stage_id=WON)])
+    named, usual = (
+        waterfall(frames, period=period, fiscal_start=2, fiscal_label=label)
+        for period, label in (("2025Q4", "start"), ("2026Q4", "end"))
+    )
+    pd.testing.assert_frame_equal(named, usual, check_flags=False)
+    assert named.loc["won", "amount"] == -100
+    assert named.attrs["opp_basis"]["period"] == "2025Q4"

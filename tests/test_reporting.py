@@ -135,6 +135,15 @@ def test_waterfall__tells_since_the_snapshot_before_the_load() -> None:
     assert dict(page.facts)["Compared with"] == "the snapshot of 2026-01-10 00:00"
 
 
+def test_report__names_years_after_their_start_where_asked_to() -> None:
+    """Forecast, key figures and waterfall of a year from February on name their periods alike."""
+    history, later = _history()
+    cut = {"fiscal_start": 2, "fiscal_label": "start"}
+    page = page_of(to_html(reporting.assemble(later, context=opp.of(later)._context({}), history=history, **cut)))
+    assert "Forecast 2025Q4" in page.tiles
+    assert page.table("Open pipeline of 2025Q4 since 2026-01-10").column("move")[0] == "start"
+
+
 def test_waterfall__without_an_earlier_snapshot_says_so() -> None:
     """The first night has nothing to compare with: the page says it, and asked for by name it raises."""
     _, later = _history()

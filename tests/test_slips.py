@@ -86,3 +86,10 @@ def test_flows__add_up_to_the_deals() -> None:
         ("Lead", "Lead"): 1, ("Lead", "Offer"): 1, ("Lead", GONE): 1, ("Won", "Lead"): 1, (NEW, "Lead"): 1,
     }  # fmt: skip
     assert table.loc[("Lead", "Offer"), "amount"] == 150
+
+
+def test_slippage__reads_years_that_are_named_after_their_start() -> None:
+    """January 2026 is in the last quarter of the year that began in February 2025."""
+    after = [deal(1, close_date=moment("2026-03-01"))]
+    table = slippage(frames([deal(1)], after), period="2025Q4", fiscal_start=2, fiscal_label="start")
+    assert table.loc["(all)", ["due_count", "slipped_count"]].tolist() == [1, 1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -64,6 +64,7 @@ def backtest_forecasts(
     context: FigureContext | None = None,
     freq: str = "Q",
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
     calendar: WeekCalendar | None = None,
     probability: ProbabilitySource = "own",
     rho: float = 0.0,
@@ -72,7 +73,7 @@ def backtest_forecasts(
 
     Parameters
     ----------
-    history, periods, weeks, grace_days, context, freq, fiscal_start, calendar, probability, rho
+    history, periods, weeks, grace_days, context, freq, fiscal_start, fiscal_label, calendar, probability, rho
         As in `backtest`.
 
     Returns
@@ -96,7 +97,7 @@ def backtest_forecasts(
         raise ConfigurationError(f"weeks are numbers of weeks of the period, 1 the first, not {list(weeks)!r}")
     if grace_days < 0:
         raise ConfigurationError(f"grace_days must be 0 or more, not {grace_days!r}")
-    cut = resolve_periods(freq, fiscal_start=fiscal_start, calendar=calendar)
+    cut = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
     newest = next(read_states(history, [None], context=context, columns=_COLUMNS, what="a backtest"))
     ordinals = _past_periods(history, cut, periods, newest.context.today - grace_days)
     seen: dict[int, list[tuple[float, float, float]]] = {week: [] for week in chosen_weeks}
@@ -105,7 +106,12 @@ def backtest_forecasts(
     moments = [to_date(day) for plan in plans for day in (*plan.days, plan.end)]
     # One reading of the history for all of them.
     states = read_states(history, moments, context=context, columns=_COLUMNS, what="a backtest")
-    options: dict[str, Any] = {"freq": freq, "fiscal_start": fiscal_start, "calendar": calendar}
+    options: dict[str, Any] = {
+        "freq": freq,
+        "fiscal_start": fiscal_start,
+        "fiscal_label": fiscal_label,
+        "calendar": calendar,
+    }
     for plan in plans:
         then = [next(states) for _ in plan.days]
         end = next(states)
@@ -138,6 +144,7 @@ def backtest(
     context: FigureContext | None = None,
     freq: str = "Q",
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
     calendar: WeekCalendar | None = None,
     probability: ProbabilitySource = "own",
     rho: float = 0.0,
@@ -159,7 +166,7 @@ def backtest(
         Days after a period's end until its bookings are taken [days].
     context : FigureContext, optional
         What stages mean and in which zone days begin; those of the loads if left out.
-    freq, fiscal_start, calendar, probability
+    freq, fiscal_start, fiscal_label, calendar, probability
         As in `forecast`.
     rho : float, default 0
         Correlation of the deals, as in `bookings`.
@@ -195,6 +202,7 @@ def backtest(
         context=context,
         freq=freq,
         fiscal_start=fiscal_start,
+        fiscal_label=fiscal_label,
         calendar=calendar,
         probability=probability,
         rho=rho,

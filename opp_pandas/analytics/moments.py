@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -188,7 +188,11 @@ def read_span(
 
 
 def parse_window(
-    period: Any, freq: str = "Q", fiscal_start: int = 1, calendar: WeekCalendar | None = None
+    period: Any,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
 ) -> tuple[int, int, str]:
     """Read a period as its first and last day number, and its name.
 
@@ -205,7 +209,10 @@ def parse_window(
             raise ConfigurationError(f"the period ends before it begins: {period[0]} to {period[1]}")
         return first, last, f"{to_date(first):%Y-%m-%d} to {to_date(last):%Y-%m-%d}"
     periods = resolve_periods(
-        period.freqstr if isinstance(period, pd.Period) else freq, fiscal_start=fiscal_start, calendar=calendar
+        period.freqstr if isinstance(period, pd.Period) else freq,
+        fiscal_start=fiscal_start,
+        fiscal_label=fiscal_label,
+        calendar=calendar,
     )
     ordinal = np.array([periods.parse(period)])
     return int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0]), str(periods.labels(ordinal)[0])

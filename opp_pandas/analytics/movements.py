@@ -46,6 +46,7 @@ def waterfall_deals(
     context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
     freq: str = "Q",
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
     calendar: WeekCalendar | None = None,
     by: str | None = None,
     scope: Scope | None = None,
@@ -58,7 +59,7 @@ def waterfall_deals(
 
     Parameters
     ----------
-    history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, labels, rates
+    history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, labels, rates
         As in `waterfall`.
     bucket : str, optional
         Only the moves of this bar, by its name among `labels`.
@@ -83,7 +84,7 @@ def waterfall_deals(
         known = dict.fromkeys(words.values())
         raise ConfigurationError(f"there is no bar {named([bucket])}; there are {named(known, 20)}")
     moves, basis = _moves(
-        history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, rates
+        history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, rates
     )
     moves["bucket"] = moves["bucket"].map(words).astype("str")
     moves = moves if bucket is None else moves[moves["bucket"] == bucket].reset_index(drop=True)
@@ -105,6 +106,7 @@ def waterfall(
     context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
     freq: str = "Q",
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
     calendar: WeekCalendar | None = None,
     by: str | None = None,
     scope: Scope | None = None,
@@ -127,7 +129,7 @@ def waterfall(
     context : FigureContext or pair, optional
         What stages mean and in which zone days begin; those of the loads if
         left out.
-    freq, fiscal_start, calendar
+    freq, fiscal_start, fiscal_label, calendar
         How a period's name is read; see `resolve_periods`.
     by : str, optional
         A waterfall for each group. A deal that changed hands leaves the one
@@ -162,7 +164,7 @@ def waterfall(
     """
     words = _words_of(labels)
     moves, basis = _moves(
-        history, period, since, until, context, freq, fiscal_start, calendar, by, scope, method, rates
+        history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, rates
     )
     order = list(dict.fromkeys(words[name] for name in BUCKETS))
     shown = moves.assign(bucket=moves["bucket"].map(words))
@@ -215,6 +217,7 @@ def _moves(
     context: Any,
     freq: str,
     fiscal_start: int,
+    fiscal_label: Literal["end", "start"],
     calendar: WeekCalendar | None,
     by: str | None,
     scope: Scope | None,
@@ -223,7 +226,7 @@ def _moves(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     if method not in ("ends", "path"):
         raise ConfigurationError(f"method must be 'ends' or 'path', not {method!r}")
-    w0, w1, words = parse_window(period, freq, fiscal_start, calendar)
+    w0, w1, words = parse_window(period, freq, fiscal_start, fiscal_label, calendar)
     is_history = isinstance(history, Snapshots)
     if method == "path" and not is_history:
         raise ConfigurationError("method='path' adds up days, so it needs a History")

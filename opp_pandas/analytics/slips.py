@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -53,13 +53,14 @@ def slippage(
     context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
     freq: str = "Q",
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
     calendar: WeekCalendar | None = None,
 ) -> pd.DataFrame:
     """Give the share of the deals due in a period that were pushed behind it.
 
     Parameters
     ----------
-    history, period, since, until, context, freq, fiscal_start, calendar
+    history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar
         As in `waterfall`.
     by : str, optional
         A column to group by, as it was at the start.
@@ -77,7 +78,7 @@ def slippage(
     HistoryNeededError
         If `history` is neither a history nor two frames.
     """
-    w0, w1, words = parse_window(period, freq, fiscal_start, calendar)
+    w0, w1, words = parse_window(period, freq, fiscal_start, fiscal_label, calendar)
     *times, notes = read_span(history, w0, w1, since, until, context[1] if isinstance(context, tuple) else context)
     columns = _COLUMNS if by is None else (*_COLUMNS, by)
     before, after = read_states(history, times, context=context, columns=columns, what="slippage")

@@ -150,6 +150,12 @@ def _add_forecast_options(command: argparse.ArgumentParser) -> None:
         "--fiscal-start", type=int, default=1, metavar="MONTH", help="first month of the fiscal year (default 1)"
     )
     command.add_argument(
+        "--fiscal-label",
+        choices=("end", "start"),
+        default="end",
+        help="whether a fiscal year is named after the calendar year in which it ends (default) or starts",
+    )
+    command.add_argument(
         "--quota",
         action="append",
         default=argparse.SUPPRESS,
@@ -221,7 +227,12 @@ def _forecast(options: argparse.Namespace, telling: Telling) -> None:
     frame = _read(options, telling)
     telling.table(
         frame.opp.forecast(
-            freq=options.freq, by=options.by, quota=quota, fiscal_start=options.fiscal_start, overdue=options.overdue
+            freq=options.freq,
+            by=options.by,
+            quota=quota,
+            fiscal_start=options.fiscal_start,
+            fiscal_label=options.fiscal_label,
+            overdue=options.overdue,
         )
     )
 
@@ -273,5 +284,6 @@ def _report(options: argparse.Namespace, telling: Telling) -> None:
         sections=read_list(options.sections),
         freq=options.freq,
         fiscal_start=options.fiscal_start,
+        fiscal_label=options.fiscal_label,
     )
     telling.say(f"written to {written}", output=str(written))

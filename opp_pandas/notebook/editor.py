@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.carrier import require_loaded
 from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from opp_pandas.analytics.periods import WeekCalendar
     from opp_pandas.carrier import Loaded
     from opp_pandas.service.client import Client
     from opp_pandas.service.customs import CustomField
@@ -111,6 +112,8 @@ def open_editor(
     freq: str = "Q",
     quota: Any = None,
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
     rates: Any = None,
     journal: str | Path | None = None,
 ) -> Editor:
@@ -134,7 +137,7 @@ def open_editor(
         the usual ones, and custom fields that hold something.
     height : int, default 420
         Of the grid's rows [pixels], 120 to 2000.
-    freq, quota, fiscal_start, rates
+    freq, quota, fiscal_start, fiscal_label, calendar, rates
         For the effect on the forecast that a review shows, as in `find_changes`;
         coverage by period needs a quota.
     journal : str or Path, optional
@@ -170,7 +173,14 @@ def open_editor(
     sheet = Sheet(frame, fields)
     desk = Desk(sheet, columns)
     grid = build_grid(desk, label=f"Editor of {len(frame):,} deals", height=height)
-    figures = {"freq": freq, "quota": quota, "fiscal_start": fiscal_start, "rates": rates}
+    figures = {
+        "freq": freq,
+        "quota": quota,
+        "fiscal_start": fiscal_start,
+        "fiscal_label": fiscal_label,
+        "calendar": calendar,
+        "rates": rates,
+    }
     # Arguments that cannot be used are refused now, not when the changes are reviewed.
     Figures(loaded, **figures)
     panel = Panel(desk, client, figures, journal)

@@ -34,7 +34,7 @@ class Panel:
     client : Client or None
         Where to; None: the client of the load.
     figures : mapping
-        ``freq``, ``quota``, ``fiscal_start`` and ``rates``, for the effect on the forecast.
+        As for `find_changes`, for the effect on the forecast: ``freq, quota`` and the others.
     journal : object
         Folder of journals, as for `write_back`.
     """

@@ -105,7 +105,7 @@ def write_report(
     since : str, date or Timestamp, optional
         From when the waterfall tells; the newest snapshot before the load if left out.
     **choices
-        ``freq, fiscal_start, calendar, probability, rates`` as in `forecast`;
+        ``freq, fiscal_start, fiscal_label, calendar, probability, rates`` as in `forecast`;
         ``window_days, level`` as in `kpis`; ``rho`` (0.1 here) as in
         `bookings`; ``stale_days`` as in `hygiene`; ``max_rows``, the deals
         that one table lists (15).

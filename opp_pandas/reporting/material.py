@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,7 @@ class Material:
         The column whose groups are compared.
     since : str, date or Timestamp, optional
         From when the waterfall tells; the last snapshot before the load if left out.
-    freq, fiscal_start, calendar, probability, rates
+    freq, fiscal_start, fiscal_label, calendar, probability, rates
         As in `forecast`.
     window_days : int, optional
         As in `kpis`.
@@ -62,6 +62,7 @@ class Material:
     since: Any = None
     freq: str = "Q"
     fiscal_start: int = 1
+    fiscal_label: Literal["end", "start"] = "end"
     calendar: Any = None
     probability: Any = "own"
     rates: Any = None
@@ -78,7 +79,12 @@ class Material:
 
     @property
     def _periods(self) -> dict[str, Any]:
-        return {"freq": self.freq, "fiscal_start": self.fiscal_start, "calendar": self.calendar}
+        return {
+            "freq": self.freq,
+            "fiscal_start": self.fiscal_start,
+            "fiscal_label": self.fiscal_label,
+            "calendar": self.calendar,
+        }
 
     @property
     def _money(self) -> dict[str, Any]:
@@ -87,7 +93,7 @@ class Material:
     @cached_property
     def period(self) -> str:
         """Name of the period that holds the moment of the report."""
-        periods = analytics.resolve_periods(self.freq, fiscal_start=self.fiscal_start, calendar=self.calendar)
+        periods = analytics.resolve_periods(**self._periods)
         return str(periods.labels(periods.ordinals(np.array([self.context.today])))[0])
 
     @property

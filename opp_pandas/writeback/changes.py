@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from opp_pandas.writeback.names import NameBook
 from opp_pandas.writeback.plan import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, wire_values
 from opp_pandas.writeback.rows import match_rows, usable_frame
 
+if TYPE_CHECKING:
+    from opp_pandas.analytics.periods import WeekCalendar
+
 CustomIds = Literal["auto", "always", "never"]
 
 
@@ -40,6 +43,8 @@ def find_changes(
     freq: str = "Q",
     quota: Any = None,
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
     rates: Any = None,
 ) -> ChangeSet:
     """Compare a frame with what was loaded.
@@ -57,7 +62,7 @@ def find_changes(
         Whether a new deal without a custom id gets one, by which it can be
         found if the answer to its creation is lost. The field is meant for the
         outside CRM: "auto" does it only where no loaded deal has one.
-    freq, quota, fiscal_start, rates
+    freq, quota, fiscal_start, fiscal_label, calendar, rates
         For the effect on the forecast, worked out when it is looked at; as in
         `opp_pandas.analytics.forecast`. Coverage by period needs a quota: a
         number for every period, or period -> number.
@@ -83,7 +88,7 @@ def find_changes(
     if custom_ids not in ("auto", "always", "never"):
         raise ConfigurationError(f"custom_ids is 'auto', 'always' or 'never', not {custom_ids!r}")
     ids = _checked_delete(delete, allow_delete)
-    figures = Figures(loaded, freq, quota, fiscal_start, rates)
+    figures = Figures(loaded, freq, quota, fiscal_start, fiscal_label, calendar, rates)
     plan = _Comparison(usable_frame(frame, loaded), loaded).plan(ids, custom_ids)
     return replace(plan, figures=figures)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from opp_pandas.service.decoding import DECODERS, column_array
 from opp_pandas.writeback.names import NameBook
 
 if TYPE_CHECKING:
-    from opp_pandas.analytics.periods import Periods
+    from opp_pandas.analytics.periods import Periods, WeekCalendar
     from opp_pandas.carrier import Loaded
     from opp_pandas.writeback.plan import ChangeSet, RowCreation
 
@@ -43,6 +43,8 @@ class Figures:
         quota`` [currency]: coverage needs one.
     fiscal_start : int, default 1
         Month in which the fiscal year starts (1-12).
+    fiscal_label, calendar
+        As in `resolve_periods`.
     rates : ExchangeRates, mapping or DataFrame, optional
         Turns several currencies into one.
 
@@ -56,6 +58,8 @@ class Figures:
     freq: str = "Q"
     quota: Any = None
     fiscal_start: int = 1
+    fiscal_label: Literal["end", "start"] = "end"
+    calendar: WeekCalendar | None = None
     rates: Any = None
 
     def __post_init__(self) -> None:
@@ -67,7 +71,16 @@ class Figures:
     @property
     def periods(self) -> Periods:
         """How days are cut."""
-        return resolve_periods(self.freq, fiscal_start=self.fiscal_start)
+        return resolve_periods(**self._cut)
+
+    @property
+    def _cut(self) -> dict[str, Any]:
+        return {
+            "freq": self.freq,
+            "fiscal_start": self.fiscal_start,
+            "fiscal_label": self.fiscal_label,
+            "calendar": self.calendar,
+        }
 
     def forecast(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Sum the deals of a frame by period, as of the load."""
@@ -80,14 +93,7 @@ class Figures:
             currency=loaded.currency,
         )
         with told_of_unmapped_stages():
-            return forecast(
-                frame,
-                context=context,
-                freq=self.freq,
-                quota=self.quota,
-                fiscal_start=self.fiscal_start,
-                rates=self.rates,
-            )
+            return forecast(frame, context=context, quota=self.quota, rates=self.rates, **self._cut)
 
 
 def forecast_effect(plan: ChangeSet, figures: Figures) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.carrier import require_loaded
 from opp_pandas.errors import ConfigurationError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from opp_pandas.analytics.periods import WeekCalendar
     from opp_pandas.carrier import Loaded
     from opp_pandas.service.client import Client
     from opp_pandas.writeback.merge import Policy
@@ -50,6 +51,8 @@ def write_back(
     freq: str = "Q",
     quota: Any = None,
     fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
     rates: Any = None,
     progress: Progress | None = None,
 ) -> WriteReport:
@@ -96,7 +99,7 @@ def write_back(
     journal : str or Path, optional
         Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's
         folder for state. A finished journal is kept for 30 days.
-    freq, quota, fiscal_start, rates
+    freq, quota, fiscal_start, fiscal_label, calendar, rates
         For the effect on the forecast that a dry run shows, as in
         `find_changes`; coverage by period needs a quota.
     progress : bool or callable, optional
@@ -131,6 +134,8 @@ def write_back(
         freq=freq,
         quota=quota,
         fiscal_start=fiscal_start,
+        fiscal_label=fiscal_label,
+        calendar=calendar,
         rates=rates,
     )
     if not len(plan):
