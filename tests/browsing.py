@@ -268,7 +268,7 @@ class Sheet:
         Voila has run them already: there this waits until nothing is being computed.
         """
         if self.app != "voila":
-            errors = self.page.evaluate(RUN)
+            errors = self.page.evaluate(RUN, PATIENCE_S * 2000)
         else:
             self.wait_for("True")
             texts = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
@@ -409,12 +409,13 @@ class Desk:
         else:
             page.evaluate(OPEN, [f"{stem}.ipynb", f"JupyterLab {theme.title()}"])
         ready = VOILA_READY if app == "voila" else READY
+        # Asked by the clock: a page that is not in front draws no frames.
         try:
-            page.wait_for_function(ready, timeout=PATIENCE_S * 250)
+            page.wait_for_function(ready, timeout=PATIENCE_S * 250, polling=100)
         except PlaywrightTimeoutError:
             # Seldom a host's own start hangs, before anything of ours is there: it is loaded once more.
             page.goto(address)
-            page.wait_for_function(ready)
+            page.wait_for_function(ready, polling=100)
         if fresh and app == "lab":
             page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
         return sheet
@@ -435,25 +436,32 @@ class Desk:
         self.jupyter.close()
 
 
-# Runs all cells and gives the tracebacks of those that failed.
-RUN = """async () => {
-    await window.jupyterapp.commands.execute('notebook:run-all-cells');
-    const cells = window.jupyterapp.shell.currentWidget.content.model.toJSON().cells;
-    const outputs = cells.flatMap(cell => cell.outputs ?? []);
-    return outputs.filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'));
+# The notebook's panel, in front: JupyterLab may open its launcher beside it, at the latest moment.
+BOOK = """() => {
+    const shell = window.jupyterapp?.shell;
+    const book = [...(shell?.widgets('main') ?? [])].find(each => each.context?.sessionContext && !each.isDisposed);
+    if (book && shell.currentWidget !== book) shell.activateById(book.id);
+    return book;
 }"""
+# Runs all cells and gives the tracebacks of those that failed; a kernel that died would never end them.
+RUN = f"""async patience => {{
+    const book = ({BOOK})();
+    const late = new Promise((_, fail) => setTimeout(() => fail(new Error('the cells do not end')), patience));
+    await Promise.race([window.jupyterapp.commands.execute('notebook:run-all-cells'), late]);
+    const outputs = book.content.model.toJSON().cells.flatMap(cell => cell.outputs ?? []);
+    return outputs.filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'));
+}}"""
 OPEN = """async ([path, theme]) => {
     await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
     await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
 }"""
-CLOSE = "() => window.jupyterapp.shell.currentWidget.dispose()"
+CLOSE = f"() => ({BOOK})().dispose()"
 VOILA_READY = "() => document.querySelector('.jp-OutputArea-output') !== null"
 # A notebook is ready when its panel has a kernel that waits for work.
-READY = """() => {
-    const shell = window.jupyterapp?.shell;
-    const session = shell?.currentWidget?.sessionContext ?? shell?.currentWidget?.context?.sessionContext;
-    return session?.session?.kernel?.status === 'idle' && document.querySelector('.jp-Notebook .jp-CodeCell') !== null;
-}"""
+READY = f"""() => {{
+    const kernel = ({BOOK})()?.context.sessionContext.session?.kernel;
+    return kernel?.status === 'idle' && document.querySelector('.jp-Notebook .jp-CodeCell') !== null;
+}}"""
 
 
 @functools.cache
