@@ -232,7 +232,7 @@ def test_show__speaks_of_the_day_in_the_zone_of_the_figure() -> None:
     assert show(kpis(frame, context=evening)).text.startswith("Key figures, as of 2026-06-14")
     assert show(bookings(frame, context=evening)).text.splitlines()[0].endswith("as of 2026-06-14, amounts in USD")
     assert repr(explain(kpis(frame, context=evening))).startswith(
-        "kpis, as of 2026-06-14 23:59:59, days in America/New_York\n"
+        "kpis, as of 2026-06-14 23:59, days in America/New_York\n"
     )
 
 

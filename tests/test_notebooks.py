@@ -24,11 +24,14 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 _CHANGING = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"(\d\d):\d\d:\d\d(?=\+00:00|Z)"), r"\1:CLOCK"),
+    (re.compile(r"(as of [\d-]{10} \d\d):\d\d"), r"\1:CLOCK"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s|seconds)\b"), "TIME"),
     (re.compile(r"(/private)?/(tmp|var)/[\w./-]+"), "FOLDER"),
     (re.compile(r"0x[0-9a-f]{6,}"), "ADDRESS"),
     (re.compile(r"\bid=\"[\w-]+\""), "ID"),
 )
+# A bar comes only where something takes long.
+_PROGRESS = re.compile(r"\d+%\|.*\|")
 
 
 def executed(path: Path) -> Any:
@@ -42,11 +45,10 @@ def said(cell: Any) -> list[str]:
     """Give what a cell says: texts as they are but for what changes, pictures by their kind."""
     found = []
     for output in cell.get("outputs", []):
-        if output["output_type"] == "stream":
-            found.append(settled(output["text"]))
-            continue
         data = output.get("data", {})
-        found.append(settled(data.get("text/plain", "")) if "image/png" not in data else "picture")
+        text = output["text"] if output["output_type"] == "stream" else data.get("text/plain", "")
+        if not _PROGRESS.search(text):
+            found.append(settled(text) if "image/png" not in data else "picture")
     # One stream may arrive in one piece or in several.
     return "".join(f"{text}\n" if not text.endswith("\n") else text for text in found).splitlines()
 

@@ -62,7 +62,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         moment = moment_of_basis(self.basis)
-        as_of = f", as of {moment:%Y-%m-%d %H:%M:%S}, days in {self.basis['timezone']}" if moment is not None else ""
+        as_of = f", as of {moment:%Y-%m-%d %H:%M}, days in {self.basis['timezone']}" if moment is not None else ""
         lines = [f"{self.figure}{as_of}"]
         if self.column is not None:
             where = "" if self.at is None else f" at {printable(self.at, 200)}"
