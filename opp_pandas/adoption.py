@@ -425,7 +425,8 @@ def _flags(adopted: pd.DataFrame, name: str) -> tuple[str, np.ndarray[Any, np.dt
     """Find a column of yes and no by its plain name, in the spellings of CSV files."""
     for label in adopted.columns:
         if plain_name(label) == name:
-            yes = adopted[label].isin([True, 1, "1", "true", "True", "TRUE"])
+            # As objects, since Arrow's columns compare with values of their own type only.
+            yes = adopted[label].astype(object).isin([True, 1, "1", "true", "True", "TRUE"])
             return str(label), yes.to_numpy(dtype=bool)
     return None
 

@@ -395,6 +395,14 @@ def test_adopt__stages_from_the_exports_own_flags() -> None:
     assert loaded(stated).stages.frame.set_index("stage_name")["status"]["S3"] == "won"
 
 
+@pytest.mark.parametrize("dtype", ["bool[pyarrow]", "int64[pyarrow]", "boolean", "category"])
+def test_adopt__flags_of_any_dtype(dtype: str) -> None:
+    """Flags are read from Arrow's columns, too, as pd.read_csv(dtype_backend="pyarrow") gives them."""
+    source = pd.DataFrame({"Stage": ["S1", "S2", "S3"], "IsClosed": [0, 1, 1], "IsWon": [0, 1, 0]})
+    df = adopt(source.astype(dict.fromkeys(["IsClosed", "IsWon"], dtype)))
+    assert "won and lost were read from IsWon and IsClosed: won 'S2', lost 'S3'" in report(df).notes
+
+
 def test_adopt__deleted_rows_are_said() -> None:
     """Rows that the source marks as deleted are kept, and the report says so."""
     df = adopt(pd.DataFrame({"Name": ["a", "b"], "IsDeleted": ["true", "false"]}))
