@@ -131,7 +131,8 @@ def adopt(
     ------
     FrameError
         If `frame` has no columns, columns on several levels, or was loaded from
-        the service; or if `columns` sends two source columns to one.
+        the service; or if `columns` sends two source columns to one, or one to
+        the name of a column that stays.
     DuplicateRowsError
         If a column name stands twice, or a key does and `duplicates` is ``"error"``.
     MissingColumnError

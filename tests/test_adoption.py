@@ -178,6 +178,14 @@ def test_plan_columns__the_users_word() -> None:
     assert (moved["amount"][0], moved["source_amount"][0]) == (1, 2)
 
 
+def test_plan_columns__new_names_may_change_places() -> None:
+    """A name that its own column gives up is free."""
+    df = adopt(pd.DataFrame({"A": [1], "B": [2], "Amount": [3]}), {"A": "B", "B": "A"})
+    assert df[["A", "B"]].iloc[0].tolist() == [2, 1]
+    taken = adopt(pd.DataFrame({"Net": [1], "Amount": [3]}), {"Net": "Amount"})
+    assert taken[["amount", "Amount"]].iloc[0].tolist() == [3, 1]
+
+
 def test_plan_columns__which_of_two() -> None:
     """The exact name goes before other spellings, and the loser stays, with a word."""
     df = adopt(pd.DataFrame({"Opportunity ID": ["a"], "Id": ["b"], "Stage": ["x"], "stage_name": ["y"]}))
@@ -202,6 +210,7 @@ def test_plan_columns__numbers_are_no_names() -> None:
     [
         ({"Amout": "amount"}, MissingColumnError, r"no column 'Amout'; did you mean 'Amount'\?"),
         ({"Amount": "amount", "Probability": "amount"}, FrameError, "sends 'Amount', 'Probability' to 'amount'"),
+        ({"NextStep": "Region__c"}, FrameError, "'NextStep' to 'Region__c', which is the name of a column that stays"),
         ({"Id": "id"}, ConfigurationError, "only the service fills; use 'custom_id'"),
         ({"CreatedDate": "createdAt"}, ConfigurationError, "use 'external_created_at'"),
         ({"Amount": "ammount"}, ConfigurationError, "did you mean 'amount'"),

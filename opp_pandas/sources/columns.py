@@ -106,7 +106,8 @@ def plan_columns(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> Col
     MissingColumnError
         If `columns` names a source column that is not there.
     FrameError
-        If it sends two source columns to one.
+        If it sends two source columns to one, or one to the name of a column
+        that stays.
     ConfigurationError
         If it is no mapping, or names a column that only the service fills, or
         one that looks like a slip of the pen.
@@ -126,6 +127,7 @@ def plan_columns(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> Col
             plan.notes[label] = "kept as it is and never sent"
         if label not in plan.taken.values() and label not in plan.extras:
             plan.extras[label] = label
+    _refuse_doubled(plan)
     _move_aside(source, plan)
     return plan
 
@@ -192,6 +194,16 @@ def _recognise(source: pd.DataFrame, plan: ColumnPlan, kept: set[Any]) -> None:
 
 def _holds_numbers(values: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(values.dtype) and values.notna().any())
+
+
+def _refuse_doubled(plan: ColumnPlan) -> None:
+    """Refuse a new name that another column keeps: one of the two would be lost."""
+    for label, final in plan.extras.items():
+        if label != final and plan.extras.get(final) == final:
+            raise FrameError(
+                f"columns= sends {named([label])} to {named([final])}, which is the name of a column that stays; "
+                "give one of the two another name"
+            )
 
 
 def _move_aside(source: pd.DataFrame, plan: ColumnPlan) -> None:
