@@ -215,6 +215,8 @@ def test_plan_columns__numbers_are_no_names() -> None:
         ({"CreatedDate": "createdAt"}, ConfigurationError, "use 'external_created_at'"),
         ({"Amount": "ammount"}, ConfigurationError, "did you mean 'amount'"),
         (["amount"], ConfigurationError, "is a mapping"),
+        ({"Amount": ["amount"]}, ConfigurationError, "gives 'Amount' no name that a column can have"),
+        ({"Id": "custom_id", "NextStep": None}, ConfigurationError, "gives 'NextStep' no name"),
     ],
 )
 def test_plan_columns__mistakes(columns: Any, error: type[Exception], words: str) -> None:

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
 
 # The service alone fills these; a file's columns of that name mean something else.
 SERVICE_ONLY = frozenset(
@@ -140,6 +137,12 @@ def _stated(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> dict[Any
     absent = [str(label) for label in columns if label not in source.columns]
     if absent:
         raise MissingColumnError(absent, source.columns, "columns= maps the frame's own names to ours.")
+    nameless = [label for label, target in columns.items() if target is None or not isinstance(target, Hashable)]
+    if nameless:
+        raise ConfigurationError(
+            f"columns= gives {named(nameless)} no name that a column can have: write {{'Deal value': 'amount'}}; "
+            "to leave a column alone, map it to its own name"
+        )
     api_names = {name: entry.column for name, entry in OPPORTUNITY.by_name.items()}
     stated = {label: api_names.get(target, target) for label, target in columns.items()}
     sources_of: dict[Any, list[Any]] = {}
