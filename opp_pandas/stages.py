@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.richtext import as_page
 
 Status = Literal["open", "won", "lost", "closed", "unknown"]
@@ -27,8 +27,27 @@ _WON = re.compile(r"\bwon\b", re.IGNORECASE)
 _LOST = re.compile(r"\blost\b", re.IGNORECASE)
 
 
-def _as_tuple(values: Iterable[str | int] | str | int) -> tuple[str | int, ...]:
-    return (values,) if isinstance(values, str | int) else tuple(values)
+def _as_tuple(words: str, values: Iterable[str | int] | str | int) -> tuple[str | int, ...]:
+    if isinstance(values, str | int):
+        return (values,)
+    found = tuple(values) if isinstance(values, Iterable) else (values,)
+    if isinstance(values, Iterable) and all(isinstance(key, Hashable) for key in found):
+        return found
+    raise ConfigurationError(f"{words}= is a list of stages, by name or id, not {printable(repr(values), 60)}")
+
+
+def _as_dict(words: str, values: Mapping[str | int, Any] | None) -> dict[str | int, Any]:
+    if values is None or isinstance(values, Mapping):
+        return dict(values or {})
+    raise ConfigurationError(f"{words}= is a mapping of stages, by name or id, not {printable(repr(values), 60)}")
+
+
+def _percent(value: Any) -> float:
+    """Give a number; what is none becomes NaN, which no percentage is."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 class StageMap:
@@ -49,8 +68,8 @@ class StageMap:
     Raises
     ------
     ConfigurationError
-        If a stage is both won and lost, stands twice, or a probability or
-        category is not one.
+        If a stage is both won and lost, stands twice, a probability or category
+        is not one, or an argument is no list or mapping of stages.
 
     Examples
     --------
@@ -68,11 +87,11 @@ class StageMap:
         probability: Mapping[str | int, float] | None = None,
         category: Mapping[str | int, str] | None = None,
     ) -> None:
-        self.order = _as_tuple(order)
-        self.won = _as_tuple(won)
-        self.lost = _as_tuple(lost)
-        self.probability = {key: float(value) for key, value in (probability or {}).items()}
-        self.category = dict(category or {})
+        self.order = _as_tuple("order", order)
+        self.won = _as_tuple("won", won)
+        self.lost = _as_tuple("lost", lost)
+        self.probability = {key: _percent(value) for key, value in _as_dict("probability", probability).items()}
+        self.category = _as_dict("category", category)
         self._check()
 
     def _check(self) -> None:
@@ -85,11 +104,11 @@ class StageMap:
                 raise ConfigurationError(f"{words}= names {named(doubled)} twice")
         odd = {key: value for key, value in self.probability.items() if not 0 <= value <= 100}
         if odd:
-            raise ConfigurationError(f"stage probabilities are percent, 0 to 100; not so: {named(odd)}")
+            raise ConfigurationError(f"stage probabilities are numbers in percent, 0 to 100; not so: {named(odd)}")
         positive = [value for value in self.probability.values() if value > 0]
         if len(positive) > 1 and max(positive) <= 1:
             raise ConfigurationError("stage probabilities are percent: write 10 for 10 %, not 0.1")
-        unknown = {value for value in self.category.values() if value not in CATEGORIES}
+        unknown = {str(value) for value in self.category.values() if value not in CATEGORIES}
         if unknown:
             raise ConfigurationError(f"forecast category {named(sorted(unknown))} is not one of {named(CATEGORIES)}")
 

@@ -62,10 +62,17 @@ def test_map__with_an_unknown_stage_is_refused_with_the_near_one() -> None:
         ({"probability": {"A": 101}}, "0 to 100"),
         ({"probability": {"A": 0.1, "B": 0.6}}, "10 for 10 %"),
         ({"category": {"A": "sure"}}, "not one of"),
+        ({"category": {"A": ["commit"]}}, "not one of"),
+        ({"category": ["commit"]}, "category= is a mapping of stages"),
+        ({"probability": {"A": "50 %"}}, "numbers in percent, 0 to 100; not so: 'A'"),
+        ({"probability": {"A": None}}, "numbers in percent"),
+        ({"probability": [10, 20]}, "probability= is a mapping of stages"),
+        ({"won": None}, "won= is a list of stages, by name or id, not None"),
+        ({"order": [["A", "B"]]}, "order= is a list of stages"),
     ],
 )
 def test_map__that_contradicts_itself_is_refused(arguments: dict[str, object], words: str) -> None:
-    """Contradictions and fractions are found when the map is made."""
+    """Contradictions, fractions and what is no list or mapping are found when the map is made."""
     with pytest.raises(ConfigurationError, match=words):
         StageMap(**arguments)  # type: ignore[arg-type]
 
