@@ -96,6 +96,14 @@ def test_fields__narrow_the_columns_and_lock_the_rest(client: Client) -> None:
     assert "load it to edit it" in df.opp.changes().refused["reason"].iloc[0]
 
 
+def test_fields__may_be_one_text(client: Client) -> None:
+    """A text names one column, or several with commas, as in ``sort=``; its letters are no columns."""
+    one = opp.read_opportunities(client, fields="amount", stages=STAGES)
+    assert one["amount"].notna().any()
+    listed = opp.read_opportunities(client, fields=["name", "amount"], stages=STAGES)
+    pd.testing.assert_frame_equal(opp.read_opportunities(client, fields="name, amount", stages=STAGES), listed)
+
+
 def test_fields__leave_out_people_who_were_not_asked_for(client: Client) -> None:
     """A creator that the service was not asked for is not missing: there is no such column, unless it is named."""
     df = opp.read_opportunities(client, fields=["name"], stages=STAGES)

@@ -85,7 +85,7 @@ def read_opportunities(
     sort : str or sequence of str, optional
         Columns to sort by at the service, ``-`` in front for descending. The
         walk is most robust in its default order, by id.
-    fields : iterable of str, optional
+    fields : str or iterable of str, optional
         The columns to load; stage, owner, account and ``updated_at`` always come.
     include : iterable of str
         Which names to join: stage, owner, account, creator, updater.
@@ -176,13 +176,14 @@ def read_opportunities(
         check_zone(zone)
     notes: list[str] = []
     custom_fields: dict[str, CustomField] = {}
+    wanted_fields = _checked_fields(fields)
     conditions, condition = _settled_conditions(client, filter, where, zone, custom_fields)
     asked = Asked(
         client=client,
         filter=conditions,
         condition=condition,
         sort=sort,
-        fields=None if fields is None else [*fields, *columns_needed(condition)],
+        fields=None if wanted_fields is None else [*wanted_fields, *columns_needed(condition)],
         include=wanted,
         zone=zone,
         limit=limit,
@@ -277,6 +278,16 @@ def _checked_include(include: Iterable[str]) -> tuple[str, ...]:
     if unknown:
         raise ConfigurationError(f"include knows {named(INCLUDABLE)}; not {named(unknown)}")
     return wanted
+
+
+def _checked_fields(fields: Iterable[str] | None) -> list[str] | None:
+    """Give the names one by one; a text holds one or several, as in ``sort=``."""
+    if fields is None:
+        return None
+    names = fields.split(",") if isinstance(fields, str) else list(fields) if isinstance(fields, Iterable) else [fields]
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"fields= takes names of columns, such as ['name', 'amount'], not {named(names)}")
+    return [name.strip() for name in names]
 
 
 def row_failures(rows: Rows) -> pd.DataFrame:
