@@ -216,10 +216,38 @@ def test_no_zone__is_said_in_the_basis(box: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"include": "stages"}, {"on_invalid": "drop"}, {"limit": -1}, {"filter": {"amount": 5}}, {"sort": "tags"}],
+    [
+        {"include": "stages"},
+        {"include": None},
+        {"on_invalid": "drop"},
+        {"limit": -1},
+        {"limit": "5"},
+        {"limit": 2.5},
+        {"limit": float("nan")},
+        {"limit": True},
+        {"fields": [1]},
+        {"fields": 5},
+        {"filter": {"amount": 5}},
+        {"filter": ["owner"]},
+        {"filter": {7: "owner"}},
+        {"where": "amount > 5"},
+        {"where": {None: 5}},
+        {"sort": "tags"},
+        {"sort": 5},
+        {"stages": {"won": ["Closed Won"]}},
+        {"checkpoint": 5},
+        {"history": "pipeline-history"},
+    ],
 )
 def test_arguments__that_cannot_be_used_are_refused_before_the_network(box: Sandbox, options: dict[str, Any]) -> None:
     """No request goes out for a wrong argument."""
     with pytest.raises(errors.ConfigurationError):
         opp.read_opportunities(box.client(), **options)
     assert not [entry for entry in box.requests if entry.path.endswith("/opportunities")]
+
+
+def test_client__that_is_none_is_refused(box: Sandbox) -> None:
+    """A sandbox or an address in place of a client gets a word on where clients come from."""
+    for wrong in (box, box.url):
+        with pytest.raises(errors.ConfigurationError, match=r"opp\.sandbox\(\)\.client\(\) gives, not"):
+            opp.read_opportunities(wrong)  # type: ignore[arg-type]  # the point of the test

@@ -165,11 +165,11 @@ def read_opportunities(
         from opp_pandas.service.client import connect
 
         client = connect()
+    _check_kinds(client, {"filter": filter, "where": where}, stages, checkpoint, history)
     wanted = _checked_include(include)
     if on_invalid not in ("warn", "raise", "ignore"):
         raise ConfigurationError(f"on_invalid is 'warn', 'raise' or 'ignore', not {on_invalid!r}")
-    if limit is not None and limit < 0:
-        raise ConfigurationError(f"limit is a number of rows, 0 or more, not {limit}")
+    limit = _checked_limit(limit)
     started, calls_before = time.monotonic(), client.calls
     zone = timezone if timezone is not None else client.timezone
     if zone is not None:
@@ -244,6 +244,42 @@ def read_opportunities(
     return attach_loaded(rows.frame, loaded)
 
 
+def _check_kinds(
+    client: object, conditions: Mapping[str, object], stages: object, checkpoint: object, history: object
+) -> None:
+    """Refuse arguments of a wrong kind before anything is asked for."""
+    from opp_pandas.service.client import Client
+
+    if not isinstance(client, Client):
+        raise ConfigurationError(
+            f"client is what opp.connect(...) or opp.sandbox().client() gives, not {type(client).__name__}"
+        )
+    for word, given in conditions.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise ConfigurationError(f"{word}= is a mapping of columns to conditions, such as {{'owner': [7, 9]}}")
+        if odd := [name for name in given or () if not isinstance(name, str)]:
+            raise ConfigurationError(f"{word}= names columns in text, such as 'owner', not {named(odd)}")
+    if stages is not None and not isinstance(stages, StageMap):
+        raise ConfigurationError("stages= is a StageMap: StageMap(order=[...], won=[...], lost=[...])")
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise ConfigurationError(f"checkpoint is the path of a file, not {checkpoint!r}")
+    if history is not None:
+        from opp_pandas.history import History
+
+        if not isinstance(history, History):
+            raise ConfigurationError(f"history is an opp.History(path), not {type(history).__name__}")
+
+
+def _checked_limit(limit: Any) -> int | None:
+    if limit is None:
+        return None
+    number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
+    # No number but a whole one from 0 on is its own integer part; NaN and infinity are none.
+    if not number or not (limit >= 0 and limit // 1 == limit):
+        raise ConfigurationError(f"limit is a number of rows, 0 or more, not {limit!r}")
+    return int(limit)
+
+
 def _settled_conditions(
     client: Client,
     filter: Mapping[str, Any] | None,  # noqa: A002  # the service's own word
@@ -273,7 +309,7 @@ def _fitting(rows: Rows, condition: Where, zone: str | None, notes: list[str]) -
 
 
 def _checked_include(include: Iterable[str]) -> tuple[str, ...]:
-    wanted = (include,) if isinstance(include, str) else tuple(include)
+    wanted = (include,) if isinstance(include, str) or not isinstance(include, Iterable) else tuple(include)
     unknown = [name for name in wanted if name not in INCLUDABLE]
     if unknown:
         raise ConfigurationError(f"include knows {named(INCLUDABLE)}; not {named(unknown)}")

@@ -172,7 +172,7 @@ def sort_names(sort: str | Sequence[str] | None, resource: Resource = OPPORTUNIT
     """Give the API names to sort by, with ``-`` where it descends; refuse what cannot be sorted."""
     if sort is None or (not isinstance(sort, str) and not sort):
         return [DEFAULT_SORT]
-    wanted = sort.split(",") if isinstance(sort, str) else list(sort)
+    wanted = sort.split(",") if isinstance(sort, str) else list(sort) if isinstance(sort, Iterable) else [sort]
     names = []
     for item in wanted:
         name = str(item).strip()
