@@ -416,10 +416,14 @@ def _plausible(values: pd.Series) -> pd.Series:
 
 
 def _lists_of_text(values: pd.Series) -> pd.Series:
-    return _each(
-        values,
-        lambda value: isinstance(value, list | tuple) and all(isinstance(item, str) for item in value),
-    )
+    return _each(values, is_list_of_text)
+
+
+def is_list_of_text(value: object) -> bool:
+    """Tell lists of text from all else; they come back from Parquet as arrays."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
 def _booleans(values: pd.Series) -> pd.Series:

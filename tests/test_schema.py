@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,18 @@ def test_validate__every_failure_at_once() -> None:
     with pytest.raises(InvalidFrameError, match="id 7, row 0: probability = 101: 0 to 100") as caught:
         validate(frame)
     assert len(caught.value.failure_cases) == 3
+
+
+def test_validate__tags_as_parquet_gives_them_back(tmp_path: Path) -> None:
+    """Lists come back from Parquet as arrays of text, which are as good; arrays of numbers are not."""
+    frame = pd.DataFrame({"id": pd.array([1, 2], dtype="Int64"), "tags": pd.Series([["q4"], []], dtype=object)})
+    frame.to_parquet(tmp_path / "deals.parquet")
+    back = pd.read_parquet(tmp_path / "deals.parquet")
+    assert isinstance(back["tags"].iloc[0], np.ndarray)
+    assert validate(back) is back
+    assert pandera_failures(back).empty
+    back.at[0, "tags"] = np.array([1])
+    assert find_failures(back)["rule"].tolist() == ["must be a list of text"]
 
 
 def test_validate__ids_in_the_index() -> None:

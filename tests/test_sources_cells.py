@@ -242,10 +242,10 @@ def test_read_texts__numbers_and_objects() -> None:
 
 
 def test_read_tags__lists_and_text() -> None:
-    """Lists stay, text is split, and nothing else is a tag."""
-    cells = pd.Series([["q4", "new"], "a; b;;c", "a, b", "", None, 5, [1]], dtype=object)
+    """Lists stay, arrays from Parquet are lists, text is split, and nothing else is a tag."""
+    cells = pd.Series([["q4", "new"], "a; b;;c", "a, b", "", None, 5, [1], np.array(["q4"])], dtype=object)
     reading = read_tags(cells)
-    assert list(reading.values) == [["q4", "new"], ["a", "b", "c"], ["a", "b"], [], None, None, None]
+    assert list(reading.values) == [["q4", "new"], ["a", "b", "c"], ["a", "b"], [], None, None, None, ["q4"]]
     assert list(reading.refused) == [5, 6]
     assert reading.values[0] is not cells[0]
 

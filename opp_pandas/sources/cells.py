@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.schema import is_list_of_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -424,8 +425,8 @@ def read_tags(values: pd.Series) -> Reading:
         if isinstance(cell, str):
             parts = cell.split(";" if ";" in cell else ",")
             tags[place] = [part.strip() for part in parts if part.strip()]
-        elif isinstance(cell, list | tuple) and all(isinstance(item, str) for item in cell):
-            tags[place] = list(cell)
+        elif is_list_of_text(cell):
+            tags[place] = [*cell]
         elif cell is not None:
             refused[place] = "must be a list of text"
     return Reading(tags, refused)
