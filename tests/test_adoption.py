@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -412,6 +413,13 @@ def test_adopt__flags_of_any_dtype(dtype: str) -> None:
     source = pd.DataFrame({"Stage": ["S1", "S2", "S3"], "IsClosed": [0, 1, 1], "IsWon": [0, 1, 0]})
     df = adopt(source.astype(dict.fromkeys(["IsClosed", "IsWon"], dtype)))
     assert "won and lost were read from IsWon and IsClosed: won 'S2', lost 'S3'" in report(df).notes
+
+
+def test_adopt__tags_of_a_csv_that_pandas_wrote(tmp_path: Path) -> None:
+    """No tags are no tags after a CSV, not one that is called []."""
+    df = adopt(pd.DataFrame({"Name": ["a", "b"], "tags": [["q4", "new"], []]}))
+    df.to_csv(tmp_path / "deals.csv", index=False)
+    assert adopt(pd.read_csv(tmp_path / "deals.csv"))["tags"].tolist() == [["q4", "new"], []]
 
 
 def test_adopt__deleted_rows_are_said() -> None:

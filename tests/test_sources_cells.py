@@ -250,6 +250,15 @@ def test_read_tags__lists_and_text() -> None:
     assert reading.values[0] is not cells[0]
 
 
+def test_read_tags__lists_as_a_csv_writes_them() -> None:
+    """Lists that pandas or JSON wrote as text are those lists; brackets of other texts are part of them."""
+    written = [["q4", "new, big"], [], ["it's"]]
+    others = ['["it\'s", "new"]', "[urgent], [new]", "[1, 2]", "['q4' 'new']"]
+    reading = read_tags(pd.Series([*map(str, written), *others], dtype=object))
+    assert list(reading.values[:3]) == written
+    assert list(reading.values[3:]) == [["it's", "new"], ["[urgent]", "[new]"], ["[1", "2]"], ["['q4' 'new']"]]
+
+
 def test_read_integers_and_booleans() -> None:
     """Ids must be whole, truth values must be truth values."""
     reading = read_integers(pd.Series(["12", 7.0, 7.5, "x", None], dtype=object))

@@ -7,7 +7,9 @@ ways is not guessed: the cell is refused with the reason, or the caller is asked
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
+import json
 import re
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
@@ -418,11 +420,13 @@ def read_texts(values: pd.Series) -> Reading:
 
 
 def read_tags(values: pd.Series) -> Reading:
-    """Read tags: lists of text as they are, text split at semicolons, else at commas."""
+    """Read tags: lists of text as they are and as a CSV writes them, other text split at semicolons, else at commas."""
     refused: dict[int, str] = {}
     tags = np.empty(len(values), dtype=object)
     for place, cell in enumerate(objects(values)):
-        if isinstance(cell, str):
+        if isinstance(cell, str) and (items := _written_list(cell)) is not None:
+            tags[place] = items
+        elif isinstance(cell, str):
             parts = cell.split(";" if ";" in cell else ",")
             tags[place] = [part.strip() for part in parts if part.strip()]
         elif is_list_of_text(cell):
@@ -430,6 +434,21 @@ def read_tags(values: pd.Series) -> Reading:
         elif cell is not None:
             refused[place] = "must be a list of text"
     return Reading(tags, refused)
+
+
+def _written_list(text: str) -> list[str] | None:
+    """Read ``["a", "b"]`` and ``['a', 'b']``, as JSON and Python write lists; None for any other text."""
+    if text[:1] != "[" or text[-1:] != "]":
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        # To Python ['a' 'b'], as arrays are written, would be the one text ab.
+        if is_list_of_text(found) and (read is json.loads or str(found) == text):
+            return list(found)
+    return None
 
 
 def read_booleans(values: pd.Series) -> Reading:
