@@ -151,7 +151,7 @@ def test_where__takes_labels_for_custom_fields(box: Sandbox, client: Client) -> 
     assert [request.path for request in box.requests].count("/api/v2/types") == 1
     with pytest.raises(errors.ConfigurationError, match="cannot filter by 'custom1'"):
         opp.read_opportunities(client, filter={"Region": "EMEA"})
-    with pytest.raises(errors.ConfigurationError, match="same field"):
+    with pytest.raises(errors.ConfigurationError, match="'Region' and 'custom1' are the same field"):
         opp.read_opportunities(client, where={"Region": "EMEA", "custom1": "EMEA"})
 
 

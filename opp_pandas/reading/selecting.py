@@ -83,12 +83,13 @@ def without_labels(conditions: Mapping[str, Any] | None, labels: Callable[[], Ma
         If a field is named twice, by label and by column.
     """
     found: dict[str, Any] = {}
+    given: dict[str, str] = {}
     for name, value in (conditions or {}).items():
         known = column_of(name) is not None or _is_filter(name)
         column = name if known else labels().get(name, name)
         if column in found:
-            raise ConfigurationError(f"{name!r} and {column!r} are the same field; keep one of the two")
-        found[column] = value
+            raise ConfigurationError(f"{named([given[column]])} and {named([name])} are the same field; keep one")
+        found[column], given[column] = value, name
     return found
 
 
