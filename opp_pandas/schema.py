@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -511,9 +511,9 @@ def get_schema() -> Any:
         attribute = OPPORTUNITY.by_column.get(column)
         namespace[column] = pa.Field(nullable=True, description=attribute.meaning if attribute else None)
         rules = list(rules_of(column))
-        if dtype == "str":
-            # pandera takes any text dtype for any other, object among them.
-            rules.append(Rule(dtype_rule(column), lambda values: cast("pd.Series", values.dtype == "str")))
+        if dtype in ("str", "Int64"):
+            # pandera takes any text dtype for any other, object among them, and int64 for Int64.
+            rules.append(Rule(dtype_rule(column), partial(_of_dtype, dtype)))
         for rule in rules:
             rule_of[rule.text] = rule
             columns_of.setdefault(rule.text, []).append(column)
@@ -521,6 +521,10 @@ def get_schema() -> Any:
     for number, (text, columns) in enumerate(columns_of.items()):
         namespace[f"_rule_{number}"] = pa.check(*columns, name=text, error=text)(_as_method(rule_of[text]))
     return type(model)("OpportunitySchema", (model,), namespace)
+
+
+def _of_dtype(dtype: str, values: pd.Series) -> pd.Series:
+    return cast("pd.Series", values.dtype == dtype)
 
 
 def _as_method(rule: Rule) -> Callable[[Any, pd.Series], pd.Series]:

@@ -127,6 +127,14 @@ def test_find_failures__columns_of_another_dtype() -> None:
     assert "pd.to_datetime(df['close_date'], utc=True)" in whole.iloc[-1]["rule"]
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int64[pyarrow]", "int32", "Int32", "Float64"])
+def test_opportunity_schema__whole_numbers_of_another_dtype(dtype: str) -> None:
+    """The model wants Int64 as validate does: pandera alone would take int64, which holds no missing cells."""
+    frame = pd.DataFrame({"id": pd.array([1], dtype="Int64"), "amount": pd.Series([5], dtype=dtype)})
+    assert find_failures(frame)["value"].tolist() == [dtype]
+    assert listed(find_failures(frame)) == listed(pandera_failures(frame))
+
+
 def test_validate__every_failure_at_once() -> None:
     """All bad cells are raised together, and the text names id, row, column, value and rule."""
     frame = good_frame()
