@@ -120,6 +120,15 @@ def test_filter__reaches_the_service(client: Client) -> None:
     assert df["probability"].between(20, 60).all()
 
 
+def test_sort__of_a_filter_in_several_requests_is_refused(box: Sandbox, client: Client) -> None:
+    """Each request is in order for itself: the first rows of all of them are not the first rows of the first one."""
+    with pytest.raises(errors.ConfigurationError, match="sort= needs a filter that fits into one request"):
+        opp.read_opportunities(client, filter={"id": list(range(1, 200))}, sort="-amount", limit=5, stages=STAGES)
+    assert not [entry for entry in box.requests if entry.path.endswith("/opportunities")]
+    df = opp.read_opportunities(client, filter={"id": list(range(1, 101))}, sort="-amount", stages=STAGES)
+    assert df["amount"].dropna().is_monotonic_decreasing
+
+
 def test_filter__that_fits_nothing_gives_the_same_columns(client: Client, df: pd.DataFrame) -> None:
     """No rows, same columns and dtypes; figures work."""
     empty = opp.read_opportunities(client, filter={"name": "no such deal"}, stages=STAGES)

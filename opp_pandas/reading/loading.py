@@ -29,6 +29,7 @@ from opp_pandas.reading.selecting import Where, columns_needed, rows_that_fit, s
 from opp_pandas.reading.sweeps import with_instants
 from opp_pandas.reading.walking import Asked, read_whole
 from opp_pandas.service.collecting import join_names
+from opp_pandas.service.query import build_query
 from opp_pandas.stages import StageMap, resolve_stages
 from opp_pandas.zones import check_zone
 
@@ -84,7 +85,8 @@ def read_opportunities(
         condition is one. ``load_report.notes`` says which part ran where.
     sort : str or sequence of str, optional
         Columns to sort by at the service, ``-`` in front for descending. The
-        walk is most robust in its default order, by id.
+        walk is most robust in its default order, by id. Not for filters of so
+        many values that they take several requests.
     fields : str or iterable of str, optional
         The columns to load; stage, owner, account and ``updated_at`` always come.
     include : iterable of str
@@ -195,6 +197,12 @@ def read_opportunities(
         partitions=partitions,
     )
     check_partitions(partitions, asked.query, limit=limit, checkpoint=checkpoint)
+    if sort and len(build_query(filter={**conditions, **condition.service}, timezone=zone)) > 1:
+        # Each request would be in order for itself, and limit= would take the first rows of the first one.
+        raise ConfigurationError(
+            "sort= needs a filter that fits into one request, and this one has too many values: "
+            "load without sort= and sort in pandas, with df.sort_values(...)"
+        )
     arrived = None if history is None else go_on(asked, history, notes)
     if arrived is None:
         arrived = read_whole(asked, notes)
