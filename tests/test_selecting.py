@@ -159,6 +159,8 @@ def test_where__names_what_is_no_column(client: Client) -> None:
     """A misspelt name is an error that names near ones."""
     with pytest.raises(errors.MissingColumnError, match="did you mean 'amount'"):
         opp.read_opportunities(client, stages=STAGES, where={"amuont": 5})
+    with pytest.raises(errors.MissingColumnError, match="are there when include= asks for them"):
+        opp.read_opportunities(client, stages=STAGES, where={"owner_name": "Sam Lee"}, include=())
 
 
 def test_where__cuts_to_the_limit_after_testing(client: Client) -> None:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named, printable
 from opp_pandas.reading.customtexts import read_boolean, read_day, read_moment, read_number
-from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, snake_case
+from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, snake_case
 from opp_pandas.service.query import NOT_NULL, build_query, day_bounds, filter_key, parse_moment
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -199,7 +199,8 @@ def rows_that_fit(frame: pd.DataFrame, where: Where, zone: str | None = None) ->
             fits &= _test(frame[column], value, zone, column)
         elif not any(column_of(name) == column for name in where.service):
             near = difflib.get_close_matches(column, [str(name) for name in frame.columns], 1)
-            hint = "" if near else "Names of people and accounts are there when include= asks for them."
+            hint = "Names of stages, people and accounts are there when include= asks for them."
+            hint = hint if column in LOOKUP_COLUMNS or not near else ""
             raise MissingColumnError([column], frame.columns, hint)
     return fits
 
