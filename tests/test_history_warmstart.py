@@ -242,3 +242,15 @@ def test_attribute_of_a_later_time__has_everything_read(history: History, client
     df = opp.read_opportunities(client, history=history)
     assert "the service sends 'health_score', which the history has never seen" in notes_of(df)
     assert df["health_score"].notna().sum() == whole["health_score"].notna().sum()
+
+
+def test_checkpoint__that_a_load_from_a_history_never_opened_is_left_alone(
+    client: Client, history: History, tmp_path: Path
+) -> None:
+    """Such a load keeps no pages, so a file of that name is somebody's own and is not removed."""
+    history.record(opp.read_opportunities(client, stages=STAGES))
+    notes = tmp_path / "notes.txt"
+    notes.write_text("my notes")
+    df = opp.read_opportunities(client, stages=STAGES, history=history, checkpoint=notes)
+    assert "changed since" in df.opp.load_report.notes[0]
+    assert notes.read_text() == "my notes"

@@ -121,7 +121,8 @@ def read_opportunities(
     checkpoint : path, optional
         A file that keeps each page as it comes, readable by its owner only. A
         load that was stopped goes on from there when it is called again with
-        the same arguments; the file is removed when the load is complete.
+        the same arguments; the file is removed when the load is complete. A load
+        that goes on from a history needs none, and leaves the file alone.
     history : History, optional
         Begin from the newest load in it that asked this service for the same
         deals, and fetch only what changed since: a handful of requests. See the
@@ -203,9 +204,8 @@ def read_opportunities(
             "sort= needs a filter that fits into one request, and this one has too many values: "
             "load without sort= and sort in pandas, with df.sort_values(...)"
         )
-    arrived = None if history is None else go_on(asked, history, notes)
-    if arrived is None:
-        arrived = read_whole(asked, notes)
+    known = None if history is None else go_on(asked, history, notes)
+    arrived = known if known is not None else read_whole(asked, notes)
     rows = replace(arrived.rows, frame=join_names(arrived.rows.frame, arrived.lookups, wanted))
     rows, complete = _fitting(rows, condition, zone, notes), arrived.complete
     if limit is not None and len(rows) > limit:
@@ -247,7 +247,8 @@ def read_opportunities(
         custom_fields=custom_fields,
     )
     _warn(report, on_invalid)
-    if checkpoint is not None:
+    # A load that went on from the history never opened the file: whatever is there is none of its own.
+    if checkpoint is not None and known is None:
         remove_checkpoint(checkpoint)
     return attach_loaded(rows.frame, loaded)
 
