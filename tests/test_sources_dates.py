@@ -70,6 +70,8 @@ def test_read_instants__text(text: str, instant: str) -> None:
         ("2026-00-01", NO_SUCH_DATE),
         ("0000-01-01", NO_SUCH_DATE),
         ("2026-01-01 24:00:00", NO_SUCH_DATE),
+        ("2026-01-01T10:00:00+99:00", NOT_A_DATE),
+        ("2026-01-01T10:00:00+05:75", NOT_A_DATE),
         ("2026-01-01 13:00 pm", NO_SUCH_DATE),
         ("45/45/2026", NO_SUCH_DATE),
         ("soon", NOT_A_DATE),
