@@ -304,7 +304,8 @@ def resolve_stages(
     Raises
     ------
     ConfigurationError
-        If the map names a stage that the look-up does not have.
+        If the map names a stage that the look-up does not have, or one stage as
+        won and as lost, by name and by id.
     """
     stages = _known_stages(stage_map, lookup, names)
     if stage_map is not None and lookup is not None:
@@ -360,6 +361,9 @@ def _settle(stage: dict[str, Any], stage_map: StageMap | None, whole: bool, from
         return next((group[key] for key in keys if key in group), None)
 
     origin = "map"
+    if stage_map is not None and listed(stage_map.won) and listed(stage_map.lost):
+        # By name in one and by id in the other: only the service's stages show that they are the same.
+        raise ConfigurationError(f"stage {named(keys)} is listed as won and as lost; keep it in one of the two")
     if stage_map is not None and listed(stage_map.won):
         status = "won"
     elif stage_map is not None and listed(stage_map.lost):

@@ -48,6 +48,12 @@ def test_map__that_names_won_alone_leaves_the_rest_unmapped() -> None:
     assert statuses(StageMap(won=["Closed Won"]))["Closed Lost"] == "closed"
 
 
+def test_map__that_says_won_by_name_and_lost_by_id_is_refused() -> None:
+    """The service's stages show the contradiction, which would count lost deals as won."""
+    with pytest.raises(ConfigurationError, match="stage 13, 'Closed Won' is listed as won and as lost"):
+        resolve_stages(StageMap(won=["Closed Won"], lost=[13]), LOOKUP)
+
+
 def test_map__with_an_unknown_stage_is_refused_with_the_near_one() -> None:
     """A misspelt stage would silently change every figure."""
     with pytest.raises(ConfigurationError, match="did you mean 'Closed Won'"):
