@@ -239,6 +239,7 @@ def test_long_lists__combine() -> None:
         ("amount,-closeDate", "amount,-closeDate"),
         (["-amount", "id"], "-amount,id"),
         (" -name ", "-name"),
+        (pd.Index(["-amount", "id"]), "-amount,id"),
     ],
 )
 def test_sort__is_written_in_api_names(sort: Any, expected: str) -> None:
@@ -251,6 +252,7 @@ def test_sort__is_written_in_api_names(sort: Any, expected: str) -> None:
     [
         ("tags", r"cannot sort by 'tags'.*df\.sort_values\('tags'\)"),
         ("-nextStep", "df.sort_values\\('next_step'\\)"),
+        ("Region of the deal", r"df\.sort_values\('Region of the deal'\)"),
         ("custom1", "cannot sort"),
         ("owner", "cannot sort"),
         ("owner.name", "cannot sort"),

@@ -170,9 +170,11 @@ def _shape(
 
 def sort_names(sort: str | Sequence[str] | None, resource: Resource = OPPORTUNITY) -> list[str]:
     """Give the API names to sort by, with ``-`` where it descends; refuse what cannot be sorted."""
-    if sort is None or (not isinstance(sort, str) and not sort):
+    if sort is None:
         return [DEFAULT_SORT]
     wanted = sort.split(",") if isinstance(sort, str) else list(sort) if isinstance(sort, Iterable) else [sort]
+    if not wanted:
+        return [DEFAULT_SORT]
     names = []
     for item in wanted:
         name = str(item).strip()
@@ -183,9 +185,11 @@ def sort_names(sort: str | Sequence[str] | None, resource: Resource = OPPORTUNIT
         attribute = _attribute(bare, resource)
         if attribute is None or not attribute.sortable:
             known = [entry.column for entry in resource.attributes if entry.sortable]
+            # What is none of the service's names may be a label, and then it is the column's name as it stands.
+            column = bare if attribute is None else attribute.column
             raise ConfigurationError(
                 f"the service cannot sort by {named([bare])}{_did_you_mean(bare, known)} "
-                f"Sort in pandas instead: df.sort_values({printable(repr(_column_of(bare)), 80)}). "
+                f"Sort in pandas instead: df.sort_values({printable(repr(column), 80)}). "
                 f"It can sort by {named(['id', *known], 30)}"
             )
         names.append(f"{sign}{attribute.name}")

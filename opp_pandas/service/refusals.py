@@ -61,7 +61,7 @@ def explain(
         return f"the service denies access{said}{_scope_hint(found)}{_sku_hint(path)}"
     if status == 404:
         base = (
-            "; is url= the base of the API?"
+            "; check that url= is the base of the API"
             if path.count("/") <= 1
             else "; it does not exist, or this user may not see it"
         )
