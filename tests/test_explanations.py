@@ -236,6 +236,14 @@ def test_show__speaks_of_the_day_in_the_zone_of_the_figure() -> None:
     )
 
 
+def test_show__writes_days_beyond_the_calendar_of_python() -> None:
+    """A deal of 9999-12-31, which tools write for "never", stands in a quarter that ends in the year 10000."""
+    rows = [{"amount": 5, "probability": 50, "close_date": "9999-12-31T12:00Z", "stage_id": LEAD}]
+    assert "10000-01-31" in show(forecast(portfolio(rows), context=context(), fiscal_start=2)).text
+    rows = [{"amount": 5, "probability": 50, "close_date": "0001-01-31T12:00Z", "stage_id": LEAD}]
+    assert "0001-01-01" in show(forecast(portfolio(rows), context=context())).text
+
+
 def test_show__writes_numbers_for_people() -> None:
     """Shares as percent, coverage as reached, missing as nothing, long tables cut."""
     frame = random_portfolio(16)

@@ -94,7 +94,8 @@ def _written(column: str, value: Any) -> str:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)):
         return ""
     if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d}"
+        # strftime knows no year above 9999, in which a quarter ends that has 9999-12-31 in it.
+        return value.isoformat().partition("T")[0]
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
         return printable(value, 80)
     number = float(value)
