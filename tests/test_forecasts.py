@@ -363,6 +363,11 @@ def test_forecast__bad_values_are_named_with_their_rows() -> None:
     texts = frame.assign(amount=pd.Series(["1", "lots", *[None] * 6], dtype="str"))
     with pytest.raises(FrameError, match="rows 0, 1"):
         forecast(texts, context=context())
+    for odd in ([1, 2], b"1", 1j, True, {"EUR": 1}):
+        for column in ("amount", "probability"):
+            mixed = frame.assign(**{column: pd.Series([5, odd, *[None] * 6], dtype=object)})
+            with pytest.raises(FrameError, match="rows 1 hold something else"):
+                forecast(mixed, context=context())
     with pytest.raises(ConfigurationError, match="explode"):
         forecast(frame.assign(tags=[["a"]] * len(frame)), context=context(), by="tags")
     doubled = pd.concat([frame, frame[["amount"]]], axis=1)
@@ -385,6 +390,20 @@ def test_forecast__any_index_and_any_column_dtype_will_do() -> None:
     other.index = pd.Index([0] * len(other))
     found = forecast(other, context=context(), by="owner_id")
     assert found.to_numpy().tolist() == expected.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("column", ["amount", "probability"])
+def test_forecast__decimals_of_a_parquet_file_are_numbers(column: str) -> None:
+    """With pyarrow's own dtype, whether or not one is missing."""
+    from decimal import Decimal
+
+    import pyarrow as pa
+
+    for frame in (random_portfolio(4), random_portfolio(4, odd=False)):
+        texts = [None if pd.isna(value) else Decimal(int(value)) for value in frame[column]]
+        exact = frame.assign(**{column: pd.Series(texts, dtype=pd.ArrowDtype(pa.decimal128(12, 2)))})
+        found = forecast(exact, context=context())
+        pd.testing.assert_frame_equal(found, forecast(frame, context=context()))
 
 
 def test_forecast__result_carries_its_basis_and_nothing_of_the_load() -> None:

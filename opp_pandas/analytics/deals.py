@@ -7,11 +7,13 @@ codes; nothing is grouped by text or by period objects.
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal
 
@@ -125,9 +127,9 @@ def read_numbers(column: pd.Series) -> Numbers:
         If it holds something else; the text names the first such rows.
     """
     dtype = column.dtype
-    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
-        if not column.hasnans:
-            # Nothing is missing: numpy looks at the column's own memory.
+    if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "iufO":
+        if not column.hasnans and dtype.kind != "O":
+            # Nothing is missing, and these are no decimals of pyarrow: numpy looks at the column's own memory.
             plain = column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
             # A Float64 column may hold NaN beside NA, which pandas does not call missing.
             whole = len(plain) > 0 and not np.isnan(plain.min())
@@ -137,10 +139,7 @@ def read_numbers(column: pd.Series) -> Numbers:
     if not column.notna().any():
         return Numbers.of(np.full(len(column), np.nan))
     if pd.api.types.is_object_dtype(dtype):
-        numeric = [
-            pd.isna(value) or (not isinstance(value, str | bool) and np.isscalar(value)) or hasattr(value, "as_tuple")
-            for value in column
-        ]
+        numeric = [_is_number_or_missing(value) for value in column]
         if all(numeric):
             return Numbers.of(np.array([np.nan if pd.isna(value) else float(value) for value in column]))
         rows = column.index[~np.array(numeric)]
@@ -150,6 +149,13 @@ def read_numbers(column: pd.Series) -> Numbers:
         f"column {named([column.name])} must hold numbers, not {dtype}; rows {named(rows)} hold something else. "
         "df.opp.validate() lists every such cell"
     )
+
+
+def _is_number_or_missing(value: Any) -> bool:
+    if isinstance(value, numbers.Real | Decimal):
+        return not isinstance(value, bool)
+    # Of a list pandas tells entry by entry what is missing.
+    return not pd.api.types.is_list_like(value) and bool(pd.isna(value))
 
 
 def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
