@@ -108,6 +108,8 @@ def test_scenario__stands_beside_the_forecast_as_it_is() -> None:
         (lambda: drop_largest(0), ConfigurationError),
         (lambda: change(["wish"]), ConfigurationError),
         (lambda: change(set_values([True], amount=1)), ConfigurationError),
+        (lambda: change(set_values(amount="lots")), ConfigurationError),
+        (lambda: change(set_values(close_date=pd.Timestamp("2026-12-31"))), ConfigurationError),
         (lambda: change(set_values(forecast_category="Commit")), MissingColumnError),
         (lambda: scenario(FRAME, context=context(), scenarios={}), ConfigurationError),
     ],
@@ -132,3 +134,21 @@ def test_scenario__namesakes_keep_their_labels_when_one_drops_out() -> None:
     )
     left = table.loc["Sam leaves"].reset_index("period", drop=True)
     assert left["change"].to_dict() == {"Sam Lee (id 7)": -50.0, "Sam Lee (id 9)": 0.0}
+
+
+def test_set_values__parts_of_a_unit_go_into_columns_of_whole_numbers() -> None:
+    """62.5 % is a percentage, and a category may be new to a categorical column."""
+    frame = portfolio(
+        [{"amount": 1000, "probability": 20, "close_date": "2026-07-01T00:00Z", "stage_id": LEAD} for _ in range(2)]
+    ).assign(forecast_category=pd.Categorical(["Commit", "Commit"]))
+
+    def forecast_of(change: Any) -> float:
+        table = scenario(frame, context=context(), scenarios={"so": change})
+        return float(table.loc["so", "forecast_amount"].sum())
+
+    assert forecast_of(set_values(probability=62.5)) == 1250
+    assert forecast_of(set_values("amount > 1", amount=10.5)) == 4.2
+    assert forecast_of(set_values(forecast_category="Omitted")) == 0
+    frame = frame.assign(amount_precise=["1000.40", None])
+    assert forecast_of(set_values(amount=None)) == 0
+    assert forecast_of(set_values("amount_precise > '0'", amount=1000)) == 400

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, basis_of
-from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource
+from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource, read_numbers
 from opp_pandas.analytics.forecasts import Overdue, forecast
 from opp_pandas.analytics.groups import LOOKUP_OF_NAME, read_groups
 from opp_pandas.analytics.money import Rates, read_rates
@@ -67,7 +67,18 @@ def set_values(where: Any = None, **values: Any) -> Change:
             column = deals.category if name == "forecast_category" else name
             if column not in changed.columns:
                 raise MissingColumnError([column], list(changed.columns), "The scenario sets it.")
-            changed.loc[rows, column] = value
+            if name in ("probability", "amount"):
+                # A column of whole numbers takes no 62.5 %.
+                changed[column] = pd.array(read_numbers(changed[column])[:], dtype="Float64")
+                if name == "amount" and "amount_precise" in changed.columns:
+                    # The cents of what was there are none of the new amount's.
+                    changed["amount_precise"] = changed["amount_precise"].mask(rows)
+            elif isinstance(changed[column].dtype, pd.CategoricalDtype):
+                changed[column] = changed[column].astype(object)
+            try:
+                changed.loc[rows, column] = value
+            except (TypeError, ValueError) as error:
+                raise ConfigurationError(f"a scenario cannot set {column} to {value!r}: {error}") from error
         return changed
 
     listed = ", ".join(f"{name} = {value}" for name, value in values.items())
