@@ -108,8 +108,15 @@ def test_scenario__stands_beside_the_forecast_as_it_is() -> None:
         (lambda: drop_largest(0), ConfigurationError),
         (lambda: change(["wish"]), ConfigurationError),
         (lambda: change(set_values([True], amount=1)), ConfigurationError),
+        (lambda: change(set_values("amunt > 1", amount=1)), ConfigurationError),
+        (lambda: change(set_values("amount >", amount=1)), ConfigurationError),
+        (lambda: change(set_values("amount", probability=1)), ConfigurationError),
         (lambda: change(set_values(amount="lots")), ConfigurationError),
         (lambda: change(set_values(close_date=pd.Timestamp("2026-12-31"))), ConfigurationError),
+        (lambda: change(scale(amount=float("nan"))), ConfigurationError),
+        (lambda: change(print), ConfigurationError),
+        (lambda: change(5), ConfigurationError),
+        (lambda: scenario(FRAME, context=context(), scenarios=[scale(amount=2)]), ConfigurationError),  # type: ignore[arg-type]
         (lambda: change(set_values(forecast_category="Commit")), MissingColumnError),
         (lambda: scenario(FRAME, context=context(), scenarios={}), ConfigurationError),
     ],
@@ -152,3 +159,15 @@ def test_set_values__parts_of_a_unit_go_into_columns_of_whole_numbers() -> None:
     frame = frame.assign(amount_precise=["1000.40", None])
     assert forecast_of(set_values(amount=None)) == 0
     assert forecast_of(set_values("amount_precise > '0'", amount=1000)) == 400
+
+
+def test_set_values__a_mask_of_sorted_rows_speaks_of_the_same_deals() -> None:
+    """As in ``df.loc[mask]``; where the order is that of the frame, double labels will do."""
+    rows = [
+        {"amount": amount, "probability": 0, "close_date": "2026-07-01T00:00Z", "stage_id": LEAD} for amount in (1, 2)
+    ]
+    frame = portfolio(rows)
+    mask = frame.sort_values("amount", ascending=False)["amount"] > 1
+    for deals, where in ((frame, mask), (frame.set_axis([0, 0]), (frame["amount"] > 1).set_axis([0, 0]))):
+        table = scenario(deals, context=context(), scenarios={"so": set_values(where, probability=100)})
+        assert table.loc["so", "forecast_amount"].tolist() == [2]

@@ -99,7 +99,7 @@ def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -
     -------
     Change
     """
-    if amount < 0 or probability < 0:
+    if not (amount >= 0 and probability >= 0):
         raise ConfigurationError("scale takes factors of 0 or more")
 
     def apply(deals: Deals) -> pd.DataFrame:
@@ -169,13 +169,23 @@ def _rows(frame: pd.DataFrame, where: Any) -> Any:
     if where is None:
         return np.ones(len(frame), dtype=bool)
     if isinstance(where, str):
-        found = frame.eval(where)
+        try:
+            found = frame.eval(where)
+        except Exception as error:
+            # What pandas raises depends on where in the text it stumbles.
+            raise ConfigurationError(f"where={where!r} cannot be read: {error}") from error
     else:
         found = where(frame) if callable(where) else where
-    mask = np.asarray(pd.Series(found).fillna(False), dtype=bool)
-    if mask.shape != (len(frame),):
-        raise ConfigurationError(f"where must give one truth value for each of {len(frame)} rows, not {mask.shape}")
-    return mask
+    told = pd.Series(found)
+    if isinstance(found, pd.Series) and found.index.is_unique and frame.index.isin(found.index).all():
+        # As in df.loc[mask], the mask of a frame in another order speaks of labels, not of places.
+        told = found.reindex(frame.index)
+    if told.shape != (len(frame),):
+        raise ConfigurationError(f"where must give one truth value for each of {len(frame)} rows, not {told.shape}")
+    known = told.dropna().infer_objects()
+    if len(known) and not pd.api.types.is_bool_dtype(known.dtype):
+        raise ConfigurationError(f"where must give truth values, not {told.dtype}; write a comparison: 'amount > 1000'")
+    return np.asarray(told.fillna(False), dtype=bool)
 
 
 def scenario(
@@ -225,6 +235,11 @@ def scenario(
     >>> scale(amount=0.9).words
     'amounts x 0.9, probabilities x 1'
     """
+    if not isinstance(scenarios, Mapping):
+        raise ConfigurationError(
+            f"scenarios goes from name to changes, such as {{'bear': scale(amount=0.9)}}, "
+            f"not {type(scenarios).__name__}"
+        )
     if "as it is" in scenarios or not scenarios:
         raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
 
@@ -289,7 +304,7 @@ def keep_names(frame: pd.DataFrame, context: FigureContext, by: str | Sequence[s
 
 
 def _steps(name: str, changes: Changes) -> list[Step]:
-    steps = [changes] if isinstance(changes, Change) or callable(changes) else list(changes)
+    steps: list[Any] = list(changes) if isinstance(changes, list | tuple) else [changes]
     for step in steps:
         if not isinstance(step, Change) and not callable(step):
             raise ConfigurationError(f"scenario {name!r} must be made of Change or functions, not {step!r}")
@@ -301,6 +316,9 @@ def apply_changes(deals: Deals, changes: Changes) -> Deals:
     frame = deals.frame.copy()
     for step in _steps("", changes):
         frame = step.apply(replace(deals, frame=frame)) if isinstance(step, Change) else step(frame)
+        if not isinstance(frame, pd.DataFrame):
+            name = getattr(step, "__name__", "step")
+            raise ConfigurationError(f"a scenario's function must give the changed frame; {name} gives {frame!r}")
     return replace(deals, frame=frame)
 
 
