@@ -205,6 +205,17 @@ def test_fit_strength__of_groups_without_a_difference_is_infinite() -> None:
         assert np.isnan(fit_strength(won, n))
 
 
+def test_win_rates__where_every_group_stands_for_itself_a_group_without_closed_deals_has_no_rate() -> None:
+    """Nothing to divide by is missing, without a warning of numpy's."""
+    rows = [
+        closed(stage, 100, "2026-01-01T00:00Z", "2026-05-01T12:00Z", owner) for stage, owner in ((WON, 7), (LOST, 8))
+    ]
+    late = {"amount": 5, "stage_id": LEAD, "close_date": "2026-06-01T00:00Z", "owner_id": 9}
+    table = win_rates(portfolio([*rows * 3, late]), context=context(), by="owner_id", shrink_by="fit")
+    assert table.attrs["opp_basis"]["shrunk_by"] == 0
+    assert table["shrunk_rate"].tolist() == pytest.approx([1, 0, np.nan], nan_ok=True)
+
+
 def test_win_rates__are_shrunk_as_far_as_the_groups_tell() -> None:
     """The fitted strength stands in the basis; nonsense is refused."""
     frame = random_portfolio(21)

@@ -121,7 +121,7 @@ def shrink(won: npt.ArrayLike, n: npt.ArrayLike, rate: float, m: float = 20.0) -
     """
     if np.isinf(m):
         return np.full(np.shape(won), rate)
-    return np.asarray((np.asarray(won) + m * rate) / (np.asarray(n) + m), dtype=np.float64)
+    return divide(np.asarray(won) + m * rate, np.asarray(n) + m)
 
 
 def fit_strength(won: npt.ArrayLike, n: npt.ArrayLike) -> float:
