@@ -279,6 +279,8 @@ def test_forecast__a_quota_for_everybody_counts_where_somebody_has_no_deal() -> 
         ({"Ada Byrom": 1}, "did you mean 'Ada Byron'"),
         ({"Sam Lee": 1}, "fits 2 groups"),
         ({"Ada Byron": 1, 8: 2}, "'Ada Byron', '8' are the same"),
+        ({("2026Q2", "Ada Byron"): 1}, "fits no group"),
+        (pd.DataFrame({"period": ["2026Q2"], "group": [pd.NA], "quota": [1]}), "<NA> fits no group"),
         ({"Ada Byron": -1}, "0 or more"),
         ({"Ada Byron": "lots"}, "0 or more"),
         (pd.DataFrame({"period": ["2026Q2"] * 2, "group": ["Ada Byron"] * 2, "quota": [1, 2]}), "twice"),

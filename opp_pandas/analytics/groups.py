@@ -66,8 +66,10 @@ class Group:
         ConfigurationError
             If none fits, or more than one.
         """
-        places = np.flatnonzero(np.asarray(self.labels == key))
-        if not len(places) and not isinstance(key, str):
+        # Neither a sequence nor what is missing is a label, and comparing with them goes wrong in many ways.
+        comparable = not pd.api.types.is_list_like(key) and not pd.isna(key)  # type: ignore[call-overload]
+        places = np.flatnonzero(np.asarray(self.labels == key)) if comparable else np.empty(0, dtype=np.intp)
+        if not len(places) and comparable and not isinstance(key, str):
             places = np.array([place for place, own in enumerate(self.keys) if own is not None and own == key])
         if not len(places):
             texts = [str(label) for label in self.labels]
