@@ -135,6 +135,14 @@ def test_rollup__bad_arguments_are_named() -> None:
         rollup(FRAME, context=context(), tree=TREE, adjustments={12345: 1})
     with pytest.raises(ConfigurationError, match="twice"):
         rollup(FRAME, context=context(), tree=TREE, adjustments=pd.DataFrame({"node": [7, 7], "amount": [1, 2]}))
+    missing = pd.DataFrame({"node": [7], "amount": pd.array([pd.NA], dtype="Int64")})
+    for wrong in ({7: "lots"}, {7: None}, {7: pd.NA}, {7: float("inf")}, missing):
+        with pytest.raises(ConfigurationError, match="not so for '7': leave out who is not adjusted"):
+            rollup(FRAME, context=context(), tree=TREE, adjustments=wrong)
+    with pytest.raises(ConfigurationError, match=r"Series; \.to_dict\(\)"):
+        rollup(FRAME, context=context(), tree=TREE, adjustments=pd.Series({7: 5}))
+    with pytest.raises(ConfigurationError, match=r"Series; \.to_dict\(\)"):
+        rollup(FRAME, context=context(), tree=pd.Series(TREE))
     with pytest.raises(ConfigurationError, match="exactly one grouping"):
         rollup(FRAME, context=context(), by=["owner_name", "stage_name"], tree=TREE)
     with pytest.raises(MissingColumnError, match="manager_id"):

@@ -226,9 +226,15 @@ def _up_the_tree(
     return table.iloc[order], places
 
 
+def _kind(value: object) -> str:
+    return "a Series; .to_dict() makes a mapping of it" if isinstance(value, pd.Series) else type(value).__name__
+
+
 def _read_tree(tree: Tree) -> tuple[dict[Any, Any], dict[Any, str]]:
     if isinstance(tree, Mapping):
         return {child: parent for child, parent in tree.items() if not pd.isna(parent)}, {}
+    if not isinstance(tree, pd.DataFrame):
+        raise ConfigurationError(f"a tree is person -> manager, or a frame id, manager_id, not {_kind(tree)}")
     missing = [name for name in ("id", "manager_id") if name not in tree.columns]
     if missing:
         raise MissingColumnError(missing, list(tree.columns), "A tree has id and manager_id.")
@@ -308,13 +314,20 @@ def _adjust(
 ) -> pd.DataFrame:
     if isinstance(adjustments, Mapping):
         adjustments = pd.DataFrame({"node": list(adjustments), "amount": list(adjustments.values())})
+    if not isinstance(adjustments, pd.DataFrame):
+        raise ConfigurationError(f"adjustments are node -> amount, or a frame node, amount, not {_kind(adjustments)}")
     missing = [name for name in ("node", "amount") if name not in adjustments.columns]
     if missing:
         raise MissingColumnError(missing, list(adjustments.columns), "Adjustments have node and amount.")
     places = [nodes.find(key) for key in adjustments["node"]]
     if len(set(places)) < len(places):
         raise ConfigurationError("one node is adjusted twice; keep the call that holds")
-    called = dict(zip(places, adjustments["amount"].astype(float), strict=True))
+    amounts = pd.to_numeric(adjustments["amount"], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(amounts)
+    if bad.any():
+        words = named([str(key) for key in adjustments["node"][bad]])
+        raise ConfigurationError(f"adjustments are amounts; not so for {words}: leave out who is not adjusted")
+    called = dict(zip(places, amounts.tolist(), strict=True))
     adjusted = own.copy()
     for position in reversed(order):
         if position in called:
