@@ -88,11 +88,23 @@ def read_moment(value: Any, zone: str | None, name: str = "as_of") -> pd.Timesta
     """
     # A bare number would be so many nanoseconds since 1970, which nobody means by 2026 or 20260930.
     if not isinstance(value, numbers.Number):
-        with contextlib.suppress(ValueError, TypeError, OverflowError):
+        with contextlib.suppress(ValueError, TypeError, OverflowError, NotImplementedError):
+            if isinstance(value, str) and not _is_day_or_instant(value):
+                raise ValueError(value)
             stamp: Any = pd.Timestamp(value)
             if isinstance(stamp, pd.Timestamp):
                 return _in_utc(stamp, zone)
     raise ConfigurationError(f"{name}={value!r} is not a day or an instant; write it like '2026-09-30'")
+
+
+def _is_day_or_instant(text: str) -> bool:
+    """Tell a day and an instant from a longer span, of which pandas takes the first day.
+
+    To pandas "now" and "today" are no spans, but the clock of this machine, which
+    may stand in another zone.
+    """
+    span = pd.Period(text)
+    return isinstance(span, pd.Period) and span.freqstr[0] not in "MQY"
 
 
 def _in_utc(stamp: pd.Timestamp, zone: str | None) -> pd.Timestamp:

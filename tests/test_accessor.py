@@ -138,6 +138,19 @@ def test_as_of__moves_the_moment(df: pd.DataFrame) -> None:
             df.opp.forecast(as_of=wrong)
 
 
+@pytest.mark.parametrize("span", ["2026-06", "2026", "2026Q2", "June 2026", "now", "today", ""])
+def test_as_of__is_a_day_or_an_instant(df: pd.DataFrame, span: str) -> None:
+    """A month is not its first day, and the clock of this machine none of the load's zone."""
+    with pytest.raises(errors.ConfigurationError, match="is not a day or an instant"):
+        df.opp.forecast(as_of=span, timezone="America/New_York")
+
+
+def test_as_of__beyond_the_calendar_is_refused(df: pd.DataFrame) -> None:
+    """The end of that day in New York is in the year 10000."""
+    with pytest.raises(errors.ConfigurationError, match="is not a day or an instant"):
+        df.opp.forecast(as_of="9999-12-31", timezone="America/New_York")
+
+
 def test_stages__can_be_given_anew(df: pd.DataFrame) -> None:
     """Another meaning of the stages for one figure."""
     other = df.opp.forecast(stages=opp.StageMap(won=["Closed Lost"], lost=["Closed Won"]))
