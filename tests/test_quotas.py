@@ -50,6 +50,10 @@ def test_pacing__compares_with_the_same_part_of_earlier_periods() -> None:
     assert (basis["usual_share"], basis["landing"], basis["n_compared"]) == (0.5, 80, 1)
     with pytest.raises(ConfigurationError, match="compare"):
         pacing(portfolio(rows), context=context(), compare=0)
+    assert pacing(portfolio(rows), context=context(), quota=0)["attained"].isna().all()
+    for wrong in (pd.NA, pd.DataFrame({"period": ["2026Q2"], "quota": [5]}), {"2026Q2": 5}, 1j, b"5", -1):
+        with pytest.raises(ConfigurationError, match="must be a number of 0 or more"):
+            pacing(portfolio(rows), context=context(), quota=wrong)  # type: ignore[arg-type]
 
 
 def test_pacing__without_a_quota_defines_nothing_of_one() -> None:

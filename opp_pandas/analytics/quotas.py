@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -124,9 +127,10 @@ def _need_distinct(keys: Sequence[Any], places: Integers | Codes) -> None:
 
 
 def _number(value: Any, key: Any) -> float:
-    if isinstance(value, bool | str) or not np.isscalar(value) or not np.isfinite(float(value)) or float(value) < 0:  # type: ignore[arg-type]
+    number = float(value) if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number < 0:
         raise ConfigurationError(f"the quota of {key!r} must be a number of 0 or more, not {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
 def _codes(keys: Sequence[Any], groups: Sequence[Group]) -> Codes:
@@ -333,7 +337,7 @@ def pacing(
     if quota is not None:
         definitions["attained"] = "won_to_date / quota"
         attained = np.full(len(ordinals), np.nan)
-        attained[-1] = to_date[-1] / _number(quota, "quota") if quota != 0 else np.nan
+        attained[-1] = to_date[-1] / target if (target := _number(quota, "quota")) else np.nan
         table = table.assign(attained=attained)
     money = money_facts(deals)
     basis = build_basis(
