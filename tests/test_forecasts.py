@@ -351,6 +351,7 @@ def test_forecast__optional_columns_may_lack() -> None:
         ({"by": "period"}, ConfigurationError, "index already"),
         ({"overdue": "maybe"}, ConfigurationError, "roll_forward"),
         ({"probability": "gut"}, ConfigurationError, "own_else_stage"),
+        ({"calendar": "4-4-5"}, ConfigurationError, "WeekCalendar"),
     ],
 )
 def test_forecast__bad_arguments_are_named(change: dict[str, Any], error: type[Exception], words: str) -> None:

@@ -387,6 +387,8 @@ def resolve_periods(
         raise ConfigurationError(f"fiscal_start is the number of a month, 1 to 12, not {fiscal_start!r}")
     if fiscal_label not in ("end", "start"):
         raise ConfigurationError(f"fiscal_label must be 'end' or 'start', not {fiscal_label!r}")
+    if calendar is not None and not isinstance(calendar, WeekCalendar):
+        raise ConfigurationError(f"calendar must be a WeekCalendar, such as WeekCalendar((4, 4, 5)), not {calendar!r}")
     head, _, tail = str(freq).upper().partition("-")
     unit = {"ME": "M", "MS": "M", "QE": "Q", "QS": "Q", "YE": "Y", "YS": "Y", "A": "Y"}.get(head, head)
     if unit not in ("M", "Q", "Y", "W") or (tail and tail not in (*_MONTH_NAMES, *_WEEKDAYS)):
