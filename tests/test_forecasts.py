@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from opp_pandas.analytics import WeekCalendar, forecast
@@ -373,6 +374,9 @@ def test_forecast__bad_values_are_named_with_their_rows() -> None:
                 forecast(mixed, context=context())
     with pytest.raises(ConfigurationError, match="explode"):
         forecast(frame.assign(tags=[["a"]] * len(frame)), context=context(), by="tags")
+    arrow = pd.Series([["a"]] * len(frame), dtype=pd.ArrowDtype(pa.list_(pa.string())))
+    with pytest.raises(ConfigurationError, match="explode"):
+        forecast(frame.assign(tags=arrow), context=context(), by="tags")
     doubled = pd.concat([frame, frame[["amount"]]], axis=1)
     with pytest.raises(FrameError, match="stand twice"):
         forecast(doubled, context=context())
@@ -399,8 +403,6 @@ def test_forecast__any_index_and_any_column_dtype_will_do() -> None:
 def test_forecast__decimals_of_a_parquet_file_are_numbers(column: str) -> None:
     """With pyarrow's own dtype, whether or not one is missing."""
     from decimal import Decimal
-
-    import pyarrow as pa
 
     for frame in (random_portfolio(4), random_portfolio(4, odd=False)):
         texts = [None if pd.isna(value) else Decimal(int(value)) for value in frame[column]]

@@ -174,7 +174,8 @@ def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
         return narrow.look_up(table), pd.Index(present + narrow.low)
     try:
         codes, values = pd.factorize(column, use_na_sentinel=True)
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:
+        # pyarrow's lists are not implemented.
         raise ConfigurationError(
             f"column {named([column.name])} holds lists and cannot be grouped; "
             f"frame.explode({str(column.name)!r}) makes a row of each entry"
