@@ -84,6 +84,19 @@ def test_waterfall__gives_each_move_one_reason(case: str) -> None:
     assert list(table.index) == list(BUCKETS)
 
 
+@pytest.mark.parametrize("changed", [{"id": "str"}, {"name": "category"}, {"id": "float64", "name": "object"}])
+def test_waterfall__moments_may_keep_a_column_in_other_dtypes(changed: dict[str, str]) -> None:
+    """Ids that one file kept as text are the same deals, and each moment has categories of its own."""
+    before, after = pair([deal(1), deal(2), deal(3)], [deal(1, amount=130), deal(2, close_date=BEHIND), deal(4)])
+    contexts = context_from_load(before), context_from_load(after)
+    expected = waterfall((before, after), period=W, context=contexts)
+    for frames in ((before.astype(changed), after), (before, after.astype(changed))):
+        found = waterfall(frames, period=W, context=contexts)
+        pd.testing.assert_frame_equal(found, expected)
+        names = waterfall_deals(frames, period=W, context=contexts, bucket="removed")["name"].tolist()
+        assert names == ["deal 3"]
+
+
 def test_waterfall__opens_every_bar_to_its_deals() -> None:
     """The rows behind a bar add up to it."""
     frames = pair(

@@ -259,7 +259,11 @@ def _from_either(first: pd.DataFrame, second: pd.DataFrame, name: str, rows0: Co
     later = pd.Series(second[name].array.take(rows1, allow_fill=True))
     if name not in first.columns:
         return later.array
-    return later.where(rows1 >= 0, pd.Series(first[name].array.take(rows0, allow_fill=True))).array
+    earlier = pd.Series(first[name].array.take(rows0, allow_fill=True))
+    if earlier.dtype != later.dtype:
+        # Texts and ids, or categories of which each moment has its own.
+        return later.astype(object).where(rows1 >= 0, earlier.astype(object)).infer_objects().array
+    return later.where(rows1 >= 0, earlier).array
 
 
 def assert_identity(moves: pd.DataFrame, by: str | None) -> None:

@@ -233,6 +233,9 @@ def keys_of(frame: pd.DataFrame, *, unique: bool = True) -> pd.Series:
         keys = keys.map(lambda text: ("custom", text), na_action="ignore")
     if "id" in frame.columns:
         ids = frame["id"].astype(object).reset_index(drop=True)
+        if not pd.api.types.is_numeric_dtype(frame["id"].dtype):
+            # A file may have kept them as text: the same deals all the same.
+            ids = ids.map(lambda key: int(key) if isinstance(key, str) and key.isdecimal() else key)
         keys = ids.where(ids.notna(), keys)
     if keys.isna().any():
         raise FrameError(
