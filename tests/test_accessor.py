@@ -171,6 +171,19 @@ def test_bare_frame__needs_only_moment_and_stages() -> None:
     assert table["weighted_amount"].tolist() == [50]
 
 
+def test_bare_frame__knows_stages_by_name_where_nobody_said_their_ids(df: pd.DataFrame) -> None:
+    """After a merge the look-up of the load is gone: the map's names count, not the ids beside them."""
+    teams = pd.DataFrame({"owner_id": df["owner_id"].dropna().unique(), "team": "A"})
+    merged = df.merge(teams, how="left", on="owner_id")
+    asked: dict[str, Any] = {"as_of": NOW, "stages": STAGES}
+    pd.testing.assert_frame_equal(
+        merged.opp.forecast(**asked, by="team").droplevel("team"), df.opp.forecast(**asked), check_freq=False
+    )
+    lost_name = merged.assign(stage_name=merged["stage_name"].mask(merged.index == 0))
+    with pytest.warns(errors.UnmappedStageWarning, match="1 deals are in stages"):
+        lost_name.opp.forecast(**asked)
+
+
 def test_typed_door__is_the_same(df: pd.DataFrame) -> None:
     """`opp.of(df)` is `df.opp`."""
     pd.testing.assert_frame_equal(opp.of(df).forecast(), df.opp.forecast())

@@ -312,7 +312,13 @@ class Deals:
         if not self.has("stage_id"):
             return self._stage_by("stage_name")
         codes = self._stage_by("stage_id")
-        if self.has("stage_name") and (codes == -1).any():
+        if not self.has("stage_name"):
+            return codes
+        if self.context.stages.frame["stage_id"].isna().all():
+            # Without the look-up of a load nobody said which id is which stage: only the names tell.
+            by_name = self._stage_by("stage_name")
+            codes = np.where(by_name == -1, codes, by_name)
+        elif (codes == -1).any():
             codes = np.where(codes == -1, self._stage_by("stage_name"), codes)
         return codes
 
