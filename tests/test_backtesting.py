@@ -161,6 +161,7 @@ def test_backtest__begins_where_the_history_does(history: History) -> None:
         ({"periods": 0}, "periods is a number of 1 or more"),
         ({"weeks": (0,)}, "1 the first"),
         ({"weeks": ()}, "1 the first"),
+        ({"weeks": (6, 9)}, "no period has a week 6"),
         ({"grace_days": -1}, "grace_days must be 0 or more"),
     ],
 )

@@ -131,6 +131,8 @@ def backtest_forecasts(
             rows += [known | _of_point(method, value, actual) for method, value in points.items()]
             # Looked at by later periods only: they begin after this one has ended.
             seen[week].append((so_far, still_open, actual))
+    if not rows:
+        raise ConfigurationError(f"no period has a week {min(chosen_weeks)}: weeks are counted from its first day")
     table = pd.DataFrame(rows)
     return table.sort_values(["week", "method", "as_of"], kind="stable").reset_index(drop=True)
 
