@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from histories import LEAD, LOST, OFFER, WON, frame_of, history_in_memory, load_of, moment
+from opp_pandas.analytics import pipeline_over_time, waterfall
 from opp_pandas.analytics.moments import context_from_load
 from opp_pandas.analytics.slips import GONE, NEW, flows, pushes, slippage
-from opp_pandas.errors import HistoryNeededError
+from opp_pandas.errors import ConfigurationError, HistoryNeededError
 
 DUE = moment(15)
 PERIOD = ("2026-01-10", "2026-01-20")
@@ -75,6 +76,24 @@ def test_pushes__tell_days_from_periods() -> None:
     assert by_stage.loc[LEAD, "days_pushed"] == 85
     with pytest.raises(HistoryNeededError, match="opp-pandas snapshot"):
         pushes(frame, context=context_from_load(frame), since=moment(1))
+
+
+@pytest.mark.parametrize("by", [["owner_name"], ("owner_name", "stage_name"), 7])
+def test_figures_over_time__take_one_column_to_group_by(by: Any) -> None:
+    """Others take a list; these say that they do not."""
+    history = history_in_memory()
+    for day in (1, 12):
+        history.record(load_of([deal(1)], day))
+    told: dict[str, Any] = {"context": context_from_load(history.as_of()), "by": by}
+    for ask in (
+        lambda: waterfall(history, period=PERIOD, **told),
+        lambda: slippage(history, period=PERIOD, **told),
+        lambda: pushes(history.as_of(), history=history, since=moment(1), **told),
+        lambda: pipeline_over_time(history, **told),
+        lambda: pipeline_over_time(history, **{**told, "by": None}),
+    ):
+        with pytest.raises(ConfigurationError, match="by takes one column here"):
+            ask()
 
 
 def test_flows__add_up_to_the_deals() -> None:

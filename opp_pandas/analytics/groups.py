@@ -114,6 +114,12 @@ def read_groups(deals: Deals, by: str | Sequence[str] | None) -> list[Group]:
     return [_read_group(deals, name) for name in names]
 
 
+def need_one_column(by: object) -> None:
+    """Raise if `by` names several columns, or none: figures over time take one."""
+    if not isinstance(by, str):
+        raise ConfigurationError(f"by takes one column here, such as 'owner_name', not {by!r}")
+
+
 def _read_group(deals: Deals, name: str) -> Group:
     if name == "category" and not deals.has("category"):
         return _by_category(deals)

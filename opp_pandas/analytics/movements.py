@@ -17,6 +17,7 @@ from opp_pandas.analytics.bars import BUCKETS, ENTRIES, LABELS, MEANINGS
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
 from opp_pandas.analytics.bridging import Scope, assert_identity, bridge
 from opp_pandas.analytics.deals import Deals
+from opp_pandas.analytics.groups import need_one_column
 from opp_pandas.analytics.moments import Snapshots, State, parse_window, read_span, read_states
 from opp_pandas.analytics.money import ExchangeRates, Rates, read_rates
 from opp_pandas.errors import ConfigurationError, named
@@ -226,6 +227,8 @@ def _moves(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     if method not in ("ends", "path"):
         raise ConfigurationError(f"method must be 'ends' or 'path', not {method!r}")
+    if by is not None:
+        need_one_column(by)
     w0, w1, words = parse_window(period, freq, fiscal_start, fiscal_label, calendar)
     is_history = isinstance(history, Snapshots)
     if method == "path" and not is_history:

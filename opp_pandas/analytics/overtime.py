@@ -10,7 +10,7 @@ import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, to_json
 from opp_pandas.analytics.deals import OPEN, Deals
-from opp_pandas.analytics.groups import Group, common_labels, identities, read_groups
+from opp_pandas.analytics.groups import Group, common_labels, identities, need_one_column, read_groups
 from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, parse_window, read_states
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
 
@@ -68,6 +68,7 @@ def pipeline_over_time(
     """
     if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"the pipeline over time needs snapshots: pass a History. {HOW_TO_START}")
+    need_one_column(by)
     moments = _snapshots(history) if times is None else list(times)
     if not moments:
         raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")

@@ -10,7 +10,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import attach_basis, counted, to_json
 from opp_pandas.analytics.days import NO_DAY, Codes, Flags, SmallCodes, local_days
 from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, WON, Deals
-from opp_pandas.analytics.groups import NO_STAGE, UNASSIGNED, UNKNOWN_STAGE, by_stage, read_groups
+from opp_pandas.analytics.groups import NO_STAGE, UNASSIGNED, UNKNOWN_STAGE, by_stage, need_one_column, read_groups
 from opp_pandas.analytics.moments import HOW_TO_START, Snapshots, State, keys_of, parse_window, read_span, read_states
 from opp_pandas.analytics.periods import WeekCalendar, resolve_periods
 from opp_pandas.analytics.rates import divide
@@ -78,6 +78,8 @@ def slippage(
     HistoryNeededError
         If `history` is neither a history nor two frames.
     """
+    if by is not None:
+        need_one_column(by)
     w0, w1, words = parse_window(period, freq, fiscal_start, fiscal_label, calendar)
     *times, notes = read_span(history, w0, w1, since, until, context[1] if isinstance(context, tuple) else context)
     columns = _COLUMNS if by is None else (*_COLUMNS, by)
@@ -162,6 +164,8 @@ def pushes(
     """
     if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"pushes are moves of a close date over time: pass history=. {HOW_TO_START}")
+    if by is not None:
+        need_one_column(by)
     log = history.diff(since, until, fields=["close_date"])
     log = log[(log["field"] == "close_date") & log["before"].notna() & log["after"].notna()]
     deals = Deals(frame, context)
