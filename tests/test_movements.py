@@ -149,7 +149,7 @@ def test_waterfall__scope_is_a_bar() -> None:
     table = waterfall(frames, period=W, scope=lambda frame: frame["owner_id"] == 7)
     assert table.loc["scope_in", "amount"] == 100
     assert table.loc["scope_out", "amount"] == -100
-    with pytest.raises(ConfigurationError, match="one True or False per row"):
+    with pytest.raises(ConfigurationError, match="one truth value for each"):
         waterfall(frames, period=W, scope=lambda _: [True])
 
 
@@ -244,6 +244,27 @@ def test_waterfall__scope_leaves_out_what_it_cannot_tell() -> None:
     both = pair([deal(1), deal(2, amount=None)], [deal(1), deal(2, amount=90)])
     table = waterfall(both, period=W, scope=lambda frame: frame["amount"] > 50)
     assert table["count"][table["count"] > 0].to_dict() == {"start": 1, "scope_in": 1, "increased": 1, "end": 2}
+
+
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [
+        (lambda frame: frame["amount"], "must give truth values, not"),
+        (lambda frame: frame["name"], "must give truth values, not"),
+        ("amount > 50", "scope= is a function from frame to mask, not str"),
+    ],
+)
+def test_waterfall__scope_must_tell_true_from_false(scope: Any, words: str) -> None:
+    """A column of texts or numbers is no choice of rows."""
+    with pytest.raises(ConfigurationError, match=words):
+        waterfall(pair([deal(1)], [deal(1)]), period=W, scope=scope)
+
+
+def test_waterfall__scope_made_of_sorted_rows_means_the_same_deals() -> None:
+    """As in ``df.loc[mask]``."""
+    both = pair([deal(1), deal(2, amount=90)], [deal(1), deal(2, amount=90)])
+    table = waterfall(both, period=W, scope=lambda frame: frame.sort_values("amount")["amount"] > 95)
+    assert table.loc["end", "amount"] == 100
 
 
 def test_waterfall__goes_from_the_earlier_to_the_later_moment() -> None:

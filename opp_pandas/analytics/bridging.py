@@ -11,7 +11,7 @@ import pandas as pd
 
 from opp_pandas.analytics.bars import ENTRIES, EXITS
 from opp_pandas.analytics.days import NO_DAY, Codes, Days, Flags, Floats, day_of
-from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
+from opp_pandas.analytics.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals, read_mask
 from opp_pandas.analytics.groups import Group, common_labels, identities, read_groups
 from opp_pandas.analytics.moments import State, keys_of
 from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named
@@ -126,10 +126,10 @@ def _side(
     status = pick(deals.status, TRASHED)
     mask = np.ones(len(deals), dtype=bool)
     if scope is not None:
+        if not callable(scope):
+            raise ConfigurationError(f"scope= is a function from frame to mask, not {type(scope).__name__}")
         # A comparison with a missing cell is missing: that deal is outside.
-        mask = pd.Series(scope(deals.frame)).fillna(False).to_numpy(dtype=bool)
-        if mask.shape != (len(deals),):
-            raise ConfigurationError("scope= must give one True or False per row of the frame it is given")
+        mask = read_mask(scope(deals.frame), deals.frame, "scope=")
     if deals.omitted is not None:
         mask = mask & ~deals.omitted
     in_scope = pick(mask, False) & (status != UNSETTLED)

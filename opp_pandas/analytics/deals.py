@@ -158,6 +158,26 @@ def _is_number_or_missing(value: Any) -> bool:
     return not pd.api.types.is_list_like(value) and bool(pd.isna(value))
 
 
+def read_mask(found: Any, frame: pd.DataFrame, name: str) -> Flags:
+    """Read which rows somebody chose; a missing truth value chooses none.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not one truth value for each row; `name` is that of the argument.
+    """
+    told = pd.Series(found)
+    if isinstance(found, pd.Series) and found.index.is_unique and frame.index.isin(found.index).all():
+        # As in df.loc[mask], the mask of a frame in another order speaks of labels, not of places.
+        told = found.reindex(frame.index)
+    if told.shape != (len(frame),):
+        raise ConfigurationError(f"{name} must give one truth value for each of {len(frame)} rows, not {told.shape}")
+    known = told.dropna().infer_objects()
+    if len(known) and not pd.api.types.is_bool_dtype(known.dtype):
+        raise ConfigurationError(f"{name} must give truth values, not {told.dtype}; write a comparison: amount > 1000")
+    return np.asarray(told.eq(True).fillna(False), dtype=bool)
+
+
 def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
     """Code a column: positions in its distinct values, -1 where missing.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.analytics.basis import attach_basis, basis_of
-from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource, read_numbers
+from opp_pandas.analytics.deals import COMMIT, OPEN, Deals, ProbabilitySource, read_mask, read_numbers
 from opp_pandas.analytics.forecasts import Overdue, forecast
 from opp_pandas.analytics.groups import LOOKUP_OF_NAME, read_groups
 from opp_pandas.analytics.money import Rates, read_rates
@@ -176,16 +176,7 @@ def _rows(frame: pd.DataFrame, where: Any) -> Any:
             raise ConfigurationError(f"where={where!r} cannot be read: {error}") from error
     else:
         found = where(frame) if callable(where) else where
-    told = pd.Series(found)
-    if isinstance(found, pd.Series) and found.index.is_unique and frame.index.isin(found.index).all():
-        # As in df.loc[mask], the mask of a frame in another order speaks of labels, not of places.
-        told = found.reindex(frame.index)
-    if told.shape != (len(frame),):
-        raise ConfigurationError(f"where must give one truth value for each of {len(frame)} rows, not {told.shape}")
-    known = told.dropna().infer_objects()
-    if len(known) and not pd.api.types.is_bool_dtype(known.dtype):
-        raise ConfigurationError(f"where must give truth values, not {told.dtype}; write a comparison: 'amount > 1000'")
-    return np.asarray(told.fillna(False), dtype=bool)
+    return read_mask(found, frame, "where")
 
 
 def scenario(
