@@ -251,7 +251,7 @@ class MissingColumnError(FrameError):
         near = [
             by_lower[match]
             for name in self.missing
-            for match in difflib.get_close_matches(name.lower(), by_lower, 1)
+            for match in difflib.get_close_matches(str(name).lower(), by_lower, 1)
             if by_lower[match] != name
         ]
         text = f"the frame has no column {named(self.missing)}"

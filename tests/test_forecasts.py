@@ -348,6 +348,8 @@ def test_forecast__optional_columns_may_lack() -> None:
     ("change", "error", "words"),
     [
         ({"by": "owner"}, MissingColumnError, "owner_id"),
+        ({"by": 5}, MissingColumnError, "no column 5"),
+        ({"by": [("owner_id", "name")]}, MissingColumnError, r"no column \('owner_id', 'name'\)"),
         ({"by": ["owner_id", "owner_id"]}, ConfigurationError, "twice"),
         ({"by": "period"}, ConfigurationError, "index already"),
         ({"overdue": "maybe"}, ConfigurationError, "roll_forward"),

@@ -106,7 +106,7 @@ def read_groups(deals: Deals, by: str | Sequence[str] | None) -> list[Group]:
     MissingColumnError
         If the frame has no such column.
     """
-    names = [] if by is None else [by] if isinstance(by, str) else list(by)
+    names: list[Any] = [] if by is None else list(by) if pd.api.types.is_list_like(by) else [by]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"by names a column twice: {named(names)}")
     if "period" in names:
