@@ -401,6 +401,17 @@ def test_forecast__any_index_and_any_column_dtype_will_do() -> None:
     assert found.to_numpy().tolist() == expected.to_numpy().tolist()
 
 
+@pytest.mark.parametrize("dtype", ["float64", "Float64", "double[pyarrow]", "object"])
+@pytest.mark.parametrize("others", [1.0, None])
+def test_forecast__amounts_without_an_end_are_named(dtype: str, others: float | None) -> None:
+    """Every sum that they enter would be infinite, or no number at all."""
+    frame = random_portfolio(4, 3)
+    for odd in (np.inf, -np.inf):
+        endless = frame.assign(amount=pd.Series([others, 2.0, odd], dtype=dtype))
+        with pytest.raises(FrameError, match="rows 2 are infinite"):
+            forecast(endless, context=context())
+
+
 @pytest.mark.parametrize("column", ["amount", "probability"])
 def test_forecast__decimals_of_a_parquet_file_are_numbers(column: str) -> None:
     """With pyarrow's own dtype, whether or not one is missing."""

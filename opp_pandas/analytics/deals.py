@@ -124,7 +124,7 @@ def read_numbers(column: pd.Series) -> Numbers:
     Raises
     ------
     FrameError
-        If it holds something else; the text names the first such rows.
+        If it holds something else, or infinite ones; the text names the first such rows.
     """
     dtype = column.dtype
     if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "iufO":
@@ -134,14 +134,21 @@ def read_numbers(column: pd.Series) -> Numbers:
             # A Float64 column may hold NaN beside NA, which pandas does not call missing.
             whole = len(plain) > 0 and not np.isnan(plain.min())
             limits = (float(plain.min()), float(plain.max())) if whole else None
+            if dtype.kind == "f" and (limits is None or not np.isfinite(limits).all()):
+                _refuse_infinite(column, plain)
             return Numbers(lambda rows: plain[rows].astype(np.float64, copy=False), limits)
-        return Numbers.of(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if dtype.kind in "fO":
+            _refuse_infinite(column, values)
+        return Numbers.of(values)
     if not column.notna().any():
         return Numbers.of(np.full(len(column), np.nan))
     if pd.api.types.is_object_dtype(dtype):
         numeric = [_is_number_or_missing(value) for value in column]
         if all(numeric):
-            return Numbers.of(np.array([np.nan if pd.isna(value) else float(value) for value in column]))
+            values = np.array([np.nan if pd.isna(value) else float(value) for value in column])
+            _refuse_infinite(column, values)
+            return Numbers.of(values)
         rows = column.index[~np.array(numeric)]
     else:
         rows = column.index[column.notna()]
@@ -149,6 +156,16 @@ def read_numbers(column: pd.Series) -> Numbers:
         f"column {named([column.name])} must hold numbers, not {dtype}; rows {named(rows)} hold something else. "
         "df.opp.validate() lists every such cell"
     )
+
+
+def _refuse_infinite(column: pd.Series, values: npt.NDArray[Any]) -> None:
+    """Raise where a number has no end: every sum that it enters would have none, or be no number at all."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise FrameError(
+            f"column {named([column.name])} must hold numbers; rows {named(column.index[infinite])} are infinite. "
+            "Set them to what is known, or to missing"
+        )
 
 
 def _is_number_or_missing(value: Any) -> bool:
