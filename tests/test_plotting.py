@@ -140,6 +140,39 @@ def test_plot_coverage__a_quota_nearly_reached_does_not_flatten_the_others() -> 
     assert whole.get_xlabel() == "coverage [ratio]"
 
 
+def test_plots__negative_sums_hang_below_the_line() -> None:
+    """Credits stand where they belong: no part of a stack is left out, none eats into another."""
+    rows = [
+        {"amount": 100, "probability": 50, "stage_id": LEAD},
+        {"amount": -60, "stage_id": WON},
+        {"amount": -40, "probability": 50, "stage_id": OFFER},
+    ]
+    frame = portfolio([{**row, "close_date": "2026-08-01"} for row in rows])
+    ax = plotting.plot_forecast(forecast(frame, context=context()))
+    assert [(bar.get_y(), bar.get_height()) for bar in ax.patches] == [(0, -60), (0, 30), (30, 30)]
+    ax = plotting.plot_forecast(forecast(frame[frame["amount"] < 0], context=context()))
+    assert [(bar.get_y(), bar.get_height()) for bar in ax.patches] == [(0, -60), (-60, -20), (-80, -20)]
+    ax = plotting.plot_category_forecast(category_forecast(frame, context=context()))
+    assert [(bar.get_y(), bar.get_height()) for bar in ax.patches if bar.get_height()] == [(0, -60), (0, 60)]
+
+
+def test_plot_linearity__weeks_that_took_back_what_was_won_are_in_the_picture() -> None:
+    """The axis reaches as far as the line does."""
+    days = {"2026-04-02": -300, "2026-04-20": 900, "2026-05-20": -100, "2026-06-10": -200}
+    frame = portfolio([{"amount": amount, "stage_id": WON, "close_date": day} for day, amount in days.items()])
+    ax = plotting.plot_linearity(linearity(frame, context=context()))
+    line = ax.get_lines()[0].get_ydata()
+    assert ax.get_ylim()[0] < min(line) == -100
+    assert ax.get_ylim()[1] > max(line) == 200
+
+
+def test_plot_coverage__of_a_negative_pipeline_has_its_number() -> None:
+    """No row stands without a number."""
+    frame = portfolio([{"amount": -50, "probability": 50, "stage_id": LEAD, "close_date": "2026-06-25"}])
+    ax = plotting.plot_coverage(kpis(frame, context=context(), quota=100))
+    assert [(text.get_text(), text.xy) for text in ax.texts] == [("-0.50", (0, 0))]
+
+
 def test_plot_ageing__stages_stand_in_the_pipelines_order() -> None:
     """Chosen by their deals, listed as a deal passes them."""
     rows = [{"amount": 10, "stage_id": stage, "created_at": "2026-01-01T00:00Z"} for stage in (2, 2, 2, 1)]

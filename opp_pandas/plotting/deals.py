@@ -191,7 +191,10 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         days = (table["week_end"] - table["week_start"].iloc[0]).dt.days.to_numpy() + 1
         even = axes.plot(x, days / days[-1] * 100, "--", color=GREY)
         write_names_below(axes, [f"{day:%m-%d}" for day in table["week_start"]])
-        axes.set_ylim(0, 105)
+        # Weeks that took back what was won lead below 0 %, or above 100 % on the way.
+        drawn = np.concatenate([table["share"], table["cumulative_share"]]) * 100
+        axes.set_ylim(1.05 * min(np.nanmin(drawn), 0.0), 1.05 * max(np.nanmax(drawn), 100.0))
+        axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
         axes.set_ylabel("share of the period's bookings [%]")
         axes.set_xlabel("week beginning")
         add_legend(axes, [*reached, *even, bars], ["won, added up", "even bookings", "won in the week"])

@@ -109,8 +109,9 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
     look = look_of(ax)
     x = np.arange(len(table))
     won = table["won_amount"].to_numpy()
-    ahead = np.maximum(table["weighted_amount"].to_numpy(), 0)
-    rest = np.maximum(table["open_amount"].to_numpy() - table["weighted_amount"].to_numpy(), 0)
+    ahead, open_amount = table["weighted_amount"].to_numpy(), table["open_amount"].to_numpy()
+    # Probabilities above 100 % leave no rest; negative amounts leave a negative one.
+    rest = np.where(open_amount < 0, np.minimum(open_amount - ahead, 0), np.maximum(open_amount - ahead, 0))
     parts: list[tuple[str, Any, dict[str, Any]]] = [
         ("won", won, {"color": GREEN}),
         ("open, weighted", ahead, {"color": BLUE}),
@@ -118,16 +119,15 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
     ]
     handles: list[Any] = []
     labels: list[str] = []
-    bottom = np.zeros(len(table))
+    above, below = np.zeros(len(table)), np.zeros(len(table))
     for label, values, colours in parts:
         if np.any(values != 0):
-            handles.append(ax.bar(x, values, 0.72, bottom=bottom, **colours))
+            handles.append(_hang(ax, x, values, above, below, **colours))
             labels.append(label)
-            bottom = bottom + values
     forecast = table["forecast_amount"].to_numpy()
     handles += ax.plot(x, forecast, "D", color=look.ink, markersize=5, linestyle="none")
     labels.append("forecast")
-    top = max(float(bottom.max(initial=0)), float(np.nanmax(forecast, initial=0)))
+    top = max(float(above.max(initial=0)), float(np.nanmax(forecast, initial=0)))
     if interval is not None and len(interval):
         need_columns(interval, "low", "high")
         place = pd.Index(table.index).get_indexer(interval.index)
@@ -142,8 +142,16 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
     leave_room_above(ax, top)
     ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
     write_names_below(ax, [label_of(period) for period in table.index])
-    format_money(ax.yaxis, top, currency_of(table))
+    format_money(ax.yaxis, max(top, -float(below.min(initial=0))), currency_of(table))
     add_legend(ax, handles[::-1], labels[::-1])
+
+
+def _hang(ax: Axes, x: Any, values: Any, above: Any, below: Any, **look: Any) -> Any:
+    """Put bars on those that stand, and negative ones below those that hang, instead of eating into the stack."""
+    bars = ax.bar(x, values, 0.72, bottom=np.where(values >= 0, above, below), **look)
+    above += np.maximum(values, 0)
+    below += np.minimum(values, 0)
+    return bars
 
 
 def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) -> None:
@@ -169,9 +177,7 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
             "edgecolor": look_of(ax).paper,
             "linewidth": 0.5,
         }
-        # Negative sums hang below the line instead of eating into the stack.
-        handles.append(ax.bar(x, values, 0.72, bottom=np.where(values >= 0, above, below), **look))
-        above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+        handles.append(_hang(ax, x, values, above, below, **look))
     labels = [label for label, _ in columns]
     top = float(above.max(initial=0))
     if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
@@ -228,23 +234,22 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
         rows, periods = period_codes(table)
         categories = table.index.get_level_values("category")
         amount = table["amount"].to_numpy(dtype=float)
-        x, bottom = np.arange(len(periods)), np.zeros(len(periods))
+        x, above, below = np.arange(len(periods)), np.zeros(len(periods)), np.zeros(len(periods))
         handles: list[Any] = []
         labels: list[str] = []
         for category, look in _CATEGORY_LOOK.items():
             chosen = np.asarray(categories == category)
-            values = np.bincount(rows[chosen], np.maximum(amount[chosen], 0), minlength=len(periods))
+            values = np.bincount(rows[chosen], amount[chosen], minlength=len(periods))
             if values.any():
-                handles.append(axes.bar(x, values, 0.72, bottom=bottom, **look))
+                handles.append(_hang(axes, x, values, above, below, **look))
                 labels.append(category.replace("_", " "))
-                bottom = bottom + values
-        top = float(bottom.max(initial=0))
+        top = float(above.max(initial=0))
         if quota is not None:
             top = max(top, draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
         leave_room_above(axes, top)
         axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
         write_names_below(axes, [label_of(period) for period in periods])
-        format_money(axes.yaxis, top, currency_of(table))
+        format_money(axes.yaxis, max(top, -float(below.min(initial=0))), currency_of(table))
         add_legend(axes, handles[::-1], labels[::-1])
     return axes
 

@@ -115,7 +115,8 @@ def plot_coverage(
         top = max(float(finite.max(initial=0)), target or 0, 1.0)
         # Next to a reached quota coverage grows without bounds: one such bar would flatten all others.
         limit = top if target is None else min(top, _FAR_PAST_TARGET * target)
-        lengths = np.where(reached, 0, np.minimum(values, limit))
+        # A negative pipeline covers nothing: it has its number, and no bar.
+        lengths = np.where(reached, 0, np.clip(values, 0, limit))
         y = np.arange(len(shown))
         axes.barh(y, lengths, 0.66, color=BLUE)
         top = limit * 1.15
