@@ -173,6 +173,15 @@ def test_plot_coverage__of_a_negative_pipeline_has_its_number() -> None:
     assert [(text.get_text(), text.xy) for text in ax.texts] == [("-0.50", (0, 0))]
 
 
+def test_plot_rollup__names_in_capitals_end_before_the_bars() -> None:
+    """Wide letters need more room than narrow ones."""
+    users = pd.DataFrame({"id": [7, 8], "name": ["WILHELMINA MOMMSEN WOMBWELL", "ANN"]})
+    table = rollup(FRAME, context=context(users=users), tree={8: 7})
+    ax = plotting.plot_rollup(table)
+    ax.figure.canvas.draw()
+    assert max(text.get_window_extent().x1 for text in ax.get_yticklabels()) < ax.get_window_extent().x0
+
+
 def test_plot_ageing__stages_stand_in_the_pipelines_order() -> None:
     """Chosen by their deals, listed as a deal passes them."""
     rows = [{"amount": 10, "stage_id": stage, "created_at": "2026-01-01T00:00Z"} for stage in (2, 2, 2, 1)]

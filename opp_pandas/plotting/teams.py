@@ -184,7 +184,10 @@ def plot_rollup(
             # Indentation shows who reports to whom only if names start at one edge.
             for text in axes.get_yticklabels():
                 text.set_horizontalalignment("left")
-            axes.tick_params(axis="y", pad=6 + 5.6 * max(len(name) for name in names))
+            # Measured, not counted: capitals are wider than most letters, and would end behind the bars.
+            widest = max(text.get_window_extent().width for text in axes.get_yticklabels())
+            figure = axes.get_figure(root=True)
+            axes.tick_params(axis="y", pad=6 + widest * 72 / (100.0 if figure is None else figure.dpi))
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.axvline(0, color=look_of(axes).ink, linewidth=0.8)
         format_money(
