@@ -160,6 +160,16 @@ def test_pipeline_over_time__namesakes_are_two_people_throughout() -> None:
     assert counts["Sam Lee (id 9)"].tolist() == [0, 1]
 
 
+def test_pipeline_over_time__of_a_single_snapshot_can_be_seen() -> None:
+    """A history that has just begun is a block as wide as a day."""
+    made = history_in_memory()
+    made.record(load_of([{"id": 1, "amount": 500, "stage_id": LEAD, "currency_type": "USD"}], 5))
+    ax = plotting.plot_pipeline_over_time(pipeline_over_time(made))
+    box = ax.collections[0].get_paths()[0].get_extents()
+    assert (box.width, box.height) == (1, 500)
+    assert ax.get_xlim() == (box.x0, box.x1)
+
+
 def test_pipeline_over_time__is_what_was_open_then(history: History) -> None:
     """Every moment has every stage, and the sum is the open pipeline of the state then."""
     table = pipeline_over_time(history, times=[moment(5), moment(12), moment(19)])

@@ -419,6 +419,10 @@ def plot_pipeline_over_time(
             colours = [*PALETTE[: len(kept)], *[GREY] * (len(wide.columns) - len(PALETTE[: len(kept)]))]
         else:
             colours = [PALETTE[place % len(PALETTE)] for place in range(len(wide.columns))]
+        if len(wide) == 1 and isinstance(wide.index, pd.DatetimeIndex):
+            # An area needs two moments: a history that has just begun is drawn as wide as a day.
+            day = wide.index.repeat(2) + pd.to_timedelta([-12, 12], unit="h")
+            wide = pd.concat([wide, wide]).set_axis(day, axis=0)
         moments = wide.index.tz_localize(None) if isinstance(wide.index, pd.DatetimeIndex) else wide.index
         handles: list[Any] = []
         base = np.zeros(len(wide))
