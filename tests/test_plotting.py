@@ -191,6 +191,15 @@ def test_plot_ageing__stages_stand_in_the_pipelines_order() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["Lead", "Offer"]
 
 
+def test_plots__without_amounts_begin_at_zero() -> None:
+    """No axis shows amounts that cannot be."""
+    ax = plotting.plot_stage_distribution(stage_distribution(EMPTY, context=context()))
+    assert (ax.get_xlim()[0], list(ax.get_xticks())) == (0, [0])
+    nothing = FRAME.assign(amount=pd.array([pd.NA] * len(FRAME), dtype="Int64"))
+    ax = plotting.plot_category_forecast(category_forecast(nothing, context=context()), quota=1e6)
+    assert ax.get_ylim()[0] == 0
+
+
 def test_plot_funnel__of_many_stages_keeps_what_was_won() -> None:
     """A funnel falls, so the last step would be the first to go; it is what the plot is for."""
     names = [f"Stage {number}" for number in range(40)]

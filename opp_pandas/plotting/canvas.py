@@ -210,7 +210,8 @@ def set_title(ax: Axes, table: Any, words: str) -> None:
 def leave_room_above(ax: Axes, top: float) -> None:
     """Keep the highest column clear of the edge: a bar of height 0 on top of it would hold the limit there."""
     if top > 0:
-        ax.set_ylim(top=1.05 * top)
+        # The axis begins where amounts do, also where nothing but a quota is drawn.
+        ax.set_ylim(min(ax.get_ylim()[0], 0.0), 1.05 * top)
 
 
 def currency_of(table: Any) -> str:

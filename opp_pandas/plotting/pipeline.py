@@ -321,6 +321,10 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
         ax.set_xlabel("deals")
     else:
         format_money(ax.xaxis, top, currency, what=measure.replace("_", " "), note="(at the bars: deals)")
+    if not top:
+        # Nothing has no scale: one made up around 0 would show negative amounts, or parts of a deal.
+        ax.set_xlim(0, 1)
+        ax.set_xticks([0])
     present = [kind for kind in ("open", "won", "lost", "other") if kind in kinds]
     if len(present) > 1:
         from matplotlib.patches import Patch
