@@ -529,6 +529,16 @@ def test_plot_pacing__stands_on_the_table() -> None:
     assert f"lands at {landing:,.0f} USD" in plotting.alt_text(ax)
 
 
+def test_plot_pacing__words_fit_into_a_low_picture() -> None:
+    """The axis is named in full, in a figure as low as those of slides."""
+    _, ax = plt.subplots(figsize=(10, 3), layout="constrained")
+    plotting.plot_pacing(pacing(FRAME, context=context(), quota=1e6), ax)
+    picture = ax.figure.bbox
+    for _, box in words_in(ax):
+        assert box.y0 >= picture.y0
+        assert box.y1 <= picture.y1
+
+
 def test_plot_scenario__puts_few_side_by_side_and_many_below_each_other() -> None:
     """Two scenarios: a bar each in every period. Thirty: their totals, and the title says how many are left out."""
     table = scenario(FRAME, context=context(), scenarios={"half": scale(amount=0.5)}, by="owner_name")

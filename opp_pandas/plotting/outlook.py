@@ -91,12 +91,10 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.axhline(0, color=look.ink, linewidth=0.8)
         axes.set_ylim(top=top * 1.1)
         write_names_below(axes, [label_of(period) for period in table.index])
-        format_money(
-            axes.yaxis,
-            top,
-            currency_of(table),
-            note="(above: share won by that day)" if len(table) <= _MANY_PERIODS else "",
-        )
+        format_money(axes.yaxis, top, currency_of(table))
+        if len(table) <= _MANY_PERIODS:
+            # Beside the amounts it would be longer than a low picture is high.
+            axes.set_xlabel("above: share won by that day", color=look.notes)
         add_legend(axes, handles[::-1], labels[::-1])
     return axes
 
