@@ -331,6 +331,16 @@ def test_plot_stages__eighty_stages_are_cut_to_the_largest_and_said() -> None:
     assert not any(one.overlaps(two) for one, two in pairwise(labels))
 
 
+def test_plot_ageing__large_amounts_have_no_exponents() -> None:
+    """Ten billion is written as a million is."""
+    rows = [{"amount": 10**power, "stage_id": LEAD, "created_at": "2026-01-01"} for power in (6, 12)]
+    ax = plotting.plot_ageing(ageing(portfolio(rows), context=context()))
+    ax.figure.canvas.draw()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert "1,000,000,000,000" in labels
+    assert not any("e" in label for label in labels)
+
+
 def test_plot_ageing__colours_stages_in_their_order_whichever_deals_are_drawn() -> None:
     """The legend follows the pipeline; a stage keeps its colour when the others are filtered out."""
     whole = plotting.plot_ageing(ageing(FRAME, context=context()))

@@ -158,7 +158,7 @@ def _log_money(ax: Axes, currency: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.yaxis.set_major_locator(LogLocator(base=10, numticks=8))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.15g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     unit = "" if currency == "amount" else f" [{printable(currency, 40)}]"
     keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
