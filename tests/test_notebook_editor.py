@@ -112,6 +112,20 @@ def test_range__of_rows_that_moved_since_is_refused(desk: Desk) -> None:
     assert pd.isna(desk.sheet.frame.loc[5, "amount"])
 
 
+def test_filter_and_sort__go_by_the_names_that_are_shown() -> None:
+    """Where an id was edited, the name beside it has gone stale, and is neither shown nor found."""
+    frame = load(resource(place) for place in range(1, 5))
+    frame.loc[frame["id"] == 4, "account_id"] = 2
+    desk = Desk(Sheet(frame), ["name", "account_name"])
+    ask(desk, "filter", text="überland")
+    assert desk.ordering.rows.tolist() == [3]
+    ask(desk, "filter", text="acme")
+    assert desk.ordering.rows.tolist() == [0, 1, 2]
+    ask(desk, "filter", text="")
+    ask(desk, "sort", column="account_name", descending=True)
+    assert desk.ordering.rows.tolist() == [3, 0, 1, 2]
+
+
 def test_range__that_is_too_large_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """All cells of a large load are not cleared by two keys; rows may be marked for deletion all the same."""
     monkeypatch.setattr("opp_pandas.notebook.desk.MOST_MARKED", 11)

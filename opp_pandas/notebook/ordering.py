@@ -112,15 +112,29 @@ class Ordering:
 
     def _holds(self, word: str, columns: Sequence[str]) -> Mask:
         """Find the rows in which a word stands in one of the columns."""
-        frame, found = self._sheet.held, np.zeros(len(self._sheet.uids), dtype=bool)
+        found = np.zeros(len(self._sheet.uids), dtype=bool)
         for column in columns:
             if column not in self._sheet.fields:
                 continue
-            texts = self._searchable(frame[column], self._sheet.fields[column].codec)
+            texts = self._searchable(_as_shown(self._sheet, column), self._sheet.fields[column].codec)
             found |= np.asarray(
                 pc.fill_null(pc.match_substring(texts, word, ignore_case=True), False).to_numpy(zero_copy_only=False)
             )
         return found
+
+
+def _as_shown(sheet: Sheet, column: str) -> pd.Series:
+    """Give a column as its cells show it: a name beside an id that was edited has gone stale."""
+    series = sheet.held[column]
+    if not isinstance(sheet.fields[column].codec, Relations):
+        return series
+    edited = np.isin(sheet.uids, [uid for uid, name in sheet.changed if name == column]) | sheet.is_new
+    if not edited.any():
+        return series
+    places = np.flatnonzero(edited)
+    shown = series.copy()
+    shown.iloc[places] = sheet.texts(places, column)
+    return shown
 
 
 def _searchable(series: pd.Series, codec: Any) -> Any:
@@ -149,7 +163,7 @@ def _one(array: Any) -> Any:
 
 def _order(sheet: Sheet, column: str, places: Places, descending: bool) -> Places:
     """Give the order of some rows by a column, stable, missing cells last."""
-    series = sheet.held[column].take(places)
+    series = _as_shown(sheet, column).take(places)
     field = sheet.fields[column]
     if field.name == "stage_name" and isinstance(field.codec, Relations):
         # Stages have an order of their own, and the alphabet's is not it.
