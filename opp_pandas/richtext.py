@@ -30,14 +30,19 @@ def as_page(text: str, *tables: tuple[str, pd.DataFrame]) -> str:
 
     Examples
     --------
-    >>> as_page("2 deals\n  <b>")
-    '<p><b>2 deals</b></p><ul><li>&lt;b&gt;</li></ul>'
+    >>> as_page("<b> deals").removeprefix(as_written("").removesuffix("</div>"))
+    '<p><b>&lt;b&gt; deals</b></p></div>'
     """
     head, *rest = text.splitlines() or [""]
     items = "".join(f"<li>{_escaped(line.strip().removeprefix('- '))}</li>" for line in rest if line.strip())
     parts = [f"<p><b>{_escaped(head)}</b></p>", f"<ul>{items}</ul>" if items else ""]
     parts += [_table(caption, frame) for caption, frame in tables if len(frame)]
-    return "".join(parts)
+    return as_written("".join(parts))
+
+
+def as_written(page: str) -> str:
+    """Keep notebooks from reading dollar signs in a page, such as in names of deals, as mathematics."""
+    return f'<div class="mathjax_ignore tex2jax_ignore">{page}</div>'
 
 
 def _escaped(text: object, limit: int = 2_000) -> str:

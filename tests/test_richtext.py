@@ -14,7 +14,7 @@ from histories import history_in_memory, load_of
 from opp_pandas.analytics import bookings, explain, forecast, show
 from opp_pandas.carrier import LoadReport
 from opp_pandas.refreshing import Reconciliation
-from opp_pandas.richtext import as_page
+from opp_pandas.richtext import as_page, as_written
 from opp_pandas.stages import resolve_stages
 from portfolios import context, portfolio
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opp_pandas.sandboxing import Sandbox
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & \"'"
-PLAIN = {"p", "b", "ul", "li", "table", "caption", "thead", "tbody", "tr", "th", "td", "pre", "h4"}
+PLAIN = {"p", "b", "ul", "li", "table", "caption", "thead", "tbody", "tr", "th", "td", "pre", "h4", "div"}
 
 
 class Tags(HTMLParser):
@@ -99,6 +99,17 @@ def test_pages_of_plans_and_reports__escape_names(box: Sandbox, df: pd.DataFrame
     assert "Closed Won" in check(df.opp.stages)
 
 
+def test_pages__keep_dollar_signs_from_being_mathematics(df: pd.DataFrame) -> None:
+    """Notebooks read "$5k to $10k" as a formula, except in preformatted text and where a class forbids it."""
+    df.loc[df.index[0], "name"] = "From $5k to $10k"
+    plan = [df.opp.changes(), df.opp.write_back(dry_run=True), df.opp.write_back(), df.opp.load_report]
+    for result in (*RESULTS.values(), *plan):
+        page = result._repr_html_()
+        forbidden = page.partition('<div class="mathjax_ignore')[2] or page.partition("<pre>")[2]
+        assert "<table>" not in page or "<table>" in forbidden
+        assert forbidden
+
+
 def test_pages_of_doors__name_the_address_and_no_token(box: Sandbox) -> None:
     """Client, sandbox and history say where they are, and nothing secret."""
     with box.client() as client:
@@ -114,8 +125,8 @@ def test_pages_of_doors__name_the_address_and_no_token(box: Sandbox) -> None:
 def test_as_page__is_short() -> None:
     """Ten rows and how many there are; missing cells are empty."""
     page = as_page("head\n  - one\n\n  two", ("many", pd.DataFrame({"a": [None, *range(99)]})))
-    assert page.startswith("<p><b>head</b></p><ul><li>one</li><li>two</li></ul>")
+    assert page.startswith(as_written("<p><b>head</b></p><ul><li>one</li><li>two</li></ul>").removesuffix("</div>"))
     assert "many, first 10 of 100" in page
     assert len(re.findall("<tr>", page)) == 11
     assert "<td style='text-align:left'></td>" in page
-    assert as_page("") == "<p><b></b></p>"
+    assert as_page("") == as_written("<p><b></b></p>")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from opp_pandas.analytics.basis import basis_of, day_of_basis
 from opp_pandas.errors import named, printable
+from opp_pandas.richtext import as_written
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Shown:
         return self.text
 
     def _repr_html_(self) -> str:
-        return self.html
+        return as_written(self.html)
 
 
 def show(result: Any, *, max_rows: int = 60) -> Shown:

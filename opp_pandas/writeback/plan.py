@@ -18,6 +18,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import counted
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.resource import OPPORTUNITY
+from opp_pandas.richtext import as_written
 from opp_pandas.service.decoding import build_instant
 from opp_pandas.writeback.columns import is_missing
 
@@ -361,7 +362,7 @@ class ChangeSet:
     def _repr_html_(self) -> str:
         from opp_pandas.writeback.display import plan_html
 
-        return plan_html(self)
+        return as_written(plan_html(self))
 
 
 def wire_value(kind: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ import pandas as pd
 from opp_pandas.analytics.basis import counted
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.resource import OPPORTUNITY
+from opp_pandas.richtext import as_written
 from opp_pandas.service.documents import build_document
 from opp_pandas.writeback.display import HTML_LINES, deal_words, effect_text, plan_html, table_html
 from opp_pandas.writeback.outcomes import Outcome
@@ -183,7 +184,7 @@ class WriteReport:
         parts = [f"<p><b>{html.escape(self.summary())}</b></p>"]
         if self.dry_run:
             parts += [f"<p>{html.escape(line)}</p>" for line in self._cautions()]
-            return "".join([*parts, plan_html(self.plan)])
+            return "".join([*parts, as_written(plan_html(self.plan))])
         conflicts = [
             (_deal(self.plan, outcome.id), cell.column, *(self.plan.words(cell.column, value) for value in values))
             for outcome in self.outcomes
@@ -195,7 +196,7 @@ class WriteReport:
             titles = ("deal", "field", "loaded", "mine", "theirs")
             parts += ["<p><b>Conflicts</b></p>", table_html(titles, conflicts[:HTML_LINES])]
             parts += _more(len(conflicts), ".conflicts")
-        return "".join(parts)
+        return as_written("".join(parts))
 
 
 def rows_html(report: WriteReport) -> str:
