@@ -285,6 +285,16 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
         for key in ("ArrowDown", "Enter", "Enter"):
             press(key)
     shows(sheet, free, "tags", "upsell, q4, legal")
+    # A choice that was typed in full stays, and a new one stands beside what is there.
+    cell(sheet, free, "tags").dblclick()
+    press("End")
+    page.keyboard.type(", pilot")
+    expect(page.locator(".opp-list [role=option]")).to_have_text(["pilot"])
+    for key in ("ArrowDown", "Enter", "Enter"):
+        press(key)
+    shows(sheet, free, "tags", "upsell, q4, legal, pilot")
+    press("Control+z")
+    shows(sheet, free, "tags", "upsell, q4, legal")
     cell(sheet, free, "close_date").dblclick()
     page.locator(".opp-picker").fill("2026-12-24")
     press("Enter")

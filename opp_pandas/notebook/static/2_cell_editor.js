@@ -251,7 +251,8 @@ class CellEditor {
       return;
     }
     const parts = this.chosen();
-    if (this.typing && parts.at(-1) === this.part() && parts.at(-1) !== choice) parts.pop();
+    // A choice completes what is being typed, also where that is its whole name already.
+    if (this.typing && parts.at(-1) === this.part()) parts.pop();
     this.typing = false;
     const kept = parts.includes(choice) ? parts.filter((part) => part !== choice) : [...parts, choice];
     this.input.value = this.joined(kept);
