@@ -602,6 +602,28 @@ def test_notebook__shows_every_plot() -> None:
     assert ["image/png" in cell.outputs[0].data for cell in notebook.cells[2:]] == [True, True]
 
 
+@pytest.mark.parametrize(
+    "first", ["with opp.plotting.style('dark'):\n    {}", "df.opp.dashboard(**now)"], ids=["style", "dashboard"]
+)
+def test_notebook__shows_plots_after_a_style_or_a_dashboard(first: str) -> None:
+    """What draws first in a kernel loads matplotlib's backend, and leaves it showing what is drawn later."""
+    plot = "df.opp.plot.stage_distribution(**now);"
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        nbformat.v4.new_code_cell(text)
+        for text in (
+            "import opp_pandas as opp, opp_pandas.plotting, pandas as pd",
+            "now = {'as_of': '2026-10-20', 'stages': opp.StageMap(['Lead'])}",
+            "df = pd.DataFrame({'amount': [5], 'stage_name': ['Lead'], 'probability': [50]})",
+            "df['close_date'] = pd.Timestamp('2026-12-01', tz='UTC')",
+            first.format(plot),
+            plot,
+        )
+    ]
+    NotebookClient(notebook, kernel_name="python3").execute()
+    assert ["image/png" in output.data for output in notebook.cells[-1].outputs] == [True]
+
+
 NEW_UNDER_PLOT: list[tuple[str, dict[str, Any]]] = [
     ("pacing", {"quota": 5e6, "compare": 2}),
     ("scenario", {"scenarios": {"less": scale(amount=0.5)}, "measure": "weighted_amount"}),

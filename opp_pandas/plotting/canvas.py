@@ -125,6 +125,17 @@ def _settings(look: Look) -> dict[str, Any]:
     return STYLE | look.settings() | {"font.family": list(families)}
 
 
+def _load_backend() -> None:
+    """Load the backend of a notebook before settings are put in place that end with a context.
+
+    It turns interactive drawing on when it is loaded, which happens at first use. Loaded inside a context
+    that would end with it, and later plots would not show.
+    """
+    import matplotlib.pyplot as plt
+
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def style(theme: Literal["light", "dark"] = "light") -> Iterator[None]:
     """Draw everything inside a ``with`` block on a light or a dark ground.
@@ -152,6 +163,7 @@ def style(theme: Literal["light", "dark"] = "light") -> Iterator[None]:
         raise ConfigurationError(f"theme must be 'light' or 'dark', not {theme!r}")
     look = LIGHT if theme == "light" else DARK
     ground = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), look.paper)
+    _load_backend()
     with ONE_DRAWING, mpl.rc_context(_settings(look) | ground):  # type: ignore[arg-type]
         yield
 
@@ -162,9 +174,7 @@ def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
-    # A notebook's backend turns interactive drawing on when it is loaded, which happens at first use.
-    # Loaded inside the context that would end with it, and later plots would not show.
-    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
+    _load_backend()
     with ONE_DRAWING, mpl.rc_context(_settings(look_of(ax))):  # type: ignore[arg-type]
         if ax is None:
             _, ax = plt.subplots(figsize=(width, height))
