@@ -123,6 +123,12 @@ def test_open_dashboard__refuses_what_it_cannot_show() -> None:
         open_dashboard(FRAME, {"a": 1}, context=context())
 
 
+def test_open_dashboard__says_which_owner_of_a_quota_is_not_there() -> None:
+    """Names are not only said to be no periods."""
+    with pytest.raises(ConfigurationError, match=r"nor owners: 'Ada Byrn' fits no group .* did you mean 'Ada Byron'"):
+        open_dashboard(FRAME, context=context(), quota={"Ada Byrn": 5})
+
+
 def test_open_dashboard__of_no_deals_says_so() -> None:
     """Pictures of nothing, and no error."""
     empty = open_dashboard(FRAME.iloc[:0], context=context())

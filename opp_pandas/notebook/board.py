@@ -169,8 +169,8 @@ class Board:
                 table = forecast(
                     self.frame, context=self.context, by="owner_name", quota=quota, **self.cut, **self.options
                 )
-            except ConfigurationError:
-                raise error from None
+            except ConfigurationError as problem:
+                raise ConfigurationError(f"the quota fits neither periods: {error}; nor owners: {problem}") from None
             return None, table["quota"]
         return quota, None
 
