@@ -83,7 +83,8 @@ def test_paste__fills_a_range_or_every_marked_cell(desk: Desk) -> None:
 
 def test_paste__that_does_not_fit_or_is_refused_changes_nothing(desk: Desk) -> None:
     """Too large, into a locked column, or with one wrong cell: nothing is pasted."""
-    assert "do not fit" in ask(desk, "paste", text="1\n" * 9, range=marked(desk, 0, 0, "amount"))["error"]
+    too_long = ask(desk, "paste", text="1\n" * 9, range=marked(desk, 5, 5, "created_at"))["error"]
+    assert too_long == "9 rows and 1 column do not fit here: 1 row and 1 column are left"
     answer = ask(desk, "paste", text="a\tb", range=marked(desk, 0, 0, "tags", "created_at"))
     assert "cannot be written" in answer["said"]
     assert "nothing to paste" in ask(desk, "paste", text="", range=marked(desk, 0, 0, "amount"))["said"]

@@ -238,8 +238,9 @@ class Desk:
         uids = self.ordering.slice(start, start + len(pasted)).tolist()
         columns = self.columns[first : first + width]
         if len(uids) < len(pasted) or len(columns) < width:
-            size = f"{len(pasted)} rows and {width} columns"
-            return {"error": f"{size} do not fit here: {len(uids)} rows and {len(columns)} columns are left"}
+            sizes = ((len(pasted), width), (len(uids), len(columns)))
+            pasted_size, left = (f"{counted(rows, 'row')} and {counted(wide, 'column')}" for rows, wide in sizes)
+            return {"error": f"{pasted_size} do not fit here: {left} are left"}
         entries = [
             Entry(uid, column, text)
             for uid, row in zip(uids, pasted, strict=True)
