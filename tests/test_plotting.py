@@ -259,6 +259,16 @@ def test_plot_forecast__highest_column_is_clear_of_the_edge(by: str | None) -> N
     assert ax.get_ylim()[1] >= 1.04 * highest
 
 
+def test_plot_forecast__quarters_beside_long_names_stand_apart() -> None:
+    """A wide legend leaves the columns less room: their names turn then."""
+    users = pd.DataFrame({"id": range(7, 11), "name": [f"{key} GIOVANNA HOHENZOLLERN-SIGM" for key in range(7, 11)]})
+    ax = plotting.plot_forecast(forecast(FRAME, context=context(users=users), by="owner_name"))
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    turned = ax.get_xticklabels()[0].get_rotation() == 45
+    assert turned or all(one.x1 + 2 < other.x0 for one, other in pairwise(boxes))
+
+
 def test_title__beside_long_names_wraps_within_the_figure() -> None:
     """Names of groups take room from the axes; the title is whole all the same."""
     names = [f"A seller with a long name {key:03}" for key in range(40)]

@@ -256,12 +256,17 @@ def format_money(axis: Any, top: float, currency: str, *, what: str = "amount", 
     keep_plain(axis.set_label_text(" ".join(part for part in (what, f"[{unit}]" if unit else "", note) if part)))
 
 
-def write_names_below(ax: Axes, labels: Sequence[str]) -> None:
-    """Write names under the columns: turned when they are long, thinned out when there are many."""
+def write_names_below(ax: Axes, labels: Sequence[str], beside: Sequence[str] = ()) -> None:
+    """Write names under the columns: turned when they are long, thinned out when there are many.
+
+    Long names in the legend `beside` the plot leave the columns less room.
+    """
     n = len(labels)
     figure = ax.get_figure(root=True)
     # What the axes will have of the figure is known only when it is laid out; a legend leaves them this much.
-    points = 72 * 0.68 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
+    whole = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
+    legend = 8 * _LETTER + _LETTER * max((min(len(label), MAX_LABEL) for label in beside), default=0)
+    points = min(0.68 * whole, whole - 10 * _LETTER - legend)
     longest = max((len(label) for label in labels), default=0)
     turned = n > 1 and (longest + 2) * _LETTER * n > points
     step = max(1, -(-n // max(2, int(points // (1.7 * _LINE))))) if turned else 1

@@ -151,7 +151,7 @@ def _scenarios_by_period(ax: Axes, table: pd.DataFrame, names: list[str], measur
         offset = (place - (len(names) - 1) / 2) * width
         handles.append(ax.bar(x + offset, wide[name].fillna(0).to_numpy(dtype=float), width * 0.92, color=colour))
     ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
-    write_names_below(ax, [label_of(period) for period in wide.index])
+    write_names_below(ax, [label_of(period) for period in wide.index], beside=names)
     format_money(
         ax.yaxis, float(np.nanmax(np.abs(wide.to_numpy()))), currency_of(table), what=measure.replace("_", " ")
     )

@@ -185,7 +185,7 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
         top = max(top, draw_quota(ax, x, quota, handles, labels))
     leave_room_above(ax, top)
     ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
-    write_names_below(ax, [label_of(period) for period in wide.index])
+    write_names_below(ax, [label_of(period) for period in wide.index], beside=labels)
     format_money(ax.yaxis, max(top, -float(below.min(initial=0))), currency_of(table), what=measure.replace("_", " "))
     add_legend(ax, handles[::-1], labels[::-1])
 
