@@ -59,7 +59,9 @@ def test_conflict__is_settled_by_the_policy(client: Client, df: pd.DataFrame, po
     """The policy decides the cell; what only I changed is sent, what only they changed is kept."""
     df.loc[0, ["next_step", "probability"]] = ["mine", 70]
     client.update(1, {"nextStep": "theirs", "description": "also theirs"})
-    assert statuses(df.opp.write_back(on_conflict=policy)) == ["written"]
+    report = df.opp.write_back(on_conflict=policy)
+    assert statuses(report) == ["written"]
+    assert report.rows["detail"].tolist() == ["theirs was kept: next_step" if policy == "theirs" else ""]
     has = now_at_service(client, 1)
     assert (has["nextStep"], has["probability"], has["description"]) == (step, 70, "also theirs")
     assert df.loc[0, ["next_step", "probability", "description"]].tolist() == [step, 70, "also theirs"]

@@ -57,8 +57,10 @@ class Updates:
             outcome.take_conflict(merged.conflicts)
         elif merged.send:
             self._patch(task, update.id, merged.send)
+            if (kept := _kept_words(merged.kept)) and outcome.status in ("written", "adjusted"):
+                outcome.detail = f"{outcome.detail}; {kept}" if outcome.detail else kept
         elif merged.kept:
-            outcome.settle("unchanged", "theirs was kept")
+            outcome.settle("unchanged", _kept_words(merged.kept) or "theirs was kept")
         elif task.attempted:
             outcome.take_resource(outcome.resource, update.cells, "an earlier attempt had written it")
         else:
@@ -136,3 +138,9 @@ class Updates:
         else:
             return False
         return True
+
+
+def _kept_words(cells: Iterable[Cell]) -> str:
+    """Name the cells of which the service's value stays; one that follows another goes without saying."""
+    names = [cell.column for cell in cells if cell.follows is None]
+    return f"theirs was kept: {', '.join(names)}" if names else ""
