@@ -299,7 +299,9 @@ def _quarantined(batches: Sequence[Batch]) -> pd.DataFrame:
         for batch in batches
         for page, record, reason, raw in batch.quarantined
     ]
-    return pd.DataFrame(rows, columns=["row", "reason", "raw"])
+    frame = pd.DataFrame(rows, columns=["row", "reason", "raw"])
+    # As they came: to pandas null and 0 would be two numbers.
+    return frame.assign(raw=pd.Series([raw for _, _, raw in rows], dtype=object))
 
 
 def lookup_frame(resources: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
