@@ -178,6 +178,54 @@ def test_write_back__after_resume_knows_what_resume_created(
     assert list(at_service(client)) == [1, 2, 3, 4, 5, 6, 8]
 
 
+@pytest.fixture
+def resumed(client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    """A frame whose new deal was created by a resume that it knows nothing of."""
+    df = df.opp.add({"name": "A", "amount": 100, "probability": 10, "next_step": "Call"})
+    with monkeypatch.context() as patched:
+        interrupt(patched, 0)
+        with pytest.raises(Interrupted):
+            df.opp.write_back()
+    assert statuses(opp.resume(client)) == ["written"]
+    return df
+
+
+def test_write_back__after_resume_sends_what_was_edited_since(client: Client, resumed: pd.DataFrame) -> None:
+    """An edit made on the old frame is sent to the deal that is there, and what a colleague changed stays."""
+    client.update(7, {"nextStep": "theirs"})
+    resumed.loc[6, ["probability", "amount"]] = [68, 250]
+    report = resumed.opp.write_back()
+    assert statuses(report) == ["written"]
+    assert report.rows["detail"].tolist() == ["an earlier write had created it"]
+    has = client.get(7).data["attributes"]
+    assert (has["probability"], has["amount"], has["nextStep"]) == (68, 250, "theirs")
+    assert has["amountPrecise"] == "250"
+    assert resumed.loc[6, ["id", "probability", "amount", "next_step"]].tolist() == [7, 68, 250, "theirs"]
+    assert len(resumed.opp.changes()) == 0
+    assert len(at_service(client)) == 7
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "probability"), [("skip", "conflict", 40), ("theirs", "adjusted", 40), ("mine", "written", 68)]
+)
+def test_write_back__after_resume_overwrites_no_one(
+    client: Client, resumed: pd.DataFrame, policy: Any, status: str, probability: int
+) -> None:
+    """What both sides changed of a new deal since is a conflict as of any other deal."""
+    client.update(7, {"probability": 40})
+    resumed.loc[6, "probability"] = 68
+    report = resumed.opp.write_back(on_conflict=policy)
+    assert statuses(report) == [status]
+    assert at_service(client)[7] == ("A", probability)
+    if status == "conflict":
+        assert report.conflicts.to_dict("records") == [
+            {"id": 7, "field": "probability", "loaded": 10, "mine": 68, "theirs": 40}
+        ]
+        assert resumed.loc[6, "probability"] == 68
+        assert statuses(resumed.opp.write_back(on_conflict="mine")) == ["written"]
+        assert at_service(client)[7] == ("A", 68)
+
+
 def test_resume__takes_conflicts_up_again_when_asked(client: Client, df: pd.DataFrame) -> None:
     """With a policy given, rows in conflict are tried again; without one they stay."""
     df.loc[0, "name"] = "mine"

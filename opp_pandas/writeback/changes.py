@@ -306,7 +306,7 @@ class _Comparison:
                 row.remove(precise)
                 precise = None
             if amount is not None and precise is None:
-                _follow_amount(amount, precise_before, row)
+                follow_amount(amount, precise_before, row)
             elif amount is None and precise is not None:
                 self._follow_precise(place, precise, amount_before, row)
             elif amount and precise and not rules.amounts_agree(amount.after, precise.after):
@@ -353,7 +353,8 @@ class _Comparison:
         self.refusals.append(Refusal(row_id, -1 - abs(row_id), label, "delete", "id", row_id, None, reason))
 
 
-def _follow_amount(amount: Cell, before: Any, row: list[Cell]) -> None:
+def follow_amount(amount: Cell, before: Any, row: list[Cell]) -> None:
+    """Add to a row what the precise amount has to become beside an edited amount, where they would contradict."""
     after = rules.precise_amount(amount.after)
     # Where the exact form has no room the service makes its own of the amount.
     has_room = after is not None or amount.after is None

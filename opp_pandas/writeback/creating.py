@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, named, printable
+from opp_pandas.writeback.changes import follow_amount
+from opp_pandas.writeback.merge import merge_row, same_value
+from opp_pandas.writeback.outcomes import wire_cells
 from opp_pandas.writeback.plan import Cell, RowCreation
 from opp_pandas.writeback.steps import LostAnswerError, batches
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from opp_pandas.writeback.journals import Attempt
     from opp_pandas.writeback.merge import Policy
     from opp_pandas.writeback.steps import Task, Wire
+    from opp_pandas.writeback.updating import Updates
 
 LOOK_UP_BATCH = 50
 # Together at least 5 s: how far the service's index may lag behind a write.
@@ -30,12 +34,14 @@ class Creations:
         self,
         wire: Wire,
         on_conflict: Policy,
+        updates: Updates,
         attempts: Mapping[str, Attempt],
         own_ids: Iterable[int],
         sleep: Callable[[float], None],
         shared: bool = False,
     ) -> None:
-        self._wire, self._on_conflict, self._attempts, self._sleep = wire, on_conflict, attempts, sleep
+        self._wire, self._on_conflict, self._updates = wire, on_conflict, updates
+        self._attempts, self._sleep = attempts, sleep
         self._shared = shared
         self._created_ids = set(own_ids)
         self._found: dict[str, list[Mapping[str, Any]]] = {}
@@ -99,8 +105,23 @@ class Creations:
             task.outcome.id = row_id
             task.outcome.settle("gone", "an earlier write created it, and the service no longer has it", 404)
             return
-        task.outcome.take_resource(resource, _new_cells(creation), "an earlier write had created it")
+        self._take_over(task, creation, resource, "an earlier write had created it")
+
+    def _take_over(self, task: Task, creation: RowCreation, resource: Mapping[str, Any], why: str) -> None:
+        """Take a deal that is there already, and send what was edited of it since it was sent."""
+        outcome, row_id = task.outcome, int(resource["id"])
         self._remember(row_id)
+        known = self._attempts.get(creation.key)
+        edits = _edits_since(known.values, creation.values, resource) if known is not None else ()
+        merged = merge_row(edits, wire_cells(resource, (cell.column for cell in edits)), self._on_conflict)
+        outcome.id = row_id
+        if merged.conflicts:
+            outcome.take_conflict(merged.conflicts, f"{why}; ")
+        elif merged.send:
+            self._updates.patch(task, row_id, merged.send)
+            outcome.detail = "; ".join(filter(None, (why, outcome.detail)))
+        else:
+            outcome.take_resource(resource, _new_cells(creation), why)
 
     def _post(self, task: Task, creation: RowCreation) -> None:
         """Send a new deal; where the answer is lost, look for it: at most twice in all."""
@@ -153,8 +174,7 @@ class Creations:
     def _take_found(self, task: Task, creation: RowCreation, found: Sequence[Mapping[str, Any]], why: str) -> None:
         """Take the one deal that bears the custom id of a new one; two of them are for a person to sort out."""
         if len(found) == 1:
-            task.outcome.take_resource(found[0], _new_cells(creation), f"{why}; it was found by its custom id")
-            self._remember(int(found[0]["id"]))
+            self._take_over(task, creation, found[0], f"{why}; it was found by its custom id")
             return
         ids = named(int(resource["id"]) for resource in found)
         words = f"{len(found)} deals bear the custom id {creation.custom_id} (id {ids}): delete the doubled one"
@@ -183,6 +203,20 @@ class Creations:
 
 def _new_cells(creation: RowCreation) -> tuple[Cell, ...]:
     return tuple(Cell(column, None, value) for column, value in creation.values.items())
+
+
+def _edits_since(base: Mapping[str, Any], values: Mapping[str, Any], resource: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """Give what was edited of a new deal between two writes; a column that is not there any more is no edit."""
+    cells = [
+        Cell(column, base.get(column), value)
+        for column, value in values.items()
+        if not same_value(column, base.get(column), value)
+    ]
+    edited = {cell.column: cell for cell in cells}
+    if "amount" in edited and "amount_precise" not in edited:
+        has = wire_cells(resource, ["amount_precise"]).get("amount_precise")
+        follow_amount(edited["amount"], has, cells)
+    return tuple(cells)
 
 
 def custom_ids_to_look_up(entries: Iterable[Any], shared: bool = False) -> list[str]:

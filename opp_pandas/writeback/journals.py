@@ -22,7 +22,7 @@ from opp_pandas.writeback.journal import SUFFIX, UNBORN, read_journal
 from opp_pandas.writeback.plan import RowCreation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from opp_pandas.writeback.journal import Step
 
@@ -34,11 +34,12 @@ _COLUMNS = ["journal", "created_at", "service", "rows", "open", "unknown", "conf
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a journal knows of a new deal: its state there, the id it got, how often it was sent."""
+    """What a journal knows of a new deal: its state, the id it got, how often it was sent, and with which values."""
 
     state: str
     id: int | None
     sends: int
+    values: Mapping[str, Any]
 
 
 def journal_folder(given: str | Path | None = None) -> Path:
@@ -215,9 +216,11 @@ def find_attempts(
         if meta["service"] != service:
             continue
         for step in steps:
-            key = getattr(step.entry, "key", "")
-            if key in wanted and step.state in ("sent", "unknown", "done") and _leads(found.get(key), step.state):
-                found[key] = Attempt(step.state, step.facts.get("row_id"), int(step.facts.get("sends", 0)))
+            entry, facts = step.entry, step.facts
+            if not isinstance(entry, RowCreation) or entry.key not in wanted:
+                continue
+            if step.state in ("sent", "unknown", "done") and _leads(found.get(entry.key), step.state):
+                found[entry.key] = Attempt(step.state, facts.get("row_id"), int(facts.get("sends", 0)), entry.values)
     return found
 
 

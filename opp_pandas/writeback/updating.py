@@ -56,9 +56,9 @@ class Updates:
         if merged.conflicts:
             outcome.take_conflict(merged.conflicts)
         elif merged.send:
-            self._patch(task, update.id, merged.send)
+            self.patch(task, update.id, merged.send)
             if (kept := _kept_words(merged.kept)) and outcome.status in ("written", "adjusted"):
-                outcome.detail = f"{outcome.detail}; {kept}" if outcome.detail else kept
+                outcome.detail = "; ".join(filter(None, (outcome.detail, kept)))
         elif merged.kept:
             outcome.settle("unchanged", _kept_words(merged.kept) or "theirs was kept")
         elif task.attempted:
@@ -76,7 +76,7 @@ class Updates:
             chosen[cell.column] = "mine" if answer == "mine" else "theirs" if answer == "theirs" else "skip"
         return chosen
 
-    def _patch(self, task: Task, row_id: int, cells: tuple[Cell, ...]) -> None:
+    def patch(self, task: Task, row_id: int, cells: tuple[Cell, ...]) -> None:
         """Send the cells; where the answer is lost, read the row and see: at most twice."""
         outcome = task.outcome
         request = RowUpdate(row_id, -1, -1, cells)

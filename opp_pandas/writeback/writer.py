@@ -96,7 +96,7 @@ class Writer:
         self.workers = 1 if on_conflict == "ask" else workers
         wire = Wire(client, journal)
         self._updates = Updates(wire, on_conflict, ask)
-        self._creations = Creations(wire, on_conflict, dict(attempts or {}), own_ids, sleep, shared)
+        self._creations = Creations(wire, on_conflict, self._updates, dict(attempts or {}), own_ids, sleep, shared)
         self._deletions = Deletions(wire, on_conflict)
         self._failures = 0
         self._stopped_because = ""
