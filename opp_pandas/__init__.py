@@ -18,45 +18,45 @@ from opp_pandas.accessor import OpportunityAccessor, of
 from opp_pandas.stages import StageMap
 
 if TYPE_CHECKING:
-    from opp_pandas.adoption import adopt
-    from opp_pandas.analytics import explain, show
+    from opp_pandas.adoption.adopt import adopt
+    from opp_pandas.api.auth.oauth import login
+    from opp_pandas.api.auth.s2s import AppSignIn
+    from opp_pandas.api.client import Client, connect
+    from opp_pandas.api.query import NOT_NULL
+    from opp_pandas.apply.journal_folder import list_journals, purge_journals
+    from opp_pandas.apply.undo import apply_plan, resume, undo
+    from opp_pandas.changes.changeset import ChangeSet
     from opp_pandas.exporting import read_export
+    from opp_pandas.figures import explain, show
     from opp_pandas.history import History
-    from opp_pandas.reading.loading import read_opportunities
-    from opp_pandas.sandboxing import Sandbox, sandbox
+    from opp_pandas.load.read import read_opportunities
+    from opp_pandas.sandbox_handle import Sandbox, sandbox
     from opp_pandas.schema import OpportunitySchema
-    from opp_pandas.service.client import Client, connect
-    from opp_pandas.service.oauth import login
-    from opp_pandas.service.query import NOT_NULL
-    from opp_pandas.service.signing import AppSignIn
-    from opp_pandas.writeback.journals import list_journals, purge_journals
-    from opp_pandas.writeback.plan import ChangeSet
-    from opp_pandas.writeback.recovery import apply_plan, resume, undo
 
 __version__ = "0.1.0"
 
 # Where each door lives: looked up when it is first used, so that importing the
 # package costs little more than importing pandas.
 _DOORS = {
-    "adopt": "opp_pandas.adoption",
-    "apply_plan": "opp_pandas.writeback.recovery",
-    "resume": "opp_pandas.writeback.recovery",
-    "undo": "opp_pandas.writeback.recovery",
-    "list_journals": "opp_pandas.writeback.journals",
-    "purge_journals": "opp_pandas.writeback.journals",
-    "ChangeSet": "opp_pandas.writeback.plan",
-    "explain": "opp_pandas.analytics",
-    "show": "opp_pandas.analytics",
-    "read_opportunities": "opp_pandas.reading.loading",
+    "adopt": "opp_pandas.adoption.adopt",
+    "apply_plan": "opp_pandas.apply.undo",
+    "resume": "opp_pandas.apply.undo",
+    "undo": "opp_pandas.apply.undo",
+    "list_journals": "opp_pandas.apply.journal_folder",
+    "purge_journals": "opp_pandas.apply.journal_folder",
+    "ChangeSet": "opp_pandas.changes.changeset",
+    "explain": "opp_pandas.figures",
+    "show": "opp_pandas.figures",
+    "read_opportunities": "opp_pandas.load.read",
     "read_export": "opp_pandas.exporting",
-    "sandbox": "opp_pandas.sandboxing",
-    "Sandbox": "opp_pandas.sandboxing",
+    "sandbox": "opp_pandas.sandbox_handle",
+    "Sandbox": "opp_pandas.sandbox_handle",
     "OpportunitySchema": "opp_pandas.schema",
-    "connect": "opp_pandas.service.client",
-    "Client": "opp_pandas.service.client",
-    "NOT_NULL": "opp_pandas.service.query",
-    "login": "opp_pandas.service.oauth",
-    "AppSignIn": "opp_pandas.service.signing",
+    "connect": "opp_pandas.api.client",
+    "Client": "opp_pandas.api.client",
+    "NOT_NULL": "opp_pandas.api.query",
+    "login": "opp_pandas.api.auth.oauth",
+    "AppSignIn": "opp_pandas.api.auth.s2s",
     "History": "opp_pandas.history",
 }
 

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pandas as pd
 
-from opp_pandas.carrier import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.errors import FrameError, NotLoadedError
+from opp_pandas.frame_state import Loaded, LoadReport, loaded_of, require_loaded
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
-from opp_pandas.zones import read_moment
+from opp_pandas.timezones import read_moment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from opp_pandas import analytics, editing, exporting, refreshing, reporting
-    from opp_pandas.analytics import FigureContext, moments
+    from opp_pandas import editing, exporting, figures, refreshing, reporting
+    from opp_pandas.apply import write_back
+    from opp_pandas.apply.report import WriteReport
+    from opp_pandas.changes import changeset, diff
+    from opp_pandas.figures import FigureContext
+    from opp_pandas.figures.core import snapshots
+    from opp_pandas.load import custom_fields, read
     from opp_pandas.notebook import dashboards, editor
-    from opp_pandas.reading import labels, loading
-    from opp_pandas.writeback import changes, plan, writing
-    from opp_pandas.writeback.report import WriteReport
 else:
 
     class _Later:
@@ -36,11 +38,11 @@ else:
         def __getattr__(self, name: str) -> Any:
             return getattr(import_module(self._name), name)
 
-    analytics, moments = _Later("analytics"), _Later("analytics.moments")
+    figures, snapshots = _Later("figures"), _Later("figures.core.snapshots")
     editing, exporting, refreshing, reporting = map(_Later, ("editing", "exporting", "refreshing", "reporting"))
     dashboards, editor = _Later("notebook.dashboards"), _Later("notebook.editor")
-    labels, loading = _Later("reading.labels"), _Later("reading.loading")
-    changes, writing = _Later("writeback.changes"), _Later("writeback.writing")
+    custom_fields, read = _Later("load.custom_fields"), _Later("load.read")
+    diff, write_back = _Later("changes.diff"), _Later("apply.write_back")
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -129,7 +131,7 @@ def context_of(
             "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
             "or bring the load back with df.opp.attach(original)"
         )
-    return analytics.FigureContext(
+    return figures.FigureContext(
         stages=_stage_table(frame, loaded, stages),
         as_of=moment,
         timezone=zone,
@@ -171,7 +173,7 @@ class OpportunityAccessor:
     def _context(self, options: dict[str, Any]) -> FigureContext:
         own = {name: options.pop(name) for name in _GIVEN if name in options}
         if "by" in options:
-            options["by"] = labels.columns_for(self._frame, options["by"])
+            options["by"] = custom_fields.columns_for(self._frame, options["by"])
         return context_of(self._frame, **own)
 
     def _compared(self, history: Any, present: bool, options: dict[str, Any]) -> Any:
@@ -180,7 +182,7 @@ class OpportunityAccessor:
             return history, self._frame
         if present and history is not None:
             options["until"] = require_loaded(self._frame, "present=True").as_of
-            return moments.UntilNow(history, self._frame)
+            return snapshots.UntilNow(history, self._frame)
         return history
 
     # --- load ---------------------------------------------------------------
@@ -190,7 +192,7 @@ class OpportunityAccessor:
 
         def __get__(self, instance: OpportunityAccessor | None, owner: type) -> Callable[..., pd.DataFrame]:
             if instance is None:
-                return loading.read_opportunities
+                return read.read_opportunities
             raise FrameError(
                 "a frame cannot load itself: use opp.read_opportunities(...) for a new load, "
                 "or df.opp.refresh() for what changed since"
@@ -219,7 +221,7 @@ class OpportunityAccessor:
         InvalidFrameError
             With every bad cell in ``.failure_cases``.
         """
-        return labels.validate_with_labels(self._frame)
+        return custom_fields.validate_with_labels(self._frame)
 
     @_shows(lambda: refreshing.refresh)
     def refresh(self, client: Any = None, **options: Any) -> pd.DataFrame:
@@ -229,129 +231,129 @@ class OpportunityAccessor:
     def reconcile(self, client: Any = None, **options: Any) -> refreshing.Reconciliation:
         return refreshing.reconcile(self._frame, client, **options)
 
-    @_shows(lambda: labels.relabel)
+    @_shows(lambda: custom_fields.relabel)
     def relabel(self, client: Any = None, *, convert: bool = False) -> pd.DataFrame:
-        return labels.relabel(self._frame, client, convert=convert)
+        return custom_fields.relabel(self._frame, client, convert=convert)
 
     # --- figures ------------------------------------------------------------
 
-    @_shows(lambda: analytics.forecast, figure=True)
+    @_shows(lambda: figures.forecast, figure=True)
     def forecast(self, **options: Any) -> pd.DataFrame:
-        return analytics.forecast(self._frame, context=self._context(options), **options)
+        return figures.forecast(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.category_forecast, figure=True)
+    @_shows(lambda: figures.category_forecast, figure=True)
     def category_forecast(self, **options: Any) -> pd.DataFrame:
-        return analytics.category_forecast(self._frame, context=self._context(options), **options)
+        return figures.category_forecast(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.funnel, figure=True)
+    @_shows(lambda: figures.funnel, figure=True)
     def funnel(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.funnel(self._frame, history=history, context=self._context(options), **options)
+        return figures.funnel(self._frame, history=history, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.stage_distribution, figure=True)
+    @_shows(lambda: figures.stage_distribution, figure=True)
     def stage_distribution(self, **options: Any) -> pd.DataFrame:
-        return analytics.stage_distribution(self._frame, context=self._context(options), **options)
+        return figures.stage_distribution(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.kpis, figure=True)
+    @_shows(lambda: figures.kpis, figure=True)
     def kpis(self, **options: Any) -> pd.DataFrame:
-        return analytics.kpis(self._frame, context=self._context(options), **options)
+        return figures.kpis(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.win_rates, figure=True)
+    @_shows(lambda: figures.win_rates, figure=True)
     def win_rates(self, **options: Any) -> pd.DataFrame:
-        return analytics.win_rates(self._frame, context=self._context(options), **options)
+        return figures.win_rates(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.rollup, figure=True)
+    @_shows(lambda: figures.rollup, figure=True)
     def rollup(self, by: Any = "owner_name", **options: Any) -> pd.DataFrame:
-        by = labels.columns_for(self._frame, by)
-        return analytics.rollup(self._frame, by=by, context=self._context(options), **options)
+        by = custom_fields.columns_for(self._frame, by)
+        return figures.rollup(self._frame, by=by, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.pacing, figure=True)
+    @_shows(lambda: figures.pacing, figure=True)
     def pacing(self, **options: Any) -> pd.DataFrame:
-        return analytics.pacing(self._frame, context=self._context(options), **options)
+        return figures.pacing(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.linearity, figure=True)
+    @_shows(lambda: figures.linearity, figure=True)
     def linearity(self, **options: Any) -> pd.DataFrame:
-        return analytics.linearity(self._frame, context=self._context(options), **options)
+        return figures.linearity(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.bookings, figure=True)
-    def bookings(self, **options: Any) -> analytics.Bookings:
-        return analytics.bookings(self._frame, context=self._context(options), **options)
+    @_shows(lambda: figures.bookings, figure=True)
+    def bookings(self, **options: Any) -> figures.Bookings:
+        return figures.bookings(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.scenario, figure=True)
+    @_shows(lambda: figures.scenario, figure=True)
     def scenario(self, scenarios: Any, **options: Any) -> pd.DataFrame:
-        return analytics.scenario(self._frame, scenarios=scenarios, context=self._context(options), **options)
+        return figures.scenario(self._frame, scenarios=scenarios, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.hygiene, figure=True)
+    @_shows(lambda: figures.hygiene, figure=True)
     def hygiene(self, **options: Any) -> pd.DataFrame:
-        return analytics.hygiene(self._frame, context=self._context(options), **options)
+        return figures.hygiene(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.ageing, figure=True)
+    @_shows(lambda: figures.ageing, figure=True)
     def ageing(self, **options: Any) -> pd.DataFrame:
-        return analytics.ageing(self._frame, context=self._context(options), **options)
+        return figures.ageing(self._frame, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.concentration, figure=True)
+    @_shows(lambda: figures.concentration, figure=True)
     def concentration(self, **options: Any) -> pd.DataFrame:
-        return analytics.concentration(self._frame, context=self._context(options), **options)
+        return figures.concentration(self._frame, context=self._context(options), **options)
 
     # --- figures over time: they need a history ------------------------------
 
-    @_shows(lambda: analytics.waterfall, figure=True)
+    @_shows(lambda: figures.waterfall, figure=True)
     def waterfall(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
-        return analytics.waterfall(source, context=self._context(options), **options)
+        return figures.waterfall(source, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.waterfall_deals, figure=True)
+    @_shows(lambda: figures.waterfall_deals, figure=True)
     def waterfall_deals(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
-        return analytics.waterfall_deals(source, context=self._context(options), **options)
+        return figures.waterfall_deals(source, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.slippage, figure=True)
+    @_shows(lambda: figures.slippage, figure=True)
     def slippage(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
-        return analytics.slippage(source, context=self._context(options), **options)
+        return figures.slippage(source, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.flows, figure=True)
+    @_shows(lambda: figures.flows, figure=True)
     def flows(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
-        return analytics.flows(source, context=self._context(options), **options)
+        return figures.flows(source, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.pushes, figure=True)
+    @_shows(lambda: figures.pushes, figure=True)
     def pushes(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.pushes(self._frame, history=history, context=self._context(options), **options)
+        return figures.pushes(self._frame, history=history, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.pipeline_over_time, figure=True)
+    @_shows(lambda: figures.pipeline_over_time, figure=True)
     def pipeline_over_time(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.pipeline_over_time(history, context=self._context(options), **options)
+        return figures.pipeline_over_time(history, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.calibration, figure=True)
+    @_shows(lambda: figures.calibration, figure=True)
     def calibration(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
         source = self._compared(history, present, options)
-        return analytics.calibration(source, context=self._context(options), **options)
+        return figures.calibration(source, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.backtest, figure=True)
+    @_shows(lambda: figures.backtest, figure=True)
     def backtest(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.backtest(history, context=self._context(options), **options)
+        return figures.backtest(history, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.stage_spells, figure=True)
+    @_shows(lambda: figures.stage_spells, figure=True)
     def stage_spells(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.stage_spells(history, context=self._context(options), **options)
+        return figures.stage_spells(history, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.time_in_stage, figure=True)
+    @_shows(lambda: figures.time_in_stage, figure=True)
     def time_in_stage(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.time_in_stage(history, context=self._context(options), **options)
+        return figures.time_in_stage(history, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.step_curves, figure=True)
+    @_shows(lambda: figures.step_curves, figure=True)
     def step_curves(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.step_curves(history, context=self._context(options), **options)
+        return figures.step_curves(history, context=self._context(options), **options)
 
-    @_shows(lambda: analytics.stage_chain, figure=True)
+    @_shows(lambda: figures.stage_chain, figure=True)
     def stage_chain(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return analytics.stage_chain(history, context=self._context(options), **options)
+        return figures.stage_chain(history, context=self._context(options), **options)
 
     # --- what figures stand on ------------------------------------------------
 
     def explain(self, result: Any, **options: Any) -> Any:
         """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`."""
-        return analytics.explain(result, frame=self._frame, context=self._context(options), **options)
+        return figures.explain(result, frame=self._frame, context=self._context(options), **options)
 
     @property
     def plot(self) -> PlotAccessor:
@@ -402,13 +404,13 @@ class OpportunityAccessor:
 
     # --- write back ---------------------------------------------------------
 
-    @_shows(lambda: changes.find_changes)
-    def changes(self, **options: Any) -> plan.ChangeSet:
-        return changes.find_changes(self._frame, **options)
+    @_shows(lambda: diff.find_changes)
+    def changes(self, **options: Any) -> changeset.ChangeSet:
+        return diff.find_changes(self._frame, **options)
 
-    @_shows(lambda: writing.write_back)
+    @_shows(lambda: write_back.write_back)
     def write_back(self, client: Any = None, **options: Any) -> WriteReport:
-        return writing.write_back(self._frame, client, **options)
+        return write_back.write_back(self._frame, client, **options)
 
 
 class PlotAccessor:

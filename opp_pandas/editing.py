@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import ATTRS_KEY, OWN_CUSTOM_ID, Loaded, Pending, attach_loaded, loaded_of, require_loaded
+from opp_pandas.changes.column_diff import is_missing, missing_array, read_column
+from opp_pandas.changes.row_matching import Rows, match_rows, usable_frame
+from opp_pandas.changes.rules import KIND_OF_DTYPE
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
@@ -23,16 +25,14 @@ from opp_pandas.errors import (
     named,
     printable,
 )
-from opp_pandas.reading.labels import convert_texts, shown_name
+from opp_pandas.frame_state import ATTRS_KEY, OWN_CUSTOM_ID, Loaded, Pending, attach_loaded, loaded_of, require_loaded
+from opp_pandas.load.custom_fields import convert_texts, shown_name
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
-from opp_pandas.writeback.columns import is_missing, missing_array, read_column
-from opp_pandas.writeback.rows import Rows, match_rows, usable_frame
-from opp_pandas.writeback.rules import KIND_OF_DTYPE
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from opp_pandas.service.customs import CustomField
+    from opp_pandas.api.custom_field_types import CustomField
 
 
 def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import Baseline, Loaded, attach_loaded, freeze, require_loaded
+from opp_pandas._html import as_page
+from opp_pandas.api.frame_builder import join_names
+from opp_pandas.apply.merge import merge_row
+from opp_pandas.changes.changeset import Cell
+from opp_pandas.changes.diff import find_changes, loaded_value
+from opp_pandas.changes.row_matching import match_rows, usable_frame
 from opp_pandas.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -20,22 +25,17 @@ from opp_pandas.errors import (
     ServiceError,
     printable,
 )
-from opp_pandas.reading.catchingup import catch_up
-from opp_pandas.reading.labels import convert_texts, plain_frame
-from opp_pandas.reading.loading import row_failures
-from opp_pandas.reading.overlaying import Places, Rows, extended, overlay, put
-from opp_pandas.reading.sweeps import ids_at_service, index_of, list_ids
+from opp_pandas.frame_state import Baseline, Loaded, attach_loaded, freeze, require_loaded
+from opp_pandas.load.changed_records import ids_at_service, index_of, list_ids
+from opp_pandas.load.custom_fields import convert_texts, plain_frame
+from opp_pandas.load.incremental import catch_up
+from opp_pandas.load.read import row_failures
+from opp_pandas.load.upsert import Places, Rows, extended, overlay, put
 from opp_pandas.resource import LOOKUP_COLUMNS
-from opp_pandas.richtext import as_page
-from opp_pandas.service.collecting import join_names
 from opp_pandas.stages import resolve_stages
-from opp_pandas.writeback.changes import find_changes, loaded_value
-from opp_pandas.writeback.merge import merge_row
-from opp_pandas.writeback.plan import Cell
-from opp_pandas.writeback.rows import match_rows, usable_frame
 
 if TYPE_CHECKING:
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
 
 _NO_NEWS = frozenset({"updated_at", "touched_at", "updater_id", "updater_name"})
 Kept = Mapping[int, tuple[set[str], set[str]]]

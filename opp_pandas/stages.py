@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError, named, printable
-from opp_pandas.richtext import as_page
 
 Status = Literal["open", "won", "lost", "closed", "unknown"]
 CATEGORIES = ("closed", "commit", "best_case", "pipeline", "omitted")

@@ -20,8 +20,8 @@ from browsing import desk, open_notebook  # noqa: F401 (fixtures)
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 mpl.use("agg")
 # Journals of tests stand in a folder that goes with the run.

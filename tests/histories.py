@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze
 from opp_pandas.history import History
 from opp_pandas.history.cells import COLUMNS, arrow_schema
 from opp_pandas.stages import StageMap, StageTable, resolve_stages

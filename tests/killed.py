@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import opp_pandas as opp
-from opp_pandas.service.client import Client
-from opp_pandas.writeback import journal
-from opp_pandas.writeback.journal import Journal
+from opp_pandas.api.client import Client
+from opp_pandas.apply import journal
+from opp_pandas.apply.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

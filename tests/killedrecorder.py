@@ -21,7 +21,7 @@ import deltalake  # noqa: F401
 
 from histories import frame_of, load_of, moment
 from opp_pandas.history import History
-from opp_pandas.history.storage import Storage
+from opp_pandas.history.table import Storage
 
 DAYS = (2, 3, 4)
 DEALS = 2_000

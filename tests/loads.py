@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.carrier import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
+from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze
 from opp_pandas.resource import OPPORTUNITY
-from opp_pandas.service.collecting import Collector, join_names, lookup_frame
 from opp_pandas.stages import resolve_stages
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from opp_pandas.analytics import FigureContext
+from opp_pandas.figures import FigureContext
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 

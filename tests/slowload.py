@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from opp_pandas.api.decode import column_array, decode_resources
+from opp_pandas.api.documents import parse_document
+from opp_pandas.api.frame_builder import BLOCK_BYTES, LEADING, Collected, Collector
 from opp_pandas.errors import DocumentError
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
-from opp_pandas.service.collecting import BLOCK_BYTES, LEADING, Collected, Collector
-from opp_pandas.service.decoding import column_array, decode_resources
-from opp_pandas.service.documents import parse_document
 
 
 def load_slowly(bodies: Iterable[bytes], columns: Iterable[str] | None = None) -> dict[str, Any]:

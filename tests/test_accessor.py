@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 import opp_pandas as opp
 from conftest import NOW, STAGES
-from opp_pandas import analytics, errors
+from opp_pandas import errors, figures
 
 FIGURES = {
     "forecast": {"quota": 500_000},
@@ -26,7 +26,7 @@ FIGURES = {
     "pacing": {"quota": 500_000},
     "linearity": {},
     "bookings": {},
-    "scenario": {"scenarios": {"half": analytics.scale(amount=0.5)}},
+    "scenario": {"scenarios": {"half": figures.scale(amount=0.5)}},
     "hygiene": {},
     "ageing": {},
     "concentration": {},
@@ -97,7 +97,7 @@ def test_figure__is_the_functions(df: pd.DataFrame, name: str) -> None:
     from opp_pandas.accessor import context_of
 
     result = getattr(df.opp, name)(**FIGURES[name])
-    expected = getattr(analytics, name)(df, context=context_of(df), **FIGURES[name])
+    expected = getattr(figures, name)(df, context=context_of(df), **FIGURES[name])
     if isinstance(expected, pd.DataFrame):
         pd.testing.assert_frame_equal(result, expected)
         assert "opp" not in result.attrs

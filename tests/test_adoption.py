@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.adoption import CORE_COLUMNS, adopt
-from opp_pandas.carrier import Loaded, LoadReport, attach_loaded, loaded_of
+from opp_pandas.adoption.adopt import CORE_COLUMNS, adopt
+from opp_pandas.adoption.column_names import plan_columns
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
@@ -23,9 +23,9 @@ from opp_pandas.errors import (
     InvalidValuesWarning,
     MissingColumnError,
 )
+from opp_pandas.frame_state import Loaded, LoadReport, attach_loaded, loaded_of
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import validate
-from opp_pandas.sources.columns import plan_columns
 from opp_pandas.stages import StageMap
 
 EXPORT = {

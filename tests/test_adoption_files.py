@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.adoption import adopt
-from opp_pandas.carrier import Loaded, loaded_of
+from opp_pandas.adoption.adopt import adopt
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, InvalidValuesWarning
+from opp_pandas.frame_state import Loaded, loaded_of
 from opp_pandas.schema import find_failures
 from opp_pandas.stages import StageMap
 

@@ -19,8 +19,8 @@ from conftest import STAGES
 from opp_pandas import errors
 
 if TYPE_CHECKING:
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 
 def writes(box: Sandbox) -> list[Any]:

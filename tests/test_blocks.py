@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import blocks as module
-from opp_pandas.analytics import category_forecast, forecast, funnel, kpis, rollup, stage_distribution
-from opp_pandas.analytics.blocks import blocks, look_up, smallest_integer
+from opp_pandas.figures import category_forecast, forecast, funnel, kpis, rollup, stage_distribution
+from opp_pandas.figures.core import blocks as module
+from opp_pandas.figures.core.blocks import blocks, look_up, smallest_integer
 from portfolios import context, random_portfolio
 
 

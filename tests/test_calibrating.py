@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from histories import LEAD, LOST, OFFER, WON, frame_of, history_in_memory, load_of, moment
-from opp_pandas.analytics import calibration, wilson
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
+from opp_pandas.figures import calibration, wilson
 
 
 def deal(key: int, percent: int | None, stage: int = LEAD, close: Any = "2026-02-10", **more: Any) -> dict[str, Any]:

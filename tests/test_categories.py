@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from opp_pandas.analytics import category_forecast, forecast
 from opp_pandas.errors import ConfigurationError, MissingColumnError
+from opp_pandas.figures import category_forecast, forecast
 from opp_pandas.stages import StageMap, resolve_stages
 from portfolios import LEAD, LOOKUP, LOST, WON, context, portfolio
 

@@ -25,7 +25,7 @@ from opp_pandas.cli import _parser, main
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.sandbox_handle import Sandbox
 
 COMMAND = [sys.executable, "-m", "opp_pandas.cli"]
 

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from opp_pandas import reporting, saving
+from opp_pandas import _files, reporting
 from opp_pandas.cli import main
 from opp_pandas.cli.words import read_conditions, read_quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opp_pandas.sandboxing import Sandbox
+    from opp_pandas.sandbox_handle import Sandbox
 
 WON_LOST = ["--won", "Closed Won", "--lost", "Closed Lost"]
 
@@ -68,7 +68,7 @@ def test_load__that_cannot_write_leaves_the_old_file(
     file = tmp_path / "deals.parquet"
     file.write_bytes(b"last night")
     with monkeypatch.context() as patched:
-        patched.setattr(saving.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patched.setattr(_files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         assert main(["load", "-o", str(file), "--quiet"]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert [found.read_bytes() for found in tmp_path.iterdir()] == [b"last night"]

@@ -17,8 +17,8 @@ import requests
 
 import opp_pandas as opp
 from opp_pandas import errors
+from opp_pandas.api.client import Client, connect
 from opp_pandas.resource import ACCOUNT, OPPORTUNITY, STAGE, USER, Resource
-from opp_pandas.service.client import Client, connect
 from rawserver import NOW_HTTP, FakeClock, RawServer, hang, opportunity, page, refusal, reply
 
 TOKEN = "canary-0123456789"
@@ -381,7 +381,7 @@ def test_connect__takes_url_and_token_from_the_environment(server: RawServer, mo
 
 def test_connect__refuses_token_and_auth_together() -> None:
     """Two sources of tokens would leave open which one is used."""
-    from opp_pandas.service.auth import FixedToken
+    from opp_pandas.api.auth.bearer import FixedToken
 
     with pytest.raises(errors.ConfigurationError, match="not both"):
         connect(token=TOKEN, auth=FixedToken(TOKEN))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opp_pandas.api import uniform
+from opp_pandas.api.compiled import kernels, scan
+from opp_pandas.api.fastpath import _stretch, cut_page
+from opp_pandas.api.uniform import UniformDecoder
 from opp_pandas.resource import OPPORTUNITY
-from opp_pandas.service import uniform
-from opp_pandas.service.compiled import kernels, scan
-from opp_pandas.service.fastpath import _stretch, cut_page
-from opp_pandas.service.uniform import UniformDecoder
 from tests.slowload import assert_same, collect, load_slowly
 from tests.test_fastpath import MANY, ODD_PAGES, PLAIN_INSTANTS, REFUSED_PAGES, assert_same_outcome, body_of, record
 from tests.test_uniform import UNIFORM_COLUMNS, uniform_pages
@@ -116,13 +116,13 @@ def test_decode__by_the_loops_once_the_form_is_known(loops: ModuleType) -> None:
 PROGRAM = """
 import sys
 {before}
-from opp_pandas.service import uniform
+from opp_pandas.api import uniform
 from tests.slowload import assert_same, collect, load_slowly
 from tests.test_fastpath import body_of, record
 uniform.FEW_STRETCHES = {few}
 bodies = [body_of([record(10 * page + number) for number in range(10)]) for page in range(1, 7)]
 assert_same(collect(bodies, block_bytes=1), load_slowly(bodies))
-print("opp_pandas.service.kernels" in sys.modules)
+print("opp_pandas.api.kernels" in sys.modules)
 """
 
 

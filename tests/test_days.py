@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opp_pandas.analytics.days import NO_DAY, day_of, local_days, parse_day, to_date
 from opp_pandas.errors import ConfigurationError, FrameError
+from opp_pandas.figures.core.days import NO_DAY, day_of, local_days, parse_day, to_date
 
 ZONES = ("America/New_York", "America/St_Johns", "Asia/Kolkata", "Pacific/Kiritimati", "Pacific/Pago_Pago")
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opp_pandas.api import documents
+from opp_pandas.api.documents import build_document, describe_errors, is_cut_short, link_target, parse_document
 from opp_pandas.errors import ConfigurationError, DocumentError
 from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT_ROLE
-from opp_pandas.service import documents
-from opp_pandas.service.documents import build_document, describe_errors, is_cut_short, link_target, parse_document
 from rawserver import opportunity, page
 
 WHOLE = json.dumps(page(1, 2, link="/x", count=2)).encode()

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import (
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures import (
     WeekCalendar,
     ageing,
     bookings,
@@ -29,7 +30,6 @@ from opp_pandas.analytics import (
     waterfall,
     win_rates,
 )
-from opp_pandas.errors import ConfigurationError
 from portfolios import LEAD, context, portfolio, random_portfolio
 
 SCENARIOS = {"half as much": scale(amount=0.5), "gone": lambda frame: frame[frame["owner_id"] != 7]}

@@ -10,24 +10,24 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas import errors
-from opp_pandas.service.auth import FixedToken
-from opp_pandas.service.waiting import called_off_by
-from opp_pandas.writeback import creating, writer
+from opp_pandas.api.auth.bearer import FixedToken
+from opp_pandas.api.transport.retry import called_off_by
+from opp_pandas.apply import send, send_creates
 from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
-    from opp_pandas.service.secret import Secret
+    from opp_pandas.api.auth.secret import Secret
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for a lost record does not wait."""
-    monkeypatch.setattr(creating, "LOOK_UP_WAITS_S", (0.0, 1e-6))
+    monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 1e-6))
 
 
 @pytest.fixture
@@ -189,9 +189,9 @@ def test_success_without_a_document__is_read(box: Sandbox, client: Client, df: p
 
 def test_slow_rows__are_read_again_after_five_seconds(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
     """A reading older than five seconds is not relied upon."""
-    from opp_pandas.writeback.journal import Journal
-    from opp_pandas.writeback.journals import journal_folder
-    from opp_pandas.writeback.sending import tasks_of
+    from opp_pandas.apply.executor import tasks_of
+    from opp_pandas.apply.journal import Journal
+    from opp_pandas.apply.journal_folder import journal_folder
 
     df["probability"] = range(30)
     plan = df.opp.changes()
@@ -199,7 +199,7 @@ def test_slow_rows__are_read_again_after_five_seconds(box: Sandbox, client: Clie
     with Journal.create(journal_folder(), plan, service=client.url, on_conflict="skip", undoes="") as journal:
         tasks = tasks_of(plan)[:10]
         before = len(box.requests)
-        writer.Writer(client, journal, clock=lambda: float(next(seconds))).carry_out(tasks)
+        send.Writer(client, journal, clock=lambda: float(next(seconds))).carry_out(tasks)
     reads = box.requests[before:]
     assert {task.outcome.status for task in tasks} == {"written"}
     assert sum(item.method == "GET" for item in reads) > 2

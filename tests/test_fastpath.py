@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from opp_pandas.api import fastpath, frame_builder
+from opp_pandas.api.decode import UnfitError, instant
+from opp_pandas.api.documents import parse_document
+from opp_pandas.api.fastpath import FastDecoder, cut_page, read_instants
+from opp_pandas.api.frame_builder import BLOCK_BYTES
 from opp_pandas.errors import DocumentError
 from opp_pandas.resource import OPPORTUNITY
-from opp_pandas.service import collecting, fastpath
-from opp_pandas.service.collecting import BLOCK_BYTES
-from opp_pandas.service.decoding import UnfitError, instant
-from opp_pandas.service.documents import parse_document
-from opp_pandas.service.fastpath import FastDecoder, cut_page, read_instants
 from tests.slowload import assert_same, collect, load_slowly
 
 COMPACT = (",", ":")
@@ -443,7 +443,7 @@ def test_decode__what_one_block_taught_holds_for_the_next() -> None:
         [record(number, healthScore="x" if number == 55 else 1) for number in range(51, 61)],
     ]
     bodies = [body_of(block) for block in blocks]
-    with collecting.Collector() as collector:
+    with frame_builder.Collector() as collector:
         for body in bodies:
             collector.add_body(body)
             assert collector.rows == collector.received

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from opp_pandas import errors
-from opp_pandas.service.client import Client, connect
+from opp_pandas.api.client import Client, connect
 from rawserver import (
     NOW,
     NOW_HTTP,
@@ -642,7 +642,7 @@ class Rotating:
     """A source of tokens that can be renewed."""
 
     def __init__(self, *tokens: str) -> None:
-        from opp_pandas.service.secret import Secret
+        from opp_pandas.api.auth.secret import Secret
 
         self.tokens = [Secret(token) for token in tokens]
         self.renewed = 0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.analytics import category_forecast, forecast, kpis, rollup, stage_distribution
+from opp_pandas.figures import category_forecast, forecast, kpis, rollup, stage_distribution
 from portfolios import context, portfolios, random_portfolio
 from test_explanations import FIGURES as EVERY_FIGURE
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import forecast, kpis, rollup, stage_distribution, win_rates
+from opp_pandas.figures import forecast, kpis, rollup, stage_distribution, win_rates
 from portfolios import AS_OF, LOST, OFFER, WON, context, random_portfolio
 
 SEEDS = [1, 2, 3]

@@ -13,8 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from opp_pandas.analytics import WeekCalendar, forecast
-from opp_pandas.analytics.deals import told_of_unmapped_stages
 from opp_pandas.errors import (
     ConfigurationError,
     FrameError,
@@ -22,6 +20,8 @@ from opp_pandas.errors import (
     MixedCurrencyError,
     UnmappedStageWarning,
 )
+from opp_pandas.figures import WeekCalendar, forecast
+from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.stages import StageMap, resolve_stages
 from portfolios import AS_OF, LEAD, LOOKUP, LOST, OFFER, STAGE_MAP, USERS, WON, context, portfolio, random_portfolio
 
@@ -173,7 +173,7 @@ def test_forecast__unmapped_closed_stage_is_loud_and_outside() -> None:
 def test_told_of_unmapped_stages__silences_its_own_thread_alone() -> None:
     """A widget that is answered beside a cell must not take the cell's warnings away."""
     figure = partial(forecast, portfolio([{**DEALS[0], "stage_id": 77}]), context=context())
-    with ThreadPoolExecutor(1) as other, told_of_unmapped_stages():
+    with ThreadPoolExecutor(1) as other, suppress_unmapped_stages():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             figure()

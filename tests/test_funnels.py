@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import funnel, stage_distribution
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, MissingColumnError
+from opp_pandas.figures import funnel, stage_distribution
 from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
 
 DEALS: list[dict[str, Any]] = [

@@ -15,7 +15,6 @@ import pytest
 import opp_pandas as opp
 from histories import LEAD, LOOKUP, LOST, OFFER, USERS, WON, frame_of, history_in_memory, load_of, moment
 from objectstore import BUCKET, object_store
-from opp_pandas.carrier import loaded_of
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
@@ -24,11 +23,12 @@ from opp_pandas.errors import (
     MissingExtraError,
     NotLoadedError,
 )
+from opp_pandas.frame_state import loaded_of
 from opp_pandas.history import History
-from opp_pandas.history.queries import asked_for
+from opp_pandas.history.query_identity import asked_for
 
 if TYPE_CHECKING:
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
 
 
 def deal(key: int, **values: object) -> dict[str, object]:

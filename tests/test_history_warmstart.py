@@ -13,13 +13,13 @@ import pytest
 import opp_pandas as opp
 from conftest import NOW, STAGES
 from histories import history_in_memory, load_of
-from opp_pandas.carrier import Baseline, attach_loaded, loaded_of
+from opp_pandas.frame_state import Baseline, attach_loaded, loaded_of
 from opp_pandas.history import History
-from opp_pandas.history.queries import UNKNOWN, asked_for, pack_query, unpack_query
+from opp_pandas.history.query_identity import UNKNOWN, asked_for, pack_query, unpack_query
 
 if TYPE_CHECKING:
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 QUERY = {
     "filter": {"owner": [1, 2], "updated_at": (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), None), "name": opp.NOT_NULL},

@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from opp_pandas.apply import journal_folder as journal_module
+from opp_pandas.apply.journal import Journal, read_journal
+from opp_pandas.apply.journal_folder import find_attempts, journal_folder, list_journals, purge_journals
+from opp_pandas.apply.status import planned
+from opp_pandas.changes.changeset import Cell, ChangeSet, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.errors import ConfigurationError, JournalError
-from opp_pandas.writeback import journals
-from opp_pandas.writeback.journal import Journal, read_journal
-from opp_pandas.writeback.journals import find_attempts, journal_folder, list_journals, purge_journals
-from opp_pandas.writeback.outcomes import planned
-from opp_pandas.writeback.plan import Cell, ChangeSet, RowCreation, RowDeletion, RowUpdate
 
 SERVICE = "http://127.0.0.1:1/api/v2"
 KEY = "opp-pandas:4f7b6a8e-0000-4000-8000-000000000000"
@@ -203,10 +203,10 @@ def test_damage__of_every_byte(tmp_path: Path) -> None:
 
 def test_folder__is_where_it_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Argument, else environment, else the user's own state."""
-    monkeypatch.setenv(journals.FOLDER_VARIABLE, str(tmp_path / "env"))
+    monkeypatch.setenv(journal_module.FOLDER_VARIABLE, str(tmp_path / "env"))
     assert journal_folder(tmp_path) == tmp_path
     assert journal_folder() == tmp_path / "env"
-    monkeypatch.delenv(journals.FOLDER_VARIABLE)
+    monkeypatch.delenv(journal_module.FOLDER_VARIABLE)
     assert journal_folder().parts[-2:] == ("opp_pandas", "journals")
 
 
@@ -288,7 +288,7 @@ def test_journal__that_is_purged_meanwhile_is_none(tmp_path: Path, monkeypatch: 
         return read_journal(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(journals, "read_journal", read_late)
+        patched.setattr(journal_module, "read_journal", read_late)
         assert len(list_journals(tmp_path)) == 0
         make(tmp_path).close()
         assert find_attempts(tmp_path, [KEY], service=SERVICE) == {}

@@ -14,13 +14,13 @@ import pytest
 
 import opp_pandas as opp
 from killed import CREATIONS, UPDATES
-from opp_pandas.writeback import creating
+from opp_pandas.apply import send_creates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed program forks")
 
@@ -33,7 +33,7 @@ FIRST_POST, FIRST_DELETE = 2 + 6 * UPDATES, 2 + 6 * (UPDATES + CREATIONS)
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(creating, "LOOK_UP_WAITS_S", (0.0,))
+    monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0,))
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import ExchangeRates, forecast, funnel, kpis, rollup, stage_distribution, win_rates
 from opp_pandas.errors import FrameError
+from opp_pandas.figures import ExchangeRates, forecast, funnel, kpis, rollup, stage_distribution, win_rates
 from portfolios import LEAD, LOST, OFFER, WON, context, portfolio
 
 

@@ -15,24 +15,25 @@ PACKAGE = Path(opp_pandas.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = (
     ("errors",),
-    ("zones", "saving", "richtext"),
+    ("timezones", "_files", "_html"),
     ("resource", "stages"),
-    ("carrier",),
+    ("frame_state",),
     ("schema",),
-    ("service", "analytics", "localservice", "sources"),
+    ("api", "figures", "sandbox_server"),
     ("history",),
-    ("reading", "adoption"),
-    ("writeback",),
+    ("load", "adoption"),
+    ("changes",),
+    ("apply",),
     ("editing",),
     ("refreshing",),
-    ("plotting", "sandboxing", "exporting"),
+    ("plotting", "sandbox_handle", "exporting"),
     ("reporting",),
     ("notebook",),
     ("accessor",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-BELOW_LOCAL_SERVICE = {"errors", "resource", "stages", "zones"}
+BELOW_SANDBOX_SERVER = {"errors", "resource", "stages", "timezones"}
 
 
 def imported(path: Path) -> set[str]:
@@ -60,17 +61,17 @@ def test_imports__run_downward(part: str, path: Path) -> None:
         assert other == part or RANK[other] < own or (RANK[other] == own and other == part), f"{path.name}: {other}"
 
 
-def test_local_service__shares_only_the_resource_table() -> None:
+def test_sandbox_server__shares_only_the_resource_table() -> None:
     """The two ends of the wire are written twice."""
     for part, path in modules():
-        if part == "localservice":
-            assert imported(path) <= BELOW_LOCAL_SERVICE | {"localservice"}, path
+        if part == "sandbox_server":
+            assert imported(path) <= BELOW_SANDBOX_SERVER | {"sandbox_server"}, path
 
 
-def test_analytics__touches_neither_network_nor_clock() -> None:
+def test_figures__touches_neither_network_nor_clock() -> None:
     """Figures take the moment as an argument."""
     for part, path in modules():
-        if part == "analytics":
+        if part == "figures":
             text = path.read_text(encoding="utf-8")
             assert not any(word in text for word in ("requests", ".now(", ".today(", "import time")), path
 

@@ -15,8 +15,8 @@ from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from rawserver import RawServer, opportunity, page, reply
 
 if TYPE_CHECKING:
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 STAGE_PAGE = {
     "data": [
@@ -73,7 +73,7 @@ def test_load__is_complete_and_says_so(df: pd.DataFrame) -> None:
 
 def test_as_of__is_the_services_clock(df: pd.DataFrame) -> None:
     """The moment of the load is the service's, not this machine's."""
-    from opp_pandas.carrier import require_loaded
+    from opp_pandas.frame_state import require_loaded
 
     assert abs(require_loaded(df, "test").as_of - pd.Timestamp(NOW)) < pd.Timedelta(minutes=5)
 

@@ -8,21 +8,21 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from opp_pandas.writeback import creating
+from opp_pandas.apply import send_creates
 from thirtydeals import STAGES, fast_client, load, sent, statuses, thirty_deals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for a lost record does not wait."""
-    monkeypatch.setattr(creating, "LOOK_UP_WAITS_S", (0.0, 1e-6))
+    monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 1e-6))
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_lost_answer__to_a_post_that_no_call_is_left_to_repeat(box: Sandbox, cli
     df = df.opp.add({"name": "New"})
     box.fail(504, method="POST")
     # The POST, and a look for every wait.
-    calls = 1 + len(creating.LOOK_UP_WAITS_S)
+    calls = 1 + len(send_creates.LOOK_UP_WAITS_S)
     report = df.opp.write_back(fast_client(box, max_calls=calls))
     assert statuses(report) == ["unknown"]
     client.create({"name": "New", "customId": report.rows["custom_id"].iloc[0]})

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.writeback.merge import POLICIES, Merged, merge_row, same_value
-from opp_pandas.writeback.plan import Cell
+from opp_pandas.apply.merge import POLICIES, Merged, merge_row, same_value
+from opp_pandas.changes.changeset import Cell
 from strategies import ANYTHING, ATTRIBUTES, value_of
 
 COLUMNS = [attribute for attribute in ATTRIBUTES if not attribute.read_only]

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import ExchangeRates, convert_amounts, forecast
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
+from opp_pandas.figures import ExchangeRates, convert_amounts, forecast
 from portfolios import LEAD, WON, context, portfolio
 
 TABLE = pd.DataFrame(

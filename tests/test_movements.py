@@ -13,10 +13,6 @@ from hypothesis import strategies as st
 
 import opp_pandas as opp
 from histories import LEAD, LOOKUP, LOST, OFFER, QUALIFY, WON, frame_of, history_in_memory, load_of, moment
-from opp_pandas.analytics.bars import BUCKETS, ENTRIES, EXITS, LABELS
-from opp_pandas.analytics.bridging import assert_identity
-from opp_pandas.analytics.moments import context_from_load
-from opp_pandas.analytics.movements import waterfall, waterfall_deals
 from opp_pandas.errors import (
     ConfigurationError,
     FrameError,
@@ -24,6 +20,10 @@ from opp_pandas.errors import (
     MixedCurrencyError,
     OppPandasError,
 )
+from opp_pandas.figures.bars import BUCKETS, ENTRIES, EXITS, LABELS
+from opp_pandas.figures.bridging import assert_identity
+from opp_pandas.figures.core.snapshots import context_from_load
+from opp_pandas.figures.movements import waterfall, waterfall_deals
 
 W = ("2026-01-10", "2026-01-20")
 INSIDE, BEFORE, BEHIND = moment(15), moment(5), moment(25)
@@ -172,7 +172,7 @@ def test_labels__add_up_to_the_same(labels: Any) -> None:
 
 def test_rates__stand_in_a_bar_of_their_own() -> None:
     """Amounts move at the rates of the start; what the rates did to the end is one bar."""
-    rates = opp.analytics.ExchangeRates(
+    rates = opp.figures.ExchangeRates(
         pd.DataFrame({"currency": "EUR", "start": ["2026-01-01", "2026-01-20"], "rate": [1.0, 1.5]}), "USD"
     )
     before, after = pair([deal(1, currency_type="EUR")], [deal(1, currency_type="EUR", amount=120)])

@@ -13,14 +13,14 @@ import opp_pandas as opp
 from conftest import STAGES
 from loads import load, resource
 from opp_pandas.errors import ConfigurationError, MissingColumnError, MissingExtraError
-from opp_pandas.notebook.desk import Desk
+from opp_pandas.notebook.edit_session import Sheet
 from opp_pandas.notebook.grid import browser_sources
-from opp_pandas.notebook.sheet import Sheet
+from opp_pandas.notebook.grid_controller import Desk
 
 if TYPE_CHECKING:
+    from opp_pandas.api.client import Client
     from opp_pandas.notebook.editor import Editor
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 
 def ask(desk: Desk, do: str, **message: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def test_filter_and_sort__go_by_the_names_that_are_shown() -> None:
 
 def test_range__that_is_too_large_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """All cells of a large load are not cleared by two keys; rows may be marked for deletion all the same."""
-    monkeypatch.setattr("opp_pandas.notebook.desk.MOST_MARKED", 11)
+    monkeypatch.setattr("opp_pandas.notebook.grid_controller.MOST_MARKED", 11)
     answer = ask(desk, "clear", range=marked(desk, 0, 5, "amount", "next_step"))
     assert "12 cells are too many at once" in answer["error"]
     assert not desk.sheet.changed

@@ -21,10 +21,10 @@ import requests
 
 import opp_pandas as opp
 from opp_pandas import errors
-from opp_pandas.service.oauth import READING_SCOPES, SignIn, login, request_tokens
-from opp_pandas.service.secret import Secret
-from opp_pandas.service.tokenstore import StoredSignIn, TokenStore
-from opp_pandas.service.waiting import Clock
+from opp_pandas.api.auth.oauth import READING_SCOPES, SignIn, login, request_tokens
+from opp_pandas.api.auth.secret import Secret
+from opp_pandas.api.auth.token_store import StoredSignIn, TokenStore
+from opp_pandas.api.transport.retry import Clock
 from rawserver import NOW, FakeClock, RawServer, Step, hang, raw, reply
 
 SECRETS = ("client-secret-1", "access-token-1", "refresh-token-1", "access-token-2", "refresh-token-2")
@@ -225,7 +225,7 @@ def test_renew__that_fails_says_why_and_shows_nothing(
 
 def test_renew__obeys_a_time_limit(server: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token endpoint that stays silent ends in an error."""
-    monkeypatch.setattr("opp_pandas.service.oauth.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("opp_pandas.api.auth.oauth.TIMEOUT_S", 0.2)
     server.script(hang())
     with pytest.raises(errors.NoResponseError, match="no whole answer"):
         request_tokens(f"{server.origin}/oauth/token", {"grant_type": "x"})
@@ -283,9 +283,9 @@ def run(threads: list[threading.Thread]) -> None:
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from opp_pandas.service.oauth import SignIn
-from opp_pandas.service.tokenstore import TokenStore
-from opp_pandas.service.waiting import Clock
+from opp_pandas.api.auth.oauth import SignIn
+from opp_pandas.api.auth.token_store import TokenStore
+from opp_pandas.api.transport.retry import Clock
 sign_in = SignIn(TokenStore(sys.argv[1], Path(sys.argv[2])), clock=Clock(now=lambda: float(sys.argv[3])))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opp_pandas import errors
-from opp_pandas.service import paging
-from opp_pandas.service.client import Client, connect
-from opp_pandas.service.documents import parse_document
-from opp_pandas.service.paging import limited, next_link, page_size_of, read_tail, smaller
+from opp_pandas.api import paging
+from opp_pandas.api.client import Client, connect
+from opp_pandas.api.documents import parse_document
+from opp_pandas.api.paging import limited, next_link, page_size_of, read_tail, smaller
 from rawserver import FakeClock, RawServer, bad_gateway, opportunity, page, reply
 
 TOKEN = "canary-0123456789abcdef"

@@ -11,12 +11,12 @@ import pytest
 import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
-from opp_pandas.reading.partitions import iter_partitioned
-from opp_pandas.service.waiting import Clock, sleep_in_slices
+from opp_pandas.api.transport.retry import Clock, sleep_in_slices
+from opp_pandas.load.partitions import iter_partitioned
 from rawserver import RawServer, reply
 
 if TYPE_CHECKING:
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
 
 PAGE = 4
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opp_pandas.analytics import WeekCalendar, resolve_periods
-from opp_pandas.analytics.days import NO_DAY, code_days, parse_day, to_date
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures import WeekCalendar, resolve_periods
+from opp_pandas.figures.core.days import NO_DAY, code_days, parse_day, to_date
 
 CUTS: list[dict[str, Any]] = [
     {},

@@ -18,7 +18,8 @@ from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 
 from opp_pandas import plotting
-from opp_pandas.analytics import (
+from opp_pandas.errors import ConfigurationError, MissingColumnError
+from opp_pandas.figures import (
     Bookings,
     ageing,
     bookings,
@@ -36,7 +37,6 @@ from opp_pandas.analytics import (
     stage_distribution,
     win_rates,
 )
-from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.plotting import canvas
 from opp_pandas.stages import StageMap, resolve_stages
 from portfolios import LEAD, OFFER, WON, context, portfolio, random_portfolio

@@ -13,9 +13,9 @@ import pytest
 
 from histories import LEAD, LOOKUP, LOST, OFFER, QUALIFY, WON, history_in_memory, load_of, moment
 from opp_pandas import plotting
-from opp_pandas.analytics import flows, pipeline_over_time, time_in_stage, waterfall
-from opp_pandas.analytics.moments import context_from_load
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
+from opp_pandas.figures import flows, pipeline_over_time, time_in_stage, waterfall
+from opp_pandas.figures.core.snapshots import context_from_load
 
 if TYPE_CHECKING:
     from opp_pandas.history import History

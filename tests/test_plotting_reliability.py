@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import pytest
 
 from opp_pandas import plotting
-from opp_pandas.analytics import calibration
 from opp_pandas.errors import MissingColumnError
+from opp_pandas.figures import calibration
 from test_calibrating import CAME, SAID, deal, load_of
 
 if TYPE_CHECKING:

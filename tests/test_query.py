@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opp_pandas.api.query import NOT_NULL, build_get_query, build_query
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT_ROLE, STAGE, USER
-from opp_pandas.service.query import NOT_NULL, build_get_query, build_query
 
 NEW_YORK = "America/New_York"
 

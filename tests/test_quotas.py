@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import gini, linearity, pacing
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures import gini, linearity, pacing
 from portfolios import WON, context, portfolio
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opp_pandas.analytics import kpis, shrink, velocity, wilson, win_rates
-from opp_pandas.analytics.rates import fit_strength, grouped_median
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures import kpis, shrink, velocity, wilson, win_rates
+from opp_pandas.figures.rates import fit_strength, grouped_median
 from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
 
 FIXED = [

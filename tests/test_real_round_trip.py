@@ -64,7 +64,7 @@ def test_outreach_record__keeps_what_the_documents_do_not_have(data: Path) -> No
     """The real record, put back into its JSON:API form, loads with its undocumented attributes."""
     import json
 
-    from opp_pandas.service.collecting import Collector
+    from opp_pandas.api.frame_builder import Collector
 
     flat = json.loads((data / "outreach_record" / "opportunity_flattened_by_airbyte.json").read_text(encoding="utf-8"))
     kinds = {"account": "account", "creator": "user", "owner": "user", "opportunityStage": "opportunityStage"}

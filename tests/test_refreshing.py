@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
-from opp_pandas.carrier import require_loaded
+from opp_pandas.api.paging import Page
+from opp_pandas.frame_state import require_loaded
 from opp_pandas.resource import ACCOUNT, STAGE
-from opp_pandas.service.paging import Page
 
 if TYPE_CHECKING:
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 
 class Clock:
@@ -225,7 +225,7 @@ def test_trashed_deals__stay_and_are_named(client: Client, df: pd.DataFrame, box
 
 def trash(box: Sandbox, key: int, moment: str) -> None:
     """Throw a deal away, as a person does in the service's own pages."""
-    from opp_pandas.localservice.store import TABLES
+    from opp_pandas.sandbox_server.store import TABLES
 
     store, table = box._store, TABLES["opportunity"]
     with store.transaction():

@@ -14,7 +14,7 @@ import pytest
 
 import opp_pandas as opp
 from histories import OFFER, WON, history_in_memory, load_of, moment
-from opp_pandas import analytics, reporting
+from opp_pandas import figures, reporting
 from opp_pandas.errors import (
     ConfigurationError,
     HistoryNeededError,
@@ -24,8 +24,8 @@ from opp_pandas.errors import (
 )
 from opp_pandas.reporting import Section, Table
 from opp_pandas.reporting.blocks import kind_of, written
-from opp_pandas.reporting.pages import to_html
-from opp_pandas.reporting.workbooks import to_workbook
+from opp_pandas.reporting.html import to_html
+from opp_pandas.reporting.workbook import to_workbook
 from portfolios import AS_OF, LEAD, context, portfolio, random_portfolio
 from reports import HOSTILE, hostile_deals, page_of, sheets_of
 
@@ -43,8 +43,8 @@ def assemble(frame: pd.DataFrame = FRAME, **choices: Any) -> reporting.Report:
 def test_headlines__are_the_figures() -> None:
     """Forecast, interval, chance, coverage and win rate stand on the page as the functions give them."""
     page = page_of(to_html(assemble(quota=QUOTA)))
-    kpis = analytics.kpis(FRAME, context=context(), quota=QUOTA).iloc[0]
-    bookings = analytics.bookings(FRAME, context=context(), period="2026Q2", rho=0.1)
+    kpis = figures.kpis(FRAME, context=context(), quota=QUOTA).iloc[0]
+    bookings = figures.bookings(FRAME, context=context(), period="2026Q2", rho=0.1)
     low, high = bookings.interval(0.8)
     tiles = page.tiles
     assert tiles["Forecast 2026Q2"] == [
@@ -64,7 +64,7 @@ def test_forecast_table__is_the_forecast_around_now() -> None:
     """Every cell of the table is the forecast's, for four periods either side and deals without a date."""
     page = page_of(to_html(assemble(quota=QUOTA)))
     table = page.table("Forecast by period")
-    expected = analytics.forecast(FRAME, context=context(), quota=QUOTA)
+    expected = figures.forecast(FRAME, context=context(), quota=QUOTA)
     assert table.column("period") == [
         str(period) if period is not pd.NaT else "no close date" for period in expected.index
     ]
@@ -76,7 +76,7 @@ def test_largest_and_stalest__are_the_open_deals_in_order() -> None:
     """The largest deals fall in amount, the stalest in days without an event; the caption counts all."""
     frame = FRAME.assign(touched_at=AS_OF - pd.to_timedelta(np.arange(len(FRAME)) % 97, unit="D"), name="deal")
     page = page_of(to_html(assemble(frame, max_rows=12)))
-    ageing = analytics.ageing(frame, context=context())
+    ageing = figures.ageing(frame, context=context())
     largest = page.table("Largest open deals")
     amounts = [f"{value:,.0f}" for value in ageing["amount"].sort_values(ascending=False).head(12)]
     assert largest.column("amount") == amounts
@@ -88,7 +88,7 @@ def test_largest_and_stalest__are_the_open_deals_in_order() -> None:
 def test_hygiene__counts_are_those_of_the_checks() -> None:
     """Each check's number stands beside its meaning, and every listed deal says why."""
     page = page_of(to_html(assemble()))
-    basis = analytics.hygiene(FRAME, context=context()).attrs["opp_basis"]
+    basis = figures.hygiene(FRAME, context=context()).attrs["opp_basis"]
     table = page.table("What the checks found")
     found = dict(zip(table.column("check"), table.column("deals"), strict=True))
     assert found == {name.replace("_", " "): f"{n:,}" for name, n in basis["counts"].items() if n}
@@ -163,7 +163,7 @@ def test_groups__are_compared_with_their_own_quotas() -> None:
     frame = FRAME[FRAME["owner_id"].isin([8])]
     quota = {"Ada Byron": 500_000}
     page = page_of(to_html(reporting.assemble(frame, context=context(), by="owner_name", quota=quota)))
-    kpis = analytics.kpis(frame, context=context(), by="owner_name", quota=quota).iloc[0]
+    kpis = figures.kpis(frame, context=context(), by="owner_name", quota=quota).iloc[0]
     table = page.table("Coverage in 2026Q2 by owner")
     assert table.column("owner") == ["Ada Byron"]
     assert table.column("attainment") == [f"{kpis['attainment'] * 100:.1f} %"]
@@ -375,7 +375,7 @@ def test_workbook__has_typed_cells_and_a_sheet_per_table() -> None:
     assert book.sheetnames[0] == "Headlines"
     assert book.sheetnames[-1] == "Basis"
     sheet = book["Forecast against quota"]
-    expected = analytics.forecast(FRAME, context=context(), quota=QUOTA)
+    expected = figures.forecast(FRAME, context=context(), quota=QUOTA)
     heads = [cell.value for cell in sheet[1]]
     forecasts = [row[heads.index("forecast (USD)")] for row in sheet.iter_rows(min_row=2)]
     np.testing.assert_allclose([cell.value for cell in forecasts], expected["forecast_amount"])
@@ -475,9 +475,9 @@ def test_report__refuses_paths_before_any_work(tmp_path: Path, name: str, words:
 )
 def test_missing_extra__is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, suffix: str) -> None:
     """Without a package of the extra the error names the command that installs it."""
-    from opp_pandas.reporting import pages
+    from opp_pandas.reporting import html
 
-    pages._template.cache_clear()
+    html._template.cache_clear()
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'opp_pandas\[report\]'"):
         reporting.write_report(FRAME, tmp_path / f"r{suffix}", context=context(), sections=["headline"])

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import forecast, rollup
 from opp_pandas.errors import ConfigurationError, MissingColumnError
+from opp_pandas.figures import forecast, rollup
 from portfolios import LEAD, context, portfolio, random_portfolio
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from opp_pandas.analytics import commit_lands, drop_largest, explain, forecast, scale, scenario, set_values
 from opp_pandas.errors import ConfigurationError, MissingColumnError
+from opp_pandas.figures import commit_lands, drop_largest, explain, forecast, scale, scenario, set_values
 from portfolios import LEAD, context, portfolio, random_portfolio
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opp_pandas.analytics.scoring import (
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.scoring import (
     amount_errors,
     brier,
     brier_skill,
@@ -19,7 +20,6 @@ from opp_pandas.analytics.scoring import (
     put_in_bins,
     resampled,
 )
-from opp_pandas.errors import ConfigurationError
 
 P, CAME = [0.5, 0.8, 0.1, 0.25], [1, 1, 0, 0]
 forecasts = st.lists(st.tuples(st.integers(0, 100), st.integers(0, 1)), min_size=1, max_size=60).map(

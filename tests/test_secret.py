@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from opp_pandas.api.auth.bearer import BearerAuth, FixedToken
+from opp_pandas.api.auth.secret import HeaderText, Secret
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.service.auth import BearerAuth, FixedToken
-from opp_pandas.service.secret import HeaderText, Secret
 
 VALUE = "canary-0123456789"
 

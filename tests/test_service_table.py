@@ -32,8 +32,8 @@ from opp_pandas.resource import (
 )
 
 if TYPE_CHECKING:
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 TESTS = Path(__file__).parent
 
@@ -42,21 +42,21 @@ OPERATIONS = {
     "POST /opportunities": ("test_example_bodies", "test_create_and_delete__send_and_take_the_documented_bodies"),
     "GET /opportunities/{id}": ("test_client", "test_get__gives_the_record_and_the_facts_of_the_answer"),
     "PATCH /opportunities/{id}": ("test_example_bodies", "test_write_back__sends_the_documented_body"),
-    "DELETE /opportunities/{id}": ("test_localservice_main", "test_life_of_a_record__is_201_200_204_404"),
+    "DELETE /opportunities/{id}": ("test_sandbox_server_main", "test_life_of_a_record__is_201_200_204_404"),
 }
 PARAMETERS = {
     "filter[a]=x, lists, ranges, null tests": ("test_query", "test_filter__is_written_in_the_newer_syntax"),
-    "filter, both syntaxes": ("test_localservice_queries", "test_filter__gives_the_rows_that_python_gives"),
+    "filter, both syntaxes": ("test_sandbox_server_queries", "test_filter__gives_the_rows_that_python_gives"),
     "newFilterSyntax": ("test_query", "test_filter__always_says_the_newer_syntax_and_never_without_one"),
-    "sort": ("test_localservice_queries", "test_sort__orders_rows_and_pages_through_each_once"),
+    "sort": ("test_sandbox_server_queries", "test_sort__orders_rows_and_pages_through_each_once"),
     "fields[type]": ("test_query", "test_fields__never_lose_what_is_needed"),
-    "include": ("test_localservice_queries", "test_include__brings_each_record_once"),
+    "include": ("test_sandbox_server_queries", "test_include__brings_each_record_once"),
     "page[size], page[after], page[before]": (
-        "test_localservice_queries",
+        "test_sandbox_server_queries",
         "test_paging__backwards_is_forwards_reversed",
     ),
-    "page[limit], page[offset]": ("test_localservice_queries", "test_offset_paging__has_its_own_links"),
-    "count": ("test_localservice_queries", "test_count__comes_only_when_asked"),
+    "page[limit], page[offset]": ("test_sandbox_server_queries", "test_offset_paging__has_its_own_links"),
+    "count": ("test_sandbox_server_queries", "test_count__comes_only_when_asked"),
     "provideAuthorizationMeta": ("test_service_table", "test_metadata__has_both_ends"),
     "provideDataConnections": ("test_service_table", "test_metadata__has_both_ends"),
 }
@@ -73,35 +73,38 @@ GROUPS = {
     "instants (closeDate, createdAt, updatedAt, touchedAt, externalCreatedAt)": BOTH_ENDS,
     "tags": BOTH_ENDS,
     f"custom1 … custom{CUSTOM_FIELDS}": BOTH_ENDS,
-    "labels, kinds and options of custom fields (/types)": ("test_labels", "test_convert__turns_texts_into_values"),
+    "labels, kinds and options of custom fields (/types)": (
+        "test_custom_fields",
+        "test_convert__turns_texts_into_values",
+    ),
     "newer attributes (amountPrecise, trashedAt …)": BOTH_ENDS,
     "attributes that nobody documents": ("test_example_bodies", "test_load__reads_two_pages_and_the_stages"),
     "the older generation's 169 attributes": (
-        "test_localservice_limits",
+        "test_sandbox_server_limits",
         "test_generation_of_the_reference_page__has_its_169_attributes",
     ),
 }
 STATUSES = {
-    "200": ("test_localservice_main", "test_life_of_a_record__is_201_200_204_404"),
-    "201": ("test_localservice_main", "test_life_of_a_record__is_201_200_204_404"),
-    "204": ("test_localservice_main", "test_life_of_a_record__is_201_200_204_404"),
-    "400": ("test_localservice_edits", "test_body__that_is_not_json_is_400"),
+    "200": ("test_sandbox_server_main", "test_life_of_a_record__is_201_200_204_404"),
+    "201": ("test_sandbox_server_main", "test_life_of_a_record__is_201_200_204_404"),
+    "204": ("test_sandbox_server_main", "test_life_of_a_record__is_201_200_204_404"),
+    "400": ("test_sandbox_server_edits", "test_body__that_is_not_json_is_400"),
     "401": ("test_faults", "test_401__is_repeated_once_with_a_new_token"),
     "403": ("test_example_bodies", "test_errors__become_their_exceptions"),
-    "404": ("test_localservice_main", "test_life_of_a_record__is_201_200_204_404"),
+    "404": ("test_sandbox_server_main", "test_life_of_a_record__is_201_200_204_404"),
     "409": ("test_example_bodies", "test_errors__become_their_exceptions"),
-    "415": ("test_localservice_edits", "test_write__needs_the_media_type"),
-    "422": ("test_localservice_edits", "test_errors__come_all_at_once"),
-    "429": ("test_localservice_limits", "test_rate_limit__used_up_is_429_until_the_period_ends"),
+    "415": ("test_sandbox_server_edits", "test_write__needs_the_media_type"),
+    "422": ("test_sandbox_server_edits", "test_errors__come_all_at_once"),
+    "429": ("test_sandbox_server_limits", "test_rate_limit__used_up_is_429_until_the_period_ends"),
     "502, 504": ("test_paging", "test_size__is_halved_on_failures_and_kept"),
-    "503": ("test_localservice_limits", "test_maintenance__is_503_with_an_iso_retry_after"),
+    "503": ("test_sandbox_server_limits", "test_maintenance__is_503_with_an_iso_retry_after"),
 }
 SIGN_INS = {
     "bearerAuth: a token": ("test_client", "test_requests__carry_token_and_media_type"),
     "bearerAuth: OAuth 2.0, code and loopback": ("test_oauth", "test_login__signs_in_against_the_sandbox"),
     "bearerAuth: rotation under a lock": ("test_oauth", "test_two_programs__make_one_token"),
-    "s2sAuthToken: an app's own token": ("test_signing", "test_app__works_against_the_sandbox_and_reads_no_stages"),
-    "scopes": ("test_localservice_signin", "test_scope__allows_its_own_verb_on_its_own_resource"),
+    "s2sAuthToken: an app's own token": ("test_s2s", "test_app__works_against_the_sandbox_and_reads_no_stages"),
+    "scopes": ("test_sandbox_server_signin", "test_scope__allows_its_own_verb_on_its_own_resource"),
 }
 RELATED = {
     "opportunityStages": ("test_service_table", "test_related_resources__have_both_ends"),
@@ -114,18 +117,18 @@ BEYOND = {
     "walks that survive change": ("test_refreshing", "test_load__reads_again_what_changed_meanwhile"),
     "refresh": ("test_refreshing", "test_refresh__is_the_three_way_merge"),
     "deletions": ("test_refreshing", "test_reconcile__finds_deleted_and_new_deals"),
-    "stopped loads": ("test_checkpoints", "test_killed_process__is_gone_on_with"),
-    "what the service cannot filter": ("test_selecting", "test_where__tests_at_the_service_what_it_can"),
+    "stopped loads": ("test_checkpoint", "test_killed_process__is_gone_on_with"),
+    "what the service cannot filter": ("test_where", "test_where__tests_at_the_service_what_it_can"),
     "programs of others: tap-outreach": (
-        "test_localservice_readers",
+        "test_sandbox_server_readers",
         "test_tap_outreach__reads_every_row_and_then_what_changed",
     ),
     "programs of others: airbyte-source-outreach": (
-        "test_localservice_readers",
+        "test_sandbox_server_readers",
         "test_airbyte_source_outreach__reads_every_row_and_then_what_changed",
     ),
     "programs of others: schemathesis": (
-        "test_localservice_openapi",
+        "test_sandbox_server_openapi",
         "test_schemathesis__finds_nothing_in_thousands_of_cases",
     ),
 }

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opp_pandas.analytics.survival import aalen_johansen, kaplan_meier, time_at, value_at
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.survival import aalen_johansen, kaplan_meier, time_at, value_at
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "survival_lifelines.json").read_text())
 CAUSES = (None, "won", "lost")

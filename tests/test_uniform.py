@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opp_pandas.api.fastpath import _stretch, cut_page
+from opp_pandas.api.templates import Template, find_members
+from opp_pandas.api.uniform import UniformDecoder
 from opp_pandas.resource import OPPORTUNITY
-from opp_pandas.service.fastpath import _stretch, cut_page
-from opp_pandas.service.templates import Template, find_members
-from opp_pandas.service.uniform import UniformDecoder
 from tests.slowload import assert_same, collect, load_slowly
 from tests.test_fastpath import ANYTHING, COMPACT, ODD_INSTANTS, ODD_PAGES, PLAIN_INSTANTS, TEXTS, body_of, record
 

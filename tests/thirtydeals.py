@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import opp_pandas as opp
-from opp_pandas.service.waiting import Clock
+from opp_pandas.api.transport.retry import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-    from opp_pandas.sandboxing import Sandbox
-    from opp_pandas.service.client import Client
+    from opp_pandas.api.client import Client
+    from opp_pandas.sandbox_handle import Sandbox
 
 NOW = "2026-10-20T15:00:00Z"
 STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas._files import write_whole
 from opp_pandas.cli.exits import DONE, INCOMPLETE
 from opp_pandas.cli.telling import Telling
 from opp_pandas.cli.words import read_conditions, read_list, read_quota, read_stages
 from opp_pandas.errors import ConfigurationError, OppPandasWarning, named
-from opp_pandas.saving import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

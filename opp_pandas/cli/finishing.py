@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.analytics.basis import counted
 from opp_pandas.cli.exits import FAILED
 from opp_pandas.cli.telling import Telling
 from opp_pandas.errors import ConfirmationNeededError, OppPandasError
+from opp_pandas.figures.core.basis import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opp_pandas.writeback.report import WriteReport
+    from opp_pandas.apply.report import WriteReport
 
 
 def add_commands(commands: Any) -> None:

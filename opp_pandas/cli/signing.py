@@ -31,9 +31,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _login(options: argparse.Namespace) -> int:
-    from opp_pandas.service import oauth
-    from opp_pandas.service.client import OUTREACH_URL
-    from opp_pandas.service.tokenstore import TokenStore
+    from opp_pandas.api.auth import oauth
+    from opp_pandas.api.auth.token_store import TokenStore
+    from opp_pandas.api.client import OUTREACH_URL
 
     url = options.url or os.environ.get("OPP_PANDAS_URL") or OUTREACH_URL
     store = TokenStore(url)

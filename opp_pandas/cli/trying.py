@@ -97,7 +97,7 @@ def _title(text: str) -> None:
 
 
 def _sandbox(options: argparse.Namespace) -> int:
-    from opp_pandas.sandboxing import sandbox
+    from opp_pandas.sandbox_handle import sandbox
 
     token = options.token
     if options.token_file is not None:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opp_pandas.carrier import loaded_of
+from opp_pandas._files import check_path, write_whole
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.exporting.columns import Heading, exported, texts_of
 from opp_pandas.exporting.texts import guard, unguard
-from opp_pandas.saving import check_path, write_whole
-from opp_pandas.zones import check_zone
+from opp_pandas.frame_state import loaded_of
+from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ import os
 
 import pandas as pd
 
-from opp_pandas.carrier import require_loaded
+from opp_pandas._files import check_path
 from opp_pandas.editing import attach_again
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, InvalidFrameError, named, printable
 from opp_pandas.exporting.columns import ROW, Failures, values_of
-from opp_pandas.saving import check_path
-from opp_pandas.zones import check_zone
+from opp_pandas.frame_state import require_loaded
+from opp_pandas.timezones import check_zone
 
 
 def read_export(

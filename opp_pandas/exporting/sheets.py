@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import Loaded, loaded_of
+from opp_pandas._files import check_path, write_whole
+from opp_pandas.changes.rules import WRITABLE
 from opp_pandas.errors import FrameError, MissingExtraError, printable
 from opp_pandas.exporting.columns import Heading, exported, local_time, texts_of
 from opp_pandas.exporting.delimited import zone_of
 from opp_pandas.exporting.texts import from_cell, to_cell
+from opp_pandas.frame_state import Loaded, loaded_of
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
-from opp_pandas.saving import check_path, write_whole
-from opp_pandas.writeback.rules import WRITABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.carrier import freeze_value
-from opp_pandas.history.packing import (
+from opp_pandas.frame_state import freeze_value
+from opp_pandas.history.typed_values import (
     INTEGER,
     JSON,
     KINDS,

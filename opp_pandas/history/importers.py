@@ -22,9 +22,9 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.history.cells import PRESENCE
-from opp_pandas.history.eventing import EVENT_COLUMNS, ImportedEvents
+from opp_pandas.history.event_import import EVENT_COLUMNS, ImportedEvents
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, snake_case
-from opp_pandas.zones import check_zone
+from opp_pandas.timezones import check_zone
 
 EARLIEST = pd.Timestamp("1990-01-01", tz="UTC")
 LATEST = pd.Timestamp("2049-12-31 23:59:59", tz="UTC")

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.carrier import Loaded, attach_loaded, require_loaded
+from opp_pandas.changes import rules
+from opp_pandas.changes.column_diff import diff_column, is_missing
+from opp_pandas.changes.name_lookup import NameBook
+from opp_pandas.changes.row_matching import Rows, match_rows, usable_frame
 from opp_pandas.errors import printable
+from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
+from opp_pandas.load.custom_fields import plain_frame
+from opp_pandas.notebook.codecs import Relations, Texts, show_cell
 from opp_pandas.notebook.fields import NAME_OF, Field, describe_fields
-from opp_pandas.notebook.texts import Relations, Texts, show_cell
-from opp_pandas.reading.labels import plain_frame
 from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES
-from opp_pandas.writeback import rules
-from opp_pandas.writeback.columns import diff_column, is_missing
-from opp_pandas.writeback.names import NameBook
-from opp_pandas.writeback.rows import Rows, match_rows, usable_frame
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]

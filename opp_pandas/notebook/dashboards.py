@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.errors import ConfigurationError, MissingExtraError, named, printable
-from opp_pandas.notebook.board import Board, Choice, Drawn, Headline, View
+from opp_pandas.notebook.dashboard_model import Board, Choice, Drawn, Headline, View
 from opp_pandas.notebook.grid import load_anywidget
 from opp_pandas.plotting.canvas import ONE_DRAWING
 from opp_pandas.plotting.words import alt_text
-from opp_pandas.reporting.pictures import to_svg
+from opp_pandas.reporting.images import to_svg
 
 if TYPE_CHECKING:
     import os
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from opp_pandas.analytics import WeekCalendar
-    from opp_pandas.analytics.context import FigureContext
+    from opp_pandas.figures import WeekCalendar
+    from opp_pandas.figures.core.context import FigureContext
 
 SHOWN_ROWS = 4
 PNG_DPI = 150

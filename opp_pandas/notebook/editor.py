@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from opp_pandas.carrier import require_loaded
+from opp_pandas.changes.impact import Figures
 from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
-from opp_pandas.notebook.desk import Desk
+from opp_pandas.frame_state import require_loaded
+from opp_pandas.load.custom_fields import fields_by_column
+from opp_pandas.notebook.edit_session import Sheet
 from opp_pandas.notebook.grid import build_grid, load_anywidget
+from opp_pandas.notebook.grid_controller import Desk
 from opp_pandas.notebook.panel import Panel, pending_words
-from opp_pandas.notebook.recipe import recipe
-from opp_pandas.notebook.sheet import Sheet
-from opp_pandas.reading.labels import fields_by_column
-from opp_pandas.writeback.effect import Figures
+from opp_pandas.notebook.to_code import recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from opp_pandas.analytics.periods import WeekCalendar
-    from opp_pandas.carrier import Loaded
-    from opp_pandas.service.client import Client
-    from opp_pandas.service.customs import CustomField
-    from opp_pandas.writeback.plan import ChangeSet
-    from opp_pandas.writeback.report import WriteReport
+    from opp_pandas.api.client import Client
+    from opp_pandas.api.custom_field_types import CustomField
+    from opp_pandas.apply.report import WriteReport
+    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.figures.core.periods import WeekCalendar
+    from opp_pandas.frame_state import Loaded
 
 SHORTEST, TALLEST = 120, 2000
 

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from opp_pandas.notebook.texts import (
+from opp_pandas.changes import rules
+from opp_pandas.changes.name_lookup import NameBook
+from opp_pandas.load.custom_field_values import separator_spelling
+from opp_pandas.load.custom_fields import NUMBERS, TIMES
+from opp_pandas.notebook.codecs import (
     Anything,
     Booleans,
     Categories,
@@ -22,15 +26,11 @@ from opp_pandas.notebook.texts import (
     Tags,
     Texts,
 )
-from opp_pandas.reading.customtexts import separator_spelling
-from opp_pandas.reading.labels import NUMBERS, TIMES
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
-from opp_pandas.writeback import rules
-from opp_pandas.writeback.names import NameBook
 
 if TYPE_CHECKING:
-    from opp_pandas.carrier import Loaded
-    from opp_pandas.service.customs import CustomField
+    from opp_pandas.api.custom_field_types import CustomField
+    from opp_pandas.frame_state import Loaded
 
 Choosing = Literal["", "one", "many"]
 NAME_OF = {id_column: name for name, id_column in EDITABLE_NAMES.items()}
@@ -194,7 +194,7 @@ def _choices(loaded: Loaded, name: str, custom: CustomField) -> dict[str, Any]:
             "separator": separator_spelling(texts, custom.options),
         }
     if custom.kind == "boolean":
-        from opp_pandas.reading.customtexts import boolean_spelling
+        from opp_pandas.load.custom_field_values import boolean_spelling
 
         base = loaded.baseline.frame.get(name)
         return {"choosing": "one", "options": boolean_spelling([] if base is None else base.dropna().head(2000))}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opp_pandas.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from opp_pandas.notebook.desk import Desk
+    from opp_pandas.notebook.grid_controller import Desk
 
 
 def load_anywidget() -> Any:

@@ -9,13 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opp_pandas.notebook.texts import Instants, Relations, Tags
+from opp_pandas.notebook.codecs import Instants, Relations, Tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from opp_pandas.notebook.cells import Places
-    from opp_pandas.notebook.sheet import Sheet
+    from opp_pandas.notebook.edit_session import Sheet
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 

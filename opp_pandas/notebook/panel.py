@@ -6,18 +6,18 @@ import html
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.analytics.basis import counted
+from opp_pandas.apply.report import rows_html
+from opp_pandas.apply.write_back import write_back
+from opp_pandas.changes.present import deal_words, plan_html
 from opp_pandas.errors import OppPandasError, printable
-from opp_pandas.notebook.recipe import recipe
+from opp_pandas.figures.core.basis import counted
 from opp_pandas.notebook.saving import Choices, Clash, Saving
-from opp_pandas.writeback.display import deal_words, plan_html
-from opp_pandas.writeback.report import rows_html
-from opp_pandas.writeback.writing import write_back
+from opp_pandas.notebook.to_code import recipe
 
 if TYPE_CHECKING:
-    from opp_pandas.notebook.desk import Desk
-    from opp_pandas.service.client import Client
-    from opp_pandas.writeback.report import WriteReport
+    from opp_pandas.api.client import Client
+    from opp_pandas.apply.report import WriteReport
+    from opp_pandas.notebook.grid_controller import Desk
 
 MOST_ROWS = 50
 LATER = "decide later"

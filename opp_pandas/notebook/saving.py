@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.carrier import require_loaded
-from opp_pandas.writeback.merge import same_value
-from opp_pandas.writeback.outcomes import conflict_words
-from opp_pandas.writeback.report import FINE, WriteReport
-from opp_pandas.writeback.writing import write_back
+from opp_pandas.apply.merge import same_value
+from opp_pandas.apply.report import FINE, WriteReport
+from opp_pandas.apply.status import conflict_words
+from opp_pandas.apply.write_back import write_back
+from opp_pandas.frame_state import require_loaded
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from opp_pandas.notebook.sheet import Sheet
-    from opp_pandas.service.client import Client
-    from opp_pandas.writeback.outcomes import Outcome
+    from opp_pandas.api.client import Client
+    from opp_pandas.apply.status import Outcome
+    from opp_pandas.notebook.edit_session import Sheet
 
 
 @dataclass(frozen=True)

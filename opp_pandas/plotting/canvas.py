@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY, day_of_basis
 from opp_pandas.errors import ConfigurationError, MissingColumnError, printable
+from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -306,7 +306,7 @@ def add_legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
         text.set_text(label_of(label))
 
 
-def need_columns(table: Any, *columns: str) -> None:
+def require_columns(table: Any, *columns: str) -> None:
     """Raise unless `table` is a frame with these columns."""
     if not isinstance(table, pd.DataFrame):
         raise ConfigurationError(f"a plot takes the finished table of a figure, not {type(table).__name__}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -23,7 +23,7 @@ from opp_pandas.plotting.canvas import (
     format_money,
     keep_plain,
     look_of,
-    need_columns,
+    require_columns,
     set_title,
     write_names_below,
 )
@@ -42,7 +42,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     Parameters
     ----------
     result : Bookings
-        From `opp_pandas.analytics.bookings`.
+        From `opp_pandas.figures.bookings`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     quota : float, optional
@@ -53,7 +53,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     Axes
         Few possible amounts: a line for each. Many: a histogram of 60 bins.
     """
-    from opp_pandas.analytics.distribution import Bookings
+    from opp_pandas.figures.distribution import Bookings
 
     if not isinstance(result, Bookings):
         raise ConfigurationError(f"this plot takes Bookings, not {type(result).__name__}")
@@ -95,7 +95,7 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.ageing`.
+        From `opp_pandas.figures.ageing`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     max_stages : int, default 8
@@ -107,7 +107,7 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     Axes
         Deals without an age or an amount above 0 are not drawn; the title says how many.
     """
-    need_columns(table, "stage_name", "amount", "age_days", "overdue_days")
+    require_columns(table, "stage_name", "amount", "age_days", "overdue_days")
     age = table["age_days"].to_numpy(dtype=float, na_value=np.nan)
     amount = table["amount"].to_numpy(dtype=float)
     drawn = ~np.isnan(age) & (amount > 0)
@@ -171,7 +171,7 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.linearity`.
+        From `opp_pandas.figures.linearity`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
 
@@ -179,7 +179,7 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     -------
     Axes
     """
-    need_columns(table, "won_amount", "share", "cumulative_share", "week_start")
+    require_columns(table, "won_amount", "share", "cumulative_share", "week_start")
     with canvas(ax) as axes:
         period = table.attrs.get(BASIS_KEY, {}).get("period")
         set_title(axes, table, "Won by week" + (f" of {period}" if period else ""))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.bars import LABELS
-from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.bars import LABELS
+from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -29,7 +29,7 @@ from opp_pandas.plotting.canvas import (
     keep_plain,
     label_of,
     look_of,
-    need_columns,
+    require_columns,
     room_beside,
     set_title,
     unit_of,
@@ -54,7 +54,7 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.waterfall`, without groups.
+        From `opp_pandas.figures.waterfall`, without groups.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     show_empty : bool, default False
@@ -69,7 +69,7 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     ConfigurationError
         If the table is grouped.
     """
-    need_columns(table, "count", "amount")
+    require_columns(table, "count", "amount")
     if table.index.nlevels > 1:
         raise ConfigurationError("this plot takes one waterfall: choose a group first, such as table.loc['Sam Lee']")
     ends = {words[bucket] for words in LABELS.values() for bucket in ("start", "end")}
@@ -123,7 +123,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.funnel` with a history, without groups.
+        From `opp_pandas.figures.funnel` with a history, without groups.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : {"reached", "reached_amount"}, default "reached"
@@ -138,7 +138,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     MissingColumnError
         If the funnel was made without a history.
     """
-    need_columns(
+    require_columns(
         table, "reached", "reached_amount", "step_conversion", "overall_conversion", "lost_count", "still_count"
     )
     if measure not in ("reached", "reached_amount"):
@@ -207,7 +207,7 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.time_in_stage`.
+        From `opp_pandas.figures.time_in_stage`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
 
@@ -217,7 +217,7 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         Quantiles that too few deals were seen to reach are not drawn; a line
         that ends in an arrow goes on beyond what was seen.
     """
-    need_columns(table, "entries", "still")
+    require_columns(table, "entries", "still")
     names = [column for column in table.columns if str(column).endswith("_days")]
     shown, left_out = _busiest(table, "entries")
     with canvas(ax, height=min(max(2.2, 1.1 + 0.5 * len(shown)), 11.0)) as axes:
@@ -264,7 +264,7 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.flows`.
+        From `opp_pandas.figures.flows`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : {"amount", "count"}, default "amount"
@@ -274,7 +274,7 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
     -------
     Axes
     """
-    need_columns(table, "stage_from", "stage_to", "count", "amount")
+    require_columns(table, "stage_from", "stage_to", "count", "amount")
     if measure not in ("amount", "count"):
         raise ConfigurationError(f"measure must be 'amount' or 'count', not {measure!r}")
     with canvas(ax, width=9.0, height=5.5) as axes:
@@ -392,7 +392,7 @@ def plot_pipeline_over_time(
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.pipeline_over_time`.
+        From `opp_pandas.figures.pipeline_over_time`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
@@ -404,7 +404,7 @@ def plot_pipeline_over_time(
     -------
     Axes
     """
-    need_columns(table, "open_count", "open_amount", "weighted_amount", measure)
+    require_columns(table, "open_count", "open_amount", "weighted_amount", measure)
     with canvas(ax, width=9.0) as axes:
         period = table.attrs.get(BASIS_KEY, {}).get("arguments", {}).get("period")
         set_title(axes, table, f"Open pipeline{f' of {period}' if period else ''} over time")

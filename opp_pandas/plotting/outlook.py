@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import printable
+from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -23,7 +23,7 @@ from opp_pandas.plotting.canvas import (
     keep_plain,
     label_of,
     look_of,
-    need_columns,
+    require_columns,
     set_title,
     write_names_below,
     write_short,
@@ -43,7 +43,7 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.pacing`.
+        From `opp_pandas.figures.pacing`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
 
@@ -54,7 +54,7 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         The present one has a diamond where it lands if that share is the usual
         one, and a line at its quota if there is one.
     """
-    need_columns(table, "day", "days", "won_to_date", "won_amount", "share")
+    require_columns(table, "day", "days", "won_to_date", "won_amount", "share")
     basis = table.attrs.get(BASIS_KEY, {})
     with canvas(ax) as axes:
         day, days = table["day"].iloc[-1], table["days"].iloc[-1]
@@ -108,7 +108,7 @@ def plot_scenario(
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.scenario`; groups are added up.
+        From `opp_pandas.figures.scenario`; groups are added up.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : str, default "forecast_amount"
@@ -122,7 +122,7 @@ def plot_scenario(
         Up to 7 scenarios and 16 periods: a bar per scenario and period. More:
         a bar per scenario, and beside it the change against "as it is".
     """
-    need_columns(table, measure, "change")
+    require_columns(table, measure, "change")
     names = list(dict.fromkeys(table.index.get_level_values("scenario")))
     n_periods = table.index.get_level_values("period").nunique(dropna=False)
     several = len(names) <= _MANY_SCENARIOS and 1 < n_periods <= _MANY_PERIODS
@@ -181,7 +181,7 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.hygiene`.
+        From `opp_pandas.figures.hygiene`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
 
@@ -190,7 +190,7 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Axes
         Most deals first. Checks that found nothing are not drawn.
     """
-    need_columns(table, "check", "reason")
+    require_columns(table, "check", "reason")
     from matplotlib.ticker import MaxNLocator
 
     counts = table["check"].value_counts(sort=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -29,9 +29,9 @@ from opp_pandas.plotting.canvas import (
     label_of,
     leave_room_above,
     look_of,
-    need_columns,
     period_codes,
     period_sums,
+    require_columns,
     set_title,
     write_names_below,
 )
@@ -64,7 +64,7 @@ def plot_forecast(
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.forecast`.
+        From `opp_pandas.figures.forecast`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : str, optional
@@ -88,9 +88,9 @@ def plot_forecast(
     MissingColumnError
         If the table is no forecast.
     """
-    need_columns(table, "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
+    require_columns(table, "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
     if measure is not None:
-        need_columns(table, measure)
+        require_columns(table, measure)
     with canvas(ax) as axes:
         set_title(axes, table, "Forecast by period of the close date")
         if not len(table):
@@ -129,7 +129,7 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
     labels.append("forecast")
     top = max(float(above.max(initial=0)), float(np.nanmax(forecast, initial=0)))
     if interval is not None and len(interval):
-        need_columns(interval, "low", "high")
+        require_columns(interval, "low", "high")
         place = pd.Index(table.index).get_indexer(interval.index)
         low, high = interval["low"].to_numpy(dtype=float), interval["high"].to_numpy(dtype=float)
         spread = [forecast[place] - low, high - forecast[place]]
@@ -215,7 +215,7 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.category_forecast`; groups are added up.
+        From `opp_pandas.figures.category_forecast`; groups are added up.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     quota : float, optional
@@ -226,7 +226,7 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     Axes
         Omitted deals are not drawn.
     """
-    need_columns(table, "amount", "cumulative_amount")
+    require_columns(table, "amount", "cumulative_amount")
     with canvas(ax) as axes:
         set_title(axes, table, "Forecast categories")
         if not len(table):
@@ -263,7 +263,7 @@ def plot_stage_distribution(
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.stage_distribution` or `funnel`, without groups.
+        From `opp_pandas.figures.stage_distribution` or `funnel`, without groups.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : {"amount", "weighted_amount", "count"}, default "amount"
@@ -280,7 +280,7 @@ def plot_stage_distribution(
     ConfigurationError
         If the table is grouped.
     """
-    need_columns(table, "count", "amount", "weighted_amount", measure)
+    require_columns(table, "count", "amount", "weighted_amount", measure)
     if table.index.nlevels > 1:
         raise ConfigurationError("this plot takes one distribution: choose a group first, such as table.loc['Sam Lee']")
     basis = table.attrs.get(BASIS_KEY, {})
@@ -338,7 +338,7 @@ def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | N
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.funnel`.
+        From `opp_pandas.figures.funnel`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : str, optional

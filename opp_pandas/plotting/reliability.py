@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -15,7 +15,7 @@ from opp_pandas.plotting.canvas import (
     canvas,
     draw_nothing,
     look_of,
-    need_columns,
+    require_columns,
     set_title,
 )
 
@@ -31,7 +31,7 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.calibration`.
+        From `opp_pandas.figures.calibration`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
 
@@ -42,7 +42,7 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         number of distinct deals; the thin line shows the probabilities in the
         bin. On the diagonal probabilities come true; below it they were too high.
     """
-    need_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
+    require_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
     basis = table.attrs.get(BASIS_KEY, {})
     with canvas(ax, width=7.0, height=5.0) as axes:
         set_title(axes, table, str(basis.get("title", "Calibration")))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opp_pandas.analytics.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -19,7 +19,7 @@ from opp_pandas.plotting.canvas import (
     draw_nothing,
     format_money,
     look_of,
-    need_columns,
+    require_columns,
     row_names,
     set_title,
 )
@@ -38,7 +38,7 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.kpis` or `win_rates`.
+        From `opp_pandas.figures.kpis` or `win_rates`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     max_groups : int, default 25
@@ -50,7 +50,7 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
         Rows stand by the number of closed deals, not by rate: intervals that
         overlap give no order.
     """
-    need_columns(table, "win_rate", "win_rate_low", "win_rate_high", "won_count", "lost_count")
+    require_columns(table, "win_rate", "win_rate_low", "win_rate_high", "won_count", "lost_count")
     closed = table["won_count"].to_numpy() + table["lost_count"].to_numpy()
     order = np.argsort(-closed, kind="stable")
     order = order[closed[order] > 0]
@@ -99,7 +99,7 @@ def plot_coverage(
     Axes
         Bars of more than four targets are cut, and marked.
     """
-    need_columns(table, "quota", "coverage")
+    require_columns(table, "quota", "coverage")
     known = table[table["coverage"].notna()]
     shown = known.iloc[:max_rows]
     title = "Coverage: open / (quota - won)"
@@ -148,7 +148,7 @@ def plot_rollup(
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.rollup`.
+        From `opp_pandas.figures.rollup`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     measure : str, default "forecast_amount"
@@ -160,7 +160,7 @@ def plot_rollup(
     -------
     Axes
     """
-    need_columns(table, measure)
+    require_columns(table, measure)
     shown = table.iloc[:max_rows]
     title = "Roll-up" + (f", the first {max_rows} of {len(table)} rows" if len(table) > max_rows else "")
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
@@ -204,7 +204,7 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.analytics.concentration`.
+        From `opp_pandas.figures.concentration`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     max_groups : int, default 20
@@ -214,7 +214,7 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
     -------
     Axes
     """
-    need_columns(table, "amount", "share", "cumulative_share")
+    require_columns(table, "amount", "share", "cumulative_share")
     shown = table.iloc[:max_groups]
     title = "Concentration" + (f", the largest {max_groups} of {len(table)}" if len(table) > max_groups else "")
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:

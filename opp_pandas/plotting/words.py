@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY, day_of_basis
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
 from opp_pandas.plotting.canvas import currency_of, label_of, period_sums, row_names
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ returns a `Section`, text, a DataFrame, Axes, or a sequence of those::
 No text from data becomes markup, a formula or a link.
 """
 
-from opp_pandas.reporting.assembling import Report, assemble, write_report
 from opp_pandas.reporting.blocks import Drawing, Headlines, Picture, Section, Table, Tile
-from opp_pandas.reporting.material import Material
+from opp_pandas.reporting.build import Report, assemble, write_report
+from opp_pandas.reporting.report_data import Material
 from opp_pandas.reporting.sections import SECTIONS
 
 __all__ = [

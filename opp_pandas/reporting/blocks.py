@@ -172,21 +172,21 @@ class Drawing:
     @cached_property
     def axes(self) -> Axes:
         """The plot, as wide as a page."""
-        from opp_pandas.reporting.pictures import draw
+        from opp_pandas.reporting.images import draw
 
         return draw(self.plot, self.table, self.options, narrow=False)
 
     @cached_property
     def narrow(self) -> Axes:
         """The same for a telephone."""
-        from opp_pandas.reporting.pictures import draw
+        from opp_pandas.reporting.images import draw
 
         return draw(self.plot, self.table, self.options, narrow=True)
 
     @property
     def alt(self) -> str:
         """What the plot shows, in words."""
-        from opp_pandas.reporting.pictures import describe
+        from opp_pandas.reporting.images import describe
 
         return describe(self.axes)
 
@@ -254,7 +254,7 @@ def _block(value: Any) -> Block:
     if isinstance(value, pd.Series):
         return Table(value.to_frame())
     if hasattr(value, "get_figure") and hasattr(value, "get_title"):
-        from opp_pandas.reporting.pictures import describe
+        from opp_pandas.reporting.images import describe
 
         return Picture(value, describe(value))
     raise ConfigurationError(

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.analytics.basis import BASIS_KEY, basis_of, counted
-from opp_pandas.analytics.checks import CHECKS
-from opp_pandas.analytics.days import local_days, to_dates
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.figures.core.basis import BASIS_KEY, basis_of, counted
+from opp_pandas.figures.core.days import local_days, to_dates
+from opp_pandas.figures.hygiene import CHECKS
 from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, in_words, is_missing, written
 
 if TYPE_CHECKING:
-    from opp_pandas.analytics.days import Codes
-    from opp_pandas.reporting.material import Material
+    from opp_pandas.figures.core.days import Codes
+    from opp_pandas.reporting.report_data import Material
 
 _FORECAST = (
     "open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount", "quota",

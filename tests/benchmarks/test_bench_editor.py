@@ -14,7 +14,7 @@ ROWS = 100_000
 SETUP = f"""
 import numpy as np, pandas as pd, time
 import opp_pandas as opp
-from opp_pandas.carrier import Baseline, attach_loaded, freeze, require_loaded
+from opp_pandas.frame_state import Baseline, attach_loaded, freeze, require_loaded
 if "df" not in globals():
     box = opp.sandbox(opportunities=1000, now="2026-10-20T15:00:00Z")
     few = opp.read_opportunities(box.client(timezone="America/New_York"), on_invalid="ignore")

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from opp_pandas.analytics import forecast, stage_distribution
-from opp_pandas.analytics.deals import Deals
-from opp_pandas.analytics.forecasts import place_deals
-from opp_pandas.analytics.groups import by_stage
-from opp_pandas.analytics.periods import resolve_periods
+from opp_pandas.figures import forecast, stage_distribution
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.groups import by_stage
+from opp_pandas.figures.core.periods import resolve_periods
+from opp_pandas.figures.forecasts import place_deals
 from portfolios import AS_OF, context, random_portfolio
 
 pytestmark = pytest.mark.nightly

@@ -13,7 +13,7 @@ import pytest
 import opp_pandas as opp
 from conftest import NOW, STAGES
 from histories import load_of
-from opp_pandas.carrier import loaded_of
+from opp_pandas.frame_state import loaded_of
 from opp_pandas.history import History
 
 DEALS = int(os.environ.get("OPP_PANDAS_BENCH_DEALS", "100_000"))

@@ -16,11 +16,11 @@ import pytest
 from measuring import say, seconds
 
 import opp_pandas as opp
-from opp_pandas.carrier import Baseline, freeze
-from opp_pandas.reading.overlaying import Rows
+from opp_pandas.api.compiled import kernels
+from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
+from opp_pandas.frame_state import Baseline, freeze
+from opp_pandas.load.upsert import Rows
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
-from opp_pandas.service.collecting import Collector, join_names, lookup_frame
-from opp_pandas.service.compiled import kernels
 from tests.benchmarks.pages import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def lookups() -> dict[str, pd.DataFrame]:
 
 def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Baseline]:
     """Load pages to the finished frame: decoded, names joined, validated, baseline kept."""
-    from opp_pandas.reading.loading import row_failures
+    from opp_pandas.load.read import row_failures
 
     with Collector() as collector:
         for body in bodies:

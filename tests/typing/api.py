@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from opp_pandas.analytics import Bookings
-    from opp_pandas.analytics.explanations import Explanation
-    from opp_pandas.analytics.showing import Shown
+    from opp_pandas.apply.report import WriteReport
+    from opp_pandas.figures import Bookings
+    from opp_pandas.figures.core.display import Shown
+    from opp_pandas.figures.core.explanations import Explanation
     from opp_pandas.notebook.dashboards import Dashboard
     from opp_pandas.notebook.editor import Editor
-    from opp_pandas.writeback.report import WriteReport
 
 
 def session() -> None:

@@ -1,0 +1,506 @@
+"""Opportunities from anywhere: a CSV, another CRM's export, any frame.
+
+The columns are found, the cells read into the dtypes of the schema, and the
+rows wait to be created. Nothing is dropped: what cannot be read is missing in
+the frame, kept in the baseline, locked against writing and listed in the load
+report.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.adoption.cells import (
+    Reading,
+    read_amounts,
+    read_booleans,
+    read_integers,
+    read_probabilities,
+    read_tags,
+    read_texts,
+)
+from opp_pandas.adoption.column_names import ColumnPlan, plain_name, plan_columns
+from opp_pandas.adoption.dates import read_instants
+from opp_pandas.errors import (
+    ConfigurationError,
+    DuplicateRowsError,
+    FrameError,
+    InvalidFrameError,
+    InvalidValuesWarning,
+    named,
+)
+from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze, loaded_of
+from opp_pandas.resource import COLUMN_DTYPES, INSTANT
+from opp_pandas.schema import check_shape, failure_table, find_failures
+from opp_pandas.stages import StageMap, StageTable, resolve_stages
+from opp_pandas.timezones import check_zone, read_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+CORE_COLUMNS = (
+    "id", "name", "amount", "currency_type", "probability", "close_date", "stage_name", "owner_name", "account_name",
+    "custom_id", "external_created_at",
+)  # fmt: skip
+"""The columns that every adopted frame has, missing where the file has none."""
+
+_WITHOUT = {
+    "name": "no name column: deals cannot be created without names",
+    "amount": "no amount column: open, weighted and forecast amounts cannot be computed",
+    "probability": "no probability column: weighted figures need one, or StageMap(probability={...}) "
+    "with probability='stage'",
+    "close_date": "no close date column: nothing can be assigned to a period",
+    "stage_name": "no stage column: no deal can be told open, won or lost",
+    "owner_name": "no owner column: groups by owner hold everything in one",
+    "account_name": "no account column",
+    "custom_id": "no key column: rows are known by their place in the frame",
+    "external_created_at": "no creation date: cycle times and velocity cannot be computed",
+}
+_COUNTED_WHEN_MISSING = ("name", "amount", "probability", "close_date", "stage_name", "custom_id")
+
+
+def adopt(
+    frame: pd.DataFrame,
+    columns: Mapping[Any, Any] | None = None,
+    *,
+    stages: StageMap | None = None,
+    probability: Literal["percent", "fraction"] | None = None,
+    timezone: str | None = None,
+    as_of: Any = None,
+    currency: str | None = None,
+    duplicates: Literal["error", "keep"] = "error",
+    dayfirst: bool | None = None,
+    on_invalid: Literal["warn", "raise", "ignore"] = "warn",
+) -> pd.DataFrame:
+    """Take any frame of opportunities into the columns and dtypes of this package.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        A CSV as read, an export of Salesforce or HubSpot, any frame with a row
+        per deal. Never modified.
+    columns : mapping of source name to column name, optional
+        Source to ours, as `DataFrame.rename` does. Columns not named are
+        recognised where their name leaves no doubt (``Close Date``,
+        ``StageName``, ``property_dealname``); all others stay as they are and
+        are never sent. To leave a recognised column alone, map it to its own name.
+    stages : StageMap, optional
+        Which stages are won and lost, their order and percentages. Without it
+        they are read from the export's own flags (``IsWon``, ``IsClosed``), else
+        guessed from the stages' names, and figures say so.
+    probability : {"percent", "fraction"}, optional
+        What bare numbers in the probability column are. Needed as soon as all
+        of them lie between 0 and 1. Text with ``%`` is percent in any case.
+    timezone : str, optional
+        Zone of calendar days and of times that name none, such as
+        ``"America/New_York"``. Without one: UTC, and figures say so.
+    as_of : str, date or Timestamp, optional
+        The moment the file speaks of; a day means its end in the zone. Default: now.
+    currency : str, optional
+        ISO code of the amounts that name no currency of their own.
+    duplicates : {"error", "keep"}
+        What to do about keys that stand more than once.
+    dayfirst : bool, optional
+        Whether 03/04/2026 is the third of April. Needed when a column holds
+        such dates and none of them proves the order.
+    on_invalid : {"warn", "raise", "ignore"}
+        What to do about cells that could not be read or break the schema; they
+        are listed in ``df.opp.load_report.failures``, and no row is dropped.
+
+    Returns
+    -------
+    DataFrame, shape (n, c)
+        The columns of `CORE_COLUMNS`, further known ones, then the file's own;
+        with the index of `frame` if its labels are unique. ``id`` is missing:
+        the rows wait to be created. The source's key is text in ``custom_id``.
+        Amounts are whole units, halves rounded away from zero; where there are
+        cents, ``amount_precise`` holds the exact text, and figures use it.
+        Probabilities are whole percent: 0.333 becomes 33, is listed as a
+        failure, and the notes say by how much that moves the weighted amount.
+        ``df.opp.load_report`` lists what became of every column, every cell that
+        could not be read or breaks a rule, and what the file lacks.
+
+    Raises
+    ------
+    FrameError
+        If `frame` has no columns, columns on several levels, or was loaded from
+        the service; or if `columns` sends two source columns to one, or one to
+        the name of a column that stays.
+    DuplicateRowsError
+        If a column name stands twice, or a key does and `duplicates` is ``"error"``.
+    MissingColumnError
+        If `columns` names a source column that is not there.
+    ConfigurationError
+        If an argument cannot be used, or the file can be read in two ways:
+        fractions or percent, day or month first.
+    InvalidFrameError
+        With ``on_invalid="raise"``, if a cell could not be read or breaks a rule.
+
+    Warns
+    -----
+    InvalidValuesWarning
+        With ``on_invalid="warn"``, once, if cells could not be read or break a
+        rule of the schema.
+
+    Examples
+    --------
+    >>> deals = pd.DataFrame(
+    ...     {"Deal": ["Acme"], "Amount": ["$1,234.50"], "Probability": [0.6], "Close Date": ["2026-12-31"]}
+    ... )
+    >>> df = adopt(deals, {"Deal": "name"}, probability="fraction", timezone="America/New_York")
+    >>> print(df[["name", "amount", "amount_precise", "probability", "close_date"]].T)
+                                        0
+    name                             Acme
+    amount                           1235
+    amount_precise                1234.50
+    probability                        60
+    close_date  2026-12-31 05:00:00+00:00
+    """
+    started = time.perf_counter()
+    source = _checked_source(frame)
+    _check_arguments(stages, probability, duplicates, dayfirst, on_invalid)
+    zone = check_zone(timezone) if timezone is not None else None
+    moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else read_moment(as_of, zone)
+    code = _checked_currency(currency)
+    plan = plan_columns(source, columns)
+
+    reader = _Reader(source, plan, zone or "UTC", probability, dayfirst)
+    reader.read_all()
+    if code is not None:
+        reader.fill_currency(code)
+    adopted = reader.frame()
+    doubled = _doubled_keys(adopted, duplicates)
+    said, origin = (stages, "") if stages is not None else _stages_by_flags(adopted)
+    table = resolve_stages(said, None, [str(name) for name in adopted["stage_name"].dropna().unique()])
+    notes = [*reader.notes, *_stage_notes(adopted, stages, table, origin), *_gap_notes(adopted, plan, zone, code)]
+    if len(doubled):
+        notes.append(f"rows of keys that stand more than once were kept: {named(doubled['key'])}")
+    report = LoadReport(
+        source="an adopted frame",
+        rows=len(adopted),
+        failures=reader.failures(adopted),
+        duplicates=doubled,
+        columns=plan.table(),
+        notes=tuple(notes),
+        elapsed_s=time.perf_counter() - started,
+    )
+    loaded = Loaded(
+        kind="adopt",
+        baseline=Baseline(freeze(adopted), reader.wire, frozenset(reader.locked)),
+        stages=table,
+        lookups={},
+        timezone=zone,
+        as_of=moment,
+        report=report,
+        created={label: place for place, label in enumerate(adopted.index)},
+        currency=code,
+    )
+    if len(report.failures) and on_invalid == "raise":
+        raise InvalidFrameError(report.failures)
+    if len(report.failures) and on_invalid == "warn":
+        _warn(report)
+    return attach_loaded(adopted, loaded)
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def _checked_source(frame: object) -> pd.DataFrame:
+    source = check_shape(frame, id_required=False)
+    if not len(source.columns):
+        raise FrameError("this frame has no columns, so there is nothing to adopt")
+    loaded = loaded_of(source)
+    if loaded is not None and loaded.kind == "read":
+        raise FrameError(
+            "these opportunities were loaded from the service and are known there: adopting them would create "
+            "them a second time. Use the frame as it is, or df.opp.attach(original)"
+        )
+    return source
+
+
+def _check_arguments(
+    stages: object, probability: object, duplicates: object, dayfirst: object, on_invalid: object
+) -> None:
+    if stages is not None and not isinstance(stages, StageMap):
+        raise ConfigurationError("stages= is a StageMap: StageMap(order=[...], won=[...], lost=[...])")
+    if probability not in (None, "percent", "fraction"):
+        raise ConfigurationError(f"probability= is 'percent' or 'fraction', not {probability!r}")
+    if duplicates not in ("error", "keep"):
+        raise ConfigurationError(f"duplicates= is 'error' or 'keep', not {duplicates!r}")
+    if dayfirst not in (None, True, False):
+        raise ConfigurationError(f"dayfirst= is True, False or None, not {dayfirst!r}")
+    if on_invalid not in ("warn", "raise", "ignore"):
+        raise ConfigurationError(f"on_invalid= is 'warn', 'raise' or 'ignore', not {on_invalid!r}")
+
+
+def _checked_currency(currency: str | None) -> str | None:
+    if currency is None:
+        return None
+    if not isinstance(currency, str) or not (len(currency) == 3 and currency.isalpha() and currency.isascii()):
+        raise ConfigurationError(f"currency= is an ISO code of three letters such as 'USD', not {currency!r}")
+    return currency.upper()
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads the planned columns, and remembers every cell that could not be taken as it stood."""
+
+    def __init__(
+        self,
+        source: pd.DataFrame,
+        plan: ColumnPlan,
+        zone: str,
+        unit: Literal["percent", "fraction"] | None,
+        dayfirst: bool | None,
+    ) -> None:
+        self.source, self.plan, self.zone, self.unit, self.dayfirst = source, plan, zone, unit, dayfirst
+        self.columns: dict[str, Any] = {}
+        self.raw: dict[str, pd.Series] = {}
+        self.cases: list[tuple[str, int, str]] = []
+        self.locked: set[tuple[int, str]] = set()
+        self.wire: dict[tuple[int, str], Any] = {}
+        self.notes: list[str] = []
+        self._exact_percent: dict[int, Decimal] = {}
+
+    def read_all(self) -> None:
+        for column, label in self.plan.taken.items():
+            self._take(column, self.source[label], self._read(column, self.source[label]))
+        if self.plan.key_in_index:
+            keys = self.source.index.to_series()
+            self._take("custom_id", keys, _settled_keys(read_texts(keys)))
+            self.notes.append(f"custom_id was taken from the index {self.source.index.name!r}")
+        if self._exact_percent:
+            self.notes.append(self._rounding_note())
+
+    def _read(self, column: str, values: pd.Series) -> Reading:
+        dtype = COLUMN_DTYPES[column]
+        if column == "amount":
+            return self._read_amount(values)
+        if column == "probability":
+            reading, self._exact_percent = read_probabilities(values, self.unit)
+            return reading
+        if column == "custom_id":
+            return _settled_keys(read_texts(values))
+        if column == "tags":
+            return read_tags(values)
+        if dtype == INSTANT:
+            return read_instants(values, self.zone, self.dayfirst)
+        return {"Int64": read_integers, "boolean": read_booleans, "str": read_texts}[dtype](values)
+
+    def _read_amount(self, values: pd.Series) -> Reading:
+        reading, precise, currencies = read_amounts(values)
+        if precise is not None:
+            self._fill("amount_precise", precise.values)
+        if currencies:
+            text = np.full(len(values), None, dtype=object)
+            text[list(currencies)] = list(currencies.values())
+            self._fill("currency_type", pd.array(text, dtype="str"))
+            found = sorted(set(currencies.values()))
+            self.notes.append(f"{len(currencies):,} amounts name their currency themselves: {named(found)}")
+        return reading
+
+    def _fill(self, column: str, values: Any) -> None:
+        """Put `values` where the column has none; what the file says in a column of its own goes first."""
+        fresh = pd.Series(values)
+        known = self.columns.get(column)
+        self.columns[column] = fresh.array if known is None else pd.Series(known).fillna(fresh).array
+
+    def _take(self, column: str, values: pd.Series, reading: Reading) -> None:
+        self.raw[column] = values
+        if column in self.columns:
+            derived = self.columns.pop(column)
+            self.columns[column] = reading.values
+            self._fill(column, derived)
+        else:
+            self.columns[column] = reading.values
+        for place, rule in reading.refused.items():
+            self.locked.add((place, column))
+            self.cases.append((column, place, rule))
+            self.wire[place, column] = values.iloc[place]
+        for place, rule in reading.remarked.items():
+            self.cases.append((column, place, rule))
+            self.wire[place, column] = values.iloc[place]
+        self.notes += [f"{column}: {note}" for note in reading.notes]
+
+    def fill_currency(self, code: str) -> None:
+        self._fill("currency_type", pd.array([code] * len(self.source), dtype="str"))
+
+    def _rounding_note(self) -> str:
+        amounts = self.columns.get("amount")
+        text = f"{len(self._exact_percent):,} probabilities were rounded to whole percent"
+        if amounts is None:
+            return text
+        precise = self.columns.get("amount_precise")
+        moved = Decimal(0)
+        for place, exact in self._exact_percent.items():
+            if pd.isna(amounts[place]):
+                continue
+            exact_text = None if precise is None or pd.isna(precise[place]) else str(precise[place])
+            amount = Decimal(exact_text if exact_text is not None else int(amounts[place]))
+            moved += amount * (int(self.columns["probability"][place]) - exact) / 100
+        return f"{text}; summed over all rows that moves amount x probability by {moved:+,.2f}"
+
+    def frame(self) -> pd.DataFrame:
+        """Give the columns in order, under the source's index if that is unique."""
+        count = len(self.source)
+        present = [name for name in COLUMN_DTYPES if name in self.columns and name not in CORE_COLUMNS]
+        columns: dict[Hashable, Any] = {}
+        for name in (*CORE_COLUMNS, *present):
+            columns[name] = self.columns[name] if name in self.columns else _missing(COLUMN_DTYPES[name], count)
+        for label, final in self.plan.extras.items():
+            columns[final] = self.source[label].array
+        index = self.source.index
+        if not index.is_unique:
+            self.notes.append("the labels of the index are not unique; rows were numbered instead")
+            index = pd.RangeIndex(count)
+        return pd.DataFrame(columns, index=index)
+
+    def failures(self, adopted: pd.DataFrame) -> pd.DataFrame:
+        """List cells that were refused or changed, then those that break a rule."""
+        places_of: dict[tuple[str, str], list[int]] = {}
+        for column, place, rule in self.cases:
+            places_of.setdefault((column, rule), []).append(place)
+        listed = [(column, rule, np.array(sorted(places))) for (column, rule), places in places_of.items()]
+        unread = failure_table({"id": adopted["id"], **self.raw}, adopted.index, listed)
+        broken = find_failures(adopted)
+        return pd.concat([part for part in (unread, broken) if len(part)], ignore_index=True) if len(unread) else broken
+
+
+def _missing(dtype: str, count: int) -> Any:
+    if dtype == INSTANT:
+        return pd.DatetimeIndex(np.full(count, np.datetime64("NaT", "us"))).tz_localize("UTC").array
+    return pd.Series([None] * count, dtype=dtype).array
+
+
+def _settled_keys(reading: Reading) -> Reading:
+    """Blank keys are missing; keys that all are whole numbers written 302.0 lose the .0."""
+    keys = pd.Series(reading.values)
+    blank = (keys.str.strip() == "").to_numpy(dtype=bool, na_value=False)
+    if blank.any():
+        keys = keys.mask(blank)
+        reading.notes.append(f"{int(blank.sum()):,} rows have a blank key; it counts as missing")
+    known = keys.dropna()
+    if len(known) and known.str.fullmatch(r"\d+\.0+").all():
+        keys = keys.str.replace(r"\.0+$", "", regex=True)
+        reading.notes.append(f"keys like {known.iloc[0]!r} were read as {keys.dropna().iloc[0]!r}")
+    reading.values = keys.array
+    return reading
+
+
+# --- keys, stages and what is missing ---------------------------------------------------------------------------------
+
+
+def _doubled_keys(adopted: pd.DataFrame, duplicates: str) -> pd.DataFrame:
+    """Give the keys that stand more than once as ``key, rows, kept``, or raise."""
+    keys = adopted["custom_id"]
+    doubled = keys[keys.notna() & keys.duplicated(keep=False)]
+    if not len(doubled):
+        return LoadReport().duplicates
+    rows_of = {key: list(labels) for key, labels in doubled.groupby(doubled, sort=False).groups.items()}
+    if duplicates == "error":
+        first = next(iter(rows_of))
+        raise DuplicateRowsError(
+            f"{len(rows_of):,} keys stand more than once: {named(rows_of)} (rows of {named([first])}: "
+            f"{named(rows_of[first])}). Drop what is double, or pass duplicates='keep' where each row is its own deal",
+            rows_of,
+        )
+    return pd.DataFrame(
+        {
+            "key": list(rows_of),
+            "rows": pd.Series(list(rows_of.values()), dtype=object),
+            "kept": [len(r) for r in rows_of.values()],
+        }
+    )
+
+
+def _flags(adopted: pd.DataFrame, name: str) -> tuple[str, np.ndarray[Any, np.dtype[np.bool_]]] | None:
+    """Find a column of yes and no by its plain name, in the spellings of CSV files."""
+    for label in adopted.columns:
+        if plain_name(label) == name:
+            # As objects, since Arrow's columns compare with values of their own type only.
+            yes = adopted[label].astype(object).isin([True, 1, "1", "true", "True", "TRUE"])
+            return str(label), yes.to_numpy(dtype=bool)
+    return None
+
+
+def _stages_by_flags(adopted: pd.DataFrame) -> tuple[StageMap | None, str]:
+    """Read which stages are won and lost from the row's own flags, where an export has them.
+
+    A stage counts as won or lost if all its rows agree; any doubt leaves the
+    whole map to the guess from names.
+    """
+    won, closed = _flags(adopted, "iswon"), _flags(adopted, "isclosed")
+    if won is None or closed is None or not adopted["stage_name"].notna().any():
+        return None, ""
+    facts = pd.DataFrame({"stage": adopted["stage_name"].to_numpy(), "won": won[1], "closed": closed[1]}).dropna()
+    per_stage = facts.groupby("stage", sort=False)[["won", "closed"]].agg(["min", "max"])
+    is_won, is_closed = per_stage["won", "max"], per_stage["closed", "max"]
+    mixed = (is_won != per_stage["won", "min"]) | (is_closed != per_stage["closed", "min"])
+    if mixed.any() or (is_won & ~is_closed).any() or not is_closed.any():
+        return None, ""
+    names = per_stage.index.to_series()
+    return StageMap(won=list(names[is_won]), lost=list(names[is_closed & ~is_won])), f"{won[0]} and {closed[0]}"
+
+
+def _stage_notes(adopted: pd.DataFrame, stages: StageMap | None, table: StageTable, origin: str) -> list[str]:
+    present = set(adopted["stage_name"].dropna().unique())
+    if not present:
+        return []
+    facts = table.to_dict()
+    outcome = f"won {named(facts['won']) or 'none'}, lost {named(facts['lost']) or 'none'}"
+    notes = []
+    if origin:
+        notes.append(f"won and lost were read from {origin}: {outcome}")
+    elif table.guessed:
+        remedy = "say it with stages=StageMap(won=[...], lost=[...])"
+        notes.append(f"won and lost were guessed from stage names: {outcome}; {remedy}")
+    elif stages is None:
+        notes.append("no stage is called won or lost, so every deal counts as open; say it with stages=StageMap(...)")
+    if table.unmapped:
+        notes.append(f"stage {named(table.unmapped)} stands nowhere in the stage map")
+    absent = [key for key in (stages.keys if stages is not None else ()) if isinstance(key, str) and key not in present]
+    if absent:
+        notes.append(f"no row is in stage {named(absent)} of the stage map")
+    return notes
+
+
+def _gap_notes(adopted: pd.DataFrame, plan: ColumnPlan, zone: str | None, currency: str | None) -> list[str]:
+    """Say what the file lacks, column by column."""
+    notes = []
+    rows = len(adopted)
+    for column, words in _WITHOUT.items():
+        missing = int(adopted[column].isna().sum())
+        if column not in plan.taken and not (column == "custom_id" and plan.key_in_index):
+            notes.append(words)
+        elif missing and missing == rows:
+            notes.append(f"{column} is missing in every row")
+        elif missing and column in _COUNTED_WHEN_MISSING:
+            notes.append(f"{missing:,} of {rows:,} rows have no {column}")
+    unnamed = int((adopted["currency_type"].isna() & adopted["amount"].notna()).sum())
+    if unnamed and currency is None:
+        notes.append(f"{unnamed:,} amounts name no currency; say it with currency=")
+    if zone is None and adopted["close_date"].notna().any():
+        notes.append("no timezone= was given: days are days in UTC")
+    for name in ("isdeleted", "archived"):
+        flags = _flags(adopted, name)
+        if flags is not None and flags[1].any():
+            notes.append(
+                f"{int(flags[1].sum()):,} rows are marked {flags[0]} and count like the others; drop what is gone"
+            )
+    return notes
+
+
+def _warn(report: LoadReport) -> None:
+    counts = report.failures["column"].value_counts()
+    words = ", ".join(f"{column} {count}" for column, count in counts.head(5).items())
+    text = f"{len(report.failures)} cells could not be read or break a rule ({words}); see df.opp.load_report.failures"
+    warnings.warn(text, InvalidValuesWarning, stacklevel=3)

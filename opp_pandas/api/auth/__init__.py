@@ -1,0 +1,1 @@
+"""Ways to a bearer token, and where it is kept."""

@@ -1,0 +1,216 @@
+"""The file that keeps a sign-in: readable by its owner only, replaced as a whole, locked between programs.
+
+Promises R23 and S12. One file per API address, so that no token can reach
+another service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.api.auth.secret import Secret
+from opp_pandas.api.transport.base_url import parse_origin
+from opp_pandas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER_VARIABLE = "OPP_PANDAS_SIGN_IN_FOLDER"
+VERSION = 1
+LOCK_TIMEOUT_S = 90.0
+_LARGEST = 65_536
+
+
+@dataclass(frozen=True)
+class StoredSignIn:
+    """What a sign-in consists of.
+
+    Parameters
+    ----------
+    token_url : str
+        Where tokens are renewed.
+    client_id : str
+        The app's id.
+    client_secret, access, refresh : Secret
+        The app's secret, the access token and the token that renews it.
+    redirect_uri : str
+        The redirect that the app was registered with.
+    expires_at, minted_at : float
+        When the access token ends, and when it was made [s since 1970].
+    scope : str
+        What was granted, as the service said it.
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: Secret
+    access: Secret
+    refresh: Secret
+    redirect_uri: str
+    expires_at: float
+    minted_at: float
+    scope: str = ""
+
+
+_SECRETS = ("client_secret", "access", "refresh")
+_TEXTS = ("token_url", "client_id", "redirect_uri", "scope")
+_NUMBERS = ("expires_at", "minted_at")
+
+
+class TokenStore:
+    """The file of the sign-in at one API.
+
+    Parameters
+    ----------
+    url : str
+        Base URL of the API that the sign-in is for.
+    folder : Path, optional
+        Where the file is. Left out: ``OPP_PANDAS_SIGN_IN_FOLDER``, else the
+        user's folder for settings on this system.
+    """
+
+    def __init__(self, url: str, folder: Path | None = None) -> None:
+        origin = parse_origin(url)
+        self.url = origin.url
+        name = re.sub(r"[^a-z0-9]+", "-", origin.host.lower()).strip("-")[:40]
+        # Two addresses on one host are two services: the hash keeps their files apart.
+        mark = hashlib.sha256(origin.url.encode()).hexdigest()[:12]
+        self.folder = _default_folder() if folder is None else Path(folder)
+        self.path = self.folder / f"sign-in-{name}-{mark}.json"
+
+    def __repr__(self) -> str:
+        return f"TokenStore({self.url!r})"
+
+    def exists(self) -> bool:
+        """Tell whether there is a sign-in."""
+        return self.path.is_file()
+
+    def read(self) -> StoredSignIn | None:
+        """Read the sign-in.
+
+        Returns
+        -------
+        StoredSignIn or None
+            None if there is none.
+
+        Raises
+        ------
+        ConfigurationError
+            If others may read the file, it is a link, or its content is damaged.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        try:
+            handle = os.open(self.path, flags)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigurationError(f"the sign-in file {self.path} cannot be read ({error.strerror})") from None
+        with os.fdopen(handle, "rb") as file:
+            _refuse_open_modes(os.fstat(file.fileno()), self.path)
+            content = file.read(_LARGEST + 1)
+        stored = self._parsed(content)
+        if stored is None:
+            raise ConfigurationError(f"the sign-in file {self.path} is damaged; sign in again with `opp-pandas login`")
+        return stored
+
+    def _parsed(self, content: bytes) -> StoredSignIn | None:
+        try:
+            value: Any = json.loads(content) if len(content) <= _LARGEST else None
+            if not isinstance(value, dict) or value.get("version") != VERSION or value.get("url") != self.url:
+                return None
+            members: dict[str, Any] = {name: value[name] for name in _TEXTS}
+            if not all(isinstance(text, str) for text in members.values()):
+                return None
+            members |= {name: float(value[name]) for name in _NUMBERS}
+            members |= {name: Secret(value[name], name=name) for name in _SECRETS}
+            return StoredSignIn(**members)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def write(self, sign_in: StoredSignIn) -> None:
+        """Replace the file: a new one is written beside it, synced, and takes its place at once."""
+        content: dict[str, Any] = {"version": VERSION, "url": self.url}
+        content |= {name: getattr(sign_in, name) for name in (*_TEXTS, *_NUMBERS)}
+        content |= {name: getattr(sign_in, name).reveal() for name in _SECRETS}
+        self._make_folder()
+        beside = self.path.with_name(f"{self.path.name}.{secrets.token_hex(6)}.tmp")
+        try:
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(json.dumps(content, indent=1).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
+        _sync_folder(self.folder)
+
+    def forget(self) -> bool:
+        """Delete the sign-in; tells whether there was one."""
+        found = self.path.exists()
+        self.path.unlink(missing_ok=True)
+        return found
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other programs, and other clients in this one, from renewing meanwhile."""
+        import filelock
+
+        self._make_folder()
+        lock = filelock.FileLock(self.path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S, mode=0o600)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            problem = f"another program has been renewing the sign-in for more than {LOCK_TIMEOUT_S:.0f} s"
+        else:
+            try:
+                yield
+            finally:
+                lock.release()
+            return
+        raise ConfigurationError(f"{problem}; end it, or delete {self.path.with_suffix('.lock')}")
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_open_modes(self.folder.stat(), self.folder)
+
+
+def _default_folder() -> Path:
+    named = os.environ.get(FOLDER_VARIABLE, "").strip()
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_config_path("opp_pandas", appauthor=False) / "sign-in"
+
+
+def _refuse_open_modes(found: os.stat_result, path: Path) -> None:
+    """Refuse what others on this machine may read; Windows keeps such folders to their owner by itself."""
+    if os.name != "posix":
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    right = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600
+    if found.st_uid != os.getuid():
+        raise ConfigurationError(f"{path} belongs to another user, so it is not trusted with a token")
+    if mode & 0o077:
+        raise ConfigurationError(f"others may read {path} (mode {mode:o}); run: chmod {right:o} {path}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself last; Windows has no way to, and does not need it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

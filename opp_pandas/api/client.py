@@ -1,0 +1,560 @@
+"""The client: one typed method per operation of the service.
+
+Made by `connect`. A client is safe for up to four threads at once: each has a
+requests session of its own; a session given from outside serves one request at
+a time.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
+
+from opp_pandas._html import as_page
+from opp_pandas.api import paging, query
+from opp_pandas.api.auth.bearer import find_credentials
+from opp_pandas.api.custom_field_types import CustomField, read_custom_fields
+from opp_pandas.api.documents import Answer, build_document, check_id, parse_document
+from opp_pandas.api.paging import Page
+from opp_pandas.api.query import NOT_NULL
+from opp_pandas.api.transport.base_url import is_loopback, parse_origin
+from opp_pandas.api.transport.session import Limits, Transport
+from opp_pandas.errors import ConfigurationError, DocumentError, ReadOnlyError, named, printable
+from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT, PROSPECT_ROLE, RESOURCES, STAGE, USER, Resource
+from opp_pandas.timezones import check_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import requests
+
+    from opp_pandas.api.auth.bearer import Credentials
+    from opp_pandas.api.auth.secret import Secret
+    from opp_pandas.api.transport.retry import Clock
+    from opp_pandas.api.transport.session import Received
+
+__all__ = ["NOT_NULL", "Answer", "Client", "CustomField", "Page", "connect"]
+
+OUTREACH_URL = "https://api.outreach.io/api/v2"
+URL_VARIABLE = "OPP_PANDAS_URL"
+
+
+def connect(
+    url: str | None = None,
+    *,
+    token: str | Secret | None = None,
+    auth: Credentials | None = None,
+    timezone: str | None = None,
+    read_only: bool = False,
+    max_wait_s: float = 60,
+    deadline_s: float = 60,
+    max_calls: int | None = None,
+    session: requests.Session | None = None,
+    page_size: int = query.DEFAULT_PAGE_SIZE,
+    connect_timeout_s: float = 5,
+    read_timeout_s: float = 30,
+    on_wait: Callable[[float], None] | None = None,
+    clock: Clock | None = None,
+) -> Client:
+    """Connect to the service; no request is made yet.
+
+    Parameters
+    ----------
+    url : str, optional
+        Base of the API. Left out: ``OPP_PANDAS_URL``, else Outreach.
+    token : str or Secret, optional
+        Bearer token. Left out: ``OPP_PANDAS_TOKEN``, else a stored sign-in.
+    auth : Credentials, optional
+        A source of tokens instead, such as `opp_pandas.api.auth.oauth.SignIn`.
+    timezone : str, optional
+        Zone of days in filters and of the loads made with this client. None: UTC.
+    read_only : bool, default False
+        Refuse every write before it is sent.
+    max_wait_s : float, default 60
+        Longest wait that the service may ask for, per request [s]. A longer one
+        raises at once and names the time; 3,900 suits a job at night.
+    deadline_s : float, default 60
+        For each request with its repetitions, without waits the service asked for [s].
+    max_calls : int, optional
+        Most requests this client may make.
+    session : requests.Session, optional
+        Used instead of own ones: for proxies, certificates, adapters.
+    page_size : int, default 250
+        Rows per page, 1 to 1,000. Halved by itself while the service fails.
+    connect_timeout_s, read_timeout_s : float
+        For the connection, and between two pieces of an answer [s].
+    on_wait : callable, optional
+        Called twice a second during waits with the seconds left.
+    clock : Clock, optional
+        Time, chance and sleep, for tests.
+
+    Returns
+    -------
+    Client
+        Ready for use.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL, token, zone or a limit cannot be used.
+    """
+    base, source = _chosen_url(url)
+    origin = parse_origin(base, what=source)
+    zone = None if timezone is None else check_zone(timezone)
+    limits = Limits(
+        connect_s=connect_timeout_s,
+        read_s=read_timeout_s,
+        deadline_s=deadline_s,
+        max_wait_s=max_wait_s,
+        max_calls=max_calls,
+    )
+    query.build_query(page_size=page_size)
+    if session is not None and session.verify is False and not is_loopback(origin.host):
+        raise ConfigurationError(
+            "the session given does not verify certificates, so anybody on the way could read the token; "
+            "set session.verify to the file with your authority's certificate instead"
+        )
+    credentials = find_credentials(origin.url, token, auth)
+    transport = Transport(origin, credentials, limits, session=session, clock=clock, on_wait=on_wait)
+    return Client(transport, timezone=zone, read_only=read_only, page_size=page_size)
+
+
+def _chosen_url(url: str | None) -> tuple[str, str]:
+    """Give the URL and the name of where it came from."""
+    if url is not None:
+        return url, "url="
+    from_environment = os.environ.get(URL_VARIABLE, "").strip()
+    return (from_environment, URL_VARIABLE) if from_environment else (OUTREACH_URL, "url=")
+
+
+class Client:
+    """A connection to the service; make one with `connect`.
+
+    Parameters
+    ----------
+    transport : Transport
+        Sends the requests.
+    timezone : str or None
+        Zone of days; None: UTC.
+    read_only : bool
+        Whether writes are refused.
+    page_size : int
+        Rows per page.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        timezone: str | None = None,
+        read_only: bool = False,
+        page_size: int = query.DEFAULT_PAGE_SIZE,
+    ) -> None:
+        self._transport = transport
+        self.timezone = timezone
+        self.read_only = bool(read_only)
+        self.page_size = page_size
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API."""
+        return self._transport.origin.url
+
+    @property
+    def calls(self) -> int:
+        """Requests made so far, repetitions included."""
+        return self._transport.calls
+
+    @property
+    def calls_left(self) -> int | None:
+        """Requests that ``max_calls`` still allows; None without a limit."""
+        return self._transport.calls_left
+
+    def __repr__(self) -> str:
+        zone = f", timezone={self.timezone!r}" if self.timezone else ""
+        return f"Client({self.url!r}{zone}{', read_only=True' if self.read_only else ''})"
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; they open again when needed."""
+        self._transport.close()
+
+    # A client holds a token and open connections: it travels with a frame as itself, never as a copy.
+    def __copy__(self) -> Client:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Client:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a client is not pickled, since it holds a token; connect again where it is needed")
+
+    # --- reading -------------------------------------------------------------
+
+    def get(
+        self,
+        id: int | str,  # noqa: A002  # JSON:API's own word
+        *,
+        resource: Resource = OPPORTUNITY,
+        include: Iterable[str] = (),
+        fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+        authorization_meta: bool = False,
+        data_connections: bool = False,
+    ) -> Answer:
+        """Read one record.
+
+        Parameters
+        ----------
+        id : int or str of digits
+            Which one.
+        resource : Resource, default OPPORTUNITY
+            What it is.
+        include, fields, authorization_meta, data_connections
+            As in `iter_pages`.
+
+        Returns
+        -------
+        Answer
+            Its ``data`` is the resource object.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none, or none that this user may see.
+        DocumentError
+            If the answer is not this record.
+        """
+        identity = check_id(id)
+        parameters = query.build_get_query(
+            resource,
+            fields=fields,
+            include=include,
+            authorization_meta=authorization_meta,
+            data_connections=data_connections,
+        )
+        return self._send_one("GET", resource, identity, parameters=parameters)
+
+    def iter_pages(
+        self,
+        *,
+        resource: Resource = OPPORTUNITY,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  # the service's own word
+        sort: str | Sequence[str] | None = None,
+        fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+        include: Iterable[str] = (),
+        page_size: int | None = None,
+        count: bool = False,
+        authorization_meta: bool = False,
+        data_connections: bool = False,
+        start: str | None = None,
+    ) -> Iterator[Page]:
+        """Read a collection page by page.
+
+        Parameters
+        ----------
+        resource : Resource, default OPPORTUNITY
+            What is read.
+        filter : mapping, optional
+            Column or API name to a value, a list (any of), a range ``(from, to)``
+            with both ends in it, None (missing) or ``opp.NOT_NULL``.
+        sort : str or sequence of str, optional
+            Names, ``-`` before those that descend; left out: by id.
+        fields : iterable of str, or mapping of type to iterable, optional
+            Only these; relationships that are needed are added.
+        include : iterable of str
+            stage, owner, account, creator, updater.
+        page_size : int, optional
+            Rows per page, 1 to 1,000; left out: the client's.
+        count : bool, default False
+            Whether to have the rows counted.
+        authorization_meta, data_connections : bool, default False
+            Whether to ask for what the user may edit, and for outside records.
+        start : str, optional
+            The URL of a page to go on from, as in `Page.next_url`; the other
+            parameters are then in that URL already.
+
+        Returns
+        -------
+        iterator of Page
+            Requests are made while it runs. The query is checked at once.
+
+        Raises
+        ------
+        ConfigurationError
+            If the service cannot filter or sort so; the text has the way in pandas.
+        """
+        queries = query.build_query(
+            resource,
+            filter=filter,
+            sort=sort,
+            fields=fields,
+            include=include,
+            page_size=self.page_size if page_size is None else page_size,
+            count=count,
+            authorization_meta=authorization_meta,
+            data_connections=data_connections,
+            timezone=self.timezone,
+        )
+        urls = [f"{self.url}/{resource.path}?{item}" for item in queries]
+        return paging.walk(self._transport, urls if start is None else [start])
+
+    # --- what stands beside the opportunities ---
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Read all stages, in pipeline order, as resource objects.
+
+        Raises
+        ------
+        AccessDeniedError
+            If the token has no right to read them, as an app's own token never has.
+        """
+        return self._collect(STAGE, sort="order")
+
+    def users(self, ids: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Read all users, or those with these ids, as resource objects."""
+        return self._collect(USER, ids)
+
+    def accounts(self, ids: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Read all accounts, or those with these ids, as resource objects."""
+        return self._collect(ACCOUNT, ids)
+
+    def prospects(self, ids: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Read all prospects, or those with these ids, as resource objects."""
+        return self._collect(PROSPECT, ids)
+
+    def prospect_roles(self, opportunity_ids: Iterable[int]) -> list[dict[str, Any]]:
+        """Read who stands on these opportunities, as resource objects of type opportunityProspectRole.
+
+        Parameters
+        ----------
+        opportunity_ids : iterable of int
+            The opportunities; none: nothing is read.
+
+        Returns
+        -------
+        list of dict
+            With the attributes ``role`` and ``primary``, and the relationships
+            ``opportunity`` and ``prospect``.
+        """
+        wanted = [check_id(one) for one in opportunity_ids]
+        return self._rows(PROSPECT_ROLE, {"opportunity": wanted}, None) if wanted else []
+
+    def link_prospect(
+        self, opportunity_id: int, prospect_id: int, *, role: str | None = None, primary: bool | None = None
+    ) -> Answer:
+        """Put a prospect on an opportunity.
+
+        Parameters
+        ----------
+        opportunity_id, prospect_id : int
+            Which two.
+        role : str, optional
+            The person's part, such as ``Champion``.
+        primary : bool, optional
+            Whether it is the main person.
+
+        Returns
+        -------
+        Answer
+            Its ``data`` is the role.
+        """
+        given = {"role": role, "primary": primary}
+        attributes = {name: value for name, value in given.items() if value is not None}
+        relationships = {"opportunity": check_id(opportunity_id), "prospect": check_id(prospect_id)}
+        return self.create(attributes, relationships, resource=PROSPECT_ROLE)
+
+    def custom_fields(self) -> list[CustomField]:
+        """Read what the organisation calls its custom fields, and what may stand in them.
+
+        Returns
+        -------
+        list of CustomField
+            Those that are set up, by number. Empty if none is.
+        """
+        url = f"{self.url}/types"
+        found: list[list[CustomField]] = []
+        received = self._transport.send(
+            "GET", url, check=lambda body: found.append(read_custom_fields(parse_document(body)))
+        )
+        if not found:
+            raise DocumentError(f"the answer with status {received.status} is empty", method="GET", url=url)
+        return found[-1]
+
+    def _collect(
+        self, resource: Resource, ids: Iterable[int] | None = None, sort: str | None = None
+    ) -> list[dict[str, Any]]:
+        if ids is None:
+            return self._rows(resource, None, sort)
+        wanted = list(dict.fromkeys(check_id(one) for one in ids))
+        return self._rows(resource, {"id": wanted}, sort) if wanted else []
+
+    def _rows(self, resource: Resource, wanted: dict[str, Any] | None, sort: str | None) -> list[dict[str, Any]]:
+        """Read all pages; of two copies of a record the later one stays."""
+        rows: dict[int, dict[str, Any]] = {}
+        for page in self.iter_pages(resource=resource, filter=wanted, sort=sort, page_size=query.MAX_PAGE_SIZE):
+            for row in page.document["data"]:
+                _check_record(row, resource, None)
+                rows[check_id(row["id"])] = row
+        return list(rows.values())
+
+    # --- writing -------------------------------------------------------------
+
+    def create(
+        self,
+        attributes: Mapping[str, Any],
+        relationships: Mapping[str, int | None] | None = None,
+        *,
+        resource: Resource = OPPORTUNITY,
+    ) -> Answer:
+        """Create one record; never sent twice on its own where it may have been applied.
+
+        Parameters
+        ----------
+        attributes : mapping of str to JSON value
+            By API name.
+        relationships : mapping of str to int or None, optional
+            By API name, the id of what it points to.
+        resource : Resource, default OPPORTUNITY
+            What is created.
+
+        Returns
+        -------
+        Answer
+            Its ``data`` is the record as the service keeps it, id included.
+
+        Raises
+        ------
+        EditRejectedError
+            If the service finds a value invalid.
+        NoResponseError, DocumentError
+            If it is not certain whether it was created (``sent`` is True).
+        """
+        body = build_document(resource, None, attributes, relationships)
+        return self._send_one("POST", resource, None, body=body)
+
+    def update(
+        self,
+        id: int | str,  # noqa: A002  # JSON:API's own word
+        attributes: Mapping[str, Any] | None = None,
+        relationships: Mapping[str, int | None] | None = None,
+        *,
+        resource: Resource = OPPORTUNITY,
+    ) -> Answer:
+        """Change some members of one record; what is not given stays.
+
+        Parameters
+        ----------
+        id : int or str of digits
+            Which one.
+        attributes : mapping of str to JSON value, optional
+            By API name; None clears.
+        relationships : mapping of str to int or None, optional
+            By API name; None clears.
+        resource : Resource, default OPPORTUNITY
+            What it is.
+
+        Returns
+        -------
+        Answer
+            Its ``data`` is the record as the service keeps it now; None after a 204.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is nothing to change, or a name is unknown or read-only.
+        NotFoundError, EditConflictError, EditRejectedError
+            If the service refuses.
+        """
+        identity = check_id(id)
+        if not attributes and not relationships:
+            raise ConfigurationError("update() was given nothing to change")
+        body = build_document(resource, identity, attributes, relationships)
+        return self._send_one("PATCH", resource, identity, body=body)
+
+    def delete(self, id: int | str, *, resource: Resource = OPPORTUNITY) -> Answer:  # noqa: A002  # JSON:API's own word
+        """Delete one record; the service has no way back.
+
+        Parameters
+        ----------
+        id : int or str of digits
+            Which one.
+        resource : Resource, default OPPORTUNITY
+            What it is.
+
+        Returns
+        -------
+        Answer
+            Without a document.
+
+        Raises
+        ------
+        NotFoundError
+            If it is gone already.
+        """
+        return self._send_one("DELETE", resource, check_id(id))
+
+    # --- one exchange --------------------------------------------------------
+
+    def _send_one(
+        self, method: str, resource: Resource, identity: int | None, *, parameters: str = "", body: bytes | None = None
+    ) -> Answer:
+        if RESOURCES.get(resource.type) is not resource:
+            raise ConfigurationError(f"resource= is one of {named(RESOURCES, 10)}")
+        url = f"{self.url}/{resource.path}" + ("" if identity is None else f"/{identity}")
+        if method != "GET" and self.read_only:
+            raise ReadOnlyError("this client is read-only: nothing was sent", method=method, url=url)
+        documents: list[dict[str, Any]] = []
+
+        def check(content: bytes) -> None:
+            if method == "DELETE":
+                return
+            document = parse_document(content)
+            _check_record(document.get("data"), resource, identity)
+            documents.append(document)
+
+        received = self._transport.send(method, f"{url}?{parameters}" if parameters else url, body=body, check=check)
+        if not documents and method in ("GET", "POST"):
+            raise DocumentError(
+                f"a {resource.type} was expected, and the answer with status {received.status} is empty",
+                method=method,
+                url=url,
+                request_id=received.request_id,
+            )
+        return _answer(received, documents[0] if documents else None)
+
+
+def _check_record(data: Any, resource: Resource, identity: int | None) -> None:
+    """Refuse an answer that is not the one record that was asked for."""
+    if not isinstance(data, dict):
+        raise DocumentError(f"one {resource.type} was expected as data", pointer="/data")
+    if data.get("type") != resource.type:
+        shown = printable(repr(data.get("type")), 60)
+        raise DocumentError(f"a {resource.type} was expected, not the type {shown}", pointer="/data/type")
+    try:
+        found = check_id(data.get("id"))
+    except ConfigurationError as error:
+        problem = str(error)
+    else:
+        if identity is None or found == identity:
+            return
+        problem = f"record {identity} was asked for and {found} came"
+    raise DocumentError(f"the {resource.type} in the answer has the wrong id: {problem}", pointer="/data/id")
+
+
+def _answer(received: Received, document: dict[str, Any] | None) -> Answer:
+    return Answer(
+        document=document,
+        status=received.status,
+        attempts=received.attempts,
+        elapsed_s=received.elapsed_s,
+        request_id=received.request_id,
+        date=received.timestamp,
+    )

@@ -1,0 +1,1 @@
+"""Carrying a plan out: journal, three-way merge, requests, lost answers, results."""

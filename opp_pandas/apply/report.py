@@ -1,0 +1,252 @@
+"""What became of every intended change."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from opp_pandas._html import as_written
+from opp_pandas.api.documents import build_document
+from opp_pandas.apply.status import Outcome
+from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_html, table_html
+from opp_pandas.errors import PartialWriteError, printable
+from opp_pandas.figures.core.basis import counted
+from opp_pandas.resource import OPPORTUNITY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from opp_pandas.changes.changeset import ChangeSet
+
+ROW_DTYPES = {
+    "id": "Int64",
+    "action": "str",
+    "status": "str",
+    "detail": "str",
+    "fields": "str",
+    "attempts": "Int64",
+    "http_status": "Int64",
+    "pointer": "str",
+    "row": "object",
+    "custom_id": "str",
+    "requested_at": "datetime64[us, UTC]",
+    "updated_at": "str",
+}
+HOURLY_BUDGET = 10_000
+FINE = frozenset({"written", "adjusted", "unchanged"})
+
+
+@dataclass(frozen=True, eq=False)
+class WriteReport:
+    """What became of every intended change.
+
+    Parameters
+    ----------
+    plan : ChangeSet
+        What was intended.
+    outcomes : sequence of Outcome
+        One per row of the plan.
+    frame : DataFrame or None
+        The frame with the service's values in it; on a dry run as it was. None
+        where a plan was sent without a frame.
+    dry_run : bool
+        Whether nothing was meant to be sent.
+    requests : sequence of mapping
+        Method, path and body of every write of the plan, in order.
+    reads : int
+        Reading requests that go with it: rows are read again before they are
+        written, in batches [requests]. A slow service needs more, since no
+        reading may be older than five seconds; so does a fault.
+    journal : Path or None
+        The journal of the plan, for `opp.resume` and `opp.undo`.
+    calls : int
+        Requests that were made [requests].
+    """
+
+    plan: ChangeSet
+    outcomes: Sequence[Outcome]
+    frame: pd.DataFrame | None
+    dry_run: bool = False
+    requests: Sequence[Mapping[str, Any]] = ()
+    reads: int = 0
+    journal: Path | None = None
+    calls: int = 0
+
+    @property
+    def announced(self) -> int:
+        """Requests that the plan takes where nothing goes wrong: writes and reads."""
+        return len(self.requests) + self.reads
+
+    @property
+    def effect(self) -> pd.DataFrame | None:
+        """On a dry run what the plan does to the forecast: see `ChangeSet.effect`."""
+        return self.plan.effect if self.dry_run else None
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One row per intended change.
+
+        Columns ``id, action, status, detail, fields, attempts, http_status,
+        pointer, row`` (index label), ``custom_id, requested_at, updated_at``
+        (as the service wrote it). Refused rows stand at the end.
+        """
+        entries = [*self.outcomes, *_refused(self.plan)]
+        columns = {
+            name: [", ".join(entry.fields) if name == "fields" else getattr(entry, name) for entry in entries]
+            for name in ROW_DTYPES
+        }
+        frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+        return frame.astype(ROW_DTYPES)
+
+    @property
+    def conflicts(self) -> pd.DataFrame:
+        """Cells that both sides changed: columns ``id, field, loaded, mine, theirs``."""
+        rows = [
+            (outcome.id, cell.column, cell.before, cell.after, now)
+            for outcome in self.outcomes
+            for cell, now in outcome.conflicts
+        ]
+        names = ["id", "field", "loaded", "mine", "theirs"]
+        frame = pd.DataFrame({n: pd.Series([row[i] for row in rows], dtype=object) for i, n in enumerate(names)})
+        return frame.astype({"id": "Int64", "field": "str"})
+
+    def traffic(self) -> str:
+        """Say how many requests the plan takes."""
+        return f"{counted(len(self.requests), 'write')} and {counted(self.reads, 'read')}"
+
+    def counts(self) -> dict[str, int]:
+        """Count the rows by status."""
+        return {str(status): int(number) for status, number in self.rows["status"].value_counts().items()}
+
+    def raise_for_status(self) -> WriteReport:
+        """Raise if anything intended was not written; give the report otherwise.
+
+        Raises
+        ------
+        PartialWriteError
+            With this report in ``.report``. Never after a dry run without refusals.
+        """
+        fine = FINE | {"planned"} if self.dry_run else FINE
+        if not set(self.counts()) <= fine:
+            raise PartialWriteError(self)
+        return self
+
+    def summary(self) -> str:
+        """Say in one line how it went."""
+        if not len(self.rows):
+            return "nothing to write"
+        words = ", ".join(f"{number} {status}" for status, number in self.counts().items())
+        if self.dry_run:
+            return f"dry run, nothing sent: {words}; {self.traffic()} would go out"
+        return words
+
+    def __repr__(self) -> str:
+        lines = [f"WriteReport: {self.summary()}"]
+        if self.dry_run:
+            lines += [
+                f"  {request['method']} {request['path']} {_body(request)}".rstrip() for request in self.requests[:20]
+            ]
+            if len(self.requests) > 20:
+                lines.append(f"  and {len(self.requests) - 20} more requests: .requests lists them")
+            lines += [f"  {line}" for line in self._cautions()]
+        for row in self.rows[~self.rows["status"].isin(list(FINE | {"planned"}))].head(10).to_dict("records"):
+            which = f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else f"id {row['id']}"
+            lines.append(f"  {row['status']}: {which}: {row['detail']}")
+        lines += [f"  {line}" for line in self._next_step()]
+        if self.dry_run:
+            lines += [f"  {line}" for line in effect_text(self.plan)]
+        return "\n".join(lines)
+
+    def _next_step(self) -> list[str]:
+        """What becomes of rows that the service did not take for no fault of theirs."""
+        waiting = sum(self.counts().get(status, 0) for status in ("planned", "failed", "unknown"))
+        if self.dry_run or self.journal is None or not waiting:
+            return []
+        return [f"{counted(waiting, 'row')} left: opp.resume(report.journal) tries again"]
+
+    def _cautions(self) -> list[str]:
+        """What a person should know before the plan is sent."""
+        reason = self.plan.confirmation_reason()
+        lines = [] if reason is None else [f"{reason}: confirm={len(self.plan)} sends it"]
+        if self.announced > HOURLY_BUDGET:
+            hours = self.announced / HOURLY_BUDGET
+            words = f"{self.announced:,} requests are {hours:.1f} times what the service allows in an hour"
+            lines.append(f"{words}: connect with max_wait_s=3900 to let it wait")
+        return lines
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><b>{html.escape(self.summary())}</b></p>"]
+        if self.dry_run:
+            parts += [f"<p>{html.escape(line)}</p>" for line in self._cautions()]
+            return "".join([*parts, as_written(plan_html(self.plan))])
+        conflicts = [
+            (_deal(self.plan, outcome.id), cell.column, *(self.plan.words(cell.column, value) for value in values))
+            for outcome in self.outcomes
+            for cell, now in outcome.conflicts
+            for values in [(cell.before, cell.after, now)]
+        ]
+        parts += [rows_html(self), *(f"<p>{html.escape(line)}</p>" for line in self._next_step())]
+        if conflicts:
+            titles = ("deal", "field", "loaded", "mine", "theirs")
+            parts += ["<p><b>Conflicts</b></p>", table_html(titles, conflicts[:HTML_LINES])]
+            parts += _more(len(conflicts), ".conflicts")
+        return as_written("".join(parts))
+
+
+def rows_html(report: WriteReport) -> str:
+    """Give a line per row as HTML: which deal, what was done, what came of it."""
+    lines = [
+        (
+            f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else _deal(report.plan, row["id"]),
+            *(printable(row[name], 300) for name in ("action", "status", "fields", "detail")),
+        )
+        for row in report.rows.head(HTML_LINES).to_dict("records")
+    ]
+    table = table_html(("deal", "action", "status", "fields", "why"), lines)
+    return "".join([table, *_more(len(report.rows), ".rows")])
+
+
+def _deal(plan: ChangeSet, row_id: int | None) -> str:
+    return deal_words(row_id, plan.deal_names.get(row_id)) if row_id is not None else ""
+
+
+def _more(number: int, where: str) -> list[str]:
+    return [f"<p>And {number - HTML_LINES:,} more: <code>{where}</code></p>"] if number > HTML_LINES else []
+
+
+def _refused(plan: ChangeSet) -> list[Outcome]:
+    """One row per refused row, its reasons joined."""
+    by_row: dict[tuple[str, int], Outcome] = {}
+    for entry in plan.refusals:
+        outcome = by_row.setdefault(
+            (entry.action, entry.position),
+            Outcome(entry.action, "refused", entry.id, row=entry.row, position=entry.position),
+        )
+        outcome.fields = (*outcome.fields, entry.column)
+        outcome.detail = f"{outcome.detail}; {entry.reason}" if outcome.detail else entry.reason
+    return list(by_row.values())
+
+
+def _body(request: Mapping[str, Any]) -> str:
+    return "" if request.get("body") is None else printable(json.dumps(request["body"], ensure_ascii=False), 200)
+
+
+def build_requests(plan: ChangeSet) -> list[dict[str, Any]]:
+    """List the writes of a plan as they go over the wire: ``method, path, body``."""
+
+    def body(entry: Any, row_id: int | None) -> Any:
+        return json.loads(build_document(OPPORTUNITY, row_id, entry.attributes(), entry.relationships()))
+
+    path = f"/{OPPORTUNITY.path}"
+    requests = [
+        {"method": "PATCH", "path": f"{path}/{entry.id}", "body": body(entry, entry.id)} for entry in plan.updates
+    ]
+    requests += [{"method": "POST", "path": path, "body": body(entry, None)} for entry in plan.creations]
+    requests += [{"method": "DELETE", "path": f"{path}/{entry.id}", "body": None} for entry in plan.deletions]
+    return requests

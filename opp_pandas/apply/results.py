@@ -1,0 +1,248 @@
+"""Taking the service's answers into the frame and into a new baseline.
+
+The frame keeps its index, its order and its columns; only cells of rows that
+the service answered for are set, and of those only what the answer held. The
+old baseline is never touched: other copies of the frame go on with theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.api.decode import column_array, decode_resources, unknown_column
+from opp_pandas.api.frame_builder import join_names
+from opp_pandas.frame_state import Baseline, Loaded, Pending, attach_loaded, freeze
+from opp_pandas.load.custom_fields import shown_cells
+from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY
+
+if TYPE_CHECKING:
+    from opp_pandas.api.client import Client
+    from opp_pandas.apply.status import Outcome
+
+TAKEN = frozenset({"written", "adjusted", "unchanged"})
+_COLUMN_OF = {entry.name: entry.column for entry in OPPORTUNITY.attributes}
+Places = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def take_outcomes(
+    frame: pd.DataFrame,
+    loaded: Loaded,
+    outcomes: Sequence[Outcome],
+    lookups: Mapping[str, pd.DataFrame],
+    client: Client | None = None,
+) -> pd.DataFrame:
+    """Write what the service answered into `frame`, in place, and give it a new carrier.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The frame that was written back.
+    loaded : Loaded
+        What it carried.
+    outcomes : sequence of Outcome
+        How each change went.
+    lookups : mapping of str to DataFrame
+        Look-ups for names, as read since.
+    client : Client, optional
+        Where the rows are now, for frames that came from a file.
+
+    Returns
+    -------
+    DataFrame
+        `frame`.
+    """
+    answered = [entry for entry in outcomes if entry.status in TAKEN and entry.resource is not None]
+    gone = [entry for entry in outcomes if entry.action == "delete" and entry.status in ("written", "gone")]
+    unsure = [entry for entry in outcomes if entry.action == "create" and entry.status == "unknown"]
+    if not answered and not gone and not unsure:
+        return frame
+    known = _joined(loaded.lookups, lookups)
+    rows = _decode(answered, known)
+    pending = dict(loaded.pending)
+    for entry in unsure:
+        # Nobody knows whether it exists: the next write-back has to look before it sends.
+        pending[entry.row] = replace(pending[entry.row], attempted=True)
+    baseline = _new_baseline(loaded.baseline, answered, rows, pending)
+    places = np.array([entry.position for entry in answered], dtype=np.int64)
+    _set_cells(frame, loaded, places, rows)
+    if gone:
+        baseline, pending = _without(baseline, [entry.id for entry in gone], pending)
+        _drop_rows(frame, [entry.position for entry in gone if entry.position >= 0])
+    stages = loaded.stages
+    if "opportunityStage" in lookups:
+        stages = stages.with_ids(lookups["opportunityStage"])
+    successor = loaded.renewed(
+        baseline=baseline,
+        created=pending,
+        lookups=known,
+        stages=stages,
+        client=loaded.client if loaded.client is not None else client,
+    )
+    return attach_loaded(frame, successor)
+
+
+def _joined(loaded: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Put look-ups together; what was read later stands."""
+    both = dict(loaded)
+    for kind, lookup in fresh.items():
+        parts = [lookup, both[kind]] if kind in both else [lookup]
+        both[kind] = pd.concat(parts, ignore_index=True).drop_duplicates("id", ignore_index=True)
+    return both
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Answers as columns: ``held`` says by column which of them held the attribute or relationship at all."""
+
+    frame: pd.DataFrame
+    wire: Mapping[tuple[int, str], Any]
+    locked: frozenset[tuple[int, str]]
+    held: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]]
+
+
+def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) -> _Rows:
+    cells = decode_resources(entry.resource for entry in answered)
+    arrays = {name: column_array(values, COLUMN_DTYPES.get(name, "infer")) for name, values in cells.columns.items()}
+    rows = pd.DataFrame(arrays, index=pd.RangeIndex(len(cells)))
+    frame = join_names(rows, lookups, ("stage", "owner", "account", "creator", "updater"))
+    members = [_members(entry.resource or {}) for entry in answered]
+    held = {
+        str(column): np.array([LOOKUP_COLUMNS.get(column, (column,))[0] in found for found in members], dtype=bool)
+        for column in frame.columns
+    }
+    return _Rows(frame, cells.wire, frozenset(cells.locked), held)
+
+
+def _members(resource: Mapping[str, Any]) -> set[str]:
+    """The columns that an answer says something about."""
+    attributes = resource.get("attributes") or {}
+    found = {"id", *(_COLUMN_OF[name] if name in _COLUMN_OF else unknown_column(name) for name in attributes)}
+    for name, value in (resource.get("relationships") or {}).items():
+        entry = OPPORTUNITY.relationship_by_name.get(name)
+        if entry is not None and entry.column is not None and not (isinstance(value, Mapping) and "data" not in value):
+            found.add(entry.column)
+    meta = resource.get("meta")
+    if isinstance(meta, Mapping):
+        found |= {entry.column for entry in OPPORTUNITY.metadata if entry.name in meta}
+    return found
+
+
+def _new_baseline(base: Baseline, answered: Sequence[Outcome], rows: _Rows, pending: dict[Any, Pending]) -> Baseline:
+    """Replace the rows that changed and append those that are new; created rows leave `pending`."""
+    positions = base.ids.get_indexer(pd.Index(rows.frame["id"].to_numpy(dtype=np.int64)))
+    appended = 0
+    for place, entry in enumerate(answered):
+        if entry.action == "create":
+            own = pending.pop(entry.row).position
+            if own is None:
+                own, appended = len(base) + appended, appended + 1
+            positions[place] = own
+    frozen = freeze(rows.frame)
+    arrays: dict[str, Any] = {}
+    for column in base.frame.columns:
+        array = base.frame[column].array
+        if appended:
+            array = _extended(array, appended)
+        if column in frozen.columns:
+            held = rows.held[column]
+            array = _with(array, positions[held], frozen[column][held])
+        arrays[column] = array
+    touched = {(int(position), column) for column, held in rows.held.items() for position in positions[held]}
+    wire = {key: value for key, value in base.wire.items() if key not in touched}
+    locked = {key for key in base.locked if key not in touched}
+    wire |= {(int(positions[row]), column): value for (row, column), value in rows.wire.items()}
+    locked |= {(int(positions[row]), column) for row, column in rows.locked}
+    fresh = pd.DataFrame(arrays, index=pd.RangeIndex(len(base) + appended), copy=False)
+    return Baseline(fresh, wire, frozenset(locked))
+
+
+def _extended(array: Any, number: int) -> Any:
+    if array.dtype == object:
+        return np.concatenate([np.asarray(array, dtype=object), np.full(number, None, dtype=object)])
+    return array.take(np.append(np.arange(len(array)), np.full(number, -1)), allow_fill=True)
+
+
+def _with(array: Any, positions: Places, values: pd.Series) -> Any:
+    """Copy `array` with `values` at `positions`; the same array where nothing differs."""
+    if not len(positions):
+        return array
+    if array.dtype == object:
+        fresh = np.array(array, dtype=object)
+        for position, value in zip(positions, values.array, strict=True):
+            fresh[position] = value
+        return fresh
+    replacement = values.array if values.dtype == array.dtype else values.astype(array.dtype).array
+    if array.take(positions).equals(replacement):
+        return array
+    fresh = array.copy()
+    fresh[positions] = replacement
+    return fresh
+
+
+def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: Places, rows: _Rows) -> None:
+    """Set the answered rows in the user's frame, column by column."""
+    back = {label: column for column, label in loaded.labels.items()}
+    for place, label in enumerate(frame.columns):
+        column = back.get(str(label), label)
+        if column not in rows.frame.columns or not rows.held[column].any():
+            continue
+        held = rows.held[column]
+        values = rows.frame[column][held]
+        current = frame.iloc[:, place]
+        if column in loaded.converted:
+            frame.isetitem(place, shown_cells(current, places[held], values, loaded.custom_fields[column]))
+            continue
+        # A drifted column takes its own dtype back when it can hold every cell.
+        array = current.array if current.dtype == values.dtype else _restored(current, str(values.dtype))
+        fresh = _with(array, places[held], values)
+        if fresh is not array or current.dtype != values.dtype:
+            frame.isetitem(place, fresh)
+    if "id" in frame.index.names:
+        levels = frame.index.to_frame(index=False)
+        ids = levels["id"].astype("Int64")
+        ids.iloc[places] = rows.frame["id"].array
+        levels["id"] = ids
+        single = frame.index.nlevels == 1
+        frame.index = pd.Index(levels["id"], name="id") if single else pd.MultiIndex.from_frame(levels)
+
+
+def _restored(series: pd.Series, dtype: str) -> Any:
+    try:
+        return series.astype(cast("Any", dtype)).array
+    except (ValueError, TypeError):
+        return series.astype(object).array
+
+
+def _without(
+    baseline: Baseline, ids: Sequence[int | None], pending: Mapping[Any, Pending]
+) -> tuple[Baseline, dict[Any, Pending]]:
+    """Give the baseline without deleted rows, and the new places of the rows that wait."""
+    keep = np.flatnonzero(~baseline.frame["id"].isin([value for value in ids if value is not None]).to_numpy())
+    fresh = np.full(len(baseline), -1)
+    fresh[keep] = np.arange(len(keep))
+    shorter = Baseline(
+        baseline.frame.iloc[keep].reset_index(drop=True),
+        {(int(fresh[row]), column): value for (row, column), value in baseline.wire.items() if fresh[row] >= 0},
+        frozenset((int(fresh[row]), column) for row, column in baseline.locked if fresh[row] >= 0),
+    )
+    moved = {
+        label: entry if entry.position is None else replace(entry, position=int(fresh[entry.position]))
+        for label, entry in pending.items()
+    }
+    return shorter, moved
+
+
+def _drop_rows(frame: pd.DataFrame, places: Sequence[int]) -> None:
+    """Drop rows by position, in place, whatever the index is like."""
+    if not places:
+        return
+    kept = frame.iloc[np.setdiff1d(np.arange(len(frame)), places)]
+    attrs = dict(frame.attrs)
+    # pandas deprecates drop(inplace=True), and the frame that the user holds has to be this very one.
+    pd.DataFrame.__init__(frame, kept)  # type: ignore[call-arg]
+    frame.attrs.update(attrs)

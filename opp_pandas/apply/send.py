@@ -1,0 +1,217 @@
+"""Carrying out a plan: read again, merge, write down, send, compare the answer.
+
+Nothing is repeated blindly. A PATCH whose answer was lost is settled by reading
+the row again, a POST by looking its custom id up, a DELETE by asking for the
+record; what cannot be settled is reported as ``unknown`` with what to do.
+
+Between reading a row again and its PATCH up to `REREAD_MAX_AGE_S` seconds pass;
+an edit made by somebody else in that window is overwritten, because the service
+offers no way to make a write depend on what it has.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from opp_pandas.apply.operation import Wire, batches
+from opp_pandas.apply.send_creates import Creations
+from opp_pandas.apply.send_deletes import Deletions
+from opp_pandas.apply.send_updates import Updates
+from opp_pandas.apply.status import (
+    Outcome,
+    is_service_failure,
+)
+from opp_pandas.apply.workers import run_units
+from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate
+from opp_pandas.errors import (
+    CallBudgetError,
+    NotFoundError,
+    RateLimitError,
+    ServiceError,
+    UnavailableError,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from opp_pandas.api.client import Client
+    from opp_pandas.apply.journal import Journal
+    from opp_pandas.apply.journal_folder import Attempt
+    from opp_pandas.apply.merge import Policy
+    from opp_pandas.apply.operation import Task
+    from opp_pandas.apply.send_updates import Ask
+
+REREAD_MAX_AGE_S = 5.0
+# A row is written at most this many requests after it was read again: four
+# workers stay below the age above while a request takes less than 0.45 s.
+REREAD_BATCH = 10
+STOP_AFTER_FAILURES = 5
+
+
+class Writer:
+    """Carries out one plan against one client.
+
+    Parameters
+    ----------
+    client : Client
+        Where to.
+    journal : Journal
+        Where every step is written down before and after it is made.
+    on_conflict : {"skip", "ask", "mine", "theirs"}
+        What to do where the service's value changed too.
+    ask : callable, optional
+        Who is asked with "ask"; without it such cells stay conflicts.
+    workers : int
+        How many rows are written at once.
+    attempts : mapping of str to Attempt
+        What other journals know of the new deals, by key.
+    own_ids : iterable of int
+        Deals that an earlier session of this plan created.
+    shared : bool
+        Whether somebody else may have sent the plan: its new deals are looked
+        up before they are sent.
+    clock, sleep : callable
+        Seconds now, and waiting; passed in so that tests need not wait.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        journal: Journal,
+        *,
+        on_conflict: Policy = "skip",
+        ask: Ask | None = None,
+        workers: int = 1,
+        attempts: Mapping[str, Attempt] | None = None,
+        own_ids: Iterable[int] = (),
+        shared: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.client, self.journal, self.clock = client, journal, clock
+        self.workers = 1 if on_conflict == "ask" else workers
+        wire = Wire(client, journal)
+        self._updates = Updates(wire, on_conflict, ask)
+        self._creations = Creations(wire, on_conflict, self._updates, dict(attempts or {}), own_ids, sleep, shared)
+        self._deletions = Deletions(wire, on_conflict)
+        self._failures = 0
+        self._stopped_because = ""
+        self._lock = threading.RLock()
+        self.stop = threading.Event()
+
+    def carry_out(self, tasks: Sequence[Task], progress: Callable[[], Any] = lambda: None) -> None:
+        """Send the tasks; each one's outcome says how it went.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+            Names of new deals already resolved.
+        progress : callable
+            Called once per task.
+
+        Raises
+        ------
+        JournalError
+            If a step cannot be written down; nothing more is sent then.
+        KeyboardInterrupt
+            After the outcomes known so far were set.
+        """
+        try:
+            self._creations.look_up(tasks)
+            for action in (RowUpdate, RowCreation, RowDeletion):
+                chosen = [task for task in tasks if isinstance(task.entry, action)]
+                units = list(batches(chosen, REREAD_BATCH))
+                run_units(units, lambda unit: self._handle(unit, progress), self.workers, self.stop)
+        finally:
+            for task in tasks:
+                if task.outcome.status == "planned" and not task.outcome.detail:
+                    task.outcome.detail = self._stopped_because
+
+    def _handle(self, unit: Sequence[Task], progress: Callable[[], Any]) -> None:
+        readings = _Readings(self, unit)
+        for place, task in enumerate(unit):
+            if self.stop.is_set():
+                return
+            self._guarded(task, readings, place)
+            with self._lock:
+                progress()
+
+    def _guarded(self, task: Task, readings: _Readings, place: int) -> None:
+        """Send one row; after several failures of the service in a row leave the rest planned."""
+        outcome, sends = task.outcome, task.sends
+        outcome.requested_at = pd.Timestamp.now(tz="UTC")
+        try:
+            self._send(task, readings, place)
+        except CallBudgetError as error:
+            # Raised before the request: this row and all after it stay planned, or as they were.
+            self.leave_the_rest(f"not sent: {error}")
+            outcome.settle("unknown" if task.attempted else "planned", f"not sent: {error}")
+            if task.sends > sends and not task.attempted:
+                self.journal.mark(task.number, "planned")
+        except ServiceError as error:
+            outcome.take_error(error)
+            if task.attempted and task.sends == sends:
+                # Nothing was learned about the earlier attempt.
+                outcome.status = "unknown"
+            if isinstance(error, RateLimitError | UnavailableError):
+                self.leave_the_rest(f"not sent: {printable(error, 300)}")
+        except BaseException:
+            if task.sends > sends:
+                outcome.settle("unknown", "interrupted while its answer was awaited; opp.resume() settles it")
+            raise
+        if outcome.status != "planned":
+            self.journal.settled(task.number, outcome)
+        self._count_failures(outcome)
+
+    def _send(self, task: Task, readings: _Readings, place: int) -> None:
+        if isinstance(task.entry, RowUpdate):
+            self._updates.send(task, task.entry, readings.fresh(task.entry.id, place))
+        elif isinstance(task.entry, RowCreation):
+            self._creations.send(task, task.entry)
+        else:
+            self._deletions.send(task, task.entry, readings.fresh(task.entry.id, place))
+
+    def _count_failures(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._failures = self._failures + 1 if is_service_failure(outcome) else 0
+            failures = self._failures
+        if failures >= STOP_AFTER_FAILURES:
+            self.leave_the_rest(
+                f"not sent: {failures} rows in a row failed before it; opp.resume() when the service is well"
+            )
+
+    def leave_the_rest(self, reason: str) -> None:
+        """Begin no further row; those not begun stay planned, for this reason."""
+        with self._lock:
+            self._stopped_because = self._stopped_because or reason
+        self.stop.set()
+
+
+class _Readings:
+    """Rows of one unit as the service has them now, read in batches, at most `REREAD_MAX_AGE_S` old."""
+
+    def __init__(self, writer: Writer, unit: Sequence[Task]) -> None:
+        self._writer, self._unit = writer, unit
+        self._read_at = -float("inf")
+        self._rows: dict[int, Mapping[str, Any]] = {}
+
+    def fresh(self, row_id: int, place: int) -> Mapping[str, Any] | None:
+        """Give a row; None if it is gone."""
+        writer = self._writer
+        if writer.clock() - self._read_at > REREAD_MAX_AGE_S:
+            ids = [task.entry.id for task in self._unit[place:] if not isinstance(task.entry, RowCreation)]
+            self._rows, self._read_at = {}, writer.clock()
+            for page in writer.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
+                self._rows |= {int(item["id"]): item for item in page.document["data"] if str(item.get("id")).isdigit()}
+        if row_id in self._rows:
+            return self._rows[row_id]
+        # Lists may leave rows out (trashed ones, an index that lags) that the record's own address gives.
+        try:
+            resource: Mapping[str, Any] = writer.client.get(row_id).data
+        except NotFoundError:
+            return None
+        return resource

@@ -1,0 +1,181 @@
+"""How one intended change went, and what an answer or an error means for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.apply.merge import same_value
+from opp_pandas.changes.changeset import Cell, RowCreation, RowUpdate
+from opp_pandas.changes.rules import WRITABLE
+from opp_pandas.errors import (
+    AccessDeniedError,
+    AuthenticationError,
+    DocumentError,
+    NoResponseError,
+    ResponseError,
+    ServiceError,
+    printable,
+)
+from opp_pandas.resource import OPPORTUNITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pandas as pd
+
+    from opp_pandas.api.client import Answer
+    from opp_pandas.changes.changeset import RowDeletion
+
+_SERVER_FAILURE = 500
+_GATEWAY_TIMEOUT = 504
+
+
+@dataclass
+class Outcome:
+    """How one intended change went: one row of the report.
+
+    ``resource`` is the record as the service has it now, ``sent`` the cells that
+    went out, with what the service had before.
+    """
+
+    action: str
+    status: str
+    id: int | None = None
+    row: Any = None
+    position: int = -1
+    fields: tuple[str, ...] = ()
+    detail: str = ""
+    attempts: int = 0
+    http_status: int | None = None
+    pointer: str | None = None
+    custom_id: str | None = None
+    requested_at: pd.Timestamp | None = None
+    updated_at: str | None = None
+    resource: Mapping[str, Any] | None = None
+    conflicts: tuple[tuple[Cell, Any], ...] = ()
+    sent: tuple[Cell, ...] = field(default=())
+
+    def stored(self) -> dict[str, Any]:
+        """Wire values of the row after the change, for undoing it: of the sent cells, or of all of a new deal."""
+        if self.resource is None:
+            return {}
+        columns = WRITABLE if self.action == "create" else [cell.column for cell in self.sent]
+        return wire_cells(self.resource, columns)
+
+    def settle(self, status: str, detail: str = "", http_status: int | None = None) -> None:
+        """Set the status, with words and the HTTP status where there are."""
+        self.status, self.detail = status, detail
+        self.http_status = self.http_status if http_status is None else http_status
+
+    def take_answer(self, answer: Answer, cells: Iterable[Cell], detail: str = "") -> None:
+        """Compare the answer with what was sent: written, or adjusted by the service."""
+        self.http_status = answer.status
+        self.take_resource(answer.data, cells, detail)
+
+    def take_resource(self, resource: Mapping[str, Any], cells: Iterable[Cell], detail: str = "") -> None:
+        """Compare a record with what was sent to it."""
+        self.resource, self.id = resource, int(resource["id"])
+        self.updated_at = (resource.get("attributes") or {}).get("updatedAt")
+        self.sent = tuple(cells)
+        has = wire_cells(resource, (cell.column for cell in self.sent))
+        differing = [c for c in self.sent if c.column in has and not same_value(c.column, has[c.column], c.after)]
+        words = [f"{c.column}: sent {_value(c.after)}, stored {_value(has[c.column])}" for c in differing]
+        self.status = "adjusted" if differing else "written"
+        self.detail = "; ".join([detail, *words] if detail else words)
+
+    def take_conflict(self, conflicts: Iterable[tuple[Cell, Any]], before: str = "") -> None:
+        """Note which cells both sides changed."""
+        self.conflicts = tuple(conflicts)
+        self.status = "conflict"
+        self.detail = before + "; ".join(conflict_words(cell, now) for cell, now in self.conflicts)
+
+    def take_error(self, error: ServiceError) -> None:
+        """Note a request that failed without having been applied."""
+        self.attempts = max(self.attempts, 1)
+        self.detail = printable(error, 500)
+        self.status = "failed"
+        if isinstance(error, ResponseError):
+            self.http_status = error.status
+            self.pointer = next(filter(None, map(_pointer, error.errors)), None)
+            # Where the token is at fault nothing is wrong with the row.
+            if 400 <= error.status < _SERVER_FAILURE and error.status != 429 and not _blames_token(error):
+                self.status = "rejected"
+
+
+def conflict_words(cell: Cell, now: Any) -> str:
+    """Say what was loaded, what is mine and what is theirs of one cell."""
+    return f"{cell.column}: loaded {_value(cell.before)}, mine {_value(cell.after)}, theirs {_value(now)}"
+
+
+def planned(entry: RowUpdate | RowCreation | RowDeletion) -> Outcome:
+    """Start the outcome of a row that was not sent yet."""
+    if isinstance(entry, RowUpdate):
+        fields = tuple(cell.column for cell in entry.cells)
+        return Outcome("update", "planned", entry.id, position=entry.position, fields=fields)
+    if isinstance(entry, RowCreation):
+        fields = (*entry.values, *entry.unresolved)
+        return Outcome(
+            "create", "planned", row=entry.label, position=entry.position, fields=fields, custom_id=entry.custom_id
+        )
+    return Outcome("delete", "planned", entry.id, position=entry.position)
+
+
+def perhaps_applied(error: ServiceError) -> bool:
+    """Whether a write that ended in `error` may have reached the service's data.
+
+    So it may after a lost or broken answer, a 5xx other than announced
+    maintenance, and an answer that says success and cannot be read.
+    """
+    if isinstance(error, NoResponseError):
+        return error.sent
+    if isinstance(error, ResponseError):
+        maintenance = any(entry.get("id") == "scheduledServerMaintenance" for entry in error.errors)
+        return error.status >= _SERVER_FAILURE and not maintenance
+    return isinstance(error, DocumentError)
+
+
+def may_still_arrive(error: ServiceError) -> bool:
+    """Whether a write that is not seen yet may still be applied: nobody answered for it."""
+    return not isinstance(error, ResponseError) or error.status == _GATEWAY_TIMEOUT
+
+
+def is_service_failure(outcome: Outcome) -> bool:
+    """Whether an outcome speaks against the service or the token rather than the row."""
+    status = outcome.http_status or 0
+    return outcome.status in ("failed", "unknown") or (outcome.status == "rejected" and status in (401, 403))
+
+
+def wire_cells(resource: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
+    """Pick the wire values of columns out of a resource object; members that were not sent are left out."""
+    attributes = resource.get("attributes") or {}
+    relationships = resource.get("relationships") or {}
+    values: dict[str, Any] = {}
+    for column in columns:
+        attribute = OPPORTUNITY.by_column.get(column)
+        if attribute is not None:
+            if attribute.name in attributes:
+                values[column] = attributes[attribute.name]
+            continue
+        value = relationships.get(OPPORTUNITY.relationship_by_column[column].name)
+        target = value.get("data", ...) if isinstance(value, dict) else ...
+        if target is None:
+            values[column] = None
+        elif isinstance(target, dict):
+            row_id = target.get("id")
+            values[column] = int(row_id) if isinstance(row_id, str) and row_id.isdigit() else row_id
+    return values
+
+
+def _blames_token(error: ResponseError) -> bool:
+    scope = any(entry.get("id") == "unauthorizedOauthScope" for entry in error.errors)
+    return isinstance(error, AuthenticationError) or (isinstance(error, AccessDeniedError) and scope)
+
+
+def _pointer(entry: Mapping[str, Any]) -> str | None:
+    source = entry.get("source")
+    return str(source["pointer"]) if isinstance(source, dict) and source.get("pointer") else None
+
+
+def _value(value: Any) -> str:
+    return "(missing)" if value is None else printable(repr(value), 60)

@@ -1,0 +1,218 @@
+"""The door of the write-back: plan, guards, sending, taking the answers in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from opp_pandas.api.frame_builder import lookup_frame
+from opp_pandas.apply.executor import Sending, check_confirmation, count_reads, tasks_of
+from opp_pandas.apply.report import WriteReport, build_requests
+from opp_pandas.apply.results import take_outcomes
+from opp_pandas.apply.workers import MOST_WORKERS
+from opp_pandas.changes.diff import CustomIds, find_changes
+from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wanted_names
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.frame_state import require_loaded
+from opp_pandas.load.fetch import read_lookup
+from opp_pandas.resource import ACCOUNT, EDITABLE_NAMES, STAGE, USER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from opp_pandas.api.client import Client
+    from opp_pandas.apply.executor import Progress
+    from opp_pandas.apply.merge import Policy
+    from opp_pandas.apply.operation import Task
+    from opp_pandas.apply.send_updates import Ask
+    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.figures.core.periods import WeekCalendar
+    from opp_pandas.frame_state import Loaded
+
+_RESOURCE_OF = {"stage_name": STAGE, "owner_name": USER, "account_name": ACCOUNT}
+
+
+def write_back(
+    frame: pd.DataFrame,
+    client: Client | None = None,
+    *,
+    dry_run: bool = False,
+    on_conflict: Policy = "skip",
+    ask: Ask | None = None,
+    delete: Iterable[int] = (),
+    allow_delete: bool = False,
+    confirm: int | str | None = None,
+    custom_ids: CustomIds = "auto",
+    workers: int = MOST_WORKERS,
+    journal: str | Path | None = None,
+    freq: str = "Q",
+    quota: Any = None,
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    rates: Any = None,
+    progress: Progress | None = None,
+) -> WriteReport:
+    """Send what was edited, and nothing else, to the service.
+
+    Every changed row is read again at most five seconds before it is written,
+    and merged attribute by attribute: what only the service changed is kept,
+    what only you changed is sent, the same change on both sides is nothing to
+    do, different changes are a conflict. Whoever edits the row in those seconds
+    is overwritten: the service has no way to prevent it.
+
+    Every step stands in a journal before it is made, so that `opp.resume` can
+    finish what a crash or Ctrl-C left, and `opp.undo` can take it back.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        An edited frame from `read_opportunities` or `adopt`. The service's
+        values (new ids too) are written into it, index and order are kept.
+    client : Client, optional
+        Where to; default the client of the load.
+    dry_run : bool
+        Show what would be sent, how many requests it takes and what it does to
+        the forecast; send nothing. Names of new deals are looked up at the
+        service, which takes a few reading requests.
+    on_conflict : {"skip", "ask", "mine", "theirs"}
+        Where both sides changed a cell: leave the row and report it, ask, send
+        mine, or keep theirs.
+    ask : callable, optional
+        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives
+        "mine", "theirs" or "skip". Default: a question where the program runs.
+    delete : iterable of int
+        Ids of deals to delete; nothing else is ever deleted.
+    allow_delete : bool
+        The switch that ``delete`` needs.
+    confirm : int or str, optional
+        The number of rows in the plan, or its fingerprint, to confirm a large
+        one: above 50 rows, above 10 % of the load and more than 10 rows, any
+        deletion, one value put into 10 rows or more.
+    custom_ids : {"auto", "always", "never"}
+        Whether new deals get a custom id of ours: see `find_changes`.
+    workers : int, default 4
+        Rows written at once, 1 to 4.
+    journal : str or Path, optional
+        Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's
+        folder for state. A finished journal is kept for 30 days.
+    freq, quota, fiscal_start, fiscal_label, calendar, rates
+        For the effect on the forecast that a dry run shows, as in
+        `find_changes`; coverage by period needs a quota.
+    progress : bool or callable, optional
+        Show a progress bar; default: only where somebody watches. A callable is
+        told instead: ``progress(done, total)`` after each row; where it gives
+        False, no further row is begun.
+
+    Returns
+    -------
+    WriteReport
+        ``rows`` has one row per intended change. The function does not raise
+        for single rows; ``report.raise_for_status()`` does.
+
+    Raises
+    ------
+    ConfirmationNeededError
+        If the plan is large and not confirmed, or something else was
+        confirmed; nothing was sent.
+    ConfigurationError
+        If there is no client, or an argument cannot be used.
+    ReadOnlyError
+        If the client was opened with ``read_only=True``.
+    JournalError
+        If no journal can be kept; what was sent until then is in the frame.
+    """
+    loaded = require_loaded(frame, "write_back()")
+    plan = find_changes(
+        frame,
+        delete=delete,
+        allow_delete=allow_delete,
+        custom_ids=custom_ids,
+        freq=freq,
+        quota=quota,
+        fiscal_start=fiscal_start,
+        fiscal_label=fiscal_label,
+        calendar=calendar,
+        rates=rates,
+    )
+    if not len(plan):
+        return WriteReport(plan, (), frame, dry_run)
+    sending = Sending(_client_for(client, loaded), on_conflict, ask, workers, journal, progress)
+    needs_names = bool(wanted_names(plan.creations))
+    if not dry_run:
+        sending.refuse_read_only()
+        # Before any request, unless only the names that have to be asked for can tell.
+        if not (needs_names and isinstance(confirm, str)):
+            check_confirmation(plan, confirm)
+    resolved, lookups, reads = resolve_at_service(plan, sending.client)
+    requests, reads = build_requests(resolved), reads + count_reads(resolved)
+    if dry_run:
+        outcomes = [task.outcome for task in tasks_of(resolved)]
+        return WriteReport(resolved, outcomes, frame, True, requests, reads)
+    if needs_names and isinstance(confirm, str):
+        check_confirmation(plan, confirm, resolved)
+    # A report that is kept must not keep all of the load alive.
+    resolved = replace(resolved, figures=None)
+    tasks = tasks_of(resolved)
+    before = sending.client.calls
+    with sending.open_journal(resolved) as opened:
+        try:
+            sending.carry_out(tasks, opened)
+        except BaseException as problem:
+            problem.add_note(_progress_so_far(tasks, opened.path))
+            raise
+        finally:
+            # Also after Ctrl-C: what was written is in the frame, and not written again.
+            take_outcomes(frame, loaded, [task.outcome for task in tasks], lookups, sending.client)
+    made = sending.client.calls - before
+    outcomes = [task.outcome for task in tasks]
+    return WriteReport(resolved, outcomes, frame, False, requests, reads, journal=opened.path, calls=made)
+
+
+def _progress_so_far(tasks: Sequence[Task], path: Path) -> str:
+    settled = sum(task.outcome.status not in ("planned", "unknown") for task in tasks)
+    words = f"{settled} of {len(tasks)} rows were settled"
+    return f"{words}; opp.resume() finishes the rest, opp.undo() takes them back [{path}]"
+
+
+def _client_for(client: Client | None, loaded: Loaded) -> Client:
+    """Give the client to write with; ids of one service mean nothing at another."""
+    if client is None:
+        client = loaded.client
+    if client is None:
+        raise ConfigurationError("these rows were not loaded from a service: say where to, write_back(client)")
+    if loaded.client is not None and loaded.client.url != client.url:
+        raise ConfigurationError(
+            f"these rows were loaded from {loaded.client.url}; their ids mean nothing at {client.url}: "
+            "adopt() the frame to create them there"
+        )
+    return client
+
+
+def resolve_at_service(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict[str, pd.DataFrame], int]:
+    """Ask the service about names of new deals; give the plan with ids, the look-ups and the requests made."""
+    wanted = wanted_names(plan.creations)
+    if not wanted:
+        return plan, {}, 0
+    before = client.calls
+    lookups: dict[str, pd.DataFrame] = {}
+    for column, texts in wanted.items():
+        resource = _RESOURCE_OF[column]
+        lookup = _accounts(client, texts) if resource is ACCOUNT else read_lookup(client, resource)
+        if lookup is not None:
+            lookups[resource.type] = lookup
+    names = {EDITABLE_NAMES[column]: names_of(lookups.get(_RESOURCE_OF[column].type)) for column in wanted}
+    return resolve_names(plan, NameBook(names)), lookups, client.calls - before
+
+
+def _accounts(client: Client, names: Iterable[str]) -> pd.DataFrame:
+    """Read accounts by name: there can be too many to read them all."""
+    ordered = sorted(names)
+    found = []
+    for start in range(0, len(ordered), 50):
+        pages = client.iter_pages(resource=ACCOUNT, filter={"name": ordered[start : start + 50]})
+        found += [entry for page in pages for entry in page.document["data"]]
+    return lookup_frame(found)

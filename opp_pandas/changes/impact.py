@@ -1,0 +1,211 @@
+"""What a plan does to the forecast, before anything is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.api.decode import DECODERS, column_array
+from opp_pandas.changes.name_lookup import NameBook
+from opp_pandas.figures import FigureContext, forecast
+from opp_pandas.figures.core.days import NO_DAY, local_days
+from opp_pandas.figures.core.deals import suppress_unmapped_stages
+from opp_pandas.figures.core.money import read_rates
+from opp_pandas.figures.core.periods import resolve_periods
+from opp_pandas.figures.quotas import read_quota
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+
+if TYPE_CHECKING:
+    from opp_pandas.changes.changeset import ChangeSet, RowCreation
+    from opp_pandas.figures.core.periods import Periods, WeekCalendar
+    from opp_pandas.frame_state import Loaded
+
+MEASURES = {"open": "open_amount", "weighted": "weighted_amount", "won": "won_amount", "coverage": "coverage"}
+MOVES = ("pushed", "pulled")
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """What the effect of a plan is worked out from: the load, and how its forecast is made.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        What the plan starts from.
+    freq : {"M", "Q", "Y", "W"}, default "Q"
+        Length of one period.
+    quota : number, mapping or DataFrame, optional
+        A number for every period, period -> number, or a frame ``period,
+        quota`` [currency]: coverage needs one.
+    fiscal_start : int, default 1
+        Month in which the fiscal year starts (1-12).
+    fiscal_label, calendar
+        As in `resolve_periods`.
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns several currencies into one.
+
+    Raises
+    ------
+    ConfigurationError, MissingColumnError
+        If an argument cannot be used.
+    """
+
+    loaded: Loaded
+    freq: str = "Q"
+    quota: Any = None
+    fiscal_start: int = 1
+    fiscal_label: Literal["end", "start"] = "end"
+    calendar: WeekCalendar | None = None
+    rates: Any = None
+
+    def __post_init__(self) -> None:
+        periods = self.periods
+        if self.quota is not None:
+            read_quota(self.quota, periods, ())
+        read_rates(self.rates)
+
+    @property
+    def periods(self) -> Periods:
+        """How days are cut."""
+        return resolve_periods(**self._cut)
+
+    @property
+    def _cut(self) -> dict[str, Any]:
+        return {
+            "freq": self.freq,
+            "fiscal_start": self.fiscal_start,
+            "fiscal_label": self.fiscal_label,
+            "calendar": self.calendar,
+        }
+
+    def forecast(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Sum the deals of a frame by period, as of the load."""
+        loaded = self.loaded
+        context = FigureContext(
+            stages=loaded.stages,
+            as_of=loaded.as_of,
+            timezone=loaded.timezone,
+            lookups=loaded.lookups,
+            currency=loaded.currency,
+        )
+        with suppress_unmapped_stages():
+            return forecast(frame, context=context, quota=self.quota, rates=self.rates, **self._cut)
+
+
+def forecast_effect(plan: ChangeSet, figures: Figures) -> pd.DataFrame:
+    """Compare the forecast of what was loaded with the same after the plan.
+
+    Parameters
+    ----------
+    plan : ChangeSet
+        What would be sent. New deals without a currency count in that of the load.
+    figures : Figures
+        What the plan starts from, and how the forecast is made.
+
+    Returns
+    -------
+    DataFrame, shape (p, 8), or (p, 10) with a quota
+        The periods that change, with ``open_before, open_after,
+        weighted_before, weighted_after, won_before, won_after`` [currency of
+        the load], ``coverage_before, coverage_after`` [ratio], ``pushed`` and
+        ``pulled``: deals that leave the period for a later or an earlier one,
+        closed ones too.
+
+    Raises
+    ------
+    FrameError
+        If the rows cannot be summed: no amounts, several currencies without rates.
+    """
+    base = figures.loaded.baseline.frame
+    known = base["id"].notna().to_numpy()
+    edited = _edited(plan, base)
+    tables = [figures.forecast(frame) for frame in (base[known], _planned(plan, edited[known]))]
+    periods = tables[0].index.union(tables[1].index)
+    before, after = (table.reindex(periods) for table in tables)
+    columns = {}
+    for words, measure in MEASURES.items():
+        if measure in before.columns:
+            columns[f"{words}_before"] = _measured(before, after, measure)
+            columns[f"{words}_after"] = _measured(after, before, measure)
+    effect = pd.DataFrame(columns)
+    left, right = (effect.filter(regex=f"_{when}$").to_numpy(dtype=float) for when in ("before", "after"))
+    differs = (~np.isclose(left, right, rtol=0, atol=1e-9, equal_nan=True)).any(axis=1)
+    moves = _moves(plan, figures, edited)
+    for words in MOVES:
+        effect[words] = [moves[words, period] for period in periods]
+    changed: pd.DataFrame = effect.loc[differs | effect[list(MOVES)].any(axis=1).to_numpy()]
+    return changed
+
+
+def _measured(table: pd.DataFrame, other: pd.DataFrame, measure: str) -> pd.Series:
+    """Give a measure; nothing is open, weighted or won in a period without deals, and nothing covers its quota."""
+    if measure != "coverage":
+        return table[measure].fillna(0)
+    empty = pd.Series(np.where(other["quota"] > 0, 0.0, other["coverage"]), index=other.index)
+    return table[measure].where(table["open_count"].notna(), empty)
+
+
+def _moves(plan: ChangeSet, figures: Figures, edited: pd.DataFrame) -> Counter[tuple[str, Any]]:
+    """Count the deals whose close date leaves its period, by direction and period."""
+    gone = {entry.id for entry in plan.deletions}
+    places = [update.base_position for update in plan.updates if update.id not in gone]
+    base = figures.loaded.baseline.frame
+    if "close_date" not in base.columns or not places:
+        return Counter()
+    days = [local_days(frame["close_date"].iloc[places], figures.loaded.timezone) for frame in (base, edited)]
+    dated = (days[0] != NO_DAY) & (days[1] != NO_DAY)
+    before, after = (figures.periods.ordinals(each[dated]) for each in days)
+    pairs = zip(figures.periods.labels(before), (after - before).tolist(), strict=True)
+    return Counter(("pushed" if step > 0 else "pulled", label) for label, step in pairs if step)
+
+
+def _edited(plan: ChangeSet, base: pd.DataFrame) -> pd.DataFrame:
+    """Give the loaded rows with the plan's updates in them."""
+    after = base.copy(deep=False)
+    by_column: dict[str, tuple[list[int], list[Any]]] = {}
+    for update in plan.updates:
+        for cell in update.cells:
+            places, values = by_column.setdefault(cell.column, ([], []))
+            places.append(update.base_position)
+            values.append(_decoded(cell.column, cell.after))
+    for column, (places, values) in by_column.items():
+        if column in after.columns and COLUMN_DTYPES[column] != "object":
+            array = after[column].array.copy()
+            array[places] = column_array(values, COLUMN_DTYPES[column])
+            after[column] = array
+    return after
+
+
+def _planned(plan: ChangeSet, edited: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what the plan deletes, and add what it creates."""
+    kept = edited[~edited["id"].isin({entry.id for entry in plan.deletions}).to_numpy()]
+    if not plan.creations:
+        return kept
+    currencies = kept["currency_type"].dropna().unique().tolist() if "currency_type" in kept.columns else []
+    rows = [_new_deal(plan, entry, currencies[0] if len(currencies) == 1 else None) for entry in plan.creations]
+    new: dict[str, Any] = {}
+    for column in kept.columns:
+        dtype = COLUMN_DTYPES.get(column, "object")
+        if dtype != "object" and str(kept[column].dtype) == dtype:
+            new[column] = column_array([_decoded(column, row.get(column)) for row in rows], dtype)
+    return pd.concat([kept, pd.DataFrame(new)], ignore_index=True)
+
+
+def _new_deal(plan: ChangeSet, entry: RowCreation, currency: str | None) -> dict[str, Any]:
+    """Give a new deal's values; its stage may be known by name only, its currency be that of all others."""
+    row = {**entry.unresolved, **entry.values}
+    stages = NameBook(plan.names).ids("stage_id", str(entry.unresolved.get("stage_name")))
+    if len(stages) == 1:
+        row.setdefault("stage_id", stages[0])
+    if row.get("currency_type") is None:
+        row["currency_type"] = currency
+    return row
+
+
+def _decoded(column: str, value: Any) -> Any:
+    attribute = OPPORTUNITY.by_column.get(column)
+    return value if attribute is None else DECODERS[attribute.kind](value)[0]

@@ -1,0 +1,126 @@
+"""Names of stages, owners and accounts, and the ids they stand for."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from opp_pandas.api.frame_builder import LOOKUP_OF
+from opp_pandas.changes.changeset import ChangeSet, Refusal, RowCreation
+from opp_pandas.errors import named, printable
+from opp_pandas.resource import EDITABLE_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pandas as pd
+
+    from opp_pandas.frame_state import Loaded
+
+
+@dataclass(frozen=True)
+class NameBook:
+    """The names that a load knows, by id column and id."""
+
+    names: Mapping[str, Mapping[int, str]]
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> NameBook:
+        """Gather the names of a load."""
+        books: dict[str, Mapping[int, str]] = {}
+        for relation, kind in LOOKUP_OF.items():
+            lookup = loaded.lookups.get(kind)
+            if lookup is not None:
+                books[f"{relation}_id"] = names_of(lookup)
+        return cls(books)
+
+    @cached_property
+    def _ids(self) -> dict[str, dict[str, list[int]]]:
+        found: dict[str, dict[str, list[int]]] = {}
+        for id_column, names in self.names.items():
+            by_name = found.setdefault(id_column, {})
+            for key, name in names.items():
+                by_name.setdefault(name, []).append(key)
+        return found
+
+    def ids(self, id_column: str, name: str) -> list[int]:
+        """Every id that bears a name."""
+        return self._ids.get(id_column, {}).get(name, [])
+
+    def name(self, id_column: str, row_id: int | None) -> str | None:
+        """The name of an id, or None where it is not known."""
+        return None if row_id is None else self.names.get(id_column, {}).get(row_id)
+
+    def candidates(self, id_column: str, name: str) -> str:
+        """Names that come near, or else the first few, as words."""
+        known = list(self.names.get(id_column, {}).values())
+        near = difflib.get_close_matches(name, known, 3, 0.5)
+        return named(near or known) if known else "an id"
+
+    def objection(self, id_column: str, row_id: int | None) -> str | None:
+        """Say why an id cannot be meant: stages are all known, owners and accounts are not."""
+        stages = self.names.get("stage_id")
+        if id_column != "stage_id" or not stages or row_id is None or row_id in stages:
+            return None
+        words = named(f"{key} {name}" for key, name in stages.items())
+        return f"{id_column} {row_id} is not a stage of the service; there are {words}"
+
+    def resolve(self, column: str, name: str) -> int | str:
+        """Give the id that a name stands for, or the reason why it stands for none."""
+        id_column = EDITABLE_NAMES[column]
+        matches = self.ids(id_column, name)
+        if len(matches) == 1:
+            return matches[0]
+        problem = "is not known here" if not matches else f"fits {len(matches)} ids ({named(matches)})"
+        wanted = f"use {self.candidates(id_column, name)}" if not matches else "choose one of them"
+        return f"{column} {printable(name, 60)!r} {problem}; set {id_column} instead, or {wanted}"
+
+
+def names_of(lookup: pd.DataFrame | None) -> dict[int, str]:
+    """Give the names of a look-up by id; entries without a name are left out."""
+    if lookup is None:
+        return {}
+    pairs = zip(lookup["id"].tolist(), lookup["name"].tolist(), strict=True)
+    return {int(key): name for key, name in pairs if isinstance(name, str)}
+
+
+def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:
+    """Settle the names of new deals with what the service has.
+
+    Parameters
+    ----------
+    plan : ChangeSet
+        With creations whose stage, owner or account is known by name only.
+    book : NameBook
+        The service's names.
+
+    Returns
+    -------
+    ChangeSet
+        The same plan with ids; a new deal whose name fits no id, or several,
+        moves to the refused.
+    """
+    creations: list[RowCreation] = []
+    refusals = list(plan.refusals)
+    for entry in plan.creations:
+        found = {column: book.resolve(column, name) for column, name in entry.unresolved.items()}
+        ids = {EDITABLE_NAMES[column]: answer for column, answer in found.items() if isinstance(answer, int)}
+        for column, answer in found.items():
+            if isinstance(answer, str):
+                reason = f"{answer}, or drop the column {column}"
+                name = entry.unresolved[column]
+                refusals.append(Refusal(None, entry.position, entry.label, "create", column, None, name, reason))
+        if len(ids) == len(found):
+            creations.append(replace(entry, values={**entry.values, **ids}, unresolved={}))
+    return replace(plan, creations=tuple(creations), refusals=tuple(refusals))
+
+
+def wanted_names(creations: Iterable[RowCreation]) -> dict[str, set[str]]:
+    """Names that the service has to be asked about, by column."""
+    wanted: dict[str, set[str]] = {}
+    for entry in creations:
+        for column, name in entry.unresolved.items():
+            wanted.setdefault(column, set()).add(name)
+    return wanted

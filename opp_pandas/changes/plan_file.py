@@ -1,0 +1,233 @@
+"""Plans in files: JSON with a version and a checksum, and nothing that could run.
+
+The same facts make the fingerprint of a plan: everything that is sent, and the
+service it is sent to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.api.decode import DECODERS, UnfitError, identifier
+from opp_pandas.changes import rules
+from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.impact import MOVES
+from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.resource import EDITABLE_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT, VERSION = "opp_pandas plan", 1
+_LARGEST = 256 * 1024 * 1024
+
+
+def fingerprint_of(plan: ChangeSet) -> str:
+    """Hash everything that a plan sends (SHA-256, as 64 hexadecimal digits)."""
+    facts = {"service": plan.service, "changes": changes_to_json(plan)}
+    return checksum_of(facts)
+
+
+def checksum_of(facts: Any) -> str:
+    """Hash JSON values (SHA-256, as 64 hexadecimal digits); the order of members does not matter."""
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def changes_to_json(plan: ChangeSet) -> dict[str, Any]:
+    """Give what a plan sends as plain JSON values."""
+    return {
+        "updates": [entry_to_json(entry) for entry in plan.updates],
+        "creations": [entry_to_json(entry) for entry in plan.creations],
+        "deletions": [entry_to_json(entry) for entry in plan.deletions],
+    }
+
+
+def entry_to_json(entry: RowUpdate | RowCreation | RowDeletion) -> dict[str, Any]:
+    """Give one row of a plan as plain JSON values; where it stood in a frame is left out."""
+    if isinstance(entry, RowUpdate):
+        cells = [[cell.column, cell.before, cell.after, cell.follows] for cell in entry.cells]
+        return {"id": entry.id, "cells": cells}
+    if isinstance(entry, RowCreation):
+        values, unresolved = dict(entry.values), dict(entry.unresolved)
+        label = entry.label if isinstance(entry.label, str | int) else printable(entry.label, 80)
+        return {
+            "label": label,
+            "key": entry.key,
+            "values": values,
+            "unresolved": unresolved,
+            "attempted": entry.attempted,
+        }
+    return {"id": entry.id, "name": entry.name, "before": dict(entry.before)}
+
+
+def update_from_json(data: Any) -> RowUpdate:
+    """Read an update back, checking every cell."""
+    cells = []
+    for column, before, after, follows in data["cells"]:
+        if follows is not None and follows not in rules.WRITABLE:
+            raise ValueError("a cell follows no column")
+        cells.append(Cell(column, before, _checked(column, after), follows))
+    if not cells or len({cell.column for cell in cells}) != len(cells):
+        raise ValueError("an update without cells, or with one twice")
+    return RowUpdate(identifier(data["id"]), -1, -1, tuple(cells))
+
+
+def creation_from_json(data: Any) -> RowCreation:
+    """Read a creation back, checking every value."""
+    values = {column: _checked(column, value) for column, value in data["values"].items()}
+    unresolved = dict(data["unresolved"])
+    if not set(unresolved) <= set(EDITABLE_NAMES) or not all(isinstance(name, str) for name in unresolved.values()):
+        raise ValueError("a name of no known column")
+    return RowCreation(-1, data["label"], values, unresolved, str(data["key"]), bool(data["attempted"]))
+
+
+def deletion_from_json(data: Any) -> RowDeletion:
+    """Read a deletion back."""
+    return RowDeletion(identifier(data["id"]), -1, data["name"], dict(data["before"]))
+
+
+def _checked(column: str, value: Any) -> Any:
+    """Hold a value to the rules that it had to pass when the plan was made."""
+    kind = rules.writable_kind(column)
+    if kind is None:
+        raise ValueError(f"{printable(column, 40)} cannot be written")
+    try:
+        DECODERS[kind](value)
+    except UnfitError as problem:
+        raise ValueError(f"{column} {problem}") from None
+    objection = rules.value_objection(column, value)
+    if objection is not None:
+        raise ValueError(objection)
+    return value
+
+
+def save_plan(plan: ChangeSet, path: str | Path) -> Path:
+    """Write a plan to a file, whole or not at all, readable by its owner only."""
+    target = Path(path)
+    content = {
+        "service": plan.service,
+        "timezone": plan.timezone,
+        "loaded_rows": plan.loaded_rows,
+        "changes": changes_to_json(plan),
+        "refusals": [
+            [entry.id, printable(entry.row, 80), entry.action, entry.column, entry.reason] for entry in plan.refusals
+        ],
+        "names": _used_names(plan),
+        "titles": {str(key): title for key, title in plan.titles.items()},
+        "notes": list(plan.notes),
+        "effect": None if plan.effect is None else _effect_to_json(plan.effect),
+        "fingerprint": plan.fingerprint,
+    }
+    whole = {"format": FORMAT, "version": VERSION, "sha256": checksum_of(content), "plan": content}
+    # mkstemp makes the file readable by its owner only.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(whole, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def load_plan(path: str | Path) -> ChangeSet:
+    """Read a plan from a file.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not a plan of this version, damaged, or changed by hand.
+    """
+    source = Path(path)
+    problem = None
+    try:
+        if source.stat().st_size > _LARGEST:
+            raise ValueError("it is too large")
+        plan = _read(json.loads(source.read_bytes()))
+    except OSError as error:
+        problem = str(error.strerror)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        problem = printable(error, 200) if type(error) is ValueError else "it is damaged"
+    if problem is not None:
+        raise ConfigurationError(f"{source.name} cannot be read as a plan: {problem}; save the plan again")
+    return plan
+
+
+def _read(whole: Mapping[str, Any]) -> ChangeSet:
+    if whole["format"] != FORMAT:
+        raise ValueError("it is something else")
+    if whole["version"] != VERSION:
+        raise ValueError(f"it has version {printable(whole['version'], 20)}, and this package reads version {VERSION}")
+    content = whole["plan"]
+    if checksum_of(content) != whole["sha256"]:
+        raise ValueError("its checksum does not fit, so it is damaged or was changed by hand")
+    changes = content["changes"]
+    plan = ChangeSet(
+        updates=tuple(update_from_json(entry) for entry in changes["updates"]),
+        creations=tuple(creation_from_json(entry) for entry in changes["creations"]),
+        deletions=tuple(deletion_from_json(entry) for entry in changes["deletions"]),
+        refusals=tuple(
+            Refusal(row_id, -1, row, action, column, None, None, reason)
+            for row_id, row, action, column, reason in content["refusals"]
+        ),
+        timezone=content["timezone"],
+        loaded_rows=content["loaded_rows"],
+        names={column: {int(key): name for key, name in names.items()} for column, names in content["names"].items()},
+        notes=tuple(content["notes"]),
+        service=content["service"],
+        titles={int(key): str(title) for key, title in content["titles"].items()},
+        kept_effect=None if content["effect"] is None else _effect_from_json(content["effect"]),
+    )
+    ids = [entry.id for entry in plan.updates] + [entry.id for entry in plan.deletions]
+    if len(set(ids)) != len(ids):
+        raise ValueError("one deal stands in it twice")
+    if plan.fingerprint != content["fingerprint"]:
+        raise ValueError("it does not send what it was saved to send")
+    return plan
+
+
+def _effect_to_json(effect: pd.DataFrame) -> dict[str, Any]:
+    periods = cast("pd.PeriodIndex", effect.index)
+    return {
+        "freq": periods.freqstr,
+        "periods": [str(period) for period in periods],
+        # JSON knows neither of NaN and infinity.
+        "columns": {column: [_number_to_json(value) for value in effect[column]] for column in effect.columns},
+    }
+
+
+def _number_to_json(value: float) -> float | str | None:
+    return None if math.isnan(value) else float(value) if math.isfinite(value) else str(value)
+
+
+def _effect_from_json(data: Any) -> pd.DataFrame:
+    periods = pd.PeriodIndex(data["periods"], freq=data["freq"], name="period")
+    columns = {str(column): np.array(values, dtype=np.float64) for column, values in data["columns"].items()}
+    return pd.DataFrame(columns, index=periods).astype(dict.fromkeys(MOVES, np.int64))
+
+
+def _used_names(plan: ChangeSet) -> dict[str, dict[str, str]]:
+    """The names of those ids only that the plan mentions."""
+    used: dict[str, dict[str, str]] = {}
+    pairs = [
+        (cell.column, value) for update in plan.updates for cell in update.cells for value in (cell.before, cell.after)
+    ]
+    pairs += [pair for entry in plan.creations for pair in entry.values.items()]
+    for column, value in pairs:
+        name = plan.names.get(column, {}).get(value) if isinstance(value, int) else None
+        if name is not None:
+            used.setdefault(column, {})[str(value)] = name
+    return used

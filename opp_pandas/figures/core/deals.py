@@ -1,0 +1,625 @@
+"""The columns of a frame as arrays: what every figure counts and sums.
+
+One `Deals` reads a frame once. Status, stage, category and close day become
+small integers, so that a figure is a handful of `numpy.bincount` over combined
+codes; nothing is grouped by text or by period objects.
+"""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from opp_pandas.errors import (
+    ConfigurationError,
+    FrameError,
+    MissingColumnError,
+    MixedCurrencyError,
+    UnmappedStageWarning,
+    named,
+)
+from opp_pandas.figures.core.blocks import blocks, limits_of, look_up, smallest_integer
+from opp_pandas.figures.core.context import FigureContext
+from opp_pandas.figures.core.days import (
+    NO_DAY,
+    NO_INSTANT,
+    CodedDays,
+    Codes,
+    Days,
+    Flags,
+    Floats,
+    Integers,
+    SmallCodes,
+    code_days,
+    local_days,
+)
+from opp_pandas.frame_state import loaded_of
+from opp_pandas.stages import CATEGORIES
+
+ProbabilitySource = Literal["own", "stage", "own_else_stage"]
+OPEN, WON, LOST, UNSETTLED, TRASHED = range(5)
+_STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}
+CLOSED, COMMIT, BEST_CASE, PIPELINE, OMITTED = range(5)
+NO_CATEGORY = -1
+_CATEGORY_WORDS = {
+    "closed": CLOSED,
+    "closedwon": CLOSED,
+    "won": CLOSED,
+    "commit": COMMIT,
+    "committed": COMMIT,
+    "bestcase": BEST_CASE,
+    "upside": BEST_CASE,
+    "pipeline": PIPELINE,
+    "omitted": OMITTED,
+    "omit": OMITTED,
+}
+_TOLD: ContextVar[bool] = ContextVar("told of stages that nobody called open, won or lost", default=False)
+
+
+@contextmanager
+def suppress_unmapped_stages() -> Iterator[None]:
+    """Warn no more of them inside a ``with`` block: whoever reads the figures is told in another way.
+
+    For this thread alone, unlike a filter of `warnings`: a notebook's widgets may
+    be answered beside its cells, and neither must silence the other.
+    """
+    token = _TOLD.set(True)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A number of every deal, read when a block of rows is asked for: floats, NaN where missing.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the numbers of a block.
+    limits : tuple of float, optional
+        The lowest and the highest, where that is known and nothing is missing.
+    """
+
+    read: Callable[[slice], Floats]
+    limits: tuple[float, float] | None = None
+
+    def __getitem__(self, rows: slice) -> Floats:
+        return self.read(rows)
+
+    def filled(self, rows: slice) -> tuple[Floats, Flags | None]:
+        """Give a block with 0 for what is missing, and what that is; None if nothing."""
+        values = self.read(rows)
+        if self.limits is not None:
+            return values, None
+        absent = np.isnan(values)
+        if not absent.any():
+            return values, None
+        # What was read may be the frame's own memory.
+        values = values.copy()
+        values[absent] = 0.0
+        return values, absent
+
+    @classmethod
+    def of(cls, values: Floats) -> Numbers:
+        """Wrap what is there already."""
+        return cls(values.__getitem__)
+
+
+def read_numbers(column: pd.Series) -> Numbers:
+    """Read a numeric column.
+
+    Raises
+    ------
+    FrameError
+        If it holds something else, or infinite ones; the text names the first such rows.
+    """
+    dtype = column.dtype
+    if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "iufO":
+        if not column.hasnans and dtype.kind != "O":
+            # Nothing is missing, and these are no decimals of pyarrow: numpy looks at the column's own memory.
+            plain = column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
+            # A Float64 column may hold NaN beside NA, which pandas does not call missing.
+            whole = len(plain) > 0 and not np.isnan(plain.min())
+            limits = (float(plain.min()), float(plain.max())) if whole else None
+            if dtype.kind == "f" and (limits is None or not np.isfinite(limits).all()):
+                _refuse_infinite(column, plain)
+            return Numbers(lambda rows: plain[rows].astype(np.float64, copy=False), limits)
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if dtype.kind in "fO":
+            _refuse_infinite(column, values)
+        return Numbers.of(values)
+    if not column.notna().any():
+        return Numbers.of(np.full(len(column), np.nan))
+    if pd.api.types.is_object_dtype(dtype):
+        numeric = [_is_number_or_missing(value) for value in column]
+        if all(numeric):
+            values = np.array([np.nan if pd.isna(value) else float(value) for value in column])
+            _refuse_infinite(column, values)
+            return Numbers.of(values)
+        rows = column.index[~np.array(numeric)]
+    else:
+        rows = column.index[column.notna()]
+    raise FrameError(
+        f"column {named([column.name])} must hold numbers, not {dtype}; rows {named(rows)} hold something else. "
+        "df.opp.validate() lists every such cell"
+    )
+
+
+def _refuse_infinite(column: pd.Series, values: npt.NDArray[Any]) -> None:
+    """Raise where a number has no end: every sum that it enters would have none, or be no number at all."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise FrameError(
+            f"column {named([column.name])} must hold numbers; rows {named(column.index[infinite])} are infinite. "
+            "Set them to what is known, or to missing"
+        )
+
+
+def _is_number_or_missing(value: Any) -> bool:
+    if isinstance(value, numbers.Real | Decimal):
+        return not isinstance(value, bool)
+    # Of a list pandas tells entry by entry what is missing.
+    return not pd.api.types.is_list_like(value) and bool(pd.isna(value))
+
+
+def read_mask(found: Any, frame: pd.DataFrame, name: str) -> Flags:
+    """Read which rows somebody chose; a missing truth value chooses none.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not one truth value for each row; `name` is that of the argument.
+    """
+    told = pd.Series(found)
+    if isinstance(found, pd.Series) and found.index.is_unique and frame.index.isin(found.index).all():
+        # As in df.loc[mask], the mask of a frame in another order speaks of labels, not of places.
+        told = found.reindex(frame.index)
+    if told.shape != (len(frame),):
+        raise ConfigurationError(f"{name} must give one truth value for each of {len(frame)} rows, not {told.shape}")
+    known = told.dropna().infer_objects()
+    if len(known) and not pd.api.types.is_bool_dtype(known.dtype):
+        raise ConfigurationError(f"{name} must give truth values, not {told.dtype}; write a comparison: amount > 1000")
+    return np.asarray(told.eq(True).fillna(False), dtype=bool)
+
+
+def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
+    """Code a column: positions in its distinct values, -1 where missing.
+
+    Columns that are categorical already lend their codes; whole numbers in a
+    narrow range (ids of people and stages) are coded by a table, not by hashing.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories
+    narrow = _NarrowIntegers.of(column)
+    if narrow is not None:
+        present = narrow.present()
+        table = np.full(narrow.size, -1, dtype=smallest_integer(len(present)))
+        table[present] = np.arange(len(present))
+        return narrow.look_up(table), pd.Index(present + narrow.low)
+    try:
+        codes, values = pd.factorize(column, use_na_sentinel=True)
+    except (TypeError, NotImplementedError) as error:
+        # pyarrow's lists are not implemented.
+        raise ConfigurationError(
+            f"column {named([column.name])} holds lists and cannot be grouped; "
+            f"frame.explode({str(column.name)!r}) makes a row of each entry"
+        ) from error
+    return codes.astype(smallest_integer(len(values))), pd.Index(values)
+
+
+def map_distinct(column: pd.Series, meaning: Callable[[pd.Index], npt.NDArray[Any]], missing: int) -> npt.NDArray[Any]:
+    """Give every row what `meaning` gives its value, asked once per value; `missing` where there is none."""
+    narrow = _NarrowIntegers.of(column)
+    if narrow is None:
+        codes, distinct = factorize(column)
+        found = meaning(distinct.rename(column.name))
+        return look_up(np.append(found, np.array([missing], dtype=found.dtype)), codes)
+    # Asking for a few numbers that do not occur is cheaper than looking which ones do.
+    asked = np.arange(narrow.size - 1) if narrow.size <= 1_000 else narrow.present()
+    found = meaning(pd.Index(asked + narrow.low, name=column.name))
+    table = np.full(narrow.size, missing, dtype=found.dtype)
+    table[asked] = found
+    return narrow.look_up(table)
+
+
+@dataclass(frozen=True, eq=False)
+class _NarrowIntegers:
+    """Whole numbers so close to each other that a table over all of them is small; missing ones are its last entry."""
+
+    values: Integers
+    low: int
+    size: int
+    some_missing: bool
+
+    @classmethod
+    def of(cls, column: pd.Series) -> _NarrowIntegers | None:
+        """Read a column; None if it holds something else."""
+        if not len(column) or not pd.api.types.is_integer_dtype(column.dtype):
+            return None
+        values = column.to_numpy(dtype=np.int64, na_value=NO_INSTANT)
+        low, high, some_missing = limits_of(values, NO_INSTANT)
+        if high == NO_INSTANT or high - low >= max(len(values), 100_000):
+            return None
+        return cls(values, low, high - low + 2, some_missing)
+
+    def entries(self, rows: slice) -> Integers:
+        """Give the table's entry of every row of a block."""
+        values = self.values[rows]
+        entries = values - self.low
+        if self.some_missing:
+            entries[values == NO_INSTANT] = self.size - 1
+        return entries
+
+    def present(self) -> Codes:
+        """Find which entries of the table occur."""
+        occurs = np.zeros(self.size, dtype=bool)
+        for rows in blocks(len(self.values)):
+            occurs[self.entries(rows)] = True
+        return np.flatnonzero(occurs[:-1])
+
+    def look_up(self, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give every row its entry of a table."""
+        found = np.empty(len(self.values), dtype=table.dtype)
+        for rows in blocks(len(self.values)):
+            found[rows] = table.take(self.entries(rows))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Deals:
+    """A frame's columns as arrays, each read when first asked for.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities. Never modified.
+    context : FigureContext
+        Stages, moment, time zone.
+    probability : {"own", "stage", "own_else_stage"}, default "own"
+        Whose percentages count.
+    category : str, default "forecast_category"
+        Column with the stated forecast category, where the frame has it.
+    category_names : mapping of str to str, optional
+        What the organisation's own words for categories mean.
+    rates : ExchangeRates, optional
+        Turns amounts into one currency.
+    """
+
+    frame: pd.DataFrame
+    context: FigureContext
+    probability: ProbabilitySource = "own"
+    category: str = "forecast_category"
+    category_names: Mapping[str, str] | None = None
+    rates: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.context, FigureContext):
+            raise ConfigurationError("context must be a FigureContext: stages, as_of, timezone")
+        if self.probability not in ("own", "stage", "own_else_stage"):
+            raise ConfigurationError(
+                f"probability must be 'own', 'stage' or 'own_else_stage', not {self.probability!r}"
+            )
+        columns = self.frame.columns
+        if not columns.is_unique:
+            doubled = columns[columns.duplicated()].unique()
+            raise FrameError(f"column names stand twice: {named(doubled)}; keep one of each")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def has(self, column: str) -> bool:
+        """Whether the frame has a column."""
+        return column in self.frame.columns
+
+    def coded(self, column: str) -> tuple[SmallCodes, pd.Index]:
+        """Code a column; asked for twice, it is coded once."""
+        kept: dict[str, tuple[SmallCodes, pd.Index]] = self.__dict__.setdefault("_coded", {})
+        if column not in kept:
+            kept[column] = factorize(self.frame[column])
+        return kept[column]
+
+    def need(self, *columns: str, hint: str = "") -> None:
+        """Raise if the frame lacks one of `columns`."""
+        missing = [column for column in columns if column not in self.frame.columns]
+        if missing:
+            raise MissingColumnError(missing, list(self.frame.columns), hint)
+
+    @cached_property
+    def stage(self) -> npt.NDArray[np.int16]:
+        """Position of the stage in the table; -1 no stage, -2 one that is not in the table."""
+        if not (self.has("stage_id") or self.has("stage_name")):
+            raise MissingColumnError(
+                ["stage_id"],
+                list(self.frame.columns),
+                "Figures need stage_id or stage_name to tell open, won and lost.",
+            )
+        if not self.has("stage_id"):
+            return self._stage_by("stage_name")
+        codes = self._stage_by("stage_id")
+        if not self.has("stage_name"):
+            return codes
+        if self.context.stages.frame["stage_id"].isna().all():
+            # Without the look-up of a load nobody said which id is which stage: only the names tell.
+            by_name = self._stage_by("stage_name")
+            codes = np.where(by_name == -1, codes, by_name)
+        elif (codes == -1).any():
+            codes = np.where(codes == -1, self._stage_by("stage_name"), codes)
+        return codes
+
+    def _stage_by(self, column: str) -> npt.NDArray[np.int16]:
+        positions = self.context.stages.positions
+        return map_distinct(self.frame[column], lambda values: positions(values).astype(np.int16), -1)
+
+    @cached_property
+    def status(self) -> npt.NDArray[np.int8]:
+        """OPEN, WON, LOST, UNSETTLED or TRASHED; deals without a stage are open. Unsettled ones warn."""
+        known = [_STATUS_CODES[status] for status in self.context.stages.status]
+        # Negative codes count from the end: -2 an unknown stage, -1 none at all.
+        status = look_up(np.array([*known, UNSETTLED, OPEN], dtype=np.int8), self.stage)
+        if self.has("trashed_at"):
+            trashed = self.frame["trashed_at"].notna().to_numpy()
+            if trashed.any():
+                status[trashed] = TRASHED
+        if (status == UNSETTLED).any() and not _TOLD.get():
+            self._warn_of_unsettled(status == UNSETTLED)
+        return status
+
+    def _warn_of_unsettled(self, unsettled: Flags) -> None:
+        words = ", ".join(f"{name} ({count})" for name, count in self.unsettled_stages(unsettled).items())
+        warnings.warn(
+            f"{int(unsettled.sum())} deals are in stages that nobody called open, won or lost and stand outside every "
+            f"figure: {words}. Say which with opp.StageMap(won=[...], lost=[...])",
+            UnmappedStageWarning,
+            stacklevel=2,
+        )
+
+    def unsettled_stages(self, unsettled: Flags) -> dict[str, int]:
+        """Count the deals per stage whose outcome nobody stated."""
+        names = self.context.stages.frame["stage_name"].astype(object)
+        codes, counts = np.unique(self.stage[unsettled], return_counts=True)
+        found: dict[str, int] = {}
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            name = "not in the stage table" if code < 0 else str(names.iloc[code])
+            found[name] = found.get(name, 0) + count
+        return found
+
+    @cached_property
+    def own_amounts(self) -> Numbers:
+        """Amounts in the currency of each deal, by blocks."""
+        self.need("amount", hint="Figures sum amounts.")
+        whole = read_numbers(self.frame["amount"])
+        precise = self._precise_amount
+        if precise is None:
+            return whole
+        amount = whole[:]
+        # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
+        agrees = np.abs(precise - amount) < 1
+        alone = np.isnan(amount) & ~np.isnan(precise)
+        if alone.any() and self._source_has_exact_amounts_alone:
+            agrees |= alone
+        return Numbers.of(np.where(agrees, precise, amount))
+
+    @cached_property
+    def own_amount(self) -> Floats:
+        """Amounts in the currency of each deal; NaN where missing."""
+        return self.own_amounts[:]
+
+    @property
+    def _source_has_exact_amounts_alone(self) -> bool:
+        """Whether exact amounts came without whole ones; from a load that had none, such a twin was left by a user."""
+        loaded = loaded_of(self.frame)
+        said = None if loaded is None else loaded.baseline.frame
+        if said is None or not {"amount", "amount_precise"} <= set(said.columns):
+            return True
+        return bool((said["amount"].isna() & said["amount_precise"].notna()).any())
+
+    @cached_property
+    def _precise_amount(self) -> Floats | None:
+        if not self.has("amount_precise") or not self.frame["amount_precise"].notna().any():
+            return None
+        texts = self.frame["amount_precise"]
+        return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+    @cached_property
+    def n_contradicting_amounts(self) -> int:
+        """Deals whose exact amount differs from the whole one by a unit or more; the whole one counts."""
+        precise = self._precise_amount
+        if precise is None:
+            return 0
+        return int((np.abs(precise - read_numbers(self.frame["amount"])[:]) >= 1).sum())
+
+    @cached_property
+    def amounts(self) -> Numbers:
+        """Amounts in one currency, by blocks.
+
+        Raises
+        ------
+        MixedCurrencyError
+            If the deals name several currencies, or some name none, and no rates were given.
+        """
+        own = self.own_amounts
+        counts = self.currencies
+        if self.rates is not None:
+            return Numbers.of(np.asarray(self.rates.convert(self), dtype=np.float64))
+        if len(counts) > 1:
+            raise MixedCurrencyError(counts)
+        return own
+
+    @cached_property
+    def amount(self) -> Floats:
+        """Amounts in one currency; NaN where missing. Raises as `amounts` does."""
+        return self.amounts[:]
+
+    @cached_property
+    def currency_codes(self) -> tuple[SmallCodes, list[str | None]]:
+        """The currency of every deal: code, and name by code (None: it names none)."""
+        if not self.has("currency_type"):
+            return np.zeros(len(self), dtype=np.int8), [self.context.currency]
+        codes, distinct = factorize(self.frame["currency_type"])
+        if len(distinct) == 1 and len(codes) and codes.min() == 0 and str(distinct[0]).strip():
+            return codes, [str(distinct[0]).strip().upper()]
+        words = [str(word).strip().upper() or None for word in distinct]
+        words.append(None)
+        filled = [word or self.context.currency for word in words]
+        names: list[str | None] = list(dict.fromkeys(filled))
+        places = np.array([names.index(word) for word in filled], dtype=smallest_integer(len(names)))
+        return look_up(places, codes), names
+
+    @cached_property
+    def currencies(self) -> dict[str, int]:
+        """Deals per currency among those that are not trashed and have an amount."""
+        codes, names = self.currency_codes
+        if len(names) == 1:
+            return {names[0] or "(missing)": len(self)} if len(self) else {}
+        counted = (self.status != TRASHED) & ~np.isnan(self.own_amount)
+        counts = np.bincount(codes[counted], minlength=len(names))
+        return {name or "(missing)": int(count) for name, count in zip(names, counts, strict=True) if count}
+
+    @property
+    def currency(self) -> str | None:
+        """The currency that sums are in, if anybody named one."""
+        if self.rates is not None:
+            return str(self.rates.base)
+        names = [name for name in self.currencies if name != "(missing)"]
+        return names[0] if names else None
+
+    @cached_property
+    def _own_percents(self) -> Numbers:
+        if self.has("probability"):
+            return read_numbers(self.frame["probability"])
+        return Numbers(lambda rows: np.full(len(range(*rows.indices(len(self)))), np.nan))
+
+    def _percent_in(self, rows: slice) -> tuple[Floats, Flags | None, Flags | None]:
+        """Give the percentages, and which own ones were outside 0 to 100, and which are those of the stage."""
+        percent, invalid = self._own_percents[rows], None
+        outside = (percent < 0) | (percent > 100)
+        if outside.any():
+            percent, invalid = np.where(outside, np.nan, percent), outside
+        if self.probability == "own":
+            return percent, invalid, None
+        by_stage = self.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
+        of_stage = np.append(by_stage, [np.nan, np.nan]).take(self.stage[rows])
+        if self.probability == "stage":
+            return of_stage, invalid, ~np.isnan(of_stage)
+        lacking = np.isnan(percent)
+        return np.where(lacking, of_stage, percent), invalid, lacking & ~np.isnan(of_stage)
+
+    @cached_property
+    def percents(self) -> Numbers:
+        """Chance of winning [percent], by blocks; missing where outside 0 to 100."""
+        own = self._own_percents
+        if self.probability != "stage" and own.limits is not None and own.limits[0] >= 0 and own.limits[1] <= 100:
+            return own
+        return Numbers(lambda rows: self._percent_in(rows)[0])
+
+    @cached_property
+    def percent(self) -> Floats:
+        """Chance of winning [percent]; NaN where missing or outside 0 to 100."""
+        return self.percents[:]
+
+    @cached_property
+    def money_counts(self) -> dict[str, int]:
+        """Count what is odd about amounts and percentages.
+
+        ``missing_amount`` and ``negative_amount`` of open and won deals;
+        ``missing_probability``, ``invalid`` (outside 0 to 100) and ``from_stage``
+        of open ones.
+        """
+        amounts, percents = self.amounts, self.percents
+        counts = dict.fromkeys(["missing_amount", "negative_amount", "missing_probability", "invalid", "from_stage"], 0)
+
+        def count(what: str, found: Flags | None, among: Flags) -> None:
+            if found is not None:
+                counts[what] += int(np.count_nonzero(found & among))
+
+        clear = amounts.limits is not None and amounts.limits[0] >= 0, percents.limits is not None
+        for rows in () if all(clear) else blocks(len(self)):
+            is_open = self.status[rows] == OPEN
+            summed = is_open | (self.status[rows] == WON)
+            amount, (percent, invalid, from_stage) = amounts[rows], self._percent_in(rows)
+            count("missing_amount", np.isnan(amount), summed)
+            count("negative_amount", amount < 0, summed)
+            count("missing_probability", np.isnan(percent), is_open)
+            count("invalid", invalid, is_open)
+            count("from_stage", from_stage, is_open)
+        return counts
+
+    @cached_property
+    def close(self) -> CodedDays:
+        """The close dates in the context's zone, coded by slots of time."""
+        self.need("close_date", hint="Figures by period need it.")
+        return code_days(self.frame["close_date"], self.context.timezone)
+
+    @cached_property
+    def close_day(self) -> Days:
+        """Calendar day of the close date in the context's zone; `NO_DAY` where missing."""
+        return look_up(self.close.days, self.close.places)
+
+    @cached_property
+    def created_day(self) -> Days:
+        """Calendar day of creation: the outside system's where known, else the service's."""
+        days = np.full(len(self), NO_DAY, dtype=np.int32)
+        for column in ("created_at", "external_created_at"):
+            if self.has(column):
+                found = local_days(self.frame[column], self.context.timezone)
+                days = np.where(found == NO_DAY, days, found)
+        return days
+
+    @cached_property
+    def _category_meanings(self) -> tuple[npt.NDArray[np.int8] | None, npt.NDArray[np.int8] | None]:
+        """What the words of the category column mean, and the stages (-1 nothing); None if there is no such thing."""
+        by_word: npt.NDArray[np.int8] | None = None
+        by_stage: npt.NDArray[np.int8] | None = None
+        if self.has(self.category):
+            words = self.coded(self.category)[1]
+            by_word = np.array([*(self._category_of(word) for word in words), NO_CATEGORY], dtype=np.int8)
+        elif self.category != "forecast_category":
+            self.need(self.category)
+        categories = self.context.stages.categories
+        if any(categories):
+            known = [NO_CATEGORY if word is None else CATEGORIES.index(word) for word in categories]
+            by_stage = np.array([*known, NO_CATEGORY, NO_CATEGORY], dtype=np.int8)
+        return by_word, by_stage
+
+    @cached_property
+    def stated_category(self) -> npt.NDArray[np.int8] | None:
+        """The category that somebody stated (column, else stage map); None if nobody ever did."""
+        by_word, by_stage = self._category_meanings
+        codes = None if by_word is None else look_up(by_word, self.coded(self.category)[0])
+        if by_stage is not None:
+            of_stage = look_up(by_stage, self.stage)
+            codes = of_stage if codes is None else np.where(codes == NO_CATEGORY, of_stage, codes)
+        return codes
+
+    def _category_of(self, word: object) -> int:
+        names = {key.casefold(): value for key, value in (self.category_names or {}).items()}
+        text = str(word)
+        if text.casefold() in names:
+            meaning = names[text.casefold()]
+            if meaning not in CATEGORIES:
+                raise ConfigurationError(f"category_names: {meaning!r} is not one of {named(CATEGORIES)}")
+            return CATEGORIES.index(meaning)
+        return _CATEGORY_WORDS.get("".join(letter for letter in text.casefold() if letter.isalnum()), NO_CATEGORY)
+
+    @cached_property
+    def omitted(self) -> Flags | None:
+        """Open deals that somebody left out of the forecast; None if there is none."""
+        meanings = [meaning for meaning in self._category_meanings if meaning is not None]
+        # Most pipelines have no word for it: then no row needs to be looked at.
+        if not any((meaning == OMITTED).any() for meaning in meanings):
+            return None
+        omitted = np.asarray(self.stated_category == OMITTED) & (self.status == OPEN)
+        return omitted if omitted.any() else None

@@ -1,0 +1,207 @@
+"""Several currencies: dated exchange rates, and which date counts.
+
+A rate is in force from its start until the next one starts. An unknown
+currency or a day before the first rate is an error that lists the rows; no
+amount is ever taken at a rate of 1 because nothing better was known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
+from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.deals import Deals
+
+ALWAYS = NO_DAY + 1
+"""Start of a rate without a date."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExchangeRates:
+    """Rates into one currency, with the days from which they hold.
+
+    Parameters
+    ----------
+    table : DataFrame or mapping
+        Columns ``currency``, ``rate`` (units of `base` for one unit of the
+        currency) and ``start`` (first day; may be left out for one rate per
+        currency). A mapping currency -> rate is the same without dates.
+    base : str
+        Currency of the results.
+    open_date : {"as_of", "close"} or day, default "as_of"
+        Which day's rate open deals take: the day of as_of, their own close
+        date, or one fixed day (constant currency, plan rates).
+    won_date : {"close"} or day, default "close"
+        Which day's rate closed deals take.
+
+    Raises
+    ------
+    ConfigurationError
+        If a rate is not positive, or a currency has two rates for one day.
+    """
+
+    table: pd.DataFrame | Mapping[str, float]
+    base: str
+    open_date: str = "as_of"
+    won_date: str = "close"
+
+    def __post_init__(self) -> None:
+        table = self.table
+        if isinstance(table, Mapping):
+            table = pd.DataFrame({"currency": list(table), "rate": list(table.values())})
+        missing = [name for name in ("currency", "rate") if name not in table.columns]
+        if missing:
+            raise MissingColumnError(missing, list(table.columns), "Rates have currency, rate and start.")
+        codes = [str(code).strip().upper() for code in table["currency"]]
+        starts = [ALWAYS] * len(table) if "start" not in table.columns else [parse_day(day) for day in table["start"]]
+        rates = pd.to_numeric(table["rate"], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        bad = ~(np.isfinite(rates) & (rates > 0))
+        if bad.any():
+            rows = [f"{codes[place]} in row {table.index[place]}" for place in np.flatnonzero(bad).tolist()]
+            raise ConfigurationError(f"exchange rates are positive numbers; not so: {named(rows)}")
+        pairs = pd.MultiIndex.from_arrays([codes, starts])
+        if pairs.duplicated().any():
+            raise ConfigurationError(f"two rates for one currency and day: {named(pairs[pairs.duplicated()].unique())}")
+        known: dict[str, tuple[Days, Floats]] = {}
+        for code in dict.fromkeys(codes):
+            places = np.array([place for place, other in enumerate(codes) if other == code])
+            days = np.array(starts, dtype=np.int32)[places]
+            order = np.argsort(days)
+            known[code] = days[order], rates[places][order]
+        base = str(self.base).strip().upper()
+        known.setdefault(base, (np.array([ALWAYS], dtype=np.int32), np.array([1.0])))
+        if not np.all(known[base][1] == 1.0):
+            raise ConfigurationError(f"the rate of the base currency {base} must be 1")
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "_known", known)
+
+    def rate(self, currency: str, days: npt.NDArray[Any]) -> Floats:
+        """Give the rate in force on each day; NaN before the first one.
+
+        Examples
+        --------
+        >>> table = pd.DataFrame({"currency": "EUR", "start": ["2026-01-01", "2026-07-01"], "rate": [1.1, 1.2]})
+        >>> float(ExchangeRates(table, "USD").rate("EUR", np.array([parse_day("2026-06-30")]))[0])
+        1.1
+        """
+        known: dict[str, tuple[Days, Floats]] = self.__dict__["_known"]
+        if currency not in known:
+            return np.full(len(days), np.nan)
+        starts, rates = known[currency]
+        place = np.searchsorted(starts, days, side="right") - 1
+        return np.where(place >= 0, rates[np.maximum(place, 0)], np.nan)
+
+    def _days(self, deals: Deals) -> Days:
+        from opp_pandas.figures.core.deals import OPEN
+
+        def chosen(rule: str) -> Days:
+            if rule == "as_of":
+                return np.full(len(deals), deals.context.today, dtype=np.int32)
+            if rule == "close":
+                # Undated deals have no rate of their own day: the present one is the nearest honest choice.
+                return np.where(deals.close_day == NO_DAY, np.int32(deals.context.today), deals.close_day)
+            return np.full(len(deals), parse_day(rule), dtype=np.int32)
+
+        return np.where(deals.status == OPEN, chosen(self.open_date), chosen(self.won_date))
+
+    def convert(self, deals: Deals) -> Floats:
+        """Give the amounts in the base currency.
+
+        Raises
+        ------
+        FrameError
+            If a deal with an amount names no currency, or one without a rate on its day.
+        """
+        from opp_pandas.figures.core.deals import TRASHED
+
+        codes, names = deals.currency_codes
+        amount, days = deals.own_amount, self._days(deals)
+        rates = np.full(len(deals), np.nan)
+        for code, name in enumerate(names):
+            rows = np.flatnonzero(codes == code)
+            if name is not None and len(rows):
+                rates[rows] = self.rate(name, days[rows])
+        lacking = np.isnan(rates) & ~np.isnan(amount) & (deals.status != TRASHED)
+        if lacking.any():
+            rows = np.flatnonzero(lacking)
+            words = sorted({names[code] or "(missing)" for code in codes[rows].tolist()})
+            raise FrameError(
+                f"{len(rows)} {'deal has' if len(rows) == 1 else 'deals have'} no exchange rate into {self.base} "
+                f"on the day of the deal: currency {named(words)}, "
+                f"rows {named(deals.frame.index[rows])}. Add the rates, or state the currency"
+            )
+        return np.asarray(amount * rates, dtype=np.float64)
+
+    def describe(self, deals: Deals) -> dict[str, Any]:
+        """Say for a basis how amounts were converted."""
+        return {"base": self.base, "open_date": self.open_date, "won_date": self.won_date, "deals": deals.currencies}
+
+
+Rates: TypeAlias = ExchangeRates | Mapping[str, float] | pd.DataFrame
+"""Rates as figures take them; a mapping or frame must hold the base currency at a rate of 1."""
+
+
+def read_rates(rates: Rates | None) -> ExchangeRates | None:
+    """Settle rates as a user gives them.
+
+    Raises
+    ------
+    ConfigurationError
+        If a mapping or frame does not say which currency is the base.
+    """
+    if rates is None or isinstance(rates, ExchangeRates):
+        return rates
+    if isinstance(rates, Mapping):
+        ones = [code for code, rate in rates.items() if rate == 1]
+    elif isinstance(rates, pd.DataFrame) and {"currency", "rate"} <= set(rates.columns):
+        by_code = rates.groupby("currency")["rate"]
+        ones = list(by_code.min().index[(by_code.min() == 1) & (by_code.max() == 1)])
+    else:
+        raise ConfigurationError("rates must be ExchangeRates, currency -> rate, or a frame currency, start, rate")
+    if len(ones) != 1:
+        raise ConfigurationError(
+            f"rates must hold exactly one currency at a rate of 1, the base; found {named(ones) or 'none'}. "
+            "ExchangeRates(table, base='USD') states it"
+        )
+    return ExchangeRates(rates, str(ones[0]))
+
+
+def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates) -> pd.Series:
+    """Give every deal's amount in one currency.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``currency_type`` and a stage; ``close_date``
+        where rates take it.
+    context : FigureContext
+        Stages, moment, time zone; its currency holds for rows that name none.
+    rates : ExchangeRates, mapping or DataFrame
+        The rates; ``ExchangeRates(..., open_date="2026-01-01", won_date="2026-01-01")``
+        is a constant-currency view.
+
+    Returns
+    -------
+    Series of float64, shape (n,)
+        Indexed like the frame [base currency]; missing amounts stay missing.
+
+    Raises
+    ------
+    FrameError
+        If a deal with an amount has no rate on its day; the text lists rows.
+    """
+    from opp_pandas.figures.core.deals import Deals
+
+    found = read_rates(rates)
+    converted = Deals(frame, context, rates=found).amount
+    return pd.Series(converted, index=frame.index, name=f"amount_{found.base.lower()}" if found else "amount")

@@ -1,0 +1,247 @@
+"""States of the pipeline at several moments, and how they are told apart and matched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, NotLoadedError, named
+from opp_pandas.figures.core.context import FigureContext
+from opp_pandas.figures.core.days import parse_day, to_date
+from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.frame_state import loaded_of
+from opp_pandas.timezones import read_moment
+
+HOW_TO_START = (
+    "One load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
+    "opp-pandas snapshot --history DIR; older ones come from opp_pandas.history.importers"
+)
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """What figures ask of a history; `opp_pandas.History` is one."""
+
+    def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Give the deals as they were known at several moments."""
+
+    def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
+        """Log what changed between two moments."""
+
+    def stage_entries(self, until: Any = None) -> pd.DataFrame:
+        """List the stages that each deal entered."""
+
+    def snapshots(self) -> pd.DataFrame:
+        """List the snapshots, with ``observed_at``, oldest first."""
+
+    def columns(self) -> list[str]:
+        """Name the columns that any of them had."""
+
+
+class UntilNow:
+    """Snapshots whose last moment is a frame at hand, unsaved edits included.
+
+    Parameters
+    ----------
+    history : Snapshots
+        What was before.
+    frame : DataFrame
+        The deals as they are now.
+    """
+
+    def __init__(self, history: Snapshots, frame: pd.DataFrame) -> None:
+        self._history, self._frame = history, frame
+
+    def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Give the deals as they were known at all moments but the last, and then the frame."""
+        yield from self._history.states(list(times)[:-1], columns=columns)
+        yield self._frame
+
+    def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
+        """As the history's."""
+        return self._history.diff(t0, t1, fields=fields, net=net)
+
+    def stage_entries(self, until: Any = None) -> pd.DataFrame:
+        """As the history's."""
+        return self._history.stage_entries(until)
+
+    def snapshots(self) -> pd.DataFrame:
+        """As the history's."""
+        return self._history.snapshots()
+
+    def columns(self) -> list[str]:
+        """Name the columns that both have."""
+        return [name for name in self._history.columns() if name in self._frame.columns]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The deals at one moment, and what figures need beside them."""
+
+    frame: pd.DataFrame
+    context: FigureContext
+
+
+def context_from_load(frame: pd.DataFrame) -> FigureContext:
+    """Gather what figures need from what travels with a frame.
+
+    Raises
+    ------
+    NotLoadedError
+        If nothing does.
+    """
+    loaded = loaded_of(frame)
+    if loaded is None:
+        raise NotLoadedError(
+            "this frame does not say of which moment it speaks: give context=(before, after), "
+            "or use frames from read_opportunities, adopt or History.as_of"
+        )
+    return FigureContext(loaded.stages, loaded.as_of, loaded.timezone, loaded.lookups, loaded.currency)
+
+
+def read_states(
+    source: Any,
+    times: Sequence[Any],
+    *,
+    context: FigureContext | tuple[FigureContext, FigureContext] | None,
+    columns: Sequence[str],
+    what: str,
+) -> Iterator[State]:
+    """Give the states that a figure compares.
+
+    Parameters
+    ----------
+    source : History or pair of DataFrame
+        Snapshots, or the deals before and after.
+    times : sequence
+        For snapshots: the moments.
+    context : FigureContext or pair, optional
+        What the stages mean and in which zone days begin; that of the loads if
+        left out. For a pair of frames without a load: one each.
+    columns : sequence of str
+        What the figure reads, for snapshots that have it.
+    what : str
+        The figure's name.
+
+    Raises
+    ------
+    HistoryNeededError
+        If there is neither.
+    """
+    if isinstance(source, Snapshots):
+        meaning = context[1] if isinstance(context, tuple) else context
+        if meaning is not None:
+            # A history reads a day in the zone of its loads; here days begin in that of the context.
+            times = [None if t is None else read_moment(t, meaning.timezone, "time") for t in times]
+        yield from (State(frame, _context(frame, meaning)) for frame in _chosen(source, times, columns))
+        return
+    if isinstance(source, pd.DataFrame) or source is None:
+        raise HistoryNeededError(f"{what} compares two moments: pass a History, or (before, after). {HOW_TO_START}")
+    frames = tuple(source)
+    if len(frames) != 2 or not all(isinstance(frame, pd.DataFrame) for frame in frames):
+        raise ConfigurationError(f"{what} takes a History or two frames: (before, after)")
+    if isinstance(context, tuple):
+        yield from (State(frame, own) for frame, own in zip(frames, context, strict=True))
+    else:
+        yield from (State(frame, _context(frame, context)) for frame in frames)
+
+
+def _context(frame: pd.DataFrame, meaning: FigureContext | None) -> FigureContext:
+    own = context_from_load(frame)
+    if meaning is None:
+        return own
+    return FigureContext(
+        meaning.stages, own.as_of, meaning.timezone, {**own.lookups, **meaning.lookups}, meaning.currency
+    )
+
+
+def _chosen(source: Snapshots, times: Sequence[Any], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Read only the columns that are needed, as far as the history has them; all where none are named."""
+    have = set(source.columns())
+    return iter(source.states(times, columns=[name for name in dict.fromkeys(columns) if name in have] or None))
+
+
+def read_span(
+    history: Any, w0: int, w1: int, since: Any, until: Any, context: FigureContext | None
+) -> tuple[Any, Any, list[str]]:
+    """Settle from when to when a period is looked at, and what a reader should know of it.
+
+    Left out, it is from the end of the day before the period, or from the first
+    snapshot where that came later, until the period's last day, or the newest
+    snapshot where that came earlier.
+    """
+    start, end = to_date(w0 - 1) if since is None else since, to_date(w1) if until is None else until
+    notes: list[str] = []
+    if isinstance(history, Snapshots) and len(history.snapshots()):
+        observed = history.snapshots()["observed_at"]
+        zone = None if context is None else context.timezone
+        if until is None and observed.max() < read_moment(end, zone):
+            end = observed.max()
+        if since is None and read_moment(start, zone) < observed.min():
+            start = observed.min()
+            notes.append(f"the history begins within the period, at {start:%Y-%m-%d %H:%M} UTC: since then")
+    return start, end, notes
+
+
+def parse_window(
+    period: Any,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+) -> tuple[int, int, str]:
+    """Read a period as its first and last day number, and its name.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none, or ends before it begins.
+    """
+    if isinstance(period, tuple | list):
+        if len(period) != 2:
+            raise ConfigurationError("period= is a name such as '2026Q3', or a pair: first and last day")
+        first, last = parse_day(period[0]), parse_day(period[1])
+        if last < first:
+            raise ConfigurationError(f"the period ends before it begins: {period[0]} to {period[1]}")
+        return first, last, f"{to_date(first):%Y-%m-%d} to {to_date(last):%Y-%m-%d}"
+    periods = resolve_periods(
+        period.freqstr if isinstance(period, pd.Period) else freq,
+        fiscal_start=fiscal_start,
+        fiscal_label=fiscal_label,
+        calendar=calendar,
+    )
+    ordinal = np.array([periods.parse(period)])
+    return int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0]), str(periods.labels(ordinal)[0])
+
+
+def keys_of(frame: pd.DataFrame, *, unique: bool = True) -> pd.Series:
+    """Give what tells deals apart: the id, else the custom id.
+
+    Raises
+    ------
+    FrameError
+        If a row has neither, or two rows have one key (unless not `unique`).
+    """
+    n = len(frame)
+    keys = pd.Series([None] * n, dtype=object)
+    if "custom_id" in frame.columns:
+        keys = frame["custom_id"].astype(object).reset_index(drop=True)
+        keys = keys.map(lambda text: ("custom", text), na_action="ignore")
+    if "id" in frame.columns:
+        ids = frame["id"].astype(object).reset_index(drop=True)
+        if not pd.api.types.is_numeric_dtype(frame["id"].dtype):
+            # A file may have kept them as text: the same deals all the same.
+            ids = ids.map(lambda key: int(key) if isinstance(key, str) and key.isdecimal() else key)
+        keys = ids.where(ids.notna(), keys)
+    if keys.isna().any():
+        raise FrameError(
+            f"{int(keys.isna().sum())} deals have neither id nor custom_id, so they cannot be followed: "
+            f"rows {named(frame.index[keys.isna().to_numpy()])}"
+        )
+    if unique and keys.duplicated().any():
+        raise FrameError(f"a deal stands twice: {named(keys[keys.duplicated()].unique())}; keep one row of each")
+    return keys

@@ -1,0 +1,480 @@
+"""The distribution of bookings: what the open deals may bring together.
+
+Each deal is won whole or not at all. The exact distribution of the sum is the
+product of the deals' own two-point distributions; it is multiplied out by fast
+Fourier transform, smallest factors first, on a grid of amounts. Whole amounts
+with a common divisor need no rounding at all.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from opp_pandas._html import as_page
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.basis import BASIS_KEY, build_basis, counted, money_facts, money_notes
+from opp_pandas.figures.core.deals import OPEN, Deals, ProbabilitySource
+from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, Overdue, kinds_of
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Floats
+
+_EXACT_BINS = 1 << 20
+_MOST_BINS = 1 << 21
+_VARIANCE_ERROR = 1e-4
+"""How much of the variance the grid may add; the standard deviation is off by half of it."""
+_TAIL = 1e-15
+_NODES = 21
+
+
+@dataclass(frozen=True, eq=False)
+class Bookings:
+    """The distribution of bookings: an amount already won and open deals that may be won.
+
+    Parameters
+    ----------
+    amounts : ndarray of float, shape (n,)
+        What each open deal would bring [currency].
+    chances : ndarray of float, shape (n,)
+        Its probability (0 to 1).
+    won_amount : float, default 0
+        What is won already and certain [currency]; inside every result.
+    rho : float, default 0
+        Correlation of the deals' hidden luck (one-factor Gaussian copula).
+        0 means independent deals, which makes the distribution too narrow.
+    cv : float, default 0
+        Uncertainty of each amount: its standard deviation over itself.
+    attrs : dict
+        ``opp_basis``: what it stands on.
+
+    Raises
+    ------
+    ConfigurationError
+        If a chance is not between 0 and 1, an amount is missing, or `rho` or `cv` out of range.
+
+    References
+    ----------
+    .. [1] Poisson-binomial distribution; Vasicek, one-factor Gaussian copula.
+
+    Examples
+    --------
+    >>> deals = Bookings(np.array([100e3, 50e3, 20e3, 80e3]), np.array([0.5, 0.8, 0.1, 0.25]))
+    >>> deals.mean, round(deals.sd, 4), deals.quantile(0.5), round(deals.p_at_least(120e3), 4)
+    (112000.0, 64311.7408, 130000.0, 0.5325)
+    """
+
+    amounts: Floats
+    chances: Floats
+    won_amount: float = 0.0
+    rho: float = 0.0
+    cv: float = 0.0
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        amounts, chances = np.asarray(self.amounts, dtype=np.float64), np.asarray(self.chances, dtype=np.float64)
+        if amounts.shape != chances.shape or amounts.ndim != 1 or not np.isfinite(amounts).all():
+            raise ConfigurationError("bookings need one finite amount and one chance for each deal")
+        if not ((chances >= 0) & (chances <= 1)).all():
+            raise ConfigurationError("chances lie between 0 and 1; percentages are divided by 100 first")
+        if not 0 <= self.rho < 1:
+            raise ConfigurationError(f"rho lies between 0 (independent deals) and 1, not {self.rho!r}")
+        if not 0 <= self.cv <= 1:
+            raise ConfigurationError(f"cv lies between 0 (amounts are certain) and 1, not {self.cv!r}")
+        object.__setattr__(self, "amounts", amounts)
+        object.__setattr__(self, "chances", chances)
+
+    @cached_property
+    def _nodes(self) -> list[tuple[float, Floats]]:
+        """Weight and conditional chances at each value of the common luck."""
+        if self.rho == 0 or not len(self.chances):
+            return [(1.0, self.chances)]
+        points, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+        distinct, place = np.unique(self.chances, return_inverse=True)
+        normal = NormalDist()
+        inner = np.array([normal.inv_cdf(p) if 0 < p < 1 else (math.inf if p == 1 else -math.inf) for p in distinct])
+        found = []
+        for point, weight in zip(points, weights / weights.sum(), strict=True):
+            shifted = (inner + math.sqrt(self.rho) * point) / math.sqrt(1 - self.rho)
+            found.append((float(weight), np.array([normal.cdf(value) for value in shifted])[place]))
+        return found
+
+    @cached_property
+    def mean(self) -> float:
+        """Expected bookings [currency]."""
+        return self.won_amount + float(np.sum(self.amounts * self.chances))
+
+    @cached_property
+    def sd(self) -> float:
+        """Standard deviation of bookings [currency]."""
+        means = np.array([np.sum(self.amounts * p) for _, p in self._nodes])
+        spread = 1 + self.cv**2
+        variances = np.array([np.sum(self.amounts**2 * p * (spread - p)) for _, p in self._nodes])
+        weights = np.array([weight for weight, _ in self._nodes])
+        centre = np.sum(weights * means)
+        return float(np.sqrt(np.sum(weights * (variances + (means - centre) ** 2))))
+
+    @cached_property
+    def _grid(self) -> tuple[float, float, Floats]:
+        """Lowest amount, step and probabilities of the grid."""
+        step, _ = self._step
+        low, pmf = 0.0, np.ones(1)
+        parts = []
+        for weight, chances in self._nodes:
+            start, part = _multiply(self.amounts, chances, step, self.cv)
+            parts.append((start, weight * part))
+        if parts:
+            first = min(start for start, _ in parts)
+            last = max(start + len(part) for start, part in parts)
+            pmf = np.zeros(last - first)
+            for start, part in parts:
+                pmf[start - first : start - first + len(part)] += part
+            low = first * step
+        return self.won_amount + low, step, pmf / pmf.sum()
+
+    @cached_property
+    def _step(self) -> tuple[float, bool]:
+        """Width of the grid, and whether every amount lies on it."""
+        live = (self.amounts != 0) & (self.chances > 0)
+        amounts, chances = np.abs(self.amounts[live]), self.chances[live]
+        if not len(amounts):
+            return 1.0, True
+        total = float(amounts.sum()) * (1 + self.cv)
+        cents = np.round(amounts * 100)
+        if self.cv == 0 and np.array_equal(cents / 100, amounts) and cents.max() < 2**53:
+            divisor = math.gcd(*(int(value) for value in np.unique(cents))) / 100
+            if total / divisor <= _EXACT_BINS / (1 if self.rho == 0 else 4):
+                return divisor, True
+        # With a common luck most of the spread lies between its values, and the grid may be coarser.
+        variance = self.sd**2
+        step = 2 * math.sqrt(_VARIANCE_ERROR * variance / float(chances.sum())) if variance > 0 else total / _EXACT_BINS
+        return max(step, total / _MOST_BINS), False
+
+    @property
+    def exact(self) -> bool:
+        """Whether the distribution is exact.
+
+        If not, each amount is split between two points of a grid of `step`,
+        which keeps the mean; a probability asked for at exactly one deal's
+        amount is then off by part of that deal's chance.
+        """
+        return self._step[1]
+
+    @property
+    def step(self) -> float:
+        """Distance between neighbouring amounts of the distribution [currency]."""
+        return self._step[0]
+
+    @property
+    def pmf(self) -> pd.Series:
+        """Probability of each amount, indexed by the amount [currency]."""
+        low, step, pmf = self._grid
+        return pd.Series(pmf, index=pd.Index(low + step * np.arange(len(pmf)), name="bookings"), name="probability")
+
+    @cached_property
+    def _cdf(self) -> Floats:
+        return np.minimum(np.cumsum(self._grid[2]), 1.0)
+
+    def quantile(self, q: float) -> float:
+        """Give the amount that bookings stay at or below with probability `q` (lower inverse of the distribution).
+
+        Parameters
+        ----------
+        q : float
+            Between 0 and 1.
+
+        Returns
+        -------
+        float
+            [currency].
+        """
+        if not 0 <= q <= 1:
+            raise ConfigurationError(f"a quantile lies between 0 and 1, not {q!r}")
+        low, step, pmf = self._grid
+        # A little less than q, so that 0.5 is met by a sum of probabilities that should be 0.5.
+        place = int(np.searchsorted(self._cdf, q - 1e-12)) if q > 0 else int(np.flatnonzero(pmf > 0)[0])
+        return float(low + step * min(place, len(pmf) - 1))
+
+    def p_at_least(self, amount: float) -> float:
+        """Give the probability that bookings reach `amount` [currency]; missing where the amount is."""
+        if pd.isna(amount):
+            return math.nan
+        if math.isinf(amount):
+            return float(amount < 0)
+        low, step, pmf = self._grid
+        place = math.ceil((amount - low) / step - 1e-9)
+        return float(np.clip(pmf[max(place, 0) :].sum(), 0.0, 1.0))
+
+    def shortfall(self, amount: float) -> float:
+        """Give by how much bookings miss `amount` on average, a surplus counting as 0 [currency]."""
+        values = self.pmf
+        return float(np.sum(np.maximum(amount - values.index.to_numpy(), 0.0) * values.to_numpy()))
+
+    def interval(self, level: float = 0.8) -> tuple[float, float]:
+        """Give the central interval that holds bookings with probability `level`."""
+        return self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
+
+    def crps(self, actual: float) -> float:
+        """Score the distribution against what happened: continuous ranked probability score [currency]."""
+        values = self.pmf
+        distance = float(np.sum(np.abs(values.index.to_numpy() - actual) * values.to_numpy()))
+        return distance - self._grid[1] * float(np.sum(self._cdf * (1 - self._cdf)))
+
+    @cached_property
+    def wins(self) -> pd.Series:
+        """Probability of each number of won deals."""
+        total = np.zeros(len(self.chances) + 1)
+        for weight, chances in self._nodes:
+            start, part = _multiply(np.ones(len(chances)), chances, 1.0, 0.0)
+            total[start : start + len(part)] += weight * part
+        return pd.Series(total / total.sum(), index=pd.RangeIndex(len(total), name="wins"), name="probability")
+
+    def drivers(self, amount: float, *, most: int = 10) -> pd.DataFrame:
+        """Find the deals without which the chance of reaching `amount` falls most.
+
+        Parameters
+        ----------
+        amount : float
+            The target [currency].
+        most : int, default 10
+            Deals tried: those with the largest expected amount.
+
+        Returns
+        -------
+        DataFrame, shape (most, 4)
+            Indexed by the deal's position: ``amount`` [currency], ``probability``,
+            ``p_without`` (chance without it), ``p_moved`` (by how much it falls).
+        """
+        order = np.argsort(-np.abs(self.amounts * self.chances), kind="stable")[:most]
+        whole = self.p_at_least(amount)
+        without = []
+        for place in order.tolist():
+            kept = np.arange(len(self.amounts)) != place
+            rest = Bookings(self.amounts[kept], self.chances[kept], self.won_amount, self.rho, self.cv)
+            without.append(rest.p_at_least(amount))
+        table = pd.DataFrame(
+            {
+                "amount": self.amounts[order],
+                "probability": self.chances[order],
+                "p_without": np.array(without, dtype=np.float64),
+                "p_moved": whole - np.array(without, dtype=np.float64),
+            },
+            index=pd.Index(self._positions[order], name="position"),
+        )
+        return table.sort_values("p_moved", ascending=False, kind="stable")
+
+    @property
+    def _positions(self) -> npt.NDArray[np.intp]:
+        return np.asarray(self.attrs.get("positions", np.arange(len(self.amounts))), dtype=np.intp)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give mean, spread and quantiles as a table of one row."""
+        facts = {"deals": len(self.amounts), "won_amount": self.won_amount, "mean": self.mean, "sd": self.sd}
+        quantiles = {f"p{int(q * 100)}": self.quantile(q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)}
+        return pd.DataFrame([facts | quantiles])
+
+    def __repr__(self) -> str:
+        low, high = self.interval(0.8)
+        kind = "independent deals, so too narrow" if self.rho == 0 else f"correlation {self.rho:g}"
+        return (
+            f"<Bookings of {counted(len(self.amounts), 'open deal')}: mean {self.mean:,.0f}, sd {self.sd:,.0f}, "
+            f"80 % between {low:,.0f} and {high:,.0f}; {kind}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self).strip("<>"), ("amounts", self.to_frame().map(lambda value: f"{value:,.0f}")))
+
+
+def _multiply(amounts: Floats, chances: Floats, step: float, cv: float) -> tuple[int, Floats]:
+    """Multiply the deals' distributions out; gives the first bin and the probabilities from there on."""
+    live = (amounts != 0) & (chances > 0)
+    offset, heap = 0, []
+    for serial, (amount, chance) in enumerate(zip(amounts[live].tolist(), chances[live].tolist(), strict=True)):
+        factor, start = _factor(amount, chance, step, cv)
+        offset += start
+        heap.append((len(factor), serial, factor))
+    heapq.heapify(heap)
+    serial = len(heap)
+    while len(heap) > 1:
+        _, _, one = heapq.heappop(heap)
+        _, _, two = heapq.heappop(heap)
+        product, cut = _trim(_convolve(one, two))
+        offset += cut
+        heapq.heappush(heap, (len(product), serial, product))
+        serial += 1
+    return (offset, heap[0][2]) if heap else (0, np.ones(1))
+
+
+def _factor(amount: float, chance: float, step: float, cv: float) -> tuple[Floats, int]:
+    """Give one deal's distribution on the grid, each value split between two bins so that the mean stays."""
+    points = [(0.0, 1.0 - chance)]
+    points += [(amount, chance)] if cv == 0 else [(amount * (1 - cv), chance / 2), (amount * (1 + cv), chance / 2)]
+    places = []
+    for value, weight in points:
+        place = math.floor(value / step + 1e-9)
+        part = min(max(value / step - place, 0.0), 1.0)
+        part = 0.0 if part < 1e-9 else part
+        places += [(place, weight * (1 - part)), (place + 1, weight * part)]
+    low = min(place for place, weight in places if weight > 0)
+    high = max(place for place, weight in places if weight > 0)
+    factor = np.zeros(high - low + 1)
+    for place, weight in places:
+        if weight > 0:
+            factor[place - low] += weight
+    return factor, low
+
+
+def _convolve(one: Floats, two: Floats) -> Floats:
+    size = len(one) + len(two) - 1
+    if min(len(one), len(two)) <= 64:
+        return np.convolve(one, two)
+    padded = 1 << (size - 1).bit_length()
+    product = np.fft.irfft(np.fft.rfft(one, padded) * np.fft.rfft(two, padded), padded)[:size]
+    return np.maximum(product, 0.0)
+
+
+def _trim(pmf: Floats) -> tuple[Floats, int]:
+    """Cut tails that hold next to nothing; a rare large deal holds more than that and stays."""
+    if len(pmf) < 1_024:
+        return pmf, 0
+    inside = np.flatnonzero(np.cumsum(pmf) > _TAIL)
+    inside_back = np.flatnonzero(np.cumsum(pmf[::-1]) > _TAIL)
+    low, high = int(inside[0]), len(pmf) - int(inside_back[0])
+    return pmf[low:high], low
+
+
+def bookings(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    period: object = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    overdue: Overdue = "exclude",
+    rho: float = 0.0,
+    cv: float = 0.0,
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+) -> Bookings:
+    """Give the distribution of what the open deals may bring, from their own or their stages' probabilities.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount`` and ``stage_id`` or ``stage_name``; with a
+        `period` also ``close_date``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    period : object, optional
+        One period (``"2026Q4"``, a Period, a day in it): what was won in it by
+        as_of, plus its open deals, so that the mean is ``forecast_amount``.
+        Left out: all open deals and nothing won, so that the mean is the
+        whole ``weighted_amount``.
+    freq, fiscal_start, fiscal_label, calendar
+        How the period is cut, as in `forecast`.
+    overdue : {"exclude", "include", "roll_forward"}, default "exclude"
+        As in `forecast`; matters with a `period` only.
+    rho : float, default 0
+        Correlation of the deals (one-factor Gaussian copula). 0, independent
+        deals, makes the distribution too narrow; the basis says so.
+    cv : float, default 0
+        Uncertainty of each amount: standard deviation over amount.
+    probability, category, category_names, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    Bookings
+        ``.mean, .sd, .quantile(q), .p_at_least(x), .shortfall(x), .interval(level),
+        .pmf, .wins, .drivers(x)``. Deals without an amount or a probability,
+        and omitted ones, stand outside and are counted in the basis. No open
+        deals: all of it at the amount won.
+
+    Raises
+    ------
+    MissingColumnError
+        If a needed column is not there.
+    MixedCurrencyError
+        If the deals are in more than one currency and no rates are given.
+    """
+    if overdue not in ("exclude", "include", "roll_forward"):
+        raise ConfigurationError(f"overdue must be 'exclude', 'include' or 'roll_forward', not {overdue!r}")
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    amount, percent = deals.amount, deals.percent
+    known = ~np.isnan(amount) & ~np.isnan(percent)
+    won, facts = 0.0, {}
+    if period is None:
+        chosen = deals.status == OPEN
+        if deals.omitted is not None:
+            chosen = chosen & ~deals.omitted
+        words = "all open deals, whenever they close; nothing that is won already"
+    else:
+        periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+        ordinal = periods.parse(period)
+        first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
+        inside = (deals.close_day >= first) & (deals.close_day <= last)
+        kind = kinds_of(deals)
+        chosen = inside & (kind == OPEN_CURRENT)
+        if overdue == "include":
+            chosen |= inside & (kind == OVERDUE)
+        elif overdue == "roll_forward" and first <= context.today <= last:
+            chosen |= kind == OVERDUE
+        won = float(amount[inside & (kind == WON_BY_NOW) & ~np.isnan(amount)].sum())
+        facts["period"] = str(periods.labels(np.array([ordinal]))[0])
+        words = f"bookings: what was won in {facts['period']} by as_of, and the open deals dated in it"
+    rows = np.flatnonzero(chosen & known)
+    money = money_facts(deals)
+    notes = [words, *money_notes(money, deals)]
+    if rho == 0:
+        notes.append("deals are taken as independent: the distribution is too narrow (rho=0.1 shows how much)")
+    left = int((chosen & ~known).sum())
+    if left:
+        notes.append(f"{counted(left, 'open deal')} in scope without an amount or a probability left out")
+    arguments = {
+        "period": facts.get("period"),
+        "freq": freq,
+        "cut": None if period is None else periods.to_dict(),
+        "overdue": overdue,
+        "rho": rho,
+        "cv": cv,
+        "probability": probability,
+        "category": category,
+        "category_names": None if category_names is None else dict(category_names),
+    }
+    definitions = {
+        "won_amount": "what was won in the period by as_of",
+        "mean": "won_amount + sum of amount x p",
+        "sd": "square root of sum of amount^2 x p x (1 - p), plus what rho and cv add",
+        "quantile": "smallest amount that bookings stay at or below with the given probability",
+        "p_at_least": "probability that bookings reach an amount",
+    }
+    basis = build_basis(
+        "bookings",
+        deals,
+        dated=period is not None,
+        **money,
+        **facts,
+        n_deals=len(rows),
+        won_amount=won,
+        title="Bookings" if rho else "Bookings, independent deals: too narrow",
+        arguments=arguments,
+        definitions=definitions,
+        notes=notes,
+    )
+    return Bookings(amount[rows], percent[rows] / 100.0, won, rho, cv, {BASIS_KEY: basis, "positions": rows})

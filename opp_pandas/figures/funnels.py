@@ -1,0 +1,414 @@
+"""Where the pipeline stands by stage.
+
+One load knows only the present stage of each deal. What is drawn from it is a
+stage distribution, whatever it is called; how many deals ever reached a stage
+needs snapshots over time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
+from opp_pandas.figures.core.basis import attach_basis, basis_of, build_basis, counted, money_facts, money_notes
+from opp_pandas.figures.core.days import local_days, parse_day
+from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, Deals, ProbabilitySource
+from opp_pandas.figures.core.groups import NO_STAGE, UNKNOWN_STAGE, add_up, by_stage, combine, index_of, read_groups
+from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.core.snapshots import HOW_TO_START, keys_of
+from opp_pandas.figures.rates import divide
+from opp_pandas.figures.time_in_stage import read_entries
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Codes, Days, Flags, Floats, Integers
+
+DEFINITIONS = {
+    "count": "deals in the stage now",
+    "amount": "amounts of these deals; open ones omitted from the forecast left out",
+    "weighted_amount": "amounts x probability of the open ones; 0 in closed stages",
+    "missing_amount_count": "deals without an amount: counted, in no sum",
+}
+
+
+def stage_distribution(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    by: str | Sequence[str] | None = None,
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Count and sum the deals by the stage in which they stand now.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    by : str or sequence of str, optional
+        Columns to group by, outside the stage.
+    probability, category, category_names, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame, shape (s, 4)
+        Indexed by `by` and ``stage_name``: every stage in pipeline order, open
+        ones first, then won and lost; empty ones too. Deals without a stage, or
+        in one that is not in the table, stand in rows of their own.
+        ``count, missing_amount_count`` [deals], ``amount, weighted_amount``
+        [currency]. Trashed deals are left out.
+
+    Raises
+    ------
+    MissingColumnError
+        If a needed column is not there.
+    MixedCurrencyError
+        If the deals are in more than one currency and no rates are given.
+    """
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    return _distribution("stage_distribution", deals, by)[0]
+
+
+def _distribution(figure: str, deals: Deals, by: str | Sequence[str] | None) -> tuple[pd.DataFrame, Codes]:
+    """Give the table and the combined code (groups, stage) of each of its rows."""
+    stage = by_stage(deals)
+    groups = [*read_groups(deals, by), stage]
+    size = math.prod(len(group) for group in groups)
+    some_trashed = bool((deals.status == TRASHED).any())
+
+    def cells_of(rows: slice) -> Codes:
+        """Deals omitted from the forecast, counted and not summed, have cells of their own; the trash is the last."""
+        cells = combine(groups, len(deals), rows)[0]
+        if deals.omitted is not None:
+            cells += size * deals.omitted[rows]
+        if some_trashed:
+            cells[deals.status[rows] == TRASHED] = 2 * size
+        return cells
+
+    sums = add_up(deals, cells_of, 2 * size + 1)
+    # The stage settles which cells are open; deals without a stage are open, in an unknown one not.
+    is_open = np.tile([*(deals.context.stages.status == "open"), False, True], size // len(stage.labels))
+    table = pd.DataFrame(
+        {
+            "count": sums.count[:size] + sums.count[size:-1],
+            "amount": sums.amount[:size],
+            "weighted_amount": np.where(is_open, sums.product[:size] / 100.0, 0.0),
+            "missing_amount_count": sums.missing_amount[:size] + sums.missing_amount[size:-1],
+        }
+    )
+    kept = _rows_to_show(table["count"].to_numpy(), stage.labels, size)
+    table = table.iloc[kept]
+    table.index = index_of(kept, groups)
+    facts = money_facts(deals)
+    arguments = {
+        "by": by,
+        "probability": deals.probability,
+        "category": deals.category,
+        "category_names": None if deals.category_names is None else dict(deals.category_names),
+    }
+    basis = build_basis(
+        figure,
+        deals,
+        **facts,
+        title="Stage distribution",
+        arguments=arguments,
+        definitions=DEFINITIONS,
+        notes=[
+            "drawn from the present stage of each deal: a stage distribution, not a conversion funnel",
+            *money_notes(facts, deals),
+        ],
+    )
+    return attach_basis(table, basis), kept
+
+
+def _rows_to_show(count: Integers, labels: pd.Index, size: int) -> Codes:
+    """Keep every stage of every group that occurs, and deals without a known stage only where there are some."""
+    width = len(labels)
+    ids = np.arange(size)
+    in_group: Flags = np.asarray(count.reshape(-1, width).any(axis=1))
+    if size == width:
+        in_group[:] = True
+    extra = np.isin(np.asarray(labels, dtype=object), [UNKNOWN_STAGE, NO_STAGE])[ids % width]
+    return np.flatnonzero(in_group[ids // width] & (~extra | (count > 0)))
+
+
+def funnel(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    by: str | Sequence[str] | None = None,
+    history: Any = None,
+    cohort: tuple[str, str] | None = None,
+    window_days: int | None = None,
+    step_conversion: bool = False,
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Give the funnel: how many deals ever reached each stage; without history, where they stand now.
+
+    Parameters
+    ----------
+    frame, context, by, probability, category, category_names, rates
+        As in `stage_distribution`.
+    history : History or DataFrame, optional
+        Snapshots, imported events, or a frame of which stages the deals
+        entered: ``id``, ``stage_id`` or ``stage_name``, and ``entered_at``
+        [instant, UTC], a row per entry. Left out: the result is the stage
+        distribution, and basis and title say so.
+    cohort : tuple of day, optional
+        Only deals whose first entry lies between these days, both included;
+        needs a history. Deals that were there before the history began, whose
+        first entry nobody saw, are in no cohort.
+    window_days : int, optional
+        Give every deal the same time: count what it reached within so many
+        days of its first entry, and only deals that were followed for as long;
+        needs a history, and takes deals as `cohort` does.
+    step_conversion : bool, default False
+        Insist on the share of deals that went on from stage to stage: without
+        a history this raises.
+
+    Returns
+    -------
+    DataFrame
+        As from `stage_distribution`; with a history also ``reached`` [deals],
+        ``step_conversion`` (reached / reached the stage before, missing in the
+        first row) and ``overall_conversion`` (reached / reached the first)
+        [share], ``reached_amount`` [currency] and the two shares of it,
+        ``step_conversion_amount, overall_conversion_amount``, and of those who
+        went no further ``lost_count``, ``still_count`` and ``left_count`` (in
+        no stage that means anything) [deals]; ``back_count``, deals that were
+        later in an earlier stage. A deal reached every stage up to the furthest
+        one it was ever seen in; a stage entered twice counts once. The last
+        step is won; stages that mean lost have no conversion. Deals that were
+        closed when they were first seen are in no conversion, won or lost.
+
+    Raises
+    ------
+    HistoryNeededError
+        If `cohort` or `step_conversion` asks for what only snapshots over time know.
+    MissingColumnError
+        If the history lacks a column.
+    """
+    if history is None and (cohort is not None or step_conversion or window_days is not None):
+        asked = "a cohort" if cohort is not None else "step conversion" if step_conversion else "a window"
+        raise HistoryNeededError(
+            f"{asked} needs to know which stages each deal passed and when: pass history=, a History or a frame with a "
+            f"row per stage that a deal entered (id, stage_id, entered_at). {HOW_TO_START}"
+        )
+    if window_days is not None and window_days < 1:
+        raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    if history is None:
+        return _distribution("funnel", deals, by)[0]
+    return _reached(deals, history, by, cohort, window_days)
+
+
+def _reached(
+    deals: Deals,
+    history: Any,
+    by: str | Sequence[str] | None,
+    cohort: tuple[str, str] | None,
+    window_days: int | None,
+) -> pd.DataFrame:
+    table, cells = _distribution("funnel", deals, by)
+    kind = "events" if isinstance(history, pd.DataFrame) else "snapshots"
+    history = read_entries(history, deals.context, "a funnel")
+    stages = deals.context.stages.frame
+    status = stages["status"].to_numpy(dtype=object)
+    # Steps are the open stages in order and then won; two won stages are one step.
+    n_open = int((status == "open").sum())
+    step_of = np.full(len(stages) + 2, -1, dtype=np.intp)
+    step_of[: len(stages)][status == "open"] = np.arange(n_open)
+    step_of[: len(stages)][status == "won"] = n_open
+    entries, rows = _entries(deals, history)
+    late, unknown = _first_seen_late(deals, entries, rows, step_of, n_open)
+    # Without a window, the stage of now is one more thing that was seen of a deal.
+    furthest = step_of[deals.stage] if window_days is None else np.full(len(deals), -1, dtype=np.intp)
+    entered = local_days(entries.frame["entered_at"], deals.context.timezone)
+    followed = np.ones(len(deals), dtype=bool)
+    within = np.ones(len(rows), dtype=bool)
+    if window_days is not None:
+        begun = _first_days(len(deals), rows, entered)
+        followed = deals.context.today - begun.astype(np.int64) >= window_days
+        within = entered.astype(np.int64) - begun[rows] <= window_days
+    np.maximum.at(furthest, rows[within], step_of[entries.stage[within]])
+    furthest[unknown] = -1
+    counted_in = (deals.status != TRASHED) & (furthest >= 0) & followed
+    if cohort is not None or window_days is not None:
+        counted_in &= ~late
+    if cohort is not None:
+        counted_in &= _in_cohort(deals, entries, rows, cohort)
+    groups = read_groups(deals, by)
+    group_of, size = combine(groups, len(deals))
+    width = n_open + 1
+    bins = group_of * width + furthest
+
+    def at_furthest(chosen: Flags, weights: Floats | None = None) -> Floats:
+        kept = counted_in & chosen
+        sums = np.bincount(bins[kept], None if weights is None else weights[kept], minlength=size * width)
+        return sums.reshape(size, width).astype(np.float64)
+
+    def before(sums: Floats) -> Floats:
+        return np.concatenate([np.full((size, 1), np.nan), sums[:, :-1]], axis=1)
+
+    everyone = np.ones(len(deals), dtype=bool)
+    reached = _from_here_on(at_furthest(everyone))
+    reached_amount = _from_here_on(at_furthest(everyone, np.nan_to_num(deals.amount)))
+    unfinished = furthest < n_open
+    ways = {
+        "lost_count": at_furthest(unfinished & (deals.status == LOST)),
+        "still_count": at_furthest(unfinished & (deals.status == OPEN)),
+        "left_count": at_furthest(unfinished & (deals.status != LOST) & (deals.status != OPEN)),
+    }
+    ways["back_count"] = _gone_back(rows, step_of[entries.stage], entered, counted_in, group_of, size, width)
+    # The two rows past the stages (none, unknown) have no step: their places in step_of hold -1.
+    step, group = step_of[cells % (len(stages) + 2)], cells // (len(stages) + 2)
+    known = step >= 0
+
+    def pick(values: Floats) -> Floats:
+        return np.where(known, values[group, np.maximum(step, 0)], np.nan)
+
+    def first(sums: Floats) -> Floats:
+        return np.where(known, sums[group, 0], np.nan)
+
+    def whole(sums: Floats) -> Any:
+        numbers = pd.array(np.nan_to_num(pick(sums)), dtype="Float64").astype("Int64")
+        numbers[~known] = pd.NA
+        return numbers
+
+    result = table.assign(
+        reached=whole(reached),
+        step_conversion=divide(pick(reached), pick(before(reached))),
+        overall_conversion=divide(pick(reached), first(reached)),
+        reached_amount=pick(reached_amount),
+        step_conversion_amount=divide(pick(reached_amount), pick(before(reached_amount))),
+        overall_conversion_amount=divide(pick(reached_amount), first(reached_amount)),
+        **{name: whole(sums) for name, sums in ways.items()},
+    )
+    basis = basis_of(table)
+    there = deals.status != TRASHED
+    left, n_closed = int((there & (furthest < 0)).sum()), int((there & unknown).sum())
+    n_late = int((there & late & ~unknown).sum())
+    notes = [note for note in basis["notes"] if "stage distribution" not in note]
+    if n_closed:
+        notes.append(f"{counted(n_closed, 'deal')} already closed when first seen, won or lost: in no conversion")
+    if left > n_closed:
+        notes.append(f"{counted(left - n_closed, 'deal')} never seen in an open or won stage: in no conversion")
+    if n_late and cohort is None and window_days is None:
+        notes.append(
+            f"{counted(n_late, 'deal')} already on the way when first seen: those like them that were lost before are "
+            "not here, so early steps look better than they are; cohort= takes only deals seen from their beginning"
+        )
+    elif n_late:
+        notes.append(
+            f"{counted(n_late, 'deal')} already on the way when first seen: left out, nobody saw the beginning"
+        )
+    basis |= {
+        "title": "Funnel",
+        "history": kind,
+        "n_history": len(history),
+        "n_unknown_path": left,
+        "n_seen_late": n_late,
+        "arguments": {
+            **basis["arguments"],
+            "cohort": None if cohort is None else [str(day) for day in cohort],
+            "window_days": window_days,
+        },
+        "definitions": {**basis["definitions"], **_REACHED},
+        "notes": notes,
+    }
+    return attach_basis(result, basis)
+
+
+_REACHED = {
+    "reached": "deals ever seen in this stage or a later one, won last; each once",
+    "step_conversion": "reached / reached the stage before",
+    "overall_conversion": "reached / reached the first stage",
+    "reached_amount": "present amounts of the deals in reached",
+    "step_conversion_amount": "reached_amount / reached_amount of the stage before",
+    "overall_conversion_amount": "reached_amount / reached_amount of the first stage",
+    "lost_count": "deals whose furthest stage this is, lost now",
+    "still_count": "deals whose furthest stage this is, open now",
+    "left_count": "deals whose furthest stage this is, now in none that means anything",
+    "back_count": "deals that were in this stage and later in an earlier open one; each once",
+}
+
+
+def _first_seen_late(deals: Deals, entries: Deals, rows: Codes, step_of: Codes, n_open: int) -> tuple[Flags, Flags]:
+    """Tell whose beginning nobody saw, and who of them was closed by then.
+
+    Of a deal that was closed when it was first seen nobody knows the way. Those
+    that were won must stay out as those that were lost do, or only survivors
+    would be counted.
+    """
+    late = np.ones(len(deals), dtype=bool)
+    late[rows] = False
+    first_step = step_of[deals.stage]
+    if "seen_before" in entries.frame.columns:
+        before = entries.frame["seen_before"].to_numpy(dtype=bool)
+        late[rows[before]] = True
+        first_step[rows[before]] = step_of[entries.stage[before]]
+    return late, late & ((first_step < 0) | (first_step == n_open))
+
+
+def _from_here_on(at: Floats) -> Floats:
+    """Add up from the last step to the first: who came further came here, too."""
+    return at[:, ::-1].cumsum(axis=1)[:, ::-1]
+
+
+def _first_days(n: int, rows: Codes, entered: Days) -> Days:
+    """Give the day of the first entry of every deal; a day that never comes where there is none."""
+    first = np.full(n, np.iinfo(np.int32).max, dtype=np.int32)
+    np.minimum.at(first, rows, entered)
+    return first
+
+
+def _gone_back(
+    rows: Codes, steps: Codes, entered: Days, counted_in: Flags, group_of: Codes, size: int, width: int
+) -> Floats:
+    """Count per step the deals that were there and later in an earlier open stage."""
+    order = np.lexsort((np.arange(len(rows)), entered, rows))
+    row, step = rows[order], steps[order]
+    back = np.zeros(len(row), dtype=bool)
+    back[:-1] = (row[1:] == row[:-1]) & (step[1:] >= 0) & (step[1:] < step[:-1])
+    back &= counted_in[row] if len(row) else False
+    pairs = np.unique(row[back] * width + step[back])
+    bins = group_of[pairs // width] * width + pairs % width
+    return np.bincount(bins, minlength=size * width).reshape(size, width).astype(np.float64)
+
+
+def _entries(deals: Deals, history: pd.DataFrame) -> tuple[Deals, Codes]:
+    """Give the entries of deals in the frame, and the row of each entry's deal."""
+    if not {"id", "custom_id"} & set(deals.frame.columns):
+        deals.need("id", hint="A history is joined by id.")
+    index = pd.Index(keys_of(deals.frame, unique=False), dtype=object)
+    if index.has_duplicates:
+        raise FrameError("one id stands twice, so a history cannot be joined; see frame['id'].duplicated()")
+    keyed = history[history["id"].notna()] if "custom_id" not in history.columns else history
+    rows = index.get_indexer(pd.Index(keys_of(keyed, unique=False), dtype=object))
+    known = rows >= 0
+    history = keyed
+    before = local_days(history["entered_at"], deals.context.timezone) <= deals.context.today
+    kept = history[known & before]
+    return Deals(kept, deals.context), rows[known & before]
+
+
+def _in_cohort(deals: Deals, entries: Deals, rows: Codes, cohort: tuple[str, str]) -> Flags:
+    first, last = parse_day(cohort[0]), parse_day(cohort[1])
+    if first > last:
+        raise ConfigurationError(f"cohort ends before it begins: {cohort[0]} to {cohort[1]}")
+    entered = _first_days(len(deals), rows, local_days(entries.frame["entered_at"], deals.context.timezone))
+    inside: Flags = (entered >= first) & (entered <= last)
+    return inside

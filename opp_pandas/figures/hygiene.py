@@ -1,0 +1,434 @@
+"""Ageing, hygiene and concentration: deals that need a look, each with the reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.figures.core.basis import attach_basis, build_basis, counted
+from opp_pandas.figures.core.days import NO_DAY, Days, local_days, to_date
+from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, read_numbers
+from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_groups
+from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.rates import divide
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Codes, Flags, Floats
+
+CHECKS = {
+    "overdue": "open, and the close date is before as_of",
+    "no_close_date": "open, without a close date",
+    "no_amount": "open, without an amount",
+    "negative_amount": "open or won, with an amount below 0",
+    "no_probability": "open, without a probability or with one outside 0 to 100",
+    "no_next_step": "open, and the next step is empty",
+    "no_owner": "open, without an owner",
+    "untouched": "open, and nothing happened for more than stale_days",
+    "old": "open for longer than 9 of 10 won deals took (10 won deals or more)",
+    "stage_contradicts": "open, and the probability is 25 points or more from the stage's",
+    "outlier": "open, and the amount is far outside the others (robust z of its logarithm above 3.5)",
+    "far_close_date": "open, and the close date is more than 5 years ahead",
+    "closed_later": "won or lost, with a close date after as_of",
+    "closed_before_created": "won or lost, and the close date is before creation",
+}
+_ODDS_APART = 25
+_FAR_DAYS = 5 * 366
+_SHOWN = ("id", "custom_id", "name", "owner_name", "account_name", "amount", "close_date")
+
+
+def hygiene(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    stale_days: int = 30,
+    checks: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """List the deals that need a look, and say why.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``stage_id`` or ``stage_name``. A check whose column
+        is missing is left out, and the basis says so.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    stale_days : int, default 30
+        Without an event for longer, an open deal is untouched [days].
+    checks : sequence of str, optional
+        Only these; all of `CHECKS` if left out.
+
+    Returns
+    -------
+    DataFrame
+        A row per deal and check, indexed like the frame: ``check``, ``reason``
+        (a sentence), and of ``id, custom_id, name, owner_name, account_name,
+        amount, close_date`` those that the frame has; owners' names from the
+        look-ups. Largest amounts first. Nothing to say: no rows.
+
+    Raises
+    ------
+    ConfigurationError
+        If a check does not exist.
+    """
+    wanted = list(CHECKS) if checks is None else list(checks)
+    unknown = [name for name in wanted if name not in CHECKS]
+    if unknown:
+        raise ConfigurationError(f"there is no check {named(unknown)}; there are {named(CHECKS, 20)}")
+    if stale_days < 1:
+        raise ConfigurationError(f"stale_days must be 1 or more, not {stale_days!r}")
+    deals = Deals(frame, context)
+    found: list[tuple[int, str, str]] = []
+    skipped = []
+    for name in wanted:
+        flagged = CHECKERS[name](deals, stale_days)
+        if flagged is None:
+            skipped.append(name)
+            continue
+        found += [(place, name, reason) for place, reason in flagged.items()]
+    places = np.array([place for place, _, _ in found], dtype=np.intp)
+    shown = [name for name in _SHOWN if deals.has(name)]
+    table = frame[shown].iloc[places]
+    if "owner_name" in shown and len(frame):
+        owner = read_groups(deals, "owner_name")[0]
+        table = table.assign(owner_name=owner.labels[owner.codes[places]].to_numpy())
+    names = pd.Series([name for _, name, _ in found], index=table.index, dtype="str")
+    table.insert(0, "check", names)
+    table.insert(1, "reason", pd.Series([reason for _, _, reason in found], index=table.index, dtype="str"))
+    size = np.abs(deals.own_amount)[places] if deals.has("amount") else np.zeros(len(places))
+    table = table.iloc[np.argsort(-np.nan_to_num(size), kind="stable")]
+    counts = {name: sum(1 for _, check, _ in found if check == name) for name in wanted if name not in skipped}
+    notes = [f"{counted(len(set(places.tolist())), 'deal')} flagged, {counted(len(found), 'reason')}"]
+    if skipped:
+        notes.append(f"checks left out, as the frame lacks the column or too few deals are won: {', '.join(skipped)}")
+    currencies = deals.currencies if deals.has("amount") else {}
+    basis = build_basis(
+        "hygiene",
+        deals,
+        counts=counts,
+        currency=deals.currency if len(currencies) == 1 else None,
+        n_currencies=len(currencies),
+        arguments={"stale_days": stale_days, "checks": wanted},
+        definitions={name: CHECKS[name] for name in wanted},
+        notes=notes,
+    )
+    return attach_basis(table, basis)
+
+
+_Found = Mapping[int, str] | None
+
+
+def _overdue(deals: Deals, _: int) -> _Found:
+    if not deals.has("close_date"):
+        return None
+    today = deals.context.today
+    rows = np.flatnonzero((deals.status == OPEN) & (deals.close_day != NO_DAY) & (deals.close_day < today))
+    gone = today - deals.close_day
+    return {
+        place: f"the close date {_day(deals.close_day[place])} passed {counted(gone[place], 'day')} ago"
+        for place in rows.tolist()
+    }
+
+
+def _no_close_date(deals: Deals, _: int) -> _Found:
+    if not deals.has("close_date"):
+        return None
+    return _same((deals.status == OPEN) & (deals.close_day == NO_DAY), "no close date: in no period's forecast")
+
+
+def _no_amount(deals: Deals, _: int) -> _Found:
+    if not deals.has("amount"):
+        return None
+    return _same((deals.status == OPEN) & np.isnan(deals.own_amount), "no amount: in no sum")
+
+
+def _negative_amount(deals: Deals, _: int) -> _Found:
+    if not deals.has("amount"):
+        return None
+    rows = np.flatnonzero(((deals.status == OPEN) | (deals.status == WON)) & (deals.own_amount < 0))
+    return {place: f"the amount is {deals.own_amount[place]:,.2f}, and sums shrink by it" for place in rows.tolist()}
+
+
+def _no_probability(deals: Deals, _: int) -> _Found:
+    if not deals.has("probability"):
+        return None
+    given = read_numbers(deals.frame["probability"])[:]
+    rows = np.flatnonzero((deals.status == OPEN) & np.isnan(deals.percent))
+    return {
+        place: "no probability: in no weighted sum"
+        if np.isnan(given[place])
+        else f"the probability {given[place]:g} is not between 0 and 100: in no weighted sum"
+        for place in rows.tolist()
+    }
+
+
+def _no_next_step(deals: Deals, _: int) -> _Found:
+    if not deals.has("next_step"):
+        return None
+    empty = deals.frame["next_step"].isna() | (deals.frame["next_step"].astype("str").str.strip() == "")
+    return _same((deals.status == OPEN) & empty.to_numpy(), "no next step is written down")
+
+
+def _no_owner(deals: Deals, _: int) -> _Found:
+    columns = [name for name in ("owner_id", "owner_name") if deals.has(name)]
+    if not columns:
+        return None
+    without = np.logical_and.reduce([deals.frame[name].isna().to_numpy() for name in columns])
+    return _same((deals.status == OPEN) & without, "nobody owns it")
+
+
+def _touched_day(deals: Deals) -> Days | None:
+    column = next((name for name in ("touched_at", "updated_at") if deals.has(name)), None)
+    return None if column is None else local_days(deals.frame[column], deals.context.timezone)
+
+
+def _untouched(deals: Deals, stale_days: int) -> _Found:
+    touched = _touched_day(deals)
+    if touched is None:
+        return None
+    today = deals.context.today
+    rows = np.flatnonzero((deals.status == OPEN) & (touched != NO_DAY) & (today - touched > stale_days))
+    return {
+        place: f"nothing happened for {counted(today - touched[place], 'day')} (limit {stale_days})"
+        for place in rows.tolist()
+    }
+
+
+def _cycles(deals: Deals) -> Floats:
+    won = (deals.status == WON) & (deals.close_day != NO_DAY) & (deals.created_day != NO_DAY)
+    return np.asarray(deals.close_day[won] - deals.created_day[won], dtype=np.float64)
+
+
+def _old(deals: Deals, _: int) -> _Found:
+    if not deals.has("close_date") or not (deals.has("created_at") or deals.has("external_created_at")):
+        return None
+    cycles = _cycles(deals)
+    if len(cycles) < 10:
+        return None
+    limit = float(np.quantile(cycles, 0.9))
+    age = deals.context.today - deals.created_day
+    rows = np.flatnonzero((deals.status == OPEN) & (deals.created_day != NO_DAY) & (age > limit))
+    return {
+        place: f"open for {counted(age[place], 'day')}; 9 of 10 won deals took {limit:,.0f} or less"
+        for place in rows.tolist()
+    }
+
+
+def _stage_contradicts(deals: Deals, _: int) -> _Found:
+    by_stage = deals.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
+    if not deals.has("probability") or not (~np.isnan(by_stage)).any():
+        return None
+    team = np.append(by_stage, [np.nan, np.nan])[deals.stage]
+    rows = np.flatnonzero((deals.status == OPEN) & (np.abs(deals.percent - team) >= _ODDS_APART))
+    return {
+        place: f"the probability is {deals.percent[place]:g} %, and the team gives its stage {team[place]:g} %"
+        for place in rows.tolist()
+    }
+
+
+def _outlier(deals: Deals, _: int) -> _Found:
+    if not deals.has("amount") or len(deals.currencies) > 1:
+        return None
+    amount = deals.own_amount
+    positive = (deals.status == OPEN) & (amount > 0)
+    if positive.sum() < 10:
+        return None
+    logs = np.log(amount[positive])
+    median = np.median(logs)
+    spread = 1.4826 * np.median(np.abs(logs - median))
+    if spread == 0:
+        return {}
+    rows = np.flatnonzero(positive)[np.abs(logs - median) / spread > 3.5]
+    usual = float(np.exp(median))
+
+    def reason(value: float) -> str:
+        times = f"{value / usual:,.0f} times" if value > usual else f"one {usual / value:,.0f}th of"
+        return f"the amount {value:,.0f} is {times} the usual {usual:,.0f}"
+
+    return {place: reason(float(amount[place])) for place in rows.tolist()}
+
+
+def _far_close_date(deals: Deals, _: int) -> _Found:
+    if not deals.has("close_date"):
+        return None
+    rows = np.flatnonzero((deals.status == OPEN) & (deals.close_day > deals.context.today + _FAR_DAYS))
+    return {
+        place: f"the close date {_day(deals.close_day[place])} is more than 5 years ahead" for place in rows.tolist()
+    }
+
+
+def _closed_later(deals: Deals, _: int) -> _Found:
+    if not deals.has("close_date"):
+        return None
+    closed = (deals.status == WON) | (deals.status == LOST)
+    rows = np.flatnonzero(closed & (deals.close_day > deals.context.today))
+    return {
+        place: f"closed, and the close date {_day(deals.close_day[place])} is still ahead" for place in rows.tolist()
+    }
+
+
+def _closed_before_created(deals: Deals, _: int) -> _Found:
+    if not deals.has("close_date") or not (deals.has("created_at") or deals.has("external_created_at")):
+        return None
+    closed = ((deals.status == WON) | (deals.status == LOST)) & (deals.close_day != NO_DAY)
+    rows = np.flatnonzero(closed & (deals.created_day != NO_DAY) & (deals.close_day < deals.created_day))
+    return {
+        place: f"closed {_day(deals.close_day[place])}, created {_day(deals.created_day[place])}: its cycle is negative"
+        for place in rows.tolist()
+    }
+
+
+CHECKERS = {
+    "overdue": _overdue,
+    "no_close_date": _no_close_date,
+    "no_amount": _no_amount,
+    "negative_amount": _negative_amount,
+    "no_probability": _no_probability,
+    "no_next_step": _no_next_step,
+    "no_owner": _no_owner,
+    "untouched": _untouched,
+    "old": _old,
+    "stage_contradicts": _stage_contradicts,
+    "outlier": _outlier,
+    "far_close_date": _far_close_date,
+    "closed_later": _closed_later,
+    "closed_before_created": _closed_before_created,
+}
+
+
+def _same(rows: Flags, reason: str) -> dict[int, str]:
+    return dict.fromkeys(np.flatnonzero(rows).tolist(), reason)
+
+
+def _day(day: Any) -> str:
+    return f"{to_date(int(day)):%Y-%m-%d}"
+
+
+def ageing(frame: pd.DataFrame, *, context: FigureContext, rates: Rates | None = None) -> pd.DataFrame:
+    """Give the age of every open deal.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``stage_id`` or ``stage_name``; ages need
+        ``created_at`` or ``external_created_at``, and are missing without.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns several currencies into one.
+
+    Returns
+    -------
+    DataFrame
+        The open deals, indexed like the frame: ``stage_name``, ``amount``
+        [currency], ``age_days`` (since creation), ``idle_days`` (since the last
+        event), ``overdue_days`` (0 while the close date is ahead) [days].
+        Time in the present stage needs a history.
+    """
+    deals = Deals(frame, context, rates=read_rates(rates))
+    rows = np.flatnonzero(deals.status == OPEN)
+    stage = by_stage(deals)
+    overdue = _days_since(deals, deals.close_day if deals.has("close_date") else None, rows)
+    table = pd.DataFrame(
+        {
+            "stage_name": pd.array(np.asarray(stage.labels[stage.codes[rows]]).astype(str), dtype="str"),
+            "amount": deals.amount[rows],
+            "age_days": _days_since(deals, deals.created_day, rows),
+            "idle_days": _days_since(deals, _touched_day(deals), rows),
+            "overdue_days": overdue.clip(lower=0),
+        },
+        index=frame.index[rows],
+    )
+    definitions = {
+        "age_days": "as_of - day of creation",
+        "idle_days": "as_of - day of the last event (touched_at, else updated_at)",
+        "overdue_days": "as_of - close date, at least 0",
+    }
+    basis = build_basis("ageing", deals, currency=deals.currency, arguments={}, definitions=definitions)
+    return attach_basis(table, basis)
+
+
+def _days_since(deals: Deals, days: Days | None, rows: Codes) -> pd.Series:
+    if days is None:
+        return pd.Series(pd.NA, index=deals.frame.index[rows], dtype="Int64")
+    gone = pd.Series(deals.context.today - days[rows].astype(np.int64), index=deals.frame.index[rows], dtype="Int64")
+    return gone.mask(days[rows] == NO_DAY)
+
+
+def concentration(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    by: str | Sequence[str] = "account_name",
+    measure: str = "open_amount",
+    top: Sequence[int] = (1, 5, 10),
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Say how much of the pipeline hangs on few accounts, owners or deals.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    by : str or sequence of str, default "account_name"
+        What the pipeline may hang on.
+    measure : {"open_amount", "weighted_amount", "won_amount"}, default "open_amount"
+        What is shared out.
+    top : sequence of int, default (1, 5, 10)
+        For the shares of the largest groups in the basis.
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns several currencies into one.
+
+    Returns
+    -------
+    DataFrame
+        A row per group, largest first: ``count`` [deals], ``amount`` [currency],
+        ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
+        squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
+        no share.
+    """
+    if measure not in ("open_amount", "weighted_amount", "won_amount"):
+        raise ConfigurationError(f"measure must be open_amount, weighted_amount or won_amount, not {measure!r}")
+    deals = Deals(frame, context, rates=read_rates(rates))
+    groups = read_groups(deals, by)
+    cells, size = combine(groups, len(deals))
+    chosen = deals.status == (WON if measure == "won_amount" else OPEN)
+    if deals.omitted is not None:
+        chosen = chosen & ~deals.omitted
+    values = deals.amount * deals.percent / 100.0 if measure == "weighted_amount" else deals.amount
+    known = chosen & ~np.isnan(values)
+    amount = np.bincount(cells[known], values[known], minlength=size).astype(np.float64)
+    count = np.bincount(cells[chosen], minlength=size)
+    positive = np.maximum(amount, 0.0)
+    order = np.argsort(-amount, kind="stable")
+    order = order[count[order] > 0]
+    share = divide(positive[order], positive.sum())
+    table = pd.DataFrame(
+        {"count": count[order], "amount": amount[order], "share": share, "cumulative_share": np.cumsum(share)},
+        index=index_of(order, groups),
+    )
+    hhi = float(np.sum(share**2)) if len(share) and not np.isnan(share).any() else None
+    shares = {str(n): float(share[:n].sum()) for n in top if len(share) and not np.isnan(share).any()}
+    basis = build_basis(
+        "concentration",
+        deals,
+        currency=deals.currency,
+        hhi=hhi,
+        top_shares=shares,
+        arguments={"by": by, "measure": measure, "top": list(top)},
+        definitions={
+            "count": f"{'won' if measure == 'won_amount' else 'open'} deals that are not omitted",
+            "amount": f"{measure} of the group",
+            "share": f"part of all {measure}",
+            "cumulative_share": "part of this group and the larger ones",
+            "hhi": "sum of squared shares",
+        },
+        notes=[f"the largest {n} hold {value:.1%}" for n, value in shares.items()],
+    )
+    return attach_basis(table, basis)

@@ -1,0 +1,318 @@
+"""What moved between two moments: the balanced waterfall, and the deals behind each bar.
+
+The open pipeline of a period at the start, plus what came in, minus what went
+out, is the open pipeline at the end. Every entry and every exit has one
+reason; changes of the amount and of exchange rates stand apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.figures.bars import BUCKETS, ENTRIES, LABELS, MEANINGS
+from opp_pandas.figures.bridging import Scope, assert_identity, bridge
+from opp_pandas.figures.core.basis import attach_basis, counted, to_json
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.groups import require_one_column
+from opp_pandas.figures.core.money import ExchangeRates, Rates, read_rates
+from opp_pandas.figures.core.snapshots import Snapshots, State, parse_window, read_span, read_states
+from opp_pandas.timezones import read_moment
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.periods import WeekCalendar
+
+_READ = (
+    "id", "custom_id", "name", "amount", "amount_precise", "currency_type", "probability", "close_date", "created_at",
+    "external_created_at", "stage_id", "stage_name", "owner_id", "owner_name", "trashed_at", "forecast_category",
+)  # fmt: skip
+# Bars that stand on the amount at the start; new deals, and all others, on that at the end.
+_OF_BEFORE = ("start", "removed", *(name for name in ENTRIES if name not in ("created", "appeared")))
+
+
+Labels = Literal["plain", "outreach", "gong", "salesforce"]
+
+
+def waterfall_deals(
+    history: Any,
+    *,
+    period: Any,
+    since: Any = None,
+    until: Any = None,
+    context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    by: str | None = None,
+    scope: Scope | None = None,
+    method: Literal["ends", "path"] = "ends",
+    labels: Labels = "plain",
+    rates: Rates | None = None,
+    bucket: str | None = None,
+) -> pd.DataFrame:
+    """List what every deal did to the open pipeline of a period: the rows behind a waterfall.
+
+    Parameters
+    ----------
+    history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, labels, rates
+        As in `waterfall`.
+    bucket : str, optional
+        Only the moves of this bar, by its name among `labels`.
+
+    Returns
+    -------
+    DataFrame
+        A row per deal and bar (a deal that changed its amount and was won has
+        two): `by` where given, ``bucket``, ``amount`` [currency] with its
+        sign, ``amount_before, amount_after``, ``close_date_before,
+        close_date_after``, ``id``, ``custom_id``, ``name``, and ``step``, the
+        moment at which it had happened. Bars ``start`` and ``end`` list the
+        deals that stand in them.
+
+    Raises
+    ------
+    HistoryNeededError
+        If `history` is neither a history nor two frames.
+    """
+    words = _words_of(labels)
+    if bucket is not None and bucket not in words.values():
+        known = dict.fromkeys(words.values())
+        raise ConfigurationError(f"there is no bar {named([bucket])}; there are {named(known, 20)}")
+    moves, basis = _moves(
+        history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, rates
+    )
+    moves["bucket"] = moves["bucket"].map(words).astype("str")
+    moves = moves if bucket is None else moves[moves["bucket"] == bucket].reset_index(drop=True)
+    return attach_basis(moves, {**basis, "definitions": _grouped_meanings(words)})
+
+
+def _words_of(labels: str) -> Mapping[str, str]:
+    if labels not in LABELS:
+        raise ConfigurationError(f"labels must be one of {named(LABELS)}, not {labels!r}")
+    return LABELS[labels]
+
+
+def waterfall(
+    history: Any,
+    *,
+    period: Any,
+    since: Any = None,
+    until: Any = None,
+    context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    by: str | None = None,
+    scope: Scope | None = None,
+    method: Literal["ends", "path"] = "ends",
+    labels: Labels = "plain",
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Say how the open pipeline of a period came from what it was to what it is.
+
+    Parameters
+    ----------
+    history : History or pair of DataFrame
+        Snapshots, or the deals before and after.
+    period : str, Period or pair of day
+        Whose close dates count: ``"2026Q3"``, or first and last day.
+    since, until : str, date or Timestamp, optional
+        For a history: from when to when. Left out: from the end of the day
+        before the period, or the first snapshot where that came later, until
+        the period's last day or the newest snapshot.
+    context : FigureContext or pair, optional
+        What stages mean and in which zone days begin; those of the loads if
+        left out.
+    freq, fiscal_start, fiscal_label, calendar
+        How a period's name is read; see `resolve_periods`.
+    by : str, optional
+        A waterfall for each group. A deal that changed hands leaves the one
+        group and comes into the other.
+    scope : callable, optional
+        Takes a frame, gives a mask: only these deals. What comes under it or
+        leaves it is a bar.
+    method : {"ends", "path"}, default "ends"
+        Compare the two ends, or add up the moves of every day between, which
+        shows moves that cancel out. A path needs a history.
+    labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
+        Whose names the bars bear; bars of one name are added up.
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns amounts into one currency, at the rates of the start; the bar
+        ``fx`` is what the rates of the end make of the end.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by `by` and ``bucket``, in order, every bar also when it is
+        empty: ``count`` [deals], ``amount`` [currency], negative for what went
+        out, and ``n_missing_amount``, how many of those deals lack the amount
+        that the bar stands on. Start plus the bars is end,
+        for amounts and for counts; the bar ``won`` equals the bookings.
+
+    Raises
+    ------
+    HistoryNeededError
+        If `history` is neither a history nor two frames.
+    ConfigurationError
+        If an argument cannot be used.
+    """
+    words = _words_of(labels)
+    moves, basis = _moves(
+        history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, rates
+    )
+    order = list(dict.fromkeys(words[name] for name in BUCKETS))
+    shown = moves.assign(bucket=moves["bucket"].map(words))
+    shown["missing"] = _lack_amounts(moves)
+    keys = ["bucket"] if by is None else [by, "bucket"]
+    sums = shown.groupby(keys, sort=False).agg(
+        count=("amount", "size"), amount=("amount", "sum"), n_missing_amount=("missing", "sum")
+    )
+    index: pd.Index
+    if by is None:
+        index = pd.Index(order, name="bucket", dtype="str")
+    else:
+        index = pd.MultiIndex.from_product([list(pd.unique(moves[by])), order], names=[by, "bucket"])
+    table = sums.reindex(index)
+    table = table.assign(
+        count=table["count"].fillna(0).astype("int64"),
+        amount=table["amount"].fillna(0.0),
+        n_missing_amount=table["n_missing_amount"].fillna(0).astype("int64"),
+    )
+    basis = {
+        **basis,
+        "figure": "waterfall",
+        "title": f"Waterfall of {basis['period']}",
+        "arguments": {**basis["arguments"], "labels": labels},
+        "definitions": _grouped_meanings(words),
+    }
+    return attach_basis(table, basis)
+
+
+def _lack_amounts(moves: pd.DataFrame) -> pd.Series:
+    """Tell the deals whose bar stands on an amount that is missing: that before, that after, or both for a change."""
+    before, after = moves["amount_before"].isna(), moves["amount_after"].isna()
+    of_before = moves["bucket"].isin(_OF_BEFORE)
+    of_both = moves["bucket"].isin(["increased", "decreased"])
+    return (before & (of_before | of_both)) | (after & ~of_before)
+
+
+def _grouped_meanings(words: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for bucket, word in words.items():
+        found.setdefault(word, []).append(MEANINGS[bucket])
+    return {word: "; ".join(texts) for word, texts in found.items()}
+
+
+def _moves(
+    history: Any,
+    period: Any,
+    since: Any,
+    until: Any,
+    context: Any,
+    freq: str,
+    fiscal_start: int,
+    fiscal_label: Literal["end", "start"],
+    calendar: WeekCalendar | None,
+    by: str | None,
+    scope: Scope | None,
+    method: str,
+    rates: Rates | None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    if method not in ("ends", "path"):
+        raise ConfigurationError(f"method must be 'ends' or 'path', not {method!r}")
+    if by is not None:
+        require_one_column(by)
+    w0, w1, words = parse_window(period, freq, fiscal_start, fiscal_label, calendar)
+    is_history = isinstance(history, Snapshots)
+    if method == "path" and not is_history:
+        raise ConfigurationError("method='path' adds up days, so it needs a History")
+    meaning = context[1] if isinstance(context, tuple) else context
+    since, until, notes = read_span(history, w0, w1, since, until, meaning)
+    exchange = read_rates(rates)
+    # A scope may look at any column.
+    columns = _READ if scope is None else _ANY
+    columns = columns if by is None or columns is _ANY else (*columns, by)
+    times = [since, until]
+    if method == "path":
+        newest = next(read_states(history, [until], context=context, columns=columns, what="a waterfall"))
+        times = _days_between(since, until, newest.context.timezone)
+    states = read_states(history, times, context=context, columns=columns, what="a waterfall")
+    parts: list[pd.DataFrame] = []
+    first: State | None = None
+    last: State | None = None
+    for before, after in pairwise(states):
+        start = before if first is None else first
+        part = bridge(before, after, w0, w1, by, scope, exchange, since=start.context.as_of)
+        if first is None:
+            first = before
+        else:
+            # Between two steps the end of the one is the start of the other.
+            parts[-1] = parts[-1][parts[-1]["bucket"] != "end"]
+            part = part[part["bucket"] != "start"]
+        last = after
+        parts.append(part)
+    if first is None or last is None:
+        raise ConfigurationError("a waterfall needs two moments: since= before until=")
+    if is_history and last.context.as_of < first.context.as_of:
+        raise ConfigurationError(
+            f"since= comes after until=: {first.context.local_as_of:%Y-%m-%d %H:%M}, "
+            f"{last.context.local_as_of:%Y-%m-%d %H:%M}"
+        )
+    moves = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+    moves = moves.sort_values(
+        ["bucket"], key=lambda names: names.map({name: place for place, name in enumerate(BUCKETS)}), kind="stable"
+    ).reset_index(drop=True)
+    assert_identity(moves, by)
+    deals = Deals(last.frame, last.context)
+    basis = {
+        "figure": "waterfall_deals",
+        "n": len(last.frame),
+        "as_of": last.context.local_as_of.isoformat(),
+        "since": first.context.local_as_of.isoformat(),
+        "period": words,
+        "timezone": last.context.timezone or "UTC",
+        "timezone_stated": last.context.timezone is not None,
+        "history": "snapshots",
+        "stages": last.context.stages.to_dict(),
+        "currency": deals.currency if exchange is None else exchange.base,
+        "arguments": {"by": by, "method": method, "steps": len(parts)},
+        "notes": [*notes, *_notes(moves, last.context, exchange)],
+    }
+    plain: dict[str, Any] = to_json(basis)
+    moves.attrs = {}
+    return moves, plain
+
+
+_ANY: tuple[str, ...] = ()
+
+
+def _notes(moves: pd.DataFrame, context: FigureContext, exchange: ExchangeRates | None) -> list[str]:
+    notes = []
+    if context.timezone is None:
+        notes.append("no time zone was stated: days are days in UTC")
+    if context.stages.guessed:
+        notes.append(
+            "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"
+        )
+    missing = moves["amount_after"].isna() & moves["amount_before"].isna()
+    if missing.any():
+        notes.append(f"{counted(int(missing.sum()), 'move')} of deals without an amount: counted, in no sum")
+    if exchange is not None:
+        notes.append(f"amounts in {exchange.base} at the rates of the start of each step")
+    return notes
+
+
+def _days_between(since: Any, until: Any, zone: str | None) -> list[Any]:
+    """Give the start, the end of every day in the zone between, and the end."""
+    first, last = read_moment(since, zone, "since"), read_moment(until, zone, "until")
+    # An instant stands within a day of the zone, which is not always the day it has in UTC.
+    start, end = (moment.tz_convert(zone or "UTC").tz_localize(None).normalize() for moment in (first, last))
+    ends = [read_moment(day, zone) for day in pd.date_range(start, end)]
+    return [first, *(end for end in ends if first < end < last), last]

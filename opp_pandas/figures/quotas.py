@@ -1,0 +1,362 @@
+"""Quota beside the figures: attainment, gap, coverage and what is still needed."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, MissingColumnError, named
+from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.figures.core.days import to_dates
+from opp_pandas.figures.core.deals import WON, Deals
+from opp_pandas.figures.core.groups import Group, combine
+from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Codes, Floats, Integers
+    from opp_pandas.figures.core.periods import Periods
+
+Quota: TypeAlias = float | Mapping[Any, float] | pd.DataFrame
+"""A number per row of the figure, group (or period) -> number, or a frame ``period, group, quota``."""
+
+DEFINITIONS = {
+    "quota": "what was to be won",
+    "attainment": "won_amount / quota",
+    "gap": "quota - won_amount, at least 0",
+    "gap_to_forecast": "quota - forecast_amount",
+    "coverage": "open_amount / (quota - won by as_of), to-go; inf once the quota is reached",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class QuotaTable:
+    """Quotas settled to periods and groups.
+
+    Parameters
+    ----------
+    everywhere : float or None
+        One number for every row.
+    ordinals, groups : ndarray
+        Period number (None: every period) and group code of each entry.
+    values : ndarray
+        The quota of each entry.
+    """
+
+    everywhere: float | None
+    ordinals: Integers | None
+    groups: Codes
+    values: Floats
+
+
+def read_quota(quota: Quota, periods: Periods, groups: Sequence[Group]) -> QuotaTable:
+    """Settle a quota as a user gives it.
+
+    Parameters
+    ----------
+    quota : number, mapping or DataFrame
+        A number counts for every row. A mapping goes from group (a label, an
+        id, a tuple where there are several groupings) to number, for every
+        period; without groups, from period to number. A frame has ``period``,
+        ``quota`` and a column for each grouping (or one called ``group``).
+    periods : Periods
+        How days are cut.
+    groups : sequence of Group
+        The groupings of the figure.
+
+    Returns
+    -------
+    QuotaTable
+
+    Raises
+    ------
+    ConfigurationError
+        If a key fits no group, a period is none, or a quota is no positive number.
+    MissingColumnError
+        If a frame lacks one of its columns.
+    """
+    nothing = np.empty(0, dtype=np.intp)
+    if isinstance(quota, pd.DataFrame):
+        return _from_frame(quota, periods, groups)
+    if isinstance(quota, Mapping):
+        values = np.array([_number(value, key) for key, value in quota.items()])
+        if not groups:
+            ordinals = np.array([periods.parse(key) for key in quota], dtype=np.int64)
+            _require_distinct(list(quota), ordinals)
+            return QuotaTable(None, ordinals, np.zeros(len(values), dtype=np.intp), values)
+        codes = _codes(list(quota), groups)
+        _require_distinct(list(quota), codes)
+        return QuotaTable(None, None, codes, values)
+    return QuotaTable(_number(quota, "quota"), None, nothing, np.empty(0))
+
+
+def _from_frame(quota: pd.DataFrame, periods: Periods, groups: Sequence[Group]) -> QuotaTable:
+    columns = ["group"] if len(groups) == 1 and "group" in quota.columns else [group.name for group in groups]
+    missing = [name for name in ("period", *columns, "quota") if name not in quota.columns]
+    if missing:
+        raise MissingColumnError(missing, list(quota.columns), "A quota frame has period, quota and each grouping.")
+    rows = quota[["period", *columns, "quota"]]
+    keys = (
+        [tuple(key) if len(columns) > 1 else key[0] for key in rows[columns].itertuples(index=False)] if columns else []
+    )
+    ordinals = np.array([periods.parse(label) for label in rows["period"]], dtype=np.int64)
+    values = np.array([_number(value, place) for place, value in rows["quota"].items()])
+    codes = _codes(keys, groups) if columns else np.zeros(len(values), dtype=np.intp)
+    doubled = pd.MultiIndex.from_arrays([ordinals, codes]).duplicated()
+    if doubled.any():
+        raise ConfigurationError(
+            f"the quota frame states one period and group twice, in rows {named(rows.index[doubled])}"
+        )
+    return QuotaTable(None, ordinals, codes, values)
+
+
+def _require_distinct(keys: Sequence[Any], places: Integers | Codes) -> None:
+    """Raise if two keys mean the same, such as a name and the id behind it."""
+    doubled = pd.Index(places).duplicated(keep=False)
+    if doubled.any():
+        meant = named([str(key) for key, twice in zip(keys, doubled, strict=True) if twice])
+        raise ConfigurationError(f"the quota states one group or period twice: {meant} are the same")
+
+
+def _number(value: Any, key: Any) -> float:
+    number = float(value) if isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number < 0:
+        raise ConfigurationError(f"the quota of {key!r} must be a number of 0 or more, not {value!r}")
+    return number
+
+
+def _codes(keys: Sequence[Any], groups: Sequence[Group]) -> Codes:
+    found = []
+    for key in keys:
+        parts = key if isinstance(key, tuple) and len(groups) > 1 else (key,)
+        if len(parts) != len(groups):
+            names = ", ".join(group.name for group in groups)
+            raise ConfigurationError(f"quota key {key!r} must name a group of each of ({names})")
+        found.append([group.find(part) for group, part in zip(groups, parts, strict=True)])
+    places = np.array(found, dtype=np.intp).reshape(len(keys), len(groups))
+    picked = [Group(group.name, places[:, i], group.labels, group.keys) for i, group in enumerate(groups)]
+    return combine(picked, len(keys))[0]
+
+
+def quota_columns(
+    quota: Floats, open_amount: Floats, won_amount: Floats, won_by_now: Floats, forecast_amount: Floats | None = None
+) -> dict[str, Floats]:
+    """Compare sums with quotas; NaN where there is no quota, or a quota of 0 to divide by."""
+    left = quota - won_by_now
+    # To a reached quota (Q <= B) nothing is left to cover.
+    coverage = np.where(left > 0, np.divide(open_amount, left, out=np.full(len(left), np.inf), where=left > 0), np.inf)
+    columns = {
+        "quota": quota,
+        "attainment": np.divide(won_amount, quota, out=np.full(len(quota), np.nan), where=quota > 0),
+        "gap": np.where(np.isnan(quota), np.nan, np.maximum(quota - won_amount, 0.0)),
+        "gap_to_forecast": np.full(len(quota), np.nan) if forecast_amount is None else quota - forecast_amount,
+        "coverage": np.where(np.isnan(quota), np.nan, coverage),
+    }
+    if forecast_amount is None:
+        del columns["gap_to_forecast"]
+    return columns
+
+
+def gini(values: Floats) -> float:
+    """Give the Gini coefficient of amounts: 0 all equal, towards 1 all in one; NaN if they sum to nothing.
+
+    Examples
+    --------
+    >>> gini(np.array([1.0, 1.0, 1.0])), gini(np.array([0.0, 3.0]))
+    (0.0, 0.5)
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n, total = len(ordered), ordered.sum()
+    if not n or total <= 0:
+        return float("nan")
+    return float((2 * np.sum(np.arange(1, n + 1) * ordered) / (n * total)) - (n + 1) / n)
+
+
+def linearity(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    period: object = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Say how evenly a period's bookings came in, week by week.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    period : object, optional
+        The period; the one that holds as_of if left out.
+    freq, fiscal_start, fiscal_label, calendar, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame
+        A row per week of the period (seven days from its first), indexed by
+        ``week``: ``week_start, week_end, won_count`` [deals], ``won_amount``
+        [currency], ``share`` and ``cumulative_share`` of all won in the period;
+        missing if nothing was. The basis holds ``last_month_share`` (of the
+        last third of the days) and ``gini``.
+    """
+    deals = Deals(frame, context, rates=read_rates(rates))
+    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
+    first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
+    won = (deals.status == WON) & (deals.close_day >= first) & (deals.close_day <= last)
+    starts = np.arange(first, last + 1, 7)
+    week = (deals.close_day[won] - first) // 7
+    amount = np.nan_to_num(deals.amount[won])
+    sums = np.bincount(week, amount, minlength=len(starts)).astype(np.float64)
+    total = float(sums.sum())
+    share = sums / total if total else np.full(len(sums), np.nan)
+    table = pd.DataFrame(
+        {
+            "week_start": to_dates(starts),
+            "week_end": to_dates(np.minimum(starts + 6, last)),
+            "won_count": np.bincount(week, minlength=len(starts)).astype(np.int64),
+            "won_amount": sums,
+            "share": share,
+            "cumulative_share": np.cumsum(share),
+        },
+        index=pd.RangeIndex(1, len(starts) + 1, name="week"),
+    )
+    last_third = deals.close_day[won] > last - (last - first + 1) // 3
+    money = money_facts(deals)
+    basis = build_basis(
+        "linearity",
+        deals,
+        dated=True,
+        **money,
+        period=str(periods.labels(np.array([ordinal]))[0]),
+        complete=last < context.today,
+        last_month_share=float(amount[last_third].sum()) / total if total else None,
+        gini=gini(sums),
+        arguments={"freq": freq, "fiscal_start": fiscal_start, "cut": periods.to_dict()},
+        definitions={
+            "won_count": "deals won with their close date in the week",
+            "won_amount": "their amounts",
+            "share": "won in the week / won in the period",
+            "cumulative_share": "won up to the end of the week / won in the period",
+            "last_month_share": "won in the last third of the period's days / won in the period",
+            "gini": "inequality of the weeks, 0 even",
+        },
+        notes=money_notes(money, deals),
+    )
+    return attach_basis(table, basis)
+
+
+def pacing(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    quota: float | None = None,
+    period: object = None,
+    compare: int = 4,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Compare what is won so far with earlier periods on the same day.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    quota : float, optional
+        The period's quota [currency].
+    period : object, optional
+        The period; the one that holds as_of if left out.
+    compare : int, default 4
+        Earlier periods to compare with.
+    freq, fiscal_start, fiscal_label, calendar, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame
+        A row per period, earlier ones first, indexed by ``period``: ``day``
+        (days gone), ``days`` [days], ``won_to_date, won_amount`` [currency],
+        ``share`` (won to date / won in the end; missing in the present one).
+        With a quota ``attained`` (won to date / quota) in the last row. The
+        basis holds ``usual_share``, the mean of the earlier shares, and
+        ``landing``, won to date over it.
+    """
+    if compare < 1:
+        raise ConfigurationError(f"compare must be 1 or more, not {compare!r}")
+    deals = Deals(frame, context, rates=read_rates(rates))
+    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
+    ordinals = np.arange(ordinal - compare, ordinal + 1)
+    starts, ends = periods.starts(ordinals), periods.ends(ordinals)
+    length = ends - starts + 1
+    gone = int(min(max(context.today - starts[-1] + 1, 0), length[-1]))
+    # The same day is the same part of the period: quarters have 90 to 92 days.
+    day = np.rint(gone * length / length[-1]).astype(np.int64)
+    won = (deals.status == WON) & ~np.isnan(deals.amount)
+    to_date, in_all = np.zeros(len(ordinals)), np.zeros(len(ordinals))
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        inside = won & (deals.close_day >= start) & (deals.close_day <= end)
+        in_all[place] = deals.amount[inside].sum()
+        to_date[place] = deals.amount[inside & (deals.close_day < start + day[place])].sum()
+    share = np.divide(to_date, in_all, out=np.full(len(ordinals), np.nan), where=in_all > 0)
+    over = bool(ends[-1] < context.today)
+    if not over:
+        share[-1] = np.nan
+    earlier = share[:-1][~np.isnan(share[:-1])]
+    usual = float(earlier.mean()) if len(earlier) else float("nan")
+    table = pd.DataFrame(
+        {"day": day, "days": length, "won_to_date": to_date, "won_amount": in_all, "share": share},
+        index=periods.labels(ordinals),
+    )
+    definitions = {
+        "won_to_date": "deals won in the period's first `day` days, with an amount",
+        "won_amount": "deals won in all of the period so far",
+        "share": "won up to the same part of the period / won in all of it",
+        "usual_share": "mean share of the earlier periods",
+        "landing": "won to date / usual_share",
+    }
+    if quota is not None:
+        definitions["attained"] = "won_to_date / quota"
+        attained = np.full(len(ordinals), np.nan)
+        attained[-1] = to_date[-1] / target if (target := _number(quota, "quota")) else np.nan
+        table = table.assign(attained=attained)
+    money = money_facts(deals)
+    basis = build_basis(
+        "pacing",
+        deals,
+        dated=True,
+        **money,
+        usual_share=usual,
+        landing=float(to_date[-1] / usual) if usual > 0 else None,
+        n_compared=len(earlier),
+        period=str(periods.labels(ordinals[-1:])[0]),
+        arguments={
+            "freq": freq,
+            "fiscal_start": fiscal_start,
+            "cut": periods.to_dict(),
+            "compare": compare,
+            "quota": quota,
+        },
+        definitions=definitions,
+        notes=money_notes(money, deals),
+    )
+    return attach_basis(table, basis)

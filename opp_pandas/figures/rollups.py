@@ -1,0 +1,343 @@
+"""Roll-ups: sums by owner, account or any column, and up a tree of managers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, MissingColumnError, named
+from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.figures.core.blocks import look_up
+from opp_pandas.figures.core.deals import Deals, ProbabilitySource
+from opp_pandas.figures.core.groups import Group, combine, distinguish, index_of, read_groups
+from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.forecasts import (
+    COLUMNS,
+    DEFINITIONS,
+    OVERDUE,
+    Cells,
+    Overdue,
+    kinds_of,
+    tally_cells,
+)
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+
+_TREE_DEFINITIONS = {"own_count": "open and won deals of the person alone"}
+_ADJUSTED_DEFINITIONS = {
+    "adjusted": "the adjustment, else own + adjusted of the nodes below",
+    "delta": "adjusted - the raw value",
+}
+Tree = Mapping[Any, Any] | pd.DataFrame
+Adjustments = Mapping[Any, float] | pd.DataFrame
+
+
+def rollup(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    by: str | Sequence[str] = "owner_name",
+    tree: Tree | None = None,
+    adjustments: Adjustments | None = None,
+    measure: str = "forecast_amount",
+    period: object = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    overdue: Overdue = "exclude",
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Sum the deals by group, and up a tree of managers where one is given.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    by : str or sequence of str, default "owner_name"
+        Columns to group by; exactly one with a `tree`.
+    tree : mapping or DataFrame, optional
+        Who reports to whom: person -> manager, or ``id, manager_id`` and
+        optionally ``name``. People are ids where the frame has owner ids, or
+        names that only one of them bears; else names. Any other text is a node
+        without deals of its own. Any depth; whoever has no manager is a root.
+    adjustments : mapping or DataFrame, optional
+        A manager's call for a node: node -> amount, or ``node, amount`` and
+        optionally ``who, when, note``. It replaces the node's `measure` on the
+        way up, beside the raw value, which stays.
+    measure : str, default "forecast_amount"
+        The column that adjustments speak of.
+    period : object, optional
+        One period (``"2026Q4"``); all deals, dated or not, if left out.
+    freq, fiscal_start, fiscal_label, calendar, overdue, probability, category, category_names, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame
+        The sums of `forecast` by group. With a tree: indexed by ``node``, each
+        manager before the people below, with ``level`` (0 for roots),
+        ``manager`` and ``own_count`` [open and won deals of the person alone];
+        every sum is own + the nodes directly below, so each deal counts once
+        per level. With adjustments also ``adjusted`` and ``delta`` [currency],
+        ``who, when, note``. Deals without an owner: "(unassigned)".
+
+    Raises
+    ------
+    ConfigurationError
+        If the tree has a cycle or a name that several people bear, or an
+        adjustment names no node.
+    """
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    if overdue not in ("exclude", "include", "roll_forward"):
+        raise ConfigurationError(f"overdue must be 'exclude', 'include' or 'roll_forward', not {overdue!r}")
+    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    outside = np.zeros(len(deals.close.days), dtype=bool)
+    holds_today = True
+    if period is not None:
+        ordinal = periods.parse(period)
+        first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
+        outside = (deals.close.days < first) | (deals.close.days > last)
+        holds_today = first <= context.today <= last
+    groups = read_groups(deals, by)
+    if not groups:
+        raise ConfigurationError("by names no column; a roll-up takes one or more, such as by='owner_name'")
+    nothing = np.empty(0, dtype=np.int64)
+    # All that is inside is of one period.
+    cells = Cells(deals, periods, nothing, groups, np.where(outside, -1, 0))
+    rolls = overdue == "roll_forward" and holds_today
+    rolled: npt.NDArray[np.float64] = np.zeros(cells.n_groups)
+    if rolls:
+        # Overdue deals of other periods come into this period's forecast, not into its other sums.
+        product = deals.amount * deals.percent / 100.0
+        rows = (kinds_of(deals) == OVERDUE) & look_up(outside, deals.close.places) & ~np.isnan(product)
+        within = combine(groups, len(deals))[0][rows]
+        rolled = np.bincount(within, product[rows], minlength=cells.n_groups).astype(np.float64)
+    # Whoever has nothing else in the period has a row for what rolls into it.
+    tally = tally_cells(cells, np.flatnonzero(rolled) if tree is None else np.arange(cells.n_groups))
+    sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}
+    if overdue == "include" or rolls:
+        sums["forecast_amount"] += tally.weighted[OVERDUE]
+    sums["forecast_amount"] += rolled[tally.ids]
+    places: dict[str, Any] | None = None
+    if tree is None:
+        if adjustments is not None:
+            raise ConfigurationError("adjustments are made on a tree: give tree= as well")
+        table = _typed(pd.DataFrame(sums, index=index_of(tally.ids, groups)))
+    else:
+        if len(groups) != 1:
+            raise ConfigurationError("a tree takes exactly one grouping, such as by='owner_name'")
+        table, places = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
+    money = money_facts(deals)
+    arguments = {
+        "by": by,
+        "period": None if period is None else str(periods.labels(np.array([ordinal]))[0]),
+        "cut": periods.to_dict(),
+        "freq": freq,
+        "fiscal_start": fiscal_start,
+        "overdue": overdue,
+        "measure": measure,
+        "probability": probability,
+        "category": category,
+        "category_names": None if category_names is None else dict(category_names),
+        "tree": places,
+    }
+    totals = {name: values.sum() for name, values in sums.items()}
+    more = _TREE_DEFINITIONS if tree is not None else {}
+    more = more | (_ADJUSTED_DEFINITIONS if adjustments is not None else {})
+    basis = build_basis(
+        "rollup",
+        deals,
+        dated=True,
+        **money,
+        total=totals,
+        arguments=arguments,
+        definitions=DEFINITIONS | more,
+        notes=money_notes(money, deals),
+    )
+    return attach_basis(table, basis)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype({name: "int64" for name in table.columns if str(name).endswith("_count")})
+
+
+def _up_the_tree(
+    sums: Mapping[str, npt.NDArray[np.float64]],
+    group: Group,
+    tree: Tree,
+    adjustments: Adjustments | None,
+    measure: str,
+    context: FigureContext,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Give the table by node, and where each node stands: its manager, and its code among the groups."""
+    if measure not in sums:
+        raise ConfigurationError(f"measure must be one of {named(sums, 20)}, not {measure!r}")
+    by_id = any(key is not None for key in group.keys)
+    own_keys = [
+        key if by_id and key is not None else label for key, label in zip(group.keys, group.labels, strict=True)
+    ]
+    parents, names = _read_tree(tree)
+    if by_id:
+        known = context.lookups.get("user")
+        if known is not None and {"id", "name"} <= set(known.columns):
+            names = {**dict(zip(known["id"], known["name"], strict=True)), **names}
+        parents = _by_ids(parents, names, group)
+    nodes = list(dict.fromkeys([*parents, *parents.values(), *own_keys]))
+    place = {key: position for position, key in enumerate(nodes)}
+    above = np.array([place[parents[key]] if key in parents else -1 for key in nodes], dtype=np.intp)
+    label_of = dict(zip(own_keys, group.labels, strict=True))
+    plain = [str(label_of.get(key, names.get(key, key if isinstance(key, str) else f"(id {key})"))) for key in nodes]
+    labels = distinguish(plain, nodes)
+    order, level = _walk(above, labels)
+    own = {name: np.zeros(len(nodes)) for name in sums}
+    rows = [place[key] for key in own_keys]
+    for name, values in sums.items():
+        own[name][rows] = values
+    total = {name: values.copy() for name, values in own.items()}
+    # From the leaves up: the walk visits managers first, so its reverse visits them last.
+    for position in order[::-1]:
+        if above[position] >= 0:
+            for values in total.values():
+                values[above[position]] += values[position]
+    table = pd.DataFrame({"level": level, "manager": [labels[up] if up >= 0 else None for up in above]})
+    table["manager"] = table["manager"].astype("str")
+    table["own_count"] = (own["open_count"] + own["won_count"]).astype(np.int64)
+    table = _typed(table.assign(**total))
+    table.index = pd.Index(labels, name="node", dtype="str")
+    if adjustments is not None:
+        node_group = Group("node", np.arange(len(nodes), dtype=np.intp), table.index, nodes)
+        table = _adjust(table, own[measure], total[measure], above, order, node_group, adjustments)
+    places = {
+        "manager": {labels[node]: labels[up] for node, up in enumerate(above.tolist()) if up >= 0},
+        "group": {labels[node]: code for code, node in enumerate(rows)},
+    }
+    return table.iloc[order], places
+
+
+def _kind(value: object) -> str:
+    return "a Series; .to_dict() makes a mapping of it" if isinstance(value, pd.Series) else type(value).__name__
+
+
+def _read_tree(tree: Tree) -> tuple[dict[Any, Any], dict[Any, str]]:
+    if isinstance(tree, Mapping):
+        return {child: parent for child, parent in tree.items() if not pd.isna(parent)}, {}
+    if not isinstance(tree, pd.DataFrame):
+        raise ConfigurationError(f"a tree is person -> manager, or a frame id, manager_id, not {_kind(tree)}")
+    missing = [name for name in ("id", "manager_id") if name not in tree.columns]
+    if missing:
+        raise MissingColumnError(missing, list(tree.columns), "A tree has id and manager_id.")
+    doubled = tree["id"][tree["id"].duplicated()]
+    if len(doubled):
+        raise ConfigurationError(f"the tree names a person twice: {named(doubled.unique())}")
+    pairs = zip(tree["id"], tree["manager_id"], strict=True)
+    parents = {child: parent for child, parent in pairs if not pd.isna(parent)}
+    names: dict[Any, str] = {}
+    if "name" in tree.columns:
+        names = {key: str(name) for key, name in zip(tree["id"], tree["name"], strict=True) if not pd.isna(name)}
+    return parents, names
+
+
+def _by_ids(parents: Mapping[Any, Any], names: Mapping[Any, str], group: Group) -> dict[Any, Any]:
+    """Put ids for people whom the tree calls by name, or by an id in text; other texts stay nodes of their own."""
+    called: dict[str, set[Any]] = {}
+    for key, name in [*names.items(), *zip(group.keys, group.labels, strict=True)]:
+        if key is not None and not pd.isna(name):
+            called.setdefault(str(name).removesuffix(f" (id {key})"), set()).add(key)
+            called.setdefault(str(name), set()).add(key)
+
+    def id_of(node: Any) -> Any:
+        if not isinstance(node, str):
+            return node
+        fitting = called.get(node, set())
+        if len(fitting) > 1:
+            raise ConfigurationError(
+                f"{node!r} of the tree fits {len(fitting)} people; say which by id: {named(sorted(fitting))}"
+            )
+        return next(iter(fitting), int(node) if node.isdecimal() else node)
+
+    found: dict[Any, Any] = {}
+    for child, parent in parents.items():
+        own = id_of(child)
+        if own in found:
+            raise ConfigurationError(f"the tree names a person twice: {named([str(child), str(own)])}")
+        found[own] = id_of(parent)
+    return found
+
+
+def _walk(above: npt.NDArray[np.intp], labels: Sequence[str]) -> tuple[list[int], npt.NDArray[np.int64]]:
+    """Order the nodes depth first, siblings by name, and give each its level; cycles raise."""
+    below: dict[int, list[int]] = {}
+    for position in sorted(
+        range(len(labels)), key=lambda place: (labels[place].startswith("("), labels[place].casefold())
+    ):
+        below.setdefault(int(above[position]), []).append(position)
+    order: list[int] = []
+    level = np.zeros(len(labels), dtype=np.int64)
+    stack = [(position, 0) for position in reversed(below.get(-1, []))]
+    while stack:
+        position, depth = stack.pop()
+        order.append(position)
+        level[position] = depth
+        stack += [(child, depth + 1) for child in reversed(below.get(position, []))]
+    if len(order) < len(labels):
+        lost = sorted(set(range(len(labels))) - set(order))
+        chain, position = [], lost[0]
+        while position not in chain:
+            chain.append(position)
+            position = int(above[position])
+        circle = [*chain[chain.index(position) :], position]
+        words = " reports to ".join(repr(labels[place]) for place in circle[:8])
+        raise ConfigurationError(f"the tree of managers runs in a circle: {words}")
+    return order, level
+
+
+def _adjust(
+    table: pd.DataFrame,
+    own: npt.NDArray[np.float64],
+    raw: npt.NDArray[np.float64],
+    above: npt.NDArray[np.intp],
+    order: Sequence[int],
+    nodes: Group,
+    adjustments: Adjustments,
+) -> pd.DataFrame:
+    if isinstance(adjustments, Mapping):
+        adjustments = pd.DataFrame({"node": list(adjustments), "amount": list(adjustments.values())})
+    if not isinstance(adjustments, pd.DataFrame):
+        raise ConfigurationError(f"adjustments are node -> amount, or a frame node, amount, not {_kind(adjustments)}")
+    missing = [name for name in ("node", "amount") if name not in adjustments.columns]
+    if missing:
+        raise MissingColumnError(missing, list(adjustments.columns), "Adjustments have node and amount.")
+    places = [nodes.find(key) for key in adjustments["node"]]
+    if len(set(places)) < len(places):
+        raise ConfigurationError("one node is adjusted twice; keep the call that holds")
+    amounts = pd.to_numeric(adjustments["amount"], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(amounts)
+    if bad.any():
+        words = named([str(key) for key in adjustments["node"][bad]])
+        raise ConfigurationError(f"adjustments are amounts; not so for {words}: leave out who is not adjusted")
+    called = dict(zip(places, amounts.tolist(), strict=True))
+    adjusted = own.copy()
+    for position in reversed(order):
+        if position in called:
+            adjusted[position] = called[position]
+        if above[position] >= 0:
+            adjusted[above[position]] += adjusted[position]
+    result = table.assign(adjusted=adjusted, delta=adjusted - raw)
+    for name in ("who", "when", "note"):
+        texts = pd.Series([None] * len(table), dtype="str")
+        if name in adjustments.columns:
+            texts.iloc[places] = adjustments[name].astype("str").to_numpy()
+        result[name] = texts.to_numpy()
+    return result.astype({"who": "str", "when": "str", "note": "str"})

@@ -1,0 +1,324 @@
+"""What if: the same figures after stated changes, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, MissingColumnError, named
+from opp_pandas.figures.core.basis import attach_basis, basis_of
+from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals, ProbabilitySource, read_mask, read_numbers
+from opp_pandas.figures.core.groups import LOOKUP_OF_NAME, read_groups
+from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.forecasts import Overdue, forecast
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.periods import WeekCalendar
+
+_SETTABLE = ("probability", "amount", "close_date", "forecast_category")
+_COMPARED = ("open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One change of a scenario; made by `set_values`, `scale`, `drop_largest` and `commit_lands`."""
+
+    words: str
+    apply: Callable[[Deals], pd.DataFrame]
+    """From the deals, read as the forecast reads them, to a changed frame."""
+
+
+Step: TypeAlias = Change | Callable[[pd.DataFrame], pd.DataFrame]
+Changes: TypeAlias = Step | Sequence[Step]
+
+
+def set_values(where: Any = None, **values: Any) -> Change:
+    """Set columns of some deals.
+
+    Parameters
+    ----------
+    where : str, boolean mask or callable, optional
+        A query text (``"amount > 100_000"``), a mask, or a function from frame
+        to mask; all deals if left out.
+    **values
+        ``probability`` [percent], ``amount``, ``close_date`` (an instant with a
+        zone) or ``forecast_category``.
+
+    Returns
+    -------
+    Change
+    """
+    unknown = [name for name in values if name not in _SETTABLE]
+    if unknown or not values:
+        raise ConfigurationError(f"a scenario sets {named(_SETTABLE)}, not {named(unknown) or 'nothing'}")
+
+    def apply(deals: Deals) -> pd.DataFrame:
+        if "probability" in values:
+            _require_own_percentages(deals)
+        rows = _rows(deals.frame, where)
+        changed = deals.frame.copy()
+        for name, value in values.items():
+            # The forecast reads the category from the column that it was told.
+            column = deals.category if name == "forecast_category" else name
+            if column not in changed.columns:
+                raise MissingColumnError([column], list(changed.columns), "The scenario sets it.")
+            if name in ("probability", "amount"):
+                # A column of whole numbers takes no 62.5 %.
+                changed[column] = pd.array(read_numbers(changed[column])[:], dtype="Float64")
+                if name == "amount" and "amount_precise" in changed.columns:
+                    # The cents of what was there are none of the new amount's.
+                    changed["amount_precise"] = changed["amount_precise"].mask(rows)
+            elif isinstance(changed[column].dtype, pd.CategoricalDtype):
+                changed[column] = changed[column].astype(object)
+            try:
+                changed.loc[rows, column] = value
+            except (TypeError, ValueError) as error:
+                raise ConfigurationError(f"a scenario cannot set {column} to {value!r}: {error}") from error
+        return changed
+
+    listed = ", ".join(f"{name} = {value}" for name, value in values.items())
+    return Change(listed if where is None else f"{listed} where {where if isinstance(where, str) else 'chosen'}", apply)
+
+
+def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -> Change:
+    """Multiply amounts and probabilities of some open deals; probabilities stop at 100.
+
+    Parameters
+    ----------
+    where : str, boolean mask or callable, optional
+        As in `set_values`.
+    amount, probability : float, default 1
+        Factors, 0 or more.
+
+    Returns
+    -------
+    Change
+    """
+    if not (amount >= 0 and probability >= 0):
+        raise ConfigurationError("scale takes factors of 0 or more")
+
+    def apply(deals: Deals) -> pd.DataFrame:
+        rows = _rows(deals.frame, where) & (deals.status == OPEN)
+        changed = deals.frame.assign(amount=np.where(rows, deals.own_amount * amount, deals.own_amount))
+        if probability != 1.0:
+            _require_own_percentages(deals)
+            scaled = np.minimum(deals.percent * probability, 100.0)
+            changed = changed.assign(probability=np.where(rows, scaled, deals.percent))
+        return changed.drop(columns="amount_precise", errors="ignore")
+
+    return Change(f"amounts x {amount:g}, probabilities x {probability:g}", apply)
+
+
+def drop_largest(n: int) -> Change:
+    """Leave out the n largest open deals.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+
+    Returns
+    -------
+    Change
+    """
+    if n < 1:
+        raise ConfigurationError(f"drop_largest takes 1 or more, not {n!r}")
+
+    def apply(deals: Deals) -> pd.DataFrame:
+        size = np.where(deals.status == OPEN, np.nan_to_num(deals.amount, nan=-np.inf), -np.inf)
+        order = np.argsort(-size, kind="stable")[:n]
+        kept = np.ones(len(deals), dtype=bool)
+        kept[order[size[order] > -np.inf]] = False
+        return deals.frame[kept]
+
+    return Change(f"without the {n} largest open deals", apply)
+
+
+def commit_lands() -> Change:
+    """Take every open deal in commit as certain.
+
+    Returns
+    -------
+    Change
+    """
+
+    def apply(deals: Deals) -> pd.DataFrame:
+        from opp_pandas.figures.categories import resolve_categories
+
+        _require_own_percentages(deals)
+        commit = (resolve_categories(deals).codes == COMMIT) & (deals.status == OPEN)
+        return deals.frame.assign(probability=np.where(commit, 100.0, deals.percent))
+
+    return Change("every commit deal at 100 %", apply)
+
+
+def _require_own_percentages(deals: Deals) -> None:
+    if deals.probability == "stage":
+        raise ConfigurationError(
+            "the scenario changes the deals' own percentages, and probability='stage' does not read them: "
+            "leave it out, or take probability='own_else_stage'"
+        )
+
+
+def _rows(frame: pd.DataFrame, where: Any) -> Any:
+    if where is None:
+        return np.ones(len(frame), dtype=bool)
+    if isinstance(where, str):
+        try:
+            found = frame.eval(where)
+        except Exception as error:
+            # What pandas raises depends on where in the text it stumbles.
+            raise ConfigurationError(f"where={where!r} cannot be read: {error}") from error
+    else:
+        found = where(frame) if callable(where) else where
+    return read_mask(found, frame, "where")
+
+
+def scenario(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    scenarios: Mapping[str, Changes],
+    freq: str = "Q",
+    by: str | Sequence[str] | None = None,
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    overdue: Overdue = "exclude",
+    probability: ProbabilitySource = "own",
+    category: str = "forecast_category",
+    category_names: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Compare the forecast as it is with the forecast after stated changes.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities. Never modified.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    scenarios : mapping of str to Change, sequence of Change, or function
+        What each scenario changes: `set_values`, `scale`, `drop_largest`,
+        `commit_lands`, or any function from frame to frame.
+    freq, by, fiscal_start, fiscal_label, calendar, overdue, probability, category, category_names, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``scenario`` ("as it is" first), ``period`` and `by`: the
+        counts and amounts of `forecast`, and ``change`` of ``forecast_amount``
+        against "as it is" [currency].
+
+    Raises
+    ------
+    ConfigurationError
+        If a scenario is called "as it is", or is none of these.
+
+    Examples
+    --------
+    >>> scale(amount=0.9).words
+    'amounts x 0.9, probabilities x 1'
+    """
+    if not isinstance(scenarios, Mapping):
+        raise ConfigurationError(
+            f"scenarios goes from name to changes, such as {{'bear': scale(amount=0.9)}}, "
+            f"not {type(scenarios).__name__}"
+        )
+    if "as it is" in scenarios or not scenarios:
+        raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
+
+    stable = keep_names(frame, context, by)
+    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+
+    def figure(opportunities: pd.DataFrame) -> pd.DataFrame:
+        return forecast(
+            opportunities,
+            context=stable,
+            freq=freq,
+            by=by,
+            fiscal_start=fiscal_start,
+            fiscal_label=fiscal_label,
+            calendar=calendar,
+            overdue=overdue,
+            probability=probability,
+            category=category,
+            category_names=category_names,
+            rates=rates,
+        )
+
+    tables = {"as it is": figure(frame)}
+    words = {}
+    for name, changes in scenarios.items():
+        steps = _steps(name, changes)
+        words[name] = "; ".join(getattr(step, "words", getattr(step, "__name__", "changed")) for step in steps)
+        tables[name] = figure(apply_changes(deals, steps).frame)
+    base = tables["as it is"][list(_COMPARED)]
+    parts = []
+    for table in tables.values():
+        compared = _with_rows_of(table[list(_COMPARED)], base)
+        before = base["forecast_amount"].reindex(compared.index).fillna(0.0)
+        parts.append(compared.assign(change=compared["forecast_amount"] - before))
+    result = pd.concat(parts, keys=list(tables), names=["scenario"])
+    basis = basis_of(tables["as it is"])
+    basis |= {
+        "figure": "scenario",
+        "title": "Scenarios",
+        "scenarios": words,
+        "definitions": {name: basis["definitions"][name] for name in _COMPARED}
+        | {"change": "forecast_amount - that of 'as it is'"},
+        "notes": [*basis["notes"], *(f"{name}: {what}" for name, what in words.items())],
+    }
+    return attach_basis(result, basis)
+
+
+def keep_names(frame: pd.DataFrame, context: FigureContext, by: str | Sequence[str] | None) -> FigureContext:
+    """Fix the labels of people and accounts, so that a namesake who drops out of a scenario changes no other's."""
+    names: dict[str, dict[Any, str]] = {}
+    for group in read_groups(Deals(frame, context), by):
+        kind = LOOKUP_OF_NAME.get(group.name)
+        if kind is not None:
+            pairs = zip(group.keys, group.labels, strict=True)
+            names.setdefault(kind, {}).update({key: str(label) for key, label in pairs if key is not None})
+    lookups = dict(context.lookups)
+    for kind, known in names.items():
+        others = lookups.get(kind, pd.DataFrame({"id": [], "name": []}))[["id", "name"]]
+        own = pd.DataFrame({"id": list(known), "name": list(known.values())}, dtype=object)
+        lookups[kind] = pd.concat([others[~others["id"].isin(list(known))].astype(object), own], ignore_index=True)
+    return replace(context, lookups=lookups)
+
+
+def _steps(name: str, changes: Changes) -> list[Step]:
+    steps: list[Any] = list(changes) if isinstance(changes, list | tuple) else [changes]
+    for step in steps:
+        if not isinstance(step, Change) and not callable(step):
+            raise ConfigurationError(f"scenario {name!r} must be made of Change or functions, not {step!r}")
+    return steps
+
+
+def apply_changes(deals: Deals, changes: Changes) -> Deals:
+    """Give the deals as one scenario has them; their frame itself stays as it is."""
+    frame = deals.frame.copy()
+    for step in _steps("", changes):
+        frame = step.apply(replace(deals, frame=frame)) if isinstance(step, Change) else step(frame)
+        if not isinstance(frame, pd.DataFrame):
+            name = getattr(step, "__name__", "step")
+            raise ConfigurationError(f"a scenario's function must give the changed frame; {name} gives {frame!r}")
+    return replace(deals, frame=frame)
+
+
+def _with_rows_of(table: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
+    """Add the rows that only `base` has, all 0: what a change takes out of a period is a change too."""
+    lost = base[~base.index.isin(table.index)]
+    if not len(lost):
+        return table
+    whole = pd.concat([table, lost * 0])
+    if whole.index.nlevels == 1:
+        return whole.sort_index()
+    return whole.sort_index(level=0, sort_remaining=False, kind="stable")

@@ -1,0 +1,359 @@
+"""How long deals stay in a stage and where they go from it, from a history of entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
+from opp_pandas.figures.core.basis import attach_basis, counted, to_json
+from opp_pandas.figures.core.days import NO_INSTANT, instants_of
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of
+from opp_pandas.figures.survival import aalen_johansen, kaplan_meier, time_at
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+
+_DAY_US = 86_400_000_000
+WAYS = ("advanced", "back", "lost")
+_DEFINITIONS = {
+    "entries": "times that a deal entered the stage, each re-entry too",
+    "left": "of these, how many have left it",
+    "still": "of these, how many are still in it: censored at as_of",
+    "median_days": "Kaplan-Meier median of the days in the stage, whatever came next",
+    "advanced": "Aalen-Johansen share that goes on to a later stage or is won",
+    "back": "Aalen-Johansen share that goes back to an earlier stage",
+    "lost": "Aalen-Johansen share that is lost from here",
+}
+
+
+def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFrame:
+    """Give the entries of a history, or of a frame of them, as far as they were known at ``as_of``.
+
+    Raises
+    ------
+    HistoryNeededError
+        If there is neither.
+    MissingColumnError
+        If a frame lacks a column.
+    """
+    if isinstance(history, Snapshots):
+        return history.stage_entries(context.as_of)
+    if hasattr(history, "stage_entries"):
+        entries: pd.DataFrame = history.stage_entries(context.as_of)
+        return entries
+    if not isinstance(history, pd.DataFrame):
+        raise HistoryNeededError(f"{what} needs to know which stages each deal passed and when. {HOW_TO_START}")
+    missing = [] if {"id", "custom_id"} & set(history.columns) else ["id"]
+    missing += [] if {"stage_id", "stage_name"} & set(history.columns) else ["stage_id"]
+    missing += [] if "entered_at" in history.columns else ["entered_at"]
+    if missing:
+        raise MissingColumnError(missing, list(history.columns), "A history has id, stage_id and entered_at.")
+    values, per_second = instants_of(history["entered_at"])
+    until = int(context.as_of.timestamp() * 1_000_000)
+    known: pd.DataFrame = history[(values != NO_INSTANT) & (values // per_second * 1_000_000 <= until)]
+    return known
+
+
+def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
+    """List every stay of a deal in a stage.
+
+    Parameters
+    ----------
+    history : History or DataFrame
+        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+        ``stage_name`` and ``entered_at``, a row per entry.
+    context : FigureContext
+        Stages, and the moment until which stays are followed.
+
+    Returns
+    -------
+    DataFrame
+        In order of deal and time: ``id`` and ``custom_id`` where known,
+        ``stage_name``, ``entered_at``, ``left_at`` (missing: still there),
+        ``days`` until then or until as_of, ``way`` (``advanced``, ``back``,
+        ``lost``; missing: still there), ``seen_before`` (the deal was already
+        there when it was first seen, nobody knows since when, so the days are
+        too few) and ``unseen_days`` of a stay that nobody saw begin, but whose
+        beginning is known: a deal that was first seen in the first stage has
+        been there since its creation.
+
+    Raises
+    ------
+    HistoryNeededError
+        Without a history.
+    """
+    entries = read_entries(history, context, "a time in stage")
+    table = context.stages.frame
+    deals = Deals(entries, context)
+    key = pd.factorize(keys_of(entries, unique=False))[0]
+    at = entries["entered_at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
+    order = np.lexsort((np.arange(len(entries)), at, key))
+    key, at, stage = key[order], at[order], deals.stage[order]
+    status = np.append(context.stages.status, ["unknown", "unknown"])[stage]
+    last = np.ones(len(key), dtype=bool)
+    last[:-1] = key[1:] != key[:-1]
+    until = int(context.as_of.timestamp() * 1_000_000)
+    left = np.where(last, until, np.append(at[1:], until))
+    next_stage, next_status = np.append(stage[1:], -1), np.append(status[1:], "unknown")
+    onward = (next_status == "won") | ((next_status == "open") & (next_stage > stage))
+    way = np.where(onward, "advanced", np.where(next_status == "lost", "lost", "back")).astype(object)
+    way[last] = None
+    seen_before = np.zeros(len(key), dtype=bool)
+    if "seen_before" in entries.columns:
+        seen_before = entries["seen_before"].to_numpy(dtype=bool)[order]
+    begun = at.copy()
+    if "created_at" in entries.columns:
+        created = entries["created_at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
+        created = created[order]
+        is_first_stage = stage == int(np.argmax(context.stages.status == "open"))
+        since_creation = seen_before & is_first_stage & (created != NO_INSTANT) & (created <= at)
+        begun[since_creation] = created[since_creation]
+        seen_before = seen_before & ~since_creation
+    names = np.append(table["stage_name"].to_numpy(dtype=object), [None, None])[stage]
+    columns: dict[str, Any] = {
+        name: entries[name].array.take(order) for name in ("id", "custom_id") if name in entries.columns
+    }
+    columns |= {
+        "stage_name": pd.array(names, dtype="str"),
+        "entered_at": pd.DatetimeIndex(begun.view("datetime64[us]")).tz_localize("UTC"),
+        "left_at": pd.DatetimeIndex(np.where(last, NO_INSTANT, left).view("datetime64[us]")).tz_localize("UTC"),
+        "days": (left - begun) / _DAY_US,
+        "way": pd.array(way, dtype="str"),
+        "seen_before": seen_before,
+        "unseen_days": (at - begun) / _DAY_US,
+    }
+    # A stay in a closed stage has no end to wait for.
+    spells: pd.DataFrame = pd.DataFrame(columns)[status == "open"].reset_index(drop=True)
+    return spells
+
+
+def _followed(spells: pd.DataFrame) -> pd.DataFrame:
+    """Keep the stays whose beginning is known and that were followed for some time."""
+    kept: pd.DataFrame = spells[~spells["seen_before"] & (spells["days"] > spells["unseen_days"])]
+    return kept
+
+
+def time_in_stage(
+    history: Any, *, context: FigureContext, quantiles: Sequence[float] = (0.5, 0.75, 0.9)
+) -> pd.DataFrame:
+    """Say how long deals stay in each open stage, and where they go from it.
+
+    Parameters
+    ----------
+    history, context
+        As in `stage_spells`.
+    quantiles : sequence of float, default (0.5, 0.75, 0.9)
+        Shares of stays.
+
+    Returns
+    -------
+    DataFrame, shape (s, 6 + q)
+        Indexed by ``stage_name``, every open stage in order: ``entries, left,
+        still`` [stays], ``median_days`` and the like [days] by Kaplan-Meier,
+        with deals that are still there censored and those that were there
+        before they were first seen at risk from then on (left truncation), and
+        the shares ``advanced, back, lost`` by Aalen-Johansen, as far as stays
+        were followed. Stays whose beginning nobody knows are left out and
+        counted. NaN where too few were seen to end.
+
+    Raises
+    ------
+    HistoryNeededError
+        Without a history.
+    """
+    if not all(0 < share < 1 for share in quantiles):
+        raise ConfigurationError(f"quantiles lie between 0 and 1, not {list(quantiles)}")
+    spells = stage_spells(history, context=context)
+    whole = _followed(spells)
+    rows = []
+    stages = context.stages.frame
+    names = list(stages.loc[stages["status"] == "open", "stage_name"])
+    for name in names:
+        own = whole[whole["stage_name"] == name]
+        way = own["way"].astype(object).where(own["way"].notna(), None)
+        days = own["days"].to_numpy()
+        unseen = own["unseen_days"].to_numpy()
+        km = kaplan_meier(days, way.notna().to_numpy(), unseen)
+        aj = aalen_johansen(days, way, unseen, causes=WAYS)
+        ended = int(way.notna().sum())
+        times = {_quantile_name(share): time_at(km, share) for share in quantiles}
+        shares = {name: float(aj[name].iloc[-1]) if len(aj) else float("nan") for name in WAYS}
+        rows.append({"entries": len(own), "left": ended, "still": len(own) - ended, **times, **shares})
+    table = pd.DataFrame(rows, index=pd.Index(names, name="stage_name", dtype="str"))
+    n_before = int(spells["seen_before"].sum())
+    notes = []
+    if n_before:
+        notes.append(f"{counted(n_before, 'stay')} had begun before the deal was first seen: left out")
+    n_late = int((whole["unseen_days"] > 0).sum())
+    if n_late:
+        notes.append(
+            f"{counted(n_late, 'stay')} in the first stage taken from the deal's creation, counted from when it was "
+            "first seen (left truncation)"
+        )
+    basis = {
+        "figure": "time_in_stage",
+        "title": "Time in stage",
+        "n": keys_of(whole, unique=False).nunique(),
+        "n_stays": len(whole),
+        "n_seen_before": n_before,
+        "n_left_truncated": n_late,
+        "as_of": context.as_of.isoformat(),
+        "timezone": context.timezone or "UTC",
+        "timezone_stated": context.timezone is not None,
+        "history": "events" if isinstance(history, pd.DataFrame) else "snapshots",
+        "stages": context.stages.to_dict(),
+        "arguments": {"quantiles": list(quantiles)},
+        "definitions": _DEFINITIONS,
+        "notes": notes,
+    }
+    return attach_basis(table, to_json(basis))
+
+
+def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
+    """Give, for every open stage, the share that has gone on, back or was lost by each day.
+
+    Parameters
+    ----------
+    history, context
+        As in `stage_spells`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``stage_name`` and ``days``: ``at_risk`` [stays],
+        ``still`` (Kaplan-Meier), ``advanced, back, lost`` (Aalen-Johansen)
+        [share]; a row for every day on which a stay ended.
+    """
+    spells = stage_spells(history, context=context)
+    spells = _followed(spells)
+    parts = {}
+    for name in context.stages.frame.loc[context.stages.frame["status"] == "open", "stage_name"]:
+        own = spells[spells["stage_name"] == name]
+        if len(own):
+            way = own["way"].astype(object).where(own["way"].notna(), None)
+            curve = aalen_johansen(own["days"].to_numpy(), way, own["unseen_days"].to_numpy(), causes=WAYS)
+            parts[name] = curve.rename(columns={"survival": "still"})
+    if not parts:
+        empty = pd.MultiIndex.from_arrays([[], []], names=["stage_name", "days"])
+        return pd.DataFrame(columns=["at_risk", "still", *WAYS], index=empty, dtype="float64")
+    curves: pd.DataFrame = pd.concat(parts, names=["stage_name", "days"])
+    return curves
+
+
+def stage_chain(
+    history: Any, *, context: FigureContext, step_days: float = 7.0, smoothing: float = 0.0
+) -> pd.DataFrame:
+    """Take the pipeline for a Markov chain: where a deal in each stage ends, and after how long.
+
+    Parameters
+    ----------
+    history, context
+        As in `stage_spells`.
+    step_days : float, default 7
+        Length of one step [days].
+    smoothing : float, default 0
+        Transitions that were not seen, added to every row, spread evenly.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``stage_name``, open stages in order: ``won``, ``lost``, the
+        chances of ending so, ``expected_days`` until then, ``deal_steps`` that
+        were seen in the stage, and ``to <stage>``, the chances of one step.
+        NaN where a stage was never seen, or no end can be reached from it.
+
+    Raises
+    ------
+    HistoryNeededError
+        Without a history.
+
+    Notes
+    -----
+    A chain has no memory: how long a deal has been in its stage does not
+    matter to it. `time_in_stage` shows whether that is so.
+    """
+    if step_days <= 0 or smoothing < 0:
+        raise ConfigurationError("step_days must be above 0, and smoothing 0 or more")
+    entries = read_entries(history, context, "a chain of stages")
+    names, counts = _step_counts(entries, context, step_days)
+    n = len(names)
+    counts += smoothing / (n + 2)
+    seen = counts.sum(axis=1)
+    chances = np.divide(counts, seen[:, None], out=np.full_like(counts, np.nan), where=seen[:, None] > 0)
+    usable = _reaches_an_end(counts)
+    stays, ends = chances[np.ix_(usable, np.flatnonzero(usable))], chances[usable][:, n:]
+    fundamental = np.linalg.inv(np.eye(int(usable.sum())) - stays) if usable.any() else np.empty((0, 0))
+    result = np.full((n, 3), np.nan)
+    if usable.any():
+        result[usable, :2] = fundamental @ ends
+        result[usable, 2] = fundamental.sum(axis=1) * step_days
+    columns = {"won": result[:, 0], "lost": result[:, 1], "expected_days": result[:, 2], "deal_steps": seen}
+    for place, name in enumerate([*names, "won", "lost"]):
+        columns[f"to {name}"] = chances[:, place]
+    table = pd.DataFrame(columns, index=pd.Index(names, name="stage_name", dtype="str"))
+    basis = {
+        "figure": "stage_chain",
+        "title": "Markov chain of stages",
+        "n": keys_of(entries, unique=False).nunique(),
+        "n_entries": len(entries),
+        "as_of": context.as_of.isoformat(),
+        "timezone": context.timezone or "UTC",
+        "timezone_stated": context.timezone is not None,
+        "history": "events" if isinstance(history, pd.DataFrame) else "snapshots",
+        "stages": context.stages.to_dict(),
+        "arguments": {"step_days": step_days, "smoothing": smoothing},
+        "definitions": {
+            "won": "(I - Q)^-1 R, column won",
+            "lost": "(I - Q)^-1 R, column lost",
+            "expected_days": "row sum of (I - Q)^-1 x step_days",
+        },
+        "notes": ["a chain without memory; compare its expected_days with time_in_stage"],
+    }
+    return attach_basis(table, to_json(basis))
+
+
+def _step_counts(entries: pd.DataFrame, context: FigureContext, step_days: float) -> tuple[list[str], Any]:
+    """Count, over the deals and their steps, from which open stage to which stage, won or lost."""
+    stages = context.stages.frame
+    is_open = (stages["status"] == "open").to_numpy()
+    names = [str(name) for name in stages["stage_name"][is_open]]
+    n = len(names)
+    state = np.full(len(stages) + 2, -1, dtype=np.intp)
+    state[: len(stages)][is_open] = np.arange(n)
+    state[: len(stages)][(stages["status"] == "won").to_numpy()] = n
+    state[: len(stages)][(stages["status"] == "lost").to_numpy()] = n + 1
+    key = pd.factorize(keys_of(entries, unique=False))[0]
+    at = entries["entered_at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
+    order = np.lexsort((np.arange(len(entries)), at, key))
+    key, at, path = key[order], at[order], state[Deals(entries, context).stage[order]]
+    until = context.as_of.timestamp() * 1_000_000
+    counts = np.zeros((n, n + 2))
+    step = step_days * _DAY_US
+    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.empty(0, dtype=np.intp)
+    for start, stop in zip(starts, np.append(starts[1:], len(key)), strict=True):
+        moments = at[start] + step * np.arange(int((until - at[start]) // step) + 1)
+        seen = path[start:stop][np.searchsorted(at[start:stop], moments, side="right") - 1]
+        closed = np.flatnonzero(seen >= n)
+        # Won and lost absorb: what comes after the first of them is another story.
+        seen = seen[: closed[0] + 1] if len(closed) else seen
+        known = (seen[:-1] >= 0) & (seen[1:] >= 0)
+        np.add.at(counts, (seen[:-1][known], seen[1:][known]), 1)
+    return names, counts
+
+
+def _reaches_an_end(counts: Any) -> Any:
+    """Tell from which stages won or lost can be reached."""
+    n = len(counts)
+    reaches = counts[:, n:].sum(axis=1) > 0
+    for _ in range(n):
+        reaches = reaches | ((counts[:, :n] > 0) & reaches[None, :]).any(axis=1)
+    return np.asarray(reaches, dtype=bool)
+
+
+def _quantile_name(share: float) -> str:
+    return "median_days" if share == 0.5 else f"p{share * 100:g}_days"

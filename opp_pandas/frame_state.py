@@ -1,0 +1,351 @@
+"""What was loaded, and how it travels along with a frame.
+
+``df.attrs["opp"]`` holds a `FrameState`: to pandas a string, so that copying,
+comparing and writing attrs as JSON work; to this package the door to the
+immutable `Loaded` behind it. Pickle and Parquet keep the plain text only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas._html import as_page
+from opp_pandas.errors import NotLoadedError
+
+if TYPE_CHECKING:
+    from opp_pandas.stages import StageTable
+
+ATTRS_KEY = "opp"
+
+
+class FrameState(str):
+    """A short text that carries a `Loaded`; it copies as itself and pickles as plain text."""
+
+    __slots__ = ("loaded",)
+    loaded: Loaded | None
+
+    def __new__(cls, loaded: Loaded) -> Self:
+        """Make the text from what was loaded."""
+        self = super().__new__(cls, loaded.label())
+        self.loaded = loaded
+        return self
+
+    def __copy__(self) -> FrameState:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrameState:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """What the service (or the adopted file) said, row by row; never changed.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        The decoded columns under a plain RangeIndex; lists are tuples.
+    wire : mapping of (int, str) to object
+        For cells whose canonical form differs from what was sent: the original
+        JSON value by (position, column).
+    locked : frozenset of (int, str)
+        Cells that could not take their dtype. They are missing in the frame,
+        their original is in `wire`, and they are never written.
+    """
+
+    frame: pd.DataFrame
+    wire: Mapping[tuple[int, str], Any] = field(default_factory=dict)
+    locked: frozenset[tuple[int, str]] = frozenset()
+
+    @cached_property
+    def ids(self) -> pd.Index:
+        """The ids by position, for looking rows up; unique, since rows without an id get a negative number."""
+        ids = self.frame["id"]
+        return pd.Index(ids.to_numpy(dtype=np.int64, na_value=0) - ids.isna().to_numpy() * np.arange(1, len(ids) + 1))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A deal that waits to be created.
+
+    Parameters
+    ----------
+    position : int or None
+        Its row in the baseline, for adopted rows; None for added ones.
+    custom_id : str or None
+        Its own custom id, by which it is found where its index label is lost.
+    key : str
+        Tells it from every other new deal, now and in any later session; the
+        custom id that it is sent with where it has none of its own.
+    attempted : bool
+        Whether an earlier write may have created it already.
+    """
+
+    position: int | None
+    custom_id: str | None
+    key: str
+    attempted: bool = False
+
+
+OWN_CUSTOM_ID = "opp-pandas:"
+"""How the custom ids begin that this package makes."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadReport:
+    """How a load or an adoption went.
+
+    Parameters
+    ----------
+    source : str
+        Where the rows came from, without any secret.
+    rows : int
+        Rows in the frame.
+    complete : bool or None
+        Whether every row that the service counted is there; None if it did not count.
+    failures : DataFrame, columns ``id, row, column, value, rule``
+        Cells that break a rule of the schema, kept in the frame.
+    quarantined : DataFrame, columns ``row, reason, raw``
+        Records that could not become a row.
+    duplicates : DataFrame, columns ``key, rows, kept``
+        Ids or keys that came more than once and what was done.
+    columns : DataFrame, columns ``source, column, note``
+        For adopted frames: what became of each source column.
+    refreshed : DataFrame, columns ``id, change``
+        After ``refresh()``: which deals are new, changed, trashed, or left the filter.
+    conflicts : DataFrame, columns ``id, field, loaded, mine, theirs``
+        After ``refresh()``: cells that the user and the service changed to different values.
+    unknown_attributes, unknown_relationships : tuple of str
+        Members that this version does not know.
+    notes : tuple of str
+        Everything else that a reader should know, in sentences.
+    pages, requests : int
+        Pages read and requests made.
+    elapsed_s : float
+        Time taken [seconds].
+    """
+
+    source: str = ""
+    rows: int = 0
+    complete: bool | None = None
+    failures: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["id", "row", "column", "value", "rule"])
+    )
+    quarantined: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "raw"]))
+    duplicates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["key", "rows", "kept"]))
+    columns: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["source", "column", "note"]))
+    refreshed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", "change"]))
+    conflicts: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["id", "field", "loaded", "mine", "theirs"])
+    )
+    unknown_attributes: tuple[str, ...] = ()
+    unknown_relationships: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    pages: int = 0
+    requests: int = 0
+    elapsed_s: float = 0.0
+
+    def __repr__(self) -> str:
+        whole = {True: "complete", False: "INCOMPLETE", None: "completeness not checked"}[self.complete]
+        lines = [f"{self.rows:,} opportunities from {self.source} ({whole})"]
+        for words, count in (
+            ("cells break a rule and were kept: .failures", len(self.failures)),
+            ("records were set aside: .quarantined", len(self.quarantined)),
+            ("keys came more than once: .duplicates", len(self.duplicates)),
+            ("deals are not as they were loaded before: .refreshed", len(self.refreshed)),
+            ("cells were changed on both sides: .conflicts", len(self.conflicts)),
+        ):
+            if count:
+                lines.append(f"  {count:,} {words}")
+        if self.unknown_attributes:
+            lines.append(f"  attributes kept that this version does not know: {', '.join(self.unknown_attributes)}")
+        if self.unknown_relationships:
+            lines.append(f"  relationships not read: {', '.join(self.unknown_relationships)}")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return as_page(
+            repr(self),
+            ("cells that break a rule", self.failures),
+            ("records set aside", self.quarantined[["row", "reason"]]),
+            ("keys that came more than once", self.duplicates),
+            ("cells changed on both sides", self.conflicts),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Everything that one load knows; immutable, shared by all frames made from it.
+
+    Parameters
+    ----------
+    kind : {"read", "adopt"}
+        Whether the rows came from the service or from a file of the user's.
+    baseline : Baseline
+        What was loaded. Adopted rows stand in it too, without an id.
+    stages : StageTable
+        The stages and what they mean.
+    lookups : mapping of str to DataFrame
+        ``opportunityStage``, ``user`` and ``account``: columns ``id, name`` and
+        more, for names and for resolving edits by name.
+    timezone : str or None
+        The zone of calendar days; None: UTC, and figures say so.
+    as_of : Timestamp
+        The moment of the load (or adopt's argument), UTC.
+    client : Client or None
+        Where edits go by default.
+    report : LoadReport
+        How it went.
+    created : mapping
+        Rows that came by ``add()`` or ``adopt()`` and do not exist at the
+        service yet: index label to `Pending`, or to the position in `baseline`;
+        read it through `pending`.
+    currency : str or None
+        Currency of adopted amounts that name none.
+    labels : mapping of str to str
+        Column to label, where custom fields bear the organisation's names.
+    custom_fields : mapping of str to CustomField
+        Column to what the organisation set up, once ``/types`` was read.
+    converted : mapping of str to str
+        Column to kind, where texts of custom fields were turned into values.
+    query : mapping
+        What was asked for: ``filter`` (with instants), ``where`` (the part tested
+        here), ``fields``, ``include``, ``authorization_meta``,
+        ``data_connections``, ``limit``, ``stages``.
+    watermark : Timestamp or None
+        By the service's clock: every change before it is in the baseline. None
+        where no service said what time it is.
+    key : str
+        Tells one load from another, so that pieces of two loads do not mix.
+    origin : str
+        The same for all successors of one load, so that a row that waits to be
+        created keeps its key.
+    """
+
+    kind: Literal["read", "adopt"]
+    baseline: Baseline
+    stages: StageTable
+    lookups: Mapping[str, pd.DataFrame]
+    timezone: str | None
+    as_of: pd.Timestamp
+    client: Any = None
+    report: LoadReport = field(default_factory=LoadReport)
+    created: Mapping[Any, Any] = field(default_factory=dict)
+    currency: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    custom_fields: Mapping[str, Any] = field(default_factory=dict)
+    converted: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
+    watermark: pd.Timestamp | None = None
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    origin: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @cached_property
+    def pending(self) -> dict[Any, Pending]:
+        """The rows that wait to be created, by index label."""
+        custom = self.baseline.frame.get("custom_id")
+        waiting = {}
+        for label, entry in self.created.items():
+            if not isinstance(entry, Pending):
+                own = None if custom is None else custom.iloc[entry]
+                key = OWN_CUSTOM_ID + str(uuid.uuid5(uuid.UUID(self.origin), repr(label)))
+                entry = Pending(int(entry), own if isinstance(own, str) else None, key)
+            waiting[label] = entry
+        return waiting
+
+    def label(self) -> str:
+        """Say in short JSON what was loaded, for people who find it in a Parquet file."""
+        facts = {
+            "opp_pandas": self.kind,
+            "rows": len(self.baseline),
+            "source": self.report.source,
+            "as_of": self.as_of.isoformat(),
+            "timezone": self.timezone,
+            "key": self.key,
+        }
+        return json.dumps(facts)
+
+    def renewed(self, **changes: Any) -> Loaded:
+        """Give a successor with `changes` and a key of its own."""
+        return replace(self, **{"key": uuid.uuid4().hex, **changes})
+
+
+def attach_loaded(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
+    """Put `loaded` on `frame` in place and return it."""
+    frame.attrs[ATTRS_KEY] = FrameState(loaded)
+    return frame
+
+
+def loaded_of(frame: pd.DataFrame) -> Loaded | None:
+    """Give what travels with `frame`, or None."""
+    carrier = frame.attrs.get(ATTRS_KEY)
+    return getattr(carrier, "loaded", None)
+
+
+def require_loaded(frame: pd.DataFrame, what: str) -> Loaded:
+    """Give what travels with `frame`.
+
+    Raises
+    ------
+    NotLoadedError
+        If nothing does; the text says how to put it back.
+    """
+    loaded = loaded_of(frame)
+    if loaded is None:
+        plain = "only its label, as after pickle or Parquet" if ATTRS_KEY in frame.attrs else "nothing"
+        raise NotLoadedError(
+            f"{what} needs what was loaded, and this frame carries {plain} "
+            "(pandas drops it in merge, concat with new rows, pd.DataFrame(df) and files). "
+            "Put it back with df.opp.attach(original), and add new deals with original.opp.add(rows)"
+        )
+    return loaded
+
+
+def freeze(frame: pd.DataFrame) -> pd.DataFrame:
+    """Copy `frame` so that nothing done to it later can reach the copy.
+
+    Text is shared, since Arrow buffers cannot be changed; numbers and instants
+    are copied; lists become tuples.
+    """
+    columns: dict[str, Any] = {}
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype == object:
+            columns[name] = _frozen_values(column.to_numpy())
+        else:
+            columns[name] = column.array.copy()
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+
+
+def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Freeze many values; equal lists of text become one tuple."""
+    if set(map(type, values)) <= {list, type(None)}:
+        tuples = [None if value is None else tuple(value) for value in values]
+        if set(map(type, itertools.chain.from_iterable(filter(None, tuples)))) <= {str}:
+            known: dict[Any, Any] = {}
+            return np.fromiter((known.setdefault(items, items) for items in tuples), dtype=object, count=len(values))
+    return np.fromiter(map(freeze_value, values), dtype=object, count=len(values))
+
+
+def freeze_value(value: Any) -> Any:
+    """Give a value whose lists, at every depth, are tuples."""
+    if isinstance(value, list | tuple):
+        return tuple(freeze_value(item) for item in value)
+    if isinstance(value, dict):
+        return {key: freeze_value(item) for key, item in value.items()}
+    return value

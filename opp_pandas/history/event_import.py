@@ -1,0 +1,203 @@
+"""Events of other systems as rows of a history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, MissingColumnError
+from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys
+from opp_pandas.history.record import NO_MOMENT, Owners, RowWriter
+from opp_pandas.history.replay import load_facts
+from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack
+from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.timezones import read_moment
+
+EVENT_COLUMNS = ("id", "custom_id", "field", "value", "at")
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedEvents:
+    """Changes of fields, as another system logged them.
+
+    Parameters
+    ----------
+    events : DataFrame, columns ``id, custom_id, field, value, at, earlier``
+        A row per change: whose (id, else custom id), the field as a column of
+        this package (``(deal)`` with False says that the deal was deleted), the
+        new value, and when. In order of time. ``earlier``, where there is such
+        a column: the field stood so before, and nobody knows since when.
+    report : DataFrame, columns ``row, reason, value``
+        Rows of the source that were set aside or mended, and why.
+    source : str
+        Where they came from.
+    """
+
+    events: pd.DataFrame
+    report: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "value"]))
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        missing = [name for name in EVENT_COLUMNS if name not in self.events.columns]
+        if missing:
+            raise MissingColumnError(
+                missing, list(self.events.columns), "Events have id or custom_id, field, value, at."
+            )
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __repr__(self) -> str:
+        return f"ImportedEvents: {len(self.events):,} changes from {self.source}, {len(self.report):,} remarks"
+
+    def stage_entries(self, until: Any = None) -> pd.DataFrame:
+        """List the stages that each deal entered, as `History.stage_entries` does, without a history.
+
+        Parameters
+        ----------
+        until : str, date or Timestamp, optional
+            Only entries until then; a day means its end in UTC.
+        """
+        moved = self.events[self.events["field"].isin(["stage_id", "stage_name"])]
+        if until is not None:
+            moved = moved[moved["at"] <= read_moment(until, None, "until")]
+        by_id = bool((moved["field"] == "stage_id").any())
+        moved = moved[moved["field"] == ("stage_id" if by_id else "stage_name")]
+        moved = moved[moved["value"].notna()]
+        key = moved["id"].astype(object).where(moved["id"].notna(), moved["custom_id"])
+        order = np.lexsort((np.arange(len(moved)), moved["at"].astype("int64"), pd.factorize(key)[0]))
+        moved, key = moved.iloc[order], key.iloc[order]
+        first = (key != key.shift()).to_numpy()
+        kept = first | (moved["value"] != moved["value"].shift()).to_numpy()
+        moved, first = moved[kept], first[kept]
+        values = moved["value"].astype(object).tolist()
+        nothing: list[Any] = [None] * len(moved)
+        return pd.DataFrame(
+            {
+                "id": moved["id"].array,
+                "custom_id": moved["custom_id"].array,
+                "stage_id": pd.array(values if by_id else nothing, dtype="Int64"),
+                "stage_name": pd.array(nothing if by_id else values, dtype="str"),
+                "entered_at": moved["at"].array,
+                "not_before": pd.Series(moved["at"].array).where(~pd.Series(first)).array,
+                "seen_before": first & _is_earlier(moved),
+            }
+        )
+
+
+def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> None:
+    """Write the events that the history does not hold yet, and that the deals were there from their first event on."""
+    events = imported.events
+    if not len(events):
+        return
+    has_id = events["id"].notna().to_numpy()
+    kind = "read" if has_id.all() else "adopt"
+    known = load_facts(cells, len(cells))
+    if known.get("kind", kind) != kind and not (kind == "adopt" and not has_id.any() and "kind" not in known):
+        by = {"read": "id", "adopt": "custom_id"}
+        raise ConfigurationError(
+            f"this history follows deals by {by[known['kind']]}, the events name them by {by[kind]}; "
+            "use a history of their own, or map the keys in the events' id column"
+        )
+    moments = events["at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
+    owners = Owners(
+        events["id"].to_numpy(dtype=np.int64, na_value=0), has_id, None if has_id.all() else _texts(events, has_id)
+    )
+    # Of what stood so before, nobody knows when the deal was last changed.
+    updated = np.where(_is_earlier(events), NO_MOMENT, moments)
+    _write_columns(writer, cells, events, kind, known, int(moments.min()))
+    _write_presence(writer, cells, owners, moments, events)
+    for name, found in events.groupby("field", sort=False).indices.items():
+        places = np.asarray(found)
+        if name == PRESENCE:
+            continue
+        values = _typed(events["value"].iloc[places], str(name))
+        packed = pack(values)
+        fresh = _unknown(cells, str(name), owners.take(places), moments[places], packed)
+        chosen = places[fresh]
+        writer.add(
+            DEAL, str(name), owners.take(chosen), pack(values.iloc[fresh]), moments[chosen], updated=updated[chosen]
+        )
+
+
+def _is_earlier(events: pd.DataFrame) -> Flags:
+    """Tell the rows that say only how a field stood before its first known change."""
+    if "earlier" not in events.columns:
+        return np.zeros(len(events), dtype=bool)
+    return events["earlier"].to_numpy(dtype=bool)
+
+
+def _texts(events: pd.DataFrame, has_id: Any) -> Any:
+    texts = events["custom_id"].astype(object).to_numpy(copy=True)
+    texts[has_id] = None
+    return texts
+
+
+def _typed(values: pd.Series, name: str) -> pd.Series:
+    dtype: Any = COLUMN_DTYPES.get(name, "object")
+    plain = values.astype(object).where(values.notna(), None).reset_index(drop=True)
+    if dtype == "object":
+        return pd.Series(plain, name=name)
+    if dtype.startswith("datetime"):
+        return pd.Series(pd.to_datetime(plain, utc=True), name=name).astype(dtype)
+    return pd.Series(pd.array(plain, dtype=dtype), name=name)
+
+
+def _unknown(cells: Cells, name: str, owners: Owners, moments: Any, packed: Packed) -> Places:
+    """Tell which events the history does not hold yet, so that a second import adds nothing."""
+    records = cells.records(DEAL)
+    rows, codes = records.rows_and_codes(name)
+    if not len(rows):
+        return np.arange(len(owners))
+    own = records.keys.codes(owners.ids, owners.has_id, owners.texts)
+    held = pd.MultiIndex.from_arrays([codes, cells.observed[rows]])
+    held_last = ~held.duplicated(keep="last")
+    place = held[held_last].get_indexer(pd.MultiIndex.from_arrays([own, moments]))
+    found = np.where(place >= 0, rows[held_last][np.maximum(place, 0)], -1)
+    same = (found >= 0) & cells.equal(found, packed)
+    return np.flatnonzero(~same)
+
+
+def _write_columns(
+    writer: RowWriter, cells: Cells, events: pd.DataFrame, kind: str, known: dict[str, Any], first: int
+) -> None:
+    names = [str(name) for name in pd.unique(events["field"]) if name != PRESENCE]
+    own = ["id"] if kind == "read" else ["id", "custom_id"]
+    have = {entry[0] for entry in load_facts(cells, cells.upto(first)).get("columns", [])}
+    columns = [[name, COLUMN_DTYPES.get(name, "object"), False] for name in dict.fromkeys([*own, *names])]
+    new = [entry for entry in columns if entry[0] not in have]
+    facts: dict[str, Any] = {"columns": new} if new else {}
+    if "kind" not in known:
+        facts["kind"] = kind
+    writer.add_facts(LOAD, 0, facts, first)
+
+
+def _write_presence(writer: RowWriter, cells: Cells, owners: Owners, moments: Any, events: pd.DataFrame) -> None:
+    keys, _ = Keys.coded(owners.ids, owners.has_id, owners.texts)
+    codes = keys.codes(owners.ids, owners.has_id, owners.texts)
+    first = np.full(len(keys), np.iinfo(np.int64).max)
+    np.minimum.at(first, codes, moments)
+    ids, has_id, texts = keys.split(np.arange(len(keys)))
+    records = cells.records(DEAL)
+    known = records.keys.codes(ids, has_id, texts)
+    rows, row_codes = records.rows_and_codes(PRESENCE)
+    seen = np.full(len(records.keys) + 1, np.iinfo(np.int64).max)
+    seen[row_codes[::-1]] = cells.observed[rows[::-1]]
+    new = np.flatnonzero(first < seen[known])
+    people = Owners(ids, has_id, None if has_id.all() else texts)
+    if not has_id.all():
+        custom = pd.Series(texts, dtype="str")
+        adopted = new[~has_id[new]]
+        writer.add(DEAL, "custom_id", people.take(adopted), pack(custom.iloc[adopted]), first[adopted])
+    there = Packed(BOOLEAN, np.ones(len(new), dtype=np.int64), np.ones(len(new), dtype=bool))
+    writer.add(DEAL, PRESENCE, people.take(new), there, first[new])
+    gone = np.flatnonzero((events["field"] == PRESENCE).to_numpy())
+    if len(gone):
+        values = np.array([int(bool(value)) for value in events["value"].iloc[gone]], dtype=np.int64)
+        packed = Packed(BOOLEAN, values, np.ones(len(gone), dtype=bool))
+        fresh = _unknown(cells, PRESENCE, owners.take(gone), moments[gone], packed)
+        kept = Packed(BOOLEAN, values[fresh], np.ones(len(fresh), dtype=bool))
+        writer.add(DEAL, PRESENCE, owners.take(gone[fresh]), kept, moments[gone[fresh]])

@@ -1,0 +1,542 @@
+"""`History`: snapshots of the pipeline over time, kept as what changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from opp_pandas._html import as_page
+from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
+from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
+from opp_pandas.history import field_history, replay
+from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
+from opp_pandas.history.record import (
+    RowWriter,
+    facts_of,
+    refuse_other_keys,
+    restore_names_and_facts,
+    restore_rows,
+    seen_facts,
+    write_deals,
+    write_facts,
+    write_lookups,
+)
+from opp_pandas.history.snapshot_metadata import Recorded, asked_by, is_whole, micros, moment_of, sightings_of, stamp_of
+from opp_pandas.history.table import Storage
+from opp_pandas.timezones import read_moment
+
+_TRIES = 100
+
+
+class History:
+    """Snapshots of the pipeline over time, on a Delta Lake table.
+
+    The table holds a row for every field that changed: whose, to what, when it
+    was observed and when the service says that the deal changed. DuckDB,
+    Polars, Spark and Dask read it as it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder, or an address such as ``s3://bucket/history``. Made at the
+        first recording.
+    storage_options : mapping of str to str, optional
+        Passed on to deltalake for object stores.
+
+    Notes
+    -----
+    One recording is one commit: all of it or nothing. Two recorders at once
+    take turns. A recorder that is killed leaves the last whole version.
+    Nothing is ever deleted unless `forget` or `vacuum` is called.
+
+    A nightly job is ``history.record(read_opportunities(client,
+    history=history))``, or ``opp-pandas snapshot --history DIR``. It adds a
+    small file each time. Call `compact` every month or so: `as_of` then opens
+    few files instead of hundreds. `vacuum` deletes the files that compaction or
+    `forget` gave up, after seven days. How long the past is kept is for the
+    owner to say: ``forget("2024-12-31")`` makes that day the beginning.
+
+    The columns of the table: ``resource`` (``opportunity``, or what the rows
+    are of otherwise), ``id`` or ``key``, ``field`` (``(deal)``: whether the
+    deal is there), ``kind`` and, after it, the value in ``text``, ``number``,
+    ``real`` or ``instant``; ``observed_at``, ``updated_at``, ``sequence``. In
+    DuckDB, the amounts as they stand now::
+
+        SELECT id, arg_max(number, (observed_at, sequence)) AS amount
+        FROM delta_scan('DIR') WHERE resource = 'opportunity' AND field = 'amount'
+        GROUP BY id
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import opp_pandas as opp
+    >>> with tempfile.TemporaryDirectory() as folder, opp.sandbox(20, now="2026-09-01T08:00:00Z") as box:
+    ...     history = History(folder)
+    ...     added = history.record(opp.read_opportunities(box.client()))
+    ...     print(added.appeared, len(history.as_of("2026-09-01")))
+    20 20
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
+        self._storage = Storage(path, storage_options)
+
+    def __repr__(self) -> str:
+        return f"History({printable(self._storage.location)!r})"
+
+    def _repr_html_(self) -> str:
+        return as_page(repr(self))
+
+    @property
+    def location(self) -> str:
+        """Where the table is."""
+        return self._storage.location
+
+    # --- writing ------------------------------------------------------------
+
+    def record(self, df: pd.DataFrame, *, complete: bool | None = None, observed_at: Any = None) -> Recorded:
+        """Add what the service said at a load, as far as it differs from what is known.
+
+        The baseline of the load is recorded, whole: whatever was edited,
+        filtered or sorted in the frame since does not matter.
+
+        Parameters
+        ----------
+        df : DataFrame
+            From `read_opportunities`, `adopt` or ``refresh()``.
+        complete : bool, optional
+            Whether every deal there is stands in the load, so that one that is
+            not was deleted. Left out: only for a load without filter and limit
+            whose report says that it is complete. One that went on from a
+            history counts alike: its deals were counted, and deletions looked for.
+        observed_at : str, date or Timestamp, optional
+            The moment of the snapshot; that of the load if left out.
+
+        Returns
+        -------
+        Recorded
+            What was added. A load that was recorded before adds nothing.
+
+        Raises
+        ------
+        NotLoadedError
+            If the frame carries no load.
+        DuplicateRowsError, FrameError
+            If two deals have one key, or a deal has none.
+        ConfigurationError
+            If the history holds deals of another kind, or adopted deals would
+            stand in it twice: by custom id, and by an id that they were given.
+        MissingExtraError
+            If deltalake is not installed.
+
+        Notes
+        -----
+        A snapshot of an earlier moment than the last one is put in between;
+        what later snapshots saw stays as it was.
+        """
+        loaded = require_loaded(df, "record")
+        moment = moment_of(loaded, observed_at)
+        whole = is_whole(loaded) if complete is None else complete
+
+        def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
+            return self._build(cells, sequence, loaded, moment, whole)
+
+        added: Recorded = self._commit(build)
+        return added
+
+    def _build(
+        self, cells: Cells, sequence: int, loaded: Loaded, moment: int, whole: bool
+    ) -> tuple[RowWriter | None, Recorded]:
+        snapshots = replay.snapshot_facts(cells)
+        observed_at = stamp_of(moment)
+        if any(facts.get("load") == loaded.key for _, _, facts in snapshots):
+            return None, Recorded(None, observed_at, len(loaded.baseline), 0, 0, 0, 0)
+        known = replay.load_facts(cells, cells.upto(moment))
+        if known.get("kind", loaded.kind) != loaded.kind:
+            held = {"read": "deals of the service, by id", "adopt": "adopted deals, by custom_id"}
+            raise ConfigurationError(
+                f"this history holds {held[known['kind']]}; record {held[loaded.kind]}, in a history of their own"
+            )
+        writer = RowWriter(sequence)
+        records = cells.records(DEAL)
+        refuse_other_keys(loaded, records)
+        upto = cells.upto(moment)
+        tally, owners = write_deals(writer, loaded, records, upto, moment, whole)
+        n_cells = writer.n
+        write_lookups(writer, loaded, cells, upto, moment)
+        facts = facts_of(loaded, known)
+        n_facts = write_facts(writer, facts, known, moment)
+        if not n_cells and not n_facts and any(at == moment for _, at, _ in snapshots):
+            return None, Recorded(None, observed_at, len(owners), 0, 0, 0, 0)
+        later = sightings_of(snapshots, moment)
+        if later and writer.n:
+            added = writer.table()
+            restore_rows(writer, records, added, later)
+            number, following, _ = next(entry for entry in snapshots if entry[1] > moment)
+            restore_names_and_facts(writer, cells, added, number, following)
+        names = [str(name) for name in loaded.baseline.frame.columns]
+        own = {
+            "load": loaded.key,
+            "deals": len(owners),
+            "complete": whole,
+            "source": loaded.report.source,
+            "watermark": None if loaded.watermark is None else loaded.watermark.isoformat(),
+            "asked": asked_by(loaded),
+            "appeared": tally.appeared,
+            "changed": tally.changed,
+            "gone": tally.gone,
+            "cells": n_cells,
+            # Most loads hold the same columns: their names stand once.
+            "fields": next((number for number, _, told in snapshots if told["fields"] == names), names),
+            "seen": None if whole else seen_facts(owners),
+        }
+        writer.add_facts(SNAPSHOT, sequence, {"facts": own}, moment)
+        return writer, Recorded(sequence, observed_at, len(owners), tally.appeared, tally.changed, tally.gone, n_cells)
+
+    def _commit(self, build: Callable[[Cells, int], tuple[RowWriter | None, Any]]) -> Any:
+        for _ in range(_TRIES):
+            table = self._storage.open(create=True)
+            cells = Cells(self._storage.read(table, columns=STATE_COLUMNS))
+            sequence = int(cells.sequence.max(initial=0)) + 1
+            writer, result = build(cells, sequence)
+            if writer is None or not writer.n or self._storage.append(table, writer.table()):
+                return result
+        raise OppPandasError(
+            f"{_TRIES} times another recorder was faster at {printable(self.location)}; nothing was recorded, try again"
+        )
+
+    def import_events(self, events: Any) -> pd.DataFrame:
+        """Add what happened before, or beside, the snapshots: a row per change of a field.
+
+        Parameters
+        ----------
+        events : ImportedEvents
+            From one of the importers in `opp_pandas.history.importers`.
+
+        Returns
+        -------
+        DataFrame
+            The importer's report: what was set aside, and why.
+
+        Raises
+        ------
+        ConfigurationError
+            If the history holds deals of another kind (by id, by custom id).
+        """
+        from opp_pandas.history.event_import import write_events
+
+        def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Any]:
+            writer = RowWriter(sequence)
+            write_events(writer, cells, events)
+            later = sightings_of(replay.snapshot_facts(cells))
+            if later and writer.n:
+                restore_rows(writer, cells.records(DEAL), writer.table(), later)
+            return writer, events.report
+
+        report: pd.DataFrame = self._commit(build)
+        return report
+
+    # --- reading ------------------------------------------------------------
+
+    def _cells(self, what: str, fields: Iterable[str] | None = None, columns: Iterable[str] = STATE_COLUMNS) -> Cells:
+        table = self._storage.open()
+        cells = None if table is None else Cells(self._storage.read(table, fields, columns=columns))
+        if cells is None or not len(cells):
+            raise HistoryNeededError(
+                f"{what} needs snapshots, and {printable(self.location)} has none yet. Record the first one: "
+                "history.record(opp.read_opportunities(client)); or every night: opp-pandas snapshot --history DIR"
+            )
+        return cells
+
+    def as_of(self, t: Any = None, *, columns: Iterable[str] | None = None) -> pd.DataFrame:
+        """Give the deals as they were known at a moment.
+
+        Parameters
+        ----------
+        t : str, date or Timestamp, optional
+            The moment; a day means its end in the zone of the loads. Left out:
+            the newest snapshot.
+        columns : iterable of str, optional
+            Only these, read faster; ``id`` always comes. The frame then carries
+            a load with these columns only.
+
+        Returns
+        -------
+        DataFrame, shape (n, k)
+            As a load at that moment: the same dtypes, names, tags as lists, and
+            a load that travels along, so that figures work. Rows by id, adopted
+            ones in order of first appearance.
+
+        Raises
+        ------
+        HistoryNeededError
+            If the history is empty, or begins later.
+        """
+        wanted = None if columns is None else list(columns)
+        cells = self._cells("as_of", None if wanted is None else replay.stored_fields(wanted))
+        moment = self._moment(cells, t)
+        return replay.frame_at(cells, moment, self.location, wanted)
+
+    def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Give the deals as they were known at several moments, reading the table once.
+
+        Parameters
+        ----------
+        times : iterable of str, date or Timestamp
+            As in `as_of`.
+        columns : iterable of str, optional
+            As in `as_of`.
+
+        Yields
+        ------
+        DataFrame
+            As from `as_of`, one per moment.
+        """
+        wanted = None if columns is None else list(columns)
+        cells = self._cells("a look at the past", None if wanted is None else replay.stored_fields(wanted))
+        records = cells.records(DEAL)
+        for t in times:
+            yield replay.frame_at(cells, self._moment(cells, t), self.location, wanted, records)
+
+    def columns(self) -> list[str]:
+        """Name the columns that any snapshot had, in their order; none for an empty history."""
+        table = self._storage.open()
+        if table is None:
+            return []
+        cells = Cells(self._storage.read(table, resources=[LOAD], columns=STATE_COLUMNS))
+        return [str(name) for name, *_ in replay.load_facts(cells, len(cells)).get("columns", [])]
+
+    def newest_load(self, asked: str, columns: Iterable[str]) -> pd.DataFrame | None:
+        """Give the rows of the newest load that another one can go on from.
+
+        Parameters
+        ----------
+        asked : str
+            What the other load asks for: see `opp_pandas.history.query_identity.asked_for`.
+        columns : iterable of str
+            The columns that it needs; a load without one of them does not fit.
+
+        Returns
+        -------
+        DataFrame or None
+            The rows and columns of that load, with a `Loaded` that knows until
+            when. None where the history has no such load.
+        """
+        table = self._storage.open()
+        if table is None:
+            return None
+        told_of = Cells(self._storage.read(table, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
+        snapshots, begins = replay.snapshot_facts(told_of), replay.begins_at(told_of)
+        needed = set(columns)
+        sightings = [seen for _, seen in sightings_of(snapshots)]
+        fitting = [
+            place
+            for place, (_, at, told) in enumerate(snapshots)
+            if at >= begins and told.get("asked") == asked and needed <= (sightings[place].fields or frozenset())
+        ]
+        if not fitting:
+            return None
+        _, moment, told = snapshots[fitting[-1]]
+        seen = sightings[fitting[-1]]
+        cells = Cells(self._storage.read(table, columns=STATE_COLUMNS))
+        only = None if told["complete"] else seen.keys
+        frame = replay.frame_at(cells, moment, self.location, list(seen.fields or ()), only=only)
+        loaded = require_loaded(frame, "newest_load")
+        return attach_loaded(frame, loaded.renewed(watermark=pd.Timestamp(told["watermark"])))
+
+    def _moment(self, cells: Cells, t: Any) -> int:
+        if t is None:
+            return int(cells.observed.max())
+        stamp = read_moment(t, self._zone(cells), "t")
+        moment, begins = micros(stamp), max(int(cells.observed.min()), replay.begins_at(cells))
+        if moment < begins:
+            raise HistoryNeededError(
+                f"the history begins at {stamp_of(begins):%Y-%m-%d %H:%M} UTC, "
+                f"after {stamp:%Y-%m-%d %H:%M} UTC. "
+                "Ask for a later moment, or import older events: see opp_pandas.history.importers"
+            )
+        return moment
+
+    @staticmethod
+    def _zone(cells: Cells) -> str | None:
+        zone = cells.records(LOAD).facts(len(cells)).get("timezone")
+        return zone if isinstance(zone, str) else None
+
+    def snapshots(self) -> pd.DataFrame:
+        """List the snapshots.
+
+        Returns
+        -------
+        DataFrame, shape (s, 8)
+            A row per snapshot, oldest first, indexed by its number
+            ``sequence``: ``observed_at``, ``deals`` in the load, ``appeared,
+            changed, gone`` [opportunities], ``cells`` that were added,
+            ``complete``, ``source``. An empty history: no rows.
+        """
+        table = self._storage.open()
+        if table is None:
+            return replay.snapshot_table([])
+        cells = Cells(self._storage.read(table, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
+        begins = replay.begins_at(cells)
+        return replay.snapshot_table([entry for entry in replay.snapshot_facts(cells) if entry[1] >= begins])
+
+    def versions(self) -> pd.DataFrame:
+        """List the versions of the table: every commit, compactions too.
+
+        Returns
+        -------
+        DataFrame, shape (v, 3)
+            Indexed by ``version``, oldest first: ``committed_at, operation, rows``.
+        """
+        table = self._storage.open()
+        entries = [] if table is None else self._storage.commits(table)
+        rows = [
+            (
+                entry["version"],
+                pd.Timestamp(entry["timestamp"], unit="ms", tz="UTC"),
+                str(entry.get("operation", "")),
+                int((entry.get("operationMetrics") or {}).get("num_added_rows", 0) or 0),
+            )
+            for entry in entries
+        ]
+        frame = pd.DataFrame(rows, columns=["version", "committed_at", "operation", "rows"])
+        return frame.astype({"committed_at": "datetime64[us, UTC]", "operation": "str"}).set_index("version")
+
+    def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
+        """Log what changed between two moments.
+
+        Parameters
+        ----------
+        t0, t1 : str, date or Timestamp
+            After `t0`, until `t1` (the newest snapshot if left out).
+        fields : iterable of str, optional
+            Only these; whether deals came or went is always told.
+        net : bool, default False
+            Compare the two ends only: one row per field, none for a field that
+            came back to its value.
+
+        Returns
+        -------
+        DataFrame, shape (c, 8)
+            ``id, custom_id, action, field, before, after, observed_at,
+            updated_at``, in order of observation. action: ``appeared`` (field,
+            before and after are missing), ``gone``, ``returned`` or
+            ``changed``. ``updated_at`` is when the service says that the deal
+            last changed, at that time. Nothing changed: no rows.
+
+        Raises
+        ------
+        HistoryNeededError
+            If the history is empty, or begins after `t0`.
+        """
+        wanted = None if fields is None else [*replay.stored_fields(fields), "custom_id"]
+        cells = self._cells("diff", wanted, COLUMNS)
+        first, last = self._moment(cells, t0), self._moment(cells, t1)
+        if last < first:
+            raise ConfigurationError(f"t1 is before t0: {t0} to {t1}")
+        return field_history.changes_between(cells, first, last, None if fields is None else set(fields), net)
+
+    def stage_entries(self, until: Any = None) -> pd.DataFrame:
+        """List which stages each deal entered, for funnels and times in stage.
+
+        Parameters
+        ----------
+        until : str, date or Timestamp, optional
+            Only what was known then; everything if left out.
+
+        Returns
+        -------
+        DataFrame, shape (e, 8)
+            A row per entry, in order: ``id, custom_id, stage_id, stage_name,
+            entered_at`` (the best guess: the service's ``updated_at`` where it
+            lies between the two observations; for a new deal its creation),
+            ``not_before`` (the last observation in the stage before; missing
+            for the first entry), ``seen_before`` (whether the deal was already
+            in its first stage when it was first observed) and the deal's
+            ``created_at``.
+        """
+        cells = self._cells("stage_entries", [PRESENCE, *field_history.STAGE_FIELDS], COLUMNS)
+        moment = int(cells.observed.max()) if until is None else self._moment(cells, until)
+        return field_history.stage_entries(cells, moment)
+
+    # --- keeping ------------------------------------------------------------
+
+    def compact(self, *, more_than: int = 1) -> dict[str, int]:
+        """Join the many small files of nightly recordings into few.
+
+        Everything that was recorded is kept, and every moment reads as before,
+        only faster. Call it at the end of a nightly job with ``more_than=30``,
+        and about once a month the files are joined; a job on Sundays that also
+        calls `vacuum` gives their room back.
+
+        Parameters
+        ----------
+        more_than : int, default 1
+            Do nothing unless there are more files than that.
+
+        Returns
+        -------
+        dict
+            ``files_before, files_after``. The old files stay until `vacuum`,
+            so that readers of older versions are not disturbed.
+        """
+        table = self._storage.open()
+        before = 0 if table is None else len(table.file_uris())
+        if before > max(more_than, 1):
+            self._storage.join_files(table)
+        return {"files_before": before, "files_after": 0 if table is None else len(table.file_uris())}
+
+    def vacuum(self, *, older_than_days: int = 7) -> int:
+        """Delete files that no version younger than some days needs.
+
+        Parameters
+        ----------
+        older_than_days : int, default 7
+            Files given up longer ago go [days]. Below 7, a reader or recorder
+            that is at work may lose the files under it.
+
+        Returns
+        -------
+        int
+            Files deleted. What the history knows does not change; only older
+            versions of the table (`versions`) can no longer be opened.
+        """
+        if older_than_days < 0:
+            raise ConfigurationError(f"older_than_days is 0 or more, not {older_than_days!r}")
+        table = self._storage.open()
+        if table is None:
+            return 0
+        return self._storage.delete_unneeded(table, older_than_days)
+
+    def forget(self, before: Any) -> int:
+        """Forget what happened before a moment, keeping how everything stood then.
+
+        Parameters
+        ----------
+        before : str, date or Timestamp
+            The new beginning of the history, or rather the last snapshot until
+            then. `as_of` from there on is unchanged; earlier moments raise.
+
+        Returns
+        -------
+        int
+            Rows removed. The files go with `vacuum`.
+        """
+        for _ in range(_TRIES):
+            table = self._storage.open()
+            if table is None:
+                return 0
+            raw = self._storage.read(table)
+            cells = Cells(raw)
+            moment = self._moment(cells, before)
+            kept = replay.standing_rows(cells, moment)
+            n = cells.upto(moment)
+            if len(kept) == n:
+                return 0
+            rows = replay.rows_as_table(cells, kept, begins=int(cells.observed[n - 1]))
+            stamp = stamp_of(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
+            if self._storage.replace(table, rows, f"observed_at <= '{stamp}'"):
+                return n - len(kept)
+        raise OppPandasError(f"another recorder kept writing at {printable(self.location)}; nothing was removed")

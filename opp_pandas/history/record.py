@@ -1,0 +1,516 @@
+"""From a load to the rows that a history lacks."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, named
+from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
+from opp_pandas.history.query_identity import pack_query
+from opp_pandas.history.typed_values import (
+    BOOLEAN,
+    KINDS,
+    LOCKED,
+    MISSING,
+    STORED_IN,
+    Flags,
+    Packed,
+    Places,
+    dump,
+    pack,
+)
+from opp_pandas.resource import LOOKUP_COLUMNS
+
+if TYPE_CHECKING:
+    from opp_pandas.frame_state import Loaded
+
+NO_MOMENT = int(np.iinfo(np.int64).min)
+
+
+@dataclass(frozen=True, eq=False)
+class Owners:
+    """Whose cells rows are: ids, and texts where there is no id."""
+
+    ids: Places
+    has_id: Flags
+    texts: Any
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, places: Places) -> Owners:
+        """Keep some."""
+        texts = None if self.texts is None else np.asarray(self.texts, dtype=object)[places]
+        return Owners(self.ids[places], self.has_id[places], texts)
+
+
+class RowWriter:
+    """Collects rows and makes them a table.
+
+    Parameters
+    ----------
+    sequence : int
+        The number of the recording.
+    """
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+        self.n = 0
+        self._batches: list[Any] = []
+
+    def add(
+        self,
+        resource: str,
+        name: str,
+        owners: Owners,
+        packed: Packed,
+        observed: int | Places,
+        *,
+        updated: Places | None = None,
+        wire: Mapping[int, str] | None = None,
+        locked: Iterable[int] = (),
+        sequence: int | None = None,
+    ) -> None:
+        """Add one row per owner; `updated`, `wire` and `locked` go by position among the owners."""
+        import pyarrow as pa
+
+        n = len(owners)
+        if not n:
+            return
+        schema = arrow_schema()
+        kinds = np.where(packed.present, packed.kind, MISSING)
+        for place in locked:
+            kinds[place] = LOCKED
+        kind_names = (
+            pa.repeat(KINDS[int(kinds[0])], n)
+            if (kinds == kinds[0]).all()
+            else pa.array([KINDS[kind] for kind in kinds])
+        )
+        moments = np.broadcast_to(np.asarray(observed, dtype=np.int64), n)
+        columns = {
+            "sequence": pa.repeat(pa.scalar(self.sequence if sequence is None else sequence, pa.int64()), n),
+            "observed_at": pa.array(np.ascontiguousarray(moments)).cast(schema.field("observed_at").type),
+            "updated_at": pa.nulls(n, pa.int64()) if updated is None else pa.array(updated, mask=updated == NO_MOMENT),
+            "resource": pa.repeat(resource, n),
+            "id": pa.array(owners.ids, mask=~owners.has_id),
+            "key": pa.nulls(n, pa.string()) if owners.texts is None else pa.array(owners.texts, type=pa.string()),
+            "field": pa.repeat(name, n),
+            "kind": kind_names,
+        }
+        for store in ("text", "number", "real", "instant"):
+            kind = schema.field(store).type
+            if STORED_IN[packed.kind] != store:
+                columns[store] = pa.nulls(n, kind)
+            elif store == "text":
+                columns[store] = packed.values.cast(pa.string())
+            else:
+                columns[store] = pa.array(packed.values, mask=~packed.present).cast(kind)
+        texts: Any = pa.nulls(n, pa.string())
+        if wire:
+            texts = pa.array([wire.get(place) for place in range(n)], type=pa.string())
+        columns["wire"] = texts
+        columns["updated_at"] = columns["updated_at"].cast(schema.field("updated_at").type)
+        self._batches.append(pa.record_batch([columns[name] for name in schema.names], schema=schema))
+        self.n += n
+
+    def add_facts(self, resource: str, key: int, facts: Mapping[str, Any], observed: int) -> None:
+        """Add facts of one record, each as JSON."""
+        owner = Owners(np.array([key]), np.array([True]), None)
+        for name, value in facts.items():
+            self.add(resource, name, owner, pack(pd.Series([value], name=name, dtype=object)), observed)
+
+    def table(self) -> Any:
+        """Make the table."""
+        import pyarrow as pa
+
+        return pa.Table.from_batches(self._batches, schema=arrow_schema())
+
+
+def owners_of(frame: pd.DataFrame) -> Owners:
+    """Find the key of every row of a baseline: its id, else its custom id.
+
+    Raises
+    ------
+    FrameError
+        If a row has neither.
+    DuplicateRowsError
+        If two rows have one key.
+    """
+    n = len(frame)
+    ids = frame["id"] if "id" in frame.columns else pd.Series(pd.array([None] * n, dtype="Int64"))
+    has_id = ids.notna().to_numpy()
+    numbers = ids.to_numpy(dtype=np.int64, na_value=0)
+    texts = None
+    if not has_id.all():
+        custom = frame["custom_id"].astype(object) if "custom_id" in frame.columns else pd.Series([None] * n)
+        without = ~has_id & custom.isna().to_numpy()
+        if without.any():
+            raise FrameError(
+                f"{int(without.sum())} deals have neither id nor custom_id, so a history cannot follow them: "
+                f"rows {named(np.flatnonzero(without).tolist())}. "
+                "Name the column with the deals' keys: opp.adopt(frame, columns={'Deal No': 'custom_id'})"
+            )
+        texts = custom.to_numpy(dtype=object, copy=True)
+        texts[has_id] = None
+        doubled = pd.Series(texts[~has_id]).duplicated(keep=False)
+        if doubled.any():
+            keys = pd.Series(texts[~has_id])[doubled].unique()
+            raise DuplicateRowsError(f"custom ids stand twice: {named(keys)}; a history keeps one row per deal", keys)
+    kept = numbers[has_id]
+    if len(np.unique(kept)) < len(kept):
+        values, counts = np.unique(kept, return_counts=True)
+        raise DuplicateRowsError(f"ids stand twice: {named(values[counts > 1].tolist())}", values[counts > 1].tolist())
+    return Owners(numbers, has_id, texts)
+
+
+def refuse_other_keys(loaded: Loaded, records: Records) -> None:
+    """Keep adopted deals from standing twice in a history: by custom id, and by the id that they were given since.
+
+    Raises
+    ------
+    ConfigurationError
+        If a deal would.
+    """
+    frame = loaded.baseline.frame
+    if loaded.kind != "adopt" or not len(records.keys) or not {"id", "custom_id"} <= set(frame.columns):
+        return
+    custom = frame["custom_id"].astype(object)
+    has_id = frame["id"].notna().to_numpy()
+    _, by_id, texts = records.keys.split(np.arange(len(records.keys)))
+    rows = records.last("custom_id", len(records.cells))
+    held_by_id = records.cells.column(rows[by_id], "str")
+    twice = custom.isin(texts[~by_id]) & has_id | custom.isin(held_by_id) & ~has_id & custom.notna()
+    if twice.any():
+        raise ConfigurationError(
+            f"{int(twice.sum())} adopted deals would stand twice in this history, by custom_id and by the id that the "
+            f"service gave them: {named(custom[twice])}. Record loads of the service "
+            "(opp.read_opportunities) in a history of their own"
+        )
+
+
+@dataclass
+class Totals:
+    """What a recording found."""
+
+    changed: int = 0
+    appeared: int = 0
+    gone: int = 0
+    fields: dict[str, int] = field(default_factory=dict)
+
+
+def is_joined(loaded: Loaded, column: str) -> bool:
+    """Whether a column only repeats a look-up, which is kept apart."""
+    return (
+        loaded.kind == "read"
+        and column in LOOKUP_COLUMNS
+        and LOOKUP_COLUMNS[column][0] in loaded.baseline.frame.columns
+    )
+
+
+def write_deals(
+    writer: RowWriter, loaded: Loaded, records: Records, upto: int, observed: int, complete: bool
+) -> tuple[Totals, Owners]:
+    """Write the cells of a baseline that differ from what a history knows."""
+    cells, frame = records.cells, loaded.baseline.frame
+    owners = owners_of(frame)
+    codes = records.keys.codes(owners.ids, owners.has_id, owners.texts)
+    known = codes >= 0
+    there = np.zeros(len(owners), dtype=bool)
+    present = records.present(upto)
+    there[known] = present[codes[known]]
+    tally = Totals(appeared=int((~there).sum()))
+    updated = None
+    if "updated_at" in frame.columns and getattr(frame["updated_at"].dtype, "kind", "") == "M":
+        stamps = pack(frame["updated_at"])
+        updated = np.where(stamps.present & there, stamps.values, NO_MOMENT)
+    places = np.flatnonzero(~there)
+    writer.add(DEAL, PRESENCE, owners.take(places), _flags(len(places), True), observed)
+    touched = np.zeros(len(owners), dtype=bool)
+    marks = _marks_by_column(loaded)
+    for name in frame.columns:
+        column = str(name)
+        if column == "id" or is_joined(loaded, column):
+            continue
+        packed = pack(frame[name])
+        rows = (
+            np.where(known, records.last(column, upto)[codes], NONE) if len(records.keys) else np.full(len(codes), NONE)
+        )
+        same = cells.equal(rows, packed)
+        wire, locked = marks.get(column, ({}, set()))
+        _compare_originals(cells, rows, wire, same)
+        places = np.flatnonzero(~same)
+        if not len(places):
+            continue
+        moved = {int(place): new for new, place in enumerate(places)} if wire or locked else {}
+        writer.add(
+            DEAL,
+            column,
+            owners.take(places),
+            _take(packed, places),
+            observed,
+            updated=None if updated is None else updated[places],
+            wire={moved[place]: text for place, text in wire.items() if place in moved},
+            locked=[moved[place] for place in locked if place in moved],
+        )
+        touched[places] = True
+        tally.fields[column] = len(places)
+    tally.changed = int((touched & there).sum())
+    if complete and len(records.keys):
+        missing = present.copy()
+        missing[codes[known]] = False
+        gone = np.flatnonzero(missing)
+        ids, has_id, texts = records.keys.split(gone)
+        writer.add(DEAL, PRESENCE, Owners(ids, has_id, texts), _flags(len(gone), False), observed)
+        tally.gone = len(gone)
+    return tally, owners
+
+
+def write_lookups(writer: RowWriter, loaded: Loaded, cells: Cells, upto: int, observed: int) -> None:
+    """Write names of stages, people and accounts that changed or are new."""
+    for kind, lookup in loaded.lookups.items():
+        records = cells.records(kind)
+        ids = lookup["id"].to_numpy(dtype=np.int64, na_value=0)
+        owners = Owners(ids, lookup["id"].notna().to_numpy(), None)
+        codes = records.keys.codes(owners.ids, owners.has_id, None)
+        for name in lookup.columns:
+            packed = pack(lookup[name])
+            if len(records.keys):
+                rows = np.where(codes >= 0, records.last(str(name), upto)[codes], NONE)
+            else:
+                rows = np.full(len(codes), NONE)
+            places = np.flatnonzero(~cells.equal(rows, packed))
+            writer.add(kind, str(name), owners.take(places), _take(packed, places), observed)
+
+
+def facts_of(loaded: Loaded, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather what a load knows beside its rows, in words of JSON."""
+    columns = {entry[0]: list(entry) for entry in known.get("columns", [])}
+    for name in loaded.baseline.frame.columns:
+        dtype = "str" if isinstance(loaded.baseline.frame[name].dtype, pd.StringDtype) else None
+        columns[str(name)] = [
+            str(name),
+            dtype or str(loaded.baseline.frame[name].dtype),
+            is_joined(loaded, str(name)),
+        ]
+    stages = loaded.stages.frame.astype(object)
+    return {
+        "kind": loaded.kind,
+        "columns": list(columns.values()),
+        "stages": stages.where(stages.notna(), None).to_dict("records"),
+        "timezone": loaded.timezone,
+        "currency": loaded.currency,
+        "labels": dict(loaded.labels),
+        "source": loaded.report.source,
+        "query": pack_query(loaded.query),
+    }
+
+
+def write_facts(writer: RowWriter, facts: Mapping[str, Any], known: Mapping[str, Any], observed: int) -> int:
+    """Write the facts that changed; gives how many."""
+    changed = {name: value for name, value in facts.items() if name not in known or _differs(known[name], value)}
+    writer.add_facts(LOAD, 0, changed, observed)
+    return len(changed)
+
+
+def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: list[tuple[int, Any]]) -> None:
+    """Keep later snapshots true when rows are added before them.
+
+    Parameters
+    ----------
+    writer : RowWriter
+        Where the rows go.
+    records : Records
+        The deals as the history knows them.
+    added : pyarrow.Table
+        The new rows.
+    sightings : list of (moment, seen)
+        Every snapshot, in order: when, and which fields of which deals it saw: a
+        `Seen`.
+    """
+    fresh = Cells(added)
+    new = fresh.records(DEAL)
+    ids, has_id, texts = new.keys.split(np.arange(len(new.keys)))
+    known = records.keys.codes(ids, has_id, texts)
+    for name in new.fields:
+        rows, codes = new.rows_and_codes(name)
+        observed = fresh.observed[rows]
+        old_rows, old_codes = records.rows_and_codes(name)
+        # Newest first: of two new rows before one snapshot only the later one needs a look.
+        pending = np.ones(len(rows), dtype=bool)
+        for moment, seen in sightings:
+            open_rows = np.flatnonzero(pending & (observed < moment))
+            if not len(open_rows):
+                continue
+            upto = records.cells.upto(moment)
+            saw = seen.tell(name, ids[codes[open_rows]], has_id[codes[open_rows]], _texts(texts, codes[open_rows]))
+            if name != PRESENCE and seen.keys is None:
+                # A whole load saw the fields of the deals that were in it, and of all others only that they were not.
+                there = np.append(records.present(upto), False)
+                saw &= there[known[codes[open_rows]]]
+            open_rows = open_rows[saw]
+            pending[open_rows] = False
+            newest: dict[int, int] = {int(codes[row]): int(row) for row in open_rows}
+            if not newest:
+                continue
+            cut = int(np.searchsorted(old_rows, upto))
+            last_old = np.full(max(len(records.keys), 1), NONE)
+            last_old[old_codes[:cut]] = old_rows[:cut]
+            keep = []
+            before = []
+            for code, row in newest.items():
+                old = int(last_old[known[code]]) if known[code] >= 0 else -1
+                if old >= 0 and records.cells.observed[old] > observed[row]:
+                    continue  # the history already says what stood there at the snapshot
+                keep.append(code)
+                before.append(old)
+            _restore(writer, records.cells, DEAL, name, new.keys.split(np.array(keep, dtype=np.int64)), before, moment)
+
+
+def restore_names_and_facts(writer: RowWriter, cells: Cells, added: Any, number: int, moment: int) -> None:
+    """Keep names, and what a load knew beside its rows, as they stood at the next snapshot.
+
+    Parameters
+    ----------
+    writer : RowWriter
+        Where the rows go.
+    cells : Cells
+        What the history knows.
+    added : pyarrow.Table
+        The new rows, observed before that snapshot.
+    number, moment : int
+        The snapshot: its number, and when it was [us since 1970].
+    """
+    fresh = Cells(added)
+    upto = cells.upto(moment, number)
+    for resource in fresh.resources:
+        if resource in (DEAL, SNAPSHOT):
+            continue
+        old, new = cells.records(resource), fresh.records(resource)
+        keys = new.keys.split(np.arange(len(new.keys)))
+        known = old.keys.codes(*keys)
+        for name in new.fields:
+            rows, codes = new.rows_and_codes(name)
+            stood = np.append(old.last(name, upto), NONE)[known[codes]]
+            # What nobody had told until then is told from now on, and what was told in between still stands.
+            again = np.flatnonzero((stood >= 0) & (cells.observed[stood] <= fresh.observed[rows]))
+            owners = (keys[0][codes[again]], keys[1][codes[again]], keys[2][codes[again]])
+            # Under the snapshot's own number: of several at one moment each keeps what it knew.
+            _restore(writer, cells, resource, name, owners, stood[again].tolist(), moment, sequence=number)
+
+
+def _restore(
+    writer: RowWriter,
+    cells: Cells,
+    resource: str,
+    name: str,
+    keys: tuple[Places, Flags, Any],
+    before: list[int],
+    moment: int,
+    *,
+    sequence: int | None = None,
+) -> None:
+    old = np.array(before, dtype=np.int64)
+    ids, has_id, texts = keys
+    for kind in np.unique(np.where(old >= 0, cells.kind[old], MISSING)) if len(old) else []:
+        places = np.flatnonzero(np.where(old >= 0, cells.kind[old], MISSING) == kind)
+        owners = Owners(ids[places], has_id[places], texts[places])
+        if name == PRESENCE and kind == MISSING:
+            # A snapshot that looked at everything and did not find the deal.
+            packed = _flags(len(places), False)
+        elif kind in (MISSING, LOCKED):
+            packed = pack(pd.Series([None] * len(places), dtype="str"))
+        else:
+            packed = Packed(int(kind), cells.stored(int(kind), old[places]), np.ones(len(places), dtype=bool))
+        writer.add(resource, name, owners, packed, moment, sequence=sequence)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Which cells a snapshot saw.
+
+    Parameters
+    ----------
+    keys : Keys or None
+        The deals; None: all that there were.
+    fields : frozenset of str or None
+        The fields; None: all.
+    """
+
+    keys: Keys | None
+    fields: frozenset[str] | None
+
+    def tell(self, name: str, ids: Places, has_id: Flags, texts: Any) -> Flags:
+        """Tell which deals' field it saw."""
+        if self.fields is not None and name != PRESENCE and name not in self.fields:
+            return np.zeros(len(ids), dtype=bool)
+        if self.keys is None:
+            return np.ones(len(ids), dtype=bool)
+        return self.keys.codes(ids, has_id, texts) >= 0
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> Seen:
+        """Read it from the facts of a snapshot."""
+        names = facts.get("fields")
+        seen = facts.get("seen")
+        keys = None
+        if seen is not None:
+            steps = np.frombuffer(zlib.decompress(base64.b64decode(seen["ids"])), dtype="<i8")
+            keys = Keys(np.cumsum(steps), pd.Index(seen["texts"], dtype=object))
+        return cls(keys, None if names is None else frozenset(names))
+
+
+def seen_facts(owners: Owners) -> dict[str, Any]:
+    """Say which deals a partial load held: distances between sorted ids, compressed."""
+    ids = np.sort(owners.ids[owners.has_id]).astype("<i8")
+    steps = np.diff(ids, prepend=0).astype("<i8")
+    texts = [] if owners.texts is None else [str(text) for text in np.asarray(owners.texts)[~owners.has_id]]
+    return {"ids": base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode("ascii"), "texts": texts}
+
+
+def _texts(texts: Any, codes: Places) -> Any:
+    return None if texts is None else texts[codes]
+
+
+def _flags(n: int, value: bool) -> Packed:
+    return Packed(BOOLEAN, np.full(n, int(value), dtype=np.int64), np.ones(n, dtype=bool))
+
+
+def _take(packed: Packed, places: Places) -> Packed:
+    import pyarrow as pa
+
+    values = packed.values.take(pa.array(places)) if STORED_IN[packed.kind] == "text" else packed.values[places]
+    return Packed(packed.kind, values, packed.present[places])
+
+
+def _marks_by_column(loaded: Loaded) -> dict[str, tuple[dict[int, str], set[int]]]:
+    marks: dict[str, tuple[dict[int, str], set[int]]] = {}
+    for (place, column), value in loaded.baseline.wire.items():
+        marks.setdefault(column, ({}, set()))[0][place] = dump(value, column)
+    for place, column in loaded.baseline.locked:
+        marks.setdefault(column, ({}, set()))[1].add(place)
+    return marks
+
+
+def _compare_originals(cells: Cells, rows: Places, wire: Mapping[int, str], same: Flags) -> None:
+    """A cell whose original changed is not the same, even where its canonical form is."""
+    if not wire and not cells.wire:
+        return
+    for place, text in wire.items():
+        if same[place] and cells.wire.get(int(rows[place])) != text:
+            same[place] = False
+    if cells.wire:
+        for place in np.flatnonzero(same & np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist():
+            if place not in wire:
+                same[place] = False
+
+
+def _differs(old: Any, new: Any) -> bool:
+    # Written the same way, equal facts are equal texts; lists and tuples too.
+    return dump(old) != dump(new)

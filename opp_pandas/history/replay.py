@@ -1,0 +1,260 @@
+"""What a history knew at a moment, as a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.api.frame_builder import LOOKUP_OF, look_up
+from opp_pandas.errors import MissingColumnError
+from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded
+from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
+from opp_pandas.history.query_identity import unpack_query
+from opp_pandas.history.record import RowWriter
+from opp_pandas.history.typed_values import LOCKED, Places
+from opp_pandas.history.typed_values import load as load_json
+from opp_pandas.resource import LOOKUP_COLUMNS
+from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
+
+_BEGINS = "begins"
+_LOOKUP_DTYPES = {"id": "Int64", "name": "str", "order": "Int64", "is_closed": "boolean"}
+
+
+def stored_fields(columns: Iterable[str]) -> list[str]:
+    """Give the stored fields that columns need: joined names come from ids, and the rows from the presence."""
+    fields = [PRESENCE]
+    for column in columns:
+        fields += [column, *LOOKUP_COLUMNS.get(column, ())[:1]]
+    return list(dict.fromkeys(fields))
+
+
+def load_facts(cells: Cells, upto: int) -> dict[str, Any]:
+    """Give what loads knew beside their rows, newest first; columns are those that any of them had."""
+    records = cells.records(LOAD)
+    facts = records.facts(upto)
+    rows, _ = records.rows_and_codes("columns")
+    columns = {entry[0]: entry for row in rows[rows < upto] for entry in cells.value(int(row))}
+    return {**facts, "columns": list(columns.values())} if columns else facts
+
+
+def snapshot_facts(cells: Cells) -> list[tuple[int, int, dict[str, Any]]]:
+    """Give number, moment and facts of every snapshot, in order."""
+    rows = cells.rows_of(SNAPSHOT)
+    return [(int(cells.sequence[row]), int(cells.observed[row]), cells.value(int(row))) for row in rows]
+
+
+def snapshot_table(snapshots: list[tuple[int, int, dict[str, Any]]]) -> pd.DataFrame:
+    """Make the table of `History.snapshots`."""
+    counts = ("deals", "appeared", "changed", "gone", "cells")
+    return pd.DataFrame(
+        {
+            "observed_at": pd.to_datetime([at for _, at, _ in snapshots], unit="us", utc=True).astype(
+                "datetime64[us, UTC]"
+            ),
+            **{name: pd.array([facts[name] for _, _, facts in snapshots], dtype="Int64") for name in counts},
+            "complete": pd.array([facts["complete"] for _, _, facts in snapshots], dtype="boolean"),
+            "source": pd.array([facts["source"] for _, _, facts in snapshots], dtype="str"),
+        },
+        index=pd.Index([number for number, _, _ in snapshots], name="sequence", dtype="int64"),
+    )
+
+
+def lookups_at(cells: Cells, upto: int) -> dict[str, pd.DataFrame]:
+    """Give the look-ups of names as they were after the first `upto` rows."""
+    found = {}
+    for kind in cells.resources:
+        if kind in (DEAL, LOAD, SNAPSHOT):
+            continue
+        records = cells.records(kind)
+        last = {name: records.last(name, upto) for name in records.fields if name != "id"}
+        ids = records.last("id", upto)
+        there = np.flatnonzero(ids >= 0)
+        columns = {"id": pd.array(records.keys.ids[there], dtype="Int64")}
+        for name in dict.fromkeys([*(name for name in _LOOKUP_DTYPES if name != "id"), *last]):
+            rows = last.get(name, np.full(len(records.keys), NONE))
+            columns[name] = cells.column(rows[there], _LOOKUP_DTYPES.get(name, "object"))
+        found[kind] = pd.DataFrame(columns)
+    return found
+
+
+def stages_at(facts: Mapping[str, Any], lookups: Mapping[str, pd.DataFrame]) -> StageTable:
+    """Give the meaning of the stages as the newest load had it."""
+    if not facts.get("stages"):
+        return resolve_stages(None, lookups.get("opportunityStage"))
+    frame = pd.DataFrame(facts["stages"], columns=list(STAGE_TABLE_DTYPES))
+    return StageTable(frame.astype(STAGE_TABLE_DTYPES))
+
+
+def frame_at(
+    cells: Cells,
+    moment: int,
+    source: str,
+    wanted: list[str] | None = None,
+    records: Records | None = None,
+    only: Keys | None = None,
+) -> pd.DataFrame:
+    """Give the deals as they were known at a moment (`only`: no others), with a load that travels along."""
+    upto = cells.upto(moment)
+    records = cells.records(DEAL) if records is None else records
+    facts = load_facts(cells, upto)
+    entries = [tuple(entry) for entry in facts.get("columns", [])] or [("id", "Int64", False)]
+    names = [entry[0] for entry in entries]
+    if wanted is not None:
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            raise MissingColumnError(missing, names, "The history has never seen it.")
+        kept = {"id", *wanted}
+        entries = [entry for entry in entries if entry[0] in kept]
+    codes = _order(records, upto)
+    if only is not None:
+        codes = codes[only.codes(*records.keys.split(codes)) >= 0]
+    lookups = lookups_at(cells, upto)
+    columns: dict[str, Any] = {}
+    frozen: dict[str, Any] = {}
+    wire: dict[tuple[int, str], Any] = {}
+    locked: set[tuple[int, str]] = set()
+    ids, has_id, _texts = records.keys.split(codes)
+    id_array = pd.array(np.where(has_id, ids, 0), dtype="Int64")
+    id_array[~has_id] = pd.NA
+    for name, dtype, joined in entries:
+        if name == "id":
+            columns[name] = id_array
+        elif not joined:
+            rows = records.last(name, upto)[codes]
+            columns[name] = cells.column(rows, dtype)
+            if columns[name].dtype == object:
+                frozen[name] = cells.column(rows, dtype, frozen=True)
+            _collect_marks(cells, rows, name, wire, locked)
+    for name, dtype, joined in entries:
+        if joined:
+            key, field = LOOKUP_COLUMNS[name]
+            own = columns.get(key)
+            if own is None:
+                own = cells.column(records.last(key, upto)[codes], "Int64")
+            columns[name] = look_up(pd.Series(own), lookups.get(LOOKUP_OF[key.removesuffix("_id")]), field, dtype)
+    index = pd.RangeIndex(len(codes))
+    frame = pd.DataFrame({entry[0]: columns[entry[0]] for entry in entries}, index=index, copy=False)
+    snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]
+    still = {entry[0]: frozen[entry[0]] if entry[0] in frozen else columns[entry[0]].copy() for entry in entries}
+    baseline = Baseline(pd.DataFrame(still, index=index, copy=False), wire, frozenset(locked))
+    loaded = _loaded(cells, facts, baseline, lookups, moment, source, snapshots, wanted)
+    return attach_loaded(frame, loaded)
+
+
+def _order(records: Records, upto: int) -> Places:
+    """The deals that are there: by id, then adopted ones as they first came."""
+    if not len(records.keys):
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(records.present(upto))
+
+
+def _collect_marks(
+    cells: Cells, rows: Places, name: str, wire: dict[tuple[int, str], Any], locked: set[tuple[int, str]]
+) -> None:
+    if not cells.wire:
+        return
+    for place in np.flatnonzero(np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist():
+        row = int(rows[place])
+        wire[place, name] = load_json(cells.wire[row])
+        if cells.kind[row] == LOCKED:
+            locked.add((place, name))
+
+
+def _loaded(
+    cells: Cells,
+    facts: Mapping[str, Any],
+    baseline: Baseline,
+    lookups: Mapping[str, pd.DataFrame],
+    moment: int,
+    source: str,
+    snapshots: list[tuple[int, int, dict[str, Any]]],
+    wanted: list[str] | None,
+) -> Loaded:
+    at = pd.Timestamp(moment, unit="us", tz="UTC").as_unit("us")
+    notes = []
+    watermark = None
+    if snapshots:
+        _, seen, _ = snapshots[-1]
+        last = pd.Timestamp(seen, unit="us", tz="UTC").as_unit("us")
+        notes.append(f"as known at {last.isoformat()}, the last of {len(snapshots):,} snapshots until then")
+        number, seen, told = _known_from(snapshots)
+        watermark = pd.Timestamp(told["watermark"]) if told.get("watermark") else None
+        # What was asked for travels with the moment until which all of it is known.
+        facts = {**facts, "query": cells.records(LOAD).facts(cells.upto(seen, number)).get("query")}
+    query = unpack_query(facts.get("query"))
+    kind = facts.get("kind", "read")
+    waiting = np.flatnonzero(baseline.frame["id"].isna().to_numpy()).tolist() if kind == "adopt" else []
+    return Loaded(
+        kind=kind,
+        baseline=baseline,
+        stages=stages_at(facts, lookups),
+        lookups=lookups,
+        timezone=facts.get("timezone"),
+        as_of=at,
+        report=LoadReport(source=f"history {source}", rows=len(baseline), notes=tuple(notes)),
+        created={place: place for place in waiting},
+        currency=facts.get("currency"),
+        labels=facts.get("labels") or {},
+        query=query if wanted is None else {**query, "fields": wanted},
+        watermark=watermark,
+    )
+
+
+def _known_from(snapshots: list[tuple[int, int, dict[str, Any]]]) -> tuple[int, int, dict[str, Any]]:
+    """Give the newest snapshot until which every change is in the history."""
+    whole = [entry for entry in snapshots if entry[2]["complete"]]
+    alike = len({told.get("asked") for _, _, told in snapshots}) == 1
+    # Loads of different parts: what none of them saw since the first stands as it was then.
+    return whole[-1] if whole else snapshots[-1] if alike else snapshots[0]
+
+
+def standing_rows(cells: Cells, moment: int) -> Places:
+    """Give the rows until a moment that still say how something stood then."""
+    upto = cells.upto(moment)
+    kept = [np.empty(0, dtype=np.int64)]
+    for resource in cells.resources:
+        records = cells.records(resource)
+        if resource == SNAPSHOT:
+            kept.append(_standing_snapshots(cells, records.rows[records.rows < upto]))
+            continue
+        if resource == LOAD:
+            kept.append(records.rows[records.rows < upto])
+            continue
+        there = records.present(upto) if resource == DEAL else np.ones(len(records.keys), dtype=bool)
+        if resource == DEAL:
+            # A deal that comes back later is told by what differs from how it was before it went.
+            rows, codes = records.rows_and_codes(PRESENCE)
+            there[codes[rows >= upto]] = True
+        for name in records.fields:
+            last = records.last(name, upto)
+            kept.append(last[(last >= 0) & there])
+    return np.sort(np.concatenate(kept))
+
+
+def _standing_snapshots(cells: Cells, rows: Places) -> Places:
+    """Give those of the snapshots until a moment that later ones, and loads that go on from them, need."""
+    told = [cells.value(int(row)) for row in rows]
+    # Later snapshots may point to the column names that an earlier one lists.
+    needed = {place for place, facts in enumerate(told) if isinstance(facts["fields"], list)}
+    whole = [place for place, facts in enumerate(told) if facts["complete"]]
+    # Where no load was whole, the first one says until when everything is known, if others asked for other deals.
+    first_of = {facts.get("asked"): place for place, facts in reversed(list(enumerate(told)))}
+    needed |= {*(whole[-1:] or first_of.values()), *range(len(told))[-1:]}
+    return rows[sorted(needed)]
+
+
+def rows_as_table(cells: Cells, rows: Places, *, begins: int) -> Any:
+    """Give rows as a table to be written, with the moment from which on they are all that is needed."""
+    import pyarrow as pa
+
+    writer = RowWriter(int(cells.sequence[rows].max(initial=0)))
+    writer.add_facts(LOAD, 0, {_BEGINS: begins}, begins)
+    return pa.concat_tables([cells.table.take(rows).cast(arrow_schema()), writer.table()])
+
+
+def begins_at(cells: Cells) -> int:
+    """Give the moment that the history was made to begin with by `History.forget`; 0 if it never was."""
+    return int(cells.records(LOAD).facts(len(cells)).get(_BEGINS, 0))

@@ -1,0 +1,104 @@
+"""What a history takes note of at each load: when it was, how much it saw, what it asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from opp_pandas.history.query_identity import asked_for
+from opp_pandas.history.record import Seen
+from opp_pandas.timezones import read_moment
+
+if TYPE_CHECKING:
+    from opp_pandas.frame_state import Loaded
+
+_ONE_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one recording added.
+
+    Parameters
+    ----------
+    sequence : int or None
+        Number of the snapshot; None where nothing was added.
+    observed_at : Timestamp
+        The moment that the snapshot speaks of.
+    deals, appeared, changed, gone : int
+        Deals in the load, and how many of them are new, differ, or left
+        [opportunities].
+    cells : int
+        Rows that were added for fields of deals.
+    """
+
+    sequence: int | None
+    observed_at: pd.Timestamp
+    deals: int
+    appeared: int
+    changed: int
+    gone: int
+    cells: int
+
+    def __bool__(self) -> bool:
+        return self.sequence is not None
+
+    def __str__(self) -> str:
+        if self.sequence is None:
+            return f"{self.deals:,} deals, recorded before: nothing was added"
+        return (
+            f"{self.deals:,} deals at {self.observed_at:%Y-%m-%d %H:%M} UTC: {self.appeared:,} new, "
+            f"{self.changed:,} changed, {self.gone:,} gone; snapshot {self.sequence:,}, {self.cells:,} cells added"
+        )
+
+
+def asked_by(loaded: Loaded) -> str | None:
+    """What a later load has to ask for to go on from this one; None where none can."""
+    if loaded.kind != "read" or loaded.report.complete is False or loaded.watermark is None:
+        return None
+    return asked_for(loaded.query, loaded.report.source)
+
+
+def sightings_of(snapshots: list[tuple[int, int, dict[str, Any]]], after: int | None = None) -> list[tuple[int, Seen]]:
+    """Say which cells each snapshot saw, oldest first."""
+    names = {number: told["fields"] for number, _, told in snapshots if isinstance(told["fields"], list)}
+
+    def fields(told: dict[str, Any]) -> Any:
+        return names.get(told["fields"]) if isinstance(told["fields"], int) else told["fields"]
+
+    return [
+        (at, Seen.read({**told, "fields": fields(told)})) for _, at, told in snapshots if after is None or at > after
+    ]
+
+
+def is_whole(loaded: Loaded) -> bool:
+    """Whether a deal that is not in the load does not exist."""
+    if loaded.kind != "read" or loaded.report.complete is not True or not loaded.query:
+        return False
+    return not any(loaded.query.get(name) for name in ("filter", "where")) and loaded.query.get("limit") is None
+
+
+def moment_of(loaded: Loaded, observed_at: Any) -> int:
+    """Give the moment that a recording of a load speaks of [us since 1970]."""
+    if observed_at is not None:
+        return micros(read_moment(observed_at, loaded.timezone, "observed_at"))
+    moment = micros(loaded.as_of)
+    frame = loaded.baseline.frame
+    if loaded.kind == "read" and "updated_at" in frame.columns and frame["updated_at"].notna().any():
+        # What was written back or read on later pages was observed after the load began.
+        newest = micros(frame["updated_at"].max())
+        if moment < newest <= moment + _ONE_DAY:
+            moment = newest
+    return moment
+
+
+def micros(stamp: pd.Timestamp) -> int:
+    """Give a moment in us since 1970."""
+    return int(pd.Timestamp(stamp).tz_convert("UTC").as_unit("us")._value)  # type: ignore[attr-defined]
+
+
+def stamp_of(moment: int) -> pd.Timestamp:
+    """Read a moment in us since 1970."""
+    return pd.Timestamp(moment, unit="us", tz="UTC").as_unit("us")

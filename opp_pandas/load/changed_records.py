@@ -1,0 +1,262 @@
+"""Reading what changed in a span of time, and which rows left a filter meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.api.decode import UnfitError, identifier
+from opp_pandas.api.frame_builder import Collected, Collector
+from opp_pandas.api.query import NOT_NULL, day_bounds, filter_key, parse_moment
+from opp_pandas.errors import DocumentError
+from opp_pandas.load.upsert import Rows
+
+if TYPE_CHECKING:
+    from opp_pandas.api.client import Client
+    from opp_pandas.api.paging import Page
+
+SWEEP_PAGE = 1000
+IDS_PER_REQUEST = 100
+_UPDATED = "filter[updatedAt]"
+
+
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """What a span of time brought.
+
+    Parameters
+    ----------
+    collected : Collected
+        The rows that fit the filter and were changed in the span.
+    left : frozenset of int
+        Ids of known rows that were changed and do not fit the filter any more.
+    pages : int
+        Pages read.
+    date : Timestamp or None
+        The service's clock at the first answer.
+    """
+
+    collected: Collected
+    left: frozenset[int]
+    pages: int
+    date: pd.Timestamp | None = None
+
+    @property
+    def rows(self) -> Rows:
+        """The rows alone."""
+        return Rows(self.collected.frame, self.collected.wire, self.collected.locked)
+
+
+def with_instants(filter: Mapping[str, Any] | None, zone: str | None) -> dict[str, Any]:  # noqa: A002  # the service's own word
+    """Turn days in a filter into instants of a zone, so that it means the same wherever it is sent from.
+
+    Examples
+    --------
+    >>> with_instants({"updated_at": ("2026-01-01", None)}, "America/New_York")
+    {'updated_at': (datetime.datetime(2026, 1, 1, 5, 0, tzinfo=datetime.timezone.utc), None)}
+    """
+    settled: dict[str, Any] = {}
+    for name, value in (filter or {}).items():
+        kind = filter_key(str(name))[1].kind
+        settled[name] = _settled(value, str(name), zone) if kind == "instant" else value
+    return settled
+
+
+def _settled(value: Any, name: str, zone: str | None) -> Any:
+    if isinstance(value, tuple) and len(value) == 2:
+        return tuple(end if _is_open(end) else _instant(end, name, zone, edge) for edge, end in enumerate(value))
+    day = day_bounds(value, zone)
+    return value if day is None else day
+
+
+def _instant(value: Any, name: str, zone: str | None, edge: int) -> Any:
+    day = day_bounds(value, zone)
+    return parse_moment(value, name, zone) if day is None else day[edge]
+
+
+def _is_open(value: Any) -> bool:
+    return value is None or value is pd.NaT or value is pd.NA
+
+
+def narrowed(
+    filter: Mapping[str, Any],  # noqa: A002  # the service's own word
+    since: pd.Timestamp,
+    until: pd.Timestamp | None,
+) -> dict[str, Any] | None:
+    """Narrow a filter to what was changed in a span; None where nothing can fit both.
+
+    Parameters
+    ----------
+    filter : mapping
+        As `with_instants` gives it.
+    since, until : Timestamp or None
+        The span, both ends in it.
+
+    Returns
+    -------
+    dict or None
+    """
+    own = next((name for name in filter if filter_key(str(name))[0] == _UPDATED), None)
+    rest = {name: value for name, value in filter.items() if name != own}
+    span: tuple[Any, Any] = (since, until)
+    if own is None or filter[own] is NOT_NULL:
+        return {**rest, "updated_at": span}
+    value = filter[own]
+    if _is_open(value):
+        return None
+    if not isinstance(value, tuple):
+        return dict(filter)
+    low = since if _is_open(value[0]) else max(since, pd.Timestamp(value[0]))
+    ends = [pd.Timestamp(end) for end in (until, value[1]) if end is not None and not _is_open(end)]
+    high = min(ends) if ends else None
+    return None if high is not None and low > high else {**rest, "updated_at": (low, high)}
+
+
+def read_changed(
+    client: Client,
+    query: Mapping[str, Any],
+    columns: Iterable[str],
+    known: pd.Index,
+    since: pd.Timestamp,
+    until: pd.Timestamp | None = None,
+    page_size: int | None = None,
+) -> Changed:
+    """Read the rows that were changed in a span, with one copy of each.
+
+    Neither the order of the answers nor the upper end of the span is relied on:
+    rows may come in any order, twice, and from beyond the span.
+
+    Parameters
+    ----------
+    client : Client
+        Where to read.
+    query : mapping
+        ``filter`` (with instants), ``fields``, ``include``, ``authorization_meta``, ``data_connections``.
+    columns : iterable of str
+        The columns wanted.
+    known : Index of int
+        Ids that are in the frame, to find those that left the filter.
+    since, until : Timestamp or None
+        The span, both ends in it.
+    page_size : int, optional
+        Rows asked for at once; default the client's.
+
+    Returns
+    -------
+    Changed
+        Empty when nothing was changed; that takes one request, or two with a filter.
+
+    Raises
+    ------
+    ServiceError
+        If any page fails: half a span is no result.
+    """
+    pages = 0
+    date = None
+    condition = narrowed(query["filter"], since, until)
+    with Collector(columns=columns) as collector:
+        if condition is not None:
+            asked = {**query, "filter": condition, "sort": ("updated_at", "id")}
+            for page in client.iter_pages(**asked, page_size=page_size):
+                collector.add_page(page)
+                pages += 1
+                date = page.date if date is None else date
+        collected = collector.finish()
+    left: frozenset[int] = frozenset()
+    if query["filter"] and len(known):
+        # A record that could not become a row was listed all the same.
+        came = set(index_of(collected.frame)) | set(_usable_ids(collected.quarantined["raw"]))
+        left = frozenset(changed_ids(client, known, since, until) - came)
+    return Changed(collected, left, pages, date)
+
+
+def changed_ids(client: Client, known: pd.Index, since: pd.Timestamp, until: pd.Timestamp | None) -> set[int]:
+    """Give those of the known ids that were changed in a span, whatever filter they fit now."""
+    span: dict[str, Any] = {"updated_at": (since, until)}
+    found: set[int] = set()
+    first = True
+    for page in client.iter_pages(filter=span, fields=["updated_at"], page_size=SWEEP_PAGE, count=True):
+        if first and page.count is not None and page.count // SWEEP_PAGE > len(known) // IDS_PER_REQUEST:
+            # Much changed elsewhere: asking for the known ids takes fewer requests.
+            return ids_at_service(client, known, span)
+        first = False
+        found.update(ids_of(page))
+    return found.intersection(int(value) for value in known)
+
+
+def ids_at_service(client: Client, wanted: Iterable[int], condition: Mapping[str, Any] | None = None) -> set[int]:
+    """Give those of some ids that the service lists; a hundred are asked for at once."""
+    ids = [int(value) for value in wanted]
+    if not ids:
+        return set()
+    asked = {**(condition or {}), "id": ids}
+    pages = client.iter_pages(filter=asked, fields=["updated_at"], page_size=SWEEP_PAGE)
+    return {key for page in pages for key in ids_of(page)}
+
+
+def list_ids(client: Client, asked: Mapping[str, Any]) -> tuple[set[int], int | None]:
+    """List all ids that fit a filter, and give how many more the service counts; None where it does not count.
+
+    Where ids are missing, the list is made a second time. One that is not whole
+    says nothing about deletions.
+    """
+    lacking = 0
+    for _ in range(2):
+        seen: set[int] = set()
+        counts: dict[int, int | None] = {}
+        for page in client.iter_pages(filter=asked, fields=["updated_at"], page_size=SWEEP_PAGE, count=True):
+            counts.setdefault(page.part, page.count)
+            seen.update(ids_of(page))
+        counted = [count for count in counts.values() if count is not None]
+        if len(counted) < len(counts):
+            return seen, None
+        # Deals that come during the sweep are more than counted; fewer means that a part of the list is missing.
+        lacking = max(sum(counted) - len(seen), 0)
+        if not lacking:
+            break
+    return seen, lacking
+
+
+def ids_of(page: Page, *, strict: bool = True) -> list[int]:
+    """Read the ids of a page's rows.
+
+    Raises
+    ------
+    DocumentError
+        If `strict` and a row has no usable id: what it is cannot be said then.
+    """
+    if not strict:
+        return list(_usable_ids(page.document["data"]))
+    found = []
+    for place, record in enumerate(page.document["data"]):
+        try:
+            found.append(identifier(record.get("id") if isinstance(record, Mapping) else None))
+        except UnfitError as problem:
+            raise DocumentError(f"a record cannot be told: {problem}", pointer=f"/data/{place}/id") from None
+    return found
+
+
+def _usable_ids(records: Iterable[Any]) -> Iterator[int]:
+    for record in records:
+        try:
+            yield identifier(record.get("id") if isinstance(record, Mapping) else None)
+        except UnfitError:
+            continue
+
+
+def index_of(frame: pd.DataFrame) -> pd.Index:
+    """Give the ids of a frame that are there, as an index."""
+    ids: pd.Index = pd.Index(frame["id"].dropna().to_numpy(dtype=np.int64))
+    return ids
+
+
+def joined_lookup(old: pd.DataFrame | None, fresh: pd.DataFrame) -> pd.DataFrame:
+    """Put two look-ups of one kind together; what was read later stands."""
+    if old is None:
+        return fresh
+    both = pd.concat([fresh, old], ignore_index=True).drop_duplicates("id", ignore_index=True)
+    return both.sort_values("id", ignore_index=True)

@@ -1,0 +1,256 @@
+"""Pages kept in a file as they come, so that a load that was stopped goes on where it was.
+
+The file is a line of JSON about the load and then, for every page, a line of
+JSON with its facts and checksum followed by its compressed body. Each page is
+on the disk before the next one is asked for. A page at the end that was only
+half written, or is damaged, is read again from the service; it is never used.
+
+The file holds what the service sent, so only its owner may read it, and it is
+refused where others can. It never holds a token.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from opp_pandas.api.paging import Page
+from opp_pandas.api.query import build_query
+from opp_pandas.errors import ConfigurationError, ResponseError, printable
+from opp_pandas.load.changed_records import ids_of
+from opp_pandas.resource import OPPORTUNITY
+
+if TYPE_CHECKING:
+    from opp_pandas.api.client import Client
+
+_FORMAT = 1
+_OWNER_ONLY = 0o600
+# How a service says that it does not know a cursor (any more).
+_CURSOR_REFUSED = frozenset({400, 404, 410, 422})
+_ID_FILTER = quote("filter[id]", safe="")
+
+
+def iter_kept_pages(client: Client, path: str | os.PathLike[str], **query: Any) -> Iterator[Page]:
+    """Read a collection page by page, keeping each page in a file.
+
+    Parameters
+    ----------
+    client : Client
+        Where to read.
+    path : path
+        The file. One that another call with the same query left is gone on with.
+    **query
+        As for ``client.iter_pages``.
+
+    Yields
+    ------
+    Page
+        First those of the file, then those of the service. After a cursor that
+        the service does not take any more the walk goes on behind the largest
+        id read, or, where another order than by id was asked for, from the
+        beginning: then rows come twice, as they may in any walk.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is of another load, not a checkpoint, readable by others, or
+        in use.
+    """
+    file = Path(path)
+    size = query.pop("page_size", None)
+    queries = build_query(**query, page_size=client.page_size if size is None else size, timezone=client.timezone)
+    parts = [f"{client.url}/{OPPORTUNITY.path}?{text}" for text in queries]
+    if not file.parent.is_dir():
+        raise ConfigurationError(f"the checkpoint {printable(file)} cannot be opened: there is no such folder")
+    lock = FileLock(f"{os.fspath(file)}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigurationError(f"another load is using the checkpoint {printable(file)}") from None
+    try:
+        with _opened(file) as stream:
+            kept = _kept_pages(stream, _fingerprint(parts), file)
+            yield from _walk(client, parts, kept, stream, by_id=not query.get("sort"))
+    except OSError as error:
+        # The file's own, as of a full disk: the service's failures are errors of the package by now.
+        raise ConfigurationError(
+            f"the checkpoint {printable(file)} cannot be written ({error.strerror}); make room and load again: "
+            "it goes on from the last whole page"
+        ) from error
+    finally:
+        lock.release()
+
+
+def remove_checkpoint(path: str | os.PathLike[str]) -> None:
+    """Remove the file of a load that is complete."""
+    for name in (os.fspath(path), f"{os.fspath(path)}.lock"):
+        Path(name).unlink(missing_ok=True)
+
+
+def _walk(client: Client, parts: list[str], kept: list[Page], stream: IO[bytes], *, by_id: bool) -> Iterator[Page]:
+    number = 0
+    for page in kept:
+        number += 1
+        yield page
+    reached = kept[-1].part if kept else 1
+    for part, first in enumerate(parts, 1):
+        if part < reached:
+            continue
+        before = [page for page in kept if page.part == part]
+        start = before[-1].next_url if before else first
+        if start is None:
+            continue
+        pages = _going_on(client, start, before, first, by_id=by_id) if before else client.iter_pages(start=start)
+        for page in pages:
+            number += 1
+            own = replace(page, number=number, part=part)
+            _append(stream, own)
+            yield own
+
+
+def _going_on(client: Client, start: str, before: list[Page], first: str, *, by_id: bool) -> Iterator[Page]:
+    """Go on at a cursor, or without it where the service does not take it any more."""
+    pages = client.iter_pages(start=start)
+    try:
+        page = next(pages, None)
+    except ResponseError as error:
+        if error.status not in _CURSOR_REFUSED:
+            raise
+        start = _behind(first, before) if by_id else first
+        pages = client.iter_pages(start=start)
+        page = next(pages, None)
+    if page is not None:
+        yield page
+        yield from pages
+
+
+def _behind(first: str, before: list[Page]) -> str:
+    """Give the URL of what follows the largest id that was read."""
+    ids = [key for page in before for key in ids_of(page, strict=False)]
+    if not ids or _ID_FILTER in first:
+        return first
+    syntax = "" if "newFilterSyntax=true" in first else "&newFilterSyntax=true"
+    return f"{first}{syntax}&{_ID_FILTER}{quote('[gte]', safe='')}={max(ids) + 1}"
+
+
+# --- the file ----------------------------------------------------------------
+
+
+def _fingerprint(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _opened(file: Path) -> IO[bytes]:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(file, flags, _OWNER_ONLY)
+    except OSError as error:
+        reason = "it is a link to another file" if error.errno == errno.ELOOP else error.strerror
+        raise ConfigurationError(f"the checkpoint {printable(file)} cannot be opened: {reason}") from error
+    stream = os.fdopen(descriptor, "r+b")
+    mode = os.fstat(descriptor).st_mode
+    # Windows has no such bits: there the folder's own rights count.
+    if os.name == "posix" and (not stat.S_ISREG(mode) or mode & 0o077):
+        stream.close()
+        raise ConfigurationError(
+            f"the checkpoint {printable(file)} can be read by others; chmod 600 it, or name a new file"
+        )
+    return stream
+
+
+def _kept_pages(stream: IO[bytes], fingerprint: str, file: Path) -> list[Page]:
+    """Read what the file holds, cut it behind the last whole page, and leave the stream there."""
+    head = stream.readline()
+    if not head:
+        _write(stream, json.dumps({"opp_pandas_checkpoint": _FORMAT, "query": fingerprint}).encode() + b"\n")
+        return []
+    about = _json(head)
+    if about.get("opp_pandas_checkpoint") != _FORMAT:
+        if head.endswith(b"\n") or not b'{"opp_pandas_checkpoint"'.startswith(head[:24]):
+            raise ConfigurationError(f"{printable(file)} is not a checkpoint of a load; name another file")
+        stream.seek(0)
+        stream.truncate()
+        return _kept_pages(stream, fingerprint, file)
+    begun = stream.tell()
+    if about.get("query") != fingerprint:
+        if _next_page(stream) is None:
+            # Nothing was kept yet, as after a refusal of the first page.
+            stream.seek(0)
+            stream.truncate()
+            return _kept_pages(stream, fingerprint, file)
+        raise ConfigurationError(
+            f"the checkpoint {printable(file)} is of a load from another service or with other arguments; "
+            "call it with the same, or delete the file"
+        )
+    kept: list[Page] = []
+    whole = begun
+    while (page := _next_page(stream)) is not None:
+        kept.append(page)
+        whole = stream.tell()
+    stream.seek(whole)
+    stream.truncate()
+    return kept
+
+
+def _next_page(stream: IO[bytes]) -> Page | None:
+    """Read one kept page; None at the end, and where it is cut or damaged."""
+    facts = _json(stream.readline())
+    length = facts.pop("length", None)
+    if not isinstance(length, int) or not 0 <= length < 2**40:
+        return None
+    packed = stream.read(length)
+    digest = facts.pop("sha256", None)
+    if stream.read(1) != b"\n" or hashlib.sha256(_stamp(facts) + packed).hexdigest() != digest:
+        return None
+    date = facts.pop("date")
+    return Page(
+        **facts,
+        body=zlib.decompress(packed),
+        attempts=1,
+        elapsed_s=0.0,
+        date=None if date is None else pd.Timestamp(date),
+    )
+
+
+def _append(stream: IO[bytes], page: Page) -> None:
+    facts = {
+        "number": page.number,
+        "part": page.part,
+        "url": page.url,
+        "next_url": page.next_url,
+        "count": page.count,
+        "date": None if page.date is None else page.date.isoformat(),
+    }
+    packed = zlib.compress(page.body, 1)
+    digest = hashlib.sha256(_stamp(facts) + packed).hexdigest()
+    _write(stream, json.dumps({**facts, "length": len(packed), "sha256": digest}).encode() + b"\n" + packed + b"\n")
+
+
+def _stamp(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True).encode()
+
+
+def _write(stream: IO[bytes], data: bytes) -> None:
+    stream.write(data)
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _json(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

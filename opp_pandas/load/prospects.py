@@ -1,0 +1,54 @@
+"""Who stands on the deals: ids of prospects, read through their roles.
+
+The service lists the prospects of an opportunity as a link only, so a load has
+them on request, at one more request for every hundred deals or so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from opp_pandas.api.client import Client
+
+COLUMN = "prospect_ids"
+# Ids in one address: some proxies refuse addresses above 2,000 characters.
+_BATCH = 100
+
+
+def add_prospect_ids(frame: pd.DataFrame, client: Client) -> pd.DataFrame:
+    """Add the column ``prospect_ids``.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Loaded deals. Never modified.
+    client : Client
+        Where their roles are read.
+
+    Returns
+    -------
+    DataFrame, shape (n, k + 1)
+        With lists of ids, each once, in the order in which the people were put
+        on the deal; empty where nobody stands on it.
+    """
+    ids = [int(row_id) for row_id in frame["id"]]
+    people: dict[int, list[int]] = {row_id: [] for row_id in ids}
+    for start in range(0, len(ids), _BATCH):
+        roles = client.prospect_roles(ids[start : start + _BATCH])
+        for role in sorted(roles, key=lambda entry: int(entry["id"])):
+            deal, person = _target(role, "opportunity"), _target(role, "prospect")
+            if deal in people and person is not None and person not in people[deal]:
+                people[deal].append(person)
+    column = np.empty(len(ids), dtype=object)
+    column[:] = [people[row_id] for row_id in ids]
+    return frame.assign(**{COLUMN: column})
+
+
+def _target(role: dict[str, Any], name: str) -> int | None:
+    data = ((role.get("relationships") or {}).get(name) or {}).get("data")
+    return None if data is None else int(data["id"])

@@ -1,0 +1,372 @@
+"""From the service to a validated frame that knows what it was loaded from."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.api.frame_builder import join_names
+from opp_pandas.api.query import build_query
+from opp_pandas.errors import (
+    ConfigurationError,
+    IncompleteLoadWarning,
+    InvalidFrameError,
+    InvalidValuesWarning,
+    named,
+)
+from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.load.changed_records import with_instants
+from opp_pandas.load.checkpoint import remove_checkpoint
+from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
+from opp_pandas.load.fetch import Asked, read_whole
+from opp_pandas.load.partitions import check_partitions
+from opp_pandas.load.prospects import add_prospect_ids
+from opp_pandas.load.warm_start import go_on
+from opp_pandas.load.where import Where, columns_needed, rows_that_fit, split_where, without_labels
+from opp_pandas.stages import StageMap, resolve_stages
+from opp_pandas.timezones import check_zone
+
+if TYPE_CHECKING:
+    from opp_pandas.api.client import Client
+    from opp_pandas.api.custom_field_types import CustomField
+    from opp_pandas.history import History
+    from opp_pandas.load.upsert import Rows
+
+INCLUDABLE = ("stage", "owner", "account", "creator", "updater")
+
+
+def read_opportunities(
+    client: Client | None = None,
+    *,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002  # the service's own word, fixed by the interface
+    where: Mapping[str, Any] | None = None,
+    sort: str | Sequence[str] | None = None,
+    fields: Iterable[str] | None = None,
+    include: Iterable[str] = ("stage", "owner", "account"),
+    stages: StageMap | None = None,
+    timezone: str | None = None,
+    limit: int | None = None,
+    on_invalid: Literal["warn", "raise", "ignore"] = "warn",
+    progress: bool | None = None,
+    authorization_meta: bool = False,
+    data_connections: bool = False,
+    prospects: bool = False,
+    page_size: int | None = None,
+    partitions: int = 1,
+    checkpoint: str | os.PathLike[str] | None = None,
+    history: History | None = None,
+) -> pd.DataFrame:
+    """Load opportunities into a frame.
+
+    After the last page, what was changed while the pages came is read again (by
+    the service's clock, from a minute before the start), so that the frame is
+    not a mixture of before and after.
+
+    Parameters
+    ----------
+    client : Client, optional
+        Where to read; default ``opp.connect()`` with its environment variables.
+    filter : mapping, optional
+        What the service should select, in column or API names: a value, a list
+        of values, a ``(from, to)`` pair with None for an open end, or None for
+        missing. Days are days of `timezone`.
+    where : mapping, optional
+        The same words for any column, close date, amount, tags and custom
+        fields too: what the service cannot test is tested here, after loading.
+        A tag fits if it is among the deal's tags. Custom fields may be named by
+        their label; texts in them are compared as numbers or days where the
+        condition is one. ``load_report.notes`` says which part ran where.
+    sort : str or sequence of str, optional
+        Columns to sort by at the service, ``-`` in front for descending. The
+        walk is most robust in its default order, by id. Not for filters of so
+        many values that they take several requests.
+    fields : str or iterable of str, optional
+        The columns to load; stage, owner, account and ``updated_at`` always come.
+    include : iterable of str
+        Which names to join: stage, owner, account, creator, updater.
+    stages : StageMap, optional
+        Which stages are won and lost, their order and percentages; without it
+        won and lost are guessed from the stages' names.
+    timezone : str, optional
+        Zone of calendar days, such as ``"America/New_York"``; default the
+        client's. Without any, figures use UTC and say so.
+    limit : int, optional
+        Largest number of rows [opportunities].
+    on_invalid : {"warn", "raise", "ignore"}
+        What to do about values that break the schema; rows are never dropped.
+    progress : bool, optional
+        Show a progress bar; default: only on a terminal or in a notebook, and
+        only when the load takes longer than a second.
+    authorization_meta, data_connections : bool
+        Ask for ``can_write`` and ``can_delete``, and for ``data_connections``.
+    prospects : bool
+        Add ``prospect_ids``, who stands on each deal, read through the
+        prospects' roles at a request for every hundred deals. The column is for
+        reading; `Client.link_prospect` puts somebody on a deal.
+    page_size : int, optional
+        Rows asked for at once; default the client's.
+    partitions : int
+        Requests under way at once, 1 to 4: ranges of ids are read side by side,
+        which helps where the service takes long to answer. It costs two requests
+        more, and some for ranges whose last page is not full. The rows are those
+        of one walk by id, so it goes without ``sort=``, ``limit=`` and
+        ``checkpoint=``.
+    checkpoint : path, optional
+        A file that keeps each page as it comes, readable by its owner only. A
+        load that was stopped goes on from there when it is called again with
+        the same arguments; the file is removed when the load is complete. A load
+        that goes on from a history needs none, and leaves the file alone.
+    history : History, optional
+        Begin from the newest load in it that asked this service for the same
+        deals, and fetch only what changed since: a handful of requests. See the
+        notes. Nothing is recorded: ``history.record(df)`` does that.
+
+    Returns
+    -------
+    DataFrame, shape (n, k)
+        One row per opportunity with a plain RangeIndex, dtypes as in
+        `OpportunitySchema`. ``df.opp.load_report`` says how the load went.
+
+    Raises
+    ------
+    ConfigurationError
+        If no address or token is known, or an argument cannot be used.
+    ServiceError
+        If the service cannot be read.
+    InvalidFrameError
+        With ``on_invalid="raise"``, if values break the schema.
+
+    Warns
+    -----
+    InvalidValuesWarning
+        With ``on_invalid="warn"``, once, if values break the schema.
+    IncompleteLoadWarning
+        If fewer or more rows arrived than the service counted, or records had
+        to be set aside.
+
+    Notes
+    -----
+    A load from a history gives what a whole load would give. Changes are found
+    by the service's ``updated_at``; a deletion leaves no trace there, so the
+    deals are counted, and where the count differs the service's ids are listed
+    (a thousand a request): deals that are gone leave, and
+    ``load_report.notes`` says how many. What it cannot see are changes that
+    leave ``updated_at`` as it was, and, in the same span, as many deals hidden
+    from this user as shown to him anew. Everything is read, and
+    ``load_report.notes`` says why, where the history holds no load with this
+    filter and these fields, or ``sort=``, permissions or data connections are
+    asked for; ``where=`` and ``limit=`` are applied to what the history has.
+    """
+    if client is None:
+        from opp_pandas.api.client import connect
+
+        client = connect()
+    _check_kinds(client, {"filter": filter, "where": where}, stages, checkpoint, history)
+    wanted = _checked_include(include)
+    if on_invalid not in ("warn", "raise", "ignore"):
+        raise ConfigurationError(f"on_invalid is 'warn', 'raise' or 'ignore', not {on_invalid!r}")
+    limit = _checked_limit(limit)
+    started, calls_before = time.monotonic(), client.calls
+    zone = timezone if timezone is not None else client.timezone
+    if zone is not None:
+        check_zone(zone)
+    notes: list[str] = []
+    custom_fields: dict[str, CustomField] = {}
+    wanted_fields = _checked_fields(fields)
+    conditions, condition = _settled_conditions(client, filter, where, zone, custom_fields)
+    asked = Asked(
+        client=client,
+        filter=conditions,
+        condition=condition,
+        sort=sort,
+        fields=None if wanted_fields is None else [*wanted_fields, *columns_needed(condition)],
+        include=wanted,
+        zone=zone,
+        limit=limit,
+        authorization_meta=authorization_meta,
+        data_connections=data_connections,
+        page_size=page_size,
+        progress=progress,
+        checkpoint=checkpoint,
+        partitions=partitions,
+    )
+    check_partitions(partitions, asked.query, limit=limit, checkpoint=checkpoint)
+    if sort and len(build_query(filter={**conditions, **condition.service}, timezone=zone)) > 1:
+        # Each request would be in order for itself, and limit= would take the first rows of the first one.
+        raise ConfigurationError(
+            "sort= needs a filter that fits into one request, and this one has too many values: "
+            "load without sort= and sort in pandas, with df.sort_values(...)"
+        )
+    known = None if history is None else go_on(asked, history, notes)
+    arrived = known if known is not None else read_whole(asked, notes)
+    rows = replace(arrived.rows, frame=join_names(arrived.rows.frame, arrived.lookups, wanted))
+    rows, complete = _fitting(rows, condition, zone, notes), arrived.complete
+    if limit is not None and len(rows) > limit:
+        rows, complete = rows.take(np.arange(limit)), None
+    if prospects:
+        rows = replace(rows, frame=add_prospect_ids(rows.frame, client))
+    report = LoadReport(
+        source=client.url,
+        rows=len(rows),
+        complete=complete,
+        failures=row_failures(rows),
+        quarantined=arrived.quarantined,
+        duplicates=arrived.duplicates,
+        unknown_attributes=arrived.unknown_attributes,
+        unknown_relationships=arrived.unknown_relationships,
+        notes=tuple(notes),
+        pages=arrived.pages,
+        requests=client.calls - calls_before,
+        elapsed_s=time.monotonic() - started,
+    )
+    loaded = Loaded(
+        kind="read",
+        baseline=Baseline(freeze(rows.frame), rows.wire, frozenset(rows.locked)),
+        stages=resolve_stages(stages, arrived.lookups.get("opportunityStage")),
+        lookups=arrived.lookups,
+        timezone=zone,
+        as_of=arrived.moment if arrived.moment is not None else pd.Timestamp.now(tz="UTC"),
+        client=client,
+        report=report,
+        query={
+            **asked.query,
+            "filter": {**asked.filter, **condition.service},
+            "where": condition.local,
+            "include": wanted,
+            "limit": limit,
+            "stages": stages,
+        },
+        watermark=arrived.moment,
+        custom_fields=custom_fields,
+    )
+    _warn(report, on_invalid)
+    # A load that went on from the history never opened the file: whatever is there is none of its own.
+    if checkpoint is not None and known is None:
+        remove_checkpoint(checkpoint)
+    return attach_loaded(rows.frame, loaded)
+
+
+def _check_kinds(
+    client: object, conditions: Mapping[str, object], stages: object, checkpoint: object, history: object
+) -> None:
+    """Refuse arguments of a wrong kind before anything is asked for."""
+    from opp_pandas.api.client import Client
+
+    if not isinstance(client, Client):
+        raise ConfigurationError(
+            f"client is what opp.connect(...) or opp.sandbox().client() gives, not {type(client).__name__}"
+        )
+    for word, given in conditions.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise ConfigurationError(f"{word}= is a mapping of columns to conditions, such as {{'owner': [7, 9]}}")
+        if odd := [name for name in given or () if not isinstance(name, str)]:
+            raise ConfigurationError(f"{word}= names columns in text, such as 'owner', not {named(odd)}")
+    if stages is not None and not isinstance(stages, StageMap):
+        raise ConfigurationError("stages= is a StageMap: StageMap(order=[...], won=[...], lost=[...])")
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise ConfigurationError(f"checkpoint is the path of a file, not {checkpoint!r}")
+    if history is not None:
+        from opp_pandas.history import History
+
+        if not isinstance(history, History):
+            raise ConfigurationError(f"history is an opp.History(path), not {type(history).__name__}")
+
+
+def _checked_limit(limit: Any) -> int | None:
+    if limit is None:
+        return None
+    number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
+    # No number but a whole one from 0 on is its own integer part; NaN and infinity are none.
+    if not number or not (limit >= 0 and limit // 1 == limit):
+        raise ConfigurationError(f"limit is a number of rows, 0 or more, not {limit!r}")
+    return int(limit)
+
+
+def _settled_conditions(
+    client: Client,
+    filter: Mapping[str, Any] | None,  # noqa: A002  # the service's own word
+    where: Mapping[str, Any] | None,
+    zone: str | None,
+    custom_fields: dict[str, CustomField],
+) -> tuple[dict[str, Any], Where]:
+    """Give the filter and the condition beside it: columns for labels, instants for days."""
+
+    def labels() -> Mapping[str, str]:
+        if not custom_fields:
+            custom_fields.update(fields_by_column(client))
+        return columns_by_label(custom_fields)
+
+    asked = without_labels(filter, labels)
+    condition = split_where(without_labels(where, labels), asked, zone)
+    return with_instants(asked, zone), replace(condition, service=with_instants(condition.service, zone))
+
+
+def _fitting(rows: Rows, condition: Where, zone: str | None, notes: list[str]) -> Rows:
+    """Keep the rows for which `where` holds."""
+    if not condition:
+        return rows
+    fits = rows_that_fit(rows.frame, condition, zone)
+    notes.append(condition.note(int(fits.sum()), len(rows)))
+    return rows if fits.all() else rows.take(np.flatnonzero(fits))
+
+
+def _checked_include(include: Iterable[str]) -> tuple[str, ...]:
+    wanted = (include,) if isinstance(include, str) or not isinstance(include, Iterable) else tuple(include)
+    unknown = [name for name in wanted if name not in INCLUDABLE]
+    if unknown:
+        raise ConfigurationError(f"include knows {named(INCLUDABLE)}; not {named(unknown)}")
+    return wanted
+
+
+def _checked_fields(fields: Iterable[str] | None) -> list[str] | None:
+    """Give the names one by one; a text holds one or several, as in ``sort=``."""
+    if fields is None:
+        return None
+    names = fields.split(",") if isinstance(fields, str) else list(fields) if isinstance(fields, Iterable) else [fields]
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"fields= takes names of columns, such as ['name', 'amount'], not {named(names)}")
+    return [name.strip() for name in names]
+
+
+def row_failures(rows: Rows) -> pd.DataFrame:
+    """Rule breaks of the schema, and cells that could not take their dtype."""
+    from opp_pandas.schema import find_failures
+
+    failures = find_failures(rows.frame)
+    locked = [(row, column, reason) for (row, column), reason in rows.locked.items()]
+    if not locked:
+        return failures
+    ids = rows.frame["id"].array
+    unread = pd.DataFrame(
+        {
+            "id": pd.array([ids[row] for row, _, _ in locked], dtype="Int64"),
+            "row": [row for row, _, _ in locked],
+            "column": [column for _, column, _ in locked],
+            "value": pd.Series([rows.wire.get((row, column)) for row, column, _ in locked], dtype=object),
+            "rule": [reason for _, _, reason in locked],
+        }
+    )
+    return pd.concat([failures, unread], ignore_index=True) if len(failures) else unread
+
+
+def _warn(report: LoadReport, on_invalid: str) -> None:
+    if len(report.failures) and on_invalid == "raise":
+        raise InvalidFrameError(report.failures)
+    if report.complete is False:
+        aside = [f"{len(report.quarantined)} records were set aside"] if len(report.quarantined) else []
+        words = "; ".join([*aside, *report.notes])
+        warnings.warn(f"not every row is in the frame: {words}; see df.opp.load_report", IncompleteLoadWarning, 3)
+    if len(report.failures) and on_invalid == "warn":
+        counts = report.failures["column"].value_counts()
+        words = ", ".join(f"{column} {count}" for column, count in counts.head(5).items())
+        text = (
+            f"{len(report.failures)} values break the schema and were kept ({words}); see df.opp.load_report.failures"
+        )
+        warnings.warn(text, InvalidValuesWarning, 3)

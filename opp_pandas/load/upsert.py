@@ -1,0 +1,181 @@
+"""Newer copies of rows laid over older ones, by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Places = np.ndarray[Any, np.dtype[np.int64]]
+Marks = Mapping[tuple[int, str], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Decoded rows with what is known of single cells; see `opp_pandas.frame_state.Baseline`.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        With ``id``, under a plain RangeIndex.
+    wire, locked : mapping of (int, str) to object
+        By position and column.
+    """
+
+    frame: pd.DataFrame
+    wire: Marks
+    locked: Marks
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, kept: Places) -> Rows:
+        """Keep these positions, in this order."""
+        place_of = {int(old): new for new, old in enumerate(kept)}
+
+        def moved(marks: Marks) -> dict[tuple[int, str], Any]:
+            return {(place_of[row], column): value for (row, column), value in marks.items() if row in place_of}
+
+        return Rows(self.frame.iloc[kept].reset_index(drop=True), moved(self.wire), moved(self.locked))
+
+
+def not_older(old: Rows, fresh: Rows) -> Rows:
+    """Leave out fresh rows whose ``updated_at`` is before that of the copy at hand, as a lagging replica sends them.
+
+    The service stamps whole seconds, so equal stamps may hide a second change:
+    such rows stay.
+    """
+    places = pd.Index(old.frame["id"]).get_indexer(pd.Index(fresh.frame["id"]))
+    if "updated_at" not in old.frame.columns or "updated_at" not in fresh.frame.columns:
+        return fresh
+    before = old.frame["updated_at"].array.take(places, allow_fill=True)
+    older = np.asarray(before > fresh.frame["updated_at"].array)
+    return fresh.take(np.flatnonzero(~older)) if older.any() else fresh
+
+
+def overlay(old: Rows, fresh: Rows) -> tuple[Rows, Places]:
+    """Replace rows by id and append the new ones.
+
+    Parameters
+    ----------
+    old : Rows
+        Ids are unique where they are not missing.
+    fresh : Rows
+        One row per id.
+
+    Returns
+    -------
+    rows : Rows
+        In the order of `old`, new rows last. Columns of both.
+    places : ndarray of int64, shape (len(fresh),)
+        Where each fresh row went.
+    """
+    if not len(fresh):
+        return old, np.array([], dtype=np.int64)
+    places = np.asarray(pd.Index(old.frame["id"]).get_indexer(pd.Index(fresh.frame["id"])), dtype=np.int64)
+    new = places < 0
+    places[new] = len(old) + np.arange(int(new.sum()))
+    columns = list(dict.fromkeys([*old.frame.columns, *fresh.frame.columns]))
+    arrays = {column: _overlaid(column, old.frame, fresh.frame, places, int(new.sum())) for column in columns}
+    replaced = set(places.tolist())
+
+    def joined(before: Marks, now: Marks) -> dict[tuple[int, str], Any]:
+        kept = {key: value for key, value in before.items() if key[0] not in replaced}
+        return kept | {(int(places[row]), column): value for (row, column), value in now.items()}
+
+    frame = pd.DataFrame(arrays, index=pd.RangeIndex(len(old) + int(new.sum())), copy=False)
+    return Rows(frame, joined(old.wire, fresh.wire), joined(old.locked, fresh.locked)), places
+
+
+def _overlaid(column: str, old: pd.DataFrame, fresh: pd.DataFrame, places: Places, new: int) -> Any:
+    if column not in fresh.columns:
+        # A column that the rows were not asked for: replaced rows keep theirs.
+        return extended(old[column].array, new)
+    values = fresh[column]
+    base = extended(old[column].array, new) if column in old.columns else missing(len(old) + new, values.dtype)
+    return put(base, places, values)
+
+
+def missing(number: int, dtype: Any) -> Any:
+    """Make an array of missing cells."""
+    if str(dtype) == "object":
+        return np.full(number, None, dtype=object)
+    if str(dtype) == "bool":
+        dtype = "boolean"
+    return pd.Series(np.full(number, None, dtype=object)).astype(dtype).array
+
+
+def extended(array: Any, number: int) -> Any:
+    """Append missing cells."""
+    if not number:
+        return array
+    if isinstance(array, np.ndarray) or str(array.dtype) == "object":
+        return np.concatenate([np.asarray(array, dtype=object), np.full(number, None, dtype=object)])
+    if isinstance(array.dtype, np.dtype) and array.dtype.kind not in "fM":
+        # int64 and bool have no missing value of their own.
+        array = pd.array(array).astype({"b": "boolean", "i": "Int64", "u": "UInt64"}.get(array.dtype.kind, "object"))
+        return extended(array, number)
+    return array.take(np.append(np.arange(len(array)), np.full(number, -1)), allow_fill=True)
+
+
+def put(array: Any, places: Places, values: pd.Series) -> Any:
+    """Copy `array` with `values` at `places`; the same array where nothing differs.
+
+    Where the array's dtype cannot hold the values, the values' dtype is taken if
+    it can hold the array, else object.
+    """
+    if not len(places):
+        return array
+    if not isinstance(array, np.ndarray) and array.dtype == values.dtype and str(array.dtype) != "object":
+        if array.take(places).equals(values.array):
+            return array
+        copied = array.copy()
+        copied[places] = values.array
+        return copied
+    kept = pd.Series(array)
+    if not _same_dtype(kept, values):
+        kept, values = _of_one_dtype(kept, values)
+    if str(kept.dtype) == "object":
+        fresh = np.array(kept.array, dtype=object)
+        for place, value in zip(places, values.array, strict=True):
+            fresh[place] = value
+        return fresh
+    copied = kept.array.copy()
+    copied[places] = values.array
+    return copied
+
+
+def _same_dtype(one: pd.Series, other: pd.Series) -> bool:
+    return bool(one.dtype == other.dtype)
+
+
+def _of_one_dtype(kept: pd.Series, values: pd.Series) -> tuple[pd.Series, pd.Series]:
+    if kept.isna().all():
+        return pd.Series(missing(len(kept), values.dtype)), values
+    if isinstance(kept.dtype, pd.CategoricalDtype) and isinstance(values.dtype, pd.CategoricalDtype):
+        wider = pd.CategoricalDtype(kept.cat.categories.union(values.cat.categories, sort=False))
+        return kept.astype(wider), values.astype(wider)
+    for dtype in (kept.dtype, values.dtype):
+        try:
+            one, other = kept.astype(dtype), values.astype(dtype)
+        except (ValueError, TypeError, OverflowError):
+            continue
+        if _lossless(kept, one) and _lossless(values, other):
+            return one, other
+    return kept.astype(object), values.astype(object)
+
+
+def _lossless(before: pd.Series, after: pd.Series) -> bool:
+    """Whether a conversion kept every value, and made text of none."""
+    if (str(after.dtype) == "str") != (str(before.dtype) == "str") and before.notna().any():
+        return False
+    gone = before.isna().to_numpy(dtype=bool) != after.isna().to_numpy(dtype=bool)
+    if gone.any():
+        return False
+    try:
+        return bool((after.dropna().astype(object) == before.dropna().astype(object)).all())
+    except (TypeError, ValueError):
+        return False

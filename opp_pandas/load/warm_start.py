@@ -1,0 +1,198 @@
+"""A load that goes on from a history: what was known then, and what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from opp_pandas.api.frame_builder import Collected, Collector
+from opp_pandas.errors import AccessDeniedError, named
+from opp_pandas.frame_state import require_loaded
+from opp_pandas.history.query_identity import asked_for
+from opp_pandas.load.changed_records import ids_at_service, index_of, joined_lookup, list_ids
+from opp_pandas.load.fetch import Arrived, Asked, count_opportunities
+from opp_pandas.load.incremental import OVERLAP, catch_up
+from opp_pandas.load.upsert import Rows, overlay
+from opp_pandas.load.where import column_of
+from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from opp_pandas.history import History
+
+# Where more is missing than a tenth, the history is not what it seems: everything is read.
+_MOST_MISSING = 0.1
+
+
+def go_on(asked: Asked, history: History, notes: list[str]) -> Arrived | None:
+    """Bring the newest load of a history that fits up to date.
+
+    Parameters
+    ----------
+    asked : Asked
+        What the load asks for.
+    history : History
+        Where to begin. Never written to.
+    notes : list of str
+        What a reader should know is added to it.
+
+    Returns
+    -------
+    Arrived or None
+        As `read_whole` gives it, in order of ids. None, and a note that says
+        why, where everything has to be read.
+
+    Raises
+    ------
+    ServiceError
+        If the service cannot be read.
+    """
+    found = _continued(asked, history, notes)
+    if isinstance(found, Arrived):
+        return found
+    notes.append(f"every row was read, although history= was given: {found}")
+    return None
+
+
+def _continued(asked: Asked, history: History, notes: list[str]) -> Arrived | str:
+    """Give what came, or why everything has to be read."""
+    start = _start(asked, history)
+    if isinstance(start, str):
+        return start
+    loaded = require_loaded(start, "history=")
+    assert loaded.watermark is not None  # noqa: S101 -- a load without one is not given
+    client, query = asked.client, {**asked.query, "include": asked.include}
+    old = Rows(_without_names(start), loaded.baseline.wire, dict.fromkeys(loaded.baseline.locked))
+    try:
+        news = catch_up(
+            client,
+            query,
+            old,
+            loaded.lookups,
+            loaded.watermark - OVERLAP,
+            zone=asked.zone,
+            page_size=asked.page_size,
+        )
+    except AccessDeniedError as error:
+        return error.message
+    fresh = Rows(_without_names(news.fresh.frame), news.fresh.wire, news.fresh.locked)
+    unheard = [name for name in fresh.frame.columns if name not in old.frame.columns]
+    if unheard and len(fresh):
+        return f"the service sends {named(unheard)}, which the history has never seen"
+    rows, _ = overlay(old, fresh)
+    counted = _counted(asked, _dropped(rows, news.left))
+    if counted is None:
+        return "too many deals are not in it, or the service lists fewer than it counts"
+    notes.append(
+        f"{len(old):,} deals as they were at {loaded.watermark:%Y-%m-%d %H:%M} UTC, from {history.location}; "
+        f"{len(fresh):,} changed since and were read again"
+    )
+    notes += [*news.notes, *counted.notes]
+    lookups = {**news.lookups}
+    for kind, lookup in counted.lookups.items():
+        lookups[kind] = joined_lookup(lookups.get(kind), lookup)
+    rows, ids = counted.rows, counted.rows.frame["id"].to_numpy(dtype=np.int64)
+    return Arrived(
+        # New deals stand last and mostly have the highest ids: then nothing has to move.
+        rows=rows if (ids[1:] > ids[:-1]).all() else rows.take(np.argsort(ids, kind="stable")),
+        lookups=lookups,
+        moment=news.moment,
+        complete=False if len(news.collected.quarantined) else counted.complete,
+        pages=news.pages,
+        quarantined=news.collected.quarantined,
+        duplicates=news.collected.duplicates,
+        unknown_attributes=tuple(sorted({*news.collected.unknown_attributes, *_unknown(old.frame)})),
+        unknown_relationships=news.collected.unknown_relationships,
+    )
+
+
+def _start(asked: Asked, history: History) -> pd.DataFrame | str:
+    """Give the rows to begin from, or why there are none."""
+    if asked.sort:
+        return "only the service can put rows into the order of sort="
+    if asked.authorization_meta or asked.data_connections:
+        return "permissions and data connections change without a trace in updated_at"
+    key = asked_for({"filter": asked.filter, "fields": asked.fields}, asked.client.url)
+    if key is None:
+        return "the filter cannot be compared with that of an earlier load"
+    ids = {f"{name}_id" for name in asked.include}
+    names = [name for name, (id_column, _) in LOOKUP_COLUMNS.items() if id_column in ids]
+    start = history.newest_load(key, ["id", *asked.columns, *names])
+    if start is None:
+        return "it holds no load from this service with this filter, these fields and names"
+    for name in asked.condition.service:
+        if column_of(name) not in start.columns:
+            return f"only the service can test {name!r} of where="
+    return start
+
+
+def _without_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the columns that are joined by id, so that they are joined anew."""
+    return frame[[name for name in frame.columns if name not in LOOKUP_COLUMNS]]
+
+
+def _unknown(frame: pd.DataFrame) -> list[str]:
+    """Give the attributes that this version does not know, by the service's names."""
+    words = (str(name).split("_") for name in frame.columns if name not in COLUMN_DTYPES)
+    return ["".join([first, *map(str.capitalize, rest)]) for first, *rest in words]
+
+
+def _dropped(rows: Rows, ids: Iterable[int]) -> Rows:
+    gone = rows.frame["id"].isin(set(ids)).to_numpy(dtype=bool)
+    return rows.take(np.flatnonzero(~gone)) if gone.any() else rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """Rows that were held against the service's own count."""
+
+    rows: Rows
+    complete: bool | None
+    lookups: dict[str, pd.DataFrame]
+    notes: tuple[str, ...] = ()
+
+
+def _counted(asked: Asked, rows: Rows) -> _Counted | None:
+    """Find what left no trace in ``updated_at``: where the count differs, by listing all ids.
+
+    None where that does not settle it.
+    """
+    client = asked.client
+    count = count_opportunities(client, asked.filter)
+    if count is None:
+        note = "the service does not count, so deleted deals may still be here: df.opp.reconcile() finds them"
+        return _Counted(rows, None, {}, (note,))
+    if count == len(rows):
+        return _Counted(rows, True, {})
+    listed, lacking = list_ids(client, asked.filter)
+    known = set(index_of(rows.frame).tolist())
+    missing = listed - known
+    if lacking or len(missing) > _MOST_MISSING * len(listed):
+        return None
+    gone = known - listed
+    if not asked.filter:
+        # Asked for by id, a deal that a lagging list lacks is there after all.
+        gone -= ids_at_service(client, sorted(gone))
+    notes = []
+    if gone:
+        where = "do not fit the filter any more, or are gone" if asked.filter else "are gone at the service"
+        notes.append(f"{len(gone):,} deals {where}, without a trace in updated_at")
+    rows = _dropped(rows, gone)
+    lookups: dict[str, pd.DataFrame] = {}
+    if missing:
+        collected = _read_by_id(asked, sorted(missing))
+        rows, _ = overlay(rows, Rows(collected.frame, collected.wire, collected.locked))
+        lookups = dict(collected.lookups)
+        notes.append(f"{len(missing):,} deals were new to this user, without a trace in updated_at")
+    return _Counted(rows, listed.issubset(index_of(rows.frame)), lookups, tuple(notes))
+
+
+def _read_by_id(asked: Asked, ids: list[int]) -> Collected:
+    with Collector(columns=asked.columns) as collector:
+        for page in asked.client.iter_pages(**{**asked.query, "filter": {"id": ids}}, page_size=asked.page_size):
+            collector.add_page(page)
+        return collector.finish()

@@ -1,0 +1,386 @@
+"""Cells as text and back: the only form in which values cross to the browser.
+
+A reader takes exactly what its writer wrote, bit for bit, and otherwise only
+what has one meaning: ``1,250`` is a thousand to some and a little more than one
+to others, so neither is taken.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from opp_pandas.changes.column_diff import is_missing
+from opp_pandas.errors import named, printable
+from opp_pandas.load.custom_field_values import (
+    read_boolean,
+    read_day,
+    read_moment,
+    read_number,
+    read_options,
+    write_number,
+    write_options,
+)
+
+if TYPE_CHECKING:
+    from opp_pandas.changes.name_lookup import NameBook
+
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MOMENT = re.compile(
+    r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?) ?(?P<offset>Z|[+-]\d\d:\d\d(:\d\d)?)?", re.ASCII
+)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EXACT = 2**53
+
+
+class Codec(Protocol):
+    """Writes the values of one column as text and reads them back."""
+
+    def show(self, value: Any) -> str:
+        """Write a value that is not missing."""
+
+    def read(self, text: str) -> Any:
+        """Read a text; a ValueError says in words why it cannot be read."""
+
+
+def show_cell(codec: Codec, value: Any) -> str | None:
+    """Write any cell: None where it is missing."""
+    return None if is_missing(value) else codec.show(value)
+
+
+class Integers:
+    """Whole numbers of 64 bits."""
+
+    def show(self, value: Any) -> str:
+        """Write plain digits."""
+        return str(int(value))
+
+    def read(self, text: str) -> int:
+        """Read plain digits with a sign."""
+        stripped = text.strip()
+        if not _WHOLE.fullmatch(stripped):
+            raise ValueError("is not a whole number; write digits only, such as 1250")
+        if len(stripped) > 20 or not -(2**63) <= int(stripped) < 2**63:
+            raise ValueError("does not fit into 64 bits")
+        return int(stripped)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers with a decimal point: custom fields whose texts were converted.
+
+    ``whole`` says that the column holds whole numbers only.
+    """
+
+    whole: bool
+
+    def show(self, value: Any) -> str:
+        """Write digits with a decimal point."""
+        if isinstance(value, float) and _bits(float(Decimal(text := write_number(value)))) != _bits(value):
+            return repr(value)
+        return text if isinstance(value, float) else write_number(value)
+
+    def read(self, text: str) -> int | float:
+        """Read digits with a decimal point."""
+        number = read_number(text)
+        if number is None:
+            raise ValueError("is not a number; write it like 1250.5, without a thousands separator")
+        if self.whole:
+            if number != int(number):
+                raise ValueError("has decimals, and the column holds whole numbers: .astype('Float64') lets it")
+            if not -(2**63) <= int(number) < 2**63:
+                raise ValueError("does not fit into 64 bits")
+            return int(number)
+        return float(number)
+
+
+def _bits(number: float) -> bytes:
+    return struct.pack("<d", number)
+
+
+class Texts:
+    """Text, as it is."""
+
+    def show(self, value: Any) -> str:
+        """Give the text."""
+        return str(value)
+
+    def read(self, text: str) -> str:
+        """Give the text."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("is not valid Unicode") from None
+        return text
+
+
+@dataclass(frozen=True)
+class Instants:
+    """Instants, read and written in a zone; one at its midnight is written as a day.
+
+    Parameters
+    ----------
+    zone : str or None
+        The zone of calendar days; None: UTC.
+    """
+
+    zone: str | None
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.zone or "UTC")
+
+    def show(self, value: Any) -> str:
+        """Write a day, a local time, or an instant with Z where local time would be ambiguous."""
+        micros = int(pd.Timestamp(value).as_unit("us").asm8.view("int64"))
+        moment = _EPOCH + dt.timedelta(microseconds=micros)
+        try:
+            text = _local_text(moment.astimezone(self._zone).replace(tzinfo=None))
+            if self.read(text) == pd.Timestamp(moment):
+                return text
+        except (ValueError, OverflowError):
+            # Twice on the clock there, or in the year 10,000 over there: UTC is exact.
+            pass
+        return _local_text(moment.replace(tzinfo=None), days=False) + "Z"
+
+    def read(self, text: str) -> pd.Timestamp:
+        """Read a day, a local time, or an instant with its offset."""
+        stripped = text.strip()
+        parts = _MOMENT.fullmatch(stripped)
+        try:
+            if _DAY.fullmatch(stripped):
+                return self._instant(self._day(dt.datetime.fromisoformat(stripped)))
+            if parts is None:
+                raise ValueError("is not a date; write it like 2026-12-31 or 2026-12-31 17:00")
+            local = dt.datetime.fromisoformat(parts["local"])
+            if parts["offset"]:
+                return self._instant(dt.datetime.fromisoformat(f"{local.isoformat()}{parts['offset']}"))
+            return self._instant(self._time(local))
+        except OverflowError:
+            raise ValueError("is beyond the calendar") from None
+        except ValueError as problem:
+            if "; " in str(problem) or str(problem).startswith("is "):
+                raise
+            raise ValueError(f"is not a date of the calendar ({problem})") from None
+
+    @staticmethod
+    def _instant(moment: dt.datetime) -> pd.Timestamp:
+        return pd.Timestamp(moment.astimezone(dt.UTC)).as_unit("us")
+
+    def _day(self, midnight: dt.datetime) -> dt.datetime:
+        """The day's start; where clocks skip midnight, the first moment that exists."""
+        local = midnight.replace(tzinfo=self._zone)
+        if self._back(local) == midnight:
+            return local
+        stamp = pd.Timestamp(midnight).tz_localize(self.zone or "UTC", nonexistent="shift_forward", ambiguous=True)
+        return stamp.to_pydatetime()
+
+    def _time(self, clock: dt.datetime) -> dt.datetime:
+        first, second = clock.replace(tzinfo=self._zone), clock.replace(tzinfo=self._zone, fold=1)
+        if self._back(first) != clock:
+            raise ValueError(f"is not on the clock in {self.zone}; it is skipped there on that day")
+        if first.utcoffset() != second.utcoffset():
+            raise ValueError(f"is twice on the clock in {self.zone}; add the offset, such as {_offset(first)}")
+        return first
+
+    def _back(self, local: dt.datetime) -> dt.datetime:
+        return local.astimezone(dt.UTC).astimezone(self._zone).replace(tzinfo=None)
+
+
+def _local_text(clock: dt.datetime, *, days: bool = True) -> str:
+    if days and clock.time() == dt.time.min:
+        return clock.date().isoformat()
+    precision = "microseconds" if clock.microsecond else "seconds" if clock.second else "minutes"
+    return clock.isoformat(" ", timespec=precision)
+
+
+def _offset(moment: dt.datetime) -> str:
+    return moment.isoformat()[-6:]
+
+
+class Tags:
+    """Lists of texts: with commas between simple ones, else as a JSON list."""
+
+    def show(self, value: Any) -> str:
+        """Write ``q4, renewal``, or ``["a, b"]``."""
+        items = list(value)
+        plain = ", ".join(items)
+        if items and self._split(plain) == items:
+            return plain
+        return json.dumps(items, ensure_ascii=False)
+
+    def read(self, text: str) -> list[str]:
+        """Read either form."""
+        if not text.lstrip().startswith("["):
+            return self._split(text)
+        try:
+            items = json.loads(text)
+        except ValueError:
+            items = None
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ValueError('is not a list of tags; write q4, renewal or ["q4", "renewal"]')
+        return [Texts().read(item) for item in items]
+
+    @staticmethod
+    def _split(text: str) -> list[str]:
+        return [item for part in text.split(",") if (item := part.strip()) and not text.lstrip().startswith("[")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Several options of a list, as tuples.
+
+    Parameters
+    ----------
+    options : sequence of str
+        What may be chosen.
+    separator : str
+        What the organisation puts between them.
+    """
+
+    options: Sequence[str]
+    separator: str
+
+    def show(self, value: Any) -> str:
+        """Write them as the organisation does; a text that could not be read stays itself."""
+        if isinstance(value, str):
+            return value
+        text = write_options(value, self.separator)
+        return (
+            text
+            if value and read_options(text, self.options) == (tuple(value), self.separator)
+            else (write_options(value, "[") if len(value) != 1 else str(value[0]))
+        )
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Read them in any usual form."""
+        found = read_options(text, self.options)
+        if found is None:
+            raise ValueError(f"is not of the list; there are {named(self.options, 10)}")
+        return found[0]
+
+
+class Booleans:
+    """True and false."""
+
+    def show(self, value: Any) -> str:
+        """Write ``true`` or ``false``."""
+        return "true" if value else "false"
+
+    def read(self, text: str) -> bool:
+        """Read any of the usual words."""
+        value = read_boolean(text)
+        if value is None:
+            raise ValueError("is neither true nor false")
+        return value
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Days or moments without a zone: custom fields whose texts were converted."""
+
+    days: bool
+
+    def show(self, value: Any) -> str:
+        """Write ``2026-12-31`` or ``2026-12-31T08:00:00``."""
+        clock = pd.Timestamp(value).to_pydatetime(warn=False)
+        if self.days and clock.time() == dt.time.min:
+            return clock.date().isoformat()
+        return clock.isoformat(timespec="microseconds" if clock.microsecond else "seconds")
+
+    def read(self, text: str) -> pd.Timestamp:
+        """Read the same."""
+        clock = read_day(text) or (None if self.days else read_moment(text.strip().replace(" ", "T")))
+        if clock is None:
+            raise ValueError("is not a day; write it like 2026-12-31" + ("" if self.days else "T08:00:00"))
+        return pd.Timestamp(clock).as_unit("us")
+
+
+@dataclass(frozen=True)
+class Categories:
+    """One of the values that a category column knows."""
+
+    values: Sequence[str]
+
+    def show(self, value: Any) -> str:
+        """Give the value."""
+        return str(value)
+
+    def read(self, text: str) -> str:
+        """Take a known value only."""
+        if text not in self.values:
+            raise ValueError(f"is not of the list; there are {named(self.values, 10)}")
+        return text
+
+
+@dataclass(frozen=True)
+class Relations:
+    """Ids of stages, owners and accounts, read and written by name.
+
+    A name that several ids bear is written with its id behind it, an id without
+    a name as ``#7``.
+
+    Parameters
+    ----------
+    book : NameBook
+        The names that are known.
+    id_column : str
+        Such as ``stage_id``.
+    """
+
+    book: NameBook
+    id_column: str
+
+    def show(self, value: Any) -> str:
+        """Write the shortest form that reads back as this id."""
+        row_id = int(value)
+        name = self.book.name(self.id_column, row_id)
+        forms = [] if name is None else [name, f"{name} ({row_id})"]
+        return next((form for form in forms if self._find(form) == row_id), f"#{row_id}")
+
+    def read(self, text: str) -> int:
+        """Find the one id that a text stands for."""
+        found = self._find(text) or self._find(text.strip())
+        if found is not None:
+            return found
+        fits = self.book.ids(self.id_column, text)
+        if fits:
+            raise ValueError(f"fits {len(fits)} ids; write one of {named(f'{text} ({row_id})' for row_id in fits)}")
+        raise ValueError(f"is not known here; there are {self.book.candidates(self.id_column, text)}")
+
+    def _find(self, text: str) -> int | None:
+        if re.fullmatch(r"#\d{1,18}", text, re.ASCII):
+            return int(text[1:])
+        fits = self.book.ids(self.id_column, text)
+        if len(fits) == 1:
+            return fits[0]
+        named_id = re.fullmatch(r"(.*) \((\d{1,18})\)", text, re.ASCII | re.DOTALL)
+        if not fits and named_id and self.book.name(self.id_column, int(named_id[2])) == named_id[1]:
+            return int(named_id[2])
+        return None
+
+
+class Anything:
+    """What is only shown: whatever the service sent."""
+
+    def show(self, value: Any) -> str:
+        """Write text as it is and everything else short."""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, dict | list | tuple):
+            return printable(json.dumps(value, ensure_ascii=False, default=str), 200)
+        return printable(value, 200)
+
+    def read(self, text: str) -> Any:  # noqa: ARG002 - the other readers' signature
+        """Nothing can be read."""
+        raise ValueError("cannot be edited here")

@@ -1,0 +1,396 @@
+"""What the editor edits: a frame of its own, the edits made to it, and every way back.
+
+No widget and no kernel is needed here. Cells come and go as text (None where
+they are missing); a batch of edits is made as a whole or refused as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.changes import rules
+from opp_pandas.changes.changeset import ChangeSet, wire_value
+from opp_pandas.changes.column_diff import is_missing
+from opp_pandas.changes.diff import find_changes
+from opp_pandas.changes.row_matching import usable_frame
+from opp_pandas.editing import add_rows
+from opp_pandas.errors import printable
+from opp_pandas.frame_state import attach_loaded, require_loaded
+from opp_pandas.load.custom_fields import custom_objection
+from opp_pandas.notebook.cells import Cells, Places
+from opp_pandas.notebook.codecs import Texts
+from opp_pandas.notebook.edit_steps import CellStep, ColumnEdit, RowStep, Step
+from opp_pandas.notebook.fields import NAME_OF, Field
+
+if TYPE_CHECKING:
+    from opp_pandas.api.custom_field_types import CustomField
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell to be set: the row's number, the frame's column, and the text (None: missing)."""
+
+    row: int
+    column: str
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why one cell was not set."""
+
+    row: int
+    column: str
+    text: str | None
+    reason: str
+
+
+class Sheet(Cells):
+    """A frame that is being edited.
+
+    Rows are named by a number of their own that never changes, whatever is
+    sorted, added or written back meanwhile.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A frame that carries a load. Never modified.
+    custom_fields : mapping of str to CustomField, optional
+        What the organisation made of its custom fields, where the load does
+        not know it.
+
+    Raises
+    ------
+    NotLoadedError, FrameError, DuplicateRowsError, MissingColumnError
+        As `find_changes` does.
+    """
+
+    def __init__(self, frame: pd.DataFrame, custom_fields: Mapping[str, CustomField] | None = None) -> None:
+        loaded = require_loaded(frame, "edit()")
+        usable_frame(frame.iloc[:0], loaded)
+        own = frame.copy(deep=False)
+        if custom_fields and not loaded.custom_fields:
+            attach_loaded(own, replace(loaded, custom_fields=dict(custom_fields)))
+        super().__init__(own)
+        self._next_uid = len(own)
+        self.done: list[Step] = []
+        self.undone: list[Step] = []
+        self.log: list[Step] = []
+        self.original = self._frame.copy(deep=False)
+        self.original_ids = self.rows.ids
+
+    def changes(self, **figures: Any) -> ChangeSet:
+        """Give the plan: what would be sent, and what would be refused; `figures` are for its effect."""
+        ids = self.deleted_ids()
+        return find_changes(self.frame, delete=ids, allow_delete=bool(ids), **figures)
+
+    # --- edits ------------------------------------------------------------------------
+
+    def put(self, entries: Sequence[Entry]) -> list[Objection]:
+        """Set cells from texts, all or none.
+
+        Returns
+        -------
+        list of Objection
+            Empty when all were set; else nothing was.
+        """
+        objections: list[Objection] = []
+        values: dict[str, dict[int, Any]] = {}
+        standing = self._standing(entries)
+        for entry in entries:
+            try:
+                for column, value in self._read(entry, standing).items():
+                    values.setdefault(column, {})[entry.row] = value
+            except ValueError as problem:
+                objections.append(Objection(entry.row, entry.column, entry.text, str(problem)))
+        if not objections:
+            self._apply(self._step(values))
+            for entry in entries:
+                self._forget_problem(entry.row, entry.column)
+        return objections
+
+    def _standing(self, entries: Iterable[Entry]) -> dict[tuple[int, str], tuple[int, str | None]]:
+        """Give place and present text of the cells that are to be set, read column by column."""
+        rows: dict[str, list[int]] = {}
+        for entry in entries:
+            if entry.column in self.fields:
+                rows.setdefault(entry.column, []).append(entry.row)
+        found: dict[tuple[int, str], tuple[int, str | None]] = {}
+        for column, uids in rows.items():
+            places = self.places(uids)
+            texts = self.texts(places, column)
+            found |= {(uid, column): pair for uid, *pair in zip(uids, places.tolist(), texts, strict=True)}  # type: ignore[misc]
+        return found
+
+    def _read(self, entry: Entry, standing: Mapping[tuple[int, str], tuple[int, str | None]]) -> dict[str, Any]:
+        """Give what an entry means, by column; a ValueError says why it cannot be."""
+        if entry.column not in self.fields:
+            raise ValueError(f"there is no column {printable(entry.column, 60)}")
+        field = self.fields[entry.column]
+        place, before = standing[entry.row, entry.column]
+        if lock := self.cell_lock(place, entry.column):
+            raise ValueError(lock)
+        text = entry.text
+        if text is None or (text == "" and not isinstance(field.codec, Texts)):
+            value = None
+        else:
+            text = _with_line_breaks(text, before)
+            if text == before:
+                # The very text that stands there: nothing is read, so nothing can be lost.
+                return {}
+            try:
+                value = field.codec.read(text)
+            except ValueError as problem:
+                raise ValueError(f"{field.title}: {printable(repr(text), 60)} {problem}") from None
+        if field.id_column is not None:
+            return self._relation(field, value)
+        self._check(field, value)
+        return {entry.column: value}
+
+    def _relation(self, field: Field, value: int | None) -> dict[str, Any]:
+        """Set id and name together, so that they agree."""
+        id_column = str(field.id_column)
+        name = self._book.name(id_column, value)
+        if value is not None:
+            problem = rules.value_objection(id_column, value) or self._book.objection(id_column, value)
+            if problem is not None:
+                raise ValueError(problem)
+        found: dict[str, Any] = {}
+        if id_column in self._by_name:
+            found[self._by_name[id_column]] = value
+        if NAME_OF[id_column] in self._by_name and (name is not None or value is None):
+            found[self._by_name[NAME_OF[id_column]]] = name
+        return found
+
+    def _check(self, field: Field, value: Any) -> None:
+        """Hold a value to the rules of the service and of the organisation."""
+        if field.named_only:
+            # The service is asked for the id when the deal is created.
+            return
+        if field.name in self.loaded.converted:
+            # Their codecs know kind and options; what is required is left.
+            problem = custom_objection(self.loaded.custom_fields, field.name, None) if value is None else None
+        else:
+            wire = wire_value(str(rules.writable_kind(field.name)), value)
+            problem = rules.value_objection(field.name, wire)
+            problem = problem or custom_objection(self.loaded.custom_fields, field.name, wire)
+        if problem is not None:
+            raise ValueError(problem)
+
+    def clear(self, cells: Iterable[tuple[int, str]]) -> list[Objection]:
+        """Set cells to missing, all or none."""
+        return self.put([Entry(row, column, None) for row, column in cells])
+
+    def revert(self, cells: Iterable[tuple[int, str]]) -> int:
+        """Put back what was loaded into cells that differ from it; give how many."""
+        marked: dict[str, list[int]] = {}
+        for row, column in cells:
+            marked.setdefault(column, []).append(row)
+        count, values = 0, dict[str, dict[int, Any]]()
+        for column, rows in marked.items():
+            field = self.fields[column]
+            columns = [column]
+            if field.id_column is not None:
+                names = (field.id_column, NAME_OF[field.id_column])
+                columns = [self._by_name[name] for name in names if name in self._by_name]
+            places = self.places(rows)
+            places = places[self.changed_mask(places, column)]
+            places = places[[not self.row_lock(place) for place in places.tolist()]]
+            count += len(places)
+            for each in columns:
+                loaded = self._loaded_values(places, self.fields[each])
+                values.setdefault(each, {}).update(zip(self.uids[places].tolist(), loaded, strict=True))
+        self._apply(self._step(values))
+        return count
+
+    def _loaded_values(self, places: Places, field: Field) -> list[Any]:
+        """Give the loaded values of cells as they stand in the frame: lists for tuples, converted texts as values."""
+        loaded = self._base(places, field.name)
+        if field.name in self.loaded.converted:
+            from opp_pandas.load.custom_fields import convert_texts
+
+            shown, _ = convert_texts(pd.Series(loaded, dtype="str"), self.loaded.custom_fields[field.name])
+            loaded = shown.array
+        values = [None if is_missing(value) else value for value in loaded]
+        return [list(value) if isinstance(value, tuple) and field.kind == "tags" else value for value in values]
+
+    def _step(self, values: Mapping[str, Mapping[int, Any]]) -> CellStep:
+        """Make a step of the cells that really change."""
+        edits: list[ColumnEdit] = []
+        for column, rows in values.items():
+            uids = np.fromiter(rows, dtype=np.int64)
+            before = self._values(self.places(uids), column)
+            after = list(rows.values())
+            moved = [index for index, pair in enumerate(zip(before, after, strict=True)) if not _is_same(*pair)]
+            if moved:
+                edits.append(
+                    ColumnEdit(
+                        column,
+                        tuple(int(uids[index]) for index in moved),
+                        tuple(before[index] for index in moved),
+                        tuple(after[index] for index in moved),
+                    )
+                )
+        return CellStep(tuple(edits))
+
+    def _values(self, places: Places, column: str) -> list[Any]:
+        return [None if is_missing(value) else value for value in self._frame[column].take(places).array]
+
+    def add(self, values: Mapping[str, Any] | None = None) -> int:
+        """Add a new deal below the others; give its row's number."""
+        known = {self.fields[c].name: value for c, value in (values or {}).items()}
+        before = (self._frame, self.uids)
+        self._frame = add_rows(self._frame, known)
+        uid, self._next_uid = self._next_uid, self._next_uid + 1
+        self.uids = np.append(self.uids, np.int64(uid))
+        self._forget_rows()
+        self._record(RowStep(*before, self.deleted, self._frame, self.uids, self.deleted, added=(uid,)))
+        return uid
+
+    def delete(self, rows: Iterable[int]) -> list[Objection]:
+        """Mark deals for deletion, all or none; new ones are dropped."""
+        wanted = [int(row) for row in rows]
+        reasons = {uid: self._delete_lock(place) for uid, place in zip(wanted, self.places(wanted), strict=True)}
+        objections = [Objection(uid, "", None, reason) for uid, reason in reasons.items() if reason]
+        if not objections and set(wanted) - self.deleted:
+            self._redelete(self.deleted | set(wanted))
+        return objections
+
+    def restore(self, rows: Iterable[int]) -> None:
+        """Take the mark for deletion back."""
+        kept = self.deleted - set(rows)
+        if kept != self.deleted:
+            self._redelete(kept)
+
+    def _redelete(self, deleted: Iterable[int]) -> None:
+        fresh = frozenset(deleted)
+        step = RowStep(self._frame, self.uids, self.deleted, self._frame, self.uids, fresh)
+        self.deleted = fresh
+        self._record(step)
+
+    def _delete_lock(self, place: np.int64) -> str:
+        if place in self.rows.refused:
+            return self.rows.refused[int(place)]
+        forbidden = self._forbids(int(self.rows.places[place]), "can_delete")
+        return "this user may not delete the deal (can_delete is false)" if forbidden else ""
+
+    # --- undo and redo ------------------------------------------------------------------
+
+    def undo(self) -> Step | None:
+        """Take the last step back; None where there is none."""
+        if not self.done:
+            return None
+        step = self.done.pop()
+        self.log.pop()
+        self.undone.append(step)
+        self._walk(step, back=True)
+        return step
+
+    def redo(self) -> Step | None:
+        """Make the last step again that was taken back; None where there is none."""
+        if not self.undone:
+            return None
+        step = self.undone.pop()
+        self.done.append(step)
+        self.log.append(step)
+        self._walk(step, back=False)
+        return step
+
+    def _apply(self, step: CellStep) -> None:
+        if step.edits:
+            self._walk(step, back=False)
+            self._record(step)
+
+    def _record(self, step: Step) -> None:
+        self.done.append(step)
+        self.log.append(step)
+        self.undone.clear()
+
+    def _walk(self, step: Step, *, back: bool) -> None:
+        if isinstance(step, RowStep):
+            self._frame, self.uids, self.deleted = step.before if back else step.after
+            self._forget_rows()
+            return
+        for edit in step.edits:
+            self._set(edit.column, self.places(edit.rows), edit.before if back else edit.after)
+        for edit in step.edits:
+            column = self.counted(edit.column)
+            marks = self.changed_mask(self.places(edit.rows), column).tolist()
+            for uid, mark in zip(edit.rows, marks, strict=True):
+                (self.changed.add if mark else self.changed.discard)((uid, column))
+                self._forget_problem(uid, column)
+
+    def _forget_problem(self, row: int, column: str) -> None:
+        field = self.fields.get(column)
+        self.problems.pop((row, column if field is None else self.counted(column)), None)
+        if not any(uid == row and name for uid, name in self.problems):
+            # What is said of the row spoke of cells that have been edited since.
+            self.problems.pop((row, ""), None)
+
+    def _forget_rows(self) -> None:
+        """Look the rows up again after some were added or taken away."""
+        for name in ("rows", "is_new", "_book", "_everything", "_stand_as_loaded"):
+            self.__dict__.pop(name, None)
+
+    def _set(self, column: str, places: Places, values: Sequence[Any]) -> None:
+        """Set cells of one column of the sheet's own frame."""
+        index = self._frame.columns.get_loc(column)
+        series = self._frame.iloc[:, cast("int", index)]
+        if series.dtype == object:
+            cells = series.to_numpy(dtype=object, copy=True)
+            for place, value in zip(places, values, strict=True):
+                cells[place] = list(value) if isinstance(value, list) else value
+            self._frame.isetitem(cast("int", index), cells)
+            return
+        array = series.array.copy()
+        array[places] = pd.array(cast("Any", list(values)), dtype=cast("Any", series.dtype))
+        self._frame.isetitem(cast("int", index), array)
+
+    # --- taking in what was written -------------------------------------------
+
+    def take(self, frame: pd.DataFrame) -> None:
+        """Go on with a frame that was written back: rows that were deleted are gone, new ones have their ids.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            What `frame` gave, after `write_back` took the answers in.
+        """
+        kept = self.uids[self.kept()]
+        if require_loaded(frame, "edit()").key == self.loaded.key:
+            return
+        ids = set(frame["id"].dropna().tolist()) if "id" in frame.columns else set(frame.index.get_level_values("id"))
+        doomed = dict(zip(self.places(sorted(self.deleted)).tolist(), sorted(self.deleted), strict=True))
+        gone = {uid for place, uid in doomed.items() if self.rows.ids[place] not in ids}
+        self.uids = np.array([uid for uid in kept.tolist() if uid not in gone], dtype=np.int64)
+        self.deleted = frozenset(self.deleted & set(self.uids.tolist()))
+        self._frame = frame.copy(deep=False)
+        self.done.clear()
+        self.undone.clear()
+        self._forget_rows()
+        self.__dict__.pop("fields", None)
+        self.changed = {(int(self.uids[place]), column) for place, column in self._all_changed()}
+
+    def note(self, problems: Mapping[tuple[int, str], str]) -> None:
+        """Keep why cells (or, under the column ``""``, rows) were not written, until they are edited again."""
+        self.problems = dict(problems)
+
+
+def _with_line_breaks(text: str, before: str | None) -> str:
+    """Browsers make every line break a bare one; a text that had the long ones keeps them."""
+    if before is not None and "\r\n" in before and "\n" not in before.replace("\r\n", "") and "\r" not in text:
+        return text.replace("\n", "\r\n")
+    return text
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is None and other is None
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return list(one) == list(other)
+    return bool(one == other)

@@ -1,0 +1,290 @@
+"""From deals to a report in a file: which sections, what they stand on, and in which form."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas._files import check_path, write_whole
+from opp_pandas.errors import (
+    ConfigurationError,
+    HistoryNeededError,
+    MissingColumnError,
+    named,
+    printable,
+)
+from opp_pandas.figures.core.basis import BASIS_KEY, counted
+from opp_pandas.figures.core.deals import suppress_unmapped_stages
+from opp_pandas.figures.core.display import figure_in_words
+from opp_pandas.reporting.blocks import Section, in_words
+from opp_pandas.reporting.report_data import Material, plain_rows, sequence_of
+from opp_pandas.reporting.sections import SECTIONS, default_sections
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from opp_pandas.figures import FigureContext
+
+FORMS = (".html", ".htm", ".pdf", ".png", ".xlsx")
+_LONGEST_TITLE = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A report before it has a form.
+
+    Parameters
+    ----------
+    title : str
+        What stands on top.
+    subtitle : str
+        Of which day, and of what, it speaks.
+    sections : tuple of Section
+        In order.
+    basis : list of (str, str)
+        What the figures stand on: a word and what it says.
+    notes : list of str
+        What a reader should know of the data.
+    definitions : list of (str, list of (str, str))
+        Figure by figure: column and formula.
+    """
+
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]
+    basis: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    definitions: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+
+
+def write_report(
+    frame: pd.DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    context: FigureContext,
+    history: Any = None,
+    quota: Any = None,
+    by: str | None = None,
+    sections: Sequence[str | Section | Callable[[Material], Any]] | None = None,
+    title: str | None = None,
+    since: Any = None,
+    **choices: Any,
+) -> Path:
+    """Write a report that people read outside the notebook: a page, a workbook, a PDF or a picture.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities. Never modified.
+    path : str or Path
+        Where to; the ending says what is made. ``.html``: one file that needs
+        nothing else and opens from a mail. ``.pdf``: the same page on A4.
+        ``.png``: its first page as a picture, cut below the last line.
+        ``.xlsx``: a workbook with a sheet for each table.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    history : History, optional
+        Snapshots over time: adds what moved since the last one, and makes the
+        stage distribution a funnel.
+    quota : number, mapping or DataFrame, optional
+        A number is for all deals in every period; a mapping goes from period
+        to number or, with `by`, from group to number; a frame has ``period``,
+        ``quota`` and perhaps the group.
+    by : str, optional
+        Compare the groups of this column, such as ``"owner_name"``.
+    sections : sequence of str, Section or callable, optional
+        Which sections, in order: names (see `SECTIONS`), or functions that
+        take the `Material` and return a `Section`, or text, DataFrame, Axes or
+        a sequence of those. Left out: all that can be made of what was given.
+    title : str, optional
+        What stands on top; "Pipeline report" if left out.
+    since : str, date or Timestamp, optional
+        From when the waterfall tells; the newest snapshot before the load if left out.
+    **choices
+        ``freq, fiscal_start, fiscal_label, calendar, probability, rates`` as in `forecast`;
+        ``window_days, level`` as in `kpis`; ``rho`` (0.1 here) as in
+        `bookings`; ``stale_days`` as in `hygiene`; ``max_rows``, the deals
+        that one table lists (15).
+
+    Returns
+    -------
+    Path
+        The file. It is written whole or not at all: after an error the old
+        one is as it was.
+
+    Raises
+    ------
+    ConfigurationError
+        If the ending, a section or a choice does not exist, or the file cannot be written.
+    MissingExtraError
+        If a package of the extra ``report`` is not installed.
+    MixedCurrencyError
+        If the deals are in more than one currency and no rates are given.
+    MissingColumnError, HistoryNeededError
+        If a section that was asked for by name lacks what it needs; without
+        `sections` the page says why it is left out.
+    """
+    target, suffix = check_path(path, FORMS)
+    report = assemble(
+        frame,
+        context=context,
+        history=history,
+        quota=quota,
+        by=by,
+        sections=sections,
+        title=title,
+        since=since,
+        **choices,
+    )
+    return write_whole(target, _content(report, suffix))
+
+
+def _content(report: Report, suffix: str) -> bytes:
+    if suffix == ".xlsx":
+        from opp_pandas.reporting.workbook import to_workbook
+
+        return to_workbook(report)
+    from opp_pandas.reporting import html
+
+    if suffix == ".pdf":
+        return html.to_pdf(report)
+    return html.to_png(report) if suffix == ".png" else html.to_html(report).encode("utf-8")
+
+
+def assemble(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    sections: Sequence[str | Section | Callable[[Material], Any]] | None = None,
+    title: str | None = None,
+    **choices: Any,
+) -> Report:
+    """Work out a report without writing it; arguments as in `write_report`."""
+    known = set(Material.__dataclass_fields__) - {"frame", "context"}
+    unknown = [name for name in choices if name not in known]
+    if unknown:
+        raise ConfigurationError(f"a report has no choice {named(unknown)}; there are {named(sorted(known), 20)}")
+    material = Material(plain_rows(frame), context, **choices)
+    if not isinstance(material.max_rows, int) or material.max_rows < 1:
+        raise ConfigurationError(f"max_rows must be 1 or more, not {material.max_rows!r}")
+    if material.by is not None:
+        # A page leaves out what the deals cannot tell; a column that somebody asked for is to be there.
+        material.names(material.by)
+    wanted = list(default_sections(material) if sections is None else sequence_of(sections))
+    for entry in wanted:
+        if isinstance(entry, str) and entry not in SECTIONS:
+            raise ConfigurationError(f"there is no section {named([entry])}; there are {named(SECTIONS, 20)}")
+    # Every figure would say it again; the page says it once.
+    with suppress_unmapped_stages():
+        made = [_make(entry, material, optional=sections is None) for entry in wanted]
+    bases = [basis for section in made for basis in map(_basis_of, section.figures) if basis]
+    day = f"{context.local_as_of:%Y-%m-%d %H:%M} {context.timezone or 'UTC'}"
+    currency = next((basis["currency"] for basis in bases if basis.get("currency")), None)
+    subtitle = f"{counted(len(material.frame), 'opportunity').replace('opportunitys', 'opportunities')} as of {day}"
+    subtitle += f", amounts in {printable(currency, 20)}" if currency else ""
+    return Report(
+        title=printable(title or "Pipeline report", _LONGEST_TITLE),
+        subtitle=subtitle,
+        sections=tuple(made),
+        basis=_facts(material, bases),
+        notes=list(dict.fromkeys(in_words(printable(note), {}) for basis in bases for note in basis.get("notes", []))),
+        definitions=_definitions(made),
+    )
+
+
+def _make(entry: str | Section | Callable[[Material], Any], material: Material, *, optional: bool) -> Section:
+    if isinstance(entry, Section):
+        return entry
+    if isinstance(entry, str):
+        try:
+            return SECTIONS[entry](material)
+        except (MissingColumnError, HistoryNeededError) as error:
+            if not optional:
+                raise
+            return Section(entry.capitalize(), f"Left out: {error}.")
+    if not callable(entry):
+        raise ConfigurationError(
+            f"a section is a name, a Section or a function that takes the material, not {type(entry).__name__}"
+        )
+    with _own_plots():
+        found = entry(material)
+    if isinstance(found, Section):
+        return found
+    name = getattr(entry, "__name__", "section").strip("_<>").replace("_", " ").capitalize()
+    blocks = [] if found is None else sequence_of(found)
+    try:
+        return Section(name, *blocks)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the section {printable(name, 60)!r} cannot be shown: {error}") from error
+
+
+class _own_plots:  # noqa: N801 (used as a context manager)
+    """Forget the windows of plots that a section opened: the report keeps the plots, nobody closes the windows."""
+
+    def __enter__(self) -> None:
+        self._before = self._open()
+
+    def __exit__(self, *_: object) -> None:
+        fresh = self._open() - self._before
+        if fresh:
+            import matplotlib.pyplot as plt
+
+            for number in fresh:
+                plt.close(number)
+
+    @staticmethod
+    def _open() -> set[int]:
+        plt = sys.modules.get("matplotlib.pyplot")
+        return set() if plt is None else set(plt.get_fignums())
+
+
+def _basis_of(figure: Any) -> dict[str, Any]:
+    return dict(getattr(figure, "attrs", {}).get(BASIS_KEY, {}))
+
+
+def _facts(material: Material, bases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Say what the figures stand on."""
+    context, loaded = material.context, material.loaded
+    facts = [("As of", f"{context.local_as_of:%Y-%m-%d %H:%M:%S} {context.timezone or 'UTC (no zone was stated)'}")]
+    if loaded is not None and loaded.report.source:
+        whole = {True: "complete", False: "INCOMPLETE", None: "completeness not checked"}[loaded.report.complete]
+        facts.append(("Source", f"{printable(loaded.report.source, 200)} ({whole})"))
+    first = next((basis for basis in bases if "n_open" in basis), None)
+    if first is not None:
+        words = {"open": "n_open", "won": "n_won", "lost": "n_lost", "in the trash": "n_trashed",
+                 "in stages without a meaning": "n_unsettled"}  # fmt: skip
+        parts = [f"{first[key]:,} {word}" for word, key in words.items() if first[key] or key in ("n_open", "n_won")]
+        facts.append(("Deals", f"{first['n']:,}: {', '.join(parts)}"))
+    stages = context.stages.to_dict()
+    known = [status for status in ("open", "won", "lost") if stages[status]]
+    listed = [f"{status}: {', '.join(printable(name, 60) for name in stages[status])}" for status in known]
+    guessed = " (won and lost guessed from names)" if stages["guessed"] else ""
+    facts.append(("Stages", ("; ".join(listed) or "none are known") + guessed))
+    facts.append(("Period", f"{material.period} is the present one"))
+    since = next((basis["since"] for basis in bases if basis.get("since")), None)
+    if since is not None:
+        facts.append(("Compared with", f"the snapshot of {str(since)[:16].replace('T', ' ')}"))
+    facts.append(("Made with", f"opp_pandas {_version()}"))
+    return facts
+
+
+def _version() -> str:
+    import opp_pandas
+
+    return opp_pandas.__version__
+
+
+def _definitions(sections: Iterable[Section]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Define what is shown, figure by figure."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for section in sections:
+        for basis in map(_basis_of, section.figures):
+            figure = figure_in_words(str(basis.get("figure", "figure")))
+            shown, stated = section.shown, basis.get("definitions", {})
+            terms = {term: (shown[term], in_words(printable(stated[term]), shown)) for term in stated if term in shown}
+            found.setdefault(figure, {}).update(terms)
+    return [(figure, list(terms.values())) for figure, terms in found.items() if terms]

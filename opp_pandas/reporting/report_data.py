@@ -1,0 +1,224 @@
+"""What a report is made of: the deals, what figures need beside them, and the figures, each worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas import figures
+from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
+from opp_pandas.figures import FigureContext
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.groups import Group, read_groups
+from opp_pandas.figures.core.snapshots import HOW_TO_START
+from opp_pandas.frame_state import Loaded, loaded_of
+from opp_pandas.resource import COLUMN_DTYPES
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a section is given: the deals, the choices, and the figures of the report.
+
+    A figure is worked out when a section first asks for it, and only once.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities, under a plain RangeIndex.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    history : History, optional
+        Snapshots over time.
+    quota : number, mapping or DataFrame, optional
+        As given to `write_report`.
+    by : str, optional
+        The column whose groups are compared.
+    since : str, date or Timestamp, optional
+        From when the waterfall tells; the last snapshot before the load if left out.
+    freq, fiscal_start, fiscal_label, calendar, probability, rates
+        As in `forecast`.
+    window_days : int, optional
+        As in `kpis`.
+    rho : float
+        As in `bookings`.
+    level : float
+        Confidence of the interval around the win rate.
+    stale_days : int
+        As in `hygiene` [days].
+    max_rows : int
+        Deals listed in one table.
+    """
+
+    frame: pd.DataFrame
+    context: FigureContext
+    history: Any = None
+    quota: Any = None
+    by: str | None = None
+    since: Any = None
+    freq: str = "Q"
+    fiscal_start: int = 1
+    fiscal_label: Literal["end", "start"] = "end"
+    calendar: Any = None
+    probability: Any = "own"
+    rates: Any = None
+    window_days: int | None = None
+    rho: float = 0.1
+    level: float = 0.95
+    stale_days: int = 30
+    max_rows: int = 15
+
+    @cached_property
+    def loaded(self) -> Loaded | None:
+        """What travels with the frame, if anything does."""
+        return loaded_of(self.frame)
+
+    @property
+    def _periods(self) -> dict[str, Any]:
+        return {
+            "freq": self.freq,
+            "fiscal_start": self.fiscal_start,
+            "fiscal_label": self.fiscal_label,
+            "calendar": self.calendar,
+        }
+
+    @property
+    def _money(self) -> dict[str, Any]:
+        return {"probability": self.probability, "rates": self.rates}
+
+    @cached_property
+    def period(self) -> str:
+        """Name of the period that holds the moment of the report."""
+        periods = figures.resolve_periods(**self._periods)
+        return str(periods.labels(periods.ordinals(np.array([self.context.today])))[0])
+
+    @property
+    def group_quota(self) -> Any:
+        """The quota as far as it is stated by group; None where it is not."""
+        if self.by is None:
+            return None
+        if isinstance(self.quota, pd.DataFrame):
+            return self.quota if self.quota.columns.isin([self.by, "group"]).any() else None
+        return self.quota if isinstance(self.quota, Mapping) else None
+
+    @property
+    def total_quota(self) -> Any:
+        """The quota of all groups together; as it was given where it names no groups."""
+        stated = self.group_quota
+        if stated is None:
+            return self.quota
+        if not isinstance(stated, pd.DataFrame):
+            return float(sum(stated.values()))
+        missing = [name for name in ("period", "quota") if name not in stated.columns]
+        if missing:
+            raise MissingColumnError(missing, list(stated.columns), "A quota frame has period, quota and the group.")
+        return stated.groupby("period", sort=False)["quota"].sum().reset_index()
+
+    @cached_property
+    def forecast(self) -> pd.DataFrame:
+        """The forecast of all deals by period, beside the quota."""
+        return figures.forecast(
+            self.frame, context=self.context, quota=self.total_quota, **self._periods, **self._money
+        )
+
+    @cached_property
+    def kpis(self) -> pd.DataFrame:
+        """Key figures of all deals, with the quota of the present period."""
+        return figures.kpis(
+            self.frame, context=self.context, quota=self.total_quota, window_days=self.window_days,
+            level=self.level, **self._periods, **self._money,
+        )  # fmt: skip
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """Key figures of each group, with their quotas of the present period."""
+        if self.by is None:
+            raise ConfigurationError("groups are compared by a column: give by=, such as by='owner_name'")
+        return figures.kpis(
+            self.frame, context=self.context, by=self.by, quota=self.group_quota, window_days=self.window_days,
+            level=self.level, **self._periods, **self._money,
+        )  # fmt: skip
+
+    @cached_property
+    def bookings(self) -> figures.Bookings:
+        """The distribution of the present period's bookings."""
+        return figures.bookings(
+            self.frame, context=self.context, period=self.period, rho=self.rho, **self._periods, **self._money
+        )
+
+    @cached_property
+    def funnel(self) -> pd.DataFrame:
+        """The funnel from the history; without one, the stage distribution."""
+        return figures.funnel(self.frame, context=self.context, history=self.history, **self._money)
+
+    @cached_property
+    def before(self) -> tuple[pd.DataFrame, FigureContext]:
+        """The deals as they were at `since`, else at the last snapshot before this load."""
+        if self.history is None:
+            raise HistoryNeededError(f"what moved since the last snapshot needs history=. {HOW_TO_START}")
+        moment = self.since
+        if moment is None:
+            observed = self.history.snapshots()["observed_at"]
+            earlier = observed[observed < self.context.as_of]
+            if not len(earlier):
+                raise HistoryNeededError(
+                    f"the history has no snapshot before {self.context.local_as_of:%Y-%m-%d %H:%M}, the moment of "
+                    "this report: record one at every load"
+                )
+            moment = earlier.max()
+        frame = self.history.as_of(moment)
+        own = loaded_of(frame)
+        as_of = self.context.as_of if own is None else own.as_of
+        names = {} if own is None else own.lookups
+        meaning = self.context
+        return frame, FigureContext(
+            meaning.stages, as_of, meaning.timezone, {**names, **meaning.lookups}, meaning.currency
+        )
+
+    @cached_property
+    def waterfall(self) -> pd.DataFrame:
+        """What moved in the present period since `before`."""
+        frame, context = self.before
+        return figures.waterfall(
+            (frame, self.frame), period=self.period, context=(context, self.context), rates=self.rates, **self._periods
+        )
+
+    @cached_property
+    def ageing(self) -> pd.DataFrame:
+        """The open deals with their ages; its index holds their positions in `frame`."""
+        return figures.ageing(self.frame, context=self.context, rates=self.rates)
+
+    @cached_property
+    def hygiene(self) -> pd.DataFrame:
+        """The deals that need a look, and why."""
+        return figures.hygiene(self.frame, context=self.context, stale_days=self.stale_days)
+
+    def names(self, column: str) -> Group:
+        """Give every deal's owner or account by the names of the look-ups; two of one name are told apart."""
+        kept: dict[str, Group] = self.__dict__.setdefault("_names", {})
+        if column not in kept:
+            kept[column] = read_groups(Deals(self.frame, self.context), column)[0]
+        return kept[column]
+
+    def around_now(self, table: pd.DataFrame, before: int = 4, after: int = 4) -> pd.DataFrame:
+        """Keep a forecast's rows around the present period, and those without a period."""
+        undated = table["period_end"].isna().to_numpy()
+        ahead = np.flatnonzero((table["period_end"] >= self.context.as_of_date).to_numpy())
+        first = int(ahead[0]) if len(ahead) else int((~undated).sum())
+        places = np.arange(len(table))
+        return table[undated | ((places >= first - before) & (places <= first + after))]
+
+
+def plain_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the deals under a RangeIndex; known columns come back from the index."""
+    levels = [name for name in frame.index.names if name in COLUMN_DTYPES and name not in frame.columns]
+    return frame.reset_index(level=levels).reset_index(drop=True) if levels else frame.reset_index(drop=True)
+
+
+def sequence_of(value: Any) -> Sequence[Any]:
+    """Give a sequence: what is one already, or the value alone."""
+    return value if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,184 @@
+"""The report as a workbook: a sheet for each table, cells of their own types, never a formula or a link."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import MissingExtraError, printable
+from opp_pandas.reporting.blocks import Headlines, Table, is_missing, written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opp_pandas.reporting.blocks import Column
+    from opp_pandas.reporting.build import Report
+
+# What a string may not become on its way into a cell.
+OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
+FORMATS = {
+    "money": "#,##0", "count": "#,##0", "days": "#,##0", "share": "0.0%", "percent": '0"%"', "ratio": "#,##0.0",
+    "number": "General", "day": "yyyy-mm-dd", "moment": "yyyy-mm-dd hh:mm", "text": "General", "flag": "General",
+}  # fmt: skip
+_LONGEST_CELL, _LONGEST_NAME = 32_767, 31
+_BAD_IN_NAME = re.compile(r"[\[\]:*?/\\'\x00-\x1f]")
+# Excel knows no day before; its first two months are off by one.
+_FIRST_DAY, _LAST_DAY = pd.Timestamp("1900-03-01"), pd.Timestamp("9999-12-31 23:59:59")
+
+
+def load_xlsxwriter() -> Any:
+    """Import XlsxWriter, which comes with the extra ``report``."""
+    try:
+        import xlsxwriter
+    except ImportError as error:
+        raise MissingExtraError("XlsxWriter", "report") from error
+    return xlsxwriter
+
+
+def to_workbook(report: Report) -> bytes:
+    """Give the report as a workbook.
+
+    Parameters
+    ----------
+    report : Report
+        What `assemble` made.
+
+    Returns
+    -------
+    bytes
+        An ``.xlsx`` file: the headlines, a sheet for each table, and what it
+        all stands on. Texts and plots of a page have no place in it.
+    """
+    buffer = io.BytesIO()
+    book = _Book(load_xlsxwriter().Workbook(buffer, OPTIONS))
+    book.book.set_properties({"title": report.title, "comments": report.subtitle})
+    for section in report.sections:
+        tables = [block for block in section.blocks if isinstance(block, Table)]
+        for block in section.blocks:
+            if isinstance(block, Headlines):
+                book.add_headlines(section.title, report, block)
+        for place, table in enumerate(tables):
+            name = section.title if place == 0 else f"{section.title[:27].strip()} {place + 1}"
+            book.add_table(name, table)
+    book.add_basis(report)
+    book.book.close()
+    return buffer.getvalue()
+
+
+class _Book:
+    """A workbook, its formats and the names of its sheets."""
+
+    def __init__(self, book: Any) -> None:
+        self.book = book
+        self._taken: set[str] = set()
+        self._formats: dict[str, Any] = {}
+        self.bold = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
+        self.title = book.add_format({"bold": True, "font_size": 14})
+        self.wrapped = book.add_format({"text_wrap": True, "valign": "top"})
+        # A cell that looks like a formula stays text even when somebody edits it.
+        self.quoted = book.add_format({"quote_prefix": True})
+
+    def format(self, kind: str) -> Any:
+        """Give the number format of a kind of value."""
+        if kind not in self._formats:
+            self._formats[kind] = self.book.add_format({"num_format": FORMATS[kind]})
+        return self._formats[kind]
+
+    def sheet(self, title: str) -> Any:
+        """Add a sheet under a name that Excel takes and no other sheet has."""
+        base = " ".join(_BAD_IN_NAME.sub(" ", printable(title, 60)).split()) or "Table"
+        if len(base) > _LONGEST_NAME:
+            # A word that is cut reads as another one; a name without a space is cut all the same.
+            base = (base[: _LONGEST_NAME + 1].rpartition(" ")[0] or base)[:_LONGEST_NAME]
+        name = f"{base} sheet" if base.casefold() == "history" else base
+        number = 2
+        while name.casefold() in self._taken:
+            name = f"{base[:27]} {number}"
+            number += 1
+        self._taken.add(name.casefold())
+        return self.book.add_worksheet(name)
+
+    def add_headlines(self, title: str, report: Report, block: Headlines) -> None:
+        """Write the headline numbers, one a row."""
+        sheet = self.sheet(title)
+        sheet.write_string(0, 0, report.title, self.title)
+        sheet.write_string(1, 0, report.subtitle)
+        for place, tile in enumerate(block.tiles, 3):
+            sheet.write_string(place, 0, tile.label)
+            self.write(sheet, place, 1, tile.number if tile.number is not None else tile.value, tile.kind)
+            sheet.write_string(place, 2, tile.detail)
+        sheet.set_column(0, 0, 26)
+        sheet.set_column(1, 1, 18)
+        sheet.set_column(2, 2, 60)
+
+    def add_table(self, title: str, table: Table) -> None:
+        """Write a table: headings that stay in sight, a filter, cells of their own types."""
+        sheet = self.sheet(title)
+        columns = table.columns()
+        for place, column in enumerate(columns):
+            unit = f" ({table.currency})" if table.currency and column.kind == "money" else ""
+            sheet.write_string(0, place, f"{column.heading}{unit}", self.bold)
+            for row, value in enumerate(column.values, 1):
+                self.write(sheet, row, place, value, column.kind)
+            sheet.set_column(place, place, _width(column))
+        sheet.freeze_panes(1, 1)
+        if columns:
+            sheet.autofilter(0, 0, max(len(table), 1), len(columns) - 1)
+        sheet.set_landscape()
+        sheet.fit_to_pages(1, 0)
+        sheet.repeat_rows(0)
+
+    def add_basis(self, report: Report) -> None:
+        """Write what the figures stand on, and their definitions."""
+        sheet = self.sheet("Basis")
+        rows: list[tuple[str, str]] = [("Report", report.title), ("", report.subtitle), *report.basis]
+        rows += [("Note", note) for note in report.notes]
+        rows += [("Note", note) for section in report.sections for note in section.notes]
+        for figure, terms in report.definitions:
+            rows += [("", ""), (figure, "definition"), *terms]
+        headings = {figure for figure, _ in report.definitions}
+        for place, (word, says) in enumerate(rows):
+            sheet.write_string(place, 0, word, self.bold if word in headings and says == "definition" else None)
+            sheet.write_string(place, 1, says[:_LONGEST_CELL], self.wrapped)
+        sheet.set_column(0, 0, 26)
+        sheet.set_column(1, 1, 100)
+
+    def write(self, sheet: Any, row: int, place: int, value: Any, kind: str) -> None:
+        """Write one cell as what it is; nothing where it is missing."""
+        if is_missing(value):
+            return
+        if isinstance(value, bool | np.bool_):
+            sheet.write_boolean(row, place, bool(value))
+        elif isinstance(value, pd.Timestamp):
+            self._write_moment(sheet, row, place, value, kind)
+        elif isinstance(value, int | float | np.integer | np.floating) and _fits(value):
+            sheet.write_number(row, place, float(value) if isinstance(value, float | np.floating) else int(value),
+                               self.format(kind))  # fmt: skip
+        else:
+            text = written(value, kind) if not isinstance(value, str) else printable(value, _LONGEST_CELL)  # type: ignore[arg-type]
+            sheet.write_string(row, place, text, self.quoted if text[:1] in tuple("=+-@'") else None)
+
+    def _write_moment(self, sheet: Any, row: int, place: int, value: pd.Timestamp, kind: str) -> None:
+        # Excel's cells know no zone: the clock time of the column's zone is written.
+        local = value.tz_localize(None) if value.tzinfo is not None else value
+        if _FIRST_DAY <= local <= _LAST_DAY:
+            sheet.write_datetime(row, place, local.to_pydatetime(warn=False), self.format(kind))
+        else:
+            sheet.write_string(row, place, local.isoformat(sep=" ")[: 10 if kind == "day" else 16])
+
+
+def _fits(value: Any) -> bool:
+    """Whether Excel's numbers, which are floats, hold the value exactly."""
+    if isinstance(value, int | np.integer):
+        return abs(int(value)) <= 2**53
+    return bool(np.isfinite(value))
+
+
+def _width(column: Column) -> float:
+    longest = max((len(written(value, column.kind)) for value in column.values[:200]), default=0)
+    words: Iterable[str] = column.heading.split() or [""]
+    return float(min(max(longest + 2, max(len(word) for word in words) + 3, 8), 50))

@@ -1,0 +1,260 @@
+"""The OpenAPI description of what the sandbox serves, made from `opp_pandas.resource`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
+from opp_pandas.sandbox_server.selection import LARGEST_OFFSET, LARGEST_PAGE, UNDOCUMENTED
+
+MEDIA_TYPE = "application/vnd.api+json"
+Schema = dict[str, Any]
+
+_ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+_FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
+_FAILURES = {
+    400: ("Bad Request", "Errors"),
+    403: ("Forbidden", "Errors"),
+    404: ("Not Found", "Errors"),
+    413: ("Payload Too Large", "Errors"),
+    415: ("Unsupported Media Type", "Errors"),
+    422: ("Unprocessable Content", "Errors"),
+    429: ("Too Many Requests", "Errors"),
+    503: ("Service Unavailable", "Errors"),
+}
+
+
+def describe(url: str, writable: Iterable[str]) -> Schema:
+    """Give the OpenAPI 3.1 document.
+
+    Parameters
+    ----------
+    url : str
+        Address of the API.
+    writable : iterable of str
+        The types that can be created, changed and deleted.
+    """
+    paths: Schema = {}
+    schemas: Schema = {"Errors": _ERRORS, "GatewayError": _GATEWAY_ERROR}
+    for resource in RESOURCES.values():
+        schemas |= _resource_schemas(resource)
+        paths |= _resource_paths(resource, resource.type in set(writable))
+    paths["/types"] = {"get": _operation("listTypes", "The custom fields that are set up", 200, {"type": "object"})}
+    paths["/stages"] = {
+        "get": _operation("listProspectStages", "Prospects' stages: none here", 200, {"type": "object"})
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "opp_pandas sandbox",
+            "version": "2",
+            "description": "The Opportunity API as the sandbox of opp_pandas serves it.",
+        },
+        "servers": [{"url": url}],
+        "security": [{"bearerAuth": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"bearerAuth": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas,
+        },
+    }
+
+
+def _resource_paths(resource: Resource, writable: bool) -> Schema:
+    kind, name = resource.type, resource.type[:1].upper() + resource.type[1:]
+    one, many, given = (_reference(f"{name}{suffix}") for suffix in ("Document", "Collection", "Create"))
+    collection: Schema = {
+        "get": _operation(f"list{name}", f"A page of {resource.path}", 200, many, _collection_parameters(resource))
+    }
+    record: Schema = {
+        "parameters": [{"name": "id", "in": "path", "required": True, "schema": _ID}],
+        "get": _operation(f"get{name}", f"One {kind}", 200, one, _view_parameters(resource)),
+    }
+    if writable:
+        collection["post"] = _operation(f"create{name}", f"Create one {kind}", 201, one, body=given)
+        record["patch"] = _operation(f"update{name}", f"Change one {kind}", 200, one, body=_reference(f"{name}Update"))
+        record["delete"] = _operation(f"delete{name}", f"Remove one {kind}", 204, None, more=[409])
+    return {f"/{resource.path}": collection, f"/{resource.path}/{{id}}": record}
+
+
+def _operation(
+    name: str,
+    summary: str,
+    status: int,
+    schema: Schema | None,
+    parameters: Iterable[Schema] = (),
+    *,
+    body: Schema | None = None,
+    more: Iterable[int] = (),
+) -> Schema:
+    responses: Schema = {str(status): {"description": summary}}
+    if schema is not None:
+        responses[str(status)]["content"] = {MEDIA_TYPE: {"schema": schema}}
+    for code, (words, error) in _FAILURES.items():
+        responses[str(code)] = {"description": words, "content": {MEDIA_TYPE: {"schema": _reference(error)}}}
+    for code in more:
+        responses[str(code)] = {"description": "Conflict", "content": {MEDIA_TYPE: {"schema": _reference("Errors")}}}
+    gateway = {"application/json": {"schema": _reference("GatewayError")}}
+    responses["401"] = {"description": "Unauthorized, in the gateway's words", "content": gateway}
+    made: Schema = {"operationId": name, "summary": summary, "parameters": list(parameters), "responses": responses}
+    if body is not None:
+        made["requestBody"] = {"required": True, "content": {MEDIA_TYPE: {"schema": body}}}
+    return made
+
+
+def _collection_parameters(resource: Resource) -> list[Schema]:
+    names = ["id", *(entry.name for entry in resource.attributes if entry.filterable)]
+    filters = [f"filter[{name}]" for name in names]
+    filters += [f"filter[{entry.name}][{key}]" for entry in resource.relationships for key in entry.filter_keys]
+    sortable = ["id", *(entry.name for entry in resource.attributes if entry.sortable)]
+    words = [sign + name for name in sortable for sign in ("", "-")]
+    page = {"size": (1, LARGEST_PAGE), "limit": (1, LARGEST_PAGE), "offset": (0, LARGEST_OFFSET)}
+    return [
+        *(_query(name, {"type": "string"}) for name in filters),
+        *(_query(f"page[{key}]", _between(low, high)) for key, (low, high) in page.items()),
+        _query("page[after]", {"type": "string"}),
+        _query("page[before]", {"type": "string"}),
+        _query("sort", {"type": "array", "items": {"type": "string", "enum": words}}, style="form", explode=False),
+        _query("count", _FLAG),
+        _query("newFilterSyntax", _FLAG),
+        *_view_parameters(resource),
+    ]
+
+
+def _view_parameters(resource: Resource) -> list[Schema]:
+    names = [*resource.by_name, *resource.relationship_by_name]
+    include = [entry.name for entry in resource.relationships if not entry.to_many]
+    lists = {f"fields[{resource.type}]": names, **({"include": include} if include else {})}
+    made = [
+        _query(key, {"type": "array", "items": {"type": "string", "enum": words}}, style="form", explode=False)
+        for key, words in lists.items()
+    ]
+    made += [_query(name, _FLAG) for name in dict.fromkeys(entry.parameter for entry in resource.metadata)]
+    return made
+
+
+def _query(name: str, schema: Schema, **more: Any) -> Schema:
+    return {"name": name, "in": "query", "required": False, "schema": schema, **more}
+
+
+def _between(low: int, high: int) -> Schema:
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def _resource_schemas(resource: Resource) -> Schema:
+    name = resource.type[:1].upper() + resource.type[1:]
+    identity: Schema = {"type": {"type": "string", "const": resource.type}}
+    written = {
+        "attributes": _object({entry.name: _attribute(entry) for entry in resource.attributes if not entry.read_only}),
+        "relationships": _object(
+            {
+                entry.name: _to_one(entry)
+                for entry in resource.relationships
+                if not entry.read_only and not entry.to_many
+            }
+        ),
+    }
+    create = _object({**identity, **written}, required=["type", "attributes"])
+    update = _object({**identity, "id": _ID, **written}, required=["type", "id"])
+    return {
+        name: _object(
+            {
+                **identity,
+                "id": _ID,
+                "attributes": _served_attributes(resource),
+                "relationships": _object({entry.name: _served_relationship(entry) for entry in resource.relationships}),
+                "links": _object({"self": {"type": "string"}}, required=["self"]),
+                "meta": _object({entry.name: _META[entry.dtype] for entry in resource.metadata}),
+            },
+            required=["type", "id", "attributes", "relationships", "links"],
+        ),
+        f"{name}Document": _object(
+            {"data": _reference(name), "included": {"type": "array", "items": {"type": "object"}}}, required=["data"]
+        ),
+        f"{name}Collection": _object(
+            {
+                "data": {"type": "array", "items": _reference(name), "maxItems": LARGEST_PAGE},
+                "included": {"type": "array", "items": {"type": "object"}},
+                "links": _object({key: {"type": "string"} for key in ("first", "prev", "next", "last")}),
+                "meta": _object({"count": {"type": "integer"}, "count_truncated": {"type": "boolean"}}),
+            },
+            required=["data"],
+        ),
+        f"{name}Create": _object({"data": create}, required=["data"]),
+        f"{name}Update": _object({"data": update}, required=["data"]),
+    }
+
+
+def _served_attributes(resource: Resource) -> Schema:
+    properties = {entry.name: _attribute(entry) for entry in resource.attributes}
+    extra = UNDOCUMENTED.get(resource.type, set())
+    properties |= {name: {"type": ["string", "integer", "null"]} for name in sorted(extra)}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _attribute(entry: Attribute) -> Schema:
+    base: Schema
+    if entry.kind == "tags":
+        base = {"type": ["array", "null"], "items": {"type": "string"}}
+    elif entry.kind == "instant":
+        base = {"type": ["string", "null"], "format": "date-time"}
+    else:
+        names = {"text": "string", "integer": "integer", "boolean": "boolean"}
+        base = {"type": [names[entry.kind], "null"]}
+    limits = {"maxLength": entry.max_length, "minimum": entry.minimum, "maximum": entry.maximum}
+    base |= {name: value for name, value in limits.items() if value is not None}
+    base["description"] = entry.meaning
+    if entry.read_only:
+        base["readOnly"] = True
+    return base
+
+
+def _to_one(entry: Relationship) -> Schema:
+    identifier = _object({"type": {"type": "string", "const": entry.type}, "id": _ID}, required=["type", "id"])
+    return _object({"data": {"anyOf": [identifier, {"type": "null"}]}}, required=["data"])
+
+
+def _served_relationship(entry: Relationship) -> Schema:
+    if not entry.to_many:
+        return _to_one(entry)
+    return _object({"links": _object({"related": {"type": "string"}}, required=["related"])}, required=["links"])
+
+
+def _object(properties: Schema, required: Iterable[str] = ()) -> Schema:
+    made: Schema = {"type": "object", "properties": properties}
+    if required:
+        made["required"] = list(required)
+    return made
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_META: dict[str, Schema] = {
+    "boolean": {"type": "boolean"},
+    "object": {"type": "array", "items": {"type": "object"}},
+}
+_ERRORS = _object(
+    {
+        "errors": {
+            "type": "array",
+            "minItems": 1,
+            "items": _object(
+                {
+                    "id": {"type": "string"},
+                    "title": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "details": {"type": "string", "description": "the service's spelling with 415"},
+                    "source": _object({"pointer": {"type": "string"}, "parameter": {"type": "string"}}),
+                },
+                required=["id", "title"],
+            ),
+        }
+    },
+    required=["errors"],
+)
+_GATEWAY_ERROR = _object(
+    {"error": {"type": "string"}, "description": {"type": "string"}}, required=["error", "description"]
+)

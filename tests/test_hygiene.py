@@ -1,0 +1,112 @@
+"""Hygiene, ageing, concentration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures import ageing, concentration, hygiene
+from opp_pandas.figures.hygiene import CHECKS
+from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
+
+CLEAN: dict[str, Any] = {
+    "amount": 1_000,
+    "probability": 60,
+    "close_date": "2026-07-01T00:00Z",
+    "created_at": "2026-05-01T00:00Z",
+    "touched_at": "2026-06-10T00:00Z",
+    "stage_id": OFFER,
+    "owner_id": 8,
+    "next_step": "call",
+}
+WON_DEAL = {**CLEAN, "stage_id": WON, "created_at": "2026-03-01T00:00Z", "close_date": "2026-06-10T00:00Z"}
+WINS = [WON_DEAL] * 10
+
+
+@pytest.mark.parametrize(
+    ("check", "change", "words"),
+    [
+        ("overdue", {"close_date": "2026-06-05T00:00Z"}, "2026-06-05 passed 10 days ago"),
+        ("no_close_date", {"close_date": None}, "no close date"),
+        ("no_amount", {"amount": None}, "no amount"),
+        ("negative_amount", {"amount": -5}, "-5.00"),
+        ("no_probability", {"probability": 400}, "400 is not between"),
+        ("no_probability", {"probability": None}, "no probability"),
+        ("no_next_step", {"next_step": "  "}, "no next step"),
+        ("no_owner", {"owner_id": None}, "nobody"),
+        ("untouched", {"touched_at": "2026-05-01T00:00Z"}, "45 days (limit 30)"),
+        ("old", {"created_at": "2025-06-15T00:00Z"}, "365 days"),
+        ("stage_contradicts", {"probability": 90, "stage_id": LEAD}, "90 %, and the team gives its stage 20 %"),
+        ("outlier", {"amount": 9_000_000}, "times the usual"),
+        ("far_close_date", {"close_date": "9999-12-31T00:00Z"}, "9999-12-31"),
+        ("closed_later", {"stage_id": LOST}, "still ahead"),
+        ("closed_before_created", {"stage_id": WON, "close_date": "2026-04-01T00:00Z"}, "negative"),
+    ],
+)
+def test_hygiene__flags_a_deal_with_the_reason_in_words(check: str, change: dict[str, Any], words: str) -> None:
+    """One odd deal among clean ones is the one that is flagged."""
+    around = [{**CLEAN, "amount": amount} for amount in range(900, 1_100, 10)]
+    frame = portfolio([*around, {**CLEAN, **change}, *WINS])
+    table = hygiene(frame, context=context(), checks=[check])
+    assert table.index.tolist() == [len(around)]
+    assert table["check"].tolist() == [check]
+    assert words in table["reason"].iloc[0]
+
+
+def test_hygiene__clean_portfolio_has_nothing_to_say() -> None:
+    """No flags, the same columns; the basis counts every check."""
+    table = hygiene(portfolio([CLEAN] * 12 + WINS), context=context())
+    assert len(table) == 0
+    assert list(table.columns) == ["check", "reason", "id", "amount", "close_date"]
+    assert set(table.attrs["opp_basis"]["counts"]) == set(CHECKS)
+    assert len(hygiene(portfolio([CLEAN]).iloc[:0], context=context())) == 0
+
+
+def test_hygiene__names_owners_from_the_look_up_and_largest_first() -> None:
+    """owner_name is the look-up's; amounts fall."""
+    rows = [{**CLEAN, "owner_name": "stale", "next_step": None, "amount": amount} for amount in (1, 9, 5)]
+    table = hygiene(portfolio(rows), context=context(), checks=["no_next_step"])
+    assert table["owner_name"].tolist() == ["Ada Byron"] * 3
+    assert table["amount"].tolist() == [9, 5, 1]
+
+
+def test_hygiene__missing_columns_leave_checks_out_and_say_so() -> None:
+    """A bare frame gets the checks that it can have."""
+    bare = portfolio([CLEAN])[["id", "amount", "stage_id"]]
+    table = hygiene(bare, context=context())
+    assert any("next_step" in note for note in table.attrs["opp_basis"]["notes"])
+    with pytest.raises(ConfigurationError, match="there is no check"):
+        hygiene(bare, context=context(), checks=["mood"])
+    with pytest.raises(ConfigurationError, match="stale_days"):
+        hygiene(bare, context=context(), stale_days=0)
+
+
+def test_ageing__days_of_open_deals() -> None:
+    """Since creation, since the last event, past the close date; missing stays missing."""
+    frame = portfolio([CLEAN, {**CLEAN, "close_date": "2026-06-05T00:00Z", "created_at": None}, *WINS])
+    table = ageing(frame, context=context())
+    assert table["age_days"].tolist() == [45, pd.NA]
+    assert table["idle_days"].tolist() == [5, 5]
+    assert table["overdue_days"].tolist() == [0, 10]
+    assert table["stage_name"].tolist() == ["Offer", "Offer"]
+    assert ageing(frame.iloc[:0], context=context()).dtypes.to_dict() == table.dtypes.to_dict()
+
+
+def test_concentration__shares_and_hhi() -> None:
+    """Shares add up to 1, HHI is the sum of their squares; omitted and closed deals are outside."""
+    rows = [{**CLEAN, "amount": 600, "owner_id": 7}, {**CLEAN, "amount": 400}, {**CLEAN, "stage_id": LOST, "amount": 9}]
+    table = concentration(portfolio(rows), context=context(), by="owner_name")
+    assert table["share"].tolist() == [0.6, 0.4]
+    assert table["cumulative_share"].tolist() == [0.6, 1.0]
+    assert table.index.tolist() == ["Sam Lee", "Ada Byron"]
+    basis = table.attrs["opp_basis"]
+    assert basis["hhi"] == pytest.approx(0.52)
+    assert basis["top_shares"] == {"1": 0.6, "5": 1.0, "10": 1.0}
+    assert len(concentration(portfolio(rows).iloc[:0], context=context(), by="owner_name")) == 0
+    for measure in ("weighted_amount", "won_amount"):
+        assert len(concentration(random_portfolio(1), context=context(), by="owner_name", measure=measure))
+    with pytest.raises(ConfigurationError, match="measure"):
+        concentration(portfolio(rows), context=context(), by="owner_name", measure="luck")

@@ -1,0 +1,102 @@
+"""The published description, and schemathesis sending what it allows and forbids."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+
+from opp_pandas.resource import OPPORTUNITY, RESOURCES
+from opp_pandas.sandbox_handle import Sandbox, sandbox
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Sandbox]:
+    """A sandbox that answers as many requests as are sent."""
+    with sandbox(opportunities=30, seed=2, rate_limit=10_000_000) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def description(box: Sandbox) -> dict[str, Any]:
+    """The OpenAPI document as published, without a token."""
+    return requests.get(f"{box.url}/openapi.json", timeout=60).json()
+
+
+def test_description__names_every_attribute_relationship_and_filter(description: dict[str, Any]) -> None:
+    """Each row of the resource table stands in the description, with its flags."""
+    served = description["components"]["schemas"]["Opportunity"]["properties"]
+    written = description["components"]["schemas"]["OpportunityCreate"]["properties"]["data"]["properties"]
+    parameters = {entry["name"]: entry for entry in description["paths"]["/opportunities"]["get"]["parameters"]}
+    for entry in OPPORTUNITY.attributes:
+        assert entry.name in served["attributes"]["properties"]
+        assert (entry.name in written["attributes"]["properties"]) is not entry.read_only
+        assert (f"filter[{entry.name}]" in parameters) is entry.filterable
+        assert (f"-{entry.name}" in parameters["sort"]["schema"]["items"]["enum"]) is entry.sortable
+    for entry in OPPORTUNITY.relationships:
+        assert entry.name in served["relationships"]["properties"]
+    assert description["servers"] == [{"url": description["servers"][0]["url"]}]
+    assert set(description["paths"]) >= {f"/{resource.path}" for resource in RESOURCES.values()}
+
+
+def _with_ids_that_exist(description: dict[str, Any]) -> dict[str, Any]:
+    """Keep the ids in addresses small: otherwise nearly every case would end as 404."""
+    made = copy.deepcopy(description)
+    for path in made["paths"].values():
+        for parameter in path.get("parameters", []):
+            parameter["schema"] = {"type": "integer", "minimum": 1, "maximum": 8}
+    return made
+
+
+def _try_all(description: dict[str, Any], box: Sandbox, examples: int) -> Counter[int]:
+    """Send `examples` allowed and as many forbidden cases to each operation; count the statuses."""
+    # Imported here, for it takes seconds, and the rest of the suite need not wait.
+    import schemathesis
+    from schemathesis import GenerationMode
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+    checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
+    schema = schemathesis.openapi.from_dict(_with_ids_that_exist(description))
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {box.token}"
+    statuses: Counter[int] = Counter()
+    for found in schema.get_all_operations():
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            strategy = found.ok().as_strategy(generation_mode=mode)
+
+            @settings(
+                max_examples=examples,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=strategy)
+            def run(case: Any) -> None:
+                answer = case.call_and_validate(base_url=box.url, session=session, checks=checks, timeout=60)
+                statuses[answer.status_code] += 1
+
+            run()
+    session.close()
+    return statuses
+
+
+def test_schemathesis__finds_nothing_in_a_few_cases(description: dict[str, Any], box: Sandbox) -> None:
+    """What the description allows and what it forbids is answered as described."""
+    statuses = _try_all(description, box, 4)
+    assert statuses.total() >= 150
+    assert statuses[200] > 20
+    assert statuses[422] > 20
+
+
+@pytest.mark.nightly
+def test_schemathesis__finds_nothing_in_thousands_of_cases(description: dict[str, Any], box: Sandbox) -> None:
+    """The same with 2,000 cases and more."""
+    statuses = _try_all(description, box, 80)
+    assert statuses.total() >= 2_000
