@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests.test_decoding import SHORT_COLLECTION
 
 from opp_pandas.api.frame_builder import Collector, join_names, look_up, lookup_frame
 from opp_pandas.errors import DocumentError
 from opp_pandas.resource import OPPORTUNITY
 from tests.slowload import assert_same, collect, load_slowly
+from tests.test_decode import SHORT_COLLECTION
 
 
 def record(number: int, updated: str | None = "2026-09-03T11:00:01.000Z", **attributes: Any) -> dict[str, Any]:
