@@ -359,7 +359,7 @@ def _last_seen(loaded: Loaded) -> pd.Timestamp:
 def _with_names(columns: Iterable[str]) -> set[str]:
     """Add the names that stand beside ids: an id that stays keeps its names."""
     ids = set(columns)
-    return ids | {name for name, (id_column, _) in LOOKUP_COLUMNS.items() if id_column in ids}
+    return ids | {name for name, entry in LOOKUP_COLUMNS.items() if entry.id_column in ids}
 
 
 def _differ(before: Any, now: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -90,6 +90,9 @@ class Relationship:
         The attributes of the other resource that filters may name.
     read_only, to_many : bool
         Whether it can be written; whether it points to many (links only).
+    lookup : tuple of str
+        The columns of the other resource that are joined for reading: with
+        ``("name",)`` the owner gives ``owner_name``. Ids stay the truth.
     """
 
     name: str
@@ -99,6 +102,35 @@ class Relationship:
     filter_keys: tuple[str, ...] = ()
     read_only: bool = False
     to_many: bool = False
+    lookup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LookupColumn:
+    """A column that is joined from a related record by its id.
+
+    Parameters
+    ----------
+    relation : str
+        Its short name, as ``include=`` takes it: ``owner``.
+    id_column : str
+        The column with the id.
+    type : str
+        The type of the related resource.
+    field : str
+        The column of the related resource.
+    dtype : str
+        The column's dtype in a frame.
+    editable : bool
+        Whether an edit of it alone is resolved to the id when it is written back.
+    """
+
+    relation: str
+    id_column: str
+    type: str
+    field: str
+    dtype: str
+    editable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +242,19 @@ OPPORTUNITY = Resource(
         ),
     ),
     relationships=(
-        Relationship("opportunityStage", "opportunityStage", "the present stage", "stage_id"),
+        Relationship(
+            "opportunityStage",
+            "opportunityStage",
+            "the present stage",
+            "stage_id",
+            lookup=("name", "order", "is_closed"),
+        ),
         # `stage` is the read-only twin of opportunityStage: it serves filters, never writes.
         Relationship("stage", "opportunityStage", "the present stage, for filters", None, ("id",), read_only=True),
-        Relationship("owner", "user", "who owns the deal", "owner_id", ("id",)),
-        Relationship("account", "account", "the customer", "account_id", ("id", "name")),
-        Relationship("creator", "user", "who created the record", "creator_id", read_only=True),
-        Relationship("updater", "user", "who last changed the record", "updater_id", read_only=True),
+        Relationship("owner", "user", "who owns the deal", "owner_id", ("id",), lookup=("name",)),
+        Relationship("account", "account", "the customer", "account_id", ("id", "name"), lookup=("name",)),
+        Relationship("creator", "user", "who created the record", "creator_id", read_only=True, lookup=("name",)),
+        Relationship("updater", "user", "who last changed the record", "updater_id", read_only=True, lookup=("name",)),
         Relationship("prospects", "prospect", "people on the deal", None, ("id",), read_only=True, to_many=True),
     ),
     metadata=(
@@ -312,33 +350,31 @@ PROSPECT_ROLE = Resource(
 
 RESOURCES = {resource.type: resource for resource in (OPPORTUNITY, STAGE, USER, ACCOUNT, PROSPECT, PROSPECT_ROLE)}
 
-# Joined from look-ups for reading; ids stay the truth. An edit of one of the
-# three names alone is resolved to its id when it is written back.
 LOOKUP_COLUMNS = {
-    "stage_name": ("stage_id", "name"),
-    "stage_order": ("stage_id", "order"),
-    "stage_is_closed": ("stage_id", "is_closed"),
-    "owner_name": ("owner_id", "name"),
-    "account_name": ("account_id", "name"),
-    "creator_name": ("creator_id", "name"),
-    "updater_name": ("updater_id", "name"),
+    f"{relation}_{field}": LookupColumn(
+        relation,
+        id_column,
+        entry.type,
+        field,
+        RESOURCES[entry.type].by_column[field].dtype,
+        editable=field == "name" and not entry.read_only,
+    )
+    for id_column, entry in OPPORTUNITY.relationship_by_column.items()
+    for relation in (id_column.removesuffix("_id"),)
+    for field in entry.lookup
 }
-LOOKUP_DTYPES = {
-    "stage_name": "str",
-    "stage_order": "Int64",
-    "stage_is_closed": "boolean",
-    "owner_name": "str",
-    "account_name": "str",
-    "creator_name": "str",
-    "updater_name": "str",
-}
-EDITABLE_NAMES = {"stage_name": "stage_id", "owner_name": "owner_id", "account_name": "account_id"}
+"""The joined columns by name; everything about joining follows from `Relationship.lookup`."""
+
+INCLUDABLE = {entry.relation: entry.type for entry in LOOKUP_COLUMNS.values()}
+"""What ``include=`` takes, and the type of the resource that it brings."""
+
+EDITABLE_NAMES = {name: entry.id_column for name, entry in LOOKUP_COLUMNS.items() if entry.editable}
 
 COLUMN_DTYPES: dict[str, str] = {
     "id": "Int64",
     **{entry.column: entry.dtype for entry in OPPORTUNITY.attributes},
     **dict.fromkeys(OPPORTUNITY.relationship_by_column, "Int64"),
-    **LOOKUP_DTYPES,
+    **{name: entry.dtype for name, entry in LOOKUP_COLUMNS.items()},
     **{entry.column: entry.dtype for entry in OPPORTUNITY.metadata},
     "prospect_ids": "object",
 }

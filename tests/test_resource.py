@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, RESOURCES, snake_case
+from opp_pandas.resource import (
+    COLUMN_DTYPES,
+    EDITABLE_NAMES,
+    INCLUDABLE,
+    LOOKUP_COLUMNS,
+    OPPORTUNITY,
+    RESOURCES,
+    snake_case,
+)
 
 # Counted on the reference page and in the newer schema.
 ON_THE_REFERENCE_PAGE, ADDED_SINCE = 169, 7
@@ -57,3 +65,27 @@ def test_dtypes__are_the_interfaces() -> None:
     assert COLUMN_DTYPES["close_date"] == "datetime64[us, UTC]"
     assert COLUMN_DTYPES["custom_id"] == COLUMN_DTYPES["prospecting_rep_id"] == "str"
     assert COLUMN_DTYPES["tags"] == "object"
+
+
+def test_lookup_columns__are_all_derived_from_the_relationships():
+    """A joined name is one entry of a relationship: id column, type, dtype and whether it is editable follow."""
+    assert list(LOOKUP_COLUMNS) == [
+        "stage_name",
+        "stage_order",
+        "stage_is_closed",
+        "owner_name",
+        "account_name",
+        "creator_name",
+        "updater_name",
+    ]
+    assert {name: (entry.id_column, entry.type, entry.dtype) for name, entry in LOOKUP_COLUMNS.items()} == {
+        "stage_name": ("stage_id", "opportunityStage", "str"),
+        "stage_order": ("stage_id", "opportunityStage", "Int64"),
+        "stage_is_closed": ("stage_id", "opportunityStage", "boolean"),
+        "owner_name": ("owner_id", "user", "str"),
+        "account_name": ("account_id", "account", "str"),
+        "creator_name": ("creator_id", "user", "str"),
+        "updater_name": ("updater_id", "user", "str"),
+    }
+    assert EDITABLE_NAMES == {"stage_name": "stage_id", "owner_name": "owner_id", "account_name": "account_id"}
+    assert list(INCLUDABLE) == ["stage", "owner", "account", "creator", "updater"]

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
-from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY
 
 # The service alone fills these; a file's columns of that name mean something else.
 SERVICE_ONLY = frozenset(
@@ -52,7 +52,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "lost_reason": ("lostreason", "lossreason", "closedlostreason"),
     "record_type": ("recordtype", "recordtypename"),
 }  # fmt: skip
-NAMES_OF_PEOPLE_AND_PLACES = ("stage_name", "owner_name", "account_name")
 
 
 @dataclass
@@ -183,7 +182,7 @@ def _recognise(source: pd.DataFrame, plan: ColumnPlan, kept: set[Any]) -> None:
         # The very name goes before its other spellings.
         candidates.sort(key=lambda label: label != target)
         for label in candidates:
-            if target in NAMES_OF_PEOPLE_AND_PLACES and _holds_numbers(source[label]):
+            if target in EDITABLE_NAMES and _holds_numbers(source[label]):
                 plan.notes[label] = f"numbers, so no {target}; kept as it is and never sent"
             elif target in plan.taken:
                 plan.notes[label] = f"not used ({target} is {plan.taken[target]!r}); kept as it is and never sent"

@@ -37,16 +37,15 @@ LEADING = (
     "currency_type",
     "probability",
     "close_date",
-    "stage_id",
-    "stage_name",
-    "stage_order",
-    "stage_is_closed",
-    "owner_id",
-    "owner_name",
-    "account_id",
-    "account_name",
+    *(
+        column
+        for relation in ("stage", "owner", "account")
+        for column in (
+            f"{relation}_id",
+            *(name for name, entry in LOOKUP_COLUMNS.items() if entry.relation == relation),
+        )
+    ),
 )
-LOOKUP_OF = {"stage": "opportunityStage", "owner": "user", "account": "account", "creator": "user", "updater": "user"}
 
 
 @dataclass(frozen=True)
@@ -377,11 +376,9 @@ def join_names(frame: pd.DataFrame, lookups: Mapping[str, pd.DataFrame], include
     """
     wanted = set(include)
     joined: dict[str, Any] = {}
-    for column, (id_column, field) in LOOKUP_COLUMNS.items():
-        relation = id_column.removesuffix("_id")
-        if relation in wanted and id_column in frame.columns:
-            lookup = lookups.get(LOOKUP_OF[relation])
-            joined[column] = look_up(frame[id_column], lookup, field, COLUMN_DTYPES[column])
+    for column, entry in LOOKUP_COLUMNS.items():
+        if entry.relation in wanted and entry.id_column in frame.columns:
+            joined[column] = look_up(frame[entry.id_column], lookups.get(entry.type), entry.field, entry.dtype)
     columns = {name: frame[name].array for name in frame.columns} | joined
     order = [name for name in LEADING if name in columns]
     order += [name for name in columns if name not in order]

@@ -18,7 +18,7 @@ from opp_pandas.api.decode import column_array, decode_resources, unknown_column
 from opp_pandas.api.frame_builder import join_names
 from opp_pandas.frame_state import Baseline, Loaded, Pending, attach_loaded, freeze
 from opp_pandas.load.custom_fields import shown_cells
-from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY
+from opp_pandas.resource import COLUMN_DTYPES, INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
@@ -105,14 +105,19 @@ class _Rows:
     held: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]]
 
 
+def _id_column(column: str) -> str:
+    joined = LOOKUP_COLUMNS.get(column)
+    return column if joined is None else joined.id_column
+
+
 def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) -> _Rows:
     cells = decode_resources(entry.resource for entry in answered)
     arrays = {name: column_array(values, COLUMN_DTYPES.get(name, "infer")) for name, values in cells.columns.items()}
     rows = pd.DataFrame(arrays, index=pd.RangeIndex(len(cells)))
-    frame = join_names(rows, lookups, ("stage", "owner", "account", "creator", "updater"))
+    frame = join_names(rows, lookups, INCLUDABLE)
     members = [_members(entry.resource or {}) for entry in answered]
     held = {
-        str(column): np.array([LOOKUP_COLUMNS.get(column, (column,))[0] in found for found in members], dtype=bool)
+        str(column): np.array([_id_column(str(column)) in found for found in members], dtype=bool)
         for column in frame.columns
     }
     return _Rows(frame, cells.wire, frozenset(cells.locked), held)

@@ -15,7 +15,7 @@ from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wa
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.load.fetch import read_lookup
-from opp_pandas.resource import ACCOUNT, EDITABLE_NAMES, STAGE, USER
+from opp_pandas.resource import ACCOUNT, LOOKUP_COLUMNS, RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from opp_pandas.changes.changeset import ChangeSet
     from opp_pandas.figures.core.periods import WeekCalendar
     from opp_pandas.frame_state import Loaded
-
-_RESOURCE_OF = {"stage_name": STAGE, "owner_name": USER, "account_name": ACCOUNT}
 
 
 def write_back(
@@ -200,11 +198,13 @@ def resolve_at_service(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict
     before = client.calls
     lookups: dict[str, pd.DataFrame] = {}
     for column, texts in wanted.items():
-        resource = _RESOURCE_OF[column]
+        resource = RESOURCES[LOOKUP_COLUMNS[column].type]
         lookup = _accounts(client, texts) if resource is ACCOUNT else read_lookup(client, resource)
         if lookup is not None:
             lookups[resource.type] = lookup
-    names = {EDITABLE_NAMES[column]: names_of(lookups.get(_RESOURCE_OF[column].type)) for column in wanted}
+    names = {
+        entry.id_column: names_of(lookups.get(entry.type)) for entry in (LOOKUP_COLUMNS[column] for column in wanted)
+    }
     return resolve_names(plan, NameBook(names)), lookups, client.calls - before
 
 

@@ -243,7 +243,7 @@ class _Comparison:
         id_column = EDITABLE_NAMES.get(column)
         if id_column is None:
             for edit in edits:
-                reason = f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column][0]}"
+                reason = f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column].id_column}"
                 self._refuse(edit.place, "update", column, edit.before, edit.raw, reason)
             return
         base_ids = self._before(np.array([edit.place for edit in edits]), id_column)

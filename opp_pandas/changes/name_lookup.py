@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from opp_pandas.api.frame_builder import LOOKUP_OF
 from opp_pandas.changes.changeset import ChangeSet, Refusal, RowCreation
 from opp_pandas.errors import named, printable
-from opp_pandas.resource import EDITABLE_NAMES
+from opp_pandas.resource import EDITABLE_NAMES, INCLUDABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,7 +29,7 @@ class NameBook:
     def of(cls, loaded: Loaded) -> NameBook:
         """Gather the names of a load."""
         books: dict[str, Mapping[int, str]] = {}
-        for relation, kind in LOOKUP_OF.items():
+        for relation, kind in INCLUDABLE.items():
             lookup = loaded.lookups.get(kind)
             if lookup is not None:
                 books[f"{relation}_id"] = names_of(lookup)

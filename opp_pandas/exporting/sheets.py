@@ -130,8 +130,8 @@ class _Writer:
     def _add_lists(self, sheet: Any, names: list[str], n: int, loaded: Loaded) -> None:
         """Let stages and owners be chosen by name, as far as a name says who is meant."""
         lists = None
-        for place, (column, kind) in enumerate((("stage_name", "opportunityStage"), ("owner_name", "user"))):
-            lookup = loaded.lookups.get(kind)
+        for place, column in enumerate(("stage_name", "owner_name")):
+            lookup = loaded.lookups.get(LOOKUP_COLUMNS[column].type)
             if column not in names or lookup is None:
                 continue
             known = lookup["name"].dropna()
@@ -247,8 +247,8 @@ def _meaning(name: str) -> str:
     if name in OPPORTUNITY.relationship_by_column:
         return f"{OPPORTUNITY.relationship_by_column[name].meaning} [id]"
     if name in LOOKUP_COLUMNS:
-        column, what = LOOKUP_COLUMNS[name]
-        return f"{what.replace('_', ' ')} of {column}"
+        entry = LOOKUP_COLUMNS[name]
+        return f"{entry.field.replace('_', ' ')} of {entry.id_column}"
     return ""
 
 

@@ -12,9 +12,10 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import attach_basis, basis_of
 from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals, ProbabilitySource, read_mask, read_numbers
-from opp_pandas.figures.core.groups import LOOKUP_OF_NAME, read_groups
+from opp_pandas.figures.core.groups import read_groups
 from opp_pandas.figures.core.money import Rates, read_rates
 from opp_pandas.figures.forecasts import Overdue, forecast
+from opp_pandas.resource import LOOKUP_COLUMNS
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -282,10 +283,10 @@ def keep_names(frame: pd.DataFrame, context: FigureContext, by: str | Sequence[s
     """Fix the labels of people and accounts, so that a namesake who drops out of a scenario changes no other's."""
     names: dict[str, dict[Any, str]] = {}
     for group in read_groups(Deals(frame, context), by):
-        kind = LOOKUP_OF_NAME.get(group.name)
-        if kind is not None:
+        entry = LOOKUP_COLUMNS.get(group.name)
+        if entry is not None and entry.relation != "stage":
             pairs = zip(group.keys, group.labels, strict=True)
-            names.setdefault(kind, {}).update({key: str(label) for key, label in pairs if key is not None})
+            names.setdefault(entry.type, {}).update({key: str(label) for key, label in pairs if key is not None})
     lookups = dict(context.lookups)
     for kind, known in names.items():
         others = lookups.get(kind, pd.DataFrame({"id": [], "name": []}))[["id", "name"]]

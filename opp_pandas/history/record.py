@@ -210,7 +210,7 @@ def is_joined(loaded: Loaded, column: str) -> bool:
     return (
         loaded.kind == "read"
         and column in LOOKUP_COLUMNS
-        and LOOKUP_COLUMNS[column][0] in loaded.baseline.frame.columns
+        and LOOKUP_COLUMNS[column].id_column in loaded.baseline.frame.columns
     )
 
 

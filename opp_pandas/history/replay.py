@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.frame_builder import LOOKUP_OF, look_up
+from opp_pandas.api.frame_builder import look_up
 from opp_pandas.errors import MissingColumnError
 from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
@@ -20,14 +20,14 @@ from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
 
 _BEGINS = "begins"
-_LOOKUP_DTYPES = {"id": "Int64", "name": "str", "order": "Int64", "is_closed": "boolean"}
+_LOOKUP_DTYPES = {"id": "Int64"} | {entry.field: entry.dtype for entry in LOOKUP_COLUMNS.values()}
 
 
 def stored_fields(columns: Iterable[str]) -> list[str]:
     """Give the stored fields that columns need: joined names come from ids, and the rows from the presence."""
     fields = [PRESENCE]
     for column in columns:
-        fields += [column, *LOOKUP_COLUMNS.get(column, ())[:1]]
+        fields += [column, *([LOOKUP_COLUMNS[column].id_column] if column in LOOKUP_COLUMNS else [])]
     return list(dict.fromkeys(fields))
 
 
@@ -130,11 +130,11 @@ def frame_at(
             _collect_marks(cells, rows, name, wire, locked)
     for name, dtype, joined in entries:
         if joined:
-            key, field = LOOKUP_COLUMNS[name]
-            own = columns.get(key)
+            entry = LOOKUP_COLUMNS[name]
+            own = columns.get(entry.id_column)
             if own is None:
-                own = cells.column(records.last(key, upto)[codes], "Int64")
-            columns[name] = look_up(pd.Series(own), lookups.get(LOOKUP_OF[key.removesuffix("_id")]), field, dtype)
+                own = cells.column(records.last(entry.id_column, upto)[codes], "Int64")
+            columns[name] = look_up(pd.Series(own), lookups.get(entry.type), entry.field, dtype)
     index = pd.RangeIndex(len(codes))
     frame = pd.DataFrame({entry[0]: columns[entry[0]] for entry in entries}, index=index, copy=False)
     snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.frame_builder import LOOKUP_OF, Collected, join_names, lookup_frame
+from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame
 from opp_pandas.errors import AccessDeniedError
 from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup, read_changed
 from opp_pandas.load.fetch import wanted_columns
 from opp_pandas.load.upsert import Rows, not_older
 from opp_pandas.load.where import rows_that_fit, split_where
-from opp_pandas.resource import ACCOUNT, STAGE, USER, Resource
+from opp_pandas.resource import ACCOUNT, INCLUDABLE, STAGE, USER, Resource
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
@@ -126,7 +126,7 @@ def _read_lookups(
 ) -> tuple[dict[str, pd.DataFrame], pd.Timestamp | None]:
     """Read names again; a renaming bumps the record that is renamed, not the deals."""
     found = dict(lookups)
-    wanted = {LOOKUP_OF[name] for name in include} | {STAGE.type}
+    wanted = {INCLUDABLE[name] for name in include} | {STAGE.type}
     moment = None
     for resource in (STAGE, USER, ACCOUNT):
         if resource.type not in wanted or (resource is not STAGE and resource.type not in found):

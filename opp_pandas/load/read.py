@@ -30,6 +30,7 @@ from opp_pandas.load.partitions import check_partitions
 from opp_pandas.load.prospects import add_prospect_ids
 from opp_pandas.load.warm_start import go_on
 from opp_pandas.load.where import Where, columns_needed, rows_that_fit, split_where, without_labels
+from opp_pandas.resource import INCLUDABLE
 from opp_pandas.stages import StageMap, resolve_stages
 from opp_pandas.timezones import check_zone
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.history import History
     from opp_pandas.load.upsert import Rows
-
-INCLUDABLE = ("stage", "owner", "account", "creator", "updater")
 
 
 def read_opportunities(

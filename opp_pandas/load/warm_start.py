@@ -119,8 +119,7 @@ def _start(asked: Asked, history: History) -> pd.DataFrame | str:
     key = asked_for({"filter": asked.filter, "fields": asked.fields}, asked.client.url)
     if key is None:
         return "the filter cannot be compared with that of an earlier load"
-    ids = {f"{name}_id" for name in asked.include}
-    names = [name for name, (id_column, _) in LOOKUP_COLUMNS.items() if id_column in ids]
+    names = [name for name, entry in LOOKUP_COLUMNS.items() if entry.relation in asked.include]
     start = history.newest_load(key, ["id", *asked.columns, *names])
     if start is None:
         return "it holds no load from this service with this filter, these fields and names"

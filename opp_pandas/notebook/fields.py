@@ -160,7 +160,7 @@ def _lock(name: str, loaded: Loaded) -> str:
             else f"{EDITABLE_NAMES[name]} was not loaded, so it cannot be edited"
         )
     if name in LOOKUP_COLUMNS:
-        return f"{name} is joined for reading; edit {LOOKUP_COLUMNS[name][0]}"
+        return f"{name} is joined for reading; edit {LOOKUP_COLUMNS[name].id_column}"
     if rules.writable_kind(name) is None:
         return "the service gives the id" if name == "id" else rules.read_only_reason(name)
     if name not in loaded.baseline.frame.columns:
@@ -177,7 +177,8 @@ def _words(name: str, custom: CustomField | None) -> tuple[str, str]:
     if custom is not None:
         required = ", required" if custom.required else ""
         return custom.label, f"{name}: {custom.label} ({custom.kind.replace('_', ' ')}{required})"
-    relation = OPPORTUNITY.relationship_by_column.get(LOOKUP_COLUMNS.get(name, (name,))[0])
+    joined = LOOKUP_COLUMNS.get(name)
+    relation = OPPORTUNITY.relationship_by_column.get(name if joined is None else joined.id_column)
     meaning = attribute.meaning if attribute else relation.meaning if relation else ""
     words = name.removesuffix("_name") if name in EDITABLE_NAMES else name
     title = "Id" if name == "id" else words.replace("_", " ").capitalize()

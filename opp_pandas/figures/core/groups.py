@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 UNASSIGNED = "(unassigned)"
 MISSING = "(missing)"
 NO_STAGE, UNKNOWN_STAGE = "(no stage)", "(stage not in the table)"
-LOOKUP_OF_NAME = {"owner_name": "user", "account_name": "account", "creator_name": "user", "updater_name": "user"}
-"""Which look-up knows the names of a column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,14 +162,14 @@ def by_stage(deals: Deals, name: str = "stage_name") -> Group:
 
 
 def _by_person_or_account(deals: Deals, name: str) -> Group:
-    id_column = LOOKUP_COLUMNS[name][0]
+    id_column = LOOKUP_COLUMNS[name].id_column
     if not deals.has(id_column) and not deals.has(name):
         raise MissingColumnError([name], list(deals.frame.columns), f"Neither {name} nor {id_column} is there.")
     if deals.has(name) and not (deals.has(id_column) and deals.frame[id_column].notna().any()):
         codes, distinct = deals.coded(name)
         return _finish(name, codes, [str(text) for text in distinct], [None] * len(distinct), UNASSIGNED)
     codes, ids = deals.coded(id_column)
-    known = _names_by_id(deals.context.lookups.get(LOOKUP_OF_NAME[name]))
+    known = _names_by_id(deals.context.lookups.get(LOOKUP_COLUMNS[name].type))
     labels = [known.get(key) for key in ids]
     keys: list[Any] = list(ids)
     if deals.has(name):
