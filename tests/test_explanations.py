@@ -57,7 +57,8 @@ FIGURES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 MEANS = {"win_rate", "win_rate_with_overdue", "average_won_amount"}
 MEDIANS = {"median_won_amount", "median_cycle_days"}
 WORKED_OUT = {
-    "win_rate_low", "win_rate_high", "win_rate_value", "velocity_per_day", "shrunk_rate", "rank", "adjusted", "delta",
+    "win_rate_low", "win_rate_high", "win_rate_value", "velocity_per_day", "shrunk_rate", "rank", "rank_low",
+    "rank_high", "adjusted", "delta",
     "quota", "attainment", "gap", "gap_to_forecast", "coverage", "pipeline_needed", "change", "gini", "hhi", "attained",
     "usual_share", "landing",
 }  # fmt: skip

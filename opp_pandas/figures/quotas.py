@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.figures.core.basis import attach_basis, build_basis, closed_later, money_facts, money_notes
 from opp_pandas.figures.core.days import to_dates
 from opp_pandas.figures.core.deals import WON, Deals
 from opp_pandas.figures.core.groups import Group, combine
@@ -22,7 +23,7 @@ from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Floats, Integers
+    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
     from opp_pandas.figures.core.periods import Periods
 
 Quota: TypeAlias = float | Mapping[Any, float] | pd.DataFrame
@@ -165,19 +166,50 @@ def quota_columns(
     return columns
 
 
-def gini(values: Floats) -> float:
-    """Give the Gini coefficient of amounts: 0 all equal, towards 1 all in one; NaN if they sum to nothing.
+def gini(values: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
+    """Compute the Gini coefficient of amounts: 0 all equal, towards 1 all in one; NaN if they sum to nothing.
+
+    Parameters
+    ----------
+    values : array-like
+        Amounts.
+    weights : array-like, optional
+        How much of an even spread belongs to each, such as the days of a week;
+        the same for all if left out.
+
+    Returns
+    -------
+    float
 
     Examples
     --------
-    >>> gini(np.array([1.0, 1.0, 1.0])), gini(np.array([0.0, 3.0]))
-    (0.0, 0.5)
+    >>> gini([1.0, 1.0, 1.0]), gini([0.0, 3.0]), gini([7.0, 7.0, 1.0], weights=[7, 7, 1])
+    (0.0, 0.5, 0.0)
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    n, total = len(ordered), ordered.sum()
-    if not n or total <= 0:
+    amounts = np.asarray(values, dtype=np.float64)
+    size = np.ones(len(amounts)) if weights is None else np.asarray(weights, dtype=np.float64)
+    amounts, size = amounts[size > 0], size[size > 0]
+    total = amounts.sum()
+    if total <= 0:
         return float("nan")
-    return float((2 * np.sum(np.arange(1, n + 1) * ordered) / (n * total)) - (n + 1) / n)
+    order = np.argsort(amounts / size, kind="stable")
+    below = np.concatenate([[0.0], np.cumsum(amounts[order])]) / total
+    # Twice the area between the line of an even spread and the Lorenz curve.
+    unequal = 1 - float(np.sum(size[order] / size.sum() * (below[1:] + below[:-1])))
+    return 0.0 if abs(unequal) < 1e-12 else unequal
+
+
+def won_in(deals: Deals, first: int, last: int) -> Flags:
+    """Tell which deals were won with their close date in a span of days, by as_of."""
+    won: Flags = (deals.status == WON) & (deals.close_day >= first)
+    won &= deals.close_day <= min(last, deals.context.today)
+    return won
+
+
+def last_month_of(periods: Periods, last: int) -> int:
+    """Find the first day of the month, of the calendar or 4-4-5, that ends a period on the day `last`."""
+    months = replace(periods, unit="M")
+    return int(months.starts(months.ordinals(np.array([last])))[0])
 
 
 def linearity(
@@ -210,14 +242,17 @@ def linearity(
         A row per week of the period (seven days from its first), indexed by
         ``week``: ``week_start, week_end, won_count`` [deals], ``won_amount``
         [currency], ``share`` and ``cumulative_share`` of all won in the period;
-        missing if nothing was. The basis holds ``last_month_share`` (of the
-        last third of the days) and ``gini``.
+        missing if nothing was. Won deals that close after as_of are left out.
+        The basis holds ``last_month_share`` (of the last month of a quarter or
+        year, by the calendar or 4-4-5; missing before that month begins) and
+        ``gini`` over the weeks up to as_of, each by its days: 0 where every
+        day brought the same.
     """
     deals = Deals(frame, context, rates=read_rates(rates))
     periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
     ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
     first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
-    won = (deals.status == WON) & (deals.close_day >= first) & (deals.close_day <= last)
+    won = won_in(deals, first, last)
     starts = np.arange(first, last + 1, 7)
     week = (deals.close_day[won] - first) // 7
     amount = np.nan_to_num(deals.amount[won])
@@ -235,7 +270,11 @@ def linearity(
         },
         index=pd.RangeIndex(1, len(starts) + 1, name="week"),
     )
-    last_third = deals.close_day[won] > last - (last - first + 1) // 3
+    month = last_month_of(periods, last)
+    in_last_month = deals.close_day[won] >= month
+    dated = total and periods.unit in ("Q", "Y") and month <= context.today
+    days_gone = np.clip(min(last, context.today) - starts + 1, 0, 7)
+    later, words = closed_later(deals)
     money = money_facts(deals)
     basis = build_basis(
         "linearity",
@@ -244,18 +283,19 @@ def linearity(
         **money,
         period=str(periods.labels(np.array([ordinal]))[0]),
         complete=last < context.today,
-        last_month_share=float(amount[last_third].sum()) / total if total else None,
-        gini=gini(sums),
+        last_month_share=float(amount[in_last_month].sum()) / total if dated else None,
+        gini=gini(sums, days_gone),
+        **later,
         arguments={"freq": freq, "fiscal_start": fiscal_start, "cut": periods.to_dict()},
         definitions={
-            "won_count": "deals won with their close date in the week",
+            "won_count": "deals won with their close date in the week, by as_of",
             "won_amount": "their amounts",
             "share": "won in the week / won in the period",
             "cumulative_share": "won up to the end of the week / won in the period",
-            "last_month_share": "won in the last third of the period's days / won in the period",
-            "gini": "inequality of the weeks, 0 even",
+            "last_month_share": "won in the last month of the period / won in the period",
+            "gini": "inequality of the weeks up to as_of, each by its days: 0 even",
         },
-        notes=money_notes(money, deals),
+        notes=[*money_notes(money, deals), *words],
     )
     return attach_basis(table, basis)
 
@@ -311,16 +351,16 @@ def pacing(
     gone = int(min(max(context.today - starts[-1] + 1, 0), length[-1]))
     # The same day is the same part of the period: quarters have 90 to 92 days.
     day = np.rint(gone * length / length[-1]).astype(np.int64)
-    won = (deals.status == WON) & ~np.isnan(deals.amount)
+    won = won_in(deals, int(starts[0]), int(ends[-1])) & ~np.isnan(deals.amount)
     to_date, in_all = np.zeros(len(ordinals)), np.zeros(len(ordinals))
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
         inside = won & (deals.close_day >= start) & (deals.close_day <= end)
         in_all[place] = deals.amount[inside].sum()
         to_date[place] = deals.amount[inside & (deals.close_day < start + day[place])].sum()
     share = np.divide(to_date, in_all, out=np.full(len(ordinals), np.nan), where=in_all > 0)
-    over = bool(ends[-1] < context.today)
-    if not over:
-        share[-1] = np.nan
+    # What is not over has no share yet: also of earlier periods, where as_of lies before the present one.
+    share[ends >= context.today] = np.nan
+    later, words = closed_later(deals)
     earlier = share[:-1][~np.isnan(share[:-1])]
     usual = float(earlier.mean()) if len(earlier) else float("nan")
     table = pd.DataFrame(
@@ -348,6 +388,7 @@ def pacing(
         usual_share=usual,
         landing=float(to_date[-1] / usual) if usual > 0 else None,
         n_compared=len(earlier),
+        **later,
         period=str(periods.labels(ordinals[-1:])[0]),
         arguments={
             "freq": freq,
@@ -357,6 +398,6 @@ def pacing(
             "quota": quota,
         },
         definitions=definitions,
-        notes=money_notes(money, deals),
+        notes=[*money_notes(money, deals), *words],
     )
     return attach_basis(table, basis)

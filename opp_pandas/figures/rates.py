@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import attach_basis, build_basis, counted, money_facts, money_notes
+from opp_pandas.figures.core.basis import attach_basis, build_basis, closed_later, counted, money_facts, money_notes
 from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, Floats, Integers, to_date
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, ProbabilitySource
 from opp_pandas.figures.core.groups import combine, index_of, read_groups
@@ -44,7 +44,7 @@ DEFINITIONS = {
 }
 _QUOTA_DEFINITIONS = {
     "quota": "what was to be won in the period",
-    "period_won_amount": "won deals with their close date in the period",
+    "period_won_amount": "won deals with their close date in the period, by as_of",
     "period_open_amount": "open deals with their close date in the period, omitted ones left out",
     "attainment": "period_won_amount / quota",
     "gap": "quota - period_won_amount, at least 0",
@@ -178,15 +178,15 @@ def grouped_median(codes: Codes, values: Floats, size: int) -> Floats:
 
 
 def closed_in(deals: Deals, window_days: int | None, period: tuple[int, int] | None) -> Flags:
-    """Tell which won and lost deals closed in the window: the last days up to as_of, or a span of days."""
-    closed: Flags = (deals.status == WON) | (deals.status == LOST)
+    """Tell which won and lost deals closed in the window: the last days up to as_of, or a span of days.
+
+    A deal whose close date lies after as_of is not closed yet: it is in none.
+    """
+    closed: Flags = ((deals.status == WON) | (deals.status == LOST)) & (deals.close_day <= deals.context.today)
     if period is not None:
         closed &= (deals.close_day >= period[0]) & (deals.close_day <= period[1])
-        return closed
-    if window_days is None:
-        return closed
-    today = deals.context.today
-    closed &= (deals.close_day > today - window_days) & (deals.close_day <= today)
+    elif window_days is not None:
+        closed &= deals.close_day > deals.context.today - window_days
     return closed
 
 
@@ -283,6 +283,8 @@ def kpis(
         start = to_date(context.today - window_days + 1)
         window = f"deals closed from {start:%Y-%m-%d} to {context.as_of_date:%Y-%m-%d}"
     notes.append(f"win rate, deal size and cycle stand on {window}; open deals are in none of them")
+    later, words = closed_later(deals)
+    notes += words
     if not deals.has("created_at") and not deals.has("external_created_at"):
         notes.append("the frame has no created_at or external_created_at: no cycle and no velocity")
     if n_negative:
@@ -303,6 +305,7 @@ def kpis(
         deals,
         dated=True,
         **money,
+        **later,
         **facts,
         window=window,
         n_negative_cycles=n_negative,
@@ -398,7 +401,7 @@ def win_rates(
     level: float = 0.95,
     rates: Rates | None = None,
 ) -> pd.DataFrame:
-    """Compare win rates of groups, with intervals, and rank only what the intervals tell apart.
+    """Compare win rates of groups, with intervals, and rank them as far as their differences are certain.
 
     Parameters
     ----------
@@ -425,9 +428,10 @@ def win_rates(
         ``won_count, lost_count, overdue_count`` [deals], ``win_rate,
         win_rate_low, win_rate_high`` (count), ``win_rate_value`` (amounts),
         ``win_rate_with_overdue`` (overdue open deals count as not won) [share],
-        and ``rank``: 1 is best, missing where the interval overlaps another
-        group's. A group without losses has a rate of 1, one without closed
-        deals a missing rate.
+        and ``rank_low, rank_high``: the group's place lies between them (1 is
+        best), see `rank_intervals`; ``rank`` where both agree, else missing. A
+        group without losses has a rate of 1, one without closed deals a
+        missing rate and no rank. Deals that close after as_of are left out.
     """
     deals = Deals(frame, context, rates=read_rates(rates))
     groups = read_groups(deals, by)
@@ -462,8 +466,10 @@ def win_rates(
         columns["shrunk_rate"] = shrink(n_won, n_won + n_lost, overall, strength)
         facts["shrunk_by"] = strength
     kept = np.flatnonzero(n_won + n_lost + n_overdue > 0) if groups else np.arange(1)
-    columns["rank"] = _ranks(low[kept], high[kept])
-    table = pd.DataFrame({name: values if name == "rank" else values[kept] for name, values in columns.items()})
+    best, worst = rank_intervals(n_won[kept], (n_won + n_lost)[kept], level)
+    table = pd.DataFrame({name: values[kept] for name, values in columns.items()})
+    table = table.assign(rank_low=best, rank_high=worst, rank=best.mask(best != worst))
+    later, words = closed_later(deals)
     if groups:
         table.index = index_of(kept, groups)
     definitions = {
@@ -475,7 +481,9 @@ def win_rates(
         "win_rate_with_overdue": "won / (won + lost + overdue open)",
         "win_rate_low": "lower end of the Wilson interval",
         "win_rate_high": "upper end of the Wilson interval",
-        "rank": "1 + groups whose whole interval lies above; missing where intervals overlap",
+        "rank_low": "1 + groups that are better for certain: the interval of the difference lies above 0",
+        "rank_high": "number of groups - those that are worse for certain",
+        "rank": "rank_low where it is rank_high, too",
         "shrunk_rate": "(won + m x rate of all) / (won + lost + m)",
     }
     basis = build_basis(
@@ -483,25 +491,68 @@ def win_rates(
         deals,
         dated=True,
         overall=overall,
+        **later,
         **facts,
         arguments={"by": by, "window_days": window_days, "shrink_by": shrink_by, "level": level},
-        definitions={name: words for name, words in definitions.items() if name in columns},
-        notes=["deals that nobody closes are in no win rate: where losers stay open, it is too high"],
+        definitions={name: words for name, words in definitions.items() if name in table.columns},
+        notes=["deals that nobody closes are in no win rate: where losers stay open, it is too high", *words],
     )
     return attach_basis(table, basis)
 
 
-def _ranks(low: Floats, high: Floats) -> Any:
-    """Rank the groups whose intervals overlap no other."""
-    n = len(low)
-    known = ~np.isnan(low)
-    ranks = pd.array([pd.NA] * n, dtype="Int64")
-    for place in np.flatnonzero(known).tolist() if known.sum() > 1 else []:
-        others = known & (np.arange(n) != place)
-        above, below = low[others] > high[place], high[others] < low[place]
-        if (above | below).all():
-            ranks[place] = 1 + int(above.sum())
-    return ranks
+def rank_intervals(won: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tuple[pd.Series, pd.Series]:
+    """Find between which places the true win rate of each group stands.
+
+    One group is better than another for certain where Newcombe's interval of the
+    difference [1]_ lies above 0. Each group is compared with all others, so each
+    comparison takes its part of what may go wrong (Bonferroni): the two places hold
+    a group's true place with the stated confidence [2]_.
+
+    Parameters
+    ----------
+    won, n : array-like
+        Wins and closed deals of each group.
+    level : float, default 0.95
+        Confidence for each group.
+
+    Returns
+    -------
+    low, high : Series of Int64
+        The best and the worst place that a group may have; missing where it has
+        no closed deals, or no other group has any.
+
+    References
+    ----------
+    .. [1] Newcombe, Interval estimation for the difference between independent
+       proportions, Statistics in Medicine 17 (1998), method 10.
+    .. [2] Mogstad, Romano, Shaikh and Wilhelm, Inference for ranks, Review of
+       Economic Studies 91 (2024).
+
+    Examples
+    --------
+    >>> low, high = rank_intervals([90, 50, 45, 5], [100, 100, 100, 100])
+    >>> low.tolist(), high.tolist()
+    ([1, 2, 2, 4], [1, 3, 3, 4])
+    """
+    # Groups with the same counts have the same places: thousands of small ones are a few distinct pairs.
+    pairs = np.stack([np.asarray(won, dtype=np.float64), np.asarray(n, dtype=np.float64)])
+    (k, m), inverse, times = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+    known = m > 0
+    n_known = int(times[known].sum())
+    n_better, n_worse = np.zeros(len(k), dtype=np.int64), np.zeros(len(k), dtype=np.int64)
+    rate = divide(k, m)
+    low, high = wilson(k, m, 1 - (1 - level) / max(n_known - 1, 1))
+    for place in np.flatnonzero(known).tolist():
+        difference = rate - rate[place]
+        above = difference - np.hypot(rate - low, high[place] - rate[place]) > 0
+        below = difference + np.hypot(high - rate, rate[place] - low[place]) < 0
+        n_better[place], n_worse[place] = times[above].sum(), times[below].sum()
+    ranked = (known if n_known > 1 else np.zeros_like(known))[inverse.ravel()]
+
+    def places(found: Integers) -> pd.Series:
+        return pd.Series(found[inverse.ravel()], dtype="Int64").where(ranked)
+
+    return places(1 + n_better), places(n_known - n_worse)
 
 
 def velocity(n: npt.ArrayLike, win_rate: npt.ArrayLike, average: npt.ArrayLike, cycle: npt.ArrayLike) -> Floats:
@@ -536,7 +587,7 @@ def _quota_figures(
     groups: list[Any],
     win_rate: Floats,
 ) -> dict[str, Floats]:
-    from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, WON_LATER, kinds_of
+    from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
 
     first, last = (int(days[0]) for days in (periods.starts(np.array([ordinal])), periods.ends(np.array([ordinal]))))
     inside = (deals.close_day >= first) & (deals.close_day <= last) & ~np.isnan(deals.amount)
@@ -553,8 +604,8 @@ def _quota_figures(
     else:
         here = np.ones(len(settled.values), bool) if settled.ordinals is None else settled.ordinals == ordinal
         values[settled.groups[here]] = settled.values[here]
-    won, still_open = total(WON_BY_NOW, WON_LATER), total(OPEN_CURRENT, OVERDUE)
-    found = quota_columns(values, still_open, won, total(WON_BY_NOW))
+    won, still_open = total(WON_BY_NOW), total(OPEN_CURRENT, OVERDUE)
+    found = quota_columns(values, still_open, won, won)
     return {
         "quota": found["quota"],
         "period_won_amount": won,

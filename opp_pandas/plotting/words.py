@@ -275,7 +275,7 @@ def linearity_in_words(table: pd.DataFrame, **_: Any) -> str:
     text = f"{_money(_sum(table['won_amount']), table)} won in {_count(len(table), 'week')}, most in the week from "
     text += f"{table['week_start'].iloc[best]:%Y-%m-%d}, {table['share'].iloc[best]:.0%}."
     last = table.attrs.get(BASIS_KEY, {}).get("last_month_share")
-    return text + ("" if last is None else f" {last:.0%} in the last third of the period.")
+    return text + ("" if last is None else f" {last:.0%} in its last month.")
 
 
 def waterfall_in_words(table: pd.DataFrame, **_: Any) -> str:

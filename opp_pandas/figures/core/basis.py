@@ -181,6 +181,14 @@ def money_notes(facts: Mapping[str, Any], deals: Deals) -> list[str]:
     return [f"{counted(n, thing)} {words}" for n, thing, words in found if n]
 
 
+def closed_later(deals: Deals) -> tuple[dict[str, int], list[str]]:
+    """Count the won and lost deals that close after as_of, and say that they are left out, for a basis."""
+    later = ((deals.status == WON) | (deals.status == LOST)) & (deals.close_day > deals.context.today)
+    n = int(np.count_nonzero(later))
+    words = f"{counted(n, 'won or lost deal')} with a close date after as_of: not closed yet, left out"
+    return {"n_closed_later": n}, [words] if n else []
+
+
 def counted(n: Any, thing: str) -> str:
     """Say how many: "1 open deal", "2 open deals"."""
     return f"{int(n):,} {thing}" + ("" if n == 1 else "s")

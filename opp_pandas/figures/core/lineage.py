@@ -21,11 +21,11 @@ from opp_pandas.figures.forecasts import (
     OPEN_CURRENT,
     OVERDUE,
     WON_BY_NOW,
-    WON_LATER,
     Term,
     kinds_of,
 )
 from opp_pandas.figures.hygiene import CHECKERS
+from opp_pandas.figures.quotas import last_month_of, won_in
 from opp_pandas.figures.rates import closed_in, scopes_of
 from opp_pandas.stages import CATEGORIES
 
@@ -270,7 +270,7 @@ def _kpis(ask: Question) -> Trace:
     amount = deals.amount
     known, ones = ~np.isnan(amount), np.ones(len(deals))
     if ask.column in ("period_won_amount", "period_open_amount"):
-        kinds = (WON_BY_NOW, WON_LATER) if ask.column == "period_won_amount" else (OPEN_CURRENT, OVERDUE)
+        kinds = (WON_BY_NOW,) if ask.column == "period_won_amount" else (OPEN_CURRENT, OVERDUE)
         return here & known & ask.within(ask.basis["period"]) & np.isin(kinds_of(deals), kinds), amount
     is_open, summed, overdue, won, lost = scopes_of(deals, closed_in(deals, ask.arguments["window_days"], None))
     product = amount * deals.percent / 100.0
@@ -301,7 +301,7 @@ def _kpis(ask: Question) -> Trace:
 
 def _win_rates(ask: Question) -> Trace:
     deals = ask.deals
-    if ask.column == "rank":
+    if ask.column in ("rank", "rank_low", "rank_high"):
         # A rank stands on the intervals of all groups.
         _, _, _, won, lost = scopes_of(deals, closed_in(deals, ask.arguments["window_days"], None))
         return won | lost, None
@@ -335,14 +335,14 @@ def _hygiene(ask: Question) -> Trace:
 def _linearity(ask: Question) -> Trace:
     deals, period = ask.deals, ask.basis["period"]
     first, last = span(ask.periods, period)
-    won = (deals.status == WON) & ask.within(period)
+    won = won_in(deals, first, last)
     amount = np.nan_to_num(deals.amount)
     total = float(amount[won].sum())
     week = (deals.close_day - first) // 7 + 1
     if ask.column == "gini":
         return won, None
     if ask.column == "last_month_share":
-        return won & (deals.close_day > last - (last - first + 1) // 3), amount / total if total else None
+        return won & (deals.close_day >= last_month_of(ask.periods, last)), amount / total if total else None
     here = won & (week <= ask.parts[0] if ask.column == "cumulative_share" else week == ask.parts[0])
     if ask.column == "won_count":
         return here, np.ones(len(deals))
@@ -353,7 +353,7 @@ def _linearity(ask: Question) -> Trace:
 
 def _pacing(ask: Question) -> Trace:
     deals, periods = ask.deals, ask.periods
-    won = (deals.status == WON) & ~np.isnan(deals.amount)
+    won = (deals.status == WON) & (deals.close_day <= deals.context.today) & ~np.isnan(deals.amount)
     present = periods.parse(ask.basis["period"])
     earlier = periods.labels(np.arange(present - ask.arguments["compare"], present))
     if ask.row is None:
