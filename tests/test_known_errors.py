@@ -18,6 +18,9 @@ def deal(
     return {"amount": amount, "probability": probability, "stage_id": stage, "close_date": close, **more}
 
 
+BEFORE = "2026-06-01T00:00Z"
+
+
 def test_fivetran_dbt_salesforce__percent_is_not_a_factor() -> None:
     """Amount x 75 percent is three quarters of the amount, not 75 times."""
     table = forecast(portfolio([deal(LEAD, 1_000, 75)]), context=context())
@@ -32,16 +35,15 @@ def test_fivetran_dbt_salesforce__days_to_close_are_positive() -> None:
 
 def test_fivetran_dbt_salesforce__owner_without_losses_wins_all() -> None:
     """Three won, none lost is 100 %, neither 0 % nor missing."""
-    rates = win_rates(
-        portfolio([deal(WON, owner_id=8)] * 3 + [deal(LOST, owner_id=7)]), context=context(), by="owner_name"
-    )
+    rows = [deal(WON, owner_id=8, close=BEFORE)] * 3 + [deal(LOST, owner_id=7, close=BEFORE)]
+    rates = win_rates(portfolio(rows), context=context(), by="owner_name")
     assert rates.loc["Ada Byron", "win_rate"] == 1.0
     assert rates.loc["Sam Lee", "win_rate"] == 0.0
 
 
 def test_fivetran_dbt_salesforce__manager_keeps_owners_without_losses() -> None:
     """The manager's wins and closed deals come from the same people."""
-    rows = [deal(WON, owner_id=8)] * 3 + [deal(WON, owner_id=7), deal(LOST, owner_id=7)]
+    rows = [deal(status, owner_id=owner, close=BEFORE) for status, owner in [(WON, 8)] * 3 + [(WON, 7), (LOST, 7)]]
     people = win_rates(portfolio(rows), context=context(), by="owner_name")
     whole = win_rates(portfolio(rows), context=context())
     assert whole["win_rate"].tolist() == [4 / 5]
