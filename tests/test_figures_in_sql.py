@@ -108,7 +108,7 @@ def test_rollup__in_sql(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rates__in_sql(seed: int) -> None:
-    """Win rates by count and value, deal size, median cycle and velocity per owner; what closes after as_of is in none."""
+    """Win rates by count and value, deal size, median cycle and velocity per owner, of what is closed by as_of."""
     frame = random_portfolio(seed)
     query = """
         SELECT owner_id,
