@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from opp_pandas.changes.column_diff import is_missing, missing_array, read_column
+from opp_pandas.changes.column_diff import missing_array, read_column
 from opp_pandas.changes.row_matching import Rows, match_rows, usable_frame
-from opp_pandas.changes.rules import KIND_OF_DTYPE
+from opp_pandas.changes.rules import column_kind
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
@@ -26,8 +26,9 @@ from opp_pandas.errors import (
     printable,
 )
 from opp_pandas.frame_state import ATTRS_KEY, OWN_CUSTOM_ID, Loaded, Pending, attach_loaded, loaded_of, require_loaded
+from opp_pandas.kinds import INSTANTS, TAGS, is_missing
 from opp_pandas.load.custom_fields import convert_texts, shown_name
-from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -160,17 +161,16 @@ def _converted(series: pd.Series, entry: CustomField) -> pd.Series:
 
 def _read(series: pd.Series, column: str, zone: str | None) -> Any:
     """Read a column of new rows as strictly as an edited one; days become instants of the load's zone."""
-    attribute = OPPORTUNITY.by_column.get(column)
-    kind = KIND_OF_DTYPE.get(COLUMN_DTYPES.get(column, "")) if attribute is None else attribute.kind
+    kind = column_kind(column, COLUMN_DTYPES.get(column))
     if kind is None:
         return series
-    if kind == "instant":
+    if kind is INSTANTS:
         series = pd.Series([_day_or_instant(value, zone) for value in series], dtype=object)
     values, reasons = read_column(series, kind)
     for place, reason in sorted(reasons.items()):
         value = printable(repr(series.iloc[place]), 60)
         raise FrameError(f"new row {place}: {column} {value} {reason}")
-    if kind == "tags":
+    if kind is TAGS:
         return np.fromiter((None if tags is None else list(tags) for tags in values), dtype=object)
     return values
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
-Kind = Literal["integer", "text", "instant", "tags", "boolean"]
+from opp_pandas.kinds import KINDS
 
 SHORT, CUSTOM, LONG = 255, 32_000, 65_535
 CUSTOM_FIELDS = 150
-INSTANT = "datetime64[us, UTC]"
 
 
 def snake_case(name: str) -> str:
@@ -38,8 +36,8 @@ class Attribute:
     ----------
     name : str
         The API's name (``closeDate``); `column` is the same in snake_case.
-    kind : {"integer", "text", "instant", "tags", "boolean"}
-        What the wire carries.
+    kind : str
+        What the wire carries: the name of one of `opp_pandas.kinds.KINDS`.
     meaning : str
         One line for people, with the unit in brackets.
     max_length : int or None
@@ -51,7 +49,7 @@ class Attribute:
     """
 
     name: str
-    kind: Kind
+    kind: str
     meaning: str
     max_length: int | None = None
     filterable: bool = False
@@ -69,9 +67,7 @@ class Attribute:
     @property
     def dtype(self) -> str:
         """The column's dtype in a frame."""
-        return {"integer": "Int64", "text": "str", "instant": INSTANT, "tags": "object", "boolean": "boolean"}[
-            self.kind
-        ]
+        return KINDS[self.kind].dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DuplicateRowsError, FrameError, InvalidFrameError, MissingColumnError, named
-from opp_pandas.resource import COLUMN_DTYPES, INSTANT, OPPORTUNITY
+from opp_pandas.kinds import INSTANT
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from opp_pandas.adoption.dates import BARE_NUMBER, NO_SUCH_DATE, NOT_A_DATE, OUT_OF_RANGE, read_instants
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.resource import INSTANT
+from opp_pandas.kinds import INSTANT
 
 
 def read(*cells: object, zone: str = "UTC", dayfirst: bool | None = None) -> list[str | None]:

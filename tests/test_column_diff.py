@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.changes.column_diff import diff_column, is_missing, plain_value
-from opp_pandas.resource import INSTANT
+from opp_pandas.changes.column_diff import diff_column, plain_value
+from opp_pandas.kinds import KINDS, is_missing
 
-DTYPES = {"integer": "Int64", "text": "str", "boolean": "boolean", "instant": INSTANT}
 MOMENT = pd.Timestamp("2026-12-10T22:00Z").as_unit("us")
 
 
@@ -20,7 +19,7 @@ def base_of(kind: str, value: Any) -> Any:
         made = np.empty(1, dtype=object)
         made[0] = value
         return made
-    return pd.array([value], dtype=DTYPES[kind])  # type: ignore[call-overload]
+    return pd.array([value], dtype=KINDS[kind].dtype)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def base_of(kind: str, value: Any) -> Any:
 )
 def test_drift__is_no_edit(kind: str, base: Any, now: Any) -> None:
     """The loaded value seen through another dtype."""
-    diff = diff_column(pd.Series([now], dtype=object), base_of(kind, base), kind)
+    diff = diff_column(pd.Series([now], dtype=object), base_of(kind, base), KINDS[kind])
     assert (diff.changed.tolist(), diff.reasons) == ([False], {})
 
 
@@ -91,7 +90,7 @@ def test_drift__is_no_edit(kind: str, base: Any, now: Any) -> None:
 )
 def test_edit__is_one_whatever_the_dtype(kind: str, base: Any, now: Any, reason: str | None) -> None:
     """A real edit is seen, and where it cannot be read it says why."""
-    diff = diff_column(pd.Series([now], dtype=object), base_of(kind, base), kind)
+    diff = diff_column(pd.Series([now], dtype=object), base_of(kind, base), KINDS[kind])
     assert diff.changed.tolist() == [True]
     assert (reason is None) == (diff.reasons == {})
     assert reason is None or reason in diff.reasons[0]
@@ -100,7 +99,7 @@ def test_edit__is_one_whatever_the_dtype(kind: str, base: Any, now: Any, reason:
 def test_instants_beyond_the_range__are_refused() -> None:
     """A column of seconds can hold what microseconds cannot."""
     series = pd.Series(np.array([2**50], dtype="datetime64[s]")).dt.tz_localize("UTC")
-    diff = diff_column(series, base_of("instant", None), "instant")
+    diff = diff_column(series, base_of("instant", None), KINDS["instant"])
     assert diff.changed.tolist() == [True]
     assert set(diff.reasons) == {0}
 

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 from opp_pandas.api.decode import (
     Cells,
-    UnfitError,
-    build_instant,
     column_array,
     decode_resources,
     identifier,
-    instant,
     unknown_column,
 )
+from opp_pandas.kinds import INSTANTS, UnfitError, build_instant
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from tests.strategies import ANYTHING, ATTRIBUTES, value_of
 
@@ -265,7 +263,7 @@ def test_column_array__large_integers_beside_missing_ones() -> None:
 @given(st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999))
 def test_instant__reads_what_build_writes(microseconds: int) -> None:
     """parse(build(x)) == x, in canonical form."""
-    assert instant(build_instant(microseconds)) == (microseconds, True)
+    assert INSTANTS.decode(build_instant(microseconds)) == (microseconds, True)
 
 
 # The bodies of the service's description, in its shapes; all values are made up.
@@ -303,14 +301,14 @@ def test_decode__documented_record() -> None:
         "amount_precise": "5000.50",
         "currency_type": "USD",
         "probability": 60,
-        "close_date": instant("2026-12-10T22:00:00.000Z")[0],
+        "close_date": INSTANTS.decode("2026-12-10T22:00:00.000Z")[0],
         "opportunity_type": "Renewal",
         "next_step": "Send order form",
         "tags": ["q4", "renewal"],
         "custom_id": "0065g00000XyZ",
-        "created_at": instant("2026-08-30T09:15:02.000Z")[0],
-        "updated_at": instant("2026-09-03T11:00:01.000Z")[0],
-        "touched_at": instant("2026-09-03T11:00:00.000Z")[0],
+        "created_at": INSTANTS.decode("2026-08-30T09:15:02.000Z")[0],
+        "updated_at": INSTANTS.decode("2026-09-03T11:00:01.000Z")[0],
+        "touched_at": INSTANTS.decode("2026-09-03T11:00:00.000Z")[0],
         "custom1": "EMEA",
         "custom2": "",
         "stage_id": 6,

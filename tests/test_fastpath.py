@@ -14,11 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from opp_pandas.api import fastpath, frame_builder
-from opp_pandas.api.decode import UnfitError, instant
 from opp_pandas.api.documents import parse_document
 from opp_pandas.api.fastpath import FastDecoder, cut_page, read_instants
 from opp_pandas.api.frame_builder import BLOCK_BYTES
 from opp_pandas.errors import DocumentError
+from opp_pandas.kinds import INSTANTS, UnfitError
 from opp_pandas.resource import OPPORTUNITY
 from tests.slowload import assert_same, collect, load_slowly
 
@@ -490,7 +490,7 @@ def test_read_instants__as_one_by_one(texts: list[str | None]) -> None:
     values = stamps.cast(pa.int64()).to_pylist()
     for text, value, is_odd in zip(texts, values, odd, strict=True):
         try:
-            expected, plain = instant(text)
+            expected, plain = INSTANTS.decode(text)
         except UnfitError:
             expected, plain = None, False
         assert bool(is_odd) == (not plain)

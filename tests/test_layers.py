@@ -16,6 +16,7 @@ PACKAGE = Path(opp_pandas.__file__).parent
 LAYERS = (
     ("errors",),
     ("timezones", "_files", "_html"),
+    ("kinds",),
     ("resource", "stages"),
     ("frame_state",),
     ("schema",),

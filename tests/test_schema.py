@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from opp_pandas import schema
 from opp_pandas.errors import DuplicateRowsError, FrameError, InvalidFrameError, MissingColumnError
-from opp_pandas.resource import COLUMN_DTYPES, INSTANT, OPPORTUNITY
+from opp_pandas.kinds import INSTANT
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.schema import ADVISORY_RULES, find_failures, get_schema, pandera_failures, validate
 
 GOOD = {

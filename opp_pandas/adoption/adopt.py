@@ -37,7 +37,8 @@ from opp_pandas.errors import (
     named,
 )
 from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze, loaded_of
-from opp_pandas.resource import COLUMN_DTYPES, INSTANT
+from opp_pandas.kinds import INSTANT
+from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import check_shape, failure_table, find_failures
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.timezones import check_zone, read_moment

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opp_pandas.api.decode import Cells, column_array
-from opp_pandas.resource import COLUMN_DTYPES, INSTANT
+from opp_pandas.kinds import INSTANT
+from opp_pandas.resource import COLUMN_DTYPES
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 

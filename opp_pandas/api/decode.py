@@ -13,8 +13,6 @@ id, or of another type, is set aside with its reason.
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,18 +20,8 @@ from typing import Any
 
 import pandas as pd
 
+from opp_pandas.kinds import INT64_MAX, KINDS, TAGS, UnfitError, kind_of_dtype
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, Attribute, Resource, snake_case
-
-INT64_MAX = 2**63 - 1
-FLOAT_EXACT = 2**53
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-FIRST_INSTANT = (dt.datetime(1, 1, 1, tzinfo=dt.UTC) - _EPOCH) // dt.timedelta(microseconds=1)
-LAST_INSTANT = (dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC) - _EPOCH) // dt.timedelta(microseconds=1)
-_PLAIN_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
-
-
-class UnfitError(ValueError):
-    """A JSON value that its column cannot hold."""
 
 
 @dataclass
@@ -132,7 +120,7 @@ class _Row:
 
     def _put(self, column: str, value: Any, attribute: Attribute) -> None:
         try:
-            decoded, plain = DECODERS[attribute.kind](value)
+            decoded, plain = KINDS[attribute.kind].decode(value)
         except UnfitError as problem:
             decoded, plain = None, False
             self.locked[column] = str(problem)
@@ -238,87 +226,6 @@ def identifier(value: Any) -> int:
     return value
 
 
-def integer(value: Any) -> tuple[int | None, bool]:
-    """Read a whole number; the second value says whether it was sent in canonical form."""
-    if value is None:
-        return None, True
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnfitError("must be a whole number")
-    if isinstance(value, float):
-        if not value.is_integer() or abs(value) > FLOAT_EXACT:
-            raise UnfitError("must be a whole number")
-        return int(value), False
-    if not -INT64_MAX - 1 <= value <= INT64_MAX:
-        raise UnfitError("must fit into 64 bits")
-    return value, True
-
-
-def text(value: Any) -> tuple[str | None, bool]:
-    """Read text; a number is taken as its digits."""
-    if value is None:
-        return None, True
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UnfitError("must be text")
-    if not isinstance(value, str):
-        return json.dumps(value), False
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise UnfitError("must be valid Unicode")
-    return value, True
-
-
-def instant(value: Any) -> tuple[int | None, bool]:
-    """Read an instant as microseconds since 1970 in UTC; one without a zone is taken as UTC."""
-    if value is None:
-        return None, True
-    if not isinstance(value, str):
-        raise UnfitError("must be a date and time")
-    try:
-        moment = dt.datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=dt.UTC)
-        microseconds = (moment - _EPOCH) // dt.timedelta(microseconds=1)
-    except (ValueError, OverflowError):
-        raise UnfitError("must be a date and time") from None
-    if not FIRST_INSTANT <= microseconds <= LAST_INSTANT:
-        # An offset can carry a moment out of what any calendar here can write.
-        raise UnfitError("must be within the years 1 to 9999 of UTC")
-    return microseconds, bool(_PLAIN_INSTANT.fullmatch(value))
-
-
-def tags(value: Any) -> tuple[list[str] | None, bool]:
-    """Read a list of texts."""
-    if value is None:
-        return None, True
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise UnfitError("must be a list of texts")
-    for item in value:
-        text(item)
-    return list(value), True
-
-
-def boolean(value: Any) -> tuple[bool | None, bool]:
-    """Read true, false or null."""
-    if isinstance(value, bool | None):
-        return value, True
-    raise UnfitError("must be true or false")
-
-
-DECODERS = {"integer": integer, "text": text, "instant": instant, "tags": tags, "boolean": boolean}
-
-
-def build_instant(microseconds: int) -> str:
-    """Write microseconds since 1970 (UTC) the way the service does.
-
-    Examples
-    --------
-    >>> build_instant(0), build_instant(1_500_000)
-    ('1970-01-01T00:00:00.000Z', '1970-01-01T00:00:01.500Z')
-    """
-    moment = _EPOCH + dt.timedelta(microseconds=microseconds)
-    digits = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return moment.replace(tzinfo=None).isoformat(timespec=digits) + "Z"
-
-
 def column_array(values: Sequence[Any], dtype: str) -> Any:
     """Make the pandas array of a decoded column.
 
@@ -333,20 +240,13 @@ def column_array(values: Sequence[Any], dtype: str) -> Any:
     -------
     ExtensionArray or ndarray of object
     """
-    import numpy as np
-    import pyarrow as pa
-
     if dtype == "infer":
         return _inferred(values)
-    if dtype.startswith("datetime64"):
-        stamps = pa.array(values, type=pa.int64()).cast(pa.timestamp("us", tz="UTC"))
-        return pd.array(stamps.to_pandas(), dtype=dtype)
-    if dtype == "str":
-        return pd.array(pa.array(values, type=pa.large_string()), dtype="str")
+    kind = kind_of_dtype(dtype)
+    if kind is not None:
+        return kind.array(values)
     if dtype == "object":
-        array = np.empty(len(values), dtype=object)
-        array[:] = values
-        return array
+        return TAGS.array(values)
     masked: Any = pd.api.types.pandas_dtype(dtype)
     return pd.array(list(values), dtype=masked)
 

@@ -17,11 +17,12 @@ import pandas as pd
 import pyarrow as pa
 
 from opp_pandas.api.batches import Batch, MissingColumns, Positions, batch_of_cells, pandas_array
-from opp_pandas.api.decode import INT64_MAX, UnfitError, column_array, decode_resources, identifier, text
+from opp_pandas.api.decode import column_array, decode_resources, identifier
 from opp_pandas.api.documents import parse_document
 from opp_pandas.api.fastpath import Cut, FastDecoder, cut_page
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.errors import DocumentError
+from opp_pandas.kinds import INT64_MAX, TEXT, UnfitError
 from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, Resource
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ def _lookup_entry(resource: Any) -> tuple[int, tuple[str | None, int | None, boo
 
 def _text(value: Any) -> str | None:
     try:
-        return text(value)[0] if isinstance(value, str) else None
+        return TEXT.decode(value)[0] if isinstance(value, str) else None
     except UnfitError:
         return None
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opp_pandas.api.batches import STAMP, TEXT, Mask, mask_of
-from opp_pandas.api.decode import FIRST_INSTANT, UnfitError, instant
+from opp_pandas.kinds import FIRST_INSTANT, INSTANTS, UnfitError
 
 _MILLISECONDS = np.frombuffer(b"yyyy-mm-ddThh:mm:ss.fffZ", dtype=np.uint8)
 _MARKS = [4, 7, 10, 13, 16, 19, 23]
@@ -67,6 +67,6 @@ def _cast_instants(texts: pa.Array, odd: Mask) -> pa.Array:
 
 def _is_odd_instant(text: str | None) -> bool:
     try:
-        return not instant(text)[1]
+        return not INSTANTS.decode(text)[1]
     except UnfitError:
         return True

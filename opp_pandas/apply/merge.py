@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Literal
 
-from opp_pandas.api.decode import DECODERS, UnfitError
+from opp_pandas.kinds import KINDS, UnfitError
 from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _canonical(column: str, value: Any) -> Any:
     if attribute is None:
         return type(value) is bool, value
     try:
-        read = DECODERS[attribute.kind](value)[0]
+        read = KINDS[attribute.kind].decode(value)[0]
     except UnfitError:
         # Nothing but the very same original equals a value that cannot be read.
         return "raw", repr(value)

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas._html import as_written
-from opp_pandas.api.decode import build_instant
-from opp_pandas.changes.column_diff import is_missing
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
@@ -363,41 +361,6 @@ class ChangeSet:
         from opp_pandas.changes.present import plan_html
 
         return as_written(plan_html(self))
-
-
-def wire_value(kind: str, value: Any) -> Any:
-    """Give the JSON value of a decoded cell.
-
-    Parameters
-    ----------
-    kind : str
-        What the wire carries, as in the resource table.
-    value : object
-        An element of a decoded column; anything missing becomes None.
-
-    Returns
-    -------
-    int, str, list, bool or None
-    """
-    if is_missing(value):
-        return None
-    if kind == "integer":
-        return int(value)
-    if kind == "instant":
-        return build_instant(int(pd.Timestamp(value).as_unit("us").asm8.view("int64")))
-    if kind == "tags":
-        return list(value)
-    if kind == "boolean":
-        return bool(value)
-    return str(value)
-
-
-def wire_values(kind: str, values: Any) -> list[Any]:
-    """Give the JSON values of an array of decoded cells: `wire_value` of each."""
-    if kind == "instant":
-        # The numbers inside: a Timestamp for every cell would cost ten times as much.
-        return [None if number == pd.NaT.value else build_instant(number) for number in values.asi8.tolist()]
-    return [wire_value(kind, value) for value in values.tolist()]
 
 
 def _object_frame(rows: list[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:

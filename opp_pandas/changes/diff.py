@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import INT64_MAX, build_instant
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, wire_values
-from opp_pandas.changes.column_diff import ColumnDiff, diff_column, is_missing, plain_value
+from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate
+from opp_pandas.changes.column_diff import ColumnDiff, diff_column, plain_value
 from opp_pandas.changes.impact import Figures
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.changes.new_rows import find_creations
@@ -25,6 +24,7 @@ from opp_pandas.changes.row_matching import match_rows, usable_frame
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.frame_state import Loaded, freeze_value, require_loaded
+from opp_pandas.kinds import INT64_MAX, TEXT, build_instant, is_missing
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
@@ -211,8 +211,8 @@ class _Comparison:
         """Gather what differs in a column; one look at the column, not one for every cell."""
         indices = np.flatnonzero(diff.changed)
         places = rows[indices]
-        kind = "text" if column in EDITABLE_NAMES else rules.writable_kind(column)
-        after = [None] * len(indices) if kind is None else wire_values(kind, diff.values.take(indices))
+        kind = TEXT if column in EDITABLE_NAMES else rules.WRITABLE.get(column)
+        after = [None] * len(indices) if kind is None else kind.encode_all(diff.values.take(indices))
         raw = list(self.frame[column].array.take(places))
         reasons = [diff.reasons.get(index) for index in indices.tolist()]
         columns = (places.tolist(), self._before(places, column), after, raw, reasons)
@@ -222,9 +222,8 @@ class _Comparison:
         return loaded_values(self.loaded, self.rows.places[places], column)
 
     def _take_cells(self, column: str, edits: list[_Edit], cells: dict[int, list[Cell]]) -> None:
-        kind = rules.writable_kind(column)
         for edit in edits:
-            if kind is None:
+            if column not in rules.WRITABLE:
                 reason: str | None = rules.read_only_reason(column)
             elif (int(self.rows.places[edit.place]), column) in self.base.locked:
                 reason = f"{column} is locked: the service's value could not be read, so it must not be overwritten"
@@ -365,10 +364,9 @@ def follow_amount(amount: Cell, before: Any, row: list[Cell]) -> None:
 def loaded_values(loaded: Loaded, places: np.ndarray[Any, Any], column: str) -> list[Any]:
     """Give the wire values of loaded cells, as they were sent where that is not their canonical form."""
     base = loaded.baseline
-    attribute = OPPORTUNITY.by_column.get(column)
     values = base.frame[column].array.take(places)
-    kind = rules.KIND_OF_DTYPE.get(str(values.dtype)) if attribute is None else attribute.kind
-    found = [plain_value(value) for value in values] if kind is None else wire_values(kind, values)
+    kind = rules.column_kind(column, values.dtype)
+    found = [plain_value(value) for value in values] if kind is None else kind.encode_all(values)
     if base.wire:
         related = column in OPPORTUNITY.relationship_by_column
         for index, place in enumerate(places.tolist()):
@@ -390,8 +388,7 @@ def _identity(value: Any) -> Any:
 
 
 def _diff(column: str, series: pd.Series, base: Any) -> ColumnDiff:
-    attribute = OPPORTUNITY.by_column.get(column)
-    kind = rules.KIND_OF_DTYPE.get(str(base.dtype)) if attribute is None else attribute.kind
+    kind = rules.column_kind(column, base.dtype)
     if kind is not None:
         return diff_column(series, base, kind)
     # Columns that are never written: whatever the service sent.

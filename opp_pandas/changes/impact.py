@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import DECODERS, column_array
+from opp_pandas.api.decode import column_array
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.figures import FigureContext, forecast
 from opp_pandas.figures.core.days import NO_DAY, local_days
@@ -17,6 +17,7 @@ from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.money import read_rates
 from opp_pandas.figures.core.periods import resolve_periods
 from opp_pandas.figures.quotas import read_quota
+from opp_pandas.kinds import KINDS
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -208,4 +209,4 @@ def _new_deal(plan: ChangeSet, entry: RowCreation, currency: str | None) -> dict
 
 def _decoded(column: str, value: Any) -> Any:
     attribute = OPPORTUNITY.by_column.get(column)
-    return value if attribute is None else DECODERS[attribute.kind](value)[0]
+    return value if attribute is None else KINDS[attribute.kind].decode(value)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import Refusal, RowCreation, wire_values
+from opp_pandas.changes.changeset import Refusal, RowCreation
 from opp_pandas.changes.column_diff import plain_value, read_column
 from opp_pandas.changes.row_matching import ATTEMPTED, Rows
 from opp_pandas.errors import printable
@@ -99,9 +99,9 @@ class _NewRows:
 
     def _read_column(self, column: str) -> None:
         series = self.frame[column].iloc[self.places]
-        kind = str(rules.writable_kind(column))
+        kind = rules.WRITABLE[column]
         values, reasons = read_column(series, kind)
-        for index, (place, after) in enumerate(zip(self.places, wire_values(kind, values), strict=True)):
+        for index, (place, after) in enumerate(zip(self.places, kind.encode_all(values), strict=True)):
             if index in reasons:
                 reason: str | None = rules.unreadable_reason(column, series.iloc[index], reasons[index])
             elif after is None:

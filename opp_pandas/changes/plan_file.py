@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import DECODERS, UnfitError, identifier
+from opp_pandas.api.decode import identifier
 from opp_pandas.changes import rules
 from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.impact import MOVES
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.kinds import UnfitError
 from opp_pandas.resource import EDITABLE_NAMES
 
 if TYPE_CHECKING:
@@ -98,11 +99,11 @@ def deletion_from_json(data: Any) -> RowDeletion:
 
 def _checked(column: str, value: Any) -> Any:
     """Hold a value to the rules that it had to pass when the plan was made."""
-    kind = rules.writable_kind(column)
+    kind = rules.WRITABLE.get(column)
     if kind is None:
         raise ValueError(f"{printable(column, 40)} cannot be written")
     try:
-        DECODERS[kind](value)
+        kind.decode(value)
     except UnfitError as problem:
         raise ValueError(f"{column} {problem}") from None
     objection = rules.value_objection(column, value)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import UnfitError, identifier
+from opp_pandas.api.decode import identifier
 from opp_pandas.changes.column_diff import read_column
 from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
+from opp_pandas.kinds import INTEGER, UnfitError
 from opp_pandas.load.custom_fields import plain_frame
 from opp_pandas.resource import COLUMN_DTYPES
 
@@ -83,7 +84,7 @@ def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
     DuplicateRowsError
         If one deal stands in several rows, as after a merge or explode.
     """
-    values, reasons = read_column(_ids(frame["id"]), "integer")
+    values, reasons = read_column(_ids(frame["id"]), INTEGER)
     present = ~np.asarray(values.isna())
     if present.all() and values.equals(loaded.baseline.frame["id"].array):
         # Every row stands where it was loaded: no look-up of a million ids has to say so.

@@ -7,24 +7,22 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 from opp_pandas.errors import printable
+from opp_pandas.kinds import INTEGER, KINDS, Kind, kind_of_dtype
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 
 _DECIMAL = re.compile(r"-?\d{1,15}(\.\d+)?", re.ASCII)
 _PRECISE_LENGTH = OPPORTUNITY.by_column["amount_precise"].max_length or 15
-KIND_OF_DTYPE = {"Int64": "integer", "str": "text", "boolean": "boolean"}
-WRITABLE = (
-    *(entry.column for entry in OPPORTUNITY.attributes if not entry.read_only),
-    *(column for column, entry in OPPORTUNITY.relationship_by_column.items() if not entry.read_only),
-)
-"""Every column that can be written."""
+WRITABLE: dict[str, Kind] = {
+    **{entry.column: KINDS[entry.kind] for entry in OPPORTUNITY.attributes if not entry.read_only},
+    **{column: INTEGER for column, entry in OPPORTUNITY.relationship_by_column.items() if not entry.read_only},
+}
+"""The columns that can be written, and the kind of their values."""
 
 
-def writable_kind(column: str) -> str | None:
-    """Give what the wire carries for a column that can be written, or None."""
-    if column not in WRITABLE:
-        return None
+def column_kind(column: str, dtype: Any) -> Kind | None:
+    """Return the kind of a column's values; None where the service may have sent anything."""
     attribute = OPPORTUNITY.by_column.get(column)
-    return "integer" if attribute is None else attribute.kind
+    return kind_of_dtype(dtype) if attribute is None else KINDS[attribute.kind]
 
 
 def read_only_reason(column: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DuplicateRowsError, FrameError, named, printable
+from opp_pandas.kinds import BOOLEAN, INSTANTS, INTEGER, TAGS, TEXT, read_clock
 from opp_pandas.resource import COLUMN_DTYPES
 
 Family = Literal["text", "integer", "float", "boolean", "instant", "moment", "json"]
@@ -25,8 +24,6 @@ _KNOWN = (
 )
 _HEADING = re.compile(rf"(?P<name>.*) \[(?P<dtype>{_KNOWN})\]\Z", re.DOTALL)
 _SUPPORTED = re.compile(rf"(?:{_KNOWN})\Z")
-_WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?\Z", re.ASCII)
-_TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
 
 @dataclass(frozen=True)
@@ -120,8 +117,6 @@ def texts_of(heading: Heading, column: pd.Series, zone: str) -> list[str | None]
     zone : str
         Instants are written by the clocks of this zone, with their offset.
     """
-    if heading.family == "instant":
-        return _instants(column, zone)
     write = _WRITERS[heading.family]
     missing = column.isna().to_numpy()
     texts: list[str | None] = []
@@ -130,7 +125,7 @@ def texts_of(heading: Heading, column: pd.Series, zone: str) -> list[str | None]
             texts.append(None)
             continue
         try:
-            texts.append(write(value))
+            texts.append(write(value, zone))
         except (TypeError, ValueError) as error:
             raise FrameError(
                 f"row {place}, column {heading.name}: {printable(repr(value), 60)} cannot be written ({error}); "
@@ -139,32 +134,26 @@ def texts_of(heading: Heading, column: pd.Series, zone: str) -> list[str | None]
     return texts
 
 
-def _instants(column: pd.Series, zone: str) -> list[str | None]:
-    return [None if value is pd.NaT else local_time(value, zone).isoformat() for value in column.array]
+def _read_float(cell: Any, _: str | None) -> float:
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        raise ValueError("is not a number")
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError("is not a number; write it like 1250.5") from None
 
 
-def local_time(value: pd.Timestamp, zone: str) -> pd.Timestamp:
-    """Give an instant by the clocks of a zone; in UTC where their year or offset is one that nothing reads."""
-    utc = value.tz_convert("UTC")
-    if utc.year in (1, 9999):
-        return utc
-    local = utc.tz_convert(zone)
-    offset = local.utcoffset()
-    # Before there were time zones, offsets had seconds.
-    return utc if offset is None or offset.total_seconds() % 60 else local
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-_WRITERS: dict[Family, Callable[[Any], str]] = {
-    "text": str,
-    "integer": lambda value: str(int(value)),
-    "float": lambda value: repr(float(value)),
-    "boolean": lambda value: "TRUE" if value else "FALSE",
-    "moment": lambda value: str(value.isoformat()),
-    "json": _json,
+_FAMILIES = {"text": TEXT, "integer": INTEGER, "boolean": BOOLEAN, "instant": INSTANTS, "json": TAGS}
+# Dtypes that no attribute has, but that a frame may bring along.
+_WRITERS: dict[str, Callable[[Any, str], str]] = {
+    **{family: kind.write_sheet for family, kind in _FAMILIES.items()},
+    "float": lambda value, _: repr(float(value)),
+    "moment": lambda value, _: str(value.isoformat()),
+}
+_READERS: dict[str, Callable[[Any, str | None], Any]] = {
+    **{family: kind.read_sheet for family, kind in _FAMILIES.items()},
+    "float": _read_float,
+    "moment": lambda cell, _: read_clock(cell),
 }
 
 
@@ -250,87 +239,3 @@ def _fits(value: Any, dtype: str) -> bool:
     except (OverflowError, ValueError, TypeError):
         return False
     return True
-
-
-def _read_text(cell: Any, _: str | None) -> str:
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool):
-        return "TRUE" if cell else "FALSE"
-    if isinstance(cell, dt.datetime):
-        return cell.date().isoformat() if cell.time() == dt.time() else cell.isoformat(sep=" ")
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
-
-
-def _read_integer(cell: Any, _: str | None) -> int:
-    if isinstance(cell, str):
-        if not _WHOLE.match(cell.strip()):
-            raise ValueError("is not a whole number; write it with digits only")
-        return int(cell.strip().partition(".")[0])
-    if isinstance(cell, bool) or not isinstance(cell, int | float) or not float(cell).is_integer():
-        raise ValueError("is not a whole number; write it with digits only")
-    return int(cell)
-
-
-def _read_float(cell: Any, _: str | None) -> float:
-    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
-        raise ValueError("is not a number")
-    try:
-        return float(cell)
-    except ValueError:
-        raise ValueError("is not a number; write it like 1250.5") from None
-
-
-def _read_boolean(cell: Any, _: str | None) -> bool:
-    found = _TRUTH.get(str(cell).strip().lower())
-    if found is None:
-        raise ValueError("is neither TRUE nor FALSE")
-    return found
-
-
-def _read_instant(cell: Any, zone: str | None) -> pd.Timestamp:
-    stamp = _read_moment(cell, zone)
-    if stamp.tzinfo is None:
-        if zone is None:
-            raise ValueError("has no time zone; read_export(..., timezone='Europe/Berlin') says where it is meant")
-        # Where clocks skip or repeat an hour: the first moment that exists, in summer time.
-        try:
-            stamp = stamp.tz_localize(zone, nonexistent="shift_forward", ambiguous=True)
-        except (NotImplementedError, OverflowError):
-            raise ValueError("is at the end of the calendar; write it with Z, as 9999-12-31T00:00:00Z") from None
-    return stamp.tz_convert("UTC")
-
-
-def _read_moment(cell: Any, _: str | None) -> pd.Timestamp:
-    if isinstance(cell, str):
-        text = cell.strip()
-        if re.match(r"\d{4,}-\d{2}-\d{2}", text) is None:
-            raise ValueError("is not a day; write it like 2026-12-31")
-        try:
-            return pd.Timestamp(text)
-        except ValueError:
-            raise ValueError("is not a day; write it like 2026-12-31") from None
-    if isinstance(cell, dt.datetime):
-        return pd.Timestamp(cell).as_unit("us")
-    raise ValueError("is not a day; write it like 2026-12-31")
-
-
-def _read_json(cell: Any, _: str | None) -> Any:
-    if not isinstance(cell, str):
-        return cell
-    try:
-        return json.loads(cell)
-    except ValueError:
-        # Somebody typed tags as people do.
-        return [part.strip() for part in cell.split(";") if part.strip()]
-
-
-_READERS: dict[Family, Callable[[Any, str | None], Any]] = {
-    "text": _read_text,
-    "integer": _read_integer,
-    "float": _read_float,
-    "boolean": _read_boolean,
-    "instant": _read_instant,
-    "moment": _read_moment,
-    "json": _read_json,
-}

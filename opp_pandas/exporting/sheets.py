@@ -13,10 +13,11 @@ import pandas as pd
 from opp_pandas._files import check_path, write_whole
 from opp_pandas.changes.rules import WRITABLE
 from opp_pandas.errors import FrameError, MissingExtraError, printable
-from opp_pandas.exporting.columns import Heading, exported, local_time, texts_of
+from opp_pandas.exporting.columns import Heading, exported, texts_of
 from opp_pandas.exporting.delimited import zone_of
 from opp_pandas.exporting.texts import from_cell, to_cell
 from opp_pandas.frame_state import Loaded, loaded_of
+from opp_pandas.kinds import INSTANTS
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class _Writer:
         for row, value in enumerate(column.array, 1):
             if value is pd.NaT:
                 continue
-            local = value if value.tzinfo is None else local_time(value, self.zone)
+            local = value if value.tzinfo is None else INSTANTS.local_time(value, self.zone)
             clock = local.tz_localize(None)
             if self._is_plain(value, clock):
                 sheet.write_datetime(row, place, clock.to_pydatetime(warn=False), self.moment)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import FrameError, named
-from opp_pandas.resource import INSTANT
+from opp_pandas.kinds import INSTANT
 
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]

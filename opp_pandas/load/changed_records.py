@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import UnfitError, identifier
+from opp_pandas.api.decode import identifier
 from opp_pandas.api.frame_builder import Collected, Collector
 from opp_pandas.api.query import NOT_NULL, day_bounds, filter_key, parse_moment
 from opp_pandas.errors import DocumentError
+from opp_pandas.kinds import UnfitError
 from opp_pandas.load.upsert import Rows
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+from opp_pandas.kinds import FALSE_WORDS, TRUE_WORDS
+
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?", re.ASCII)
-TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "on"})
-FALSE_WORDS = frozenset({"false", "no", "0", "f", "n", "off"})
 SEPARATORS = ("; ", ";", ", ", ",", "|", "\n")
 _BOOLEAN_SPELLING = ("true", "false")
 

@@ -16,19 +16,19 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.changes import rules
-from opp_pandas.changes.column_diff import diff_column, is_missing
+from opp_pandas.changes.column_diff import diff_column
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.changes.row_matching import Rows, match_rows, usable_frame
 from opp_pandas.errors import printable
 from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
+from opp_pandas.kinds import TEXT, is_missing
 from opp_pandas.load.custom_fields import plain_frame
-from opp_pandas.notebook.codecs import Relations, Texts, show_cell
+from opp_pandas.notebook.codecs import Plain, Relations, show_cell
 from opp_pandas.notebook.fields import NAME_OF, Field, describe_fields
-from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES
+from opp_pandas.resource import EDITABLE_NAMES
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
-_KINDS = ("integer", "text", "instant", "tags", "boolean")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Cells:
         by_hand = np.zeros(len(places), dtype=bool)
         names = self._window(places, field.column)
         base = self._base(places, field.name)
-        differs = names.notna().to_numpy() if base is None else diff_column(names, base, "text").changed
+        differs = names.notna().to_numpy() if base is None else diff_column(names, base, TEXT).changed
         edited = np.flatnonzero(differs)
         ids = self.relation_ids(places[edited], field)
         for index, name, row_id in zip(edited.tolist(), names.array.take(edited), ids, strict=True):
@@ -252,8 +252,8 @@ class Cells:
             series = plain_frame(window, self.loaded)[field.name]
         else:
             series = self._window(rows, field.column)
-        kind = str(rules.writable_kind(field.name) or rules.KIND_OF_DTYPE.get(str(base.dtype), ""))
-        return diff_column(series, base, kind).changed if kind in _KINDS else np.zeros(len(rows), dtype=bool)
+        kind = rules.column_kind(field.name, base.dtype)
+        return np.zeros(len(rows), dtype=bool) if kind is None else diff_column(series, base, kind).changed
 
     def cells(self, places: Places, column: str) -> list[CellView]:
         """Give cells of one column with their marks."""
@@ -274,7 +274,7 @@ class Cells:
             ids = self._base(places, str(field.id_column))
             return [None] * len(places) if ids is None else [show_cell(field.codec, value) for value in ids]
         base = self._base(places, field.name)
-        codec = Texts() if field.name in self.loaded.converted else field.codec
+        codec = Plain(TEXT) if field.name in self.loaded.converted else field.codec
         return [None] * len(places) if base is None else [show_cell(codec, value) for value in base]
 
     def row_lock(self, place: int) -> str:
@@ -312,13 +312,13 @@ class Cells:
         base = self.loaded.baseline.frame
         for place, column in enumerate(self._frame.columns):
             name = back.get(column, column)
-            dtype = COLUMN_DTYPES.get(name) if rules.writable_kind(str(name)) else None
+            kind = rules.WRITABLE.get(str(name))
             series = self._frame.iloc[:, place]
-            if dtype is None or name in self.loaded.converted or str(series.dtype) == dtype or name not in base:
+            if kind is None or name in self.loaded.converted or str(series.dtype) == kind.dtype or name not in base:
                 continue
             places = self.rows.places
             before = base[name].array.take(places, allow_fill=True)
-            diff = diff_column(series, before, str(rules.writable_kind(name)))
+            diff = diff_column(series, before, kind)
             if diff.reasons:
                 first, reason = next(iter(diff.reasons.items()))
                 label = printable(self._frame.index[first], 40)

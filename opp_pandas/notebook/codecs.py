@@ -15,14 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from opp_pandas.changes.column_diff import is_missing
 from opp_pandas.errors import named, printable
+from opp_pandas.kinds import INTEGER, is_missing
 from opp_pandas.load.custom_field_values import (
-    read_boolean,
     read_day,
     read_moment,
     read_number,
@@ -33,14 +31,7 @@ from opp_pandas.load.custom_field_values import (
 
 if TYPE_CHECKING:
     from opp_pandas.changes.name_lookup import NameBook
-
-_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_MOMENT = re.compile(
-    r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?) ?(?P<offset>Z|[+-]\d\d:\d\d(:\d\d)?)?", re.ASCII
-)
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_EXACT = 2**53
+    from opp_pandas.kinds import Kind
 
 
 class Codec(Protocol):
@@ -58,21 +49,28 @@ def show_cell(codec: Codec, value: Any) -> str | None:
     return None if is_missing(value) else codec.show(value)
 
 
-class Integers:
-    """Whole numbers of 64 bits."""
+@dataclass(frozen=True)
+class Plain:
+    """The kinds of values that the service sends.
+
+    Parameters
+    ----------
+    kind : Kind
+        What the column holds.
+    zone : str or None
+        The zone of calendar days; None: UTC.
+    """
+
+    kind: Kind
+    zone: str | None = None
 
     def show(self, value: Any) -> str:
-        """Write plain digits."""
-        return str(int(value))
+        """Write a value as its kind does."""
+        return self.kind.show(value, self.zone)
 
-    def read(self, text: str) -> int:
-        """Read plain digits with a sign."""
-        stripped = text.strip()
-        if not _WHOLE.fullmatch(stripped):
-            raise ValueError("is not a whole number; write digits only, such as 1250")
-        if len(stripped) > 20 or not -(2**63) <= int(stripped) < 2**63:
-            raise ValueError("does not fit into 64 bits")
-        return int(stripped)
+    def read(self, text: str) -> Any:
+        """Read a text as its kind does."""
+        return self.kind.read(text, self.zone)
 
 
 @dataclass(frozen=True)
@@ -98,142 +96,12 @@ class Numbers:
         if self.whole:
             if number != int(number):
                 raise ValueError("has decimals, and the column holds whole numbers: .astype('Float64') lets it")
-            if not -(2**63) <= int(number) < 2**63:
-                raise ValueError("does not fit into 64 bits")
-            return int(number)
+            return INTEGER.read(str(int(number)), None)
         return float(number)
 
 
 def _bits(number: float) -> bytes:
     return struct.pack("<d", number)
-
-
-class Texts:
-    """Text, as it is."""
-
-    def show(self, value: Any) -> str:
-        """Give the text."""
-        return str(value)
-
-    def read(self, text: str) -> str:
-        """Give the text."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("is not valid Unicode") from None
-        return text
-
-
-@dataclass(frozen=True)
-class Instants:
-    """Instants, read and written in a zone; one at its midnight is written as a day.
-
-    Parameters
-    ----------
-    zone : str or None
-        The zone of calendar days; None: UTC.
-    """
-
-    zone: str | None
-
-    @property
-    def _zone(self) -> ZoneInfo:
-        return ZoneInfo(self.zone or "UTC")
-
-    def show(self, value: Any) -> str:
-        """Write a day, a local time, or an instant with Z where local time would be ambiguous."""
-        micros = int(pd.Timestamp(value).as_unit("us").asm8.view("int64"))
-        moment = _EPOCH + dt.timedelta(microseconds=micros)
-        try:
-            text = _local_text(moment.astimezone(self._zone).replace(tzinfo=None))
-            if self.read(text) == pd.Timestamp(moment):
-                return text
-        except (ValueError, OverflowError):
-            # Twice on the clock there, or in the year 10,000 over there: UTC is exact.
-            pass
-        return _local_text(moment.replace(tzinfo=None), days=False) + "Z"
-
-    def read(self, text: str) -> pd.Timestamp:
-        """Read a day, a local time, or an instant with its offset."""
-        stripped = text.strip()
-        parts = _MOMENT.fullmatch(stripped)
-        try:
-            if _DAY.fullmatch(stripped):
-                return self._instant(self._day(dt.datetime.fromisoformat(stripped)))
-            if parts is None:
-                raise ValueError("is not a date; write it like 2026-12-31 or 2026-12-31 17:00")
-            local = dt.datetime.fromisoformat(parts["local"])
-            if parts["offset"]:
-                return self._instant(dt.datetime.fromisoformat(f"{local.isoformat()}{parts['offset']}"))
-            return self._instant(self._time(local))
-        except OverflowError:
-            raise ValueError("is beyond the calendar") from None
-        except ValueError as problem:
-            if "; " in str(problem) or str(problem).startswith("is "):
-                raise
-            raise ValueError(f"is not a date of the calendar ({problem})") from None
-
-    @staticmethod
-    def _instant(moment: dt.datetime) -> pd.Timestamp:
-        return pd.Timestamp(moment.astimezone(dt.UTC)).as_unit("us")
-
-    def _day(self, midnight: dt.datetime) -> dt.datetime:
-        """The day's start; where clocks skip midnight, the first moment that exists."""
-        local = midnight.replace(tzinfo=self._zone)
-        if self._back(local) == midnight:
-            return local
-        stamp = pd.Timestamp(midnight).tz_localize(self.zone or "UTC", nonexistent="shift_forward", ambiguous=True)
-        return stamp.to_pydatetime()
-
-    def _time(self, clock: dt.datetime) -> dt.datetime:
-        first, second = clock.replace(tzinfo=self._zone), clock.replace(tzinfo=self._zone, fold=1)
-        if self._back(first) != clock:
-            raise ValueError(f"is not on the clock in {self.zone}; it is skipped there on that day")
-        if first.utcoffset() != second.utcoffset():
-            raise ValueError(f"is twice on the clock in {self.zone}; add the offset, such as {_offset(first)}")
-        return first
-
-    def _back(self, local: dt.datetime) -> dt.datetime:
-        return local.astimezone(dt.UTC).astimezone(self._zone).replace(tzinfo=None)
-
-
-def _local_text(clock: dt.datetime, *, days: bool = True) -> str:
-    if days and clock.time() == dt.time.min:
-        return clock.date().isoformat()
-    precision = "microseconds" if clock.microsecond else "seconds" if clock.second else "minutes"
-    return clock.isoformat(" ", timespec=precision)
-
-
-def _offset(moment: dt.datetime) -> str:
-    return moment.isoformat()[-6:]
-
-
-class Tags:
-    """Lists of texts: with commas between simple ones, else as a JSON list."""
-
-    def show(self, value: Any) -> str:
-        """Write ``q4, renewal``, or ``["a, b"]``."""
-        items = list(value)
-        plain = ", ".join(items)
-        if items and self._split(plain) == items:
-            return plain
-        return json.dumps(items, ensure_ascii=False)
-
-    def read(self, text: str) -> list[str]:
-        """Read either form."""
-        if not text.lstrip().startswith("["):
-            return self._split(text)
-        try:
-            items = json.loads(text)
-        except ValueError:
-            items = None
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise ValueError('is not a list of tags; write q4, renewal or ["q4", "renewal"]')
-        return [Texts().read(item) for item in items]
-
-    @staticmethod
-    def _split(text: str) -> list[str]:
-        return [item for part in text.split(",") if (item := part.strip()) and not text.lstrip().startswith("[")]
 
 
 @dataclass(frozen=True)
@@ -268,21 +136,6 @@ class Options:
         if found is None:
             raise ValueError(f"is not of the list; there are {named(self.options, 10)}")
         return found[0]
-
-
-class Booleans:
-    """True and false."""
-
-    def show(self, value: Any) -> str:
-        """Write ``true`` or ``false``."""
-        return "true" if value else "false"
-
-    def read(self, text: str) -> bool:
-        """Read any of the usual words."""
-        value = read_boolean(text)
-        if value is None:
-            raise ValueError("is neither true nor false")
-        return value
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,21 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import ChangeSet, wire_value
-from opp_pandas.changes.column_diff import is_missing
 from opp_pandas.changes.diff import find_changes
 from opp_pandas.changes.row_matching import usable_frame
 from opp_pandas.editing import add_rows
 from opp_pandas.errors import printable
 from opp_pandas.frame_state import attach_loaded, require_loaded
+from opp_pandas.kinds import TEXT, is_missing
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.notebook.cells import Cells, Places
-from opp_pandas.notebook.codecs import Texts
+from opp_pandas.notebook.codecs import Plain
 from opp_pandas.notebook.edit_steps import CellStep, ColumnEdit, RowStep, Step
 from opp_pandas.notebook.fields import NAME_OF, Field
 
 if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
+    from opp_pandas.changes.changeset import ChangeSet
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Sheet(Cells):
         if lock := self.cell_lock(place, entry.column):
             raise ValueError(lock)
         text = entry.text
-        if text is None or (text == "" and not isinstance(field.codec, Texts)):
+        if text is None or (text == "" and field.codec != Plain(TEXT)):
             value = None
         else:
             text = _with_line_breaks(text, before)
@@ -176,7 +176,7 @@ class Sheet(Cells):
             # Their codecs know kind and options; what is required is left.
             problem = custom_objection(self.loaded.custom_fields, field.name, None) if value is None else None
         else:
-            wire = wire_value(str(rules.writable_kind(field.name)), value)
+            wire = None if is_missing(value) else rules.WRITABLE[field.name].encode(value)
             problem = rules.value_objection(field.name, wire)
             problem = problem or custom_objection(self.loaded.custom_fields, field.name, wire)
         if problem is not None:

@@ -10,21 +10,18 @@ import pandas as pd
 
 from opp_pandas.changes import rules
 from opp_pandas.changes.name_lookup import NameBook
+from opp_pandas.kinds import BOOLEAN, INSTANTS, INTEGER, TAGS, TEXT
 from opp_pandas.load.custom_field_values import separator_spelling
 from opp_pandas.load.custom_fields import NUMBERS, TIMES
 from opp_pandas.notebook.codecs import (
     Anything,
-    Booleans,
     Categories,
     Clocks,
     Codec,
-    Instants,
-    Integers,
     Numbers,
     Options,
+    Plain,
     Relations,
-    Tags,
-    Texts,
 )
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
@@ -129,26 +126,24 @@ def _field(frame: pd.DataFrame, column: str, name: str, loaded: Loaded, book: Na
     facts: dict[str, Any] = {"column": column, "name": name, "title": title, "meaning": meaning, "locked": locked}
     if name in EDITABLE_NAMES and _is_named_only(name, loaded):
         known = tuple(loaded.stages.frame["stage_name"].dropna()) if name == "stage_name" else ()
-        return Field(**facts, kind="text", codec=Texts(), choosing="one", options=known, named_only=True)
+        return Field(**facts, kind="text", codec=Plain(TEXT), choosing="one", options=known, named_only=True)
     if name in EDITABLE_NAMES or name in NAME_OF:
         id_column = EDITABLE_NAMES.get(name, name)
-        codec: Codec = Relations(book, id_column) if name in EDITABLE_NAMES else Integers()
+        codec: Codec = Relations(book, id_column) if name in EDITABLE_NAMES else Plain(INTEGER)
         return Field(**facts, kind="relation", codec=codec, choosing="one" if name in EDITABLE_NAMES else "")
     if name in loaded.converted and custom is not None:
         return Field(**facts, **_converted(frame[column], loaded, custom))
-    attribute = OPPORTUNITY.by_column.get(name)
-    kind = attribute.kind if attribute else rules.KIND_OF_DTYPE.get(str(frame[column].dtype), "other")
-    if kind == "instant":
-        return Field(**facts, kind=kind, codec=Instants(loaded.timezone))
-    if kind == "tags":
-        return Field(**facts, kind=kind, codec=Tags(), choosing="many", separator=", ")
+    own = rules.column_kind(name, frame[column].dtype)
+    kind = "other" if own is None else own.name
+    if own is TAGS:
+        return Field(**facts, kind=kind, codec=Plain(TAGS), choosing="many", separator=", ")
     if custom is not None and custom.kind in ("inclusion", "multi_inclusion", "boolean"):
-        return Field(**facts, kind="text", codec=Texts(), **_choices(loaded, name, custom))
-    codecs: dict[str, Codec] = {"integer": Integers(), "text": Texts(), "boolean": Booleans()}
+        return Field(**facts, kind="text", codec=Plain(TEXT), **_choices(loaded, name, custom))
     if name == "forecast_category":
         known = tuple(sorted(frame[column].dropna().unique().tolist())[:50]) if kind == "text" else ()
-        return Field(**facts, kind=kind, codec=Texts(), choosing="one", options=known)
-    return Field(**facts, kind=kind, codec=codecs.get(kind, Anything()))
+        return Field(**facts, kind=kind, codec=Plain(TEXT), choosing="one", options=known)
+    zone = loaded.timezone if own is INSTANTS else None
+    return Field(**facts, kind=kind, codec=Anything() if own is None else Plain(own, zone))
 
 
 def _lock(name: str, loaded: Loaded) -> str:
@@ -161,7 +156,7 @@ def _lock(name: str, loaded: Loaded) -> str:
         )
     if name in LOOKUP_COLUMNS:
         return f"{name} is joined for reading; edit {LOOKUP_COLUMNS[name].id_column}"
-    if rules.writable_kind(name) is None:
+    if name not in rules.WRITABLE:
         return "the service gives the id" if name == "id" else rules.read_only_reason(name)
     if name not in loaded.baseline.frame.columns:
         return f"{name} was not loaded, so its value at the service is unknown: load it to edit it"
@@ -209,7 +204,7 @@ def _converted(series: pd.Series, loaded: Loaded, custom: CustomField) -> dict[s
     if custom.kind in TIMES:
         return {"kind": "day", "codec": Clocks(days=custom.kind == "date")}
     if custom.kind == "boolean":
-        return {"kind": "boolean", "codec": Booleans(), "choosing": "one", "options": ("true", "false")}
+        return {"kind": "boolean", "codec": Plain(BOOLEAN), "choosing": "one", "options": ("true", "false")}
     if custom.kind == "multi_inclusion":
         choices = _choices(loaded, custom.name, custom)
         return {"kind": "text", "codec": Options(custom.options, choices["separator"]), **choices}

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opp_pandas.notebook.codecs import Instants, Relations, Tags
+from opp_pandas.kinds import INSTANTS, TAGS
+from opp_pandas.notebook.codecs import Plain, Relations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -144,10 +145,10 @@ def _searchable(series: pd.Series, codec: Any) -> Any:
     if pd.api.types.is_integer_dtype(series.dtype):
         numbers = pa.array(series.to_numpy(dtype=np.int64, na_value=0), mask=series.isna().to_numpy())
         return numbers.cast(pa.large_string())
-    if isinstance(codec, Instants):
+    if isinstance(codec, Plain) and codec.kind is INSTANTS:
         stamps = pa.array(series.array, type=pa.timestamp("us", tz=codec.zone or "UTC"))
         return _one(stamps).cast(pa.timestamp("s", tz=codec.zone or "UTC"), safe=False).cast(pa.large_string())
-    if isinstance(codec, Tags):
+    if isinstance(codec, Plain) and codec.kind is TAGS:
         lists = [list(tags) if isinstance(tags, list | tuple) else None for tags in series.tolist()]
         return pc.binary_join(pa.array(lists, pa.list_(pa.large_string())), pa.scalar(", ", pa.large_string()))
     return pa.array([None if value is None else codec.show(value) for value in _values(series)], pa.large_string())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.notebook.codecs import Instants
+from opp_pandas.notebook.codecs import Plain
 from opp_pandas.notebook.edit_steps import CellStep
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _setting(sheet: Sheet, name: str, column: str, literal: str, uids: list[int]
     for mask in masks:
         if literal.startswith(("[", "(")):
             lines.append(f"{name}.loc[{mask}, {column!r}] = pd.Series([{literal}] * len({name}), index={name}.index)")
-        elif field.name == "close_date" and isinstance(field.codec, Instants) and (day := _day(field.codec, literal)):
+        elif field.name == "close_date" and isinstance(field.codec, Plain) and (day := _day(field.codec, literal)):
             lines.append(f"{name}.opp.set_close_date({mask}, {day})")
         else:
             lines.append(f"{name}.loc[{mask}, {column!r}] = {literal}")
@@ -115,7 +115,7 @@ def _plain(labels: Iterable[Any]) -> list[Any]:
     return [label.item() if hasattr(label, "item") else label for label in labels]
 
 
-def _day(codec: Instants, literal: str) -> str | None:
+def _day(codec: Plain, literal: str) -> str | None:
     """Give the day of an instant that is a day's start in the load's zone, as set_close_date takes it."""
     if literal == "None":
         return "None"

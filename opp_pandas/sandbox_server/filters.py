@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opp_pandas.resource import RESOURCES, Kind, Relationship
+from opp_pandas.resource import RESOURCES, Relationship
 from opp_pandas.sandbox_server.errors import Problem, bad_parameter
 from opp_pandas.sandbox_server.instants import instant_text, parse_instant
 from opp_pandas.sandbox_server.store import TABLES, Table
@@ -39,7 +39,7 @@ class Target:
     """What a filter names: a column, what it holds, and the SQL around a condition on it."""
 
     column: str
-    kind: Kind
+    kind: str
     frame: str = "{}"
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.resource import COLUMN_DTYPES, INSTANT
+from opp_pandas.kinds import INSTANT
+from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import find_failures, get_schema
 
 ROWS = 100_000

@@ -1,0 +1,619 @@
+"""The kinds of values that the service sends, each as one object.
+
+A `Kind` knows its values in every form that they take: on the wire, in a
+column, drifted to another dtype, as a text of the grid, in a spreadsheet. A new
+kind is one class here; what it has to say is abstract in `Kind`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from abc import ABC, abstractmethod
+from decimal import Decimal, InvalidOperation
+from typing import Any, ClassVar, cast
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+INSTANT = "datetime64[us, UTC]"
+INT64_MAX = 2**63 - 1
+FLOAT_EXACT = 2**53
+TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "on"})
+FALSE_WORDS = frozenset({"false", "no", "0", "f", "n", "off"})
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+FIRST_INSTANT = (dt.datetime(1, 1, 1, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
+LAST_INSTANT = (dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class UnfitError(ValueError):
+    """A JSON value that its column cannot hold."""
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is missing, in any of the ways in which pandas says so."""
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+class Kind(ABC):
+    """What one kind of value is in each of its forms.
+
+    A *cell* is an element of a column of `dtype`; a *decoded* value is what the
+    column is made of (instants as microseconds since 1970, everything else as
+    the cell). Missing values are settled by the callers, except in `decode` and
+    in whole columns.
+    """
+
+    name: ClassVar[str]
+    dtype: ClassVar[str]
+    arrow: ClassVar[pa.DataType]
+
+    # --- the wire
+
+    @abstractmethod
+    def decode(self, value: Any) -> tuple[Any, bool]:
+        """Read a JSON value, None too; the second value says whether it was sent in canonical form.
+
+        Raises
+        ------
+        UnfitError
+            If the column cannot hold it.
+        """
+
+    @abstractmethod
+    def encode(self, value: Any) -> Any:
+        """Build the JSON value of a cell."""
+
+    def encode_all(self, values: Any) -> list[Any]:
+        """Build the JSON values of an array; None where it is missing."""
+        return [None if is_missing(value) else self.encode(value) for value in values.tolist()]
+
+    def array(self, values: Any) -> Any:
+        """Build a column from decoded values, None where one is missing."""
+        return pd.array(list(values), dtype=cast("Any", self.dtype))
+
+    # --- columns whose dtype pandas has changed
+
+    def own_array(self, series: pd.Series) -> Any:
+        """Return the array of a column whose dtype is the kind's own, or loses nothing on the way back; else None."""
+        return series.array if str(series.dtype) == self.dtype else None
+
+    @abstractmethod
+    def read_cell(self, value: Any) -> Any:
+        """Read a cell of another dtype as a decoded value; a ValueError says in words why it cannot be read."""
+
+    @abstractmethod
+    def echoes(self, value: Any, base: Any) -> bool:
+        """Whether a value of another dtype, not missing, is the loaded cell seen through it."""
+
+    def differs(self, values: Any, base: Any) -> Mask:
+        """Compare two columns of the kind's dtype cell by cell."""
+        left, right = _arrow(values, self.arrow), _arrow(base, self.arrow)
+        if _same_memory(left, right):
+            return np.zeros(len(values), dtype=bool)
+        different = pc.fill_null(pc.not_equal(left, right), False)
+        if left.null_count or right.null_count:
+            different = pc.or_(different, pc.xor(left.is_null(), right.is_null()))
+        return np.array(different.to_numpy(zero_copy_only=False), dtype=bool)
+
+    # --- the grid of the editor
+
+    @abstractmethod
+    def show(self, value: Any, zone: str | None) -> str:
+        """Write a cell as the text of a grid, by the clocks of a zone."""
+
+    @abstractmethod
+    def read(self, text: str, zone: str | None) -> Any:
+        """Read what `show` wrote, bit by bit, or what has one meaning only; a ValueError says why it cannot be read."""
+
+    # --- spreadsheets
+
+    @abstractmethod
+    def write_sheet(self, value: Any, zone: str) -> str:
+        """Write a cell as text in a file."""
+
+    @abstractmethod
+    def read_sheet(self, cell: Any, zone: str | None) -> Any:
+        """Read a cell of a file, text or typed, as a cell of the column; a ValueError says why it cannot be read."""
+
+
+class _Integer(Kind):
+    """Whole numbers of 64 bits."""
+
+    name, dtype, arrow = "integer", "Int64", pa.int64()
+    _DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
+    _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?", re.ASCII)
+
+    def decode(self, value: Any) -> tuple[int | None, bool]:
+        if value is None:
+            return None, True
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UnfitError("must be a whole number")
+        if isinstance(value, float):
+            if not value.is_integer() or abs(value) > FLOAT_EXACT:
+                raise UnfitError("must be a whole number")
+            return int(value), False
+        if not -INT64_MAX - 1 <= value <= INT64_MAX:
+            raise UnfitError("must fit into 64 bits")
+        return value, True
+
+    def encode(self, value: Any) -> int:
+        return int(value)
+
+    def own_array(self, series: pd.Series) -> Any:
+        if not pd.api.types.is_signed_integer_dtype(series.dtype):
+            return None
+        return series.array if series.dtype == self.dtype else series.astype("Int64").array
+
+    def read_cell(self, value: Any) -> int:
+        if isinstance(value, bool | np.bool_):
+            raise ValueError("is true or false; it must be a whole number")
+        if isinstance(value, str):
+            raise ValueError("is text; it must be a whole number")
+        if isinstance(value, float | np.floating):
+            if not float(value).is_integer():
+                raise ValueError("is not a whole number; round it first, as in .round().astype('Int64')")
+            if abs(float(value)) > FLOAT_EXACT:
+                raise ValueError("is a float too large to be exact; write it as an integer")
+            return int(value)
+        if isinstance(value, int | np.integer):
+            return _fitting(int(value))
+        raise ValueError(f"is a {type(value).__name__}; it must be a whole number")
+
+    def echoes(self, value: Any, base: Any) -> bool:
+        if isinstance(value, str):
+            return _number(value) == int(base)
+        if not isinstance(value, float | np.floating):
+            return False
+        # 2**53 + 1 comes back from a float column as 2**53, and from a CSV a few units in the last place off.
+        seen = type(value)(int(base))
+        near = abs(base) > FLOAT_EXACT and abs(float(value) - float(seen)) <= 4 * np.spacing(abs(float(seen)))
+        return bool(value == seen or near)
+
+    def show(self, value: Any, zone: str | None) -> str:
+        return str(int(value))
+
+    def read(self, text: str, zone: str | None) -> int:
+        stripped = text.strip()
+        if not self._DIGITS.fullmatch(stripped):
+            raise ValueError("is not a whole number; write digits only, such as 1250")
+        if len(stripped) > 20:
+            raise ValueError("does not fit into 64 bits")
+        return _fitting(int(stripped))
+
+    def write_sheet(self, value: Any, zone: str) -> str:
+        return self.show(value, zone)
+
+    def read_sheet(self, cell: Any, zone: str | None) -> int:
+        if isinstance(cell, str) and self._WHOLE.fullmatch(cell.strip()):
+            return int(cell.strip().partition(".")[0])
+        if isinstance(cell, bool | str) or not isinstance(cell, int | float) or not float(cell).is_integer():
+            raise ValueError("is not a whole number; write it with digits only")
+        return int(cell)
+
+
+def _fitting(number: int) -> int:
+    if not -INT64_MAX - 1 <= number <= INT64_MAX:
+        raise ValueError("does not fit into 64 bits")
+    return number
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+class _Text(Kind):
+    """Text, as it is."""
+
+    name, dtype, arrow = "text", "str", pa.large_string()
+
+    def decode(self, value: Any) -> tuple[str | None, bool]:
+        if value is None:
+            return None, True
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise UnfitError("must be text")
+        if not isinstance(value, str):
+            # A number is taken as its digits.
+            return json.dumps(value), False
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise UnfitError("must be valid Unicode")
+        return value, True
+
+    def encode(self, value: Any) -> str:
+        return str(value)
+
+    def array(self, values: Any) -> Any:
+        return pd.array(pa.array(values, type=self.arrow), dtype="str")
+
+    def read_cell(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"is a {type(value).__name__}; it must be text: write str(value)")
+        return self.read(str(value), None)
+
+    def echoes(self, value: Any, base: Any) -> bool:
+        # A CSV makes "007" the number 7, "1e5" 100000.0, and "true", "True" and "TRUE" true.
+        if isinstance(value, str) or not isinstance(base, str):
+            return False
+        if isinstance(value, bool | np.bool_):
+            return base in {str(value), str(value).lower(), str(value).upper()}
+        if str(value) == base:
+            return True
+        number = isinstance(value, int | float | np.integer | np.floating)
+        return number and _number(base) == Decimal(str(value))
+
+    def show(self, value: Any, zone: str | None) -> str:
+        return str(value)
+
+    def read(self, text: str, zone: str | None) -> str:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("is not valid Unicode") from None
+        return text
+
+    def write_sheet(self, value: Any, zone: str) -> str:
+        return self.show(value, zone)
+
+    def read_sheet(self, cell: Any, zone: str | None) -> str:
+        if isinstance(cell, bool):
+            return "TRUE" if cell else "FALSE"
+        if isinstance(cell, dt.datetime):
+            return cell.date().isoformat() if cell.time() == dt.time() else cell.isoformat(sep=" ")
+        return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+class _Instant(Kind):
+    """Instants; in a grid one at the midnight of the zone is written as a day."""
+
+    name, dtype, arrow = "instant", INSTANT, pa.timestamp("us", tz="UTC")
+    _PLAIN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
+    _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+    _MOMENT = re.compile(
+        r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?) ?(?P<offset>Z|[+-]\d\d:\d\d(:\d\d)?)?", re.ASCII
+    )
+
+    def decode(self, value: Any) -> tuple[int | None, bool]:
+        if value is None:
+            return None, True
+        if not isinstance(value, str):
+            raise UnfitError("must be a date and time")
+        try:
+            moment = dt.datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                # One without a zone is taken as UTC.
+                moment = moment.replace(tzinfo=dt.UTC)
+            microseconds = (moment - _EPOCH) // _MICROSECOND
+        except (ValueError, OverflowError):
+            raise UnfitError("must be a date and time") from None
+        if not FIRST_INSTANT <= microseconds <= LAST_INSTANT:
+            # An offset can carry a moment out of what any calendar here can write.
+            raise UnfitError("must be within the years 1 to 9999 of UTC")
+        return microseconds, bool(self._PLAIN.fullmatch(value))
+
+    def encode(self, value: Any) -> str:
+        return build_instant(_microseconds(pd.Timestamp(value)))
+
+    def encode_all(self, values: Any) -> list[str | None]:
+        # The numbers inside: a Timestamp for every cell would cost ten times as much.
+        return [None if number == pd.NaT.value else build_instant(number) for number in values.asi8.tolist()]
+
+    def array(self, values: Any) -> Any:
+        return pd.array(pa.array(values, type=pa.int64()).cast(self.arrow).to_pandas(), dtype=INSTANT)
+
+    def own_array(self, series: pd.Series) -> Any:
+        if not isinstance(series.dtype, pd.DatetimeTZDtype):
+            return None
+        try:
+            return series.array if str(series.dtype) == INSTANT else series.astype(cast("Any", INSTANT)).array
+        except (ValueError, OverflowError):
+            return None
+
+    def read_cell(self, value: Any) -> int:
+        moment = self._moment(value)
+        if moment.tzinfo is None:
+            raise ValueError("has no zone; use df.opp.set_close_date(mask, day), or tz_localize it")
+        return _microseconds(moment)
+
+    @staticmethod
+    def _moment(value: Any) -> pd.Timestamp:
+        if isinstance(value, str):
+            try:
+                value = dt.datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError("is not a date and time that can be read") from None
+        if not isinstance(value, dt.datetime | np.datetime64):
+            raise ValueError(f"is a {type(value).__name__}; it must be an instant, with its zone")
+        return pd.Timestamp(value)
+
+    def echoes(self, value: Any, base: Any) -> bool:
+        # A value without a zone that reads the same in UTC lost its zone in pandas, no more.
+        try:
+            moment = self._moment(value)
+        except (ValueError, OverflowError):
+            return False
+        return bool(moment.tzinfo is None and moment == pd.Timestamp(base).tz_localize(None))
+
+    def differs(self, values: Any, base: Any) -> Mask:
+        return np.asarray(values.asi8 != base.asi8)
+
+    def show(self, value: Any, zone: str | None) -> str:
+        """Write a day, a local time, or an instant with Z where local time would be ambiguous."""
+        moment = _EPOCH + dt.timedelta(microseconds=_microseconds(pd.Timestamp(value)))
+        try:
+            text = _clock_text(moment.astimezone(_zone_info(zone)).replace(tzinfo=None))
+            if self.read(text, zone) == pd.Timestamp(moment):
+                return text
+        except (ValueError, OverflowError):
+            # Twice on the clock there, or in the year 10,000 over there: UTC is exact.
+            pass
+        return _clock_text(moment.replace(tzinfo=None), days=False) + "Z"
+
+    def read(self, text: str, zone: str | None) -> pd.Timestamp:
+        """Read a day, a local time, or an instant with its offset."""
+        stripped = text.strip()
+        parts = self._MOMENT.fullmatch(stripped)
+        try:
+            if self._DAY.fullmatch(stripped):
+                moment = _start_of_day(dt.datetime.fromisoformat(stripped), zone)
+            elif parts is None:
+                raise ValueError("is not a date; write it like 2026-12-31 or 2026-12-31 17:00")
+            else:
+                local = dt.datetime.fromisoformat(parts["local"])
+                offset = parts["offset"]
+                moment = (
+                    dt.datetime.fromisoformat(local.isoformat() + offset) if offset else _once_on_clock(local, zone)
+                )
+            return pd.Timestamp(moment.astimezone(dt.UTC)).as_unit("us")
+        except OverflowError:
+            raise ValueError("is beyond the calendar") from None
+        except ValueError as problem:
+            if "; " in str(problem) or str(problem).startswith("is "):
+                raise
+            raise ValueError(f"is not a date of the calendar ({problem})") from None
+
+    def write_sheet(self, value: Any, zone: str) -> str:
+        return self.local_time(value, zone).isoformat()
+
+    @staticmethod
+    def local_time(value: pd.Timestamp, zone: str) -> pd.Timestamp:
+        """Return an instant by the clocks of a zone; in UTC where their year or offset is one that nothing reads."""
+        utc = value.tz_convert("UTC")
+        if utc.year in (1, 9999):
+            return utc
+        local = utc.tz_convert(zone)
+        offset = local.utcoffset()
+        # Before there were time zones, offsets had seconds.
+        return utc if offset is None or offset.total_seconds() % 60 else local
+
+    def read_sheet(self, cell: Any, zone: str | None) -> pd.Timestamp:
+        stamp = read_clock(cell)
+        if stamp.tzinfo is None:
+            if zone is None:
+                raise ValueError("has no time zone; read_export(..., timezone='Europe/Berlin') says where it is meant")
+            # Where clocks skip or repeat an hour: the first moment that exists, in summer time.
+            try:
+                stamp = stamp.tz_localize(zone, nonexistent="shift_forward", ambiguous=True)
+            except (NotImplementedError, OverflowError):
+                raise ValueError("is at the end of the calendar; write it with Z, as 9999-12-31T00:00:00Z") from None
+        return stamp.tz_convert("UTC")
+
+
+def build_instant(microseconds: int) -> str:
+    """Write microseconds since 1970 (UTC) the way the service does.
+
+    Examples
+    --------
+    >>> build_instant(0), build_instant(1_500_000)
+    ('1970-01-01T00:00:00.000Z', '1970-01-01T00:00:01.500Z')
+    """
+    moment = _EPOCH + dt.timedelta(microseconds=microseconds)
+    digits = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return moment.replace(tzinfo=None).isoformat(timespec=digits) + "Z"
+
+
+def read_clock(cell: Any) -> pd.Timestamp:
+    """Read a day or a moment of a spreadsheet's cell, with or without an offset."""
+    if isinstance(cell, dt.datetime):
+        return pd.Timestamp(cell).as_unit("us")
+    if isinstance(cell, str) and re.match(r"\d{4,}-\d{2}-\d{2}", cell.strip()):
+        try:
+            return pd.Timestamp(cell.strip())
+        except ValueError:
+            pass
+    raise ValueError("is not a day; write it like 2026-12-31")
+
+
+def _microseconds(moment: pd.Timestamp) -> int:
+    return int(moment.as_unit("us").asm8.view("int64"))
+
+
+def _zone_info(zone: str | None) -> ZoneInfo:
+    return ZoneInfo(zone or "UTC")
+
+
+def _clock_text(clock: dt.datetime, *, days: bool = True) -> str:
+    if days and clock.time() == dt.time.min:
+        return clock.date().isoformat()
+    precision = "microseconds" if clock.microsecond else "seconds" if clock.second else "minutes"
+    return clock.isoformat(" ", timespec=precision)
+
+
+def _start_of_day(midnight: dt.datetime, zone: str | None) -> dt.datetime:
+    """Return the day's start; where clocks skip midnight, the first moment that exists."""
+    local = midnight.replace(tzinfo=_zone_info(zone))
+    if _and_back(local, zone) == midnight:
+        return local
+    stamp = pd.Timestamp(midnight).tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
+    return stamp.to_pydatetime()
+
+
+def _once_on_clock(clock: dt.datetime, zone: str | None) -> dt.datetime:
+    first, second = (clock.replace(tzinfo=_zone_info(zone), fold=fold) for fold in (0, 1))
+    if _and_back(first, zone) != clock:
+        raise ValueError(f"is not on the clock in {zone}; it is skipped there on that day")
+    if first.utcoffset() != second.utcoffset():
+        raise ValueError(f"is twice on the clock in {zone}; add the offset, such as {first.isoformat()[-6:]}")
+    return first
+
+
+def _and_back(local: dt.datetime, zone: str | None) -> dt.datetime:
+    return local.astimezone(dt.UTC).astimezone(_zone_info(zone)).replace(tzinfo=None)
+
+
+class _Tags(Kind):
+    """Lists of texts: in a grid with commas between simple ones, else as a JSON list."""
+
+    name, dtype, arrow = "tags", "object", pa.large_list(pa.large_string())
+
+    def decode(self, value: Any) -> tuple[list[str] | None, bool]:
+        if value is None:
+            return None, True
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise UnfitError("must be a list of texts")
+        for item in value:
+            TEXT.decode(item)
+        return list(value), True
+
+    def encode(self, value: Any) -> list[str]:
+        return list(value)
+
+    def array(self, values: Any) -> Any:
+        made = np.empty(len(values), dtype=object)
+        made[:] = values
+        return made
+
+    def own_array(self, series: pd.Series) -> Any:
+        return None
+
+    def read_cell(self, value: Any) -> tuple[str, ...]:
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"is a {type(value).__name__}; tags are a list of texts")
+        if not all(isinstance(item, str) for item in value):
+            raise ValueError("holds something that is not text; tags are a list of texts")
+        return tuple(TEXT.read_cell(item) for item in value)
+
+    def echoes(self, value: Any, base: Any) -> bool:
+        forms = (str(list(base)), str(tuple(base)), json.dumps(base), json.dumps(base, ensure_ascii=False))
+        return isinstance(value, str) and value in forms
+
+    def differs(self, values: Any, base: Any) -> Mask:
+        different = np.zeros(len(values), dtype=bool)
+        for place, (value, before) in enumerate(zip(values, base, strict=True)):
+            if value is not before and value != (tuple(before) if isinstance(before, list) else before):
+                different[place] = True
+        return different
+
+    def show(self, value: Any, zone: str | None) -> str:
+        """Write ``q4, renewal``, or ``["a, b"]``."""
+        items = list(value)
+        plain = ", ".join(items)
+        return plain if items and self._split(plain) == items else json.dumps(items, ensure_ascii=False)
+
+    def read(self, text: str, zone: str | None) -> list[str]:
+        """Read either form."""
+        if not text.lstrip().startswith("["):
+            return self._split(text)
+        try:
+            items = json.loads(text)
+        except ValueError:
+            items = None
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ValueError('is not a list of tags; write q4, renewal or ["q4", "renewal"]')
+        return [TEXT.read(item, zone) for item in items]
+
+    @staticmethod
+    def _split(text: str) -> list[str]:
+        return [item for part in text.split(",") if (item := part.strip()) and not text.lstrip().startswith("[")]
+
+    def write_sheet(self, value: Any, zone: str) -> str:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    def read_sheet(self, cell: Any, zone: str | None) -> Any:
+        if not isinstance(cell, str):
+            return cell
+        try:
+            return json.loads(cell)
+        except ValueError:
+            # Somebody typed tags as people do.
+            return [part.strip() for part in cell.split(";") if part.strip()]
+
+
+class _Boolean(Kind):
+    """True and false."""
+
+    name, dtype, arrow = "boolean", "boolean", pa.bool_()
+
+    def decode(self, value: Any) -> tuple[bool | None, bool]:
+        if isinstance(value, bool | None):
+            return value, True
+        raise UnfitError("must be true or false")
+
+    def encode(self, value: Any) -> bool:
+        return bool(value)
+
+    def read_cell(self, value: Any) -> bool:
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        raise ValueError(f"is a {type(value).__name__}; it must be true or false")
+
+    def echoes(self, value: Any, base: Any) -> bool:
+        return value == str(bool(base)) if isinstance(value, str) else bool(value == base)
+
+    def show(self, value: Any, zone: str | None) -> str:
+        return "true" if value else "false"
+
+    def read(self, text: str, zone: str | None) -> bool:
+        """Read any of the usual words."""
+        word = text.strip().lower()
+        if word not in TRUE_WORDS | FALSE_WORDS:
+            raise ValueError("is neither true nor false")
+        return word in TRUE_WORDS
+
+    def write_sheet(self, value: Any, zone: str) -> str:
+        return "TRUE" if value else "FALSE"
+
+    def read_sheet(self, cell: Any, zone: str | None) -> bool:
+        word = str(cell).strip().lower()
+        if word not in ("true", "false", "1", "0"):
+            raise ValueError("is neither TRUE nor FALSE")
+        return word in ("true", "1")
+
+
+INTEGER, TEXT, INSTANTS, TAGS, BOOLEAN = _Integer(), _Text(), _Instant(), _Tags(), _Boolean()
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (INTEGER, TEXT, INSTANTS, TAGS, BOOLEAN)}
+"""Every kind by its name, as the resource table names it."""
+
+
+def kind_of_dtype(dtype: Any) -> Kind | None:
+    """Return the kind whose columns have a dtype; None for object columns, which may hold anything."""
+    return _OF_DTYPE.get(str(dtype))
+
+
+_OF_DTYPE = {kind.dtype: kind for kind in KINDS.values() if kind.dtype != "object"}
+
+
+def _arrow(values: Any, dtype: pa.DataType) -> Any:
+    array = pa.array(values, type=dtype)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _same_memory(left: Any, right: Any) -> bool:
+    """Whether both arrays are the same memory: then nobody has touched the column."""
+    if len(left) != len(right) or left.offset != right.offset:
+        return False
+    return [getattr(part, "address", None) for part in left.buffers()] == [
+        getattr(part, "address", None) for part in right.buffers()
+    ]
