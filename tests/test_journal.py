@@ -14,7 +14,7 @@ import pytest
 from opp_pandas.apply import journal_folder as journal_module
 from opp_pandas.apply.journal import Journal, read_journal
 from opp_pandas.apply.journal_folder import find_attempts, journal_folder, list_journals, purge_journals
-from opp_pandas.apply.status import planned
+from opp_pandas.apply.status import Status, planned
 from opp_pandas.changes.changeset import Cell, ChangeSet, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.errors import ConfigurationError, JournalError
 
@@ -37,7 +37,7 @@ def test_journal__keeps_plan_and_steps(tmp_path: Path) -> None:
     with make(tmp_path) as journal:
         journal.sent(0, 1, [["name", "old é", "new", None]])
         outcome = planned(PLAN.updates[0])
-        outcome.settle("rejected", "no", 422)
+        outcome.settle(Status.REJECTED, "no", 422)
         journal.settled(0, outcome)
         journal.sent(1, 2, [])
     with Journal.open(journal.path) as again:

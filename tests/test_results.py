@@ -10,12 +10,12 @@ import pytest
 
 from loads import load, lookups, resource
 from opp_pandas.apply.results import take_outcomes
-from opp_pandas.apply.status import Outcome
+from opp_pandas.apply.status import Outcome, Status
 from opp_pandas.frame_state import loaded_of, require_loaded
 
 
 def written(position: int, answer: dict[str, Any], action: str = "update", row: Any = None) -> Outcome:
-    return Outcome(action, "written", answer["id"], row=row, position=position, resource=answer)
+    return Outcome(action, Status.WRITTEN, answer["id"], row=row, position=position, resource=answer)
 
 
 def take(df: pd.DataFrame, *outcomes: Outcome) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def test_nothing_answered__leaves_frame_and_carrier() -> None:
     """No answer, no new load."""
     df = load([resource(1)])
     before = loaded_of(df)
-    assert loaded_of(take(df, Outcome("update", "conflict", 1))) is before
+    assert loaded_of(take(df, Outcome("update", Status.CONFLICT, 1))) is before
 
 
 def test_sparse_answer__leaves_what_it_does_not_mention() -> None:
@@ -115,7 +115,7 @@ def test_deleted_rows__leave_and_waiting_rows_keep_their_places() -> None:
     assert shorter.locked == frozenset({(1, "amount")})
     extra = df.copy()
     extra.attrs["note"] = "kept"
-    same = take(extra, Outcome("delete", "written", 1, position=0), Outcome("delete", "gone", 2, position=-1))
+    same = take(extra, Outcome("delete", Status.WRITTEN, 1, position=0), Outcome("delete", Status.GONE, 2, position=-1))
     assert same is extra
     assert (extra["id"].tolist(), extra.attrs["note"]) == ([2, 3], "kept")
     assert extra.index.tolist() == [1, 2]
@@ -124,7 +124,7 @@ def test_deleted_rows__leave_and_waiting_rows_keep_their_places() -> None:
 def test_unsure_creation__is_remembered() -> None:
     """What may exist is looked for before it is sent again."""
     df = load([resource(1)]).opp.add({"name": "A"})
-    take(df, Outcome("create", "unknown", row=1, position=1))
+    take(df, Outcome("create", Status.UNKNOWN, row=1, position=1))
     assert df.opp.changes().creations[0].attempted
     assert df["id"].isna().tolist() == [False, True]
 

@@ -37,18 +37,6 @@ SUFFIX, UNBORN = ".journal", ".new"
 APPLICATION_ID = 0x6F70706A
 VERSION = 1
 STATES = ("planned", "sent", "done", "failed", "unknown", "conflict", "undone")
-STATE_OF_STATUS = {
-    "planned": "planned",
-    "written": "done",
-    "adjusted": "done",
-    "unchanged": "done",
-    "gone": "done",
-    "rejected": "failed",
-    "refused": "failed",
-    "failed": "failed",
-    "unknown": "unknown",
-    "conflict": "conflict",
-}
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "update": plan_file.update_from_json,
     "create": plan_file.creation_from_json,
@@ -192,7 +180,7 @@ class Journal:
             "stored": outcome.stored(),
             "settled_at": _now(),
         }
-        self._write(number, STATE_OF_STATUS[outcome.status], facts)
+        self._write(number, outcome.status.journal_state, facts)
 
     def mark(self, number: int, state: str) -> None:
         """Set the state alone."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from opp_pandas._html import as_written
 from opp_pandas.api.documents import build_document
-from opp_pandas.apply.status import Outcome
+from opp_pandas.apply.status import STATUS_OF, Outcome, Status
 from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_html, table_html
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.figures.core.basis import counted
@@ -39,7 +39,6 @@ ROW_DTYPES = {
     "updated_at": "str",
 }
 HOURLY_BUDGET = 10_000
-FINE = frozenset({"written", "adjusted", "unchanged"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +119,14 @@ class WriteReport:
         """Say how many requests the plan takes."""
         return f"{counted(len(self.requests), 'write')} and {counted(self.reads, 'read')}"
 
+    @property
+    def ok(self) -> bool:
+        """Whether every row is as it was meant to be; after a dry run, whether nothing was refused."""
+        return all(status.ok or (self.dry_run and status is Status.PLANNED) for status in self._statuses())
+
+    def _statuses(self) -> list[Status]:
+        return [STATUS_OF[word] for word in self.rows["status"]]
+
     def counts(self) -> dict[str, int]:
         """Count the rows by status."""
         return {str(status): int(number) for status, number in self.rows["status"].value_counts().items()}
@@ -132,8 +139,7 @@ class WriteReport:
         PartialWriteError
             With this report in ``.report``. Never after a dry run without refusals.
         """
-        fine = FINE | {"planned"} if self.dry_run else FINE
-        if not set(self.counts()) <= fine:
+        if not self.ok:
             raise PartialWriteError(self)
         return self
 
@@ -155,7 +161,8 @@ class WriteReport:
             if len(self.requests) > 20:
                 lines.append(f"  and {len(self.requests) - 20} more requests: .requests lists them")
             lines += [f"  {line}" for line in self._cautions()]
-        for row in self.rows[~self.rows["status"].isin(list(FINE | {"planned"}))].head(10).to_dict("records"):
+        faulty = [not status.ok and status is not Status.PLANNED for status in self._statuses()]
+        for row in self.rows[faulty].head(10).to_dict("records"):
             which = f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else f"id {row['id']}"
             lines.append(f"  {row['status']}: {which}: {row['detail']}")
         lines += [f"  {line}" for line in self._next_step()]
@@ -165,7 +172,7 @@ class WriteReport:
 
     def _next_step(self) -> list[str]:
         """What becomes of rows that the service did not take for no fault of theirs."""
-        waiting = sum(self.counts().get(status, 0) for status in ("planned", "failed", "unknown"))
+        waiting = sum(status.retry for status in self._statuses())
         if self.dry_run or self.journal is None or not waiting:
             return []
         return [f"{counted(waiting, 'row')} left: opp.resume(report.journal) tries again"]
@@ -226,7 +233,7 @@ def _refused(plan: ChangeSet) -> list[Outcome]:
     for entry in plan.refusals:
         outcome = by_row.setdefault(
             (entry.action, entry.position),
-            Outcome(entry.action, "refused", entry.id, row=entry.row, position=entry.position),
+            Outcome(entry.action, Status.REFUSED, entry.id, row=entry.row, position=entry.position),
         )
         outcome.fields = (*outcome.fields, entry.column)
         outcome.detail = f"{outcome.detail}; {entry.reason}" if outcome.detail else entry.reason

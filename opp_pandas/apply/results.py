@@ -16,6 +16,7 @@ import pandas as pd
 
 from opp_pandas.api.decode import column_array, decode_resources, unknown_column
 from opp_pandas.api.frame_builder import join_names
+from opp_pandas.apply.status import Status
 from opp_pandas.frame_state import Baseline, Loaded, Pending, attach_loaded, freeze
 from opp_pandas.load.custom_fields import shown_cells
 from opp_pandas.resource import COLUMN_DTYPES, INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.apply.status import Outcome
 
-TAKEN = frozenset({"written", "adjusted", "unchanged"})
 _COLUMN_OF = {entry.name: entry.column for entry in OPPORTUNITY.attributes}
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -56,9 +56,9 @@ def take_outcomes(
     DataFrame
         `frame`.
     """
-    answered = [entry for entry in outcomes if entry.status in TAKEN and entry.resource is not None]
-    gone = [entry for entry in outcomes if entry.action == "delete" and entry.status in ("written", "gone")]
-    unsure = [entry for entry in outcomes if entry.action == "create" and entry.status == "unknown"]
+    answered = [entry for entry in outcomes if entry.status.ok and entry.resource is not None]
+    gone = [entry for entry in outcomes if entry.action == "delete" and entry.status in (Status.WRITTEN, Status.GONE)]
+    unsure = [entry for entry in outcomes if entry.action == "create" and entry.status is Status.UNKNOWN]
     if not answered and not gone and not unsure:
         return frame
     known = _joined(loaded.lookups, lookups)

@@ -24,6 +24,7 @@ from opp_pandas.apply.send_deletes import Deletions
 from opp_pandas.apply.send_updates import Updates
 from opp_pandas.apply.status import (
     Outcome,
+    Status,
     is_service_failure,
 )
 from opp_pandas.apply.workers import run_units
@@ -128,7 +129,7 @@ class Writer:
                 run_units(units, lambda unit: self._handle(unit, progress), self.workers, self.stop)
         finally:
             for task in tasks:
-                if task.outcome.status == "planned" and not task.outcome.detail:
+                if task.outcome.status is Status.PLANNED and not task.outcome.detail:
                     task.outcome.detail = self._stopped_because
 
     def _handle(self, unit: Sequence[Task], progress: Callable[[], Any]) -> None:
@@ -149,21 +150,21 @@ class Writer:
         except CallBudgetError as error:
             # Raised before the request: this row and all after it stay planned, or as they were.
             self.leave_the_rest(f"not sent: {error}")
-            outcome.settle("unknown" if task.attempted else "planned", f"not sent: {error}")
+            outcome.settle(Status.UNKNOWN if task.attempted else Status.PLANNED, f"not sent: {error}")
             if task.sends > sends and not task.attempted:
                 self.journal.mark(task.number, "planned")
         except ServiceError as error:
             outcome.take_error(error)
             if task.attempted and task.sends == sends:
                 # Nothing was learned about the earlier attempt.
-                outcome.status = "unknown"
+                outcome.status = Status.UNKNOWN
             if isinstance(error, RateLimitError | UnavailableError):
                 self.leave_the_rest(f"not sent: {printable(error, 300)}")
         except BaseException:
             if task.sends > sends:
-                outcome.settle("unknown", "interrupted while its answer was awaited; opp.resume() settles it")
+                outcome.settle(Status.UNKNOWN, "interrupted while its answer was awaited; opp.resume() settles it")
             raise
-        if outcome.status != "planned":
+        if outcome.status is not Status.PLANNED:
             self.journal.settled(task.number, outcome)
         self._count_failures(outcome)
 

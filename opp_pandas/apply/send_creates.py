@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.operation import LostAnswerError, batches
-from opp_pandas.apply.status import wire_cells
+from opp_pandas.apply.status import Status, wire_cells
 from opp_pandas.changes.changeset import Cell, RowCreation
 from opp_pandas.changes.diff import follow_amount
 from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, named, printable
@@ -91,7 +91,7 @@ class Creations:
                 f"the service has a deal with the custom id {printable(creation.custom_id, 60)!r} already (id {ids})"
             )
             outcome.settle(
-                "conflict", f"{words}: edit that one, or clear custom_id; on_conflict='mine' creates another"
+                Status.CONFLICT, f"{words}: edit that one, or clear custom_id; on_conflict='mine' creates another"
             )
             return
         if task.attempted and self._resolve_post(task, creation, _UNSEEN):
@@ -103,7 +103,7 @@ class Creations:
             resource = self._wire.client.get(row_id).data
         except NotFoundError:
             task.outcome.id = row_id
-            task.outcome.settle("gone", "an earlier write created it, and the service no longer has it", 404)
+            task.outcome.settle(Status.GONE, "an earlier write created it, and the service no longer has it", 404)
             return
         self._take_over(task, creation, resource, "an earlier write had created it")
 
@@ -154,19 +154,19 @@ class Creations:
         if custom is None or custom in self._doubled:
             remedy = "look for it by its name before creating it again"
             which = "it has no custom id of its own" if custom is None else "several new deals bear its custom id"
-            outcome.settle("unknown", f"{why}, and {which}: it may or may not exist; {remedy}")
+            outcome.settle(Status.UNKNOWN, f"{why}, and {which}: it may or may not exist; {remedy}")
             return True
         try:
             found = self._look_for(custom)
         except ServiceError as error:
             words = f"{why}, and looking for it failed ({printable(error.message, 120)})"
-            outcome.settle("unknown", f"{words}; opp.resume() settles it")
+            outcome.settle(Status.UNKNOWN, f"{words}; opp.resume() settles it")
             return True
         if found:
             self._take_found(task, creation, found, why)
         elif task.sends >= _MOST_POSTS:
             words = f"{why}, it was sent {task.sends} times and cannot be found"
-            outcome.settle("unknown", f"{words}; look for the custom id {custom} later")
+            outcome.settle(Status.UNKNOWN, f"{words}; look for the custom id {custom} later")
         else:
             return False
         return True
@@ -178,7 +178,7 @@ class Creations:
             return
         ids = named(int(resource["id"]) for resource in found)
         words = f"{len(found)} deals bear the custom id {creation.custom_id} (id {ids}): delete the doubled one"
-        task.outcome.settle("unknown", words)
+        task.outcome.settle(Status.UNKNOWN, words)
 
     def _look_for(self, custom: str) -> list[Mapping[str, Any]]:
         """Look a custom id up, for some seconds: the service's index may lag behind its writes."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.merge import Policy, same_value
 from opp_pandas.apply.operation import GONE, LostAnswerError
-from opp_pandas.apply.status import may_still_arrive, wire_cells
+from opp_pandas.apply.status import Status, may_still_arrive, wire_cells
 from opp_pandas.changes.changeset import Cell
 from opp_pandas.errors import NotFoundError, ServiceError, printable
 
@@ -28,9 +28,9 @@ class Deletions:
         outcome = task.outcome
         if theirs is None:
             if task.attempted:
-                outcome.settle("written", "an earlier attempt had deleted it")
+                outcome.settle(Status.WRITTEN, "an earlier attempt had deleted it")
             else:
-                outcome.settle("gone", GONE)
+                outcome.settle(Status.GONE, GONE)
             return
         now = wire_cells(theirs, deletion.before)
         changed = [
@@ -39,7 +39,7 @@ class Deletions:
             if not same_value(column, value, deletion.before[column])
         ]
         if changed and self._on_conflict == "theirs":
-            outcome.settle("unchanged", "it changed since it was loaded, and theirs was kept")
+            outcome.settle(Status.UNCHANGED, "it changed since it was loaded, and theirs was kept")
         elif changed and self._on_conflict != "mine":
             outcome.take_conflict(changed, "it changed since it was loaded: ")
         else:
@@ -53,16 +53,16 @@ class Deletions:
                 answer = self._wire.write(task, (), lambda: self._wire.client.delete(row_id))
             except NotFoundError:
                 if last:
-                    outcome.settle("written", "the answer was lost; it is deleted", 404)
+                    outcome.settle(Status.WRITTEN, "the answer was lost; it is deleted", 404)
                 else:
-                    outcome.settle("gone", GONE, 404)
+                    outcome.settle(Status.GONE, GONE, 404)
                 return
             except LostAnswerError as lost:
                 if self._resolve_delete(outcome, row_id, lost, last):
                     return
                 last = True
                 continue
-            outcome.settle("written", http_status=answer.status)
+            outcome.settle(Status.WRITTEN, http_status=answer.status)
             return
 
     def _resolve_delete(self, outcome: Outcome, row_id: int, lost: LostAnswerError, last: bool) -> bool:
@@ -70,13 +70,14 @@ class Deletions:
         try:
             self._wire.client.get(row_id)
         except NotFoundError:
-            outcome.settle("written", f"the answer was lost ({lost.words}); it is deleted")
+            outcome.settle(Status.WRITTEN, f"the answer was lost ({lost.words}); it is deleted")
             return True
         except ServiceError as second:
             words = f"the answer was lost ({lost.words}) and reading again failed ({printable(second.message, 120)})"
-            outcome.settle("unknown", f"{words}; opp.resume() settles it")
+            outcome.settle(Status.UNKNOWN, f"{words}; opp.resume() settles it")
             return True
         if last:
             unsure = may_still_arrive(lost.cause)
-            outcome.settle("unknown" if unsure else "failed", f"sent twice, and it is still there ({lost.words})")
+            words = f"sent twice, and it is still there ({lost.words})"
+            outcome.settle(Status.UNKNOWN if unsure else Status.FAILED, words)
         return last

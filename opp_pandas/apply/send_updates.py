@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.merge import Policy, merge_row, same_value
 from opp_pandas.apply.operation import GONE, LostAnswerError
-from opp_pandas.apply.status import may_still_arrive, wire_cells
+from opp_pandas.apply.status import Status, may_still_arrive, wire_cells
 from opp_pandas.changes.changeset import RowUpdate
 from opp_pandas.errors import NotFoundError, ServiceError, printable
 
@@ -31,7 +31,7 @@ class Updates:
         """Send what is left to do for a row; None: the service no longer has it."""
         outcome = task.outcome
         if theirs is None:
-            outcome.settle("gone", GONE)
+            outcome.settle(Status.GONE, GONE)
             return
         outcome.resource = theirs
         outcome.updated_at = (theirs.get("attributes") or {}).get("updatedAt")
@@ -44,7 +44,7 @@ class Updates:
             try:
                 outcome.resource = self._wire.client.get(update.id).data
             except NotFoundError:
-                outcome.settle("gone", "deleted at the service while its conflict was asked about", 404)
+                outcome.settle(Status.GONE, "deleted at the service while its conflict was asked about", 404)
                 return
             now = wire_cells(outcome.resource, columns)
             same = {
@@ -57,14 +57,14 @@ class Updates:
             outcome.take_conflict(merged.conflicts)
         elif merged.send:
             self.patch(task, update.id, merged.send)
-            if (kept := _kept_words(merged.kept)) and outcome.status in ("written", "adjusted"):
+            if (kept := _kept_words(merged.kept)) and outcome.status in (Status.WRITTEN, Status.ADJUSTED):
                 outcome.detail = "; ".join(filter(None, (outcome.detail, kept)))
         elif merged.kept:
-            outcome.settle("unchanged", _kept_words(merged.kept) or "theirs was kept")
+            outcome.settle(Status.UNCHANGED, _kept_words(merged.kept) or "theirs was kept")
         elif task.attempted:
             outcome.take_resource(outcome.resource, update.cells, "an earlier attempt had written it")
         else:
-            outcome.settle("unchanged", "the service has the same values already")
+            outcome.settle(Status.UNCHANGED, "the service has the same values already")
 
     def _asked(self, update: RowUpdate, conflicts: Iterable[tuple[Cell, Any]]) -> dict[str, Policy]:
         chosen: dict[str, Policy] = {}
@@ -87,7 +87,7 @@ class Updates:
                     task, cells, lambda: self._wire.client.update(row_id, request.attributes(), request.relationships())
                 )
             except NotFoundError:
-                outcome.settle("gone", "deleted at the service since it was read", 404)
+                outcome.settle(Status.GONE, "deleted at the service since it was read", 404)
                 return
             except LostAnswerError as lost:
                 if self._resolve_patch(outcome, row_id, cells, lost, last):
@@ -102,7 +102,7 @@ class Updates:
 
     def _take_silent_success(self, outcome: Outcome, row_id: int, cells: tuple[Cell, ...], answer: Answer) -> None:
         """A success without a document (204): read what the service made of it."""
-        outcome.settle("written", http_status=answer.status)
+        outcome.settle(Status.WRITTEN, http_status=answer.status)
         try:
             outcome.take_resource(self._wire.client.get(row_id).data, cells)
         except ServiceError as error:
@@ -117,11 +117,13 @@ class Updates:
         try:
             answer = self._wire.client.get(row_id)
         except NotFoundError:
-            outcome.settle("gone", f"the answer was lost ({lost.words}), and the service no longer has the deal", 404)
+            outcome.settle(
+                Status.GONE, f"the answer was lost ({lost.words}), and the service no longer has the deal", 404
+            )
             return True
         except ServiceError as second:
             words = f"the answer was lost ({lost.words}) and reading again failed ({printable(second.message, 120)})"
-            outcome.settle("unknown", f"{words}; opp.resume() settles it")
+            outcome.settle(Status.UNKNOWN, f"{words}; opp.resume() settles it")
             return True
         now = wire_cells(answer.data, (cell.column for cell in cells))
         seen = [(cell, now.get(cell.column, cell.before)) for cell in cells]
@@ -134,7 +136,8 @@ class Updates:
             outcome.resource = answer.data
             unsure = may_still_arrive(lost.cause)
             words = f"sent twice, and reading again shows it not applied ({lost.words})"
-            outcome.settle("unknown" if unsure else "failed", words + ("; opp.resume() looks again" if unsure else ""))
+            words += "; opp.resume() looks again" if unsure else ""
+            outcome.settle(Status.UNKNOWN if unsure else Status.FAILED, words)
         else:
             return False
         return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from opp_pandas.apply.merge import same_value
 from opp_pandas.changes.changeset import Cell, RowCreation, RowUpdate
@@ -31,6 +32,84 @@ _SERVER_FAILURE = 500
 _GATEWAY_TIMEOUT = 504
 
 
+class _Facts(NamedTuple):
+    """What follows from a status; none may be left out."""
+
+    label: str
+    ok: bool
+    final: bool
+    retry: bool
+    journal_state: str
+
+
+class Status(StrEnum):
+    """What became of one intended change, and what follows from it.
+
+    ::
+
+        planned ── nothing to send, or not allowed ──> unchanged, conflict, gone, refused
+           │
+          send ── answer ──> written, adjusted, rejected, gone, failed
+           │
+          lost answer ── look ──> written, adjusted, conflict, gone
+           │
+           └── nothing found ──> send once more, then failed, unknown
+
+        planned, failed, unknown ── resume ──> any of these
+        conflict ── resume(on_conflict=...) ──> any of these
+
+    Attributes
+    ----------
+    label : str
+        What it means, in words.
+    ok : bool
+        Whether the row is now as it was meant to be.
+    final : bool
+        Whether nothing but a new edit changes it.
+    retry : bool
+        Whether `resume` takes it up again without being told more.
+    journal_state : str
+        How the journal files it: see `opp_pandas.apply.journal.STATES`.
+    """
+
+    PLANNED = "planned", _Facts("not sent", ok=False, final=False, retry=True, journal_state="planned")
+    WRITTEN = "written", _Facts("applied", ok=True, final=True, retry=False, journal_state="done")
+    ADJUSTED = (
+        "adjusted",
+        _Facts("applied, and changed by the service", ok=True, final=True, retry=False, journal_state="done"),
+    )
+    UNCHANGED = "unchanged", _Facts("nothing was left to do", ok=True, final=True, retry=False, journal_state="done")
+    CONFLICT = (
+        "conflict",
+        _Facts("both sides changed the same attribute", ok=False, final=False, retry=False, journal_state="conflict"),
+    )
+    REFUSED = (
+        "refused",
+        _Facts("stopped here, before the service", ok=False, final=True, retry=False, journal_state="failed"),
+    )
+    REJECTED = "rejected", _Facts("the service said no", ok=False, final=True, retry=False, journal_state="failed")
+    GONE = "gone", _Facts("the service no longer has it", ok=False, final=True, retry=False, journal_state="done")
+    FAILED = "failed", _Facts("surely not applied", ok=False, final=False, retry=True, journal_state="failed")
+    UNKNOWN = "unknown", _Facts("perhaps applied", ok=False, final=False, retry=True, journal_state="unknown")
+
+    label: str
+    ok: bool
+    final: bool
+    retry: bool
+    journal_state: str
+
+    def __new__(cls, word: str, facts: _Facts) -> Self:
+        """Make a member: its value is the word, its attributes are the facts."""
+        self = str.__new__(cls, word)
+        self._value_ = word
+        self.label, self.ok, self.final, self.retry, self.journal_state = facts
+        return self
+
+
+STATUS_OF = {str(status): status for status in Status}
+"""Every status by its word."""
+
+
 @dataclass
 class Outcome:
     """How one intended change went: one row of the report.
@@ -40,7 +119,7 @@ class Outcome:
     """
 
     action: str
-    status: str
+    status: Status
     id: int | None = None
     row: Any = None
     position: int = -1
@@ -63,7 +142,7 @@ class Outcome:
         columns = WRITABLE if self.action == "create" else [cell.column for cell in self.sent]
         return wire_cells(self.resource, columns)
 
-    def settle(self, status: str, detail: str = "", http_status: int | None = None) -> None:
+    def settle(self, status: Status, detail: str = "", http_status: int | None = None) -> None:
         """Set the status, with words and the HTTP status where there are."""
         self.status, self.detail = status, detail
         self.http_status = self.http_status if http_status is None else http_status
@@ -81,26 +160,26 @@ class Outcome:
         has = wire_cells(resource, (cell.column for cell in self.sent))
         differing = [c for c in self.sent if c.column in has and not same_value(c.column, has[c.column], c.after)]
         words = [f"{c.column}: sent {_value(c.after)}, stored {_value(has[c.column])}" for c in differing]
-        self.status = "adjusted" if differing else "written"
+        self.status = Status.ADJUSTED if differing else Status.WRITTEN
         self.detail = "; ".join([detail, *words] if detail else words)
 
     def take_conflict(self, conflicts: Iterable[tuple[Cell, Any]], before: str = "") -> None:
         """Note which cells both sides changed."""
         self.conflicts = tuple(conflicts)
-        self.status = "conflict"
+        self.status = Status.CONFLICT
         self.detail = before + "; ".join(conflict_words(cell, now) for cell, now in self.conflicts)
 
     def take_error(self, error: ServiceError) -> None:
         """Note a request that failed without having been applied."""
         self.attempts = max(self.attempts, 1)
         self.detail = printable(error, 500)
-        self.status = "failed"
+        self.status = Status.FAILED
         if isinstance(error, ResponseError):
             self.http_status = error.status
             self.pointer = next(filter(None, map(_pointer, error.errors)), None)
             # Where the token is at fault nothing is wrong with the row.
             if 400 <= error.status < _SERVER_FAILURE and error.status != 429 and not _blames_token(error):
-                self.status = "rejected"
+                self.status = Status.REJECTED
 
 
 def conflict_words(cell: Cell, now: Any) -> str:
@@ -112,13 +191,13 @@ def planned(entry: RowUpdate | RowCreation | RowDeletion) -> Outcome:
     """Start the outcome of a row that was not sent yet."""
     if isinstance(entry, RowUpdate):
         fields = tuple(cell.column for cell in entry.cells)
-        return Outcome("update", "planned", entry.id, position=entry.position, fields=fields)
+        return Outcome("update", Status.PLANNED, entry.id, position=entry.position, fields=fields)
     if isinstance(entry, RowCreation):
         fields = (*entry.values, *entry.unresolved)
         return Outcome(
-            "create", "planned", row=entry.label, position=entry.position, fields=fields, custom_id=entry.custom_id
+            "create", Status.PLANNED, row=entry.label, position=entry.position, fields=fields, custom_id=entry.custom_id
         )
-    return Outcome("delete", "planned", entry.id, position=entry.position)
+    return Outcome("delete", Status.PLANNED, entry.id, position=entry.position)
 
 
 def perhaps_applied(error: ServiceError) -> bool:
@@ -143,7 +222,9 @@ def may_still_arrive(error: ServiceError) -> bool:
 def is_service_failure(outcome: Outcome) -> bool:
     """Whether an outcome speaks against the service or the token rather than the row."""
     status = outcome.http_status or 0
-    return outcome.status in ("failed", "unknown") or (outcome.status == "rejected" and status in (401, 403))
+    return outcome.status in (Status.FAILED, Status.UNKNOWN) or (
+        outcome.status is Status.REJECTED and status in (401, 403)
+    )
 
 
 def wire_cells(resource: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:

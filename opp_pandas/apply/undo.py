@@ -13,7 +13,7 @@ from opp_pandas.apply.journal_folder import journal_folder, list_journals
 from opp_pandas.apply.merge import Policy, same_value
 from opp_pandas.apply.operation import Task
 from opp_pandas.apply.report import WriteReport, build_requests
-from opp_pandas.apply.status import wire_cells
+from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
 from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.apply.write_back import resolve_at_service
 from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowCreation, RowDeletion, RowUpdate
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from opp_pandas.apply.executor import Progress
     from opp_pandas.apply.journal import Step
     from opp_pandas.apply.send_updates import Ask
-
-_DONE = frozenset({"written", "adjusted", "unchanged", "gone"})
 
 
 def apply_plan(
@@ -208,13 +206,13 @@ def _task_of(step: Step) -> Task:
     task = Task(step.number, step.entry, step.state in ("sent", "unknown"), int(step.facts.get("sends", 0)))
     outcome, facts = task.outcome, step.facts
     if "status" in facts:
-        outcome.settle(facts["status"], facts["detail"], facts["http_status"])
+        outcome.settle(STATUS_OF[facts["status"]], facts["detail"], facts["http_status"])
         outcome.pointer, outcome.updated_at = facts["pointer"], facts["updated_at"]
         outcome.id = facts["row_id"] if outcome.id is None else outcome.id
     outcome.attempts = task.sends
     if step.state in ("sent", "undone"):
         words = "sent, and its answer was never seen" if step.state == "sent" else "undone"
-        outcome.settle("unknown" if step.state == "sent" else "unchanged", words)
+        outcome.settle(Status.UNKNOWN if step.state == "sent" else Status.UNCHANGED, words)
     return task
 
 
@@ -313,7 +311,9 @@ def undo(
         undoes = json.dumps({"journal": path.name, "numbers": [reverse.number for reverse in sent]})
         report = _sent(sending, plan, tasks, requests, reads, undoes)
         pairs = zip(sent, tasks, strict=True)
-        _mark_steps(opened, [reverse.number for reverse, task in pairs if task.outcome.status in _DONE], "undone")
+        _mark_steps(
+            opened, [reverse.number for reverse, task in pairs if task.outcome.status.journal_state == "done"], "undone"
+        )
     return report
 
 

@@ -9,6 +9,7 @@ from opp_pandas.api.frame_builder import lookup_frame
 from opp_pandas.apply.executor import Sending, check_confirmation, count_reads, tasks_of
 from opp_pandas.apply.report import WriteReport, build_requests
 from opp_pandas.apply.results import take_outcomes
+from opp_pandas.apply.status import Status
 from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.changes.diff import CustomIds, find_changes
 from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wanted_names
@@ -171,7 +172,7 @@ def write_back(
 
 
 def _progress_so_far(tasks: Sequence[Task], path: Path) -> str:
-    settled = sum(task.outcome.status not in ("planned", "unknown") for task in tasks)
+    settled = sum(task.outcome.status not in (Status.PLANNED, Status.UNKNOWN) for task in tasks)
     words = f"{settled} of {len(tasks)} rows were settled"
     return f"{words}; opp.resume() finishes the rest, opp.undo() takes them back [{path}]"
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.merge import same_value
-from opp_pandas.apply.report import FINE, WriteReport
-from opp_pandas.apply.status import conflict_words
+from opp_pandas.apply.status import Status, conflict_words
 from opp_pandas.apply.write_back import write_back
 from opp_pandas.frame_state import require_loaded
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.api.client import Client
+    from opp_pandas.apply.report import WriteReport
     from opp_pandas.apply.status import Outcome
     from opp_pandas.notebook.edit_session import Sheet
 
@@ -150,9 +150,9 @@ def find_problems(sheet: Sheet, report: WriteReport, labels: Mapping[str, str]) 
     problems: dict[tuple[int, str], str] = {}
     for outcome in report.outcomes:
         uid = row_of.get(outcome.id) if outcome.id is not None else uid_of_label.get(outcome.row)
-        if uid is None or outcome.status in FINE:
+        if uid is None or outcome.status.ok:
             continue
-        if outcome.status == "planned" and not outcome.detail:
+        if outcome.status is Status.PLANNED and not outcome.detail:
             continue
         problems[uid, ""] = f"{outcome.status}: {outcome.detail}"
         for cell, now in outcome.conflicts:
