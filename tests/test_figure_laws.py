@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.figures import category_forecast, forecast, kpis, rollup, stage_distribution
-from portfolios import context, portfolios, random_portfolio
+from opp_pandas.figures import category_forecast, concentration, forecast, kpis, rollup, stage_distribution
+from portfolios import LEAD, OFFER, WON, context, portfolio, portfolios, random_portfolio
 from test_explanations import FIGURES as EVERY_FIGURE
 
 SUMS = ["open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount"]
@@ -116,3 +116,20 @@ def test_figures__of_an_empty_frame_have_the_same_columns_and_dtypes(name: str) 
     assert none.dtypes.to_dict() == some.dtypes.to_dict()
     assert none.index.names == some.index.names
     assert "opp_basis" in none.attrs
+
+
+@settings(max_examples=25)
+@given(amounts=st.lists(st.none() | st.integers(-(2**60), 2**60), min_size=1, max_size=7))
+def test_figures__whole_amounts_sum_to_the_last_digit(amounts: list[int | None]) -> None:
+    """Sums beyond 2**53, where floats leave numbers out, are what Python's own whole numbers give."""
+    big = [2**53 + 1, *amounts]
+    kinds = [{"stage_id": stage, "close_date": "2026-05-01T12:00Z"} for stage in (OFFER, WON, LEAD)]
+    frame = portfolio([{"amount": amount, **kind} for amount in big for kind in kinds])
+    total = sum(amount or 0 for amount in big)
+    for table in (forecast(frame, context=context()), kpis(frame, context=context())):
+        found = [int(table[name].iloc[0]) for name in ("open_amount", "won_amount", "overdue_amount")]
+        assert found == [2 * total, total, 2 * total]
+    stages = stage_distribution(frame, context=context())["amount"]
+    assert [int(stages[name]) for name in ("Lead", "Offer", "Won")] == [total] * 3
+    assert int(rollup(frame, context=context(), by="stage_name")["won_amount"].loc["Won"]) == total
+    assert int(concentration(frame, context=context(), by="stage_name")["amount"].loc["Lead"]) == total

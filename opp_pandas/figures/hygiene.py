@@ -12,13 +12,13 @@ from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.figures.core.basis import attach_basis, build_basis, counted
 from opp_pandas.figures.core.days import NO_DAY, Days, local_days, to_date
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, read_numbers
-from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_groups
+from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_groups, sum_amounts
 from opp_pandas.figures.core.money import Rates, read_rates
 from opp_pandas.figures.rates import divide
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Flags, Floats
+    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
 
 CHECKS = {
     "overdue": "open, and the close date is before as_of",
@@ -403,9 +403,11 @@ def concentration(
         chosen = chosen & ~deals.omitted
     values = deals.amount * deals.percent / 100.0 if measure == "weighted_amount" else deals.amount
     known = chosen & ~np.isnan(values)
-    amount = np.bincount(cells[known], values[known], minlength=size).astype(np.float64)
+    amount: Floats | Integers = sum_amounts(deals, cells[known], size, known)
+    if measure == "weighted_amount":
+        amount = np.bincount(cells[known], values[known], minlength=size).astype(np.float64)
     count = np.bincount(cells[chosen], minlength=size)
-    positive = np.maximum(amount, 0.0)
+    positive = np.maximum(amount, 0)
     order = np.argsort(-amount, kind="stable")
     order = order[count[order] > 0]
     share = divide(positive[order], positive.sum())

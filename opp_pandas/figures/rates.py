@@ -15,7 +15,7 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import attach_basis, build_basis, closed_later, counted, money_facts, money_notes
 from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, Floats, Integers, to_date
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, ProbabilitySource
-from opp_pandas.figures.core.groups import combine, index_of, read_groups
+from opp_pandas.figures.core.groups import combine, index_of, read_groups, sum_amounts
 from opp_pandas.figures.core.money import Rates, read_rates
 from opp_pandas.figures.core.periods import Periods, WeekCalendar, resolve_periods
 from opp_pandas.figures.quotas import Quota, quota_columns, read_quota
@@ -328,6 +328,7 @@ class _Scope:
     """The deals of one kind, taken out once: their rows, groups and amounts."""
 
     def __init__(self, deals: Deals, cells: Codes, size: int, chosen: Flags) -> None:
+        self.deals = deals
         self.rows = np.flatnonzero(chosen)
         self.size = size
         self.cells = cells[self.rows]
@@ -346,11 +347,14 @@ class _Scope:
         return np.bincount(self.cells, np.nan_to_num(values), minlength=self.size).astype(np.float64)
 
     @cached_property
-    def total(self) -> Floats:
-        return self._sum(self.amount)
+    def total(self) -> Floats | Integers:
+        return sum_amounts(self.deals, self.cells, self.size, self.rows)
 
-    def total_of(self, left_out: Flags | None) -> Floats:
-        return self.total if left_out is None else self._sum(np.where(left_out[self.rows], 0.0, self.amount))
+    def total_without(self, left_out: Flags | None) -> Floats | Integers:
+        if left_out is None:
+            return self.total
+        kept = ~left_out[self.rows]
+        return sum_amounts(self.deals, self.cells[kept], self.size, self.rows[kept])
 
     def weighted(self, percent: Floats) -> Floats:
         return self._sum(self.amount * percent[self.rows]) / 100.0
@@ -372,7 +376,7 @@ def _columns(
         "open_amount": summed.total,
         "weighted_amount": summed.weighted(deals.percent),
         "overdue_count": overdue.count,
-        "overdue_amount": overdue.total_of(deals.omitted),
+        "overdue_amount": overdue.total_without(deals.omitted),
         "won_count": won.count,
         "lost_count": lost.count,
         "won_amount": won.total,

@@ -126,7 +126,7 @@ def rollup(
         rolled = np.bincount(within, product[rows], minlength=cells.n_groups).astype(np.float64)
     # Whoever has nothing else in the period has a row for what rolls into it.
     tally = tally_cells(cells, np.flatnonzero(rolled) if tree is None else np.arange(cells.n_groups))
-    sums = {name: tally.column(terms).astype(np.float64) for name, terms in COLUMNS.items()}
+    sums = {name: tally.column(terms) for name, terms in COLUMNS.items()}
     if overdue == "include" or rolls:
         sums["forecast_amount"] += tally.weighted[OVERDUE]
     sums["forecast_amount"] += rolled[tally.ids]
@@ -138,7 +138,8 @@ def rollup(
     else:
         if len(groups) != 1:
             raise ConfigurationError("a tree takes exactly one grouping, such as by='owner_name'")
-        table, places = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
+        floats = {name: values.astype(np.float64) for name, values in sums.items()}
+        table, places = _up_the_tree(floats, groups[0], tree, adjustments, measure, context)
     money = money_facts(deals)
     arguments = {
         "by": by,

@@ -459,6 +459,19 @@ class Deals:
         return own
 
     @cached_property
+    def exact_amounts(self) -> Integers | None:
+        """Amounts as whole numbers, 0 where missing; None where sums of floats are exact, or amounts are not whole."""
+        amounts = self.amounts
+        low, high = amounts.limits or (np.fmin.reduce(amounts[:], initial=0.0), np.fmax.reduce(amounts[:], initial=0.0))
+        if max(-low, high) * len(self) < 2**53 or self.rates is not None or self._precise_amount is not None:
+            return None
+        column = self.frame["amount"]
+        # What whole numbers of 64 bits cannot hold is summed as floats.
+        if not pd.api.types.is_integer_dtype(column.dtype) or np.nansum(np.abs(amounts[:])) >= 2**63:
+            return None
+        return column.to_numpy(dtype=np.int64, na_value=0)
+
+    @cached_property
     def amount(self) -> Floats:
         """Amounts in one currency; NaN where missing. Raises as `amounts` does."""
         return self.amounts[:]

@@ -24,7 +24,7 @@ from opp_pandas.stages import CATEGORIES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opp_pandas.figures.core.days import Codes, Floats, Integers, SmallCodes
+    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers, SmallCodes
 
 UNASSIGNED = "(unassigned)"
 MISSING = "(missing)"
@@ -317,11 +317,21 @@ class Sums:
     """What the deals of every cell count and add up to."""
 
     count: Integers
-    amount: Floats
+    amount: Floats | Integers
+    """Whole numbers where floats would not hold them."""
     product: Floats
     """Amount x percent: divided by 100 once it is summed, so that whole numbers stay exact."""
     missing_amount: Integers
     missing_percent: Integers
+
+
+def sum_amounts(deals: Deals, cells: Codes, size: int, rows: Flags | Codes) -> Floats | Integers:
+    """Sum the amounts of some deals, whose cells these are; whole numbers where floats would not hold the sums."""
+    if deals.exact_amounts is None:
+        return np.bincount(cells, np.nan_to_num(deals.amount[rows]), minlength=size).astype(np.float64)
+    sums = np.zeros(size, dtype=np.int64)
+    np.add.at(sums, cells, deals.exact_amounts[rows])
+    return sums
 
 
 def add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> Sums:
@@ -341,9 +351,10 @@ def add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> Sums:
     Sums
         Missing amounts and percentages are counted, never taken as 0.
     """
+    exact = deals.exact_amounts
     counted = Sums(
         count=np.zeros(size, dtype=np.int64),
-        amount=np.zeros(size),
+        amount=np.zeros(size) if exact is None else np.zeros(size, dtype=np.int64),
         product=np.zeros(size),
         missing_amount=np.zeros(size, dtype=np.int64),
         missing_percent=np.zeros(size, dtype=np.int64),
@@ -353,7 +364,7 @@ def add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> Sums:
         cells = cells_of(rows)
         (amount, no_amount), (percent, no_percent) = amounts.filled(rows), percents.filled(rows)
         np.add.at(counted.count, cells, 1)
-        np.add.at(counted.amount, cells, amount)
+        np.add.at(counted.amount, cells, amount if exact is None else exact[rows])
         np.add.at(counted.product, cells, amount * percent)
         if no_amount is not None:
             np.add.at(counted.missing_amount, cells[no_amount], 1)
