@@ -337,6 +337,30 @@ class HistoryNeededError(FrameError):
     """The figure needs snapshots over time, and one load has only the present."""
 
 
+class DamagedHistoryError(OppPandasError):
+    """A file of a history is damaged or gone, so what it says cannot be trusted.
+
+    Parameters
+    ----------
+    location : str
+        The history.
+    file : str
+        The file, as it is called in there.
+    problem : str
+        What is wrong with it.
+    """
+
+    def __init__(self, location: str, file: str, problem: str) -> None:
+        self.location, self.file, self.problem = location, file, problem
+        super().__init__(location, file, problem)
+
+    def __str__(self) -> str:
+        return (
+            f"{printable(self.location)} is damaged: {printable(self.file)} {self.problem}. Put the file back from a "
+            "copy; verify() lists every damaged file and the nights that it touches"
+        )
+
+
 class ConfirmationNeededError(OppPandasError):
     """The plan is large enough to ask first; nothing was sent.
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import secrets
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
+import requests
+
 BUCKET = "bucket"
+_PUTS = "/puts"
 
 
 class _Server(ThreadingHTTPServer):
@@ -24,6 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body in one packet
     objects: dict[str, bytes]
     puts: list[str]
+    uploads: dict[str, dict[int, bytes]]
     lock: threading.Lock
 
     def _key(self) -> str:
@@ -44,6 +52,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         key = self._key()
+        query = parse_qs(urlsplit(self.path).query)
+        if "uploadId" in query:
+            self.uploads[query["uploadId"][0]][int(query["partNumber"][0])] = body
+            self._answer(200, ETag=_etag(body))
+            return
         with self.lock:
             # A commit is an object that must not be there yet: who is second is told so.
             if self.headers.get("If-None-Match") == "*" and key in self.objects:
@@ -62,6 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, **headers)
 
     def do_GET(self) -> None:
+        if self.path == _PUTS:
+            self._answer(200, json.dumps(self.puts).encode())
+            return
         query = parse_qs(urlsplit(self.path).query)
         if "list-type" in query:
             self._list(query.get("prefix", [""])[0], query.get("delimiter", [""])[0], query.get("start-after", [""])[0])
@@ -104,8 +120,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(204)
 
     def do_POST(self) -> None:
-        # Deletes several at once.
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        if "uploads" in query:
+            upload = secrets.token_hex(8)
+            self.uploads[upload] = {}
+            self._answer(200, _xml("InitiateMultipartUploadResult", Bucket=BUCKET, Key=self._key(), UploadId=upload))
+            return
+        if "uploadId" in query:
+            parts = self.uploads.pop(query["uploadId"][0])
+            content = b"".join(parts[number] for number in sorted(parts))
+            with self.lock:
+                self.objects[self._key()] = content
+                self.puts.append(self._key())
+            self._answer(200, _xml("CompleteMultipartUploadResult", Key=self._key(), ETag=_etag(content)))
+            return
+        # Deletes several at once.
         keys = [unescape(key) for key in re.findall("<Key>([^<]*)</Key>", body.decode())]
         for key in keys:
             self.objects.pop(key, None)
@@ -119,30 +149,53 @@ class _Handler(BaseHTTPRequestHandler):
 _DATE, _ISO = "Thu, 01 Jan 2026 00:00:00 GMT", "2026-01-01T00:00:00.000Z"
 
 
+def _xml(name: str, **entries: str) -> bytes:
+    told = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in entries.items())
+    return f"<{name}>{told}</{name}>".encode()
+
+
 def _etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 @contextmanager
-def object_store() -> Iterator[tuple[dict[str, str], list[str]]]:
-    """Serve a bucket; gives the options that lead to it, and the keys of the objects that were put there."""
-    puts: list[str] = []
-    parts = {"objects": {}, "puts": puts, "lock": threading.Lock()}
+def object_store() -> Iterator[tuple[dict[str, str], Callable[[], list[str]]]]:
+    """Serve a bucket; gives the options that lead to it, and what tells the keys of the objects that were put there.
+
+    From a program of its own: some calls of the client hold Python's lock while they wait for an answer.
+    """
+    with subprocess.Popen(
+        [sys.executable, __file__], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout is not None
+        address = f"http://127.0.0.1:{int(served.stdout.readline())}"
+        options = {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "canary",
+            "max_retries": "2",
+            "retry_timeout": "20s",
+        }
+
+        def puts() -> list[str]:
+            return list(requests.get(f"{address}{_PUTS}", timeout=10).json())
+
+        try:
+            yield options, puts
+        finally:
+            served.kill()
+
+
+def main() -> None:
+    """Serve until killed; the first line is the port."""
+    parts = {"objects": {}, "puts": [], "uploads": {}, "lock": threading.Lock()}
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), parts))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    options = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "canary",
-        "max_retries": "2",
-        "retry_timeout": "20s",
-    }
-    try:
-        yield options, puts
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    sys.stdout.write(f"{server.server_port}\n")
+    sys.stdout.flush()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ SAMPLES = [
     errors.InvalidFrameError(pd.DataFrame({"id": [1], "row": [0], "column": ["a"], "value": ["x"], "rule": ["r"]})),
     errors.DuplicateRowsError("id 1 twice", [1]),
     errors.MixedCurrencyError({"USD": 3, "(missing)": 1}),
+    errors.DamagedHistoryError("history", "part-0.parquet", "is gone"),
     errors.ConfirmationNeededError(60, "the plan writes 60 rows"),
 ]
 

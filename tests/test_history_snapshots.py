@@ -504,7 +504,7 @@ def test_object_store__keeps_a_history_like_a_folder() -> None:
         assert list(history.as_of()["id"]) == expected
         assert list(history.as_of(moment(1))["id"]) == [1, 2]
         # Nobody wrote a version over another one.
-        commits = [key for key in puts if key.endswith(".json")]
+        commits = [key for key in puts() if key.endswith(".json")]
         assert len(commits) == len(set(commits)) == 1 + 2 + 6
         counts = history.compact()
         assert counts["files_before"] > counts["files_after"]

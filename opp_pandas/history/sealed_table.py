@@ -1,0 +1,659 @@
+"""A Delta Lake table whose every byte is checked when it is read.
+
+A data file bears the SHA-256 digest of its content as its name. The metadata of
+every commit hold the digest of the files that are live after it, the seal of the
+commit before, the digests of the log files since then, and a seal over all of
+these. The seal of the newest commit stands in a small file beside the table, the
+head, which is written whole after each commit. So a changed, cut or missing data
+file, a changed log, and a lost last commit contradict what is written elsewhere.
+
+A commit is one small file with the next number; whoever writes it first has
+it. A recorder that finds its number taken reads again and tries anew, so no
+recording is lost and none is computed from an older state. A recorder that is
+killed leaves files that no commit names, and so the last whole version; killed
+between a commit and its head, it leaves a head that lags by one, which the next
+commit puts right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import opp_pandas
+from opp_pandas._files import write_whole
+from opp_pandas.errors import ConfigurationError, DamagedHistoryError, MissingExtraError, printable
+
+FORMAT = 2
+"""The newest format that this program reads; the one that it writes."""
+FOLDER = "_opp_pandas"
+"""What stands beside the table; readers of Delta tables leave such names alone."""
+_HEAD = f"{FOLDER}/head.json"
+_KEY = "opp_pandas"
+_FORMAT_KEY = "opp_pandas.format"
+# Rows stand field by field: readers of a few fields skip the other groups of rows.
+_ROWS_AT_ONCE = 250_000
+_KEPT_DAYS = 7
+_PIECE = 1 << 20
+_CONFIGURATION = {
+    # A history is kept, not cleaned up behind its owner's back: the log stays ten years.
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": f"interval {_KEPT_DAYS} days",
+}
+
+
+def load_deltalake() -> Any:
+    """Import deltalake, which comes with the extra ``history``."""
+    try:
+        import deltalake
+    except ImportError as error:
+        raise MissingExtraError("deltalake", "history") from error
+    return deltalake
+
+
+def digest_of(content: Any) -> str:
+    """Return the SHA-256 digest of bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _seal(facts: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in facts.items() if name != "seal"}
+    return digest_of(json.dumps(told, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _live_digest(names: Iterable[str]) -> str:
+    return digest_of("\n".join(sorted(names)).encode())
+
+
+def _sealed(text: Any) -> dict[str, Any] | None:
+    """Parse facts that bear a seal; None where there are none, or the seal does not fit."""
+    try:
+        facts = json.loads(text)
+        fits = isinstance(facts, dict) and facts.get("seal") == _seal(facts)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return facts if fits else None
+
+
+def _log_name(version: int) -> str:
+    return f"_delta_log/{version:020d}.json"
+
+
+def _facts_in(log: bytes) -> dict[str, Any] | None:
+    """Parse what this package wrote into a file of the log; None for a commit of another program."""
+    for line in log.splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        info = entry.get("commitInfo") if isinstance(entry, dict) else None
+        if isinstance(info, dict) and _KEY in info:
+            return _sealed(info[_KEY])
+    return None
+
+
+class _Files:
+    """Whole files below one place, on disk or in an object store."""
+
+    def __init__(self, location: str, options: dict[str, str] | None, *, is_remote: bool) -> None:
+        self._location, self._options, self._is_remote = location, options, is_remote
+
+    @cached_property
+    def _store(self) -> Any:
+        from deltalake.fs import DeltaStorageHandler
+        from pyarrow.fs import PyFileSystem
+
+        return PyFileSystem(DeltaStorageHandler(self._location, self._options))
+
+    def read(self, name: str) -> Any:
+        """Read a file; None where there is none."""
+        if not self._is_remote:
+            try:
+                return Path(self._location, name).read_bytes()
+            except FileNotFoundError:
+                return None
+        try:
+            with self._store.open_input_file(name) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all."""
+        if self._is_remote:
+            # The stream takes bytes alone, and those come only by way of a buffer: pieces larger than it pass it by.
+            with self._store.open_output_stream(name, buffer_size=2 * _PIECE) as file:
+                for start in range(0, len(content), _PIECE):
+                    file.write(content[start : start + _PIECE])
+            return
+        path = Path(self._location, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Where the chain of commits ends.
+
+    Parameters
+    ----------
+    seal : str
+        That of the newest commit of this package.
+    live : str
+        Digest of the names of the data files.
+    logs : tuple of mapping
+        ``version, digest, first, last`` of the files of the log from that commit on: commits of other programs, which
+        change no row, may follow it. `first` and `last` say which moments its rows speak of [us since 1970].
+    """
+
+    seal: str = ""
+    live: str = ""
+    logs: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def version(self) -> int:
+        return int(self.logs[-1]["version"]) if self.logs else -1
+
+    def follow(self, version: int, log: bytes) -> _Chain | None:
+        """Return the chain after the commit in a file of the log; None where it does not fit."""
+        facts = _facts_in(log)
+        if facts is None:
+            return _Chain(self.seal, self.live, (*self.logs, _told(version, log, {})))
+        if facts["previous"] != self.seal or facts["logs"] != list(self.logs) or facts["version"] != version:
+            return None
+        return _Chain(facts["seal"], facts["live"], (_told(version, log, facts),))
+
+
+def _told(version: int, log: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": version, "digest": digest_of(log), "first": facts.get("first"), "last": facts.get("last")}
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """One version of a table, checked.
+
+    Parameters
+    ----------
+    table : DeltaTable
+    format : int
+        In which it is written.
+    names : tuple of str
+        Its data files.
+    chain : _Chain
+        Where the chain of commits ends; nothing in format 1.
+    """
+
+    table: Any
+    format: int
+    names: tuple[str, ...]
+    chain: _Chain
+
+    @property
+    def version(self) -> int:
+        """The number of the version."""
+        return int(self.table.version())
+
+
+class SealedTable:
+    """A table at a path or address.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder, or an address such as ``s3://bucket/history``.
+    storage_options : mapping of str to str, optional
+        Passed on to deltalake: region, keys, endpoints.
+    schema : pyarrow.Schema
+        Its columns; a table with more columns is read, too.
+    title : str
+        What it is, in words of errors.
+    old_columns : frozenset of str, optional
+        The columns by which a table of format 1 is known, which said no format.
+    moments : str, optional
+        The column with the moments that rows speak of.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        storage_options: Mapping[str, str] | None,
+        *,
+        schema: Any,
+        title: str,
+        old_columns: frozenset[str] = frozenset(),
+        moments: str,
+    ) -> None:
+        text = os.fspath(path)
+        if not text:
+            raise ConfigurationError(f"a {title} needs a folder or an address such as s3://bucket/{title}")
+        self.is_remote = "://" in text
+        self.location = text if self.is_remote else str(Path(text).expanduser().absolute())
+        self._options = dict(storage_options) if storage_options else None
+        self._files = _Files(self.location, self._options, is_remote=self.is_remote)
+        self._title, self._moments, self._old_columns = title, moments, old_columns
+        self._plain_schema = schema
+
+    def __repr__(self) -> str:
+        return f"the {self._title} {printable(self.location)}"
+
+    @cached_property
+    def schema(self) -> Any:
+        """Its columns; the first one says the format."""
+        schema = self._plain_schema()
+        return schema.set(0, schema.field(0).with_metadata({_FORMAT_KEY: str(FORMAT)}))
+
+    # --- opening ------------------------------------------------------------
+
+    def open(self, *, create: bool = False) -> Opened | None:
+        """Open the newest version; None where there is none.
+
+        Raises
+        ------
+        ConfigurationError
+            If the place holds another table, or one of a newer format, or cannot be read.
+        DamagedHistoryError
+            If the log is damaged, or commits are gone.
+        """
+        deltalake = load_deltalake()
+        from deltalake.exceptions import TableNotFoundError
+
+        if not self.is_remote and Path(self.location).is_file():
+            raise ConfigurationError(f"{printable(self.location)} is a file; a {self._title} needs a folder")
+        with self._words("cannot be read"):
+            # Before the table: whoever commits in between moves the head only afterwards.
+            head = self._head()
+            try:
+                table = deltalake.DeltaTable(self.location, storage_options=self._options)
+                if head is None and table.version() > 0:
+                    # Made since the look at the head?
+                    head = self._head()
+                    table = deltalake.DeltaTable(self.location, storage_options=self._options)
+            except TableNotFoundError:
+                table = None
+            if table is not None:
+                opened = self._checked(table, head)
+                if create and head is None and opened.format > 1:
+                    # Whoever made the table was killed before the head was there.
+                    self._write_head(opened.chain)
+                return opened
+        if head is not None:
+            raise self._damaged(_log_name(head.version), "is gone, as all of the log")
+        return self._create(deltalake) if create else None
+
+    def _checked(self, table: Any, head: _Chain | None) -> Opened:
+        version = table.version()
+        found = self._format_of(table)
+        names = tuple(sorted(self._names(table)))
+        if found == 1:
+            return Opened(table, 1, names, _Chain())
+        if head is None and version > 0:
+            raise self._damaged(_HEAD, "is gone")
+        chain = head or _Chain()
+        if chain.version > version:
+            lost = chain.version - version
+            raise self._damaged(
+                _log_name(version + 1), "is gone: the last commit is lost" if lost == 1 else f"is gone: {lost} are lost"
+            )
+        for number in range(max(chain.version, 0), version + 1):
+            log = self._files.read(_log_name(number))
+            if log is None:
+                raise self._damaged(_log_name(number), "is gone")
+            if number == chain.version:
+                if digest_of(log) != chain.logs[-1]["digest"]:
+                    raise self._damaged(_log_name(number), "was changed or cut short")
+                continue
+            followed = chain.follow(number, log)
+            if followed is None:
+                raise self._damaged(_log_name(number), "was changed, or does not follow the commit before it")
+            chain = followed
+        if chain.live != _live_digest(names):
+            raise self._damaged("_delta_log", "names other data files than were recorded")
+        return Opened(table, found, names, chain)
+
+    @staticmethod
+    def _names(table: Any) -> list[str]:
+        import pyarrow as pa
+
+        return list(pa.table(table.get_add_actions()).column("path").to_pylist())
+
+    def _format_of(self, table: Any) -> int:
+        fields = table.schema().fields
+        columns = {field.name for field in fields}
+        said = next((field.metadata[_FORMAT_KEY] for field in fields if _FORMAT_KEY in field.metadata), None)
+        if said is not None and not (said.isascii() and said.isdigit()):
+            raise self._damaged("_delta_log", f"says a format that is no number: {printable(said)}")
+        if said is not None and int(said) > FORMAT:
+            raise ConfigurationError(
+                f"{self!r} is written in format {int(said)}, and this version of opp_pandas ({opp_pandas.__version__}) "
+                f"reads format {FORMAT} and older: install a newer one (pip install -U opp_pandas)"
+            )
+        if said is not None and columns >= set(self.schema.names):
+            return int(said)
+        if said is None and self._old_columns and columns >= self._old_columns:
+            return 1
+        raise ConfigurationError(
+            f"{printable(self.location)} holds another table (columns {printable(', '.join(sorted(columns)), 200)}); "
+            f"a {self._title} needs a folder of its own"
+        )
+
+    def _create(self, deltalake: Any) -> Opened:
+        from deltalake.exceptions import DeltaError
+
+        if not self.is_remote:
+            folder = Path(self.location)
+            if folder.exists() and any(entry.name not in ("_delta_log", FOLDER) for entry in folder.iterdir()):
+                raise ConfigurationError(
+                    f"{printable(self.location)} is not empty; a {self._title} needs a folder of its own"
+                )
+        with self._words("cannot be made"):
+            if not self.is_remote:
+                Path(self.location).mkdir(parents=True, exist_ok=True)
+            facts = self._facts(_Chain(), 0, "create", live=())
+            try:
+                deltalake.DeltaTable.create(
+                    self.location,
+                    schema=self.schema,
+                    mode="error",
+                    name=f"opp_pandas {self._title}",
+                    configuration=_CONFIGURATION,
+                    storage_options=self._options,
+                    commit_properties=deltalake.CommitProperties(
+                        custom_metadata={_KEY: json.dumps(facts)}, max_commit_retries=0
+                    ),
+                )
+            except (DeltaError, OSError):
+                # Another recorder may have made it at this very moment.
+                opened = self.open()
+                if opened is None:
+                    raise
+                return opened
+            self._move_head(_Chain(), 0)
+        opened = self.open()
+        assert opened is not None  # noqa: S101 -- it was made
+        return opened
+
+    # --- the head -----------------------------------------------------------
+
+    def _head(self) -> _Chain | None:
+        content = self._files.read(_HEAD)
+        if content is None:
+            return None
+        facts = _sealed(content)
+        if facts is None:
+            raise self._damaged(_HEAD, "was changed or cut short")
+        return _Chain(facts["chain"], facts["live"], tuple(facts["logs"]))
+
+    def _write_head(self, chain: _Chain) -> None:
+        facts = {"format": FORMAT, "chain": chain.seal, "live": chain.live, "logs": list(chain.logs)}
+        self._files.write(_HEAD, json.dumps({**facts, "seal": _seal(facts)}).encode())
+
+    def _move_head(self, chain: _Chain, upto: int) -> None:
+        """Let the head follow the commits up to a version; one that is further on stays."""
+        for number in range(chain.version + 1, upto + 1):
+            log = self._files.read(_log_name(number))
+            followed = None if log is None else chain.follow(number, log)
+            if followed is None:
+                return  # whoever opens the table says what is wrong
+            chain = followed
+        head = self._head()
+        if head is None or head.version < chain.version:
+            self._write_head(chain)
+
+    # --- writing ------------------------------------------------------------
+
+    def _facts(self, chain: _Chain, version: int, operation: str, live: Iterable[str], **more: Any) -> dict[str, Any]:
+        facts = {
+            "format": FORMAT,
+            "program": opp_pandas.__version__,
+            "version": version,
+            "operation": operation,
+            "at": pd.Timestamp.now("UTC").isoformat(),
+            "live": _live_digest(live),
+            "previous": chain.seal,
+            "logs": list(chain.logs),
+            **more,
+        }
+        return {**facts, "seal": _seal(facts)}
+
+    def append(self, opened: Opened, rows: Any, operation: str) -> bool:
+        """Append rows to the version that was read; False if somebody committed since.
+
+        Raises
+        ------
+        ConfigurationError
+            If the place cannot be written.
+        """
+        return self._write(opened, rows, operation, "append")
+
+    def rewrite(self, opened: Opened, rows: Any, operation: str) -> bool:
+        """Put `rows` in place of all there are, in one commit and in this format; False if somebody committed since."""
+        if opened.format == 1:
+            # Before the commit: a table of format 2 has a head.
+            version = opened.version
+            log = self._files.read(_log_name(version)) or b""
+            opened = Opened(opened.table, 1, opened.names, _Chain(logs=(_told(version, log, {}),)))
+            with self._words("cannot be written"):
+                self._write_head(opened.chain)
+        return self._write(opened, rows, operation, "overwrite")
+
+    def _write(self, opened: Opened, rows: Any, operation: str, mode: str) -> bool:
+        deltalake = load_deltalake()
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+        from deltalake.exceptions import DeltaError
+        from deltalake.transaction import AddAction
+
+        buffer = BytesIO()
+        pq.write_table(
+            rows.cast(self.schema), buffer, compression="zstd", compression_level=6, row_group_size=_ROWS_AT_ONCE
+        )
+        content = buffer.getvalue()
+        name = f"part-{digest_of(content)}.parquet"
+        version = opened.version + 1
+        ends = pc.min_max(rows.column(self._moments).cast("int64")).as_py()
+        facts = self._facts(
+            opened.chain,
+            version,
+            operation,
+            live=(*opened.names, name) if mode == "append" else (name,),
+            mode=mode,
+            file=name,
+            rows=len(rows),
+            first=ends["min"],
+            last=ends["max"],
+        )
+        stats = json.dumps({"numRecords": len(rows)})
+        with self._words("cannot be written"):
+            self._files.write(name, content)
+            try:
+                opened.table.create_write_transaction(
+                    [AddAction(name, len(content), {}, int(time.time() * 1000), True, stats)],
+                    mode,
+                    self.schema,
+                    # No second try inside: a commit counts only on top of the version that its rows were computed from.
+                    commit_properties=deltalake.CommitProperties(
+                        custom_metadata={_KEY: json.dumps(facts)}, max_commit_retries=0
+                    ),
+                )
+            except (DeltaError, OSError):
+                newest = self.open()
+                if newest is None or newest.version <= opened.version:
+                    raise
+                return False
+            self._move_head(opened.chain, version)
+        return True
+
+    def vacuum(self, opened: Opened, older_than_days: int) -> int:
+        """Delete data files that no version younger than some days needs; returns how many."""
+        with self._words("its files cannot be deleted"):
+            kept_long = older_than_days >= _KEPT_DAYS
+            gone = opened.table.vacuum(older_than_days * 24, dry_run=False, enforce_retention_duration=kept_long)
+            newest = self.open()
+            if newest is not None:
+                self._move_head(newest.chain, newest.version)
+            return len(gone)
+
+    # --- reading ------------------------------------------------------------
+
+    def read(
+        self,
+        opened: Opened,
+        columns: Iterable[str] | None = None,
+        condition: Any = None,
+        dictionaries: Iterable[str] = (),
+    ) -> Any:
+        """Read rows as a pyarrow table, every file held against its digest; format 1, which has none, as it is.
+
+        Raises
+        ------
+        DamagedHistoryError
+            If one of the files is gone or damaged.
+        """
+        import pyarrow.dataset as ds
+
+        coded = ds.ParquetReadOptions(dictionary_columns=set(dictionaries))
+        wanted = None if columns is None else list(columns)
+        with self._words("its rows cannot be read (put the file back from a copy)"):
+            if opened.format == 1:
+                old = opened.table.to_pyarrow_dataset(parquet_read_options=coded)
+                return old.to_table(columns=wanted, filter=condition)
+            format_ = ds.ParquetFileFormat(read_options=coded)
+            with ThreadPoolExecutor(8) as pool:
+                parts = [format_.make_fragment(content) for content in pool.map(self._content, opened.names)]
+            dataset = ds.FileSystemDataset(parts, self.schema, format_)
+            return dataset.to_table(columns=wanted or self.schema.names, filter=condition)
+
+    def _content(self, name: str) -> Any:
+        import pyarrow as pa
+
+        content = self._files.read(name)
+        if content is None or name != f"part-{digest_of(content)}.parquet":
+            raise self._damaged(name, "is gone" if content is None else "was changed or cut short")
+        return pa.BufferReader(content)
+
+    def commits(self, opened: Opened) -> list[dict[str, Any]]:
+        """Return what is known of every version, oldest first: ``version, at, operation, rows``."""
+        with self._words("its log cannot be read"):
+            found = []
+            for entry in opened.table.history():
+                own = _sealed(entry.get(_KEY)) or {}
+                at = own.get("at") or pd.Timestamp(entry["timestamp"], unit="ms", tz="UTC")
+                rows = own.get("rows", (entry.get("operationMetrics") or {}).get("num_added_rows", 0))
+                found.append(
+                    {
+                        "version": int(entry["version"]),
+                        "at": pd.Timestamp(at),
+                        "operation": own.get("operation", str(entry.get("operation", "")).lower()),
+                        "rows": int(rows or 0),
+                    }
+                )
+            return sorted(found, key=lambda commit: commit["version"])
+
+    # --- damage -------------------------------------------------------------
+
+    def verify(self) -> pd.DataFrame:
+        """Hold every file against its digest.
+
+        Returns
+        -------
+        DataFrame, columns ``file, problem, first_night, last_night``
+            A row per damaged file; empty where all is well, and where there is no table. The nights are the moments
+            that its rows speak of: missing where nothing is left that says so.
+        """
+        found: list[tuple[str, str, Any, Any]] = []
+        try:
+            opened = self.open()
+        except DamagedHistoryError as error:
+            opened = None
+            found.append((error.file, error.problem, None, None))
+        except ConfigurationError as error:
+            opened = None
+            found.append(("_delta_log", str(error), None, None))
+        if opened is not None and opened.format == 1:
+            return self._verify_format_1(opened)
+        found += [] if opened is None and not found else self._damaged_files()
+        # What opening came across first is told once, with its nights where they are known.
+        frame = pd.DataFrame(found, columns=["file", "problem", "first_night", "last_night"])
+        for name in ("first_night", "last_night"):
+            moments = pd.to_datetime(frame[name].astype("Int64"), unit="us", utc=True)
+            frame[name] = moments.astype("datetime64[us, UTC]")
+        kept = frame.sort_values("first_night", kind="stable").drop_duplicates("file")
+        named_more = (kept["file"] == "_delta_log").to_numpy() & (len(kept) > 1)
+        return kept[~named_more].astype({"file": "str", "problem": "str"}).reset_index(drop=True)
+
+    def _damaged_files(self) -> Iterator[tuple[str, str, Any, Any]]:
+        """Follow the chain from its head back, without deltalake, then look at the data files of each commit."""
+        try:
+            head = self._head()
+        except DamagedHistoryError:
+            head = None
+        known = {told["version"]: told for told in (head.logs if head else ())}
+        logs: dict[int, Any] = {}
+        version = 0
+        while (log := self._files.read(_log_name(version))) is not None or version <= (head.version if head else -1):
+            logs[version] = log
+            version += 1
+        live: dict[str, Mapping[str, Any]] = {}
+        for version in sorted(logs, reverse=True):
+            log, told = logs[version], known.get(version)
+            if told is not None and (log is None or digest_of(log) != told["digest"]):
+                problem = "is gone" if log is None else "was changed or cut short"
+                yield _log_name(version), problem, told["first"], told["last"]
+            facts = None if log is None else _facts_in(log)
+            if facts is None:
+                continue
+            known |= {earlier["version"]: earlier for earlier in facts["logs"]}
+            if "file" in facts and not any(later["mode"] == "overwrite" for later in live.values()):
+                live[facts["file"]] = facts
+        for name, recorded in live.items():
+            try:
+                self._content(name)
+            except DamagedHistoryError as error:
+                yield name, error.problem, recorded["first"], recorded["last"]
+
+    def _verify_format_1(self, opened: Opened) -> pd.DataFrame:
+        """Read all rows; what can be read may still have been changed, since format 1 has no digests."""
+        found = []
+        try:
+            self.read(opened)
+        except ConfigurationError as error:
+            found.append((self.location, str(error), pd.NaT, pd.NaT))
+        frame = pd.DataFrame(found, columns=["file", "problem", "first_night", "last_night"])
+        moment = "datetime64[us, UTC]"
+        return frame.astype({"file": "str", "problem": "str", "first_night": moment, "last_night": moment})
+
+    def _damaged(self, file: str, problem: str) -> DamagedHistoryError:
+        return DamagedHistoryError(self.location, file, problem)
+
+    @contextmanager
+    def _words(self, what: str) -> Iterator[None]:
+        """Say in plain words what deltalake or pyarrow could not do."""
+        try:
+            yield
+        except (ConfigurationError, DamagedHistoryError):
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"{self!r} {what}: {_one_line(error)}") from error
+        except BaseException as error:
+            # Compiled code that meets a log which it cannot make sense of panics, past every `except Exception`.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ConfigurationError(f"{self!r} {what}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    """Return what a library says on one line, without the colours that it has for terminals."""
+    return printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()), 300)
