@@ -68,7 +68,7 @@ class Sandbox:
         tokens.accept(token, Identity(scopes, user=1))
         self._sign_in = SignIn(tokens, switches, clock)
         self._application = Application(store, tokens, self._sign_in, switches, clock)
-        self._server = Server(self._application, clock, host, port)
+        self._server = Server(self._application, clock, host, port, self.switches.idle_timeout_s)
         # Also runs when the program ends, and when the last name of the sandbox is gone.
         self._finish = weakref.finalize(self, _close, self._server, store)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -246,3 +251,20 @@ def test_switches__must_exist() -> None:
         sandbox(opportunities=0, latency=1)
     with pytest.raises(ConfigurationError, match="reset_format= is one of 'epoch'"):
         sandbox(opportunities=0, reset_format="minutes")
+
+
+def test_silent_connections__are_cut_and_give_their_threads_back() -> None:
+    """Half a request, or none, holds a thread for as long as the switch says."""
+    with sandbox(opportunities=0, idle_timeout_s=0.3) as box:
+        before = threading.active_count()
+        address = ("127.0.0.1", urlsplit(box.url).port)
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(40)]
+            for peer in peers[::2]:
+                peer.sendall(b"GET /api/v2/opportunities HTTP/1.1\r\nHost:")
+            # An empty read: the server has hung up.
+            assert [peer.recv(1) for peer in peers] == [b""] * 40
+        deadline = time.monotonic() + 10
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert threading.active_count() <= before

@@ -192,6 +192,14 @@ class Application:
         return answered
 
     def _check_media_type(self, request: Request) -> None:
+        """Negotiate as JSON:API 1.0 asks: its media type carries no parameters, neither way."""
+        offered = [entry.partition(";") for entry in request.headers.get("Accept", "").split(",")]
+        own = [more for kind, _, more in offered if kind.strip().lower() == MEDIA_TYPE]
+        # A weight is no parameter of the media type.
+        if own and all(more.strip() and not more.strip().lower().startswith("q=") for more in own):
+            raise errors.not_acceptable()
+        if request.mimetype == MEDIA_TYPE and request.mimetype_params:
+            raise errors.unsupported_media_type()
         reading = request.method in ("GET", "HEAD", "DELETE")
         if reading and not self._switches.require_content_type_on_get:
             return

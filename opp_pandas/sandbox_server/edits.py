@@ -174,12 +174,24 @@ class _Check:
                     self._complain(f"{_label(name)} must exist.", pointer)
 
 
-def resolve_amounts(attributes: dict[str, Any]) -> None:
+def resolve_amounts(attributes: dict[str, Any], before: Mapping[str, Any] | None = None) -> None:
     """Keep ``amount`` and ``amountPrecise`` one figure, in whole units and with cents.
 
     The exact one leads where both are sent; the rounding is half up, which the
-    documents leave open.
+    documents leave open. A client that sends whole records back repeats the
+    exact amount as it read it: beside a changed ``amount`` it is stale.
+
+    Parameters
+    ----------
+    attributes : dict
+        What is written; changed in place.
+    before : mapping, optional
+        The attributes of the record as it stands; without it the record is new.
     """
+    if before is not None and {"amount", "amountPrecise"} <= attributes.keys():
+        is_stale = attributes["amountPrecise"] == before.get("amountPrecise")
+        if is_stale and attributes["amount"] != before.get("amount"):
+            del attributes["amountPrecise"]
     if "amountPrecise" in attributes:
         exact = attributes["amountPrecise"]
         attributes["amount"] = None if exact is None else int(Decimal(exact).quantize(Decimal(1), ROUND_HALF_UP))

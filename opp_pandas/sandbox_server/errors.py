@@ -101,6 +101,11 @@ def too_large(limit: int) -> Problem:
     return _problem(413, "payloadTooLarge", "Payload Too Large", f"A body may have {limit:,} bytes.")
 
 
+def not_acceptable() -> Problem:
+    """406, where every JSON:API media type of ``Accept`` has parameters."""
+    return _problem(406, "notAcceptable", "Not Acceptable", "Answers are application/vnd.api+json, without parameters.")
+
+
 def unsupported_media_type() -> Problem:
     """415, with the service's own spelling of ``details``."""
     error = {

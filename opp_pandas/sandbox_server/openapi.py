@@ -13,10 +13,24 @@ Schema = dict[str, Any]
 
 _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 _FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
+_SECURITY: Schema = {
+    "bearerAuth": {"type": "http", "scheme": "bearer", "description": "A user's token, by OAuth 2.0."},
+    "s2sAuthToken": {"type": "http", "scheme": "bearer", "description": "An app's token in one organisation."},
+}
+_NULL_WORDS = "__null__|__notnull__"
+# One value, which both filter syntaxes take; lists and ranges are written differently in each.
+_FILTERS: dict[str, Schema] = {
+    "integer": {"type": "string", "pattern": rf"^(-?[0-9]{{1,18}}|{_NULL_WORDS})$"},
+    "boolean": {"type": "string", "enum": ["true", "false", *_NULL_WORDS.split("|")]},
+    # Other offsets are read as well; near the years 1 and 9999 they lead out of what a date can be.
+    "instant": {"type": "string", "format": "date-time", "pattern": "Z$"},
+    "text": {"type": "string"},
+}
 _FAILURES = {
     400: ("Bad Request", "Errors"),
     403: ("Forbidden", "Errors"),
     404: ("Not Found", "Errors"),
+    406: ("Not Acceptable", "Errors"),
     413: ("Payload Too Large", "Errors"),
     415: ("Unsupported Media Type", "Errors"),
     422: ("Unprocessable Content", "Errors"),
@@ -52,10 +66,11 @@ def describe(url: str, writable: Iterable[str]) -> Schema:
             "description": "The Opportunity API as the sandbox of opp_pandas serves it.",
         },
         "servers": [{"url": url}],
-        "security": [{"bearerAuth": []}],
+        # Either alone will do: both travel in the same header.
+        "security": [{name: []} for name in _SECURITY],
         "paths": paths,
         "components": {
-            "securitySchemes": {"bearerAuth": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": _SECURITY,
             "schemas": schemas,
         },
     }
@@ -104,18 +119,18 @@ def _operation(
 
 
 def _collection_parameters(resource: Resource) -> list[Schema]:
-    names = ["id", *(entry.name for entry in resource.attributes if entry.filterable)]
-    filters = [f"filter[{name}]" for name in names]
-    filters += [f"filter[{entry.name}][{key}]" for entry in resource.relationships for key in entry.filter_keys]
+    kinds = {"id": "integer"} | {entry.name: entry.kind for entry in resource.attributes if entry.filterable}
+    filters = {f"filter[{name}]": kind for name, kind in kinds.items()}
+    for entry in resource.relationships:
+        for key in entry.filter_keys:
+            filters[f"filter[{entry.name}][{key}]"] = "integer" if key == "id" else "text"
     sortable = ["id", *(entry.name for entry in resource.attributes if entry.sortable)]
     words = [sign + name for name in sortable for sign in ("", "-")]
-    page = {"size": (1, LARGEST_PAGE), "limit": (1, LARGEST_PAGE), "offset": (0, LARGEST_OFFSET)}
+    sort: Schema = {"type": "array", "items": {"type": "string", "enum": words}, "minItems": 1, "uniqueItems": True}
     return [
-        *(_query(name, {"type": "string"}) for name in filters),
-        *(_query(f"page[{key}]", _between(low, high)) for key, (low, high) in page.items()),
-        _query("page[after]", {"type": "string"}),
-        _query("page[before]", {"type": "string"}),
-        _query("sort", {"type": "array", "items": {"type": "string", "enum": words}}, style="form", explode=False),
+        *(_query(name, _FILTERS[kind]) for name, kind in filters.items()),
+        _query("page", _PAGE, style="deepObject", explode=True),
+        _query("sort", sort, style="form", explode=False),
         _query("count", _FLAG),
         _query("newFilterSyntax", _FLAG),
         *_view_parameters(resource),
@@ -146,8 +161,8 @@ def _resource_schemas(resource: Resource) -> Schema:
     name = resource.type[:1].upper() + resource.type[1:]
     identity: Schema = {"type": {"type": "string", "const": resource.type}}
     written = {
-        "attributes": _object({entry.name: _attribute(entry) for entry in resource.attributes if not entry.read_only}),
-        "relationships": _object(
+        "attributes": _closed({entry.name: _attribute(entry) for entry in resource.attributes if not entry.read_only}),
+        "relationships": _closed(
             {
                 entry.name: _to_one(entry)
                 for entry in resource.relationships
@@ -155,8 +170,11 @@ def _resource_schemas(resource: Resource) -> Schema:
             }
         ),
     }
-    create = _object({**identity, **written}, required=["type", "attributes"])
-    update = _object({**identity, "id": _ID, **written}, required=["type", "id"])
+    needed = _REQUIRED.get(resource.type, {})
+    _refuse_blanks(written, needed)
+    update = _closed({**identity, "id": _ID, **written}, required=["type", "id"])
+    asked = {name: schema | ({"required": needed[name]} if name in needed else {}) for name, schema in written.items()}
+    create = _closed({**identity, **asked}, required=["type", *needed])
     return {
         name: _object(
             {
@@ -186,6 +204,17 @@ def _resource_schemas(resource: Resource) -> Schema:
     }
 
 
+def _refuse_blanks(written: Schema, needed: dict[str, list[str]]) -> None:
+    """Let what a record cannot be without be neither null nor blank, in updates too."""
+    for member, names in needed.items():
+        for name in names:
+            schema = written[member]["properties"][name]
+            if member == "attributes":
+                schema |= {"type": "string", "pattern": r"[^\s]"}
+            else:
+                schema["properties"]["data"] = schema["properties"]["data"]["anyOf"][0]
+
+
 def _served_attributes(resource: Resource) -> Schema:
     properties = {entry.name: _attribute(entry) for entry in resource.attributes}
     extra = UNDOCUMENTED.get(resource.type, set())
@@ -198,10 +227,14 @@ def _attribute(entry: Attribute) -> Schema:
     if entry.kind == "tags":
         base = {"type": ["array", "null"], "items": {"type": "string"}}
     elif entry.kind == "instant":
-        base = {"type": ["string", "null"], "format": "date-time"}
+        base = {"type": ["string", "null"], "format": "date-time", "pattern": "Z$"}
     else:
         names = {"text": "string", "integer": "integer", "boolean": "boolean"}
         base = {"type": [names[entry.kind], "null"]}
+    if entry.kind == "integer":
+        base |= {"minimum": 1 - 2**63, "maximum": 2**63 - 1}
+    if entry.name == "amountPrecise":
+        base["pattern"] = r"^-?[0-9]{1,10}(\.[0-9]{1,2})?$"
     limits = {"maxLength": entry.max_length, "minimum": entry.minimum, "maximum": entry.maximum}
     base |= {name: value for name, value in limits.items() if value is not None}
     base["description"] = entry.meaning
@@ -221,6 +254,10 @@ def _served_relationship(entry: Relationship) -> Schema:
     return _object({"links": _object({"related": {"type": "string"}}, required=["related"])}, required=["links"])
 
 
+def _closed(properties: Schema, required: Iterable[str] = ()) -> Schema:
+    return _object(properties, required) | {"additionalProperties": False}
+
+
 def _object(properties: Schema, required: Iterable[str] = ()) -> Schema:
     made: Schema = {"type": "object", "properties": properties}
     if required:
@@ -232,9 +269,31 @@ def _reference(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_PAGE: Schema = {
+    "description": "By cursor: the next page stands in links.next. By offset: the older way.",
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"size": _between(1, LARGEST_PAGE)},
+            "required": ["size"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {"limit": _between(1, LARGEST_PAGE), "offset": _between(0, LARGEST_OFFSET)},
+            "required": ["limit"],
+            "additionalProperties": False,
+        },
+    ],
+}
 _META: dict[str, Schema] = {
     "boolean": {"type": "boolean"},
     "object": {"type": "array", "items": {"type": "object"}},
+}
+_REQUIRED: dict[str, dict[str, list[str]]] = {
+    "opportunity": {"attributes": ["name"]},
+    "opportunityStage": {"attributes": ["name"]},
+    "opportunityProspectRole": {"relationships": ["opportunity", "prospect"]},
 }
 _ERRORS = _object(
     {

@@ -122,7 +122,7 @@ class Operations:
             edit = self._read_edit(call, call.key)
             attributes, links = dict(edit.attributes), dict(edit.links)
             if table.resource.type == "opportunity":
-                resolve_amounts(attributes)
+                resolve_amounts(attributes, before.attributes())
             if _changes(table, before, attributes, links):
                 attributes["updatedAt"] = self._now()
                 if "updater_id" in table.links:

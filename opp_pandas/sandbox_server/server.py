@@ -38,6 +38,8 @@ class Server:
         A loopback address, or ``localhost``.
     port : int
         0 lets the system choose one.
+    idle_timeout_s : float
+        How long a connection may stay silent before it is cut [s].
 
     Raises
     ------
@@ -45,10 +47,17 @@ class Server:
         If the address is not a loopback address, or the port is not free.
     """
 
-    def __init__(self, application: Application, clock: Clock, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        application: Application,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        idle_timeout_s: float = 60.0,
+    ) -> None:
         address = _loopback(host)
         try:
-            self._listener = _Listener(address, _check_port(port), application, clock)
+            self._listener = _Listener(address, _check_port(port), application, clock, idle_timeout_s)
         except OSError as error:
             remedy = "choose another port, or port=0 for a free one"
             raise ConfigurationError(
@@ -102,9 +111,9 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     multithread, multiprocess, ssl_context = True, False, None
     _server_version = "opp_pandas"
 
-    def __init__(self, address: str, port: int, app: Application, clock: Clock) -> None:
+    def __init__(self, address: str, port: int, app: Application, clock: Clock, idle_timeout_s: float) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.app, self.clock = app, clock
+        self.app, self.clock, self.idle_timeout_s = app, clock, idle_timeout_s
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__((address, port), _Handler)
@@ -140,6 +149,11 @@ class _Handler(WSGIRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = 64 * 1024
     sys_version = ""
+
+    def setup(self) -> None:
+        """Let a silent peer hold its thread for a while only, whether it never began or is kept alive."""
+        self.timeout = self.server.idle_timeout_s
+        super().setup()
 
     def run_wsgi(self) -> None:
         """Serve one request of the connection."""

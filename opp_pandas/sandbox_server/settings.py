@@ -103,6 +103,8 @@ class Switches:
         expect the old one to be dead.
     ignore_upper_bounds : bool
         Ignore the upper end of instants' ranges, as the service was seen to do.
+    idle_timeout_s : float
+        How long a connection may stay silent before it is cut [s].
     before_request : callable or None
         Called with method and path before each request is looked at: a test's way to act in between.
     faults : list of Fault
@@ -133,6 +135,7 @@ class Switches:
     mint_interval_s: int = 0
     keep_old_refresh_tokens: bool = True
     ignore_upper_bounds: bool = False
+    idle_timeout_s: float = 60.0
     before_request: Callable[[str, str], None] | None = None
     faults: list[Fault] = field(default_factory=list)
 
