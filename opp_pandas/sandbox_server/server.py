@@ -152,8 +152,8 @@ class _Handler(WSGIRequestHandler):
 
     def setup(self) -> None:
         """Let a silent peer hold its thread for a while only, whether it never began or is kept alive."""
-        self.timeout = self.server.idle_timeout_s
         super().setup()
+        self.connection.settimeout(self.server.idle_timeout_s)
 
     def run_wsgi(self) -> None:
         """Serve one request of the connection."""
