@@ -77,7 +77,7 @@ def test_version__of_a_damaged_file_is_refused(tmp_path: Path, step: int) -> Non
     for path in files_below(tmp_path):
         for words, content in [*flips(path, step), *cuts(path, step)]:
             with replaced(path, content):
-                found = outcome(lambda: versions.read("commit").frame.to_csv(), FRAME.to_csv().__eq__)
+                found = outcome(lambda: versions.read("commit"), lambda saved: saved.frame.to_csv() == FRAME.to_csv())
                 assert found != "OTHER", words
                 assert len(versions.verify()), f"{words}: not found by verify()"
             seen.append(found)
