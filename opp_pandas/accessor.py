@@ -13,8 +13,8 @@ import pandas as pd
 
 from opp_pandas.errors import FrameError, NotLoadedError
 from opp_pandas.frame_state import Loaded, LoadReport, loaded_of, require_loaded
+from opp_pandas.instants import parse_end
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
-from opp_pandas.timezones import read_moment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +123,7 @@ def context_of(
     loaded = loaded_of(frame)
     zone = timezone if timezone is not None else (loaded.timezone if loaded else None)
     if as_of is not None:
-        moment = read_moment(as_of, zone)
+        moment = parse_end(as_of, zone)
     elif loaded is not None:
         moment = loaded.as_of
     else:

@@ -26,6 +26,7 @@ from opp_pandas.errors import (
     printable,
 )
 from opp_pandas.frame_state import ATTRS_KEY, OWN_CUSTOM_ID, Loaded, Pending, attach_loaded, loaded_of, require_loaded
+from opp_pandas.instants import parse_day_start
 from opp_pandas.kinds import INSTANTS, TAGS, is_missing
 from opp_pandas.load.custom_fields import convert_texts, shown_name
 from opp_pandas.resource import COLUMN_DTYPES
@@ -179,10 +180,10 @@ def _day_or_instant(value: Any, zone: str | None) -> Any:
     if is_missing(value):
         return None
     try:
-        stamp = pd.Timestamp(value)
-    except (ValueError, TypeError):
+        start = parse_day_start(value, zone, "close_date")
+    except ConfigurationError:
         return value
-    return _day_start(stamp, zone) if stamp.tzinfo is None and stamp == stamp.normalize() else value
+    return value if start is None else start
 
 
 def _fresh_labels(index: pd.Index, number: int, taken: Collection[Any]) -> list[Any]:
@@ -356,17 +357,10 @@ def _places(frame: pd.DataFrame, mask: Any) -> np.ndarray[Any, Any]:
 
 
 def _day_start(day: Any, zone: str | None) -> pd.Timestamp:
-    try:
-        stamp = pd.Timestamp(day)
-    except (ValueError, TypeError):
-        stamp = None
-    if stamp is None or pd.isna(stamp):
-        raise ConfigurationError(f"{day!r} is not a day; write it like '2026-12-31'")
-    if stamp.tzinfo is not None or stamp != stamp.normalize():
+    start = parse_day_start(day, zone, "day")
+    if start is None:
         raise ConfigurationError(f"{day!r} has a time of day or a zone; set_close_date takes a day like '2026-12-31'")
-    # Where clocks skip midnight the day starts at the first hour that exists.
-    local = stamp.as_unit("us").tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
-    return local.tz_convert("UTC")
+    return start
 
 
 def change_tag(frame: pd.DataFrame, mask: Any, tag: str, *, present: bool) -> None:

@@ -20,15 +20,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from opp_pandas.instants import build_instant, parse_instant
+
 INSTANT = "datetime64[us, UTC]"
 INT64_MAX = 2**63 - 1
 FLOAT_EXACT = 2**53
 TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "on"})
 FALSE_WORDS = frozenset({"false", "no", "0", "f", "n", "off"})
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
-FIRST_INSTANT = (dt.datetime(1, 1, 1, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
-LAST_INSTANT = (dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -277,7 +276,6 @@ class _Instant(Kind):
     """Instants; in a grid one at the midnight of the zone is written as a day."""
 
     name, dtype, arrow = "instant", INSTANT, pa.timestamp("us", tz="UTC")
-    _PLAIN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
     _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
     _MOMENT = re.compile(
         r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?) ?(?P<offset>Z|[+-]\d\d:\d\d(:\d\d)?)?", re.ASCII
@@ -289,17 +287,9 @@ class _Instant(Kind):
         if not isinstance(value, str):
             raise UnfitError("must be a date and time")
         try:
-            moment = dt.datetime.fromisoformat(value)
-            if moment.tzinfo is None:
-                # One without a zone is taken as UTC.
-                moment = moment.replace(tzinfo=dt.UTC)
-            microseconds = (moment - _EPOCH) // _MICROSECOND
-        except (ValueError, OverflowError):
-            raise UnfitError("must be a date and time") from None
-        if not FIRST_INSTANT <= microseconds <= LAST_INSTANT:
-            # An offset can carry a moment out of what any calendar here can write.
-            raise UnfitError("must be within the years 1 to 9999 of UTC")
-        return microseconds, bool(self._PLAIN.fullmatch(value))
+            return parse_instant(value)
+        except ValueError as problem:
+            raise UnfitError(str(problem)) from None
 
     def encode(self, value: Any) -> str:
         return build_instant(_microseconds(pd.Timestamp(value)))
@@ -407,19 +397,6 @@ class _Instant(Kind):
             except (NotImplementedError, OverflowError):
                 raise ValueError("is at the end of the calendar; write it with Z, as 9999-12-31T00:00:00Z") from None
         return stamp.tz_convert("UTC")
-
-
-def build_instant(microseconds: int) -> str:
-    """Write microseconds since 1970 (UTC) the way the service does.
-
-    Examples
-    --------
-    >>> build_instant(0), build_instant(1_500_000)
-    ('1970-01-01T00:00:00.000Z', '1970-01-01T00:00:01.500Z')
-    """
-    moment = _EPOCH + dt.timedelta(microseconds=microseconds)
-    digits = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return moment.replace(tzinfo=None).isoformat(timespec=digits) + "Z"
 
 
 def read_clock(cell: Any) -> pd.Timestamp:

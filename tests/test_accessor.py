@@ -145,10 +145,10 @@ def test_as_of__is_a_day_or_an_instant(df: pd.DataFrame, span: str) -> None:
         df.opp.forecast(as_of=span, timezone="America/New_York")
 
 
-def test_as_of__beyond_the_calendar_is_refused(df: pd.DataFrame) -> None:
-    """The end of that day in New York is in the year 10000."""
-    with pytest.raises(errors.ConfigurationError, match="is not a day or an instant"):
-        df.opp.forecast(as_of="9999-12-31", timezone="America/New_York")
+def test_as_of__beyond_the_calendar_is_its_end(df: pd.DataFrame) -> None:
+    """The end of that day in New York is in the year 10000; nothing can be later than the calendar."""
+    last = df.opp.forecast(as_of="9999-12-31", timezone="America/New_York")
+    assert last.overdue_amount.sum() == df.opp.forecast(as_of="9999-12-30").overdue_amount.sum()
 
 
 def test_stages__can_be_given_anew(df: pd.DataFrame) -> None:

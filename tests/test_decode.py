@@ -18,7 +18,8 @@ from opp_pandas.api.decode import (
     identifier,
     unknown_column,
 )
-from opp_pandas.kinds import INSTANTS, UnfitError, build_instant
+from opp_pandas.instants import build_instant
+from opp_pandas.kinds import INSTANTS, UnfitError
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from tests.strategies import ANYTHING, ATTRIBUTES, value_of
 

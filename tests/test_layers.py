@@ -15,7 +15,7 @@ PACKAGE = Path(opp_pandas.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = (
     ("errors",),
-    ("timezones", "_files", "_html"),
+    ("timezones", "instants", "_files", "_html"),
     ("kinds",),
     ("resource", "stages"),
     ("frame_state",),

@@ -350,5 +350,5 @@ def test_clock_time__is_local_and_names_another_day() -> None:
 )
 def test_parse_instant__gives_none_or_a_number(text: str | None) -> None:
     """Dates outside what a clock can say raise nothing."""
-    moment = retry.parse_instant(text)
+    moment = retry.parse_header_instant(text)
     assert moment is None or math.isfinite(moment)

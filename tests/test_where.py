@@ -218,3 +218,19 @@ def test_where__sends_only_what_the_filter_takes(name: str) -> None:
     """What is sent can be built into a query."""
     value: Any = {"account.name": "Acme", "created_at": "2026-01-01"}.get(name, 5)
     assert build_query(filter=dict(split_where({name: value}).service))
+
+
+@pytest.mark.parametrize(
+    ("where", "fits"),
+    [
+        ({"close_date": (None, "9999-12-31")}, [True, True, False]),
+        ({"close_date": "9999-12-31"}, [False, True, False]),
+        ({"close_date": ("0001-01-01", None)}, [True, True, False]),
+    ],
+)
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo", "America/New_York"])
+def test_where__reaches_to_the_calendars_ends(where: dict[str, Any], fits: list[bool], zone: str | None) -> None:
+    """The last day has no day after it, and the first one begins before the calendar in Tokyo."""
+    dates = pd.to_datetime(pd.Series(["2026-01-01T00:00Z", "9999-12-31T12:00Z", None]), format="ISO8601")
+    frame = pd.DataFrame({"close_date": dates.dt.as_unit("us")})
+    assert rows_that_fit(frame, split_where(where, None, zone), zone).tolist() == fits

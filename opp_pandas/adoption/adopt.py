@@ -37,11 +37,12 @@ from opp_pandas.errors import (
     named,
 )
 from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze, loaded_of
+from opp_pandas.instants import parse_end
 from opp_pandas.kinds import INSTANT
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import check_shape, failure_table, find_failures
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
-from opp_pandas.timezones import check_zone, read_moment
+from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -168,7 +169,7 @@ def adopt(
     source = _checked_source(frame)
     _check_arguments(stages, probability, duplicates, dayfirst, on_invalid)
     zone = check_zone(timezone) if timezone is not None else None
-    moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else read_moment(as_of, zone)
+    moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else parse_end(as_of, zone)
     code = _checked_currency(currency)
     plan = plan_columns(source, columns)
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opp_pandas.api.batches import STAMP, TEXT, Mask, mask_of
-from opp_pandas.kinds import FIRST_INSTANT, INSTANTS, UnfitError
+from opp_pandas.instants import FIRST_INSTANT
+from opp_pandas.kinds import INSTANTS, UnfitError
 
 _MILLISECONDS = np.frombuffer(b"yyyy-mm-ddThh:mm:ss.fffZ", dtype=np.uint8)
 _MARKS = [4, 7, 10, 13, 16, 19, 23]

@@ -12,7 +12,6 @@ import difflib
 import itertools
 import operator
 import re
-import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
+from opp_pandas.instants import parse_moment
 from opp_pandas.resource import OPPORTUNITY, RESOURCES, Attribute, Resource, snake_case
 
 DEFAULT_SORT = "id"
@@ -39,8 +39,6 @@ INCLUDED_FIELDS = {
 }
 
 _NULL, _NOT_NULL = "__null__", "__notnull__"
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
-_LAST_MS = dt.timedelta(milliseconds=1)
 
 
 class _NotNull:
@@ -59,6 +57,8 @@ NOT_NULL: Final = _NotNull()
 """In a filter: the value must be there, as ``{"custom_id": opp.NOT_NULL}``."""
 
 Parameters = list[tuple[str, str]]
+LISTS = (list, set, frozenset, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
+"""What counts as a list of values in a condition; a tuple is a range."""
 
 
 def build_query(
@@ -361,14 +361,12 @@ def _conditions(key: str, attribute: Attribute, value: Any, name: str, timezone:
         yield [(key, _NULL)]
     elif isinstance(value, tuple):
         yield _range(key, attribute, value, name, timezone)
-    elif isinstance(
-        value, list | set | frozenset | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
-    ):
+    elif isinstance(value, LISTS):
         yield from _any_of(key, attribute, value, name, timezone)
     elif isinstance(value, Mapping):
         raise ConfigurationError(f"filter {name!r}: a value, a list or a range (from, to) is expected, not a mapping")
-    elif attribute.kind == "instant" and (day := day_bounds(value, timezone)) is not None:
-        yield [(f"{key}[gte]", _instant_text(day[0])), (f"{key}[lte]", _instant_text(day[1]))]
+    elif attribute.kind == "instant" and (moment := parse_moment(value, timezone, f"filter {name!r}")).is_day:
+        yield [(f"{key}[gte]", _instant_text(moment.first)), (f"{key}[lte]", _instant_text(moment.last))]
     else:
         yield [(key, _value_text(value, attribute, name, timezone))]
 
@@ -388,12 +386,10 @@ def _range(key: str, attribute: Attribute, value: tuple[Any, ...], name: str, ti
         )
     parameters: Parameters = []
     bounds: list[Any] = []
-    for suffix, end, edge in (("gte", low, 0), ("lte", high, 1)):
+    for suffix, end in (("gte", low), ("lte", high)):
         if _is_missing(end):
             continue
-        day = day_bounds(end, timezone) if attribute.kind == "instant" else None
-        moment = day[edge] if day is not None else None
-        text = _instant_text(moment) if moment is not None else _value_text(end, attribute, name, timezone)
+        text = _value_text(end, attribute, name, timezone, last=suffix == "lte")
         parameters.append((f"{key}[{suffix}]", text))
         bounds.append(int(text) if attribute.kind == "integer" else text)
     if len(bounds) == 2 and attribute.kind != "text" and bounds[0] > bounds[1]:
@@ -412,7 +408,7 @@ def _any_of(
             f"filter {name!r}: the service cannot look for values and missing ones at once; "
             "make two loads and pd.concat them"
         )
-    if attribute.kind == "instant" and any(day_bounds(item, timezone) is not None for item in items):
+    if attribute.kind == "instant" and any(parse_moment(item, timezone, f"filter {name!r}").is_day for item in items):
         raise ConfigurationError(f"filter {name!r}: a list of days is no range; give (first, last), both included")
     texts = list(dict.fromkeys(_value_text(item, attribute, name, timezone) for item in items))
     piece: Parameters = []
@@ -427,7 +423,7 @@ def _any_of(
     yield piece
 
 
-def _value_text(value: Any, attribute: Attribute, name: str, timezone: str | None) -> str:
+def _value_text(value: Any, attribute: Attribute, name: str, timezone: str | None, *, last: bool = False) -> str:
     if attribute.kind == "integer":
         return str(_whole(value, f"filter {name!r}"))
     if attribute.kind == "boolean":
@@ -435,7 +431,8 @@ def _value_text(value: Any, attribute: Attribute, name: str, timezone: str | Non
             raise ConfigurationError(f"filter {name!r}: True or False is expected, not {printable(repr(value), 60)}")
         return "true" if value else "false"
     if attribute.kind == "instant":
-        return _instant_text(parse_moment(value, name, timezone))
+        moment = parse_moment(value, timezone, f"filter {name!r}")
+        return _instant_text(moment.last if last else moment.first)
     if not isinstance(value, str):
         raise ConfigurationError(f"filter {name!r}: text is expected, not {printable(repr(value), 60)}")
     if value in (_NULL, _NOT_NULL):
@@ -468,51 +465,9 @@ def _whole(value: Any, what: str) -> int:
 # --- days and instants -------------------------------------------------------
 
 
-def day_bounds(value: Any, timezone: str | None) -> tuple[dt.datetime, dt.datetime] | None:
-    """Give the first and last millisecond of a day (or period) that stands without a time; else None."""
-    if isinstance(value, pd.Period):
-        first, last = value.start_time.date(), value.end_time.date()
-    elif isinstance(value, str) and _DAY.match(value.strip()):
-        try:
-            first = last = dt.date.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    elif isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        first = last = value
-    else:
-        return None
-    zone = zoneinfo.ZoneInfo(timezone or "UTC")
-    start = dt.datetime.combine(first, dt.time(), zone).astimezone(dt.UTC)
-    if last == dt.date.max:
-        return start, dt.datetime.max.replace(tzinfo=dt.UTC)
-    # The last millisecond of a day is one before the next day begins, whatever daylight saving does.
-    after = dt.datetime.combine(last + dt.timedelta(days=1), dt.time(), zone).astimezone(dt.UTC)
-    return start, after - _LAST_MS
-
-
-def parse_moment(value: Any, name: str, timezone: str | None) -> dt.datetime:
-    """Give an instant in UTC; a time without a zone is in the client's."""
-    try:
-        if isinstance(value, str):
-            value = dt.datetime.fromisoformat(value.strip())
-        elif isinstance(value, np.datetime64):
-            value = pd.Timestamp(value)
-        if isinstance(value, pd.Timestamp):
-            value = value.to_pydatetime(warn=False)
-        if isinstance(value, dt.datetime):
-            zone = value.tzinfo or zoneinfo.ZoneInfo(timezone or "UTC")
-            moment: dt.datetime = value.replace(tzinfo=zone).astimezone(dt.UTC)
-            return moment
-    except (ValueError, OverflowError):
-        pass  # the error below names the value
-    raise ConfigurationError(
-        f"filter {name!r}: a day ('2026-01-31') or an instant ('2026-01-31T12:00:00Z') is expected, "
-        f"not {printable(repr(value), 60)}"
-    )
-
-
 def _instant_text(moment: dt.datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".rjust(24, "0")
+    # Milliseconds, cut off: the last microsecond of a day must not become the next day.
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 # --- names -------------------------------------------------------------------

@@ -24,7 +24,8 @@ from opp_pandas.changes.row_matching import match_rows, usable_frame
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.frame_state import Loaded, freeze_value, require_loaded
-from opp_pandas.kinds import INT64_MAX, TEXT, build_instant, is_missing
+from opp_pandas.instants import build_instant
+from opp_pandas.kinds import INT64_MAX, TEXT, is_missing
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 

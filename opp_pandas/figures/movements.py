@@ -21,7 +21,7 @@ from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.groups import require_one_column
 from opp_pandas.figures.core.money import ExchangeRates, Rates, read_rates
 from opp_pandas.figures.core.snapshots import Snapshots, State, parse_window, read_span, read_states
-from opp_pandas.timezones import read_moment
+from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -311,8 +311,8 @@ def _notes(moves: pd.DataFrame, context: FigureContext, exchange: ExchangeRates 
 
 def _days_between(since: Any, until: Any, zone: str | None) -> list[Any]:
     """Give the start, the end of every day in the zone between, and the end."""
-    first, last = read_moment(since, zone, "since"), read_moment(until, zone, "until")
+    first, last = parse_end(since, zone, "since"), parse_end(until, zone, "until")
     # An instant stands within a day of the zone, which is not always the day it has in UTC.
     start, end = (moment.tz_convert(zone or "UTC").tz_localize(None).normalize() for moment in (first, last))
-    ends = [read_moment(day, zone) for day in pd.date_range(start, end)]
+    ends = [parse_end(day, zone) for day in pd.date_range(start, end)]
     return [first, *(end for end in ends if first < end < last), last]

@@ -13,8 +13,8 @@ from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys
 from opp_pandas.history.record import NO_MOMENT, Owners, RowWriter
 from opp_pandas.history.replay import load_facts
 from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack
+from opp_pandas.instants import parse_end
 from opp_pandas.resource import COLUMN_DTYPES
-from opp_pandas.timezones import read_moment
 
 EVENT_COLUMNS = ("id", "custom_id", "field", "value", "at")
 
@@ -63,7 +63,7 @@ class ImportedEvents:
         """
         moved = self.events[self.events["field"].isin(["stage_id", "stage_name"])]
         if until is not None:
-            moved = moved[moved["at"] <= read_moment(until, None, "until")]
+            moved = moved[moved["at"] <= parse_end(until, None, "until")]
         by_id = bool((moved["field"] == "stage_id").any())
         moved = moved[moved["field"] == ("stage_id" if by_id else "stage_name")]
         moved = moved[moved["value"].notna()]

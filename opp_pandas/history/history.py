@@ -26,7 +26,7 @@ from opp_pandas.history.record import (
 )
 from opp_pandas.history.snapshot_metadata import Recorded, asked_by, is_whole, micros, moment_of, sightings_of, stamp_of
 from opp_pandas.history.table import Storage
-from opp_pandas.timezones import read_moment
+from opp_pandas.instants import parse_end
 
 _TRIES = 100
 
@@ -349,7 +349,7 @@ class History:
     def _moment(self, cells: Cells, t: Any) -> int:
         if t is None:
             return int(cells.observed.max())
-        stamp = read_moment(t, self._zone(cells), "t")
+        stamp = parse_end(t, self._zone(cells), "t")
         moment, begins = micros(stamp), max(int(cells.observed.min()), replay.begins_at(cells))
         if moment < begins:
             raise HistoryNeededError(

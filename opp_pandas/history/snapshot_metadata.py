@@ -9,7 +9,7 @@ import pandas as pd
 
 from opp_pandas.history.query_identity import asked_for
 from opp_pandas.history.record import Seen
-from opp_pandas.timezones import read_moment
+from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
     from opp_pandas.frame_state import Loaded
@@ -83,7 +83,7 @@ def is_whole(loaded: Loaded) -> bool:
 def moment_of(loaded: Loaded, observed_at: Any) -> int:
     """Give the moment that a recording of a load speaks of [us since 1970]."""
     if observed_at is not None:
-        return micros(read_moment(observed_at, loaded.timezone, "observed_at"))
+        return micros(parse_end(observed_at, loaded.timezone, "observed_at"))
     moment = micros(loaded.as_of)
     frame = loaded.baseline.frame
     if loaded.kind == "read" and "updated_at" in frame.columns and frame["updated_at"].notna().any():

@@ -11,8 +11,9 @@ import pandas as pd
 
 from opp_pandas.api.decode import identifier
 from opp_pandas.api.frame_builder import Collected, Collector
-from opp_pandas.api.query import NOT_NULL, day_bounds, filter_key, parse_moment
+from opp_pandas.api.query import LISTS, NOT_NULL, filter_key
 from opp_pandas.errors import DocumentError
+from opp_pandas.instants import parse_moment
 from opp_pandas.kinds import UnfitError
 from opp_pandas.load.upsert import Rows
 
@@ -68,15 +69,17 @@ def with_instants(filter: Mapping[str, Any] | None, zone: str | None) -> dict[st
 
 
 def _settled(value: Any, name: str, zone: str | None) -> Any:
+    words = f"filter {name!r}"
     if isinstance(value, tuple) and len(value) == 2:
-        return tuple(end if _is_open(end) else _instant(end, name, zone, edge) for edge, end in enumerate(value))
-    day = day_bounds(value, zone)
-    return value if day is None else day
-
-
-def _instant(value: Any, name: str, zone: str | None, edge: int) -> Any:
-    day = day_bounds(value, zone)
-    return parse_moment(value, name, zone) if day is None else day[edge]
+        low, high = value
+        return (
+            low if _is_open(low) else parse_moment(low, zone, words).first,
+            high if _is_open(high) else parse_moment(high, zone, words).last,
+        )
+    if value is NOT_NULL or _is_open(value) or isinstance(value, LISTS):
+        return value
+    moment = parse_moment(value, zone, words)
+    return (moment.first, moment.last) if moment.is_day else value
 
 
 def _is_open(value: Any) -> bool:

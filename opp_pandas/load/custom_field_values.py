@@ -7,7 +7,6 @@ documented, so a value is written as the column itself spells it most often.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 from collections import Counter
@@ -18,8 +17,6 @@ from typing import Any
 from opp_pandas.kinds import FALSE_WORDS, TRUE_WORDS
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?", re.ASCII)
 SEPARATORS = ("; ", ";", ", ", ",", "|", "\n")
 _BOOLEAN_SPELLING = ("true", "false")
 
@@ -39,26 +36,6 @@ def read_boolean(text: str) -> bool | None:
     """Read true or false in any of the usual words; None for anything else."""
     word = text.strip().lower()
     return True if word in TRUE_WORDS else False if word in FALSE_WORDS else None
-
-
-def read_day(text: str) -> dt.datetime | None:
-    """Read ``YYYY-MM-DD`` as its midnight, without a zone; None for anything else."""
-    return _read_iso(text, _DAY)
-
-
-def read_moment(text: str) -> dt.datetime | None:
-    """Read ``YYYY-MM-DDThh:mm:ss``, without a zone; None for anything else."""
-    return _read_iso(text, _MOMENT)
-
-
-def _read_iso(text: str, shape: re.Pattern[str]) -> dt.datetime | None:
-    stripped = text.strip()
-    if not shape.fullmatch(stripped):
-        return None
-    try:
-        return dt.datetime.fromisoformat(stripped)
-    except ValueError:
-        return None
 
 
 def read_options(text: str, options: Sequence[str]) -> tuple[tuple[str, ...], str] | None:

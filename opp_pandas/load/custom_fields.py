@@ -20,11 +20,10 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, InvalidFrameError, named, printable
 from opp_pandas.frame_state import Loaded, attach_loaded, loaded_of, require_loaded
+from opp_pandas.instants import parse_clock, parse_day
 from opp_pandas.load.custom_field_values import (
     boolean_spelling,
     read_boolean,
-    read_day,
-    read_moment,
     read_number,
     read_options,
     separator_spelling,
@@ -293,9 +292,9 @@ def _read(text: Any, entry: CustomField) -> Any:
     if entry.kind == "boolean":
         return read_boolean(text)
     if entry.kind == "date":
-        return read_day(text)
+        return parse_day(text)
     if entry.kind == "date_time":
-        return read_moment(text)
+        return parse_clock(text)
     if entry.kind == "multi_inclusion":
         found = read_options(text, entry.options)
         return None if found is None else found[0]

@@ -19,15 +19,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.query import NOT_NULL, build_query, day_bounds, filter_key, parse_moment
+from opp_pandas.api.query import LISTS, NOT_NULL, build_query, filter_key
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named, printable
-from opp_pandas.load.custom_field_values import read_boolean, read_day, read_moment, read_number
+from opp_pandas.instants import parse_clock, parse_day, parse_moment
+from opp_pandas.load.custom_field_values import read_boolean, read_number
 from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, snake_case
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
-LISTS = (list, set, frozenset, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
 _NUMBERS = int | float | Decimal | np.number
-_MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -235,10 +234,8 @@ def _missing(series: pd.Series) -> Mask:
 def _equal(series: pd.Series, value: Any, zone: str | None, name: str) -> Mask:
     dtype = series.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
-        day = day_bounds(value, zone)
-        if day is not None:
-            return _between(series, day[0], day[1] + _MILLISECOND, strict=True)
-        return _true(series == pd.Timestamp(parse_moment(value, name, zone)))
+        moment = parse_moment(value, zone, f"where {name!r}")
+        return _between(series, moment.first, moment.last)
     if _holds_lists(series):
         if not isinstance(value, str):
             raise ConfigurationError(f"where {name!r}: text is expected, not {printable(repr(value), 60)}")
@@ -263,16 +260,10 @@ def _within(series: pd.Series, low: Any, high: Any, zone: str | None, name: str)
     if _holds_lists(series) or dtype == "boolean":
         raise ConfigurationError(f"where {name!r}: a range makes no sense here; give a value or a list")
     if isinstance(dtype, pd.DatetimeTZDtype):
-        first, last, strict = None, None, False
-        if not _is_missing(low):
-            day = day_bounds(low, zone)
-            first = day[0] if day is not None else parse_moment(low, name, zone)
-        if not _is_missing(high):
-            day = day_bounds(high, zone)
-            strict = day is not None
-            last = day[1] + _MILLISECOND if day is not None else parse_moment(high, name, zone)
+        first = None if _is_missing(low) else parse_moment(low, zone, f"where {name!r}").first
+        last = None if _is_missing(high) else parse_moment(high, zone, f"where {name!r}").last
         _check_order(first, last, name)
-        return _between(series, first, last, strict=strict)
+        return _between(series, first, last)
     if dtype == "str":
         return _within_texts(series, low, high, name)
     for end in (low, high):
@@ -302,12 +293,12 @@ def _within_texts(series: pd.Series, low: Any, high: Any, name: str) -> Mask:
     return np.fromiter(inside, bool, len(series))
 
 
-def _between(series: pd.Series, low: Any, high: Any, *, strict: bool = False) -> Mask:
+def _between(series: pd.Series, low: Any, high: Any) -> Mask:
     fits = ~series.isna().to_numpy(dtype=bool)
     if not _is_missing(low):
         fits &= _true(series >= low)
     if not _is_missing(high):
-        fits &= _true(series < high if strict else series <= high)
+        fits &= _true(series <= high)
     return fits
 
 
@@ -325,7 +316,7 @@ def _reader_for(value: Any, name: str) -> Callable[[str], Any] | None:
 
 
 def _read_time(text: str) -> dt.datetime | None:
-    return read_day(text) or read_moment(text)
+    return parse_day(text) or parse_clock(text)
 
 
 def _cell(value: Any, read: Callable[[str], Any]) -> Any:

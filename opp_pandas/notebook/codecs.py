@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from opp_pandas.errors import named, printable
+from opp_pandas.instants import parse_clock, parse_day
 from opp_pandas.kinds import INTEGER, is_missing
 from opp_pandas.load.custom_field_values import (
-    read_day,
-    read_moment,
     read_number,
     read_options,
     write_number,
@@ -153,7 +152,7 @@ class Clocks:
 
     def read(self, text: str) -> pd.Timestamp:
         """Read the same."""
-        clock = read_day(text) or (None if self.days else read_moment(text.strip().replace(" ", "T")))
+        clock = parse_day(text) or (None if self.days else parse_clock(text.strip().replace(" ", "T")))
         if clock is None:
             raise ValueError("is not a day; write it like 2026-12-31" + ("" if self.days else "T08:00:00"))
         return pd.Timestamp(clock).as_unit("us")

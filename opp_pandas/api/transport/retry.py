@@ -10,10 +10,12 @@ import email.utils
 import random
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from opp_pandas import instants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -237,26 +239,20 @@ def _seconds(text: str, now: float) -> float | None:
         if number >= _EPOCH_MS_FROM:
             return number / 1000 - now
         return number - now if number >= _EPOCH_FROM else number
-    instant = parse_instant(text)
+    instant = parse_header_instant(text)
     return None if instant is None else instant - now
 
 
-def parse_instant(text: str | None) -> float | None:
+def parse_header_instant(text: str | None) -> float | None:
     """Read an ISO 8601 or HTTP date as seconds since 1970; None if it is neither."""
     if not text or len(text) > _LONGEST_HEADER:
         return None
+    with suppress(ValueError):
+        return instants.parse_instant(text.strip().removesuffix(" UTC"))[0] / 1e6
     try:
-        moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
-    except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return moment.timestamp()
-    except (OverflowError, ValueError):
+        moment = email.utils.parsedate_to_datetime(text)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 

@@ -438,7 +438,7 @@ class Transport:
 
     def _service_now(self, tried: _Try) -> float:
         """The service's clock where it tells it: its hints are meant by that clock."""
-        return retry.parse_instant(tried.header("Date")) or self._clock.now()
+        return retry.parse_header_instant(tried.header("Date")) or self._clock.now()
 
     def _hint(self, tried: _Try) -> float | None:
         return retry.hint_from_headers(
@@ -482,7 +482,7 @@ class Transport:
             attempts=attempts,
             elapsed_s=elapsed_s,
             request_id=_request_id(tried, token),
-            date=retry.parse_instant(tried.header("Date")),
+            date=retry.parse_header_instant(tried.header("Date")),
         )
 
     def _error(

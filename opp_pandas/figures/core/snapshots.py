@@ -14,7 +14,7 @@ from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.days import parse_day, to_date
 from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
 from opp_pandas.frame_state import loaded_of
-from opp_pandas.timezones import read_moment
+from opp_pandas.instants import parse_end
 
 HOW_TO_START = (
     "One load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
@@ -136,7 +136,7 @@ def read_states(
         meaning = context[1] if isinstance(context, tuple) else context
         if meaning is not None:
             # A history reads a day in the zone of its loads; here days begin in that of the context.
-            times = [None if t is None else read_moment(t, meaning.timezone, "time") for t in times]
+            times = [None if t is None else parse_end(t, meaning.timezone, "time") for t in times]
         yield from (State(frame, _context(frame, meaning)) for frame in _chosen(source, times, columns))
         return
     if isinstance(source, pd.DataFrame) or source is None:
@@ -179,9 +179,9 @@ def read_span(
     if isinstance(history, Snapshots) and len(history.snapshots()):
         observed = history.snapshots()["observed_at"]
         zone = None if context is None else context.timezone
-        if until is None and observed.max() < read_moment(end, zone):
+        if until is None and observed.max() < parse_end(end, zone):
             end = observed.max()
-        if since is None and read_moment(start, zone) < observed.min():
+        if since is None and parse_end(start, zone) < observed.min():
             start = observed.min()
             notes.append(f"the history begins within the period, at {start:%Y-%m-%d %H:%M} UTC: since then")
     return start, end, notes
