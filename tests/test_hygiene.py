@@ -9,7 +9,7 @@ import pytest
 
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import ageing, concentration, hygiene
-from opp_pandas.figures.hygiene import CHECKS
+from opp_pandas.figures.hygiene import CHECKS, flags_of
 from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
 
 CLEAN: dict[str, Any] = {
@@ -52,15 +52,28 @@ def test_hygiene__flags_a_deal_with_the_reason_in_words(check: str, change: dict
     frame = portfolio([*around, {**CLEAN, **change}, *WINS])
     table = hygiene(frame, context=context(), checks=[check])
     assert table.index.tolist() == [len(around)]
-    assert table["check"].tolist() == [check]
-    assert words in table["reason"].iloc[0]
+    assert table["checks"].tolist() == [check]
+    assert words in table["reasons"].iloc[0]
+
+
+def test_hygiene__a_deal_has_one_row_with_all_its_reasons() -> None:
+    """Checks stand in their order, reasons in words beside them; the basis counts each."""
+    twice = {**CLEAN, "next_step": None, "owner_id": None, "close_date": "2026-06-01T00:00Z", "name": "Twice"}
+    table = hygiene(portfolio([{**CLEAN, "name": "Once", "next_step": None}, twice]), context=context())
+    assert table.index.tolist() == [0, 1]
+    assert table["name"].tolist() == ["Once", "Twice"]
+    assert table["checks"].tolist() == ["no_next_step", "overdue, no_next_step, no_owner"]
+    assert table["reasons"].iloc[1].startswith("the close date 2026-06-01 passed 14 days ago; ")
+    assert flags_of(table).value_counts().to_dict() == {"no_next_step": 2, "overdue": 1, "no_owner": 1}
+    counts = table.attrs["opp_basis"]["counts"]
+    assert {name: n for name, n in counts.items() if n} == {"overdue": 1, "no_next_step": 2, "no_owner": 1}
 
 
 def test_hygiene__clean_portfolio_has_nothing_to_say() -> None:
     """No flags, the same columns; the basis counts every check."""
     table = hygiene(portfolio([CLEAN] * 12 + WINS), context=context())
     assert len(table) == 0
-    assert list(table.columns) == ["check", "reason", "id", "amount", "close_date"]
+    assert list(table.columns) == ["id", "amount", "close_date", "checks", "reasons"]
     assert set(table.attrs["opp_basis"]["counts"]) == set(CHECKS)
     assert len(hygiene(portfolio([CLEAN]).iloc[:0], context=context())) == 0
 
@@ -92,6 +105,9 @@ def test_ageing__days_of_open_deals() -> None:
     assert table["idle_days"].tolist() == [5, 5]
     assert table["overdue_days"].tolist() == [0, 10]
     assert table["stage_name"].tolist() == ["Offer", "Offer"]
+    assert table["id"].tolist() == [1, 2]
+    named = ageing(frame.assign(name="A deal", owner_name="stale"), context=context())
+    assert named[["name", "owner_name"]].to_numpy().tolist() == [["A deal", "Ada Byron"]] * 2
     assert ageing(frame.iloc[:0], context=context()).dtypes.to_dict() == table.dtypes.to_dict()
 
 

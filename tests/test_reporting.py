@@ -92,7 +92,7 @@ def test_hygiene__counts_are_those_of_the_checks() -> None:
     table = page.table("What the checks found")
     found = dict(zip(table.column("check"), table.column("deals"), strict=True))
     assert found == {name.replace("_", " "): f"{n:,}" for name, n in basis["counts"].items() if n}
-    assert all(page.table("Deals to look at").column("reason"))
+    assert all(page.table("Deals to look at").column("reasons"))
 
 
 def test_definitions__are_of_what_is_shown() -> None:

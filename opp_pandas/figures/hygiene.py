@@ -38,7 +38,8 @@ CHECKS = {
 }
 _ODDS_APART = 25
 _FAR_DAYS = 5 * 366
-_SHOWN = ("id", "custom_id", "name", "owner_name", "account_name", "amount", "close_date")
+_NAMED = ("id", "custom_id", "name", "owner_name")
+_SHOWN = (*_NAMED, "account_name", "amount", "close_date")
 
 
 def hygiene(
@@ -65,10 +66,11 @@ def hygiene(
     Returns
     -------
     DataFrame
-        A row per deal and check, indexed like the frame: ``check``, ``reason``
-        (a sentence), and of ``id, custom_id, name, owner_name, account_name,
-        amount, close_date`` those that the frame has; owners' names from the
-        look-ups. Largest amounts first. Nothing to say: no rows.
+        A row per deal, indexed like the frame: of ``id, custom_id, name,
+        owner_name, account_name, amount, close_date`` those that the frame has,
+        owners' names from the look-ups; ``checks`` that flagged it, separated by
+        commas, and ``reasons`` in words. Largest amounts first. Nothing to say:
+        no rows.
 
     Raises
     ------
@@ -82,27 +84,26 @@ def hygiene(
     if stale_days < 1:
         raise ConfigurationError(f"stale_days must be 1 or more, not {stale_days!r}")
     deals = Deals(frame, context)
-    found: list[tuple[int, str, str]] = []
-    skipped = []
+    found: dict[int, dict[str, str]] = {}
+    counts = {}
     for name in wanted:
         flagged = CHECKERS[name](deals, stale_days)
         if flagged is None:
-            skipped.append(name)
             continue
-        found += [(place, name, reason) for place, reason in flagged.items()]
-    places = np.array([place for place, _, _ in found], dtype=np.intp)
-    shown = [name for name in _SHOWN if deals.has(name)]
-    table = frame[shown].iloc[places]
-    if "owner_name" in shown and len(frame):
-        owner = read_groups(deals, "owner_name")[0]
-        table = table.assign(owner_name=owner.labels[owner.codes[places]].to_numpy())
-    names = pd.Series([name for _, name, _ in found], index=table.index, dtype="str")
-    table.insert(0, "check", names)
-    table.insert(1, "reason", pd.Series([reason for _, _, reason in found], index=table.index, dtype="str"))
-    size = np.abs(deals.own_amount)[places] if deals.has("amount") else np.zeros(len(places))
-    table = table.iloc[np.argsort(-np.nan_to_num(size), kind="stable")]
-    counts = {name: sum(1 for _, check, _ in found if check == name) for name in wanted if name not in skipped}
-    notes = [f"{counted(len(set(places.tolist())), 'deal')} flagged, {counted(len(found), 'reason')}"]
+        counts[name] = len(flagged)
+        for place, reason in flagged.items():
+            found.setdefault(place, {})[name] = reason
+    skipped = [name for name in wanted if name not in counts]
+    places = np.array(sorted(found), dtype=np.intp)
+    if deals.has("amount"):
+        places = places[np.argsort(-np.nan_to_num(np.abs(deals.own_amount[places])), kind="stable")]
+    table = identify(deals, places, _SHOWN)
+    for title, words in (
+        ("checks", [", ".join(found[place]) for place in places.tolist()]),
+        ("reasons", ["; ".join(found[place].values()) for place in places.tolist()]),
+    ):
+        table[title] = pd.Series(words, index=table.index, dtype="str")
+    notes = [f"{counted(len(places), 'deal')} flagged, {counted(sum(counts.values()), 'reason')}"]
     if skipped:
         notes.append(f"checks left out, as the frame lacks the column or too few deals are won: {', '.join(skipped)}")
     currencies = deals.currencies if deals.has("amount") else {}
@@ -117,6 +118,21 @@ def hygiene(
         notes=notes,
     )
     return attach_basis(table, basis)
+
+
+def identify(deals: Deals, places: Codes, columns: Sequence[str]) -> pd.DataFrame:
+    """Return those of `columns` that the frame has, of some deals; owners' names from the look-ups."""
+    frame = deals.frame
+    table = frame[[name for name in columns if deals.has(name)]].iloc[places].copy()
+    if "owner_name" in table.columns and len(frame):
+        owner = read_groups(deals, "owner_name")[0]
+        table["owner_name"] = owner.labels[owner.codes[places]].to_numpy()
+    return table
+
+
+def flags_of(table: pd.DataFrame) -> pd.Series:
+    """Return the checks of a `hygiene` table, a row per deal and check, indexed like it."""
+    return table["checks"].str.split(", ").explode().astype("str")
 
 
 _Found = Mapping[int, str] | None
@@ -324,24 +340,22 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext, rates: Rates | None =
     Returns
     -------
     DataFrame
-        The open deals, indexed like the frame: ``stage_name``, ``amount``
-        [currency], ``age_days`` (since creation), ``idle_days`` (since the last
-        event), ``overdue_days`` (0 while the close date is ahead) [days].
-        Time in the present stage needs a history.
+        The open deals, indexed like the frame: of ``id, custom_id, name,
+        owner_name`` those that it has, ``stage_name``, ``amount`` [currency],
+        ``age_days`` (since creation), ``idle_days`` (since the last event),
+        ``overdue_days`` (0 while the close date is ahead) [days]. Time in the
+        present stage needs a history.
     """
     deals = Deals(frame, context, rates=read_rates(rates))
     rows = np.flatnonzero(deals.status == OPEN)
     stage = by_stage(deals)
     overdue = _days_since(deals, deals.close_day if deals.has("close_date") else None, rows)
-    table = pd.DataFrame(
-        {
-            "stage_name": pd.array(np.asarray(stage.labels[stage.codes[rows]]).astype(str), dtype="str"),
-            "amount": deals.amount[rows],
-            "age_days": _days_since(deals, deals.created_day, rows),
-            "idle_days": _days_since(deals, _touched_day(deals), rows),
-            "overdue_days": overdue.clip(lower=0),
-        },
-        index=frame.index[rows],
+    table = identify(deals, rows, _NAMED).assign(
+        stage_name=pd.array(np.asarray(stage.labels[stage.codes[rows]]).astype(str), dtype="str"),
+        amount=deals.amount[rows],
+        age_days=_days_since(deals, deals.created_day, rows).array,
+        idle_days=_days_since(deals, _touched_day(deals), rows).array,
+        overdue_days=overdue.clip(lower=0).array,
     )
     definitions = {
         "age_days": "as_of - day of creation",

@@ -8,6 +8,7 @@ import numpy as np
 
 from opp_pandas.errors import printable
 from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.hygiene import flags_of
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
@@ -190,14 +191,13 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Axes
         Most deals first. Checks that found nothing are not drawn.
     """
-    require_columns(table, "check", "reason")
+    require_columns(table, "checks", "reasons")
     from matplotlib.ticker import MaxNLocator
 
-    counts = table["check"].value_counts(sort=True)
+    flags = flags_of(table)
+    counts = flags.value_counts(sort=True)
     with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(counts)), 8.0)) as axes:
-        # By row, not by id: deals of a file have no id yet.
-        flagged = table.index.nunique()
-        set_title(axes, table, f"Deals to look at: {flagged:,}" if len(table) else "Deals to look at")
+        set_title(axes, table, f"Deals to look at: {len(table):,}" if len(table) else "Deals to look at")
         if not len(table):
             return draw_nothing(axes, "every check passed")
         y = np.arange(len(counts))
@@ -206,7 +206,12 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         several = table.attrs.get(BASIS_KEY, {}).get("n_currencies", 1) > 1
         with_amounts = "amount" in table.columns and not several
         if with_amounts:
-            worth = table["amount"].astype("float64").groupby(table["check"].to_numpy()).sum()
+            n_flags = table["checks"].str.count(",").to_numpy() + 1
+            worth = (
+                pd.Series(table["amount"].to_numpy(np.float64, na_value=np.nan).repeat(n_flags))
+                .groupby(flags.to_numpy())
+                .sum()
+            )
             notes = [f"worth {write_short(float(worth[name]))}" if worth[name] else "" for name in counts.index]
             keep_plain(*axes.bar_label(bars, labels=notes, padding=4, color=look_of(axes).notes))
         axes.set_yticks(y, [str(name).replace("_", " ") for name in counts.index], parse_math=False)

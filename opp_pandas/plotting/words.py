@@ -16,6 +16,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
+from opp_pandas.figures.hygiene import flags_of
 from opp_pandas.plotting.canvas import currency_of, label_of, period_sums, row_names
 
 if TYPE_CHECKING:
@@ -372,9 +373,11 @@ def hygiene_in_words(table: pd.DataFrame, **_: Any) -> str:
     """Say what `plot_hygiene` shows."""
     if not len(table):
         return "There is nothing to show: every check passed."
-    counts = table["check"].value_counts(sort=True)
+    counts = flags_of(table).value_counts(sort=True)
     each = (f"{str(name).replace('_', ' ')} {_count(int(count), 'deal')}" for name, count in counts.items())
-    return f"{_count(len(table), 'reason')}: {_listed(each, len(counts))}."
+    return (
+        f"{_count(len(table), 'deal')} to look at, {_count(int(counts.sum()), 'reason')}: {_listed(each, len(counts))}."
+    )
 
 
 def calibration_in_words(table: pd.DataFrame, **_: Any) -> str:

@@ -201,17 +201,14 @@ def hygiene(material: Material) -> Section:
         "deals", ascending=False, kind="stable", ignore_index=True
     )
     counts["check"] = counts["check"].str.replace("_", " ")
-    places = table.index.unique()[: material.max_rows]
-    chosen = table.loc[table.index.isin(places), "reason"]
-    reasons = ["; ".join(chosen[chosen.index == place]) for place in places]
+    places = table.index[: material.max_rows]
     rows = _facts(material, places.to_numpy(), ("name", "amount", "owner_name", "account_name", "close_date", *_KEYS))
-    rows.insert(min(1, rows.shape[1]), "reason", reasons)
-    n_deals = table.index.nunique()
+    rows.insert(min(1, rows.shape[1]), "reasons", table["reasons"].head(material.max_rows).to_numpy())
     return Section(
         "Hygiene",
-        f"{counted(n_deals, 'deal')} to look at, for {counted(len(table), 'reason')}.",
+        f"{counted(len(table), 'deal')} to look at, for {counted(sum(found.values()), 'reason')}.",
         Table(counts, "What the checks found"),
-        Table(rows, "Deals to look at, largest first", of=n_deals, currency=_currency(material.ageing)),
+        Table(rows, "Deals to look at, largest first", of=len(table), currency=_currency(material.ageing)),
         figures=(table,),
     )
 
