@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from opp_pandas.errors import printable
 from opp_pandas.figures.core.basis import BASIS_KEY
@@ -31,7 +32,6 @@ from opp_pandas.plotting.canvas import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _MANY_SCENARIOS, _MANY_PERIODS = 7, 16
@@ -207,11 +207,8 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         with_amounts = "amount" in table.columns and not several
         if with_amounts:
             n_flags = table["checks"].str.count(",").to_numpy() + 1
-            worth = (
-                pd.Series(table["amount"].to_numpy(np.float64, na_value=np.nan).repeat(n_flags))
-                .groupby(flags.to_numpy())
-                .sum()
-            )
+            amounts = table["amount"].to_numpy(np.float64, na_value=np.nan).repeat(n_flags)
+            worth = pd.Series(amounts).groupby(flags.to_numpy()).sum()
             notes = [f"worth {write_short(float(worth[name]))}" if worth[name] else "" for name in counts.index]
             keep_plain(*axes.bar_label(bars, labels=notes, padding=4, color=look_of(axes).notes))
         axes.set_yticks(y, [str(name).replace("_", " ") for name in counts.index], parse_math=False)
@@ -219,6 +216,6 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.margins(x=0.24)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         unit = currency_of(table)
-        amounts = "their amounts" if unit == "amount" else f"their amounts, {printable(unit, 40)}"
-        keep_plain(axes.set_xlabel(f"deals (at the bars: {amounts})" if with_amounts else "deals"))
+        bar_words = "their amounts" if unit == "amount" else f"their amounts, {printable(unit, 40)}"
+        keep_plain(axes.set_xlabel(f"deals (at the bars: {bar_words})" if with_amounts else "deals"))
     return axes
