@@ -202,6 +202,33 @@ def test_unknown_message__is_an_error(desk: Desk) -> None:
     assert ask(desk, "rows", **{"from": 0, "to": 1})["rows"]
 
 
+ODD: list[Any] = [
+    "edit",
+    None,
+    ["edit"],
+    {"do": "edit"},
+    {"do": "edit", "cells": [{"row": 999, "column": "name", "text": "x"}]},
+    {"do": "edit", "cells": [{"row": 0, "column": "name", "text": 5}]},
+    {"do": "edit", "cells": [{"row": "first", "column": "name", "text": "x"}]},
+    {"do": "rows", "from": "x", "to": 3},
+    {"do": "clear", "range": 7},
+    {"do": "paste", "text": "1\t2", "range": {"from": 0, "to": 0, "columns": ["gone"], "view": 0}},
+    {"do": "choices", "column": "gone"},
+    {"do": "columns", "columns": None},
+    {"do": "sort", "column": ["amount"]},
+]
+
+
+@pytest.mark.parametrize("message", ODD, ids=repr)
+def test_odd_message__gets_an_answer_and_changes_nothing(desk: Desk, message: Any) -> None:
+    """Whatever comes from the page, an answer says what was wrong, and the next edit works."""
+    before = desk.sheet.frame
+    answer = json.loads(json.dumps(desk.handle(message)))
+    assert answer.get("error") or answer.get("objections")
+    pd.testing.assert_frame_equal(desk.sheet.frame, before)
+    assert "set to 5" in edit(desk, 0, "amount", "5")["said"]
+
+
 def test_sources__ask_no_network_and_parse_no_html() -> None:
     """The module is whole in the wheel, and data can only ever become text."""
     module, style = browser_sources()
@@ -397,6 +424,52 @@ def test_rejected_row__stays_pending_with_its_reason_until_edited(df: pd.DataFra
     assert "problem" not in cell
     send(editor)
     assert len(editor.changes) == 0
+
+
+@pytest.mark.parametrize("broken", ["take", "note"])
+def test_error_after_sending__leaves_the_editor_usable(
+    df: pd.DataFrame, box: Sandbox, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """What was written is reported, the error is said, nothing waits that was sent, and cells can be edited again."""
+    editor = df.opp.edit()
+    edit(editor._desk, 0, "amount", "123456")
+    with monkeypatch.context() as patch:
+        patch.setattr(Sheet, broken, lambda *_: {}["gone"])
+        send(editor)
+    assert editor.report is not None
+    assert editor.report.counts() == {"written": 1}
+    assert "That did not work" in panel_text(editor)
+    assert "KeyError" in panel_text(editor)
+    assert len(editor.changes) == 0
+    assert editor.frame["amount"].iloc[0] == 123456
+    assert "error" not in edit(editor._desk, 1, "amount", "7")
+    send(editor)
+    assert [entry.method for entry in box.requests].count("PATCH") == 2
+    assert editor.frame["amount"].iloc[1] == 7
+
+
+def test_button_that_fails__says_so(df: pd.DataFrame) -> None:
+    """An error behind a button stands in the panel: a kernel would show it to nobody."""
+    editor = df.opp.edit()
+    edit(editor._desk, 0, "amount", "5")
+    editor._panel.figures["freq"] = ["Q"]
+    editor._panel.review.click()
+    assert "That did not work" in panel_text(editor)
+    editor._panel.figures["freq"] = "Q"
+    send(editor)
+    assert editor.report is not None
+
+
+def test_code__after_a_new_deal_was_dropped(df: pd.DataFrame) -> None:
+    """A new deal of the frame that was opened, dropped in the editor, is dropped in the code too."""
+    frame = df.opp.add([{"name": "Kept"}, {"name": "Dropped"}])
+    editor = frame.opp.edit()
+    last = len(frame) - 1
+    ask(editor._desk, "delete", range=marked(editor._desk, last, last, "name"))
+    ran: dict[str, Any] = {"df": frame, "pd": pd}
+    exec(editor.code, ran)  # noqa: S102 - the code is what is tried
+    assert ran["df"]["name"].tolist() == editor.frame["name"].tolist()
+    assert ran["df"].opp.changes().fingerprint == editor.changes.fingerprint
 
 
 def test_stop__leaves_the_rest_pending(df: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -333,6 +334,33 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     page.keyboard.type("Brand new")
     press("Enter")
     shows(sheet, 150, "name", "Brand new")
+
+    # Without an answer a cell says so instead of being sent for ever, and takes the answer that comes late.
+    sheet.python("setattr(editor._grid, 'timeout_s', 1)")
+    with editor_at_work(sheet):
+        cell(sheet, 149, "name").click()
+        page.keyboard.type("Waits")
+        press("Enter")
+        expect(page.locator(".opp-alarm")).to_contain_text("not saved: no answer from Python for 1 s")
+        expect(cell(sheet, 149, "name")).to_have_class(re.compile("opp-problem"))
+        shows(sheet, 149, "name", "Late edit")
+        expect(page.locator(".opp-sending")).to_have_count(0)
+    shows(sheet, 149, "name", "Waits")
+    expect(page.locator(".opp-status")).to_contain_text("came late: Name set to Waits")
+    sheet.python("setattr(editor._grid, 'timeout_s', 20)")
+    # An error in Python is an answer too, and the next edit is taken.
+    sheet.python("setattr(editor._desk.sheet, 'put', None)")
+    cell(sheet, 149, "name").click()
+    page.keyboard.type("Lost")
+    press("Enter")
+    expect(page.locator(".opp-alarm")).to_contain_text("not saved: the editor met an error")
+    expect(cell(sheet, 149, "name")).to_have_class(re.compile("opp-problem"))
+    sheet.python("delattr(editor._desk.sheet, 'put')")
+    cell(sheet, 149, "name").click()
+    page.keyboard.type("Late edit")
+    press("Enter")
+    shows(sheet, 149, "name", "Late edit")
+    assert sheet.python("editor.frame['name'].tolist()[149]") == "Late edit"
 
     # Rows to be deleted are struck out until that is taken back.
     doomed = sheet.python("max(row for row in range(149) if df['can_delete'][row])")

@@ -76,8 +76,13 @@ class Sheet(Cells):
         own = frame.copy(deep=False)
         if custom_fields and not loaded.custom_fields:
             attach_loaded(own, replace(loaded, custom_fields=dict(custom_fields)))
-        super().__init__(own)
-        self._next_uid = len(own)
+        self.begin(own)
+
+    def begin(self, frame: pd.DataFrame) -> None:
+        """Begin anew with a frame: what was done before is forgotten."""
+        self.__dict__.clear()
+        super().__init__(frame)
+        self._next_uid = len(frame)
         self.done: list[Step] = []
         self.undone: list[Step] = []
         self.log: list[Step] = []

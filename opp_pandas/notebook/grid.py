@@ -49,6 +49,7 @@ def _grid_class() -> Any:
         state: Any = traitlets.Dict().tag(sync=True)
         label = traitlets.Unicode().tag(sync=True)
         height = traitlets.Int(420).tag(sync=True)
+        timeout_s = traitlets.Float(20).tag(sync=True)
 
     return EditorGrid
 
@@ -77,7 +78,7 @@ def build_grid(desk: Desk, *, label: str, height: int) -> Any:
     grid = _grid_class()(fields=desk.fields(), state=desk.state(), label=label, height=height)
 
     def answer(_widget: Any, message: Any, _buffers: Any) -> None:
-        grid.send({**desk.handle(message), "to": message.get("id")})
+        grid.send({**desk.handle(message), "to": message.get("id") if isinstance(message, dict) else None})
 
     def show() -> None:
         grid.state = desk.state()

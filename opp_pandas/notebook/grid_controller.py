@@ -109,15 +109,18 @@ class Desk:
 
     # --- messages -------------------------------------------------------------------
 
-    def handle(self, message: Message) -> Answer:
-        """Answer one message.
+    def handle(self, message: Any) -> Answer:
+        """Answer one message, whatever it is: nobody waits for an answer that never comes.
 
         Returns
         -------
         dict
             ``said``: what happened, for the live region; ``objections``: what
-            was refused, and nothing happened then; and what was asked for.
+            was refused, and nothing happened then; and what was asked for. Or
+            ``error``: why nothing of it is there.
         """
+        if not isinstance(message, Mapping):
+            return {"error": f"a message is a mapping, not {printable(repr(message), 40)}"}
         name = str(message.get("do"))
         action = _ACTIONS.get(name)
         if action is None:
@@ -125,12 +128,19 @@ class Desk:
         with self.lock:
             if self.busy and name not in _READING:
                 return {"error": self.busy}
-            if "range" in message and message["range"].get("view") != self._view:
-                return {"error": "the rows were ordered anew meanwhile; mark them again"}
+            steps = len(self.sheet.log)
             try:
+                if "range" in message and message["range"].get("view") != self._view:
+                    return {"error": "the rows were ordered anew meanwhile; mark them again"}
                 return action(self, message)
             except FrameError as problem:
                 return {"error": str(problem)}
+            except Exception as problem:  # noqa: BLE001 - the page must not show a cell as being sent for ever
+                what = f"{type(problem).__name__}: {printable(problem, 200)}"
+                done = "done, but then" if len(self.sheet.log) > steps else "not saved:"
+                return {
+                    "error": f"{'that did not work:' if name in _READING else done} the editor met an error ({what})"
+                }
 
     def _rows(self, message: Message) -> Answer:
         """Give some rows: at most `MOST_ROWS`."""
@@ -310,7 +320,9 @@ class Desk:
         return {"said": f"sorted by {self.sheet.fields[column].title}, {'descending' if descending else 'ascending'}"}
 
     def _filter(self, message: Message) -> Answer:
-        self.ordering.show(self.columns, filter=message.get("text"), only_changed=message.get("only_changed"))
+        self.ordering.show(
+            self.columns, filter=message.get("text") and str(message["text"]), only_changed=message.get("only_changed")
+        )
         self.moved()
         return {"said": counted(len(self.ordering), "row")}
 

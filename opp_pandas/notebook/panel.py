@@ -70,8 +70,14 @@ class Panel:
         return self._widgets.HTML(text)
 
     def _button(self, words: str, act: Callable[[Any], Any], style: str = "") -> Any:
+        def press(pressed: Any) -> None:
+            try:
+                act(pressed)
+            except Exception as problem:  # noqa: BLE001 - a kernel shows nobody what a button raises
+                self._complain(problem)
+
         button = self._widgets.Button(description=words, button_style=style, layout={"width": "auto"})
-        button.on_click(act)
+        button.on_click(press)
         return button
 
     # --- what waits -------------------------------------------------------------------
@@ -91,13 +97,9 @@ class Panel:
             sheet = self._desk.sheet
             ids = sheet.deleted_ids()
             self._reviewed = None
-            try:
-                report = write_back(
-                    sheet.frame, self._client, dry_run=True, delete=ids, allow_delete=bool(ids), **self.figures
-                )
-            except OppPandasError as problem:
-                self._complain(problem)
-                return
+            report = write_back(
+                sheet.frame, self._client, dry_run=True, delete=ids, allow_delete=bool(ids), **self.figures
+            )
         self._reviewed = report
         self._show_review(report)
 
@@ -136,9 +138,11 @@ class Panel:
             text = recipe(self._desk.sheet)
         self.body.children = (self._html(f"<pre>{html.escape(text)}</pre>"), self.close)
 
-    def _complain(self, problem: BaseException) -> None:
-        words = html.escape(printable(str(problem) or type(problem).__name__, 600))
-        self.body.children = (self._html(f"<p role='alert'><b>That did not work:</b> {words}</p>"), self.close)
+    def _complain(self, problem: BaseException, *, below: bool = False) -> None:
+        name = "" if isinstance(problem, OppPandasError) else f"{type(problem).__name__}: "
+        words = html.escape(name + printable(problem, 600))
+        alert = self._html(f"<p role='alert'><b>That did not work:</b> {words}</p>")
+        self.body.children = (alert, *self.body.children) if below else (alert, self.close)
 
     # --- sending ------------------------------------------------------------------------
 
@@ -154,8 +158,12 @@ class Panel:
         options = {"confirm": reviewed.plan.fingerprint, "journal": self._journal}
         self.saving = Saving(self._desk.sheet, self._client, options, self.choices, self._on_progress, self._on_end)
         self._desk.busy = _SENDING
-        self._desk.changed()
-        self.saving.start()
+        try:
+            self._desk.changed()
+            self.saving.start()
+        except BaseException:
+            self._desk.busy = ""
+            raise
 
     def _on_stop(self, _button: Any) -> None:
         self.stop.disabled = True
@@ -167,17 +175,25 @@ class Panel:
         self.progress_words.value = f"{done:,} of {counted(total, 'row')}"
 
     def _on_end(self, saving: Saving) -> None:
+        """Take in what was written, and let the cells be edited again whatever comes in between."""
+        problem = saving.problem
+        self.report = saving.report or self.report
         with self._desk.lock:
-            saving.take()
+            try:
+                saving.take()
+            except Exception as failed:  # noqa: BLE001 - shown where somebody watches
+                problem = problem or failed
             self._desk.busy = ""
             self._reviewed = None
-            self._desk.ordering.show(self._desk.columns)
-            self._desk.refresh()
-        if saving.problem is not None:
-            self._complain(saving.problem)
-        elif saving.report is not None:
-            self.report = saving.report
+            try:
+                self._desk.ordering.show(self._desk.columns)
+                self._desk.refresh()
+            except Exception as failed:  # noqa: BLE001 - as above
+                problem = problem or failed
+        if saving.report is not None:
             self._show_report(saving.report)
+        if problem is not None:
+            self._complain(problem, below=saving.report is not None)
 
     # --- what came of it --------------------------------------------------------------------
 

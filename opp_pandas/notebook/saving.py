@@ -138,7 +138,12 @@ class Saving:
     def take(self) -> None:
         """Let the sheet go on with what was written; rows that were not keep their edits and get their reason."""
         sheet = self._sheet
-        sheet.take(self._frame)
+        try:
+            sheet.take(self._frame)
+        except Exception:
+            # What was written must not stand there as if it still waited.
+            sheet.begin(self._frame)
+            raise
         if self.report is not None:
             sheet.note(find_problems(sheet, self.report, require_loaded(self._frame, "edit()").labels))
 

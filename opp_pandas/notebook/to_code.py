@@ -31,13 +31,14 @@ def recipe(sheet: Sheet, name: str = "df") -> str:
         taken back leaves none. The last line shows what would be sent.
     """
     lines = edit_lines(sheet, name)
-    ids = [int(sheet.original_ids[uid]) for uid in sorted(_deleted(sheet)) if uid < len(sheet.original)]
+    loaded = [sheet.original_ids[uid] for uid in sorted(_deleted(sheet)) if uid < len(sheet.original)]
+    ids = [int(row_id) for row_id in loaded if row_id is not pd.NA]
     gone = f", delete={ids}, allow_delete=True" if ids else ""
     return "\n".join([*lines, f"{name}.opp.write_back(dry_run=True{gone})"])
 
 
 def edit_lines(sheet: Sheet, name: str = "df") -> list[str]:
-    """Give the lines that edit and add; deletions are made by writing back."""
+    """Write the lines that edit, add and drop new deals; loaded ones are deleted by writing back."""
     net, added = _net_edits(sheet)
     deleted = _deleted(sheet)
     lines: list[str] = []
@@ -53,6 +54,10 @@ def edit_lines(sheet: Sheet, name: str = "df") -> list[str]:
         rows.append("{" + ", ".join(f"{column!r}: {_literal(after)}" for column, after in cells) + "}")
     if rows:
         lines.append(f"{name} = {name}.opp.add([{', '.join(rows)}])")
+    new = [uid for uid in sorted(deleted) if uid < len(sheet.original) and sheet.original_ids[uid] is pd.NA]
+    if new:
+        labels = _plain(sheet.original.index[uid] for uid in new)
+        lines.append(f"{name} = {name}[~({name}.index.isin({labels!r}) & {_id_column(sheet, name)}.isna())]")
     return lines
 
 
@@ -106,9 +111,13 @@ def _setting(sheet: Sheet, name: str, column: str, literal: str, uids: list[int]
 
 
 def _mask(sheet: Sheet, name: str, ids: list[int]) -> str:
-    column = {label: own for own, label in sheet.loaded.labels.items()}.get("id", "id")
-    where = f"{name}[{column!r}]" if column in sheet.original.columns else f'{name}.index.get_level_values("id")'
+    where = _id_column(sheet, name)
     return f"{where} == {ids[0]}" if len(ids) == 1 else f"{where}.isin({ids})"
+
+
+def _id_column(sheet: Sheet, name: str) -> str:
+    column = {label: own for own, label in sheet.loaded.labels.items()}.get("id", "id")
+    return f"{name}[{column!r}]" if column in sheet.original.columns else f'{name}.index.get_level_values("id")'
 
 
 def _plain(labels: Iterable[Any]) -> list[Any]:

@@ -49,28 +49,42 @@ function shownText(text, field) {
 /** How a text is named for people who listen. */
 const spokenText = (text) => (text === null || text === undefined ? "missing" : text === "" ? "empty text" : text);
 
-/** Questions to Python, and their answers. */
+/** Questions to Python: each ends with its answer, or after some seconds with the reason why there is none. */
 class Line {
-  constructor(model) {
+  constructor(model, onLate) {
     this.model = model;
     this.waiting = new Map();
+    this.givenUp = new Set();
     this.prefix = Math.random().toString(36).slice(2);
     this.count = 0;
     this.listen = (answer) => {
       const settle = this.waiting.get(answer.to);
-      if (settle) {
-        this.waiting.delete(answer.to);
-        settle(answer);
-      }
+      if (settle) settle(answer);
+      else if (this.givenUp.delete(answer.to)) onLate(answer);
     };
     model.on("msg:custom", this.listen);
   }
 
   ask(message) {
     const id = `${this.prefix}${++this.count}`;
+    const seconds = this.model.get("timeout_s");
     return new Promise((settle) => {
-      this.waiting.set(id, settle);
-      this.model.send({ ...message, id });
+      const end = (answer) => {
+        clearTimeout(timer);
+        this.waiting.delete(id);
+        settle(answer);
+      };
+      const giveUp = () => {
+        this.givenUp.add(id);
+        end({ error: `not saved: no answer from Python for ${seconds} s, its kernel is busy or gone`, lost: true });
+      };
+      const timer = setTimeout(giveUp, 1000 * seconds);
+      this.waiting.set(id, end);
+      try {
+        this.model.send({ ...message, id });
+      } catch (problem) {
+        end({ error: `not saved: ${problem.message}`, lost: true });
+      }
     });
   }
 

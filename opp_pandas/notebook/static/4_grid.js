@@ -9,7 +9,7 @@ const NARROWEST = 56;
 class Grid {
   constructor(model, root) {
     this.model = model;
-    this.line = new Line(model);
+    this.line = new Line(model, (answer) => this.takeLate(answer));
     this.rows = new Rows();
     this.rowElements = new Map();
     this.widths = new Map();
@@ -195,6 +195,7 @@ class Grid {
     const start = Math.max(from - 40, 0);
     const answer = await this.line.ask({ do: "rows", from: start, to: Math.min(to + 40, start + 500), columns: this.state.columns });
     if (this.fetching === wanted) this.fetching = null;
+    if (answer.error) this.say(answer.error.replace("not saved: ", ""), true);
     if (answer.rows && answer.view === this.state.view) {
       this.rows.take(answer);
       this.draw();
@@ -642,7 +643,7 @@ class Grid {
     this.draw();
     const answer = await this.send({ do: "edit", cells: [{ row: row.row, column: field.column, text }] });
     if (!answer.objections && !answer.error) return;
-    row.cells[place.column] = before;
+    row.cells[place.column] = answer.error ? { ...marksOf(before), text: textOf(before), problem: answer.error } : before;
     row.touched = true;
     this.draw();
     const still = this.rows.get(place.row)?.row === row.row;
@@ -681,6 +682,12 @@ class Grid {
     if (answer.error) this.say(answer.error, true);
     else if (answer.said) this.say(answer.said, Boolean(answer.objections));
     return answer;
+  }
+
+  /** What was given up came about after all, or was refused: the rows themselves come with the state. */
+  takeLate(answer) {
+    const words = answer.error || answer.said;
+    if (words) this.say(`an answer came late: ${words}`, Boolean(answer.error || answer.objections));
   }
 
   say(words, alarm = false) {
