@@ -217,13 +217,22 @@ def test_plan_columns__numbers_are_no_names() -> None:
         ({"Amount": "ammount"}, ConfigurationError, "did you mean 'amount'"),
         (["amount"], ConfigurationError, "is a mapping"),
         ({"Amount": ["amount"]}, ConfigurationError, "gives 'Amount' no name that a column can have"),
-        ({"Id": "custom_id", "NextStep": None}, ConfigurationError, "gives 'NextStep' no name"),
     ],
 )
 def test_plan_columns__mistakes(columns: Any, error: type[Exception], words: str) -> None:
     """Slips in columns= are named with the remedy."""
     with pytest.raises(error, match=words):
         adopt(export(), columns)
+
+
+def test_columns__mapped_to_none_are_left_out() -> None:
+    """A column that would be recognised is neither taken nor kept, and the report says so."""
+    df = adopt(export(), {"NextStep": None})
+    assert "NextStep" not in df.columns
+    assert "next_step" not in df.columns
+    table = df.opp.load_report.columns.set_index("source")
+    assert table.loc["NextStep", "note"] == "left out by columns="
+    assert "next_step" in adopt(export()).columns
 
 
 # --- frames and arguments ---------------------------------------------------------------------------------------------

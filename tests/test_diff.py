@@ -552,7 +552,7 @@ def test_plan__shows_the_first_and_counts_the_rest() -> None:
     df.loc[30:, "created_at"] = pd.Timestamp("2026-02-02", tz="UTC")
     text = repr(df.opp.changes())
     assert "10 more" in text
-    assert "and 20 more refused: .refused lists them" in text
+    assert "refused: 30 times (id 31, id 32, id 33 …): created_at is kept by the service" in text
     assert "<table>" in df.opp.changes()._repr_html_()
 
 

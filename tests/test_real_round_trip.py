@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -30,11 +31,14 @@ def weighted(frame: pd.DataFrame) -> Decimal:
     return sum((Decimal(int(a)) * int(p) / 100 for a, p in pairs), Decimal(0))
 
 
-def test_microsoft__comes_back_from_the_service_to_the_cent(data: Path) -> None:
-    """487 lines are adopted, created over HTTP and loaded again; revenue and weighted pipeline are the same."""
-    source = pd.read_csv(data / "microsoft" / "tracking_opportunities.csv").drop(columns=["Account"])
+@pytest.mark.parametrize("way", ["leave_out", "not_taken"])
+def test_microsoft__comes_back_from_the_service_to_the_cent(data: Path, way: str) -> None:
+    """487 lines with accounts that the service does not have are created with one argument; both sums come back."""
+    source = pd.read_csv(data / "microsoft" / "tracking_opportunities.csv")
+    columns = COLUMNS if way == "leave_out" else COLUMNS | {"Account": None}
+    options: dict[str, Any] = {"unknown_names": "leave_out"} if way == "leave_out" else {}
     adopted = opp.adopt(
-        source, COLUMNS, stages=STAGES, probability="fraction", duplicates="keep", currency="USD", as_of="2026-11-23"
+        source, columns, stages=STAGES, probability="fraction", duplicates="keep", currency="USD", as_of="2026-11-23"
     )
     assert adopted.opp.load_report.duplicates["key"].tolist() == ["302"]
     assert (len(adopted), adopted["amount"].sum(), weighted(adopted)) == (487, REVENUE, WEIGHTED)
@@ -45,8 +49,20 @@ def test_microsoft__comes_back_from_the_service_to_the_cent(data: Path) -> None:
             adopted.opp.write_back(client)
         assert asked.value.number == 487
         assert not [entry for entry in box.requests if entry.method == "POST"]
-        report = adopted.opp.write_back(client, confirm=487)
+        if options:
+            refused = adopted.opp.write_back(client, dry_run=True)
+            assert refused.counts() == {"refused": 487}
+            assert len(set(refused.rows["detail"])) == 1
+            assert "does not know" in refused.rows["detail"].iloc[0]
+            assert str(refused.plan).count("does not know") == 1
+        report = adopted.opp.write_back(client, confirm=487, **options)
         assert report.counts() == {"written": 487}
+        notes = [note for note in report.plan.notes if "account_name" in note]
+        assert [note.split(":")[0] for note in notes] == ["account_name is left out of 487 new deals"] * len(options)
+        left_out = report.rows["detail"].str.contains("account_name '.+' left out", regex=True)
+        assert left_out.all() if options else not left_out.any()
+        names = report.rows["detail"].str.extract("account_name '(.+)' left out")[0]
+        assert not options or names.tolist() == source["Account"].tolist()
         assert adopted["id"].notna().all()
         assert len(adopted.opp.changes()) == 0
 

@@ -306,4 +306,4 @@ def test_names__that_nobody_may_look_up_are_refused() -> None:
         df = opp.read_opportunities(narrow.client(), include=(), stages=STAGES)
         report = df.opp.add({"name": "A", "stage_name": "Discover"}).opp.write_back(dry_run=True)
     assert statuses(report) == ["refused"]
-    assert "'Discover' is not known here; set stage_id instead" in report.rows["detail"].iloc[0]
+    assert "may not read whose id 'Discover' is; set stage_id" in report.rows["detail"].iloc[0]

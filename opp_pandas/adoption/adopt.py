@@ -92,7 +92,8 @@ def adopt(
         Source to ours, as `DataFrame.rename` does. Columns not named are
         recognised where their name leaves no doubt (``Close Date``,
         ``StageName``, ``property_dealname``); all others stay as they are and
-        are never sent. To leave a recognised column alone, map it to its own name.
+        are never sent. To leave a recognised column alone, map it to its own
+        name; to leave a column out, map it to None.
     stages : StageMap, optional
         Which stages are won and lost, their order and percentages. Without it
         they are read from the export's own flags (``IsWon``, ``IsClosed``), else

@@ -90,7 +90,8 @@ def plan_columns(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> Col
     source : DataFrame, shape (n, k)
         The user's frame; column names unique, on one level.
     columns : mapping of source name to column name, optional
-        The user's word. A source mapped to its own name is left alone.
+        The user's word. A source mapped to its own name is left alone, one
+        mapped to None left out.
 
     Returns
     -------
@@ -110,7 +111,11 @@ def plan_columns(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> Col
     """
     plan = ColumnPlan()
     stated = _stated(source, columns)
+    left_out = {label for label, target in stated.items() if target is None}
+    plan.notes.update(dict.fromkeys(left_out, "left out by columns="))
     for label, target in stated.items():
+        if label in left_out:
+            continue
         if target in COLUMN_DTYPES:
             plan.taken[target] = label
             plan.notes[label] = "by columns="
@@ -121,7 +126,7 @@ def plan_columns(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> Col
     for label in source.columns:
         if label not in plan.notes:
             plan.notes[label] = "kept as it is and never sent"
-        if label not in plan.taken.values() and label not in plan.extras:
+        if label not in plan.taken.values() and label not in plan.extras and label not in left_out:
             plan.extras[label] = label
     _refuse_doubled(plan)
     _move_aside(source, plan)
@@ -136,17 +141,18 @@ def _stated(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> dict[Any
     absent = [str(label) for label in columns if label not in source.columns]
     if absent:
         raise MissingColumnError(absent, source.columns, "columns= maps the frame's own names to ours.")
-    nameless = [label for label, target in columns.items() if target is None or not isinstance(target, Hashable)]
+    nameless = [label for label, target in columns.items() if not isinstance(target, Hashable)]
     if nameless:
         raise ConfigurationError(
             f"columns= gives {named(nameless)} no name that a column can have: write {{'Deal value': 'amount'}}; "
-            "to leave a column alone, map it to its own name"
+            "to leave a column alone, map it to its own name, to leave it out, to None"
         )
     api_names = {name: entry.column for name, entry in OPPORTUNITY.by_name.items()}
     stated = {label: api_names.get(target, target) for label, target in columns.items()}
     sources_of: dict[Any, list[Any]] = {}
     for label, target in stated.items():
-        sources_of.setdefault(target, []).append(label)
+        if target is not None:
+            sources_of.setdefault(target, []).append(label)
     for target, labels in sources_of.items():
         if len(labels) > 1:
             raise FrameError(f"columns= sends {named(labels)} to {named([target])}; keep one of them")

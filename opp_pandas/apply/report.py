@@ -96,10 +96,9 @@ class WriteReport:
         (as the service wrote it). Refused rows stand at the end.
         """
         entries = [*self.outcomes, *_refused(self.plan)]
-        columns = {
-            name: [", ".join(entry.fields) if name == "fields" else getattr(entry, name) for entry in entries]
-            for name in ROW_DTYPES
-        }
+        columns = {name: [getattr(entry, name) for entry in entries] for name in ROW_DTYPES}
+        columns["fields"] = [", ".join(entry.fields) for entry in entries]
+        columns["detail"] = ["; ".join(filter(None, (entry.left_out, entry.detail))) for entry in entries]
         frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
         return frame.astype(ROW_DTYPES)
 
@@ -229,10 +228,10 @@ def _more(number: int, where: str) -> list[str]:
 
 def _refused(plan: ChangeSet) -> list[Outcome]:
     """One row per refused row, its reasons joined."""
-    by_row: dict[tuple[str, int], Outcome] = {}
+    by_row: dict[tuple[Any, ...], Outcome] = {}
     for entry in plan.refusals:
         outcome = by_row.setdefault(
-            (entry.action, entry.position),
+            (entry.action, entry.position, entry.id, entry.row),
             Outcome(entry.action, Status.REFUSED, entry.id, row=entry.row, position=entry.position),
         )
         outcome.fields = (*outcome.fields, entry.column)

@@ -134,6 +134,7 @@ class Outcome:
     resource: Mapping[str, Any] | None = None
     conflicts: tuple[tuple[Cell, Any], ...] = ()
     sent: tuple[Cell, ...] = field(default=())
+    left_out: str = ""
 
     def stored(self) -> dict[str, Any]:
         """Wire values of the row after the change, for undoing it: of the sent cells, or of all of a new deal."""
@@ -193,10 +194,10 @@ def planned(entry: RowUpdate | RowCreation | RowDeletion) -> Outcome:
         fields = tuple(cell.column for cell in entry.cells)
         return Outcome("update", Status.PLANNED, entry.id, position=entry.position, fields=fields)
     if isinstance(entry, RowCreation):
-        fields = (*entry.values, *entry.unresolved)
-        return Outcome(
-            "create", Status.PLANNED, row=entry.label, position=entry.position, fields=fields, custom_id=entry.custom_id
-        )
+        outcome = Outcome("create", Status.PLANNED, row=entry.label, position=entry.position)
+        outcome.fields, outcome.custom_id = (*entry.values, *entry.unresolved), entry.custom_id
+        outcome.left_out = "; ".join(f"{column} {_value(name)} left out" for column, name in entry.left_out.items())
+        return outcome
     return Outcome("delete", Status.PLANNED, entry.id, position=entry.position)
 
 

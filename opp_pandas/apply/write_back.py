@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opp_pandas.apply.merge import Policy
     from opp_pandas.apply.operation import Task
     from opp_pandas.apply.send_updates import Ask
-    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.changes.changeset import ChangeSet, UnknownNames
     from opp_pandas.figures.core.periods import WeekCalendar
     from opp_pandas.frame_state import Loaded
 
@@ -45,6 +45,7 @@ def write_back(
     allow_delete: bool = False,
     confirm: int | str | None = None,
     custom_ids: CustomIds = "auto",
+    unknown_names: UnknownNames = "refuse",
     workers: int = MOST_WORKERS,
     journal: str | Path | None = None,
     freq: str = "Q",
@@ -93,6 +94,10 @@ def write_back(
         deletion, one value put into 10 rows or more.
     custom_ids : {"auto", "always", "never"}
         Whether new deals get a custom id of ours: see `find_changes`.
+    unknown_names : {"refuse", "leave_out"}
+        What to do about new deals whose owner or account has a name that the
+        service does not know: refuse them, or create them without it. The rows
+        of the report say what was left out.
     workers : int, default 4
         Rows written at once, 1 to 4.
     journal : str or Path, optional
@@ -130,6 +135,7 @@ def write_back(
         delete=delete,
         allow_delete=allow_delete,
         custom_ids=custom_ids,
+        unknown_names=unknown_names,
         freq=freq,
         quota=quota,
         fiscal_start=fiscal_start,
@@ -203,9 +209,9 @@ def resolve_at_service(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict
         lookup = _accounts(client, texts) if resource is ACCOUNT else read_lookup(client, resource)
         if lookup is not None:
             lookups[resource.type] = lookup
-    names = {
-        entry.id_column: names_of(lookups.get(entry.type)) for entry in (LOOKUP_COLUMNS[column] for column in wanted)
-    }
+    entries = [LOOKUP_COLUMNS[column] for column in wanted]
+    # What this user may not read is not unknown to the service.
+    names = {entry.id_column: names_of(lookups[entry.type]) for entry in entries if entry.type in lookups}
     return resolve_names(plan, NameBook(names)), lookups, client.calls - before
 
 

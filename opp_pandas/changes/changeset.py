@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from opp_pandas.changes.impact import Figures
 
+UnknownNames = Literal["refuse", "leave_out"]
 ASK_ABOVE_ROWS = 50
 ASK_ABOVE_SHARE = 0.10
 ASK_SHARE_FROM_ROWS = 10
@@ -78,7 +79,8 @@ class RowCreation:
 
     ``unresolved`` are names that the service has to be asked about, ``key``
     tells the deal apart in every journal, ``attempted`` says that an earlier
-    write may have created it.
+    write may have created it, ``left_out`` are names without an id that it is
+    created without.
     """
 
     position: int
@@ -87,6 +89,7 @@ class RowCreation:
     unresolved: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
     attempted: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def custom_id(self) -> str | None:
@@ -157,6 +160,9 @@ class ChangeSet:
         when the plan is saved or pickled.
     kept_effect : DataFrame or None
         The effect as it was when the plan was saved.
+    unknown_names : {"refuse", "leave_out"}
+        What becomes of new deals whose owner or account has a name that the
+        service does not know.
     """
 
     updates: tuple[RowUpdate, ...] = ()
@@ -171,6 +177,7 @@ class ChangeSet:
     titles: Mapping[int, str] = field(default_factory=dict)
     figures: Figures | None = None
     kept_effect: pd.DataFrame | None = None
+    unknown_names: UnknownNames = "refuse"
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the load behind, and with it the client."""

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate
+from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, UnknownNames
 from opp_pandas.changes.column_diff import ColumnDiff, diff_column, plain_value
 from opp_pandas.changes.impact import Figures
 from opp_pandas.changes.name_lookup import NameBook
@@ -41,6 +41,7 @@ def find_changes(
     delete: Iterable[int] = (),
     allow_delete: bool = False,
     custom_ids: CustomIds = "auto",
+    unknown_names: UnknownNames = "refuse",
     freq: str = "Q",
     quota: Any = None,
     fiscal_start: int = 1,
@@ -63,6 +64,10 @@ def find_changes(
         Whether a new deal without a custom id gets one, by which it can be
         found if the answer to its creation is lost. The field is meant for the
         outside CRM: "auto" does it only where no loaded deal has one.
+    unknown_names : {"refuse", "leave_out"}
+        Whether new deals whose owner or account has a name that the service
+        does not know are refused, or created without it. The service is asked
+        when the plan is sent.
     freq, quota, fiscal_start, fiscal_label, calendar, rates
         For the effect on the forecast, worked out when it is looked at; as in
         `opp_pandas.figures.forecast`. Coverage by period needs a quota: a
@@ -88,10 +93,12 @@ def find_changes(
     loaded = require_loaded(frame, "changes()")
     if custom_ids not in ("auto", "always", "never"):
         raise ConfigurationError(f"custom_ids is 'auto', 'always' or 'never', not {custom_ids!r}")
+    if unknown_names not in ("refuse", "leave_out"):
+        raise ConfigurationError(f"unknown_names is 'refuse' or 'leave_out', not {unknown_names!r}")
     ids = _checked_delete(delete, allow_delete)
     figures = Figures(loaded, freq, quota, fiscal_start, fiscal_label, calendar, rates)
     plan = _Comparison(usable_frame(frame, loaded), loaded).plan(ids, custom_ids)
-    return replace(plan, figures=figures)
+    return replace(plan, figures=figures, unknown_names=unknown_names)
 
 
 def _checked_delete(delete: Any, allow_delete: bool) -> list[int]:

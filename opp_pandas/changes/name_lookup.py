@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opp_pandas.changes.changeset import ChangeSet, Refusal, RowCreation
 from opp_pandas.errors import named, printable
+from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import EDITABLE_NAMES, INCLUDABLE
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.frame_state import Loaded
+
+OMITTABLE = frozenset({"owner_name", "account_name"})
+"""What a deal can be created without; without its stage it would be another deal."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +96,71 @@ def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:
     Parameters
     ----------
     plan : ChangeSet
-        With creations whose stage, owner or account is known by name only.
+        With creations whose stage, owner or account is known by name only, and
+        with what is to be done about names that the service does not know.
     book : NameBook
         The service's names.
 
     Returns
     -------
     ChangeSet
-        The same plan with ids; a new deal whose name fits no id, or several,
-        moves to the refused.
+        The same plan with ids. A new deal whose name fits several ids, or none,
+        moves to the refused, with one reason for all rows of a column; or it
+        stays without that owner or account, and says so.
     """
+    unknown = _unknown_names(plan, book)
     creations: list[RowCreation] = []
     refusals = list(plan.refusals)
+    left_out: Counter[str] = Counter()
     for entry in plan.creations:
-        found = {column: book.resolve(column, name) for column, name in entry.unresolved.items()}
-        ids = {EDITABLE_NAMES[column]: answer for column, answer in found.items() if isinstance(answer, int)}
-        for column, answer in found.items():
-            if isinstance(answer, str):
-                reason = f"{answer}, or drop the column {column}"
-                name = entry.unresolved[column]
-                refusals.append(Refusal(None, entry.position, entry.label, "create", column, None, name, reason))
-        if len(ids) == len(found):
-            creations.append(replace(entry, values={**entry.values, **ids}, unresolved={}))
-    return replace(plan, creations=tuple(creations), refusals=tuple(refusals))
+        ids: dict[str, int] = {}
+        omitted: dict[str, str] = {}
+        reasons: dict[str, str] = {}
+        for column, name in entry.unresolved.items():
+            found = book.resolve(column, name)
+            if isinstance(found, int):
+                ids[EDITABLE_NAMES[column]] = found
+            elif name not in unknown.get(column, {}):
+                reasons[column] = f"{found}, or drop the column {column}"
+            elif plan.unknown_names == "leave_out" and column in OMITTABLE and EDITABLE_NAMES[column] in book.names:
+                omitted[column] = name
+            else:
+                reasons[column] = _unknown_reason(column, unknown[column], book)
+        for column, reason in reasons.items():
+            name = entry.unresolved[column]
+            refusals.append(Refusal(None, entry.position, entry.label, "create", column, None, name, reason))
+        if not reasons:
+            left_out.update(list(omitted))
+            creations.append(replace(entry, values={**entry.values, **ids}, unresolved={}, left_out=omitted))
+    notes = [
+        f"{column} is left out of {counted(number, 'new deal')}: {_known_to_nobody(unknown[column])}"
+        for column, number in left_out.items()
+    ]
+    return replace(plan, creations=tuple(creations), refusals=tuple(refusals), notes=(*plan.notes, *notes))
+
+
+def _unknown_names(plan: ChangeSet, book: NameBook) -> dict[str, Counter[str]]:
+    """Count by column the names of new deals that the service has under no id."""
+    unknown: dict[str, Counter[str]] = {}
+    for entry in plan.creations:
+        for column, name in entry.unresolved.items():
+            if not book.ids(EDITABLE_NAMES[column], name):
+                unknown.setdefault(column, Counter())[name] += 1
+    return unknown
+
+
+def _unknown_reason(column: str, unknown: Counter[str], book: NameBook) -> str:
+    id_column = EDITABLE_NAMES[column]
+    if id_column not in book.names:
+        return f"{column}: this user may not read whose id {named(unknown, 3)} is; set {id_column}, or drop the column"
+    ways = [f"set {id_column}, or use {book.candidates(id_column, next(iter(unknown)))}", f"drop the column {column}"]
+    if column in OMITTABLE:
+        ways.append("write_back(unknown_names='leave_out') leaves it out of these deals")
+    return f"{column}: {_known_to_nobody(unknown)}; {'; '.join(ways)}"
+
+
+def _known_to_nobody(unknown: Counter[str]) -> str:
+    return f"the service does not know {named(unknown, 3)}, of {counted(unknown.total(), 'new deal')}"
 
 
 def wanted_names(creations: Iterable[RowCreation]) -> dict[str, set[str]]:

@@ -35,6 +35,8 @@ _LARGEST = 256 * 1024 * 1024
 def fingerprint_of(plan: ChangeSet) -> str:
     """Hash everything that a plan sends (SHA-256, as 64 hexadecimal digits)."""
     facts = {"service": plan.service, "changes": changes_to_json(plan)}
+    if plan.unknown_names != "refuse" and any(entry.unresolved for entry in plan.creations):
+        facts["unknown_names"] = plan.unknown_names
     return checksum_of(facts)
 
 
@@ -61,13 +63,14 @@ def entry_to_json(entry: RowUpdate | RowCreation | RowDeletion) -> dict[str, Any
     if isinstance(entry, RowCreation):
         values, unresolved = dict(entry.values), dict(entry.unresolved)
         label = entry.label if isinstance(entry.label, str | int) else printable(entry.label, 80)
-        return {
+        facts = {
             "label": label,
             "key": entry.key,
             "values": values,
             "unresolved": unresolved,
             "attempted": entry.attempted,
         }
+        return facts | ({"left_out": dict(entry.left_out)} if entry.left_out else {})
     return {"id": entry.id, "name": entry.name, "before": dict(entry.before)}
 
 
@@ -89,7 +92,8 @@ def creation_from_json(data: Any) -> RowCreation:
     unresolved = dict(data["unresolved"])
     if not set(unresolved) <= set(EDITABLE_NAMES) or not all(isinstance(name, str) for name in unresolved.values()):
         raise ValueError("a name of no known column")
-    return RowCreation(-1, data["label"], values, unresolved, str(data["key"]), bool(data["attempted"]))
+    key, attempted, left_out = str(data["key"]), bool(data["attempted"]), dict(data.get("left_out", {}))
+    return RowCreation(-1, data["label"], values, unresolved, key, attempted, left_out)
 
 
 def deletion_from_json(data: Any) -> RowDeletion:
@@ -126,6 +130,7 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
         "names": _used_names(plan),
         "titles": {str(key): title for key, title in plan.titles.items()},
         "notes": list(plan.notes),
+        "unknown_names": plan.unknown_names,
         "effect": None if plan.effect is None else _effect_to_json(plan.effect),
         "fingerprint": plan.fingerprint,
     }
@@ -188,6 +193,7 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
         loaded_rows=content["loaded_rows"],
         names={column: {int(key): name for key, name in names.items()} for column, names in content["names"].items()},
         notes=tuple(content["notes"]),
+        unknown_names=content.get("unknown_names", "refuse"),
         service=content["service"],
         titles={int(key): str(title) for key, title in content["titles"].items()},
         kept_effect=None if content["effect"] is None else _effect_from_json(content["effect"]),

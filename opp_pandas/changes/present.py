@@ -63,13 +63,26 @@ def plan_text(plan: ChangeSet) -> str:
     for row in rows:
         line = "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=False)).rstrip()
         text.append(f"  {line}" + (f" → {row[4]}" if row[4] else ""))
-    for entry in plan.refusals[:REFUSED_LINES]:
-        which = f"id {entry.id}" if entry.id is not None else f"row {printable(entry.row, 30)}"
-        text.append(f"  refused: {which}: {printable(entry.reason)}")
-    if len(plan.refusals) > REFUSED_LINES:
-        text.append(f"  and {len(plan.refusals) - REFUSED_LINES} more refused: .refused lists them")
+    refused = _refused_lines(plan)
+    text += [f"  refused: {which}: {reason}" for which, _, reason in refused[:REFUSED_LINES]]
+    if len(refused) > REFUSED_LINES:
+        text.append(f"  and {len(refused) - REFUSED_LINES} more reasons: .refused lists them")
     text += [f"  note: {note}" for note in plan.notes]
     return "\n".join([*text, *(f"  {line}" for line in effect_text(plan))])
+
+
+def _refused_lines(plan: ChangeSet) -> list[tuple[str, str, str]]:
+    """Give every reason once: of which deals it is said, of which field, and why."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry in plan.refusals:
+        which = f"id {entry.id}" if entry.id is not None else f"row {printable(entry.row, 30)}"
+        groups.setdefault((entry.column, entry.reason), []).append(which)
+    return [(_several(found), column, printable(why)) for (column, why), found in groups.items()]
+
+
+def _several(which: list[str]) -> str:
+    first = ", ".join(which[:3]) + (" …" if len(which) > 3 else "")
+    return which[0] if len(which) == 1 else f"{len(which):,} times ({first})"
 
 
 def plan_html(plan: ChangeSet) -> str:
@@ -79,11 +92,7 @@ def plan_html(plan: ChangeSet) -> str:
     if rows:
         parts.append(table_html(("action", "deal", "field", "before", "after"), rows))
     if plan.refusals:
-        refused = [
-            ("" if entry.id is None else str(entry.id), printable(entry.row, 30), entry.column, printable(entry.reason))
-            for entry in plan.refusals[:HTML_LINES]
-        ]
-        parts.append(table_html(("id", "row", "field", "refused because"), refused))
+        parts.append(table_html(("refused", "field", "because"), _refused_lines(plan)[:HTML_LINES]))
     parts += [f"<p>{html.escape(note)}</p>" for note in plan.notes]
     return "".join([*parts, *_effect_html(plan)])
 
