@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -49,25 +49,88 @@ class FrameState(str):
         return str, (str(self),)
 
 
+Place = tuple[int, str]
+"""Where a cell is: the row's position and the column."""
+
+
+@dataclass(frozen=True)
+class CellMarks:
+    """Cells that need care.
+
+    Parameters
+    ----------
+    original : mapping of (int, str) to object
+        The JSON value of cells whose canonical form differs from what was sent.
+    locked : mapping of (int, str) to str
+        Cells that could not take their dtype, with the reason. They are missing
+        in the frame, their original is kept, and they are never written.
+    """
+
+    original: Mapping[Place, Any] = field(default_factory=dict)
+    locked: Mapping[Place, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.original or self.locked)
+
+    def take(self, kept: Iterable[int]) -> CellMarks:
+        """Return the marks of these positions, in this order."""
+        if not self:
+            return self
+        place_of = {int(old): new for new, old in enumerate(kept)}
+        return self._moved(lambda row, column: (place_of[row], column) if row in place_of else None)
+
+    def at(self, places: Any) -> CellMarks:
+        """Return the marks with row `i` at position ``places[i]``."""
+        return self._moved(lambda row, column: (int(places[row]), column))
+
+    def rename(self, names: Mapping[str, str]) -> CellMarks:
+        """Return the marks under other column names; those of columns not named here are dropped."""
+        return self._moved(lambda row, column: (row, names[column]) if column in names else None)
+
+    def without(self, cells: Callable[[int, str], bool]) -> CellMarks:
+        """Return the marks of all cells but those that `cells` accepts."""
+        return self._moved(lambda row, column: None if cells(row, column) else (row, column))
+
+    def __or__(self, other: CellMarks) -> CellMarks:
+        return CellMarks({**self.original, **other.original}, {**self.locked, **other.locked})
+
+    @classmethod
+    def concat(cls, parts: Iterable[CellMarks], lengths: Iterable[int]) -> CellMarks:
+        """Return the marks of parts that stand one below the other."""
+        original: dict[Place, Any] = {}
+        locked: dict[Place, str] = {}
+        start = 0
+        for part, length in zip(parts, lengths, strict=True):
+            original |= {(start + row, column): value for (row, column), value in part.original.items()}
+            locked |= {(start + row, column): reason for (row, column), reason in part.locked.items()}
+            start += length
+        return cls(original, locked)
+
+    def _moved(self, target: Callable[[int, str], Place | None]) -> CellMarks:
+        def moved(cells: Mapping[Place, Any]) -> dict[Place, Any]:
+            places = ((target(*cell), value) for cell, value in cells.items())
+            return {place: value for place, value in places if place is not None}
+
+        return CellMarks(moved(self.original), moved(self.locked))
+
+
 @dataclass(frozen=True, eq=False)
-class Baseline:
-    """What the service (or the adopted file) said, row by row; never changed.
+class Rows:
+    """Decoded rows with what is known of single cells.
+
+    As the baseline of a load they are what the service (or the adopted file)
+    said, and never change: see `frozen`.
 
     Parameters
     ----------
     frame : DataFrame, shape (n, k)
-        The decoded columns under a plain RangeIndex; lists are tuples.
-    wire : mapping of (int, str) to object
-        For cells whose canonical form differs from what was sent: the original
-        JSON value by (position, column).
-    locked : frozenset of (int, str)
-        Cells that could not take their dtype. They are missing in the frame,
-        their original is in `wire`, and they are never written.
+        The decoded columns under a plain RangeIndex.
+    marks : CellMarks
+        By position and column.
     """
 
     frame: pd.DataFrame
-    wire: Mapping[tuple[int, str], Any] = field(default_factory=dict)
-    locked: frozenset[tuple[int, str]] = frozenset()
+    marks: CellMarks = field(default_factory=CellMarks)
 
     @cached_property
     def ids(self) -> pd.Index:
@@ -77,6 +140,14 @@ class Baseline:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def take(self, kept: Any) -> Rows:
+        """Return these positions, in this order."""
+        return Rows(self.frame.iloc[kept].reset_index(drop=True), self.marks.take(kept))
+
+    def frozen(self) -> Rows:
+        """Return a copy that nothing done to the frame later can reach."""
+        return Rows(freeze(self.frame), self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +267,7 @@ class Loaded:
     ----------
     kind : {"read", "adopt"}
         Whether the rows came from the service or from a file of the user's.
-    baseline : Baseline
+    baseline : Rows
         What was loaded. Adopted rows stand in it too, without an id.
     stages : StageTable
         The stages and what they mean.
@@ -238,7 +309,7 @@ class Loaded:
     """
 
     kind: Literal["read", "adopt"]
-    baseline: Baseline
+    baseline: Rows
     stages: StageTable
     lookups: Mapping[str, pd.DataFrame]
     timezone: str | None

@@ -25,12 +25,12 @@ from opp_pandas.errors import (
     ServiceError,
     printable,
 )
-from opp_pandas.frame_state import Baseline, Loaded, attach_loaded, freeze, require_loaded
+from opp_pandas.frame_state import Loaded, Rows, attach_loaded, require_loaded
 from opp_pandas.load.changed_records import ids_at_service, index_of, list_ids
 from opp_pandas.load.custom_fields import convert_texts, plain_frame
 from opp_pandas.load.incremental import catch_up
 from opp_pandas.load.read import row_failures
-from opp_pandas.load.upsert import Places, Rows, extended, overlay, put
+from opp_pandas.load.upsert import Places, extended, overlay, put
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import resolve_stages
 
@@ -141,7 +141,7 @@ class _Refresh:
         self.frame, self.loaded, self.client = frame, loaded, client
         self.policy, self.new, self.page_size = policy, new, page_size
         self.query = {"filter": {}, "include": (), **loaded.query}
-        self.old = Rows(loaded.baseline.frame, loaded.baseline.wire, dict.fromkeys(loaded.baseline.locked))
+        self.old = loaded.baseline
         self.since = _last_seen(loaded) - overlap
         self.notes: list[str] = []
         self.conflicts: list[tuple[Any, ...]] = []
@@ -165,7 +165,7 @@ class _Refresh:
         self.refreshed = self._news(fresh, left)
         dropped = left - {self._id_of(place) for place in edits}
         rows, places = overlay(self.old, fresh)
-        rows = Rows(join_names(rows.frame, lookups, self.query["include"]), rows.wire, rows.locked)
+        rows = Rows(join_names(rows.frame, lookups, self.query["include"]), rows.marks)
         kept = self._merge(edits, fresh, places)
         rows, restored = self._restored(rows, kept)
         shown = self._new_frame(rows, places, kept)
@@ -209,7 +209,7 @@ class _Refresh:
     ) -> dict[int, tuple[set[str], set[str]]]:
         """Merge row by row; give by place in the frame the columns that stay mine, and those in conflict."""
         theirs_at = dict(zip(places.tolist(), range(len(fresh)), strict=True))
-        theirs = replace(self.loaded, baseline=Baseline(fresh.frame, fresh.wire, frozenset(fresh.locked)))
+        theirs = replace(self.loaded, baseline=fresh)
         merged: dict[int, tuple[set[str], set[str]]] = {}
         for place, cells in edits.items():
             own = theirs_at.get(int(self.matched.places[place]))
@@ -231,7 +231,7 @@ class _Refresh:
 
     def _restored(self, rows: Rows, kept: Kept) -> tuple[Rows, int]:
         """Let cells in conflict keep what was loaded underneath, so that they are still a conflict when written."""
-        frame, wire, locked = rows.frame, dict(rows.wire), dict(rows.locked)
+        frame, marks = rows.frame, rows.marks
         by_column: dict[str, list[int]] = {}
         for place, (_, clashing) in kept.items():
             for column in _with_names(clashing):
@@ -242,12 +242,10 @@ class _Refresh:
             at = np.array(positions, dtype=np.int64)
             before = pd.Series(self.old.frame[column].array.take(at))
             frame = frame.assign(**{column: put(frame[column].array, at, before)})
-            for marks, old in ((wire, self.old.wire), (locked, self.old.locked)):
-                for position in positions:
-                    marks.pop((position, column), None)
-                    if (position, column) in old:
-                        marks[position, column] = old[position, column]
-        return Rows(frame, wire, locked), sum(map(len, by_column.values()))
+        clashing_cells = {(position, column) for column, positions in by_column.items() for position in positions}
+        marks = marks.without(lambda *cell: cell in clashing_cells)
+        marks |= self.old.marks.without(lambda *cell: cell not in clashing_cells)
+        return Rows(frame, marks), sum(map(len, by_column.values()))
 
     # --- the new frame -------------------------------------------------------------
 
@@ -336,7 +334,7 @@ class _Refresh:
             elapsed_s=time.monotonic() - started,
         )
         loaded = self.loaded.renewed(
-            baseline=Baseline(freeze(rows.frame), rows.wire, frozenset(rows.locked)),
+            baseline=rows.frozen(),
             stages=stages,
             lookups=lookups,
             as_of=moment if moment is not None else pd.Timestamp.now(tz="UTC"),
@@ -572,7 +570,5 @@ def without_deals(frame: pd.DataFrame, ids: Iterable[int]) -> pd.DataFrame:
     plain = plain_frame(frame, loaded)
     own = plain["id"] if "id" in plain.columns else pd.Series(plain.index.get_level_values("id"))
     base = loaded.baseline
-    rows = Rows(base.frame, base.wire, dict.fromkeys(base.locked))
-    rows = rows.take(np.flatnonzero(~base.frame["id"].isin(gone).to_numpy(dtype=bool)))
-    shorter = loaded.renewed(baseline=Baseline(rows.frame, rows.wire, frozenset(rows.locked)))
+    shorter = loaded.renewed(baseline=base.take(np.flatnonzero(~base.frame["id"].isin(gone).to_numpy(dtype=bool))))
     return attach_loaded(frame.iloc[np.flatnonzero(~own.isin(gone).to_numpy(dtype=bool))], shorter)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded, freeze
 from opp_pandas.history import History
 from opp_pandas.history.cells import COLUMNS, arrow_schema
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
@@ -86,7 +86,7 @@ def load_of(
     loaded = Loaded(
         **{
             "kind": "read",
-            "baseline": Baseline(freeze(frame)),
+            "baseline": Rows(freeze(frame)),
             "stages": STAGE_TABLE,
             "lookups": {"opportunityStage": LOOKUP, "user": USERS},
             "timezone": None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
-from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded, freeze
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.stages import resolve_stages
 
@@ -36,10 +36,10 @@ def load(resources: Iterable[Mapping[str, Any]], **options: Any) -> pd.DataFrame
     collector = Collector(columns=[column for column in columns if column not in custom])
     collector.add({"data": list(resources)})
     collected = collector.finish()
-    frame = join_names(collected.frame, lookups(), ("stage", "owner", "account", "creator", "updater"))
+    frame = join_names(collected.rows.frame, lookups(), ("stage", "owner", "account", "creator", "updater"))
     facts: dict[str, Any] = {
         "kind": "read",
-        "baseline": Baseline(freeze(frame), collected.wire, frozenset(collected.locked)),
+        "baseline": Rows(freeze(frame), collected.rows.marks),
         "stages": resolve_stages(None, lookups()["opportunityStage"]),
         "lookups": lookups(),
         "timezone": None,

@@ -99,16 +99,16 @@ def collect(bodies: Iterable[bytes], columns: Iterable[str] | None = None, block
 
 def assert_same(collected: Collected, expected: dict[str, Any]) -> None:
     """Compare everything, down to the types of single values."""
-    pd.testing.assert_frame_equal(collected.frame, expected["frame"])
+    pd.testing.assert_frame_equal(collected.rows.frame, expected["frame"])
     for name in expected["frame"].columns:
         if expected["frame"][name].dtype == object:
-            assert [_typed(value) for value in collected.frame[name]] == [
+            assert [_typed(value) for value in collected.rows.frame[name]] == [
                 _typed(value) for value in expected["frame"][name]
             ]
-    assert {key: _typed(value) for key, value in collected.wire.items()} == {
+    assert {key: _typed(value) for key, value in collected.rows.marks.original.items()} == {
         key: _typed(value) for key, value in expected["wire"].items()
     }
-    assert collected.locked == expected["locked"]
+    assert collected.rows.marks.locked == expected["locked"]
     assert [_typed(row) for row in collected.quarantined.itertuples(index=False, name=None)] == [
         _typed(row) for row in expected["quarantined"]
     ]

@@ -345,8 +345,9 @@ def test_adopt__cells_that_cannot_be_read() -> None:
     assert len(caught) == 1
     assert caught[0].filename == __file__
     known = loaded(df)
-    assert known.baseline.locked == {(1, "amount"), (1, "probability"), (0, "close_date"), (2, "close_date")}
-    assert known.baseline.wire == {
+    locked = {(1, "amount"), (1, "probability"), (0, "close_date"), (2, "close_date")}
+    assert set(known.baseline.marks.locked) == locked
+    assert known.baseline.marks.original == {
         (1, "amount"): "12k", (1, "probability"): "high", (0, "close_date"): "2026-02-30", (2, "close_date"): "x",
     }  # fmt: skip
     assert df["amount"].tolist() == [1235, pd.NA, 5]
@@ -371,7 +372,7 @@ def test_adopt__rule_breaks_are_kept() -> None:
     assert df["amount"].tolist() == [-5, 1, 2]
     assert df["close_date"].dt.year.tolist() == [9999, 2026, 1]
     assert len(report(df).failures) == 5
-    assert not loaded(df).baseline.locked
+    assert not loaded(df).baseline.marks.locked
 
 
 def test_adopt__rounded_probabilities_say_their_effect() -> None:
@@ -383,8 +384,8 @@ def test_adopt__rounded_probabilities_say_their_effect() -> None:
     assert moved == Decimal("-1.7475")
     assert any(note.endswith("moves amount x probability by -1.75") for note in report(df).notes)
     assert report(df).failures["value"].tolist() == [0.333, 0.125, 0.335]
-    assert not loaded(df).baseline.locked
-    assert loaded(df).baseline.wire[0, "probability"] == 0.333
+    assert not loaded(df).baseline.marks.locked
+    assert loaded(df).baseline.marks.original[0, "probability"] == 0.333
 
 
 def test_adopt__currencies_in_the_amounts() -> None:
@@ -476,9 +477,9 @@ def test_adopt__any_cells(rows: list[dict[str, Any]]) -> None:
     known = loaded(df)
     labels_of = {"custom_id": "Id", "name": "Name", "amount": "Amount", "probability": "Probability",
                  "close_date": "CloseDate", "stage_name": "Stage", "tags": "Tags"}  # fmt: skip
-    for place, column in known.baseline.locked:
+    for place, column in known.baseline.marks.locked:
         assert df[column].isna().iloc[place]
-        assert known.baseline.wire[place, column] is source[labels_of[column]].iloc[place]
+        assert known.baseline.marks.original[place, column] is source[labels_of[column]].iloc[place]
         cases = known.report.failures
         assert ((cases["row"] == place) & (cases["column"] == column)).any()
 

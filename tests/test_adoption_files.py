@@ -158,7 +158,7 @@ def test_fivetran_salesforce__year_9999(data: Path) -> None:
     assert late.sum() == (source["_fivetran_end"] == "9999-12-31 23:59:59").sum() > 0
     listed = loaded(df).report.failures
     assert (listed["column"] == "close_date").sum() == late.sum()
-    assert not loaded(df).baseline.locked
+    assert not loaded(df).baseline.marks.locked
 
 
 def test_fivetran_hubspot__empty_properties(data: Path) -> None:

@@ -15,7 +15,7 @@ import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
 from opp_pandas.api.custom_field_types import CustomField
-from opp_pandas.frame_state import Baseline, Loaded, attach_loaded, freeze, require_loaded
+from opp_pandas.frame_state import Loaded, Rows, attach_loaded, freeze, require_loaded
 from opp_pandas.load.custom_fields import convert_texts, custom_objection, plain_frame, relabel
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def offline(texts: list[str | None], kind: str, **rules: Any) -> pd.DataFrame:
     frame = pd.DataFrame({"id": ids, "custom12": pd.array(texts, dtype="str")})
     entry = CustomField("custom12", "Thing", kind, **rules)
     loaded = Loaded(
-        "read", Baseline(freeze(frame)), None, {}, None, pd.Timestamp(0, tz="UTC"), custom_fields={"custom12": entry}
+        "read", Rows(freeze(frame)), None, {}, None, pd.Timestamp(0, tz="UTC"), custom_fields={"custom12": entry}
     )  # type: ignore[arg-type]
     return attach_loaded(frame, loaded)
 

@@ -19,7 +19,7 @@ from opp_pandas.errors import (
     MissingColumnError,
     NotLoadedError,
 )
-from opp_pandas.frame_state import Baseline, attach_loaded, freeze
+from opp_pandas.frame_state import Rows, attach_loaded, freeze
 
 STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
 
@@ -401,7 +401,7 @@ def test_custom_ids__of_ours_stay_away_from_an_outside_crms() -> None:
 def test_custom_ids__of_ours_need_to_know_what_the_deals_have() -> None:
     """A load without the column does not tell; an adopted file without it has none."""
     whole = load([resource(1)])
-    narrow = load([resource(1)], baseline=Baseline(freeze(whole.drop(columns="custom_id"))))
+    narrow = load([resource(1)], baseline=Rows(freeze(whole.drop(columns="custom_id"))))
     assert narrow.opp.add({"name": "A"}).opp.changes().creations[0].custom_id is None
     file = pd.DataFrame({"name": ["A"], "amount": [5], "probability": [10]})
     df = opp.adopt(file, stages=STAGES, probability="percent", currency="USD", as_of="2026-10-20")

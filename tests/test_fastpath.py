@@ -455,8 +455,8 @@ def test_decode__fields_that_are_asked_for_only() -> None:
     bodies = [body_of([*MANY, record(30, amount=10.0, name=5)])]
     columns = ["name", "updated_at", "owner_id"]
     collected = collect(bodies, columns)
-    assert list(collected.frame.columns) == ["id", "name", "owner_id", "updated_at"]
-    assert set(collected.wire) == {(20, "name")}
+    assert list(collected.rows.frame.columns) == ["id", "name", "owner_id", "updated_at"]
+    assert set(collected.rows.marks.original) == {(20, "name")}
     assert_same(collected, load_slowly(bodies, columns))
 
 

@@ -32,10 +32,13 @@ def test_collector__no_page_and_no_row() -> None:
     """Without rows there are all columns with their dtypes."""
     for bodies in ([], [b'{"data":[]}']):
         collected = collect(bodies)
-        assert collected.frame.shape == (0, 1 + len(OPPORTUNITY.attributes) + len(OPPORTUNITY.relationship_by_column))
-        assert collected.frame["close_date"].dtype == "datetime64[us, UTC]"
-        assert collected.frame["id"].dtype == "Int64"
-        assert collected.frame["name"].dtype == "str"
+        assert collected.rows.frame.shape == (
+            0,
+            1 + len(OPPORTUNITY.attributes) + len(OPPORTUNITY.relationship_by_column),
+        )
+        assert collected.rows.frame["close_date"].dtype == "datetime64[us, UTC]"
+        assert collected.rows.frame["id"].dtype == "Int64"
+        assert collected.rows.frame["name"].dtype == "str"
 
 
 def test_collector__a_row_that_comes_twice() -> None:
@@ -47,9 +50,9 @@ def test_collector__a_row_that_comes_twice() -> None:
     ]
     for block_bytes in (1, 10**6):
         collected = collect(bodies, block_bytes=block_bytes)
-        assert collected.frame["id"].tolist() == [1, 2, 3, 4]
-        assert collected.frame["name"].tolist() == ["new", "only", "second", "stamped"]
-        assert collected.wire == {(3, "amount"): 10.0}
+        assert collected.rows.frame["id"].tolist() == [1, 2, 3, 4]
+        assert collected.rows.frame["name"].tolist() == ["new", "only", "second", "stamped"]
+        assert collected.rows.marks.original == {(3, "amount"): 10.0}
         assert collected.duplicates.to_dict("list") == {
             "key": [1, 3, 4],
             "rows": [3, 2, 2],
@@ -67,7 +70,7 @@ def test_collector__pages_parsed_and_unparsed_mix() -> None:
     assert collector.received == 5
     assert collector.rows == 3
     collected = collector.finish()
-    assert collected.frame["id"].tolist() == [5, 3, 4]
+    assert collected.rows.frame["id"].tolist() == [5, 3, 4]
     assert collected.quarantined[["row", "reason"]].to_numpy().tolist() == [
         ["page 1, record 1", "not a JSON object"],
         ["page 2, record 1", "it has no id"],
@@ -116,12 +119,12 @@ def test_collector__leaves_no_thread_behind() -> None:
 
 def test_collector__empty_columns_are_apart() -> None:
     """Columns without a value share memory and nothing else: an edit of one leaves the others empty."""
-    frame = collect([body_of(record(1), record(2))]).frame
+    frame = collect([body_of(record(1), record(2))]).rows.frame
     frame.loc[0, "custom3"] = "x"
     frame["custom4"].array[1] = "y"
     assert frame["custom3"].tolist()[0] == "x"
     assert frame.filter(like="custom").notna().sum().sum() == 2
-    assert collect([body_of(record(1))]).frame["custom3"].isna().all()
+    assert collect([body_of(record(1))]).rows.frame["custom3"].isna().all()
 
 
 def test_collector__included() -> None:
@@ -168,7 +171,7 @@ def test_collector__documented_page() -> None:
     body = json.dumps(SHORT_COLLECTION).encode()
     collected = collect([body])
     assert_same(collected, load_slowly([body]))
-    frame = collected.frame
+    frame = collected.rows.frame
     assert list(frame.columns[:4]) == ["id", "name", "amount", "currency_type"]
     assert (frame["health_score"].dtype, frame["health_category"].dtype) == ("Int64", "str")
     assert frame["custom2"].tolist() == [""]
@@ -205,9 +208,9 @@ def test_collector__record_of_the_real_service() -> None:
     body = body_of(entry)
     collected = collect([body])
     assert_same(collected, load_slowly([body]))
-    row = collected.frame.iloc[0]
+    row = collected.rows.frame.iloc[0]
     assert (row["health_category"], row["health_score"], row["map_number_of_overdue_tasks"]) == ("RED", 22, 8)
     assert (row["stage_id"], row["owner_id"], row["account_id"], row["tags"]) == (1, 1, 1, [])
     assert str(row["close_date"]) == "2021-12-09 22:00:00+00:00"
-    assert (collected.wire, collected.locked) == ({}, {})
+    assert (collected.rows.marks.original, collected.rows.marks.locked) == ({}, {})
     assert collected.unknown_relationships == ("assignedUsers", "opportunityHealthFactors")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from opp_pandas.frame_state import Baseline, Loaded, attach_loaded, freeze, loaded_of
+from opp_pandas.frame_state import CellMarks, Loaded, Rows, attach_loaded, freeze, loaded_of
 from opp_pandas.stages import resolve_stages
 
 
@@ -26,7 +26,7 @@ def frame() -> pd.DataFrame:
     )
     loaded = Loaded(
         kind="read",
-        baseline=Baseline(freeze(made)),
+        baseline=Rows(freeze(made)),
         stages=resolve_stages(),
         lookups={},
         timezone=None,
@@ -105,6 +105,19 @@ def test_baseline__cannot_be_reached_through_the_frame(frame: pd.DataFrame) -> N
 
 def test_ids__are_unique_even_where_they_are_missing() -> None:
     """Rows without an id can be looked up by nobody."""
-    baseline = Baseline(pd.DataFrame({"id": pd.array([7, None, None], dtype="Int64")}))
+    baseline = Rows(pd.DataFrame({"id": pd.array([7, None, None], dtype="Int64")}))
     assert baseline.ids.is_unique
     assert baseline.ids.get_indexer([7, 1, 0]).tolist() == [0, -1, -1]
+
+
+def test_cell_marks__follow_their_cells() -> None:
+    """Taken, moved, renamed and put one below the other, marks stay with their cells."""
+    marks = CellMarks({(0, "amount"): 10.0, (2, "name"): 7}, {(2, "name"): "must be text"})
+    assert marks.take([2, 1]) == CellMarks({(0, "name"): 7}, {(0, "name"): "must be text"})
+    assert marks.at([5, 6, 4]).original == {(5, "amount"): 10.0, (4, "name"): 7}
+    assert marks.rename({"amount": "Amount"}) == CellMarks({(0, "Amount"): 10.0})
+    assert marks.without(lambda row, _: row == 2) == CellMarks({(0, "amount"): 10.0})
+    both = CellMarks.concat([marks, marks], [3, 3])
+    assert both.locked == {(2, "name"): "must be text", (5, "name"): "must be text"}
+    assert not CellMarks()
+    assert marks

@@ -49,8 +49,8 @@ def test_as_of__gives_back_a_load_of_the_service(history: History, df: pd.DataFr
     assert before is not None
     assert after is not None
     assert (after.timezone, after.kind, after.currency) == (before.timezone, before.kind, before.currency)
-    assert dict(after.baseline.wire) == dict(before.baseline.wire)
-    assert after.baseline.locked == before.baseline.locked
+    assert dict(after.baseline.marks.original) == dict(before.baseline.marks.original)
+    assert after.baseline.marks.locked.keys() == before.baseline.marks.locked.keys()
     pd.testing.assert_frame_equal(after.stages.frame, before.stages.frame)
     pd.testing.assert_frame_equal(back.opp.forecast(), df.opp.forecast(), check_flags=False)
     assert len(back.opp.changes()) == 0

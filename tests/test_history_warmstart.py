@@ -13,7 +13,7 @@ import pytest
 import opp_pandas as opp
 from conftest import NOW, STAGES
 from histories import history_in_memory, load_of
-from opp_pandas.frame_state import Baseline, attach_loaded, loaded_of
+from opp_pandas.frame_state import Rows, attach_loaded, loaded_of
 from opp_pandas.history import History
 from opp_pandas.history.query_identity import UNKNOWN, asked_for, pack_query, unpack_query
 
@@ -63,8 +63,8 @@ def check_same(warm: pd.DataFrame, whole: pd.DataFrame) -> None:
     one, other = loaded_of(warm), loaded_of(whole)
     assert one is not None
     assert other is not None
-    assert dict(one.baseline.wire) == dict(other.baseline.wire)
-    assert one.baseline.locked == other.baseline.locked
+    assert dict(one.baseline.marks.original) == dict(other.baseline.marks.original)
+    assert one.baseline.marks.locked.keys() == other.baseline.marks.locked.keys()
     pd.testing.assert_frame_equal(one.stages.frame, other.stages.frame)
     assert (one.query, one.timezone, one.report.complete) == (other.query, other.timezone, other.report.complete)
     assert len(one.report.failures) == len(other.report.failures)
@@ -236,7 +236,7 @@ def test_attribute_of_a_later_time__has_everything_read(history: History, client
     loaded = loaded_of(whole)
     assert loaded is not None
     assert "health_score" in whole.columns
-    ignorant = loaded.renewed(baseline=Baseline(loaded.baseline.frame.drop(columns="health_score")))
+    ignorant = loaded.renewed(baseline=Rows(loaded.baseline.frame.drop(columns="health_score")))
     history.record(attach_loaded(whole.drop(columns="health_score"), ignorant))
     client.update(int(whole.loc[whole["health_score"].notna(), "id"].iloc[0]), {"amount": 5})
     df = opp.read_opportunities(client, history=history)

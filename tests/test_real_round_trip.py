@@ -92,7 +92,7 @@ def test_outreach_record__keeps_what_the_documents_do_not_have(data: Path) -> No
     collector = Collector()
     collector.add({"data": [record]})
     collected = collector.finish()
-    row = collected.frame.iloc[0]
+    row = collected.rows.frame.iloc[0]
     assert (row["health_category"], row["health_score"], row["map_number_of_overdue_tasks"]) == ("RED", 22, 8)
     assert collected.unknown_relationships == ("assignedUsers", "opportunityHealthFactors")
     # 22:00 UTC is the next day where the deal is.

@@ -51,10 +51,10 @@ def test_answer__replaces_odd_originals_and_locks() -> None:
     """A cell that could not be read is readable after the service sent a good one, and the other way round."""
     df = load([resource(1, amount="a lot"), resource(2)])
     loaded = require_loaded(df, "test")
-    assert (0, "amount") in loaded.baseline.locked
+    assert (0, "amount") in loaded.baseline.marks.locked
     take(df, written(0, resource(1, amount=5)), written(1, resource(2, amount="much")))
     fresh = require_loaded(df, "test").baseline
-    assert (fresh.locked, fresh.wire[1, "amount"]) == (frozenset({(1, "amount")}), "much")
+    assert (list(fresh.marks.locked), fresh.marks.original[1, "amount"]) == ([(1, "amount")], "much")
     assert df["amount"].tolist() == [5, pd.NA]
     # The old load is as it was: other frames go on with it.
     assert loaded.baseline.frame["amount"].isna().tolist() == [True, False]
@@ -112,7 +112,7 @@ def test_deleted_rows__leave_and_waiting_rows_keep_their_places() -> None:
     shorter, moved = _without(base, [1, None], pending)
     assert shorter.frame["id"].tolist() == [2, 3]
     assert (moved["a"].position, moved["b"].position) == (1, None)
-    assert shorter.locked == frozenset({(1, "amount")})
+    assert list(shorter.marks.locked) == [(1, "amount")]
     extra = df.copy()
     extra.attrs["note"] = "kept"
     same = take(extra, Outcome("delete", Status.WRITTEN, 1, position=0), Outcome("delete", Status.GONE, 2, position=-1))

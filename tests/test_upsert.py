@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opp_pandas.frame_state import CellMarks, Rows
 from opp_pandas.load.changed_records import narrowed, with_instants
-from opp_pandas.load.upsert import Rows, extended, missing, not_older, overlay, put
+from opp_pandas.load.upsert import extended, missing, not_older, overlay, put
 
 T = pd.Timestamp("2026-10-01T10:00:00Z")
 
@@ -17,7 +18,7 @@ T = pd.Timestamp("2026-10-01T10:00:00Z")
 def rows(ids: list[int], stamps: list[int], wire: Any = (), **columns: Any) -> Rows:
     frame = pd.DataFrame({"id": pd.array(ids, dtype="Int64"), **columns})
     frame["updated_at"] = pd.array([T + pd.Timedelta(seconds=second) for second in stamps]).as_unit("us")
-    return Rows(frame, dict(wire), {})
+    return Rows(frame, CellMarks(dict(wire)))
 
 
 def test_overlay__replaces_by_id_and_appends() -> None:
@@ -30,7 +31,7 @@ def test_overlay__replaces_by_id_and_appends() -> None:
     assert found.frame["only"].astype(object).fillna("-").tolist() == [1, 2, 3, "-"]
     assert found.frame["other"].astype(object).fillna("-").tolist() == ["-", True, "-", False]
     assert places.tolist() == [1, 3]
-    assert found.wire == {(0, "a"): "five", (1, "a"): "new three", (3, "a"): "seven"}
+    assert found.marks.original == {(0, "a"): "five", (1, "a"): "new three", (3, "a"): "seven"}
     assert old.frame["a"].tolist() == ["x", "y", "z"], "the old rows are untouched"
 
 

@@ -36,7 +36,7 @@ from opp_pandas.errors import (
     InvalidValuesWarning,
     named,
 )
-from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze, loaded_of
+from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded, freeze, loaded_of
 from opp_pandas.instants import parse_end
 from opp_pandas.kinds import INSTANT
 from opp_pandas.resource import COLUMN_DTYPES
@@ -196,7 +196,7 @@ def adopt(
     )
     loaded = Loaded(
         kind="adopt",
-        baseline=Baseline(freeze(adopted), reader.wire, frozenset(reader.locked)),
+        baseline=Rows(freeze(adopted), CellMarks(reader.original, reader.locked)),
         stages=table,
         lookups={},
         timezone=zone,
@@ -269,8 +269,8 @@ class _Reader:
         self.columns: dict[str, Any] = {}
         self.raw: dict[str, pd.Series] = {}
         self.cases: list[tuple[str, int, str]] = []
-        self.locked: set[tuple[int, str]] = set()
-        self.wire: dict[tuple[int, str], Any] = {}
+        self.locked: dict[tuple[int, str], str] = {}
+        self.original: dict[tuple[int, str], Any] = {}
         self.notes: list[str] = []
         self._exact_percent: dict[int, Decimal] = {}
 
@@ -326,12 +326,12 @@ class _Reader:
         else:
             self.columns[column] = reading.values
         for place, rule in reading.refused.items():
-            self.locked.add((place, column))
+            self.locked[place, column] = rule
             self.cases.append((column, place, rule))
-            self.wire[place, column] = values.iloc[place]
+            self.original[place, column] = values.iloc[place]
         for place, rule in reading.remarked.items():
             self.cases.append((column, place, rule))
-            self.wire[place, column] = values.iloc[place]
+            self.original[place, column] = values.iloc[place]
         self.notes += [f"{column}: {note}" for note in reading.notes]
 
     def fill_currency(self, code: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from opp_pandas.frame_state import CellMarks
 from opp_pandas.kinds import INT64_MAX, KINDS, TAGS, UnfitError, kind_of_dtype
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, Attribute, Resource, snake_case
 
@@ -52,6 +53,11 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.columns["id"])
+
+    @property
+    def marks(self) -> CellMarks:
+        """The cells that need care."""
+        return CellMarks(self.wire, self.locked)
 
 
 def decode_resources(data: Iterable[Any], resource: Resource = OPPORTUNITY) -> Cells:

@@ -22,6 +22,7 @@ from opp_pandas.api.documents import parse_document
 from opp_pandas.api.fastpath import Cut, FastDecoder, cut_page
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.errors import DocumentError
+from opp_pandas.frame_state import CellMarks, Rows
 from opp_pandas.kinds import INT64_MAX, TEXT, UnfitError
 from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, Resource
 
@@ -51,11 +52,9 @@ LEADING = (
 
 @dataclass(frozen=True)
 class Collected:
-    """A whole collection, decoded: see `opp_pandas.frame_state.Baseline` for ``wire`` and ``locked``."""
+    """A whole collection, decoded."""
 
-    frame: pd.DataFrame
-    wire: Mapping[tuple[int, str], Any]
-    locked: Mapping[tuple[int, str], str]
+    rows: Rows
     quarantined: pd.DataFrame
     duplicates: pd.DataFrame
     lookups: Mapping[str, pd.DataFrame]
@@ -210,9 +209,13 @@ class Collector:
             parts = [batch.columns.pop(name, None) for batch in batches]
             arrays[name] = pandas_array(parts, lengths, COLUMN_DTYPES.get(name, "infer"), missing, kept)
         return Collected(
-            frame=pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False),
-            wire=_marks([batch.wire for batch in batches], lengths, kept, arrays),
-            locked=_marks([batch.locked for batch in batches], lengths, kept, arrays),
+            rows=Rows(
+                pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False),
+                CellMarks(
+                    _marks([batch.wire for batch in batches], lengths, kept, arrays),
+                    _marks([batch.locked for batch in batches], lengths, kept, arrays),
+                ),
+            ),
             quarantined=_quarantined(batches),
             duplicates=duplicates,
             lookups={kind: _entry_frame(found) for kind, found in self._included.items()},

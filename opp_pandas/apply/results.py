@@ -17,7 +17,7 @@ import pandas as pd
 from opp_pandas.api.decode import column_array, decode_resources, unknown_column
 from opp_pandas.api.frame_builder import join_names
 from opp_pandas.apply.status import Status
-from opp_pandas.frame_state import Baseline, Loaded, Pending, attach_loaded, freeze
+from opp_pandas.frame_state import CellMarks, Loaded, Pending, Rows, attach_loaded, freeze
 from opp_pandas.load.custom_fields import shown_cells
 from opp_pandas.resource import COLUMN_DTYPES, INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
 
@@ -100,8 +100,7 @@ class _Rows:
     """Answers as columns: ``held`` says by column which of them held the attribute or relationship at all."""
 
     frame: pd.DataFrame
-    wire: Mapping[tuple[int, str], Any]
-    locked: frozenset[tuple[int, str]]
+    marks: CellMarks
     held: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]]
 
 
@@ -120,7 +119,7 @@ def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) ->
         str(column): np.array([_id_column(str(column)) in found for found in members], dtype=bool)
         for column in frame.columns
     }
-    return _Rows(frame, cells.wire, frozenset(cells.locked), held)
+    return _Rows(frame, cells.marks, held)
 
 
 def _members(resource: Mapping[str, Any]) -> set[str]:
@@ -137,7 +136,7 @@ def _members(resource: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _new_baseline(base: Baseline, answered: Sequence[Outcome], rows: _Rows, pending: dict[Any, Pending]) -> Baseline:
+def _new_baseline(base: Rows, answered: Sequence[Outcome], rows: _Rows, pending: dict[Any, Pending]) -> Rows:
     """Replace the rows that changed and append those that are new; created rows leave `pending`."""
     positions = base.ids.get_indexer(pd.Index(rows.frame["id"].to_numpy(dtype=np.int64)))
     appended = 0
@@ -158,12 +157,9 @@ def _new_baseline(base: Baseline, answered: Sequence[Outcome], rows: _Rows, pend
             array = _with(array, positions[held], frozen[column][held])
         arrays[column] = array
     touched = {(int(position), column) for column, held in rows.held.items() for position in positions[held]}
-    wire = {key: value for key, value in base.wire.items() if key not in touched}
-    locked = {key for key in base.locked if key not in touched}
-    wire |= {(int(positions[row]), column): value for (row, column), value in rows.wire.items()}
-    locked |= {(int(positions[row]), column) for row, column in rows.locked}
+    marks = base.marks.without(lambda *cell: cell in touched) | rows.marks.at(positions)
     fresh = pd.DataFrame(arrays, index=pd.RangeIndex(len(base) + appended), copy=False)
-    return Baseline(fresh, wire, frozenset(locked))
+    return Rows(fresh, marks)
 
 
 def _extended(array: Any, number: int) -> Any:
@@ -224,17 +220,13 @@ def _restored(series: pd.Series, dtype: str) -> Any:
 
 
 def _without(
-    baseline: Baseline, ids: Sequence[int | None], pending: Mapping[Any, Pending]
-) -> tuple[Baseline, dict[Any, Pending]]:
+    baseline: Rows, ids: Sequence[int | None], pending: Mapping[Any, Pending]
+) -> tuple[Rows, dict[Any, Pending]]:
     """Give the baseline without deleted rows, and the new places of the rows that wait."""
     keep = np.flatnonzero(~baseline.frame["id"].isin([value for value in ids if value is not None]).to_numpy())
     fresh = np.full(len(baseline), -1)
     fresh[keep] = np.arange(len(keep))
-    shorter = Baseline(
-        baseline.frame.iloc[keep].reset_index(drop=True),
-        {(int(fresh[row]), column): value for (row, column), value in baseline.wire.items() if fresh[row] >= 0},
-        frozenset((int(fresh[row]), column) for row, column in baseline.locked if fresh[row] >= 0),
-    )
+    shorter = baseline.take(keep)
     moved = {
         label: entry if entry.position is None else replace(entry, position=int(fresh[entry.position]))
         for label, entry in pending.items()

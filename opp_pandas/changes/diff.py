@@ -233,7 +233,7 @@ class _Comparison:
         for edit in edits:
             if column not in rules.WRITABLE:
                 reason: str | None = rules.read_only_reason(column)
-            elif (int(self.rows.places[edit.place]), column) in self.base.locked:
+            elif (int(self.rows.places[edit.place]), column) in self.base.marks.locked:
                 reason = f"{column} is locked: the service's value could not be read, so it must not be overwritten"
             elif edit.unreadable is not None:
                 reason = rules.unreadable_reason(column, edit.raw, edit.unreadable)
@@ -375,11 +375,12 @@ def loaded_values(loaded: Loaded, places: np.ndarray[Any, Any], column: str) -> 
     values = base.frame[column].array.take(places)
     kind = rules.column_kind(column, values.dtype)
     found = [plain_value(value) for value in values] if kind is None else kind.encode_all(values)
-    if base.wire:
+    original = base.marks.original
+    if original:
         related = column in OPPORTUNITY.relationship_by_column
         for index, place in enumerate(places.tolist()):
-            if (place, column) in base.wire:
-                value = base.wire[place, column]
+            if (place, column) in original:
+                value = original[place, column]
                 found[index] = _identity(value) if related else value
     return found
 

@@ -116,9 +116,9 @@ class _NewRows:
 
     def _unread(self, position: int | None, column: str) -> str | None:
         """A cell that adopt() could not read must not silently be created as missing."""
-        if position is None or (position, column) not in self.loaded.baseline.locked:
+        if position is None or (position, column) not in self.loaded.baseline.marks.locked:
             return None
-        raw = printable(repr(self.loaded.baseline.wire.get((position, column))), 60)
+        raw = printable(repr(self.loaded.baseline.marks.original.get((position, column))), 60)
         return f"{column} could not be read from {raw}: set it, or drop the column"
 
     def _read_names(self, column: str) -> None:

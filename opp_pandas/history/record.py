@@ -491,9 +491,9 @@ def _take(packed: Packed, places: Places) -> Packed:
 
 def _marks_by_column(loaded: Loaded) -> dict[str, tuple[dict[int, str], set[int]]]:
     marks: dict[str, tuple[dict[int, str], set[int]]] = {}
-    for (place, column), value in loaded.baseline.wire.items():
+    for (place, column), value in loaded.baseline.marks.original.items():
         marks.setdefault(column, ({}, set()))[0][place] = dump(value, column)
-    for place, column in loaded.baseline.locked:
+    for place, column in loaded.baseline.marks.locked:
         marks.setdefault(column, ({}, set()))[1].add(place)
     return marks
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from opp_pandas.api.frame_builder import look_up
 from opp_pandas.errors import MissingColumnError
-from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded
+from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.query_identity import unpack_query
 from opp_pandas.history.record import RowWriter
@@ -114,8 +114,7 @@ def frame_at(
     lookups = lookups_at(cells, upto)
     columns: dict[str, Any] = {}
     frozen: dict[str, Any] = {}
-    wire: dict[tuple[int, str], Any] = {}
-    locked: set[tuple[int, str]] = set()
+    marks = CellMarks()
     ids, has_id, _texts = records.keys.split(codes)
     id_array = pd.array(np.where(has_id, ids, 0), dtype="Int64")
     id_array[~has_id] = pd.NA
@@ -127,7 +126,7 @@ def frame_at(
             columns[name] = cells.column(rows, dtype)
             if columns[name].dtype == object:
                 frozen[name] = cells.column(rows, dtype, frozen=True)
-            _collect_marks(cells, rows, name, wire, locked)
+            marks |= _marks(cells, rows, name)
     for name, dtype, joined in entries:
         if joined:
             entry = LOOKUP_COLUMNS[name]
@@ -139,7 +138,7 @@ def frame_at(
     frame = pd.DataFrame({entry[0]: columns[entry[0]] for entry in entries}, index=index, copy=False)
     snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]
     still = {entry[0]: frozen[entry[0]] if entry[0] in frozen else columns[entry[0]].copy() for entry in entries}
-    baseline = Baseline(pd.DataFrame(still, index=index, copy=False), wire, frozenset(locked))
+    baseline = Rows(pd.DataFrame(still, index=index, copy=False), marks)
     loaded = _loaded(cells, facts, baseline, lookups, moment, source, snapshots, wanted)
     return attach_loaded(frame, loaded)
 
@@ -151,22 +150,20 @@ def _order(records: Records, upto: int) -> Places:
     return np.flatnonzero(records.present(upto))
 
 
-def _collect_marks(
-    cells: Cells, rows: Places, name: str, wire: dict[tuple[int, str], Any], locked: set[tuple[int, str]]
-) -> None:
+def _marks(cells: Cells, rows: Places, name: str) -> CellMarks:
     if not cells.wire:
-        return
-    for place in np.flatnonzero(np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist():
-        row = int(rows[place])
-        wire[place, name] = load_json(cells.wire[row])
-        if cells.kind[row] == LOCKED:
-            locked.add((place, name))
+        return CellMarks()
+    places = np.flatnonzero(np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist()
+    return CellMarks(
+        {(place, name): load_json(cells.wire[int(rows[place])]) for place in places},
+        {(place, name): "could not be read" for place in places if cells.kind[int(rows[place])] == LOCKED},
+    )
 
 
 def _loaded(
     cells: Cells,
     facts: Mapping[str, Any],
-    baseline: Baseline,
+    baseline: Rows,
     lookups: Mapping[str, pd.DataFrame],
     moment: int,
     source: str,

@@ -15,11 +15,11 @@ from opp_pandas.api.query import LISTS, NOT_NULL, filter_key
 from opp_pandas.errors import DocumentError
 from opp_pandas.instants import parse_moment
 from opp_pandas.kinds import UnfitError
-from opp_pandas.load.upsert import Rows
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.api.paging import Page
+    from opp_pandas.frame_state import Rows
 
 SWEEP_PAGE = 1000
 IDS_PER_REQUEST = 100
@@ -50,7 +50,7 @@ class Changed:
     @property
     def rows(self) -> Rows:
         """The rows alone."""
-        return Rows(self.collected.frame, self.collected.wire, self.collected.locked)
+        return self.collected.rows
 
 
 def with_instants(filter: Mapping[str, Any] | None, zone: str | None) -> dict[str, Any]:  # noqa: A002  # the service's own word
@@ -173,7 +173,7 @@ def read_changed(
     left: frozenset[int] = frozenset()
     if query["filter"] and len(known):
         # A record that could not become a row was listed all the same.
-        came = set(index_of(collected.frame)) | set(_usable_ids(collected.quarantined["raw"]))
+        came = set(index_of(collected.rows.frame)) | set(_usable_ids(collected.quarantined["raw"]))
         left = frozenset(changed_ids(client, known, since, until) - came)
     return Changed(collected, left, pages, date)
 

@@ -17,11 +17,12 @@ from opp_pandas.errors import AccessDeniedError, ServiceError
 from opp_pandas.load.changed_records import index_of, joined_lookup, read_changed
 from opp_pandas.load.checkpoint import iter_kept_pages
 from opp_pandas.load.partitions import iter_partitioned
-from opp_pandas.load.upsert import Rows, not_older, overlay
+from opp_pandas.load.upsert import not_older, overlay
 from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
+    from opp_pandas.frame_state import Rows
     from opp_pandas.load.where import Where
 
 _SLOW_LOAD_S = 1.0
@@ -167,7 +168,7 @@ def read_whole(asked: Asked, notes: list[str]) -> Arrived:
         moment, pages, counts = _collect(asked, collector, query, limit)
     collected = collector.finish()
     lookups = dict(collected.lookups)
-    rows = Rows(collected.frame, collected.wire, collected.locked)
+    rows = collected.rows
     if moment is None and limit is None:
         notes.append("the service sends no clock, so what was changed during the load was not read again")
     elif moment is not None and limit is None:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame
 from opp_pandas.errors import AccessDeniedError
+from opp_pandas.frame_state import Rows
 from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup, read_changed
 from opp_pandas.load.fetch import wanted_columns
-from opp_pandas.load.upsert import Rows, not_older
+from opp_pandas.load.upsert import not_older
 from opp_pandas.load.where import rows_that_fit, split_where
 from opp_pandas.resource import ACCOUNT, INCLUDABLE, STAGE, USER, Resource
 
@@ -115,7 +116,7 @@ def catch_up(
         now[kind] = joined_lookup(lookup, now[kind]) if kind in now else lookup
     notes: list[str] = []
     fresh = not_older(old, changed.rows)
-    fresh = Rows(join_names(fresh.frame, now, include), fresh.wire, fresh.locked)
+    fresh = Rows(join_names(fresh.frame, now, include), fresh.marks)
     fresh, left = _fitting(query, old, fresh, changed.left, zone, notes)
     date = changed.date if moment is None else moment
     return News(fresh, left, now, date, changed.pages, changed.collected, tuple(notes))

@@ -21,7 +21,7 @@ from opp_pandas.errors import (
     InvalidValuesWarning,
     named,
 )
-from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded
 from opp_pandas.load.changed_records import with_instants
 from opp_pandas.load.checkpoint import remove_checkpoint
 from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
@@ -37,8 +37,8 @@ from opp_pandas.timezones import check_zone
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.api.custom_field_types import CustomField
+    from opp_pandas.frame_state import Rows
     from opp_pandas.history import History
-    from opp_pandas.load.upsert import Rows
 
 
 def read_opportunities(
@@ -227,7 +227,7 @@ def read_opportunities(
     )
     loaded = Loaded(
         kind="read",
-        baseline=Baseline(freeze(rows.frame), rows.wire, frozenset(rows.locked)),
+        baseline=rows.frozen(),
         stages=resolve_stages(stages, arrived.lookups.get("opportunityStage")),
         lookups=arrived.lookups,
         timezone=zone,
@@ -339,7 +339,7 @@ def row_failures(rows: Rows) -> pd.DataFrame:
     from opp_pandas.schema import find_failures
 
     failures = find_failures(rows.frame)
-    locked = [(row, column, reason) for (row, column), reason in rows.locked.items()]
+    locked = [(row, column, reason) for (row, column), reason in rows.marks.locked.items()]
     if not locked:
         return failures
     ids = rows.frame["id"].array
@@ -348,7 +348,7 @@ def row_failures(rows: Rows) -> pd.DataFrame:
             "id": pd.array([ids[row] for row, _, _ in locked], dtype="Int64"),
             "row": [row for row, _, _ in locked],
             "column": [column for _, column, _ in locked],
-            "value": pd.Series([rows.wire.get((row, column)) for row, column, _ in locked], dtype=object),
+            "value": pd.Series([rows.marks.original.get((row, column)) for row, column, _ in locked], dtype=object),
             "rule": [reason for _, _, reason in locked],
         }
     )

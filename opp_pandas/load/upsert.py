@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from opp_pandas.frame_state import Rows
+
 Places = np.ndarray[Any, np.dtype[np.int64]]
-Marks = Mapping[tuple[int, str], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Decoded rows with what is known of single cells; see `opp_pandas.frame_state.Baseline`.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        With ``id``, under a plain RangeIndex.
-    wire, locked : mapping of (int, str) to object
-        By position and column.
-    """
-
-    frame: pd.DataFrame
-    wire: Marks
-    locked: Marks
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def take(self, kept: Places) -> Rows:
-        """Keep these positions, in this order."""
-        place_of = {int(old): new for new, old in enumerate(kept)}
-
-        def moved(marks: Marks) -> dict[tuple[int, str], Any]:
-            return {(place_of[row], column): value for (row, column), value in marks.items() if row in place_of}
-
-        return Rows(self.frame.iloc[kept].reset_index(drop=True), moved(self.wire), moved(self.locked))
 
 
 def not_older(old: Rows, fresh: Rows) -> Rows:
@@ -82,12 +52,9 @@ def overlay(old: Rows, fresh: Rows) -> tuple[Rows, Places]:
     arrays = {column: _overlaid(column, old.frame, fresh.frame, places, int(new.sum())) for column in columns}
     replaced = set(places.tolist())
 
-    def joined(before: Marks, now: Marks) -> dict[tuple[int, str], Any]:
-        kept = {key: value for key, value in before.items() if key[0] not in replaced}
-        return kept | {(int(places[row]), column): value for (row, column), value in now.items()}
-
     frame = pd.DataFrame(arrays, index=pd.RangeIndex(len(old) + int(new.sum())), copy=False)
-    return Rows(frame, joined(old.wire, fresh.wire), joined(old.locked, fresh.locked)), places
+    marks = old.marks.without(lambda row, _: row in replaced) | fresh.marks.at(places)
+    return Rows(frame, marks), places
 
 
 def _overlaid(column: str, old: pd.DataFrame, fresh: pd.DataFrame, places: Places, new: int) -> Any:

@@ -10,12 +10,12 @@ import numpy as np
 
 from opp_pandas.api.frame_builder import Collected, Collector
 from opp_pandas.errors import AccessDeniedError, named
-from opp_pandas.frame_state import require_loaded
+from opp_pandas.frame_state import Rows, require_loaded
 from opp_pandas.history.query_identity import asked_for
 from opp_pandas.load.changed_records import ids_at_service, index_of, joined_lookup, list_ids
 from opp_pandas.load.fetch import Arrived, Asked, count_opportunities
 from opp_pandas.load.incremental import OVERLAP, catch_up
-from opp_pandas.load.upsert import Rows, overlay
+from opp_pandas.load.upsert import overlay
 from opp_pandas.load.where import column_of
 from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS
 
@@ -66,7 +66,7 @@ def _continued(asked: Asked, history: History, notes: list[str]) -> Arrived | st
     loaded = require_loaded(start, "history=")
     assert loaded.watermark is not None  # noqa: S101 -- a load without one is not given
     client, query = asked.client, {**asked.query, "include": asked.include}
-    old = Rows(_without_names(start), loaded.baseline.wire, dict.fromkeys(loaded.baseline.locked))
+    old = Rows(_without_names(start), loaded.baseline.marks)
     try:
         news = catch_up(
             client,
@@ -79,7 +79,7 @@ def _continued(asked: Asked, history: History, notes: list[str]) -> Arrived | st
         )
     except AccessDeniedError as error:
         return error.message
-    fresh = Rows(_without_names(news.fresh.frame), news.fresh.wire, news.fresh.locked)
+    fresh = Rows(_without_names(news.fresh.frame), news.fresh.marks)
     unheard = [name for name in fresh.frame.columns if name not in old.frame.columns]
     if unheard and len(fresh):
         return f"the service sends {named(unheard)}, which the history has never seen"
@@ -184,7 +184,7 @@ def _counted(asked: Asked, rows: Rows) -> _Counted | None:
     lookups: dict[str, pd.DataFrame] = {}
     if missing:
         collected = _read_by_id(asked, sorted(missing))
-        rows, _ = overlay(rows, Rows(collected.frame, collected.wire, collected.locked))
+        rows, _ = overlay(rows, collected.rows)
         lookups = dict(collected.lookups)
         notes.append(f"{len(missing):,} deals were new to this user, without a trace in updated_at")
     return _Counted(rows, listed.issubset(index_of(rows.frame)), lookups, tuple(notes))

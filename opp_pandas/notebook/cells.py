@@ -299,7 +299,7 @@ class Cells:
         """Say why a cell cannot be edited; empty where it can."""
         field = self.fields[column]
         reason = self.row_lock(place) or field.locked
-        if not reason and (int(self.rows.places[place]), field.name) in self.loaded.baseline.locked:
+        if not reason and (int(self.rows.places[place]), field.name) in self.loaded.baseline.marks.locked:
             reason = f"{field.name} is locked: its value at the service could not be read, and is kept"
         return reason
 

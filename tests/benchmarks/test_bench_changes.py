@@ -13,7 +13,7 @@ import gc, statistics, sys, time
 import numpy as np
 import pandas as pd
 import opp_pandas
-from opp_pandas.frame_state import Baseline, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.frame_state import Rows, Loaded, LoadReport, attach_loaded, freeze
 from opp_pandas.stages import resolve_stages
 
 ROWS = 1_000_000
@@ -39,7 +39,7 @@ columns |= {f"custom{number}": texts() for number in range(1, 16)}
 frame = pd.DataFrame(columns)
 assert frame.shape == (ROWS, 30)
 loaded = Loaded(
-    kind="read", baseline=Baseline(freeze(frame), {}, frozenset()), stages=resolve_stages(None, None), lookups={},
+    kind="read", baseline=Rows(freeze(frame)), stages=resolve_stages(None, None), lookups={},
     timezone=None, as_of=pd.Timestamp("2026-10-20T15:00Z"), report=LoadReport(rows=ROWS),
 )
 before = frame.copy()

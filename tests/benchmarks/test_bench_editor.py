@@ -14,7 +14,7 @@ ROWS = 100_000
 SETUP = f"""
 import numpy as np, pandas as pd, time
 import opp_pandas as opp
-from opp_pandas.frame_state import Baseline, attach_loaded, freeze, require_loaded
+from opp_pandas.frame_state import Rows, attach_loaded, freeze, require_loaded
 if "df" not in globals():
     box = opp.sandbox(opportunities=1000, now="2026-10-20T15:00:00Z")
     few = opp.read_opportunities(box.client(timezone="America/New_York"), on_invalid="ignore")
@@ -25,7 +25,7 @@ if "df" not in globals():
     df = pd.concat([plain] * ({ROWS} // len(plain)), ignore_index=True)
     df["id"] = pd.array(np.arange(1, {ROWS} + 1), dtype="Int64")
     df["amount"] = pd.array(((np.arange({ROWS}) + 500) * 7919) % 1_000_003, dtype="Int64")
-    attach_loaded(df, loaded.renewed(baseline=Baseline(freeze(df))))
+    attach_loaded(df, loaded.renewed(baseline=Rows(freeze(df))))
 """
 SHOW = "started = time.time()\neditor = df.opp.edit()\neditor"
 # Notes when rows of a grid that is not there yet are seen.

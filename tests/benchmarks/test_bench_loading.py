@@ -18,8 +18,7 @@ from measuring import say, seconds
 import opp_pandas as opp
 from opp_pandas.api.compiled import kernels
 from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
-from opp_pandas.frame_state import Baseline, freeze
-from opp_pandas.load.upsert import Rows
+from opp_pandas.frame_state import Rows, freeze
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from tests.benchmarks.pages import PAGE, page
 
@@ -43,7 +42,7 @@ def lookups() -> dict[str, pd.DataFrame]:
     }
 
 
-def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Baseline]:
+def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Rows]:
     """Load pages to the finished frame: decoded, names joined, validated, baseline kept."""
     from opp_pandas.load.read import row_failures
 
@@ -51,9 +50,9 @@ def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Baseline]
         for body in bodies:
             collector.add_body(body)
         collected = collector.finish()
-    frame = join_names(collected.frame, lookups(), ("stage", "owner", "account"))
-    failures = row_failures(Rows(frame, collected.wire, collected.locked))
-    return frame, failures, Baseline(freeze(frame), collected.wire, frozenset(collected.locked))
+    frame = join_names(collected.rows.frame, lookups(), ("stage", "owner", "account"))
+    failures = row_failures(Rows(frame, collected.rows.marks))
+    return frame, failures, Rows(freeze(frame), collected.rows.marks)
 
 
 def load_normalized(bodies: Iterable[bytes]) -> pd.DataFrame:
@@ -117,7 +116,7 @@ def test_load__bench_pages_are_as_the_peer_reads_them() -> None:
     frame, failures, baseline = load(bodies)
     expected = load_normalized(bodies)
     assert failures.empty
-    assert (baseline.wire, baseline.locked) == ({}, frozenset())
+    assert (baseline.marks.original, baseline.marks.locked) == ({}, frozenset())
     for column in expected.columns:
         if COLUMN_DTYPES[column] != "object":
             pd.testing.assert_series_equal(frame[column], expected[column])
