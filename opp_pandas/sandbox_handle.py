@@ -35,6 +35,10 @@ _LARGEST = 5_000_000
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
+# `opp.sandbox().client()` gives the sandbox no name of its own; its clients keep it running.
+_SERVING_FOR: weakref.WeakKeyDictionary[Client, Sandbox] = weakref.WeakKeyDictionary()
+
+
 class Sandbox:
     """A running sandbox; made by `sandbox`.
 
@@ -140,7 +144,7 @@ class Sandbox:
         return self._sign_in.install_app(issuer, PublicKey.from_pem(public_key))
 
     def client(self, **options: Any) -> Client:
-        """Open a client on this sandbox.
+        """Open a client on this sandbox, which serves as long as one of its clients is in use.
 
         Parameters
         ----------
@@ -149,7 +153,9 @@ class Sandbox:
         """
         from opp_pandas.api.client import connect
 
-        return connect(self.url, token=self.token, **options)
+        client = connect(self.url, token=self.token, **options)
+        _SERVING_FOR[client] = self
+        return client
 
     def close(self) -> None:
         """Stop serving; a second call does nothing."""

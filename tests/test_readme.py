@@ -1,4 +1,4 @@
-"""What the README shows is typed as it stands there: Python, shell, crontab and systemd."""
+"""What README and documentation show is typed as it stands there: Python, shell, crontab and systemd."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from conftest import STAGES
 from opp_pandas.cli import _parser
 from reports import page_of
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "how-to").glob("*.md"))}
+TEXT = "\n".join((README, *PAGES.values()))
 WHERE = "/srv/pipeline"
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = TEXT) -> list[str]:
     """The code blocks in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 def cron_line() -> str:
@@ -35,7 +38,7 @@ def cron_line() -> str:
     return line.split(maxsplit=5)[5]
 
 
-COMMANDS = sorted(set(re.findall(r"`(opp-pandas [a-z][^`]*)`", README)))
+COMMANDS = sorted(set(re.findall(r"`(opp-pandas [a-z][^`]*)`", TEXT)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -46,11 +49,11 @@ def test_command__is_understood(command: str) -> None:
 
 
 def test_commands__are_all_named() -> None:
-    """No command of the program is missing from the README."""
+    """No command of the program is missing from README and documentation."""
     listed = re.search(r"choose from (.*?)\)", _refusal("nonsense"))
     assert listed is not None
     for name in listed[1].replace("'", "").split(", "):
-        assert re.search(rf"`(opp-pandas )?{name}\b", README), name
+        assert re.search(rf"`(opp-pandas )?{name}\b", TEXT), name
 
 
 def _refusal(word: str) -> str:
@@ -116,7 +119,23 @@ def test_units__are_taken_by_systemd(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if str(tmp_path) in line]) == (0, [])
 
 
-PYTHON = blocks("python")
+FIRST = blocks("python", README)[0]
+PYTHON = list(dict.fromkeys(blocks("python")))
+
+
+def test_first_lines__print_what_stands_below_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's example and its output agree to the letter, but for blanks at the ends of lines."""
+    monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path))
+    exec(compile(FIRST, "README.md", "exec"), {})  # noqa: S102
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed == blocks("text", README)[0].splitlines()
+
+
+def test_readme__is_short() -> None:
+    """What does not fit into 130 lines stands in the documentation."""
+    assert README.count("\n") <= 130
 
 
 @pytest.mark.filterwarnings("ignore::opp_pandas.errors.OppPandasWarning")
@@ -134,6 +153,8 @@ def test_python__runs_after_the_first_lines(block: str, tmp_path: Path, monkeypa
                 box.advance(45)
         for name, value in (("URL", box.url), ("TOKEN", box.token), ("JOURNAL", str(tmp_path / "journals"))):
             monkeypatch.setenv(f"OPP_PANDAS_{name}", value)
-        known: dict[str, Any] = {"pd": pd, "url": box.url, "path": "pipeline-history"}
-        for text in dict.fromkeys((PYTHON[0], block)):
-            exec(compile(text.replace("token=...", f"token={box.token!r}"), "README.md", "exec"), known)  # noqa: S102
+        client = box.client(timezone="America/New_York")
+        df = opp.read_opportunities(client, filter={"owner": [1, 2]}, stages=STAGES, on_invalid="ignore")
+        known: dict[str, Any] = {"opp": opp, "pd": pd, "client": client, "stages": STAGES, "df": df}
+        known |= {"url": box.url, "path": "pipeline-history"}
+        exec(compile(block.replace("token=...", f"token={box.token!r}"), "README.md", "exec"), known)  # noqa: S102

@@ -18,6 +18,18 @@ from opp_pandas.stages import StageMap
 from sandbox_server_calls import Api, edit, opened
 
 
+def test_client__keeps_a_sandbox_without_a_name_running() -> None:
+    """`opp.sandbox().client()` reads deals; when the client is gone, so is the server."""
+    client = sandbox(opportunities=3).client()
+    gc.collect()
+    assert len(list(client.iter_pages())) == 1
+    url = client.url
+    del client
+    gc.collect()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=5)
+
+
 def test_door__opens_twice_and_closes_twice() -> None:
     """Two sandboxes live side by side; close may be called again; a closed one answers no more."""
     with sandbox(opportunities=1) as first, sandbox(opportunities=2) as second:

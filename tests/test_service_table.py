@@ -155,7 +155,7 @@ def service_table() -> str:
 
 
 if __name__ == "__main__":
-    print(service_table(), end="")  # noqa: T201  # python tests/test_service_table.py writes the README's table
+    print(service_table(), end="")  # noqa: T201  # python tests/test_service_table.py writes the table of docs/service.md
 
 
 # --- the table itself ----------------------------------------------------------
@@ -171,9 +171,9 @@ def test_table__names_tests_that_exist(kind: str, name: str, module: str, test: 
     assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (kind, name)
 
 
-def test_readme__shows_the_table() -> None:
-    """The README's service section is this table, to the letter."""
-    assert service_table() in (TESTS.parent / "README.md").read_text(encoding="utf-8")
+def test_documentation__shows_the_table() -> None:
+    """The page about the service is this table, to the letter."""
+    assert service_table() in (TESTS.parent / "docs" / "service.md").read_text(encoding="utf-8")
 
 
 def test_table__has_a_row_for_everything() -> None:

@@ -12,13 +12,14 @@ from opp_pandas.apply.status import Outcome, Status
 from opp_pandas.changes.changeset import ChangeSet
 
 ROOT = Path(__file__).parents[1]
+PAGE = "docs/how-to/write_back.md"
 
 
 @pytest.mark.parametrize("status", Status)
 def test_status__is_told_of_everywhere(status: Status) -> None:
-    """The state machine, the README, the journal and the report know each one: what was forgotten is named."""
+    """The state machine, the documentation, the journal and the report know each one: what was forgotten is named."""
     assert str(status) in str(Status.__doc__), f"draw {status!r} in the state machine of Status"
-    assert f"`{status}`" in (ROOT / "README.md").read_text(encoding="utf-8"), f"say in README.md what {status!r} means"
+    assert f"`{status}`" in (ROOT / PAGE).read_text(encoding="utf-8"), f"say in {PAGE} what {status!r} means"
     assert status.journal_state in STATES, f"{status!r} is filed under a state that no journal knows"
     assert status.label, f"{status!r} has no label"
     assert not (status.ok and status.retry), f"{status!r} is as it was meant to be: why try it again?"
