@@ -91,7 +91,8 @@ def write_back(
     confirm : int or str, optional
         The number of rows in the plan, or its fingerprint, to confirm a large
         one: above 50 rows, above 10 % of the load and more than 10 rows, any
-        deletion, one value put into 10 rows or more.
+        deletion, one value put into 10 rows or more; or one whose edits look
+        like values of other deals, as after ``groupby().last()``.
     custom_ids : {"auto", "always", "never"}
         Whether new deals get a custom id of ours: see `find_changes`.
     unknown_names : {"refuse", "leave_out"}

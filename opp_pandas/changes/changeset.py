@@ -163,6 +163,8 @@ class ChangeSet:
     unknown_names : {"refuse", "leave_out"}
         What becomes of new deals whose owner or account has a name that the
         service does not know.
+    suspicion : str
+        Why the edits look like values of other deals; empty where they do not.
     """
 
     updates: tuple[RowUpdate, ...] = ()
@@ -178,6 +180,7 @@ class ChangeSet:
     figures: Figures | None = None
     kept_effect: pd.DataFrame | None = None
     unknown_names: UnknownNames = "refuse"
+    suspicion: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the load behind, and with it the client."""
@@ -306,6 +309,8 @@ class ChangeSet:
     def confirmation_reason(self) -> str | None:
         """Say why a person has to confirm the plan, or None."""
         number = len(self)
+        if self.suspicion and self.updates:
+            return self.suspicion
         if self.deletions:
             return f"the plan deletes {counted(len(self.deletions), 'deal')}"
         if number > ASK_ABOVE_ROWS:

@@ -7,7 +7,7 @@ that is absent is never an edit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ import pandas as pd
 from opp_pandas.changes import rules
 from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, UnknownNames
 from opp_pandas.changes.column_diff import ColumnDiff, diff_column, plain_value
+from opp_pandas.changes.guards import aggregate_reason
 from opp_pandas.changes.impact import Figures
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.changes.new_rows import find_creations
@@ -97,7 +98,9 @@ def find_changes(
         raise ConfigurationError(f"unknown_names is 'refuse' or 'leave_out', not {unknown_names!r}")
     ids = _checked_delete(delete, allow_delete)
     figures = Figures(loaded, freq, quota, fiscal_start, fiscal_label, calendar, rates)
-    plan = _Comparison(usable_frame(frame, loaded), loaded).plan(ids, custom_ids)
+    usable = usable_frame(frame, loaded)
+    levels = [name for name in usable.columns if name in frame.index.names and name not in frame.columns]
+    plan = _Comparison(usable, loaded, levels).plan(ids, custom_ids)
     return replace(plan, figures=figures, unknown_names=unknown_names)
 
 
@@ -134,8 +137,8 @@ class _Edit:
 class _Comparison:
     """One frame against its baseline."""
 
-    def __init__(self, frame: pd.DataFrame, loaded: Loaded) -> None:
-        self.frame, self.loaded, self.base = frame, loaded, loaded.baseline
+    def __init__(self, frame: pd.DataFrame, loaded: Loaded, levels: Sequence[str]) -> None:
+        self.frame, self.loaded, self.base, self.levels = frame, loaded, loaded.baseline, levels
         self.book = NameBook.of(loaded)
         self.rows = match_rows(frame, loaded)
         self.refusals: list[Refusal] = []
@@ -169,7 +172,16 @@ class _Comparison:
             notes=tuple(_midnights(updates, self.loaded.timezone)),
             service=None if self.loaded.client is None else self.loaded.client.url,
             titles=self._titles(updates),
+            suspicion=self._suspicion(updates) or "",
         )
+
+    def _suspicion(self, updates: list[RowUpdate]) -> str | None:
+        """Say why the edits look like values of other deals."""
+        read_only: dict[str, dict[int, Any]] = {}
+        for entry in self.refusals:
+            if entry.action == "update" and entry.position >= 0 and self.rows.places[entry.position] >= 0:
+                read_only.setdefault(entry.column, {})[int(self.rows.places[entry.position])] = entry.after
+        return aggregate_reason(updates, read_only, self.frame, self.rows.places, self.base.frame, self.levels)
 
     def _titles(self, updates: list[RowUpdate]) -> dict[int, str]:
         if "name" not in self.base.frame.columns:

@@ -131,6 +131,7 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
         "titles": {str(key): title for key, title in plan.titles.items()},
         "notes": list(plan.notes),
         "unknown_names": plan.unknown_names,
+        "suspicion": plan.suspicion,
         "effect": None if plan.effect is None else _effect_to_json(plan.effect),
         "fingerprint": plan.fingerprint,
     }
@@ -194,6 +195,7 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
         names={column: {int(key): name for key, name in names.items()} for column, names in content["names"].items()},
         notes=tuple(content["notes"]),
         unknown_names=content.get("unknown_names", "refuse"),
+        suspicion=str(content.get("suspicion", "")),
         service=content["service"],
         titles={int(key): str(title) for key, title in content["titles"].items()},
         kept_effect=None if content["effect"] is None else _effect_from_json(content["effect"]),
