@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import os
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -17,82 +17,96 @@ from opp_pandas.instants import parse_end
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from opp_pandas import editing, exporting, figures, refreshing, reporting
-    from opp_pandas.apply import write_back
-    from opp_pandas.apply.report import WriteReport
-    from opp_pandas.changes import changeset, diff
     from opp_pandas.figures import FigureContext
-    from opp_pandas.figures.core import snapshots
-    from opp_pandas.load import custom_fields, read
-    from opp_pandas.notebook import dashboards, editor
-else:
+    from opp_pandas.figures.core.figure import Figure, Plot
 
-    class _Later:
-        """A module of the package, imported when something of it is first used: importing pandas is slow enough."""
-
-        def __init__(self, name: str) -> None:
-            self._name = f"opp_pandas.{name}"
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(import_module(self._name), name)
-
-    figures, snapshots = _Later("figures"), _Later("figures.core.snapshots")
-    editing, exporting, refreshing, reporting = map(_Later, ("editing", "exporting", "refreshing", "reporting"))
-    dashboards, editor = _Later("notebook.dashboards"), _Later("notebook.editor")
-    custom_fields, read = _Later("load.custom_fields"), _Later("load.read")
-    diff, write_back = _Later("changes.diff"), _Later("apply.write_back")
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-# What a figure needs beside the rows travels with the load; these arguments overrule it.
-_GIVEN = ("as_of", "stages", "timezone")
-_HISTORY = """
-
-    On a frame, ``history`` is a History, or an earlier frame to compare this one
-    with. ``present=True`` takes this frame as it is now, unsaved edits included,
-    for the last moment, in place of `until`."""
+GIVEN = ("as_of", "stages", "timezone")
+"""What the load says beside the rows; these arguments of a call overrule it."""
 
 
-def _shows(function: Callable[[], Callable[..., Any]], *, figure: bool = False) -> Callable[[_Method], _Method]:
-    """Give a method the signature and the documentation of the function that it hands its frame to."""
-
-    def decorate(method: _Method) -> _Method:
-        return cast("_Method", _Shown(method, function, figure=figure))
-
-    return decorate
+def _documented(text: str, given: list[inspect.Parameter], method: Callable[..., Any]) -> None:
+    """Give a method the documentation of a function, and its signature without the frame."""
+    vars(method)["__doc__"] = text.split("\n    Examples\n    --------")[0]
+    vars(method)["__signature__"] = inspect.Signature(given)
 
 
-class _Shown:
-    """A method until somebody looks at it: then it is documented, and takes this place in its class."""
+class _Door:
+    """A method that hands its frame to a function elsewhere, which is imported when it is first looked at.
 
-    def __init__(self, method: Callable[..., Any], function: Callable[[], Callable[..., Any]], *, figure: bool) -> None:
-        self._method, self._function, self._figure = method, function, figure
+    Importing pandas is slow enough; the method has the function's signature and
+    documentation, without the frame, and with the definitions where the
+    function takes a context.
+    """
+
+    def __init__(self, module: str, name: str, **preset: Any) -> None:
+        self._module, self._function, self._preset = f"opp_pandas.{module}", name, preset
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._owner, self._name = owner, name
 
     def __get__(self, instance: object, owner: type) -> Any:
-        setattr(self._owner, self._name, _documented(self._method, self._function(), figure=self._figure))
+        function = getattr(import_module(self._module), self._function)
+        parameters = [*inspect.signature(function).parameters.values()][1:]
+        takes_context = any(p.name == "context" for p in parameters)
+        preset = self._preset
+
+        @functools.wraps(function)
+        def method(self: OpportunityAccessor, *args: Any, **options: Any) -> Any:
+            if takes_context:
+                options["context"] = self._context(options)
+            return function(self._frame, *args, **options, **preset)
+
+        del vars(method)["__wrapped__"]
+        shown = [p for p in parameters if p.name != "context" and p.name not in preset]
+        if takes_context:
+            shown += _registry().derived(("scope", *_registry().DEFINITIONS, *GIVEN), [p.name for p in shown])
+        self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        rest = [p for p in shown if p.kind is inspect.Parameter.VAR_KEYWORD]
+        _documented(function.__doc__ or "", [self_parameter, *(p for p in shown if p not in rest), *rest], method)
+        method.__name__ = self._name
+        setattr(self._owner, self._name, method)
         return getattr(owner if instance is None else instance, self._name)
 
 
-def _documented(method: Any, function: Callable[..., Any], *, figure: bool) -> Any:
-    shown = {p.name: p for p in inspect.signature(method).parameters.values()}
-    own = [shown[name] for name in ("self", "history", "present") if name in shown]
-    parameters = [*inspect.signature(function).parameters.values()][1:]
-    parameters = [p for p in parameters if p.name not in ("context", "history")]
-    if figure:
-        given = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in _GIVEN]
-        rest = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
-        parameters = [*(p for p in parameters if p not in rest), *given, *rest]
-    method.__signature__ = inspect.Signature([*own, *parameters])
-    # The examples call the function, so they stay with it.
-    text = (function.__doc__ or "").split("\n    Examples\n    --------")[0]
-    summary, body = text.split("\n", 1) if "\n" in text else (text, "")
-    method.__doc__ = f"{summary}{_HISTORY}\n{body}" if "present" in shown else text
-    return method
+def _registry() -> Any:
+    """Return the module that knows every figure and plot, with all of them registered."""
+    import_module("opp_pandas.figures")
+    return import_module("opp_pandas.figures.core.figure")
+
+
+@functools.cache
+def _method_of(figure: Figure[Any]) -> FunctionType:
+    """Make the method of ``df.opp`` of a figure."""
+
+    def method(self: OpportunityAccessor, *args: Any, **options: Any) -> Any:
+        bound = figure.method_signature.bind(*args, **options)
+        return self._work_out(figure, bound.arguments)
+
+    _name(method, figure.name, figure.method_signature, figure.method_doc)
+    return cast("FunctionType", method)
+
+
+@functools.cache
+def _drawing_of(plot: Plot) -> FunctionType:
+    """Make the method of ``df.opp.plot`` of a plot."""
+
+    def method(self: PlotAccessor, *args: Any, **options: Any) -> Any:
+        bound = plot.signature.bind(*args, **options)
+        computed, shown = plot.split(bound.arguments)
+        draw = import_module("opp_pandas.plotting").draw
+        return draw(plot, self._accessor._work_out(plot.figure, computed), **shown)
+
+    doc = f"Draw `{plot.figure.name}`; options of the figure and of the drawing are given together.\n\n"
+    _name(method, plot.name, plot.signature, doc + (inspect.getdoc(plot.draw) or ""))
+    return cast("FunctionType", method)
+
+
+def _name(method: Callable[..., Any], name: str, signature: inspect.Signature, doc: str) -> None:
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [own, *signature.parameters.values()]
+    vars(method)["__signature__"] = inspect.Signature(parameters, return_annotation=signature.return_annotation)
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = doc
 
 
 def context_of(
@@ -101,6 +115,7 @@ def context_of(
     as_of: Any = None,
     stages: StageMap | StageTable | None = None,
     timezone: str | None = None,
+    **definitions: Any,
 ) -> FigureContext:
     """Gather what figures need beside the rows: from the load, or from the arguments.
 
@@ -114,6 +129,8 @@ def context_of(
         Another meaning of the stages than that of the load.
     timezone : str, optional
         Another zone than that of the load.
+    **definitions
+        How time is cut and what amounts mean, where that is not as the load says.
 
     Raises
     ------
@@ -131,13 +148,15 @@ def context_of(
             "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
             "or bring the load back with df.opp.attach(original)"
         )
-    return figures.FigureContext(
+    from opp_pandas.figures.core.context import FigureContext
+
+    context = FigureContext(
         stages=_stage_table(frame, loaded, stages),
         as_of=moment,
         timezone=zone,
         lookups=loaded.lookups if loaded else {},
-        currency=loaded.currency if loaded else None,
     )
+    return context.with_definitions(**(loaded.definitions if loaded else {})).with_definitions(**definitions)
 
 
 def _stage_table(frame: pd.DataFrame, loaded: Loaded | None, stages: StageMap | StageTable | None) -> StageTable:
@@ -150,8 +169,18 @@ def _stage_table(frame: pd.DataFrame, loaded: Loaded | None, stages: StageMap | 
     return resolve_stages(stages, lookup, names)
 
 
+class _Listed(type):
+    """Knows a method for everything that is registered, on the class too."""
+
+    def __getattr__(cls, name: str) -> Any:
+        found = None if name.startswith("_") else cls._registered(name)
+        if found is None:
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        return found
+
+
 @pd.api.extensions.register_dataframe_accessor("opp")
-class OpportunityAccessor:
+class OpportunityAccessor(metaclass=_Listed):
     """Everything that can be done with a frame of opportunities.
 
     Parameters
@@ -170,20 +199,53 @@ class OpportunityAccessor:
             return f"<df.opp on {len(self._frame):,} rows that carry no load>"
         return f"<df.opp on {len(self._frame):,} of {len(loaded.baseline):,} opportunities from {loaded.report.source}>"
 
-    def _context(self, options: dict[str, Any]) -> FigureContext:
-        own = {name: options.pop(name) for name in _GIVEN if name in options}
-        if "by" in options:
-            options["by"] = custom_fields.columns_for(self._frame, options["by"])
-        return context_of(self._frame, **own)
+    @staticmethod
+    def _registered(name: str) -> Callable[..., Any] | None:
+        figure = _registry().FIGURES.get(name)
+        return None if figure is None else _method_of(figure)
 
-    def _compared(self, history: Any, present: bool, options: dict[str, Any]) -> Any:
-        """Give what a figure compares: a history, one that ends with this frame, or an earlier frame and this one."""
+    def __getattr__(self, name: str) -> Any:
+        found = None if name.startswith("_") else self._registered(name)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return found.__get__(self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *_registry().FIGURES})
+
+    def _context(self, options: dict[str, Any]) -> FigureContext:
+        """Gather what figures need beside the rows, and take its parts out of the options of a call."""
+        names = (*_registry().DEFINITIONS, *GIVEN)
+        own = {name: options.pop(name) for name in names if name in options}
+        if "by" in options:
+            options["by"] = import_module("opp_pandas.load.custom_fields").columns_for(self._frame, options["by"])
+        context = context_of(self._frame, **own)
+        if options.get("history") is None:
+            options.pop("scope", None)
+            return context
+        from dataclasses import replace
+
+        from opp_pandas.figures.core.scope import resolve_scope
+        from opp_pandas.load.scope import scope_of
+
+        scope, stated = scope_of(self._frame), options.pop("scope", None)
+        return replace(context, scope=scope if stated is None else resolve_scope(stated, scope, self._frame))
+
+    def _work_out(self, figure: Figure[Any], options: dict[str, Any]) -> Any:
+        """Compute a figure of the frame, in the context that travels with it."""
+        options = dict(options)
+        context = self._context(options)
+        if figure.subject != "history":
+            return figure(self._frame, context=context, **options)
+        history, present = options.pop("history", None), options.pop("present", False)
         if isinstance(history, pd.DataFrame):
-            return history, self._frame
-        if present and history is not None:
+            history = (history, self._frame)
+        elif present and history is not None:
+            from opp_pandas.figures.core.snapshots import UntilNow
+
             options["until"] = require_loaded(self._frame, "present=True").as_of
-            return snapshots.UntilNow(history, self._frame)
-        return history
+            history = UntilNow(history, self._frame)
+        return figure(history, context=context, **options)
 
     # --- load ---------------------------------------------------------------
 
@@ -192,7 +254,7 @@ class OpportunityAccessor:
 
         def __get__(self, instance: OpportunityAccessor | None, owner: type) -> Callable[..., pd.DataFrame]:
             if instance is None:
-                return read.read_opportunities
+                return cast("Callable[..., pd.DataFrame]", import_module("opp_pandas.load.read").read_opportunities)
             raise FrameError(
                 "a frame cannot load itself: use opp.read_opportunities(...) for a new load, "
                 "or df.opp.refresh() for what changed since"
@@ -221,199 +283,46 @@ class OpportunityAccessor:
         InvalidFrameError
             With every bad cell in ``.failure_cases``.
         """
-        return custom_fields.validate_with_labels(self._frame)
+        from opp_pandas.load.custom_fields import validate_with_labels
 
-    @_shows(lambda: refreshing.refresh)
-    def refresh(self, client: Any = None, **options: Any) -> pd.DataFrame:
-        return refreshing.refresh(self._frame, client, **options)
+        return validate_with_labels(self._frame)
 
-    @_shows(lambda: refreshing.reconcile)
-    def reconcile(self, client: Any = None, **options: Any) -> refreshing.Reconciliation:
-        return refreshing.reconcile(self._frame, client, **options)
+    refresh = _Door("refreshing", "refresh")
+    reconcile = _Door("refreshing", "reconcile")
+    relabel = _Door("load.custom_fields", "relabel")
 
-    @_shows(lambda: custom_fields.relabel)
-    def relabel(self, client: Any = None, *, convert: bool = False) -> pd.DataFrame:
-        return custom_fields.relabel(self._frame, client, convert=convert)
+    # --- what figures stand on: the figures themselves are those that are registered ---
 
-    # --- figures ------------------------------------------------------------
-
-    @_shows(lambda: figures.forecast, figure=True)
-    def forecast(self, **options: Any) -> pd.DataFrame:
-        return figures.forecast(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.category_forecast, figure=True)
-    def category_forecast(self, **options: Any) -> pd.DataFrame:
-        return figures.category_forecast(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.funnel, figure=True)
-    def funnel(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.funnel(self._frame, history=history, context=self._context(options), **options)
-
-    @_shows(lambda: figures.stage_distribution, figure=True)
-    def stage_distribution(self, **options: Any) -> pd.DataFrame:
-        return figures.stage_distribution(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.kpis, figure=True)
-    def kpis(self, **options: Any) -> pd.DataFrame:
-        return figures.kpis(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.win_rates, figure=True)
-    def win_rates(self, **options: Any) -> pd.DataFrame:
-        return figures.win_rates(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.rollup, figure=True)
-    def rollup(self, by: Any = "owner_name", **options: Any) -> pd.DataFrame:
-        by = custom_fields.columns_for(self._frame, by)
-        return figures.rollup(self._frame, by=by, context=self._context(options), **options)
-
-    @_shows(lambda: figures.pacing, figure=True)
-    def pacing(self, **options: Any) -> pd.DataFrame:
-        return figures.pacing(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.linearity, figure=True)
-    def linearity(self, **options: Any) -> pd.DataFrame:
-        return figures.linearity(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.bookings, figure=True)
-    def bookings(self, **options: Any) -> figures.Bookings:
-        return figures.bookings(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.scenario, figure=True)
-    def scenario(self, scenarios: Any, **options: Any) -> pd.DataFrame:
-        return figures.scenario(self._frame, scenarios=scenarios, context=self._context(options), **options)
-
-    @_shows(lambda: figures.hygiene, figure=True)
-    def hygiene(self, **options: Any) -> pd.DataFrame:
-        return figures.hygiene(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.ageing, figure=True)
-    def ageing(self, **options: Any) -> pd.DataFrame:
-        return figures.ageing(self._frame, context=self._context(options), **options)
-
-    @_shows(lambda: figures.concentration, figure=True)
-    def concentration(self, **options: Any) -> pd.DataFrame:
-        return figures.concentration(self._frame, context=self._context(options), **options)
-
-    # --- figures over time: they need a history ------------------------------
-
-    @_shows(lambda: figures.waterfall, figure=True)
-    def waterfall(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
-        source = self._compared(history, present, options)
-        return figures.waterfall(source, context=self._context(options), **options)
-
-    @_shows(lambda: figures.waterfall_deals, figure=True)
-    def waterfall_deals(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
-        source = self._compared(history, present, options)
-        return figures.waterfall_deals(source, context=self._context(options), **options)
-
-    @_shows(lambda: figures.slippage, figure=True)
-    def slippage(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
-        source = self._compared(history, present, options)
-        return figures.slippage(source, context=self._context(options), **options)
-
-    @_shows(lambda: figures.flows, figure=True)
-    def flows(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
-        source = self._compared(history, present, options)
-        return figures.flows(source, context=self._context(options), **options)
-
-    @_shows(lambda: figures.pushes, figure=True)
-    def pushes(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.pushes(self._frame, history=history, context=self._context(options), **options)
-
-    @_shows(lambda: figures.pipeline_over_time, figure=True)
-    def pipeline_over_time(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.pipeline_over_time(history, context=self._context(options), **options)
-
-    @_shows(lambda: figures.calibration, figure=True)
-    def calibration(self, history: Any = None, *, present: bool = False, **options: Any) -> pd.DataFrame:
-        source = self._compared(history, present, options)
-        return figures.calibration(source, context=self._context(options), **options)
-
-    @_shows(lambda: figures.backtest, figure=True)
-    def backtest(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.backtest(history, context=self._context(options), **options)
-
-    @_shows(lambda: figures.stage_spells, figure=True)
-    def stage_spells(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.stage_spells(history, context=self._context(options), **options)
-
-    @_shows(lambda: figures.time_in_stage, figure=True)
-    def time_in_stage(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.time_in_stage(history, context=self._context(options), **options)
-
-    @_shows(lambda: figures.step_curves, figure=True)
-    def step_curves(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.step_curves(history, context=self._context(options), **options)
-
-    @_shows(lambda: figures.stage_chain, figure=True)
-    def stage_chain(self, history: Any = None, **options: Any) -> pd.DataFrame:
-        return figures.stage_chain(history, context=self._context(options), **options)
-
-    # --- what figures stand on ------------------------------------------------
+    dashboard = _Door("notebook.dashboards", "open_dashboard")
+    report = _Door("reporting", "write_report")
 
     def explain(self, result: Any, **options: Any) -> Any:
         """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`."""
-        return figures.explain(result, frame=self._frame, context=self._context(options), **options)
+        from opp_pandas.figures import explain
+
+        given = {name: options.pop(name) for name in (*_registry().DEFINITIONS, *GIVEN) if name in options}
+        return explain(result, frame=self._frame, context=context_of(self._frame, **given), **options)
 
     @property
     def plot(self) -> PlotAccessor:
         """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
         return PlotAccessor(self)
 
-    @_shows(lambda: dashboards.open_dashboard, figure=True)
-    def dashboard(self, history: Any = None, quota: Any = None, **options: Any) -> dashboards.Dashboard:
-        return dashboards.open_dashboard(self._frame, history, quota, context=self._context(options), **options)
+    # --- files, edits, write-back --------------------------------------------
 
-    @_shows(lambda: reporting.write_report, figure=True)
-    def report(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        return reporting.write_report(self._frame, path, context=self._context(options), **options)
-
-    @_shows(lambda: exporting.to_csv)
-    def to_csv(self, path: str | os.PathLike[str], *, timezone: str | None = None) -> Path:
-        return exporting.to_csv(self._frame, path, timezone=timezone)
-
-    @_shows(lambda: exporting.to_excel)
-    def to_excel(self, path: str | os.PathLike[str], *, timezone: str | None = None) -> Path:
-        return exporting.to_excel(self._frame, path, timezone=timezone)
-
-    # --- edit ---------------------------------------------------------------
-
-    @_shows(lambda: editing.add_rows)
-    def add(self, rows: Any) -> pd.DataFrame:
-        return editing.add_rows(self._frame, rows)
-
-    @_shows(lambda: editing.attach_again)
-    def attach(self, original: pd.DataFrame) -> pd.DataFrame:
-        return editing.attach_again(self._frame, original)
-
-    @_shows(lambda: editing.set_close_date)
-    def set_close_date(self, mask: Any, day: Any, *, timezone: str | None = None) -> None:
-        editing.set_close_date(self._frame, mask, day, timezone=timezone)
-
-    def add_tag(self, mask: Any, tag: str) -> None:
-        """Add a tag to the chosen deals, in place; see `opp_pandas.editing.change_tag`."""
-        editing.change_tag(self._frame, mask, tag, present=True)
-
-    def remove_tag(self, mask: Any, tag: str) -> None:
-        """Remove a tag from the chosen deals, in place; see `opp_pandas.editing.change_tag`."""
-        editing.change_tag(self._frame, mask, tag, present=False)
-
-    @_shows(lambda: editor.open_editor)
-    def edit(self, client: Any = None, **options: Any) -> editor.Editor:
-        return editor.open_editor(self._frame, client, **options)
-
-    # --- write back ---------------------------------------------------------
-
-    @_shows(lambda: diff.find_changes)
-    def changes(self, **options: Any) -> changeset.ChangeSet:
-        return diff.find_changes(self._frame, **options)
-
-    @_shows(lambda: write_back.write_back)
-    def write_back(self, client: Any = None, **options: Any) -> WriteReport:
-        return write_back.write_back(self._frame, client, **options)
+    to_csv = _Door("exporting", "to_csv")
+    to_excel = _Door("exporting", "to_excel")
+    add = _Door("editing", "add_rows")
+    attach = _Door("editing", "attach_again")
+    set_close_date = _Door("editing", "set_close_date")
+    add_tag = _Door("editing", "change_tag", present=True)
+    remove_tag = _Door("editing", "change_tag", present=False)
+    edit = _Door("notebook.editor", "open_editor")
+    changes = _Door("changes.diff", "find_changes")
+    write_back = _Door("apply.write_back", "write_back")
 
 
-class PlotAccessor:
+class PlotAccessor(metaclass=_Listed):
     """``df.opp.plot``: each method computes a figure and draws it.
 
     Arguments of the figure and of the drawing function are given together;
@@ -423,106 +332,28 @@ class PlotAccessor:
     def __init__(self, accessor: OpportunityAccessor) -> None:
         self._accessor = accessor
 
-    def _draw(self, figure: Callable[..., Any], draw: str, options: dict[str, Any]) -> Axes:
-        """Compute and draw; an option that both know goes to both."""
-        from opp_pandas import plotting
+    @staticmethod
+    def _registered(name: str) -> Callable[..., Any] | None:
+        import_module("opp_pandas.plotting")
+        plot = _registry().PLOTS.get(name)
+        return None if plot is None else _drawing_of(plot)
 
-        function = getattr(plotting, draw)
-        computing = set(inspect.signature(figure).parameters)
-        drawing = [*inspect.signature(function).parameters][1:]
-        shown = {name: options[name] for name in drawing if name in options}
-        kept = {name: value for name, value in options.items() if name in computing or name not in shown}
-        axes: Axes = function(figure(**kept), **shown)
-        return axes
+    def __getattr__(self, name: str) -> Any:
+        found = None if name.startswith("_") else self._registered(name)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return found.__get__(self)
 
-    def forecast(self, **options: Any) -> Axes:
-        """Draw won, weighted and open amounts per period; see `plotting.plot_forecast`."""
-        return self._draw(self._accessor.forecast, "plot_forecast", options)
-
-    def category_forecast(self, **options: Any) -> Axes:
-        """Draw the forecast by category; see `plotting.plot_category_forecast`."""
-        return self._draw(self._accessor.category_forecast, "plot_category_forecast", options)
-
-    def funnel(self, **options: Any) -> Axes:
-        """Draw the funnel, without a history the stage distribution; see `plotting.plot_funnel`."""
-        return self._draw(self._accessor.funnel, "plot_funnel", options)
-
-    def stage_distribution(self, **options: Any) -> Axes:
-        """Draw count and amount per stage; see `plotting.plot_stage_distribution`."""
-        return self._draw(self._accessor.stage_distribution, "plot_stage_distribution", options)
-
-    def win_rates(self, **options: Any) -> Axes:
-        """Draw win rates with their intervals; see `plotting.plot_win_rates`."""
-        return self._draw(self._accessor.win_rates, "plot_win_rates", options)
-
-    def coverage(self, **options: Any) -> Axes:
-        """Draw how far the pipeline covers the quota; see `plotting.plot_coverage`."""
-        return self._draw(self._accessor.kpis, "plot_coverage", options)
-
-    def rollup(self, **options: Any) -> Axes:
-        """Draw a roll-up, a tree of managers included; see `plotting.plot_rollup`."""
-        return self._draw(self._accessor.rollup, "plot_rollup", options)
-
-    def bookings(self, **options: Any) -> Axes:
-        """Draw the distribution of bookings; see `plotting.plot_bookings`."""
-        return self._draw(self._accessor.bookings, "plot_bookings", options)
-
-    def ageing(self, **options: Any) -> Axes:
-        """Draw age against amount of the open deals; see `plotting.plot_ageing`."""
-        return self._draw(self._accessor.ageing, "plot_ageing", options)
-
-    def linearity(self, **options: Any) -> Axes:
-        """Draw the share of bookings by week of the period; see `plotting.plot_linearity`."""
-        return self._draw(self._accessor.linearity, "plot_linearity", options)
-
-    def waterfall(self, history: Any = None, **options: Any) -> Axes:
-        """Draw how the open pipeline came from what it was to what it is; see `plotting.plot_waterfall`."""
-        return self._draw(self._accessor.waterfall, "plot_waterfall", {"history": history, **options})
-
-    def calibration(self, history: Any = None, **options: Any) -> Axes:
-        """Draw how often deals were won against their probability; see `plotting.plot_calibration`."""
-        return self._draw(self._accessor.calibration, "plot_calibration", {"history": history, **options})
-
-    def conversion(self, history: Any = None, **options: Any) -> Axes:
-        """Draw how many deals reached each stage, and what became of the rest; see `plotting.plot_conversion`."""
-        return self._draw(
-            self._accessor.funnel, "plot_conversion", {"history": history, "step_conversion": True, **options}
-        )
-
-    def time_in_stage(self, history: Any = None, **options: Any) -> Axes:
-        """Draw how long deals stay in each stage; see `plotting.plot_time_in_stage`."""
-        return self._draw(self._accessor.time_in_stage, "plot_time_in_stage", {"history": history, **options})
-
-    def flows(self, history: Any = None, **options: Any) -> Axes:
-        """Draw from which stage to which the deals went; see `plotting.plot_flows`."""
-        return self._draw(self._accessor.flows, "plot_flows", {"history": history, **options})
-
-    def pipeline_over_time(self, history: Any = None, **options: Any) -> Axes:
-        """Draw the open pipeline at many moments; see `plotting.plot_pipeline_over_time`."""
-        return self._draw(self._accessor.pipeline_over_time, "plot_pipeline_over_time", {"history": history, **options})
-
-    def concentration(self, **options: Any) -> Axes:
-        """Draw who holds how much of the pipeline; see `plotting.plot_concentration`."""
-        return self._draw(self._accessor.concentration, "plot_concentration", options)
-
-    def pacing(self, **options: Any) -> Axes:
-        """Draw what was won by this day of the period, beside earlier ones; see `plotting.plot_pacing`."""
-        return self._draw(self._accessor.pacing, "plot_pacing", options)
-
-    def scenario(self, scenarios: Any, **options: Any) -> Axes:
-        """Draw the forecast after stated changes beside the one as it is; see `plotting.plot_scenario`."""
-        return self._draw(self._accessor.scenario, "plot_scenario", {"scenarios": scenarios, **options})
-
-    def hygiene(self, **options: Any) -> Axes:
-        """Draw how many deals each check found; see `plotting.plot_hygiene`."""
-        return self._draw(self._accessor.hygiene, "plot_hygiene", options)
+    def __dir__(self) -> list[str]:
+        import_module("opp_pandas.plotting")
+        return sorted({*super().__dir__(), *_registry().PLOTS})
 
 
 OpportunityAccessor.load = OpportunityAccessor._Load()  # type: ignore[attr-defined]
 
 
 def of(frame: pd.DataFrame) -> OpportunityAccessor:
-    """Give the accessor of a frame, typed.
+    """Return the accessor of a frame, typed.
 
     Parameters
     ----------

@@ -322,7 +322,7 @@ class MixedCurrencyError(FrameError):
     def __str__(self) -> str:
         words = [f"{printable(code, 20)}: {n} row{'' if n == 1 else 's'}" for code, n in self.counts.items()]
         more = f" and {len(words) - 10} more" if len(words) > 10 else ""
-        fill = "fill in currency_type where it is missing, " if "(missing)" in self.counts else ""
+        fill = "say with currency= what the missing ones are, " if "(missing)" in self.counts else ""
         return (
             f"amounts in different currencies cannot be added ({', '.join(words[:10])}{more}); "
             f"{fill}filter to one currency or give rates="

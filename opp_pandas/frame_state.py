@@ -286,8 +286,10 @@ class Loaded:
         Rows that came by ``add()`` or ``adopt()`` and do not exist at the
         service yet: index label to `Pending`, or to the position in `baseline`;
         read it through `pending`.
-    currency : str or None
-        Currency of adopted amounts that name none.
+    definitions : mapping
+        How the organisation cuts time and what its amounts mean, as far as it
+        was stated: ``fiscal_start``, ``fiscal_label``, ``calendar``, ``rates``,
+        ``currency``, ``probability`` and the like; figures take them from here.
     labels : mapping of str to str
         Column to label, where custom fields bear the organisation's names.
     custom_fields : mapping of str to CustomField
@@ -317,7 +319,7 @@ class Loaded:
     client: Any = None
     report: LoadReport = field(default_factory=LoadReport)
     created: Mapping[Any, Any] = field(default_factory=dict)
-    currency: str | None = None
+    definitions: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     custom_fields: Mapping[str, Any] = field(default_factory=dict)
     converted: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from opp_pandas.figures import FigureContext
+from opp_pandas.figures.core.money import MoneySpec
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 
@@ -38,7 +39,7 @@ def context(
 ) -> FigureContext:
     """What the figures of a test stand on."""
     lookups = {} if users is None else {"user": users}
-    return FigureContext(stages, pd.Timestamp(as_of), timezone, lookups, currency)
+    return FigureContext(stages, pd.Timestamp(as_of), timezone, lookups, money=MoneySpec(currency=currency))
 
 
 def portfolio(rows: list[Mapping[str, Any]]) -> pd.DataFrame:

@@ -70,7 +70,7 @@ def test_rates__mapping_and_frame_need_a_base_at_1() -> None:
     assert forecast(FRAME, context=context(), rates={"USD": 1, "EUR": 3})["open_amount"].tolist() == [0.0, 3.0, 2.0]
     for unclear in ({"EUR": 2.0, "GBP": 3.0}, {"EUR": 1.0, "USD": 1.0}, TABLE, "EUR"):
         with pytest.raises(ConfigurationError, match="rates"):
-            forecast(FRAME, context=context(), rates=unclear)  # type: ignore[arg-type]
+            forecast(FRAME, context=context(currency=None), rates=unclear)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_waterfall__scope_leaves_out_what_it_cannot_tell() -> None:
     [
         (lambda frame: frame["amount"], "must give truth values, not"),
         (lambda frame: frame["name"], "must give truth values, not"),
-        ("amount > 50", "scope= is a function from frame to mask, not str"),
+        ("amount > 50", "scope= is a function from frame to mask, or a mask of the frame, not str"),
     ],
 )
 def test_waterfall__scope_must_tell_true_from_false(scope: Any, words: str) -> None:

@@ -233,7 +233,7 @@ def test_sections__that_do_not_exist_are_refused(sections: Any, words: str) -> N
 
 def test_choices__that_do_not_exist_are_refused() -> None:
     """A misspelt choice is no silent default."""
-    with pytest.raises(ConfigurationError, match="no choice 'quotas'"):
+    with pytest.raises(TypeError, match="'quotas'; did you mean 'quota'"):
         assemble(quotas=3)
     with pytest.raises(ConfigurationError, match="max_rows must be 1 or more"):
         assemble(max_rows=0)

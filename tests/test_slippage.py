@@ -58,7 +58,7 @@ def test_slippage__by_owner_at_the_start() -> None:
     assert list(table.index) == ["Ana Ito", "Sam Lee"]
     nobody = slippage(frames([*before, deal(3, owner_id=None)], after), period=PERIOD, by="owner_name")
     assert nobody.loc["(unassigned)", "due_count"] == 1
-    with pytest.raises(HistoryNeededError, match="slippage compares two moments"):
+    with pytest.raises(HistoryNeededError, match="slippage compares moments"):
         slippage(frames(before, [])[0], period=PERIOD)
 
 

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ from opp_pandas.errors import (
     InvalidValuesWarning,
     named,
 )
+from opp_pandas.figures.core.context import read_definitions
 from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded, freeze, loaded_of
 from opp_pandas.instants import parse_end
 from opp_pandas.kinds import INSTANT
@@ -47,6 +48,10 @@ from opp_pandas.timezones import check_zone
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from opp_pandas.figures.core.money import Rates
+    from opp_pandas.figures.core.periods import WeekCalendar
+
+Unit = Literal["percent", "fraction"]
 CORE_COLUMNS = (
     "id", "name", "amount", "currency_type", "probability", "close_date", "stage_name", "owner_name", "account_name",
     "custom_id", "external_created_at",
@@ -73,10 +78,14 @@ def adopt(
     columns: Mapping[Any, Any] | None = None,
     *,
     stages: StageMap | None = None,
-    probability: Literal["percent", "fraction"] | None = None,
+    probability: Literal["percent", "fraction", "own", "stage", "own_else_stage"] | None = None,
     timezone: str | None = None,
     as_of: Any = None,
     currency: str | None = None,
+    fiscal_start: int | None = None,
+    fiscal_label: Literal["end", "start"] | None = None,
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
     duplicates: Literal["error", "keep"] = "error",
     dayfirst: bool | None = None,
     on_invalid: Literal["warn", "raise", "ignore"] = "warn",
@@ -98,9 +107,10 @@ def adopt(
         Which stages are won and lost, their order and percentages. Without it
         they are read from the export's own flags (``IsWon``, ``IsClosed``), else
         guessed from the stages' names, and figures say so.
-    probability : {"percent", "fraction"}, optional
+    probability : {"percent", "fraction", "own", "stage", "own_else_stage"}, optional
         What bare numbers in the probability column are. Needed as soon as all
         of them lie between 0 and 1. Text with ``%`` is percent in any case.
+        The last three say whose percentages figures take, as in `forecast`.
     timezone : str, optional
         Zone of calendar days and of times that name none, such as
         ``"America/New_York"``. Without one: UTC, and figures say so.
@@ -108,6 +118,9 @@ def adopt(
         The moment the file speaks of; a day means its end in the zone. Default: now.
     currency : str, optional
         ISO code of the amounts that name no currency of their own.
+    fiscal_start, fiscal_label, calendar, rates
+        How time is cut and what amounts mean, as every figure takes them, said
+        once: they travel with the frame, and a figure's own arguments overrule them.
     duplicates : {"error", "keep"}
         What to do about keys that stand more than once.
     dayfirst : bool, optional
@@ -168,13 +181,19 @@ def adopt(
     """
     started = time.perf_counter()
     source = _checked_source(frame)
-    _check_arguments(stages, probability, duplicates, dayfirst, on_invalid)
+    is_source = probability in ("own", "stage", "own_else_stage")
+    source_of_p, unit = (probability, None) if is_source else (None, cast("Unit | None", probability))
+    _check_arguments(stages, unit, duplicates, dayfirst, on_invalid)
     zone = check_zone(timezone) if timezone is not None else None
     moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else parse_end(as_of, zone)
     code = _checked_currency(currency)
+    definitions = read_definitions(
+        fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar, rates=rates, currency=code,
+        probability=source_of_p,
+    )  # fmt: skip
     plan = plan_columns(source, columns)
 
-    reader = _Reader(source, plan, zone or "UTC", probability, dayfirst)
+    reader = _Reader(source, plan, zone or "UTC", unit, dayfirst)
     reader.read_all()
     if code is not None:
         reader.fill_currency(code)
@@ -203,7 +222,7 @@ def adopt(
         as_of=moment,
         report=report,
         created={label: place for place, label in enumerate(adopted.index)},
-        currency=code,
+        definitions=definitions,
     )
     if len(report.failures) and on_invalid == "raise":
         raise InvalidFrameError(report.failures)

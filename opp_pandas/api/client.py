@@ -55,6 +55,12 @@ def connect(
     read_timeout_s: float = 30,
     on_wait: Callable[[float], None] | None = None,
     clock: Clock | None = None,
+    fiscal_start: int | None = None,
+    fiscal_label: str | None = None,
+    calendar: Any = None,
+    rates: Any = None,
+    currency: str | None = None,
+    probability: str | None = None,
 ) -> Client:
     """Connect to the service; no request is made yet.
 
@@ -87,6 +93,9 @@ def connect(
         Called twice a second during waits with the seconds left.
     clock : Clock, optional
         Time, chance and sleep, for tests.
+    fiscal_start, fiscal_label, calendar, rates, currency, probability
+        How time is cut and what amounts mean, as every figure takes them, said
+        once: they travel with the loads of this client, and a figure's own arguments overrule them.
 
     Returns
     -------
@@ -116,7 +125,10 @@ def connect(
         )
     credentials = find_credentials(origin.url, token, auth)
     transport = Transport(origin, credentials, limits, session=session, clock=clock, on_wait=on_wait)
-    return Client(transport, timezone=zone, read_only=read_only, page_size=page_size)
+    stated = {"fiscal_start": fiscal_start, "fiscal_label": fiscal_label, "calendar": calendar, "rates": rates,
+              "currency": currency, "probability": probability}  # fmt: skip
+    definitions = {name: value for name, value in stated.items() if value is not None}
+    return Client(transport, timezone=zone, read_only=read_only, page_size=page_size, definitions=definitions)
 
 
 def _chosen_url(url: str | None) -> tuple[str, str]:
@@ -140,6 +152,8 @@ class Client:
         Whether writes are refused.
     page_size : int
         Rows per page.
+    definitions : mapping
+        How the organisation cuts time and what its amounts mean; travels with loads.
     """
 
     def __init__(
@@ -149,7 +163,9 @@ class Client:
         timezone: str | None = None,
         read_only: bool = False,
         page_size: int = query.DEFAULT_PAGE_SIZE,
+        definitions: Mapping[str, Any] | None = None,
     ) -> None:
+        self.definitions = dict(definitions or {})
         self._transport = transport
         self.timezone = timezone
         self.read_only = bool(read_only)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.api.frame_builder import lookup_frame
 from opp_pandas.apply.executor import Sending, check_confirmation, count_reads, tasks_of
@@ -14,6 +14,7 @@ from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.changes.diff import CustomIds, find_changes
 from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wanted_names
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.load.fetch import read_lookup
 from opp_pandas.resource import ACCOUNT, LOOKUP_COLUMNS, RESOURCES
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from opp_pandas.apply.operation import Task
     from opp_pandas.apply.send_updates import Ask
     from opp_pandas.changes.changeset import ChangeSet, UnknownNames
-    from opp_pandas.figures.core.periods import WeekCalendar
     from opp_pandas.frame_state import Loaded
 
 
+@takes_definitions
 def write_back(
     frame: pd.DataFrame,
     client: Client | None = None,
@@ -48,13 +49,9 @@ def write_back(
     unknown_names: UnknownNames = "refuse",
     workers: int = MOST_WORKERS,
     journal: str | Path | None = None,
-    freq: str = "Q",
     quota: Any = None,
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    rates: Any = None,
     progress: Progress | None = None,
+    **definitions: Any,
 ) -> WriteReport:
     """Send what was edited, and nothing else, to the service.
 
@@ -104,7 +101,7 @@ def write_back(
     journal : str or Path, optional
         Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's
         folder for state. A finished journal is kept for 30 days.
-    freq, quota, fiscal_start, fiscal_label, calendar, rates
+    quota : number, mapping or DataFrame, optional
         For the effect on the forecast that a dry run shows, as in
         `find_changes`; coverage by period needs a quota.
     progress : bool or callable, optional
@@ -137,12 +134,8 @@ def write_back(
         allow_delete=allow_delete,
         custom_ids=custom_ids,
         unknown_names=unknown_names,
-        freq=freq,
         quota=quota,
-        fiscal_start=fiscal_start,
-        fiscal_label=fiscal_label,
-        calendar=calendar,
-        rates=rates,
+        **definitions,
     )
     if not len(plan):
         return WriteReport(plan, (), frame, dry_run)

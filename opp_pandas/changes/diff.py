@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,18 +24,17 @@ from opp_pandas.changes.new_rows import find_creations
 from opp_pandas.changes.row_matching import match_rows, usable_frame
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import counted
+from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import Loaded, freeze_value, require_loaded
 from opp_pandas.instants import build_instant
 from opp_pandas.kinds import INT64_MAX, TEXT, is_missing
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
-if TYPE_CHECKING:
-    from opp_pandas.figures.core.periods import WeekCalendar
-
 CustomIds = Literal["auto", "always", "never"]
 
 
+@takes_definitions
 def find_changes(
     frame: pd.DataFrame,
     *,
@@ -43,12 +42,8 @@ def find_changes(
     allow_delete: bool = False,
     custom_ids: CustomIds = "auto",
     unknown_names: UnknownNames = "refuse",
-    freq: str = "Q",
     quota: Any = None,
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    rates: Any = None,
+    **definitions: Any,
 ) -> ChangeSet:
     """Compare a frame with what was loaded.
 
@@ -69,10 +64,10 @@ def find_changes(
         Whether new deals whose owner or account has a name that the service
         does not know are refused, or created without it. The service is asked
         when the plan is sent.
-    freq, quota, fiscal_start, fiscal_label, calendar, rates
-        For the effect on the forecast, worked out when it is looked at; as in
-        `opp_pandas.figures.forecast`. Coverage by period needs a quota: a
-        number for every period, or period -> number.
+    quota : number, mapping or DataFrame, optional
+        For the coverage by period in the effect on the forecast: a number for
+        every period, or period -> number. How time is cut and what amounts
+        mean, in the arguments below, is for that effect, too.
 
     Returns
     -------
@@ -97,7 +92,7 @@ def find_changes(
     if unknown_names not in ("refuse", "leave_out"):
         raise ConfigurationError(f"unknown_names is 'refuse' or 'leave_out', not {unknown_names!r}")
     ids = _checked_delete(delete, allow_delete)
-    figures = Figures(loaded, freq, quota, fiscal_start, fiscal_label, calendar, rates)
+    figures = Figures(loaded, quota, definitions)
     usable = usable_frame(frame, loaded)
     levels = [name for name in usable.columns if name in frame.index.names and name not in frame.columns]
     plan = _Comparison(usable, loaded, levels).plan(ids, custom_ids)

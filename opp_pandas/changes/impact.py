@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +15,15 @@ from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.figures import FigureContext, forecast
 from opp_pandas.figures.core.days import NO_DAY, local_days
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
-from opp_pandas.figures.core.money import read_rates
-from opp_pandas.figures.core.periods import resolve_periods
 from opp_pandas.figures.quotas import read_quota
 from opp_pandas.kinds import KINDS
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opp_pandas.changes.changeset import ChangeSet, RowCreation
-    from opp_pandas.figures.core.periods import Periods, WeekCalendar
+    from opp_pandas.figures.core.periods import Periods
     from opp_pandas.frame_state import Loaded
 
 MEASURES = {"open": "open_amount", "weighted": "weighted_amount", "won": "won_amount", "coverage": "coverage"}
@@ -37,17 +38,11 @@ class Figures:
     ----------
     loaded : Loaded
         What the plan starts from.
-    freq : {"M", "Q", "Y", "W"}, default "Q"
-        Length of one period.
     quota : number, mapping or DataFrame, optional
         A number for every period, period -> number, or a frame ``period,
         quota`` [currency]: coverage needs one.
-    fiscal_start : int, default 1
-        Month in which the fiscal year starts (1-12).
-    fiscal_label, calendar
-        As in `resolve_periods`.
-    rates : ExchangeRates, mapping or DataFrame, optional
-        Turns several currencies into one.
+    definitions : mapping, optional
+        How time is cut and what amounts mean, where that is not as the load says.
 
     Raises
     ------
@@ -56,45 +51,30 @@ class Figures:
     """
 
     loaded: Loaded
-    freq: str = "Q"
     quota: Any = None
-    fiscal_start: int = 1
-    fiscal_label: Literal["end", "start"] = "end"
-    calendar: WeekCalendar | None = None
-    rates: Any = None
+    definitions: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        periods = self.periods
+        _ = self.context
         if self.quota is not None:
-            read_quota(self.quota, periods, ())
-        read_rates(self.rates)
+            read_quota(self.quota, self.periods, ())
+
+    @cached_property
+    def context(self) -> FigureContext:
+        """What the forecast stands on beside the deals."""
+        loaded = self.loaded
+        own = FigureContext(loaded.stages, loaded.as_of, loaded.timezone, loaded.lookups)
+        return own.with_definitions(**loaded.definitions).with_definitions(**self.definitions)
 
     @property
     def periods(self) -> Periods:
         """How days are cut."""
-        return resolve_periods(**self._cut)
-
-    @property
-    def _cut(self) -> dict[str, Any]:
-        return {
-            "freq": self.freq,
-            "fiscal_start": self.fiscal_start,
-            "fiscal_label": self.fiscal_label,
-            "calendar": self.calendar,
-        }
+        return self.context.periods.cut
 
     def forecast(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Sum the deals of a frame by period, as of the load."""
-        loaded = self.loaded
-        context = FigureContext(
-            stages=loaded.stages,
-            as_of=loaded.as_of,
-            timezone=loaded.timezone,
-            lookups=loaded.lookups,
-            currency=loaded.currency,
-        )
         with suppress_unmapped_stages():
-            return forecast(frame, context=context, quota=self.quota, rates=self.rates, **self._cut)
+            return forecast(frame, context=self.context, quota=self.quota)
 
 
 def forecast_effect(plan: ChangeSet, figures: Figures) -> pd.DataFrame:

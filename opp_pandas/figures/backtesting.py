@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
-from opp_pandas.figures.core.basis import attach_basis, counted, to_json
+from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
 from opp_pandas.figures.core.days import to_date
-from opp_pandas.figures.core.deals import WON, Deals, ProbabilitySource
-from opp_pandas.figures.core.periods import Periods, WeekCalendar, resolve_periods
+from opp_pandas.figures.core.deals import WON, Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, State, read_states
 from opp_pandas.figures.distribution import Bookings, bookings
 from opp_pandas.figures.forecasts import OPEN_CURRENT, kinds_of
@@ -26,6 +26,7 @@ from opp_pandas.figures.scoring import amount_errors, resampled
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.periods import Periods
 
 METHODS = {
     "weighted": "won so far + amount x probability of the open deals that are not overdue",
@@ -55,25 +56,21 @@ _COLUMNS = (
 _DRAWS, _SEED = 1_000, 0
 
 
+@figure(heading="Forecasts of past periods")
 def backtest_forecasts(
     history: Any,
     *,
     periods: int | Sequence[Any] = 8,
     weeks: Sequence[int] = (1, 5, 9),
     grace_days: int = 0,
-    context: FigureContext | None = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    probability: ProbabilitySource = "own",
+    context: FigureContext,
     rho: float = 0.0,
 ) -> pd.DataFrame:
     """List the forecasts that would have been made of past periods, and what came: the rows behind `backtest`.
 
     Parameters
     ----------
-    history, periods, weeks, grace_days, context, freq, fiscal_start, fiscal_label, calendar, probability, rho
+    history, periods, weeks, grace_days, context, rho
         As in `backtest`.
 
     Returns
@@ -97,7 +94,7 @@ def backtest_forecasts(
         raise ConfigurationError(f"weeks are numbers of weeks of the period, 1 the first, not {list(weeks)!r}")
     if grace_days < 0:
         raise ConfigurationError(f"grace_days must be 0 or more, not {grace_days!r}")
-    cut = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    cut = context.periods.cut
     newest = next(read_states(history, [None], context=context, columns=_COLUMNS, what="a backtest"))
     ordinals = _past_periods(history, cut, periods, newest.context.today - grace_days)
     seen: dict[int, list[tuple[float, float, float]]] = {week: [] for week in chosen_weeks}
@@ -106,21 +103,13 @@ def backtest_forecasts(
     moments = [to_date(day) for plan in plans for day in (*plan.days, plan.end)]
     # One reading of the history for all of them.
     states = read_states(history, moments, context=context, columns=_COLUMNS, what="a backtest")
-    options: dict[str, Any] = {
-        "freq": freq,
-        "fiscal_start": fiscal_start,
-        "fiscal_label": fiscal_label,
-        "calendar": calendar,
-    }
     for plan in plans:
-        then = [next(states) for _ in plan.days]
-        end = next(states)
+        then = [next(states).scoped for _ in plan.days]
+        end = next(states).scoped
         actual = _won(end, cut, plan.ordinal, end.context.today)
         for week, day, state in zip(plan.weeks, plan.days, then, strict=True):
             known = {"period": str(plan.label), "week": week, "as_of": to_date(day), "actual": actual}
-            outlook = bookings(
-                state.frame, context=state.context, period=plan.label, probability=probability, rho=rho, **options
-            )
+            outlook = bookings(state.frame, context=state.context, period=plan.label, rho=rho)
             so_far, still_open = _won(state, cut, plan.ordinal, day), _open(state, cut, plan.ordinal)
             points = {
                 "conversion": so_far + still_open * _conversion(seen[week]),
@@ -137,18 +126,14 @@ def backtest_forecasts(
     return table.sort_values(["week", "method", "as_of"], kind="stable").reset_index(drop=True)
 
 
+@figure(definitions=DEFINITIONS)
 def backtest(
     history: Any,
     *,
     periods: int | Sequence[Any] = 8,
     weeks: Sequence[int] = (1, 5, 9),
     grace_days: int = 0,
-    context: FigureContext | None = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    probability: ProbabilitySource = "own",
+    context: FigureContext,
     rho: float = 0.0,
     level: float = 0.9,
 ) -> pd.DataFrame:
@@ -168,8 +153,6 @@ def backtest(
         Days after a period's end until its bookings are taken [days].
     context : FigureContext, optional
         What stages mean and in which zone days begin; those of the loads if left out.
-    freq, fiscal_start, fiscal_label, calendar, probability
-        As in `forecast`.
     rho : float, default 0
         Correlation of the deals, as in `bookings`.
     level : float, default 0.9
@@ -196,19 +179,7 @@ def backtest(
     .. [1] Gneiting and Raftery, Strictly proper scoring rules, prediction, and
        estimation, JASA 102 (2007).
     """
-    rows = backtest_forecasts(
-        history,
-        periods=periods,
-        weeks=weeks,
-        grace_days=grace_days,
-        context=context,
-        freq=freq,
-        fiscal_start=fiscal_start,
-        fiscal_label=fiscal_label,
-        calendar=calendar,
-        probability=probability,
-        rho=rho,
-    )
+    rows = backtest_forecasts(history, periods=periods, weeks=weeks, grace_days=grace_days, context=context, rho=rho)
     parts = {}
     for week, of_week in rows.groupby("week"):
         reference = of_week[of_week["method"] == "last_period"].set_index("period")["crps"]
@@ -226,23 +197,20 @@ def backtest(
     best = _best(table)
     if None in best.values():
         notes.append(f"no method is called the best on fewer than {ENOUGH_PERIODS} periods")
-    basis = {
-        "figure": "backtest",
-        "title": "Backtest",
-        "n": len(newest.frame),
-        "as_of": newest.context.local_as_of.isoformat(),
-        "timezone": newest.context.timezone or "UTC",
-        "timezone_stated": newest.context.timezone is not None,
-        "history": "snapshots",
-        "stages": newest.context.stages.to_dict(),
-        "periods": names,
-        "best": best,
-        "methods": METHODS,
-        "arguments": {"weeks": list(weeks), "grace_days": grace_days, "freq": freq, "rho": rho, "level": level},
-        "definitions": DEFINITIONS,
-        "notes": notes,
-    }
-    return attach_basis(table, to_json(basis))
+    basis = build_history_basis(
+        "backtest",
+        newest.context,
+        n=len(newest.scoped.frame),
+        compared=[newest],
+        title="Backtest",
+        periods=names,
+        best=best,
+        methods=METHODS,
+        arguments={"weeks": list(weeks), "grace_days": grace_days, "rho": rho, "level": level},
+        definitions=DEFINITIONS,
+        notes=notes,
+    )
+    return attach_basis(table, basis)
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named
+from opp_pandas.errors import FrameError, OppPandasError, named
 from opp_pandas.figures.bars import ENTRIES, EXITS
 from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats, day_of
-from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals, read_mask
+from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
 from opp_pandas.figures.core.groups import Group, common_labels, identities, read_groups
 from opp_pandas.figures.core.snapshots import State, keys_of
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.money import ExchangeRates
-
-Scope = Callable[[pd.DataFrame], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,6 @@ def bridge(
     w0: int,
     w1: int,
     by: str | None,
-    scope: Scope | None,
     rates: ExchangeRates | None,
     *,
     since: pd.Timestamp,
@@ -53,7 +50,7 @@ def bridge(
         The deals at its two ends.
     w0, w1 : int
         First and last day of the period whose close dates count, as day numbers.
-    by, scope, rates
+    by, rates
         As in `opp_pandas.figures.movements.waterfall`.
     since : Timestamp
         The start of the whole waterfall: deals created after it are new. Not
@@ -73,8 +70,8 @@ def bridge(
     group0, group1 = np.zeros(len(union), dtype=np.intp), np.zeros(len(union), dtype=np.intp)
     if by is not None:
         labels, group0, group1 = _common_groups(deals0, deals1, rows0, rows1, by)
-    side0 = _side(deals0, rows0, group0, scope, rates, before.context.as_of)
-    side1 = _side(deals1, rows1, group1, scope, rates, before.context.as_of)
+    side0 = _side(deals0, rows0, group0, before.in_scope, rates, before.context.as_of)
+    side1 = _side(deals1, rows1, group1, after.in_scope, rates, before.context.as_of)
     fx = np.zeros(len(union))
     if rates is not None:
         fx = _amounts(deals1, rows1, rates, after.context.as_of) - side1.amount
@@ -114,9 +111,7 @@ def _common_groups(deals0: Deals, deals1: Deals, rows0: Codes, rows1: Codes, by:
     return list(names.values()), codes(first, rows0), codes(second, rows1)
 
 
-def _side(
-    deals: Deals, rows: Codes, group: Codes, scope: Scope | None, rates: ExchangeRates | None, at: pd.Timestamp
-) -> _Side:
+def _side(deals: Deals, rows: Codes, group: Codes, mask: Flags, rates: ExchangeRates | None, at: pd.Timestamp) -> _Side:
     known = rows >= 0
     safe = np.where(known, rows, 0)
 
@@ -124,12 +119,6 @@ def _side(
         return np.where(known, values[safe], missing) if len(values) else np.full(len(rows), missing)
 
     status = pick(deals.status, TRASHED)
-    mask = np.ones(len(deals), dtype=bool)
-    if scope is not None:
-        if not callable(scope):
-            raise ConfigurationError(f"scope= is a function from frame to mask, not {type(scope).__name__}")
-        # A comparison with a missing cell is missing: that deal is outside.
-        mask = read_mask(scope(deals.frame), deals.frame, "scope=")
     if deals.omitted is not None:
         mask = mask & ~deals.omitted
     in_scope = pick(mask, False) & (status != UNSETTLED)

@@ -15,16 +15,17 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import attach_basis, counted, to_json
+from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
 from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats
-from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, ProbabilitySource
-from opp_pandas.figures.core.periods import Periods, WeekCalendar, resolve_periods
-from opp_pandas.figures.core.snapshots import Snapshots, State, keys_of, read_states
+from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
+from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.core.snapshots import Snapshots, State, keys_of, later_of, read_states
 from opp_pandas.figures.rates import divide, wilson
 from opp_pandas.figures.scoring import Bins, brier, brier_skill, decompose, log_loss, put_in_bins, resampled
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.periods import Periods
 
 Target = Literal["ever", "period"] | int
 """What a probability is taken to say: won at all, by the end of its close date's period, within so many days."""
@@ -67,17 +68,14 @@ class _Said:
     left_out: dict[str, int]
 
 
+@figure(definitions=DEFINITIONS | _SCORES)
 def calibration(
     history: Any,
     *,
     target: Target,
     times: Sequence[Any] | None = None,
     until: Any = None,
-    context: FigureContext | None = None,
-    probability: ProbabilitySource = "own",
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    calendar: WeekCalendar | None = None,
+    context: FigureContext,
     bins: Bins | int | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
@@ -102,10 +100,6 @@ def calibration(
         For snapshots: the moment at which outcomes are taken; the newest snapshot if left out.
     context : FigureContext, optional
         What stages mean and in which zone days begin; those of the loads if left out.
-    probability : {"own", "stage", "own_else_stage"}, default "own"
-        Whose percentages are scored.
-    freq, fiscal_start, calendar
-        The periods of ``target="period"``, as in `forecast`.
     bins : {"isotonic", "fixed"} or int, optional
         As in `put_in_bins`: isotonic below 500 forecasts, else ten of equal width.
     level : float, default 0.95
@@ -135,7 +129,7 @@ def calibration(
     """
     if isinstance(target, bool) or not (target in ("ever", "period") or (isinstance(target, int) and target > 0)):
         raise ConfigurationError(f"target is 'ever', 'period' or a number of days above 0, not {target!r}")
-    periods = resolve_periods(freq, fiscal_start=fiscal_start, calendar=calendar)
+    periods = later_of(context).periods.cut
     moments = [] if times is None else list(times)
     if isinstance(history, Snapshots) and not moments:
         raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")
@@ -143,7 +137,7 @@ def calibration(
     last = next(states)
     said = []
     for state in states:
-        said.append(_say(last, target, periods, probability))
+        said.append(_say(last.scoped, target, periods))
         last = state
     for part in said:
         if part.as_of >= last.context.as_of:
@@ -155,36 +149,26 @@ def calibration(
     table = _table(p, outcome, codes, deal, level)
     scores = _scores(p, outcome, codes, deal, level)
     counts |= {name: sum(part.left_out[name] for part in said) for name in ("without_probability", "without_period")}
-    basis = {
-        "figure": "calibration",
-        "title": f"Calibration, {_in_short(target)}",
-        "n": len(set(deal.tolist())),
-        "n_forecasts": len(p),
-        "as_of": last.context.local_as_of.isoformat(),
-        "timezone": last.context.timezone or "UTC",
-        "timezone_stated": last.context.timezone is not None,
-        "history": "snapshots",
-        "stages": last.context.stages.to_dict(),
-        "target": target,
-        "left_out": counts,
+    basis = build_history_basis(
+        "calibration",
+        last.context,
+        n=len(set(deal.tolist())),
+        compared=[last],
+        title=f"Calibration, {_in_short(target)}",
+        n_forecasts=len(p),
+        target=target,
+        left_out=counts,
         **scores,
-        "arguments": {
-            "target": target,
-            "moments": len(moments),
-            "probability": probability,
-            "cut": periods.to_dict(),
-            "bins": bins,
-            "level": level,
-        },
-        "definitions": DEFINITIONS | _SCORES,
-        "notes": _notes(target, periods, scores, counts, len(p)),
-    }
-    return attach_basis(table, to_json(basis))
+        arguments={"target": target, "moments": len(moments), "bins": bins, "level": level},
+        definitions=DEFINITIONS | _SCORES,
+        notes=_notes(target, periods, scores, counts, len(p)),
+    )
+    return attach_basis(table, basis)
 
 
-def _say(state: State, target: Target, periods: Periods, probability: ProbabilitySource) -> _Said:
+def _say(state: State, target: Target, periods: Periods) -> _Said:
     """Take down the probabilities of one moment."""
-    deals = Deals(state.frame, state.context, probability)
+    deals = Deals(state.frame, state.context)
     is_open = deals.status == OPEN
     stated = is_open & ~np.isnan(deals.percent)
     until = _deadlines(deals, target, periods)

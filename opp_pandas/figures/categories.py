@@ -2,116 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
-from opp_pandas.figures.core.blocks import blocks
+from opp_pandas.figures.core.categories import BANDS, resolve_categories
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import (
     CLOSED,
-    NO_CATEGORY,
     OMITTED,
     OPEN,
-    PIPELINE,
-    WON,
     Deals,
-    ProbabilitySource,
 )
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.core.groups import read_groups, split
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.forecasts import IGNORED, kinds_of, place_deals
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
 
-BANDS = (90.0, 60.0)
-"""Without a stated category: at least this percentage is commit, best case."""
 
-
-@dataclass(frozen=True, eq=False)
-class SettledCategories:
-    """The forecast category of every deal.
-
-    Parameters
-    ----------
-    codes : ndarray of int8, shape (n,)
-        Position in `opp_pandas.stages.CATEGORIES`; -1 for lost deals and those outside.
-    origins : dict of str to int
-        Open deals by who said it: ``stated`` (column or stage map) or ``bands``.
-    """
-
-    codes: npt.NDArray[np.int8]
-    origins: dict[str, int]
-
-
-def resolve_categories(deals: Deals, bands: tuple[float, float] = BANDS) -> SettledCategories:
-    """Settle the forecast category of every deal.
-
-    Won deals are closed. An open deal takes the stated category; where nobody
-    stated one, or somebody called an open deal closed, its probability decides:
-    at least ``bands[0]`` percent is commit, ``bands[1]`` best case, all else
-    pipeline, 0 percent and a missing percentage included.
-
-    Parameters
-    ----------
-    deals : Deals
-        The deals.
-    bands : tuple of float, default (90, 60)
-        Lowest percentage of commit and of best case [percent].
-
-    Returns
-    -------
-    SettledCategories
-
-    Raises
-    ------
-    ConfigurationError
-        If the bands do not fall from 100 to 0.
-    """
-    commit, best_case = bands
-    if not 100 >= commit >= best_case > 0:
-        raise ConfigurationError(
-            f"bands are percentages for commit and best case, falling, such as {BANDS}, not {bands}"
-        )
-    stated = deals.stated_category
-    is_open = deals.status == OPEN
-    # One-byte arithmetic: numpy chooses between single values far more slowly.
-    codes = np.int8(NO_CATEGORY) + np.int8(CLOSED - NO_CATEGORY) * (deals.status == WON).view(np.int8)
-    settled = np.zeros(len(deals), dtype=bool)
-    if stated is not None:
-        settled = is_open & (stated != NO_CATEGORY) & (stated != CLOSED)
-        codes += settled.view(np.int8) * (stated - np.int8(NO_CATEGORY))
-    n_stated, n_open = int(np.count_nonzero(settled)), int(np.count_nonzero(is_open))
-    if n_stated < n_open:
-        for rows in blocks(len(deals)):
-            percent = deals.percents[rows]
-            # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
-            banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
-            codes[rows] += (is_open[rows] & ~settled[rows]).view(np.int8) * (banded - np.int8(NO_CATEGORY))
-    return SettledCategories(codes, {"stated": n_stated, "bands": n_open - n_stated})
-
-
+@figure(heading="Forecast by category")
 def category_forecast(
     frame: pd.DataFrame,
     *,
     context: FigureContext,
-    freq: str = "Q",
     by: str | Sequence[str] | None = None,
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
     bands: tuple[float, float] = BANDS,
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Sum the deals by period and forecast category, each alone and added up.
 
@@ -121,15 +43,11 @@ def category_forecast(
         Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
     context : FigureContext
         Stages, moment, time zone, names.
-    freq, fiscal_start, fiscal_label, calendar, probability, category_names, rates
-        As in `forecast`.
     by : str or sequence of str, optional
         Columns to group by, between period and category.
     bands : tuple of float, default (90, 60)
         Lowest percentage of commit and of best case, for deals whose category
         nobody stated [percent].
-    category : str, default "forecast_category"
-        Column that states the category; may be a custom field.
 
     Returns
     -------
@@ -141,11 +59,8 @@ def category_forecast(
         [currency]. Overdue deals stand in their own period. The basis says how
         many open deals have a stated category and how many a band.
     """
-    from opp_pandas.figures.core.groups import split
-    from opp_pandas.figures.forecasts import IGNORED, kinds_of, place_deals
-
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
-    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    deals = Deals(frame, context)
+    periods = context.periods.cut
     settled = resolve_categories(deals, bands)
     cells = place_deals(deals, periods, by)
     inside = kinds_of(deals) != IGNORED
@@ -188,13 +103,8 @@ def category_forecast(
         origins=origin,
         n_overdue=overdue,
         arguments={
-            "freq": freq,
-            "cut": periods.to_dict(),
             "by": by,
             "bands": list(bands),
-            "probability": probability,
-            "category": category,
-            "category_names": None if category_names is None else dict(category_names),
         },
         definitions={
             "count": "open and won deals of the category, by their close date",
@@ -209,3 +119,26 @@ def category_forecast(
         ],
     )
     return attach_basis(table, basis)
+
+
+@category_forecast.rows
+def rows_of_category_forecast(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals, arguments, (label, *names, category) = ask.deals, ask.arguments, ask.parts
+    inside = ask.within(label) if not pd.isna(label) else deals.close_day == NO_DAY
+    group = in_groups(read_groups(deals, arguments["by"]), deals, names)
+    here = inside & group & (kinds_of(deals) != IGNORED)
+    commit, best_case = arguments["bands"]
+    codes = resolve_categories(deals, (commit, best_case)).codes
+    wanted = CATEGORIES.index(category)
+    amount, product = deals.amount, deals.amount * deals.percent / 100.0
+    alone = here & (codes == wanted)
+    if ask.column == "count":
+        return alone, np.ones(len(deals))
+    if ask.column == "amount":
+        return alone & ~np.isnan(amount), amount
+    if ask.column == "weighted_amount":
+        open_too = wanted not in (CLOSED, OMITTED)
+        return alone & ~np.isnan(product) & open_too, product
+    up_to = here & (codes >= 0) & (codes <= wanted) & (wanted != OMITTED)
+    return up_to & ~np.isnan(amount), amount

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +22,10 @@ import pandas as pd
 from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY, build_basis, counted, money_facts, money_notes
-from opp_pandas.figures.core.deals import OPEN, Deals, ProbabilitySource
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
-from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, Overdue, kinds_of
+from opp_pandas.figures.core.deals import OPEN, Deals
+from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.core.lineage import Question, Trace, span
+from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -355,22 +354,14 @@ def _trim(pmf: Floats) -> tuple[Floats, int]:
     return pmf[low:high], low
 
 
+@figure(heading="Distribution of bookings")
 def bookings(
     frame: pd.DataFrame,
     *,
     context: FigureContext,
     period: object = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    overdue: Overdue = "exclude",
     rho: float = 0.0,
     cv: float = 0.0,
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> Bookings:
     """Give the distribution of what the open deals may bring, from their own or their stages' probabilities.
 
@@ -386,17 +377,11 @@ def bookings(
         as_of, plus its open deals, so that the mean is ``forecast_amount``.
         Left out: all open deals and nothing won, so that the mean is the
         whole ``weighted_amount``.
-    freq, fiscal_start, fiscal_label, calendar
-        How the period is cut, as in `forecast`.
-    overdue : {"exclude", "include", "roll_forward"}, default "exclude"
-        As in `forecast`; matters with a `period` only.
     rho : float, default 0
         Correlation of the deals (one-factor Gaussian copula). 0, independent
         deals, makes the distribution too narrow; the basis says so.
     cv : float, default 0
         Uncertainty of each amount: standard deviation over amount.
-    probability, category, category_names, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -413,9 +398,8 @@ def bookings(
     MixedCurrencyError
         If the deals are in more than one currency and no rates are given.
     """
-    if overdue not in ("exclude", "include", "roll_forward"):
-        raise ConfigurationError(f"overdue must be 'exclude', 'include' or 'roll_forward', not {overdue!r}")
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    overdue = context.money.overdue
+    deals = Deals(frame, context)
     amount, percent = deals.amount, deals.percent
     known = ~np.isnan(amount) & ~np.isnan(percent)
     won, facts = 0.0, {}
@@ -425,7 +409,7 @@ def bookings(
             chosen = chosen & ~deals.omitted
         words = "all open deals, whenever they close; nothing that is won already"
     else:
-        periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+        periods = context.periods.cut
         ordinal = periods.parse(period)
         first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
         inside = (deals.close_day >= first) & (deals.close_day <= last)
@@ -448,14 +432,9 @@ def bookings(
         notes.append(f"{counted(left, 'open deal')} in scope without an amount or a probability left out")
     arguments = {
         "period": facts.get("period"),
-        "freq": freq,
         "cut": None if period is None else periods.to_dict(),
-        "overdue": overdue,
         "rho": rho,
         "cv": cv,
-        "probability": probability,
-        "category": category,
-        "category_names": None if category_names is None else dict(category_names),
     }
     definitions = {
         "won_amount": "what was won in the period by as_of",
@@ -478,3 +457,30 @@ def bookings(
         notes=notes,
     )
     return Bookings(amount[rows], percent[rows] / 100.0, won, rho, cv, {BASIS_KEY: basis, "positions": rows})
+
+
+@bookings.rows
+def rows_of_bookings(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals, arguments = ask.deals, ask.arguments
+    known = ~np.isnan(deals.amount)
+    open_ones = known & ~np.isnan(deals.percent)
+    won = np.zeros(len(deals), dtype=bool)
+    if arguments["period"] is None:
+        open_ones &= deals.status == OPEN
+        if deals.omitted is not None:
+            open_ones &= ~deals.omitted
+    else:
+        first, last = span(ask.periods, arguments["period"])
+        inside, kind = ask.within(arguments["period"]), kinds_of(deals)
+        scope = inside & (kind == OPEN_CURRENT)
+        if arguments["overdue"] == "include":
+            scope |= inside & (kind == OVERDUE)
+        elif arguments["overdue"] == "roll_forward" and first <= deals.context.today <= last:
+            scope |= kind == OVERDUE
+        open_ones &= scope
+        won = inside & known & (kind == WON_BY_NOW)
+    if ask.column == "won_amount":
+        return won, deals.amount
+    share = np.where(won, 1.0, deals.percent / 100.0)
+    return open_ones | won, deals.amount * share if ask.column == "mean" else None

@@ -12,21 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import attach_basis, build_basis, counted, money_facts, money_notes
 from opp_pandas.figures.core.blocks import blocks, look_up
-from opp_pandas.figures.core.days import NO_DAY, Codes, Floats, Integers, to_dates
-from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, ProbabilitySource
+from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, Floats, Integers, to_dates
+from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, add_up, combine, read_groups, split
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.core.periods import Periods, WeekCalendar, resolve_periods
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
 from opp_pandas.figures.quotas import DEFINITIONS as QUOTA_DEFINITIONS
 from opp_pandas.figures.quotas import Quota, quota_columns, read_quota
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-
-Overdue = Literal["exclude", "include", "roll_forward"]
+    from opp_pandas.figures.core.periods import Periods
 
 OPEN_CURRENT, OVERDUE, OMITTED, WON_BY_NOW, WON_LATER, IGNORED = range(6)
 KINDS = 6
@@ -266,21 +264,13 @@ def _reindex(tally: Totals, ids: Codes) -> Totals:
     return Totals(ids, *(take(table) for table in tally.tables))
 
 
+@figure(heading="Forecast", definitions=DEFINITIONS | QUOTA_DEFINITIONS)
 def forecast(
     frame: pd.DataFrame,
     *,
     context: FigureContext,
-    freq: str = "Q",
     by: str | Sequence[str] | None = None,
     quota: Quota | None = None,
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    overdue: Overdue = "exclude",
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Sum open, weighted and won amounts by the period of the close date.
 
@@ -295,8 +285,6 @@ def forecast(
         ``amount_precise``, ``currency_type``, ``trashed_at``, ``forecast_category``.
     context : FigureContext
         Stages, moment, time zone, names.
-    freq : str, default "Q"
-        ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``.
     by : str or sequence of str, optional
         Columns to group by; ``owner_name`` and ``account_name`` use the id
         underneath, ``category`` is the forecast category.
@@ -305,22 +293,14 @@ def forecast(
         period -> number); or a frame with ``period``, the group and ``quota``.
         A group with a quota has a row in every period, or in those that the
         mapping or the frame names, whether or not it has deals there.
-    fiscal_start : int, default 1
-        Month in which the fiscal year starts (1-12).
     fiscal_label : {"end", "start"}, default "end"
         Whether a fiscal year bears the year in which it ends or starts.
-    calendar : WeekCalendar, optional
-        Fiscal years of whole weeks (4-4-5); the index is text then.
     overdue : {"exclude", "include", "roll_forward"}, default "exclude"
         What open deals with a close date before `as_of` do to
         ``forecast_amount``: nothing, add to their own period, or add to the
         present one. All other columns are the same in each case.
-    probability : {"own", "stage", "own_else_stage"}, default "own"
-        Whose percentages count.
     category : str, default "forecast_category"
         Column that states the forecast category; omitted deals stay outside all sums.
-    category_names : mapping of str to str, optional
-        The organisation's words -> closed, commit, best_case, pipeline, omitted.
     rates : ExchangeRates, mapping or DataFrame, optional
         Turns several currencies into one.
 
@@ -351,10 +331,9 @@ def forecast(
     UnmappedStageWarning
         If deals are in stages that nobody called open, won or lost; they are left out.
     """
-    if overdue not in ("exclude", "include", "roll_forward"):
-        raise ConfigurationError(f"overdue must be 'exclude', 'include' or 'roll_forward', not {overdue!r}")
-    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    overdue = context.money.overdue
+    periods = context.periods.cut
+    deals = Deals(frame, context)
     present = int(periods.ordinals(np.array([context.today]))[0])
     also: list[int] = []
     if quota is not None:
@@ -398,15 +377,7 @@ def forecast(
         )
         table = table.assign(**more)
     arguments = {
-        "freq": freq,
         "by": by,
-        "fiscal_start": fiscal_start,
-        "fiscal_label": fiscal_label,
-        "overdue": overdue,
-        "probability": probability,
-        "category": category,
-        "category_names": None if category_names is None else dict(category_names),
-        "cut": periods.to_dict(),
         "quota": None if quota is None else "frame" if isinstance(quota, pd.DataFrame) else quota,
     }
     return attach_basis(table, _basis(cells, first, columns, arguments, quotas is not None))
@@ -464,7 +435,7 @@ def _basis(
             "exclude": "left out of forecast_amount",
             "include": "inside forecast_amount",
             "roll_forward": "in the present period's forecast_amount",
-        }[arguments["overdue"]]
+        }[deals.context.money.overdue]
         notes.append(
             f"{counted(n_late, 'open deal')} worth {late:,.2f}, overdue (close date before "
             f"{deals.context.as_of_date:%Y-%m-%d}): inside open and weighted sums, {did}"
@@ -487,8 +458,9 @@ def _basis(
     if arguments["quota"] is not None and isinstance(arguments["quota"], int | float) and arguments["by"] is not None:
         notes.append(f"the quota of {arguments['quota']:,} counts for every period and group")
     definitions = DEFINITIONS | (QUOTA_DEFINITIONS if with_quota else {})
-    if arguments["overdue"] != "exclude":
-        where = "in their own period" if arguments["overdue"] == "include" else "in the present period"
+    overdue = deals.context.money.overdue
+    if overdue != "exclude":
+        where = "in their own period" if overdue == "include" else "in the present period"
         definitions["forecast_amount"] = f"won by as_of + weighted open deals, overdue ones {where}"
     return build_basis(
         "forecast",
@@ -503,3 +475,55 @@ def _basis(
         definitions=definitions,
         notes=notes,
     )
+
+
+_FROM_QUOTA = {
+    "quota": (),
+    "attainment": ("won_amount",),
+    "gap": ("won_amount",),
+    "gap_to_forecast": ("forecast_amount",),
+    "coverage": ("open_amount", "won_amount"),
+}
+
+
+@forecast.rows
+def rows_of_forecast(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    if ask.column not in COLUMNS:
+        return together(ask, rows_of_forecast, _FROM_QUOTA[ask.column])
+    deals, periods, (label, *names) = ask.deals, ask.periods, ask.parts
+    dated = not pd.isna(label)
+    inside = ask.within(label) if dated else deals.close_day == NO_DAY
+    group = in_groups(read_groups(deals, ask.arguments["by"]), deals, names)
+    first, last = span(periods, label) if dated else (1, 0)
+    return sums_behind(ask, kinds_of(deals), inside & group, group, first <= deals.context.today <= last)
+
+
+def sums_behind(ask: Question, kind: Any, here: Flags, group: Flags, holds_today: bool) -> Trace:
+    """Give the deals behind one of the sums of a forecast; overdue ones that roll come from all of the group."""
+    deals = ask.deals
+    terms = [(term, here) for term in COLUMNS[ask.column]]
+    if ask.column == "forecast_amount":
+        overdue = ask.arguments["overdue"]
+        if overdue == "include" or (overdue == "roll_forward" and holds_today):
+            terms.append((Term("weighted", (OVERDUE,)), here if overdue == "include" else group))
+    chosen, contribution = np.zeros(len(deals), dtype=bool), np.zeros(len(deals))
+    for term, scope in terms:
+        rows, values = _term(deals, kind, term)
+        chosen |= rows & scope
+        contribution[rows & scope] = values[rows & scope]
+    return chosen, contribution
+
+
+def _term(deals: Deals, kind: Any, term: Term) -> tuple[Flags, Floats]:
+    rows: Flags = np.isin(kind, term.kinds)
+    amount, percent = deals.amount, deals.percent
+    if term.quantity == "missing_amount":
+        return rows & np.isnan(amount), np.ones(len(deals))
+    if term.quantity == "missing_probability":
+        return rows & np.isnan(percent), np.ones(len(deals))
+    if term.quantity == "count":
+        return rows, np.ones(len(deals))
+    if term.quantity == "amount":
+        return rows & ~np.isnan(amount), amount
+    return rows & ~np.isnan(amount) & ~np.isnan(percent), amount * percent / 100.0

@@ -8,7 +8,7 @@ needs snapshots over time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,10 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
 from opp_pandas.figures.core.basis import attach_basis, basis_of, build_basis, counted, money_facts, money_notes
 from opp_pandas.figures.core.days import local_days, parse_day
-from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, Deals, ProbabilitySource
+from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import NO_STAGE, UNKNOWN_STAGE, add_up, by_stage, combine, index_of, read_groups
-from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START, keys_of
 from opp_pandas.figures.rates import divide
 from opp_pandas.figures.time_in_stage import read_entries
@@ -36,15 +37,12 @@ DEFINITIONS = {
 }
 
 
+@figure(definitions=DEFINITIONS)
 def stage_distribution(
     frame: pd.DataFrame,
     *,
     context: FigureContext,
     by: str | Sequence[str] | None = None,
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Count and sum the deals by the stage in which they stand now.
 
@@ -56,8 +54,6 @@ def stage_distribution(
         Stages, moment, time zone, names.
     by : str or sequence of str, optional
         Columns to group by, outside the stage.
-    probability, category, category_names, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -75,7 +71,7 @@ def stage_distribution(
     MixedCurrencyError
         If the deals are in more than one currency and no rates are given.
     """
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    deals = Deals(frame, context)
     return _distribution("stage_distribution", deals, by)[0]
 
 
@@ -112,9 +108,6 @@ def _distribution(figure: str, deals: Deals, by: str | Sequence[str] | None) -> 
     facts = money_facts(deals)
     arguments = {
         "by": by,
-        "probability": deals.probability,
-        "category": deals.category,
-        "category_names": None if deals.category_names is None else dict(deals.category_names),
     }
     basis = build_basis(
         figure,
@@ -142,6 +135,7 @@ def _rows_to_show(count: Integers, labels: pd.Index, size: int) -> Codes:
     return np.flatnonzero(in_group[ids // width] & (~extra | (count > 0)))
 
 
+@figure(definitions=DEFINITIONS)
 def funnel(
     frame: pd.DataFrame,
     *,
@@ -151,16 +145,12 @@ def funnel(
     cohort: tuple[str, str] | None = None,
     window_days: int | None = None,
     step_conversion: bool = False,
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Give the funnel: how many deals ever reached each stage; without history, where they stand now.
 
     Parameters
     ----------
-    frame, context, by, probability, category, category_names, rates
+    frame, context, by
         As in `stage_distribution`.
     history : History or DataFrame, optional
         Snapshots, imported events, or a frame of which stages the deals
@@ -209,7 +199,7 @@ def funnel(
         )
     if window_days is not None and window_days < 1:
         raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    deals = Deals(frame, context)
     if history is None:
         return _distribution("funnel", deals, by)[0]
     return _reached(deals, history, by, cohort, window_days)
@@ -412,3 +402,24 @@ def _in_cohort(deals: Deals, entries: Deals, rows: Codes, cohort: tuple[str, str
     entered = _first_days(len(deals), rows, local_days(entries.frame["entered_at"], deals.context.timezone))
     inside: Flags = (entered >= first) & (entered <= last)
     return inside
+
+
+@funnel.rows
+@stage_distribution.rows
+def rows_of_stage_distribution(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals, column = ask.deals, ask.column
+    here = in_groups([*read_groups(deals, ask.arguments["by"]), by_stage(deals)], deals, ask.parts)
+    here &= deals.status != TRASHED
+    summed = here if deals.omitted is None else here & ~deals.omitted
+    amount = deals.amount
+    if column == "count":
+        return here, np.ones(len(deals))
+    if column == "amount":
+        return summed & ~np.isnan(amount), amount
+    if column == "missing_amount_count":
+        return here & np.isnan(amount), np.ones(len(deals))
+    if column == "weighted_amount":
+        product = amount * deals.percent / 100.0
+        return summed & (deals.status == OPEN) & ~np.isnan(product), product
+    raise ConfigurationError(f"{column} stands on the history, not on rows of the frame")

@@ -12,8 +12,9 @@ from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.figures.core.basis import attach_basis, build_basis, counted
 from opp_pandas.figures.core.days import NO_DAY, Days, local_days, to_date
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, read_numbers
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_groups, sum_amounts
-from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.rates import divide
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _NAMED = ("id", "custom_id", "name", "owner_name")
 _SHOWN = (*_NAMED, "account_name", "amount", "close_date")
 
 
+@figure(definitions=CHECKS)
 def hygiene(
     frame: pd.DataFrame,
     *,
@@ -324,7 +326,8 @@ def _day(day: Any) -> str:
     return f"{to_date(int(day)):%Y-%m-%d}"
 
 
-def ageing(frame: pd.DataFrame, *, context: FigureContext, rates: Rates | None = None) -> pd.DataFrame:
+@figure(heading="Age of deals")
+def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
     """Give the age of every open deal.
 
     Parameters
@@ -334,8 +337,6 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext, rates: Rates | None =
         ``created_at`` or ``external_created_at``, and are missing without.
     context : FigureContext
         Stages, moment, time zone, names.
-    rates : ExchangeRates, mapping or DataFrame, optional
-        Turns several currencies into one.
 
     Returns
     -------
@@ -346,7 +347,7 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext, rates: Rates | None =
         ``overdue_days`` (0 while the close date is ahead) [days]. Time in the
         present stage needs a history.
     """
-    deals = Deals(frame, context, rates=read_rates(rates))
+    deals = Deals(frame, context)
     rows = np.flatnonzero(deals.status == OPEN)
     stage = by_stage(deals)
     overdue = _days_since(deals, deals.close_day if deals.has("close_date") else None, rows)
@@ -373,6 +374,7 @@ def _days_since(deals: Deals, days: Days | None, rows: Codes) -> pd.Series:
     return gone.mask(days[rows] == NO_DAY)
 
 
+@figure()
 def concentration(
     frame: pd.DataFrame,
     *,
@@ -380,7 +382,6 @@ def concentration(
     by: str | Sequence[str] = "account_name",
     measure: str = "open_amount",
     top: Sequence[int] = (1, 5, 10),
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Say how much of the pipeline hangs on few accounts, owners or deals.
 
@@ -396,8 +397,6 @@ def concentration(
         What is shared out.
     top : sequence of int, default (1, 5, 10)
         For the shares of the largest groups in the basis.
-    rates : ExchangeRates, mapping or DataFrame, optional
-        Turns several currencies into one.
 
     Returns
     -------
@@ -409,7 +408,7 @@ def concentration(
     """
     if measure not in ("open_amount", "weighted_amount", "won_amount"):
         raise ConfigurationError(f"measure must be open_amount, weighted_amount or won_amount, not {measure!r}")
-    deals = Deals(frame, context, rates=read_rates(rates))
+    deals = Deals(frame, context)
     groups = read_groups(deals, by)
     cells, size = combine(groups, len(deals))
     chosen = deals.status == (WON if measure == "won_amount" else OPEN)
@@ -448,3 +447,41 @@ def concentration(
         notes=[f"the largest {n} hold {value:.1%}" for n, value in shares.items()],
     )
     return attach_basis(table, basis)
+
+
+@hygiene.rows
+def rows_of_hygiene(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals = ask.deals
+    found = CHECKERS[ask.column](deals, ask.arguments["stale_days"]) or {}
+    rows = np.zeros(len(deals), dtype=bool)
+    rows[list(found)] = True
+    if ask.parts:
+        rows &= np.asarray(deals.frame.index == ask.parts[0])
+    return rows, np.ones(len(deals))
+
+
+@ageing.rows
+def rows_of_ageing(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals = ask.deals
+    value = np.nan if ask.row is None or pd.isna(ask.row[ask.column]) else float(ask.row[ask.column])
+    return np.asarray(deals.frame.index == ask.parts[0]) & (deals.status == OPEN), np.full(len(deals), value)
+
+
+@concentration.rows
+def rows_of_concentration(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals, measure = ask.deals, ask.arguments["measure"]
+    chosen = deals.status == (WON if measure == "won_amount" else OPEN)
+    if deals.omitted is not None:
+        chosen = chosen & ~deals.omitted
+    values = deals.amount * deals.percent / 100.0 if measure == "weighted_amount" else deals.amount
+    known = chosen & ~np.isnan(values)
+    if ask.column in ("hhi", "cumulative_share"):
+        # Both stand on every group.
+        return known, None
+    here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)
+    if ask.column == "count":
+        return chosen & here, np.ones(len(deals))
+    return known & here, values if ask.column == "amount" else None

@@ -15,17 +15,17 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.figures.bars import BUCKETS, ENTRIES, LABELS, MEANINGS
-from opp_pandas.figures.bridging import Scope, assert_identity, bridge
-from opp_pandas.figures.core.basis import attach_basis, counted, to_json
+from opp_pandas.figures.bridging import assert_identity, bridge
+from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
 from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import require_one_column
-from opp_pandas.figures.core.money import ExchangeRates, Rates, read_rates
-from opp_pandas.figures.core.snapshots import Snapshots, State, parse_window, read_span, read_states
+from opp_pandas.figures.core.snapshots import Snapshots, State, later_of, parse_window, read_span, read_states
 from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.periods import WeekCalendar
+    from opp_pandas.figures.core.money import ExchangeRates
 
 _READ = (
     "id", "custom_id", "name", "amount", "amount_precise", "currency_type", "probability", "close_date", "created_at",
@@ -38,29 +38,24 @@ _OF_BEFORE = ("start", "removed", *(name for name in ENTRIES if name not in ("cr
 Labels = Literal["plain", "outreach", "gong", "salesforce"]
 
 
+@figure(heading="Deals behind a waterfall")
 def waterfall_deals(
     history: Any,
     *,
     period: Any,
     since: Any = None,
     until: Any = None,
-    context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
+    context: FigureContext | tuple[FigureContext, FigureContext],
     by: str | None = None,
-    scope: Scope | None = None,
     method: Literal["ends", "path"] = "ends",
     labels: Labels = "plain",
-    rates: Rates | None = None,
     bucket: str | None = None,
 ) -> pd.DataFrame:
     """List what every deal did to the open pipeline of a period: the rows behind a waterfall.
 
     Parameters
     ----------
-    history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, labels, rates
+    history, period, since, until, context, by, method, labels
         As in `waterfall`.
     bucket : str, optional
         Only the moves of this bar, by its name among `labels`.
@@ -84,9 +79,7 @@ def waterfall_deals(
     if bucket is not None and bucket not in words.values():
         known = dict.fromkeys(words.values())
         raise ConfigurationError(f"there is no bar {named([bucket])}; there are {named(known, 20)}")
-    moves, basis = _moves(
-        history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, rates
-    )
+    moves, basis = _moves(history, period, since, until, context, by, method)
     moves["bucket"] = moves["bucket"].map(words).astype("str")
     moves = moves if bucket is None else moves[moves["bucket"] == bucket].reset_index(drop=True)
     return attach_basis(moves, {**basis, "definitions": _grouped_meanings(words)})
@@ -98,24 +91,21 @@ def _words_of(labels: str) -> Mapping[str, str]:
     return LABELS[labels]
 
 
+@figure(definitions=MEANINGS)
 def waterfall(
     history: Any,
     *,
     period: Any,
     since: Any = None,
     until: Any = None,
-    context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
+    context: FigureContext | tuple[FigureContext, FigureContext],
     by: str | None = None,
-    scope: Scope | None = None,
     method: Literal["ends", "path"] = "ends",
     labels: Labels = "plain",
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Say how the open pipeline of a period came from what it was to what it is.
+
+    A deal that comes under the scope or leaves it is a bar of its own.
 
     Parameters
     ----------
@@ -130,22 +120,14 @@ def waterfall(
     context : FigureContext or pair, optional
         What stages mean and in which zone days begin; those of the loads if
         left out.
-    freq, fiscal_start, fiscal_label, calendar
-        How a period's name is read; see `resolve_periods`.
     by : str, optional
         A waterfall for each group. A deal that changed hands leaves the one
         group and comes into the other.
-    scope : callable, optional
-        Takes a frame, gives a mask: only these deals. What comes under it or
-        leaves it is a bar.
     method : {"ends", "path"}, default "ends"
         Compare the two ends, or add up the moves of every day between, which
         shows moves that cancel out. A path needs a history.
     labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
         Whose names the bars bear; bars of one name are added up.
-    rates : ExchangeRates, mapping or DataFrame, optional
-        Turns amounts into one currency, at the rates of the start; the bar
-        ``fx`` is what the rates of the end make of the end.
 
     Returns
     -------
@@ -164,9 +146,7 @@ def waterfall(
         If an argument cannot be used.
     """
     words = _words_of(labels)
-    moves, basis = _moves(
-        history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar, by, scope, method, rates
-    )
+    moves, basis = _moves(history, period, since, until, context, by, method)
     order = list(dict.fromkeys(words[name] for name in BUCKETS))
     shown = moves.assign(bucket=moves["bucket"].map(words))
     shown["missing"] = _lack_amounts(moves)
@@ -216,29 +196,21 @@ def _moves(
     since: Any,
     until: Any,
     context: Any,
-    freq: str,
-    fiscal_start: int,
-    fiscal_label: Literal["end", "start"],
-    calendar: WeekCalendar | None,
     by: str | None,
-    scope: Scope | None,
     method: str,
-    rates: Rates | None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     if method not in ("ends", "path"):
         raise ConfigurationError(f"method must be 'ends' or 'path', not {method!r}")
     if by is not None:
         require_one_column(by)
-    w0, w1, words = parse_window(period, freq, fiscal_start, fiscal_label, calendar)
+    meaning = later_of(context)
+    w0, w1, words = parse_window(period, meaning.periods)
     is_history = isinstance(history, Snapshots)
     if method == "path" and not is_history:
         raise ConfigurationError("method='path' adds up days, so it needs a History")
-    meaning = context[1] if isinstance(context, tuple) else context
     since, until, notes = read_span(history, w0, w1, since, until, meaning)
-    exchange = read_rates(rates)
-    # A scope may look at any column.
-    columns = _READ if scope is None else _ANY
-    columns = columns if by is None or columns is _ANY else (*columns, by)
+    exchange = meaning.money.exchange
+    columns = _READ if by is None else (*_READ, by)
     times = [since, until]
     if method == "path":
         newest = next(read_states(history, [until], context=context, columns=columns, what="a waterfall"))
@@ -249,7 +221,7 @@ def _moves(
     last: State | None = None
     for before, after in pairwise(states):
         start = before if first is None else first
-        part = bridge(before, after, w0, w1, by, scope, exchange, since=start.context.as_of)
+        part = bridge(before, after, w0, w1, by, exchange, since=start.context.as_of)
         if first is None:
             first = before
         else:
@@ -271,36 +243,26 @@ def _moves(
     ).reset_index(drop=True)
     assert_identity(moves, by)
     deals = Deals(last.frame, last.context)
-    basis = {
-        "figure": "waterfall_deals",
-        "n": len(last.frame),
-        "as_of": last.context.local_as_of.isoformat(),
-        "since": first.context.local_as_of.isoformat(),
-        "period": words,
-        "timezone": last.context.timezone or "UTC",
-        "timezone_stated": last.context.timezone is not None,
-        "history": "snapshots",
-        "stages": last.context.stages.to_dict(),
-        "currency": deals.currency if exchange is None else exchange.base,
-        "arguments": {"by": by, "method": method, "steps": len(parts)},
-        "notes": [*notes, *_notes(moves, last.context, exchange)],
-    }
-    plain: dict[str, Any] = to_json(basis)
+    basis = build_history_basis(
+        "waterfall_deals",
+        last.context,
+        n=len(last.scoped.frame),
+        compared=[first],
+        since=first.context.local_as_of.isoformat(),
+        period=words,
+        currency=deals.currency,
+        arguments={"by": by, "method": method, "steps": len(parts)},
+        notes=[*notes, *_notes(moves, deals, exchange)],
+    )
     moves.attrs = {}
-    return moves, plain
+    return moves, basis
 
 
-_ANY: tuple[str, ...] = ()
-
-
-def _notes(moves: pd.DataFrame, context: FigureContext, exchange: ExchangeRates | None) -> list[str]:
+def _notes(moves: pd.DataFrame, deals: Deals, exchange: ExchangeRates | None) -> list[str]:
     notes = []
-    if context.timezone is None:
-        notes.append("no time zone was stated: days are days in UTC")
-    if context.stages.guessed:
-        notes.append(
-            "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"
-        )
+    if deals.n_missing_currency:
+        words = f"without a currency, taken as {deals.organisation_currency}"
+        notes.append(f"{counted(deals.n_missing_currency, 'deal')} {words}")
     missing = moves["amount_after"].isna() & moves["amount_before"].isna()
     if missing.any():
         notes.append(f"{counted(int(missing.sum()), 'move')} of deals without an amount: counted, in no sum")

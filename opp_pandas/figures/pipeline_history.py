@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
-from opp_pandas.figures.core.basis import attach_basis, to_json
+from opp_pandas.figures.core.basis import attach_basis, build_history_basis
 from opp_pandas.figures.core.deals import OPEN, Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, common_labels, identities, read_groups, require_one_column
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, parse_window, read_states
 
@@ -29,13 +30,14 @@ _DEFINITIONS = {
 }
 
 
+@figure(heading="Open pipeline over time", definitions=_DEFINITIONS)
 def pipeline_over_time(
     history: Any,
     *,
     times: Sequence[Any] | None = None,
     by: str = "stage_name",
     period: Any = None,
-    context: FigureContext | None = None,
+    context: FigureContext,
 ) -> pd.DataFrame:
     """Say what was open at each of several moments.
 
@@ -72,11 +74,13 @@ def pipeline_over_time(
     moments = _snapshots(history) if times is None else list(times)
     if not moments:
         raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")
-    window = None if period is None else parse_window(period)
+    window = None if period is None else parse_window(period, context.periods)
     found: list[tuple[pd.Timestamp, Group, pd.DataFrame]] = []
+    n_not_judged = 0
     last = None
     for state in read_states(history, moments, context=context, columns=(*_COLUMNS, by), what="the pipeline over time"):
-        last = deals = Deals(state.frame, state.context)
+        n_not_judged = max(n_not_judged, state.n_not_judged)
+        last = deals = Deals(state.scoped.frame, state.context)
         chosen = deals.status == OPEN
         if window is not None:
             chosen &= (deals.close_day >= window[0]) & (deals.close_day <= window[1])
@@ -101,21 +105,17 @@ def pipeline_over_time(
     table = pd.concat({at: part.reindex(kept).fillna(0.0) for at, part in parts}, names=["moment", by]).astype(
         {"open_count": "int64"}
     )
-    basis = {
-        "figure": "pipeline_over_time",
-        "title": "Open pipeline over time",
-        "n": len(last),
-        "as_of": last.context.local_as_of.isoformat(),
-        "timezone": last.context.timezone or "UTC",
-        "timezone_stated": last.context.timezone is not None,
-        "history": "snapshots",
-        "currency": last.currency,
-        "stages": last.context.stages.to_dict(),
-        "arguments": {"by": by, "period": None if window is None else window[2], "moments": len(parts)},
-        "definitions": _DEFINITIONS,
-        "notes": [],
-    }
-    return attach_basis(table, to_json(basis))
+    basis = build_history_basis(
+        "pipeline_over_time",
+        last.context,
+        n=len(last),
+        n_not_judged=n_not_judged,
+        title="Open pipeline over time",
+        currency=last.currency,
+        arguments={"by": by, "period": None if window is None else window[2], "moments": len(parts)},
+        definitions=_DEFINITIONS,
+    )
+    return attach_basis(table, basis)
 
 
 def _snapshots(history: Snapshots) -> list[Any]:

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,14 @@ from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import attach_basis, build_basis, closed_later, money_facts, money_notes
 from opp_pandas.figures.core.days import to_dates
 from opp_pandas.figures.core.deals import WON, Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, combine
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.core.lineage import span
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
+    from opp_pandas.figures.core.lineage import Question, Trace
     from opp_pandas.figures.core.periods import Periods
 
 Quota: TypeAlias = float | Mapping[Any, float] | pd.DataFrame
@@ -212,16 +213,12 @@ def last_month_of(periods: Periods, last: int) -> int:
     return int(months.starts(months.ordinals(np.array([last])))[0])
 
 
+@figure()
 def linearity(
     frame: pd.DataFrame,
     *,
     context: FigureContext,
     period: object = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Say how evenly a period's bookings came in, week by week.
 
@@ -233,8 +230,6 @@ def linearity(
         Stages, moment, time zone, names.
     period : object, optional
         The period; the one that holds as_of if left out.
-    freq, fiscal_start, fiscal_label, calendar, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -248,8 +243,8 @@ def linearity(
         ``gini`` over the weeks up to as_of, each by its days: 0 where every
         day brought the same.
     """
-    deals = Deals(frame, context, rates=read_rates(rates))
-    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    deals = Deals(frame, context)
+    periods = context.periods.cut
     ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
     first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
     won = won_in(deals, first, last)
@@ -286,7 +281,7 @@ def linearity(
         last_month_share=float(amount[in_last_month].sum()) / total if dated else None,
         gini=gini(sums, days_gone),
         **later,
-        arguments={"freq": freq, "fiscal_start": fiscal_start, "cut": periods.to_dict()},
+        arguments={},
         definitions={
             "won_count": "deals won with their close date in the week, by as_of",
             "won_amount": "their amounts",
@@ -300,6 +295,7 @@ def linearity(
     return attach_basis(table, basis)
 
 
+@figure()
 def pacing(
     frame: pd.DataFrame,
     *,
@@ -307,11 +303,6 @@ def pacing(
     quota: float | None = None,
     period: object = None,
     compare: int = 4,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Compare what is won so far with earlier periods on the same day.
 
@@ -327,8 +318,6 @@ def pacing(
         The period; the one that holds as_of if left out.
     compare : int, default 4
         Earlier periods to compare with.
-    freq, fiscal_start, fiscal_label, calendar, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -342,8 +331,8 @@ def pacing(
     """
     if compare < 1:
         raise ConfigurationError(f"compare must be 1 or more, not {compare!r}")
-    deals = Deals(frame, context, rates=read_rates(rates))
-    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    deals = Deals(frame, context)
+    periods = context.periods.cut
     ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
     ordinals = np.arange(ordinal - compare, ordinal + 1)
     starts, ends = periods.starts(ordinals), periods.ends(ordinals)
@@ -391,9 +380,6 @@ def pacing(
         **later,
         period=str(periods.labels(ordinals[-1:])[0]),
         arguments={
-            "freq": freq,
-            "fiscal_start": fiscal_start,
-            "cut": periods.to_dict(),
             "compare": compare,
             "quota": quota,
         },
@@ -401,3 +387,43 @@ def pacing(
         notes=[*money_notes(money, deals), *words],
     )
     return attach_basis(table, basis)
+
+
+@linearity.rows
+def rows_of_linearity(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals, period = ask.deals, ask.basis["period"]
+    first, last = span(ask.periods, period)
+    won = won_in(deals, first, last)
+    amount = np.nan_to_num(deals.amount)
+    total = float(amount[won].sum())
+    week = (deals.close_day - first) // 7 + 1
+    if ask.column == "gini":
+        return won, None
+    if ask.column == "last_month_share":
+        return won & (deals.close_day >= last_month_of(ask.periods, last)), amount / total if total else None
+    here = won & (week <= ask.parts[0] if ask.column == "cumulative_share" else week == ask.parts[0])
+    if ask.column == "won_count":
+        return here, np.ones(len(deals))
+    if ask.column == "won_amount":
+        return here & ~np.isnan(deals.amount), amount
+    return here, amount / total if total else None
+
+
+@pacing.rows
+def rows_of_pacing(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals, periods = ask.deals, ask.periods
+    won = (deals.status == WON) & (deals.close_day <= deals.context.today) & ~np.isnan(deals.amount)
+    present = periods.parse(ask.basis["period"])
+    earlier = periods.labels(np.arange(present - ask.arguments["compare"], present))
+    if ask.row is None:
+        # The usual share and the landing stand on all periods compared.
+        labels = [*earlier, ask.basis["period"]] if ask.column == "landing" else list(earlier)
+        return won & np.logical_or.reduce([ask.within(label) for label in labels]), None
+    inside = won & ask.within(ask.parts[0])
+    if ask.column in ("won_to_date", "attained"):
+        start, _ = span(periods, ask.parts[0])
+        rows = inside & (deals.close_day < start + int(ask.row["day"]))
+        return rows, deals.amount if ask.column == "won_to_date" else None
+    return inside, deals.amount if ask.column == "won_amount" else None

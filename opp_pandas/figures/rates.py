@@ -14,14 +14,16 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import attach_basis, build_basis, closed_later, counted, money_facts, money_notes
 from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, Floats, Integers, to_date
-from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, ProbabilitySource
+from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import combine, index_of, read_groups, sum_amounts
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.core.periods import Periods, WeekCalendar, resolve_periods
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
+from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
 from opp_pandas.figures.quotas import Quota, quota_columns, read_quota
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.periods import Periods
 
 DEFINITIONS = {
     "open_count": "open deals",
@@ -190,6 +192,7 @@ def closed_in(deals: Deals, window_days: int | None, period: tuple[int, int] | N
     return closed
 
 
+@figure(heading="Key figures", definitions=DEFINITIONS | _QUOTA_DEFINITIONS)
 def kpis(
     frame: pd.DataFrame,
     *,
@@ -197,16 +200,8 @@ def kpis(
     by: str | Sequence[str] | None = None,
     quota: Quota | None = None,
     period: object = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
     window_days: int | None = None,
     level: float = 0.95,
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Give the key figures: pipeline, win rate, deal size, cycle, velocity, and how far the quota is.
 
@@ -223,15 +218,11 @@ def kpis(
     period : object, optional
         The period that quota, attainment, gap and coverage speak of (``"2026Q4"``,
         a Period, a day in it). The one that holds as_of if left out.
-    freq, fiscal_start, fiscal_label, calendar
-        How that period is cut, as in `forecast`.
     window_days : int, optional
         Win rate, deal size and cycle from deals closed in so many days up to
         as_of [days]; all closed deals if left out.
     level : float, default 0.95
         Confidence of the interval around the win rate.
-    probability, category, category_names, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -256,10 +247,10 @@ def kpis(
     ConfigurationError
         If an argument cannot be used, or a quota fits no group.
     """
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    deals = Deals(frame, context)
     if window_days is not None and window_days < 1:
         raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
-    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    periods = context.periods.cut
     groups = read_groups(deals, by)
     cells, size = combine(groups, len(deals))
     closed = closed_in(deals, window_days, None)
@@ -291,14 +282,8 @@ def kpis(
         notes.append(f"{counted(n_negative, 'won deal')} closed before creation: inside the median as they are")
     arguments = {
         "by": by,
-        "freq": freq,
-        "fiscal_start": fiscal_start,
-        "cut": periods.to_dict(),
         "window_days": window_days,
         "level": level,
-        "probability": probability,
-        "category": category,
-        "category_names": None if category_names is None else dict(category_names),
     }
     basis = build_basis(
         "kpis",
@@ -395,6 +380,7 @@ def _columns(
     return columns, int((cycle_days < 0).sum())
 
 
+@figure()
 def win_rates(
     frame: pd.DataFrame,
     *,
@@ -403,7 +389,6 @@ def win_rates(
     window_days: int | None = None,
     shrink_by: float | Literal["fit"] | None = None,
     level: float = 0.95,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Compare win rates of groups, with intervals, and rank them as far as their differences are certain.
 
@@ -423,8 +408,6 @@ def win_rates(
         themselves tell, see `fit_strength`.
     level : float, default 0.95
         Confidence of the Wilson interval.
-    rates : ExchangeRates, mapping or DataFrame, optional
-        Turns several currencies into one.
 
     Returns
     -------
@@ -437,7 +420,7 @@ def win_rates(
         group without losses has a rate of 1, one without closed deals a
         missing rate and no rank. Deals that close after as_of are left out.
     """
-    deals = Deals(frame, context, rates=read_rates(rates))
+    deals = Deals(frame, context)
     groups = read_groups(deals, by)
     cells, size = combine(groups, len(deals))
     _, _, overdue, won, lost = scopes_of(deals, closed_in(deals, window_days, None))
@@ -627,3 +610,69 @@ def _groups_with_rows(columns: Mapping[str, npt.NDArray[Any]], size: int, *, quo
     for name in ("open_count", "won_count", "lost_count", *(("quota",) if quota else ())):
         some |= columns[name] > 0
     return np.flatnonzero(some)
+
+
+_FROM_KEY_FIGURES = {
+    "velocity_per_day": ("open_count", "win_rate", "average_won_amount", "median_cycle_days"),
+    "quota": (),
+    "attainment": ("period_won_amount",),
+    "gap": ("period_won_amount",),
+    "coverage": ("period_open_amount", "period_won_amount"),
+    "pipeline_needed": ("period_won_amount", "win_rate"),
+}
+
+
+@kpis.rows
+def rows_of_kpis(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    if ask.column in _FROM_KEY_FIGURES:
+        return together(ask, rows_of_kpis, _FROM_KEY_FIGURES[ask.column])
+    deals = ask.deals
+    groups = read_groups(deals, ask.arguments["by"])
+    here = in_groups(groups, deals, ask.parts if groups else ())
+    amount = deals.amount
+    known, ones = ~np.isnan(amount), np.ones(len(deals))
+    if ask.column in ("period_won_amount", "period_open_amount"):
+        kinds = (WON_BY_NOW,) if ask.column == "period_won_amount" else (OPEN_CURRENT, OVERDUE)
+        return here & known & ask.within(ask.basis["period"]) & np.isin(kinds_of(deals), kinds), amount
+    is_open, summed, overdue, won, lost = scopes_of(deals, closed_in(deals, ask.arguments["window_days"], None))
+    product = amount * deals.percent / 100.0
+    cycled = won & (deals.close_day != NO_DAY) & (deals.created_day != NO_DAY)
+    cycle = deals.close_day.astype(np.float64) - deals.created_day
+    both = won | lost
+    scopes: dict[str, Trace] = {
+        "open_count": (is_open, ones),
+        "open_amount": (summed & known, amount),
+        "weighted_amount": (summed & ~np.isnan(product), product),
+        "overdue_count": (overdue, ones),
+        "overdue_amount": (overdue & summed & known, amount),
+        "won_count": (won, ones),
+        "lost_count": (lost, ones),
+        "won_amount": (won & known, amount),
+        "win_rate": (both, won.astype(np.float64)),
+        "win_rate_low": (both, None),
+        "win_rate_high": (both, None),
+        "win_rate_value": (both & known, None),
+        "average_won_amount": (won & known, amount),
+        "median_won_amount": (won & known, amount),
+        "median_cycle_days": (cycled, cycle),
+        "missing_amount_count": ((is_open | both) & ~known, ones),
+    }
+    rows, contribution = scopes[ask.column]
+    return rows & here, contribution
+
+
+@win_rates.rows
+def rows_of_win_rates(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals = ask.deals
+    if ask.column in ("rank", "rank_low", "rank_high"):
+        # A rank stands on the intervals of all groups.
+        _, _, _, won, lost = scopes_of(deals, closed_in(deals, ask.arguments["window_days"], None))
+        return won | lost, None
+    if ask.column == "shrunk_rate":
+        return rows_of_kpis(ask.with_column("win_rate"))[0], None
+    if ask.column == "win_rate_with_overdue":
+        chosen, _ = together(ask, rows_of_kpis, ("win_rate", "overdue_count"))
+        return chosen, (deals.status == WON).astype(np.float64)
+    return rows_of_kpis(ask)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +13,17 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
 from opp_pandas.figures.core.blocks import look_up
-from opp_pandas.figures.core.deals import Deals, ProbabilitySource
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, combine, distinguish, index_of, read_groups
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
 from opp_pandas.figures.forecasts import (
     COLUMNS,
     DEFINITIONS,
     OVERDUE,
     Cells,
-    Overdue,
     kinds_of,
+    sums_behind,
     tally_cells,
 )
 
@@ -38,6 +39,7 @@ Tree = Mapping[Any, Any] | pd.DataFrame
 Adjustments = Mapping[Any, float] | pd.DataFrame
 
 
+@figure(heading="Roll-up", definitions=DEFINITIONS)
 def rollup(
     frame: pd.DataFrame,
     *,
@@ -47,15 +49,6 @@ def rollup(
     adjustments: Adjustments | None = None,
     measure: str = "forecast_amount",
     period: object = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    overdue: Overdue = "exclude",
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Sum the deals by group, and up a tree of managers where one is given.
 
@@ -80,8 +73,6 @@ def rollup(
         The column that adjustments speak of.
     period : object, optional
         One period (``"2026Q4"``); all deals, dated or not, if left out.
-    freq, fiscal_start, fiscal_label, calendar, overdue, probability, category, category_names, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -99,10 +90,9 @@ def rollup(
         If the tree has a cycle or a name that several people bear, or an
         adjustment names no node.
     """
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
-    if overdue not in ("exclude", "include", "roll_forward"):
-        raise ConfigurationError(f"overdue must be 'exclude', 'include' or 'roll_forward', not {overdue!r}")
-    periods = resolve_periods(freq, fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar)
+    deals = Deals(frame, context)
+    overdue = context.money.overdue
+    periods = context.periods.cut
     outside = np.zeros(len(deals.close.days), dtype=bool)
     holds_today = True
     if period is not None:
@@ -144,14 +134,7 @@ def rollup(
     arguments = {
         "by": by,
         "period": None if period is None else str(periods.labels(np.array([ordinal]))[0]),
-        "cut": periods.to_dict(),
-        "freq": freq,
-        "fiscal_start": fiscal_start,
-        "overdue": overdue,
         "measure": measure,
-        "probability": probability,
-        "category": category,
-        "category_names": None if category_names is None else dict(category_names),
         "tree": places,
     }
     totals = {name: values.sum() for name, values in sums.items()}
@@ -342,3 +325,37 @@ def _adjust(
             texts.iloc[places] = adjustments[name].astype("str").to_numpy()
         result[name] = texts.to_numpy()
     return result.astype({"who": "str", "when": "str", "note": "str"})
+
+
+@rollup.rows
+def rows_of_rollup(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals, arguments = ask.deals, ask.arguments
+    if ask.column in ("adjusted", "delta"):
+        return together(ask, rows_of_rollup, (arguments["measure"],))
+    if ask.column == "own_count":
+        alone = replace(ask, basis={**ask.basis, "arguments": {**arguments, "tree": _alone(arguments["tree"])}})
+        chosen, _ = together(alone, rows_of_rollup, ("open_count", "won_count"))
+        return chosen, np.ones(len(deals))
+    groups = read_groups(deals, arguments["by"])
+    if arguments["tree"] is None:
+        group = in_groups(groups, deals, ask.parts)
+    else:
+        group = np.isin(groups[0].codes, _codes_below(arguments["tree"], ask.parts[0]))
+    inside, holds_today = np.ones(len(deals), dtype=bool), True
+    if arguments["period"] is not None:
+        first, last = span(ask.periods, arguments["period"])
+        inside, holds_today = ask.within(arguments["period"]), first <= deals.context.today <= last
+    return sums_behind(ask, kinds_of(deals), inside & group, group, holds_today)
+
+
+def _alone(tree: dict[str, Any]) -> dict[str, Any]:
+    return {**tree, "manager": {}}
+
+
+def _codes_below(tree: dict[str, Any], node: str) -> list[int]:
+    """Give the group of a node and those of everybody below it."""
+    below = [node]
+    for name in below:
+        below += [child for child, manager in tree["manager"].items() if manager == name]
+    return [tree["group"][name] for name in below if name in tree["group"]]

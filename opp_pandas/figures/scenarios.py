@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import attach_basis, basis_of
-from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals, ProbabilitySource, read_mask, read_numbers
+from opp_pandas.figures.core.categories import resolve_categories
+from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals, read_mask, read_numbers
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import read_groups
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.forecasts import Overdue, forecast
+from opp_pandas.figures.core.lineage import Question, together
+from opp_pandas.figures.forecasts import forecast, rows_of_forecast
 from opp_pandas.resource import LOOKUP_COLUMNS
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.periods import WeekCalendar
 
 _SETTABLE = ("probability", "amount", "close_date", "forecast_category")
 _COMPARED = ("open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
@@ -149,8 +150,6 @@ def commit_lands() -> Change:
     """
 
     def apply(deals: Deals) -> pd.DataFrame:
-        from opp_pandas.figures.categories import resolve_categories
-
         _require_own_percentages(deals)
         commit = (resolve_categories(deals).codes == COMMIT) & (deals.status == OPEN)
         return deals.frame.assign(probability=np.where(commit, 100.0, deals.percent))
@@ -180,21 +179,13 @@ def _rows(frame: pd.DataFrame, where: Any) -> Any:
     return read_mask(found, frame, "where")
 
 
+@figure(heading="Scenarios")
 def scenario(
     frame: pd.DataFrame,
     *,
     context: FigureContext,
     scenarios: Mapping[str, Changes],
-    freq: str = "Q",
     by: str | Sequence[str] | None = None,
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    overdue: Overdue = "exclude",
-    probability: ProbabilitySource = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Compare the forecast as it is with the forecast after stated changes.
 
@@ -207,7 +198,7 @@ def scenario(
     scenarios : mapping of str to Change, sequence of Change, or function
         What each scenario changes: `set_values`, `scale`, `drop_largest`,
         `commit_lands`, or any function from frame to frame.
-    freq, by, fiscal_start, fiscal_label, calendar, overdue, probability, category, category_names, rates
+    by : str or sequence of str, optional
         As in `forecast`.
 
     Returns
@@ -236,30 +227,14 @@ def scenario(
         raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
 
     stable = keep_names(frame, context, by)
-    deals = Deals(frame, context, probability, category, category_names, read_rates(rates))
+    deals = Deals(frame, context)
 
-    def figure(opportunities: pd.DataFrame) -> pd.DataFrame:
-        return forecast(
-            opportunities,
-            context=stable,
-            freq=freq,
-            by=by,
-            fiscal_start=fiscal_start,
-            fiscal_label=fiscal_label,
-            calendar=calendar,
-            overdue=overdue,
-            probability=probability,
-            category=category,
-            category_names=category_names,
-            rates=rates,
-        )
-
-    tables = {"as it is": figure(frame)}
+    tables = {"as it is": forecast(frame, context=stable, by=by)}
     words = {}
     for name, changes in scenarios.items():
         steps = _steps(name, changes)
         words[name] = "; ".join(getattr(step, "words", getattr(step, "__name__", "changed")) for step in steps)
-        tables[name] = figure(apply_changes(deals, steps).frame)
+        tables[name] = forecast(apply_changes(deals, steps).frame, context=stable, by=by)
     base = tables["as it is"][list(_COMPARED)]
     parts = []
     for table in tables.values():
@@ -323,3 +298,23 @@ def _with_rows_of(table: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
     if whole.index.nlevels == 1:
         return whole.sort_index()
     return whole.sort_index(level=0, sort_remaining=False, kind="stable")
+
+
+@scenario.rows
+def rows_of_scenario(ask: Question) -> tuple[Any, ...]:
+    """Find the deals behind a number, for `explain`, among those that the scenario made of them."""
+    name, deals = ask.parts[0], ask.deals
+    if name != "as it is":
+        scenarios = ask.options.get("scenarios") or {}
+        if name not in scenarios:
+            raise ConfigurationError(f"give scenarios= as they were given to scenario(), with {name!r} among them")
+        stable = keep_names(deals.frame, deals.context, ask.arguments["by"])
+        deals = apply_changes(replace(deals, context=stable), scenarios[name])
+    question = replace(ask, deals=deals, parts=ask.parts[1:])
+    groups = read_groups(deals, ask.arguments["by"])
+    if any(part not in group.labels for group, part in zip(groups, ask.parts[2:], strict=True)):
+        # The scenario left nothing of the group.
+        return np.zeros(len(deals), dtype=bool), None if ask.column == "change" else np.zeros(len(deals)), deals
+    if ask.column == "change":
+        return *together(question, rows_of_forecast, ("forecast_amount",)), deals
+    return *rows_of_forecast(question), deals

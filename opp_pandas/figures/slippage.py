@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import HistoryNeededError, MissingColumnError
-from opp_pandas.figures.core.basis import attach_basis, counted, to_json
+from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
 from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, SmallCodes, local_days
 from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, WON, Deals
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import (
     NO_STAGE,
     UNASSIGNED,
@@ -19,12 +20,11 @@ from opp_pandas.figures.core.groups import (
     read_groups,
     require_one_column,
 )
-from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
 from opp_pandas.figures.core.snapshots import (
     HOW_TO_START,
     Snapshots,
-    State,
     keys_of,
+    later_of,
     parse_window,
     read_span,
     read_states,
@@ -58,6 +58,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+@figure(definitions=SLIPPAGE)
 def slippage(
     history: Any,
     *,
@@ -65,17 +66,13 @@ def slippage(
     since: Any = None,
     until: Any = None,
     by: str | None = None,
-    context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
+    context: FigureContext | tuple[FigureContext, FigureContext],
 ) -> pd.DataFrame:
     """Give the share of the deals due in a period that were pushed behind it.
 
     Parameters
     ----------
-    history, period, since, until, context, freq, fiscal_start, fiscal_label, calendar
+    history, period, since, until, context
         As in `waterfall`.
     by : str, optional
         A column to group by, as it was at the start.
@@ -95,13 +92,13 @@ def slippage(
     """
     if by is not None:
         require_one_column(by)
-    w0, w1, words = parse_window(period, freq, fiscal_start, fiscal_label, calendar)
-    *times, notes = read_span(history, w0, w1, since, until, context[1] if isinstance(context, tuple) else context)
+    w0, w1, words = parse_window(period, later_of(context).periods)
+    *times, notes = read_span(history, w0, w1, since, until, later_of(context))
     columns = _COLUMNS if by is None else (*_COLUMNS, by)
     before, after = read_states(history, times, context=context, columns=columns, what="slippage")
     deals0, deals1 = Deals(before.frame, before.context), Deals(after.frame, after.context)
     rows = pd.Index(keys_of(after.frame), dtype=object).get_indexer(pd.Index(keys_of(before.frame), dtype=object))
-    due = (deals0.status == OPEN) & (deals0.close_day >= w0) & (deals0.close_day <= w1)
+    due = before.in_scope & (deals0.status == OPEN) & (deals0.close_day >= w0) & (deals0.close_day <= w1)
     status, day = _later(deals1.status, rows, TRASHED), _later(deals1.close_day, rows, NO_DAY)
     slipped = due & (status == OPEN) & (day > w1)
     won = due & (status == WON) & (day >= w0) & (day <= w1)
@@ -130,12 +127,22 @@ def slippage(
     table["not_closed_on_time"] = divide(table["due_count"] - table["won_count"], table["due_count"])
     missing = int((due & np.isnan(deals0.amount)).sum())
     notes += [f"{counted(missing, 'due deal')} without an amount: counted, in no sum"] if missing else []
-    basis = _basis(
-        "slippage", before, after, SLIPPAGE, notes, period=words, currency=deals0.currency, arguments={"by": by}
+    basis = build_history_basis(
+        "slippage",
+        after.context,
+        n=len(after.frame),
+        compared=[before],
+        since=before.context.local_as_of.isoformat(),
+        period=words,
+        currency=deals0.currency,
+        arguments={"by": by},
+        definitions=SLIPPAGE,
+        notes=notes,
     )
     return attach_basis(table, basis)
 
 
+@figure(definitions=PUSHES)
 def pushes(
     frame: pd.DataFrame,
     *,
@@ -144,9 +151,6 @@ def pushes(
     since: Any,
     until: Any = None,
     by: str | None = "owner_name",
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    calendar: WeekCalendar | None = None,
 ) -> pd.DataFrame:
     """Count how often and how far close dates moved later.
 
@@ -162,8 +166,6 @@ def pushes(
         From when to when; until the newest snapshot if left out.
     by : str, optional
         A column to group by, such as ``owner_name`` or ``stage_name``.
-    freq, fiscal_start, calendar
-        The periods across whose end a push goes; see `resolve_periods`.
 
     Returns
     -------
@@ -192,7 +194,7 @@ def pushes(
         local_days(pd.Series(pd.to_datetime(log[name], utc=True)).astype("datetime64[us, UTC]"), context.timezone)
         for name in ("before", "after")
     ]
-    later, periods = days[1] > days[0], resolve_periods(freq, fiscal_start=fiscal_start, calendar=calendar)
+    later, periods = days[1] > days[0], context.periods.cut
     crossed = later & (periods.ordinals(days[1]) > periods.ordinals(days[0])) if len(log) else later
     group = codes[rows]
 
@@ -215,19 +217,25 @@ def pushes(
     table = _without_empty_rest(table)
     gone = int((~known).sum())
     notes = [f"{counted(gone, 'move')} of deals that are not in the frame, left out"] if gone else []
-    state = State(frame, context)
-    basis = _basis(
-        "pushes", state, state, PUSHES, notes, arguments={"by": by, "since": str(since), "freq": periods.words}
+    basis = build_history_basis(
+        "pushes",
+        context,
+        n=len(frame),
+        since=str(since),
+        arguments={"by": by, "since": str(since)},
+        definitions=PUSHES,
+        notes=notes,
     )
     return attach_basis(table, basis)
 
 
+@figure()
 def flows(
     history: Any,
     *,
     since: Any = None,
     until: Any = None,
-    context: FigureContext | tuple[FigureContext, FigureContext] | None = None,
+    context: FigureContext | tuple[FigureContext, FigureContext],
 ) -> pd.DataFrame:
     """Say from which stage to which the deals went between two moments: what a Sankey diagram draws.
 
@@ -269,7 +277,9 @@ def flows(
     code1 = np.where(status1 == TRASHED, len(names1) - 1, _later(groups[1].codes, rows1, 0))
     closed0, closed1 = np.isin(status0, [WON, LOST]), np.isin(status1, [WON, LOST])
     nowhere = (status0 == TRASHED) & (status1 == TRASHED)
-    shown = ~(closed0 & (closed1 | (status1 == TRASHED))) & ~nowhere
+    # A deal is in scope where it is at the end, or where it was last seen.
+    in_scope = np.where(rows1 >= 0, _later(after.in_scope, rows1, False), _later(before.in_scope, rows0, False))
+    shown = in_scope & ~(closed0 & (closed1 | (status1 == TRASHED))) & ~nowhere
     amount = np.where(status1 == TRASHED, _later(deals0.amount, rows0, np.nan), _later(deals1.amount, rows1, np.nan))
     pairs = pd.DataFrame({"from": code0[shown], "to": code1[shown], "amount": np.nan_to_num(amount[shown])})
     sums = pairs.groupby(["from", "to"]).agg(count=("amount", "size"), amount=("amount", "sum")).reset_index()
@@ -288,7 +298,16 @@ def flows(
         "amount": "their amounts at the end; of vanished deals at the start",
     }
     currency = deals1.currency or deals0.currency
-    return attach_basis(table, _basis("flows", before, after, definitions, [], currency=currency))
+    basis = build_history_basis(
+        "flows",
+        after.context,
+        n=len(after.frame),
+        compared=[before],
+        since=before.context.local_as_of.isoformat(),
+        currency=currency,
+        definitions=definitions,
+    )
+    return attach_basis(table, basis)
 
 
 def _later(values: Any, rows: Codes, missing: Any) -> Any:
@@ -311,28 +330,3 @@ def _without_empty_rest(table: pd.DataFrame) -> pd.DataFrame:
     """Leave out the rows of deals that have no group, where there is nothing in them."""
     is_rest = table.index.isin([UNASSIGNED, NO_STAGE, UNKNOWN_STAGE])
     return table[~is_rest | (table != 0).any(axis=1).to_numpy()]
-
-
-def _basis(
-    figure: str, before: State, after: State, definitions: dict[str, str], notes: list[str], **more: Any
-) -> dict[str, Any]:
-    context = after.context
-    if context.timezone is None:
-        notes = [*notes, "no time zone was stated: days are days in UTC"]
-    plain: dict[str, Any] = to_json(
-        {
-            "figure": figure,
-            "n": len(after.frame),
-            "as_of": context.local_as_of.isoformat(),
-            "since": before.context.local_as_of.isoformat(),
-            "timezone": context.timezone or "UTC",
-            "timezone_stated": context.timezone is not None,
-            "history": "snapshots",
-            "stages": context.stages.to_dict(),
-            "arguments": {},
-            **more,
-            "definitions": definitions,
-            "notes": notes,
-        }
-    )
-    return plain

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
-from opp_pandas.figures.core.basis import attach_basis, counted, to_json
+from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
 from opp_pandas.figures.core.days import NO_INSTANT, instants_of
 from opp_pandas.figures.core.deals import Deals
-from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of
+from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.core.snapshots import HOW_TO_START, keys_in_scope, keys_of
 from opp_pandas.figures.survival import aalen_johansen, kaplan_meier, time_at
 
 if TYPE_CHECKING:
@@ -41,11 +42,10 @@ def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFram
     MissingColumnError
         If a frame lacks a column.
     """
-    if isinstance(history, Snapshots):
-        return history.stage_entries(context.as_of)
     if hasattr(history, "stage_entries"):
         entries: pd.DataFrame = history.stage_entries(context.as_of)
-        return entries
+        inside = keys_in_scope(history, context)
+        return entries if inside is None else entries[keys_of(entries, unique=False).isin(inside).to_numpy()]
     if not isinstance(history, pd.DataFrame):
         raise HistoryNeededError(f"{what} needs to know which stages each deal passed and when. {HOW_TO_START}")
     missing = [] if {"id", "custom_id"} & set(history.columns) else ["id"]
@@ -59,6 +59,7 @@ def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFram
     return known
 
 
+@figure(heading="Stays in stages")
 def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     """List every stay of a deal in a stage.
 
@@ -138,6 +139,7 @@ def _followed(spells: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
+@figure(definitions=_DEFINITIONS)
 def time_in_stage(
     history: Any, *, context: FigureContext, quantiles: Sequence[float] = (0.5, 0.75, 0.9)
 ) -> pd.DataFrame:
@@ -195,25 +197,23 @@ def time_in_stage(
             f"{counted(n_late, 'stay')} in the first stage taken from the deal's creation, counted from when it was "
             "first seen (left truncation)"
         )
-    basis = {
-        "figure": "time_in_stage",
-        "title": "Time in stage",
-        "n": keys_of(whole, unique=False).nunique(),
-        "n_stays": len(whole),
-        "n_seen_before": n_before,
-        "n_left_truncated": n_late,
-        "as_of": context.as_of.isoformat(),
-        "timezone": context.timezone or "UTC",
-        "timezone_stated": context.timezone is not None,
-        "history": "events" if isinstance(history, pd.DataFrame) else "snapshots",
-        "stages": context.stages.to_dict(),
-        "arguments": {"quantiles": list(quantiles)},
-        "definitions": _DEFINITIONS,
-        "notes": notes,
-    }
-    return attach_basis(table, to_json(basis))
+    basis = build_history_basis(
+        "time_in_stage",
+        context,
+        n=keys_of(whole, unique=False).nunique(),
+        title="Time in stage",
+        n_stays=len(whole),
+        n_seen_before=n_before,
+        n_left_truncated=n_late,
+        history="events" if isinstance(history, pd.DataFrame) else "snapshots",
+        arguments={"quantiles": list(quantiles)},
+        definitions=_DEFINITIONS,
+        notes=notes,
+    )
+    return attach_basis(table, basis)
 
 
+@figure(heading="Curves of each stage")
 def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
     """Give, for every open stage, the share that has gone on, back or was lost by each day.
 
@@ -245,6 +245,7 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
     return curves
 
 
+@figure(heading="Markov chain of stages")
 def stage_chain(
     history: Any, *, context: FigureContext, step_days: float = 7.0, smoothing: float = 0.0
 ) -> pd.DataFrame:
@@ -296,25 +297,22 @@ def stage_chain(
     for place, name in enumerate([*names, "won", "lost"]):
         columns[f"to {name}"] = chances[:, place]
     table = pd.DataFrame(columns, index=pd.Index(names, name="stage_name", dtype="str"))
-    basis = {
-        "figure": "stage_chain",
-        "title": "Markov chain of stages",
-        "n": keys_of(entries, unique=False).nunique(),
-        "n_entries": len(entries),
-        "as_of": context.as_of.isoformat(),
-        "timezone": context.timezone or "UTC",
-        "timezone_stated": context.timezone is not None,
-        "history": "events" if isinstance(history, pd.DataFrame) else "snapshots",
-        "stages": context.stages.to_dict(),
-        "arguments": {"step_days": step_days, "smoothing": smoothing},
-        "definitions": {
+    basis = build_history_basis(
+        "stage_chain",
+        context,
+        n=keys_of(entries, unique=False).nunique(),
+        title="Markov chain of stages",
+        n_entries=len(entries),
+        history="events" if isinstance(history, pd.DataFrame) else "snapshots",
+        arguments={"step_days": step_days, "smoothing": smoothing},
+        definitions={
             "won": "(I - Q)^-1 R, column won",
             "lost": "(I - Q)^-1 R, column lost",
             "expected_days": "row sum of (I - Q)^-1 x step_days",
         },
-        "notes": ["a chain without memory; compare its expected_days with time_in_stage"],
-    }
-    return attach_basis(table, to_json(basis))
+        notes=["a chain without memory; compare its expected_days with time_in_stage"],
+    )
+    return attach_basis(table, basis)
 
 
 def _step_counts(entries: pd.DataFrame, context: FigureContext, step_days: float) -> tuple[list[str], Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, named
+from opp_pandas.figures.core.context import pack_definitions
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.query_identity import pack_query
 from opp_pandas.history.typed_values import (
@@ -305,7 +306,7 @@ def facts_of(loaded: Loaded, known: Mapping[str, Any]) -> dict[str, Any]:
         "columns": list(columns.values()),
         "stages": stages.where(stages.notna(), None).to_dict("records"),
         "timezone": loaded.timezone,
-        "currency": loaded.currency,
+        "definitions": pack_definitions(loaded.definitions),
         "labels": dict(loaded.labels),
         "source": loaded.report.source,
         "query": pack_query(loaded.query),

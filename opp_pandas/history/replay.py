@@ -10,6 +10,7 @@ import pandas as pd
 
 from opp_pandas.api.frame_builder import look_up
 from opp_pandas.errors import MissingColumnError
+from opp_pandas.figures.core.context import unpack_definitions
 from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.query_identity import unpack_query
@@ -193,7 +194,7 @@ def _loaded(
         as_of=at,
         report=LoadReport(source=f"history {source}", rows=len(baseline), notes=tuple(notes)),
         created={place: place for place in waiting},
-        currency=facts.get("currency"),
+        definitions=unpack_definitions(facts.get("definitions") or {}),
         labels=facts.get("labels") or {},
         query=query if wanted is None else {**query, "fields": wanted},
         watermark=watermark,

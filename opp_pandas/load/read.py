@@ -21,6 +21,7 @@ from opp_pandas.errors import (
     InvalidValuesWarning,
     named,
 )
+from opp_pandas.figures.core.context import read_definitions
 from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded
 from opp_pandas.load.changed_records import with_instants
 from opp_pandas.load.checkpoint import remove_checkpoint
@@ -37,6 +38,8 @@ from opp_pandas.timezones import check_zone
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.api.custom_field_types import CustomField
+    from opp_pandas.figures.core.money import Rates
+    from opp_pandas.figures.core.periods import WeekCalendar
     from opp_pandas.frame_state import Rows
     from opp_pandas.history import History
 
@@ -61,6 +64,12 @@ def read_opportunities(
     partitions: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
     history: History | None = None,
+    fiscal_start: int | None = None,
+    fiscal_label: Literal["end", "start"] | None = None,
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
+    currency: str | None = None,
+    probability: Literal["own", "stage", "own_else_stage"] | None = None,
 ) -> pd.DataFrame:
     """Load opportunities into a frame.
 
@@ -126,6 +135,9 @@ def read_opportunities(
         Begin from the newest load in it that asked this service for the same
         deals, and fetch only what changed since: a handful of requests. See the
         notes. Nothing is recorded: ``history.record(df)`` does that.
+    fiscal_start, fiscal_label, calendar, rates, currency, probability
+        How time is cut and what amounts mean, as every figure takes them, said
+        once: they travel with the load, and a figure's own arguments overrule them.
 
     Returns
     -------
@@ -172,6 +184,11 @@ def read_opportunities(
     if on_invalid not in ("warn", "raise", "ignore"):
         raise ConfigurationError(f"on_invalid is 'warn', 'raise' or 'ignore', not {on_invalid!r}")
     limit = _checked_limit(limit)
+    stated = {"fiscal_start": fiscal_start, "fiscal_label": fiscal_label, "calendar": calendar, "rates": rates,
+              "currency": currency, "probability": probability}  # fmt: skip
+    definitions = read_definitions(
+        **{**client.definitions, **{name: value for name, value in stated.items() if value is not None}}
+    )
     started, calls_before = time.monotonic(), client.calls
     zone = timezone if timezone is not None else client.timezone
     if zone is not None:
@@ -244,6 +261,7 @@ def read_opportunities(
         },
         watermark=arrived.moment,
         custom_fields=custom_fields,
+        definitions=definitions,
     )
     _warn(report, on_invalid)
     # A load that went on from the history never opened the file: whatever is there is none of its own.

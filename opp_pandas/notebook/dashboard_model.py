@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,7 @@ from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.figures.core.days import NO_DAY, to_date
 from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.groups import read_groups
-from opp_pandas.figures.core.money import read_rates
-from opp_pandas.figures.core.periods import resolve_periods
+from opp_pandas.figures.core.scope import resolve_scope
 from opp_pandas.plotting.canvas import label_of, write_short
 from opp_pandas.plotting.words import chance
 
@@ -92,10 +91,6 @@ class Board:
         As in `forecast`: for each period, for periods, or for owners.
     rho : float
         As in `bookings`.
-    options : mapping
-        What forecast, bookings and the others share: ``probability, category, category_names, rates, overdue``.
-    cut : mapping
-        How periods are cut: ``freq, fiscal_start, fiscal_label, calendar``.
 
     Raises
     ------
@@ -115,14 +110,10 @@ class Board:
         history: Any,
         quota: Any,
         rho: float,
-        options: Mapping[str, Any],
-        cut: Mapping[str, Any],
     ) -> None:
         self.frame, self.context, self.history = frame, context, history
-        self.rho, self.options, self.cut = rho, dict(options), dict(cut)
-        self._plain = {name: value for name, value in options.items() if name != "overdue"}
-        deals = Deals(frame, context, options["probability"], options["category"], options["category_names"],
-                      read_rates(options["rates"]))  # fmt: skip
+        self.rho = rho
+        deals = Deals(frame, context)
         deals.need("amount", "close_date")
         has_owner = deals.has("owner_id") or deals.has("owner_name")
         owner = read_groups(deals, "owner_name")[0] if has_owner else None
@@ -134,11 +125,11 @@ class Board:
         self._cut_periods(deals)
         self.owners, self.stages = self._present("owners"), self._present("stages")
         self._quota, self._owner_quota = self._read_quota(quota)
-        self._entries: pd.DataFrame | None = None
+        self._entries: Any = None
         self._states: dict[Any, pd.DataFrame] = {}
 
     def _cut_periods(self, deals: Deals) -> None:
-        self._periods = resolve_periods(**self.cut)
+        self._periods = self.context.periods.cut
         self._ordinals = self._periods.ordinals(deals.close_day)
         self._dated = deals.close_day != NO_DAY
         distinct = np.unique(self._ordinals[self._dated])
@@ -161,14 +152,12 @@ class Board:
         if quota is None:
             return None, None
         try:
-            forecast(self.frame, context=self.context, quota=quota, **self.cut, **self.options)
+            forecast(self.frame, context=self.context, quota=quota)
         except ConfigurationError as error:
             if not self.owners:
                 raise
             try:
-                table = forecast(
-                    self.frame, context=self.context, by="owner_name", quota=quota, **self.cut, **self.options
-                )
+                table = forecast(self.frame, context=self.context, by="owner_name", quota=quota)
             except ConfigurationError as problem:
                 raise ConfigurationError(f"the quota fits neither periods: {error}; nor owners: {problem}") from None
             return None, table["quota"]
@@ -209,7 +198,7 @@ class Board:
         frame = self.frame if rows.all() else self.frame[rows]
         notes: list[str] = []
         quota = self._quota_for(choice, notes)
-        table = forecast(frame, context=self.context, quota=quota, **self.cut, **self.options)
+        table = forecast(frame, context=self.context, quota=quota)
         ahead = self._ahead(frame, table)
         spread = pd.DataFrame([result.interval(LEVEL) for result in ahead.values()], columns=["low", "high"])
         spread.index = pd.Index(list(ahead))
@@ -217,7 +206,7 @@ class Board:
             _draw("forecast", "plot_forecast", table, interval=spread, note=self._interval_words() if ahead else ""),
             self._funnel(frame),
             self._waterfall(choice, rows),
-            _draw("ageing", "plot_ageing", ageing(frame, context=self.context, rates=self.options["rates"])),
+            _draw("ageing", "plot_ageing", ageing(frame, context=self.context)),
         ]
         headlines = self._headlines(frame, rows, table, choice, ahead)
         return View(frame, headlines, [drawn for drawn in pictures if drawn is not None], notes)
@@ -251,20 +240,17 @@ class Board:
             period for period in table.index if self._by_label.get(label_of(period), self._today - 1) >= self._today
         ]
         return {
-            period: bookings(frame, context=self.context, period=period, rho=self.rho, **self.cut, **self.options)
-            for period in ahead[:_INTERVALS]
+            period: bookings(frame, context=self.context, period=period, rho=self.rho) for period in ahead[:_INTERVALS]
         }
 
     def _funnel(self, frame: pd.DataFrame) -> Drawn:
         if self.history is None:
-            return _draw(
-                "stages", "plot_stage_distribution", stage_distribution(frame, context=self.context, **self._plain)
-            )
+            return _draw("stages", "plot_stage_distribution", stage_distribution(frame, context=self.context))
         try:
-            if self._entries is None:
+            if frame is not self.frame and self._entries is None:
                 self._entries = self.history.stage_entries()
-            entries = self._entries[self._entries["id"].isin(frame["id"])]
-            table = funnel(frame, history=entries, context=self.context, **self._plain)
+            entries = self.history if frame is self.frame else self._entries[self._entries["id"].isin(frame["id"])]
+            table = funnel(frame, history=entries, context=self.context)
         except OppPandasError as error:
             return Drawn("funnel", None, f"No funnel: {printable(error, 400)}")
         return _draw("funnel", "plot_funnel", table)
@@ -279,15 +265,11 @@ class Board:
         period = self._labels([ordinal])[0]
         first = to_date(int(self._periods.starts(np.array([ordinal]))[0]))
         last = to_date(int(self._periods.ends(np.array([ordinal]))[0]))
-        kept = set(self.frame.loc[rows, "id"].dropna()) if choice.owners or choice.stages else None
+        chosen = choice.owners or choice.stages
+        scope = resolve_scope(rows, self.context.scope, self.frame) if chosen else self.context.scope
         try:
             ends = tuple(self._state(moment) for moment in self._moments(first, last))
-            table = waterfall(
-                ends,
-                period=(first, last),
-                scope=None if kept is None else lambda state: state["id"].isin(kept),
-                rates=self.options["rates"],
-            )
+            table = waterfall(ends, period=(first, last), context=replace(self.context, scope=scope))
         except OppPandasError as error:
             return Drawn("waterfall", None, f"No waterfall of {printable(period)}: {printable(error, 400)}")
         return _draw("waterfall", "plot_waterfall", table)
@@ -320,7 +302,7 @@ class Board:
         shown += self._present_period(table, choice, ahead, unit)
         overdue = float(table["overdue_amount"].sum())
         shown.append(Headline("Overdue", _money(overdue, unit), "open, the close date is past"))
-        rate = kpis(frame, context=self.context, **self._plain)
+        rate = kpis(frame, context=self.context)
         if len(rate) and not pd.isna(rate["win_rate"].iloc[0]):
             low, high, mid = (float(rate[name].iloc[0]) for name in ("win_rate_low", "win_rate_high", "win_rate"))
             shown.append(Headline("Win rate", f"{mid:.0%}", f"interval {low:.0%} to {high:.0%}"))

@@ -9,9 +9,10 @@ import io
 import itertools
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import ConfigurationError, MissingExtraError, named, printable
+from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.notebook.dashboard_model import Board, Choice, Drawn, Headline, View
 from opp_pandas.notebook.grid import load_anywidget
 from opp_pandas.plotting.canvas import ONE_DRAWING
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from opp_pandas.figures import WeekCalendar
     from opp_pandas.figures.core.context import FigureContext
 
 SHOWN_ROWS = 4
@@ -289,22 +289,14 @@ class Dashboard:
         return {**data, "text/plain": repr(self)}
 
 
+@takes_definitions
 def open_dashboard(
     frame: pd.DataFrame,
     history: Any = None,
     quota: Any = None,
     *,
     context: FigureContext,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    overdue: Literal["exclude", "include", "roll_forward"] = "exclude",
     rho: float = 0.0,
-    probability: Literal["own", "stage", "own_else_stage"] = "own",
-    category: str = "forecast_category",
-    category_names: Mapping[str, str] | None = None,
-    rates: Any = None,
 ) -> Dashboard:
     """Look at forecast, stages, movement and age of the deals in a notebook, by owner, stage and period.
 
@@ -327,8 +319,6 @@ def open_dashboard(
         of all owners is not shown beside a choice of them.
     context : FigureContext
         Stages, moment, time zone, names.
-    freq, fiscal_start, fiscal_label, calendar, overdue, probability, category, category_names, rates
-        As in `forecast`.
     rho : float, default 0
         Correlation of the deals, as in `bookings`: with 0 the intervals are too
         narrow, and labelled so.
@@ -349,15 +339,7 @@ def open_dashboard(
     """
     if history is not None and not (hasattr(history, "as_of") and hasattr(history, "stage_entries")):
         raise ConfigurationError(f"history must be an opp_pandas.History, not {type(history).__name__}")
-    options = {
-        "probability": probability,
-        "category": category,
-        "category_names": category_names,
-        "rates": rates,
-        "overdue": overdue,
-    }
-    cut = {"freq": freq, "fiscal_start": fiscal_start, "fiscal_label": fiscal_label, "calendar": calendar}
-    board = Board(frame, context=context, history=history, quota=quota, rho=rho, options=options, cut=cut)
+    board = Board(frame, context=context, history=history, quota=quota, rho=rho)
     return Dashboard(board)
 
 

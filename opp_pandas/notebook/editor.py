@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.changes.impact import Figures
 from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
+from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.load.custom_fields import fields_by_column
 from opp_pandas.notebook.edit_session import Sheet
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.apply.report import WriteReport
     from opp_pandas.changes.changeset import ChangeSet
-    from opp_pandas.figures.core.periods import WeekCalendar
     from opp_pandas.frame_state import Loaded
 
 SHORTEST, TALLEST = 120, 2000
@@ -103,19 +103,16 @@ class Editor:
         return {**data, "text/plain": repr(self)}
 
 
+@takes_definitions
 def open_editor(
     frame: pd.DataFrame,
     client: Client | None = None,
     *,
     columns: Sequence[str] | None = None,
     height: int = 420,
-    freq: str = "Q",
     quota: Any = None,
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    rates: Any = None,
     journal: str | Path | None = None,
+    **definitions: Any,
 ) -> Editor:
     """Edit a frame in a notebook, cell by cell, and send what was edited.
 
@@ -137,7 +134,7 @@ def open_editor(
         the usual ones, and custom fields that hold something.
     height : int, default 420
         Of the grid's rows [pixels], 120 to 2000.
-    freq, quota, fiscal_start, fiscal_label, calendar, rates
+    quota : number, mapping or DataFrame, optional
         For the effect on the forecast that a review shows, as in `find_changes`;
         coverage by period needs a quota.
     journal : str or Path, optional
@@ -173,17 +170,9 @@ def open_editor(
     sheet = Sheet(frame, fields)
     desk = Desk(sheet, columns)
     grid = build_grid(desk, label=f"Editor of {len(frame):,} deals", height=height)
-    figures = {
-        "freq": freq,
-        "quota": quota,
-        "fiscal_start": fiscal_start,
-        "fiscal_label": fiscal_label,
-        "calendar": calendar,
-        "rates": rates,
-    }
     # Arguments that cannot be used are refused now, not when the changes are reviewed.
-    Figures(loaded, **figures)
-    panel = Panel(desk, client, figures, journal)
+    Figures(loaded, quota, definitions)
+    panel = Panel(desk, client, {"quota": quota, **definitions}, journal)
     return Editor(desk, panel, grid, notes)
 
 

@@ -25,7 +25,7 @@ from opp_pandas.plotting.outlook import plot_hygiene, plot_pacing, plot_scenario
 from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_funnel, plot_stage_distribution
 from opp_pandas.plotting.reliability import plot_calibration
 from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates
-from opp_pandas.plotting.words import alt_text
+from opp_pandas.plotting.words import alt_text, draw
 
 __all__ = [
     "plot_forecast",
@@ -49,5 +49,6 @@ __all__ = [
     "plot_pipeline_over_time",
     "plot_calibration",
     "alt_text",
+    "draw",
     "style",
 ]

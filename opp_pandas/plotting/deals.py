@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _CROWD = 1_000
 
 
-@words.describes(words.bookings_in_words)
+@words.draws(figures.bookings, words.bookings_in_words)
 def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw the distribution of bookings, with its mean, its 80 % interval and a quota.
 
@@ -88,7 +89,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     return axes
 
 
-@words.describes(words.ageing_in_words)
+@words.draws(figures.ageing, words.ageing_in_words)
 def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int = 8) -> Axes:
     """Draw age against amount of the open deals; overdue ones are crosses.
 
@@ -164,7 +165,7 @@ def _log_money(ax: Axes, currency: str) -> None:
     keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
 
 
-@words.describes(words.linearity_in_words)
+@words.draws(figures.linearity, words.linearity_in_words)
 def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what was won week by week, and the line of even bookings beside what was reached.
 

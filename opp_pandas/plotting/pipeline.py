@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
@@ -49,7 +50,7 @@ def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
 MAX_STAGES = 30
 
 
-@words.describes(words.forecast_in_words)
+@words.draws(figures.forecast, words.forecast_in_words)
 def plot_forecast(
     table: pd.DataFrame,
     ax: Axes | None = None,
@@ -208,7 +209,7 @@ _CATEGORY_LOOK: dict[str, dict[str, Any]] = {
 }
 
 
-@words.describes(words.categories_in_words)
+@words.draws(figures.category_forecast, words.categories_in_words)
 def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw closed, commit, best case and pipeline on top of each other, by period.
 
@@ -254,7 +255,7 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     return axes
 
 
-@words.describes(words.stages_in_words)
+@words.draws(figures.stage_distribution, words.stages_in_words)
 def plot_stage_distribution(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount", max_stages: int = MAX_STAGES
 ) -> Axes:
@@ -332,6 +333,7 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
         add_legend(ax, [Patch(color=colours[kind]) for kind in present], present)
 
 
+@words.draws(figures.funnel, words.funnel_in_words)
 def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
     """Draw a funnel: from a history who reached each stage, else the stage distribution, and its title says so.
 

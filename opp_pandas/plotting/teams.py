@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opp_pandas import figures
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _FAR_PAST_TARGET = 4.0
 
 
-@words.describes(words.rates_in_words)
+@words.draws(figures.win_rates, words.rates_in_words)
 def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 25) -> Axes:
     """Draw win rates with their intervals, one row per group, most closed deals first.
 
@@ -77,7 +78,7 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     return axes
 
 
-@words.describes(words.coverage_in_words)
+@words.draws(figures.kpis, words.coverage_in_words, name="coverage")
 def plot_coverage(
     table: pd.DataFrame, ax: Axes | None = None, *, target: float | None = 3.0, max_rows: int = 25
 ) -> Axes:
@@ -139,7 +140,7 @@ def plot_coverage(
     return axes
 
 
-@words.describes(words.rollup_in_words)
+@words.draws(figures.rollup, words.rollup_in_words)
 def plot_rollup(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_rows: int = 30
 ) -> Axes:
@@ -197,7 +198,7 @@ def plot_rollup(
     return axes
 
 
-@words.describes(words.concentration_in_words)
+@words.draws(figures.concentration, words.concentration_in_words)
 def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 20) -> Axes:
     """Draw how much of the pipeline hangs on the largest groups.
 

@@ -8,7 +8,8 @@ read, so the words and the picture cannot differ.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
@@ -16,34 +17,61 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
+from opp_pandas.figures.core.figure import FIGURES, PLOTS
 from opp_pandas.figures.hygiene import flags_of
+from opp_pandas.plotting import canvas
 from opp_pandas.plotting.canvas import currency_of, label_of, period_sums, row_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from opp_pandas.figures.core.figure import Figure, Plot
 
 P = ParamSpec("P")
 Teller = Callable[..., str]
 _LISTED = 5
 
 
-def describes(tell: Teller) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
-    """Let a plotting function leave on its Axes, as ``alt_text``, what `tell` says of its table and options."""
+def draws(
+    figure: Figure[Any], tell: Teller, *, name: str | None = None, **preset: Any
+) -> Callable[[Callable[P, Axes]], Callable[P, Axes]]:
+    """Register a way to draw a figure.
+
+    The plotting function leaves on its Axes, as ``alt_text``, what `tell` says of its table and options.
+    """
 
     def decorate(plot: Callable[P, Axes]) -> Callable[P, Axes]:
         @functools.wraps(plot)
         def plot_and_tell(*args: P.args, **kwargs: P.kwargs) -> Axes:
             axes = plot(*args, **kwargs)
-            table: Any = args[0] if args else kwargs["result" if "result" in kwargs else "table"]
-            told = {name: value for name, value in kwargs.items() if name not in ("ax", "table", "result")}
-            title = axes.get_title(loc="left").replace("\n", " ")
-            drawn: Any = axes
-            drawn.alt_text = f"{title}. {tell(table, **told)}"
-            return axes
+            result: Any = args[0] if args else kwargs["result" if "result" in kwargs else "table"]
+            return leave_alt_text(axes, tell, result, kwargs)
 
+        figure.plot(tell, name=name, **preset)(plot_and_tell)
         return plot_and_tell
 
     return decorate
+
+
+def leave_alt_text(axes: Axes, tell: Teller, result: Any, options: Mapping[str, Any]) -> Axes:
+    """Leave on the Axes what they show, in words."""
+    told = {name: value for name, value in options.items() if name not in ("ax", "table", "result")}
+    title = axes.get_title(loc="left").replace("\n", " ")
+    drawn: Any = axes
+    drawn.alt_text = f"{title}. {tell(result, **told)}"
+    return axes
+
+
+def draw(plot: Plot, result: Any, **options: Any) -> Axes:
+    """Draw a figure in one of its ways, those included that a figure's own file registers."""
+    axes: Axes
+    if "kit" not in inspect.signature(plot.draw).parameters:
+        axes = plot.draw(result, **options)
+        return axes
+    with canvas.canvas(options.pop("ax", None)) as axes:
+        canvas.set_title(axes, result, plot.figure.heading)
+        plot.draw(result, ax=axes, kit=canvas, **options)
+    return leave_alt_text(axes, plot.alt, result, options)
 
 
 def alt_text(shown: Any) -> str:
@@ -73,8 +101,11 @@ def alt_text(shown: Any) -> str:
         raise ConfigurationError("these Axes were not drawn by a plot of opp_pandas, so nobody knows what they show")
     figure = str(basis.get("figure", "table"))
     day = day_of_basis(basis)
-    head = figure.replace("_", " ").capitalize() + (f", as of {day}" if day else "")
-    tell: Teller = _TELLERS.get(figure, _table_in_words)
+    known = FIGURES.get(figure)
+    head = (figure.replace("_", " ").capitalize() if known is None else known.heading) + (
+        f", as of {day}" if day else ""
+    )
+    tell: Teller = _SAID.get(figure) or (PLOTS[figure].alt if figure in PLOTS else _table_in_words)
     return f"{head}. {tell(shown)}"
 
 
@@ -406,28 +437,10 @@ def _kpis_in_words(table: pd.DataFrame) -> str:
     return " ".join([*parts, *([coverage_in_words(table)] if "coverage" in table.columns else [])])
 
 
-def _funnel_in_words(table: pd.DataFrame) -> str:
+def funnel_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_funnel` shows."""
     return conversion_in_words(table) if "step_conversion" in table.columns else stages_in_words(table)
 
 
-_TELLERS: dict[str, Teller] = {
-    "forecast": forecast_in_words,
-    "category_forecast": categories_in_words,
-    "stage_distribution": stages_in_words,
-    "funnel": _funnel_in_words,
-    "kpis": _kpis_in_words,
-    "win_rates": rates_in_words,
-    "rollup": rollup_in_words,
-    "concentration": concentration_in_words,
-    "bookings": bookings_in_words,
-    "ageing": ageing_in_words,
-    "linearity": linearity_in_words,
-    "waterfall": waterfall_in_words,
-    "time_in_stage": time_in_words,
-    "flows": flows_in_words,
-    "pipeline_over_time": over_time_in_words,
-    "pacing": pacing_in_words,
-    "scenario": scenario_in_words,
-    "hygiene": hygiene_in_words,
-    "calibration": calibration_in_words,
-}
+_SAID: dict[str, Teller] = {"kpis": _kpis_in_words}
+"""Figures whose table is told otherwise than any one of their plots."""

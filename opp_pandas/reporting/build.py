@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from opp_pandas.errors import (
 )
 from opp_pandas.figures.core.basis import BASIS_KEY, counted
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
-from opp_pandas.figures.core.display import figure_in_words
+from opp_pandas.figures.core.figure import FIGURES, refuse_unknown, takes_definitions
 from opp_pandas.reporting.blocks import Section, in_words
 from opp_pandas.reporting.report_data import Material, plain_rows, sequence_of
 from opp_pandas.reporting.sections import SECTIONS, default_sections
@@ -61,6 +61,7 @@ class Report:
     definitions: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
 
 
+@takes_definitions
 def write_report(
     frame: pd.DataFrame,
     path: str | os.PathLike[str],
@@ -72,7 +73,11 @@ def write_report(
     sections: Sequence[str | Section | Callable[[Material], Any]] | None = None,
     title: str | None = None,
     since: Any = None,
-    **choices: Any,
+    window_days: int | None = None,
+    level: float = 0.95,
+    rho: float = 0.1,
+    stale_days: int = 30,
+    max_rows: int = 15,
 ) -> Path:
     """Write a report that people read outside the notebook: a page, a workbook, a PDF or a picture.
 
@@ -104,11 +109,14 @@ def write_report(
         What stands on top; "Pipeline report" if left out.
     since : str, date or Timestamp, optional
         From when the waterfall tells; the newest snapshot before the load if left out.
-    **choices
-        ``freq, fiscal_start, fiscal_label, calendar, probability, rates`` as in `forecast`;
-        ``window_days, level`` as in `kpis`; ``rho`` (0.1 here) as in
-        `bookings`; ``stale_days`` as in `hygiene`; ``max_rows``, the deals
-        that one table lists (15).
+    window_days, level
+        As in `kpis`.
+    rho : float, default 0.1
+        As in `bookings`.
+    stale_days : int, default 30
+        As in `hygiene` [days].
+    max_rows : int, default 15
+        The deals that one table lists.
 
     Returns
     -------
@@ -138,7 +146,11 @@ def write_report(
         sections=sections,
         title=title,
         since=since,
-        **choices,
+        window_days=window_days,
+        level=level,
+        rho=rho,
+        stale_days=stale_days,
+        max_rows=max_rows,
     )
     return write_whole(target, _content(report, suffix))
 
@@ -155,6 +167,7 @@ def _content(report: Report, suffix: str) -> bytes:
     return html.to_png(report) if suffix == ".png" else html.to_html(report).encode("utf-8")
 
 
+@takes_definitions
 def assemble(
     frame: pd.DataFrame,
     *,
@@ -164,10 +177,7 @@ def assemble(
     **choices: Any,
 ) -> Report:
     """Work out a report without writing it; arguments as in `write_report`."""
-    known = set(Material.__dataclass_fields__) - {"frame", "context"}
-    unknown = [name for name in choices if name not in known]
-    if unknown:
-        raise ConfigurationError(f"a report has no choice {named(unknown)}; there are {named(sorted(known), 20)}")
+    refuse_unknown("report", choices, [each.name for each in fields(Material)][2:])
     material = Material(plain_rows(frame), context, **choices)
     if not isinstance(material.max_rows, int) or material.max_rows < 1:
         raise ConfigurationError(f"max_rows must be 1 or more, not {material.max_rows!r}")
@@ -283,7 +293,8 @@ def _definitions(sections: Iterable[Section]) -> list[tuple[str, list[tuple[str,
     found: dict[str, dict[str, tuple[str, str]]] = {}
     for section in sections:
         for basis in map(_basis_of, section.figures):
-            figure = figure_in_words(str(basis.get("figure", "figure")))
+            name = str(basis.get("figure", "figure"))
+            figure = FIGURES[name].heading if name in FIGURES else name
             shown, stated = section.shown, basis.get("definitions", {})
             terms = {term: (shown[term], in_words(printable(stated[term]), shown)) for term in stated if term in shown}
             found.setdefault(figure, {}).update(terms)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
-from opp_pandas.figures import FigureContext
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.groups import Group, read_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START
 from opp_pandas.frame_state import Loaded, loaded_of
 from opp_pandas.resource import COLUMN_DTYPES
+
+if TYPE_CHECKING:
+    from opp_pandas.figures import FigureContext
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,6 @@ class Material:
         The column whose groups are compared.
     since : str, date or Timestamp, optional
         From when the waterfall tells; the last snapshot before the load if left out.
-    freq, fiscal_start, fiscal_label, calendar, probability, rates
-        As in `forecast`.
     window_days : int, optional
         As in `kpis`.
     rho : float
@@ -60,12 +60,6 @@ class Material:
     quota: Any = None
     by: str | None = None
     since: Any = None
-    freq: str = "Q"
-    fiscal_start: int = 1
-    fiscal_label: Literal["end", "start"] = "end"
-    calendar: Any = None
-    probability: Any = "own"
-    rates: Any = None
     window_days: int | None = None
     rho: float = 0.1
     level: float = 0.95
@@ -77,23 +71,10 @@ class Material:
         """What travels with the frame, if anything does."""
         return loaded_of(self.frame)
 
-    @property
-    def _periods(self) -> dict[str, Any]:
-        return {
-            "freq": self.freq,
-            "fiscal_start": self.fiscal_start,
-            "fiscal_label": self.fiscal_label,
-            "calendar": self.calendar,
-        }
-
-    @property
-    def _money(self) -> dict[str, Any]:
-        return {"probability": self.probability, "rates": self.rates}
-
     @cached_property
     def period(self) -> str:
         """Name of the period that holds the moment of the report."""
-        periods = figures.resolve_periods(**self._periods)
+        periods = self.context.periods.cut
         return str(periods.labels(periods.ordinals(np.array([self.context.today])))[0])
 
     @property
@@ -121,16 +102,14 @@ class Material:
     @cached_property
     def forecast(self) -> pd.DataFrame:
         """The forecast of all deals by period, beside the quota."""
-        return figures.forecast(
-            self.frame, context=self.context, quota=self.total_quota, **self._periods, **self._money
-        )
+        return figures.forecast(self.frame, context=self.context, quota=self.total_quota)
 
     @cached_property
     def kpis(self) -> pd.DataFrame:
         """Key figures of all deals, with the quota of the present period."""
         return figures.kpis(
             self.frame, context=self.context, quota=self.total_quota, window_days=self.window_days,
-            level=self.level, **self._periods, **self._money,
+            level=self.level,
         )  # fmt: skip
 
     @cached_property
@@ -140,20 +119,18 @@ class Material:
             raise ConfigurationError("groups are compared by a column: give by=, such as by='owner_name'")
         return figures.kpis(
             self.frame, context=self.context, by=self.by, quota=self.group_quota, window_days=self.window_days,
-            level=self.level, **self._periods, **self._money,
+            level=self.level,
         )  # fmt: skip
 
     @cached_property
     def bookings(self) -> figures.Bookings:
         """The distribution of the present period's bookings."""
-        return figures.bookings(
-            self.frame, context=self.context, period=self.period, rho=self.rho, **self._periods, **self._money
-        )
+        return figures.bookings(self.frame, context=self.context, period=self.period, rho=self.rho)
 
     @cached_property
     def funnel(self) -> pd.DataFrame:
         """The funnel from the history; without one, the stage distribution."""
-        return figures.funnel(self.frame, context=self.context, history=self.history, **self._money)
+        return figures.funnel(self.frame, context=self.context, history=self.history)
 
     @cached_property
     def before(self) -> tuple[pd.DataFrame, FigureContext]:
@@ -174,23 +151,18 @@ class Material:
         own = loaded_of(frame)
         as_of = self.context.as_of if own is None else own.as_of
         names = {} if own is None else own.lookups
-        meaning = self.context
-        return frame, FigureContext(
-            meaning.stages, as_of, meaning.timezone, {**names, **meaning.lookups}, meaning.currency
-        )
+        return frame, replace(self.context, as_of=as_of, lookups={**names, **self.context.lookups})
 
     @cached_property
     def waterfall(self) -> pd.DataFrame:
         """What moved in the present period since `before`."""
         frame, context = self.before
-        return figures.waterfall(
-            (frame, self.frame), period=self.period, context=(context, self.context), rates=self.rates, **self._periods
-        )
+        return figures.waterfall((frame, self.frame), period=self.period, context=(context, self.context))
 
     @cached_property
     def ageing(self) -> pd.DataFrame:
         """The open deals with their ages; its index holds their positions in `frame`."""
-        return figures.ageing(self.frame, context=self.context, rates=self.rates)
+        return figures.ageing(self.frame, context=self.context)
 
     @cached_property
     def hygiene(self) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,10 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.snapshots import State
 
 BASIS_KEY = "opp_basis"
 
@@ -107,7 +111,7 @@ def build_basis(
         "history": "none",
         "stages": context.stages.to_dict(),
         **more,
-        "arguments": dict(arguments or {}),
+        "arguments": {**context.arguments, **(arguments or {})},
         "definitions": dict(definitions or {}),
         "notes": [*_notes(deals, counts, dated), *notes],
     }
@@ -115,13 +119,81 @@ def build_basis(
     return plain
 
 
+def build_history_basis(
+    figure: str,
+    context: FigureContext,
+    *,
+    n: int,
+    compared: Iterable[State] = (),
+    history: str = "snapshots",
+    arguments: Mapping[str, Any] | None = None,
+    definitions: Mapping[str, str] | None = None,
+    notes: Iterable[str] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    """Collect what a figure over time stands on.
+
+    Parameters
+    ----------
+    figure : str
+        Name of the function.
+    context : FigureContext
+        That of the last moment.
+    n : int
+        Deals at the last moment.
+    compared : iterable of State
+        The moments whose deals had to be judged.
+    history : str, default "snapshots"
+        What kind of history it was.
+    arguments, definitions, notes, **more
+        As in `build_basis`.
+
+    Returns
+    -------
+    dict
+        JSON-able throughout.
+    """
+    said = []
+    if context.timezone is None:
+        said.append("no time zone was stated: days are days in UTC")
+    if context.stages.guessed:
+        said.append(_GUESSED)
+    scope = context.scope
+    unjudged = max((state.n_not_judged for state in compared), default=0)
+    if scope is not None:
+        said.append(f"scope: {scope.words}")
+    if unjudged:
+        said.append(
+            f"{counted(unjudged, 'deal')} of earlier moments, gone before the load: nobody knows whether they are in "
+            "scope, left out"
+        )
+    facts: dict[str, Any] = {
+        "figure": figure,
+        "n": n,
+        "as_of": context.local_as_of.isoformat(),
+        "timezone": context.timezone or "UTC",
+        "timezone_stated": context.timezone is not None,
+        "history": history,
+        "stages": context.stages.to_dict(),
+        "scope": None if scope is None else scope.words,
+        "n_not_judged": unjudged,
+        **more,
+        "arguments": {**context.arguments, **(arguments or {})},
+        "definitions": dict(definitions or {}),
+        "notes": [*said, *notes],
+    }
+    plain: dict[str, Any] = to_json(facts)
+    return plain
+
+
+_GUESSED = "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"
+
+
 def _notes(deals: Deals, counts: np.ndarray[Any, Any], dated: bool) -> list[str]:
     notes = []
     context = deals.context
     if context.stages.guessed:
-        notes.append(
-            "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"
-        )
+        notes.append(_GUESSED)
     if counts[UNSETTLED]:
         words = ", ".join(f"{name} ({n})" for name, n in deals.unsettled_stages(deals.status == UNSETTLED).items())
         notes.append(
@@ -159,6 +231,7 @@ def money_facts(deals: Deals) -> dict[str, Any]:
         "n_missing_probability": found["missing_probability"],
         "n_omitted": 0 if deals.omitted is None else np.count_nonzero(deals.omitted),
         "n_negative_amount": found["negative_amount"],
+        "n_missing_currency": deals.n_missing_currency,
     }
     if deals.rates is not None:
         facts["rates"] = deals.rates.describe(deals)
@@ -175,6 +248,7 @@ def money_notes(facts: Mapping[str, Any], deals: Deals) -> list[str]:
         (facts["n_missing_probability"], "open deal", f"without a probability{column}: outside weighted sums"),
         (facts["probability"]["invalid"], "open deal", "with a probability outside 0 to 100, taken as missing"),
         (facts["n_omitted"], "open deal", "omitted from the forecast: inside counts, outside every sum"),
+        (facts["n_missing_currency"], "deal", f"without a currency, taken as {deals.organisation_currency}"),
         (facts["n_negative_amount"], "open or won deal", "with a negative amount, summed as it is"),
         (deals.n_contradicting_amounts, "deal", "whose amount_precise contradicts amount: amount counts"),
     )

@@ -1,17 +1,67 @@
-"""What a figure must know beside the rows: stages, moment, time zone and names."""
+"""What a figure must know beside the rows: stages, moment, time zone, names, and how time and amounts are meant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.days import day_of, to_date
+from opp_pandas.figures.core.money import ExchangeRates, MoneySpec, read_rates
+from opp_pandas.figures.core.periods import PeriodSpec, WeekCalendar
 from opp_pandas.stages import StageTable
 from opp_pandas.timezones import check_zone
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.scope import Scope
+
+PERIOD_OPTIONS = tuple(each.name for each in fields(PeriodSpec))
+MONEY_OPTIONS = tuple(each.name for each in fields(MoneySpec))
+DEFINITIONS = (*PERIOD_OPTIONS, *MONEY_OPTIONS)
+"""What an organisation states once, with its load, and any call may say otherwise."""
+
+
+def read_definitions(**options: Any) -> dict[str, Any]:
+    """Settle how time is cut and what amounts mean, as it is to travel with a load: what was stated, checked.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of them cannot be used.
+    """
+    stated = {name: value for name, value in options.items() if value is not None}
+    PeriodSpec().but(**{name: stated[name] for name in PERIOD_OPTIONS if name in stated})
+    MoneySpec().but(**{name: stated[name] for name in MONEY_OPTIONS if name in stated})
+    return stated
+
+
+def pack_definitions(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Write definitions as JSON keeps them."""
+    packed = dict(definitions)
+    if packed.get("calendar") is not None:
+        packed["calendar"] = asdict(packed["calendar"])
+    if packed.get("rates") is not None:
+        rates = read_rates(packed["rates"], packed.get("currency"))
+        packed["rates"] = None if rates is None else rates.to_dict()
+    return packed
+
+
+def unpack_definitions(packed: Mapping[str, Any]) -> dict[str, Any]:
+    """Read definitions again that `pack_definitions` wrote."""
+    found = dict(packed)
+    if found.get("calendar") is not None:
+        given = dict(found["calendar"])
+        given["pattern"] = tuple(given["pattern"])
+        given["starts"] = {int(year): day for year, day in given["starts"].items()}
+        found["calendar"] = WeekCalendar(**given)
+    if found.get("rates") is not None:
+        given = dict(found["rates"])
+        found["rates"] = ExchangeRates(**{**given, "table": pd.DataFrame(given["table"])})
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +79,12 @@ class FigureContext:
     lookups : mapping of str to DataFrame, default {}
         ``user`` and ``account``: columns ``id, name``. Names come from here,
         never from a joined column that has gone stale.
-    currency : str or None, default None
-        Currency of the amounts that name none.
+    periods : PeriodSpec
+        How time is cut.
+    money : MoneySpec
+        What amounts and percentages mean.
+    scope : Scope, optional
+        Which deals figures over time speak of; None: all.
 
     Raises
     ------
@@ -49,7 +103,9 @@ class FigureContext:
     as_of: pd.Timestamp
     timezone: str | None = None
     lookups: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    currency: str | None = None
+    periods: PeriodSpec = field(default_factory=PeriodSpec)
+    money: MoneySpec = field(default_factory=MoneySpec)
+    scope: Scope | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, StageTable):
@@ -58,6 +114,17 @@ class FigureContext:
             check_zone(self.timezone)
         object.__setattr__(self, "as_of", pd.Timestamp(self.as_of))
         _ = self.today
+
+    def with_definitions(self, **options: Any) -> FigureContext:
+        """Return the context with some definitions said otherwise; None leaves one as it is."""
+        periods = self.periods.but(**{name: options[name] for name in PERIOD_OPTIONS if name in options})
+        money = self.money.but(**{name: options[name] for name in MONEY_OPTIONS if name in options})
+        return self if periods is self.periods and money is self.money else replace(self, periods=periods, money=money)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The definitions, for a basis."""
+        return {**self.periods.to_dict(), **self.money.to_dict()}
 
     @cached_property
     def today(self) -> int:

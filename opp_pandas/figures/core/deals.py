@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,9 @@ from opp_pandas.figures.core.days import (
 from opp_pandas.frame_state import loaded_of
 from opp_pandas.stages import CATEGORIES
 
-ProbabilitySource = Literal["own", "stage", "own_else_stage"]
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.money import ExchangeRates, ProbabilitySource
+
 OPEN, WON, LOST, UNSETTLED, TRASHED = range(5)
 _STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}
 CLOSED, COMMIT, BEST_CASE, PIPELINE, OMITTED = range(5)
@@ -287,31 +289,15 @@ class Deals:
     frame : DataFrame, shape (n, k)
         Opportunities. Never modified.
     context : FigureContext
-        Stages, moment, time zone.
-    probability : {"own", "stage", "own_else_stage"}, default "own"
-        Whose percentages count.
-    category : str, default "forecast_category"
-        Column with the stated forecast category, where the frame has it.
-    category_names : mapping of str to str, optional
-        What the organisation's own words for categories mean.
-    rates : ExchangeRates, optional
-        Turns amounts into one currency.
+        Stages, moment, time zone, and what amounts and percentages mean.
     """
 
     frame: pd.DataFrame
     context: FigureContext
-    probability: ProbabilitySource = "own"
-    category: str = "forecast_category"
-    category_names: Mapping[str, str] | None = None
-    rates: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.context, FigureContext):
             raise ConfigurationError("context must be a FigureContext: stages, as_of, timezone")
-        if self.probability not in ("own", "stage", "own_else_stage"):
-            raise ConfigurationError(
-                f"probability must be 'own', 'stage' or 'own_else_stage', not {self.probability!r}"
-            )
         columns = self.frame.columns
         if not columns.is_unique:
             doubled = columns[columns.duplicated()].unique()
@@ -319,6 +305,21 @@ class Deals:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def probability(self) -> ProbabilitySource:
+        """Whose percentages count."""
+        return self.context.money.probability
+
+    @property
+    def category(self) -> str:
+        """Column with the stated forecast category."""
+        return self.context.money.category
+
+    @property
+    def rates(self) -> ExchangeRates | None:
+        """What turns amounts into one currency."""
+        return self.context.money.exchange
 
     def has(self, column: str) -> bool:
         """Whether the frame has a column."""
@@ -477,19 +478,43 @@ class Deals:
         return self.amounts[:]
 
     @cached_property
+    def _currency_words(self) -> tuple[SmallCodes, list[str | None]]:
+        """The currency that every deal names: code, and word by code; the last one is that of deals that name none."""
+        codes, distinct = factorize(self.frame["currency_type"])
+        return codes, [*(str(word).strip().upper() or None for word in distinct), None]
+
+    @cached_property
+    def organisation_currency(self) -> str | None:
+        """What a missing currency means: the one that is stated, else the only one that occurs."""
+        stated = self.context.money.currency
+        if stated is not None or not self.has("currency_type"):
+            return stated
+        occurring = {word for word in self._currency_words[1] if word}
+        return occurring.pop() if len(occurring) == 1 else None
+
+    @cached_property
     def currency_codes(self) -> tuple[SmallCodes, list[str | None]]:
         """The currency of every deal: code, and name by code (None: it names none)."""
         if not self.has("currency_type"):
-            return np.zeros(len(self), dtype=np.int8), [self.context.currency]
-        codes, distinct = factorize(self.frame["currency_type"])
-        if len(distinct) == 1 and len(codes) and codes.min() == 0 and str(distinct[0]).strip():
-            return codes, [str(distinct[0]).strip().upper()]
-        words = [str(word).strip().upper() or None for word in distinct]
-        words.append(None)
-        filled = [word or self.context.currency for word in words]
+            return np.zeros(len(self), dtype=np.int8), [self.organisation_currency]
+        codes, words = self._currency_words
+        filled = [word or self.organisation_currency for word in words]
         names: list[str | None] = list(dict.fromkeys(filled))
+        if len(names) == 1:
+            return np.zeros(len(self), dtype=np.int8), names
         places = np.array([names.index(word) for word in filled], dtype=smallest_integer(len(names)))
         return look_up(places, codes), names
+
+    @cached_property
+    def n_missing_currency(self) -> int:
+        """Deals that are not trashed, have an amount, and name no currency where the frame names currencies."""
+        if not self.has("currency_type") or self.organisation_currency is None:
+            return 0
+        codes, words = self._currency_words
+        unnamed = np.array([word is None for word in words])
+        if not unnamed[:-1].any() and not (len(codes) and codes.min() < 0):
+            return 0
+        return int((look_up(unnamed, codes) & (self.status != TRASHED) & ~np.isnan(self.own_amount)).sum())
 
     @cached_property
     def currencies(self) -> dict[str, int]:
@@ -618,13 +643,10 @@ class Deals:
         return codes
 
     def _category_of(self, word: object) -> int:
-        names = {key.casefold(): value for key, value in (self.category_names or {}).items()}
+        names = {key.casefold(): value for key, value in (self.context.money.category_names or {}).items()}
         text = str(word)
         if text.casefold() in names:
-            meaning = names[text.casefold()]
-            if meaning not in CATEGORIES:
-                raise ConfigurationError(f"category_names: {meaning!r} is not one of {named(CATEGORIES)}")
-            return CATEGORIES.index(meaning)
+            return CATEGORIES.index(names[text.casefold()])
         return _CATEGORY_WORDS.get("".join(letter for letter in text.casefold() if letter.isalnum()), NO_CATEGORY)
 
     @cached_property

@@ -12,6 +12,7 @@ import pandas as pd
 from opp_pandas._html import as_written
 from opp_pandas.errors import named, printable
 from opp_pandas.figures.core.basis import basis_of, day_of_basis
+from opp_pandas.figures.core.figure import FIGURES
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def show(result: Any, *, max_rows: int = 60) -> Shown:
         {str(name): [_written(str(name), value) for value in table[name].iloc[:max_rows]] for name in table.columns},
         index=_printable_index(table.index[:max_rows]),
     )
-    title = f"{basis.get('title', figure_in_words(basis['figure']))}, as of {day_of_basis(basis)}"
+    title = f"{_title(basis)}, as of {day_of_basis(basis)}"
     currency = f", amounts in {printable(basis['currency'], 20)}" if basis.get("currency") else ""
     foot = [stages_in_words(basis), *(printable(note) for note in basis["notes"])]
     if len(table) > max_rows:
@@ -65,18 +66,9 @@ def show(result: Any, *, max_rows: int = 60) -> Shown:
     return Shown(text, page)
 
 
-def figure_in_words(figure: str) -> str:
-    """Name a figure for readers.
-
-    Examples
-    --------
-    >>> figure_in_words("kpis"), figure_in_words("time_in_stage")
-    ('Key figures', 'Time in stage')
-    """
-    return (_FIGURES.get(figure) or figure.replace("_", " ")).capitalize()
-
-
-_FIGURES = {"kpis": "key figures", "bookings": "distribution of bookings", "ageing": "age of deals"}
+def _title(basis: dict[str, Any]) -> str:
+    figure = FIGURES.get(basis["figure"])
+    return str(basis.get("title") or (basis["figure"] if figure is None else figure.heading))
 
 
 def _printable_index(index: pd.Index) -> pd.Index:

@@ -11,18 +11,17 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import basis_of, moment_of_basis
+from opp_pandas.figures.core.context import MONEY_OPTIONS
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.display import stages_in_words
-from opp_pandas.figures.core.lineage import FINDERS, Question
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.distribution import Bookings
-from opp_pandas.figures.scenarios import apply_changes, keep_names
+from opp_pandas.figures.core.figure import FIGURES
+from opp_pandas.figures.core.lineage import Question
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.scenarios import Changes
+    from opp_pandas.figures.core.money import Rates
 
 _SHOWN = ("id", "custom_id", "name", "owner_name", "stage_name", "close_date", "amount", "probability")
 _NOT_OF_ROWS = {
@@ -92,7 +91,7 @@ def explain(
     column: str | None = None,
     at: Any = None,
     rates: Rates | None = None,
-    scenarios: Mapping[str, Changes] | None = None,
+    scenarios: Mapping[str, Any] | None = None,
 ) -> Explanation:
     """Say what a result stands on, or which rows and which formula made one of its numbers.
 
@@ -132,32 +131,22 @@ def explain(
         return Explanation(figure, basis, None, None, None, "", pd.DataFrame())
     if frame is None or context is None:
         raise ConfigurationError("the rows behind a number are found in the frame: give frame and context as well")
-    if figure not in FINDERS:
-        other = _NOT_OF_ROWS.get(figure, f"rows are found for {named(FINDERS, 20)}")
+    finder = FIGURES[figure].find_rows if figure in FIGURES else None
+    if finder is None:
+        found = [name for name, known in FIGURES.items() if known.find_rows is not None]
+        other = _NOT_OF_ROWS.get(figure, f"rows are found for {named(found, 20)}")
         raise ConfigurationError(f"the rows behind a number of {figure} are not in one frame; {other}")
     if column not in basis["definitions"]:
         raise ConfigurationError(f"{column!r} is no column of this figure; there are {named(basis['definitions'], 30)}")
     if len(frame) != basis["n"]:
         raise ConfigurationError(f"the result was made from {basis['n']:,} rows, and this frame has {len(frame):,}")
     value, parts, row = _answer(result, basis, column, at)
-    if figure == "scenario" and parts[0] != "as it is":
-        if scenarios is None or parts[0] not in scenarios:
-            raise ConfigurationError(f"give scenarios= as they were given to scenario(), with {parts[0]!r} among them")
-        context = keep_names(frame, context, basis["arguments"]["by"])
     arguments = basis["arguments"]
-    deals = Deals(
-        frame,
-        context,
-        arguments.get("probability", "own"),
-        arguments.get("category", "forecast_category"),
-        arguments.get("category_names"),
-        read_rates(rates),
-    )
-    if figure == "scenario" and parts[0] != "as it is":
-        assert scenarios is not None  # noqa: S101 -- asked for above
-        deals = apply_changes(deals, scenarios[parts[0]])
-        frame = deals.frame
-    chosen, contribution = FINDERS[figure](Question(deals, basis, column, parts, row))
+    meant = {name: arguments.get(name) for name in MONEY_OPTIONS if name in arguments}
+    deals = Deals(frame, context.with_definitions(**{**meant, "rates": rates}))
+    question = Question(deals, basis, column, parts, row, {"scenarios": scenarios})
+    chosen, contribution, *changed = finder(question)
+    frame = changed[0].frame if changed else frame
     if figure == "hygiene":
         value = float(chosen.sum())
     rows = frame[chosen]
@@ -171,7 +160,7 @@ def _answer(
     result: Any, basis: dict[str, Any], column: str, at: Any
 ) -> tuple[float | None, tuple[Any, ...], pd.Series | None]:
     """Look the number up: its value, the labels of its row, and the row."""
-    if isinstance(result, Bookings):
+    if not isinstance(result, pd.DataFrame):
         found = getattr(result, column)
         if not callable(found):
             return float(found), (), None

@@ -17,6 +17,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.blocks import blocks, look_up, smallest_integer
+from opp_pandas.figures.core.categories import resolve_categories
 from opp_pandas.figures.core.deals import Deals, factorize
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import CATEGORIES
@@ -133,8 +134,6 @@ def _read_group(deals: Deals, name: str) -> Group:
 
 
 def _by_category(deals: Deals) -> Group:
-    from opp_pandas.figures.categories import resolve_categories
-
     codes = resolve_categories(deals).codes
     labels = pd.Index([*CATEGORIES, MISSING], dtype="str", name="category")
     # No category is -1, and its label the last one.

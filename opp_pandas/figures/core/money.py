@@ -8,15 +8,16 @@ amount is ever taken at a rate of 1 because nothing better was known.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
-from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day
+from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day, to_date
+from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -63,7 +64,11 @@ class ExchangeRates:
         if missing:
             raise MissingColumnError(missing, list(table.columns), "Rates have currency, rate and start.")
         codes = [str(code).strip().upper() for code in table["currency"]]
-        starts = [ALWAYS] * len(table) if "start" not in table.columns else [parse_day(day) for day in table["start"]]
+        starts = (
+            [ALWAYS] * len(table)
+            if "start" not in table.columns
+            else [ALWAYS if day is None else parse_day(day) for day in table["start"]]
+        )
         rates = pd.to_numeric(table["rate"], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         bad = ~(np.isfinite(rates) & (rates > 0))
         if bad.any():
@@ -142,6 +147,16 @@ class ExchangeRates:
             )
         return np.asarray(amount * rates, dtype=np.float64)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Write the rates down; JSON keeps it."""
+        known: dict[str, tuple[Days, Floats]] = self.__dict__["_known"]
+        rows = [
+            {"currency": code, "rate": float(rate), "start": None if day == ALWAYS else str(to_date(int(day)).date())}
+            for code, (days, rates) in known.items()
+            for day, rate in zip(days, rates, strict=True)
+        ]
+        return {"table": rows, "base": self.base, "open_date": self.open_date, "won_date": self.won_date}
+
     def describe(self, deals: Deals) -> dict[str, Any]:
         """Say for a basis how amounts were converted."""
         return {"base": self.base, "open_date": self.open_date, "won_date": self.won_date, "deals": deals.currencies}
@@ -151,13 +166,13 @@ Rates: TypeAlias = ExchangeRates | Mapping[str, float] | pd.DataFrame
 """Rates as figures take them; a mapping or frame must hold the base currency at a rate of 1."""
 
 
-def read_rates(rates: Rates | None) -> ExchangeRates | None:
+def read_rates(rates: Rates | None, currency: str | None = None) -> ExchangeRates | None:
     """Settle rates as a user gives them.
 
     Raises
     ------
     ConfigurationError
-        If a mapping or frame does not say which currency is the base.
+        If neither the rates nor `currency` say which currency is the base.
     """
     if rates is None or isinstance(rates, ExchangeRates):
         return rates
@@ -168,12 +183,85 @@ def read_rates(rates: Rates | None) -> ExchangeRates | None:
         ones = list(by_code.min().index[(by_code.min() == 1) & (by_code.max() == 1)])
     else:
         raise ConfigurationError("rates must be ExchangeRates, currency -> rate, or a frame currency, start, rate")
-    if len(ones) != 1:
+    if len(ones) != 1 and currency is None:
         raise ConfigurationError(
             f"rates must hold exactly one currency at a rate of 1, the base; found {named(ones) or 'none'}. "
-            "ExchangeRates(table, base='USD') states it"
+            "currency='USD' states it, and so does ExchangeRates(table, base='USD')"
         )
-    return ExchangeRates(rates, str(ones[0]))
+    return ExchangeRates(rates, str(ones[0]) if len(ones) == 1 else str(currency))
+
+
+ProbabilitySource = Literal["own", "stage", "own_else_stage"]
+Overdue = Literal["exclude", "include", "roll_forward"]
+
+
+@dataclass(frozen=True, eq=False)
+class MoneySpec:
+    """What amounts and percentages mean, as it is stated.
+
+    Parameters
+    ----------
+    probability : {"own", "stage", "own_else_stage"}, default "own"
+        Whose percentages count.
+    category : str, default "forecast_category"
+        Column that states the forecast category, where the frame has it.
+    category_names : mapping of str to str, optional
+        The organisation's words -> closed, commit, best_case, pipeline, omitted.
+    rates : ExchangeRates, mapping or DataFrame, optional
+        Turns several currencies into one.
+    currency : str, optional
+        Currency of the amounts that name none; left out, the only one that occurs.
+    overdue : {"exclude", "include", "roll_forward"}, default "exclude"
+        What open deals with a close date before as_of do to forecasts.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument cannot be used.
+    """
+
+    probability: ProbabilitySource = "own"
+    category: str = "forecast_category"
+    category_names: Mapping[str, str] | None = None
+    rates: Rates | None = None
+    currency: str | None = None
+    overdue: Overdue = "exclude"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("probability", ("own", "stage", "own_else_stage")),
+            ("overdue", ("exclude", "include", "roll_forward")),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigurationError(f"{name} must be {known[0]!r}, {known[1]!r} or {known[2]!r}, not {value!r}")
+        wrong = [meaning for meaning in (self.category_names or {}).values() if meaning not in CATEGORIES]
+        if wrong:
+            raise ConfigurationError(f"category_names: {wrong[0]!r} is not one of {named(CATEGORIES)}")
+        if self.currency is not None:
+            if not isinstance(self.currency, str) or not self.currency.strip():
+                raise ConfigurationError(f"currency must be a code such as 'USD', not {self.currency!r}")
+            object.__setattr__(self, "currency", self.currency.strip().upper())
+        object.__setattr__(self, "rates", read_rates(self.rates, self.currency))
+
+    @property
+    def exchange(self) -> ExchangeRates | None:
+        """The rates, settled."""
+        return read_rates(self.rates)
+
+    def but(self, **options: Any) -> MoneySpec:
+        """Return the same with what is stated otherwise; None leaves it as it is."""
+        stated = {name: value for name, value in options.items() if value is not None}
+        return replace(self, **stated) if stated else self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the choices down for a basis."""
+        return {
+            "probability": self.probability,
+            "category": self.category,
+            "category_names": None if self.category_names is None else dict(self.category_names),
+            "overdue": self.overdue,
+        }
 
 
 def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates) -> pd.Series:
@@ -202,6 +290,8 @@ def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates
     """
     from opp_pandas.figures.core.deals import Deals
 
-    found = read_rates(rates)
-    converted = Deals(frame, context, rates=found).amount
-    return pd.Series(converted, index=frame.index, name=f"amount_{found.base.lower()}" if found else "amount")
+    own = context.with_definitions(rates=rates)
+    base = own.money.exchange
+    return pd.Series(
+        Deals(frame, own).amount, index=frame.index, name=f"amount_{base.base.lower()}" if base else "amount"
+    )

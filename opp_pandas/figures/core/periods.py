@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -407,3 +407,58 @@ def resolve_periods(
     elif tail:
         raise ConfigurationError(f"freq={freq!r}: {tail} does not fit {unit}")
     return Periods(unit, int(fiscal_start), fiscal_label, week_end, calendar)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class PeriodSpec:
+    """How time is cut, as it is stated.
+
+    Parameters
+    ----------
+    freq, fiscal_start, fiscal_label, calendar
+        As in `resolve_periods`.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is none of these, or two of them contradict.
+    """
+
+    freq: str = "Q"
+    fiscal_start: int = 1
+    fiscal_label: Literal["end", "start"] = "end"
+    calendar: WeekCalendar | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.cut
+
+    @cached_property
+    def cut(self) -> Periods:
+        """The same, settled."""
+        return resolve_periods(
+            self.freq, fiscal_start=self.fiscal_start, fiscal_label=self.fiscal_label, calendar=self.calendar
+        )
+
+    def but(self, **options: Any) -> PeriodSpec:
+        """Return the same with what is stated otherwise; None leaves it as it is.
+
+        Examples
+        --------
+        >>> PeriodSpec(fiscal_start=2).but(freq="M", calendar=None)
+        PeriodSpec(freq='M', fiscal_start=2, fiscal_label='end', calendar=None)
+        """
+        stated = {name: value for name, value in options.items() if value is not None}
+        freq = stated.get("freq")
+        if isinstance(freq, str) and freq.upper()[-3:] in _MONTH_NAMES:
+            # An alias that says where the year ends overrules what was stated before.
+            stated.setdefault("fiscal_start", 1)
+        return replace(self, **stated) if stated else self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the choices down for a basis."""
+        return {
+            "freq": self.freq,
+            "fiscal_start": self.fiscal_start,
+            "fiscal_label": self.fiscal_label,
+            "cut": self.cut.to_dict(),
+        }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,12 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, NotLoadedError, named
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.days import parse_day, to_date
-from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
 from opp_pandas.frame_state import loaded_of
 from opp_pandas.instants import parse_end
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.days import Flags
+    from opp_pandas.figures.core.periods import PeriodSpec
 
 HOW_TO_START = (
     "One load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
@@ -85,6 +89,27 @@ class State:
     frame: pd.DataFrame
     context: FigureContext
 
+    @cached_property
+    def in_scope(self) -> Flags:
+        """Which of the deals the figure speaks of."""
+        scope = self.context.scope
+        return np.ones(len(self.frame), dtype=bool) if scope is None else scope.mask(self.frame)
+
+    @cached_property
+    def scoped(self) -> State:
+        """The same moment with the deals in scope only."""
+        return self if self.context.scope is None else State(self.frame[self.in_scope], self.context)
+
+    @property
+    def n_not_judged(self) -> int:
+        """Deals of which nobody knows whether they are in scope."""
+        return 0 if self.context.scope is None else self.context.scope.n_not_judged(self.frame)
+
+
+def later_of(context: FigureContext | tuple[FigureContext, FigureContext]) -> FigureContext:
+    """Return the context of the later of two moments."""
+    return context[1] if isinstance(context, tuple) else context
+
 
 def context_from_load(frame: pd.DataFrame) -> FigureContext:
     """Gather what figures need from what travels with a frame.
@@ -100,14 +125,48 @@ def context_from_load(frame: pd.DataFrame) -> FigureContext:
             "this frame does not say of which moment it speaks: give context=(before, after), "
             "or use frames from read_opportunities, adopt or History.as_of"
         )
-    return FigureContext(loaded.stages, loaded.as_of, loaded.timezone, loaded.lookups, loaded.currency)
+    context = FigureContext(loaded.stages, loaded.as_of, loaded.timezone, loaded.lookups)
+    return context.with_definitions(**loaded.definitions)
+
+
+def contexts_of(source: Any, what: str) -> FigureContext | tuple[FigureContext, FigureContext]:
+    """Gather what figures over time need from the loads that they compare, or from the newest snapshot.
+
+    Raises
+    ------
+    HistoryNeededError
+        If there is neither a history nor a pair of frames.
+    """
+    if isinstance(source, Snapshots):
+        have = source.columns()
+        return context_from_load(next(iter(source.states([None], columns=have[:1] or None))))
+    before, after = pair_of(source, what)
+    return context_from_load(before), context_from_load(after)
+
+
+def pair_of(source: Any, what: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the frames before and after.
+
+    Raises
+    ------
+    HistoryNeededError, ConfigurationError
+        If it is something else.
+    """
+    if isinstance(source, pd.DataFrame) or source is None:
+        raise HistoryNeededError(
+            f"{what.replace('_', ' ')} compares moments: pass a History, or (before, after). {HOW_TO_START}"
+        )
+    frames = tuple(source)
+    if len(frames) != 2 or not all(isinstance(frame, pd.DataFrame) for frame in frames):
+        raise ConfigurationError(f"{what} takes a History or two frames: (before, after)")
+    return frames
 
 
 def read_states(
     source: Any,
     times: Sequence[Any],
     *,
-    context: FigureContext | tuple[FigureContext, FigureContext] | None,
+    context: FigureContext | tuple[FigureContext, FigureContext],
     columns: Sequence[str],
     what: str,
 ) -> Iterator[State]:
@@ -119,9 +178,9 @@ def read_states(
         Snapshots, or the deals before and after.
     times : sequence
         For snapshots: the moments.
-    context : FigureContext or pair, optional
-        What the stages mean and in which zone days begin; that of the loads if
-        left out. For a pair of frames without a load: one each.
+    context : FigureContext or pair
+        What the stages mean, in which zone days begin, and which deals are in
+        scope; for a pair of frames perhaps one each.
     columns : sequence of str
         What the figure reads, for snapshots that have it.
     what : str
@@ -132,31 +191,24 @@ def read_states(
     HistoryNeededError
         If there is neither.
     """
-    if isinstance(source, Snapshots):
-        meaning = context[1] if isinstance(context, tuple) else context
-        if meaning is not None:
-            # A history reads a day in the zone of its loads; here days begin in that of the context.
-            times = [None if t is None else parse_end(t, meaning.timezone, "time") for t in times]
-        yield from (State(frame, _context(frame, meaning)) for frame in _chosen(source, times, columns))
+    if not isinstance(source, Snapshots):
+        frames = pair_of(source, what)
+        if isinstance(context, tuple):
+            yield from (State(frame, own) for frame, own in zip(frames, context, strict=True))
+        else:
+            yield from (State(frame, _context(frame, context)) for frame in frames)
         return
-    if isinstance(source, pd.DataFrame) or source is None:
-        raise HistoryNeededError(f"{what} compares two moments: pass a History, or (before, after). {HOW_TO_START}")
-    frames = tuple(source)
-    if len(frames) != 2 or not all(isinstance(frame, pd.DataFrame) for frame in frames):
-        raise ConfigurationError(f"{what} takes a History or two frames: (before, after)")
-    if isinstance(context, tuple):
-        yield from (State(frame, own) for frame, own in zip(frames, context, strict=True))
-    else:
-        yield from (State(frame, _context(frame, context)) for frame in frames)
+    meaning = later_of(context)
+    # A history reads a day in the zone of its loads; here days begin in that of the context.
+    times = [None if t is None else parse_end(t, meaning.timezone, "time") for t in times]
+    # What a scope looks at, nobody knows beforehand.
+    wanted = columns if meaning.scope is None or meaning.scope.reads_keys_only else ()
+    yield from (State(frame, _context(frame, meaning)) for frame in _chosen(source, times, wanted))
 
 
-def _context(frame: pd.DataFrame, meaning: FigureContext | None) -> FigureContext:
+def _context(frame: pd.DataFrame, meaning: FigureContext) -> FigureContext:
     own = context_from_load(frame)
-    if meaning is None:
-        return own
-    return FigureContext(
-        meaning.stages, own.as_of, meaning.timezone, {**own.lookups, **meaning.lookups}, meaning.currency
-    )
+    return replace(meaning, as_of=own.as_of, lookups={**own.lookups, **meaning.lookups})
 
 
 def _chosen(source: Snapshots, times: Sequence[Any], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -166,7 +218,7 @@ def _chosen(source: Snapshots, times: Sequence[Any], columns: Sequence[str]) -> 
 
 
 def read_span(
-    history: Any, w0: int, w1: int, since: Any, until: Any, context: FigureContext | None
+    history: Any, w0: int, w1: int, since: Any, until: Any, context: FigureContext
 ) -> tuple[Any, Any, list[str]]:
     """Settle from when to when a period is looked at, and what a reader should know of it.
 
@@ -178,7 +230,7 @@ def read_span(
     notes: list[str] = []
     if isinstance(history, Snapshots) and len(history.snapshots()):
         observed = history.snapshots()["observed_at"]
-        zone = None if context is None else context.timezone
+        zone = context.timezone
         if until is None and observed.max() < parse_end(end, zone):
             end = observed.max()
         if since is None and parse_end(start, zone) < observed.min():
@@ -187,13 +239,56 @@ def read_span(
     return start, end, notes
 
 
-def parse_window(
-    period: Any,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-) -> tuple[int, int, str]:
+def vanished_deals(history: Snapshots, context: FigureContext, columns: Sequence[str] = ()) -> pd.DataFrame | None:
+    """Return the deals that were gone for good by as_of, as they were last seen; None if there are none.
+
+    Parameters
+    ----------
+    history : Snapshots
+        What was known.
+    context : FigureContext
+        Until when.
+    columns : sequence of str, optional
+        Only these, as far as the history has them.
+    """
+    observed = history.snapshots()["observed_at"]
+    if not len(observed) or context.as_of <= observed.min():
+        return None
+    log = history.diff(observed.min(), context.as_of, fields=["id"])
+    log = log[log["action"].isin(["appeared", "gone", "returned"])].reset_index(drop=True)
+    keys = keys_of(log, unique=False)
+    gone = (log["action"] == "gone") & ~keys.duplicated(keep="last")
+    if not gone.any():
+        return None
+    moments = sorted(log.loc[gone, "observed_at"].unique())
+    frames = _chosen(history, [pd.Timestamp(at) - pd.Timedelta(microseconds=1) for at in moments], columns)
+    parts = []
+    for at, frame in zip(moments, frames, strict=True):
+        wanted = set(keys[gone & (log["observed_at"] == at)])
+        part = frame[keys_of(frame).isin(wanted).to_numpy()].copy(deep=False)
+        part.attrs = {}
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def keys_in_scope(history: Any, context: FigureContext) -> frozenset[Any] | None:
+    """Return what tells the deals in scope apart, those included that are gone; None: all are in scope.
+
+    A deal belongs where it is in scope as it stands, or as it was last seen.
+    """
+    scope = context.scope
+    if scope is None or scope.reads_keys_only:
+        return None if scope is None else scope.keys
+    if not isinstance(history, Snapshots):
+        return scope.keys if scope.keys is not None else scope.judged
+    found = set() if scope.chosen is not None or scope.judged is None else set(scope.judged)
+    for frame in (next(iter(history.states([context.as_of]))), vanished_deals(history, context)):
+        if frame is not None:
+            found |= set(keys_of(frame)[scope.mask(frame)])
+    return frozenset(found)
+
+
+def parse_window(period: Any, spec: PeriodSpec) -> tuple[int, int, str]:
     """Read a period as its first and last day number, and its name.
 
     Raises
@@ -208,12 +303,7 @@ def parse_window(
         if last < first:
             raise ConfigurationError(f"the period ends before it begins: {period[0]} to {period[1]}")
         return first, last, f"{to_date(first):%Y-%m-%d} to {to_date(last):%Y-%m-%d}"
-    periods = resolve_periods(
-        period.freqstr if isinstance(period, pd.Period) else freq,
-        fiscal_start=fiscal_start,
-        fiscal_label=fiscal_label,
-        calendar=calendar,
-    )
+    periods = (spec.but(freq=period.freqstr) if isinstance(period, pd.Period) else spec).cut
     ordinal = np.array([periods.parse(period)])
     return int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0]), str(periods.labels(ordinal)[0])
 

@@ -1,0 +1,337 @@
+"""What a figure is: one object, registered in its own file, from which everything else is derived.
+
+From a `Figure` come the method of ``df.opp`` with its signature and help, the
+plots of ``df.opp.plot``, what `explain` says and finds, headings of reports and
+workbooks, the texts beside pictures, and the tests that run every figure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, update_wrapper, wraps
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
+from opp_pandas.figures.core.scope import resolve_scope
+from opp_pandas.figures.core.snapshots import contexts_of
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.lineage import Question
+
+R = TypeVar("R")
+Finder = Callable[["Question"], tuple[Any, ...]]
+GIVEN = ("as_of", "stages", "timezone")
+"""What the load says and a call from ``df.opp`` may say otherwise."""
+
+_EMPTY = inspect.Parameter.empty
+_DOCS = {
+    "scope": "mask or callable, optional\n    Only these deals: a mask of the frame, or a function from the frame of\n"
+    "    any moment to a mask. Left out: the conditions of the load, evaluated at every\n"
+    "    moment, and the rows of the frame, by id.",
+    "freq": 'str, optional\n    ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.',
+    "fiscal_start": "int, optional\n    Month in which the fiscal year starts (1-12); as the load says, else 1.",
+    "fiscal_label": 'str, optional\n    "end" or "start": the calendar year after which a fiscal year is named.',
+    "calendar": "WeekCalendar, optional\n    Fiscal years of whole weeks (4-4-5); labels of periods are text then.",
+    "probability": 'str, optional\n    "own", "stage" or "own_else_stage": whose percentages count.',
+    "category": 'str, optional\n    Column that states the forecast category ("forecast_category"); omitted\n'
+    "    deals stay outside all sums.",
+    "category_names": "mapping of str to str, optional\n    The organisation's words -> closed, commit, best_case, "
+    "pipeline, omitted.",
+    "rates": "ExchangeRates, mapping or DataFrame, optional\n    Turns several currencies into one.",
+    "currency": "str, optional\n    Currency of the amounts that name none; left out, the only one that occurs.",
+    "overdue": 'str, optional\n    "exclude", "include" or "roll_forward": what open deals with a close date\n'
+    "    before as_of do to forecasts: nothing, add to their own period, or add to\n    the present one.",
+    "as_of": "str, date or Timestamp, optional\n    Another moment than that of the load; a day means its end.",
+    "stages": "StageMap, optional\n    Another meaning of the stages than that of the load.",
+    "timezone": "str, optional\n    Another zone of calendar days than that of the load.",
+}
+_TYPES = {
+    "scope": "Any",
+    "freq": "str | None",
+    "fiscal_start": "int | None",
+    "fiscal_label": "Literal['end', 'start'] | None",
+    "calendar": "WeekCalendar | None",
+    "probability": "Literal['own', 'stage', 'own_else_stage'] | None",
+    "category": "str | None",
+    "category_names": "Mapping[str, str] | None",
+    "rates": "Rates | None",
+    "currency": "str | None",
+    "overdue": "Literal['exclude', 'include', 'roll_forward'] | None",
+    "as_of": "Any",
+    "stages": "StageMap | None",
+    "timezone": "str | None",
+}
+
+
+def derived(names: Iterable[str], taken: Iterable[str] = ()) -> list[inspect.Parameter]:
+    """Return the parameters of definitions, scope and moment, as every figure shows them, but for those taken."""
+    keyword, left_out = inspect.Parameter.KEYWORD_ONLY, set(taken)
+    return [
+        inspect.Parameter(name, keyword, default=None, annotation=_TYPES[name])
+        for name in names
+        if name not in left_out
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """One way to draw a figure.
+
+    Parameters
+    ----------
+    name : str
+        The method of ``df.opp.plot``.
+    figure : Figure
+        What is drawn.
+    draw : callable
+        Takes the finished result and ``ax``, gives the Axes. One that takes
+        ``kit`` is given the room of plotting there: colours, axes, labels.
+    alt : callable
+        Says of the result, and the options of the drawing, what the picture shows.
+    preset : mapping
+        Options of the figure that this plot needs.
+    """
+
+    name: str
+    figure: Figure[Any]
+    draw: Callable[..., Any]
+    alt: Callable[..., str]
+    preset: Mapping[str, Any]
+
+    @property
+    def options(self) -> list[inspect.Parameter]:
+        """What can be said of the drawing."""
+        return [p for p in [*inspect.signature(self.draw).parameters.values()][1:] if p.name != "kit"]
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of the method of ``df.opp.plot``: the figure's options and the drawing's."""
+        own = [p for p in self.figure.method_signature.parameters.values() if p.name not in self.preset]
+        names = {p.name for p in own}
+        more = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in self.options if p.name not in names]
+        return inspect.Signature([*own, *more], return_annotation="Axes")
+
+    def split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Split options between the figure and the drawing; one that both know goes to both."""
+        computing = set(self.figure.method_signature.parameters)
+        drawing = {p.name for p in self.options}
+        shown = {name: value for name, value in options.items() if name in drawing}
+        computed = {name: value for name, value in options.items() if name in computing or name not in shown}
+        return {**self.preset, **computed}, shown
+
+
+class Figure(Generic[R]):
+    """A figure; calling it works it out.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the subject (the deals, or their history) and, by keyword,
+        ``context`` and what is the figure's own. How time is cut, what amounts
+        mean and which deals are in scope it finds in the context.
+    heading : str, optional
+        What it is called for readers.
+    definitions : mapping of str to str
+        Column, or number of the basis, to its formula in words.
+    rows : callable, optional
+        Finds the deals behind one of its numbers.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., R],
+        *,
+        heading: str | None = None,
+        definitions: Mapping[str, str] | None = None,
+        rows: Finder | None = None,
+    ) -> None:
+        update_wrapper(self, function)
+        self.name = function.__name__
+        self.function = function
+        self.heading = heading or self.name.replace("_", " ").capitalize()
+        self.definitions = dict(definitions or {})
+        self.find_rows = rows
+        parameters = [*inspect.signature(function).parameters.values()]
+        self.subject = parameters[0].name
+        self.over_time = "history" in {p.name for p in parameters}
+        """Whether it asks a history."""
+        self._own = [p for p in parameters[1:] if p.name != "context"]
+        more = derived([*(["scope"] if self.over_time else []), *DEFINITIONS])
+        optional = self.subject == "history"
+        context = inspect.Parameter(
+            "context",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if optional else _EMPTY,
+            annotation="FigureContext | None" if optional else "FigureContext",
+        )
+        returned = inspect.signature(function).return_annotation
+        self.__signature__ = inspect.Signature([parameters[0], context, *self._own, *more], return_annotation=returned)
+        self.__doc__ = _documented(function.__doc__, [p.name for p in more])
+
+    def __repr__(self) -> str:
+        return f"<figure {self.name}{self.__signature__}>"
+
+    def __call__(self, subject: Any, /, *, context: Any = None, **options: Any) -> R:
+        """Work the figure out.
+
+        Parameters
+        ----------
+        subject : DataFrame or History
+            The deals; for figures over time a History, or the deals before and after.
+        context : FigureContext
+            Stages, moment, time zone and definitions.
+        **options
+            As the signature says.
+
+        Returns
+        -------
+        DataFrame or Bookings
+
+        Raises
+        ------
+        TypeError
+            If there is no such option; the text says which was perhaps meant.
+        """
+        refuse_unknown(self.name, options, self.__signature__.parameters)
+        stated = {name: options.pop(name) for name in DEFINITIONS if name in options}
+        scope = options.pop("scope", None) if self.over_time else None
+        frame = subject if self.subject != "history" else None
+
+        def settled(given: Any) -> FigureContext:
+            if not isinstance(given, FigureContext):
+                raise ConfigurationError("context must be a FigureContext: stages, as_of, timezone")
+            own = given.with_definitions(**stated)
+            return own if scope is None else replace(own, scope=resolve_scope(scope, own.scope, frame))
+
+        if self.subject == "history" and context is None:
+            context = contexts_of(subject, self.name)
+        if isinstance(context, tuple):
+            return self.function(subject, context=tuple(map(settled, context)), **options)
+        return self.function(
+            subject, context=settled(context) if context is not None or frame is not None else None, **options
+        )
+
+    def rows(self, finder: Finder) -> Finder:
+        """Register who finds the deals behind one of the figure's numbers."""
+        self.find_rows = finder
+        return finder
+
+    def plot(self, alt: Callable[..., str], *, name: str | None = None, **preset: Any) -> Callable[[Any], Any]:
+        """Register a way to draw the figure, and what it says in words."""
+
+        def register(draw: Any) -> Any:
+            plot = Plot(name or self.name, self, draw, alt, preset)
+            PLOTS[plot.name] = plot
+            return draw
+
+        return register
+
+    @cached_property
+    def method_signature(self) -> inspect.Signature:
+        """The signature of the method of ``df.opp``, without self."""
+        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        shown: list[inspect.Parameter] = []
+        if self.over_time:
+            shown.append(inspect.Parameter("history", positional, default=None, annotation="Any"))
+        first = [p.replace(kind=positional) for p in self._own if p.name in _POSITIONAL]
+        own = [p for p in self._own if p.name not in (*_POSITIONAL, "history")]
+        if self.subject == "history":
+            own.append(inspect.Parameter("present", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool"))
+        more = derived([*(["scope"] if self.over_time else []), *DEFINITIONS, *GIVEN])
+        return inspect.Signature([*first, *shown, *own, *more], return_annotation=self.__signature__.return_annotation)
+
+    @cached_property
+    def method_doc(self) -> str:
+        """The documentation of the method of ``df.opp``; the examples call the function and stay with it."""
+        text = (self.__doc__ or "").split("\n    Examples\n    --------")[0]
+        text = re.sub(rf"    (?:{self.subject}|context)\b[^\n]*\n(?:        [^\n]*\n|\n(?=        ))+", "", text)
+        text = _with_parameters(text, [*GIVEN])
+        if self.over_time:
+            summary, _, body = text.partition("\n")
+            text = f"{summary}{_HISTORY}\n{body}"
+        return text
+
+
+_POSITIONAL = ("scenarios",)
+_HISTORY = """
+
+    ``history`` is a History, or an earlier frame to compare this one with.
+    ``present=True`` takes this frame as it is now, unsaved edits included, for
+    the last moment, in place of `until`."""
+
+
+def takes_definitions(function: Callable[..., R]) -> Callable[..., R]:
+    """Let a function that is no figure take every definition by name.
+
+    One that has a ``context`` finds them in it; one that has ``**definitions``
+    is given those that were stated. Its signature and documentation name each.
+    """
+    parameters = [*inspect.signature(function).parameters.values()]
+    in_context = any(p.name == "context" for p in parameters)
+    own = [p for p in parameters if p.name != "definitions"]
+    shown = sorted([*own, *derived(DEFINITIONS, [p.name for p in own])], key=lambda p: p.kind)
+    known = [p.name for p in shown]
+    is_open = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in shown)
+
+    @wraps(function)
+    def settle(*args: Any, **options: Any) -> R:
+        if not is_open:
+            refuse_unknown(function.__name__, options, known)
+        stated = {name: options.pop(name) for name in DEFINITIONS if name in options}
+        if in_context:
+            options["context"] = options["context"].with_definitions(**stated)
+        else:
+            options |= {name: value for name, value in stated.items() if value is not None}
+        return function(*args, **options)
+
+    vars(settle)["__signature__"] = inspect.signature(function).replace(parameters=shown)
+    settle.__doc__ = _with_parameters(function.__doc__ or "", [p.name for p in shown if p not in own])
+    return settle
+
+
+def refuse_unknown(name: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise if an option is none of those that are known, and say which was perhaps meant."""
+    known = list(known)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known[1:])}"
+        raise TypeError(f"{name}() got an unexpected keyword argument {unknown[0]!r}; {hint}")
+
+
+FIGURES: dict[str, Figure[Any]] = {}
+"""Every figure, by name."""
+PLOTS: dict[str, Plot] = {}
+"""Every plot, by the name of its method of ``df.opp.plot``."""
+
+
+def figure(
+    *, heading: str | None = None, definitions: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., R]], Figure[R]]:
+    """Register a function as a figure; see `Figure`."""
+
+    def register(function: Callable[..., R]) -> Figure[R]:
+        made = Figure(function, heading=heading, definitions=definitions)
+        FIGURES[made.name] = made
+        return made
+
+    return register
+
+
+def _documented(text: str | None, names: Iterable[str]) -> str:
+    return _with_parameters(text or "", names)
+
+
+def _with_parameters(text: str, names: Iterable[str]) -> str:
+    """Add the derived parameters to a docstring's list."""
+    written = "".join(
+        f"    {name} : {first}\n" + "".join(f"    {line}\n" for line in rest)
+        for name, (first, *rest) in ((name, _DOCS[name].split("\n")) for name in names)
+    )
+    head, mark, tail = text.partition("\n\n    Returns\n")
+    return f"{head}\n{written.rstrip()}{mark}{tail}" if mark else text
