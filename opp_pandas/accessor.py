@@ -199,6 +199,11 @@ class OpportunityAccessor(metaclass=_Listed):
             return f"<df.opp on {len(self._frame):,} rows that carry no load>"
         return f"<df.opp on {len(self._frame):,} of {len(loaded.baseline):,} opportunities from {loaded.report.source}>"
 
+    def _repr_html_(self) -> str:
+        from opp_pandas.notebook.overview import describe
+
+        return describe(self, self._frame).to_html()
+
     @staticmethod
     def _registered(name: str) -> Callable[..., Any] | None:
         figure = _registry().FIGURES.get(name)

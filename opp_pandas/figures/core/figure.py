@@ -13,10 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper, wraps
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
+from opp_pandas.figures.core.presentation import as_result
 from opp_pandas.figures.core.scope import resolve_scope
 from opp_pandas.figures.core.snapshots import contexts_of
 
@@ -211,10 +212,10 @@ class Figure(Generic[R]):
         if self.subject == "history" and context is None:
             context = contexts_of(subject, self.name)
         if isinstance(context, tuple):
-            return self.function(subject, context=tuple(map(settled, context)), **options)
-        return self.function(
-            subject, context=settled(context) if context is not None or frame is not None else None, **options
-        )
+            context = tuple(map(settled, context))
+        elif context is not None or frame is not None:
+            context = settled(context)
+        return cast("R", as_result(self.function(subject, context=context, **options), self.heading))
 
     def rows(self, finder: Finder) -> Finder:
         """Register who finds the deals behind one of the figure's numbers."""
