@@ -177,7 +177,7 @@ def test_bare_frame__knows_stages_by_name_where_nobody_said_their_ids(df: pd.Dat
     merged = df.merge(teams, how="left", on="owner_id")
     asked: dict[str, Any] = {"as_of": NOW, "stages": STAGES}
     pd.testing.assert_frame_equal(
-        merged.opp.forecast(**asked, by="team").droplevel("team"), df.opp.forecast(**asked), check_freq=False
+        df.opp.forecast(**asked), merged.opp.forecast(**asked, by="team").droplevel("team"), check_freq=False
     )
     lost_name = merged.assign(stage_name=merged["stage_name"].mask(merged.index == 0))
     with pytest.warns(errors.UnmappedStageWarning, match="1 deals are in stages"):

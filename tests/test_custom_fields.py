@@ -102,7 +102,7 @@ def test_figures__take_label_or_column(df: pd.DataFrame) -> None:
     for name in ("Region", "custom1"):
         figure = shown.opp.forecast(by=name)
         assert list(figure.index.names) == ["period", "Region"]
-        pd.testing.assert_frame_equal(figure.rename_axis(by_column.index.names), by_column)
+        pd.testing.assert_frame_equal(by_column, figure.rename_axis(by_column.index.names))
     back = shown.rename(columns={"Region": "custom1"})
     assert list(back.opp.rollup("Region").index.names)[-1] == "custom1"
 

@@ -54,7 +54,7 @@ def test_stage_distribution__groups_add_up() -> None:
     by_owner = stage_distribution(frame, context=context(), by="owner_name")
     assert by_owner.index.names == ["owner_name", "stage_name"]
     pd.testing.assert_frame_equal(
-        by_owner.groupby("stage_name").sum().reindex(whole.index), whole, check_flags=False, check_names=False
+        whole, by_owner.groupby("stage_name").sum().reindex(whole.index), check_flags=False, check_names=False
     )
 
 
