@@ -27,7 +27,7 @@ MEANINGS = {
     "removed": "deals that were deleted or put into the trash",
     "won": "deals won with their close date in the period: the bookings",
     "lost": "deals lost with their close date in the period",
-    "scope_out": "deals that left the filter, group or forecast",
+    "scope_out": "deals that left the filter, group or forecast; of a load with conditions, all it lacks",
     "undated": "deals that lost their close date",
     "pushed_out": "deals whose close date moved behind the period, closed ones too",
     "pulled_out": "deals whose close date moved before the period, closed ones too",

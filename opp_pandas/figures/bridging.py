@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class _Side:
     amount: Floats
     in_scope: Flags
     group: Codes
+    absence_is_leaving: bool = False
+    """Whether a deal that is not there left the load's conditions, as far as anybody knows."""
 
 
 def bridge(
@@ -72,6 +74,7 @@ def bridge(
         labels, group0, group1 = _common_groups(deals0, deals1, rows0, rows1, by)
     side0 = _side(deals0, rows0, group0, before.in_scope, rates, before.context.as_of)
     side1 = _side(deals1, rows1, group1, after.in_scope, rates, before.context.as_of)
+    side1 = replace(side1, absence_is_leaving=after.lacks_what_left_scope)
     fx = np.zeros(len(union))
     if rates is not None:
         fx = _amounts(deals1, rows1, rates, after.context.as_of) - side1.amount
@@ -162,7 +165,13 @@ def _split_by_group(side0: _Side, side1: _Side) -> tuple[Codes, _Side, _Side]:
     def take(side: _Side) -> _Side:
         same = side.group[place] == own
         return _Side(
-            side.there[place], side.status[place], side.day[place], side.amount[place], side.in_scope[place] & same, own
+            side.there[place],
+            side.status[place],
+            side.day[place],
+            side.amount[place],
+            side.in_scope[place] & same,
+            own,
+            side.absence_is_leaving,
         )
 
     return place, take(side0), take(side1)
@@ -188,7 +197,7 @@ def _bars(side0: _Side, side1: _Side, is_new: Flags, w0: int, w1: int, fx: Float
     passes = ~open0 & ~open1 & fresh
     reasons_out = np.select(
         [~side1.there, won, lost, ~side1.in_scope, side1.day == NO_DAY, side1.day > w1],
-        [0, 1, 2, 3, 4, 5],
+        [3 if side1.absence_is_leaving else 0, 1, 2, 3, 4, 5],
         default=6,
     )
     closed0 = (side0.status == WON) | (side0.status == LOST)

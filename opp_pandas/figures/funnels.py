@@ -12,16 +12,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
 from opp_pandas.figures.core.basis import attach_basis, basis_of, build_basis, counted, money_facts, money_notes
 from opp_pandas.figures.core.days import local_days, parse_day
-from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, Deals
+from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, Deals, suppress_unmapped_stages
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import NO_STAGE, UNKNOWN_STAGE, add_up, by_stage, combine, index_of, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
-from opp_pandas.figures.core.snapshots import HOW_TO_START, keys_of
+from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of, vanished_deals
 from opp_pandas.figures.rates import divide
 from opp_pandas.figures.time_in_stage import read_entries
 
@@ -212,6 +213,9 @@ def _reached(
     cohort: tuple[str, str] | None,
     window_days: int | None,
 ) -> pd.DataFrame:
+    basis = basis_of(_distribution("funnel", deals, by)[0])
+    # Nobody must forget the deals that were deleted since: those that are left look better without them.
+    n_here, (deals, outcome) = len(deals), _with_vanished(deals, history)
     table, cells = _distribution("funnel", deals, by)
     kind = "events" if isinstance(history, pd.DataFrame) else "snapshots"
     history = read_entries(history, deals.context, "a funnel")
@@ -235,7 +239,7 @@ def _reached(
         within = entered.astype(np.int64) - begun[rows] <= window_days
     np.maximum.at(furthest, rows[within], step_of[entries.stage[within]])
     furthest[unknown] = -1
-    counted_in = (deals.status != TRASHED) & (furthest >= 0) & followed
+    counted_in = (outcome != TRASHED) & (furthest >= 0) & followed
     if cohort is not None or window_days is not None:
         counted_in &= ~late
     if cohort is not None:
@@ -258,9 +262,9 @@ def _reached(
     reached_amount = _from_here_on(at_furthest(everyone, np.nan_to_num(deals.amount)))
     unfinished = furthest < n_open
     ways = {
-        "lost_count": at_furthest(unfinished & (deals.status == LOST)),
-        "still_count": at_furthest(unfinished & (deals.status == OPEN)),
-        "left_count": at_furthest(unfinished & (deals.status != LOST) & (deals.status != OPEN)),
+        "lost_count": at_furthest(unfinished & (outcome == LOST)),
+        "still_count": at_furthest(unfinished & (outcome == OPEN)),
+        "left_count": at_furthest(unfinished & (outcome != LOST) & (outcome != OPEN)),
     }
     ways["back_count"] = _gone_back(rows, step_of[entries.stage], entered, counted_in, group_of, size, width)
     # The two rows past the stages (none, unknown) have no step: their places in step_of hold -1.
@@ -287,11 +291,14 @@ def _reached(
         overall_conversion_amount=divide(pick(reached_amount), first(reached_amount)),
         **{name: whole(sums) for name, sums in ways.items()},
     )
-    basis = basis_of(table)
-    there = deals.status != TRASHED
+    there = outcome != TRASHED
     left, n_closed = int((there & (furthest < 0)).sum()), int((there & unknown).sum())
     n_late = int((there & late & ~unknown).sum())
     notes = [note for note in basis["notes"] if "stage distribution" not in note]
+    if len(deals) > n_here:
+        notes.append(f"{counted(len(deals) - n_here, 'deal')} deleted since, counted as they were last seen")
+    if deals.context.scope is not None and kind == "snapshots":
+        notes.append(f"scope: {deals.context.scope.words}")
     if n_closed:
         notes.append(f"{counted(n_closed, 'deal')} already closed when first seen, won or lost: in no conversion")
     if left > n_closed:
@@ -309,6 +316,7 @@ def _reached(
         "title": "Funnel",
         "history": kind,
         "n_history": len(history),
+        "n_deleted": len(deals) - n_here,
         "n_unknown_path": left,
         "n_seen_late": n_late,
         "arguments": {
@@ -331,9 +339,31 @@ _REACHED = {
     "overall_conversion_amount": "reached_amount / reached_amount of the first stage",
     "lost_count": "deals whose furthest stage this is, lost now",
     "still_count": "deals whose furthest stage this is, open now",
-    "left_count": "deals whose furthest stage this is, now in none that means anything",
+    "left_count": "deals whose furthest stage this is, deleted while open or now in none that means anything",
     "back_count": "deals that were in this stage and later in an earlier open one; each once",
 }
+
+
+def _with_vanished(deals: Deals, history: Any) -> tuple[Deals, npt.NDArray[np.int8]]:
+    """Add the deals that were deleted since, in the trash now, and tell the outcome of every deal.
+
+    The outcome of a deleted deal is what it was last seen with; an open one is in no stage that means anything.
+    """
+    context, outcome = deals.context, deals.status
+    vanished = vanished_deals(history, context) if isinstance(history, Snapshots) else None
+    if vanished is not None:
+        here = keys_of(deals.frame, unique=False)
+        inside = ~keys_of(vanished).isin(set(here)).to_numpy()
+        if context.scope is not None:
+            inside &= context.scope.mask(vanished)
+        vanished = vanished[inside]
+    if vanished is None or not len(vanished):
+        return deals, outcome
+    with suppress_unmapped_stages():
+        last = Deals(vanished, context).status
+    known = [name for name in vanished.columns if name in deals.frame.columns or name == "trashed_at"]
+    frame = pd.concat([deals.frame, vanished[known].assign(trashed_at=context.as_of)], ignore_index=True)
+    return Deals(frame, context), np.concatenate([outcome, np.where(last == OPEN, np.int8(UNSETTLED), last)])
 
 
 def _first_seen_late(deals: Deals, entries: Deals, rows: Codes, step_of: Codes, n_open: int) -> tuple[Flags, Flags]:

@@ -58,12 +58,12 @@ class UntilNow:
     """
 
     def __init__(self, history: Snapshots, frame: pd.DataFrame) -> None:
-        self._history, self._frame = history, frame
+        self._history, self.frame = history, frame
 
     def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
         """Give the deals as they were known at all moments but the last, and then the frame."""
         yield from self._history.states(list(times)[:-1], columns=columns)
-        yield self._frame
+        yield self.frame
 
     def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
         """As the history's."""
@@ -79,7 +79,7 @@ class UntilNow:
 
     def columns(self) -> list[str]:
         """Name the columns that both have."""
-        return [name for name in self._history.columns() if name in self._frame.columns]
+        return [name for name in self._history.columns() if name in self.frame.columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +88,13 @@ class State:
 
     frame: pd.DataFrame
     context: FigureContext
+    is_load: bool = False
+    """Whether it is a load rather than a state of a history: a deal outside its conditions is then simply not there."""
+
+    @property
+    def lacks_what_left_scope(self) -> bool:
+        """Whether a deal that is absent may have left the load's conditions as well as vanished."""
+        return self.is_load and self.context.scope is not None and self.context.scope.conditions is not None
 
     @cached_property
     def in_scope(self) -> Flags:
@@ -98,7 +105,7 @@ class State:
     @cached_property
     def scoped(self) -> State:
         """The same moment with the deals in scope only."""
-        return self if self.context.scope is None else State(self.frame[self.in_scope], self.context)
+        return self if self.context.scope is None else State(self.frame[self.in_scope], self.context, self.is_load)
 
     @property
     def n_not_judged(self) -> int:
@@ -194,16 +201,17 @@ def read_states(
     if not isinstance(source, Snapshots):
         frames = pair_of(source, what)
         if isinstance(context, tuple):
-            yield from (State(frame, own) for frame, own in zip(frames, context, strict=True))
+            yield from (State(frame, own, is_load=True) for frame, own in zip(frames, context, strict=True))
         else:
-            yield from (State(frame, _context(frame, context)) for frame in frames)
+            yield from (State(frame, _context(frame, context), is_load=True) for frame in frames)
         return
     meaning = later_of(context)
     # A history reads a day in the zone of its loads; here days begin in that of the context.
     times = [None if t is None else parse_end(t, meaning.timezone, "time") for t in times]
     # What a scope looks at, nobody knows beforehand.
     wanted = columns if meaning.scope is None or meaning.scope.reads_keys_only else ()
-    yield from (State(frame, _context(frame, meaning)) for frame in _chosen(source, times, wanted))
+    at_hand = source.frame if isinstance(source, UntilNow) else None
+    yield from (State(frame, _context(frame, meaning), frame is at_hand) for frame in _chosen(source, times, wanted))
 
 
 def _context(frame: pd.DataFrame, meaning: FigureContext) -> FigureContext:
