@@ -166,6 +166,9 @@ class _Integer(Kind):
             return _fitting(int(value))
         raise ValueError(f"is a {type(value).__name__}; it must be a whole number")
 
+    def differs(self, values: Any, base: Any) -> Mask:
+        return _masked_differs(values, base)
+
     def echoes(self, value: Any, base: Any) -> bool:
         if isinstance(value, str):
             return _number(value) == int(base)
@@ -546,6 +549,9 @@ class _Boolean(Kind):
             return bool(value)
         raise ValueError(f"is a {type(value).__name__}; it must be true or false")
 
+    def differs(self, values: Any, base: Any) -> Mask:
+        return _masked_differs(values, base)
+
     def echoes(self, value: Any, base: Any) -> bool:
         return value == str(bool(base)) if isinstance(value, str) else bool(value == base)
 
@@ -580,6 +586,12 @@ def kind_of_dtype(dtype: Any) -> Kind | None:
 
 
 _OF_DTYPE = {kind.dtype: kind for kind in KINDS.values() if kind.dtype != "object"}
+
+
+def _masked_differs(values: Any, base: Any) -> Mask:
+    """Compare two columns that keep what is missing in a mask: to Arrow it would have to be turned into bits."""
+    different = (values != base).to_numpy(dtype=bool, na_value=False)
+    return np.asarray(different | (values.isna() != base.isna()))
 
 
 def _arrow(values: Any, dtype: pa.DataType) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,11 +62,12 @@ def aggregate_reason(
     levels : sequence of str
         Columns that came as levels of the frame's index.
     """
+    edits = _telling(updates)
     return (
         _contradiction(read_only, base)
         or _moved_index(updates, levels, int(np.count_nonzero(places >= 0)))
-        or _grouped(_telling(updates), frame, places, base, levels)
-        or _copied(_telling(updates), base)
+        or _grouped(edits, frame, places, base, levels)
+        or _copied(edits, base)
     )
 
 
@@ -78,16 +79,16 @@ def _telling(updates: Sequence[RowUpdate]) -> Edits:
             if cell.follows is None and cell.after is not None:
                 edits.setdefault(cell.column, {})[update.base_position] = cell.after
     return {
-        column: {place: _decoded(column, value) for place, value in cells.items()}
+        column: dict(zip(cells, _decoded(column, cells.values()), strict=True))
         for column, cells in edits.items()
         if len(cells) == 1 or len({str(value) for value in cells.values()}) > 1
     }
 
 
-def _decoded(column: str, value: Any) -> Any:
-    """Return the cell of a wire value, as an array of the column would give it."""
+def _decoded(column: str, values: Iterable[Any]) -> Any:
+    """Return the cells of wire values, as an array of the column gives them."""
     kind = WRITABLE[column]
-    return kind.array([kind.decode(value)[0]])[0]
+    return kind.array([kind.decode(value)[0] for value in values])
 
 
 def _contradiction(read_only: Mapping[str, Mapping[int, Any]], base: pd.DataFrame) -> str | None:

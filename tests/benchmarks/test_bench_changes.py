@@ -20,22 +20,26 @@ ROWS = 1_000_000
 random = np.random.default_rng(4)
 words = np.array([f"text number {number}" for number in range(1_000)], dtype=object)
 
-def texts():
-    values = words[random.integers(0, 1_000, ROWS)]
-    values[random.random(ROWS) < 0.3] = None
-    return pd.array(values, dtype="str")
+def thinned(values):
+    # Three per cent are left out, as in every column of a real load.
+    return values.where(random.random(ROWS) >= 0.03)
+
+def texts(most=1_000):
+    return thinned(pd.Series(words[random.integers(0, most, ROWS)], dtype="str"))
 
 def numbers(most):
-    return pd.array(random.integers(0, most, ROWS), dtype="Int64")
+    return thinned(pd.Series(random.integers(0, most, ROWS), dtype="Int64"))
 
 def instants():
-    return pd.DatetimeIndex(random.integers(1_500_000_000, 1_800_000_000, ROWS).astype("M8[s]"), tz="UTC").as_unit("us")
+    seconds = random.integers(1_500_000_000, 1_800_000_000, ROWS).astype("M8[s]")
+    return thinned(pd.Series(pd.DatetimeIndex(seconds, tz="UTC").as_unit("us")))
 
 columns = {"id": pd.array(np.arange(1, ROWS + 1), dtype="Int64"), "amount": numbers(10**6), "probability": numbers(101)}
 columns |= {f"{name}_id": numbers(9) for name in ("owner", "account", "stage")}
+columns |= {f"{name}_name": texts(9) for name in ("owner", "account", "stage")}
 columns |= {name: instants() for name in ("close_date", "created_at", "updated_at", "touched_at")}
 columns |= {name: texts() for name in ("name", "next_step", "description", "currency_type", "opportunity_type")}
-columns |= {f"custom{number}": texts() for number in range(1, 16)}
+columns |= {f"custom{number}": texts() for number in range(1, 13)}
 frame = pd.DataFrame(columns)
 assert frame.shape == (ROWS, 30)
 loaded = Loaded(
@@ -44,10 +48,14 @@ loaded = Loaded(
 )
 before = frame.copy()
 frame = attach_loaded(frame, loaded)
-rows = random.choice(ROWS, ROWS // 1_000, replace=False)
-frame.loc[rows, "amount"] = 7
-frame.loc[rows[:500], "next_step"] = "Call"
-frame.loc[rows[500:], "close_date"] = pd.Timestamp("2027-01-31T10:00Z")
+some = {name: random.choice(ROWS, ROWS // 1_000, replace=False) for name in
+        ("amount", "probability", "next_step", "description", "close_date", "custom3")}
+frame.loc[some["amount"], "amount"] = random.integers(1, 10**6, ROWS // 1_000)
+frame.loc[some["probability"], "probability"] = 55
+frame.loc[some["next_step"], "next_step"] = "Call"
+frame.loc[some["description"], "description"] = [f"said {number}" for number in range(ROWS // 1_000)]
+frame.loc[some["close_date"], "close_date"] = pd.Timestamp("2027-01-31T10:00Z")
+frame.loc[some["custom3"], "custom3"] = None
 del columns
 
 def status(name):
