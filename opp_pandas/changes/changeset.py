@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from opp_pandas._html import as_written
+from opp_pandas.changes.present import plan_html, plan_text
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
@@ -259,12 +260,10 @@ class ChangeSet:
 
     @cached_property
     def _effect(self) -> tuple[pd.DataFrame | None, str]:
-        from opp_pandas.changes.impact import forecast_effect
-
         if self.figures is None:
             return self.kept_effect, ""
         try:
-            return forecast_effect(self, self.figures), ""
+            return self.figures.effect(self), ""
         except FrameError as problem:
             return None, str(problem)
 
@@ -365,13 +364,9 @@ class ChangeSet:
         return text + (f"; {counted(len(self.refusals), 'edit')} refused" if self.refusals else "")
 
     def __repr__(self) -> str:
-        from opp_pandas.changes.present import plan_text
-
         return plan_text(self)
 
     def _repr_html_(self) -> str:
-        from opp_pandas.changes.present import plan_html
-
         return as_written(plan_html(self))
 
 

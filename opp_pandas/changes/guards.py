@@ -161,8 +161,8 @@ def _copied(edits: Edits, base: pd.DataFrame) -> str | None:
 
 def _is_telling(series: pd.Series) -> bool:
     """Whether most values of a column stand in one row only."""
-    known = series.dropna()
-    return bool(len(known)) and known.iloc[:10_000].nunique() > min(len(known), 10_000) / 2
+    known = series.iloc[:20_000].dropna()
+    return bool(len(known)) and known.nunique() > len(known) / 2
 
 
 # --- rows that stand for groups -----------------------------------------------------

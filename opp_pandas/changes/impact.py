@@ -76,6 +76,10 @@ class Figures:
         with suppress_unmapped_stages():
             return forecast(frame, context=self.context, quota=self.quota)
 
+    def effect(self, plan: ChangeSet) -> pd.DataFrame:
+        """Compare the forecast before and after a plan: see `forecast_effect`."""
+        return forecast_effect(plan, self)
+
 
 def forecast_effect(plan: ChangeSet, figures: Figures) -> pd.DataFrame:
     """Compare the forecast of what was loaded with the same after the plan.
