@@ -8,6 +8,7 @@
     +- ServiceError                          a request failed: method, url (redacted), request_id
     |  +- NoResponseError                    time-out, refused or broken connection
     |  +- DocumentError                      the answer is not the JSON:API document expected
+    |  |  +- ForeignRowsError                a read by ids brought other records
     |  +- ReadOnlyError                      a client opened with read_only=True was asked to write
     |  +- CallBudgetError                    max_calls is used up
     |  +- ResponseError                      status, errors, retry_after_s
@@ -159,6 +160,10 @@ class DocumentError(ServiceError):
     def __init__(self, message: str, *, pointer: str = "", **where: Any) -> None:
         super().__init__(message, **where)
         self.pointer = pointer
+
+
+class ForeignRowsError(DocumentError):
+    """Records came that were not asked for: the service ignored a filter by ids."""
 
 
 class ReadOnlyError(ServiceError):

@@ -193,6 +193,8 @@ class LoadReport:
         Cells that break a rule of the schema, kept in the frame.
     quarantined : DataFrame, columns ``row, reason, raw``
         Records that could not become a row.
+    left_out : DataFrame, columns ``id, column, value``
+        Records that came although they do not fit ``filter=``, with the cell that tells.
     duplicates : DataFrame, columns ``key, rows, kept``
         Ids or keys that came more than once and what was done.
     columns : DataFrame, columns ``source, column, note``
@@ -218,6 +220,7 @@ class LoadReport:
         default_factory=lambda: pd.DataFrame(columns=["id", "row", "column", "value", "rule"])
     )
     quarantined: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "raw"]))
+    left_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", "column", "value"]))
     duplicates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["key", "rows", "kept"]))
     columns: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["source", "column", "note"]))
     refreshed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", "change"]))
@@ -237,6 +240,7 @@ class LoadReport:
         for words, count in (
             ("cells break a rule and were kept: .failures", len(self.failures)),
             ("records were set aside: .quarantined", len(self.quarantined)),
+            ("records were not asked for and left out: .left_out", len(self.left_out)),
             ("keys came more than once: .duplicates", len(self.duplicates)),
             ("deals are not as they were loaded before: .refreshed", len(self.refreshed)),
             ("cells were changed on both sides: .conflicts", len(self.conflicts)),
@@ -254,6 +258,7 @@ class LoadReport:
             repr(self),
             ("cells that break a rule", self.failures),
             ("records set aside", self.quarantined[["row", "reason"]]),
+            ("records that were not asked for", self.left_out),
             ("keys that came more than once", self.duplicates),
             ("cells changed on both sides", self.conflicts),
         )

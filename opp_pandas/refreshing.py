@@ -13,6 +13,7 @@ import pandas as pd
 
 from opp_pandas._html import as_page
 from opp_pandas.api.frame_builder import join_names
+from opp_pandas.api.query import Query
 from opp_pandas.apply.merge import merge_row
 from opp_pandas.changes.changeset import Cell
 from opp_pandas.changes.diff import find_changes, loaded_value
@@ -153,12 +154,20 @@ class _Refresh:
         edits = self._edits()
         news = catch_up(
             self.client,
-            self.query,
+            Query(
+                self.query["filter"],
+                fields=self.query.get("fields"),
+                page_size=self.page_size,
+                authorization_meta=bool(self.query.get("authorization_meta")),
+                data_connections=bool(self.query.get("data_connections")),
+            ),
             self.old,
             self.loaded.lookups,
             self.since,
+            include=tuple(self.query["include"] or ()),
             zone=self.loaded.timezone,
-            page_size=self.page_size,
+            where=self.query.get("where"),
+            limited=self.query.get("limit") is not None,
         )
         self.notes += news.notes
         fresh, left, lookups = news.fresh, news.left, news.lookups

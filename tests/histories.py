@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,6 +10,9 @@ from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded, free
 from opp_pandas.history import History
 from opp_pandas.history.cells import COLUMNS, arrow_schema
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 LOOKUP = pd.DataFrame(
     {

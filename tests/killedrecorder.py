@@ -13,8 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Imported before the fork, and first used after it: its threads do not survive one.
 import deltalake  # noqa: F401
@@ -22,6 +21,9 @@ import deltalake  # noqa: F401
 from histories import frame_of, load_of, moment
 from opp_pandas.history import History
 from opp_pandas.history.table import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DAYS = (2, 3, 4)
 DEALS = 2_000

@@ -9,13 +9,16 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
 import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 BUCKET = "bucket"
 _PUTS = "/puts"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,9 @@ from opp_pandas.figures import FigureContext
 from opp_pandas.figures.core.money import MoneySpec
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 AS_OF = pd.Timestamp("2026-06-15T12:00:00Z")
 LOOKUP = pd.DataFrame(

@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import ssl
 
 REASONS = {200: "OK", 201: "Created", 204: "No Content", 301: "Moved", 429: "Too Many Requests"}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from opp_pandas.sandbox_handle import Sandbox
 
 MEDIA_TYPE = "application/vnd.api+json"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,6 +11,9 @@ from opp_pandas.api.documents import parse_document
 from opp_pandas.api.frame_builder import BLOCK_BYTES, LEADING, Collected, Collector
 from opp_pandas.errors import DocumentError
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def load_slowly(bodies: Iterable[bytes], columns: Iterable[str] | None = None) -> dict[str, Any]:

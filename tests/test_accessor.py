@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,6 +13,9 @@ from matplotlib.axes import Axes
 import opp_pandas as opp
 from conftest import NOW, STAGES
 from opp_pandas import errors, figures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIGURES = {
     "forecast": {"quota": 500_000},

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,9 @@ from opp_pandas.frame_state import Loaded, LoadReport, attach_loaded, loaded_of
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import validate
 from opp_pandas.stages import StageMap
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXPORT = {
     "Id": ["006A", "006B", "006C"],

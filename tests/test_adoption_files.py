@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from opp_pandas.errors import ConfigurationError, DuplicateRowsError, InvalidVal
 from opp_pandas.frame_state import Loaded, loaded_of
 from opp_pandas.schema import find_failures
 from opp_pandas.stages import StageMap
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.data
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -19,6 +18,8 @@ from conftest import STAGES
 from opp_pandas import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
 

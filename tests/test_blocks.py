@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,9 @@ from opp_pandas.figures import category_forecast, forecast, funnel, kpis, rollup
 from opp_pandas.figures.core import blocks as module
 from opp_pandas.figures.core.blocks import blocks, look_up, smallest_integer
 from portfolios import context, random_portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("n", [0, 1, module.ROWS - 1, module.ROWS, module.ROWS + 1, 3 * module.ROWS])

@@ -8,8 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,10 +16,14 @@ import pytest
 import opp_pandas as opp
 from conftest import NOW, STAGES
 from opp_pandas import errors
+from opp_pandas.api.query import Query
 from opp_pandas.load import checkpoint
 from opp_pandas.load.checkpoint import iter_kept_pages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from opp_pandas.api.client import Client
     from opp_pandas.api.paging import Page
     from opp_pandas.sandbox_handle import Sandbox
@@ -54,7 +56,9 @@ def load(client: Client, file: Path | None, **options: Any) -> pd.DataFrame:
 
 def stop_after(client: Client, file: Path, pages: int, **query: Any) -> list[Page]:
     """Read some pages into the file and stop, as a program does that is ended."""
-    walk = iter_kept_pages(client, file, **{"page_size": 5, "count": True, "include": ("owner", "account"), **query})
+    walk = iter_kept_pages(
+        client, file, Query(**{"page_size": 5, "count": True, "include": ("owner", "account"), **query})
+    )
     read = [page for _, page in zip(range(pages), walk, strict=False)]
     walk.close()  # type: ignore[attr-defined]
     return read
@@ -217,7 +221,7 @@ def test_file_of_another_load__is_refused(client: Client, file: Path, tmp_path: 
 
 def test_file_in_use__is_refused(client: Client, file: Path) -> None:
     """Two loads never write into one file."""
-    first = iter_kept_pages(client, file, page_size=5)
+    first = iter_kept_pages(client, file, Query(page_size=5))
     next(first)
     with pytest.raises(errors.ConfigurationError, match="another load is using"):
         load(client, file)
@@ -235,7 +239,7 @@ def test_damaged_file__is_never_believed(client: Client, file: Path) -> None:
         for damaged in (good[:place], good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]):
             file.write_bytes(damaged)
             try:
-                bodies = [page.body for page in iter_kept_pages(client, file, **walk)]
+                bodies = [page.body for page in iter_kept_pages(client, file, Query(**walk))]
             except errors.ConfigurationError:
                 # A damaged head is no head of this load.
                 assert place < start

@@ -8,8 +8,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -20,6 +19,9 @@ from opp_pandas import errors
 from opp_pandas.api.client import Client, connect
 from opp_pandas.resource import ACCOUNT, OPPORTUNITY, STAGE, USER, Resource
 from rawserver import NOW_HTTP, FakeClock, RawServer, hang, opportunity, page, refusal, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TOKEN = "canary-0123456789"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +18,10 @@ from opp_pandas.resource import OPPORTUNITY
 from tests.slowload import assert_same, collect, load_slowly
 from tests.test_fastpath import MANY, ODD_PAGES, PLAIN_INSTANTS, REFUSED_PAGES, assert_same_outcome, body_of, record
 from tests.test_uniform import UNIFORM_COLUMNS, uniform_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +12,9 @@ from opp_pandas.api.client import Client, CustomField, connect
 from opp_pandas.api.custom_field_types import read_custom_fields
 from opp_pandas.resource import ACCOUNT
 from rawserver import FakeClock, RawServer, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture

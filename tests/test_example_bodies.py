@@ -8,8 +8,7 @@ and the errors have the published ids and titles.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -19,6 +18,9 @@ from conftest import STAGES
 from opp_pandas import errors
 from opp_pandas.resource import PROSPECT_ROLE
 from rawserver import FakeClock, RawServer, Request, bad_gateway, refusal, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DATE = "Thu, 01 Oct 2026 10:00:00 GMT"
 

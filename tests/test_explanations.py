@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -32,6 +31,9 @@ from opp_pandas.figures import (
 )
 from opp_pandas.figures.hygiene import flags_of
 from portfolios import LEAD, context, portfolio, random_portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCENARIOS = {"half as much": scale(amount=0.5), "gone": lambda frame: frame[frame["owner_id"] != 7]}
 PERSONS = {7: 8, 9: 7, 10: 8}

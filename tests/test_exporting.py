@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openpyxl
@@ -27,6 +26,9 @@ from opp_pandas.errors import (
 from opp_pandas.exporting.columns import Heading
 from opp_pandas.exporting.texts import from_cell, guard, to_cell, unguard
 from reports import HOSTILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMS = (".csv", ".xlsx")
 ODD_TEXTS = [

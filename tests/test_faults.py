@@ -14,9 +14,8 @@ import re
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,6 +39,9 @@ from rawserver import (
     reply,
     reset,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 TOKEN = "canary-0123456789abcdef"
 BODY = json.dumps({"data": opportunity(88)}).encode()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
 from opp_pandas.frame_state import CellMarks, Loaded, Rows, attach_loaded, freeze, loaded_of
 from opp_pandas.stages import resolve_stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -18,6 +17,9 @@ from opp_pandas.history.importers import (
     table_events,
     webhook_events,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SALESFORCE = pd.DataFrame(
     {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -12,6 +11,9 @@ from hypothesis import strategies as st
 
 from histories import DTYPES, frame_of, history_in_memory, load_of, moment
 from opp_pandas.history import History
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIELDS = ("name", "amount", "close_date", "stage_id", "risk", "flag", "tags", "updated_at")
 INSTANTS = st.sampled_from([None, moment(3), moment(4), pd.Timestamp("9999-12-31", tz="UTC")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
@@ -12,6 +12,9 @@ from damage import cuts, files_below, flips, outcome, replaced
 from objectstore import BUCKET, object_store
 from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.history.versions import Versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FRAME = pd.DataFrame(
     {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,6 +17,8 @@ from opp_pandas.history import History
 from opp_pandas.history.query_identity import UNKNOWN, asked_for, pack_query, unpack_query
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
 

@@ -6,9 +6,7 @@ import datetime as dt
 import ipaddress
 import ssl
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -17,6 +15,10 @@ from opp_pandas import errors
 from opp_pandas.api.client import connect
 from opp_pandas.api.transport import http_adapter
 from rawserver import FakeClock, RawServer, drip, hang, head, opportunity, raw, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 TOKEN = "canary-0123456789abcdef"
 FINE = reply(200, {"data": opportunity(88)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,6 +14,8 @@ from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from rawserver import RawServer, opportunity, page, reply
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
 

@@ -10,10 +10,9 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -26,6 +25,9 @@ from opp_pandas.api.auth.secret import Secret
 from opp_pandas.api.auth.token_store import StoredSignIn, TokenStore
 from opp_pandas.api.transport.retry import Clock
 from rawserver import NOW, FakeClock, RawServer, Step, hang, raw, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 SECRETS = ("client-secret-1", "access-token-1", "refresh-token-1", "access-token-2", "refresh-token-2")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,9 @@ from opp_pandas.api.client import Client, connect
 from opp_pandas.api.documents import parse_document
 from opp_pandas.api.paging import limited, next_link, page_size_of, read_tail, smaller
 from rawserver import FakeClock, RawServer, bad_gateway, opportunity, page, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TOKEN = "canary-0123456789abcdef"
 PATH = "/api/v2/opportunities"

@@ -11,6 +11,7 @@ import pytest
 import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
+from opp_pandas.api.query import Query
 from opp_pandas.api.transport.retry import Clock, sleep_in_slices
 from opp_pandas.load.partitions import iter_partitioned
 from rawserver import RawServer, reply
@@ -79,7 +80,7 @@ def test_partitions__cost_few_requests_more(client: Client) -> None:
 
 def test_partitions__find_what_comes_meanwhile(client: Client) -> None:
     """The last range is open, and read when its turn comes: a deal created during the load is there."""
-    pages = iter_partitioned(client, 2, filter={}, page_size=1)
+    pages = iter_partitioned(client, 2, Query(page_size=1))
     found = [record["id"] for record in next(pages).document["data"]]
     created = client.create({"name": "Late"}).data["id"]
     found += [record["id"] for page in pages for record in page.document["data"]]
@@ -89,7 +90,7 @@ def test_partitions__find_what_comes_meanwhile(client: Client) -> None:
 
 def test_partitions__begin_nothing_more_when_the_reader_stops(client: Client, box: Any) -> None:
     """A walk that is given up leaves no requests behind."""
-    pages = iter_partitioned(client, 2, filter={}, page_size=1)
+    pages = iter_partitioned(client, 2, Query(page_size=1))
     next(pages)
     pages.close()  # type: ignore[attr-defined]
     while any(thread.name.startswith("opp-reading") for thread in threading.enumerate()):
@@ -104,15 +105,15 @@ def test_partitions__wait_for_the_service_no_longer_than_the_reader(client: Clie
     class Slow:
         page_size = 1
 
-        def iter_pages(self, **query: Any) -> Any:
-            start, _ = (query["filter"] or {}).get("id", (None, None))
+        def walk(self, asked: Query) -> Any:
+            start, _ = asked.filter.get("id", (None, None))
             if start is not None:
                 waits.set()
                 sleep_in_slices(120.0, Clock())
                 sent.append(start)
-            return client.iter_pages(**query)
+            return client.walk(asked)
 
-    pages = iter_partitioned(Slow(), 2, filter={}, page_size=1)  # type: ignore[arg-type]
+    pages = iter_partitioned(Slow(), 2, Query(page_size=1))  # type: ignore[arg-type]
     next(pages)
     assert waits.wait(60)
     pages.close()  # type: ignore[attr-defined]
@@ -133,7 +134,7 @@ def test_partitions__of_a_service_that_does_not_count(box: Any) -> None:
     with RawServer() as server:
         server.script(*[reply(200, {"data": [record | {"id": key}]}) for key in (1, 100, 1, 30, 60, 100)])
         client = opp.connect(server.url, token="t")
-        pages = list(iter_partitioned(client, 1, filter={}))
+        pages = list(iter_partitioned(client, 1, Query()))
     assert [page.count for page in pages] == [None] * 4
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -40,6 +39,9 @@ from opp_pandas.figures import (
 from opp_pandas.plotting import canvas
 from opp_pandas.stages import StageMap, resolve_stages
 from portfolios import LEAD, OFFER, WON, context, portfolio, random_portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 HOSTILE = pd.DataFrame(
     {

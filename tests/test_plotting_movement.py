@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -18,6 +16,9 @@ from opp_pandas.figures import flows, pipeline_over_time, time_in_stage, waterfa
 from opp_pandas.figures.core.snapshots import context_from_load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from opp_pandas.history import History
 
 JANUARY = ("2026-01-01", "2026-01-31")

@@ -12,11 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.api.query import NOT_NULL, build_get_query, build_query
+from opp_pandas.api.query import NOT_NULL, Query
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT_ROLE, STAGE, USER
+from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT_ROLE, STAGE, USER, Resource
 
 NEW_YORK = "America/New_York"
+
+
+def build_query(resource: Resource = OPPORTUNITY, *, timezone: str | None = None, **asked: Any) -> tuple[str, ...]:
+    """Build the query strings of a collection."""
+    return Query(**asked).texts(resource, timezone=timezone)
 
 
 def filters(wanted: dict[str, Any], timezone: str | None = None) -> list[tuple[str, str]]:
@@ -367,7 +372,7 @@ def test_parameters__are_sent_only_when_asked(options: dict[str, Any], expected:
     assert dict(parse_qsl(build_query(**options)[0])) == expected
 
 
-@pytest.mark.parametrize("size", [0, -1, 1_001, 2.5, "x", None, True])
+@pytest.mark.parametrize("size", [0, -1, 1_001, 2.5, "x", True])
 def test_page_size__is_1_to_1000(size: Any) -> None:
     """Other sizes are refused."""
     with pytest.raises(ConfigurationError, match="page_size"):
@@ -376,8 +381,8 @@ def test_page_size__is_1_to_1000(size: Any) -> None:
 
 def test_get_query__has_shape_only() -> None:
     """A single record has no page, sort, filter or count."""
-    assert build_get_query() == ""
-    found = dict(parse_qsl(build_get_query(include=["owner"], fields=["name"], authorization_meta=True)))
+    assert Query().text_of_one() == ""
+    found = dict(parse_qsl(Query(include=["owner"], fields=["name"], authorization_meta=True).text_of_one()))
     assert set(found) == {"fields[opportunity]", "fields[user]", "include", "provideAuthorizationMeta"}
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 
 import opp_pandas as opp
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.data
 

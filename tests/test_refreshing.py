@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
@@ -21,7 +20,10 @@ from opp_pandas.frame_state import require_loaded
 from opp_pandas.resource import ACCOUNT, STAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opp_pandas.api.client import Client
+    from opp_pandas.api.query import Query
     from opp_pandas.sandbox_handle import Sandbox
 
 
@@ -167,10 +169,10 @@ def test_unsorted_and_older_rows__are_sorted_out(
     clock.move(hours=1)
     for key in df["id"].iloc[:3]:
         client.update(int(key), {"name": f"Now {key}"})
-    walk = client.iter_pages
+    walk = client.walk
 
-    def untidy(**query: Any) -> Iterator[Page]:
-        for page in walk(**query):
+    def untidy(asked: Query, **options: Any) -> Iterator[Page]:
+        for page in walk(asked, **options):
             document = json.loads(page.body)
             if (
                 document["data"]
@@ -194,7 +196,7 @@ def test_unsorted_and_older_rows__are_sorted_out(
                 page.date,
             )
 
-    monkeypatch.setattr(client, "iter_pages", untidy)
+    monkeypatch.setattr(client, "walk", untidy)
     fresh = df.opp.refresh()
     assert fresh["name"].iloc[:3].tolist() == [f"Now {key}" for key in df["id"].iloc[:3]]
 

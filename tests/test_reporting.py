@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,9 @@ from opp_pandas.reporting.html import to_html
 from opp_pandas.reporting.workbook import to_workbook
 from portfolios import AS_OF, LEAD, context, portfolio, random_portfolio
 from reports import HOSTILE, hostile_deals, page_of, sheets_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FRAME = random_portfolio(5, 300)
 QUOTA = 9_000_000.0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +13,10 @@ from opp_pandas import errors
 from opp_pandas.api.auth.s2s import AppSignIn
 from opp_pandas.api.auth.secret import Secret
 from rawserver import NOW, FakeClock, RawServer, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 jwt = pytest.importorskip("jwt")
 pytest.importorskip("cryptography")

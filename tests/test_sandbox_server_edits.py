@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +13,9 @@ from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.sandbox_handle import sandbox
 from opp_pandas.sandbox_server.server import LARGEST_BODY
 from sandbox_server_calls import MEDIA_TYPE, Api, edit, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")

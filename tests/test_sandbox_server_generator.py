@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +16,9 @@ from opp_pandas.sandbox_server.customfields import CUSTOM_FIELDS, check_custom
 from opp_pandas.sandbox_server.generator import fill
 from opp_pandas.sandbox_server.store import TABLES, Store
 from sandbox_server_calls import Api, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = "2026-09-01T08:00:00Z"
 MOMENT = datetime(2026, 9, 1, 8, tzinfo=UTC)

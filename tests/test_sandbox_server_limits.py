@@ -6,10 +6,9 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +17,9 @@ import requests
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.sandbox_handle import sandbox
 from sandbox_server_calls import Api, edit, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = datetime(2026, 9, 1, 8, tzinfo=UTC)
 

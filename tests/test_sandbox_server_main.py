@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opp_pandas.resource import OPPORTUNITY, RESOURCES
 from opp_pandas.sandbox_handle import sandbox
 from sandbox_server_calls import MEDIA_TYPE, Api, edit, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture

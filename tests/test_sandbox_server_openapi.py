@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -13,6 +12,9 @@ from hypothesis import HealthCheck, given, settings
 
 from opp_pandas.resource import OPPORTUNITY, RESOURCES
 from opp_pandas.sandbox_handle import Sandbox, sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -16,6 +15,9 @@ from hypothesis import strategies as st
 from opp_pandas.resource import OPPORTUNITY, RESOURCES
 from opp_pandas.sandbox_handle import sandbox
 from sandbox_server_calls import Api, edit, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 NOW = "2026-09-01T08:00:00Z"
 

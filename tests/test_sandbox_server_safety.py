@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +13,9 @@ import requests
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.sandbox_handle import Sandbox, sandbox
 from sandbox_server_calls import Api, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOSTILE = [
     "'", '"', "';--", "1 OR 1=1", "1) OR (1=1", "1' OR '1'='1", "1;DROP TABLE opportunities", "x' UNION SELECT 1,2,3--",

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -16,6 +16,9 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.sandbox_handle import sandbox
 from opp_pandas.stages import StageMap
 from sandbox_server_calls import Api, edit, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_client__keeps_a_sandbox_without_a_name_running() -> None:

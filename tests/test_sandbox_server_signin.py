@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,6 +18,9 @@ from opp_pandas.sandbox_handle import sandbox
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES
 from opp_pandas.sandbox_server.apptokens import PublicKey
 from sandbox_server_calls import Api, edit, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = datetime(2026, 9, 1, 8, tzinfo=UTC)
 CALLBACK = "http://127.0.0.1:9/callback?kept=1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from opp_pandas.errors import DuplicateRowsError, FrameError, InvalidFrameError,
 from opp_pandas.kinds import INSTANT
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from opp_pandas.schema import ADVISORY_RULES, find_failures, get_schema, pandera_failures, validate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD = {
     "id": pd.array([7, 8, 9, None], dtype="Int64"),

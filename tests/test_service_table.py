@@ -8,7 +8,6 @@ of the resource table to both ends of the wire.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,8 @@ from opp_pandas.resource import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import stat
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from opp_pandas.api.auth.secret import Secret
 from opp_pandas.api.auth.token_store import StoredSignIn, TokenStore
 from opp_pandas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 URL = "https://api.outreach.io/api/v2"
 SIGN_IN = StoredSignIn(

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opp_pandas.api.query import settle_filter
 from opp_pandas.frame_state import CellMarks, Rows
-from opp_pandas.load.changed_records import narrowed, with_instants
+from opp_pandas.load.changed_records import narrowed
 from opp_pandas.load.upsert import extended, missing, not_older, overlay, put
 
 T = pd.Timestamp("2026-10-01T10:00:00Z")
@@ -104,4 +105,4 @@ LOW, HIGH = pd.Timestamp("2026-10-01", tz="UTC"), pd.Timestamp("2026-10-02", tz=
 )
 def test_narrowed__keeps_both_bounds(asked: dict[str, Any], expected: dict[str, Any] | None) -> None:
     """The user's own bounds and the span hold together; None where nothing fits both."""
-    assert narrowed(with_instants(asked, None), LOW, HIGH) == expected
+    assert narrowed(settle_filter(asked, None), LOW, HIGH) == expected

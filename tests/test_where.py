@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
-from opp_pandas.api.query import build_query
+from opp_pandas.api.query import Query
 from opp_pandas.load.where import rows_that_fit, split_where
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def test_where__agrees_with_python(cells: list[int | None], condition: Any) -> N
 def test_where__sends_only_what_the_filter_takes(name: str) -> None:
     """What is sent can be built into a query."""
     value: Any = {"account.name": "Acme", "created_at": "2026-01-01"}.get(name, 5)
-    assert build_query(filter=dict(split_where({name: value}).service))
+    assert Query(split_where({name: value}).service).texts()
 
 
 @pytest.mark.parametrize(

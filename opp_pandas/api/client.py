@@ -11,12 +11,12 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 from opp_pandas._html import as_page
-from opp_pandas.api import paging, query
+from opp_pandas.api import paging
 from opp_pandas.api.auth.bearer import find_credentials
 from opp_pandas.api.custom_field_types import CustomField, read_custom_fields
 from opp_pandas.api.documents import Answer, build_document, check_id, parse_document
 from opp_pandas.api.paging import Page
-from opp_pandas.api.query import NOT_NULL
+from opp_pandas.api.query import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, NOT_NULL, Query
 from opp_pandas.api.transport.base_url import is_loopback, parse_origin
 from opp_pandas.api.transport.session import Limits, Transport
 from opp_pandas.errors import ConfigurationError, DocumentError, ReadOnlyError, named, printable
@@ -50,7 +50,7 @@ def connect(
     deadline_s: float = 60,
     max_calls: int | None = None,
     session: requests.Session | None = None,
-    page_size: int = query.DEFAULT_PAGE_SIZE,
+    page_size: int = DEFAULT_PAGE_SIZE,
     connect_timeout_s: float = 5,
     read_timeout_s: float = 30,
     on_wait: Callable[[float], None] | None = None,
@@ -117,7 +117,7 @@ def connect(
         max_wait_s=max_wait_s,
         max_calls=max_calls,
     )
-    query.build_query(page_size=page_size)
+    Query(page_size=page_size).texts()
     if session is not None and session.verify is False and not is_loopback(origin.host):
         raise ConfigurationError(
             "the session given does not verify certificates, so anybody on the way could read the token; "
@@ -162,7 +162,7 @@ class Client:
         *,
         timezone: str | None = None,
         read_only: bool = False,
-        page_size: int = query.DEFAULT_PAGE_SIZE,
+        page_size: int = DEFAULT_PAGE_SIZE,
         definitions: Mapping[str, Any] | None = None,
     ) -> None:
         self.definitions = dict(definitions or {})
@@ -249,14 +249,13 @@ class Client:
             If the answer is not this record.
         """
         identity = check_id(id)
-        parameters = query.build_get_query(
-            resource,
+        asked = Query(
             fields=fields,
             include=include,
             authorization_meta=authorization_meta,
             data_connections=data_connections,
         )
-        return self._send_one("GET", resource, identity, parameters=parameters)
+        return self._send_one("GET", resource, identity, parameters=asked.text_of_one(resource))
 
     def iter_pages(
         self,
@@ -265,7 +264,7 @@ class Client:
         filter: Mapping[str, Any] | None = None,  # noqa: A002  # the service's own word
         sort: str | Sequence[str] | None = None,
         fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
-        include: Iterable[str] = (),
+        include: Iterable[str] | None = (),
         page_size: int | None = None,
         count: bool = False,
         authorization_meta: bool = False,
@@ -306,21 +305,48 @@ class Client:
         ------
         ConfigurationError
             If the service cannot filter or sort so; the text has the way in pandas.
+        ForeignRowsError
+            While it runs, if ids were asked for and the service sends others.
         """
-        queries = query.build_query(
-            resource,
-            filter=filter,
+        asked = Query(
+            filter=filter or {},
             sort=sort,
             fields=fields,
-            include=include,
-            page_size=self.page_size if page_size is None else page_size,
+            include=include or (),
+            page_size=page_size,
             count=count,
             authorization_meta=authorization_meta,
             data_connections=data_connections,
-            timezone=self.timezone,
         )
-        urls = [f"{self.url}/{resource.path}?{item}" for item in queries]
-        return paging.walk(self._transport, urls if start is None else [start])
+        return self.walk(asked, resource=resource, start=start)
+
+    def walk(self, asked: Query, *, resource: Resource = OPPORTUNITY, start: str | None = None) -> Iterator[Page]:
+        """Read a collection page by page, as `iter_pages` does, for a query that is at hand.
+
+        Parameters
+        ----------
+        asked : Query
+            What is asked.
+        resource, start
+            As in `iter_pages`.
+
+        Returns
+        -------
+        iterator of Page
+
+        Raises
+        ------
+        ForeignRowsError
+            While it runs, if ids were asked for and the service sends others.
+        """
+        pages = paging.walk(self._transport, self.urls(asked, resource) if start is None else [start])
+        wanted = asked.filter.get("id")
+        return pages if wanted is None or wanted is NOT_NULL else paging.only_these(pages, wanted)
+
+    def urls(self, asked: Query, resource: Resource = OPPORTUNITY) -> list[str]:
+        """Build the addresses of a query's first pages."""
+        texts = asked.texts(resource, page_size=self.page_size, timezone=self.timezone)
+        return [f"{self.url}/{resource.path}?{text}" for text in texts]
 
     # --- what stands beside the opportunities ---
 
@@ -415,7 +441,7 @@ class Client:
     def _rows(self, resource: Resource, wanted: dict[str, Any] | None, sort: str | None) -> list[dict[str, Any]]:
         """Read all pages; of two copies of a record the later one stays."""
         rows: dict[int, dict[str, Any]] = {}
-        for page in self.iter_pages(resource=resource, filter=wanted, sort=sort, page_size=query.MAX_PAGE_SIZE):
+        for page in self.iter_pages(resource=resource, filter=wanted, sort=sort, page_size=MAX_PAGE_SIZE):
             for row in page.document["data"]:
                 _check_record(row, resource, None)
                 rows[check_id(row["id"])] = row

@@ -209,6 +209,17 @@ def unknown_column(name: str, resource: Resource = OPPORTUNITY) -> str:
     return f"attribute_{name}" if taken or _camel_case(column) != name else column
 
 
+def unknown_attribute(column: str) -> str:
+    """Return the API's name of an unknown attribute's column: the inverse of `unknown_column`.
+
+    Examples
+    --------
+    >>> unknown_attribute("health_score"), unknown_attribute("attribute_health_score")
+    ('healthScore', 'health_score')
+    """
+    return column.removeprefix("attribute_") if column.startswith("attribute_") else _camel_case(column)
+
+
 def _camel_case(column: str) -> str:
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), column)
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas.api.decode import identifier
 from opp_pandas.api.documents import link_target, parse_document
+from opp_pandas.api.query import LISTS
 from opp_pandas.api.transport.base_url import redacted
-from opp_pandas.errors import DocumentError
+from opp_pandas.errors import DocumentError, ForeignRowsError
+from opp_pandas.kinds import UnfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pandas as pd
 
@@ -27,8 +32,10 @@ if TYPE_CHECKING:
 MAX_PAGES = 200_000
 MAX_EMPTY_PAGES = 10
 MIN_PAGE_SIZE = 10
+MAX_STALE_PAGES = 3
 _SIZE = re.compile(r"(?<=[?&])(page(?:%5B|\[)size(?:%5D|\])=)(\d+)", re.IGNORECASE)
 _TAIL_SEARCH = 65_536
+_FIRST_ID = re.compile(rb'"id"\s*:\s*"?(\d+)')
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,6 +292,7 @@ def walk(transport: Transport, urls: Iterable[str], *, max_pages: int = MAX_PAGE
     for part, first in enumerate(urls, 1):
         url: str | None = transport.origin.admit(first)
         empty_run = 0
+        novelty = _Novelty()
         while url is not None:
             seen.add(url)
             if ceiling is not None:
@@ -301,6 +309,8 @@ def walk(transport: Transport, urls: Iterable[str], *, max_pages: int = MAX_PAGE
             empty_run = empty_run + 1 if tail.empty and following else 0
             if empty_run >= MAX_EMPTY_PAGES:
                 problem = f"the service sent {empty_run} empty pages in a row, each with a link to a next one"
+            if not problem and not tail.empty and novelty.is_over(received.body):
+                problem = f"the service sent {MAX_STALE_PAGES} pages in a row without a new record: an endless walk"
             if problem:
                 raise DocumentError(problem, pointer="/links/next", method="GET", url=redacted(url))
             yield Page(
@@ -316,6 +326,86 @@ def walk(transport: Transport, urls: Iterable[str], *, max_pages: int = MAX_PAGE
                 date=received.timestamp,
             )
             url = following
+
+
+def only_these(pages: Iterable[Page], wanted: Any) -> Iterator[Page]:
+    """Give on the pages of a read by ids, and stop where the service sends others.
+
+    A service that ignores ``filter[id]`` would have the whole collection read for one record.
+
+    Parameters
+    ----------
+    pages : iterable of Page
+        As `walk` gives them.
+    wanted : int, iterable of int, or (int, int)
+        The filter: one id, several, or a range with both ends in it.
+
+    Yields
+    ------
+    Page
+
+    Raises
+    ------
+    ForeignRowsError
+        If a page holds a record that was not asked for.
+    """
+    is_asked_for = _id_test(wanted)
+    for page in pages:
+        if isinstance(wanted, tuple) and page.number > 1:
+            # A range is read in many pages; a service that ignores it begins with the smallest ids of all, or the last.
+            yield page
+            continue
+        foreign = next((key for key in record_ids(page.document) if not is_asked_for(key)), None)
+        if foreign is not None:
+            raise ForeignRowsError(
+                f"the service ignored filter[id]: record {foreign} came, which was not asked for",
+                pointer="/data",
+                method="GET",
+                url=redacted(page.url),
+                request_id=page.request_id,
+            )
+        yield page
+
+
+def _id_test(wanted: Any) -> Callable[[int], bool]:
+    if isinstance(wanted, tuple):
+        low, high = (None if end is None else int(end) for end in wanted)
+        return lambda key: (low is None or key >= low) and (high is None or key <= high)
+    ids = {int(key) for key in (wanted if isinstance(wanted, LISTS) else [wanted])}
+    return ids.__contains__
+
+
+def record_ids(document: Mapping[str, Any]) -> Iterator[int]:
+    """Give the ids of a page's records; a record without a usable one is passed over."""
+    for record in document["data"]:
+        with suppress(UnfitError):
+            yield identifier(record.get("id") if isinstance(record, Mapping) else None)
+
+
+class _Novelty:
+    """Notices a walk that brings nothing new, without parsing the pages of any other.
+
+    A page whose first record began a page before is suspicious: from there on
+    ids are compared, until a page brings one that no suspicious page had.
+    """
+
+    def __init__(self) -> None:
+        self._firsts: set[bytes] = set()
+        self._seen: set[int] = set()
+        self._stale = 0
+
+    def is_over(self, body: bytes) -> bool:
+        """Note a page; tell whether it is the third in a row without a new record."""
+        found = _FIRST_ID.search(body, 0, _TAIL_SEARCH)
+        first = b"" if found is None else found[1]
+        if first not in self._firsts:
+            self._firsts.add(first)
+            self._stale = 0
+            return False
+        ids = set(record_ids(parse_document(body)))
+        self._stale = self._stale + 1 if ids <= self._seen or not self._seen else 0
+        self._seen |= ids
+        return self._stale >= MAX_STALE_PAGES
 
 
 def _fetch(transport: Transport, url: str) -> tuple[Received, Tail]:

@@ -13,6 +13,7 @@ import itertools
 import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -61,31 +62,18 @@ LISTS = (list, set, frozenset, range, np.ndarray, pd.Series, pd.Index, pd.api.ex
 """What counts as a list of values in a condition; a tuple is a range."""
 
 
-def build_query(
-    resource: Resource = OPPORTUNITY,
-    *,
-    filter: Mapping[str, Any] | None = None,  # noqa: A002  # the service's own word
-    sort: str | Sequence[str] | None = None,
-    fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
-    include: Iterable[str] = (),
-    page_size: int = DEFAULT_PAGE_SIZE,
-    count: bool = False,
-    authorization_meta: bool = False,
-    data_connections: bool = False,
-    timezone: str | None = None,
-) -> tuple[str, ...]:
-    """Build the query of a collection.
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a collection, in Python words.
 
     Parameters
     ----------
-    resource : Resource, default OPPORTUNITY
-        What is asked for.
-    filter : mapping, optional
+    filter : mapping
         Column or API name to a value, a list of values (any of them), a range
         ``(from, to)`` with both ends in it and None for an open one, None
-        (missing) or `NOT_NULL`. A day without a time is the whole day in
-        `timezone`. Relationships by id: ``owner``, ``stage``, ``account``,
-        ``prospects``; also ``account.name``.
+        (missing) or `NOT_NULL`. A day without a time is the whole day.
+        Relationships by id: ``owner``, ``stage``, ``account``, ``prospects``;
+        also ``account.name``.
     sort : str or sequence of str, optional
         Names, with ``-`` before those that descend. Left out: by id, the order
         that rows changing meanwhile do not disturb.
@@ -93,76 +81,84 @@ def build_query(
         Only these attributes; relationships that are needed are always added.
     include : iterable of str
         Related resources to send along: stage, owner, account, creator, updater.
-    page_size : int, default 250
-        Rows per page, 1 to 1,000.
+    page_size : int, optional
+        Rows per page, 1 to 1,000; left out: the client's.
     count : bool, default False
         Whether to have the rows counted.
     authorization_meta, data_connections : bool, default False
         Whether to ask for what the user may edit, and for outside records.
-    timezone : str, optional
-        The zone of days; None: UTC.
-
-    Returns
-    -------
-    tuple of str
-        Query strings without ``?``. More than one where a list is too long for
-        one request: then the answers together are the result.
-
-    Raises
-    ------
-    ConfigurationError
-        If a name or value cannot be asked for; the text says what to do in pandas.
-
-    Examples
-    --------
-    >>> build_query(filter={"owner": [7, 9]}, page_size=2)
-    ('newFilterSyntax=true&filter%5Bowner%5D%5Bid%5D%5B%5D=7&filter%5Bowner%5D%5Bid%5D%5B%5D=9&sort=id&page%5Bsize%5D=2&count=false',)
     """
-    if not 1 <= _whole(page_size, "page_size") <= MAX_PAGE_SIZE:
-        raise ConfigurationError(f"page_size is 1 to {MAX_PAGE_SIZE:,}, not {page_size}")
-    tail: Parameters = [("sort", ",".join(sort_names(sort, resource)))]
-    tail += _shape(resource, fields, include, authorization_meta, data_connections)
-    tail += [("page[size]", str(page_size)), ("count", "true" if count else "false")]
-    variants = _filter_parameters(resource, filter or {}, timezone)
-    return tuple(encode([("newFilterSyntax", "true"), *part, *tail] if part else tail) for part in variants)
 
+    filter: Mapping[str, Any] = field(default_factory=dict)
+    sort: str | Sequence[str] | None = None
+    fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None
+    include: Iterable[str] = ()
+    page_size: int | None = None
+    count: bool = False
+    authorization_meta: bool = False
+    data_connections: bool = False
 
-def build_get_query(
-    resource: Resource = OPPORTUNITY,
-    *,
-    fields: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
-    include: Iterable[str] = (),
-    authorization_meta: bool = False,
-    data_connections: bool = False,
-) -> str:
-    """Build the query of a single resource; the parameters are those of `build_query`."""
-    return encode(_shape(resource, fields, include, authorization_meta, data_connections))
+    def texts(
+        self, resource: Resource = OPPORTUNITY, *, page_size: int = DEFAULT_PAGE_SIZE, timezone: str | None = None
+    ) -> tuple[str, ...]:
+        """Build the query strings.
+
+        Parameters
+        ----------
+        resource : Resource, default OPPORTUNITY
+            What is asked for.
+        page_size : int, default 250
+            Rows per page where the query names none.
+        timezone : str, optional
+            The zone of days; None: UTC.
+
+        Returns
+        -------
+        tuple of str
+            Query strings without ``?``. More than one where a list is too long for
+            one request: then the answers together are the result.
+
+        Raises
+        ------
+        ConfigurationError
+            If a name or value cannot be asked for; the text says what to do in pandas.
+
+        Examples
+        --------
+        >>> Query({"owner": [7, 9]}, page_size=2).texts()
+        ('newFilterSyntax=true&filter%5Bowner%5D%5Bid%5D%5B%5D=7&filter%5Bowner%5D%5Bid%5D%5B%5D=9&sort=id&page%5Bsize%5D=2&count=false',)
+        """
+        size = page_size if self.page_size is None else self.page_size
+        if not 1 <= _whole(size, "page_size") <= MAX_PAGE_SIZE:
+            raise ConfigurationError(f"page_size is 1 to {MAX_PAGE_SIZE:,}, not {size}")
+        tail: Parameters = [("sort", ",".join(sort_names(self.sort, resource)))]
+        tail += self._shape(resource)
+        tail += [("page[size]", str(size)), ("count", "true" if self.count else "false")]
+        variants = _filter_parameters(resource, self.filter or {}, timezone)
+        return tuple(encode([("newFilterSyntax", "true"), *part, *tail] if part else tail) for part in variants)
+
+    def text_of_one(self, resource: Resource = OPPORTUNITY) -> str:
+        """Build the query string of a single record: what shapes a collection is left out."""
+        return encode(self._shape(resource))
+
+    def _shape(self, resource: Resource) -> Parameters:
+        """Build the parameters that shape a resource in the answer, single or in a collection."""
+        included = include_names(self.include, resource)
+        parameters: Parameters = [
+            (f"fields[{kind}]", ",".join(names)) for kind, names in field_names(self.fields, resource, included)
+        ]
+        if included:
+            parameters.append(("include", ",".join(included)))
+        if self.authorization_meta:
+            parameters.append(("provideAuthorizationMeta", "true"))
+        if self.data_connections:
+            parameters.append(("provideDataConnections", "true"))
+        return parameters
 
 
 def encode(parameters: Parameters) -> str:
     """Write parameters as a query string, every character outside letters, digits and ``-._~`` encoded."""
     return "&".join(f"{quote(name, safe='')}={quote(value, safe=',')}" for name, value in parameters)
-
-
-def _shape(
-    resource: Resource,
-    fields: Iterable[str] | Mapping[str, Iterable[str]] | None,
-    include: Iterable[str],
-    authorization_meta: bool,
-    data_connections: bool,
-) -> Parameters:
-    """Build the parameters that shape a resource in the answer, single or in a collection."""
-    included = include_names(include, resource)
-    parameters: Parameters = [
-        (f"fields[{kind}]", ",".join(names)) for kind, names in field_names(fields, resource, included)
-    ]
-    if included:
-        parameters.append(("include", ",".join(included)))
-    if authorization_meta:
-        parameters.append(("provideAuthorizationMeta", "true"))
-    if data_connections:
-        parameters.append(("provideDataConnections", "true"))
-    return parameters
 
 
 # --- sort, include, fields ---------------------------------------------------
@@ -196,12 +192,12 @@ def sort_names(sort: str | Sequence[str] | None, resource: Resource = OPPORTUNIT
     return names
 
 
-def include_names(include: Iterable[str], resource: Resource = OPPORTUNITY) -> list[str]:
+def include_names(include: Iterable[str] | None, resource: Resource = OPPORTUNITY) -> list[str]:
     """Give the API names of the relationships to include: ``stage`` is ``opportunityStage``."""
     if isinstance(include, str):
         include = include.split(",")
-    names = []
-    for item in include:
+    names: list[str] = []
+    for item in include or ():
         wanted = str(item).strip()
         name = _relationship_name(wanted, resource)
         if name == "stage" and resource is OPPORTUNITY:
@@ -262,11 +258,23 @@ def _field_name(name: str, resource: Resource) -> str:
     if name.startswith("stage_") and resource is OPPORTUNITY:
         return "opportunityStage"
     known = [*resource.by_column, *resource.relationship_by_column]
-    near = _did_you_mean(name, [*known, *resource.by_name])
-    if near.startswith(";") or re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name) is None:
-        raise ConfigurationError(f"{resource.type} has no field {named([name])}{near}")
-    # The live service knows attributes that no page documents (healthScore), so a foreign name may be right.
+    known += [entry for entry in resource.by_name if entry not in known]
+    # The live service knows attributes that no page documents (healthScore): a foreign name may be right, though it
+    # resembles a known one (healthCategory). Refused is only what differs by a slip of the finger.
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name) is None or any(_is_slip(name, entry) for entry in known):
+        raise ConfigurationError(f"{resource.type} has no field {named([name])}{_did_you_mean(name, known)}")
     return name
+
+
+def _is_slip(name: str, known: str) -> bool:
+    """Tell whether one letter more, less, changed or swapped makes a name of another, capitals and ``_`` aside."""
+    one, other = (text.replace("_", "").lower() for text in (name, known))
+    one, other = sorted((one, other), key=len)
+    place = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+    if len(one) < len(other):
+        return one[place:] == other[place + 1 :]
+    swapped = one[place : place + 2] == other[place : place + 2][::-1] and one[place + 2 :] == other[place + 2 :]
+    return len(one) == len(other) and (swapped or one[place + 1 :] == other[place + 1 :])
 
 
 # --- filter ------------------------------------------------------------------
@@ -463,6 +471,41 @@ def _whole(value: Any, what: str) -> int:
 
 
 # --- days and instants -------------------------------------------------------
+
+
+def settle_filter(wanted: Mapping[str, Any] | None, zone: str | None) -> dict[str, Any]:
+    """Turn days into instants of a zone and ids into numbers, so that a filter means the same wherever it is used.
+
+    Examples
+    --------
+    >>> settle_filter({"updated_at": ("2026-01-01", None), "owner": "7"}, "America/New_York")
+    {'updated_at': (datetime.datetime(2026, 1, 1, 5, 0, tzinfo=datetime.timezone.utc), None), 'owner': 7}
+    """
+    settled: dict[str, Any] = {}
+    for name, value in (wanted or {}).items():
+        kind = filter_key(str(name))[1].kind
+        words = f"filter {str(name)!r}"
+        if isinstance(value, tuple) and len(value) == 2:
+            settled[name] = tuple(_settled(end, kind, words, zone, edge) for edge, end in enumerate(value))
+        elif isinstance(value, LISTS):
+            settled[name] = [_settled(item, kind, words, zone) for item in value]
+        else:
+            settled[name] = _settled(value, kind, words, zone)
+    return settled
+
+
+def _settled(value: Any, kind: str, words: str, zone: str | None, edge: int | None = None) -> Any:
+    if value is NOT_NULL or _is_missing(value):
+        return value
+    if kind == "integer" and not isinstance(value, tuple | Mapping):
+        return _whole(value, words)
+    if kind != "instant":
+        return value
+    moment = parse_moment(value, zone, words)
+    if moment.is_day:
+        return (moment.first, moment.last) if edge is None else (moment.first, moment.last)[edge]
+    # The wire filters by milliseconds; what is finer could only leave out rows that the service found.
+    return moment.first.replace(microsecond=moment.first.microsecond // 1000 * 1000)
 
 
 def _instant_text(moment: dt.datetime) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -31,6 +32,7 @@ from opp_pandas.apply.workers import run_units
 from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate
 from opp_pandas.errors import (
     CallBudgetError,
+    ForeignRowsError,
     NotFoundError,
     RateLimitError,
     ServiceError,
@@ -206,8 +208,11 @@ class _Readings:
         if writer.clock() - self._read_at > REREAD_MAX_AGE_S:
             ids = [task.entry.id for task in self._unit[place:] if not isinstance(task.entry, RowCreation)]
             self._rows, self._read_at = {}, writer.clock()
-            for page in writer.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
-                self._rows |= {int(item["id"]): item for item in page.document["data"] if str(item.get("id")).isdigit()}
+            # A service that ignores the ids would send everything: then each row is asked for by itself, below.
+            with suppress(ForeignRowsError):
+                for page in writer.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
+                    rows = (item for item in page.document["data"] if str(item.get("id")).isdigit())
+                    self._rows |= {int(item["id"]): item for item in rows}
         if row_id in self._rows:
             return self._rows[row_id]
         # Lists may leave rows out (trashed ones, an index that lags) that the record's own address gives.

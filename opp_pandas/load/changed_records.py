@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import pandas as pd
 
 from opp_pandas.api.decode import identifier
 from opp_pandas.api.frame_builder import Collected, Collector
-from opp_pandas.api.query import LISTS, NOT_NULL, filter_key
+from opp_pandas.api.paging import record_ids
+from opp_pandas.api.query import NOT_NULL, Query, filter_key
 from opp_pandas.errors import DocumentError
-from opp_pandas.instants import parse_moment
+from opp_pandas.instants import parse_instant
 from opp_pandas.kinds import UnfitError
 
 if TYPE_CHECKING:
@@ -53,35 +54,6 @@ class Changed:
         return self.collected.rows
 
 
-def with_instants(filter: Mapping[str, Any] | None, zone: str | None) -> dict[str, Any]:  # noqa: A002  # the service's own word
-    """Turn days in a filter into instants of a zone, so that it means the same wherever it is sent from.
-
-    Examples
-    --------
-    >>> with_instants({"updated_at": ("2026-01-01", None)}, "America/New_York")
-    {'updated_at': (datetime.datetime(2026, 1, 1, 5, 0, tzinfo=datetime.timezone.utc), None)}
-    """
-    settled: dict[str, Any] = {}
-    for name, value in (filter or {}).items():
-        kind = filter_key(str(name))[1].kind
-        settled[name] = _settled(value, str(name), zone) if kind == "instant" else value
-    return settled
-
-
-def _settled(value: Any, name: str, zone: str | None) -> Any:
-    words = f"filter {name!r}"
-    if isinstance(value, tuple) and len(value) == 2:
-        low, high = value
-        return (
-            low if _is_open(low) else parse_moment(low, zone, words).first,
-            high if _is_open(high) else parse_moment(high, zone, words).last,
-        )
-    if value is NOT_NULL or _is_open(value) or isinstance(value, LISTS):
-        return value
-    moment = parse_moment(value, zone, words)
-    return (moment.first, moment.last) if moment.is_day else value
-
-
 def _is_open(value: Any) -> bool:
     return value is None or value is pd.NaT or value is pd.NA
 
@@ -96,7 +68,7 @@ def narrowed(
     Parameters
     ----------
     filter : mapping
-        As `with_instants` gives it.
+        As `settle_filter` gives it.
     since, until : Timestamp or None
         The span, both ends in it.
 
@@ -122,12 +94,11 @@ def narrowed(
 
 def read_changed(
     client: Client,
-    query: Mapping[str, Any],
+    query: Query,
     columns: Iterable[str],
     known: pd.Index,
     since: pd.Timestamp,
     until: pd.Timestamp | None = None,
-    page_size: int | None = None,
 ) -> Changed:
     """Read the rows that were changed in a span, with one copy of each.
 
@@ -138,16 +109,14 @@ def read_changed(
     ----------
     client : Client
         Where to read.
-    query : mapping
-        ``filter`` (with instants), ``fields``, ``include``, ``authorization_meta``, ``data_connections``.
+    query : Query
+        What the load asked for, its filter as `settle_filter` gives it.
     columns : iterable of str
         The columns wanted.
     known : Index of int
         Ids that are in the frame, to find those that left the filter.
     since, until : Timestamp or None
         The span, both ends in it.
-    page_size : int, optional
-        Rows asked for at once; default the client's.
 
     Returns
     -------
@@ -161,19 +130,19 @@ def read_changed(
     """
     pages = 0
     date = None
-    condition = narrowed(query["filter"], since, until)
+    condition = narrowed(query.filter, since, until)
     with Collector(columns=columns) as collector:
         if condition is not None:
-            asked = {**query, "filter": condition, "sort": ("updated_at", "id")}
-            for page in client.iter_pages(**asked, page_size=page_size):
+            asked = replace(query, filter=condition, sort=("updated_at", "id"), count=False)
+            for page in client.walk(asked):
                 collector.add_page(page)
                 pages += 1
                 date = page.date if date is None else date
         collected = collector.finish()
     left: frozenset[int] = frozenset()
-    if query["filter"] and len(known):
+    if query.filter and len(known):
         # A record that could not become a row was listed all the same.
-        came = set(index_of(collected.rows.frame)) | set(_usable_ids(collected.quarantined["raw"]))
+        came = set(index_of(collected.rows.frame)) | set(record_ids({"data": collected.quarantined["raw"]}))
         left = frozenset(changed_ids(client, known, since, until) - came)
     return Changed(collected, left, pages, date)
 
@@ -186,20 +155,42 @@ def changed_ids(client: Client, known: pd.Index, since: pd.Timestamp, until: pd.
     for page in client.iter_pages(filter=span, fields=["updated_at"], page_size=SWEEP_PAGE, count=True):
         if first and page.count is not None and page.count // SWEEP_PAGE > len(known) // IDS_PER_REQUEST:
             # Much changed elsewhere: asking for the known ids takes fewer requests.
-            return ids_at_service(client, known, span)
+            return _listed(client, known, span, since)
         first = False
-        found.update(ids_of(page))
+        found.update(_changed_on(page, since))
     return found.intersection(int(value) for value in known)
 
 
-def ids_at_service(client: Client, wanted: Iterable[int], condition: Mapping[str, Any] | None = None) -> set[int]:
+def ids_at_service(client: Client, wanted: Iterable[int]) -> set[int]:
     """Give those of some ids that the service lists; a hundred are asked for at once."""
+    return _listed(client, wanted, {}, None)
+
+
+def _listed(
+    client: Client, wanted: Iterable[int], condition: Mapping[str, Any], since: pd.Timestamp | None
+) -> set[int]:
     ids = [int(value) for value in wanted]
     if not ids:
         return set()
-    asked = {**(condition or {}), "id": ids}
-    pages = client.iter_pages(filter=asked, fields=["updated_at"], page_size=SWEEP_PAGE)
-    return {key for page in pages for key in ids_of(page)}
+    pages = client.iter_pages(filter={**condition, "id": ids}, fields=["updated_at"], page_size=SWEEP_PAGE)
+    return {key for page in pages for key in _changed_on(page, since)}
+
+
+def _changed_on(page: Page, since: pd.Timestamp | None) -> Iterator[int]:
+    """Give the ids of a page's rows that were changed since a moment; a service may ignore the span asked for."""
+    for key, record in zip(ids_of(page), page.document["data"], strict=True):
+        attributes = record.get("attributes")
+        stamp = attributes.get("updatedAt") if isinstance(attributes, Mapping) else None
+        if since is None or stamp is None or not _is_before(stamp, since):
+            yield key
+
+
+def _is_before(stamp: Any, moment: pd.Timestamp) -> bool:
+    try:
+        # The wire filters by milliseconds.
+        return parse_instant(str(stamp))[0] // 1000 < int(moment.as_unit("ms").asm8.view("int64"))
+    except ValueError:
+        return False
 
 
 def list_ids(client: Client, asked: Mapping[str, Any]) -> tuple[set[int], int | None]:
@@ -234,7 +225,7 @@ def ids_of(page: Page, *, strict: bool = True) -> list[int]:
         If `strict` and a row has no usable id: what it is cannot be said then.
     """
     if not strict:
-        return list(_usable_ids(page.document["data"]))
+        return list(record_ids(page.document))
     found = []
     for place, record in enumerate(page.document["data"]):
         try:
@@ -242,14 +233,6 @@ def ids_of(page: Page, *, strict: bool = True) -> list[int]:
         except UnfitError as problem:
             raise DocumentError(f"a record cannot be told: {problem}", pointer=f"/data/{place}/id") from None
     return found
-
-
-def _usable_ids(records: Iterable[Any]) -> Iterator[int]:
-    for record in records:
-        try:
-            yield identifier(record.get("id") if isinstance(record, Mapping) else None)
-        except UnfitError:
-            continue
 
 
 def index_of(frame: pd.DataFrame) -> pd.Index:

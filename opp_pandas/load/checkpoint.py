@@ -17,7 +17,6 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,13 +26,14 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from opp_pandas.api.paging import Page
-from opp_pandas.api.query import build_query
 from opp_pandas.errors import ConfigurationError, ResponseError, printable
 from opp_pandas.load.changed_records import ids_of
-from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from opp_pandas.api.client import Client
+    from opp_pandas.api.query import Query
 
 _FORMAT = 1
 _OWNER_ONLY = 0o600
@@ -42,7 +42,7 @@ _CURSOR_REFUSED = frozenset({400, 404, 410, 422})
 _ID_FILTER = quote("filter[id]", safe="")
 
 
-def iter_kept_pages(client: Client, path: str | os.PathLike[str], **query: Any) -> Iterator[Page]:
+def iter_kept_pages(client: Client, path: str | os.PathLike[str], query: Query) -> Iterator[Page]:
     """Read a collection page by page, keeping each page in a file.
 
     Parameters
@@ -51,8 +51,8 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], **query: Any) 
         Where to read.
     path : path
         The file. One that another call with the same query left is gone on with.
-    **query
-        As for ``client.iter_pages``.
+    query : Query
+        What is asked.
 
     Yields
     ------
@@ -69,9 +69,7 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], **query: Any) 
         in use.
     """
     file = Path(path)
-    size = query.pop("page_size", None)
-    queries = build_query(**query, page_size=client.page_size if size is None else size, timezone=client.timezone)
-    parts = [f"{client.url}/{OPPORTUNITY.path}?{text}" for text in queries]
+    parts = client.urls(query)
     if not file.parent.is_dir():
         raise ConfigurationError(f"the checkpoint {printable(file)} cannot be opened: there is no such folder")
     lock = FileLock(f"{os.fspath(file)}.lock", timeout=0)
@@ -82,7 +80,7 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], **query: Any) 
     try:
         with _opened(file) as stream:
             kept = _kept_pages(stream, _fingerprint(parts), file)
-            yield from _walk(client, parts, kept, stream, by_id=not query.get("sort"))
+            yield from _walk(client, parts, kept, stream, by_id=not query.sort)
     except OSError as error:
         # The file's own, as of a full disk: the service's failures are errors of the package by now.
         raise ConfigurationError(

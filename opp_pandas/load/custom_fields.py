@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,8 @@ from opp_pandas.load.upsert import put
 from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from opp_pandas.api.client import Client
     from opp_pandas.api.custom_field_types import CustomField
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.api.frame_builder import Collected, Collector, lookup_frame
-from opp_pandas.api.query import field_names, include_names
-from opp_pandas.errors import AccessDeniedError, ServiceError
+from opp_pandas.api.query import LISTS, Query, field_names, include_names
+from opp_pandas.errors import AccessDeniedError, ForeignRowsError, NotFoundError, ServiceError
+from opp_pandas.load.arrival import ignores_fields, is_sorted, leave_out_unfit
 from opp_pandas.load.changed_records import index_of, joined_lookup, read_changed
 from opp_pandas.load.checkpoint import iter_kept_pages
 from opp_pandas.load.partitions import iter_partitioned
@@ -21,64 +20,62 @@ from opp_pandas.load.upsert import not_older, overlay
 from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+
     from opp_pandas.api.client import Client
     from opp_pandas.frame_state import Rows
     from opp_pandas.load.where import Where
 
 _SLOW_LOAD_S = 1.0
 _READ_AGAIN = pd.Timedelta(seconds=60)
+# As many as one request asks for: more would cost more than reading everything.
+_MOST_ONE_BY_ONE = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """What a load asks for.
+class LoadPlan:
+    """What a load asks for, and how.
 
     Parameters
     ----------
     client : Client
         Where to read.
+    query : Query
+        What is sent to the service. Stages are read whole, so their names are
+        not asked for with every page.
     filter : mapping
-        What the user's filter says, days turned into instants.
+        The user's own part of the query's filter, days turned into instants.
     condition : Where
-        What ``where=`` says beside it.
-    sort, fields, include, limit, authorization_meta, data_connections, page_size, progress, checkpoint, partitions
-        As in `read_opportunities`.
+        What ``where=`` says; its part for the service is in the query's filter.
+    include : tuple of str
+        Which names to join.
     zone : str or None
         The zone of days.
+    limit, progress, checkpoint, partitions
+        As in `read_opportunities`.
     """
 
     client: Client
+    query: Query
     filter: Mapping[str, Any]
     condition: Where
-    sort: str | Sequence[str] | None
-    fields: list[str] | None
     include: tuple[str, ...]
     zone: str | None
-    limit: int | None
-    authorization_meta: bool
-    data_connections: bool
-    page_size: int | None
-    progress: bool | None
-    checkpoint: str | os.PathLike[str] | None
+    limit: int | None = None
+    progress: bool | None = None
+    checkpoint: str | os.PathLike[str] | None = None
     partitions: int = 1
+
+    @property
+    def limit_of_walk(self) -> int | None:
+        """The number of rows after which reading can stop; rows that do not fit here must not count."""
+        return None if self.condition.local else self.limit
 
     @property
     def columns(self) -> list[str]:
         """The columns wanted, names apart."""
-        return wanted_columns(self.fields, self.include, self.authorization_meta, self.data_connections)
-
-    @property
-    def query(self) -> dict[str, Any]:
-        """What is sent to the service."""
-        return {
-            "filter": self.filter,
-            "sort": self.sort,
-            "fields": self.fields,
-            # Stages are read whole, so their names need not come with every page.
-            "include": tuple(name for name in self.include if name != "stage"),
-            "authorization_meta": self.authorization_meta,
-            "data_connections": self.data_connections,
-        }
+        return wanted_columns(self.query, self.include)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +98,8 @@ class Arrived:
         As in `LoadReport`.
     unknown_attributes, unknown_relationships : tuple of str
         As in `LoadReport`.
+    in_order : bool
+        Whether the service kept the order that was asked for.
     """
 
     rows: Rows
@@ -112,33 +111,36 @@ class Arrived:
     duplicates: pd.DataFrame
     unknown_attributes: tuple[str, ...] = field(default=())
     unknown_relationships: tuple[str, ...] = field(default=())
+    in_order: bool = True
 
 
-def wanted_columns(
-    fields: Iterable[str] | None, include: Iterable[str], authorization_meta: bool, data_connections: bool
-) -> list[str]:
-    """Give the columns of a load with these arguments, names apart: none that the service is not asked for."""
+def wanted_columns(query: Query, include: Iterable[str]) -> list[str]:
+    """Return the columns of a load, names apart: none that the service is not asked for."""
     extra = [
         entry.column
         for entry in OPPORTUNITY.metadata
-        if (authorization_meta if entry.parameter == "provideAuthorizationMeta" else data_connections)
+        if (query.authorization_meta if entry.parameter == "provideAuthorizationMeta" else query.data_connections)
     ]
-    if fields is None:
+    if query.fields is None:
         return [*OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column, *extra]
-    fields = list(fields)
-    asked = [snake_case(name) for name in fields]
+    asked = [snake_case(name) for name in query.fields]
     kept = [name for name in OPPORTUNITY.by_column if name in asked or name == "updated_at"]
-    sent = dict(field_names(fields, OPPORTUNITY, include_names(include)))[OPPORTUNITY.type]
+    sent = sent_fields(query, include)
     related = [column for column, entry in OPPORTUNITY.relationship_by_column.items() if entry.name in sent]
     return [*kept, *related, *extra]
 
 
-def read_whole(asked: Asked, notes: list[str]) -> Arrived:
+def sent_fields(query: Query, include: Iterable[str]) -> list[str]:
+    """Return the API names in ``fields=`` as they are sent, with those that every load needs."""
+    return dict(field_names(query.fields, OPPORTUNITY, include_names(include)))[OPPORTUNITY.type]
+
+
+def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
     """Read every page, and then again what changed while the pages came.
 
     Parameters
     ----------
-    asked : Asked
+    plan : LoadPlan
         What to read.
     notes : list of str
         What a reader should know is added to it.
@@ -152,27 +154,39 @@ def read_whole(asked: Asked, notes: list[str]) -> Arrived:
     ServiceError
         If the service cannot be read.
     """
-    client = asked.client
-    query = {**asked.query, "filter": {**asked.filter, **asked.condition.service}}
-    # Rows that do not fit here must not count towards the limit.
-    limit = None if asked.condition.local else asked.limit
-    collector = Collector(columns=asked.columns)
+    client, query, limit = plan.client, plan.query, plan.limit_of_walk
+    collector = Collector(columns=plan.columns)
+    one_by_one = False
     try:
-        moment, pages, counts = _collect(asked, collector, query, limit)
+        moment, pages, counts = _collect(plan, query, collector, notes)
     except AccessDeniedError as error:
-        if not query["include"] or collector.rows:
+        if not query.include or collector.rows:
             raise
         # A token that may read deals but not users or accounts still gets the deals.
         notes.append(f"names of owners and accounts are missing: {error.message}")
-        query["include"] = ()
-        moment, pages, counts = _collect(asked, collector, query, limit)
+        query = replace(query, include=())
+        moment, pages, counts = _collect(plan, query, collector, notes)
+    except ForeignRowsError as error:
+        wanted = query.filter["id"]
+        one_by_one = not isinstance(wanted, tuple) and len(_ids(wanted)) <= _MOST_ONE_BY_ONE
+        if one_by_one:
+            notes.append(f"{error.message}; each deal was asked for by itself")
+            moment, pages, counts = _collect_one_by_one(client, query, collector, _ids(wanted))
+        else:
+            # One walk without the ids brings what the walk with them would have brought; what was not asked for goes.
+            notes.append(f"{error.message}; all deals were read")
+            query = replace(query, filter={name: value for name, value in query.filter.items() if name != "id"})
+            moment, pages, counts = _collect(plan, query, collector, notes)
     collected = collector.finish()
     lookups = dict(collected.lookups)
     rows = collected.rows
+    doubled = rows.frame["id"].isin(collected.duplicates["key"]).to_numpy(dtype=bool)
+    # A row that moved while the pages came stands in two places, neither of them wrong.
+    in_order = one_by_one or len(counts) > 1 or is_sorted(rows.frame[~doubled], query.sort)
     if moment is None and limit is None:
         notes.append("the service sends no clock, so what was changed during the load was not read again")
-    elif moment is not None and limit is None:
-        rows = _read_again(client, query, asked.columns, rows, moment, lookups, notes)
+    elif moment is not None and limit is None and not one_by_one:
+        rows = _read_again(client, query, plan.columns, rows, moment, lookups, notes)
     stages = read_lookup(client, STAGE, notes)
     if stages is not None:
         lookups["opportunityStage"] = stages
@@ -186,35 +200,62 @@ def read_whole(asked: Asked, notes: list[str]) -> Arrived:
         collected.duplicates,
         collected.unknown_attributes,
         collected.unknown_relationships,
+        in_order,
     )
 
 
+def _ids(wanted: Any) -> list[int]:
+    return [int(key) for key in (wanted if isinstance(wanted, LISTS) else [wanted])]
+
+
+def _collect_one_by_one(
+    client: Client, query: Query, collector: Collector, ids: Iterable[int]
+) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
+    """Read each deal at its own address, which no service can mistake."""
+    moment: pd.Timestamp | None = None
+    pages = 0
+    shape = {name: getattr(query, name) for name in ("fields", "include", "authorization_meta", "data_connections")}
+    for key in ids:
+        with suppress(NotFoundError):
+            answer = client.get(key, **shape)
+            moment = answer.date if moment is None else moment
+            collector.add({**(answer.document or {}), "data": [answer.data]})
+            pages += 1
+    return moment, pages, {}
+
+
 def _collect(
-    asked: Asked, collector: Collector, query: Mapping[str, Any], limit: int | None
+    plan: LoadPlan, query: Query, collector: Collector, notes: list[str]
 ) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
     """Walk the pages; give the service's time at the first, the number of pages and the service's count per part."""
     from tqdm.auto import tqdm
 
     moment: pd.Timestamp | None = None
-    walk = asked.client.iter_pages
-    if asked.checkpoint is not None:
-        walk = partial(iter_kept_pages, asked.client, asked.checkpoint)
-    elif asked.partitions > 1:
-        walk = partial(iter_partitioned, asked.client, asked.partitions)
+    limit = plan.limit_of_walk
+    query = replace(query, count=limit is None)
+    if plan.checkpoint is not None:
+        walk = iter_kept_pages(plan.client, plan.checkpoint, query)
+    elif plan.partitions > 1:
+        walk = iter_partitioned(plan.client, plan.partitions, query)
+    else:
+        walk = plan.client.walk(query)
+    sent = None if query.fields is None else sent_fields(query, plan.include)
     pages = 0
     counts: dict[int, int | None] = {}
     # disable=None: tqdm itself stays silent where nobody watches a terminal.
-    hidden = None if asked.progress is None else not asked.progress
+    hidden = None if plan.progress is None else not plan.progress
     with (
         collector,
         tqdm(desc="opportunities", unit="row", unit_scale=True, disable=hidden, delay=_SLOW_LOAD_S, leave=False) as bar,
     ):
-        for page in walk(**query, page_size=asked.page_size, count=limit is None):
+        for page in walk:
             if moment is None:
                 moment = page.date
             if page.part not in counts:
                 counts[page.part] = page.count
                 bar.total = _sum(counts)
+            if not pages and sent is not None and ignores_fields(page.document, sent):
+                notes.append("the service ignored fields=: it sent more, which was left out")
             pages += 1
             before = collector.received
             collector.add_page(page)
@@ -233,7 +274,7 @@ def _sum(counts: Mapping[int, int | None]) -> int | None:
 
 def _read_again(
     client: Client,
-    query: Mapping[str, Any],
+    query: Query,
     columns: Iterable[str],
     rows: Rows,
     start: pd.Timestamp,
@@ -253,14 +294,19 @@ def _read_again(
     if len(fresh):
         rows, _ = overlay(rows, fresh)
     if changed.left:
-        rows = rows.take(np.flatnonzero(~rows.frame["id"].isin(changed.left).to_numpy(dtype=bool)))
-        notes.append(f"{len(changed.left)} deals left the filter while they were loaded")
+        gone = rows.frame["id"].isin(changed.left).to_numpy(dtype=bool)
+        # A deal that never fitted came because the filter was ignored: it is left out, and counted, with its like.
+        _, foreign = leave_out_unfit(rows.take(np.flatnonzero(gone)), query.filter, None, [])
+        gone &= ~rows.frame["id"].isin(foreign["id"]).to_numpy(dtype=bool)
+        if gone.any():
+            rows = rows.take(np.flatnonzero(~gone))
+            notes.append(f"{gone.sum()} deals left the filter while they were loaded")
     return rows
 
 
 def _completeness(
     client: Client,
-    query: Mapping[str, Any],
+    query: Query,
     collected: Collected,
     found: Rows,
     moment: pd.Timestamp | None,
@@ -282,7 +328,7 @@ def _completeness(
         notes.append(f"the service counted {total:,} opportunities, {rows:,} arrived")
         return False
     # Rows may have come or gone during the walk: ask once more before calling it incomplete.
-    now = count_opportunities(client, query["filter"])
+    now = count_opportunities(client, query.filter)
     if now is None:
         return None
     if now == rows:
@@ -304,7 +350,7 @@ def count_opportunities(client: Client, filter: Mapping[str, Any] | None = None)
     A filter that becomes several requests (more ids than one takes) is counted
     for its first request only; the caller has to know.
     """
-    pages = client.iter_pages(filter=filter, fields=["updated_at"], page_size=1, count=True)
+    pages = client.walk(Query(filter or {}, fields=["updated_at"], page_size=1, count=True))
     first = next(iter(pages), None)
     return None if first is None else first.count
 

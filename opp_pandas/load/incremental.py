@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 
 from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame
 from opp_pandas.errors import AccessDeniedError
-from opp_pandas.frame_state import Rows
+from opp_pandas.load.arrival import leave_out_unasked, leave_out_unfit
 from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup, read_changed
 from opp_pandas.load.fetch import wanted_columns
 from opp_pandas.load.upsert import not_older
@@ -19,7 +18,11 @@ from opp_pandas.load.where import rows_that_fit, split_where
 from opp_pandas.resource import ACCOUNT, INCLUDABLE, STAGE, USER, Resource
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from opp_pandas.api.client import Client
+    from opp_pandas.api.query import Query
+    from opp_pandas.frame_state import Rows
 
 OVERLAP = pd.Timedelta(minutes=2)
 """How far to go back behind the last load, for changes that the service makes visible late."""
@@ -60,13 +63,15 @@ class News:
 
 def catch_up(
     client: Client,
-    query: Mapping[str, Any],
+    query: Query,
     old: Rows,
     lookups: Mapping[str, pd.DataFrame],
     since: pd.Timestamp,
     *,
+    include: tuple[str, ...],
     zone: str | None,
-    page_size: int | None = None,
+    where: Mapping[str, Any] | None = None,
+    limited: bool = False,
 ) -> News:
     """Read what changed since a moment, and the names of stages, people and accounts.
 
@@ -74,18 +79,22 @@ def catch_up(
     ----------
     client : Client
         Where to read.
-    query : mapping
-        What the load asked for, as in ``Loaded.query``.
+    query : Query
+        What the load asked for.
     old : Rows
         The deals as they were known.
     lookups : mapping of str to DataFrame
         The names as they were known.
     since : Timestamp
         By the service's clock.
+    include : tuple of str
+        Which names the load joins.
     zone : str or None
-        The zone of days in ``where``.
-    page_size : int, optional
-        Rows asked for at once; default the client's.
+        The zone of days in `where`.
+    where : mapping, optional
+        Conditions of the load that are tested here.
+    limited : bool, default False
+        Whether the load left deals out by ``limit=``.
 
     Returns
     -------
@@ -96,30 +105,32 @@ def catch_up(
     ServiceError
         If anything cannot be read.
     """
-    include = tuple(query.get("include") or ())
     now, moment = _read_lookups(client, include, lookups, since)
-    flags = (bool(query.get("authorization_meta")), bool(query.get("data_connections")))
     changed = read_changed(
         client,
-        {
-            **{name: query[name] for name in ("fields", "authorization_meta", "data_connections") if name in query},
-            "filter": query.get("filter") or {},
-            "include": tuple(name for name in include if name != "stage"),
-        },
-        wanted_columns(query.get("fields"), include, *flags),
+        replace(query, include=tuple(name for name in include if name != "stage")),
+        wanted_columns(query, include),
         index_of(old.frame),
         since,
         None if moment is None else moment + _CLOCK_STEP,
-        page_size,
     )
     for kind, lookup in changed.collected.lookups.items():
         now[kind] = joined_lookup(lookup, now[kind]) if kind in now else lookup
     notes: list[str] = []
     fresh = not_older(old, changed.rows)
-    fresh = Rows(join_names(fresh.frame, now, include), fresh.marks)
-    fresh, left = _fitting(query, old, fresh, changed.left, zone, notes)
+    named = leave_out_unasked(join_names(fresh.frame, now, include), query.fields)
+    fits, left_out = leave_out_unfit(replace(fresh, frame=named), query.filter, zone, notes)
+    known = index_of(old.frame)
+    left = changed.left | set(known[known.isin(left_out["id"])].tolist())
+    fits, left = _meeting(where, old, fits, left, zone)
+    if limited and len(fits):
+        # Of a load with a limit nobody knows which deals were left out.
+        is_known = fits.frame["id"].isin(known).to_numpy(dtype=bool)
+        if not is_known.all():
+            notes.append("new deals were not added, since the load had a limit")
+        fits = fits.take(np.flatnonzero(is_known))
     date = changed.date if moment is None else moment
-    return News(fresh, left, now, date, changed.pages, changed.collected, tuple(notes))
+    return News(fits, left, now, date, changed.pages, changed.collected, tuple(notes))
 
 
 def _read_lookups(
@@ -153,19 +164,13 @@ def _read_lookup(client: Client, resource: Resource, since: pd.Timestamp) -> tup
     return found, pages[0].date if pages else None
 
 
-def _fitting(
-    query: Mapping[str, Any], old: Rows, fresh: Rows, left: frozenset[int], zone: str | None, notes: list[str]
+def _meeting(
+    conditions: Mapping[str, Any] | None, old: Rows, fresh: Rows, left: frozenset[int], zone: str | None
 ) -> tuple[Rows, frozenset[int]]:
-    """Keep what the load would have kept; give the rest with the rows that left."""
-    where = split_where(query.get("where"), None, zone)
-    if where and len(fresh):
-        fits = rows_that_fit(fresh.frame, where, zone)
-        out = set(fresh.frame["id"][~fits].tolist()) & set(index_of(old.frame).tolist())
-        left, fresh = left | out, fresh.take(np.flatnonzero(fits))
-    if query.get("limit") is not None and len(fresh):
-        # Of a load with a limit nobody knows which deals were left out.
-        known = fresh.frame["id"].isin(old.frame["id"]).to_numpy(dtype=bool)
-        if not known.all():
-            notes.append("new deals were not added, since the load had a limit")
-        fresh = fresh.take(np.flatnonzero(known))
-    return fresh, frozenset(left)
+    """Keep what meets ``where=``; give the rest with the rows that left."""
+    where = split_where(conditions, None, zone)
+    if not where or not len(fresh):
+        return fresh, left
+    fits = rows_that_fit(fresh.frame, where, zone)
+    out = set(fresh.frame["id"][~fits].tolist()) & set(index_of(old.frame).tolist())
+    return fresh.take(np.flatnonzero(fits)), left | out

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.api.query import build_query, filter_key
+from opp_pandas.api.query import Query, filter_key
 from opp_pandas.api.transport.retry import called_off_by
-from opp_pandas.errors import ConfigurationError
+from opp_pandas.errors import ConfigurationError, ForeignRowsError
 from opp_pandas.load.changed_records import ids_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opp_pandas.api.client import Client
     from opp_pandas.api.paging import Page
 
@@ -33,15 +34,15 @@ _PAGES_PER_RANGE = 4
 _AHEAD = 2
 
 
-def check_partitions(partitions: Any, query: Mapping[str, Any], **others: Any) -> None:
+def check_partitions(partitions: Any, query: Query, **others: Any) -> None:
     """Refuse what cannot be read in ranges of ids.
 
     Parameters
     ----------
     partitions : int
         How many ranges at once.
-    query : mapping
-        ``filter`` and ``sort`` of the load.
+    query : Query
+        What the load asks for.
     **others
         Other arguments of the load that stop or keep a walk in the order of its pages.
 
@@ -53,19 +54,19 @@ def check_partitions(partitions: Any, query: Mapping[str, Any], **others: Any) -
     if isinstance(partitions, bool) or not isinstance(partitions, int) or not 1 <= partitions <= MOST_PARTITIONS:
         raise ConfigurationError(f"partitions is 1 to {MOST_PARTITIONS} requests at once, not {partitions!r}")
     if partitions > 1:
-        given = [name for name, value in {"sort": query["sort"], **others}.items() if value is not None]
-        given += [f"filter[{name!r}]" for name in query["filter"] if filter_key(str(name))[0] == "filter[id]"]
+        given = [name for name, value in {"sort": query.sort, **others}.items() if value is not None]
+        given += [f"filter[{name!r}]" for name in query.filter if filter_key(str(name))[0] == "filter[id]"]
         if given:
             raise ConfigurationError(
                 f"partitions= reads ranges of ids side by side, so it goes without {', '.join(given)}; leave one out"
             )
-        if len(build_query(filter=query["filter"])) > 1:
+        if len(Query(query.filter).texts()) > 1:
             raise ConfigurationError(
                 "partitions= needs a filter that fits into one request; select with where= in place of a long list"
             )
 
 
-def iter_partitioned(client: Client, partitions: int, **query: Any) -> Iterator[Page]:
+def iter_partitioned(client: Client, partitions: int, query: Query) -> Iterator[Page]:
     """Read a collection in ranges of ids, several at once.
 
     Parameters
@@ -74,8 +75,8 @@ def iter_partitioned(client: Client, partitions: int, **query: Any) -> Iterator[
         Where to read.
     partitions : int
         Requests under way at once, 1 to 4.
-    **query
-        As for ``client.iter_pages``, in its default order.
+    query : Query
+        What is asked, in the default order.
 
     Yields
     ------
@@ -83,20 +84,19 @@ def iter_partitioned(client: Client, partitions: int, **query: Any) -> Iterator[
         By rising id, numbered through as the pages of one walk. ``count`` is that
         of the whole.
     """
-    size = query.pop("page_size", None) or client.page_size
+    size = query.page_size or client.page_size
     (lowest, count), (highest, _) = _end(client, query, "id"), _end(client, query, "-id")
     spans = [] if lowest is None or highest is None else _ranges(lowest, highest, count, partitions, size)
     if len(spans) <= 1:
-        yield from client.iter_pages(**query, page_size=size)
+        yield from client.walk(query)
         return
-    query |= {"sort": None, "count": False}
     stop = threading.Event()
 
     def read(span: tuple[int | None, int | None]) -> list[Page]:
         found = []
-        part = {**query, "filter": {**(query["filter"] or {}), "id": span}}
+        part = replace(query, filter={**query.filter, "id": span}, sort=None, count=False)
         with called_off_by(stop):
-            for page in client.iter_pages(**part, page_size=size):
+            for page in client.walk(part):
                 found.append(page)
                 if stop.is_set():
                     break
@@ -105,6 +105,7 @@ def iter_partitioned(client: Client, partitions: int, **query: Any) -> Iterator[
     waiting = deque(spans)
     under_way: deque[Future[list[Page]]] = deque()
     number = 0
+    ranges_are_ignored = False
     with ThreadPoolExecutor(partitions, thread_name_prefix="opp-reading") as workers:
         try:
             while waiting or under_way:
@@ -113,15 +114,21 @@ def iter_partitioned(client: Client, partitions: int, **query: Any) -> Iterator[
                 for page in under_way.popleft().result():
                     number += 1
                     yield replace(page, number=number, part=1, count=count)
+        except ForeignRowsError:
+            ranges_are_ignored = True
         finally:
             # After an error, Ctrl-C or a reader who has enough: nothing more is begun, and nobody waits any longer.
             stop.set()
             workers.shutdown(wait=False, cancel_futures=True)
+    if ranges_are_ignored:
+        # Then one walk brings everything, and more than one range would bring it again and again.
+        for page in client.walk(query):
+            yield replace(page, number=number + page.number)
 
 
-def _end(client: Client, query: Mapping[str, Any], sort: str) -> tuple[int | None, int | None]:
+def _end(client: Client, query: Query, sort: str) -> tuple[int | None, int | None]:
     """Give the id at one end of the collection, None where there is none, and how many rows there are."""
-    page = next(client.iter_pages(filter=query["filter"], sort=sort, fields=["updated_at"], page_size=1, count=True))
+    page = next(client.walk(Query(query.filter, sort, ["updated_at"], page_size=1, count=True)))
     return next(iter(ids_of(page, strict=False)), None), page.count
 
 

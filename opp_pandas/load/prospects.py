@@ -6,9 +6,13 @@ them on request, at one more request for every hundred deals or so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from opp_pandas.api.decode import identifier
+from opp_pandas.kinds import UnfitError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +24,7 @@ COLUMN = "prospect_ids"
 _BATCH = 100
 
 
-def add_prospect_ids(frame: pd.DataFrame, client: Client) -> pd.DataFrame:
+def add_prospect_ids(frame: pd.DataFrame, client: Client, notes: list[str]) -> pd.DataFrame:
     """Add the column ``prospect_ids``.
 
     Parameters
@@ -29,6 +33,8 @@ def add_prospect_ids(frame: pd.DataFrame, client: Client) -> pd.DataFrame:
         Loaded deals. Never modified.
     client : Client
         Where their roles are read.
+    notes : list of str
+        What a reader should know is added to it.
 
     Returns
     -------
@@ -38,17 +44,29 @@ def add_prospect_ids(frame: pd.DataFrame, client: Client) -> pd.DataFrame:
     """
     ids = [int(row_id) for row_id in frame["id"]]
     people: dict[int, list[int]] = {row_id: [] for row_id in ids}
+    unreadable = 0
     for start in range(0, len(ids), _BATCH):
         roles = client.prospect_roles(ids[start : start + _BATCH])
         for role in sorted(roles, key=lambda entry: int(entry["id"])):
-            deal, person = _target(role, "opportunity"), _target(role, "prospect")
-            if deal in people and person is not None and person not in people[deal]:
+            try:
+                deal, person = _target(role, "opportunity"), _target(role, "prospect")
+            except UnfitError:
+                unreadable += 1
+                continue
+            if deal in people and person not in people[deal]:
                 people[deal].append(person)
+    if unreadable:
+        notes.append(f"{unreadable:,} prospect roles name no deal or no person that can be read")
     column = np.empty(len(ids), dtype=object)
     column[:] = [people[row_id] for row_id in ids]
     return frame.assign(**{COLUMN: column})
 
 
-def _target(role: dict[str, Any], name: str) -> int | None:
-    data = ((role.get("relationships") or {}).get(name) or {}).get("data")
-    return None if data is None else int(data["id"])
+def _target(role: Mapping[str, Any], name: str) -> int:
+    """Give the id that a role points to; a role without one, or with another kind of target, is unfit."""
+    found: Any = role
+    for member in ("relationships", name, "data"):
+        found = found.get(member) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or found.get("type", name) != name:
+        raise UnfitError("points to nothing")
+    return identifier(found.get("id"))

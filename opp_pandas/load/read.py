@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from opp_pandas.api.decode import unknown_column
 from opp_pandas.api.frame_builder import join_names
-from opp_pandas.api.query import build_query
+from opp_pandas.api.query import Query, settle_filter, sort_names
 from opp_pandas.errors import (
     ConfigurationError,
     IncompleteLoadWarning,
@@ -23,10 +24,10 @@ from opp_pandas.errors import (
 )
 from opp_pandas.figures.core.context import read_definitions
 from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded
-from opp_pandas.load.changed_records import with_instants
+from opp_pandas.load.arrival import columns_of, is_sorted, leave_out_unasked, leave_out_unfit, sort_rows
 from opp_pandas.load.checkpoint import remove_checkpoint
 from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
-from opp_pandas.load.fetch import Asked, read_whole
+from opp_pandas.load.fetch import Arrived, LoadPlan, read_all
 from opp_pandas.load.partitions import check_partitions
 from opp_pandas.load.prospects import add_prospect_ids
 from opp_pandas.load.warm_start import go_on
@@ -197,45 +198,62 @@ def read_opportunities(
     custom_fields: dict[str, CustomField] = {}
     wanted_fields = _checked_fields(fields)
     conditions, condition = _settled_conditions(client, filter, where, zone, custom_fields)
-    asked = Asked(
+    sent = {**conditions, **condition.service}
+    if wanted_fields is not None:
+        # What the service is asked to select and to sort by is tested here, so it has to come.
+        sorting = [] if sort is None else sort_names(sort)
+        wanted_fields += [*columns_needed(condition), *columns_of([*sent, *sorting])]
+    plan = LoadPlan(
         client=client,
+        query=Query(
+            sent,
+            sort=sort,
+            fields=wanted_fields,
+            include=tuple(name for name in wanted if name != "stage"),
+            page_size=page_size,
+            authorization_meta=authorization_meta,
+            data_connections=data_connections,
+        ),
         filter=conditions,
         condition=condition,
-        sort=sort,
-        fields=None if wanted_fields is None else [*wanted_fields, *columns_needed(condition)],
         include=wanted,
         zone=zone,
         limit=limit,
-        authorization_meta=authorization_meta,
-        data_connections=data_connections,
-        page_size=page_size,
         progress=progress,
         checkpoint=checkpoint,
         partitions=partitions,
     )
-    check_partitions(partitions, asked.query, limit=limit, checkpoint=checkpoint)
-    if sort and len(build_query(filter={**conditions, **condition.service}, timezone=zone)) > 1:
+    check_partitions(partitions, plan.query, limit=limit, checkpoint=checkpoint)
+    if sort and len(Query(sent).texts(timezone=zone)) > 1:
         # Each request would be in order for itself, and limit= would take the first rows of the first one.
         raise ConfigurationError(
             "sort= needs a filter that fits into one request, and this one has too many values: "
             "load without sort= and sort in pandas, with df.sort_values(...)"
         )
-    known = None if history is None else go_on(asked, history, notes)
-    arrived = known if known is not None else read_whole(asked, notes)
-    rows = replace(arrived.rows, frame=join_names(arrived.rows.frame, arrived.lookups, wanted))
-    rows, complete = _fitting(rows, condition, zone, notes), arrived.complete
+    known = None if history is None else go_on(plan, history, notes)
+    arrived = known if known is not None else read_all(plan, notes)
+    rows, left_out = _as_asked(plan, arrived, notes)
+    if known is None and plan.limit_of_walk is not None and (len(left_out) or not arrived.in_order):
+        # The first rows of a service that selects or sorts in its own way are not the first ones that were asked for.
+        notes[:] = ["the first rows that the service sent were not those asked for, so all were read"]
+        arrived = read_all(replace(plan, limit=None, checkpoint=None), notes)
+        rows, left_out = _as_asked(plan, arrived, notes)
+    complete = arrived.complete
     if limit is not None and len(rows) > limit:
         rows, complete = rows.take(np.arange(limit)), None
     if prospects:
-        rows = replace(rows, frame=add_prospect_ids(rows.frame, client))
+        rows = replace(rows, frame=add_prospect_ids(rows.frame, client, notes))
     report = LoadReport(
         source=client.url,
         rows=len(rows),
         complete=complete,
         failures=row_failures(rows),
         quarantined=arrived.quarantined,
+        left_out=left_out,
         duplicates=arrived.duplicates,
-        unknown_attributes=arrived.unknown_attributes,
+        unknown_attributes=tuple(
+            name for name in arrived.unknown_attributes if unknown_column(name) in rows.frame.columns
+        ),
         unknown_relationships=arrived.unknown_relationships,
         notes=tuple(notes),
         pages=arrived.pages,
@@ -252,8 +270,11 @@ def read_opportunities(
         client=client,
         report=report,
         query={
-            **asked.query,
-            "filter": {**asked.filter, **condition.service},
+            "filter": plan.query.filter,
+            "sort": sort,
+            "fields": wanted_fields,
+            "authorization_meta": authorization_meta,
+            "data_connections": data_connections,
             "where": condition.local,
             "include": wanted,
             "limit": limit,
@@ -322,16 +343,24 @@ def _settled_conditions(
 
     asked = without_labels(filter, labels)
     condition = split_where(without_labels(where, labels), asked, zone)
-    return with_instants(asked, zone), replace(condition, service=with_instants(condition.service, zone))
+    return settle_filter(asked, zone), replace(condition, service=settle_filter(condition.service, zone))
 
 
-def _fitting(rows: Rows, condition: Where, zone: str | None, notes: list[str]) -> Rows:
-    """Keep the rows for which `where` holds."""
-    if not condition:
-        return rows
-    fits = rows_that_fit(rows.frame, condition, zone)
-    notes.append(condition.note(int(fits.sum()), len(rows)))
-    return rows if fits.all() else rows.take(np.flatnonzero(fits))
+def _as_asked(plan: LoadPlan, arrived: Arrived, notes: list[str]) -> tuple[Rows, pd.DataFrame]:
+    """Give the rows that were asked for, with names and in their order, and those that came beside them."""
+    frame = leave_out_unasked(arrived.rows.frame, plan.query.fields)
+    rows = replace(arrived.rows, frame=join_names(frame, arrived.lookups, plan.include))
+    rows, left_out = leave_out_unfit(rows, plan.filter, plan.zone, notes)
+    if plan.condition:
+        fits = rows_that_fit(rows.frame, plan.condition, plan.zone)
+        notes.append(plan.condition.note(int(fits.sum()), len(rows)))
+        rows = rows if fits.all() else rows.take(np.flatnonzero(fits))
+    if not arrived.in_order:
+        notes.append(f"the service did not keep the order of sort={plan.query.sort or 'id'!r}: sorted here")
+    # Deals that were changed while the pages came may belong elsewhere now.
+    if not arrived.in_order or (plan.query.sort and not is_sorted(rows.frame, plan.query.sort)):
+        rows = sort_rows(rows, plan.query.sort)
+    return rows, left_out
 
 
 def _checked_include(include: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.query import LISTS, NOT_NULL, build_query, filter_key
+from opp_pandas.api.query import LISTS, NOT_NULL, Query, filter_key
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named, printable
 from opp_pandas.instants import parse_clock, parse_day, parse_moment
 from opp_pandas.load.custom_field_values import read_boolean, read_number
@@ -151,7 +151,7 @@ def split_where(
 def _service_tests(name: str, value: Any, zone: str | None, sent: set[str]) -> bool:
     try:
         key, attribute = filter_key(name)
-        build_query(filter={name: value}, timezone=zone)
+        Query({name: value}).texts(timezone=zone)
     except ConfigurationError:
         return False
     # How the service orders texts, and whether "" is missing to it, is not documented.
@@ -162,7 +162,7 @@ def _service_tests(name: str, value: Any, zone: str | None, sent: set[str]) -> b
 def _check_condition(column: str, value: Any, zone: str | None) -> None:
     """Refuse a condition that could never be tested, before anything is loaded."""
     series = pd.Series([], dtype=COLUMN_DTYPES[column])
-    _test(series, value, zone, column)
+    meets(series, value, zone, column)
 
 
 def columns_needed(where: Where) -> list[str]:
@@ -195,7 +195,7 @@ def rows_that_fit(frame: pd.DataFrame, where: Where, zone: str | None = None) ->
     fits = np.ones(len(frame), dtype=bool)
     for column, value in where.local.items():
         if column in frame.columns:
-            fits &= _test(frame[column], value, zone, column)
+            fits &= meets(frame[column], value, zone, column)
         elif not any(column_of(name) == column for name in where.service):
             near = difflib.get_close_matches(column, [str(name) for name in frame.columns], 1)
             hint = "Names of stages, people and accounts are there when include= asks for them."
@@ -204,8 +204,8 @@ def rows_that_fit(frame: pd.DataFrame, where: Where, zone: str | None = None) ->
     return fits
 
 
-def _test(series: pd.Series, value: Any, zone: str | None, name: str) -> Mask:
-    """Test one column against one condition."""
+def meets(series: pd.Series, value: Any, zone: str | None, name: str) -> Mask:
+    """Test one column against one condition; a missing cell meets None only."""
     if value is NOT_NULL:
         return ~_missing(series)
     if _is_missing(value):
@@ -220,8 +220,15 @@ def _test(series: pd.Series, value: Any, zone: str | None, name: str) -> Mask:
     if isinstance(value, LISTS):
         if not len(value):
             raise ConfigurationError(f"where {name!r}: an empty list fits no row; leave the condition out")
-        return np.asarray(np.logical_or.reduce([_test(series, item, zone, name) for item in value]))
+        if not _holds_lists(series) and series.dtype != "boolean" and all(map(_is_plain, value)):
+            # One look-up instead of a comparison per value.
+            return np.asarray(series.isin(list(value)).to_numpy(dtype=bool))
+        return np.asarray(np.logical_or.reduce([meets(series, item, zone, name) for item in value]))
     return _equal(series, value, zone, name)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _missing(series: pd.Series) -> Mask:
@@ -364,9 +371,3 @@ def _is_list(value: Any) -> bool:
 
 def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
-
-
-def kept_marks(marks: Mapping[tuple[int, str], Any], kept: Iterable[int]) -> dict[tuple[int, str], Any]:
-    """Renumber marks on cells after rows were dropped; marks of dropped rows go."""
-    place_of = {int(old): new for new, old in enumerate(kept)}
-    return {(place_of[row], column): value for (row, column), value in marks.items() if row in place_of}

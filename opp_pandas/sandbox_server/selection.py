@@ -173,7 +173,8 @@ def read_selection(table: Table, pairs: Pairs, switches: Switches) -> Selection:
     sort: tuple[SortTerm, ...] = ()
     page: dict[str, str] = {}
     done: set[str] = set()
-    for key, value in pairs:
+    told = [(key, value) for key, value in pairs if _split_key(key)[0] not in switches.ignore_parameters]
+    for key, value in told:
         name, keys = _split_key(key)
         if name == "filter":
             if key in done:
@@ -204,7 +205,7 @@ def read_selection(table: Table, pairs: Pairs, switches: Switches) -> Selection:
         offset,
         cursor,
         switches.count_by_default if count_given is None else _read_flag("count", count_given),
-        read_view(table, pairs),
+        read_view(table, told),
         pairs,
     )
 

@@ -105,6 +105,8 @@ class Switches:
         Ignore the upper end of instants' ranges, as the service was seen to do.
     idle_timeout_s : float
         How long a connection may stay silent before it is cut [s].
+    ignore_parameters : tuple of str
+        Ignore these of ``filter``, ``sort`` and ``fields``, as a service does that does not know them.
     before_request : callable or None
         Called with method and path before each request is looked at: a test's way to act in between.
     faults : list of Fault
@@ -136,6 +138,7 @@ class Switches:
     keep_old_refresh_tokens: bool = True
     ignore_upper_bounds: bool = False
     idle_timeout_s: float = 60.0
+    ignore_parameters: tuple[str, ...] = ()
     before_request: Callable[[str, str], None] | None = None
     faults: list[Fault] = field(default_factory=list)
 
@@ -155,6 +158,8 @@ class Switches:
                 f"the sandbox has no switch {named(unknown)}; there are {named(sorted(known), 40)}"
             )
         made = cls(**given)  # type: ignore[arg-type]
+        if wrong := set(made.ignore_parameters) - {"filter", "sort", "fields"}:
+            raise ConfigurationError(f"ignore_parameters= takes 'filter', 'sort' and 'fields', not {named(wrong)}")
         for name, choices in _CHOICES.items():
             if getattr(made, name) not in choices:
                 raise ConfigurationError(f"{name}= is one of {named(choices)}, not {getattr(made, name)!r}")

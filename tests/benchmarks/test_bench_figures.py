@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,9 @@ from opp_pandas.figures.core.groups import by_stage
 from opp_pandas.figures.core.periods import resolve_periods
 from opp_pandas.figures.forecasts import place_deals
 from portfolios import AS_OF, context, random_portfolio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.nightly
 BY = ["owner_id", "category"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from conftest import NOW, STAGES
 from histories import load_of
 from opp_pandas.frame_state import loaded_of
 from opp_pandas.history import History
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEALS = int(os.environ.get("OPP_PANDAS_BENCH_DEALS", "100_000"))
 NIGHTS = int(os.environ.get("OPP_PANDAS_BENCH_NIGHTS", "365"))

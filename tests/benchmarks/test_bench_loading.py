@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
@@ -21,6 +21,9 @@ from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
 from opp_pandas.frame_state import Rows, freeze
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from tests.benchmarks.pages import PAGE, page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = {"c10": (10, 10), "c150": (150, 50)}

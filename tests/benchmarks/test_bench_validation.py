@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ import pytest
 from opp_pandas.kinds import INSTANT
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import find_failures, get_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROWS = 100_000
 FILLED_CUSTOM_FIELDS = 50
