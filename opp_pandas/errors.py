@@ -30,6 +30,7 @@
     +- ConfirmationNeededError               number, reason, plan
     +- PartialWriteError                     some rows were not written; .report says which and why
     +- JournalError                          the journal of a write-back cannot be kept or read; path
+    +- DamagedHistoryError                   a table kept beside a history is not as it was written
 
     OppPandasWarning (UserWarning)
     +- InvalidValuesWarning                  loaded values break a rule of the schema
