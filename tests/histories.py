@@ -9,6 +9,7 @@ import pandas as pd
 from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded, freeze
 from opp_pandas.history import History
 from opp_pandas.history.cells import COLUMNS, arrow_schema
+from opp_pandas.history.sealed_table import FORMAT
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 
 if TYPE_CHECKING:
@@ -107,28 +108,28 @@ class MemoryStorage:
     location = "memory"
 
     def __init__(self) -> None:
-        self.rows = arrow_schema().empty_table()
-        self.version = 0
+        self.kept = arrow_schema().empty_table()
+        self.format = FORMAT
 
     def open(self, **_: Any) -> MemoryStorage:
         """Nothing is to be opened."""
         return self
 
-    def read(self, _table: Any, fields: Any = None, resources: Any = None, columns: Any = COLUMNS) -> Any:
-        """Give the rows, as `Storage.read`."""
+    def rows(self, _table: Any, fields: Any = None, resources: Any = None, columns: Any = COLUMNS) -> Any:
+        """Give the rows, as `Storage.rows`."""
         import pyarrow.compute as pc
 
-        rows = self.rows.select(list(columns))
+        rows = self.kept.select(list(columns))
         if fields is not None:
             other = pc.not_equal(rows["resource"], "opportunity")
             rows = rows.filter(pc.or_(other, pc.is_in(rows["field"], _set(fields))))
         return rows if resources is None else rows.filter(pc.is_in(rows["resource"], _set(resources)))
 
-    def append(self, _table: Any, rows: Any) -> bool:
+    def append(self, _table: Any, rows: Any, _operation: str) -> bool:
         """Add the rows; nobody else can have been faster."""
         import pyarrow as pa
 
-        self.rows = pa.concat_tables([self.rows, rows])
+        self.kept = pa.concat_tables([self.kept, rows])
         return True
 
 

@@ -56,8 +56,7 @@ def hook(name: str, event: Callable[[], None]) -> None:
         event()
         return result
 
-    is_static = isinstance(Storage.__dict__[name], staticmethod)
-    setattr(Storage, name, staticmethod(hooked) if is_static else hooked)
+    setattr(Storage, name, hooked)
 
 
 def keep(order: dict[str, Any]) -> None:
@@ -68,7 +67,7 @@ def keep(order: dict[str, Any]) -> None:
         if next(counter) == order["point"]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    for name in ("open", "_create", "read", "append", "replace", "join_files"):
+    for name in ("open", "_create", "rows", "append", "rewrite", "_write_head"):
         hook(name, event)
     history = History(order["folder"])
     for step in STEPS:

@@ -203,8 +203,9 @@ def test_table__says_in_words_that_a_deal_was_deleted() -> None:
     """Files hold texts: false is no deal, and what is neither true nor false is set aside."""
     rows = {
         "id": [1, 1, 2, 3],
-        "field": ["amount", "(deal)", "(deal)", "(deal)"],
-        "value": ["5", "False", "TRUE", "maybe"],
+        "field": ["amount", None, None, None],
+        "value": ["5", None, None, None],
+        "present": [None, "False", "TRUE", "maybe"],
     }
     events = table_events(pd.DataFrame({**rows, "at": ["2026-01-02", "2026-01-03", "2026-01-03", "2026-01-03"]}))
     assert events.report[["row", "value"]].values.tolist() == [[3, "maybe"]]

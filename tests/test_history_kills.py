@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed program forks")
 
-# Before and after: a record opens the table, reads it and appends, the first one makes it; compacting opens it and
-# joins its files; forgetting opens it, reads it and replaces rows.
-EVENTS = 2 + 4 * 6 + 4 + 6
+# Before and after: a record opens the table, reads it, appends and moves the head, the first one makes it, moves the
+# head and opens it; compacting and forgetting open it, read it, rewrite it and move the head.
+EVENTS = 6 + 4 * 8 + 2 * 8
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def kill_and_check(program: subprocess.Popen[str], folder: Path, point: int) -> 
     go_on(history)
 
 
-@pytest.mark.parametrize("point", [1, 3, 6, 20, 28])
+@pytest.mark.parametrize("point", [1, 3, 11, 36, 44])
 def test_kill__at_some_events(program: subprocess.Popen[str], tmp_path: Path, point: int) -> None:
     """While the table is made, before and after a commit, while files are joined and rows replaced."""
     kill_and_check(program, tmp_path / "history", point)

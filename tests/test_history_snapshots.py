@@ -17,6 +17,7 @@ from histories import LEAD, LOOKUP, LOST, OFFER, USERS, WON, frame_of, history_i
 from objectstore import BUCKET, object_store
 from opp_pandas.errors import (
     ConfigurationError,
+    DamagedHistoryError,
     DuplicateRowsError,
     FrameError,
     HistoryNeededError,
@@ -428,8 +429,8 @@ def test_table__is_read_by_duckdb(history: History) -> None:
     history.record(load_of([deal(1, amount=7), deal(2, amount=50)], 2))
     files = str(Path(history.location) / "*.parquet")
     query = f"""
-        SELECT sum(number) FROM (
-            SELECT id, arg_max(number, (observed_at, sequence)) AS number FROM read_parquet('{files}')
+        SELECT sum(amount) FROM (
+            SELECT id, arg_max(integer, (observed_at, sequence)) AS amount FROM read_parquet('{files}')
             WHERE resource = 'opportunity' AND field = 'amount' GROUP BY id)
     """
     assert duckdb.sql(query).fetchall() == [(57,)]
@@ -459,11 +460,16 @@ def test_history__with_a_damaged_file_says_so(tmp_path: Path, damage: str) -> No
     content = path.read_bytes()
     path.unlink() if damage == "gone" else path.write_bytes(content[:100])
     for call in (history.as_of, history.snapshots, lambda: history.record(load_of([deal(2)], 3))):
-        with pytest.raises(ConfigurationError, match=f"put the file back from a copy.*{path.name[:20]}") as caught:
+        with pytest.raises(DamagedHistoryError, match=f"{path.name} (is gone|was changed).*from a copy") as caught:
             call()
         assert str(caught.value).isprintable()
+    damaged = history.verify()
+    assert damaged["file"].tolist() == [path.name]
+    assert damaged["first_night"].tolist() == damaged["last_night"].tolist()
+    assert damaged["first_night"][0] in (moment(1), moment(2))
     path.write_bytes(content)
     assert len(history.snapshots()) == 2
+    assert len(history.verify()) == 0
 
 
 def test_object_store__gets_its_options_and_says_plainly_what_is_wrong() -> None:
@@ -504,7 +510,7 @@ def test_object_store__keeps_a_history_like_a_folder() -> None:
         assert list(history.as_of()["id"]) == expected
         assert list(history.as_of(moment(1))["id"]) == [1, 2]
         # Nobody wrote a version over another one.
-        commits = [key for key in puts() if key.endswith(".json")]
+        commits = [key for key in puts() if "_delta_log" in key and key.endswith(".json")]
         assert len(commits) == len(set(commits)) == 1 + 2 + 6
         counts = history.compact()
         assert counts["files_before"] > counts["files_after"]

@@ -9,6 +9,7 @@ else came with a load.
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,32 +20,31 @@ import pandas as pd
 
 from opp_pandas.frame_state import freeze_value
 from opp_pandas.history.typed_values import (
-    INTEGER,
+    BOOLEAN,
     JSON,
     KINDS,
     LOCKED,
     MISSING,
     STORED_IN,
-    TEXT,
     Flags,
     Packed,
     Places,
-    load,
+    Types,
+    as_python,
+    decode,
     missing_column,
-    plain,
     unpack,
 )
 
 DEAL, LOAD, SNAPSHOT = "opportunity", "load", "snapshot"
-PRESENCE = "(deal)"
-"""The field that says whether a deal is there."""
+PRESENCE = None
+"""The field of rows that say whether a deal is there: none, so that no column of a user's can be taken for it."""
 COLUMNS = (
-    "sequence", "observed_at", "updated_at", "resource", "id", "key", "field", "kind", "text", "number", "real",
-    "instant", "wire",
+    "sequence", "observed_at", "updated_at", "resource", "id", "key", "field", "kind", "text", "integer", "real",
+    "instant", "types", "wire",
 )  # fmt: skip
 STATE_COLUMNS = tuple(name for name in COLUMNS if name != "updated_at")
 """What is needed to say how things stood; when the service says that they changed is for logs."""
-_NAMES = ("resource", "field", "kind")
 NONE = np.int64(-1)
 # Ids that fill at least a twentieth of their range are looked up in a table, not searched for.
 _TABLE_SPAN = 20
@@ -62,11 +62,11 @@ def arrow_schema() -> Any:
         "observed_at": moment,
         "updated_at": moment,
         "id": pa.int64(),
-        "number": pa.int64(),
+        "integer": pa.int64(),
         "real": pa.float64(),
         "instant": moment,
     }
-    required = {"sequence", "observed_at", *_NAMES}
+    required = {"sequence", "observed_at", "resource", "kind"}
     return pa.schema([pa.field(name, types.get(name, pa.string()), name not in required) for name in COLUMNS])
 
 
@@ -179,9 +179,21 @@ class Cells:
         return self._values[name]
 
     @cached_property
-    def wire(self) -> dict[int, str]:
-        """Originals of cells whose canonical form differs from what was sent, by row."""
-        column = self.table.column("wire")
+    def wire(self) -> dict[int, tuple[str, Types]]:
+        """Originals of cells whose canonical form differs from what was sent, by row, as `encode` wrote them."""
+        return {row: (text, self._types.get(row, {}).get("wire", [])) for row, text in self._sparse("wire").items()}
+
+    @cached_property
+    def _types(self) -> dict[int, dict[str, Types]]:
+        return {row: json.loads(text) for row, text in self._sparse("types").items()}
+
+    def types(self, row: int) -> Types:
+        """What the JSON text of a row does not tell."""
+        return self._types.get(row, {}).get("value", [])
+
+    def _sparse(self, name: str) -> dict[int, str]:
+        """Give the texts of a column that is mostly empty, by row."""
+        column = self.table.column(name)
         if column.null_count == len(column):
             return {}
         rows = np.flatnonzero(np.asarray(column.is_valid()))
@@ -223,17 +235,30 @@ class Cells:
     def value(self, row: int) -> Any:
         """Give the Python value of one row."""
         kind = int(self.kind[row])
-        if kind in (MISSING, LOCKED):
-            return None
-        stored = self._store(STORED_IN[kind])[row]
-        return plain(kind, stored.as_py() if hasattr(stored, "as_py") else stored)
+        return None if kind in (MISSING, LOCKED) else self._objects(kind, np.array([row]), frozen=False)[0]
+
+    def _objects(self, kind: int, rows: Places, *, frozen: bool) -> Any:
+        """Give the Python values of rows of one kind; frozen: lists are tuples."""
+        stored = self.stored(kind, rows)
+        array = np.empty(len(rows), dtype=object)
+        if kind != JSON:
+            array[:] = as_python(kind, stored)
+            return array
+        if not self._types:
+            return _parsed(stored, frozen)
+        known = np.isin(rows, np.fromiter(self._types, dtype=np.int64))
+        array[~known] = _parsed(self.stored(kind, rows[~known]), frozen)
+        for place in np.flatnonzero(known).tolist():
+            value = decode(stored[place].as_py(), self.types(int(rows[place])))
+            array[place] = freeze_value(value) if frozen else value
+        return array
 
     def stored(self, kind: int, rows: Places) -> Any:
         """Give the stored values of rows of one kind; whatever where a row is -1."""
         import pyarrow as pa
 
         values = self._store(STORED_IN[kind])
-        if kind in (TEXT, JSON):
+        if STORED_IN[kind] == "text":
             some_missing = bool((rows < 0).any())
             return values.take(pa.array(rows, mask=rows < 0) if some_missing else pa.array(rows))
         return values[rows] if len(values) else np.zeros(len(rows), dtype=np.int64)
@@ -246,21 +271,26 @@ class Cells:
 
     def equal(self, rows: Places, packed: Packed) -> Flags:
         """Compare what stands in rows (-1: nothing) with new values of one column."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         kinds = np.where(rows >= 0, self.kind[rows], MISSING) if len(self) else np.full(len(rows), MISSING)
         # A locked cell is missing, too; its original is compared apart.
-        had = (kinds != MISSING) & (kinds != LOCKED)
-        same: Flags = ~had & ~packed.present
-        both = had & packed.present & (kinds == packed.kind)
-        if both.any():
-            places = np.flatnonzero(both)
-            if packed.kind in (TEXT, JSON):
-                old, new = self.stored(packed.kind, rows[places]), packed.values.take(places)
+        kinds = np.where(kinds == LOCKED, MISSING, kinds)
+        alike = kinds == packed.kinds
+        same: Flags = alike & (kinds == MISSING)
+        for kind in np.unique(kinds[alike & ~same]).tolist():
+            places = np.flatnonzero(alike & (kinds == kind))
+            old = self.stored(kind, rows[places])
+            if STORED_IN[kind] == "text":
+                new = packed.stores["text"].take(pa.array(places))
                 same[places] = np.asarray(pc.equal(old, new), dtype=bool)
             else:
-                old, new = self.stored(packed.kind, rows[places]), packed.values[places]
+                new = packed.stores[STORED_IN[kind]][places]
                 same[places] = (old == new) | ((old != old) & (new != new))
+            if kind == JSON and (packed.types or self._types):
+                for place in places[same[places]].tolist():
+                    same[place] = self.types(int(rows[place])) == packed.types.get(place, [])
         return same
 
     def column(self, rows: Places, dtype: Any, *, frozen: bool = False) -> Any:
@@ -279,13 +309,9 @@ class Cells:
             if made is not None:
                 return made
         array = np.empty(len(rows), dtype=object)
-        if distinct == [JSON]:
-            places = np.flatnonzero(present)
-            array[places] = _parsed(self.stored(JSON, rows[places]), frozen)
-        else:
-            for place in np.flatnonzero(present).tolist():
-                value = self.value(int(rows[place]))
-                array[place] = freeze_value(value) if frozen else value
+        for kind in distinct:
+            places = np.flatnonzero(kinds == kind)
+            array[places] = self._objects(kind, rows[places], frozen=frozen)
         return array if dtype == "object" else _as_dtype(array, dtype)
 
 
@@ -311,7 +337,7 @@ class Records:
     codes: Places
 
     @cached_property
-    def _by_field(self) -> dict[str, tuple[Places, Places]]:
+    def _by_field(self) -> dict[str | None, tuple[Places, Places]]:
         fields = self.cells.field[self.rows]
         order = np.argsort(fields, kind="stable")
         ends = np.cumsum(np.bincount(fields, minlength=len(self.cells.fields)))
@@ -325,16 +351,16 @@ class Records:
         return found
 
     @property
-    def fields(self) -> list[str]:
-        """The fields that occur."""
+    def fields(self) -> list[str | None]:
+        """The fields that occur, `PRESENCE` among them."""
         return list(self._by_field)
 
-    def rows_and_codes(self, field: str) -> tuple[Places, Places]:
+    def rows_and_codes(self, field: str | None) -> tuple[Places, Places]:
         """Give the rows of one field, in order, and their keys."""
         nothing = np.empty(0, dtype=np.int64)
         return self._by_field.get(field, (nothing, nothing))
 
-    def last(self, field: str, upto: int) -> Places:
+    def last(self, field: str | None, upto: int) -> Places:
         """Give for every key the last row of a field among the first `upto` rows; -1 where there is none."""
         last = np.full(len(self.keys), NONE)
         rows, codes = self.rows_and_codes(field)
@@ -348,7 +374,7 @@ class Records:
         last = self.last(PRESENCE, upto)
         if not len(self.cells):
             return last >= 0
-        there: Flags = (last >= 0) & (self.cells.stored(INTEGER, last) == 1)
+        there: Flags = (last >= 0) & (self.cells.stored(BOOLEAN, last) == 1)
         return there
 
     def facts(self, upto: int, key: int = 0) -> dict[str, Any]:
@@ -356,8 +382,8 @@ class Records:
         code = np.flatnonzero(self.keys.ids == key)
         if not len(code):
             return {}
-        found = {}
-        for field in self.fields:
+        found: dict[str, Any] = {}
+        for field in filter(None, self.fields):
             row = int(self.last(field, upto)[code[0]])
             if row >= 0:
                 found[field] = self.cells.value(row)
@@ -368,7 +394,7 @@ def _parsed(texts: Any, frozen: bool) -> npt.NDArray[np.object_]:
     """Read JSON texts, each distinct one once; frozen cells may share a value, others get one of their own."""
     coded = texts.dictionary_encode()
     values = np.empty(len(coded.dictionary) + 1, dtype=object)
-    values[:-1] = [load(text) for text in coded.dictionary.to_pylist()]
+    values[:-1] = [json.loads(text) for text in coded.dictionary.to_pylist()]
     codes = np.asarray(coded.indices)
     if frozen:
         values[:] = [freeze_value(value) for value in values]
@@ -429,7 +455,7 @@ def _texts(table: Any) -> Any:
     return table.column("text").cast(pa.large_string()).combine_chunks()
 
 
-def _coded(table: Any, name: str) -> tuple[npt.NDArray[np.int32], list[str]]:
+def _coded(table: Any, name: str) -> tuple[npt.NDArray[np.int32], list[Any]]:
     import pyarrow as pa
 
     column = table.column(name)
@@ -439,7 +465,12 @@ def _coded(table: Any, name: str) -> tuple[npt.NDArray[np.int32], list[str]]:
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
     names = column.dictionary.to_pylist()
-    codes = np.asarray(column.indices).astype(np.int32, copy=False)
+    if column.null_count:
+        names.append(None)
+        column = column.indices.fill_null(len(names) - 1)
+    else:
+        column = column.indices
+    codes = np.asarray(column).astype(np.int32, copy=False)
     if len(set(names)) < len(names):
         distinct = list(dict.fromkeys(names))
         codes = np.array([distinct.index(other) for other in names], dtype=np.int32)[codes]

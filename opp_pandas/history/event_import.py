@@ -12,7 +12,7 @@ from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys
 from opp_pandas.history.record import NO_MOMENT, Owners, RowWriter
 from opp_pandas.history.replay import load_facts
-from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack
+from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack, uniform
 from opp_pandas.instants import parse_end
 from opp_pandas.resource import COLUMN_DTYPES
 
@@ -27,7 +27,7 @@ class ImportedEvents:
     ----------
     events : DataFrame, columns ``id, custom_id, field, value, at, earlier``
         A row per change: whose (id, else custom id), the field as a column of
-        this package (``(deal)`` with False says that the deal was deleted), the
+        this package (missing, with the value False: the deal was deleted), the
         new value, and when. In order of time. ``earlier``, where there is such
         a column: the field stood so before, and nobody knows since when.
     report : DataFrame, columns ``row, reason, value``
@@ -112,8 +112,6 @@ def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> N
     _write_presence(writer, cells, owners, moments, events)
     for name, found in events.groupby("field", sort=False).indices.items():
         places = np.asarray(found)
-        if name == PRESENCE:
-            continue
         values = _typed(events["value"].iloc[places], str(name))
         packed = pack(values)
         fresh = _unknown(cells, str(name), owners.take(places), moments[places], packed)
@@ -146,7 +144,7 @@ def _typed(values: pd.Series, name: str) -> pd.Series:
     return pd.Series(pd.array(plain, dtype=dtype), name=name)
 
 
-def _unknown(cells: Cells, name: str, owners: Owners, moments: Any, packed: Packed) -> Places:
+def _unknown(cells: Cells, name: str | None, owners: Owners, moments: Any, packed: Packed) -> Places:
     """Tell which events the history does not hold yet, so that a second import adds nothing."""
     records = cells.records(DEAL)
     rows, codes = records.rows_and_codes(name)
@@ -164,7 +162,7 @@ def _unknown(cells: Cells, name: str, owners: Owners, moments: Any, packed: Pack
 def _write_columns(
     writer: RowWriter, cells: Cells, events: pd.DataFrame, kind: str, known: dict[str, Any], first: int
 ) -> None:
-    names = [str(name) for name in pd.unique(events["field"]) if name != PRESENCE]
+    names = [str(name) for name in pd.unique(events["field"].dropna())]
     own = ["id"] if kind == "read" else ["id", "custom_id"]
     have = {entry[0] for entry in load_facts(cells, cells.upto(first)).get("columns", [])}
     columns = [[name, COLUMN_DTYPES.get(name, "object"), False] for name in dict.fromkeys([*own, *names])]
@@ -192,12 +190,11 @@ def _write_presence(writer: RowWriter, cells: Cells, owners: Owners, moments: An
         custom = pd.Series(texts, dtype="str")
         adopted = new[~has_id[new]]
         writer.add(DEAL, "custom_id", people.take(adopted), pack(custom.iloc[adopted]), first[adopted])
-    there = Packed(BOOLEAN, np.ones(len(new), dtype=np.int64), np.ones(len(new), dtype=bool))
+    there = uniform(BOOLEAN, np.ones(len(new), dtype=np.int64))
     writer.add(DEAL, PRESENCE, people.take(new), there, first[new])
-    gone = np.flatnonzero((events["field"] == PRESENCE).to_numpy())
+    gone = np.flatnonzero(events["field"].isna().to_numpy())
     if len(gone):
         values = np.array([int(bool(value)) for value in events["value"].iloc[gone]], dtype=np.int64)
-        packed = Packed(BOOLEAN, values, np.ones(len(gone), dtype=bool))
+        packed = uniform(BOOLEAN, values)
         fresh = _unknown(cells, PRESENCE, owners.take(gone), moments[gone], packed)
-        kept = Packed(BOOLEAN, values[fresh], np.ones(len(fresh), dtype=bool))
-        writer.add(DEAL, PRESENCE, owners.take(gone[fresh]), kept, moments[gone[fresh]])
+        writer.add(DEAL, PRESENCE, owners.take(gone[fresh]), packed.take(fresh), moments[gone[fresh]])

@@ -9,7 +9,7 @@ import pandas as pd
 
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Records
 from opp_pandas.history.replay import lookups_at, snapshot_facts, stages_at
-from opp_pandas.history.typed_values import INTEGER, MISSING, TIME
+from opp_pandas.history.typed_values import BOOLEAN, MISSING, TIME
 
 if TYPE_CHECKING:
     from opp_pandas.history.typed_values import Flags, Places
@@ -29,7 +29,7 @@ def changes_between(cells: Cells, first: int, last: int, fields: set[str] | None
         zip(came["code"][came["action"] == "appeared"], came["moment"][came["action"] == "appeared"], strict=True)
     )
     for name in records.fields:
-        if name == PRESENCE or (fields is not None and name not in fields):
+        if name is None or (fields is not None and name not in fields):
             continue
         parts.append(_field_changes(cells, records, name, start, end, net, new))
     columns = {key: [value for part in parts for value in part[key]] for key in came}
@@ -40,17 +40,17 @@ def changes_between(cells: Cells, first: int, last: int, fields: set[str] | None
 def _comings(cells: Cells, records: Records, start: int, end: int, net: bool) -> dict[str, Any]:
     rows, codes = records.rows_and_codes(PRESENCE)
     before = records.last(PRESENCE, start)
-    there = (before >= 0) & (cells.stored(INTEGER, before) == 1)
+    there = (before >= 0) & (cells.stored(BOOLEAN, before) == 1)
     known = before >= 0
     found: dict[str, Any] = {name: [] for name in ("code", "moment", "updated", "action", "field", "before", "after")}
     if net:
         after = records.last(PRESENCE, end)
-        now = (after >= 0) & (cells.stored(INTEGER, after) == 1)
+        now = (after >= 0) & (cells.stored(BOOLEAN, after) == 1)
         moved = np.flatnonzero(now != there)
         steps = [(int(code), int(after[code]), bool(now[code])) for code in moved]
     else:
         inside = slice(int(np.searchsorted(rows, start)), int(np.searchsorted(rows, end)))
-        values = cells.stored(INTEGER, rows[inside]) == 1
+        values = cells.stored(BOOLEAN, rows[inside]) == 1
         steps = list(zip(codes[inside].tolist(), rows[inside].tolist(), values.tolist(), strict=True))
     for code, row, present in steps:
         if present == bool(there[code]):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -24,9 +22,14 @@ from opp_pandas.history.record import (
     write_facts,
     write_lookups,
 )
+from opp_pandas.history.sealed_table import FORMAT
 from opp_pandas.history.snapshot_metadata import Recorded, asked_by, is_whole, micros, moment_of, sightings_of, stamp_of
 from opp_pandas.history.table import Storage
 from opp_pandas.instants import parse_end
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _TRIES = 100
 
@@ -60,12 +63,12 @@ class History:
     owner to say: ``forget("2024-12-31")`` makes that day the beginning.
 
     The columns of the table: ``resource`` (``opportunity``, or what the rows
-    are of otherwise), ``id`` or ``key``, ``field`` (``(deal)``: whether the
-    deal is there), ``kind`` and, after it, the value in ``text``, ``number``,
+    are of otherwise), ``id`` or ``key``, ``field`` (missing: whether the
+    deal is there), ``kind`` and, after it, the value in ``text``, ``integer``,
     ``real`` or ``instant``; ``observed_at``, ``updated_at``, ``sequence``. In
     DuckDB, the amounts as they stand now::
 
-        SELECT id, arg_max(number, (observed_at, sequence)) AS amount
+        SELECT id, arg_max(integer, (observed_at, sequence)) AS amount
         FROM delta_scan('DIR') WHERE resource = 'opportunity' AND field = 'amount'
         GROUP BY id
 
@@ -143,7 +146,7 @@ class History:
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
             return self._build(cells, sequence, loaded, moment, whole)
 
-        added: Recorded = self._commit(build)
+        added: Recorded = self._commit("record", build)
         return added
 
     def _build(
@@ -195,17 +198,19 @@ class History:
         writer.add_facts(SNAPSHOT, sequence, {"facts": own}, moment)
         return writer, Recorded(sequence, observed_at, len(owners), tally.appeared, tally.changed, tally.gone, n_cells)
 
-    def _commit(self, build: Callable[[Cells, int], tuple[RowWriter | None, Any]]) -> Any:
+    def _commit(self, operation: str, build: Callable[[Cells, int], tuple[RowWriter | None, Any]]) -> Any:
         for _ in range(_TRIES):
-            table = self._storage.open(create=True)
-            cells = Cells(self._storage.read(table, columns=STATE_COLUMNS))
+            opened = self._storage.open(create=True)
+            assert opened is not None  # noqa: S101 -- it was created
+            if opened.format < FORMAT:
+                self.upgrade()
+                continue
+            cells = Cells(self._storage.rows(opened, columns=STATE_COLUMNS))
             sequence = int(cells.sequence.max(initial=0)) + 1
             writer, result = build(cells, sequence)
-            if writer is None or not writer.n or self._storage.append(table, writer.table()):
+            if writer is None or not writer.n or self._storage.append(opened, writer.table(), operation):
                 return result
-        raise OppPandasError(
-            f"{_TRIES} times another recorder was faster at {printable(self.location)}; nothing was recorded, try again"
-        )
+        raise self._overtaken("nothing was recorded")
 
     def import_events(self, events: Any) -> pd.DataFrame:
         """Add what happened before, or beside, the snapshots: a row per change of a field.
@@ -235,14 +240,16 @@ class History:
                 restore_rows(writer, cells.records(DEAL), writer.table(), later)
             return writer, events.report
 
-        report: pd.DataFrame = self._commit(build)
+        report: pd.DataFrame = self._commit("import", build)
         return report
 
     # --- reading ------------------------------------------------------------
 
-    def _cells(self, what: str, fields: Iterable[str] | None = None, columns: Iterable[str] = STATE_COLUMNS) -> Cells:
-        table = self._storage.open()
-        cells = None if table is None else Cells(self._storage.read(table, fields, columns=columns))
+    def _cells(
+        self, what: str, fields: Iterable[str | None] | None = None, columns: Iterable[str] = STATE_COLUMNS
+    ) -> Cells:
+        opened = self._storage.open()
+        cells = None if opened is None else Cells(self._storage.rows(opened, fields, columns=columns))
         if cells is None or not len(cells):
             raise HistoryNeededError(
                 f"{what} needs snapshots, and {printable(self.location)} has none yet. Record the first one: "
@@ -302,10 +309,10 @@ class History:
 
     def columns(self) -> list[str]:
         """Name the columns that any snapshot had, in their order; none for an empty history."""
-        table = self._storage.open()
-        if table is None:
+        opened = self._storage.open()
+        if opened is None:
             return []
-        cells = Cells(self._storage.read(table, resources=[LOAD], columns=STATE_COLUMNS))
+        cells = Cells(self._storage.rows(opened, resources=[LOAD], columns=STATE_COLUMNS))
         return [str(name) for name, *_ in replay.load_facts(cells, len(cells)).get("columns", [])]
 
     def newest_load(self, asked: str, columns: Iterable[str]) -> pd.DataFrame | None:
@@ -324,10 +331,10 @@ class History:
             The rows and columns of that load, with a `Loaded` that knows until
             when. None where the history has no such load.
         """
-        table = self._storage.open()
-        if table is None:
+        opened = self._storage.open()
+        if opened is None:
             return None
-        told_of = Cells(self._storage.read(table, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
+        told_of = Cells(self._storage.rows(opened, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
         snapshots, begins = replay.snapshot_facts(told_of), replay.begins_at(told_of)
         needed = set(columns)
         sightings = [seen for _, seen in sightings_of(snapshots)]
@@ -340,7 +347,7 @@ class History:
             return None
         _, moment, told = snapshots[fitting[-1]]
         seen = sightings[fitting[-1]]
-        cells = Cells(self._storage.read(table, columns=STATE_COLUMNS))
+        cells = Cells(self._storage.rows(opened, columns=STATE_COLUMNS))
         only = None if told["complete"] else seen.keys
         frame = replay.frame_at(cells, moment, self.location, list(seen.fields or ()), only=only)
         loaded = require_loaded(frame, "newest_load")
@@ -375,10 +382,10 @@ class History:
             changed, gone`` [opportunities], ``cells`` that were added,
             ``complete``, ``source``. An empty history: no rows.
         """
-        table = self._storage.open()
-        if table is None:
+        opened = self._storage.open()
+        if opened is None:
             return replay.snapshot_table([])
-        cells = Cells(self._storage.read(table, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
+        cells = Cells(self._storage.rows(opened, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
         begins = replay.begins_at(cells)
         return replay.snapshot_table([entry for entry in replay.snapshot_facts(cells) if entry[1] >= begins])
 
@@ -390,19 +397,12 @@ class History:
         DataFrame, shape (v, 3)
             Indexed by ``version``, oldest first: ``committed_at, operation, rows``.
         """
-        table = self._storage.open()
-        entries = [] if table is None else self._storage.commits(table)
-        rows = [
-            (
-                entry["version"],
-                pd.Timestamp(entry["timestamp"], unit="ms", tz="UTC"),
-                str(entry.get("operation", "")),
-                int((entry.get("operationMetrics") or {}).get("num_added_rows", 0) or 0),
-            )
-            for entry in entries
-        ]
-        frame = pd.DataFrame(rows, columns=["version", "committed_at", "operation", "rows"])
-        return frame.astype({"committed_at": "datetime64[us, UTC]", "operation": "str"}).set_index("version")
+        opened = self._storage.open()
+        entries = [] if opened is None else self._storage.commits(opened)
+        frame = pd.DataFrame(entries, columns=["version", "at", "operation", "rows"])
+        frame = frame.rename(columns={"at": "committed_at"})
+        dtypes = {"version": "int64", "committed_at": "datetime64[us, UTC]", "operation": "str", "rows": "int64"}
+        return frame.astype(dtypes).set_index("version")
 
     def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
         """Log what changed between two moments.
@@ -482,11 +482,14 @@ class History:
             ``files_before, files_after``. The old files stay until `vacuum`,
             so that readers of older versions are not disturbed.
         """
-        table = self._storage.open()
-        before = 0 if table is None else len(table.file_uris())
-        if before > max(more_than, 1):
-            self._storage.join_files(table)
-        return {"files_before": before, "files_after": 0 if table is None else len(table.file_uris())}
+        for _ in range(_TRIES):
+            opened = self._storage.open()
+            before = 0 if opened is None else len(opened.names)
+            if opened is None or before <= max(more_than, 1):
+                return {"files_before": before, "files_after": before}
+            if self._storage.rewrite(opened, Cells(self._storage.rows(opened)).table, "compact"):
+                return {"files_before": before, "files_after": 1}
+        raise self._overtaken("its files were not joined")
 
     def vacuum(self, *, older_than_days: int = 7) -> int:
         """Delete files that no version younger than some days needs.
@@ -505,10 +508,8 @@ class History:
         """
         if older_than_days < 0:
             raise ConfigurationError(f"older_than_days is 0 or more, not {older_than_days!r}")
-        table = self._storage.open()
-        if table is None:
-            return 0
-        return self._storage.delete_unneeded(table, older_than_days)
+        opened = self._storage.open()
+        return 0 if opened is None else self._storage.vacuum(opened, older_than_days)
 
     def forget(self, before: Any) -> int:
         """Forget what happened before a moment, keeping how everything stood then.
@@ -525,18 +526,55 @@ class History:
             Rows removed. The files go with `vacuum`.
         """
         for _ in range(_TRIES):
-            table = self._storage.open()
-            if table is None:
+            opened = self._storage.open()
+            if opened is None:
                 return 0
-            raw = self._storage.read(table)
-            cells = Cells(raw)
+            cells = Cells(self._storage.rows(opened))
             moment = self._moment(cells, before)
             kept = replay.standing_rows(cells, moment)
             n = cells.upto(moment)
             if len(kept) == n:
                 return 0
-            rows = replay.rows_as_table(cells, kept, begins=int(cells.observed[n - 1]))
-            stamp = stamp_of(moment).strftime("%Y-%m-%d %H:%M:%S.%f")
-            if self._storage.replace(table, rows, f"observed_at <= '{stamp}'"):
+            rows = replay.rows_as_table(cells, kept, n, begins=int(cells.observed[n - 1]))
+            if self._storage.rewrite(opened, rows, "forget"):
                 return n - len(kept)
-        raise OppPandasError(f"another recorder kept writing at {printable(self.location)}; nothing was removed")
+        raise self._overtaken("nothing was removed")
+
+    def _overtaken(self, outcome: str) -> OppPandasError:
+        return OppPandasError(
+            f"{_TRIES} times another recorder was faster at {printable(self.location)}; {outcome}, try again"
+        )
+
+    # --- trust --------------------------------------------------------------
+
+    def verify(self) -> pd.DataFrame:
+        """Hold every file of the history against the digests that were recorded with it.
+
+        Returns
+        -------
+        DataFrame, columns ``file, problem, first_night, last_night``
+            A row per damaged or missing file, with the first and last moment
+            that its rows speak of: those nights, and what later ones build on
+            them, are in doubt. Empty where all is well. A history of format 1
+            has no digests: only what cannot be read is told.
+        """
+        return self._storage.verify()
+
+    def upgrade(self) -> bool:
+        """Rewrite a history of an older format in the newest one.
+
+        Recording does it by itself. Every moment reads as before; the old
+        files stay until `vacuum`.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to do.
+        """
+        for _ in range(_TRIES):
+            opened = self._storage.open()
+            if opened is None or opened.format == FORMAT:
+                return False
+            if self._storage.rewrite(opened, Cells(self._storage.rows(opened)).table, "upgrade"):
+                return True
+        raise self._overtaken("it is as it was")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from opp_pandas.api.query import NOT_NULL
 from opp_pandas.errors import FrameError
-from opp_pandas.history.typed_values import dump
+from opp_pandas.history.typed_values import READ, decode, encode, special
 from opp_pandas.stages import StageMap
 
 LISTS = (list, set, frozenset, range, np.ndarray, pd.Index, pd.Series)
@@ -20,59 +20,44 @@ UNKNOWN = "$unknown"
 """The key of a query that could not be kept."""
 
 
-def pack_query(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a query so that JSON keeps the difference between a pair and a list.
+def pack_query(query: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Write a query so that JSON keeps the difference between a pair and a list; None for one that cannot be kept.
 
     Examples
     --------
     >>> unpack_query(pack_query({"filter": {"amount": (1, None), "owner": [7, 9]}}))
     {'filter': {'amount': (1, None), 'owner': [7, 9]}}
     """
-    packed: dict[str, Any] = _packed(dict(query))
     try:
-        dump(packed)
+        text, types = encode(dict(query), special=_special)
     except FrameError:
-        return {UNKNOWN: True}
-    return packed
+        return None
+    return {"text": text, "types": types}
 
 
-def unpack_query(packed: Any) -> dict[str, Any]:
-    """Read what `pack_query` wrote; `UNKNOWN` stays in it where it could not."""
-    found: dict[str, Any] = _unpacked(packed or {})
-    return found
+def unpack_query(packed: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Read what `pack_query` wrote; `UNKNOWN` stands for what it could not."""
+    return {UNKNOWN: True} if packed is None else dict(decode(packed["text"], packed["types"], _READ))
 
 
-def _packed(value: Any) -> Any:
+def _special(value: Any) -> tuple[str, Any] | None:
     if value is NOT_NULL:
-        return {"$not_null": True}
+        return "not_null", None
     if isinstance(value, StageMap):
-        pairs = {
-            name: list(entry.items()) if isinstance(entry, dict) else entry for name, entry in value.to_dict().items()
-        }
-        return {"$stages": pairs}
+        return "stages", value.to_dict()
     if isinstance(value, tuple):
-        return {"$tuple": [_packed(item) for item in value]}
-    if isinstance(value, Mapping):
-        return {str(key): _packed(item) for key, item in value.items()}
-    if isinstance(value, LISTS):
-        return [_packed(item) for item in value]
-    return value
+        return "tuple", list(value)
+    if isinstance(value, pd.Index | pd.Series):
+        return "list", list(value)
+    return special(value)
 
 
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"$not_null"}:
-            return NOT_NULL
-        if set(value) == {"$stages"}:
-            told = value["$stages"]
-            maps = {name: dict(told[name]) for name in ("probability", "category")}
-            return StageMap(told["order"], told["won"], told["lost"], **maps)
-        if set(value) == {"$tuple"}:
-            return tuple(_unpacked(item) for item in value["$tuple"])
-        return {key: _unpacked(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unpacked(item) for item in value]
-    return value
+def _stages(told: Mapping[str, Any]) -> StageMap:
+    maps = {name: told[name] for name in ("probability", "category")}
+    return StageMap(told["order"], told["won"], told["lost"], **maps)
+
+
+_READ = {**READ, "not_null": lambda _: NOT_NULL, "stages": _stages, "tuple": tuple, "list": list}
 
 
 def asked_for(query: Mapping[str, Any], source: str) -> str | None:
@@ -96,10 +81,10 @@ def asked_for(query: Mapping[str, Any], source: str) -> str | None:
     fields = query.get("fields")
     told = {"source": source, "filter": query.get("filter") or None, "fields": None if fields is None else set(fields)}
     try:
-        text = dump(_packed(_plain(told)))
+        text, types = encode(_plain(told), special=_special)
     except FrameError:
         return None
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{text}{types}".encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
 import zlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,16 @@ from opp_pandas.history.typed_values import (
     Flags,
     Packed,
     Places,
-    dump,
+    Types,
+    encode,
     pack,
+    uniform,
 )
 from opp_pandas.resource import LOOKUP_COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from opp_pandas.frame_state import Loaded
 
 NO_MOMENT = int(np.iinfo(np.int64).min)
@@ -69,26 +73,26 @@ class RowWriter:
     def add(
         self,
         resource: str,
-        name: str,
+        name: str | None,
         owners: Owners,
         packed: Packed,
         observed: int | Places,
         *,
         updated: Places | None = None,
-        wire: Mapping[int, str] | None = None,
+        wire: Mapping[int, tuple[str, Types]] | None = None,
         locked: Iterable[int] = (),
         sequence: int | None = None,
     ) -> None:
         """Add one row per owner; `updated`, `wire` and `locked` go by position among the owners."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         n = len(owners)
         if not n:
             return
         schema = arrow_schema()
-        kinds = np.where(packed.present, packed.kind, MISSING)
-        for place in locked:
-            kinds[place] = LOCKED
+        kinds = packed.kinds.copy()
+        kinds[list(locked)] = LOCKED
         kind_names = (
             pa.repeat(KINDS[int(kinds[0])], n)
             if (kinds == kinds[0]).all()
@@ -102,21 +106,24 @@ class RowWriter:
             "resource": pa.repeat(resource, n),
             "id": pa.array(owners.ids, mask=~owners.has_id),
             "key": pa.nulls(n, pa.string()) if owners.texts is None else pa.array(owners.texts, type=pa.string()),
-            "field": pa.repeat(name, n),
+            "field": pa.nulls(n, pa.string()) if name is None else pa.repeat(name, n),
             "kind": kind_names,
         }
-        for store in ("text", "number", "real", "instant"):
+        for store in ("text", "integer", "real", "instant"):
             kind = schema.field(store).type
-            if STORED_IN[packed.kind] != store:
+            elsewhere = (kinds == LOCKED) | ~packed.kept_in(store)
+            if store not in packed.stores:
                 columns[store] = pa.nulls(n, kind)
             elif store == "text":
-                columns[store] = packed.values.cast(pa.string())
+                columns[store] = pc.if_else(pa.array(elsewhere), None, packed.stores[store]).cast(kind)
             else:
-                columns[store] = pa.array(packed.values, mask=~packed.present).cast(kind)
-        texts: Any = pa.nulls(n, pa.string())
-        if wire:
-            texts = pa.array([wire.get(place) for place in range(n)], type=pa.string())
-        columns["wire"] = texts
+                columns[store] = pa.array(packed.stores[store], mask=elsewhere).cast(kind)
+        told = {place: {"value": types} for place, types in packed.types.items()}
+        for place, (_, types) in (wire or {}).items():
+            if types:
+                told.setdefault(place, {})["wire"] = types
+        columns["types"] = _sparse(n, {place: json.dumps(types) for place, types in told.items()})
+        columns["wire"] = _sparse(n, {place: text for place, (text, _) in (wire or {}).items()})
         columns["updated_at"] = columns["updated_at"].cast(schema.field("updated_at").type)
         self._batches.append(pa.record_batch([columns[name] for name in schema.names], schema=schema))
         self.n += n
@@ -132,6 +139,13 @@ class RowWriter:
         import pyarrow as pa
 
         return pa.Table.from_batches(self._batches, schema=arrow_schema())
+
+
+def _sparse(n: int, texts: Mapping[int, str]) -> Any:
+    """Make a column of texts that is mostly empty."""
+    import pyarrow as pa
+
+    return pa.array([texts.get(place) for place in range(n)], type=pa.string()) if texts else pa.nulls(n, pa.string())
 
 
 def owners_of(frame: pd.DataFrame) -> Owners:
@@ -230,7 +244,7 @@ def write_deals(
     updated = None
     if "updated_at" in frame.columns and getattr(frame["updated_at"].dtype, "kind", "") == "M":
         stamps = pack(frame["updated_at"])
-        updated = np.where(stamps.present & there, stamps.values, NO_MOMENT)
+        updated = np.where(stamps.present & there, stamps.stores["instant"], NO_MOMENT)
     places = np.flatnonzero(~there)
     writer.add(DEAL, PRESENCE, owners.take(places), _flags(len(places), True), observed)
     touched = np.zeros(len(owners), dtype=bool)
@@ -254,7 +268,7 @@ def write_deals(
             DEAL,
             column,
             owners.take(places),
-            _take(packed, places),
+            packed.take(places),
             observed,
             updated=None if updated is None else updated[places],
             wire={moved[place]: text for place, text in wire.items() if place in moved},
@@ -287,7 +301,7 @@ def write_lookups(writer: RowWriter, loaded: Loaded, cells: Cells, upto: int, ob
             else:
                 rows = np.full(len(codes), NONE)
             places = np.flatnonzero(~cells.equal(rows, packed))
-            writer.add(kind, str(name), owners.take(places), _take(packed, places), observed)
+            writer.add(kind, str(name), owners.take(places), packed.take(places), observed)
 
 
 def facts_of(loaded: Loaded, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -410,7 +424,7 @@ def _restore(
     writer: RowWriter,
     cells: Cells,
     resource: str,
-    name: str,
+    name: str | None,
     keys: tuple[Places, Flags, Any],
     before: list[int],
     moment: int,
@@ -426,9 +440,10 @@ def _restore(
             # A snapshot that looked at everything and did not find the deal.
             packed = _flags(len(places), False)
         elif kind in (MISSING, LOCKED):
-            packed = pack(pd.Series([None] * len(places), dtype="str"))
+            packed = Packed(np.zeros(len(places), dtype=np.int8), {})
         else:
-            packed = Packed(int(kind), cells.stored(int(kind), old[places]), np.ones(len(places), dtype=bool))
+            types = {place: cells.types(int(row)) for place, row in enumerate(old[places]) if cells.types(int(row))}
+            packed = Packed(np.full(len(places), kind), {STORED_IN[kind]: cells.stored(kind, old[places])}, types)
         writer.add(resource, name, owners, packed, moment, sequence=sequence)
 
 
@@ -447,7 +462,7 @@ class Seen:
     keys: Keys | None
     fields: frozenset[str] | None
 
-    def tell(self, name: str, ids: Places, has_id: Flags, texts: Any) -> Flags:
+    def tell(self, name: str | None, ids: Places, has_id: Flags, texts: Any) -> Flags:
         """Tell which deals' field it saw."""
         if self.fields is not None and name != PRESENCE and name not in self.fields:
             return np.zeros(len(ids), dtype=bool)
@@ -480,31 +495,24 @@ def _texts(texts: Any, codes: Places) -> Any:
 
 
 def _flags(n: int, value: bool) -> Packed:
-    return Packed(BOOLEAN, np.full(n, int(value), dtype=np.int64), np.ones(n, dtype=bool))
+    return uniform(BOOLEAN, np.full(n, int(value), dtype=np.int64))
 
 
-def _take(packed: Packed, places: Places) -> Packed:
-    import pyarrow as pa
-
-    values = packed.values.take(pa.array(places)) if STORED_IN[packed.kind] == "text" else packed.values[places]
-    return Packed(packed.kind, values, packed.present[places])
-
-
-def _marks_by_column(loaded: Loaded) -> dict[str, tuple[dict[int, str], set[int]]]:
-    marks: dict[str, tuple[dict[int, str], set[int]]] = {}
+def _marks_by_column(loaded: Loaded) -> dict[str, tuple[dict[int, tuple[str, Types]], set[int]]]:
+    marks: dict[str, tuple[dict[int, tuple[str, Types]], set[int]]] = {}
     for (place, column), value in loaded.baseline.marks.original.items():
-        marks.setdefault(column, ({}, set()))[0][place] = dump(value, column)
+        marks.setdefault(column, ({}, set()))[0][place] = encode(value, column)
     for place, column in loaded.baseline.marks.locked:
         marks.setdefault(column, ({}, set()))[1].add(place)
     return marks
 
 
-def _compare_originals(cells: Cells, rows: Places, wire: Mapping[int, str], same: Flags) -> None:
+def _compare_originals(cells: Cells, rows: Places, wire: Mapping[int, tuple[str, Types]], same: Flags) -> None:
     """A cell whose original changed is not the same, even where its canonical form is."""
     if not wire and not cells.wire:
         return
-    for place, text in wire.items():
-        if same[place] and cells.wire.get(int(rows[place])) != text:
+    for place, original in wire.items():
+        if same[place] and cells.wire.get(int(rows[place])) != original:
             same[place] = False
     if cells.wire:
         for place in np.flatnonzero(same & np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist():
@@ -514,4 +522,4 @@ def _compare_originals(cells: Cells, rows: Places, wire: Mapping[int, str], same
 
 def _differs(old: Any, new: Any) -> bool:
     # Written the same way, equal facts are equal texts; lists and tuples too.
-    return dump(old) != dump(new)
+    return encode(old) != encode(new)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,18 +14,20 @@ from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_l
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.query_identity import unpack_query
 from opp_pandas.history.record import RowWriter
-from opp_pandas.history.typed_values import LOCKED, Places
-from opp_pandas.history.typed_values import load as load_json
+from opp_pandas.history.typed_values import LOCKED, Places, decode
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _BEGINS = "begins"
 _LOOKUP_DTYPES = {"id": "Int64"} | {entry.field: entry.dtype for entry in LOOKUP_COLUMNS.values()}
 
 
-def stored_fields(columns: Iterable[str]) -> list[str]:
+def stored_fields(columns: Iterable[str]) -> list[str | None]:
     """Give the stored fields that columns need: joined names come from ids, and the rows from the presence."""
-    fields = [PRESENCE]
+    fields: list[str | None] = [PRESENCE]
     for column in columns:
         fields += [column, *([LOOKUP_COLUMNS[column].id_column] if column in LOOKUP_COLUMNS else [])]
     return list(dict.fromkeys(fields))
@@ -70,7 +71,7 @@ def lookups_at(cells: Cells, upto: int) -> dict[str, pd.DataFrame]:
         if kind in (DEAL, LOAD, SNAPSHOT):
             continue
         records = cells.records(kind)
-        last = {name: records.last(name, upto) for name in records.fields if name != "id"}
+        last = {name: records.last(name, upto) for name in filter(None, records.fields) if name != "id"}
         ids = records.last("id", upto)
         there = np.flatnonzero(ids >= 0)
         columns = {"id": pd.array(records.keys.ids[there], dtype="Int64")}
@@ -136,12 +137,21 @@ def frame_at(
                 own = cells.column(records.last(entry.id_column, upto)[codes], "Int64")
             columns[name] = look_up(pd.Series(own), lookups.get(entry.type), entry.field, dtype)
     index = pd.RangeIndex(len(codes))
-    frame = pd.DataFrame({entry[0]: columns[entry[0]] for entry in entries}, index=index, copy=False)
+    frame = _framed({entry[0]: columns[entry[0]] for entry in entries}, index)
     snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]
     still = {entry[0]: frozen[entry[0]] if entry[0] in frozen else columns[entry[0]].copy() for entry in entries}
-    baseline = Rows(pd.DataFrame(still, index=index, copy=False), marks)
+    baseline = Rows(_framed(still, index), marks)
     loaded = _loaded(cells, facts, baseline, lookups, moment, source, snapshots, wanted)
     return attach_loaded(frame, loaded)
+
+
+def _framed(columns: Mapping[str, Any], index: pd.RangeIndex) -> pd.DataFrame:
+    """Make a frame whose columns of objects stay such: pandas takes a mere array of texts for a column of text."""
+    kept = {
+        name: pd.Series(values, index=index, dtype=object, copy=False) if values.dtype == object else values
+        for name, values in columns.items()
+    }
+    return pd.DataFrame(kept, index=index, copy=False)
 
 
 def _order(records: Records, upto: int) -> Places:
@@ -156,7 +166,7 @@ def _marks(cells: Cells, rows: Places, name: str) -> CellMarks:
         return CellMarks()
     places = np.flatnonzero(np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist()
     return CellMarks(
-        {(place, name): load_json(cells.wire[int(rows[place])]) for place in places},
+        {(place, name): decode(*cells.wire[int(rows[place])]) for place in places},
         {(place, name): "could not be read" for place in places if cells.kind[int(rows[place])] == LOCKED},
     )
 
@@ -181,8 +191,8 @@ def _loaded(
         number, seen, told = _known_from(snapshots)
         watermark = pd.Timestamp(told["watermark"]) if told.get("watermark") else None
         # What was asked for travels with the moment until which all of it is known.
-        facts = {**facts, "query": cells.records(LOAD).facts(cells.upto(seen, number)).get("query")}
-    query = unpack_query(facts.get("query"))
+        facts = {**facts, **cells.records(LOAD).facts(cells.upto(seen, number))}
+    query = unpack_query(facts["query"]) if "query" in facts else {}
     kind = facts.get("kind", "read")
     waiting = np.flatnonzero(baseline.frame["id"].isna().to_numpy()).tolist() if kind == "adopt" else []
     return Loaded(
@@ -244,13 +254,14 @@ def _standing_snapshots(cells: Cells, rows: Places) -> Places:
     return rows[sorted(needed)]
 
 
-def rows_as_table(cells: Cells, rows: Places, *, begins: int) -> Any:
-    """Give rows as a table to be written, with the moment from which on they are all that is needed."""
+def rows_as_table(cells: Cells, kept: Places, n: int, *, begins: int) -> Any:
+    """Return rows among the first `n` and all after them, with the moment from which on they are all there is."""
     import pyarrow as pa
 
-    writer = RowWriter(int(cells.sequence[rows].max(initial=0)))
+    writer = RowWriter(int(cells.sequence[kept].max(initial=0)))
     writer.add_facts(LOAD, 0, {_BEGINS: begins}, begins)
-    return pa.concat_tables([cells.table.take(rows).cast(arrow_schema()), writer.table()])
+    parts = [cells.table.take(kept), cells.table.slice(n)]
+    return pa.concat_tables([*(part.cast(arrow_schema()) for part in parts), writer.table()])
 
 
 def begins_at(cells: Cells) -> int:

@@ -22,20 +22,22 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 import opp_pandas
 from opp_pandas._files import write_whole
 from opp_pandas.errors import ConfigurationError, DamagedHistoryError, MissingExtraError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 FORMAT = 2
 """The newest format that this program reads; the one that it writes."""

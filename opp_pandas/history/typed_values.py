@@ -1,14 +1,17 @@
 """Columns of a frame as typed cells, and back.
 
 A cell is kept in the narrowest of four columns: text, whole number, number or
-instant. What none of them holds (lists, mixed values) is JSON text.
+instant. What none of them holds (lists, mixed values) is JSON text, and a list
+beside it says which of its members are more than JSON can tell: nothing inside
+the text is markup, so no value of a user's can be mistaken for it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -17,16 +20,26 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import FrameError, named
+from opp_pandas.frame_state import freeze_value
 from opp_pandas.kinds import INSTANT
 
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
+Types = list[Any]
+"""Members of a JSON text that JSON has no type for: ``[path, type]``, inner ones first."""
 
-MISSING, TEXT, INTEGER, BOOLEAN, REAL, TIME, JSON, LOCKED = range(8)
-KINDS = ("missing", "text", "integer", "boolean", "real", "instant", "json", "locked")
+MISSING, TEXT, INTEGER, BOOLEAN, REAL, TIME, JSON, LOCKED, DECIMAL, DAY = range(10)
+KINDS = ("missing", "text", "integer", "boolean", "real", "instant", "json", "locked", "decimal", "day")
 """Words for the kind of a cell, by code; a locked cell is missing, and its original could not take the dtype."""
 
-STORED_IN = {TEXT: "text", JSON: "text", INTEGER: "number", BOOLEAN: "number", REAL: "real", TIME: "instant"}
+STORED_IN = {
+    **dict.fromkeys((TEXT, JSON, DECIMAL), "text"),
+    **dict.fromkeys((INTEGER, BOOLEAN), "integer"),
+    **dict.fromkeys((TIME, DAY), "instant"),
+    REAL: "real",
+}
+_DAY_US = 86_400_000_000
+_EPOCH = dt.date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +48,46 @@ class Packed:
 
     Parameters
     ----------
-    kind : int
-        What its values are: `TEXT`, `INTEGER`, `BOOLEAN`, `REAL`, `TIME` or `JSON`.
-    values : ndarray or pyarrow array
-        An Arrow array for text and JSON, else numbers; whatever where `present` is False.
-    present : ndarray of bool
-        Where there is a value.
+    kinds : ndarray of int8
+        What each value is.
+    stores : mapping of str to ndarray or pyarrow array
+        The values by the column that keeps them: an Arrow array for text, else numbers; whatever where a row's kind is
+        kept elsewhere.
+    types : mapping of int to list
+        By place, what the JSON text does not tell.
     """
 
-    kind: int
-    values: Any
-    present: Flags
+    kinds: npt.NDArray[np.int8]
+    stores: Mapping[str, Any]
+    types: Mapping[int, Types] = field(default_factory=dict)
+
+    @property
+    def present(self) -> Flags:
+        """Where there is a value."""
+        found: Flags = self.kinds != MISSING
+        return found
+
+    def kept_in(self, store: str) -> Flags:
+        """Whose value is kept in one of the columns."""
+        return np.isin(self.kinds, [kind for kind, name in STORED_IN.items() if name == store])
+
+    def take(self, places: Places) -> Packed:
+        """Keep some."""
+        import pyarrow as pa
+
+        stores = {
+            name: values.take(pa.array(places)) if name == "text" else values[places]
+            for name, values in self.stores.items()
+        }
+        moved = {int(place): new for new, place in enumerate(places)} if self.types else {}
+        types = {moved[place]: types for place, types in self.types.items() if place in moved}
+        return Packed(self.kinds[places], stores, types)
+
+
+def uniform(kind: int, values: Any, present: Flags | None = None) -> Packed:
+    """Return a column whose values are of one kind."""
+    kinds = np.full(len(values), kind, dtype=np.int8)
+    return Packed(kinds if present is None else np.where(present, kinds, np.int8(MISSING)), {STORED_IN[kind]: values})
 
 
 def pack(column: pd.Series) -> Packed:
@@ -54,7 +96,7 @@ def pack(column: pd.Series) -> Packed:
     Raises
     ------
     FrameError
-        If an object column holds what JSON cannot say.
+        If an object column holds what cannot be kept.
     """
     import pyarrow as pa
 
@@ -63,19 +105,17 @@ def pack(column: pd.Series) -> Packed:
     if isinstance(dtype, pd.StringDtype):
         texts = pa.array(column.array, type=pa.large_string(), from_pandas=True)
         # Joined frames hold their text in several pieces.
-        return Packed(TEXT, texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts, present)
+        return uniform(TEXT, texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts, present)
     if pd.api.types.is_bool_dtype(dtype):
-        return Packed(BOOLEAN, column.to_numpy(dtype=np.int64, na_value=0), present)
+        return uniform(BOOLEAN, column.to_numpy(dtype=np.int64, na_value=0), present)
     if pd.api.types.is_integer_dtype(dtype) and not _is_too_large(column):
-        return Packed(INTEGER, column.to_numpy(dtype=np.int64, na_value=0), present)
+        return uniform(INTEGER, column.to_numpy(dtype=np.int64, na_value=0), present)
     if pd.api.types.is_float_dtype(dtype):
-        return Packed(REAL, column.to_numpy(dtype=np.float64, na_value=np.nan), present)
-    if getattr(dtype, "kind", "") == "M":
+        return uniform(REAL, column.to_numpy(dtype=np.float64, na_value=np.nan), present)
+    if getattr(dtype, "kind", "") == "M" and not _is_too_fine(column):
         unit: Any = INSTANT if isinstance(dtype, pd.DatetimeTZDtype) else "datetime64[us]"
-        return Packed(TIME, column.astype(unit).to_numpy(dtype="datetime64[us]").view(np.int64), present)
-    found = _dumped(column)
-    some = np.array([text is not None for text in found], dtype=bool)
-    return Packed(JSON, pa.array(found, type=pa.large_string()), some)
+        return uniform(TIME, column.astype(unit).to_numpy(dtype="datetime64[us]").view(np.int64), present)
+    return _pack_objects(column.astype(object).to_numpy(), str(column.name))
 
 
 def _is_too_large(column: pd.Series) -> bool:
@@ -83,23 +123,74 @@ def _is_too_large(column: pd.Series) -> bool:
     return column.dtype.kind == "u" and bool((column > np.iinfo(np.int64).max).any())
 
 
-def _dumped(column: pd.Series) -> list[str | None]:
-    """Write every value of a column as JSON; tags repeat, so each distinct list of texts is written once."""
-    name = str(column.name)
+def _is_too_fine(column: pd.Series) -> bool:
+    """Whether a column of instants has some between two microseconds."""
+    return column.array.unit == "ns" and bool((column.dt.nanosecond > 0).any())
+
+
+def _pack_objects(values: Any, name: str) -> Packed:
+    """Give every value its own kind; tags repeat, so each distinct list of texts is written once."""
+    import pyarrow as pa
+
+    kinds = np.zeros(len(values), dtype=np.int8)
+    stores: dict[str, list[Any]] = {}
+    types: dict[int, Types] = {}
     written: dict[tuple[str, ...], str] = {}
-    found: list[str | None] = []
-    for value in column.astype(object).to_numpy():
-        if _is_missing(value):
-            found.append(None)
-        elif type(value) in (list, tuple) and all(type(item) is str for item in value):
-            key = tuple(value)
-            text = written.get(key)
-            if text is None:
-                text = written[key] = dump(value, name)
-            found.append(text)
+    for place, value in enumerate(values):
+        if type(value) in (list, tuple) and all(type(item) is str for item in value):
+            kind, key = JSON, tuple(value)
+            stored: Any = written.get(key)
+            if stored is None:
+                stored = written[key] = encode(value, name)[0]
         else:
-            found.append(dump(value, name))
-    return found
+            kind, stored = _typed(value)
+            if kind == JSON:
+                stored, found = encode(value, name)
+                if found:
+                    types[place] = found
+        if kind != MISSING:
+            kinds[place] = kind
+            stores.setdefault(STORED_IN[kind], [None] * len(values))[place] = stored
+    packed: dict[str, Any] = {}
+    for store, found in stores.items():
+        if store == "text":
+            packed[store] = pa.array(found, type=pa.large_string())
+        else:
+            dtype = np.float64 if store == "real" else np.int64
+            packed[store] = np.array([0 if value is None else value for value in found], dtype=dtype)
+    return Packed(kinds, packed, types)
+
+
+def _typed(value: Any) -> tuple[int, Any]:
+    """Return the kind of one value, and how it is stored."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return MISSING, None
+    kind = type(value)
+    if kind is str and (value.isascii() or _is_unicode(value)):
+        return TEXT, value
+    if kind is bool:
+        return BOOLEAN, int(value)
+    if kind is int and -(2**63) <= value < 2**63:
+        return INTEGER, value
+    if kind is float:
+        return REAL, value
+    if kind is Decimal:
+        return DECIMAL, str(value)
+    if kind is dt.date:
+        return DAY, (value.toordinal() - _EPOCH) * _DAY_US
+    if kind is pd.Timestamp and value.unit == "us" and str(value.tzinfo) == "UTC":
+        return TIME, value._value
+    return JSON, None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 holds a text: halves of surrogate pairs, which JSON can name, are no characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
@@ -112,14 +203,14 @@ def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
     dtype : str
         The dtype that the column had.
     values : ndarray or pyarrow array, shape (n,)
-        As in `Packed`.
+        As stored.
     present : ndarray of bool, shape (n,)
         Where there is a value.
 
     Returns
     -------
-    ExtensionArray or ndarray
-        Of `dtype` where the values can take it, else of object.
+    ExtensionArray or ndarray or None
+        Of `dtype`; None where the values cannot take it as they are.
     """
     if kind == TEXT and dtype == "str":
         return pd.array(values, dtype="str")
@@ -153,65 +244,106 @@ def missing_column(n: int, dtype: Any) -> Any:
     return empty if dtype == "object" else pd.Series(empty).astype(dtype).array
 
 
-def plain(kind: int, value: Any) -> Any:
-    """Give one stored value as a Python value."""
-    if value is None or kind in (MISSING, LOCKED):
-        return None
-    if kind == JSON:
-        return load(str(value))
-    if kind == TIME:
-        return pd.Timestamp(int(value), unit="us", tz="UTC").as_unit("us")
-    if kind == BOOLEAN:
-        return bool(value)
-    if kind == INTEGER:
-        return int(value)
-    return float(value) if kind == REAL else str(value)
+_AS_PYTHON: dict[int, Callable[[Any], Any]] = {
+    TEXT: str,
+    INTEGER: int,
+    BOOLEAN: bool,
+    REAL: float,
+    TIME: lambda value: pd.Timestamp(value, unit="us", tz="UTC").as_unit("us"),
+    DECIMAL: Decimal,
+    DAY: lambda value: dt.date.fromordinal(value // _DAY_US + _EPOCH),
+}
 
 
-def dump(value: Any, column: str = "") -> str:
-    """Write a value as JSON, with exact decimals, days and instants.
+def as_python(kind: int, values: Any) -> list[Any]:
+    """Return stored values of one kind, none of them missing, as Python values."""
+    listed = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
+    return [_AS_PYTHON[kind](value) for value in listed]
+
+
+# --- values that JSON does not hold -----------------------------------------------------------------------------------
+
+Special = Callable[[Any], tuple[str, Any] | None]
+"""Gives the type and the contents of a value that JSON has no type for; None for any other."""
+
+READ: Mapping[str, Callable[[Any], Any]] = {
+    "real": float,
+    "decimal": Decimal,
+    "instant": pd.Timestamp,
+    "moment": dt.datetime.fromisoformat,
+    "day": dt.date.fromisoformat,
+    "mapping": lambda pairs: {freeze_value(key): item for key, item in pairs},
+}
+
+
+def special(value: Any) -> tuple[str, Any] | None:
+    """Return the type and contents of a value that a cell may hold and JSON has no type for."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return "real", str(value)
+    if isinstance(value, Decimal):
+        return "decimal", str(value)
+    if isinstance(value, dt.date):
+        name = "instant" if isinstance(value, pd.Timestamp) else "moment" if isinstance(value, dt.datetime) else "day"
+        return name, value.isoformat()
+    if isinstance(value, Mapping) and not all(isinstance(key, str) for key in value):
+        return "mapping", [[key, item] for key, item in value.items()]
+    return None
+
+
+def encode(value: Any, column: str = "", special: Special = special) -> tuple[str, Types]:
+    """Write a value as JSON text, and apart from it what JSON does not tell.
+
+    Raises
+    ------
+    FrameError
+        If it holds what cannot be kept.
 
     Examples
     --------
-    >>> dump(["a", Decimal("1.50")])
-    '["a",{"$decimal":"1.50"}]'
+    >>> encode(["a", Decimal("1.50"), {"$decimal": "n/a"}])
+    ('["a","1.50",{"$decimal":"n/a"}]', [[[1], 'decimal']])
     """
+    types: Types = []
     try:
-        return json.dumps(value, separators=(",", ":"), default=_tagged)
-    except TypeError as error:
+        return json.dumps(_plain(value, [], types, special), separators=(",", ":"), allow_nan=False), types
+    except (TypeError, RecursionError) as error:
         raise FrameError(f"column {named([column])} holds a value that a history cannot keep: {error}") from error
 
 
-def load(text: str) -> Any:
-    """Read what `dump` wrote."""
-    return json.loads(text, object_hook=_untagged)
-
-
-def _tagged(value: Any) -> Any:
+def _plain(value: Any, path: list[Any], types: Types, special: Special) -> Any:
+    if value is None or value is pd.NA or value is pd.NaT or isinstance(value, str | bool | int):
+        return None if value is pd.NA or value is pd.NaT else value
     if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Decimal):
-        return {"$decimal": str(value)}
-    if isinstance(value, pd.Timestamp | dt.datetime):
-        return {"$instant": value.isoformat()}
-    if isinstance(value, dt.date):
-        return {"$day": value.isoformat()}
-    if isinstance(value, set | frozenset | range | np.ndarray):
-        return list(value)
+        return _plain(value.item(), path, types, special)
+    found = special(value)
+    if found is not None:
+        name, contents = found
+        plain = _plain(contents, path, types, special)
+        types.append([path, name])
+        return plain
+    if isinstance(value, Mapping):
+        return {key: _plain(item, [*path, key], types, special) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | range | np.ndarray):
+        return [_plain(item, [*path, place], types, special) for place, item in enumerate(value)]
+    if isinstance(value, float):
+        return value
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _untagged(found: dict[str, Any]) -> Any:
-    if len(found) == 1:
-        ((key, value),) = found.items()
-        if key == "$decimal":
-            return Decimal(value)
-        if key == "$instant":
-            return dt.datetime.fromisoformat(value)
-        if key == "$day":
-            return dt.date.fromisoformat(value)
-    return found
+def decode(text: str, types: Types, read: Mapping[str, Callable[[Any], Any]] = READ) -> Any:
+    """Read what `encode` wrote.
 
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+    Examples
+    --------
+    >>> decode('["a","1.50"]', [[[1], "decimal"]])
+    ['a', Decimal('1.50')]
+    """
+    found = [json.loads(text)]
+    for path, name in types:
+        holder: Any = found
+        steps = [0, *path]
+        for step in steps[:-1]:
+            holder = holder[step]
+        last = steps[-1]
+        holder[last] = read[name](holder[last])
+    return found[0]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named, printable
 from opp_pandas.history.sealed_table import FOLDER, Opened, SealedTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LISTED = ["number", "name", "saved_at", "author", "comment"]
 _TRIES = 100

@@ -1,0 +1,96 @@
+"""HubSpot's history of deal stages and of properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from opp_pandas.errors import MissingColumnError
+from opp_pandas.history.importers.reading import (
+    Remarks,
+    changes_of_fields,
+    changes_of_states,
+    importer,
+    keys_of,
+    known_column,
+    read_moments,
+)
+
+if TYPE_CHECKING:
+    from opp_pandas.history.event_import import ImportedEvents
+
+_FIELDS = {
+    "dealstage": "stage_name",
+    "amount": "amount",
+    "closedate": "close_date",
+    "dealname": "name",
+    "hubspot_owner_id": "owner_name",
+    "dealtype": "opportunity_type",
+    "hs_next_step": "next_step",
+    "hs_deal_stage_probability": "probability",
+}
+
+
+@importer
+def hubspot_history(
+    frame: pd.DataFrame,
+    *,
+    stages: pd.DataFrame | Mapping[str, str] | None = None,
+    ids: Mapping[str, int] | None = None,
+    timezone: str | None = None,
+) -> ImportedEvents:
+    """Read HubSpot's deal stage history, or its property history.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Stage history: ``deal_id, value, date_entered`` (or ``_fivetran_start``,
+        ``timestamp``). Property history: ``deal_id, name, value, timestamp``.
+    stages : DataFrame or mapping, optional
+        Labels of the stages: columns ``stage_id, label``, or id to label.
+        Without it the stage's id stands for its name.
+    ids, timezone
+        As in `salesforce_history`.
+
+    Returns
+    -------
+    ImportedEvents
+        The ends of stays (``_fivetran_end``: 9999 or 2050 where there is none)
+        are not needed: the next entry ends a stay.
+    """
+    remarks = Remarks()
+    when = next((name for name in ("date_entered", "timestamp", "_fivetran_start") if name in frame.columns), None)
+    missing = [name for name in ("deal_id", "value") if name not in frame.columns]
+    if when is None:
+        missing.append("date_entered")
+    if missing or when is None:
+        raise MissingColumnError(
+            missing, list(frame.columns), "HubSpot's stage history has deal_id, value, date_entered."
+        )
+    labels = _labels(stages)
+    at = read_moments(frame[when], timezone, remarks, when)
+    if "name" not in frame.columns:
+        names = frame["value"].astype("str").map(lambda value: labels.get(value, value), na_action="ignore")
+        wide = pd.DataFrame({"key": keys_of(frame["deal_id"]), "at": at, "stage_name": names.astype("str")})
+        return changes_of_states(wide[at.notna()], ["stage_name"], ids, remarks, "HubSpot stage history")
+    named = frame.assign(
+        NewValue=[
+            labels.get(str(value), value) if name == "dealstage" else value
+            for name, value in zip(frame["name"], frame["value"], strict=True)
+        ]
+    )
+    columns = named["name"].astype("str").map(lambda name: _FIELDS.get(name) or known_column(name))
+    return changes_of_fields(named, "deal_id", "name", columns, at, ids, timezone, remarks, "HubSpot property history")
+
+
+def _labels(stages: pd.DataFrame | Mapping[str, str] | None) -> dict[str, str]:
+    if stages is None:
+        return {}
+    if isinstance(stages, Mapping):
+        return {str(key): str(label) for key, label in stages.items()}
+    missing = [name for name in ("stage_id", "label") if name not in stages.columns]
+    if missing:
+        raise MissingColumnError(missing, list(stages.columns), "Stage labels have stage_id and label.")
+    return dict(zip(stages["stage_id"].astype(str), stages["label"].astype(str), strict=True))
