@@ -60,6 +60,9 @@ def test_format_1__reads_as_it_did_and_upgrades(old: Path, name: str) -> None:
     assert not history.upgrade()
     assert said(history, expected) == expected
     assert len(history.verify()) == 0
+    loaded = loaded_of(history.as_of())
+    assert loaded is not None
+    assert loaded.definitions.get("currency") == ("EUR" if name == "adopted" else None)
     # The files of format 1 are given up, not deleted.
     assert history.vacuum(older_than_days=0) > 0
     assert said(history, expected) == expected

@@ -49,7 +49,7 @@ def test_as_of__gives_back_a_load_of_the_service(history: History, df: pd.DataFr
     before, after = loaded_of(df), loaded_of(back)
     assert before is not None
     assert after is not None
-    assert (after.timezone, after.kind, after.currency) == (before.timezone, before.kind, before.currency)
+    assert (after.timezone, after.kind, after.definitions) == (before.timezone, before.kind, before.definitions)
     assert dict(after.baseline.marks.original) == dict(before.baseline.marks.original)
     assert after.baseline.marks.locked.keys() == before.baseline.marks.locked.keys()
     pd.testing.assert_frame_equal(after.stages.frame, before.stages.frame)

@@ -59,9 +59,10 @@ def to_format_2(old: Any) -> Any:
         columns[name] = columns[name].cast(pa.string())
     is_presence = pc.and_(pc.equal(columns["resource"], DEAL), pc.equal(columns["field"], "(deal)"))
     is_presence = pc.and_(is_presence, pc.equal(columns["kind"], "boolean"))
+    is_currency = pc.and_(pc.equal(columns["resource"], LOAD), pc.equal(columns["field"], "currency"))
     new = {
         **columns,
-        "field": pc.if_else(is_presence, None, columns["field"]),
+        "field": pc.if_else(is_presence, None, pc.if_else(is_currency, "definitions", columns["field"])),
         "integer": columns["number"],
         "types": pa.nulls(len(old), pa.string()),
     }
@@ -88,6 +89,7 @@ def _retype(new: dict[str, Any], columns: Mapping[str, Any]) -> None:
     for place, (resource, name, written) in enumerate(zip(*found.values(), strict=True)):
         is_query = (resource, name) == (LOAD, "query")
         value = _load(written, _QUERY_TAGS if is_query else _TAGS)
+        value = {"currency": value} if (resource, name) == (LOAD, "currency") else value
         # A query that could not be kept was told by a key.
         values[place] = (None if UNKNOWN in value else pack_query(value)) if is_query else value
     moments = columns["observed_at"].cast(pa.int64()).to_numpy()[rows]
