@@ -16,7 +16,7 @@ import pytest
 import opp_pandas as opp
 from opp_pandas import _files, reporting
 from opp_pandas.cli import main
-from opp_pandas.cli.words import read_conditions, read_quota
+from opp_pandas.cli.values import read_conditions, read_quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from opp_pandas.cli import asking, finishing, signing, trying
+from opp_pandas.cli.commands import COMMANDS
 from opp_pandas.cli.exits import FAILED, INTERRUPTED, MISUSED
 from opp_pandas.errors import ConfigurationError, MissingColumnError, OppPandasError, printable
 
@@ -78,6 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"opp-pandas {opp_pandas.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for part in (trying, signing, asking, finishing):
-        part.add_commands(commands)
+    for command in COMMANDS:
+        command.add(commands)
     return parser

@@ -98,8 +98,12 @@ def hygiene(
     skipped = [name for name in wanted if name not in counts]
     places = np.array(sorted(found), dtype=np.intp)
     if deals.has("amount"):
-        places = places[np.argsort(-np.nan_to_num(np.abs(deals.own_amount[places])), kind="stable")]
+        # Several currencies without rates are no reason to hide what needs a look: each amount stands as it is.
+        amount = deals.own_amount if deals.rates is None else deals.amount
+        places = places[np.argsort(-np.nan_to_num(np.abs(amount[places])), kind="stable")]
     table = identify(deals, places, _SHOWN)
+    if deals.rates is not None and deals.has("amount"):
+        table["amount"] = amount[places]
     for title, words in (
         ("checks", [", ".join(found[place]) for place in places.tolist()]),
         ("reasons", ["; ".join(found[place].values()) for place in places.tolist()]),
@@ -113,7 +117,7 @@ def hygiene(
         "hygiene",
         deals,
         counts=counts,
-        currency=deals.currency if len(currencies) == 1 else None,
+        currency=deals.currency if len(currencies) == 1 or deals.rates is not None else None,
         n_currencies=len(currencies),
         arguments={"stale_days": stale_days, "checks": wanted},
         definitions={name: CHECKS[name] for name in wanted},

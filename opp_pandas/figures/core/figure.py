@@ -325,7 +325,9 @@ def figure(
 
 
 def _documented(text: str | None, names: Iterable[str]) -> str:
-    return _with_parameters(text or "", names)
+    """Complete the documentation of a function, indented as that of a module's functions is."""
+    first, *rest = inspect.cleandoc(text or "").split("\n")
+    return _with_parameters("\n".join([first, *(f"    {line}" if line else "" for line in rest), "    "]), names)
 
 
 def _with_parameters(text: str, names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 
-class Telling:
+class Output:
     """What a command has to say: text for people, or one JSON object."""
 
     def __init__(self, command: str, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from opp_pandas.errors import ConfigurationError
 
 
-def add_commands(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Describe the command to argparse."""
     login = commands.add_parser(
         "login",
@@ -27,10 +27,10 @@ def add_commands(commands: Any) -> None:
     login.add_argument("--reading-only", action="store_true", help="ask for no right to write")
     login.add_argument("--no-browser", action="store_true", help="print the address and ask where the browser ended")
     login.add_argument("--forget", action="store_true", help="delete the kept sign-in instead")
-    login.set_defaults(run=_login)
+    login.set_defaults(run=_run)
 
 
-def _login(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from opp_pandas.api.auth import oauth
     from opp_pandas.api.auth.token_store import TokenStore
     from opp_pandas.api.client import OUTREACH_URL

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
+from opp_pandas.figures.core.periods import WeekCalendar
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.stages import StageMap
 
@@ -160,3 +161,92 @@ def read_stages(options: argparse.Namespace) -> StageMap | None:
         words = f"; not {named(unknown)}" if isinstance(given, dict) else ""
         raise ConfigurationError(f"--stages {options.stages}: an object with {named(known)} is expected{words}")
     return StageMap(**given)
+
+
+def read_pairs(text: str) -> dict[str, str]:
+    """Read ``WORD=MEANING`` words with commas between them.
+
+    Raises
+    ------
+    ConfigurationError
+        If a word has no ``=``.
+
+    Examples
+    --------
+    >>> read_pairs("Best=best_case, Sure=commit")
+    {'Best': 'best_case', 'Sure': 'commit'}
+    """
+    found = {}
+    for part in text.split(","):
+        word, sign, meaning = part.partition("=")
+        if not sign or not word.strip() or not meaning.strip():
+            raise ConfigurationError(f"{printable(part)!r}: WORD=MEANING is expected, with commas between several")
+        found[word.strip()] = meaning.strip()
+    return found
+
+
+def read_rates(text: str) -> dict[str, float] | pd.DataFrame:
+    """Read exchange rates: ``EUR=1.08,GBP=1.27``, or a CSV file of currency, start and rate.
+
+    Raises
+    ------
+    ConfigurationError
+        If a rate is no number, or the file cannot be read.
+
+    Examples
+    --------
+    >>> read_rates("EUR=1.08,GBP=1.27")
+    {'EUR': 1.08, 'GBP': 1.27}
+    """
+    if text.lower().endswith(".csv"):
+        try:
+            return pd.read_csv(text, dtype={"currency": "str", "start": "str"})
+        except OSError as error:
+            raise ConfigurationError(f"--rates {text}: the file cannot be read: {error.strerror}") from error
+    try:
+        return {code: float(rate) for code, rate in read_pairs(text).items()}
+    except ValueError:
+        raise ConfigurationError(f"--rates {printable(text)!r}: a rate is a number, such as EUR=1.08") from None
+
+
+def read_calendar(text: str) -> WeekCalendar:
+    """Read a calendar of whole weeks: ``4-4-5``, with the week's first day and the rule after commas.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none.
+
+    Examples
+    --------
+    >>> read_calendar("4-4-5,MON").week_start
+    'MON'
+    """
+    pattern, *more = [part.strip() for part in text.split(",")]
+    try:
+        first, second, third = (int(part) for part in pattern.split("-"))
+    except ValueError:
+        raise ConfigurationError(f"--calendar {printable(text)!r}: weeks read 4-4-5, 4-5-4 or 5-4-4") from None
+    settings: dict[str, Any] = {"rule" if part.islower() else "week_start": part for part in more}
+    return WeekCalendar((first, second, third), **settings)
+
+
+def read_map(path: Path | None) -> dict[str, Any]:
+    """Read what ``--map`` says of a file: its columns, or arguments of `adopt` with the columns among them.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is no JSON object.
+    """
+    if path is None:
+        return {}
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"--map {path}: the file cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"--map {path}: this is no JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"--map {path}: an object is expected, from column of the file to ours")
+    return given if isinstance(given.get("columns"), dict) else {"columns": given}

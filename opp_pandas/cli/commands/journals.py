@@ -1,0 +1,41 @@
+"""``opp-pandas journals``: list or remove the journals of write-backs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.cli.output import Output
+from opp_pandas.figures.core.basis import counted
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(commands: Any) -> None:
+    """Describe the command to argparse."""
+    command = commands.add_parser(
+        "journals",
+        help="list or remove the journals of write-backs",
+        description="Journals hold old and new values of customers' deals, readable by their owner only. "
+        "They are kept until removed here.",
+        epilog="example: opp-pandas journals --purge-days 30",
+    )
+    command.add_argument("--folder", type=Path, help="default: OPP_PANDAS_JOURNAL, else the user's folder for state")
+    command.add_argument("--purge-days", type=float, metavar="D", help="remove finished ones older than D days")
+    command.add_argument("--json", action="store_true", help="print one JSON object for machines instead of text")
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    import opp_pandas as opp
+
+    output = Output("journals", options.json)
+    if options.purge_days is not None:
+        removed = opp.purge_journals(options.folder, days=options.purge_days)
+        output.say(counted(len(removed), "journal") + " removed", removed=[str(path) for path in removed])
+    else:
+        listed = opp.list_journals(options.folder)
+        output.rows(listed, listed.to_string(index=False) if len(listed) else "there are no journals")
+    output.end()
+    return 0

@@ -1,0 +1,60 @@
+"""``opp-pandas report``: the forecast report as a page, workbook, PDF or picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.cli.source import add_quota, add_reading_command, check_folder, definitions_of, history_of, read_deals
+from opp_pandas.cli.values import read_list, read_quota
+from opp_pandas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from opp_pandas.cli.output import Output
+
+
+def add(commands: Any) -> None:
+    """Describe the command to argparse."""
+    command = add_reading_command(
+        commands,
+        "report",
+        _run,
+        help="write the forecast report as a page, workbook, PDF or picture",
+        description="One file that can be mailed: headline figures, forecast against quota, coverage, stages, largest "
+        "and stalest deals, hygiene, and what the figures stand on. The extension decides: .html, .xlsx, .pdf, .png.",
+        example="opp-pandas report -o forecast.html --quota 400000 --history history",
+    )
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".html, .xlsx, .pdf or .png")
+    command.add_argument("--title", help="the headline")
+    command.add_argument(
+        "--since", metavar="DAY", help="what moved since this day (needs --history; default: the last snapshot)"
+    )
+    command.add_argument("--by", metavar="COLUMN", help="compare the groups of this column, such as owner_name")
+    command.add_argument(
+        "--sections",
+        metavar="A,B",
+        help="only these, in this order: headline, forecast, coverage, groups, funnel, waterfall, bookings, largest, "
+        "stalest, hygiene",
+    )
+    add_quota(command)
+
+
+def _run(options: argparse.Namespace, output: Output) -> None:
+    quota = read_quota(options.quota)
+    if options.since is not None and options.history is None:
+        raise ConfigurationError("--since asks what the deals were like then: add --history DIR, which knows")
+    check_folder(options.output)
+    frame = read_deals(options, output)
+    written = frame.opp.report(
+        options.output,
+        history=history_of(options),
+        quota=quota,
+        by=options.by,
+        title=options.title,
+        since=options.since,
+        sections=read_list(options.sections),
+        **definitions_of(options),
+    )
+    output.say(f"written to {written}", output=str(written))

@@ -1,0 +1,40 @@
+"""``opp-pandas snapshot``: record what the service says now in a history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.cli.source import add_reading_command, history_of, read_deals
+
+if TYPE_CHECKING:
+    import argparse
+
+    from opp_pandas.cli.output import Output
+
+
+def add(commands: Any) -> None:
+    """Describe the command to argparse."""
+    command = add_reading_command(
+        commands,
+        "snapshot",
+        _run,
+        help="record what the service says now in a history",
+        description="Loads the pipeline and adds what differs from the last snapshot to the history: run it every "
+        "night. Recording the same load twice adds nothing; an incomplete load never marks a deal as gone.",
+        example="opp-pandas snapshot --history history",
+    )
+    command.add_argument(
+        "--full", action="store_true", help="read every deal, and find out which are gone, instead of the changes only"
+    )
+
+
+def _run(options: argparse.Namespace, output: Output) -> None:
+    added = history_of(options).record(read_deals(options, output))
+    facts = {"deals": added.deals, "appeared": added.appeared, "changed": added.changed, "gone": added.gone}
+    words = f"{added.deals:,} deals: {added.appeared:,} new, {added.changed:,} changed, {added.gone:,} gone"
+    output.say(
+        f"{words}; recorded in {options.history}",
+        sequence=added.sequence,
+        observed_at=added.observed_at.isoformat(),
+        **facts,
+    )

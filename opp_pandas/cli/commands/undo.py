@@ -1,0 +1,41 @@
+"""``opp-pandas undo``: put the old values back where ours still stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opp_pandas.cli.output import Output
+from opp_pandas.cli.unfinished import add_plan_options, print_report, worded_for_shells
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(commands: Any) -> None:
+    """Describe the command to argparse."""
+    command = commands.add_parser(
+        "undo",
+        help="put the old values back where ours still stand",
+        description="Takes the newest plan back, or the one whose journal is named, with the same conflict check.",
+        epilog="example: opp-pandas undo --dry-run",
+    )
+    command.add_argument("--dry-run", action="store_true", help="show what would be sent")
+    command.add_argument("--confirm", type=int, metavar="N", help="number of rows, to confirm a large plan")
+    command.add_argument("--allow-delete", action="store_true", help="delete the deals that the plan created")
+    command.set_defaults(run=_run)
+    add_plan_options(command)
+
+
+def _run(options: argparse.Namespace) -> int:
+    import opp_pandas as opp
+
+    with worded_for_shells():
+        report = opp.undo(
+            opp.connect(options.url),
+            options.journal,
+            dry_run=options.dry_run,
+            allow_delete=options.allow_delete,
+            on_conflict=options.on_conflict or "skip",
+            confirm=options.confirm,
+        )
+    return print_report(report, Output("undo", options.json))
