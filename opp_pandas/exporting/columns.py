@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DuplicateRowsError, FrameError, named, printable
-from opp_pandas.kinds import BOOLEAN, INSTANTS, INTEGER, TAGS, TEXT, read_clock
+from opp_pandas.kinds import KINDS, kind_of_dtype, read_clock
 from opp_pandas.resource import COLUMN_DTYPES
 
-Family = Literal["text", "integer", "float", "boolean", "instant", "moment", "json"]
 ROW = "(row)"
 """Heading of the index, where it is no plain count."""
 
@@ -49,17 +48,20 @@ class Heading:
         return cls(found["name"], found["dtype"])
 
     @property
-    def family(self) -> Family:
-        """What kind of values it holds."""
+    def family(self) -> str:
+        """What kind of values it holds: the name of a kind, ``float``, or ``moment`` without a zone."""
         return family_of(self.dtype)
 
 
-def family_of(dtype: str) -> Family:
-    """Tell what kind of values a dtype holds."""
-    if dtype in ("str", "string"):
+def family_of(dtype: str) -> str:
+    """Tell what kind of values a dtype holds: whatever stands in object columns is written as tags are, as JSON."""
+    kind = kind_of_dtype(dtype)
+    if kind is not None:
+        return kind.name
+    if dtype == "string":
         return "text"
     if dtype == "object":
-        return "json"
+        return "tags"
     if dtype.startswith("datetime64"):
         return "instant" if "," in dtype else "moment"
     lower = dtype.lower()
@@ -143,15 +145,14 @@ def _read_float(cell: Any, _: str | None) -> float:
         raise ValueError("is not a number; write it like 1250.5") from None
 
 
-_FAMILIES = {"text": TEXT, "integer": INTEGER, "boolean": BOOLEAN, "instant": INSTANTS, "json": TAGS}
 # Dtypes that no attribute has, but that a frame may bring along.
 _WRITERS: dict[str, Callable[[Any, str], str]] = {
-    **{family: kind.write_sheet for family, kind in _FAMILIES.items()},
+    **{name: kind.write_sheet for name, kind in KINDS.items()},
     "float": lambda value, _: repr(float(value)),
     "moment": lambda value, _: str(value.isoformat()),
 }
 _READERS: dict[str, Callable[[Any, str | None], Any]] = {
-    **{family: kind.read_sheet for family, kind in _FAMILIES.items()},
+    **{name: kind.read_sheet for name, kind in KINDS.items()},
     "float": _read_float,
     "moment": lambda cell, _: read_clock(cell),
 }
@@ -205,7 +206,7 @@ def values_of(
 
 def _column(heading: Heading, values: list[Any], rows: Sequence[int], failures: Failures) -> pd.Series:
     family, dtype = heading.family, heading.dtype
-    if family == "json":
+    if family == "tags":
         column = np.empty(len(values), dtype=object)
         column[:] = values
         return pd.Series(column, dtype=object)

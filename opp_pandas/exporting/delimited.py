@@ -84,7 +84,7 @@ def _cell(text: str | None, heading: Heading) -> str:
     family = heading.family
     if family == "integer":
         return f"'{text}" if len(text.lstrip("-")) > _DIGITS else text
-    return guard(text) if family in ("text", "json") else text
+    return guard(text) if family in ("text", "tags") else text
 
 
 def read_lines(content: bytes, path: Path) -> tuple[list[Heading], list[list[str | None]], list[int]]:
@@ -140,6 +140,6 @@ def _decoded(content: bytes, path: Path) -> str:
 def _read(text: str, heading: Heading) -> str | None:
     if text == "":
         return None
-    if heading.family in ("text", "json"):
+    if heading.family in ("text", "tags"):
         return unguard(text)
     return text.removeprefix("'")

@@ -151,7 +151,7 @@ class _Writer:
             sheet.data_validation(1, where, n, where, {"validate": "list", "source": source, **words})
 
     def _format_of(self, heading: Heading) -> Any:
-        return {"text": self.text, "json": self.text, "instant": self.moment, "moment": self.moment}.get(heading.family)
+        return {"text": self.text, "tags": self.text, "instant": self.moment, "moment": self.moment}.get(heading.family)
 
     def _write_column(self, sheet: Any, place: int, heading: Heading, column: pd.Series) -> None:
         family = heading.family
@@ -255,7 +255,7 @@ def _meaning(name: str) -> str:
 
 def _width(heading: Heading) -> float:
     wide = {"name": 34, "next_step": 40, "description": 40, "account_name": 26, "owner_name": 20, "tags": 24}
-    least = {"instant": 17, "moment": 17, "text": 16, "integer": 11, "json": 20}.get(heading.family, 11)
+    least = {"instant": 17, "moment": 17, "text": 16, "integer": 11, "tags": 20}.get(heading.family, 11)
     return float(max(wide.get(heading.name, least), min(len(heading.text) + 3, 30)))
 
 
