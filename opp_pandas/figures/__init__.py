@@ -6,15 +6,12 @@ the network or a clock. Results are plain frames; ``.attrs["opp_basis"]`` says
 what they stand on.
 """
 
-from opp_pandas.figures.backtesting import backtest, backtest_forecasts
-from opp_pandas.figures.calibrating import calibration
 from opp_pandas.figures.categories import category_forecast
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.display import show
 from opp_pandas.figures.core.explanations import Explanation, explain
 from opp_pandas.figures.core.money import ExchangeRates, convert_amounts
 from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
-from opp_pandas.figures.distribution import Bookings, bookings
 from opp_pandas.figures.forecasts import forecast
 from opp_pandas.figures.funnels import funnel, stage_distribution
 from opp_pandas.figures.hygiene import ageing, concentration, hygiene
@@ -24,7 +21,6 @@ from opp_pandas.figures.quotas import gini, linearity, pacing
 from opp_pandas.figures.rates import kpis, shrink, velocity, wilson, win_rates
 from opp_pandas.figures.rollups import rollup
 from opp_pandas.figures.scenarios import Change, commit_lands, drop_largest, scale, scenario, set_values
-from opp_pandas.figures.scoring import amount_errors, brier, brier_skill, hubspot_accuracy, log_loss
 from opp_pandas.figures.slippage import flows, pushes, slippage
 from opp_pandas.figures.survival import aalen_johansen, kaplan_meier
 from opp_pandas.figures.time_in_stage import stage_chain, stage_spells, step_curves, time_in_stage
@@ -46,8 +42,6 @@ __all__ = [
     "pacing",
     "linearity",
     "gini",
-    "Bookings",
-    "bookings",
     "scenario",
     "Change",
     "set_values",
@@ -69,14 +63,6 @@ __all__ = [
     "stage_chain",
     "kaplan_meier",
     "aalen_johansen",
-    "calibration",
-    "backtest",
-    "backtest_forecasts",
-    "brier",
-    "log_loss",
-    "brier_skill",
-    "amount_errors",
-    "hubspot_accuracy",
     "ExchangeRates",
     "convert_amounts",
     "Explanation",

@@ -21,7 +21,7 @@ from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import Snapshots, State, keys_of, later_of, read_states
 from opp_pandas.figures.rates import divide, wilson
-from opp_pandas.figures.scoring import Bins, brier, brier_skill, decompose, log_loss, put_in_bins, resampled
+from opp_pandas.forecasting.scoring import Bins, brier, brier_skill, decompose, log_loss, put_in_bins, resampled
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -125,7 +125,7 @@ def calibration(
 
     References
     ----------
-    .. [1] Murphy (1973) and Dimitriadis et al. (2021): see `opp_pandas.figures.scoring`.
+    .. [1] Murphy (1973) and Dimitriadis et al. (2021): see `opp_pandas.forecasting.scoring`.
     """
     if isinstance(target, bool) or not (target in ("ever", "period") or (isinstance(target, int) and target > 0)):
         raise ConfigurationError(f"target is 'ever', 'period' or a number of days above 0, not {target!r}")

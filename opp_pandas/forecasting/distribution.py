@@ -36,7 +36,10 @@ _MOST_BINS = 1 << 21
 _VARIANCE_ERROR = 1e-4
 """How much of the variance the grid may add; the standard deviation is off by half of it."""
 _TAIL = 1e-15
-_NODES = 21
+_FEWEST_NODES, _MOST_NODES = 21, 1_281
+_CDF_ERROR = 1e-4
+_REACH = 6.5
+"""Common luck beyond so many standard deviations is left out: it is rarer than one in 10^10."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,17 +98,22 @@ class Bookings:
         object.__setattr__(self, "amounts", amounts)
         object.__setattr__(self, "chances", chances)
 
-    @cached_property
-    def _nodes(self) -> list[tuple[float, Floats]]:
-        """Weight and conditional chances at each value of the common luck."""
+    def _nodes(self, number: int, every: int = 1) -> list[tuple[float, Floats]]:
+        """Return weight and conditional chances at equally spaced values of the common luck.
+
+        The trapezoid rule is exact up to rounding for so smooth a weight, and
+        halving its step keeps what was computed: `every` 2 gives the new values only.
+        """
         if self.rho == 0 or not len(self.chances):
             return [(1.0, self.chances)]
-        points, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+        points = np.linspace(-_REACH, _REACH, number)
+        weights = np.exp(-(points**2) / 2)
+        weights /= weights.sum()
         distinct, place = np.unique(self.chances, return_inverse=True)
         normal = NormalDist()
         inner = np.array([normal.inv_cdf(p) if 0 < p < 1 else (math.inf if p == 1 else -math.inf) for p in distinct])
         found = []
-        for point, weight in zip(points, weights / weights.sum(), strict=True):
+        for point, weight in list(zip(points, weights, strict=True))[every - 1 :: every]:
             shifted = (inner + math.sqrt(self.rho) * point) / math.sqrt(1 - self.rho)
             found.append((float(weight), np.array([normal.cdf(value) for value in shifted])[place]))
         return found
@@ -118,10 +126,11 @@ class Bookings:
     @cached_property
     def sd(self) -> float:
         """Standard deviation of bookings [currency]."""
-        means = np.array([np.sum(self.amounts * p) for _, p in self._nodes])
+        nodes = self._nodes(161)
+        means = np.array([np.sum(self.amounts * p) for _, p in nodes])
         spread = 1 + self.cv**2
-        variances = np.array([np.sum(self.amounts**2 * p * (spread - p)) for _, p in self._nodes])
-        weights = np.array([weight for weight, _ in self._nodes])
+        variances = np.array([np.sum(self.amounts**2 * p * (spread - p)) for _, p in nodes])
+        weights = np.array([weight for weight, _ in nodes])
         centre = np.sum(weights * means)
         return float(np.sqrt(np.sum(weights * (variances + (means - centre) ** 2))))
 
@@ -129,19 +138,19 @@ class Bookings:
     def _grid(self) -> tuple[float, float, Floats]:
         """Lowest amount, step and probabilities of the grid."""
         step, _ = self._step
-        low, pmf = 0.0, np.ones(1)
-        parts = []
-        for weight, chances in self._nodes:
-            start, part = _multiply(self.amounts, chances, step, self.cv)
-            parts.append((start, weight * part))
-        if parts:
-            first = min(start for start, _ in parts)
-            last = max(start + len(part) for start, part in parts)
-            pmf = np.zeros(last - first)
-            for start, part in parts:
-                pmf[start - first : start - first + len(part)] += part
-            low = first * step
-        return self.won_amount + low, step, pmf / pmf.sum()
+        number, every, parts = _FEWEST_NODES, 1, []
+        first, pmf = 0, np.ones(1)
+        while True:
+            # The halved step halves the weight of what stands there already.
+            parts = [(start, part / 2) for start, part in parts] if every == 2 else parts
+            for weight, chances in self._nodes(number, every):
+                start, part = _multiply(self.amounts, chances, step, self.cv)
+                parts.append((start, weight * part))
+            before, (first, pmf) = (first, pmf), _added(parts)
+            if self.rho == 0 or number > _MOST_NODES or (every == 2 and _furthest(before, (first, pmf)) < _CDF_ERROR):
+                break
+            parts, number, every = [(first, pmf)], 2 * number - 1, 2
+        return self.won_amount + first * step, step, pmf
 
     @cached_property
     def _step(self) -> tuple[float, bool]:
@@ -152,14 +161,17 @@ class Bookings:
             return 1.0, True
         total = float(amounts.sum()) * (1 + self.cv)
         cents = np.round(amounts * 100)
-        if self.cv == 0 and np.array_equal(cents / 100, amounts) and cents.max() < 2**53:
+        few = self.rho == 0 or len(amounts) <= 64
+        if self.cv == 0 and few and np.array_equal(cents / 100, amounts) and cents.max() < 2**53:
             divisor = math.gcd(*(int(value) for value in np.unique(cents))) / 100
             if total / divisor <= _EXACT_BINS / (1 if self.rho == 0 else 4):
                 return divisor, True
         # With a common luck most of the spread lies between its values, and the grid may be coarser.
         variance = self.sd**2
         step = 2 * math.sqrt(_VARIANCE_ERROR * variance / float(chances.sum())) if variance > 0 else total / _EXACT_BINS
-        return max(step, total / _MOST_BINS), False
+        # Between neighbouring values of the common luck a distribution of many deals is smooth: no fine grid is needed.
+        smooth = 0.0 if few else self.sd / 256
+        return max(step, smooth, total / _MOST_BINS), False
 
     @property
     def exact(self) -> bool:
@@ -167,9 +179,11 @@ class Bookings:
 
         If not, each amount is split between two points of a grid of `step`,
         which keeps the mean; a probability asked for at exactly one deal's
-        amount is then off by part of that deal's chance.
+        amount is then off by part of that deal's chance. Correlated deals are
+        averaged over values of their common luck, more of them until no
+        probability moves by 1e-4: close, and never called exact.
         """
-        return self._step[1]
+        return self._step[1] and self.rho == 0
 
     @property
     def step(self) -> float:
@@ -234,10 +248,10 @@ class Bookings:
     @cached_property
     def wins(self) -> pd.Series:
         """Probability of each number of won deals."""
+        counted_deals = Bookings(np.ones(len(self.chances)), self.chances, rho=self.rho)
+        low, _, pmf = counted_deals._grid
         total = np.zeros(len(self.chances) + 1)
-        for weight, chances in self._nodes:
-            start, part = _multiply(np.ones(len(chances)), chances, 1.0, 0.0)
-            total[start : start + len(part)] += weight * part
+        total[int(low) : int(low) + len(pmf)] = pmf
         return pd.Series(total / total.sum(), index=pd.RangeIndex(len(total), name="wins"), name="probability")
 
     def drivers(self, amount: float, *, most: int = 10) -> pd.DataFrame:
@@ -296,6 +310,23 @@ class Bookings:
         return as_page(repr(self).strip("<>"), ("amounts", self.to_frame().map(lambda value: f"{value:,.0f}")))
 
 
+def _added(parts: list[tuple[int, Floats]]) -> tuple[int, Floats]:
+    """Add distributions up: the first bin of the sum, and its probabilities."""
+    first = min(start for start, _ in parts)
+    total = np.zeros(max(start + len(part) for start, part in parts) - first)
+    for start, part in parts:
+        total[start - first : start - first + len(part)] += part
+    return first, total / total.sum()
+
+
+def _furthest(one: tuple[int, Floats], two: tuple[int, Floats]) -> float:
+    """Return the largest distance of two distribution functions."""
+    first = min(one[0], two[0])
+    size = max(start + len(part) for start, part in (one, two)) - first
+    ends = [np.cumsum(np.pad(part, (start - first, size - (start - first) - len(part)))) for start, part in (one, two)]
+    return float(np.abs(ends[0] - ends[1]).max())
+
+
 def _multiply(amounts: Floats, chances: Floats, step: float, cv: float) -> tuple[int, Floats]:
     """Multiply the deals' distributions out; gives the first bin and the probabilities from there on."""
     live = (amounts != 0) & (chances > 0)
@@ -309,7 +340,7 @@ def _multiply(amounts: Floats, chances: Floats, step: float, cv: float) -> tuple
     while len(heap) > 1:
         _, _, one = heapq.heappop(heap)
         _, _, two = heapq.heappop(heap)
-        product, cut = _trim(_convolve(one, two))
+        product, cut = trim_pmf(_convolve(one, two))
         offset += cut
         heapq.heappush(heap, (len(product), serial, product))
         serial += 1
@@ -344,7 +375,7 @@ def _convolve(one: Floats, two: Floats) -> Floats:
     return np.maximum(product, 0.0)
 
 
-def _trim(pmf: Floats) -> tuple[Floats, int]:
+def trim_pmf(pmf: Floats) -> tuple[Floats, int]:
     """Cut tails that hold next to nothing; a rare large deal holds more than that and stays."""
     if len(pmf) < 1_024:
         return pmf, 0

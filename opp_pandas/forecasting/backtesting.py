@@ -19,10 +19,10 @@ from opp_pandas.figures.core.days import to_date
 from opp_pandas.figures.core.deals import WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, State, read_states
-from opp_pandas.figures.distribution import Bookings, bookings
+from opp_pandas.forecasting.distribution import Bookings, bookings
 from opp_pandas.figures.forecasts import OPEN_CURRENT, kinds_of
 from opp_pandas.figures.rates import divide
-from opp_pandas.figures.scoring import amount_errors, resampled
+from opp_pandas.forecasting.scoring import amount_errors, resampled
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext

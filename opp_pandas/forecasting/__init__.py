@@ -1,0 +1,31 @@
+"""Forecasts that learn: what a period will bring, how sure that is, and how well it was foretold before."""
+
+from opp_pandas.forecasting.backtesting import backtest, backtest_forecasts
+from opp_pandas.forecasting.calibrating import calibration
+from opp_pandas.forecasting.distribution import Bookings, bookings
+from opp_pandas.forecasting.predicting import METHODS, compare, predict
+from opp_pandas.forecasting.prediction import Prediction
+from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window, WinProbability
+from opp_pandas.forecasting.scoring import amount_errors, brier, brier_skill, hubspot_accuracy, log_loss
+
+__all__ = [
+    "Bookings",
+    "bookings",
+    "Prediction",
+    "predict",
+    "compare",
+    "METHODS",
+    "Forecaster",
+    "WinProbability",
+    "KnownDeals",
+    "Window",
+    "ClassifierForecaster",
+    "calibration",
+    "backtest",
+    "backtest_forecasts",
+    "brier",
+    "log_loss",
+    "brier_skill",
+    "amount_errors",
+    "hubspot_accuracy",
+]

@@ -1,0 +1,504 @@
+"""`predict` and `compare`: what a period will bring, from what this organisation's own past teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.basis import BASIS_KEY, attach_basis, build_basis, counted
+from opp_pandas.figures.core.days import parse_day, to_date
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.money import Rates, read_rates
+from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.forecasting.known import FAR, Known, Past, describe_columns, read_past
+from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
+from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
+from opp_pandas.forecasting.walk import NAIVE, QUANTILES, ROWS, Forecasts, Walk, crps
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Floats
+
+METHODS = {"mix": "all rows below, weighed by their past scores", **ROWS}
+"""The methods by name."""
+
+_DEFINITIONS = {
+    "mean": "won to date + expected amount of open deals + that of new deals",
+    "sd": "square root of phi x deal-level variance + (tau x mean)^2, phi and tau from past misses",
+    "quantile": "smallest amount that bookings stay at or below with the given probability",
+    "p_at_least": "probability that bookings reach an amount",
+}
+_RECORD = {
+    "windows": "past windows that were forecast from what was known before each",
+    "independent": "how many windows without overlap they are worth",
+    "wape": "sum of absolute errors / sum of what came",
+    "wape_low": "lower end of its 90 % interval, from drawing blocks of windows",
+    "wape_high": "upper end of the same",
+    "bias": "sum of (forecast - what came) / sum of what came",
+    "crps": "mean continuous ranked probability score [currency]",
+    "crps_share": "sum of the scores / sum of what came",
+    "coverage_50": "share of windows whose amount lay in the central 50 % interval",
+    "coverage_80": "the same for 80 %",
+    "coverage_90": "the same for 90 %",
+    "width_80": "mean width of the 80 % interval / mean forecast",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is forecast: the evening, the days after it, and what was won of the period before."""
+
+    deals: Deals
+    past: Past
+    last: int
+    won: float
+    won_count: int
+    target: str
+    period: str | None
+
+    @property
+    def horizon(self) -> int:
+        return self.last - self.past.day
+
+
+def _ask(
+    frame: pd.DataFrame,
+    context: FigureContext,
+    period: Any,
+    horizon_days: int | None,
+    new_deals: bool,
+    segments: Sequence[str] | None,
+    observed_from: Any,
+    cut: Mapping[str, Any],
+    rates: Rates | None,
+) -> _Asked:
+    deals = Deals(frame, context, "own", rates=read_rates(rates))
+    day = context.today
+    start = None if observed_from is None else parse_day(observed_from)
+    past = read_past(deals, day=day, observed_from=start, segments=segments)
+    if (period is None) == (horizon_days is None):
+        if horizon_days is not None:
+            raise ConfigurationError("say which period, or how many days: period='2026Q3' or horizon_days=90")
+        horizon_days = 90
+    if horizon_days is not None:
+        if isinstance(horizon_days, bool) or not isinstance(horizon_days, int) or not 1 <= horizon_days <= 1_100:
+            raise ConfigurationError(f"horizon_days is a number of days from 1 to 1,100, not {horizon_days!r}")
+        last, won, count, name = day + horizon_days, 0.0, 0, None
+    else:
+        periods = resolve_periods(**cut)
+        ordinal = np.array([periods.parse(period)])
+        first, last = int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0])
+        name = str(periods.labels(ordinal)[0])
+        if last <= day:
+            raise ConfigurationError(f"period {name} is over: forecast() and kpis() say what it brought")
+        if first > day + 1:
+            raise ConfigurationError(
+                f"period {name} has not begun: predict the days up to its end with horizon_days={last - day}"
+            )
+        rows = past.won & (past.closed >= first) & (past.closed <= day)
+        won, count = float(np.nansum(past.amount[rows])), int(rows.sum())
+    of = "" if new_deals else ", of deals open by now"
+    target = f"won between {to_date(day + 1):%Y-%m-%d} and {to_date(last):%Y-%m-%d}{of}"
+    if name is not None:
+        target = f"won in {name}{of}: {target}, and {won:,.0f} won to date"
+    return _Asked(deals, past, last, won, count, target, name)
+
+
+def predict(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    period: Any = None,
+    horizon_days: int | None = None,
+    method: Any = "auto",
+    segments: Sequence[str] | None = None,
+    new_deals: bool = True,
+    observed_from: Any = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
+) -> Prediction:
+    """Forecast what a period, or the days to come, will bring, from how deals were won and lost before.
+
+    Every open deal is won or lost at a rate of its age, told apart by columns
+    such as segment, owner or size of amount as far as they foretold deals
+    before. Naive rows and a landing row stand beside; all are weighed by how
+    they did in past windows, each forecast from what was known before it, and
+    the spread is learned from what was missed there.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Open and closed opportunities: ``amount``, ``close_date``, ``created_at`` or
+        ``external_created_at``, and ``stage_id`` or ``stage_name``. Never modified.
+    context : FigureContext
+        Stages, moment, time zone, names. Nothing that closed after its moment is seen.
+    period : object, optional
+        A period that is going on (``"2026Q3"``, a day in it): what was won to date counts.
+    horizon_days : int, optional
+        Instead, a number of days from `as_of` on; 90 if neither is given [days].
+    method : str or object, default "auto"
+        ``"auto"`` and ``"mix"``: all rows by their weights; one of `METHODS`; an
+        object with ``fit(known)`` and ``predict(window)``; or a classifier with
+        ``fit`` and ``predict_proba``.
+    segments : sequence of str, optional
+        Columns that tell deals apart. Left out: those with few values that were
+        known when a deal was created, each by its own record.
+    new_deals : bool, default True
+        Whether deals count that are created within the window.
+    observed_from : str or date, optional
+        First day from which closings were recorded; inferred where left out, and said.
+    freq, fiscal_start, fiscal_label, calendar, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    Prediction
+        ``.mean, .sd, .quantile(q), .p_at_least(x), .interval(level)`` and ``.parts,
+        .deals, .record, .windows, .weights, .method, .why, .target, .tested``.
+
+    Raises
+    ------
+    FrameError
+        If no deal has a creation date.
+    ConfigurationError
+        If an argument cannot be used, or the period is over or has not begun.
+    """
+    cut = {"freq": freq, "fiscal_start": fiscal_start, "fiscal_label": fiscal_label, "calendar": calendar}
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, cut, rates)
+    walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
+    name, forecasts, why = _chosen(walk, method)
+    return _build(asked, walk, name, forecasts, why)
+
+
+def _chosen(walk: Walk, method: Any) -> tuple[str, Forecasts, str]:
+    if not isinstance(method, str):
+        return _name_of(method), run_forecaster(walk, method), "chosen by the user"
+    if method in ("auto", "mix"):
+        few = walk.independent < ENOUGH_WINDOWS
+        why = f"{counted(int(walk.ended.sum()), 'past window')} worth {walk.independent:.1f} without overlap"
+        why += ": too few to choose by, so the weights stay near the prior" if few else ": weights from their scores"
+        return "mix", walk.mix, why
+    if method not in ROWS:
+        raise ConfigurationError(f"method is one of {', '.join(METHODS)}, or an object, not {method!r}")
+    found = walk.forecasts(method)
+    if not np.isfinite(found.mean[-1]):
+        raise ConfigurationError(f"method {method!r} has nothing to go by: the record does not reach back so far")
+    return method, found, "chosen by the user"
+
+
+def _name_of(method: Any) -> str:
+    return str(getattr(method, "name", type(method).__name__))
+
+
+def run_forecaster(walk: Walk, method: Any) -> Forecasts:
+    """Return the forecasts of anybody's forecaster or classifier, fitted anew before every window."""
+    if not isinstance(method, Forecaster) or (hasattr(method, "predict_proba") and not hasattr(method, "chances")):
+        if not hasattr(method, "predict_proba"):
+            raise ConfigurationError(
+                "method must have fit(known) and predict(window), or be a classifier with fit and predict_proba"
+            )
+        method = ClassifierForecaster(method, walk.horizon)
+    mean, sd, none = (np.empty(len(walk.cuts)) for _ in range(3))
+    for at, cut in enumerate(walk.cuts):
+        known, window = as_seen(cut.known, walk.horizon, walk.new_deals, cut.amounts[""])
+        method.fit(known)
+        found = method.predict(window)
+        # New deals are added where a method knows open ones only.
+        only_open = isinstance(method, ClassifierForecaster)
+        mean[at] = found.mean + (walk.new[1][at] if only_open else 0.0)
+        sd[at] = np.sqrt(found.sd**2 + (walk.new[2][at] if only_open else 0.0))
+        none[at] = max(1.0 - found.p_at_least(1e-9), 0.0) if found.mean > 0 else 1.0
+    if isinstance(method, ClassifierForecaster):
+        return walk.spread(mean)
+    return Forecasts(mean, np.maximum(sd, 1e-9), np.minimum(none, 0.99))
+
+
+def as_seen(known: Known, horizon: int, new_deals: bool, amounts: Floats) -> tuple[KnownDeals, Window]:
+    """Return what was known on an evening, and the window after it, as frames."""
+    past = known.past
+    rows = np.flatnonzero(past.created <= known.day)
+    closed = np.where(past.closed[rows] <= known.day, past.closed[rows], FAR)
+    amount = past.amount[rows].copy()
+    if not past.stated_amounts:
+        amount[np.searchsorted(rows, known.open)] = amounts
+    frame = pd.DataFrame(
+        {
+            "created_day": past.created[rows].astype("datetime64[D]"),
+            "closed_day": pd.Series(
+                np.where(closed == FAR, np.datetime64("NaT"), closed.astype("datetime64[D]")), dtype="datetime64[s]"
+            ),
+            "is_won": past.won[rows] & (closed < FAR),
+            "amount": amount,
+            **{name: np.array(c.labels, dtype=object)[c.codes[rows]] for name, c in past.columns.items()},
+        }
+    )
+    evening = to_date(known.day)
+    is_open = frame["closed_day"].isna()
+    window = Window(
+        evening + pd.Timedelta(days=1), evening + pd.Timedelta(days=horizon), frame[is_open], new_deals
+    )
+    return KnownDeals(frame, evening), window
+
+
+def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str) -> Prediction:
+    past = asked.past
+    total, sd = float(forecasts.mean[-1]), float(forecasts.sd[-1])
+    chances, amounts = walk.deals_at(-1)
+    open_mean, new_mean = float(np.sum(chances * amounts)), float(walk.new[1][-1])
+    share = open_mean / (open_mean + new_mean) if open_mean + new_mean > 0 else float(not walk.new_deals)
+    scaled = scale_chances(chances, amounts, total * share)
+    open_mean = float(scaled @ amounts)
+    numbers, values = _new_part(walk, max(total - open_mean, 0.0))
+    cut = walk.cuts[-1]
+    parts = pd.DataFrame(
+        {
+            "deals": [float(asked.won_count), float(scaled.sum()), float(numbers.sum())],
+            "mean": [asked.won, open_mean, float(numbers @ values)],
+        },
+        index=pd.Index(["won", "open", "new"], name="part"),
+    )
+    parts["share"] = parts["mean"] / max(float(parts["mean"].sum()), 1e-9)
+    table = _deal_table(asked, walk, scaled, amounts)
+    record = facts_of(walk.record_of(forecasts), walk.independent)
+    weights = pd.DataFrame(walk.mix_weights.T, columns=list(walk.rows), index=_dates(walk.days, "as_of"))
+    zombies = int(table["zombie"].sum())
+    notes = [
+        asked.target,
+        f"method {name}: {why}",
+        *past.notes,
+        f"columns that tell deals apart: {describe_columns(past)}",
+    ]
+    if zombies:
+        amount = float(table.loc[table["zombie"], "amount"].sum())
+        notes.append(f"{counted(zombies, 'open deal')} ({amount:,.0f}) older than any deal that was ever won")
+    basis = build_basis(
+        "predict",
+        asked.deals,
+        dated=True,
+        currency=asked.deals.currency,
+        period=asked.period,
+        title=f"Prediction, {asked.target.split(':')[0]}",
+        n_deals=len(cut.known.open),
+        won_amount=asked.won,
+        record=record.iloc[0].to_dict(),
+        arguments={"method": name, "horizon_days": walk.horizon, "new_deals": walk.new_deals},
+        definitions=_DEFINITIONS | _RECORD,
+        notes=notes,
+    )
+    found = Prediction(
+        amounts,
+        scaled,
+        asked.won,
+        attrs={BASIS_KEY: basis, "positions": past.rows[cut.known.open]},
+        new_numbers=numbers,
+        new_amounts=values,
+        target_sd=sd,
+        parts=parts,
+        deals=table,
+        method=name,
+        why=why,
+        record=record,
+        windows=_windows(walk, forecasts),
+        weights=weights,
+        target=asked.target,
+    )
+    return found
+
+
+def _new_part(walk: Walk, mean: float) -> tuple[Floats, Floats]:
+    """Spread what new deals bring over the amounts that deals were won at."""
+    past = walk.past
+    won = past.amount[past.won & ~np.isnan(past.amount) & (past.amount > 0)]
+    if mean <= 0 or not len(won):
+        return np.empty(0), np.empty(0)
+    values = np.unique(np.quantile(won, np.arange(0.025, 1, 0.05)))
+    return np.full(len(values), mean / float(values.sum())), values
+
+
+def _dates(days: Any, name: str) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex([to_date(int(day)) for day in days], name=name)
+
+
+def _windows(walk: Walk, forecasts: Forecasts) -> pd.DataFrame:
+    low, high = forecasts.interval(0.8)
+    table = pd.DataFrame(
+        {
+            "as_of": _dates(walk.days, "as_of"),
+            "until": _dates(walk.days + walk.horizon, "until"),
+            "forecast": forecasts.mean,
+            "low_80": low,
+            "high_80": high,
+            "actual": walk.actual,
+            "crps": crps(forecasts.quantiles, np.nan_to_num(walk.actual)),
+        }
+    )
+    return table[walk.ended & np.isfinite(forecasts.mean)].reset_index(drop=True)
+
+
+def _deal_table(asked: _Asked, walk: Walk, chances: Floats, amounts: Floats) -> pd.DataFrame:
+    past, cut = asked.past, walk.cuts[-1]
+    rows = past.rows[cut.known.open]
+    frame = asked.deals.frame
+    key = next((column for column in ("id", "custom_id") if column in frame and frame[column].notna().any()), None)
+    ages = cut.known.ages
+    won = past.won & (past.closed < FAR)
+    oldest = int((past.closed - past.created)[won].max()) if won.any() else 0
+    table = pd.DataFrame(
+        {
+            "id": frame[key].iloc[rows].to_numpy() if key else rows,
+            "p": chances,
+            "amount": amounts,
+            "expected_amount": chances * amounts,
+            "age_days": ages,
+            "zombie": ages > max(oldest, 1) if won.any() else np.zeros(len(ages), dtype=bool),
+            "reasons": _reasons(walk),
+        }
+    )
+    return table.sort_values("expected_amount", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _reasons(walk: Walk, most: int = 3) -> list[str]:
+    """Say in words what moves each deal's probability away from the mean of all open deals."""
+    cut, share = walk.cuts[-1], walk.column_weights[:, -1]
+    plain = cut.chances[""]
+    if not len(plain):
+        return []
+    mean = max(float(plain.mean()), 1e-9)
+    words = [[f"open for {age} days" for age in cut.known.ages]]
+    effects = [np.log(np.maximum(plain, 1e-9) / mean)]
+    for name, weight in zip(walk.columns, share, strict=True):
+        if name and weight > 0.01:
+            labels, levels = walk.past.columns[name].labels, cut.known.levels(name)
+            shown = {code: f"{name} {labels[code]}" for code in np.unique(levels).tolist()}
+            words.append([shown[code] for code in levels.tolist()])
+            effects.append(weight * np.log(np.maximum(cut.chances[name], 1e-9) / np.maximum(plain, 1e-9)))
+    table = np.array(effects)
+    order = np.argsort(-np.abs(table), axis=0, kind="stable")[:most]
+    return [
+        "; ".join(f"{words[row][deal]}: x {np.exp(table[row, deal]):.2f}" for row in order[:, deal].tolist())
+        for deal in range(len(plain))
+    ]
+
+
+def compare(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    period: Any = None,
+    horizon_days: int | None = None,
+    methods: Sequence[Any] | Mapping[str, Any] | None = None,
+    quota: float | None = None,
+    segments: Sequence[str] | None = None,
+    new_deals: bool = True,
+    observed_from: Any = None,
+    freq: str = "Q",
+    fiscal_start: int = 1,
+    fiscal_label: Literal["end", "start"] = "end",
+    calendar: WeekCalendar | None = None,
+    rates: Rates | None = None,
+) -> pd.DataFrame:
+    """Set methods side by side: what each says of the coming period, and how it did before.
+
+    Parameters
+    ----------
+    frame, context, period, horizon_days, segments, new_deals, observed_from
+        As in `predict`.
+    methods : sequence or mapping, optional
+        Names of `METHODS`, forecasters and classifiers, a mapping to name them;
+        all of `METHODS` if left out. Naive rows stand beside in any case.
+    quota : float, optional
+        An amount to reach [currency].
+    freq, fiscal_start, fiscal_label, calendar, rates
+        As in `forecast`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``method``: ``mean, low_80, high_80`` [currency], ``p_quota``
+        (missing without a quota), and the record: ``windows, wape, wape_low,
+        wape_high, bias, crps, crps_share, coverage_50, coverage_80, coverage_90,
+        width_80``. A method that has nothing to go by has a missing mean. The
+        basis names in ``best`` the method of the lowest CRPS over windows that
+        all were scored on, once those are worth eight without overlap and it is
+        better than the mix beyond chance; else nothing.
+    """
+    cut = {"freq": freq, "fiscal_start": fiscal_start, "fiscal_label": fiscal_label, "calendar": calendar}
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, cut, rates)
+    walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
+    found = _by_method(walk, methods)
+    rows = {}
+    for name, forecasts in found.items():
+        facts: dict[str, Any] = {"mean": asked.won + forecasts.mean[-1], "low_80": np.nan, "high_80": np.nan}
+        facts["p_quota"] = np.nan
+        if np.isfinite(forecasts.mean[-1]):
+            low, high = forecasts.interval(0.8)
+            facts |= {"low_80": asked.won + low[-1], "high_80": asked.won + high[-1]}
+            if quota is not None:
+                reached = np.interp(quota - asked.won, forecasts.quantiles[-1], QUANTILES, left=0.0, right=1.0)
+                facts["p_quota"] = float(quota <= asked.won) or 1.0 - float(reached)
+        rows[name] = facts | walk.record_of(forecasts)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index.name = "method"
+    best, words = best_method(walk, found)
+    basis = build_basis(
+        "compare",
+        asked.deals,
+        dated=True,
+        currency=asked.deals.currency,
+        period=asked.period,
+        title=f"Methods, {asked.target.split(':')[0]}",
+        best=best,
+        methods={name: METHODS.get(name, "the user's own") for name in found},
+        arguments={"horizon_days": walk.horizon, "new_deals": new_deals, "quota": quota},
+        definitions=_RECORD | {"p_quota": "probability that bookings reach the quota"},
+        notes=[asked.target, words, *asked.past.notes],
+    )
+    return attach_basis(table, basis)
+
+
+def _by_method(walk: Walk, methods: Sequence[Any] | Mapping[str, Any] | None) -> dict[str, Forecasts]:
+    named_methods: dict[str, Any] = {}
+    if methods is None:
+        named_methods = {name: name for name in METHODS}
+    elif isinstance(methods, Mapping):
+        named_methods = dict(methods)
+    else:
+        named_methods = {method if isinstance(method, str) else _name_of(method): method for method in methods}
+    named_methods |= {name: name for name in NAIVE if name not in named_methods}
+    found = {}
+    for name, method in named_methods.items():
+        if isinstance(method, str):
+            if method not in METHODS:
+                raise ConfigurationError(f"methods are {', '.join(METHODS)}, or objects, not {method!r}")
+            found[name] = walk.forecasts(method)
+        else:
+            found[name] = run_forecaster(walk, method)
+    return found
+
+
+def best_method(walk: Walk, found: Mapping[str, Forecasts]) -> tuple[str | None, str]:
+    """Name the method of the lowest score over windows that all were scored on; None where nobody can tell."""
+    shown = {name: f for name, f in found.items() if np.isfinite(f.mean[walk.ended]).any()}
+    if len(shown) < 2:
+        return None, "one method is not compared"
+    rows = walk.ended & np.all([np.isfinite(f.mean) & np.isfinite(f.sd) for f in shown.values()], axis=0)
+    independent = float(rows.sum() * min(1.0, walk.step / walk.horizon))
+    if independent < ENOUGH_WINDOWS:
+        more = int(np.ceil(ENOUGH_WINDOWS - independent))
+        return None, f"no method is called the best: that needs {counted(more, 'more window')} without overlap"
+    scores = {name: crps(f.quantiles[rows], walk.actual[rows]) for name, f in shown.items()}
+    order = sorted(scores, key=lambda name: float(scores[name].mean()))
+    gap = scores[order[1]] - scores[order[0]]
+    error = float(gap.std(ddof=1)) / np.sqrt(independent)
+    if float(gap.mean()) > 1.645 * error:
+        return order[0], f"{order[0]} scored best, beyond chance"
+    return None, f"{order[0]} scored best, but {order[1]} no worse than chance allows"
+

@@ -1,0 +1,137 @@
+"""What a forecaster and a win probability must be able to do, so that anybody's enters by the same door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+
+from opp_pandas.figures.core.days import Floats
+from opp_pandas.forecasting.distribution import Bookings
+
+
+@dataclass(frozen=True, eq=False)
+class KnownDeals:
+    """What was known on an evening, for forecasters of other people.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The deals that existed, with ``created_day, closed_day`` (midnight, missing
+        while open), ``is_won`` and the columns known when a deal is created.
+        Closings after `as_of` are blank.
+    as_of : Timestamp
+        The day.
+    """
+
+    frame: pd.DataFrame
+    as_of: pd.Timestamp
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """The days that are forecast.
+
+    Parameters
+    ----------
+    first, last : Timestamp
+        First and last day.
+    open_deals : DataFrame
+        The rows of `KnownDeals.frame` that are open before the first day.
+    new_deals : bool
+        Whether wins of deals created within the window count.
+    """
+
+    first: pd.Timestamp
+    last: pd.Timestamp
+    open_deals: pd.DataFrame
+    new_deals: bool
+
+
+@runtime_checkable
+class Forecaster(Protocol):
+    """Something that says what a window will bring."""
+
+    def fit(self, known: KnownDeals) -> Any:
+        """Learn from what was known."""
+
+    def predict(self, window: Window) -> Bookings:
+        """Forecast what will be won in a window."""
+
+
+@runtime_checkable
+class WinProbability(Protocol):
+    """Something that says with which probability each deal is won by a day."""
+
+    def fit(self, known: KnownDeals) -> Any:
+        """Learn from what was known."""
+
+    def predict(self, deals: pd.DataFrame, until: pd.Timestamp) -> Floats:
+        """Return a fraction for each deal."""
+
+
+class ClassifierForecaster:
+    """A forecaster made of any classifier with ``fit(X, y)`` and ``predict_proba(X)``, such as scikit-learn's.
+
+    It learns on landmarks: evenings before the present one, each deal that was
+    open then with its age and columns, and whether it was won within the length
+    of the window. Evenings whose window had not ended are left out.
+
+    Parameters
+    ----------
+    classifier : object
+        Cloned for every fit where it can be (``get_params``).
+    horizon_days : int
+        Length of the window it is trained for [days].
+    landmarks : int, default 12
+        Evenings it learns on, two weeks apart.
+    """
+
+    def __init__(self, classifier: Any, horizon_days: int, landmarks: int = 12) -> None:
+        self.classifier, self.horizon_days, self.landmarks = classifier, horizon_days, landmarks
+
+    def fit(self, known: KnownDeals) -> ClassifierForecaster:
+        """Learn from what was known."""
+        frame, parts, outcomes = known.frame, [], []
+        for back in range(self.landmarks):
+            evening = known.as_of - pd.Timedelta(days=self.horizon_days + 14 * back)
+            closed = frame["closed_day"]
+            is_open = (frame["created_day"] <= evening) & (closed.isna() | (closed > evening))
+            if is_open.any():
+                until = evening + pd.Timedelta(days=self.horizon_days)
+                parts.append(self._features(frame[is_open], evening))
+                outcomes.append((frame["is_won"] & (closed <= until))[is_open])
+        self._columns: list[str] = []
+        self._fitted: Any = None
+        self._rate = 0.0
+        if parts:
+            x, y = pd.concat(parts), pd.concat(outcomes).astype(int)
+            self._columns, self._rate = list(x.columns), float(y.mean())
+            if y.nunique() == 2:
+                made = self.classifier
+                if hasattr(made, "get_params"):
+                    made = type(made)(**made.get_params(deep=False))
+                self._fitted = made.fit(x.fillna(0).to_numpy(dtype=float), y.to_numpy())
+        return self
+
+    def chances(self, deals: pd.DataFrame, evening: pd.Timestamp) -> Floats:
+        """Return the probability of each deal to be won within the window after an evening."""
+        x = self._features(deals, evening).reindex(columns=self._columns, fill_value=0).fillna(0)
+        if self._fitted is None or not len(x):
+            return pd.Series(self._rate, index=deals.index).to_numpy(dtype=float)
+        found: Floats = self._fitted.predict_proba(x.to_numpy(dtype=float))[:, 1]
+        return found
+
+    def predict(self, window: Window) -> Bookings:
+        """Forecast what open deals bring in a window; new deals are none of its business."""
+        chances = self.chances(window.open_deals, window.first - pd.Timedelta(days=1))
+        return Bookings(window.open_deals["amount"].fillna(0).to_numpy(dtype=float), chances)
+
+    @staticmethod
+    def _features(deals: pd.DataFrame, evening: pd.Timestamp) -> pd.DataFrame:
+        kept = deals.drop(columns=["created_day", "closed_day", "is_won", "id"], errors="ignore")
+        numbers = kept.select_dtypes("number").astype(float)
+        labels = pd.get_dummies(kept.select_dtypes(exclude="number"), dtype=float)
+        age = (evening - deals["created_day"]).dt.days.astype(float)
+        return pd.concat([numbers, labels], axis=1).assign(age_days=age)

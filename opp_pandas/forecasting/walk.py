@@ -1,0 +1,427 @@
+"""Forecasts of past windows, made from what was known then, and the mix that they teach.
+
+A walk makes the forecast of the coming window and of windows before it, each by
+several rows: hazards (told apart by columns in proportion to how well each
+foretold single deals), the same corrected by their own past level, a landing
+row, and naive rows. The mix weighs the rows by their past scores, and takes its
+spread from its own past misses. Nothing that ended after a window began has a
+part in what was forecast of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opp_pandas.figures.core.days import Flags, Floats
+from opp_pandas.forecasting.hazards import Hazards
+from opp_pandas.forecasting.known import Known, Past
+
+ROWS = {
+    "hazards": "every open deal by the hazards of winning and losing at its age, told apart by columns",
+    "levelled": "the same, times how much more or less than it came in past windows",
+    "landing": "open amount x the share of it that past windows of this length brought",
+    "last_window": "what the window before brought",
+    "mean_window": "mean of past windows",
+    "last_quarter": "what the same days a quarter ago brought",
+    "last_year": "what the same days a year ago brought",
+}
+"""What a mix is made of."""
+
+NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
+_PRIOR = {"hazards": 0.5, "levelled": 0.3, "landing": 0.1}
+_NAIVE_PRIOR = 0.025
+_WINDOWS = 40
+_LEVEL_WINDOWS = 4.0
+"""As much as so many windows speaks for no correction of the level."""
+_HALF_LIFE = 180.0
+_EVIDENCE = 0.5
+"""Deals of one window share their luck, and a deal is in several windows: its evidence counts so much."""
+_PHI, _TAU = (1.2, 0.4), (0.12, 0.6)
+"""Where the spread is pulled to, and how far off it may be (standard deviation of the logarithm)."""
+_PHIS = np.exp(np.linspace(np.log(0.7), np.log(4.0), 12))
+_TAUS = np.linspace(0.02, 0.8, 27)
+QUANTILES = np.arange(0.0125, 1.0, 0.025)
+LEVELS = (0.5, 0.8, 0.9)
+_inverse = np.frompyfunc(NormalDist().inv_cdf, 1, 1)
+_ARRIVAL_HALF_LIFE = 120.0
+
+
+def months_before(day: int, months: int) -> int:
+    """Return the same day of an earlier month, the last one where that month is shorter."""
+    date = np.datetime64(day, "D")
+    month = date.astype("datetime64[M]")
+    wanted = month - months
+    length = int(((wanted + 1).astype("datetime64[D]") - wanted.astype("datetime64[D]")).astype(int))
+    place = min(int((date - month.astype("datetime64[D]")).astype(int)), length - 1)
+    return int(wanted.astype("datetime64[D]").astype(int)) + place
+
+
+def quantiles(mean: Floats, sd: Floats, p_none: Floats, q: npt.ArrayLike) -> Floats:
+    """Return quantiles of amounts that are nothing with a probability, and log-normal otherwise.
+
+    Parameters
+    ----------
+    mean, sd, p_none : ndarray of float, shape (n,)
+        Mean and standard deviation of the whole, and the probability of nothing.
+    q : array-like, shape (m,)
+
+    Returns
+    -------
+    ndarray of float, shape (n, m)
+    """
+    some = np.maximum(1.0 - p_none, 1e-9)
+    m = np.maximum(mean / some, 1e-9)
+    second = (sd**2 + mean**2) / some
+    log_variance = np.log(np.maximum(second / m**2, 1.0 + 1e-12))
+    inner = (np.asarray(q)[None, :] - p_none[:, None]) / some[:, None]
+    z = _inverse(np.clip(inner, 1e-9, 1 - 1e-9)).astype(np.float64)
+    values = np.exp(np.log(m)[:, None] - log_variance[:, None] / 2 + np.sqrt(log_variance)[:, None] * z)
+    return np.where((inner <= 0) | (mean <= 0)[:, None], 0.0, values)
+
+
+def crps(values: Floats, actual: Floats) -> Floats:
+    """Return the continuous ranked probability score from the quantiles `QUANTILES`, shape (n, m)."""
+    above = (actual[:, None] < values).astype(np.float64)
+    return np.asarray(2 * np.mean((above - QUANTILES) * (values - actual[:, None]), axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """What the rows that need no past windows say on one evening."""
+
+    known: Known
+    open_amount: float
+    chances: dict[str, Floats]
+    amounts: dict[str, Floats]
+    evidence: dict[str, float]
+    naive: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Forecasts:
+    """One method's forecasts of the windows of a walk; the last is the coming one.
+
+    Parameters
+    ----------
+    mean, sd, p_none : ndarray of float, shape (m,)
+        Moments, and the probability that nothing comes; NaN where it had nothing to say.
+    """
+
+    mean: Floats
+    sd: Floats
+    p_none: Floats
+
+    @cached_property
+    def quantiles(self) -> Floats:
+        """Their quantiles at `QUANTILES`, shape (m, 40)."""
+        return quantiles(np.nan_to_num(self.mean), np.nan_to_num(self.sd), self.p_none, QUANTILES)
+
+    def interval(self, level: float) -> tuple[Floats, Floats]:
+        """Return the ends of the central intervals."""
+        ends = quantiles(
+            np.nan_to_num(self.mean), np.nan_to_num(self.sd), self.p_none, [0.5 - level / 2, 0.5 + level / 2]
+        )
+        return ends[:, 0], ends[:, 1]
+
+
+class Walk:
+    """The coming window and past ones, forecast from what was known before each.
+
+    Parameters
+    ----------
+    past : Past
+        What is known now.
+    horizon : int
+        Length of a window [days].
+    new_deals : bool
+        Whether wins of deals created within a window count.
+    columns : sequence of str, optional
+        Columns that may tell deals apart; all of the past if left out.
+    """
+
+    def __init__(self, past: Past, horizon: int, *, new_deals: bool = True) -> None:
+        self.past, self.horizon, self.new_deals = past, horizon, new_deals
+        self.columns = ("", *past.columns)
+        room = past.day - horizon - past.first_day
+        self.step = int(max(7, min(max(horizon // 2, 7), room // _WINDOWS)))
+        earliest = past.first_day + max(horizon // 2, 14)
+        days = [past.day - horizon - self.step * back for back in range(_WINDOWS)][::-1]
+        self.days = np.array([day for day in days if day >= earliest and self._has_wins(day)] + [past.day])
+        self.cuts = [self._cut(int(day)) for day in self.days]
+        self.ended: Flags = self.days + horizon <= past.day
+        now = past.known(past.day)
+        self.actual = np.array([
+            now.won_between(int(day) + 1, int(day) + horizon, created_by=self._created_by(int(day))) if ended else np.nan
+            for day, ended in zip(self.days, self.ended, strict=True)
+        ])
+
+    def _created_by(self, day: int) -> int:
+        return day + self.horizon if self.new_deals else day
+
+    def _has_wins(self, day: int) -> bool:
+        return bool((self.past.won & (self.past.closed <= day)).any())
+
+    def _cut(self, day: int) -> Cut:
+        known = self.past.known(day)
+        chances, amounts, evidence = {}, {}, {}
+        came = None
+        if day + self.horizon <= self.past.day:
+            closed = self.past.closed[known.open]
+            came = self.past.won[known.open] & (closed <= day + self.horizon)
+        for name in self.columns:
+            fitted = Hazards.fit(known, name)
+            p = fitted.chances(known.levels(name), known.ages, day, self.horizon)
+            chances[name], amounts[name] = p, known.amounts(name)
+            if came is not None:
+                evidence[name] = float(np.sum(np.log(np.clip(np.where(came, p, 1 - p), 1e-6, 1.0))))
+        return Cut(known, float(amounts[""].sum()), chances, amounts, evidence, self._naive(known))
+
+    def _naive(self, known: Known) -> dict[str, float]:
+        """Return what windows before brought, where the record covers them."""
+        starts = {
+            "last_window": known.day - self.horizon,
+            "last_quarter": months_before(known.day, 3),
+            "last_year": months_before(known.day, 12),
+        }
+        found = {}
+        for name, start in starts.items():
+            covered = start >= self.past.first_day - 1 and start + self.horizon <= known.day
+            found[name] = (
+                known.won_between(start + 1, start + self.horizon, created_by=self._created_by(start))
+                if covered
+                else np.nan
+            )
+        return found
+
+    def weights(self, at: int) -> Floats:
+        """Return how much each window counts on an evening: only those that had ended, overlapping ones less."""
+        gone = self.days + self.horizon <= self.days[at]
+        age = np.where(gone, self.days[at] - self.days, 0)
+        return np.where(gone, 0.5 ** (age / _HALF_LIFE) * min(1.0, self.step / self.horizon), 0.0)
+
+    @cached_property
+    def column_weights(self) -> Floats:
+        """Return how much each column counts on each evening, shape (columns, m): by how well it foretold deals."""
+        shares = np.empty((len(self.columns), len(self.cuts)))
+        evidence = np.array([[cut.evidence.get(name, 0.0) for cut in self.cuts] for name in self.columns])
+        for at in range(len(self.cuts)):
+            score = _EVIDENCE * (evidence * self.weights(at)).sum(axis=1)
+            share = np.exp(score - score.max())
+            shares[:, at] = share / share.sum()
+        return shares
+
+    @cached_property
+    def open_moments(self) -> tuple[Floats, Floats, Floats]:
+        """Return mean and variance of what the open deals bring, and the logarithm of the chance of nothing."""
+        mean, variance, none = (np.empty(len(self.cuts)) for _ in range(3))
+        for at, cut in enumerate(self.cuts):
+            share = self.column_weights[:, at]
+            kept = share > 1e-3
+            p, amount = self.deals_at(at)
+            mean[at] = sum(
+                w * float(cut.amounts[n] @ cut.chances[n])
+                for n, w, k in zip(self.columns, share, kept, strict=True)
+                if k
+            ) / max(float(share[kept].sum()), 1e-9)
+            variance[at] = float(np.sum(amount**2 * p * (1 - p)))
+            none[at] = float(np.sum(np.log1p(-np.minimum(p, 1 - 1e-9))))
+        return mean, variance, none
+
+    def deals_at(self, at: int) -> tuple[Floats, Floats]:
+        """Return chance and amount of each deal that was open on an evening."""
+        cut, share = self.cuts[at], self.column_weights[:, at]
+        p = np.sum([w * cut.chances[n] for n, w in zip(self.columns, share, strict=True)], axis=0)
+        expected = np.sum(
+            [w * cut.chances[n] * cut.amounts[n] for n, w in zip(self.columns, share, strict=True)], axis=0
+        )
+        return p, expected / np.maximum(p, 1e-300)
+
+    @cached_property
+    def new(self) -> tuple[Floats, Floats, Floats]:
+        """Return number, mean and variance of what deals bring that are created and won within each window."""
+        parts = np.zeros((3, len(self.cuts)))
+        if not self.new_deals:
+            return parts[0], parts[1], parts[2]
+        for at, cut in enumerate(self.cuts):
+            name = self.columns[int(np.argmax(self.column_weights[:, at]))]
+            parts[:, at] = new_deals(cut.known, name, self.horizon)
+        return parts[0], parts[1], parts[2]
+
+    @cached_property
+    def rows(self) -> dict[str, Floats]:
+        """Return the means of every row, shape (m,)."""
+        base = self.open_moments[0] + self.new[1]
+        found = {"hazards": base, "levelled": self._levelled(base)}
+        amount = np.array([cut.open_amount for cut in self.cuts])
+        landing, mean = (np.full(len(self.cuts), np.nan) for _ in range(2))
+        for at in range(len(self.cuts)):
+            weight = self.weights(at)
+            came = float(np.sum(weight * np.nan_to_num(self.actual)))
+            if weight.any():
+                mean[at] = came / weight.sum()
+                if (weight * amount).sum() > 0:
+                    landing[at] = amount[at] * came / float((weight * amount).sum())
+        found |= {"landing": landing, "mean_window": mean}
+        return found | {name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"}
+
+    def _levelled(self, base: Floats) -> Floats:
+        out = base.copy()
+        for at in range(len(base)):
+            weight = self.weights(at)
+            if weight.any():
+                said, came = float(np.sum(weight * base)), float(np.sum(weight * np.nan_to_num(self.actual)))
+                steady = _LEVEL_WINDOWS * said / float(weight.sum())
+                out[at] = base[at] * (came + steady) / max(said + steady, 1e-9)
+        return out
+
+    @cached_property
+    def mix_weights(self) -> Floats:
+        """Return the weight of every row on every evening, shape (rows, m): prior x exp(-evidence of its past scores)."""
+        names, means = list(self.rows), np.array(list(self.rows.values()))
+        prior = np.array([_PRIOR.get(name, _NAIVE_PRIOR) for name in names])
+        variance = self.open_moments[1] + self.new[2]
+        shares = np.zeros(means.shape)
+        for at in range(len(self.cuts)):
+            weight = self.weights(at)
+            loss = np.zeros(len(names))
+            usual = float(np.sum(weight * np.nan_to_num(self.actual))) / max(float(weight.sum()), 1e-9)
+            if weight.any() and usual > 0:
+                scores = np.array([
+                    self._score(name, row, variance, weight) for name, row in zip(names, means, strict=True)
+                ])
+                best = int(np.argmin(np.where(prior > _NAIVE_PRIOR, np.sum(np.nan_to_num(scores, nan=np.inf) * (weight > 0), axis=1), np.inf)))
+                for row in range(len(names)):
+                    both = (weight > 0) & np.isfinite(scores[row]) & np.isfinite(scores[best])
+                    scale = float(np.sum(weight * np.nan_to_num(scores[best]))) / float(weight.sum())
+                    gap = float(np.sum(weight[both] * (scores[row] - scores[best])[both]))
+                    loss[row] = gap / max(scale, 1e-9 * usual)
+            share = prior * np.isfinite(means[:, at])
+            share = share * np.exp(-np.clip(loss - loss[share > 0].min(), 0.0, 50.0))
+            shares[:, at] = share / share.sum()
+        return shares
+
+    def _score(self, name: str, row: Floats, variance: Floats, weight: Floats) -> Floats:
+        """Return the past scores of a row; one without a spread of its own takes it from its misses."""
+        missed = np.where((weight > 0) & np.isfinite(row), row - np.nan_to_num(self.actual), 0.0)
+        seen = weight * np.isfinite(row)
+        if name in ("hazards", "levelled"):
+            sd = np.sqrt(_PHI[0] * variance + (_TAU[0] * row) ** 2)
+        else:
+            around = float(np.sum(seen * missed**2) + np.sum(seen * variance) / max(seen.sum(), 1e-9))
+            sd = np.full(len(row), np.sqrt(max(around / (seen.sum() + 1.0), 1e-9)))
+        values = quantiles(np.nan_to_num(row), np.nan_to_num(sd), np.zeros(len(row)), QUANTILES)
+        return np.where(np.isfinite(row) & (weight > 0), crps(values, np.nan_to_num(self.actual)), np.nan)
+
+    @cached_property
+    def mix(self) -> Forecasts:
+        """The mix of all rows."""
+        means = np.nan_to_num(np.array(list(self.rows.values())))
+        return self.spread(np.sum(self.mix_weights * means, axis=0))
+
+    def forecasts(self, name: str) -> Forecasts:
+        """Return the forecasts of the mix or of one row."""
+        return self.mix if name == "mix" else self.spread(self.rows[name], own=name not in NAIVE)
+
+    def spread(self, mean: Floats, *, own: bool = True) -> Forecasts:
+        """Give means a spread: deal-level variance x phi + (tau x mean)^2, both from what was missed before.
+
+        Parameters
+        ----------
+        mean : ndarray of float, shape (m,)
+        own : bool, default True
+            Whether the deals' own luck is part of it; naive rows know no deals.
+        """
+        variance = self.open_moments[1] + self.new[2]
+        p_none = np.exp(self.open_moments[2] - self.new[0]) if own else np.zeros(len(mean))
+        sd = np.full(len(mean), np.nan)
+        for at in range(len(mean)):
+            phi, tau = self.fit_spread(mean, variance, at)
+            sd[at] = np.sqrt(phi * variance[at] + (tau * mean[at]) ** 2)
+        return Forecasts(mean, sd, np.minimum(p_none, 0.99))
+
+    def fit_spread(self, mean: Floats, variance: Floats, at: int) -> tuple[float, float]:
+        """Return (phi, tau) on an evening: the most likely after the windows that had ended, pulled to (1.2, 0.12)."""
+        weight = self.weights(at) * np.isfinite(mean)
+        rows = weight > 0
+        table = _PHIS[:, None, None] * variance[rows] + (_TAUS[None, :, None] * mean[rows]) ** 2
+        table = np.maximum(table, 1e-9)
+        missed = (self.actual[rows] - mean[rows]) ** 2
+        likely = -0.5 * np.sum(weight[rows] * (np.log(table) + missed / table), axis=2)
+        likely = likely - 0.5 * (np.log(_PHIS / _PHI[0]) / _PHI[1])[:, None] ** 2
+        likely = likely - 0.5 * (np.log(_TAUS / _TAU[0]) / _TAU[1])[None, :] ** 2
+        best = np.unravel_index(int(np.argmax(likely)), likely.shape)
+        return float(_PHIS[best[0]]), float(_TAUS[best[1]])
+
+    @property
+    def independent(self) -> float:
+        """How many windows that do not overlap the past ones are worth."""
+        return float(self.ended.sum() * min(1.0, self.step / self.horizon))
+
+    def record_of(self, forecasts: Forecasts) -> dict[str, Any]:
+        """Return how the past forecasts did: windows, errors, score, coverage."""
+        rows = self.ended & np.isfinite(forecasts.mean) & np.isfinite(forecasts.sd)
+        return score_windows(
+            forecasts.mean[rows],
+            self.actual[rows],
+            crps(forecasts.quantiles[rows], self.actual[rows]),
+            {level: tuple(end[rows] for end in forecasts.interval(level)) for level in LEVELS},
+            max(int(np.ceil(self.horizon / self.step)), 1),
+        )
+
+
+def new_deals(known: Known, name: str, horizon: int) -> tuple[float, float, float]:
+    """Return number, amount and variance of what deals bring that are created and won in the days to come."""
+    past = known.past
+    levels = len(past.columns[name].labels) if name else 1
+    codes = past.columns[name].codes if name else np.zeros(len(past.created), dtype=np.intp)
+    first = max(past.first_day, known.day - 3 * 365)
+    rows = (past.created >= first) & (past.created <= known.day)
+    weight = 0.5 ** ((known.day - past.created[rows]) / _ARRIVAL_HALF_LIFE)
+    days = float(np.sum(0.5 ** (np.arange(max(known.day - first + 1, 1)) / _ARRIVAL_HALF_LIFE)))
+    rate = np.bincount(codes[rows], weight, minlength=levels) / days
+    fitted = Hazards.fit(known, name)
+    amount = known.mean_won(name)
+    won = past.won & (past.closed <= known.day) & ~np.isnan(past.amount)
+    values = past.amount[won]
+    spread = float(np.mean(values**2)) / max(float(values.mean()) ** 2, 1e-9) if len(values) else 1.0
+    live = np.flatnonzero(rate > 0)
+    number = np.zeros(levels)
+    if len(live):
+        for back in range(1, horizon + 1):
+            chance = fitted.chances(live, np.full(len(live), -1), known.day + back - 1, horizon - back + 1)
+            number[live] += rate[live] * chance
+    return float(number.sum()), float(number @ amount), float(number @ amount**2) * spread
+
+
+def score_windows(
+    mean: Floats, actual: Floats, scores: Floats, intervals: dict[float, tuple[Floats, ...]], block: int
+) -> dict[str, Any]:
+    """Return errors, score and coverage of forecasts of several windows, overlapping ones drawn in blocks."""
+    n, total = len(mean), float(np.sum(np.abs(actual)))
+    found: dict[str, Any] = {"windows": n}
+    if not n or total <= 0:
+        names = ("wape", "wape_low", "wape_high", "bias", "crps", "crps_share")
+        return found | dict.fromkeys([*names, *(f"coverage_{level:.0%}"[:-1] for level in LEVELS), "width_80"], np.nan)
+    error = np.abs(mean - actual)
+    starts = np.random.default_rng(0).integers(0, max(n - block + 1, 1), size=(1_000, -(-n // block)))
+    drawn = np.minimum((starts[:, :, None] + np.arange(block)).reshape(len(starts), -1)[:, :n], n - 1)
+    sums = np.abs(actual)[drawn].sum(axis=1)
+    ratio = error[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
+    low, high = np.quantile(ratio, (0.05, 0.95)) if len(ratio) else (np.nan, np.nan)
+    found |= {"wape": float(error.sum()) / total, "wape_low": float(low), "wape_high": float(high)}
+    found |= {"bias": float(np.sum(mean - actual)) / total, "crps": float(scores.mean())}
+    found["crps_share"] = float(scores.sum()) / total
+    for level, (start, end) in intervals.items():
+        found[f"coverage_{level * 100:.0f}"] = float(np.mean((start <= actual) & (actual <= end)))
+    start, end = intervals[0.8]
+    found["width_80"] = float(np.sum(end - start)) / max(float(np.sum(np.abs(mean))), 1e-9)
+    return found
+
+
+__all__ = ["LEVELS", "NAIVE", "QUANTILES", "ROWS", "Forecasts", "Walk", "crps", "quantiles", "score_windows"]
