@@ -71,6 +71,7 @@ class _Door:
 def _registry() -> Any:
     """Return the module that knows every figure and plot, with all of them registered."""
     import_module("opp_pandas.figures")
+    import_module("opp_pandas.forecasting")
     return import_module("opp_pandas.figures.core.figure")
 
 
@@ -243,7 +244,9 @@ class OpportunityAccessor(metaclass=_Listed):
         if figure.subject != "history":
             return figure(self._frame, context=context, **options)
         history, present = options.pop("history", None), options.pop("present", False)
-        if isinstance(history, pd.DataFrame):
+        if history is None and figure.alone:
+            history = self._frame
+        elif isinstance(history, pd.DataFrame):
             history = (history, self._frame)
         elif present and history is not None:
             from opp_pandas.figures.core.snapshots import UntilNow

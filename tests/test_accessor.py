@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 import opp_pandas as opp
 from conftest import NOW, STAGES
-from opp_pandas import errors, figures
+from opp_pandas import errors, figures, forecasting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,8 @@ def test_figure__is_the_functions(df: pd.DataFrame, name: str) -> None:
     from opp_pandas.accessor import context_of
 
     result = getattr(df.opp, name)(**FIGURES[name])
-    expected = getattr(figures, name)(df, context=context_of(df), **FIGURES[name])
+    room = figures if hasattr(figures, name) else forecasting
+    expected = getattr(room, name)(df, context=context_of(df), **FIGURES[name])
     if isinstance(expected, pd.DataFrame):
         pd.testing.assert_frame_equal(result, expected)
         assert "opp" not in result.attrs

@@ -10,9 +10,10 @@ import pytest
 
 from histories import LEAD, LOST, WON, history_in_memory, load_of, moment
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
-from opp_pandas.figures import backtest, backtest_forecasts, forecast
-from opp_pandas.figures.backtesting import METHODS
+from opp_pandas.figures import forecast
 from opp_pandas.figures.core.snapshots import context_from_load
+from opp_pandas.forecasting import backtest, backtest_forecasts
+from opp_pandas.forecasting.backtesting import METHODS
 
 if TYPE_CHECKING:
     from opp_pandas.history import History

@@ -12,7 +12,8 @@ import pytest
 
 from histories import LEAD, LOST, OFFER, WON, frame_of, history_in_memory, load_of, moment
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
-from opp_pandas.figures import calibration, wilson
+from opp_pandas.figures import wilson
+from opp_pandas.forecasting import calibration
 
 
 def deal(key: int, percent: int | None, stage: int = LEAD, close: Any = "2026-02-10", **more: Any) -> dict[str, Any]:
@@ -209,5 +210,3 @@ def test_calibration__is_reached_from_the_frame() -> None:
         after.opp.plot.calibration(history, target="ever", times=[moment(10)]).get_xlabel() == "probability given [%]"
     )
     plt.close("all")
-    with pytest.raises(HistoryNeededError):
-        after.opp.backtest()

@@ -14,7 +14,8 @@ import pytest
 from histories import history_in_memory, load_of, moment
 from opp_pandas.accessor import context_of
 from opp_pandas.errors import ConfigurationError, MissingColumnError, MixedCurrencyError
-from opp_pandas.figures import bookings, forecast, stage_distribution
+from opp_pandas.figures import forecast, stage_distribution
+from opp_pandas.forecasting import bookings
 from opp_pandas.notebook.dashboard_model import NO_DATE, Choice
 from opp_pandas.notebook.dashboards import Dashboard, open_dashboard
 from opp_pandas.stages import StageMap

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures import Bookings, bookings, forecast, show
+from opp_pandas.figures import forecast, show
+from opp_pandas.forecasting import Bookings, bookings
 from portfolios import LEAD, WON, context, portfolio, random_portfolio
 
 AMOUNTS = np.array([100_000.0, 50_000.0, 20_000.0, 80_000.0])

@@ -11,7 +11,6 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import (
     WeekCalendar,
     ageing,
-    bookings,
     category_forecast,
     concentration,
     explain,
@@ -30,6 +29,7 @@ from opp_pandas.figures import (
     win_rates,
 )
 from opp_pandas.figures.hygiene import flags_of
+from opp_pandas.forecasting import bookings
 from portfolios import LEAD, context, portfolio, random_portfolio
 
 if TYPE_CHECKING:

@@ -19,9 +19,7 @@ from nbclient import NotebookClient
 from opp_pandas import plotting
 from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.figures import (
-    Bookings,
     ageing,
-    bookings,
     category_forecast,
     concentration,
     forecast,
@@ -36,6 +34,7 @@ from opp_pandas.figures import (
     stage_distribution,
     win_rates,
 )
+from opp_pandas.forecasting import Bookings, bookings
 from opp_pandas.plotting import canvas
 from opp_pandas.stages import StageMap, resolve_stages
 from portfolios import LEAD, OFFER, WON, context, portfolio, random_portfolio

@@ -9,7 +9,7 @@ import pytest
 
 from opp_pandas import plotting
 from opp_pandas.errors import MissingColumnError
-from opp_pandas.figures import calibration
+from opp_pandas.forecasting import calibration
 from test_calibrating import CAME, SAID, deal, load_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.figures import ageing, bookings, forecast, hygiene, kpis, show
+from opp_pandas.figures import ageing, forecast, hygiene, kpis, show
 from opp_pandas.figures.core.presentation import write_column
+from opp_pandas.forecasting import bookings
 from portfolios import LEAD, WON, context, portfolio
 
 ROWS = [

@@ -13,7 +13,7 @@ import pytest
 
 import opp_pandas as opp
 from histories import OFFER, WON, history_in_memory, load_of, moment
-from opp_pandas import figures, reporting
+from opp_pandas import figures, forecasting, reporting
 from opp_pandas.errors import (
     ConfigurationError,
     HistoryNeededError,
@@ -46,7 +46,7 @@ def test_headlines__are_the_figures() -> None:
     """Forecast, interval, chance, coverage and win rate stand on the page as the functions give them."""
     page = page_of(to_html(assemble(quota=QUOTA)))
     kpis = figures.kpis(FRAME, context=context(), quota=QUOTA).iloc[0]
-    bookings = figures.bookings(FRAME, context=context(), period="2026Q2", rho=0.1)
+    bookings = forecasting.bookings(FRAME, context=context(), period="2026Q2", rho=0.1)
     low, high = bookings.interval(0.8)
     tiles = page.tiles
     assert tiles["Forecast 2026Q2"] == [

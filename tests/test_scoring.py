@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.scoring import (
+from opp_pandas.forecasting.scoring import (
     amount_errors,
     brier,
     brier_skill,

@@ -6,7 +6,7 @@ called the best on fewer than eight periods.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
-from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
+from opp_pandas.figures.core.basis import BASIS_KEY, attach_basis, build_history_basis, counted
 from opp_pandas.figures.core.days import to_date
 from opp_pandas.figures.core.deals import WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, State, read_states
-from opp_pandas.forecasting.distribution import Bookings, bookings
 from opp_pandas.figures.forecasts import OPEN_CURRENT, kinds_of
 from opp_pandas.figures.rates import divide
+from opp_pandas.forecasting.distribution import Bookings, bookings
+from opp_pandas.forecasting.predicting import compare
 from opp_pandas.forecasting.scoring import amount_errors, resampled
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ _DRAWS, _SEED = 1_000, 0
 def backtest_forecasts(
     history: Any,
     *,
-    periods: int | Sequence[Any] = 8,
+    periods: int | Sequence[Any] = 9,
     weeks: Sequence[int] = (1, 5, 9),
     grace_days: int = 0,
     context: FigureContext,
@@ -97,7 +98,7 @@ def backtest_forecasts(
     cut = context.periods.cut
     newest = next(read_states(history, [None], context=context, columns=_COLUMNS, what="a backtest"))
     ordinals = _past_periods(history, cut, periods, newest.context.today - grace_days)
-    seen: dict[int, list[tuple[float, float, float]]] = {week: [] for week in chosen_weeks}
+    seen: dict[int, list[_Ended]] = {week: [] for week in chosen_weeks}
     rows: list[dict[str, Any]] = []
     plans = [_Plan.of(cut, ordinal, chosen_weeks, grace_days) for ordinal in ordinals]
     moments = [to_date(day) for plan in plans for day in (*plan.days, plan.end)]
@@ -112,65 +113,83 @@ def backtest_forecasts(
             outlook = bookings(state.frame, context=state.context, period=plan.label, rho=rho)
             so_far, still_open = _won(state, cut, plan.ordinal, day), _open(state, cut, plan.ordinal)
             points = {
-                "conversion": so_far + still_open * _conversion(seen[week]),
+                "conversion": so_far + still_open * _conversion(seen[week], day),
                 "last_period": _won(state, cut, plan.ordinal - 1, day),
                 "last_year": _won(state, cut, _a_year_before(cut, plan.ordinal), day),
             }
             rows.append(known | _of_distribution(outlook, actual))
             rows += [known | _of_point(method, value, actual) for method, value in points.items()]
-            # Looked at by later periods only: they begin after this one has ended.
-            seen[week].append((so_far, still_open, actual))
+            seen[week].append(_Ended(plan.end, so_far, still_open, actual))
     if not rows:
         raise ConfigurationError(f"no period has a week {min(chosen_weeks)}: weeks are counted from its first day")
     table = pd.DataFrame(rows)
     return table.sort_values(["week", "method", "as_of"], kind="stable").reset_index(drop=True)
 
 
-@figure(definitions=DEFINITIONS)
+@figure(definitions=DEFINITIONS, alone=True)
 def backtest(
     history: Any,
     *,
-    periods: int | Sequence[Any] = 8,
+    methods: Sequence[Any] | Mapping[str, Any] | None = None,
+    horizon_days: int | None = None,
+    new_deals: bool = True,
+    segments: Sequence[str] | None = None,
+    observed_from: Any = None,
+    periods: int | Sequence[Any] = 9,
     weeks: Sequence[int] = (1, 5, 9),
     grace_days: int = 0,
     context: FigureContext,
     rho: float = 0.0,
     level: float = 0.9,
 ) -> pd.DataFrame:
-    """Score forecasts of past periods, made week by week from what was known then.
+    """Score forecasts of the past, made from what was known then.
+
+    With a History, whole periods are forecast week by week from the percentages
+    and amounts as they stood. Without one, or with `horizon_days`, windows of
+    that length are forecast from created and closed dates, by the methods of
+    `predict`.
 
     Parameters
     ----------
-    history : History
-        Snapshots.
-    periods : int or sequence, default 8
-        How many whole past periods, or which ones (``["2026Q1", "2026Q2"]``).
-        Periods before the history are left out.
+    history : History or DataFrame
+        Snapshots; or opportunities, open and closed.
+    methods : sequence or mapping, optional
+        For windows: what `compare` takes. Naive rows stand beside in any case.
+    horizon_days : int, optional
+        Length of a window; 90 on a frame [days].
+    new_deals, segments, observed_from
+        For windows, as in `predict`.
+    periods : int or sequence, default 9
+        With a History: how many whole past periods, or which ones (``["2026Q1",
+        "2026Q2"]``). Periods before the history are left out. Of nine, eight can
+        be forecast by conversion, which is as few as tell methods apart.
     weeks : sequence of int, default (1, 5, 9)
         When forecasts are made: before the first day of these weeks of the
         period (1: the evening before the period).
     grace_days : int, default 0
-        Days after a period's end until its bookings are taken [days].
+        Days after a period's end until its bookings are taken; nothing is
+        learned from a period before that day [days].
     context : FigureContext, optional
         What stages mean and in which zone days begin; those of the loads if left out.
     rho : float, default 0
-        Correlation of the deals, as in `bookings`.
+        Correlation of the deals of "weighted", as in `bookings`.
     level : float, default 0.9
         Confidence of the intervals of the WAPE.
 
     Returns
     -------
     DataFrame
-        Indexed by ``week`` and ``method`` (`METHODS`): ``periods``, ``wape,
+        Of windows: indexed by ``method``, the record as in `compare`. Of periods:
+        indexed by ``week`` and ``method`` (`METHODS`): ``periods``, ``wape,
         wape_low, wape_high, mape, bias`` [share], ``crps`` [currency],
         ``crps_skill``, and for "weighted" ``inside_50, inside_80, inside_90``
-        [share]. The basis names in ``best``, per week, the method of the lowest
-        WAPE, once eight periods were scored by each.
+        [share]. The basis names in ``best`` the method of the lowest CRPS, once
+        eight periods, or windows without overlap, were scored by each.
 
     Raises
     ------
     HistoryNeededError
-        Without a history, or if it covers no whole period.
+        If the history covers no whole period.
     ConfigurationError
         If an argument cannot be used, or a period is not over.
 
@@ -179,6 +198,9 @@ def backtest(
     .. [1] Gneiting and Raftery, Strictly proper scoring rules, prediction, and
        estimation, JASA 102 (2007).
     """
+    if isinstance(history, pd.DataFrame) or horizon_days is not None:
+        options = {"methods": methods, "new_deals": new_deals, "segments": segments, "observed_from": observed_from}
+        return _windows(history, context, 90 if horizon_days is None else horizon_days, options)
     rows = backtest_forecasts(history, periods=periods, weeks=weeks, grace_days=grace_days, context=context, rho=rho)
     parts = {}
     for week, of_week in rows.groupby("week"):
@@ -194,7 +216,7 @@ def backtest(
         f"{counted(len(names), 'period')}, {names[0]} to {names[-1]}, each forecast from what was known then",
         "weighted takes deals as independent: its intervals are too narrow" if rho == 0 else f"correlation {rho:g}",
     ]
-    best = _best(table)
+    best = _best(rows)
     if None in best.values():
         notes.append(f"no method is called the best on fewer than {ENOUGH_PERIODS} periods")
     basis = build_history_basis(
@@ -211,6 +233,17 @@ def backtest(
         notes=notes,
     )
     return attach_basis(table, basis)
+
+
+def _windows(source: Any, context: FigureContext, horizon_days: int, options: Mapping[str, Any]) -> pd.DataFrame:
+    """Score the methods of `predict` on windows before the present one."""
+    frame = source
+    if not isinstance(source, pd.DataFrame):
+        state = next(read_states(source, [None], context=context, columns=(), what="a backtest")).scoped
+        frame, context = state.frame, state.context
+    table = compare(frame, context=context, horizon_days=horizon_days, **options)
+    basis = table.attrs[BASIS_KEY] | {"figure": "backtest", "title": f"Backtest, windows of {horizon_days} days"}
+    return attach_basis(pd.DataFrame(table).drop(columns=["mean", "low_80", "high_80", "p_quota"]), basis)
 
 
 @dataclass(frozen=True)
@@ -285,9 +318,20 @@ def _open(state: State, cut: Periods, ordinal: int) -> float:
     return float(np.nansum(deals.amount[rows]))
 
 
-def _conversion(seen: Sequence[tuple[float, float, float]]) -> float:
-    """Give the mean share of the open amount that earlier periods still brought; missing without any."""
-    shares = [(actual - so_far) / still_open for so_far, still_open, actual in seen if still_open > 0]
+@dataclass(frozen=True)
+class _Ended:
+    """What a period had won and open in a week, and what it brought: known from day `known` on."""
+
+    known: int
+    so_far: float
+    still_open: float
+    actual: float
+
+
+def _conversion(seen: Sequence[_Ended], day: int) -> float:
+    """Return the mean share of the open amount that earlier periods still brought, as known on a day."""
+    ended = [period for period in seen if period.known <= day and period.still_open > 0]
+    shares = [(period.actual - period.so_far) / period.still_open for period in ended]
     return float(np.mean(shares)) if shares else float("nan")
 
 
@@ -323,11 +367,12 @@ def _scores(found: pd.DataFrame, reference: pd.Series, level: float) -> dict[str
     return scores
 
 
-def _best(table: pd.DataFrame) -> dict[str, str | None]:
-    """Name the method of the lowest WAPE per week; none where one was scored on too few periods."""
+def _best(rows: pd.DataFrame) -> dict[str, str | None]:
+    """Name the method of the lowest CRPS per week, over the periods that all scored methods have."""
     best: dict[str, str | None] = {}
-    for week, scores in table.groupby(level="week"):
-        compared = scores[scores["periods"] > 0].droplevel("week")
-        enough = bool((compared["periods"] >= ENOUGH_PERIODS).all()) and compared["wape"].notna().all()
-        best[str(week)] = str(compared["wape"].idxmin()) if enough and len(compared) else None
+    for week, found in rows.groupby("week"):
+        scores = found.pivot(index="period", columns="method", values="crps")
+        scores = scores.loc[:, scores.notna().sum() >= ENOUGH_PERIODS].dropna()
+        enough = len(scores) >= ENOUGH_PERIODS and scores.shape[1] > 1
+        best[str(week)] = str(scores.mean().idxmin()) if enough else None
     return best

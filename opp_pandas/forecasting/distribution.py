@@ -138,8 +138,8 @@ class Bookings:
     def _grid(self) -> tuple[float, float, Floats]:
         """Lowest amount, step and probabilities of the grid."""
         step, _ = self._step
-        number, every, parts = _FEWEST_NODES, 1, []
-        first, pmf = 0, np.ones(1)
+        parts: list[tuple[int, Floats]] = []
+        number, every, first, pmf = _FEWEST_NODES, 1, 0, np.ones(1)
         while True:
             # The halved step halves the weight of what stands there already.
             parts = [(start, part / 2) for start, part in parts] if every == 2 else parts

@@ -10,12 +10,15 @@ happened long ago counts less, because rates drift.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from opp_pandas.figures.core.days import Codes, Floats
 from opp_pandas.forecasting.known import AGE_EDGES, CALENDAR_PLACES, MONTH_PLACES, Known, calendar_places
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.days import Codes, Floats
 
 HALF_LIFE = 365.0
 """After so many days what was seen counts half [days]."""
@@ -26,7 +29,7 @@ _MONTH_PRIOR, _MONTH_NOISE = 0.06, 0.02
 """Variance of the logarithm of a month's factor between places in the quarter, and between equal months."""
 
 
-def shrunk(observed: Floats, expected: Floats, least: float = _LEAST_K) -> Floats:
+def shrunk(observed: npt.NDArray[Any], expected: npt.NDArray[Any], least: float = _LEAST_K) -> Floats:
     """Return (observed + k) / (expected + k), with k from the spread of the factors themselves.
 
     Parameters
@@ -45,7 +48,7 @@ def shrunk(observed: Floats, expected: Floats, least: float = _LEAST_K) -> Float
 
 
 def rates_by_age(events: Floats, at_risk: Floats) -> Floats:
-    """Return the rate per day in each age band, each pulled to that of the band before: old age inherits, by evidence."""
+    """Return the rate per day in each age band, each pulled to that of the band before."""
     overall = max(float(events.sum()) / max(float(at_risk.sum()), 1.0), 1e-9)
     rates, before = np.empty(len(events)), overall
     for band in range(len(events)):

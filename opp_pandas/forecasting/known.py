@@ -260,7 +260,8 @@ def read_past(
     """
     day = deals.context.today if day is None else day
     status, created = deals.status, deals.created_day
-    close = np.where(deals.close_day == NO_DAY, FAR, deals.close_day) if deals.has("close_date") else FAR
+    deals.need("close_date", hint="A forecast learns from created and closed dates.")
+    close = np.where(deals.close_day == NO_DAY, FAR, deals.close_day)
     ended = np.isin(status, (WON, LOST)) & (close <= deals.context.today)
     dated = created != NO_DAY
     known = np.isin(status, (OPEN, WON, LOST)) & dated & (ended | (status == OPEN) | (close < FAR))
@@ -268,7 +269,7 @@ def read_past(
         raise FrameError("a forecast learns from created and closed dates, and no deal has a creation date")
     # What the file is like is no news of the future: that a column is filled at the end is true of every day.
     stated = _amounts_are_stated(deals, ended, known)
-    columns, left_out = _read_columns(deals, ended, known, created, segments)
+    columns, left_out = _read_columns(deals, ended, known, segments)
     rows = np.flatnonzero(known & (created <= day))
     rows = rows[np.argsort(created[rows], kind="stable")]
     if not len(rows):
@@ -306,7 +307,7 @@ def _amounts_are_stated(deals: Deals, ended: Flags, known: Flags) -> bool:
 
 
 def _read_columns(
-    deals: Deals, ended: Flags, known: Flags, created: Days, segments: Sequence[str] | None
+    deals: Deals, ended: Flags, known: Flags, segments: Sequence[str] | None
 ) -> tuple[dict[str, npt.NDArray[np.object_]], dict[str, str]]:
     """Find the columns that may tell deals apart, and say why others that look like it may not."""
     frame, found, left_out = deals.frame, {}, {}
@@ -361,7 +362,9 @@ def why_not_known_early(codes: npt.NDArray[np.integer], won: Flags, ended: Flags
         if abs(missing[wins].mean() - missing[losses].mean()) > 0.3:
             return f"it is missing on {missing[wins].mean():.0%} of won deals and {missing[losses].mean():.0%} of lost"
         size = int(codes.max()) + 2
-        by_level = np.minimum(np.bincount(codes[wins] + 1, minlength=size), np.bincount(codes[losses] + 1, minlength=size))
+        by_level = np.minimum(
+            np.bincount(codes[wins] + 1, minlength=size), np.bincount(codes[losses] + 1, minlength=size)
+        )
         if size <= 0.2 * ended.sum() and by_level.sum() <= 0.02 * ended.sum():
             return "it tells won from lost deals without error"
     return ""
@@ -396,7 +399,10 @@ def _infer_start(created: Days, closed: Days, day: int) -> int:
         rate = events[cut:].sum(0) / np.maximum(risk[cut:].sum(0), 1.0)
         missed, recorded = float(risk[:cut].sum(0) @ rate), float(events[:cut].sum())
         if missed > 10 and recorded < 0.1 * missed:
-            return start
+            # The first days with closings belong to what is recorded.
+            days = np.flatnonzero(events[:cut].sum(axis=1) >= 0.5 * np.maximum(risk[:cut] @ rate, 1e-9))
+            days = days[days >= cut - 14]
+            return first + int(days[0]) if len(days) else start
     return NO_DAY
 
 

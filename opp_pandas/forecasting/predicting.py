@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY, attach_basis, build_basis, counted
 from opp_pandas.figures.core.days import parse_day, to_date
 from opp_pandas.figures.core.deals import Deals
-from opp_pandas.figures.core.money import Rates, read_rates
-from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.core.figure import figure
 from opp_pandas.forecasting.known import FAR, Known, Past, describe_columns, read_past
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
@@ -74,10 +73,8 @@ def _ask(
     new_deals: bool,
     segments: Sequence[str] | None,
     observed_from: Any,
-    cut: Mapping[str, Any],
-    rates: Rates | None,
 ) -> _Asked:
-    deals = Deals(frame, context, "own", rates=read_rates(rates))
+    deals = Deals(frame, context)
     day = context.today
     start = None if observed_from is None else parse_day(observed_from)
     past = read_past(deals, day=day, observed_from=start, segments=segments)
@@ -90,7 +87,7 @@ def _ask(
             raise ConfigurationError(f"horizon_days is a number of days from 1 to 1,100, not {horizon_days!r}")
         last, won, count, name = day + horizon_days, 0.0, 0, None
     else:
-        periods = resolve_periods(**cut)
+        periods = context.periods.cut
         ordinal = np.array([periods.parse(period)])
         first, last = int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0])
         name = str(periods.labels(ordinal)[0])
@@ -109,6 +106,7 @@ def _ask(
     return _Asked(deals, past, last, won, count, target, name)
 
 
+@figure(heading="Prediction", definitions=_DEFINITIONS | _RECORD)
 def predict(
     frame: pd.DataFrame,
     *,
@@ -119,11 +117,6 @@ def predict(
     segments: Sequence[str] | None = None,
     new_deals: bool = True,
     observed_from: Any = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    rates: Rates | None = None,
 ) -> Prediction:
     """Forecast what a period, or the days to come, will bring, from how deals were won and lost before.
 
@@ -155,8 +148,6 @@ def predict(
         Whether deals count that are created within the window.
     observed_from : str or date, optional
         First day from which closings were recorded; inferred where left out, and said.
-    freq, fiscal_start, fiscal_label, calendar, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -171,8 +162,7 @@ def predict(
     ConfigurationError
         If an argument cannot be used, or the period is over or has not begun.
     """
-    cut = {"freq": freq, "fiscal_start": fiscal_start, "fiscal_label": fiscal_label, "calendar": calendar}
-    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, cut, rates)
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from)
     walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
     name, forecasts, why = _chosen(walk, method)
     return _build(asked, walk, name, forecasts, why)
@@ -242,9 +232,7 @@ def as_seen(known: Known, horizon: int, new_deals: bool, amounts: Floats) -> tup
     )
     evening = to_date(known.day)
     is_open = frame["closed_day"].isna()
-    window = Window(
-        evening + pd.Timedelta(days=1), evening + pd.Timedelta(days=horizon), frame[is_open], new_deals
-    )
+    window = Window(evening + pd.Timedelta(days=1), evening + pd.Timedelta(days=horizon), frame[is_open], new_deals)
     return KnownDeals(frame, evening), window
 
 
@@ -293,7 +281,7 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         definitions=_DEFINITIONS | _RECORD,
         notes=notes,
     )
-    found = Prediction(
+    return Prediction(
         amounts,
         scaled,
         asked.won,
@@ -310,7 +298,6 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         weights=weights,
         target=asked.target,
     )
-    return found
 
 
 def _new_part(walk: Walk, mean: float) -> tuple[Floats, Floats]:
@@ -388,6 +375,7 @@ def _reasons(walk: Walk, most: int = 3) -> list[str]:
     ]
 
 
+@figure(heading="Methods side by side", definitions=_RECORD)
 def compare(
     frame: pd.DataFrame,
     *,
@@ -399,11 +387,6 @@ def compare(
     segments: Sequence[str] | None = None,
     new_deals: bool = True,
     observed_from: Any = None,
-    freq: str = "Q",
-    fiscal_start: int = 1,
-    fiscal_label: Literal["end", "start"] = "end",
-    calendar: WeekCalendar | None = None,
-    rates: Rates | None = None,
 ) -> pd.DataFrame:
     """Set methods side by side: what each says of the coming period, and how it did before.
 
@@ -416,8 +399,6 @@ def compare(
         all of `METHODS` if left out. Naive rows stand beside in any case.
     quota : float, optional
         An amount to reach [currency].
-    freq, fiscal_start, fiscal_label, calendar, rates
-        As in `forecast`.
 
     Returns
     -------
@@ -430,8 +411,7 @@ def compare(
         all were scored on, once those are worth eight without overlap and it is
         better than the mix beyond chance; else nothing.
     """
-    cut = {"freq": freq, "fiscal_start": fiscal_start, "fiscal_label": fiscal_label, "calendar": calendar}
-    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, cut, rates)
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from)
     walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
     found = _by_method(walk, methods)
     rows = {}
@@ -501,4 +481,3 @@ def best_method(walk: Walk, found: Mapping[str, Forecasts]) -> tuple[str | None,
     if float(gap.mean()) > 1.645 * error:
         return order[0], f"{order[0]} scored best, beyond chance"
     return None, f"{order[0]} scored best, but {order[1]} no worse than chance allows"
-

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas._html import as_page
-from opp_pandas.figures.core.days import Floats
 from opp_pandas.forecasting.distribution import Bookings, trim_pmf
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.days import Floats
 
 ENOUGH_WINDOWS = 8
 """Windows that do not overlap, below which nothing is said about coverage and nothing is ranked."""

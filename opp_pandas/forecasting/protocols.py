@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 
-from opp_pandas.figures.core.days import Floats
 from opp_pandas.forecasting.distribution import Bookings
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.days import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +122,8 @@ class ClassifierForecaster:
         """Return the probability of each deal to be won within the window after an evening."""
         x = self._features(deals, evening).reindex(columns=self._columns, fill_value=0).fillna(0)
         if self._fitted is None or not len(x):
-            return pd.Series(self._rate, index=deals.index).to_numpy(dtype=float)
-        found: Floats = self._fitted.predict_proba(x.to_numpy(dtype=float))[:, 1]
-        return found
+            return np.full(len(deals), self._rate)
+        return np.asarray(self._fitted.predict_proba(x.to_numpy(dtype=float))[:, 1], dtype=np.float64)
 
     def predict(self, window: Window) -> Bookings:
         """Forecast what open deals bring in a window; new deals are none of its business."""

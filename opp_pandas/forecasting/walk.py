@@ -13,14 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from opp_pandas.figures.core.days import Flags, Floats
 from opp_pandas.forecasting.hazards import Hazards
-from opp_pandas.forecasting.known import Known, Past
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.days import Flags, Floats
+    from opp_pandas.forecasting.known import Known, Past
 
 ROWS = {
     "hazards": "every open deal by the hazards of winning and losing at its age, told apart by columns",
@@ -35,7 +37,7 @@ ROWS = {
 
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
 _PRIOR = {"hazards": 0.5, "levelled": 0.3, "landing": 0.1}
-_NAIVE_PRIOR = 0.025
+_NAIVE_PRIOR = 0.0125
 _WINDOWS = 40
 _LEVEL_WINDOWS = 4.0
 """As much as so many windows speaks for no correction of the level."""
@@ -80,7 +82,7 @@ def quantiles(mean: Floats, sd: Floats, p_none: Floats, q: npt.ArrayLike) -> Flo
     second = (sd**2 + mean**2) / some
     log_variance = np.log(np.maximum(second / m**2, 1.0 + 1e-12))
     inner = (np.asarray(q)[None, :] - p_none[:, None]) / some[:, None]
-    z = _inverse(np.clip(inner, 1e-9, 1 - 1e-9)).astype(np.float64)
+    z = np.asarray(_inverse(np.clip(inner, 1e-9, 1 - 1e-9)), dtype=np.float64)
     values = np.exp(np.log(m)[:, None] - log_variance[:, None] / 2 + np.sqrt(log_variance)[:, None] * z)
     return np.where((inner <= 0) | (mean <= 0)[:, None], 0.0, values)
 
@@ -141,8 +143,6 @@ class Walk:
         Length of a window [days].
     new_deals : bool
         Whether wins of deals created within a window count.
-    columns : sequence of str, optional
-        Columns that may tell deals apart; all of the past if left out.
     """
 
     def __init__(self, past: Past, horizon: int, *, new_deals: bool = True) -> None:
@@ -156,10 +156,14 @@ class Walk:
         self.cuts = [self._cut(int(day)) for day in self.days]
         self.ended: Flags = self.days + horizon <= past.day
         now = past.known(past.day)
-        self.actual = np.array([
-            now.won_between(int(day) + 1, int(day) + horizon, created_by=self._created_by(int(day))) if ended else np.nan
-            for day, ended in zip(self.days, self.ended, strict=True)
-        ])
+        self.actual = np.array(
+            [
+                now.won_between(int(day) + 1, int(day) + horizon, created_by=self._created_by(int(day)))
+                if ended
+                else np.nan
+                for day, ended in zip(self.days, self.ended, strict=True)
+            ]
+        )
 
     def _created_by(self, day: int) -> int:
         return day + self.horizon if self.new_deals else day
@@ -268,7 +272,9 @@ class Walk:
                 if (weight * amount).sum() > 0:
                     landing[at] = amount[at] * came / float((weight * amount).sum())
         found |= {"landing": landing, "mean_window": mean}
-        return found | {name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"}
+        return found | {
+            name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"
+        }
 
     def _levelled(self, base: Floats) -> Floats:
         out = base.copy()
@@ -282,7 +288,7 @@ class Walk:
 
     @cached_property
     def mix_weights(self) -> Floats:
-        """Return the weight of every row on every evening, shape (rows, m): prior x exp(-evidence of its past scores)."""
+        """Return the weight of every row on every evening, shape (rows, m): prior x exp(-what it scored worse)."""
         names, means = list(self.rows), np.array(list(self.rows.values()))
         prior = np.array([_PRIOR.get(name, _NAIVE_PRIOR) for name in names])
         variance = self.open_moments[1] + self.new[2]
@@ -292,10 +298,11 @@ class Walk:
             loss = np.zeros(len(names))
             usual = float(np.sum(weight * np.nan_to_num(self.actual))) / max(float(weight.sum()), 1e-9)
             if weight.any() and usual > 0:
-                scores = np.array([
-                    self._score(name, row, variance, weight) for name, row in zip(names, means, strict=True)
-                ])
-                best = int(np.argmin(np.where(prior > _NAIVE_PRIOR, np.sum(np.nan_to_num(scores, nan=np.inf) * (weight > 0), axis=1), np.inf)))
+                scores = np.array(
+                    [self._score(name, row, variance, weight) for name, row in zip(names, means, strict=True)]
+                )
+                # The two rows that always have something to say are what the others are measured against.
+                best = int(np.argmin([np.nansum(scores[row] * weight) for row in range(2)]))
                 for row in range(len(names)):
                     both = (weight > 0) & np.isfinite(scores[row]) & np.isfinite(scores[best])
                     scale = float(np.sum(weight * np.nan_to_num(scores[best]))) / float(weight.sum())

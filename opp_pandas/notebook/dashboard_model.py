@@ -10,20 +10,21 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, OppPandasError, named, printable
-from opp_pandas.figures import ageing, bookings, forecast, funnel, kpis, stage_distribution, waterfall
+from opp_pandas.figures import ageing, forecast, funnel, kpis, stage_distribution, waterfall
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.figures.core.days import NO_DAY, to_date
 from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.groups import read_groups
 from opp_pandas.figures.core.scope import resolve_scope
+from opp_pandas.forecasting import bookings
 from opp_pandas.plotting.canvas import label_of, write_short
 from opp_pandas.plotting.words import chance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from opp_pandas.figures import Bookings
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.forecasting import Bookings
 
 LEVEL = 0.8
 NO_DATE = "no date"

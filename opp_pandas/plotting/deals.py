@@ -43,7 +43,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     Parameters
     ----------
     result : Bookings
-        From `opp_pandas.figures.bookings`.
+        From `opp_pandas.forecasting.bookings`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     quota : float, optional
@@ -54,7 +54,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     Axes
         Few possible amounts: a line for each. Many: a histogram of 60 bins.
     """
-    from opp_pandas.figures.distribution import Bookings
+    from opp_pandas.forecasting import Bookings
 
     if not isinstance(result, Bookings):
         raise ConfigurationError(f"this plot takes Bookings, not {type(result).__name__}")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opp_pandas import figures
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
@@ -32,7 +31,7 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        From `opp_pandas.figures.calibration`.
+        From `opp_pandas.forecasting.calibration`.
     ax : Axes, optional
         Where to draw; a new figure if left out.
 

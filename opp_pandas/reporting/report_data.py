@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas import figures
+from opp_pandas import figures, forecasting
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.groups import Group, read_groups
@@ -123,9 +123,9 @@ class Material:
         )  # fmt: skip
 
     @cached_property
-    def bookings(self) -> figures.Bookings:
+    def bookings(self) -> forecasting.Bookings:
         """The distribution of the present period's bookings."""
-        return figures.bookings(self.frame, context=self.context, period=self.period, rho=self.rho)
+        return forecasting.bookings(self.frame, context=self.context, period=self.period, rho=self.rho)
 
     @cached_property
     def funnel(self) -> pd.DataFrame:

@@ -141,6 +141,8 @@ class Figure(Generic[R]):
         Column, or number of the basis, to its formula in words.
     rows : callable, optional
         Finds the deals behind one of its numbers.
+    alone : bool
+        Whether a figure over time takes the deals alone where there is no history.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class Figure(Generic[R]):
         heading: str | None = None,
         definitions: Mapping[str, str] | None = None,
         rows: Finder | None = None,
+        alone: bool = False,
     ) -> None:
         update_wrapper(self, function)
         self.name = function.__name__
@@ -157,6 +160,8 @@ class Figure(Generic[R]):
         self.heading = heading or self.name.replace("_", " ").capitalize()
         self.definitions = dict(definitions or {})
         self.find_rows = rows
+        self.alone = alone
+        """Whether it takes the frame where no history is given."""
         parameters = [*inspect.signature(function).parameters.values()]
         self.subject = parameters[0].name
         self.over_time = "history" in {p.name for p in parameters}
@@ -232,6 +237,11 @@ class Figure(Generic[R]):
 
         return register
 
+    @property
+    def _positional(self) -> tuple[str, ...]:
+        # What is asked of the deals alone may name its period first; with a history, that comes first.
+        return ("scenarios",) if self.over_time else ("scenarios", "period")
+
     @cached_property
     def method_signature(self) -> inspect.Signature:
         """The signature of the method of ``df.opp``, without self."""
@@ -239,8 +249,8 @@ class Figure(Generic[R]):
         shown: list[inspect.Parameter] = []
         if self.over_time:
             shown.append(inspect.Parameter("history", positional, default=None, annotation="Any"))
-        first = [p.replace(kind=positional) for p in self._own if p.name in _POSITIONAL]
-        own = [p for p in self._own if p.name not in (*_POSITIONAL, "history")]
+        first = [p.replace(kind=positional) for p in self._own if p.name in self._positional]
+        own = [p for p in self._own if p.name not in (*self._positional, "history")]
         if self.subject == "history":
             own.append(inspect.Parameter("present", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool"))
         more = derived([*(["scope"] if self.over_time else []), *DEFINITIONS, *GIVEN])
@@ -258,7 +268,6 @@ class Figure(Generic[R]):
         return text
 
 
-_POSITIONAL = ("scenarios",)
 _HISTORY = """
 
     ``history`` is a History, or an earlier frame to compare this one with.
@@ -312,12 +321,12 @@ PLOTS: dict[str, Plot] = {}
 
 
 def figure(
-    *, heading: str | None = None, definitions: Mapping[str, str] | None = None
+    *, heading: str | None = None, definitions: Mapping[str, str] | None = None, alone: bool = False
 ) -> Callable[[Callable[..., R]], Figure[R]]:
     """Register a function as a figure; see `Figure`."""
 
     def register(function: Callable[..., R]) -> Figure[R]:
-        made = Figure(function, heading=heading, definitions=definitions)
+        made = Figure(function, heading=heading, definitions=definitions, alone=alone)
         FIGURES[made.name] = made
         return made
 

@@ -1,0 +1,207 @@
+"""What a period will bring, learned from created and closed dates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from opp_pandas.accessor import context_of
+from opp_pandas.errors import ConfigurationError, FrameError
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.forecasting import Bookings, Forecaster, KnownDeals, Window
+from opp_pandas.forecasting.known import read_past
+from opp_pandas.forecasting.walk import Walk, quantiles
+from worlds import START, WORLDS, World, came, frame_of, generate
+
+
+@pytest.fixture(scope="module")
+def deals() -> dict[str, Any]:
+    return generate(World(), 1)
+
+
+@pytest.fixture(scope="module")
+def frame(deals: dict[str, Any]) -> pd.DataFrame:
+    return frame_of(deals)
+
+
+def day(place: int) -> str:
+    return str(START + place)
+
+
+def test_predict__has_parts_deals_and_a_record(frame: pd.DataFrame) -> None:
+    """The parts add up to the mean, the deals to the open part, and the record counts past windows."""
+    found = frame.opp.predict(horizon_days=30)
+    assert found.parts["mean"].sum() == pytest.approx(found.mean)
+    assert found.deals["expected_amount"].sum() == pytest.approx(found.parts.loc["open", "mean"])
+    assert found.deals["p"].between(0, 1).all()
+    assert found.deals["reasons"].str.contains("open for").any()
+    values = found.pmf
+    assert values.index.to_numpy() @ values.to_numpy() == pytest.approx(found.mean, rel=1e-3)
+    spread = np.sqrt((values.index.to_numpy() - found.mean) ** 2 @ values.to_numpy())
+    assert spread == pytest.approx(found.sd, rel=0.02)
+    assert found.record["windows"].iloc[0] == len(found.windows) > 20
+    assert "held" in found.tested
+    assert found.target == f"won between {day(801)} and {day(830)}"
+
+
+def test_predict__of_a_period_counts_what_is_won_to_date(frame: pd.DataFrame) -> None:
+    """Won to date is certain: no quantile lies below it."""
+    found = frame.opp.predict("2025Q1")
+    won = frame[(frame["stage_name"] == "Won") & (frame["close_date"] >= "2025-01-01")]["amount"].sum()
+    assert found.won_amount == won > 0
+    assert found.quantile(0.001) >= won
+    assert found.parts.loc["won", "mean"] == won
+
+
+def test_predict__sees_nothing_that_came_later(frame: pd.DataFrame, deals: dict[str, Any]) -> None:
+    """What closed or was created after the moment may be changed at will: the forecast stays to the last digit."""
+    then = 600
+    earlier = frame.opp.predict(horizon_days=30, as_of=day(then))
+    cut = {name: values[deals["created"] <= then] for name, values in deals.items() if name != "today"}
+    later = cut["closed"] > then
+    cut["won"] = np.where(later, ~cut["won"], cut["won"])
+    cut["closed"] = np.where(later, cut["closed"] + 17, cut["closed"])
+    other = frame_of(cut | {"today": 800}).opp.predict(horizon_days=30, as_of=day(then))
+    assert other.mean == earlier.mean
+    assert other.sd == earlier.sd
+    np.testing.assert_array_equal(np.sort(other.deals["p"]), np.sort(earlier.deals["p"]))
+
+
+def test_predict__does_not_use_columns_that_know_the_end(frame: pd.DataFrame) -> None:
+    """A planted column that tells winners, and one that is filled at the end, are named and left out."""
+    status = frame["stage_name"]
+    planted = frame.assign(
+        verdict=np.where(status == "Won", "yes", np.where(status == "Lost", "no", "maybe")),
+        signed_by=np.where(status == "Open", None, "somebody"),
+    )
+    context = context_of(frame)
+    past = read_past(Deals(planted, context))
+    assert set(past.left_out) == {"verdict"} | ({"signed_by"} & set(past.left_out))
+    assert "verdict" not in past.columns
+    assert "segment" in past.columns
+    two = planted.assign(signed_by=np.where(status == "Open", None, np.where(frame.index % 2 == 0, "one", "two")))
+    assert "missing on 100% of open deals" in read_past(Deals(two, context)).left_out["signed_by"]
+
+
+def test_known__refuses_to_look_ahead(frame: pd.DataFrame) -> None:
+    """The as-of view raises where somebody asks it for a later day."""
+    past = read_past(Deals(frame, context_of(frame)))
+    known = past.known(past.day - 100)
+    with pytest.raises(ConfigurationError, match="not known"):
+        known.won_between(past.day - 150, past.day)
+    with pytest.raises(ConfigurationError, match="what is known ends"):
+        past.known(past.day + 1)
+
+
+def test_known__infers_when_recording_began() -> None:
+    """Closings kept from day 300 on are noticed, and said; a record from the beginning is left alone."""
+    past = read_past(Deals(late := frame_of(generate(WORLDS["recorded_late"], 2)), context_of(late)))
+    assert abs(past.observed_from - int((START + 300).astype(int))) <= 7
+    assert any("closings are taken as recorded since" in note for note in past.notes)
+
+
+def test_walk__weights_only_windows_that_had_ended(frame: pd.DataFrame) -> None:
+    """A window that had not ended when another began has no weight in its forecast."""
+    walk = Walk(read_past(Deals(frame, context_of(frame))), 30)
+    for at in range(len(walk.days)):
+        assert not walk.weights(at)[walk.days + 30 > walk.days[at]].any()
+
+
+def test_quantiles__agree_with_moments() -> None:
+    """Amounts that are nothing with a chance of 0.2 have the mean and spread they were given."""
+    q = (np.arange(200_000) + 0.5) / 200_000
+    values = quantiles(np.array([100.0]), np.array([80.0]), np.array([0.2]), q)[0]
+    assert (values == 0).mean() == pytest.approx(0.2, abs=1e-3)
+    assert values.mean() == pytest.approx(100, rel=0.01)
+    assert values.std() == pytest.approx(80, rel=0.02)
+
+
+def test_compare__sets_methods_side_by_side(frame: pd.DataFrame) -> None:
+    """One row per method, naive rows among them, with the chance of a quota."""
+    table = frame.opp.compare(horizon_days=30, quota=1.0)
+    assert {"mix", "hazards", "landing", "last_window", "last_year"} <= set(table.index)
+    assert table.loc["mix", "p_quota"] == pytest.approx(1, abs=0.02)
+    assert table.loc["mix", "mean"] == pytest.approx(frame.opp.predict(horizon_days=30).mean, rel=1e-6)
+    assert table.loc["mix", "crps"] < table.loc["last_window", "crps"]
+    assert frame.opp.compare(horizon_days=30, methods=["landing"]).index.tolist()[0] == "landing"
+
+
+def test_backtest__without_a_history(frame: pd.DataFrame) -> None:
+    """Created and closed dates are enough for a backtest."""
+    table = frame.opp.backtest(horizon_days=30)
+    assert table.loc["mix", "windows"] > 20
+    assert 0.5 <= table.loc["mix", "coverage_80"] <= 1
+    assert "mean" not in table
+
+
+class Half:
+    """Half of every open amount, whatever happens; remembers the evenings it was fitted on."""
+
+    def __init__(self) -> None:
+        self.evenings: list[pd.Timestamp] = []
+
+    def fit(self, known: KnownDeals) -> None:
+        """Look at what it is given, and keep nothing of it."""
+        assert not (known.frame["closed_day"] > known.as_of).any()
+        assert not (known.frame["created_day"] > known.as_of).any()
+        self.evenings.append(known.as_of)
+
+    def predict(self, window: Window) -> Bookings:
+        """Take every second deal for won."""
+        amounts = window.open_deals["amount"].to_numpy(dtype=float)
+        return Bookings(amounts, np.full(len(amounts), 0.5))
+
+
+def test_predict__takes_anybodys_forecaster(frame: pd.DataFrame) -> None:
+    """It is fitted anew before every window, on what was known then, and has a record like any other."""
+    method = Half()
+    assert isinstance(method, Forecaster)
+    found = frame.opp.predict(horizon_days=30, method=method, new_deals=False)
+    assert found.method == "Half"
+    assert found.mean == pytest.approx(0.5 * frame.loc[frame["stage_name"] == "Open", "amount"].sum(), rel=1e-6)
+    assert len(method.evenings) == found.record["windows"].iloc[0] + 1
+    assert found.record["bias"].iloc[0] > 0.5
+    table = frame.opp.compare(horizon_days=30, methods=["mix", method], new_deals=False)
+    assert table.loc["mix", "crps"] < table.loc["Half", "crps"]
+
+
+def test_predict__on_two_months_says_that_it_is_not_tested() -> None:
+    """Little history makes a wide interval and no sentence about coverage."""
+    young = frame_of(generate(WORLDS["two_months"], 3)).opp.predict(horizon_days=30)
+    assert young.tested.startswith("not tested yet: needs")
+    assert "too few to choose by" in young.why
+    low, high = young.interval(0.8)
+    assert low < young.mean < high
+
+
+def test_predict__counts_zombies() -> None:
+    """Open deals older than any that was won are listed, and hardly expected."""
+    found = frame_of(generate(WORLDS["zombies"], 4)).opp.predict(horizon_days=30)
+    zombies = found.deals[found.deals["zombie"]]
+    assert len(zombies) > 20
+    assert zombies["p"].max() < 0.05
+    assert any("older than any deal that was ever won" in note for note in found.attrs["opp_basis"]["notes"])
+
+
+def test_predict__of_an_amount_that_changes_at_closing() -> None:
+    """Where open deals have no amounts, those of closed ones are not used while they were open."""
+    world = generate(World(), 5)
+    frame = frame_of(world)
+    blank = frame.assign(amount=frame["amount"].where(frame["stage_name"] == "Won"))
+    past = read_past(Deals(blank, context_of(frame)))
+    assert not past.stated_amounts
+    found = blank.opp.predict(horizon_days=30, new_deals=False)
+    assert found.mean == pytest.approx(came(world, 30, new_deals=False), rel=0.6)
+
+
+def test_predict__refuses_what_it_cannot_do(frame: pd.DataFrame) -> None:
+    """A period that is over, an unknown method, a frame without creation dates."""
+    with pytest.raises(ConfigurationError, match="is over"):
+        frame.opp.predict("2024Q4")
+    with pytest.raises(ConfigurationError, match="method is one of"):
+        frame.opp.predict(horizon_days=30, method="magic")
+    with pytest.raises(FrameError, match="no deal has a creation date"):
+        frame.assign(external_created_at=frame["external_created_at"].where(frame["amount"] < 0)).opp.predict()
