@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas import figures
+from opp_pandas import figures, forecasting
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _CROWD = 1_000
 
 
-@words.draws(figures.bookings, words.bookings_in_words)
+@words.draws(forecasting.bookings, words.bookings_in_words)
 def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw the distribution of bookings, with its mean, its 80 % interval and a quota.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opp_pandas import forecasting
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@words.draws(figures.calibration, words.calibration_in_words)
+@words.draws(forecasting.calibration, words.calibration_in_words)
 def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how often deals were won against the probability that was given to them.
 
