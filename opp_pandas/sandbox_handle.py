@@ -17,7 +17,7 @@ from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES, Identity, Tokens
 from opp_pandas.sandbox_server.application import ROOT, Application, LoggedRequest
-from opp_pandas.sandbox_server.apptokens import PublicKey
+from opp_pandas.sandbox_server.apptokens import load_public_key
 from opp_pandas.sandbox_server.evolution import Evolution, MovableClock
 from opp_pandas.sandbox_server.generator import fill
 from opp_pandas.sandbox_server.instants import Clock, parse_instant, running_clock
@@ -138,10 +138,12 @@ class Sandbox:
 
         Raises
         ------
+        MissingExtraError
+            If PyJWT with cryptography is not installed (extra ``app``).
         ConfigurationError
             If the key cannot be read.
         """
-        return self._sign_in.install_app(issuer, PublicKey.from_pem(public_key))
+        return self._sign_in.install_app(issuer, load_public_key(public_key))
 
     def client(self, **options: Any) -> Client:
         """Open a client on this sandbox, which serves as long as one of its clients is in use.

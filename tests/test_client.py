@@ -18,7 +18,7 @@ import opp_pandas as opp
 from opp_pandas import errors
 from opp_pandas.api.client import Client, connect
 from opp_pandas.resource import ACCOUNT, OPPORTUNITY, STAGE, USER, Resource
-from rawserver import NOW_HTTP, FakeClock, RawServer, hang, opportunity, page, refusal, reply
+from rawserver import NOW, NOW_HTTP, FakeClock, RawServer, hang, opportunity, page, refusal, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -587,3 +587,14 @@ def test_sandbox__sparse_fields_keep_what_write_back_needs(sandbox: Any) -> None
     row = next(iter(client.iter_pages(fields=["name", "amount"], page_size=1))).document["data"][0]
     assert set(row["attributes"]) == {"name", "amount", "updatedAt"}
     assert {"owner", "account", "opportunityStage"} <= set(row["relationships"])
+
+
+def test_too_many_requests__with_budget_left_are_backed_off(server: RawServer) -> None:
+    """A burst that the service does not like is no used up hour: the load goes on within seconds."""
+    clock = FakeClock()
+    end_of_hour = str(int(NOW) + 3_000)
+    facts = {"X_RateLimit_Remaining": "9990", "X_RateLimit_Reset": end_of_hour}
+    server.script(reply(429, Retry_After=end_of_hour, **facts), reply(429, **facts), reply(200, page(1)))
+    (found,) = connect(server.url, token=TOKEN, clock=clock).iter_pages()
+    assert found.attempts == 3
+    assert sum(clock.waits) < 5

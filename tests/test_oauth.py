@@ -20,8 +20,9 @@ import requests
 
 import opp_pandas as opp
 from opp_pandas import errors
-from opp_pandas.api.auth.oauth import READING_SCOPES, SignIn, login, request_tokens
+from opp_pandas.api.auth.oauth import READING_SCOPES, SignIn, login
 from opp_pandas.api.auth.secret import Secret
+from opp_pandas.api.auth.token_endpoint import request_tokens
 from opp_pandas.api.auth.token_store import StoredSignIn, TokenStore
 from opp_pandas.api.transport.retry import Clock
 from rawserver import NOW, FakeClock, RawServer, Step, hang, raw, reply
@@ -209,15 +210,16 @@ FAILURES: dict[str, tuple[Step, type[Exception], str]] = {
 def test_renew__that_fails_says_why_and_shows_nothing(
     server: RawServer, folder: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One request, the reason, what to do, the stored sign-in untouched, and no secret in any text."""
+    """The reason, what to do, the stored sign-in untouched, no secret in any text, repeated where that helps."""
     caplog.set_level(logging.DEBUG)
     step, kind, words = FAILURES[name]
     store = stored(server, folder)
     before = store.read()
-    server.script(step, minted())
+    attempts = 5 if name in ("broken", "no answer", "cut") else 1
+    server.script(*[step] * attempts, minted())
     with pytest.raises(kind, match=words) as caught:
         SignIn(store, clock=FakeClock()).token()
-    assert len(server.requests) == 1
+    assert len(server.requests) == attempts
     assert store.read() == before
     inner = caught.value.__traceback__.tb_next if caught.value.__traceback__ else None
     chain = traceback.TracebackException(type(caught.value), caught.value, inner, capture_locals=True)
@@ -225,9 +227,29 @@ def test_renew__that_fails_says_why_and_shows_nothing(
     assert not [secret for secret in SECRETS if secret in text]
 
 
+@pytest.mark.parametrize("step", [reply(502), reply(500, b"<html>"), reply(503, Retry_After="2"), raw(b"")])
+def test_renew__outlives_a_single_failure(server: RawServer, folder: Path, step: Step) -> None:
+    """One bad answer of the token endpoint does not end a night job."""
+    server.script(step, minted())
+    assert SignIn(stored(server, folder), clock=FakeClock()).token() == Secret("access-token-2")
+    assert len(server.requests) == 2
+
+
+def test_token_endpoint__on_this_machine_is_asked_without_a_proxy(
+    server: RawServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Renewing token and app secret would pass a proxy in clear."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.script(minted())
+    assert SignIn(stored(server, folder), clock=FakeClock()).token() == Secret("access-token-2")
+
+
 def test_renew__obeys_a_time_limit(server: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token endpoint that stays silent ends in an error."""
-    monkeypatch.setattr("opp_pandas.api.auth.oauth.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("opp_pandas.api.auth.token_endpoint.TIMEOUT_S", 0.2)
     server.script(hang())
     with pytest.raises(errors.NoResponseError, match="no whole answer"):
         request_tokens(f"{server.origin}/oauth/token", {"grant_type": "x"})

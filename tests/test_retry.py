@@ -352,3 +352,30 @@ def test_parse_instant__gives_none_or_a_number(text: str | None) -> None:
     """Dates outside what a clock can say raise nothing."""
     moment = retry.parse_header_instant(text)
     assert moment is None or math.isfinite(moment)
+
+
+@pytest.mark.parametrize("text", ["++5", "+-5", "--5", "-+5", "5..", "1.2.3", ".", "+", "+.", "5e3", "0x5", "5_0"])
+def test_hint__in_no_known_form_is_none_and_never_raises(text: str) -> None:
+    """What only looks like a number is no hint."""
+    assert retry.parse_hint(text, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "reset", "remaining", "expected"),
+    [
+        (None, "1790001200", 9_990, None),
+        ("1790001200", "1790001200", 9_990, None),
+        ("1200", "1790001200", 1, None),
+        ("1200", None, 9_990, None),
+        ("5", "1790001200", 9_990, 5.0),
+        ("300", "1790001200", 9_990, 300.0),
+        (None, "1790001200", 0, 1_200.0),
+        ("1200", "1790001200", 0, 1_200.0),
+        ("1200", None, None, 1_200.0),
+    ],
+)
+def test_hint__of_a_burst_is_not_the_end_of_the_hour(
+    retry_after: str | None, reset: str | None, remaining: int | None, expected: float | None
+) -> None:
+    """With requests left the hour's budget did not run out, so its end says nothing."""
+    assert retry.hint_from_headers(429, retry_after, reset, 1_790_000_000.0, remaining=remaining) == expected

@@ -16,7 +16,7 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.resource import RESOURCES
 from opp_pandas.sandbox_handle import sandbox
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES
-from opp_pandas.sandbox_server.apptokens import PublicKey
+from opp_pandas.sandbox_server.apptokens import load_public_key
 from sandbox_server_calls import Api, edit, opened
 
 if TYPE_CHECKING:
@@ -382,9 +382,45 @@ def test_app_token__for_an_unknown_installation_is_404(api: Api) -> None:
 def test_public_key__that_is_none_is_refused(text: str) -> None:
     """The error says that it is not a PEM key."""
     with pytest.raises(ConfigurationError, match="not an RSA public key in PEM form"):
-        PublicKey.from_pem(text)
+        load_public_key(text)
 
 
 def test_public_key__is_read_alike_from_both_forms() -> None:
     """PKCS #1 and SubjectPublicKeyInfo hold the same numbers."""
-    assert PublicKey.from_pem(PUBLIC) == PublicKey.from_pem(PUBLIC_PKCS1) == PublicKey(MODULUS, 65_537)
+    keys = [load_public_key(text).public_numbers() for text in (PUBLIC, PUBLIC_PKCS1)]
+    assert [(key.n, key.e) for key in keys] == [(MODULUS, 65_537)] * 2
+
+
+def test_code__is_worth_nothing_without_its_verifier(api: Api) -> None:
+    """PKCE (RFC 7636): who stole a code but not the verifier gets no token."""
+    verifier = "v" * 43
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    asked = {
+        "client_id": api.box.client_id,
+        "redirect_uri": "http://127.0.0.1:1/callback",
+        "response_type": "code",
+        "scope": "opportunities.read",
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+
+    def exchange(**proof: str) -> requests.Response:
+        page = requests.get(f"{api.box.origin}/oauth/authorize", params=asked, allow_redirects=False, timeout=60)
+        code = parse_qs(urlsplit(page.headers["Location"]).query)["code"][0]
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "client_id": api.box.client_id,
+            "client_secret": api.box.client_secret,
+            "redirect_uri": asked["redirect_uri"],
+            **proof,
+        }
+        return requests.post(f"{api.box.origin}/oauth/token", data=form, timeout=60)
+
+    assert exchange(code_verifier=verifier).status_code == 200
+    for proof in ({}, {"code_verifier": ""}, {"code_verifier": challenge}, {"code_verifier": verifier + "v"}):
+        refused = exchange(**proof)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+    asked["code_challenge_method"] = "plain"
+    page = requests.get(f"{api.box.origin}/oauth/authorize", params=asked, allow_redirects=False, timeout=60)
+    assert "error=invalid_request" in page.headers["Location"]

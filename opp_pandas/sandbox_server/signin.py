@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 import json
 import secrets
@@ -16,7 +18,7 @@ from werkzeug.wrappers import Request, Response
 
 from opp_pandas.sandbox_server import errors
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES, Identity, Tokens
-from opp_pandas.sandbox_server.apptokens import PublicKey, check_app_token
+from opp_pandas.sandbox_server.apptokens import check_app_token
 
 if TYPE_CHECKING:
     from opp_pandas.sandbox_server.instants import Clock
@@ -32,11 +34,12 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a code or refresh token may be turned into, until when, and for which redirect."""
+    """What a code or refresh token may be turned into, until when, for which redirect and with which proof."""
 
     scopes: frozenset[str]
     expires: datetime
     redirect_uri: str | None = None
+    challenge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class InstalledApp:
     """An app that signs in without a user."""
 
     issuer: str
-    key: PublicKey
+    key: Any
 
 
 class _RefusalError(Exception):
@@ -83,7 +86,7 @@ class SignIn:
         with self._lock:
             return self._new_refresh_token(scopes)
 
-    def install_app(self, issuer: str, key: PublicKey) -> int:
+    def install_app(self, issuer: str, key: Any) -> int:
         """Let an app sign in with tokens of its own key; gives the id of the installation."""
         with self._lock:
             number = len(self._apps) + 1
@@ -118,10 +121,14 @@ class SignIn:
             answer = {"error": "unsupported_response_type"}
         elif not scopes or not scopes <= SCOPES:
             answer = {"error": "invalid_scope"}
+        elif asked.get("code_challenge_method", "S256") != "S256":
+            answer = {"error": "invalid_request"}
         else:
             code = secrets.token_urlsafe(24)
             with self._lock:
-                self._codes[code] = Grant(scopes, self._clock() + _CODE_LIFE, asked["redirect_uri"])
+                self._codes[code] = Grant(
+                    scopes, self._clock() + _CODE_LIFE, asked["redirect_uri"], asked.get("code_challenge")
+                )
             answer = {"code": code}
         if "state" in asked:
             answer["state"] = asked["state"]
@@ -150,6 +157,8 @@ class SignIn:
             grant = self._take(self._codes, given.get("code"))
             if grant.redirect_uri != given.get("redirect_uri"):
                 raise _RefusalError(400, "invalid_grant", "redirect_uri is not the one the code was given for.")
+            if grant.challenge is not None and not _proves(given.get("code_verifier", ""), grant.challenge):
+                raise _RefusalError(400, "invalid_grant", "code_verifier does not fit the code_challenge.")
         elif kind == "refresh_token":
             grant = self._take(self._refresh, given.get("refresh_token"), self._switches.keep_old_refresh_tokens)
         else:
@@ -199,6 +208,12 @@ class SignIn:
         access = self._tokens.mint(Identity(APP_SCOPES, None, self._clock() + _APP_TOKEN_LIFE))
         body = {"data": {"type": "install", "id": int(number), "meta": {"accessToken": access}}}
         return _plain(200, body, {"Content-Type": "application/vnd.api+json"})
+
+
+def _proves(verifier: str, challenge: str) -> bool:
+    """Whether a verifier is the one behind an S256 challenge (RFC 7636, section 4.6)."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=")
+    return hmac.compare_digest(digest, challenge.encode())
 
 
 def _demand(request: Request, method: str) -> None:

@@ -8,6 +8,8 @@ promise R23.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.server
 import logging
 import os
@@ -15,27 +17,21 @@ import secrets
 import threading
 import time
 import webbrowser
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import requests
-import requests.auth
-import urllib3.exceptions
-
 from opp_pandas.api import documents
 from opp_pandas.api.auth.secret import Secret
+from opp_pandas.api.auth.token_endpoint import MINT_INTERVAL_S, request_tokens
 from opp_pandas.api.auth.token_store import StoredSignIn, TokenStore
-from opp_pandas.api.transport import http_adapter, retry
-from opp_pandas.api.transport.base_url import is_loopback, parse_origin, redacted
+from opp_pandas.api.transport import retry
+from opp_pandas.api.transport.base_url import is_loopback, parse_origin
 from opp_pandas.api.transport.retry import Clock
 from opp_pandas.errors import (
     AuthenticationError,
     ConfigurationError,
     DocumentError,
-    NoResponseError,
-    RateLimitError,
-    ResponseError,
 )
 
 if TYPE_CHECKING:
@@ -61,18 +57,7 @@ READING_SCOPES = (
     "prospects.read",
 )
 RENEW_AHEAD_S = 120.0
-MINT_INTERVAL_S = 60.0
 LIFE_S = 7_200.0
-TIMEOUT_S = 30.0
-_LARGEST_ANSWER = 2**20
-_TOKEN_MEMBERS = frozenset({"access_token", "refresh_token", "accessToken"})
-_FAILURES = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    OSError,
-    http_adapter.CutShortError,
-    http_adapter.TooLargeError,
-)
 
 
 class SignIn:
@@ -145,6 +130,7 @@ class SignIn:
                     "client_secret": held.client_secret,
                     "redirect_uri": held.redirect_uri,
                 },
+                self._clock,
             )
             renewed = replace(held, **_members(answer, self._clock.now(), held.refresh))
             # On disk before the first use: a crash in between must not lose the only valid renewing token.
@@ -231,12 +217,16 @@ def login(
     for address, what in ((token_url, "token_url"), (authorize_url, "authorize_url")):
         parse_origin(address, what=what)
     state = secrets.token_urlsafe(32)
+    # Proof Key for Code Exchange (RFC 7636): a stolen code is worth nothing without the verifier.
+    verifier = Secret(secrets.token_urlsafe(48), name="code verifier")
     asked = {
         "client_id": client_id,
         "redirect_uri": redirect_uri,
         "response_type": "code",
         "scope": " ".join(scopes),
         "state": state,
+        "code_challenge": _challenge(verifier),
+        "code_challenge_method": "S256",
     }
     page = f"{authorize_url}?{urlencode(asked)}"
     if ask is not None:
@@ -251,16 +241,23 @@ def login(
         {
             "grant_type": "authorization_code",
             "code": code,
+            "code_verifier": verifier,
             "client_id": client_id,
             "client_secret": secret,
             "redirect_uri": redirect_uri,
         },
+        clock,
     )
     members = _members(answer, clock.now(), None)
     store = store or TokenStore(url)
     with store.lock():
         store.write(StoredSignIn(token_url, client_id, secret, redirect_uri=redirect_uri, **members))
     return SignIn(store, clock=clock)
+
+
+def _challenge(verifier: Secret) -> str:
+    digest = hashlib.sha256(verifier.reveal().encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _code_of(query: str, state: str) -> Secret | None:
@@ -356,177 +353,6 @@ def _listen(host: str, port: int, path: str, state: str) -> _Listener:
         server.path, server.state = path or "/", state
         return server
     raise ConfigurationError(problem)
-
-
-def request_tokens(url: str, fields: Mapping[str, str | Secret]) -> dict[str, Any]:
-    """Ask the token endpoint once; never repeated, since it gives one token a minute.
-
-    Parameters
-    ----------
-    url : str
-        The endpoint; https, or this machine.
-    fields : mapping of str to str or Secret
-        The form to send.
-
-    Returns
-    -------
-    dict
-        The parsed answer, its tokens as `Secret`.
-
-    Raises
-    ------
-    AuthenticationError
-        If the grant is no longer valid or the app is not known: sign in again.
-    RateLimitError
-        If a token was made less than a minute ago.
-    NoResponseError, DocumentError, ResponseError
-        If no usable answer came.
-    """
-    hidden = [value for value in fields.values() if isinstance(value, Secret)]
-    return read_token_answer(url, post_once(url, fields), hidden)
-
-
-class _NoAuth(requests.auth.AuthBase):
-    """Sends no Authorization header, whatever a netrc file says."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
-@dataclass(frozen=True)
-class TokenAnswer:
-    """What a token endpoint answered, unread; it shows nothing of its body."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-
-def post_once(
-    url: str,
-    fields: Mapping[str, str | Secret] | None = None,
-    *,
-    auth: requests.auth.AuthBase | None = None,
-    media_type: str = "",
-) -> TokenAnswer:
-    """Send one POST to an endpoint that gives tokens; the answer is small and bounded in time.
-
-    Parameters
-    ----------
-    url : str
-        The endpoint; https, or this machine.
-    fields : mapping of str to str or Secret, optional
-        A form to send.
-    auth : AuthBase, optional
-        Who we are; without it no Authorization header is sent.
-    media_type : str
-        Of request and answer, where it matters.
-
-    Returns
-    -------
-    TokenAnswer
-        Status, headers and body.
-
-    Raises
-    ------
-    NoResponseError
-        If no whole answer came within 30 s.
-    """
-    parse_origin(url, what="the token endpoint")
-    until = time.monotonic() + TIMEOUT_S
-    headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
-    if media_type:
-        headers |= {"Content-Type": media_type, "Accept": media_type}
-    try:
-        with http_adapter.make_session() as session, http_adapter.time_limit(until, TIMEOUT_S):
-            response = session.post(
-                url,
-                data=None if fields is None else {name: _revealed(value) for name, value in fields.items()},
-                headers=headers,
-                auth=auth or _NoAuth(),
-                timeout=(5.0, TIMEOUT_S),
-                allow_redirects=False,
-                stream=True,
-            )
-            with response:
-                body = http_adapter.read_body(response, until, _LARGEST_ANSWER)
-                return TokenAnswer(response.status_code, response.headers, body)
-    except _FAILURES as error:
-        kind = type(error).__name__
-    # Outside of the handler: the exception holds the request with the secrets in it.
-    raise NoResponseError(
-        f"the token endpoint gave no whole answer ({kind}); try again", method="POST", url=redacted(url)
-    )
-
-
-def _revealed(value: str | Secret) -> str:
-    return value.reveal() if isinstance(value, Secret) else value
-
-
-def read_token_answer(url: str, answer: TokenAnswer, hidden: Iterable[Secret]) -> dict[str, Any]:
-    """Read what a token endpoint answered, or raise what it refused, without repeating a secret.
-
-    Parameters
-    ----------
-    url : str
-        The endpoint, for error texts.
-    answer : TokenAnswer
-        What it answered.
-    hidden : iterable of Secret
-        What was sent and must not be shown, should the endpoint repeat it.
-
-    Returns
-    -------
-    dict
-        The parsed answer, its tokens as `Secret`.
-    """
-    place = redacted(url)
-    try:
-        value = _masked(documents.parse_json(answer.body), tuple(hidden))
-    except DocumentError:
-        value = None  # the status decides what to say
-    status = answer.status
-    if status in (200, 201):
-        if isinstance(value, dict):
-            return value
-        raise DocumentError("the token endpoint's answer is not a JSON object", method="POST", url=place)
-    words = documents.describe_errors(documents.error_objects(value))
-    said = f" ({words})" if words else ""
-    if status == 429:
-        now = time.time()
-        headers = answer.headers
-        wait_s = retry.hint_from_headers(429, headers.get("Retry-After"), headers.get("X-RateLimit-Reset"), now)
-        at = retry.clock_time(wait_s or MINT_INTERVAL_S, now)
-        message = f"the service gives one token a minute{said}; try again at {at}"
-        raise RateLimitError(message, status=status, retry_after_s=wait_s, method="POST", url=place)
-    if status in (400, 401, 403):
-        message = f"the sign-in has ended or was refused{said}; sign in again with `opp-pandas login`"
-        raise AuthenticationError(message, status=status, method="POST", url=place)
-    message = f"the token endpoint answered with status {status}{said}"
-    raise ResponseError(message, status=status, method="POST", url=place)
-
-
-def _masked(value: Any, hidden: tuple[Secret, ...]) -> Any:
-    """Wrap the tokens of an answer and take out what was sent, so that no local variable shows either."""
-    if isinstance(value, str):
-        for secret in hidden:
-            value = secret.scrub(value)
-        return value
-    if isinstance(value, list):
-        return [_masked(member, hidden) for member in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: _wrapped(member) if name in _TOKEN_MEMBERS else _masked(member, hidden) for name, member in value.items()
-    }
-
-
-def _wrapped(token: Any) -> Secret | None:
-    """Give a token as `Secret`, or None if it is none."""
-    try:
-        return Secret(token)
-    except ConfigurationError:
-        return None
 
 
 def _members(answer: Mapping[str, Any], now: float, refresh: Secret | None) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.api import documents
 from opp_pandas.api.auth.bearer import BearerAuth
-from opp_pandas.api.auth.oauth import MINT_INTERVAL_S, RENEW_AHEAD_S, post_once, read_token_answer
+from opp_pandas.api.auth.oauth import RENEW_AHEAD_S
 from opp_pandas.api.auth.secret import Secret
+from opp_pandas.api.auth.token_endpoint import MINT_INTERVAL_S, post, read_token_answer
 from opp_pandas.api.transport.base_url import parse_origin
 from opp_pandas.api.transport.retry import Clock
 from opp_pandas.errors import ConfigurationError, DocumentError, MissingExtraError
@@ -88,7 +89,8 @@ class AppSignIn:
         now = self._clock.now()
         claims = {"iat": int(now), "exp": int(now) + APP_TOKEN_LIFE_S, "iss": self._guid}
         app_token = Secret(_jwt().encode(claims, self._key, algorithm="RS256"), name="app token")
-        answered = post_once(self._endpoint, auth=BearerAuth(app_token), media_type=documents.MEDIA_TYPE)
+        auth = BearerAuth(app_token)
+        answered = post(self._endpoint, auth=auth, media_type=documents.MEDIA_TYPE, clock=self._clock)
         answer = read_token_answer(self._endpoint, answered, [app_token])
         self._minted_at = now
         data = answer.get("data")

@@ -22,6 +22,7 @@ import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
+from opp_pandas.api.transport.base_url import is_loopback
 from opp_pandas.api.transport.retry import SLICE_S
 
 if TYPE_CHECKING:
@@ -155,6 +156,14 @@ def make_session() -> requests.Session:
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
+
+
+def proxies_for(host: str) -> dict[str, str] | None:
+    """Return the proxies for a host: those of the environment, which are for the world outside.
+
+    This machine's own service is asked directly, tokens and secrets with it.
+    """
+    return {"no_proxy": host} if is_loopback(host) else None
 
 
 def read_body(response: requests.Response, until: float, max_body: int = MAX_BODY, max_raw: int = MAX_RAW) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import random
+import re
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -34,6 +35,10 @@ _EPOCH_FROM = 1e9
 _EPOCH_MS_FROM = 1e11
 _FARTHEST_HINT_S = 366 * 86_400.0
 _LONGEST_HEADER = 200
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
+# The reset is told in whole seconds, and Retry-After is its alias.
+_SAME_MOMENT_S = 2.0
+_LONGEST_BURST_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -234,7 +239,7 @@ def parse_hint(text: str | None, now: float) -> float | None:
 def _seconds(text: str, now: float) -> float | None:
     if not text.isascii():
         return None
-    if text.lstrip("+-").replace(".", "", 1).isdigit():
+    if _NUMBER.fullmatch(text):
         number = float(text)
         if number >= _EPOCH_MS_FROM:
             return number / 1000 - now
@@ -256,7 +261,9 @@ def parse_header_instant(text: str | None) -> float | None:
         return None
 
 
-def hint_from_headers(status: int | None, retry_after: str | None, reset: str | None, now: float) -> float | None:
+def hint_from_headers(
+    status: int | None, retry_after: str | None, reset: str | None, now: float, *, remaining: int | None = None
+) -> float | None:
     """Find the wait that an answer asks for.
 
     Parameters
@@ -268,17 +275,31 @@ def hint_from_headers(status: int | None, retry_after: str | None, reset: str | 
         with every answer, so it counts for 429 only.
     now : float
         The present by the service's clock [s since 1970].
+    remaining : int or None
+        ``X-RateLimit-Remaining``. With requests left it is not the hour's budget
+        that ran out but a shorter burst: then the hour's end is no hint, under
+        neither of its names.
 
     Returns
     -------
     float or None
         The wait [s], or None where nothing readable says one.
+
+    Examples
+    --------
+    >>> hint_from_headers(429, None, "1200", 0.0), hint_from_headers(429, "1200", "1200", 0.0, remaining=9_990)
+    (1200.0, None)
     """
     if status not in RETRY_STATUSES:
         return None
     hint_s = parse_hint(retry_after, now)
-    if hint_s is None and status == 429:
-        hint_s = parse_hint(reset, now)
+    if status != 429:
+        return hint_s
+    reset_s = parse_hint(reset, now)
+    if not remaining:
+        return reset_s if hint_s is None else hint_s
+    if hint_s is None or (hint_s > _LONGEST_BURST_S if reset_s is None else abs(hint_s - reset_s) <= _SAME_MOMENT_S):
+        return None
     return hint_s
 
 

@@ -24,7 +24,7 @@ from opp_pandas import errors
 from opp_pandas.api import documents
 from opp_pandas.api.auth.bearer import BearerAuth
 from opp_pandas.api.transport import error_responses, http_adapter, retry
-from opp_pandas.api.transport.base_url import is_loopback, redacted
+from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.api.transport.retry import Clock, Decision, Outcome, RetryBudget
 from opp_pandas.errors import (
     ConfigurationError,
@@ -197,8 +197,7 @@ class Transport:
         self._clock = clock or Clock()
         self._on_wait = on_wait
         self._given = session
-        # A proxy of the environment is for the world outside; this machine's own service is asked directly.
-        self._proxies = {"no_proxy": origin.host} if is_loopback(origin.host) else None
+        self._proxies = http_adapter.proxies_for(origin.host)
         self._own = threading.local()
         self._lock = threading.Lock()
         self._given_lock = threading.RLock()
@@ -446,6 +445,7 @@ class Transport:
             tried.header("Retry-After"),
             tried.header("X-RateLimit-Reset"),
             self._service_now(tried),
+            remaining=retry.first_number(tried.header("X-RateLimit-Remaining")),
         )
 
     def _note_limits(self, tried: _Try) -> None:
