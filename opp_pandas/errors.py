@@ -376,8 +376,8 @@ class ConfirmationNeededError(OppPandasError):
         The number of rows in the plan: pass ``confirm=number`` to go ahead.
     reason : str
         Why it asks.
-    plan : ChangeSet
-        What would be sent.
+    plan : ChangeSet, optional
+        What would be sent, where something would.
     """
 
     def __init__(self, number: int, reason: str, plan: Any = None) -> None:
@@ -385,6 +385,8 @@ class ConfirmationNeededError(OppPandasError):
         super().__init__(number, reason, plan)
 
     def __str__(self) -> str:
+        if self.plan is None:
+            return f"{self.reason}: call again with confirm={self.number} to go ahead; nothing was done"
         return f"{self.reason}: look at .plan, then call again with confirm={self.number}; nothing was sent"
 
 

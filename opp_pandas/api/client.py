@@ -182,6 +182,11 @@ class Client:
         return self._transport.calls
 
     @property
+    def scope(self) -> str | None:
+        """What the service granted at sign-in, such as ``opportunities.read``; None where a token was given."""
+        return self._transport.scope
+
+    @property
     def calls_left(self) -> int | None:
         """Requests that ``max_calls`` still allows; None without a limit."""
         return self._transport.calls_left

@@ -13,6 +13,7 @@ from opp_pandas.history import field_history, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
 from opp_pandas.history.record import (
     RowWriter,
+    Totals,
     facts_of,
     refuse_other_keys,
     restore_names_and_facts,
@@ -23,7 +24,17 @@ from opp_pandas.history.record import (
     write_lookups,
 )
 from opp_pandas.history.sealed_table import FORMAT
-from opp_pandas.history.snapshot_metadata import Recorded, asked_by, is_whole, micros, moment_of, sightings_of, stamp_of
+from opp_pandas.history.snapshot_metadata import (
+    Recorded,
+    asked_by,
+    is_whole,
+    micros,
+    moment_of,
+    refuse_large_loss,
+    rights_of,
+    sightings_of,
+    stamp_of,
+)
 from opp_pandas.history.table import Storage
 from opp_pandas.instants import parse_end
 
@@ -99,7 +110,16 @@ class History:
 
     # --- writing ------------------------------------------------------------
 
-    def record(self, df: pd.DataFrame, *, complete: bool | None = None, observed_at: Any = None) -> Recorded:
+    def record(
+        self,
+        df: pd.DataFrame,
+        *,
+        complete: bool | None = None,
+        observed_at: Any = None,
+        max_loss: float = 0.1,
+        confirm: int | None = None,
+        recorded_by: str | None = None,
+    ) -> Recorded:
         """Add what the service said at a load, as far as it differs from what is known.
 
         The baseline of the load is recorded, whole: whatever was edited,
@@ -116,6 +136,15 @@ class History:
             history counts alike: its deals were counted, and deletions looked for.
         observed_at : str, date or Timestamp, optional
             The moment of the snapshot; that of the load if left out.
+        max_loss : float, default 0.1
+            Share of the deals that may be gone since the last snapshot without
+            a question; ten may be at any time.
+        confirm : int, optional
+            The number of deals that are gone, where it asked.
+        recorded_by : str, optional
+            Whose view the load is: a user's name or id. After a snapshot of
+            somebody else, any deal that is gone asks; so does one that a load
+            with fewer scopes does not see.
 
         Returns
         -------
@@ -126,6 +155,8 @@ class History:
         ------
         NotLoadedError
             If the frame carries no load.
+        ConfirmationNeededError
+            If more deals are gone than `max_loss`; nothing was recorded.
         DuplicateRowsError, FrameError
             If two deals have one key, or a deal has none.
         ConfigurationError
@@ -143,14 +174,26 @@ class History:
         moment = moment_of(loaded, observed_at)
         whole = is_whole(loaded) if complete is None else complete
 
+        rights = rights_of(loaded, recorded_by)
+
+        def guard(tally: Totals, earlier: Mapping[str, Any]) -> Mapping[str, Any]:
+            refuse_large_loss(tally.gone, tally.before, rights, earlier, max_loss, confirm)
+            return rights
+
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
-            return self._build(cells, sequence, loaded, moment, whole)
+            return self._build(cells, sequence, loaded, moment, whole, guard)
 
         added: Recorded = self._commit("record", build)
         return added
 
     def _build(
-        self, cells: Cells, sequence: int, loaded: Loaded, moment: int, whole: bool
+        self,
+        cells: Cells,
+        sequence: int,
+        loaded: Loaded,
+        moment: int,
+        whole: bool,
+        guard: Callable[[Totals, Mapping[str, Any]], Mapping[str, Any]],
     ) -> tuple[RowWriter | None, Recorded]:
         snapshots = replay.snapshot_facts(cells)
         observed_at = stamp_of(moment)
@@ -167,6 +210,8 @@ class History:
         refuse_other_keys(loaded, records)
         upto = cells.upto(moment)
         tally, owners = write_deals(writer, loaded, records, upto, moment, whole)
+        told_before = [facts for _, at, facts in snapshots if at <= moment and facts["complete"]]
+        rights = guard(tally, (told_before[-1].get("rights") if told_before else None) or {})
         n_cells = writer.n
         write_lookups(writer, loaded, cells, upto, moment)
         facts = facts_of(loaded, known)
@@ -194,6 +239,7 @@ class History:
             # Most loads hold the same columns: their names stand once.
             "fields": next((number for number, _, told in snapshots if told["fields"] == names), names),
             "seen": None if whole else seen_facts(owners),
+            "rights": rights,
         }
         writer.add_facts(SNAPSHOT, sequence, {"facts": own}, moment)
         return writer, Recorded(sequence, observed_at, len(owners), tally.appeared, tally.changed, tally.gone, n_cells)

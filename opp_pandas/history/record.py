@@ -214,6 +214,7 @@ def refuse_other_keys(loaded: Loaded, records: Records) -> None:
 class Totals:
     """What a recording found."""
 
+    before: int = 0
     changed: int = 0
     appeared: int = 0
     gone: int = 0
@@ -240,7 +241,7 @@ def write_deals(
     there = np.zeros(len(owners), dtype=bool)
     present = records.present(upto)
     there[known] = present[codes[known]]
-    tally = Totals(appeared=int((~there).sum()))
+    tally = Totals(before=int(present.sum()), appeared=int((~there).sum()))
     updated = None
     if "updated_at" in frame.columns and getattr(frame["updated_at"].dtype, "kind", "") == "M":
         stamps = pack(frame["updated_at"])

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from opp_pandas.errors import ConfirmationNeededError, named
 from opp_pandas.history.query_identity import asked_for
 from opp_pandas.history.record import Seen
 from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opp_pandas.frame_state import Loaded
 
 _ONE_DAY = 86_400_000_000
+_FEW = 10
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,40 @@ def moment_of(loaded: Loaded, observed_at: Any) -> int:
         if moment < newest <= moment + _ONE_DAY:
             moment = newest
     return moment
+
+
+def rights_of(loaded: Loaded, recorded_by: str | None) -> dict[str, Any]:
+    """Say who recorded a load, and what they may see and change, as far as that is known."""
+    scope = getattr(loaded.client, "scope", None)
+    column = loaded.baseline.frame.get("can_write")
+    return {
+        "by": recorded_by,
+        "scopes": sorted(scope.split()) if scope else None,
+        "can_write": None if column is None or not column.notna().any() else float(column.mean()),
+    }
+
+
+def refuse_large_loss(
+    gone: int, before: int, rights: Mapping[str, Any], earlier: Mapping[str, Any], max_loss: float, confirm: int | None
+) -> None:
+    """Keep a load that merely sees less from burying what it does not see.
+
+    Raises
+    ------
+    ConfirmationNeededError
+        If more deals are gone than `max_loss` says, and more than ten; of a load by somebody else or with fewer
+        rights, any.
+    """
+    lost = sorted({*(earlier.get("scopes") or ())} - {*(rights["scopes"] or ())}) if rights["scopes"] else []
+    other = None not in (rights["by"], earlier.get("by")) and rights["by"] != earlier["by"]
+    seen_less = f"the load is {rights['by']}'s and the last one was {earlier['by']}'s, " if other else ""
+    seen_less += f"the load is without the scopes {named(lost)} of the last one, " if lost else ""
+    if gone and confirm != gone and (seen_less or gone > max(_FEW, max_loss * before)):
+        raise ConfirmationNeededError(
+            gone,
+            f"{seen_less}{gone:,} of {before:,} deals would be recorded as gone. Where they are only out of sight, "
+            "record with complete=False; where they are gone",
+        )
 
 
 def micros(stamp: pd.Timestamp) -> int:

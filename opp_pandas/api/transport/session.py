@@ -213,6 +213,11 @@ class Transport:
         return self._calls
 
     @property
+    def scope(self) -> str | None:
+        """What the service granted at sign-in; None for a token that says nothing of it."""
+        return getattr(self._credentials, "scope", None)
+
+    @property
     def calls_left(self) -> int | None:
         """Requests that ``max_calls`` still allows; None without a limit."""
         return None if self.limits.max_calls is None else max(0, self.limits.max_calls - self._calls)

@@ -26,10 +26,16 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--full", action="store_true", help="read every deal, and find out which are gone, instead of the changes only"
     )
+    command.add_argument(
+        "--confirm",
+        type=int,
+        metavar="N",
+        help="the number of deals that are gone: asked for where a night loses more than a tenth of them",
+    )
 
 
 def _run(options: argparse.Namespace, output: Output) -> None:
-    added = history_of(options).record(read_deals(options, output))
+    added = history_of(options).record(read_deals(options, output), confirm=options.confirm)
     facts = {"deals": added.deals, "appeared": added.appeared, "changed": added.changed, "gone": added.gone}
     words = f"{added.deals:,} deals: {added.appeared:,} new, {added.changed:,} changed, {added.gone:,} gone"
     output.say(
