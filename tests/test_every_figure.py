@@ -65,8 +65,9 @@ def rows_at(day: int, change: Callable[[Row], Row | None] = lambda row: row) -> 
             continue
         row = {
             "id": key, "name": f"Deal {key}", "owner_id": owner, "amount": amount, "probability": percent,
-            "close_date": moment(close), "created_at": moment(min(path)), "updated_at": moment(min(day, NOW)),
-            "stage_id": path[max(start for start in path if start <= day)], "currency_type": "USD",
+            "close_date": None if key == 10 else moment(close), "created_at": moment(min(path)),
+            "updated_at": moment(min(day, NOW)), "currency_type": "USD",
+            "stage_id": path[max(start for start in path if start <= day)],
         }  # fmt: skip
         changed = change(row)
         if changed is not None:
@@ -263,7 +264,8 @@ def test_report__in_a_situation_is_what_plain_python_makes_of_it(situation: str)
         given: dict[str, Any] = {"history": known, **more}
         context = deals.opp._context(given)
         given.pop("history")
-        made = assemble(deals, context=context, history=known, quota=1_000, by="owner_id", sections=list(SECTIONS))
+        asked: dict[str, Any] = {"quota": 1_000, "by": "owner_id", "sections": [*SECTIONS, "undated"]}
+        made = assemble(deals, context=context, history=known, **asked)
         pages.append([table for section in made.sections for table in section.figures])
     for found, expected in zip(*pages, strict=True):
         if isinstance(expected, pd.DataFrame) and "owner_name" not in expected.columns:
@@ -341,6 +343,16 @@ def test_figure_registered_later__is_everywhere_by_itself() -> None:
             frame.opp.late(leest=1)
     finally:
         FIGURES.pop(made.name)
+
+
+def test_undated__counts_and_explains_open_deals_without_a_date() -> None:
+    """The recipe's figure: its number, and the deal behind it."""
+    frame = load_of(rows_at(NOW), NOW)
+    table = frame.opp.undated()
+    assert table.index.tolist() == ["Ana Ito"]
+    assert table.iloc[0].tolist() == [1, 90.0, 54.0]
+    found = frame.opp.explain(table, column="weighted_amount", at="Ana Ito")
+    assert (found.rows["id"].tolist(), found.rows["contribution"].sum()) == ([10], 54.0)
 
 
 def test_currencies__several_without_a_named_one_are_an_error() -> None:

@@ -6,10 +6,14 @@ the network or a clock. Results are plain frames; ``.attrs["opp_basis"]`` says
 what they stand on.
 """
 
+import pkgutil
+from importlib import import_module
+
 from opp_pandas.figures.categories import category_forecast
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.display import show
 from opp_pandas.figures.core.explanations import Explanation, explain
+from opp_pandas.figures.core.figure import FIGURES
 from opp_pandas.figures.core.money import ExchangeRates, convert_amounts
 from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
 from opp_pandas.figures.forecasts import forecast
@@ -69,3 +73,8 @@ __all__ = [
     "explain",
     "show",
 ]
+
+# A figure is there by being in a file of this folder: its name is exported like those above.
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)
+globals().update({name: figure for name, figure in FIGURES.items() if name not in globals()})

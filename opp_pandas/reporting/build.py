@@ -22,7 +22,7 @@ from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.figure import FIGURES, refuse_unknown, takes_definitions
 from opp_pandas.reporting.blocks import Section, in_words
 from opp_pandas.reporting.report_data import Material, plain_rows, sequence_of
-from opp_pandas.reporting.sections import SECTIONS, default_sections
+from opp_pandas.reporting.sections import SECTIONS, default_sections, figures_for_sections, of_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,8 @@ def write_report(
     by : str, optional
         Compare the groups of this column, such as ``"owner_name"``.
     sections : sequence of str, Section or callable, optional
-        Which sections, in order: names (see `SECTIONS`), or functions that
+        Which sections, in order: names (see `SECTIONS`, or any figure of the
+        deals), or functions that
         take the `Material` and return a `Section`, or text, DataFrame, Axes or
         a sequence of those. Left out: all that can be made of what was given.
     title : str, optional
@@ -186,8 +187,11 @@ def assemble(
         material.names(material.by)
     wanted = list(default_sections(material) if sections is None else sequence_of(sections))
     for entry in wanted:
-        if isinstance(entry, str) and entry not in SECTIONS:
-            raise ConfigurationError(f"there is no section {named([entry])}; there are {named(SECTIONS, 20)}")
+        if isinstance(entry, str) and entry not in SECTIONS and entry not in figures_for_sections():
+            raise ConfigurationError(
+                f"there is no section {named([entry])}; there are {named(SECTIONS, 20)}, and every figure of the deals "
+                "by its name"
+            )
     # Every figure would say it again; the page says it once.
     with suppress_unmapped_stages():
         made = [_make(entry, material, optional=sections is None) for entry in wanted]
@@ -211,7 +215,7 @@ def _make(entry: str | Section | Callable[[Material], Any], material: Material, 
         return entry
     if isinstance(entry, str):
         try:
-            return SECTIONS[entry](material)
+            return SECTIONS[entry](material) if entry in SECTIONS else of_figure(entry, material)
         except (MissingColumnError, HistoryNeededError) as error:
             if not optional:
                 raise

@@ -53,11 +53,12 @@ def draw(plot: str, table: Any, options: Mapping[str, Any], *, narrow: bool) -> 
     from matplotlib.figure import Figure
 
     from opp_pandas import plotting
+    from opp_pandas.figures.core.figure import PLOTS
 
     width = NARROW if narrow else WIDE
     with _style():
         axes = Figure(figsize=(width, _height(plot, table, options, width)), layout="constrained").subplots()
-        drawn: Axes = getattr(plotting, plot)(table, axes, **options)
+        drawn: Axes = plotting.draw(PLOTS[plot.removeprefix("plot_")], table, ax=axes, **options)
         if narrow:
             _fit_narrow(drawn)
     return drawn

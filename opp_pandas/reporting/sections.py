@@ -12,6 +12,7 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY, basis_of, counted
 from opp_pandas.figures.core.days import local_days, to_dates
+from opp_pandas.figures.core.figure import FIGURES, PLOTS
 from opp_pandas.figures.hygiene import CHECKS
 from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, in_words, is_missing, written
 
@@ -226,6 +227,24 @@ SECTIONS: Mapping[str, Callable[[Material], Section]] = {
     "hygiene": hygiene,
 }
 """Every section that comes with the package, by name, in the order of a report."""
+
+
+def of_figure(name: str, material: Material) -> Section:
+    """Make a section of any registered figure of the deals that can be had without further arguments."""
+    result = FIGURES[name](material.frame, context=material.context)
+    picture = [Drawing(name, result)] if name in PLOTS else []
+    return Section(
+        FIGURES[name].heading, *picture, Table(result, FIGURES[name].heading, currency=_currency(result)),
+        figures=(result,),
+    )  # fmt: skip
+
+
+def figures_for_sections() -> list[str]:
+    """Name the figures that `of_figure` can make a section of."""
+    needs = {name: [p for p in figure.method_signature.parameters.values() if p.default is p.empty]
+             for name, figure in FIGURES.items()}  # fmt: skip
+    tables = (name for name, figure in FIGURES.items() if not figure.over_time and not needs[name])
+    return [name for name in tables if name not in SECTIONS]
 
 
 def default_sections(material: Material) -> list[str]:

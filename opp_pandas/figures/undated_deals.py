@@ -1,0 +1,128 @@
+"""Open deals without a close date: in no period, so in no forecast of one.
+
+The file is the whole of the figure: what it computes, how each column is
+defined, which deals are behind a number, how it is drawn and told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.figures.core.days import NO_DAY
+from opp_pandas.figures.core.deals import OPEN, Deals
+from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.core.groups import combine, index_of, read_groups
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Flags
+
+_DEFINITIONS = {
+    "count": "open deals without a close date",
+    "amount": "their amounts, omitted ones left out",
+    "weighted_amount": "their amounts x probability, omitted ones left out",
+}
+
+
+@figure(heading="Open deals without a close date", definitions=_DEFINITIONS)
+def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[str] = "owner_name") -> pd.DataFrame:
+    """Count and sum the open deals that have no close date.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    by : str or sequence of str, default "owner_name"
+        Columns to group by.
+
+    Returns
+    -------
+    DataFrame
+        A row per group that has such a deal, largest amount first: ``count``
+        [deals], ``amount, weighted_amount`` [currency]. None: no rows.
+    """
+    deals = Deals(frame, context)
+    groups = read_groups(deals, by)
+    cells, size = combine(groups, len(deals))
+    rows, summed = _undated(deals)
+    amount = np.where(summed, np.nan_to_num(deals.amount), 0.0)
+    table = pd.DataFrame(
+        {
+            "count": np.bincount(cells[rows], minlength=size),
+            "amount": np.bincount(cells, amount, minlength=size),
+            "weighted_amount": np.bincount(cells, amount * np.nan_to_num(deals.percent), minlength=size) / 100.0,
+        }
+    )
+    order = np.argsort(-table["amount"].to_numpy(), kind="stable")
+    kept = order[table["count"].to_numpy()[order] > 0]
+    money = money_facts(deals)
+    basis = build_basis(
+        "undated",
+        deals,
+        **money,
+        arguments={"by": by},
+        definitions=_DEFINITIONS,
+        notes=money_notes(money, deals),
+    )
+    return attach_basis(table.iloc[kept].set_axis(index_of(kept, groups)), basis)
+
+
+def _undated(deals: Deals) -> tuple[Flags, Flags]:
+    """Tell which deals are open and undated, and which of them are summed."""
+    rows: Flags = (deals.status == OPEN) & (deals.close_day == NO_DAY)
+    return rows, rows if deals.omitted is None else rows & ~deals.omitted
+
+
+@undated.rows
+def rows_of_undated(ask: Question) -> Trace:
+    """Find the deals behind a number, for `explain`."""
+    deals = ask.deals
+    rows, summed = _undated(deals)
+    here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)
+    if ask.column == "count":
+        return rows & here, np.ones(len(deals))
+    values = deals.amount if ask.column == "amount" else deals.amount * deals.percent / 100.0
+    return summed & here & ~np.isnan(values), values
+
+
+def undated_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what the plot of `undated` shows."""
+    if not len(table):
+        return "Every open deal has a close date: 0 deals to show."
+    first = table.index[0]
+    return f"{int(table['count'].sum()):,} deals worth {table['amount'].sum():,.0f}, most with {first}."
+
+
+@undated.plot(undated_in_words)
+def draw_undated(table: pd.DataFrame, ax: Any = None, *, kit: Any, max_groups: int = 12) -> Any:
+    """Draw the amounts without a close date, largest first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `undated`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    max_groups : int, default 12
+        Groups drawn.
+
+    Returns
+    -------
+    Axes
+    """
+    if not len(table):
+        return kit.draw_nothing(ax, "every open deal has a close date")
+    shown = table.iloc[:max_groups].iloc[::-1]
+    bars = ax.barh(np.arange(len(shown)), shown["amount"], color=kit.BLUE)
+    ax.set_yticks(np.arange(len(shown)), kit.row_names(shown, "all deals"), parse_math=False)
+    ax.bar_label(bars, [f" {count:,}" for count in shown["count"]], fontsize=8, color=kit.look_of(ax).notes)
+    kit.format_money(ax.xaxis, float(shown["amount"].max()), kit.currency_of(table))
+    return ax
