@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from opp_pandas.errors import ConfigurationError, named, printable
@@ -56,3 +57,39 @@ def write_whole(path: Path, content: bytes) -> Path:
         fresh.unlink(missing_ok=True)
         raise
     return path
+
+
+def owner_objection(found: os.stat_result, path: Path, *, may_read: bool = False) -> str | None:
+    """Say why a file or folder cannot be trusted with what is for its owner only; None where it can.
+
+    Parameters
+    ----------
+    found : os.stat_result
+        As the system describes it.
+    path : Path
+        Its name, for the words.
+    may_read : bool
+        Whether others may read it, as long as they cannot write.
+    """
+    # Windows keeps such folders to their owner by itself.
+    if os.name != "posix":
+        return None
+    mode = stat.S_IMODE(found.st_mode)
+    right = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600
+    if found.st_uid != os.getuid():
+        return f"{printable(path)} belongs to another user, so it is not trusted"
+    if mode & (0o022 if may_read else 0o077):
+        what = "write" if may_read else "read"
+        return f"others may {what} {printable(path)} (mode {mode:o}); run: chmod {right:o} {printable(path)}"
+    return None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the new name of a file last; Windows has no way to, and does not need it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,6 +21,7 @@ import pandas as pd
 
 from opp_pandas._html import as_page
 from opp_pandas.errors import NotLoadedError
+from opp_pandas.resource import EDITABLE_NAMES, OPPORTUNITY
 
 if TYPE_CHECKING:
     from opp_pandas.stages import StageTable
@@ -175,6 +177,36 @@ class Pending:
 
 OWN_CUSTOM_ID = "opp-pandas:"
 """How the custom ids begin that this package makes."""
+_KEYS = uuid.UUID("6a1cf3a5-5a1c-4f0e-9d0b-0b6d1f6b7c11")
+_CONTENT = frozenset(
+    {entry.column for entry in OPPORTUNITY.attributes if not entry.read_only}
+    | {*OPPORTUNITY.relationship_by_column, *EDITABLE_NAMES}
+)
+
+
+def adopted_deals(frame: pd.DataFrame, places: Sequence[int]) -> list[Pending]:
+    """Build what tells adopted rows apart, the same whenever the same file is adopted.
+
+    The key of a row comes from its custom id, else from all of its cells that
+    could be written; of equal rows each has a key of its own, in their order.
+    """
+    columns = [str(column) for column in sorted(frame.columns) if column in _CONTENT]
+    cells_of = [frame[column].iloc[list(places)].tolist() for column in columns]
+    seen: Counter[str] = Counter()
+    deals = []
+    for number, place in enumerate(places):
+        values = zip(columns, (cells[number] for cells in cells_of), strict=True)
+        cells = {column: str(value) for column, value in values if not _is_missing(value)}
+        own = cells.get("custom_id")
+        content = json.dumps(cells if own is None else {"custom_id": own})
+        key = OWN_CUSTOM_ID + str(uuid.uuid5(_KEYS, f"{content} {seen[content]}"))
+        seen[content] += 1
+        deals.append(Pending(place, own, key))
+    return deals
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value  # NaN alone differs from itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,9 +342,6 @@ class Loaded:
         where no service said what time it is.
     key : str
         Tells one load from another, so that pieces of two loads do not mix.
-    origin : str
-        The same for all successors of one load, so that a row that waits to be
-        created keeps its key.
     """
 
     kind: Literal["read", "adopt"]
@@ -331,20 +360,15 @@ class Loaded:
     query: Mapping[str, Any] = field(default_factory=dict)
     watermark: pd.Timestamp | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
-    origin: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @cached_property
     def pending(self) -> dict[Any, Pending]:
         """The rows that wait to be created, by index label."""
-        custom = self.baseline.frame.get("custom_id")
-        waiting = {}
-        for label, entry in self.created.items():
-            if not isinstance(entry, Pending):
-                own = None if custom is None else custom.iloc[entry]
-                key = OWN_CUSTOM_ID + str(uuid.uuid5(uuid.UUID(self.origin), repr(label)))
-                entry = Pending(int(entry), own if isinstance(own, str) else None, key)
-            waiting[label] = entry
-        return waiting
+        places = [int(entry) for entry in self.created.values() if not isinstance(entry, Pending)]
+        adopted = dict(zip(places, adopted_deals(self.baseline.frame, places), strict=True))
+        return {
+            label: entry if isinstance(entry, Pending) else adopted[int(entry)] for label, entry in self.created.items()
+        }
 
     def label(self) -> str:
         """Say in short JSON what was loaded, for people who find it in a Parquet file."""

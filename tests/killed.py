@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import opp_pandas as opp
 from opp_pandas.api.client import Client
-from opp_pandas.apply import journal
-from opp_pandas.apply.journal import Journal
+from opp_pandas.apply.journal import OpenPlan
+from opp_pandas.apply.journal_store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +54,8 @@ def save(order: dict[str, Any]) -> None:
         if next(counter) == order["point"]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    hook(journal, "_fill", event)
-    hook(Journal, "_write", event)
+    hook(Store, "next_number", event)
+    hook(OpenPlan, "_note", event)
     for name in ("create", "update", "delete"):
         hook(Client, name, event)
     df.opp.write_back(

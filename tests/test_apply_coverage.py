@@ -13,11 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 COVERED = (
     "diff", "column_diff", "row_matching", "new_rows", "name_lookup", "rules",  # what differs
-    "merge", "journal", "journal_folder",
-    "send", "operation", "send_updates", "send_creates", "send_deletes", "workers", "executor", "status", "undo",
+    "merge", "journal", "journal_store", "journal_takeover", "journal_folder",
+    "operation", "send_updates", "send_creates", "send_deletes", "workers", "executor", "apply_options", "status",
+    "undo",
 )  # fmt: skip
 TESTS = (
-    "diff", "column_diff", "merge", "journal", "write_back", "conflicts", "lost_answers", "failing_service", "workers",
+    "diff", "column_diff", "merge", "journal", "journal_takeover", "write_back", "conflicts",
+    "lost_answers", "failing_service", "workers",
     "undo", "round_trip", "write_back_machine", "results", "editing", "custom_fields", "prospects",
 )  # fmt: skip
 

@@ -188,7 +188,7 @@ def test_resume_and_undo__work_from_the_journal(
     assert "planned" in capsys.readouterr().out
     assert answer("undo")["counts"] == {"written": 6}
     assert steps() == before
-    assert len(answer("journals", "--purge-days", "0")["removed"]) == 2
+    assert answer("journals", "--purge-days", "0")["removed"] == 2
     assert main(["journals"]) == 0
     assert capsys.readouterr().out == "there are no journals\n"
 

@@ -188,14 +188,18 @@ def test_deletion__of_a_deal_that_changed_since_is_a_conflict(
     assert (1 in df["id"].tolist()) is left
 
 
-def test_file_adopted_twice__makes_no_second_deal(client: Client) -> None:
-    """A custom id of the outside CRM that the service has already is a conflict, unless mine is to win."""
+def test_file_adopted_twice__makes_no_second_deal(client: Client, tmp_path: Path) -> None:
+    """By this journal each is there already; by another one it is a conflict, unless mine is to win."""
     deals = pd.DataFrame({"key": ["7", "7", "8"], "name": ["A", "B", "C"], "amount": 1, "probability": 10})
     columns = {"key": "custom_id"}
     options = {"stages": STAGES, "probability": "percent", "currency": "USD", "as_of": NOW, "duplicates": "keep"}
     assert statuses(opp.adopt(deals, columns, **options).opp.write_back(client)) == ["written"] * 3
     again = opp.adopt(deals, columns, **options)
-    report = again.opp.write_back(client)
+    report = again.opp.write_back(client, journal=tmp_path)
     assert statuses(report) == ["conflict"] * 3
-    assert "custom id '8' already (id 33)" in report.rows["detail"].iloc[2]
-    assert statuses(again.opp.write_back(client, on_conflict="mine")) == ["written"] * 3
+    assert "it is there already: the service has a deal with the same custom id '8' (id 33)" in report.rows["detail"][2]
+    report = opp.adopt(deals, columns, **options).opp.write_back(client)
+    assert statuses(report) == ["unchanged"] * 3
+    assert set(report.rows["detail"]) == {"it is there already: an earlier write created it"}
+    assert report.frame["id"].tolist() == [31, 32, 33]
+    assert statuses(again.opp.write_back(client, on_conflict="mine", journal=tmp_path)) == ["written"] * 3

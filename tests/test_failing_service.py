@@ -12,7 +12,7 @@ import opp_pandas as opp
 from opp_pandas import errors
 from opp_pandas.api.auth.bearer import FixedToken
 from opp_pandas.api.transport.retry import called_off_by
-from opp_pandas.apply import send, send_creates
+from opp_pandas.apply import executor, send_creates
 from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_five_failures_in_a_row__stop_the_batch(box: Sandbox, client: Client, df
     assert len(sent(box, "PATCH")) == 10
     assert "opp.resume()" in report.rows["detail"].iloc[29]
     box.switches.faults.clear()
-    finished = opp.resume(client, report.journal)
+    finished = opp.resume(client, report.journal, plan=report.plan_number)
     assert statuses(finished) == ["written"] * 30
     again = opp.read_opportunities(client, stages=STAGES)
     assert again["probability"].tolist() == list(range(30))
@@ -97,7 +97,7 @@ def test_token_that_cannot_be_renewed__leaves_no_doubt(
     assert statuses(report) == ["failed"] * 3
     assert "token" in report.rows["detail"].iloc[0]
     assert len(df) == 31
-    assert statuses(opp.resume(client, report.journal)) == ["written"] * 3
+    assert statuses(opp.resume(client, report.journal, plan=report.plan_number)) == ["written"] * 3
     assert len(opp.read_opportunities(client, stages=STAGES)) == 30
 
 
@@ -189,17 +189,17 @@ def test_success_without_a_document__is_read(box: Sandbox, client: Client, df: p
 
 def test_slow_rows__are_read_again_after_five_seconds(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
     """A reading older than five seconds is not relied upon."""
-    from opp_pandas.apply.executor import tasks_of
+    from opp_pandas.apply.apply_options import tasks_of
     from opp_pandas.apply.journal import Journal
     from opp_pandas.apply.journal_folder import journal_folder
 
     df["probability"] = range(30)
     plan = df.opp.changes()
     seconds = iter(range(0, 10**6, 2))
-    with Journal.create(journal_folder(), plan, service=client.url, on_conflict="skip", undoes="") as journal:
+    with Journal.open(journal_folder(), client.url) as journal, journal.begin(plan) as begun:
         tasks = tasks_of(plan)[:10]
         before = len(box.requests)
-        send.Writer(client, journal, clock=lambda: float(next(seconds))).carry_out(tasks)
+        executor.Executor(client, begun, clock=lambda: float(next(seconds))).carry_out(tasks)
     reads = box.requests[before:]
     assert {task.outcome.status for task in tasks} == {"written"}
     assert sum(item.method == "GET" for item in reads) > 2
@@ -213,7 +213,7 @@ def test_call_budget__leaves_the_rest_planned(box: Sandbox) -> None:
     report = df.opp.write_back(fast_client(box, max_calls=4), confirm=30, workers=1)
     assert statuses(report) == ["written"] * 3 + ["planned"] * 27
     assert "max_calls" in report.rows["detail"].iloc[29]
-    finished = opp.resume(fast_client(box), report.journal)
+    finished = opp.resume(fast_client(box), report.journal, plan=report.plan_number)
     assert (statuses(finished).count("written"), len(finished.rows)) == (30, 30)
 
 
@@ -230,11 +230,11 @@ def test_call_budget__used_up_while_reading_or_creating_sends_nothing(box: Sandb
     box.fail(500, method="GET", times=20)
     lost = new.opp.write_back()
     box.switches.faults.clear()
-    assert statuses(opp.resume(fast_client(box, max_calls=0), lost.journal)) == ["unknown"]
+    assert statuses(opp.resume(fast_client(box, max_calls=0), lost.journal, plan=lost.plan_number)) == ["unknown"]
     box.fail(500, method="GET", times=20)
-    assert statuses(opp.resume(client, lost.journal)) == ["unknown"]
+    assert statuses(opp.resume(client, lost.journal, plan=lost.plan_number)) == ["unknown"]
     box.switches.faults.clear()
-    assert statuses(opp.resume(client, lost.journal)) == ["written"]
+    assert statuses(opp.resume(client, lost.journal, plan=lost.plan_number)) == ["written"]
 
 
 def test_reading_fails_on_resume__leaves_the_row_unknown(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
@@ -243,9 +243,9 @@ def test_reading_fails_on_resume__leaves_the_row_unknown(box: Sandbox, client: C
     box.fail(0, method="PATCH", applied=True)
     box.fail(500, method="GET", times=50, after=1)
     report = df.opp.write_back()
-    assert statuses(opp.resume(client, report.journal)) == ["unknown"]
+    assert statuses(opp.resume(client, report.journal, plan=report.plan_number)) == ["unknown"]
     box.switches.faults.clear()
-    assert statuses(opp.resume(client, report.journal)) == ["written"]
+    assert statuses(opp.resume(client, report.journal, plan=report.plan_number)) == ["written"]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -267,7 +267,7 @@ def test_interrupt__while_an_answer_is_awaited(
         patched.setattr(type(client), "create", create)
         with pytest.raises(KeyboardInterrupt) as stopped:
             df.opp.write_back(workers=workers)
-    assert "opp.resume() finishes the rest" in stopped.value.__notes__[0]
+    assert "opp.resume(plan=1) finishes the rest" in stopped.value.__notes__[0]
     assert df["id"].notna().sum() >= 42
     assert set(statuses(df.opp.write_back())) == {"written"}
     again = opp.read_opportunities(client, stages=STAGES)

@@ -13,7 +13,7 @@ import pytest
 import opp_pandas as opp
 from opp_pandas.api.transport.retry import Clock
 from opp_pandas.apply import send_creates
-from opp_pandas.apply.journal import Journal
+from opp_pandas.apply.journal import OpenPlan, journal_path
 from opp_pandas.changes import plan_file
 from opp_pandas.changes.changeset import ChangeSet
 from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, JournalError, ReadOnlyError
@@ -78,14 +78,14 @@ class Interrupted(BaseException):
 def interrupt(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """Break off before the journal's write number `call`."""
     calls = iter(range(10**6))
-    original: Callable[..., None] = Journal._write
+    original: Callable[..., None] = OpenPlan._note
 
-    def write(self: Journal, *arguments: Any) -> None:
+    def write(self: OpenPlan, *arguments: Any) -> None:
         if next(calls) == call:
             raise Interrupted
         original(self, *arguments)
 
-    monkeypatch.setattr(Journal, "_write", write)
+    monkeypatch.setattr(OpenPlan, "_note", write)
 
 
 # --- resume -----------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_resume__finishes_what_was_broken_off(
         interrupt(patched, call)
         with pytest.raises(Interrupted) as stopped:
             df.opp.write_back(**DELETE, workers=1)
-    assert "opp.resume() finishes the rest" in stopped.value.__notes__[0]
+    assert "opp.resume(plan=1) finishes the rest" in stopped.value.__notes__[0]
     report = opp.resume(client)
     assert set(statuses(report)) == {"written"}
     assert at_service(client) == {
@@ -150,13 +150,13 @@ def test_resume__says_which_plan_where_there_are_several(
             interrupt(patched, 0)
             with pytest.raises(Interrupted):
                 df.opp.write_back()
-    with pytest.raises(ConfigurationError, match="2 plans are unfinished: name one with journal="):
+    with pytest.raises(ConfigurationError, match=r"2 plans are unfinished: name one with plan= \(1, 2\)"):
         opp.resume(client)
     listed = opp.list_journals()
-    assert listed["open"].tolist() == [1, 2]
+    assert listed[["plan", "open"]].to_numpy().tolist() == [[1, 1], [2, 2]]
     path = Path(listed["journal"].iloc[0])
-    assert statuses(opp.resume(client, path)) == ["written"]
-    with opp.sandbox(opportunities=0) as other, pytest.raises(ConfigurationError, match="the plan was sent to"):
+    assert statuses(opp.resume(client, path, plan=1)) == ["written"]
+    with opp.sandbox(opportunities=0) as other, pytest.raises(ConfigurationError, match="is not the journal of"):
         opp.resume(other.client(), path)
     with pytest.raises(ReadOnlyError):
         opp.resume(box.client(read_only=True))
@@ -174,8 +174,8 @@ def test_write_back__after_resume_knows_what_resume_created(
     assert statuses(opp.resume(client)) == ["written", "written"]
     client.delete(7)
     report = df.opp.write_back()
-    assert statuses(report) == ["gone", "written"]
-    assert "an earlier write had created it" in report.rows["detail"].iloc[1]
+    assert statuses(report) == ["gone", "unchanged"]
+    assert "it is there already: an earlier write created it" in report.rows["detail"].iloc[1]
     assert list(at_service(client)) == [1, 2, 3, 4, 5, 6, 8]
 
 
@@ -197,7 +197,7 @@ def test_write_back__after_resume_sends_what_was_edited_since(client: Client, re
     resumed.loc[6, ["probability", "amount"]] = [68, 250]
     report = resumed.opp.write_back()
     assert statuses(report) == ["written"]
-    assert report.rows["detail"].tolist() == ["an earlier write had created it"]
+    assert report.rows["detail"].tolist() == ["it is there already: an earlier write created it"]
     has = client.get(7).data["attributes"]
     assert (has["probability"], has["amount"], has["nextStep"]) == (68, 250, "theirs")
     assert has["amountPrecise"] == "250"
@@ -207,7 +207,8 @@ def test_write_back__after_resume_sends_what_was_edited_since(client: Client, re
 
 
 @pytest.mark.parametrize(
-    ("policy", "status", "probability"), [("skip", "conflict", 40), ("theirs", "adjusted", 40), ("mine", "written", 68)]
+    ("policy", "status", "probability"),
+    [("skip", "conflict", 40), ("theirs", "unchanged", 40), ("mine", "written", 68)],
 )
 def test_write_back__after_resume_overwrites_no_one(
     client: Client, resumed: pd.DataFrame, policy: Any, status: str, probability: int
@@ -234,8 +235,11 @@ def test_resume__takes_conflicts_up_again_when_asked(client: Client, df: pd.Data
     client.update(1, {"name": "theirs"})
     report = df.opp.write_back()
     assert statuses(report) == ["conflict", "written"]
-    assert statuses(opp.resume(client, report.journal)) == ["conflict", "written"]
-    assert statuses(opp.resume(client, report.journal, on_conflict="mine")) == ["written", "written"]
+    assert statuses(opp.resume(client, report.journal, plan=report.plan_number)) == ["conflict", "written"]
+    assert statuses(opp.resume(client, report.journal, plan=report.plan_number, on_conflict="mine")) == [
+        "written",
+        "written",
+    ]
     assert at_service(client)[1][0] == "mine"
 
 
@@ -306,13 +310,11 @@ def test_undo__can_be_undone_and_resumed(client: Client, df: pd.DataFrame, monke
     with monkeypatch.context() as patched:
         interrupt(patched, 2)
         with pytest.raises(Interrupted):
-            opp.undo(client, done.journal, workers=1)
+            opp.undo(client, done.journal, plan=done.plan_number, workers=1)
     assert statuses(opp.resume(client)) == ["written", "written"]
     assert [value for _, value in at_service(client).values()][:2] == [50, 50]
-    listed = opp.list_journals().set_index("journal")
-    assert listed.loc[str(done.journal), "undone"] == 2
-    undoing = listed.index[listed["undone"] == 0][0]
-    assert statuses(opp.undo(client, undoing)) == ["written", "written"]
+    assert opp.list_journals()["undone"].tolist() == [2, 0]
+    assert statuses(opp.undo(client, plan=2)) == ["written", "written"]
     assert [value for _, value in at_service(client).values()][:2] == [60, 70]
 
 
@@ -324,15 +326,15 @@ def test_undo__of_an_undoing_lets_the_plan_stand_again(
     df.opp.write_back()
     df.loc[:1, "probability"] = [60, 70]
     done = df.opp.write_back()
-    undoing = opp.undo(client).journal
-    assert opp.list_journals().set_index("journal").loc[str(done.journal), "undone"] == 2
+    undoing = opp.undo(client).plan_number
+    assert opp.list_journals().set_index("plan").loc[done.plan_number, "undone"] == 2
     with monkeypatch.context() as patched:
         interrupt(patched, 2)
         with pytest.raises(Interrupted):
-            opp.undo(client, undoing, workers=1)
+            opp.undo(client, plan=undoing, workers=1)
     assert statuses(opp.resume(client)) == ["written", "written"]
-    listed = opp.list_journals().set_index("journal")
-    assert listed.loc[str(done.journal), ["done", "undone"]].tolist() == [2, 0]
+    listed = opp.list_journals().set_index("plan")
+    assert listed.loc[done.plan_number, ["done", "undone"]].tolist() == [2, 0]
     assert statuses(opp.undo(client)) == ["written", "written"]
     assert [value for _, value in at_service(client).values()][:5] == [50, 50, 50, 50, 90]
 
@@ -346,18 +348,22 @@ def test_undo__settles_creations_nobody_saw(box: Sandbox, client: Client, df: pd
     box.switches.faults.clear()
     assert statuses(report) == ["unknown"]
     copy = df.opp.changes().creations[0]
-    assert statuses(opp.undo(client, report.journal)) == ["refused"]
+    assert statuses(opp.undo(client, report.journal, plan=report.plan_number)) == ["refused"]
     twin = client.create({"name": "A", "customId": copy.custom_id})
-    twice = opp.undo(client, report.journal, allow_delete=True)
+    twice = opp.undo(client, report.journal, plan=report.plan_number, allow_delete=True)
     assert "several deals bear its custom id" in twice.rows["detail"].iloc[0]
     client.delete(twin.data["id"])
-    assert statuses(opp.undo(client, report.journal, allow_delete=True, confirm=1)) == ["written"]
+    assert statuses(opp.undo(client, report.journal, plan=report.plan_number, allow_delete=True, confirm=1)) == [
+        "written"
+    ]
     assert len(at_service(client)) == 6
 
     df = df.opp.add([{"name": "B"}])
     box.fail(0, method="POST", applied=True)
+    box.fail(500, method="GET", times=20, after=1)
     blind = df.iloc[-1:].opp.write_back(custom_ids="never")
-    unsure = opp.undo(client, blind.journal, allow_delete=True)
+    box.switches.faults.clear()
+    unsure = opp.undo(client, blind.journal, plan=blind.plan_number, allow_delete=True)
     assert "nobody knows whether it was created" in unsure.rows["detail"].iloc[0]
 
 
@@ -379,15 +385,15 @@ def test_undo__leaves_alone_what_this_plan_never_did(box: Sandbox, client: Clien
     box.switches.faults.clear()
     assert statuses(report) == [{"lost": "unknown", "dele": "gone", "same": "unchanged"}[way[:4]]]
     before = at_service(client)
-    assert statuses(opp.undo(client, report.journal, allow_delete=True)) == []
-    assert opp.list_journals().set_index("journal").loc[str(report.journal), "undone"] == 1
+    assert statuses(opp.undo(client, report.journal, plan=report.plan_number, allow_delete=True)) == []
+    assert opp.list_journals().set_index("plan").loc[report.plan_number, "undone"] == 1
     assert at_service(client) == before
 
 
 def test_resume__counts_the_look_up_of_new_deals(
     client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deal that was written down and never sent is looked up, then created: two requests, announced and made."""
+    """A deal that was written down and never sent is looked up, created and looked up again, all announced."""
     df = df.opp.add({"name": "New"})
     with monkeypatch.context() as patched:
         interrupt(patched, 0)
@@ -395,36 +401,36 @@ def test_resume__counts_the_look_up_of_new_deals(
             df.opp.write_back()
     report = opp.resume(client)
     assert statuses(report) == ["written"]
-    assert (len(report.requests), report.reads, report.calls) == (1, 1, 2)
+    assert (len(report.requests), report.reads, report.calls) == (1, 2, 3)
 
 
 def undoing_broken_off(client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The journal of two written rows; their undoing died before its first answer was noted."""
+    """The number of a plan of two written rows; their undoing died before its first answer was noted."""
     df.loc[:1, "probability"] = [60, 70]
     done = df.opp.write_back()
     with monkeypatch.context() as patched:
         interrupt(patched, 0)
         with pytest.raises(Interrupted):
-            opp.undo(client, done.journal, workers=1)
-    return done.journal
+            opp.undo(client, done.journal, plan=done.plan_number, workers=1)
+    return done.plan_number
 
 
 def test_undo__that_was_resumed_in_vain_marks_nothing(
     client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where somebody changed the row before the undoing came, the change stays to be undone."""
-    journal = undoing_broken_off(client, df, monkeypatch)
+    number = undoing_broken_off(client, df, monkeypatch)
     client.update(1, {"probability": 99})
     assert statuses(opp.resume(client)) == ["conflict", "written"]
-    assert opp.list_journals().set_index("journal").loc[str(journal), "undone"] == 1
+    assert opp.list_journals().set_index("plan").loc[number, "undone"] == 1
 
 
 def test_undo__is_finished_also_where_the_plan_was_purged(
     client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A finished plan is kept for some weeks only; an undoing of it that was broken off, until it is finished."""
-    journal = undoing_broken_off(client, df, monkeypatch)
-    assert opp.purge_journals(days=0) == [journal]
+    number = undoing_broken_off(client, df, monkeypatch)
+    assert opp.purge_journals(days=0)["plan"].tolist() == [number]
     assert statuses(opp.resume(client)) == ["written", "written"]
 
 
@@ -452,7 +458,7 @@ def test_plan__is_saved_reviewed_and_applied_by_somebody_else(
     assert at_service(client)[7] == ("New", None)
     # Whoever applies it once more creates no second deal.
     again = opp.apply_plan(client, file, confirm=4)
-    assert statuses(again) == ["unchanged", "unchanged", "written", "gone"]
+    assert statuses(again) == ["unchanged", "unchanged", "unchanged", "gone"]
     assert len(at_service(client)) == 6
     assert statuses(opp.apply_plan(client, ChangeSet())) == []
 
@@ -463,25 +469,25 @@ def test_plan__that_two_people_send_creates_once(
     """Whoever sends the file second has none of the first one's journals; the service tells what it did."""
     file = df.opp.add([{"name": "New"}, {"name": "Newer"}]).opp.changes().save(tmp_path / "plan.json")
     other = df.opp.add([{"name": "Old"}, {"name": "Older"}]).opp.changes().save(tmp_path / "other.json")
-    assert opp.apply_plan(client, file, dry_run=True).reads == 1
+    assert opp.apply_plan(client, file, dry_run=True).reads == 2
     first = opp.apply_plan(client, file, journal=tmp_path / "hers")
     assert statuses(first) == ["written", "written"]
     second = opp.apply_plan(client, file, journal=tmp_path / "his")
-    assert statuses(second) == ["written", "written"]
-    assert "sent before" in second.rows["detail"].iloc[0]
+    assert statuses(second) == ["unchanged", "unchanged"]
+    assert "it is there already; it was found by its custom id" in second.rows["detail"].iloc[0]
     assert (second.rows["id"].tolist(), len(at_service(client))) == ([7, 8], 8)
     # Nor does one who was broken off before.
     with monkeypatch.context() as patched:
         interrupt(patched, 1)
         with pytest.raises(Interrupted):
             opp.apply_plan(client, other, journal=tmp_path / "hers", workers=1)
-    assert statuses(opp.apply_plan(client, other, journal=tmp_path / "his")) == ["written", "written"]
-    assert statuses(opp.resume(client, tmp_path / "hers")) == ["written", "written"]
+    assert statuses(opp.apply_plan(client, other, journal=tmp_path / "his")) == ["unchanged", "written"]
+    assert statuses(opp.resume(client, tmp_path / "hers")) == ["written", "unchanged"]
     assert len(at_service(client)) == 10
     # A deal that bears the id twice is for a person to sort out; a service that cannot be asked gets nothing.
     twin = client.create({"name": "Twin", "customId": first.rows["custom_id"].iloc[0]}).data["id"]
     third = opp.apply_plan(client, file, journal=tmp_path / "its")
-    assert statuses(third) == ["unknown", "written"]
+    assert statuses(third) == ["unknown", "unchanged"]
     assert f"id 7, {twin}" in third.rows["detail"].iloc[0]
     box.fail(500, method="GET", times=20)
     assert statuses(opp.apply_plan(client, file, journal=tmp_path / "theirs")) == ["failed", "failed"]
@@ -561,11 +567,17 @@ def test_journal_of_nobody__is_an_error(client: Client, tmp_path: Path) -> None:
         opp.resume(client, tmp_path / "x.journal")
 
 
-def test_journal_that_cannot_be_read__leaves_no_plan_behind(df: pd.DataFrame) -> None:
-    """It stops new deals, since nobody knows what it did; a plan that was never begun is not there to be resumed."""
+def test_journal_that_cannot_be_read__stops_its_own_service_alone(client: Client, df: pd.DataFrame) -> None:
+    """Nobody knows what it did there: nothing is sent. Elsewhere it stands in nobody's way."""
     folder = Path(os.environ["OPP_PANDAS_JOURNAL"])
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     (folder / "bad.journal").write_bytes(b"nonsense" * 100)
+    df = df.opp.add({"name": "New"})
+    assert statuses(df.iloc[-1:].opp.write_back()) == ["written"]
+    path = journal_path(folder, client.url)
+    path.write_bytes(b"nonsense" * 100)
+    df.loc[0, "name"] = "x"
     with pytest.raises(JournalError, match="move it away"):
-        df.opp.add({"name": "New"}).opp.write_back()
-    assert [path.name for path in folder.glob("*.journal")] == ["bad.journal"]
+        df.opp.write_back()
+    assert path.read_bytes() == b"nonsense" * 100
+    assert opp.list_journals()["problem"].notna().tolist() == [True, True]

@@ -249,12 +249,12 @@ def test_report__says_how_rows_are_tried_again_that_the_service_failed_on(box: S
     box.fail(500, times=100, method="PATCH")
     report = df.opp.write_back()
     assert report.counts() == {"failed": 2}
-    words = "2 rows left: opp.resume(report.journal) tries again"
+    words = "2 rows left: opp.resume(plan=1) tries again"
     assert repr(report).splitlines()[-1].strip() == words
     assert f"<p>{words}</p>" in report._repr_html_()
     assert words not in repr(df.opp.write_back(dry_run=True))
     box.switches.faults.clear()
-    finished = opp.resume(fast_client(box), report.journal)
+    finished = opp.resume(fast_client(box), report.journal, plan=report.plan_number)
     assert finished.counts() == {"written": 2}
     assert "left" not in repr(finished)
 

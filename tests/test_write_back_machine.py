@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import opp_pandas as opp
 from opp_pandas.api.transport.retry import Clock
 from opp_pandas.apply import send_creates
-from opp_pandas.apply.journal import Journal
+from opp_pandas.apply.journal import OPEN_STATES, Journal, OpenPlan
 
 STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
 FIELDS = {"probability": "probability", "next_step": "nextStep"}
@@ -166,32 +166,32 @@ class Machine(RuleBasedStateMachine):
         if not len(plan):
             return
         names = self.names
-        original = Journal._write
+        original = OpenPlan._note
         calls = iter(range(10**6))
 
-        def dying(journal: Journal, *arguments: Any) -> None:
+        def dying(plan: OpenPlan, *arguments: Any) -> None:
             if next(calls) == crash:
                 raise CrashError
-            original(journal, *arguments)
+            original(plan, *arguments)
 
-        Journal._write = dying  # type: ignore[method-assign]
+        OpenPlan._note = dying  # type: ignore[method-assign]
         try:
             report = self.df.opp.write_back(
                 confirm=plan.fingerprint, workers=workers, journal=self.folder, progress=False, **options
             )
         except CrashError:
-            Journal._write = original  # type: ignore[method-assign]
+            OpenPlan._note = original  # type: ignore[method-assign]
             self.box.switches.faults.clear()
             self.faulty = False
-            newest = opp.list_journals(self.folder)["journal"].iloc[-1]
-            report = opp.resume(self.client, newest, workers=workers)
+            newest = int(opp.list_journals(self.folder)["plan"].max())
+            report = opp.resume(self.client, self.folder, plan=newest, workers=workers)
             self.take_named(plan, report, names)
             self.settle()
             if crash is not None and crash % 2:
                 self.load()
             return
         finally:
-            Journal._write = original  # type: ignore[method-assign]
+            OpenPlan._note = original  # type: ignore[method-assign]
         self.take_named(plan, report, names)
         self.settle()
 
@@ -208,8 +208,8 @@ class Machine(RuleBasedStateMachine):
         if self.faulty:
             return
         listed = opp.list_journals(self.folder)
-        for path in listed.loc[listed["open"] > 0, "journal"]:
-            report = opp.resume(self.client, path)
+        for number in listed.loc[listed["open"] > 0, "plan"]:
+            report = opp.resume(self.client, self.folder, plan=int(number))
             for page in report.plan.updates:
                 self.refresh_model(page.id)
             for entry in report.plan.creations:
@@ -314,16 +314,14 @@ class Machine(RuleBasedStateMachine):
         listed = opp.list_journals(self.folder)
         assert listed["rows"].notna().all()
         if not self.faulty:
-            unfinished = [path for path in listed.loc[listed["open"] > 0, "journal"] if not self.sent_twice(path)]
+            unfinished = [n for n in listed.loc[listed["open"] > 0, "plan"] if not self.sent_twice(int(n))]
             assert not unfinished
 
-    def sent_twice(self, path: str) -> bool:
+    def sent_twice(self, number: int) -> bool:
         """All that is open are new deals that were sent twice and cannot be found: they are never sent again."""
-        with Journal.open(Path(path)) as journal:
-            steps = [step for step in journal.steps() if step.state in ("planned", "sent", "unknown")]
-        return all(
-            step.state == "unknown" and "sent 2 times and cannot be found" in step.facts["detail"] for step in steps
-        )
+        with Journal.open(self.folder, self.client.url) as journal:
+            steps = [step for step in journal.steps(number) if step.state in OPEN_STATES]
+        return all(step.state == "unknown" and "it cannot be found" in step.facts["detail"] for step in steps)
 
 
 SETTINGS = settings(

@@ -1,179 +1,223 @@
-"""Sending a plan: journal, workers, progress; the same way for a frame, a file and a resumed plan."""
+"""Carrying out a plan: read again, merge, write down, send, compare the answer.
+
+Nothing is repeated blindly. A PATCH whose answer was lost is settled by reading
+the row again, a POST by looking its custom id up, a DELETE by asking for the
+record; what cannot be settled is reported as ``unknown`` with what to do.
+
+Between reading a row again and its PATCH up to `REREAD_MAX_AGE_S` seconds pass;
+an edit made by somebody else in that window is overwritten, because the service
+offers no way to make a write depend on what it has.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.journal import Journal
-from opp_pandas.apply.journal_folder import find_attempts, journal_folder, purge_journals
-from opp_pandas.apply.merge import POLICIES, Policy
-from opp_pandas.apply.operation import Task
-from opp_pandas.apply.send import REREAD_BATCH, Writer
-from opp_pandas.apply.send_creates import LOOK_UP_BATCH, custom_ids_to_look_up
-from opp_pandas.apply.workers import MOST_WORKERS
-from opp_pandas.changes.changeset import RowCreation
-from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, ReadOnlyError, named, printable
+import pandas as pd
+
+from opp_pandas.apply.operation import Wire, batches
+from opp_pandas.apply.send_creates import Creations
+from opp_pandas.apply.send_deletes import Deletions
+from opp_pandas.apply.send_updates import Updates
+from opp_pandas.apply.status import (
+    Outcome,
+    Status,
+    is_service_failure,
+)
+from opp_pandas.apply.workers import run_units
+from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.plan_file import entry_objection
+from opp_pandas.errors import (
+    CallBudgetError,
+    ForeignRowsError,
+    NotFoundError,
+    RateLimitError,
+    ServiceError,
+    UnavailableError,
+    printable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.journal_folder import Attempt
+    from opp_pandas.apply.journal import OpenPlan
+    from opp_pandas.apply.merge import Policy
+    from opp_pandas.apply.operation import Task
     from opp_pandas.apply.send_updates import Ask
-    from opp_pandas.changes.changeset import ChangeSet
 
-Progress = bool | Callable[[int, int], Any]
-"""Whether to show a bar, or who is told how many rows are done, and of how many; False from there stops the rest."""
+REREAD_MAX_AGE_S = 5.0
+# A row is written at most this many requests after it was read again: four
+# workers stay below the age above while a request takes less than 0.45 s.
+REREAD_BATCH = 10
+STOP_AFTER_FAILURES = 5
 
 
-@dataclass(frozen=True)
-class Sending:
-    """How a plan is sent.
+class Executor:
+    """Carries out one plan against one client.
 
     Parameters
     ----------
     client : Client
         Where to.
+    plan : OpenPlan
+        Where every step is written down before and after it is made.
     on_conflict : {"skip", "ask", "mine", "theirs"}
-        Where both sides changed a cell.
+        What to do where the service's value changed too.
     ask : callable, optional
-        Who is asked with "ask"; default a question on the terminal or in the notebook.
+        Who is asked with "ask"; without it such cells stay conflicts.
     workers : int
-        Rows written at once, 1 to 4.
-    journal : str, Path or None
-        Folder of journals.
-    progress : bool, callable or None
-        Whether to show a progress bar; None: where somebody watches. Or who is
-        told, with ``progress(done, total)``, and stops the rest by False.
+        How many rows are written at once.
     shared : bool
-        Whether somebody else may have sent the plan, as one in a file.
+        Whether somebody else may have sent the plan: its new deals are looked
+        up before they are sent.
+    clock, sleep : callable
+        Seconds now, and waiting; passed in so that tests need not wait.
     """
 
-    client: Client
-    on_conflict: Policy = "skip"
-    ask: Ask | None = None
-    workers: int = MOST_WORKERS
-    journal: str | Path | None = None
-    progress: Progress | None = None
-    shared: bool = False
+    def __init__(
+        self,
+        client: Client,
+        plan: OpenPlan,
+        *,
+        on_conflict: Policy = "skip",
+        ask: Ask | None = None,
+        workers: int = 1,
+        shared: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.client, self.plan, self.clock = client, plan, clock
+        self.workers = 1 if on_conflict == "ask" else workers
+        wire = Wire(client, plan)
+        self._updates = Updates(wire, on_conflict, ask)
+        self._creations = Creations(wire, on_conflict, self._updates, sleep, shared)
+        self._deletions = Deletions(wire, on_conflict)
+        self._failures = 0
+        self._stopped_because = ""
+        self._lock = threading.RLock()
+        self.stop = threading.Event()
 
-    def __post_init__(self) -> None:
-        if self.on_conflict not in POLICIES:
-            raise ConfigurationError(f"on_conflict is one of {named(POLICIES)}, not {self.on_conflict!r}")
-        if isinstance(self.workers, bool) or self.workers not in range(1, MOST_WORKERS + 1):
-            raise ConfigurationError(f"workers is 1 to {MOST_WORKERS}, not {self.workers!r}")
+    def carry_out(self, tasks: Sequence[Task], progress: Callable[[], Any] = lambda: None) -> None:
+        """Send the tasks; each one's outcome says how it went.
 
-    @property
-    def folder(self) -> Path:
-        """The folder of journals."""
-        return journal_folder(self.journal)
+        Parameters
+        ----------
+        tasks : sequence of Task
+            Names of new deals already resolved.
+        progress : callable
+            Called once per task.
 
-    def refuse_read_only(self) -> None:
-        """Refuse before the network what the client would refuse row by row."""
-        if self.client.read_only:
-            raise ReadOnlyError("the client was opened with read_only=True; nothing was sent")
+        Raises
+        ------
+        JournalError
+            If a step cannot be written down; nothing more is sent then.
+        KeyboardInterrupt
+            After the outcomes known so far were set.
+        """
+        try:
+            self._creations.look_up(tasks)
+            for action in (RowUpdate, RowCreation, RowDeletion):
+                chosen = [task for task in tasks if isinstance(task.entry, action)]
+                units = list(batches(chosen, REREAD_BATCH))
+                run_units(units, lambda unit: self._handle(unit, progress), self.workers, self.stop)
+                if action is RowCreation:
+                    self._creations.give_way(chosen)
+        finally:
+            for task in tasks:
+                if task.outcome.status is Status.PLANNED and not task.outcome.detail:
+                    task.outcome.detail = self._stopped_because
 
-    def open_journal(self, plan: ChangeSet, undoes: str = "") -> Journal:
-        """Write the plan down in a journal of its own; nothing is sent yet."""
-        purge_journals(self.folder)
-        # Looked at now, since one that cannot be read stops new deals: a plan that is not begun must not stay behind.
-        self._attempts(plan.creations)
-        # The share of the load that an undoing changes is asked about too.
-        meta = {"loaded_rows": str(plan.loaded_rows), "on_conflict": self.on_conflict, "undoes": undoes}
-        return Journal.create(self.folder, plan, service=self.client.url, **meta)
+    def _handle(self, unit: Sequence[Task], progress: Callable[[], Any]) -> None:
+        readings = _Readings(self, unit)
+        for place, task in enumerate(unit):
+            if self.stop.is_set():
+                return
+            self._guarded(task, readings, place)
+            with self._lock:
+                progress()
 
-    def _attempts(self, creations: Iterable[RowCreation], besides: Path | None = None) -> dict[str, Attempt]:
-        keys = [entry.key for entry in creations]
-        return find_attempts(self.folder, keys, service=self.client.url, besides=besides)
+    def _guarded(self, task: Task, readings: _Readings, place: int) -> None:
+        """Send one row; after several failures of the service in a row leave the rest planned."""
+        outcome, sends = task.outcome, task.sends
+        outcome.requested_at = pd.Timestamp.now(tz="UTC")
+        try:
+            self._send(task, readings, place)
+        except CallBudgetError as error:
+            # Raised before the request: this row and all after it stay planned, or as they were.
+            self.leave_the_rest(f"not sent: {error}")
+            outcome.settle(Status.UNKNOWN if task.attempted else Status.PLANNED, f"not sent: {error}")
+            if task.sends > sends and not task.attempted:
+                self.plan.mark(task.number, "planned")
+        except ServiceError as error:
+            outcome.take_error(error)
+            if task.attempted and task.sends == sends:
+                # Nothing was learned about the earlier attempt.
+                outcome.status = Status.UNKNOWN
+            if isinstance(error, RateLimitError | UnavailableError):
+                self.leave_the_rest(f"not sent: {printable(error, 300)}")
+        except BaseException:
+            if task.sends > sends:
+                outcome.settle(Status.UNKNOWN, "interrupted while its answer was awaited; opp.resume() settles it")
+            raise
+        if outcome.status is not Status.PLANNED:
+            self.plan.settled(task.number, outcome)
+        self._count_failures(outcome)
 
-    def carry_out(self, tasks: Sequence[Task], journal: Journal, own_ids: Iterable[int] = ()) -> None:
-        """Send tasks by an open journal, with a progress bar."""
-        from tqdm.auto import tqdm
+    def _send(self, task: Task, readings: _Readings, place: int) -> None:
+        objection = entry_objection(task.entry)
+        if objection is not None:
+            # What was allowed when the plan was made need not be so today.
+            task.outcome.settle(Status.REFUSED, f"{objection[0]}: {objection[1]}")
+        elif isinstance(task.entry, RowUpdate):
+            self._updates.send(task, task.entry, readings.fresh(task.entry.id, place))
+        elif isinstance(task.entry, RowCreation):
+            self._creations.send(task, task.entry)
+        else:
+            self._deletions.send(task, task.entry, readings.fresh(task.entry.id, place))
 
-        attempts = self._attempts((task.entry for task in tasks if isinstance(task.entry, RowCreation)), journal.path)
-        writer = Writer(
-            self.client,
-            journal,
-            on_conflict=self.on_conflict,
-            ask=self.ask or ask_here,
-            workers=self.workers,
-            attempts=attempts,
-            own_ids=own_ids,
-            shared=self.shared,
-        )
-        told = self.progress if callable(self.progress) else None
-        hidden = None if self.progress is None else told is not None or not self.progress
-        done = itertools.count(1)
+    def _count_failures(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._failures = self._failures + 1 if is_service_failure(outcome) else 0
+            failures = self._failures
+        if failures >= STOP_AFTER_FAILURES:
+            self.leave_the_rest(
+                f"not sent: {failures} rows in a row failed before it; opp.resume() when the service is well"
+            )
 
-        def step() -> None:
-            bar.update(1)
-            if told is not None and told(next(done), len(tasks)) is False:
-                writer.leave_the_rest("not sent: stopped before it")
-
-        with tqdm(desc="write back", unit="row", total=len(tasks), disable=hidden, delay=1.0, leave=False) as bar:
-            writer.carry_out(tasks, step)
-
-
-def ask_here(row_id: int, column: str, loaded: Any, mine: Any, theirs: Any) -> str:
-    """Ask on the terminal or in the notebook; where nobody can answer the cell stays a conflict."""
-    shown = ", ".join(
-        f"{word} {printable(repr(value), 60)}"
-        for word, value in (("loaded", loaded), ("mine", mine), ("theirs", theirs))
-    )
-    try:
-        answer = input(f"id {row_id}, {column}: {shown}. Write [m]ine, keep [t]heirs, or [s]kip the row? ")
-    except (EOFError, OSError, NotImplementedError, RuntimeError):
-        return "skip"
-    return {"m": "mine", "t": "theirs"}.get(answer.strip().lower()[:1], "skip")
-
-
-def tasks_of(plan: ChangeSet) -> list[Task]:
-    """Start every row of a plan."""
-    return [Task(number, entry) for number, entry in enumerate(entries_of(plan))]
-
-
-def entries_of(plan: ChangeSet) -> list[Any]:
-    """Every row of a plan in the order of its report: updates, creations, deletions."""
-    return [*plan.updates, *plan.creations, *plan.deletions]
-
-
-def count_reads(plan: ChangeSet, shared: bool = False) -> int:
-    """Count the reading requests of a plan: rows in batches before they are written, custom ids to be looked up."""
-    batches = -(-len(plan.updates) // REREAD_BATCH) - (-len(plan.deletions) // REREAD_BATCH)
-    return batches - (-len(custom_ids_to_look_up(plan.creations, shared)) // LOOK_UP_BATCH)
+    def leave_the_rest(self, reason: str) -> None:
+        """Begin no further row; those not begun stay planned, for this reason."""
+        with self._lock:
+            self._stopped_because = self._stopped_because or reason
+        self.stop.set()
 
 
-def check_confirmation(plan: ChangeSet, confirm: int | str | None, other: ChangeSet | None = None) -> None:
-    """Hold a plan to what was confirmed.
+class _Readings:
+    """Rows of one unit as the service has them now, read in batches, at most `REREAD_MAX_AGE_S` old."""
 
-    Parameters
-    ----------
-    plan : ChangeSet
-        What would be sent.
-    confirm : int, str or None
-        The number of its rows, or its fingerprint.
-    other : ChangeSet, optional
-        The same plan with its names resolved, whose fingerprint counts too.
+    def __init__(self, executor: Executor, unit: Sequence[Task]) -> None:
+        self._executor, self._unit = executor, unit
+        self._read_at = -float("inf")
+        self._rows: dict[int, Mapping[str, Any]] = {}
 
-    Raises
-    ------
-    ConfirmationNeededError
-        If the plan is large and nothing was confirmed, or something else was.
-    """
-    reason = plan.confirmation_reason()
-    if confirm is None:
-        if reason is None:
-            return
-    elif isinstance(confirm, str):
-        if confirm in {plan.fingerprint, (other or plan).fingerprint}:
-            return
-        reason = "the plan is not the one whose fingerprint was confirmed"
-    elif not isinstance(confirm, bool) and confirm == len(plan):
-        return
-    else:
-        reason = f"the plan has {len(plan)} rows and confirm says {confirm}"
-    raise ConfirmationNeededError(len(plan), reason, plan)
+    def fresh(self, row_id: int, place: int) -> Mapping[str, Any] | None:
+        """Give a row; None if it is gone."""
+        executor = self._executor
+        if executor.clock() - self._read_at > REREAD_MAX_AGE_S:
+            ids = [task.entry.id for task in self._unit[place:] if not isinstance(task.entry, RowCreation)]
+            self._rows, self._read_at = {}, executor.clock()
+            # A service that ignores the ids would send everything: then each row is asked for by itself, below.
+            with suppress(ForeignRowsError):
+                for page in executor.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
+                    rows = (item for item in page.document["data"] if str(item.get("id")).isdigit())
+                    self._rows |= {int(item["id"]): item for item in rows}
+        if row_id in self._rows:
+            return self._rows[row_id]
+        # Lists may leave rows out (trashed ones, an index that lags) that the record's own address gives.
+        try:
+            resource: Mapping[str, Any] = executor.client.get(row_id).data
+        except NotFoundError:
+            return None
+        return resource

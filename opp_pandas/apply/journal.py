@@ -1,55 +1,46 @@
-"""The journal of one plan: what is about to be sent, before it is sent, and what came of it.
+"""The journal of one service: what is about to be sent, before it is sent, and what came of it.
 
-A journal is an SQLite file of its own, so that two notebooks do not block each
-other. Every change is on the disk before the next step (WAL with
-``synchronous=FULL``), each row bears a checksum, a lock file keeps a second
-writer away. It holds old and new values of customers' deals and never a token:
-only its owner may read it, and `opp_pandas.apply.journal_folder` purges it.
+There is one file for each service and user (`opp_pandas.apply.journal_store`).
+Every plan in it has a number; numbers grow, whatever the clock says. New deals
+have a key each, which a plan claims before it sends anything: of two programs
+that want to create one deal the later one is refused with the number of the
+plan that does, and a plan whose program has died loses its claims to the next
+one that asks.
+
+A journal holds old and new values of customers' deals and never a token: only
+its owner may read it, and `opp_pandas.apply.journal_folder` purges it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
-import sqlite3
-import threading
+import re
 import uuid
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from opp_pandas.changes import plan_file
+from opp_pandas.apply.journal_store import SUFFIX, PlanRow, Store, file_version, make_store
+from opp_pandas.apply.journal_takeover import take_over
+from opp_pandas.apply.status import Status
+from opp_pandas.changes.changeset import RowCreation
+from opp_pandas.changes.plan_file import entry_from_json, entry_to_json
 from opp_pandas.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opp_pandas.apply.status import Outcome
-    from opp_pandas.changes.changeset import ChangeSet, RowCreation, RowDeletion, RowUpdate
+    from opp_pandas.changes.changeset import ChangeSet, RowDeletion, RowUpdate
 
-SUFFIX, UNBORN = ".journal", ".new"
-# "oppj" in ASCII: a file with another mark is somebody else's database.
-APPLICATION_ID = 0x6F70706A
-VERSION = 1
 STATES = ("planned", "sent", "done", "failed", "unknown", "conflict", "undone")
-_READERS: Mapping[str, Callable[[Any], Any]] = {
-    "update": plan_file.update_from_json,
-    "create": plan_file.creation_from_json,
-    "delete": plan_file.deletion_from_json,
-}
-_SCHEMA = """
-    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE step (
-        number INTEGER PRIMARY KEY, action TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL,
-        entry TEXT NOT NULL, facts TEXT NOT NULL, checksum TEXT NOT NULL
-    );
-    CREATE INDEX step_key ON step (key);
-"""
+OPEN_STATES = frozenset({"planned", "sent", "unknown"})
+"""States of steps that `resume` has to settle."""
 
 
 @dataclass(frozen=True)
@@ -78,71 +69,60 @@ class Step:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Journal:
-    """An open journal; made by `create` or `open`, closed by `close` or a ``with`` block.
+@dataclass(frozen=True)
+class Claim:
+    """What is known of a new deal.
 
-    Attributes
+    Parameters
     ----------
-    path : Path
-        The file.
-    meta : dict of str to str
-        ``service`` (base URL), ``created_at``, ``fingerprint``, ``on_conflict``,
-        ``undoes`` (name of the journal whose plan is being undone).
+    plan, step : int
+        Who creates it, or did.
+    sends : int
+        How often it was sent.
+    row_id : int or None
+        The deal, once that is sure.
+    values : mapping
+        With which values it was sent.
+    before : list of int or None
+        Deals that looked like it before it was sent for the first time: none of
+        them is the one that was sent. None: nobody asked.
     """
 
-    def __init__(self, path: Path, lock: FileLock, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self.meta: dict[str, str] = {}
-        self._lock, self._connection = lock, connection
-        # Workers share the connection; SQLite alone would let them interleave.
-        self._guard = threading.Lock()
+    plan: int
+    step: int
+    sends: int = 0
+    row_id: int | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    before: Sequence[int] | None = None
+
+
+class Journal:
+    """The open journal of one service; made by `open`, closed by `close` or a ``with`` block."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.path = store, store.path
 
     @classmethod
-    def create(cls, folder: Path, plan: ChangeSet, **meta: str) -> Self:
-        """Write down a whole plan before anything of it is sent.
+    def open(cls, folder: Path, service: str) -> Self:
+        """Open the journal of a service, or begin it; files that an older version wrote are taken over.
 
         Raises
         ------
         JournalError
-            If the folder cannot be written to.
+            If it is damaged, of a newer version or not the user's own, or cannot be made.
         """
-        now = pd.Timestamp.now(tz="UTC")
-        path = folder / f"{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}{SUFFIX}"
-        with _translated(path, "no journal can be kept; name another folder with journal="):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Under its final name only when it is whole: a crash before that leaves nothing that could be resumed.
-            unborn = path.with_suffix(UNBORN)
-            # Made by its owner, for its owner, before anything stands in it; SQLite gives -wal and -shm the same mode.
-            os.close(os.open(unborn, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            with contextlib.closing(_connect(unborn)) as connection:
-                connection.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION};")
-                connection.executescript(_SCHEMA)
-                known = {"created_at": now.isoformat(), "fingerprint": plan.fingerprint, **meta}
-                _fill(connection, plan, known)
-            unborn.replace(path)
-            _sync_folder(folder)
-        return cls.open(path)
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open a journal and check that nothing in it was damaged.
-
-        Raises
-        ------
-        JournalError
-            If it is not a journal, is damaged, or is being written by somebody else.
-        """
-        if not path.is_file():
-            raise JournalError("there is no such journal", path)
-        with _translated(
-            path, "the journal is damaged or no journal at all; keep it, and compare with the service by hand"
-        ):
-            self = cls(path, *_opened(path))
-            try:
-                self.meta, _ = _read_whole(self._connection)
-            except BaseException:
-                self.close()
-                raise
+        path = journal_path(folder, service)
+        if not path.exists():
+            make_store(path, service)
+        file_version(path)
+        self = cls(Store(path))
+        try:
+            if self.store.service != service:
+                raise JournalError(f"the journal is of {self.store.service}, not of {service}", path)
+            take_over(self, folder, service)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __enter__(self) -> Self:
@@ -152,191 +132,260 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file and let others have it; a second call does nothing."""
-        self._connection.close()
-        self._lock.release()
+        """Close the file; a second call does nothing."""
+        self.store.close()
 
-    # --- steps ------------------------------------------------------------------
+    @property
+    def service(self) -> str:
+        """Base URL of the service that the journal is for."""
+        return self.store.service
 
-    def steps(self) -> list[Step]:
-        """Every step in the order of the plan."""
-        with self._guard:
-            return _read_steps(self._connection)
+    def plans(self) -> dict[int, PlanRow]:
+        """Give the facts of every plan by number: ``created_at, counts, undoes`` ..."""
+        with self.store.reading():
+            return self.store.plans()
 
-    def sent(self, number: int, sends: int, cells: Sequence[Any]) -> None:
-        """Note that a row is about to be sent, for the how-manieth time, and what of it."""
-        facts = {"sends": sends, "sent": list(cells), "sent_at": _now()}
-        self._write(number, "sent", facts)
+    def steps(self, number: int) -> list[Step]:
+        """Read every step of a plan, in its order."""
+        with self.store.reading():
+            row = self.store.plan(number)
+            entries = self.store.entries(row)
+        planned, later = entries[: row.facts["rows"]], entries[row.facts["rows"] :]
+        states = {step: state for step, state, _ in planned}
+        facts: dict[int, dict[str, Any]] = {step: {} for step in states}
+        for step, state, content in later:
+            states[step] = state
+            facts[step] |= content
+        return [
+            Step(step, data["action"], states[step], entry_from_json(data["action"], data["entry"]), facts[step])
+            for step, _, data in planned
+        ]
 
-    def settled(self, number: int, outcome: Outcome) -> None:
+    def begin(self, plan: ChangeSet, **facts: Any) -> OpenPlan:
+        """Write down a whole plan before anything of it is sent, and claim its new deals."""
+        entries: list[RowUpdate | RowCreation | RowDeletion] = [*plan.updates, *plan.creations, *plan.deletions]
+        planned = [(step, "planned", {"action": e.action, "entry": entry_to_json(e)}) for step, e in enumerate(entries)]
+        known = {"created_at": _now(), "fingerprint": plan.fingerprint, "counts": {"planned": len(planned)}}
+        opened = None
+        try:
+            with self.store.writing():
+                opened = OpenPlan(self, self.store.next_number())
+                row = PlanRow(opened.number, 0, "", {})
+                self.store.append(row, planned, known | {"rows": len(planned), "writer": opened.writer} | facts)
+                opened.claim((step, entry) for step, entry in enumerate(entries) if isinstance(entry, RowCreation))
+        except BaseException:
+            if opened is not None:
+                opened.close()
+            raise
+        opened.facts = known | facts
+        opened.states = dict.fromkeys(range(len(entries)), "planned")
+        return opened
+
+    def reopen(self, number: int) -> OpenPlan:
+        """Take a plan up again.
+
+        Raises
+        ------
+        JournalError
+            If it is not there, or somebody is writing by it.
+        """
+        opened = OpenPlan(self, number)
+        try:
+            steps = self.steps(number)
+            opened.states = {step.number: step.state for step in steps}
+            with self.store.writing():
+                row = self.store.plan(number)
+                opened.facts = row.facts
+                self.store.put_plan(replace(row, facts={**row.facts, "writer": opened.writer}))
+                opened.claim((step.number, step.entry) for step in steps if isinstance(step.entry, RowCreation))
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def is_live(self, number: int) -> bool:
+        """Tell whether a program is writing by a plan at this moment."""
+        try:
+            OpenPlan(self, number).close()
+        except JournalError:
+            return True
+        return False
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Remove plans and the values of their new deals; which deal came of which key stays known."""
+        gone = frozenset(numbers)
+        if not gone:
+            return
+        with self.store.writing():
+            for number in gone:
+                self.store.drop_plan(number)
+            for key, facts in self.store.keys().items():
+                if facts["plan"] in gone:
+                    self.store.put_key(key, facts | {"values": {}} if facts["row_id"] is not None else None)
+
+
+class OpenPlan:
+    """A plan that this program writes by, and nobody else.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the journal.
+    facts : mapping
+        ``created_at, fingerprint, on_conflict, loaded_rows``, and for an
+        undoing ``undoes``: the number of the plan and those of its steps.
+    claims : dict of str to Claim
+        The new deals that are this plan's to create or were created before, by key.
+    held : dict of str to int
+        The others: which plan is creating them at this moment.
+
+    Raises
+    ------
+    JournalError
+        If somebody is writing by it already.
+    """
+
+    def __init__(self, journal: Journal, number: int) -> None:
+        self.journal, self.number = journal, number
+        self.facts: Mapping[str, Any] = {}
+        self.states: dict[int, str] = {}
+        self.claims: dict[str, Claim] = {}
+        self.held: dict[str, int] = {}
+        # Where locks do not work, as on some network drives, the second writer is still noticed by its mark.
+        self.writer = uuid.uuid4().hex
+        self._creations: dict[int, RowCreation] = {}
+        self._lock = FileLock(f"{journal.path}.{number}.lock", timeout=0, mode=0o600)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            words = f"another program is writing by plan {number} at the moment; wait until it ends"
+            raise JournalError(words, journal.path) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have the plan; a second call does nothing."""
+        if self._lock.is_locked:
+            if os.name == "posix":
+                # Windows removes no file that is open, and leaves an empty one.
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+
+    # --- new deals ------------------------------------------------------------------
+
+    def claim(self, creations: Iterable[tuple[int, RowCreation]]) -> None:
+        """Claim new deals, within a transaction: those that no living plan is creating."""
+        wanted = {step: entry for step, entry in creations if entry.key}
+        known = self.journal.store.keys() if wanted else {}
+        for step, entry in wanted.items():
+            key = entry.key
+            claim = Claim(**known[key]) if key in known else Claim(self.number, step)
+            if claim.row_id is None and claim.plan != self.number:
+                if self.journal.is_live(claim.plan):
+                    self.held[key] = claim.plan
+                    continue
+                self._take_from(claim)
+                claim = replace(claim, plan=self.number, step=step)
+            self._creations[step], self.claims[key] = entry, claim
+            self.journal.store.put_key(key, asdict(claim))
+
+    def _take_from(self, claim: Claim) -> None:
+        """Settle a step of a plan whose program has died: it is this plan's now."""
+        store = self.journal.store
+        row = store.plan(claim.plan)
+        states = {step: state for step, state, _ in store.entries(row)}
+        words = {"status": str(Status.REFUSED), "detail": f"plan {self.number} took it over"}
+        facts = {**row.facts, "counts": _moved(row.facts["counts"], states[claim.step], "failed")}
+        store.append(row, [(claim.step, "failed", words)], facts)
+
+    def _claim_after(self, step: int, **changes: Any) -> Claim | None:
+        creation = self._creations.get(step)
+        return replace(self.claims[creation.key], **changes) if creation is not None else None
+
+    # --- steps ----------------------------------------------------------------------
+
+    def sent(self, step: int, sends: int, cells: Sequence[Any], noted: Mapping[str, Any]) -> None:
+        """Note that a row is about to be sent, for the how-manieth time, what of it, and what else `undo` needs."""
+        facts = {"sends": sends, "sent": list(cells), "sent_at": _now(), **noted}
+        changes = {name: noted[name] for name in ("values", "before") if name in noted}
+        self._note(step, "sent", facts, self._claim_after(step, sends=sends, **changes))
+
+    def settled(self, step: int, outcome: Outcome) -> None:
         """Note what came of a row."""
-        facts = {
-            "status": outcome.status,
+        state = outcome.status.journal_state
+        facts: dict[str, Any] = {
+            "status": str(outcome.status),
             "detail": outcome.detail,
             "http_status": outcome.http_status,
             "pointer": outcome.pointer,
             "row_id": outcome.id,
             "updated_at": outcome.updated_at,
             "stored": outcome.stored(),
+            "joined": outcome.joined,
             "settled_at": _now(),
         }
-        self._write(number, outcome.status.journal_state, facts)
+        if outcome.joined:
+            # What was sent to make a deal is no edit of the one that is there instead.
+            facts["sent"] = [[cell.column, cell.before, cell.after, cell.follows] for cell in outcome.sent]
+        changes: dict[str, Any] = {} if outcome.id is None else {"row_id": outcome.id}
+        if state == "done" and step in self._creations:
+            changes["values"] = dict(self._creations[step].values)
+        claim = self._claim_after(step, **changes)
+        # What was surely not applied is anybody's again.
+        free = claim is not None and claim.row_id is None and state not in OPEN_STATES
+        self._note(step, state, facts, claim, free)
 
-    def mark(self, number: int, state: str) -> None:
-        """Set the state alone."""
-        self._write(number, state, {})
+    def mark(self, step: int, state: str) -> None:
+        """Set the state alone; a new deal that was undone, or not sent at all, may be created again."""
+        claim = self._claim_after(step)
+        self._note(step, state, {}, claim, state == "undone")
 
-    def _write(self, number: int, state: str, facts: Mapping[str, Any]) -> None:
-        broken = "the journal cannot be written, so nothing more is sent"
-        with self._guard, _translated(self.path, broken), _transaction(self._connection):
-            action, key, entry, known = self._connection.execute(
-                "SELECT action, key, entry, facts FROM step WHERE number = ?", (number,)
-            ).fetchone()
-            text = _dump(json.loads(known) | dict(facts))
-            self._connection.execute(
-                "UPDATE step SET state = ?, facts = ?, checksum = ? WHERE number = ?",
-                (state, text, _checksum(number, action, key, state, entry, text), number),
-            )
-
-
-def _fill(connection: sqlite3.Connection, plan: ChangeSet, meta: Mapping[str, str]) -> None:
-    """Write the plan into a new journal, whole or not at all."""
-    entries: list[tuple[str, Any]] = [("update", entry) for entry in plan.updates]
-    entries += [("create", entry) for entry in plan.creations]
-    entries += [("delete", entry) for entry in plan.deletions]
-    rows = []
-    for number, (action, entry) in enumerate(entries):
-        key, text = getattr(entry, "key", ""), _dump(plan_file.entry_to_json(entry))
-        checksum = _checksum(number, action, key, "planned", text, "{}")
-        rows.append((number, action, key, "planned", text, "{}", checksum))
-    facts = {**meta, "steps": str(len(rows))}
-    with _transaction(connection):
-        connection.executemany(
-            "INSERT INTO meta VALUES (?, ?, ?)",
-            [(name, value, _checksum(name, value)) for name, value in facts.items()],
-        )
-        connection.executemany("INSERT INTO step VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    def _note(self, step: int, state: str, facts: Mapping[str, Any], claim: Claim | None, free: bool = False) -> None:
+        store = self.journal.store
+        with store.writing():
+            row = store.plan(self.number)
+            if row.facts["writer"] != self.writer:
+                raise JournalError(f"another program has taken plan {self.number} over", self.journal.path)
+            counts = _moved(row.facts["counts"], self.states[step], state)
+            store.append(row, [(step, state, facts)], {**row.facts, "counts": counts})
+            if claim is not None:
+                store.put_key(self._creations[step].key, None if free else asdict(claim))
+        self.states[step] = state
+        if claim is not None:
+            self.claims[self._creations[step].key] = claim
 
 
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def journal_path(folder: Path, service: str) -> Path:
+    """Give the file of the journal of a service and this user."""
+    name = re.sub(r"[^a-z0-9]+", "-", service.partition("://")[2].lower()).strip("-")[:40]
+    mark = hashlib.sha256(f"{service} {_user()}".encode()).hexdigest()[:12]
+    return folder / f"{name}-{mark}{SUFFIX}"
+
+
+def _user() -> str:
+    """Name the user of this system, whatever the environment says."""
+    if os.name != "posix":
+        import getpass
+
+        return getpass.getuser()
+    import pwd
+
     try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
-def read_journal(path: Path) -> tuple[dict[str, str], list[Step]]:
-    """Read a journal without locking it: what stands in it at this moment.
-
-    Raises
-    ------
-    JournalError
-        If it is damaged.
-    """
-    with _translated(path, "the journal is damaged or no journal at all; move it away to go on"):
-        connection = _connect(path)
-        try:
-            return _read_whole(connection)
-        finally:
-            connection.close()
-
-
-def _read_whole(connection: sqlite3.Connection) -> tuple[dict[str, str], list[Step]]:
-    meta, steps = _read_meta(connection), _read_steps(connection)
-    if len(steps) != int(meta["steps"]):
-        raise ValueError("steps are missing")
-    return meta, steps
-
-
-def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:
-    mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if mark != APPLICATION_ID or version != VERSION:
-        raise ValueError(f"mark {mark:#x}, version {version}")
-    meta = {}
-    for name, value, checksum in connection.execute("SELECT name, value, checksum FROM meta"):
-        if _checksum(name, value) != checksum:
-            raise ValueError("a checksum does not fit")
-        meta[name] = value
-    return meta
-
-
-def _read_steps(connection: sqlite3.Connection) -> list[Step]:
-    rows = connection.execute("SELECT number, action, key, state, entry, facts, checksum FROM step ORDER BY number")
-    return [_read_step(*row) for row in rows.fetchall()]
-
-
-def _read_step(number: int, action: str, key: str, state: str, entry: str, facts: str, checksum: str) -> Step:
-    if _checksum(number, action, key, state, entry, facts) != checksum or state not in STATES:
-        raise ValueError("a checksum does not fit")
-    return Step(number, action, state, _READERS[action](json.loads(entry)), json.loads(facts))
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # Never made here: an empty file in the place of a journal that was purged meanwhile would pass for a damaged one.
-    place = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        # fsync alone leaves the data in the drive's cache on macOS.
-        connection.execute("PRAGMA fullfsync=ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _opened(path: Path) -> tuple[FileLock, sqlite3.Connection]:
-    lock = _locked(path)
-    try:
-        return lock, _connect(path)
-    except BaseException:
-        lock.release()
-        raise
-
-
-def _locked(path: Path) -> FileLock:
-    lock = FileLock(f"{path}.lock", timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise JournalError(
-            "another process is writing by this journal at the moment; wait until it ends", path
-        ) from None
-    return lock
-
-
-@contextlib.contextmanager
-def _translated(path: Path, message: str) -> Iterator[None]:
-    """Turn what SQLite, the system or a damaged file throw into the package's error."""
-    try:
-        yield
-    except (sqlite3.Error, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise JournalError(f"{message} ({type(error).__name__}: {error})", path) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the new file's name on the disk too, where the system knows how."""
-    # Windows opens no folders, and writes their entries by itself.
-    with contextlib.suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _checksum(*parts: object) -> str:
-    return hashlib.sha256(_dump([str(part) for part in parts]).encode()).hexdigest()
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+def _moved(counts: Mapping[str, int], old: str, new: str) -> dict[str, int]:
+    """Count a step under its new state."""
+    moved = Counter(counts)
+    moved[old] -= 1
+    moved[new] += 1
+    return {state: number for state, number in moved.items() if number}
 
 
 def _now() -> str:

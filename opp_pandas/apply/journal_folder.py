@@ -1,45 +1,32 @@
 """The folder of journals: where it is, which plans are unfinished, and how long they are kept.
 
-A finished journal is kept for `KEEP_DAYS` days, so that its plan can be undone,
-and removed by the next write-back after that. An unfinished one stays until it
-is finished, undone or purged by hand.
+A finished plan is kept for `KEEP_DAYS` days, so that it can be undone, and
+removed by the next write-back after that. An unfinished one stays until it is
+finished, undone or purged by hand.
 """
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import platformdirs
-from filelock import FileLock, Timeout
 
-from opp_pandas.apply.journal import SUFFIX, UNBORN, read_journal
-from opp_pandas.changes.changeset import RowCreation
+from opp_pandas.apply.journal import OPEN_STATES, Journal
+from opp_pandas.apply.journal_store import SUFFIX, UNBORN, Store, file_version
+from opp_pandas.apply.journal_takeover import old_files, read_service
 from opp_pandas.errors import ConfigurationError, JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from opp_pandas.apply.journal import Step
+    from collections.abc import Iterator, Mapping
 
 KEEP_DAYS = 30
 FOLDER_VARIABLE = "OPP_PANDAS_JOURNAL"
-_OPEN = frozenset({"planned", "sent", "unknown"})
-_COLUMNS = ["journal", "created_at", "service", "rows", "open", "unknown", "conflict", "failed", "done", "undone"]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What a journal knows of a new deal: its state, the id it got, how often it was sent, and with which values."""
-
-    state: str
-    id: int | None
-    sends: int
-    values: Mapping[str, Any]
+_STATES = ["unknown", "conflict", "failed", "done", "undone"]
+_NUMBERS = ["plan", "rows", "open", *_STATES]
+_COLUMNS = ["journal", "plan", "created_at", "service", *_NUMBERS[1:], "problem"]
 
 
 def journal_folder(given: str | Path | None = None) -> Path:
@@ -48,17 +35,18 @@ def journal_folder(given: str | Path | None = None) -> Path:
     Parameters
     ----------
     given : str or Path, optional
-        Default: the environment variable ``OPP_PANDAS_JOURNAL``, else the
-        user's own folder for state on this system.
+        The folder, or a journal in it. Default: the environment variable
+        ``OPP_PANDAS_JOURNAL``, else the user's own folder for state on this
+        system.
     """
     if given is not None:
-        return Path(given)
+        return Path(given).parent if Path(given).suffix == SUFFIX else Path(given)
     named = os.environ.get(FOLDER_VARIABLE, "").strip()
     return Path(named) if named else platformdirs.user_state_path("opp_pandas") / "journals"
 
 
 def list_journals(folder: str | Path | None = None, *, service: str | None = None) -> pd.DataFrame:
-    """List the journals of a folder, oldest first.
+    """List the plans in the journals of a folder, oldest first.
 
     Parameters
     ----------
@@ -69,53 +57,65 @@ def list_journals(folder: str | Path | None = None, *, service: str | None = Non
 
     Returns
     -------
-    DataFrame, shape (n, 10)
-        ``journal`` (path), ``created_at`` (UTC), ``service``, and numbers of
-        rows: ``rows`` in all; ``open`` still to be settled, ``unknown`` of them
-        perhaps applied; ``conflict, failed, done, undone``. A journal that
-        cannot be read has missing numbers.
+    DataFrame, shape (n, 12)
+        ``journal`` (path), ``plan`` (its number there), ``created_at`` (UTC),
+        ``service``, and numbers of rows: ``rows`` in all; ``open`` still to be
+        settled, ``unknown`` of them perhaps applied; ``conflict, failed, done,
+        undone``. A journal that cannot be read has a ``problem`` in place of
+        them.
     """
-    readable: list[tuple[str, dict[str, Any], list[Step]]] = []
     records: list[list[Any]] = []
-    for path in sorted(journal_folder(folder).glob(f"*{SUFFIX}")):
-        try:
-            readable.append((str(path), *read_journal(path)))
-        except JournalError:
-            # Another notebook may have purged it meanwhile.
-            if path.exists():
-                records.append([str(path), None, None, *[None] * 7])
-    later: dict[str, set[str]] = defaultdict(set)
-    for name, meta, steps in sorted(readable, key=lambda entry: (entry[1]["created_at"], entry[0]), reverse=True):
-        taken_over = later[meta["service"]]
-        if service is None or meta["service"] == service:
-            records.append([name, pd.Timestamp(meta["created_at"]), meta["service"], *_counts(steps, taken_over)])
-        taken_over.update(step.entry.key for step in steps if isinstance(step.entry, RowCreation))
+    for path, journal, problem in _journals(journal_folder(folder)):
+        if journal is None:
+            records.append([str(path), *[None] * (len(_COLUMNS) - 2), problem])
+            continue
+        with journal:
+            plans = journal.plans()
+            if service in (None, journal.service):
+                for number, row in plans.items():
+                    made = pd.Timestamp(row.facts["created_at"])
+                    records.append([str(path), number, made, journal.service, *_counts(row.facts), None])
     frame = pd.DataFrame(records, columns=_COLUMNS)
-    dtypes = dict.fromkeys(_COLUMNS[3:], "Int64")
-    frame = frame.sort_values(["created_at", "journal"], ignore_index=True)
-    return frame.astype({"journal": "str", "service": "str", "created_at": "datetime64[us, UTC]", **dtypes})
+    dtypes = dict.fromkeys(_NUMBERS, "Int64") | dict.fromkeys(("journal", "service", "problem"), "str")
+    return frame.astype({"created_at": "datetime64[us, UTC]", **dtypes})
 
 
-def _counts(steps: list[Step], taken_over: Collection[str]) -> list[int]:
-    """Count steps by state; a new deal that a later plan took over is that plan's to settle."""
-    states = [step.state for step in steps]
-    unsettled = [
-        step.state
-        for step in steps
-        if step.state in _OPEN and not (isinstance(step.entry, RowCreation) and step.entry.key in taken_over)
-    ]
-    return [
-        len(states),
-        len(unsettled),
-        unsettled.count("unknown"),
-        *(states.count(state) for state in ("conflict", "failed", "done", "undone")),
-    ]
+def _journals(folder: Path) -> Iterator[tuple[Path, Journal | None, str]]:
+    """Open every journal of a folder, those of older versions first taken over; or say what is wrong with it."""
+    for path in old_files(folder):
+        if not path.exists():
+            # Taken over with the one before it, which is of the same service.
+            continue
+        try:
+            Journal.open(folder, read_service(path)).close()
+        except JournalError as error:
+            yield path, None, str(error.message)
+    for path in sorted(set(folder.glob(f"*{SUFFIX}")) - set(old_files(folder))):
+        try:
+            file_version(path)
+            journal = Journal(Store(path))
+            journal.plans()
+        except JournalError as error:
+            yield path, None, str(error.message)
+        else:
+            yield path, journal, ""
+
+
+def _counts(facts: Mapping[str, Any]) -> list[int]:
+    counts = facts["counts"]
+    still_open = sum(number for state, number in counts.items() if state in OPEN_STATES)
+    return [facts["rows"], still_open, *(counts.get(state, 0) for state in _STATES)]
+
+
+def is_finished(facts: Mapping[str, Any]) -> bool:
+    """Tell whether nothing of a plan is left for `resume`."""
+    return not OPEN_STATES & set(facts["counts"])
 
 
 def purge_journals(
     folder: str | Path | None = None, *, days: float = KEEP_DAYS, unfinished: bool = False
-) -> list[Path]:
-    """Remove journals, which hold values of customers' deals.
+) -> pd.DataFrame:
+    """Remove plans from the journals, which hold values of customers' deals.
 
     Parameters
     ----------
@@ -129,100 +129,34 @@ def purge_journals(
 
     Returns
     -------
-    list of Path
-        What was removed. Journals that are being written stay.
+    DataFrame
+        What was removed, as `list_journals` shows it. Plans that are being
+        written stay, and journals that cannot be read.
     """
+    listed = list_journals(folder)
+    removed = []
+    for path in listed.loc[listed["problem"].isna(), "journal"].unique():
+        with Journal(Store(Path(path))) as journal:
+            numbers = purge(journal, days=days, unfinished=unfinished)
+        removed.append(listed[(listed["journal"] == path) & listed["plan"].isin(numbers)])
+    for path in journal_folder(folder).glob(f"*{UNBORN}*"):
+        # Left by a crash while a journal was being made.
+        if path.stat().st_mtime < pd.Timestamp.now().timestamp() - 60:
+            path.unlink(missing_ok=True)
+    return pd.concat(removed, ignore_index=True) if removed else listed.iloc[:0]
+
+
+def purge(journal: Journal, *, days: float = KEEP_DAYS, unfinished: bool = False) -> list[int]:
+    """Remove plans from one journal: see `purge_journals`; give their numbers."""
     if days < 0:
         raise ConfigurationError(f"days is 0 or more, not {days}")
-    removed = []
     before = pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)
-    listed = list_journals(folder)
-    for name, created, still_open in zip(listed["journal"], listed["created_at"], listed["open"], strict=True):
-        path = Path(name)
-        # What cannot be read cannot be judged: it goes only when asked for by hand.
-        finished = still_open is not pd.NA and still_open == 0
-        made = _changed_at(path) if created is pd.NaT else created
-        if made <= before and (finished or unfinished) and _remove(path):
-            removed.append(path)
-    for path in journal_folder(folder).glob(f"*{UNBORN}*"):
-        # Left by a crash while a plan was being written down; nothing of it was sent.
-        if _changed_at(path) <= before - pd.Timedelta(minutes=1):
-            path.unlink(missing_ok=True)
-    return removed
-
-
-def _changed_at(path: Path) -> pd.Timestamp:
-    """When a file was changed; just now where it vanished, since somebody else is at work on it."""
-    try:
-        return pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC")
-    except FileNotFoundError:
-        return pd.Timestamp.now(tz="UTC")
-
-
-def _remove(path: Path) -> bool:
-    lock = FileLock(f"{path}.lock", timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
-        return False
-    for extra in ("", "-wal", "-shm"):
-        Path(f"{path}{extra}").unlink(missing_ok=True)
-    lock.release()
-    Path(f"{path}.lock").unlink(missing_ok=True)
-    return True
-
-
-def find_attempts(
-    folder: Path, keys: Collection[str], *, service: str, besides: Path | None = None
-) -> dict[str, Attempt]:
-    """Find what the journals know of new deals that may have been created already.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of journals.
-    keys : collection of str
-        Keys of new deals.
-    service : str
-        Base URL that they are to be created at: an id of another service says
-        nothing here, as after a rehearsal on a sandbox.
-    besides : Path, optional
-        A journal to leave out.
-
-    Returns
-    -------
-    dict of str to Attempt
-        Deals that were created, or perhaps created; a sure answer leads.
-
-    Raises
-    ------
-    JournalError
-        If a journal cannot be read: nobody could say what it did.
-    """
-    found: dict[str, Attempt] = {}
-    wanted = frozenset(key for key in keys if key)
-    if not wanted:
-        return found
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if besides is not None and path.name == besides.name:
-            continue
-        try:
-            meta, steps = read_journal(path)
-        except JournalError:
-            if path.exists():
-                raise
-            # Finished, and purged by another notebook at this moment.
-            continue
-        if meta["service"] != service:
-            continue
-        for step in steps:
-            entry, facts = step.entry, step.facts
-            if not isinstance(entry, RowCreation) or entry.key not in wanted:
-                continue
-            if step.state in ("sent", "unknown", "done") and _leads(found.get(entry.key), step.state):
-                found[entry.key] = Attempt(step.state, facts.get("row_id"), int(facts.get("sends", 0)), entry.values)
-    return found
-
-
-def _leads(known: Attempt | None, state: str) -> bool:
-    return known is None or state == "done"
+    numbers = [
+        number
+        for number, row in journal.plans().items()
+        if pd.Timestamp(row.facts["created_at"]) <= before
+        and (unfinished or is_finished(row.facts))
+        and not journal.is_live(number)
+    ]
+    journal.forget(numbers)
+    return numbers

@@ -63,7 +63,9 @@ class WriteReport:
         written, in batches [requests]. A slow service needs more, since no
         reading may be older than five seconds; so does a fault.
     journal : Path or None
-        The journal of the plan, for `opp.resume` and `opp.undo`.
+        The journal that the plan stands in, for `opp.resume` and `opp.undo`.
+    plan_number : int or None
+        Its number there.
     calls : int
         Requests that were made [requests].
     """
@@ -75,6 +77,7 @@ class WriteReport:
     requests: Sequence[Mapping[str, Any]] = ()
     reads: int = 0
     journal: Path | None = None
+    plan_number: int | None = None
     calls: int = 0
 
     @property
@@ -174,7 +177,7 @@ class WriteReport:
         waiting = sum(status.retry for status in self._statuses())
         if self.dry_run or self.journal is None or not waiting:
             return []
-        return [f"{counted(waiting, 'row')} left: opp.resume(report.journal) tries again"]
+        return [f"{counted(waiting, 'row')} left: opp.resume(plan={self.plan_number}) tries again"]
 
     def _cautions(self) -> list[str]:
         """What a person should know before the plan is sent."""

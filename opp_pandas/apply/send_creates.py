@@ -1,208 +1,371 @@
-"""New deals: looked up first where they may exist already, sent, and looked for where the answer was lost."""
+"""New deals: claimed in the journal, looked for where they may be there already, sent, and looked for again.
+
+A deal is found again by its own custom id, by a custom id that was made here,
+or, without either, by its name and all its values. What looks like it before it
+is sent for the first time is written down with it: only what appears later can
+be the deal that was sent, so neither a lost answer nor a killed program leads
+to a second one.
+
+Two programs on one machine share the journal, and the later one finds the key
+claimed. Two machines share nothing but the service, which does not keep custom
+ids unique. There this procedure holds:
+
+1. look for the custom id; what is there already is taken, not made;
+2. create the deal;
+3. look again: where an older deal bears the custom id now, ours, if nobody has
+   touched it yet, gives way: it is deleted, and the older one is taken.
+
+Of two machines that create in the same moment the one that created later sees
+both in its second look, so one deal stays. Two deals stay only where the second
+look does not show the older deal, because the service's index lags behind it by
+more than the time between the looks. A deal without a custom id gets no third
+step: two equal deals may be meant.
+"""
 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas.apply.journal import Claim
 from opp_pandas.apply.merge import merge_row, same_value
-from opp_pandas.apply.operation import LostAnswerError, batches
+from opp_pandas.apply.operation import Operation, batches, looked, settle
 from opp_pandas.apply.status import Status, wire_cells
 from opp_pandas.changes.changeset import Cell, RowCreation
 from opp_pandas.changes.diff import follow_amount
-from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, named, printable
+from opp_pandas.errors import NotFoundError, ResponseError, ServiceError, named, printable
+from opp_pandas.frame_state import OWN_CUSTOM_ID
 
 if TYPE_CHECKING:
-    from opp_pandas.apply.journal_folder import Attempt
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from opp_pandas.api.client import Answer
     from opp_pandas.apply.merge import Policy
     from opp_pandas.apply.operation import Task, Wire
     from opp_pandas.apply.send_updates import Updates
 
+    Resources = Sequence[Mapping[str, Any]]
+
 LOOK_UP_BATCH = 50
 # Together at least 5 s: how far the service's index may lag behind a write.
 LOOK_UP_WAITS_S = (0.0, 1.0, 4.0)
-_MOST_POSTS = 2
 _UNSEEN = "an earlier attempt was not seen to end"
 
 
 class Creations:
-    """Sends new deals, several at once."""
+    """Sends new deals, several at once.
+
+    Parameters
+    ----------
+    wire : Wire
+        Where to.
+    on_conflict : str
+        "mine" creates a deal although one that looks like it is there.
+    updates : Updates
+        Sends what was edited of a deal since it was created.
+    sleep : callable
+        Waits.
+    shared : bool
+        Whether somebody else may have sent the plan, as one in a file.
+    """
 
     def __init__(
-        self,
-        wire: Wire,
-        on_conflict: Policy,
-        updates: Updates,
-        attempts: Mapping[str, Attempt],
-        own_ids: Iterable[int],
-        sleep: Callable[[float], None],
-        shared: bool = False,
+        self, wire: Wire, on_conflict: Policy, updates: Updates, sleep: Callable[[float], None], shared: bool
     ) -> None:
         self._wire, self._on_conflict, self._updates = wire, on_conflict, updates
-        self._attempts, self._sleep = attempts, sleep
-        self._shared = shared
-        self._created_ids = set(own_ids)
-        self._found: dict[str, list[Mapping[str, Any]]] = {}
+        self._sleep, self._shared = sleep, shared
+        self._created_ids = {claim.row_id for claim in wire.plan.claims.values() if claim.row_id is not None}
+        self._there: dict[int, list[int]] = {}
+        self._found: dict[int, Mapping[str, Any]] = {}
         self._look_up_error: ServiceError | None = None
-        self._doubled: frozenset[str] = frozenset()
+        self._doubled: frozenset[str | None] = frozenset()
         self._lock = threading.Lock()
 
+    # --- before ---------------------------------------------------------------------
+
     def look_up(self, tasks: Sequence[Task]) -> None:
-        """Ask once which custom ids of new deals the service has already: a file adopted twice makes no second deal."""
-        counts = Counter(task.entry.custom_id for task in tasks if isinstance(task.entry, RowCreation))
-        self._doubled = frozenset(custom for custom, count in counts.items() if custom is not None and count > 1)
-        wanted = custom_ids_to_look_up((task.entry for task in tasks), self._shared)
+        """Ask once what is there already of deals that were never sent."""
+        new = [(task, task.entry) for task in tasks if isinstance(task.entry, RowCreation)]
+        counts = Counter(entry.custom_id for _, entry in new)
+        self._doubled = frozenset(custom for custom, count in counts.items() if count > 1)
+        fresh = [(task, entry) for task, entry in new if not self._claim(task, entry).sends]
+        wanted = [(task, entry) for task, entry in fresh if may_be_there(entry, self._shared)]
         try:
-            for batch in batches(wanted, LOOK_UP_BATCH):
-                for resource in self._with_custom_id(batch):
-                    self._found.setdefault(_custom_id(resource), []).append(resource)
+            for field in ("custom_id", "name"):
+                asked = [pair for pair in wanted if _found_by(pair[1]) == field]
+                for batch in batches(asked, LOOK_UP_BATCH):
+                    resources = self._search(field, [entry.values.get(field) for _, entry in batch])
+                    for task, entry in batch:
+                        same = [item for item in resources if _looks_like(item, entry)]
+                        self._there[task.number] = [int(item["id"]) for item in same]
+                        self._found |= {int(item["id"]): item for item in same}
         except ServiceError as error:
             self._look_up_error = error
 
-    def _with_custom_id(self, custom_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-        pages = self._wire.client.iter_pages(filter={"custom_id": list(custom_ids)})
-        # Compared again: how exactly the service compares is not documented.
-        return [item for page in pages for item in page.document["data"] if _custom_id(item) in custom_ids]
+    def _search(self, field: str, values: Iterable[Any]) -> Resources:
+        unique = list(dict.fromkeys(values))
+        try:
+            pages = self._wire.client.iter_pages(filter={field: unique})
+            return [item for page in pages for item in page.document["data"]]
+        except ResponseError as error:
+            # A service that cannot filter by name cannot be asked.
+            if field == "name" and error.status in (400, 422):
+                return []
+            raise
+
+    def _claim(self, task: Task, creation: RowCreation) -> Claim:
+        known = self._wire.plan.claims.get(creation.key)
+        return Claim(self._wire.plan.number, task.number, task.sends) if known is None else known
+
+    # --- one deal -------------------------------------------------------------------
 
     def send(self, task: Task, creation: RowCreation) -> None:
         """Send a new deal, unless it is there already or may be."""
-        outcome = task.outcome
-        known = self._attempts.get(creation.key)
-        if known is not None and known.state == "done" and known.id is not None:
-            self._take_earlier(task, creation, known.id)
-            return
-        if known is not None:
-            task.sends = max(task.sends, known.sends)
-        task.attempted = task.attempted or creation.attempted or known is not None
-        wanted = bool(custom_ids_to_look_up([creation], self._shared))
-        if self._look_up_error is not None and not task.attempted and wanted:
+        outcome, claim = task.outcome, self._claim(task, creation)
+        if creation.key in self._wire.plan.held:
+            holder = self._wire.plan.held[creation.key]
+            words = f"plan {holder} is creating it at this moment: write back again when that has ended"
+            outcome.settle(Status.REFUSED, words)
+        elif claim.row_id is not None:
+            self._take_earlier(task, creation, claim.row_id)
+        elif self._look_up_error is not None:
             raise self._look_up_error
-        found = self._others(creation.custom_id)
-        if found and creation.custom_id == creation.key:
-            why = _UNSEEN if task.attempted else "the plan was sent before, elsewhere"
-            self._take_found(task, creation, found, why)
-            return
-        others = found if not task.attempted else []
-        if others and self._on_conflict != "mine":
-            ids = named(int(resource["id"]) for resource in others)
-            words = (
-                f"the service has a deal with the custom id {printable(creation.custom_id, 60)!r} already (id {ids})"
-            )
-            outcome.settle(
-                Status.CONFLICT, f"{words}: edit that one, or clear custom_id; on_conflict='mine' creates another"
-            )
-            return
-        if task.attempted and self._resolve_post(task, creation, _UNSEEN):
-            return
-        self._post(task, creation)
+        else:
+            # What was surely not applied counts as not sent.
+            task.sends, task.attempted = claim.sends, bool(claim.sends) or creation.attempted
+            operation = _Create(self, task, creation, claim)
+            if not claim.sends and self._is_there(task, creation):
+                return
+            if task.attempted and looked(operation, _UNSEEN):
+                return
+            settle(self._wire, operation, _UNSEEN if task.attempted else "")
+
+    def _is_there(self, task: Task, creation: RowCreation) -> bool:
+        """Settle a deal that was never sent from here and is there; True if nothing is left to do."""
+        ids = [row_id for row_id in self._there.get(task.number, ()) if row_id not in self._created_ids]
+        task.noted |= {"before": self._there.get(task.number, []), "values": dict(creation.values)}
+        if ids and creation.custom_id == creation.key:
+            self.take_found(task, creation, [self._found[row_id] for row_id in ids], "it is there already", joined=True)
+        elif ids and self._on_conflict != "mine":
+            what = "name and values" if creation.custom_id is None else f"custom id {creation.custom_id!r}"
+            words = f"it is there already: the service has a deal with the same {printable(what, 80)} (id {named(ids)})"
+            remedy = "edit that one and drop the row here; on_conflict='mine' creates another"
+            task.outcome.settle(Status.CONFLICT, f"{words}; {remedy}")
+        else:
+            return False
+        return True
 
     def _take_earlier(self, task: Task, creation: RowCreation, row_id: int) -> None:
+        why = "it is there already: an earlier write created it"
         try:
             resource = self._wire.client.get(row_id).data
         except NotFoundError:
             task.outcome.id = row_id
             task.outcome.settle(Status.GONE, "an earlier write created it, and the service no longer has it", 404)
             return
-        self._take_over(task, creation, resource, "an earlier write had created it")
+        task.outcome.joined = True
+        self._take_over(task, creation, resource, why)
 
     def _take_over(self, task: Task, creation: RowCreation, resource: Mapping[str, Any], why: str) -> None:
         """Take a deal that is there already, and send what was edited of it since it was sent."""
         outcome, row_id = task.outcome, int(resource["id"])
-        self._remember(row_id)
-        known = self._attempts.get(creation.key)
-        edits = _edits_since(known.values, creation.values, resource) if known is not None else ()
+        self.remember(row_id)
+        known = self._claim(task, creation)
+        edits = _edits_since(known.values, creation.values, resource) if known.values else ()
         merged = merge_row(edits, wire_cells(resource, (cell.column for cell in edits)), self._on_conflict)
         outcome.id = row_id
         if merged.conflicts:
             outcome.take_conflict(merged.conflicts, f"{why}; ")
         elif merged.send:
-            self._updates.patch(task, row_id, merged.send)
+            task.noted.clear()
+            self._updates.patch(task, row_id, merged.send, resource)
             outcome.detail = "; ".join(filter(None, (why, outcome.detail)))
         else:
-            outcome.take_resource(resource, _new_cells(creation), why)
+            outcome.take_resource(resource, new_cells(creation), why)
+            if outcome.joined:
+                outcome.status, outcome.sent = Status.UNCHANGED, ()
 
-    def _post(self, task: Task, creation: RowCreation) -> None:
-        """Send a new deal; where the answer is lost, look for it: at most twice in all."""
-        while True:
-            try:
-                answer = self._wire.write(
-                    task,
-                    _new_cells(creation),
-                    lambda: self._wire.client.create(creation.attributes(), creation.relationships()),
-                )
-            except LostAnswerError as lost:
-                if self._resolve_post(task, creation, f"the answer was lost ({lost.words})"):
-                    return
-                continue
-            except CallBudgetError:
-                raise
-            except ServiceError as error:
-                # Refused, and that may be because the first attempt, whose answer was lost, exists.
-                if task.sends < _MOST_POSTS:
-                    raise
-                self._resolve_post(task, creation, f"refused the second time ({printable(error.message, 120)})")
-                return
-            task.outcome.take_answer(answer, _new_cells(creation))
-            self._remember(int(answer.data["id"]))
+    def take_found(
+        self, task: Task, creation: RowCreation, found: Resources, why: str, *, joined: bool = False
+    ) -> None:
+        """Take the one deal that was found for a new one; two of them are for a person to sort out."""
+        custom = creation.custom_id
+        if custom is not None and len(found) > 1:
+            ids = named(int(resource["id"]) for resource in found)
+            words = f"{why}; {len(found)} deals bear the custom id {custom} (id {ids}): delete the doubled one"
+            task.outcome.settle(Status.UNKNOWN, words)
             return
+        task.outcome.joined = joined
+        oldest = min(found, key=lambda resource: int(resource["id"]))
+        how = "its custom id" if custom is not None else "its name and values"
+        self._take_over(task, creation, oldest, f"{why}; it was found by {how}")
 
-    def _resolve_post(self, task: Task, creation: RowCreation, why: str) -> bool:
-        """Look for a new deal that may exist; False if it does not and may be sent (again)."""
-        outcome, custom = task.outcome, creation.custom_id
-        if custom is None or custom in self._doubled:
-            remedy = "look for it by its name before creating it again"
-            which = "it has no custom id of its own" if custom is None else "several new deals bear its custom id"
-            outcome.settle(Status.UNKNOWN, f"{why}, and {which}: it may or may not exist; {remedy}")
-            return True
-        try:
-            found = self._look_for(custom)
-        except ServiceError as error:
-            words = f"{why}, and looking for it failed ({printable(error.message, 120)})"
-            outcome.settle(Status.UNKNOWN, f"{words}; opp.resume() settles it")
-            return True
-        if found:
-            self._take_found(task, creation, found, why)
-        elif task.sends >= _MOST_POSTS:
-            words = f"{why}, it was sent {task.sends} times and cannot be found"
-            outcome.settle(Status.UNKNOWN, f"{words}; look for the custom id {custom} later")
-        else:
-            return False
-        return True
-
-    def _take_found(self, task: Task, creation: RowCreation, found: Sequence[Mapping[str, Any]], why: str) -> None:
-        """Take the one deal that bears the custom id of a new one; two of them are for a person to sort out."""
-        if len(found) == 1:
-            self._take_over(task, creation, found[0], f"{why}; it was found by its custom id")
-            return
-        ids = named(int(resource["id"]) for resource in found)
-        words = f"{len(found)} deals bear the custom id {creation.custom_id} (id {ids}): delete the doubled one"
-        task.outcome.settle(Status.UNKNOWN, words)
-
-    def _look_for(self, custom: str) -> list[Mapping[str, Any]]:
-        """Look a custom id up, for some seconds: the service's index may lag behind its writes."""
+    def look(self, creation: RowCreation, before: Sequence[int]) -> Resources:
+        """Look for a deal that was sent, for some seconds: the service's index may lag behind its writes."""
+        field = _found_by(creation)
         for wait_s in LOOK_UP_WAITS_S:
             if wait_s:
                 self._sleep(wait_s)
-            before = {resource["id"] for resource in self._found.get(custom, ())}
-            found = [resource for resource in self._with_custom_id([custom]) if resource["id"] not in before]
+            found = [item for item in self._search(field, [creation.values.get(field)]) if _looks_like(item, creation)]
+            with self._lock:
+                others = self._created_ids | set(before)
+            found = [item for item in found if int(item["id"]) not in others]
             if found:
                 return found
         return []
 
-    def _others(self, custom: str | None) -> list[Mapping[str, Any]]:
-        """Deals with a custom id that this plan did not create."""
-        with self._lock:
-            return [item for item in self._found.get(str(custom), ()) if int(item["id"]) not in self._created_ids]
+    def is_doubled(self, creation: RowCreation) -> bool:
+        """Whether several new deals of the plan bear its custom id."""
+        return creation.custom_id is not None and creation.custom_id in self._doubled
 
-    def _remember(self, row_id: int) -> None:
+    def create(self, creation: RowCreation) -> Answer:
+        """Make the request."""
+        return self._wire.client.create(creation.attributes(), creation.relationships())
+
+    def remember(self, row_id: int) -> None:
+        """Keep in mind that a deal is one of this plan."""
         with self._lock:
             self._created_ids.add(row_id)
 
+    # --- after ----------------------------------------------------------------------
 
-def _new_cells(creation: RowCreation) -> tuple[Cell, ...]:
+    def give_way(self, tasks: Sequence[Task]) -> None:
+        """Look once more for the custom ids of deals that others may have made in the same moment: step 3 above."""
+        made = {
+            str(task.entry.custom_id): task
+            for task in tasks
+            if isinstance(task.entry, RowCreation)
+            and may_have_rival(task.entry, self._shared)
+            and not self.is_doubled(task.entry)
+            and task.outcome.status in (Status.WRITTEN, Status.ADJUSTED)
+            and not task.outcome.joined
+        }
+        for batch in batches(list(made), LOOK_UP_BATCH):
+            try:
+                resources = self._search("custom_id", batch)
+            except ServiceError as error:
+                words = f"whether another machine created it too could not be asked ({printable(error.message, 120)})"
+                for custom in batch:
+                    outcome = made[custom].outcome
+                    outcome.detail = "; ".join(filter(None, (outcome.detail, words)))
+                continue
+            for custom in batch:
+                task = made[custom]
+                before = task.noted.get("before", ())
+                same = [item for item in resources if _custom_id(item) == custom and int(item["id"]) not in before]
+                older = [item for item in same if int(item["id"]) < int(task.outcome.id or 0)]
+                if older:
+                    self._yield_to(task, min(older, key=lambda item: int(item["id"])), same)
+
+    def _yield_to(self, task: Task, older: Mapping[str, Any], same: Resources) -> None:
+        """Delete our own deal in favour of an older one, if nobody has touched it."""
+        outcome, own, other = task.outcome, task.outcome.id, int(older["id"])
+        why = f"somebody else created id {other} with its custom id in the same moment"
+        seen = [item for item in same if int(item["id"]) == own]
+        outcome.settle(Status.UNKNOWN, f"{why}: delete that one or id {own}")
+        outcome.id = None
+        self._wire.plan.settled(task.number, outcome)
+        if own is None or not seen or (seen[0].get("attributes") or {}).get("updatedAt") != outcome.updated_at:
+            return
+        try:
+            self._wire.client.delete(own)
+        except ServiceError as error:
+            outcome.detail += f"; deleting it failed ({printable(error.message, 120)})"
+        else:
+            outcome.joined = True
+            outcome.take_resource(older, outcome.sent, f"{why}; ours, id {own}, gave way and was deleted")
+            outcome.sent = ()
+            self._wire.plan.settled(task.number, outcome)
+
+
+class _Create(Operation):
+    look_is_sure = False
+
+    def __init__(self, creations: Creations, task: Task, creation: RowCreation, claim: Claim) -> None:
+        super().__init__(task)
+        self._creations, self._creation, self._claim = creations, creation, claim
+        self.cells, self.most_sends = new_cells(creation), 2
+        custom = creation.custom_id
+        self.unseen = "it cannot be found; look for " + (f"the custom id {custom}" if custom else "its name") + " later"
+
+    def send(self) -> Answer:
+        return self._creations.create(self._creation)
+
+    def take(self, answer: Answer) -> None:
+        self._creations.remember(int(answer.data["id"]))
+        self.outcome.take_answer(answer, self.cells)
+
+    def look(self, why: str) -> bool:
+        creation = self._creation
+        before = self.task.noted.get("before", self._claim.before)
+        if self._creations.is_doubled(creation):
+            words = "several new deals bear its custom id: it may or may not exist; look for it by its name"
+            self.outcome.settle(Status.UNKNOWN, f"{why}, and {words}")
+            return True
+        found = self._creations.look(creation, before or ())
+        if found and before is None and creation.custom_id != creation.key:
+            ids = named(int(item["id"]) for item in found)
+            words = f"{why}; id {ids} looks like it, and nobody knows whether it was there before: compare them"
+            self.outcome.settle(Status.UNKNOWN, words)
+        elif found:
+            self._creations.take_found(self.task, creation, found, why)
+        elif creation.custom_id is None:
+            remedy = "look for it by its name before creating it again"
+            self.outcome.settle(Status.UNKNOWN, f"{why}, and it has no custom id: it may or may not exist; {remedy}")
+        else:
+            return False
+        return True
+
+
+def _found_by(creation: RowCreation) -> str:
+    return "name" if creation.custom_id is None else "custom_id"
+
+
+def may_be_there(creation: RowCreation, shared: bool) -> bool:
+    """Tell whether a new deal may stand at the service although this journal knows nothing of it."""
+    return creation.custom_id is None or may_have_rival(creation, shared)
+
+
+def may_have_rival(creation: RowCreation, shared: bool) -> bool:
+    """Tell whether another machine may create a deal with the same custom id.
+
+    So it may with the id of an outside CRM, with an id that was derived from a
+    file (a name-based one), and where others have the plan too.
+    """
+    custom = creation.custom_id
+    if custom is None or shared or custom != creation.key:
+        return custom is not None
+    try:
+        return uuid.UUID(custom.removeprefix(OWN_CUSTOM_ID)).version == 5
+    except ValueError:
+        return True
+
+
+def count_look_ups(creations: Iterable[RowCreation], shared: bool = False) -> int:
+    """Count the requests that look for new deals before and after they are sent."""
+    new = list(creations)
+    names = sum(creation.custom_id is None for creation in new)
+    rivals = sum(may_have_rival(creation, shared) for creation in new)
+    return -(-names // LOOK_UP_BATCH) - 2 * (-rivals // LOOK_UP_BATCH)
+
+
+def new_cells(creation: RowCreation) -> tuple[Cell, ...]:
+    """Give the values of a new deal as cells that were missing before."""
     return tuple(Cell(column, None, value) for column, value in creation.values.items())
+
+
+def _looks_like(resource: Mapping[str, Any], creation: RowCreation) -> bool:
+    """Compare again what was asked for: how exactly the service compares is not documented."""
+    if creation.custom_id is not None:
+        return _custom_id(resource) == creation.custom_id
+    has = wire_cells(resource, creation.values)
+    return all(same_value(column, has.get(column), value) for column, value in creation.values.items())
+
+
+def _custom_id(resource: Mapping[str, Any]) -> str:
+    return str((resource.get("attributes") or {}).get("customId"))
 
 
 def _edits_since(base: Mapping[str, Any], values: Mapping[str, Any], resource: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -217,17 +380,3 @@ def _edits_since(base: Mapping[str, Any], values: Mapping[str, Any], resource: M
         has = wire_cells(resource, ["amount_precise"]).get("amount_precise")
         follow_amount(edited["amount"], has, cells)
     return tuple(cells)
-
-
-def custom_ids_to_look_up(entries: Iterable[Any], shared: bool = False) -> list[str]:
-    """Custom ids of new deals that may stand at the service before the plan is sent.
-
-    Those of the outside CRM may, and ours where others have the plan too.
-    """
-    new = (entry for entry in entries if isinstance(entry, RowCreation))
-    found = (entry.custom_id for entry in new if shared or entry.custom_id != entry.key)
-    return list(dict.fromkeys(custom for custom in found if custom is not None))
-
-
-def _custom_id(resource: Mapping[str, Any]) -> str:
-    return str((resource.get("attributes") or {}).get("customId"))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.merge import Policy, same_value
-from opp_pandas.apply.operation import GONE, LostAnswerError
-from opp_pandas.apply.status import Status, may_still_arrive, wire_cells
+from opp_pandas.apply.operation import GONE, Operation, settle
+from opp_pandas.apply.status import Status, wire_cells
 from opp_pandas.changes.changeset import Cell
-from opp_pandas.errors import NotFoundError, ServiceError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opp_pandas.api.client import Answer
     from opp_pandas.apply.operation import Task, Wire
-    from opp_pandas.apply.status import Outcome
     from opp_pandas.changes.changeset import RowDeletion
 
 
@@ -32,10 +32,9 @@ class Deletions:
             else:
                 outcome.settle(Status.GONE, GONE)
             return
-        now = wire_cells(theirs, deletion.before)
         changed = [
             (Cell(column, deletion.before[column], None), value)
-            for column, value in now.items()
+            for column, value in wire_cells(theirs, deletion.before).items()
             if not same_value(column, value, deletion.before[column])
         ]
         if changed and self._on_conflict == "theirs":
@@ -43,41 +42,26 @@ class Deletions:
         elif changed and self._on_conflict != "mine":
             outcome.take_conflict(changed, "it changed since it was loaded: ")
         else:
-            self._delete_now(task, deletion.id)
+            settle(self._wire, _Delete(self._wire, task, deletion.id))
 
-    def _delete_now(self, task: Task, row_id: int) -> None:
-        outcome = task.outcome
-        last = False
-        while True:
-            try:
-                answer = self._wire.write(task, (), lambda: self._wire.client.delete(row_id))
-            except NotFoundError:
-                if last:
-                    outcome.settle(Status.WRITTEN, "the answer was lost; it is deleted", 404)
-                else:
-                    outcome.settle(Status.GONE, GONE, 404)
-                return
-            except LostAnswerError as lost:
-                if self._resolve_delete(outcome, row_id, lost, last):
-                    return
-                last = True
-                continue
-            outcome.settle(Status.WRITTEN, http_status=answer.status)
-            return
 
-    def _resolve_delete(self, outcome: Outcome, row_id: int, lost: LostAnswerError, last: bool) -> bool:
-        """Ask for the record after a lost answer; False if it is still there and may be deleted again."""
-        try:
-            self._wire.client.get(row_id)
-        except NotFoundError:
-            outcome.settle(Status.WRITTEN, f"the answer was lost ({lost.words}); it is deleted")
-            return True
-        except ServiceError as second:
-            words = f"the answer was lost ({lost.words}) and reading again failed ({printable(second.message, 120)})"
-            outcome.settle(Status.UNKNOWN, f"{words}; opp.resume() settles it")
-            return True
-        if last:
-            unsure = may_still_arrive(lost.cause)
-            words = f"sent twice, and it is still there ({lost.words})"
-            outcome.settle(Status.UNKNOWN if unsure else Status.FAILED, words)
-        return last
+class _Delete(Operation):
+    unseen = "it is still there"
+
+    def __init__(self, wire: Wire, task: Task, row_id: int) -> None:
+        super().__init__(task)
+        self._client, self._id = wire.client, row_id
+
+    def send(self) -> Answer:
+        return self._client.delete(self._id)
+
+    def missing(self, why: str) -> None:
+        if why:
+            self.outcome.settle(Status.WRITTEN, f"{why}; it is deleted", 404)
+        else:
+            super().missing(why)
+
+    def look(self, why: str) -> bool:  # noqa: ARG002
+        # A record that is gone raises NotFoundError.
+        self._client.get(self._id)
+        return False

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.merge import Policy, merge_row, same_value
-from opp_pandas.apply.operation import GONE, LostAnswerError
-from opp_pandas.apply.status import Status, may_still_arrive, wire_cells
+from opp_pandas.apply.operation import GONE, Operation, settle
+from opp_pandas.apply.status import Status, wire_cells
 from opp_pandas.changes.changeset import RowUpdate
 from opp_pandas.errors import NotFoundError, ServiceError, printable
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Answer
     from opp_pandas.apply.operation import Task, Wire
-    from opp_pandas.apply.status import Outcome
     from opp_pandas.changes.changeset import Cell
 
 Ask = Callable[[int, str, Any, Any, Any], str]
@@ -56,7 +55,7 @@ class Updates:
         if merged.conflicts:
             outcome.take_conflict(merged.conflicts)
         elif merged.send:
-            self.patch(task, update.id, merged.send)
+            self.patch(task, update.id, merged.send, outcome.resource)
             if (kept := _kept_words(merged.kept)) and outcome.status in (Status.WRITTEN, Status.ADJUSTED):
                 outcome.detail = "; ".join(filter(None, (outcome.detail, kept)))
         elif merged.kept:
@@ -76,70 +75,49 @@ class Updates:
             chosen[cell.column] = "mine" if answer == "mine" else "theirs" if answer == "theirs" else "skip"
         return chosen
 
-    def patch(self, task: Task, row_id: int, cells: tuple[Cell, ...]) -> None:
-        """Send the cells; where the answer is lost, read the row and see: at most twice."""
-        outcome = task.outcome
-        request = RowUpdate(row_id, -1, -1, cells)
-        last = False
-        while True:
-            try:
-                answer = self._wire.write(
-                    task, cells, lambda: self._wire.client.update(row_id, request.attributes(), request.relationships())
-                )
-            except NotFoundError:
-                outcome.settle(Status.GONE, "deleted at the service since it was read", 404)
-                return
-            except LostAnswerError as lost:
-                if self._resolve_patch(outcome, row_id, cells, lost, last):
-                    return
-                last = True
-                continue
-            if answer.data is None:
-                self._take_silent_success(outcome, row_id, cells, answer)
-            else:
-                outcome.take_answer(answer, cells)
+    def patch(self, task: Task, row_id: int, cells: tuple[Cell, ...], resource: Mapping[str, Any]) -> None:
+        """Send cells to a record that is now as `resource` says."""
+        columns = {cell.column for cell in cells}
+        # The service makes one sum of the other: whoever undoes the amount has to know the cents that were there.
+        unsent = ["amount_precise"] if "amount" in columns and "amount_precise" not in columns else []
+        task.noted["also"] = wire_cells(resource, unsent)
+        settle(self._wire, _Patch(self._wire, task, row_id, cells))
+
+
+class _Patch(Operation):
+    unseen = "reading again shows it not applied"
+
+    def __init__(self, wire: Wire, task: Task, row_id: int, cells: tuple[Cell, ...]) -> None:
+        super().__init__(task)
+        self._client, self._request, self.cells = wire.client, RowUpdate(row_id, -1, -1, cells), cells
+
+    def send(self) -> Answer:
+        request = self._request
+        return self._client.update(request.id, request.attributes(), request.relationships())
+
+    def take(self, answer: Answer) -> None:
+        if answer.data is not None:
+            self.outcome.take_answer(answer, self.cells)
             return
-
-    def _take_silent_success(self, outcome: Outcome, row_id: int, cells: tuple[Cell, ...], answer: Answer) -> None:
-        """A success without a document (204): read what the service made of it."""
-        outcome.settle(Status.WRITTEN, http_status=answer.status)
+        # A success without a document (204): read what the service made of it.
+        super().take(answer)
         try:
-            outcome.take_resource(self._wire.client.get(row_id).data, cells)
+            self.outcome.take_resource(self._client.get(self._request.id).data, self.cells)
         except ServiceError as error:
-            outcome.detail = (
-                f"written; reading it again failed ({printable(error.message, 120)}), so refresh() shows it"
-            )
+            reason = printable(error.message, 120)
+            self.outcome.detail = f"written; reading it again failed ({reason}), so refresh() shows it"
 
-    def _resolve_patch(
-        self, outcome: Outcome, row_id: int, cells: tuple[Cell, ...], lost: LostAnswerError, last: bool
-    ) -> bool:
-        """Read the row after a lost answer; False if it is as before and may be sent again."""
-        try:
-            answer = self._wire.client.get(row_id)
-        except NotFoundError:
-            outcome.settle(
-                Status.GONE, f"the answer was lost ({lost.words}), and the service no longer has the deal", 404
-            )
-            return True
-        except ServiceError as second:
-            words = f"the answer was lost ({lost.words}) and reading again failed ({printable(second.message, 120)})"
-            outcome.settle(Status.UNKNOWN, f"{words}; opp.resume() settles it")
-            return True
-        now = wire_cells(answer.data, (cell.column for cell in cells))
-        seen = [(cell, now.get(cell.column, cell.before)) for cell in cells]
+    def look(self, why: str) -> bool:
+        answer = self._client.get(self._request.id)
+        now = wire_cells(answer.data, (cell.column for cell in self.cells))
+        seen = [(cell, now.get(cell.column, cell.before)) for cell in self.cells]
         if all(same_value(cell.column, value, cell.after) for cell, value in seen):
-            outcome.take_answer(answer, cells, "the answer was lost; reading again shows it written")
-        elif not all(same_value(cell.column, value, cell.before) for cell, value in seen):
-            outcome.resource = answer.data
-            outcome.take_conflict(seen, f"the answer was lost ({lost.words}), and the service has other values now: ")
-        elif last:
-            outcome.resource = answer.data
-            unsure = may_still_arrive(lost.cause)
-            words = f"sent twice, and reading again shows it not applied ({lost.words})"
-            words += "; opp.resume() looks again" if unsure else ""
-            outcome.settle(Status.UNKNOWN if unsure else Status.FAILED, words)
-        else:
+            self.outcome.take_answer(answer, self.cells, f"{why}; reading again shows it written")
+            return True
+        self.outcome.resource = answer.data
+        if all(same_value(cell.column, value, cell.before) for cell, value in seen):
             return False
+        self.outcome.take_conflict(seen, f"{why}, and the service has other values now: ")
         return True
 
 

@@ -115,7 +115,8 @@ class Outcome:
     """How one intended change went: one row of the report.
 
     ``resource`` is the record as the service has it now, ``sent`` the cells that
-    went out, with what the service had before.
+    went out, with what the service had before; ``joined`` says of a new deal that
+    it was there already.
     """
 
     action: str
@@ -135,12 +136,17 @@ class Outcome:
     conflicts: tuple[tuple[Cell, Any], ...] = ()
     sent: tuple[Cell, ...] = field(default=())
     left_out: str = ""
+    joined: bool = False
 
     def stored(self) -> dict[str, Any]:
         """Wire values of the row after the change, for undoing it: of the sent cells, or of all of a new deal."""
         if self.resource is None:
             return {}
-        columns = WRITABLE if self.action == "create" else [cell.column for cell in self.sent]
+        columns: Iterable[str] = [cell.column for cell in self.sent]
+        if self.action == "create":
+            columns = WRITABLE
+        elif "amount" in columns:
+            columns = {*columns, "amount_precise"}
         return wire_cells(self.resource, columns)
 
     def settle(self, status: Status, detail: str = "", http_status: int | None = None) -> None:

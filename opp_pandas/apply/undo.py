@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.executor import Sending, check_confirmation, count_reads, tasks_of
-from opp_pandas.apply.journal import SUFFIX, Journal
-from opp_pandas.apply.journal_folder import journal_folder, list_journals
+from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation, count_reads, tasks_of
+from opp_pandas.apply.journal import OPEN_STATES, Journal
+from opp_pandas.apply.journal_folder import is_finished
 from opp_pandas.apply.merge import Policy, same_value
 from opp_pandas.apply.operation import Task
 from opp_pandas.apply.report import WriteReport, build_requests
@@ -17,15 +16,16 @@ from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
 from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.apply.write_back import resolve_at_service
 from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowCreation, RowDeletion, RowUpdate
-from opp_pandas.changes.plan_file import update_from_json
+from opp_pandas.changes.plan_file import entry_objection
 from opp_pandas.errors import ConfigurationError, NotFoundError, named, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.executor import Progress
-    from opp_pandas.apply.journal import Step
+    from opp_pandas.apply.apply_options import Progress
+    from opp_pandas.apply.journal import OpenPlan, Step
+    from opp_pandas.apply.journal_store import PlanRow
     from opp_pandas.apply.send_updates import Ask
 
 
@@ -43,9 +43,8 @@ def apply_plan(
 ) -> WriteReport:
     """Send a plan that was saved, perhaps by somebody else.
 
-    New deals that bear a custom id of the plan are looked up first, so that a
-    plan that several people send, each from a machine of their own, creates
-    them once.
+    New deals are looked up first and again afterwards, so that a plan that
+    several people send, each from a machine of their own, creates them once.
 
     Parameters
     ----------
@@ -69,36 +68,38 @@ def apply_plan(
         As in `write_back`.
     """
     known = plan if isinstance(plan, ChangeSet) else ChangeSet.load(plan)
-    sending = Sending(_connected(client), on_conflict, ask, workers, journal, progress, shared=True)
-    if known.service is not None and known.service != sending.client.url:
+    options = ApplyOptions(_connected(client), on_conflict, ask, workers, journal, progress, shared=True)
+    if known.service is not None and known.service != options.client.url:
         raise ConfigurationError(
-            f"the plan was made for {known.service}, and the client speaks to {sending.client.url}"
+            f"the plan was made for {known.service}, and the client speaks to {options.client.url}"
         )
     if not dry_run:
-        sending.refuse_read_only()
+        options.refuse_read_only()
         check_confirmation(known, confirm)
-    resolved, _, reads = resolve_at_service(known, sending.client)
-    requests, reads = build_requests(resolved), reads + count_reads(resolved, shared=True)
+    resolved, _, reads = resolve_at_service(known, options.client)
     tasks = tasks_of(resolved)
+    report = WriteReport(
+        resolved,
+        [task.outcome for task in tasks],
+        None,
+        dry_run,
+        build_requests(resolved),
+        reads + count_reads(resolved, shared=True),
+    )
     if dry_run or not tasks:
-        return WriteReport(resolved, [task.outcome for task in tasks], None, dry_run, requests, reads)
-    return _sent(sending, resolved, tasks, requests, reads)
+        return report
+    with options.open_journal() as opened:
+        return _carried_out(options, opened, report, tasks)
 
 
-def _sent(
-    sending: Sending,
-    plan: ChangeSet,
-    tasks: Sequence[Task],
-    requests: list[dict[str, Any]],
-    reads: int,
-    undoes: str = "",
+def _carried_out(
+    options: ApplyOptions, journal: Journal, report: WriteReport, tasks: Sequence[Task], **facts: Any
 ) -> WriteReport:
-    before = sending.client.calls
-    with sending.open_journal(plan, undoes) as opened:
-        sending.carry_out(tasks, opened)
-    made = sending.client.calls - before
-    outcomes = [task.outcome for task in tasks]
-    return WriteReport(plan, outcomes, None, False, requests, reads, journal=opened.path, calls=made)
+    before = options.client.calls
+    with options.begin(journal, report.plan, **facts) as opened:
+        options.carry_out(tasks, opened)
+    made = options.client.calls - before
+    return replace(report, journal=journal.path, plan_number=opened.number, calls=made)
 
 
 def _connected(client: Client | None) -> Client:
@@ -116,6 +117,7 @@ def resume(
     client: Client | None = None,
     journal: str | Path | None = None,
     *,
+    plan: int | None = None,
     on_conflict: Policy | None = None,
     ask: Ask | None = None,
     workers: int = MOST_WORKERS,
@@ -124,7 +126,7 @@ def resume(
     """Finish a plan that a crash, Ctrl-C or an unwell service interrupted.
 
     What was sent and never answered is settled first: updates by reading the
-    row, new deals by their custom id, deletions by asking for the record. What
+    row, new deals by looking for them, deletions by asking for the record. What
     was not sent is sent now, with the same conflict check.
 
     Parameters
@@ -132,8 +134,10 @@ def resume(
     client : Client, optional
         The service of the plan; default as `opp_pandas.connect` finds it.
     journal : str or Path, optional
-        The journal, or the folder of journals; default the usual folder. There
-        must be exactly one unfinished plan, else name the journal.
+        The folder of journals, or the journal; default the usual folder.
+    plan : int, optional
+        The number of the plan, as in ``report.plan_number``. Default: the one
+        unfinished plan for this service.
     on_conflict : {"skip", "ask", "mine", "theirs"}, optional
         Default: as the plan was sent. Given, rows in conflict are tried again.
     ask, workers, progress
@@ -148,57 +152,50 @@ def resume(
     Raises
     ------
     ConfigurationError
-        If several plans are unfinished, or the journal is of another service.
+        If several plans are unfinished.
     JournalError
-        If the journal is damaged, or somebody is writing by it.
+        If the journal is damaged, or somebody is writing by the plan.
     """
-    found = _connected(client)
-    path = _unfinished(journal, found.url)
-    if path is None:
-        return WriteReport(ChangeSet(service=found.url), (), None)
-    with Journal.open(path) as opened:
-        _refuse_other_service(opened, found)
-        policy: Any = on_conflict if on_conflict is not None else opened.meta["on_conflict"]
-        sending = Sending(found, policy, ask, workers, path.parent, progress, shared=True)
-        sending.refuse_read_only()
-        steps = opened.steps()
-        tasks = [_task_of(step) for step in steps]
-        again = [task for task, step in zip(tasks, steps, strict=True) if _is_unsettled(step, on_conflict)]
-        own_ids = [step.facts["row_id"] for step in steps if step.action == "create" and step.facts.get("row_id")]
-        before = found.calls
-        sending.carry_out(again, opened, own_ids)
-        _mark_undone(opened, path.parent)
-        made = found.calls - before
-    plan = _plan_of(steps, found.url)
-    outcomes = [task.outcome for task in tasks]
-    reads = count_reads(plan, shared=True)
-    return WriteReport(plan, outcomes, None, False, build_requests(plan), reads, journal=path, calls=made)
+    options = ApplyOptions(_connected(client), on_conflict or "skip", ask, workers, journal, progress, shared=True)
+    found = options.client
+    with options.open_journal() as opened:
+        number = _unfinished(opened, on_conflict) if plan is None else plan
+        if number is None:
+            return WriteReport(ChangeSet(service=found.url), (), None)
+        with opened.reopen(number) as reopened:
+            options = replace(options, on_conflict=on_conflict or reopened.facts["on_conflict"])
+            options.refuse_read_only()
+            steps = opened.steps(number)
+            tasks = [_task_of(step) for step in steps]
+            again = [task for task, step in zip(tasks, steps, strict=True) if _is_unsettled(step, on_conflict)]
+            before = found.calls
+            options.carry_out(again, reopened)
+            made = found.calls - before
+            _mark_what_it_undid(reopened)
+    whole = _plan_of(steps, found.url)
+    outcomes, reads = [task.outcome for task in tasks], count_reads(whole, shared=True)
+    requests = build_requests(whole)
+    return WriteReport(whole, outcomes, None, False, requests, reads, opened.path, number, made)
 
 
-def _unfinished(journal: str | Path | None, service: str) -> Path | None:
-    """Find the one journal that is meant."""
-    if journal is not None and Path(journal).suffix == SUFFIX:
-        return Path(journal)
-    listed = list_journals(journal, service=service)
-    paths = listed.loc[listed["open"].fillna(0) > 0, "journal"].tolist()
-    if len(paths) > 1:
-        raise ConfigurationError(f"{len(paths)} plans are unfinished: name one with journal= ({named(paths, 10)})")
-    return Path(paths[0]) if paths else None
-
-
-def _refuse_other_service(journal: Journal, client: Client) -> None:
-    service = journal.meta["service"]
-    if service != client.url:
-        raise ConfigurationError(f"the plan was sent to {service}, and the client speaks to {client.url}")
+def _unfinished(journal: Journal, on_conflict: Policy | None) -> int | None:
+    """Find the plan that is meant: the unfinished one, else the newest with conflicts where these are decided."""
+    plans = journal.plans()
+    numbers = [number for number, row in plans.items() if not is_finished(row.facts)]
+    if not numbers and on_conflict is not None:
+        numbers = [number for number, row in plans.items() if "conflict" in row.facts["counts"]][-1:]
+    if len(numbers) > 1:
+        words = f"{len(numbers)} plans are unfinished: name one with plan= ({named(numbers, 10)})"
+        raise ConfigurationError(f"{words}; opp.list_journals() shows them")
+    return numbers[0] if numbers else None
 
 
 def _is_unsettled(step: Step, on_conflict: Policy | None) -> bool:
     if step.state == "conflict":
         return on_conflict is not None
-    if step.state == "failed":
-        # Refused by the service for its own sake, a row would only be refused again.
-        return step.facts.get("status") == "failed"
-    return step.state in ("planned", "sent", "unknown")
+    # Refused by the service for its own sake, a row would only be refused again.
+    failed = step.state == "failed" and STATUS_OF[step.facts["status"]].retry
+    return failed or step.state in OPEN_STATES
 
 
 def _task_of(step: Step) -> Task:
@@ -206,13 +203,14 @@ def _task_of(step: Step) -> Task:
     task = Task(step.number, step.entry, step.state in ("sent", "unknown"), int(step.facts.get("sends", 0)))
     outcome, facts = task.outcome, step.facts
     if "status" in facts:
-        outcome.settle(STATUS_OF[facts["status"]], facts["detail"], facts["http_status"])
-        outcome.pointer, outcome.updated_at = facts["pointer"], facts["updated_at"]
-        outcome.id = facts["row_id"] if outcome.id is None else outcome.id
+        outcome.settle(STATUS_OF[facts["status"]], facts["detail"], facts.get("http_status"))
+        outcome.pointer, outcome.updated_at = facts.get("pointer"), facts.get("updated_at")
+        outcome.id = facts.get("row_id") if outcome.id is None else outcome.id
     outcome.attempts = task.sends
-    if step.state in ("sent", "undone"):
-        words = "sent, and its answer was never seen" if step.state == "sent" else "undone"
-        outcome.settle(Status.UNKNOWN if step.state == "sent" else Status.UNCHANGED, words)
+    if step.state == "sent":
+        outcome.settle(Status.UNKNOWN, "sent, and its answer was never seen")
+    elif step.state == "undone":
+        outcome.settle(Status.UNCHANGED, "undone")
     return task
 
 
@@ -233,15 +231,17 @@ def _plan_of(steps: Sequence[Step], service: str) -> ChangeSet:
 class _Reverse:
     """What takes one step back: an entry to send, a refusal, or neither where nothing was applied."""
 
-    number: int
+    step: int
     entry: RowUpdate | RowDeletion | None = None
     refusal: Refusal | None = None
+    note: str = ""
 
 
 def undo(
     client: Client | None = None,
     journal: str | Path | None = None,
     *,
+    plan: int | None = None,
     dry_run: bool = False,
     allow_delete: bool = False,
     on_conflict: Policy = "skip",
@@ -253,17 +253,18 @@ def undo(
     """Take a plan back: put the old values where ours still stand.
 
     A value that somebody has changed since is a conflict, as in `write_back`.
-    What was not sent yet will not be. The undoing has a journal of its own,
-    which can be undone in its turn: then the plan stands again.
+    What was not sent yet will not be. The undoing is a plan of its own, which
+    can be undone in its turn: then the plan stands again.
 
     Parameters
     ----------
     client : Client, optional
         The service of the plan; default as `opp_pandas.connect` finds it.
     journal : str or Path, optional
-        The journal of the plan, as in ``report.journal``, or the folder of
-        journals; default the usual folder: the newest plan for this service
-        that did something.
+        The folder of journals, or the journal; default the usual folder.
+    plan : int, optional
+        The number of the plan, as in ``report.plan_number``. Default: the
+        newest plan for this service that did something and is no undoing.
     dry_run : bool
         Show what would be sent.
     allow_delete : bool
@@ -280,79 +281,76 @@ def undo(
     Raises
     ------
     ConfigurationError
-        If there is no such plan, or it is of another service.
+        If there is no such plan.
     ConfirmationNeededError
         As in `write_back`.
     """
-    found = _connected(client)
-    path = _undoable(journal, found.url)
-    with Journal.open(path) as opened:
-        _refuse_other_service(opened, found)
-        sending = Sending(found, on_conflict, ask, workers, path.parent, progress)
+    options = ApplyOptions(_connected(client), on_conflict, ask, workers, journal, progress)
+    found = options.client
+    with options.open_journal() as opened, opened.reopen(_undoable(opened) if plan is None else plan) as undone:
         before = found.calls
-        reverses = [_reverse(step, found, allow_delete) for step in opened.steps() if step.state != "undone"]
+        steps = [step for step in opened.steps(undone.number) if step.state != "undone"]
+        reverses = [_reverse(step, found, allow_delete) for step in steps]
         looked = found.calls - before
-        plan = replace(_plan_to_undo(reverses, found.url), loaded_rows=int(opened.meta.get("loaded_rows", "0")))
-        requests, reads = build_requests(plan), looked + count_reads(plan)
-        tasks = tasks_of(plan)
+        whole = replace(_plan_to_undo(reverses, found.url), loaded_rows=undone.facts["loaded_rows"])
+        tasks = tasks_of(whole)
+        requests, reads = build_requests(whole), looked + count_reads(whole)
+        report = WriteReport(whole, [task.outcome for task in tasks], None, dry_run, requests, reads)
         if dry_run:
-            return WriteReport(plan, [task.outcome for task in tasks], None, True, requests, reads)
-        sending.refuse_read_only()
+            return report
+        options.refuse_read_only()
         if tasks:
-            check_confirmation(plan, confirm)
+            check_confirmation(whole, confirm)
         for reverse in reverses:
             if reverse.entry is None and reverse.refusal is None:
-                opened.mark(reverse.number, "undone")
+                undone.mark(reverse.step, "undone")
         if not tasks:
-            return WriteReport(plan, (), None)
+            return report
         sent = [reverse for reverse in reverses if reverse.entry is not None]
         # The plan's order: updates first, then deletions.
         sent.sort(key=lambda reverse: isinstance(reverse.entry, RowDeletion))
-        undoes = json.dumps({"journal": path.name, "numbers": [reverse.number for reverse in sent]})
-        report = _sent(sending, plan, tasks, requests, reads, undoes)
+        undoes = {"plan": undone.number, "steps": [reverse.step for reverse in sent]}
+        report = _carried_out(options, opened, report, tasks, undoes=undoes)
         pairs = zip(sent, tasks, strict=True)
-        _mark_steps(
-            opened, [reverse.number for reverse, task in pairs if task.outcome.status.journal_state == "done"], "undone"
+        _mark(
+            undone, [reverse.step for reverse, task in pairs if task.outcome.status.journal_state == "done"], "undone"
         )
     return report
 
 
-def _mark_undone(journal: Journal, folder: Path) -> None:
+def _undoable(journal: Journal) -> int:
+    def did_something(row: PlanRow) -> bool:
+        return not row.facts.get("undoes") and bool({"done", *OPEN_STATES} & set(row.facts["counts"]))
+
+    numbers = [number for number, row in journal.plans().items() if did_something(row)]
+    if not numbers:
+        raise ConfigurationError(f"no plan for {journal.service} is to be undone in {journal.path.parent}")
+    return max(numbers)
+
+
+def _mark_what_it_undid(plan: OpenPlan) -> None:
     """After an undoing was finished by `resume`: mark what it undid."""
-    if not journal.meta.get("undoes"):
-        return
-    undoes = json.loads(journal.meta["undoes"])
-    pairs = zip(undoes["numbers"], journal.steps(), strict=True)
-    _mark_all(folder / undoes["journal"], [number for number, step in pairs if step.state == "done"], "undone")
+    undoes = plan.facts.get("undoes")
+    if undoes:
+        done = [step for number, step in enumerate(undoes["steps"]) if plan.states[number] == "done"]
+        _mark_other(plan, done, "undone")
 
 
-def _mark_all(path: Path, numbers: Sequence[int], state: str) -> None:
-    """Mark steps of a journal where it is still there: a finished plan is kept for some weeks only."""
-    if path.exists():
-        with Journal.open(path) as journal:
-            _mark_steps(journal, numbers, state)
-
-
-def _mark_steps(journal: Journal, numbers: Sequence[int], state: str) -> None:
+def _mark(plan: OpenPlan, steps: Sequence[int], state: str) -> None:
     """Mark steps as undone or done; what an undoing took back stands again where that is undone."""
-    for number in numbers:
-        journal.mark(number, state)
-    if numbers and journal.meta.get("undoes"):
-        undoes = json.loads(journal.meta["undoes"])
-        other = "done" if state == "undone" else "undone"
-        _mark_all(journal.path.parent / undoes["journal"], [undoes["numbers"][number] for number in numbers], other)
+    for step in steps:
+        plan.mark(step, state)
+    undoes = plan.facts.get("undoes")
+    if undoes and steps:
+        _mark_other(plan, [undoes["steps"][step] for step in steps], "done" if state == "undone" else "undone")
 
 
-def _undoable(journal: str | Path | None, service: str) -> Path:
-    if journal is not None and Path(journal).suffix == SUFFIX:
-        return Path(journal)
-    listed = list_journals(journal, service=service)
-    did = listed.loc[(listed["done"] + listed["open"]).fillna(0) > 0, "journal"].tolist()
-    for text in reversed(did):
-        with Journal.open(Path(text)) as opened:
-            if not opened.meta.get("undoes"):
-                return Path(text)
-    raise ConfigurationError(f"no plan for {service} is to be undone in {journal_folder(journal)}")
+def _mark_other(plan: OpenPlan, steps: Sequence[int], state: str) -> None:
+    """Mark steps of the plan that an undoing took back, where it is still there: it is kept for some weeks only."""
+    number = plan.facts["undoes"]["plan"]
+    if number in plan.journal.plans():
+        with plan.journal.reopen(number) as other:
+            _mark(other, steps, state)
 
 
 def _plan_to_undo(reverses: Sequence[_Reverse], service: str) -> ChangeSet:
@@ -360,6 +358,7 @@ def _plan_to_undo(reverses: Sequence[_Reverse], service: str) -> ChangeSet:
         updates=tuple(reverse.entry for reverse in reverses if isinstance(reverse.entry, RowUpdate)),
         deletions=tuple(reverse.entry for reverse in reverses if isinstance(reverse.entry, RowDeletion)),
         refusals=tuple(reverse.refusal for reverse in reverses if reverse.refusal is not None),
+        notes=tuple(reverse.note for reverse in reverses if reverse.note),
         service=service,
     )
 
@@ -370,31 +369,40 @@ def _reverse(step: Step, client: Client, allow_delete: bool) -> _Reverse:
     if step.state != "done" and not perhaps:
         return _Reverse(step.number)
     if isinstance(step.entry, RowUpdate):
-        return _reverse_update(step, step.entry)
+        return _reverse_update(step, step.entry.id)
     if isinstance(step.entry, RowCreation):
+        if step.facts.get("joined"):
+            return _reverse_update(step, step.facts["row_id"])
         return _reverse_creation(step, step.entry, client, allow_delete)
-    if step.facts.get("status") == "gone" or (perhaps and _exists(client, step.entry.id)):
+    if step.facts.get("status") == Status.GONE or (perhaps and _exists(client, step.entry.id)):
         return _Reverse(step.number)
     reason = "it was deleted, and the service gives no id back: create it anew with df.opp.add(row)"
     return _Reverse(step.number, refusal=_refusal(step, step.entry.id, reason))
 
 
-def _reverse_update(step: Step, update: RowUpdate) -> _Reverse:
-    stored = step.facts.get("stored", {})
-    cells = [
-        Cell(column, stored.get(column, after), before)
-        for column, before, after, _ in step.facts.get("sent", [])
-        if not same_value(column, stored.get(column, after), before)
-    ]
-    if not cells:
+def _reverse_update(step: Step, row_id: int) -> _Reverse:
+    """Put back what the row had before, cents that were not sent included."""
+    facts = step.facts
+    sent, stored, also = [Cell(*cell) for cell in facts.get("sent", [])], facts.get("stored", {}), facts.get("also")
+    amounts = {cell.column: cell for cell in sent if cell.column in ("amount", "amount_precise")}
+    note = ""
+    if list(amounts) == ["amount"]:
+        if also is None:
+            note = f"the amount of id {row_id} goes back to a whole number: its cents were not written down"
+        now = amounts["amount"].after
+        # The service made the exact amount of the whole one.
+        after = None if now is None else str(now)
+        sent += [Cell(column, before, after, "amount") for column, before in (also or {}).items()]
+    cells = [Cell(cell.column, stored.get(cell.column, cell.after), cell.before, cell.follows) for cell in sent]
+    entry = RowUpdate(row_id, -1, -1, tuple(c for c in cells if not same_value(c.column, c.before, c.after)))
+    if not entry.cells:
         return _Reverse(step.number)
-    try:
-        # What the row had before may break a rule that the service holds edits to.
-        entry = update_from_json({"id": update.id, "cells": [[c.column, c.before, c.after, None] for c in cells]})
-    except ValueError as problem:
-        reason = f"the old value cannot be written: {printable(problem, 200)}"
-        return _Reverse(step.number, refusal=_refusal(step, update.id, reason))
-    return _Reverse(step.number, entry)
+    # What the row had before may break a rule that the service holds edits to.
+    objection = entry_objection(entry)
+    if objection is not None:
+        reason = f"the old value cannot be written: {printable(objection[1], 200)}"
+        return _Reverse(step.number, refusal=_refusal(step, row_id, reason))
+    return _Reverse(step.number, entry, note=note)
 
 
 def _reverse_creation(step: Step, creation: RowCreation, client: Client, allow_delete: bool) -> _Reverse:

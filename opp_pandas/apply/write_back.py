@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.api.frame_builder import lookup_frame
-from opp_pandas.apply.executor import Sending, check_confirmation, count_reads, tasks_of
+from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation, count_reads, tasks_of
 from opp_pandas.apply.report import WriteReport, build_requests
 from opp_pandas.apply.results import take_outcomes
 from opp_pandas.apply.status import Status
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.executor import Progress
+    from opp_pandas.apply.apply_options import Progress
     from opp_pandas.apply.merge import Policy
     from opp_pandas.apply.operation import Task
     from opp_pandas.apply.send_updates import Ask
@@ -139,14 +139,14 @@ def write_back(
     )
     if not len(plan):
         return WriteReport(plan, (), frame, dry_run)
-    sending = Sending(_client_for(client, loaded), on_conflict, ask, workers, journal, progress)
+    options = ApplyOptions(_client_for(client, loaded), on_conflict, ask, workers, journal, progress)
     needs_names = bool(wanted_names(plan.creations))
     if not dry_run:
-        sending.refuse_read_only()
+        options.refuse_read_only()
         # Before any request, unless only the names that have to be asked for can tell.
         if not (needs_names and isinstance(confirm, str)):
             check_confirmation(plan, confirm)
-    resolved, lookups, reads = resolve_at_service(plan, sending.client)
+    resolved, lookups, reads = resolve_at_service(plan, options.client)
     requests, reads = build_requests(resolved), reads + count_reads(resolved)
     if dry_run:
         outcomes = [task.outcome for task in tasks_of(resolved)]
@@ -156,25 +156,25 @@ def write_back(
     # A report that is kept must not keep all of the load alive.
     resolved = replace(resolved, figures=None)
     tasks = tasks_of(resolved)
-    before = sending.client.calls
-    with sending.open_journal(resolved) as opened:
+    before = options.client.calls
+    with options.open_journal() as opened, options.begin(opened, resolved) as begun:
         try:
-            sending.carry_out(tasks, opened)
+            options.carry_out(tasks, begun)
         except BaseException as problem:
-            problem.add_note(_progress_so_far(tasks, opened.path))
+            problem.add_note(_progress_so_far(tasks, opened.path, begun.number))
             raise
         finally:
             # Also after Ctrl-C: what was written is in the frame, and not written again.
-            take_outcomes(frame, loaded, [task.outcome for task in tasks], lookups, sending.client)
-    made = sending.client.calls - before
+            take_outcomes(frame, loaded, [task.outcome for task in tasks], lookups, options.client)
+    made = options.client.calls - before
     outcomes = [task.outcome for task in tasks]
-    return WriteReport(resolved, outcomes, frame, False, requests, reads, journal=opened.path, calls=made)
+    return WriteReport(resolved, outcomes, frame, False, requests, reads, opened.path, begun.number, made)
 
 
-def _progress_so_far(tasks: Sequence[Task], path: Path) -> str:
+def _progress_so_far(tasks: Sequence[Task], path: Path, number: int) -> str:
     settled = sum(task.outcome.status not in (Status.PLANNED, Status.UNKNOWN) for task in tasks)
     words = f"{settled} of {len(tasks)} rows were settled"
-    return f"{words}; opp.resume() finishes the rest, opp.undo() takes them back [{path}]"
+    return f"{words}; opp.resume(plan={number}) finishes the rest, opp.undo(plan={number}) takes them back [{path}]"
 
 
 def _client_for(client: Client | None, loaded: Loaded) -> Client:

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
 
@@ -52,6 +52,7 @@ class Cell:
 class RowUpdate:
     """The edited cells of one row: one PATCH."""
 
+    action: ClassVar[str] = "update"
     id: int
     position: int
     base_position: int
@@ -84,6 +85,7 @@ class RowCreation:
     created without.
     """
 
+    action: ClassVar[str] = "create"
     position: int
     label: Any
     values: Mapping[str, Any]
@@ -96,6 +98,13 @@ class RowCreation:
     def custom_id(self) -> str | None:
         """The custom id that it is sent with."""
         return self.values.get("custom_id")
+
+    @property
+    def found_by(self) -> str:
+        """How the deal is found again where an answer is lost."""
+        if self.custom_id is None:
+            return "its name and values, where no other deal has the same"
+        return f"the custom id {self.custom_id} made here" if self.custom_id == self.key else "its own custom id"
 
     def attributes(self) -> dict[str, Any]:
         """Attributes by API name."""
@@ -115,6 +124,7 @@ class RowDeletion:
     loaded of it: if that has changed since, it is a conflict.
     """
 
+    action: ClassVar[str] = "delete"
     id: int
     position: int
     name: str | None

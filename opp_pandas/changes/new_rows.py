@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from opp_pandas.changes import rules
 from opp_pandas.changes.changeset import Refusal, RowCreation
 from opp_pandas.changes.column_diff import plain_value, read_column
-from opp_pandas.changes.row_matching import ATTEMPTED, Rows
 from opp_pandas.errors import printable
 from opp_pandas.frame_state import OWN_CUSTOM_ID, Loaded, Pending
 from opp_pandas.load.custom_fields import custom_objection, missing_required
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.changes.name_lookup import NameBook
+    from opp_pandas.changes.row_matching import Rows
 
 
 def find_creations(
@@ -156,5 +156,3 @@ class _NewRows:
         pending = self.created[place][1]
         if gives_ids and row.get("custom_id") is None:
             row["custom_id"] = pending.key
-        if pending.attempted and row.get("custom_id") is None:
-            self._refuse(place, "id", None, ATTEMPTED)

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,35 +75,39 @@ def entry_to_json(entry: RowUpdate | RowCreation | RowDeletion) -> dict[str, Any
     return {"id": entry.id, "name": entry.name, "before": dict(entry.before)}
 
 
-def update_from_json(data: Any) -> RowUpdate:
-    """Read an update back, checking every cell."""
-    cells = []
-    for column, before, after, follows in data["cells"]:
-        if follows is not None and follows not in rules.WRITABLE:
-            raise ValueError("a cell follows no column")
-        cells.append(Cell(column, before, _checked(column, after), follows))
-    if not cells or len({cell.column for cell in cells}) != len(cells):
-        raise ValueError("an update without cells, or with one twice")
-    return RowUpdate(identifier(data["id"]), -1, -1, tuple(cells))
-
-
-def creation_from_json(data: Any) -> RowCreation:
-    """Read a creation back, checking every value."""
-    values = {column: _checked(column, value) for column, value in data["values"].items()}
-    unresolved = dict(data["unresolved"])
-    if not set(unresolved) <= set(EDITABLE_NAMES) or not all(isinstance(name, str) for name in unresolved.values()):
-        raise ValueError("a name of no known column")
-    key, attempted, left_out = str(data["key"]), bool(data["attempted"]), dict(data.get("left_out", {}))
-    return RowCreation(-1, data["label"], values, unresolved, key, attempted, left_out)
-
-
-def deletion_from_json(data: Any) -> RowDeletion:
-    """Read a deletion back."""
+def entry_from_json(action: str, data: Any) -> Any:
+    """Read one row of a plan back, as it was when it was written: today's rules are not applied to it."""
+    if action == "update":
+        cells = tuple(Cell(*cell) for cell in data["cells"])
+        if not cells or len({cell.column for cell in cells}) != len(cells):
+            raise ValueError("an update without cells, or with one twice")
+        return RowUpdate(identifier(data["id"]), -1, -1, cells)
+    if action == "create":
+        values, unresolved = dict(data["values"]), dict(data["unresolved"])
+        key, attempted, left_out = str(data["key"]), bool(data["attempted"]), dict(data.get("left_out", {}))
+        return RowCreation(-1, data["label"], values, unresolved, key, attempted, left_out)
     return RowDeletion(identifier(data["id"]), -1, data["name"], dict(data["before"]))
 
 
-def _checked(column: str, value: Any) -> Any:
-    """Hold a value to the rules that it had to pass when the plan was made."""
+def entry_objection(entry: RowUpdate | RowCreation | RowDeletion) -> tuple[str, str] | None:
+    """Give the column of a row that today's rules do not let through, and why; None where all may be sent."""
+    values = {}
+    if isinstance(entry, RowUpdate):
+        values = {cell.column: cell.after for cell in entry.cells}
+    elif isinstance(entry, RowCreation):
+        values = dict(entry.values)
+        if not set(entry.unresolved) <= set(EDITABLE_NAMES):
+            return next(iter(set(entry.unresolved) - set(EDITABLE_NAMES))), "a name of no known column"
+    for column, value in values.items():
+        try:
+            _check(column, value)
+        except ValueError as problem:
+            return column, str(problem)
+    return None
+
+
+def _check(column: str, value: Any) -> None:
+    """Hold a value to the rules that it has to pass to be sent."""
     kind = rules.WRITABLE.get(column)
     if kind is None:
         raise ValueError(f"{printable(column, 40)} cannot be written")
@@ -113,7 +118,6 @@ def _checked(column: str, value: Any) -> Any:
     objection = rules.value_objection(column, value)
     if objection is not None:
         raise ValueError(objection)
-    return value
 
 
 def save_plan(plan: ChangeSet, path: str | Path) -> Path:
@@ -183,9 +187,9 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
         raise ValueError("its checksum does not fit, so it is damaged or was changed by hand")
     changes = content["changes"]
     plan = ChangeSet(
-        updates=tuple(update_from_json(entry) for entry in changes["updates"]),
-        creations=tuple(creation_from_json(entry) for entry in changes["creations"]),
-        deletions=tuple(deletion_from_json(entry) for entry in changes["deletions"]),
+        updates=tuple(entry_from_json("update", entry) for entry in changes["updates"]),
+        creations=tuple(entry_from_json("create", entry) for entry in changes["creations"]),
+        deletions=tuple(entry_from_json("delete", entry) for entry in changes["deletions"]),
         refusals=tuple(
             Refusal(row_id, -1, row, action, column, None, None, reason)
             for row_id, row, action, column, reason in content["refusals"]
@@ -205,7 +209,24 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
         raise ValueError("one deal stands in it twice")
     if plan.fingerprint != content["fingerprint"]:
         raise ValueError("it does not send what it was saved to send")
-    return plan
+    return _held_back(plan)
+
+
+def _held_back(plan: ChangeSet) -> ChangeSet:
+    """Refuse what today's rules do not let through any more, such as an attribute that became read-only."""
+    refusals = list(plan.refusals)
+
+    def may_be_sent(entry: RowUpdate | RowCreation) -> bool:
+        objection = entry_objection(entry)
+        if objection is not None:
+            row_id, label = getattr(entry, "id", None), getattr(entry, "label", None)
+            # A place of its own: refusals of one row are told together.
+            place = -2 - len(refusals)
+            refusals.append(Refusal(row_id, place, label, entry.action, objection[0], None, None, objection[1]))
+        return objection is None
+
+    updates, creations = tuple(filter(may_be_sent, plan.updates)), tuple(filter(may_be_sent, plan.creations))
+    return replace(plan, updates=updates, creations=creations, refusals=tuple(refusals))
 
 
 def _effect_to_json(effect: pd.DataFrame) -> dict[str, Any]:

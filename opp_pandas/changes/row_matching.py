@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 _MADE_UP = "is not an id that was loaded; an id cannot be changed or made up"
 _NOT_NEW = "has no id and came neither by add() nor by adopt(); bring new deals in with df.opp.add(rows)"
-ATTEMPTED = (
-    "may have been created by an earlier write whose answer was lost: look for it by its name at the service, "
-    "then drop the row here, or bring it in again with df.opp.add(row)"
-)
 
 
 @dataclass(frozen=True, eq=False)

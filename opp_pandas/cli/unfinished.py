@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def add_plan_options(command: argparse.ArgumentParser) -> None:
     """Describe which plan is meant, and how it is told."""
-    command.add_argument("--journal", type=Path, metavar="PATH", help="the plan's journal, or the folder of journals")
+    command.add_argument("--journal", type=Path, metavar="PATH", help="the folder of journals")
+    command.add_argument("--plan", type=int, metavar="N", help="number of the plan; opp-pandas journals lists them")
     command.add_argument(
         "--on-conflict",
         choices=("skip", "mine", "theirs"),

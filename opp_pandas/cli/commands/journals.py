@@ -1,4 +1,4 @@
-"""``opp-pandas journals``: list or remove the journals of write-backs."""
+"""``opp-pandas journals``: list or remove the plans of write-backs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
     """Describe the command to argparse."""
     command = commands.add_parser(
         "journals",
-        help="list or remove the journals of write-backs",
+        help="list or remove the plans of write-backs",
         description="Journals hold old and new values of customers' deals, readable by their owner only. "
         "They are kept until removed here.",
         epilog="example: opp-pandas journals --purge-days 30",
@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
     output = Output("journals", options.json)
     if options.purge_days is not None:
         removed = opp.purge_journals(options.folder, days=options.purge_days)
-        output.say(counted(len(removed), "journal") + " removed", removed=[str(path) for path in removed])
+        output.say(counted(len(removed), "plan") + " removed", removed=len(removed))
     else:
         listed = opp.list_journals(options.folder)
         output.rows(listed, listed.to_string(index=False) if len(listed) else "there are no journals")

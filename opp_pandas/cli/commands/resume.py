@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "resume",
         help="finish a write-back that was interrupted",
-        description="Settles what was sent and never answered, then sends the rest, from the journal of the plan.",
+        description="Settles what was sent and never answered, then sends the rest, from the journal.",
         epilog="example: opp-pandas resume",
     )
     command.set_defaults(run=_run)
@@ -27,5 +27,6 @@ def _run(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 
     with worded_for_shells():
-        report = opp.resume(opp.connect(options.url), options.journal, on_conflict=options.on_conflict)
+        client = opp.connect(options.url)
+        report = opp.resume(client, options.journal, plan=options.plan, on_conflict=options.on_conflict)
     return print_report(report, Output("resume", options.json))

@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "undo",
         help="put the old values back where ours still stand",
-        description="Takes the newest plan back, or the one whose journal is named, with the same conflict check.",
+        description="Takes the newest plan back, or the one whose number is given, with the same conflict check.",
         epilog="example: opp-pandas undo --dry-run",
     )
     command.add_argument("--dry-run", action="store_true", help="show what would be sent")
@@ -33,6 +33,7 @@ def _run(options: argparse.Namespace) -> int:
         report = opp.undo(
             opp.connect(options.url),
             options.journal,
+            plan=options.plan,
             dry_run=options.dry_run,
             allow_delete=options.allow_delete,
             on_conflict=options.on_conflict or "skip",
