@@ -7,6 +7,7 @@ from opp_pandas.forecasting.predicting import METHODS, compare, predict
 from opp_pandas.forecasting.prediction import Prediction
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window, WinProbability
 from opp_pandas.forecasting.scoring import amount_errors, brier, brier_skill, hubspot_accuracy, log_loss
+from opp_pandas.forecasting.win_model import RidgeLogistic, WinModel, fit_win_model
 
 __all__ = [
     "Bookings",
@@ -20,6 +21,9 @@ __all__ = [
     "KnownDeals",
     "Window",
     "ClassifierForecaster",
+    "fit_win_model",
+    "WinModel",
+    "RidgeLogistic",
     "calibration",
     "backtest",
     "backtest_forecasts",

@@ -43,7 +43,7 @@ CALENDAR_PLACES = 3 * MONTH_PLACES
 SIZE = "size of amount"
 """The name of the column that is made of the amounts: powers of two."""
 
-_NEVER_KNOWN_EARLY = frozenset({
+NEVER_KNOWN_EARLY = frozenset({
     "stage_name", "stage_id", "stage_order", "stage_is_closed", "probability", "forecast_category", "id", "name",
     "next_step", "custom_id", "trashed_at", "lost_reason", "currency_type", "health_category", "stage",
 })  # fmt: skip
@@ -314,7 +314,7 @@ def _read_columns(
     if segments is not None:
         deals.need(*segments, hint="segments= names columns of the frame.")
     for name in frame.columns if segments is None else segments:
-        if segments is None and (name in _NEVER_KNOWN_EARLY or not _is_label(frame[name])):
+        if segments is None and (name in NEVER_KNOWN_EARLY or not _is_label(frame[name])):
             continue
         codes, labels = factorize(frame[name])
         if len(labels) < 2 or len(labels) > max(MOST_LEVELS, 0.02 * len(frame)):

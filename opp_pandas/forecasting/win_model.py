@@ -1,0 +1,385 @@
+"""A model of which deals are won, from what is known of them: ridge logistic regression, or anybody's classifier.
+
+It learns from closed deals, needs no dates, and says how good it is on deals
+that it has not seen: cross-validated, with exact copies of a row in one fold,
+for a model that has seen a copy knows the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
+from opp_pandas.figures.core.days import NO_DAY
+from opp_pandas.figures.core.deals import LOST, WON, Deals, factorize
+from opp_pandas.figures.core.figure import figure
+from opp_pandas.forecasting.known import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
+from opp_pandas.forecasting.scoring import brier, log_loss
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Codes, Flags, Floats
+
+_MISSING = "(missing)"
+_STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_FOLDS, _DRAWS = 10, 500
+_AT_THE_END = ("close_date", "updated_at", "trashed_at", "created_at", "external_created_at")
+_TOO_GOOD = 0.97
+"""An area under the curve that one column alone does not reach unless it knows the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoder:
+    """How columns become numbers: labels one by one, numbers standardised, missing ones a level of their own."""
+
+    labels: dict[str, tuple[str, ...]]
+    numbers: dict[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, features: Sequence[str]) -> _Encoder:
+        labels, numbers = {}, {}
+        for name in features:
+            column = frame[name]
+            if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+                values = _signed_log(column)
+                known = values[~np.isnan(values)]
+                spread = float(known.std()) if len(known) else 0.0
+                numbers[name] = (float(known.mean()) if len(known) else 0.0, spread or 1.0)
+            else:
+                labels[name] = tuple(_words(column).value_counts().index[:MOST_LEVELS])
+        return cls(labels, numbers)
+
+    def encode(self, frame: pd.DataFrame) -> tuple[Floats, list[tuple[str, str]]]:
+        """Return a matrix, and for each of its columns the feature and the value that it stands for."""
+        columns: list[Floats] = []
+        names: list[tuple[str, str]] = []
+        missing = [name for name in (*self.labels, *self.numbers) if name not in frame.columns]
+        if missing:
+            raise MissingColumnError(missing, list(frame.columns), "The model was fitted with them.")
+        for name, levels in self.labels.items():
+            words = _words(frame[name]).to_numpy()
+            for level in levels:
+                columns.append((words == level).astype(np.float64))
+                names.append((name, level))
+        for name, (centre, spread) in self.numbers.items():
+            values = _signed_log(frame[name])
+            absent = np.isnan(values)
+            columns.append(np.where(absent, 0.0, (values - centre) / spread))
+            names.append((name, ""))
+            columns.append(absent.astype(np.float64))
+            names.append((name, _MISSING))
+        return np.column_stack(columns) if columns else np.empty((len(frame), 0)), names
+
+
+def _words(column: pd.Series) -> pd.Series:
+    return column.astype(object).where(column.notna(), _MISSING).astype(str)
+
+
+def _signed_log(column: pd.Series) -> Floats:
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+
+
+class RidgeLogistic:
+    """Logistic regression whose weights are pulled to zero; the intercept is not.
+
+    Parameters
+    ----------
+    strength : float
+        Of the pull: half of it times the squared weights is added to the loss.
+    """
+
+    def __init__(self, strength: float = 3.0) -> None:
+        self.strength = strength
+        self.weights: Floats = np.empty(0)
+
+    def get_params(self, deep: bool = False) -> dict[str, float]:  # noqa: ARG002 (scikit-learn's signature)
+        """Return what it was made with."""
+        return {"strength": self.strength}
+
+    def fit(self, x: Floats, y: Floats) -> RidgeLogistic:
+        """Fit by Newton's method."""
+        x = np.column_stack([np.ones(len(x)), x])
+        pull = np.full(x.shape[1], self.strength)
+        pull[0] = 1e-6
+        weights = np.zeros(x.shape[1])
+        weights[0] = np.log((y.sum() + 0.5) / (len(y) - y.sum() + 0.5))
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
+            slope = x.T @ (p - y) + pull * weights
+            curve = (x * (p * (1 - p))[:, None]).T @ x + np.diag(pull)
+            step = np.linalg.solve(curve, slope)
+            weights = weights - step
+            if np.abs(step).max() < 1e-8:
+                break
+        self.weights = weights
+        return self
+
+    def predict_proba(self, x: Floats) -> Floats:
+        """Return the probabilities of losing and winning, shape (n, 2)."""
+        p = 1 / (1 + np.exp(-np.clip(self.weights[0] + x @ self.weights[1:], -30, 30)))
+        return np.column_stack([1 - p, p])
+
+
+@dataclass(frozen=True, eq=False)
+class WinModel:
+    """A fitted model of which deals are won.
+
+    Parameters
+    ----------
+    features : tuple of str
+        The columns that it stands on.
+    evaluation : DataFrame
+        One row, of deals not seen: ``n, groups, brier, brier_base, log_loss, auc,
+        ece, ece_low, ece_high``.
+    warnings : tuple of str
+        Columns that were left out, and why.
+    """
+
+    features: tuple[str, ...]
+    evaluation: pd.DataFrame
+    warnings: tuple[str, ...]
+    _encoder: _Encoder = field(repr=False)
+    _classifier: Any = field(repr=False)
+    _centre: Floats = field(repr=False)
+
+    def predict(self, frame: pd.DataFrame) -> pd.Series:
+        """Return the probability that each deal is won, a fraction."""
+        x, _ = self._encoder.encode(frame)
+        return pd.Series(self._classifier.predict_proba(x)[:, 1], index=frame.index, name="p_won")
+
+    def reasons(self, frame: pd.DataFrame, n: int = 3) -> pd.Series:
+        """Return in words what moves each deal's odds away from the mean deal's, strongest first.
+
+        Parameters
+        ----------
+        frame : DataFrame
+        n : int, default 3
+            How many reasons.
+        """
+        x, names = self._encoder.encode(frame)
+        if isinstance(self._classifier, RidgeLogistic):
+            parts = (x - self._centre) * self._classifier.weights[1:]
+        else:
+            parts = self._by_replacement(x)
+        features = list(dict.fromkeys(name for name, _ in names))
+        table = np.zeros((len(frame), len(features)))
+        for column, (name, _) in enumerate(names):
+            table[:, features.index(name)] += parts[:, column]
+        order = np.argsort(-np.abs(table), axis=1, kind="stable")[:, :n]
+        shown = {name: _words(frame[name]).to_numpy() for name in features}
+        words = [
+            "; ".join(
+                f"{features[f]} {shown[features[f]][row]}: odds x {np.exp(table[row, f]):.2f}" for f in order[row]
+            )
+            for row, best in enumerate(order)
+        ]
+        return pd.Series(words, index=frame.index, name="reasons", dtype="str")
+
+    def _by_replacement(self, x: Floats) -> Floats:
+        """Measure each column by what its mean in place of its value does to the odds."""
+        own = _logit(self._classifier.predict_proba(x)[:, 1])
+        parts = np.zeros_like(x)
+        for column in range(x.shape[1]):
+            other = x.copy()
+            other[:, column] = self._centre[column]
+            parts[:, column] = own - _logit(self._classifier.predict_proba(other)[:, 1])
+        return parts
+
+
+def _logit(p: Floats) -> Floats:
+    clipped = np.clip(p, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+@figure(heading="Model of won deals")
+def fit_win_model(
+    frame: pd.DataFrame,
+    *,
+    context: FigureContext,
+    features: Sequence[str] | None = None,
+    estimator: Any = None,
+) -> WinModel:
+    """Learn from closed deals which are won, and say how well on deals not seen.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``stage_id`` or ``stage_name``; closed ones teach. Dates are not needed.
+    context : FigureContext
+        Stages, moment, time zone.
+    features : sequence of str, optional
+        Columns to learn from; left out, all labels and numbers that may have
+        been known before the end.
+    estimator : object, optional
+        A classifier with ``fit(X, y)``, ``predict_proba(X)`` and ``get_params``;
+        ridge logistic regression if left out, its strength by cross-validation.
+
+    Returns
+    -------
+    WinModel
+        ``.predict(frame)``, ``.reasons(frame)``, ``.evaluation``, ``.warnings``. A
+        missing label is a level of its own.
+
+    Raises
+    ------
+    FrameError
+        If fewer than 20 deals were won, or lost, or nothing is left to learn from.
+    """
+    deals = Deals(frame, context)
+    ended: Flags = np.isin(deals.status, (WON, LOST))
+    won = deals.status == WON
+    if min((ended & won).sum(), (ended & ~won).sum()) < 20:
+        raise FrameError("a model of won deals needs 20 won and 20 lost ones to learn from")
+    chosen, warned = _choose(deals, ended, won, features)
+    if not chosen:
+        raise FrameError("no column is left that may have been known before the end; name some with features=[...]")
+    closed = frame[ended]
+    outcome = won[ended].astype(np.float64)
+    encoder = _Encoder.of(closed, chosen)
+    x, _ = encoder.encode(closed)
+    groups = pd.factorize(pd.util.hash_pandas_object(pd.DataFrame(x), index=False))[0]
+    folds = _folds(groups)
+    classifier, p = _fit(x, outcome, folds, estimator)
+    evaluation = _evaluate(p, outcome, groups)
+    return WinModel(tuple(chosen), evaluation, tuple(warned), encoder, classifier, x.mean(axis=0))
+
+
+def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    frame, chosen, warned = deals.frame, [], []
+    if features is not None:
+        deals.need(*features, hint="features= names columns of the frame.")
+    for name in frame.columns if features is None else features:
+        column = frame[name]
+        if features is None and (name in NEVER_KNOWN_EARLY or name in _AT_THE_END or column[ended].nunique() < 1):
+            continue
+        number = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+        if pd.api.types.is_datetime64_any_dtype(column.dtype):
+            continue
+        if number:
+            why = _why_number_knows(deals, column, ended, won)
+        else:
+            try:
+                codes, labels = factorize(column)
+            except ConfigurationError:
+                continue
+            if features is None and len(labels) > MOST_LEVELS:
+                continue
+            why = why_not_known_early(np.asarray(codes), won, ended, ended | (deals.status == 0))
+        if why:
+            warned.append(f"column {name!r} seems to be known only at the end: {why}")
+            if features is None:
+                continue
+        chosen.append(str(name))
+    return chosen, warned
+
+
+def _why_number_knows(deals: Deals, column: pd.Series, ended: Flags, won: Flags) -> str:
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    codes = np.where(np.isnan(values), -1, 0)
+    why = why_not_known_early(codes, won, ended, ended | (deals.status == 0))
+    if why and "differ" not in why:
+        return why
+    known = ended & ~np.isnan(values)
+    if known.sum() < 20 or np.ptp(values[known]) == 0:
+        return ""
+    if deals.has("close_date"):
+        dated = known & (deals.created_day != NO_DAY) & (deals.close_day != NO_DAY)
+        lasted = (deals.close_day - deals.created_day)[dated].astype(np.float64)
+        if len(lasted) >= 20 and np.ptp(lasted) > 0 and np.ptp(values[dated]) > 0:
+            like = abs(float(np.corrcoef(values[dated], lasted)[0, 1]))
+            if like > 0.95:
+                return f"it follows the time from creation to closing (correlation {like:.2f})"
+    if min(won[known].sum(), (~won[known]).sum()) >= 10:
+        area = _auc(values[known], won[known].astype(np.float64))
+        if max(area, 1 - area) > _TOO_GOOD:
+            return f"alone it tells won from lost deals (area under the curve {max(area, 1 - area):.2f})"
+    return ""
+
+
+def _folds(groups: Codes, number: int = _FOLDS) -> Codes:
+    """Deal groups out into folds at random; copies of a row stay together."""
+    order = np.random.default_rng(0).permutation(int(groups.max()) + 1)
+    return np.asarray(order[groups] % number)
+
+
+def _new(estimator: Any) -> Any:
+    if not hasattr(estimator, "get_params"):
+        raise ConfigurationError(
+            "estimator must have get_params(), fit(X, y) and predict_proba(X), as scikit-learn's do"
+        )
+    return type(estimator)(**estimator.get_params(deep=False))
+
+
+def _out_of_fold(x: Floats, y: Floats, folds: Codes, make: Any) -> Floats:
+    p = np.empty(len(y))
+    for fold in np.unique(folds):
+        test = folds == fold
+        p[test] = make().fit(x[~test], y[~test]).predict_proba(x[test])[:, 1]
+    return p
+
+
+def _fit(x: Floats, y: Floats, folds: Codes, estimator: Any) -> tuple[Any, Floats]:
+    if estimator is not None:
+        return _new(estimator).fit(x, y), _out_of_fold(x, y, folds, lambda: _new(estimator))
+    p = np.empty(len(y))
+    for fold in np.unique(folds):
+        # The strength is chosen inside the other folds: what it is tested on has no say.
+        test = folds == fold
+        best = _strength(x[~test], y[~test], folds[~test])
+        p[test] = RidgeLogistic(best).fit(x[~test], y[~test]).predict_proba(x[test])[:, 1]
+    return RidgeLogistic(_strength(x, y, folds)).fit(x, y), p
+
+
+def _strength(x: Floats, y: Floats, folds: Codes) -> float:
+    coarse = folds % 5
+    scores = [brier(_out_of_fold(x, y, coarse, lambda s=s: RidgeLogistic(s)), y) for s in _STRENGTHS]
+    return _STRENGTHS[int(np.argmin(scores))]
+
+
+def _evaluate(p: Floats, y: Floats, groups: Codes) -> pd.DataFrame:
+    p = np.clip(p, 0.0, 1.0)
+    rng = np.random.default_rng(0)
+    members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)] if len(p) < 20_000 else None
+    drawn = []
+    for _ in range(_DRAWS):
+        if members is None:
+            rows = rng.integers(0, len(p), len(p))
+        else:
+            rows = np.concatenate([members[k] for k in rng.integers(0, len(members), len(members))])
+        drawn.append(expected_calibration_error(p[rows], y[rows]))
+    # Noise only ever adds to this error: what drawing again adds to it is taken off both ends.
+    error = expected_calibration_error(p, y)
+    low, high = np.maximum(np.quantile(drawn, (0.05, 0.95)) - (float(np.mean(drawn)) - error), 0.0)
+    facts = {
+        "n": len(p),
+        "groups": int(groups.max()) + 1,
+        "brier": brier(p, y),
+        "brier_base": float(y.mean() * (1 - y.mean())),
+        "log_loss": log_loss(np.clip(p, 1e-6, 1 - 1e-6), y),
+        "auc": _auc(p, y),
+        "ece": error,
+        "ece_low": float(low),
+        "ece_high": float(high),
+    }
+    return pd.DataFrame([facts])
+
+
+def expected_calibration_error(p: Floats, y: Floats, bins: int = 10) -> float:
+    """Return the mean distance of probability and share won over bins of equal numbers of deals."""
+    order = np.argsort(p, kind="stable")
+    parts = np.array_split(order, min(bins, max(len(p), 1)))
+    return float(sum(len(rows) * abs(float(p[rows].mean() - y[rows].mean())) for rows in parts if len(rows)) / len(p))
+
+
+def _auc(score: Floats, y: Floats) -> float:
+    ranks = pd.Series(score).rank().to_numpy()
+    n = y.sum()
+    if n in (0, len(y)):
+        return float("nan")
+    return float((ranks[y == 1].sum() - n * (n + 1) / 2) / (n * (len(y) - n)))
