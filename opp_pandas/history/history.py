@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from opp_pandas._files import write_whole
 from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
 from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
@@ -506,6 +508,50 @@ class History:
         cells = self._cells("stage_entries", [PRESENCE, *field_history.STAGE_FIELDS], COLUMNS)
         moment = int(cells.observed.max()) if until is None else self._moment(cells, until)
         return field_history.stage_entries(cells, moment)
+
+    def write_validity(self, path: str | os.PathLike[str], *, columns: Iterable[str] | None = None) -> Path:
+        """Write one row per deal and period in which nothing of it changed, as Parquet.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that ends in ``.parquet``, or a folder, which then holds ``validity.parquet``.
+        columns : iterable of str, optional
+            Only these, so that only their changes begin a period; all if left out.
+
+        Returns
+        -------
+        Path
+            The file. Its columns: ``id`` (or ``custom_id``), ``valid_from``, ``valid_to`` (missing: it is still so)
+            and one typed column per field. Periods in which a deal was not there have no row. Names of stages, owners
+            and accounts are those of today.
+
+        Notes
+        -----
+        How the deals stood at a moment, in DuckDB::
+
+            SELECT * FROM 'validity.parquet' WHERE valid_from <= TIMESTAMPTZ '2026-09-30 23:59:59Z'
+            AND (valid_to IS NULL OR valid_to > TIMESTAMPTZ '2026-09-30 23:59:59Z')
+
+        in Polars (and with the same words in Spark)::
+
+            at = datetime(2026, 9, 30, 23, 59, 59, tzinfo=timezone.utc)
+            deals = pl.read_parquet("validity.parquet")
+            deals.filter((pl.col("valid_from") <= at) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at)))
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from opp_pandas.history.validity import validity_table
+
+        target = Path(path).expanduser()
+        if target.suffix.lower() != ".parquet":
+            target.mkdir(parents=True, exist_ok=True)
+            target = target / "validity.parquet"
+        table = validity_table(self._cells("write_validity", columns=COLUMNS), columns)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        return write_whole(target, sink.getvalue().to_pybytes())
 
     # --- keeping ------------------------------------------------------------
 

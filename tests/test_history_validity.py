@@ -1,0 +1,89 @@
+"""A history for people who come with SQL or Polars: a row per deal and period, and every state in it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pytest
+
+from histories import frame_of, history_in_memory, load_of, moment
+from opp_pandas.errors import MissingColumnError
+
+if TYPE_CHECKING:
+    from opp_pandas.history import History
+
+NIGHTS = {
+    1: [(1, 100, ["a"]), (2, 50, None)],
+    2: [(1, 100, ["a"]), (2, 60, ["b", "c"])],
+    3: [(2, 60, ["b", "c"])],
+    4: [(1, 100, ["a"]), (2, None, []), (3, 5, None)],
+}
+
+
+@pytest.fixture
+def history() -> History:
+    made = history_in_memory()
+    for day, deals in NIGHTS.items():
+        rows = [{"id": key, "amount": amount, "tags": tags, "close_date": moment(20)} for key, amount, tags in deals]
+        made.record(load_of(frame_of(rows), day))
+    return made
+
+
+def test_validity__has_a_row_per_period(history: History, tmp_path: Path) -> None:
+    """A period ends where the deal changes or goes, the one that lasts has no end, and every column has its type."""
+    path = history.write_validity(tmp_path / "for bi")
+    assert path == tmp_path / "for bi" / "validity.parquet"
+    frame = pd.read_parquet(path)
+    days = [[None if pd.isna(at) else at.day for at in frame[name]] for name in ("valid_from", "valid_to")]
+    assert list(zip(frame["id"], *days, strict=True)) == [
+        (1, 1, 3),
+        (1, 4, None),
+        (2, 1, 2),
+        (2, 2, 4),
+        (2, 4, None),
+        (3, 4, None),
+    ]
+    schema = pl.read_parquet_schema(path)
+    assert (schema["amount"], schema["tags"]) == (pl.Int64, pl.List(pl.String))
+    assert schema["valid_from"] == schema["close_date"] == pl.Datetime("us", "UTC")
+
+
+@pytest.mark.parametrize("day", NIGHTS)
+def test_validity__gives_every_state_in_duckdb_and_polars(history: History, tmp_path: Path, day: int) -> None:
+    """What the documented queries find is what `as_of` finds."""
+    path = history.write_validity(tmp_path / "validity.parquet")
+    at = moment(day).to_pydatetime() + dt.timedelta(hours=1)
+    expected = [(key, amount) for key, amount, _ in NIGHTS[day]]
+    query = f"""
+        SELECT id, amount FROM '{path}' WHERE valid_from <= TIMESTAMPTZ '{at}'
+        AND (valid_to IS NULL OR valid_to > TIMESTAMPTZ '{at}') ORDER BY id
+    """
+    assert duckdb.sql(query).fetchall() == expected
+    deals = pl.read_parquet(path)
+    there = deals.filter((pl.col("valid_from") <= at) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at)))
+    assert there.sort("id").select("id", "amount").rows() == expected
+    assert history.as_of(moment(day))["id"].tolist() == [key for key, _ in expected]
+
+
+def test_validity__of_some_columns_has_fewer_periods(history: History, tmp_path: Path) -> None:
+    """Only what was asked for begins a period."""
+    frame = pd.read_parquet(history.write_validity(tmp_path / "v.parquet", columns=["close_date"]))
+    assert list(frame.columns) == ["id", "valid_from", "valid_to", "close_date"]
+    assert frame["id"].tolist() == [1, 1, 2, 3]
+    with pytest.raises(MissingColumnError, match="nonsense"):
+        history.write_validity(tmp_path / "v.parquet", columns=["nonsense"])
+
+
+def test_validity__of_a_real_load_has_its_names(df: pd.DataFrame, tmp_path: Path) -> None:
+    """Every column of a load of the service is there, joined names too."""
+    history = history_in_memory()
+    history.record(df)
+    frame = pl.read_parquet(history.write_validity(tmp_path))
+    assert set(frame.columns) == {*df.columns, "valid_from", "valid_to"}
+    for name in ("stage_name", "owner_name", "account_name", "amount", "name"):
+        assert frame[name].to_list() == df[name].astype(object).where(df[name].notna(), None).tolist()
