@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.query import NOT_NULL
     from opp_pandas.apply.journal_folder import list_journals, purge_journals
     from opp_pandas.apply.undo import apply_plan, resume, undo
-    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.exporting import read_export
     from opp_pandas.figures import explain, show
     from opp_pandas.history import History
@@ -44,7 +44,7 @@ _DOORS = {
     "undo": "opp_pandas.apply.undo",
     "list_journals": "opp_pandas.apply.journal_folder",
     "purge_journals": "opp_pandas.apply.journal_folder",
-    "ChangeSet": "opp_pandas.changes.changeset",
+    "ChangeSet": "opp_pandas.changes.plan",
     "explain": "opp_pandas.figures",
     "show": "opp_pandas.figures",
     "read_opportunities": "opp_pandas.load.read",

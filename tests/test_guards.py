@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from opp_pandas.changes.changeset import ChangeSet
+from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.errors import ConfirmationNeededError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 import opp_pandas as opp
 from loads import load, lookups, resource
 from opp_pandas.apply.undo import apply_plan
-from opp_pandas.changes.changeset import ChangeSet
+from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.stages import resolve_stages
 from thirtydeals import NOW, STAGES, fast_client

@@ -14,7 +14,8 @@ import pytest
 from opp_pandas.apply.journal import Journal, journal_path
 from opp_pandas.apply.journal_folder import FOLDER_VARIABLE, journal_folder, list_journals, purge_journals
 from opp_pandas.apply.status import Status, planned
-from opp_pandas.changes.changeset import Cell, ChangeSet, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.changeset import Cell, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.errors import ConfigurationError, JournalError
 
 SERVICE = "http://127.0.0.1:1/api/v2"

@@ -13,7 +13,7 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.apply import send_creates
-from opp_pandas.changes.changeset import ChangeSet
+from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.errors import JournalError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,17 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+def needed(path: Path) -> set[str]:
+    """Every module of the package that a module imports while it runs, late imports counted."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guards = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    ]
+    typing_only = {id(node) for guard in guards for node in ast.walk(guard)}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in typing_only]
+    return {f"{node.module}{end}" for node in imports for end in ("", *(f".{alias.name}" for alias in node.names))}
+
+
 def modules() -> list[tuple[str, Path]]:
     return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in sorted(PACKAGE.rglob("*.py"))]
 
@@ -61,6 +73,16 @@ def test_imports__run_downward(part: str, path: Path) -> None:
     assert own is not None, f"{part} stands in no layer"
     for other in imported(path):
         assert other == part or RANK[other] < own or (RANK[other] == own and other == part), f"{path.name}: {other}"
+
+
+@pytest.mark.parametrize("room", ["changes", "apply", "notebook", "exporting", "history", "load", "api"])
+def test_room__imports_in_no_circle(room: str) -> None:
+    """The modules of a room can be read one after the other, late imports counted."""
+    paths = {
+        f"opp_pandas.{room}.{path.stem}": path for path in (PACKAGE / room).glob("*.py") if path.stem != "__init__"
+    }
+    graph = {name: needed(path) & set(paths) for name, path in paths.items()}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(paths)
 
 
 def test_sandbox_server__shares_only_the_resource_table() -> None:

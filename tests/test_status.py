@@ -9,7 +9,7 @@ import pytest
 from opp_pandas.apply.journal import STATES
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.status import Outcome, Status
-from opp_pandas.changes.changeset import ChangeSet
+from opp_pandas.changes.plan import ChangeSet
 
 ROOT = Path(__file__).parents[1]
 PAGE = "docs/how-to/write_back.md"

@@ -15,7 +15,7 @@ from opp_pandas.api.transport.retry import Clock
 from opp_pandas.apply import send_creates
 from opp_pandas.apply.journal import OpenPlan, journal_path
 from opp_pandas.changes import plan_file
-from opp_pandas.changes.changeset import ChangeSet
+from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, JournalError, ReadOnlyError
 
 if TYPE_CHECKING:

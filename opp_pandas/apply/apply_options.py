@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.apply.journal import OpenPlan
     from opp_pandas.apply.send_updates import Ask
-    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.changes.plan import ChangeSet
 
 Progress = bool | Callable[[int, int], Any]
 """Whether to show a bar, or who is told how many rows are done, and of how many; False from there stops the rest."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from opp_pandas.apply.status import Outcome
-    from opp_pandas.changes.changeset import ChangeSet, RowDeletion, RowUpdate
+    from opp_pandas.changes.changeset import RowDeletion, RowUpdate
+    from opp_pandas.changes.plan import ChangeSet
 
 STATES = ("planned", "sent", "done", "failed", "unknown", "conflict", "undone")
 OPEN_STATES = frozenset({"planned", "sent", "unknown"})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.changes.plan import ChangeSet
 
 ROW_DTYPES = {
     "id": "Int64",

@@ -15,7 +15,8 @@ from opp_pandas.apply.report import WriteReport, build_requests
 from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
 from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.apply.write_back import resolve_at_service
-from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.plan_file import entry_objection
 from opp_pandas.errors import ConfigurationError, NotFoundError, named, printable
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from opp_pandas.apply.merge import Policy
     from opp_pandas.apply.operation import Task
     from opp_pandas.apply.send_updates import Ask
-    from opp_pandas.changes.changeset import ChangeSet, UnknownNames
+    from opp_pandas.changes.plan import ChangeSet, UnknownNames
     from opp_pandas.frame_state import Loaded
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowDeletion, RowUpdate, UnknownNames
+from opp_pandas.changes.changeset import Cell, Refusal, RowDeletion, RowUpdate
 from opp_pandas.changes.column_diff import ColumnDiff, diff_column, plain_value
 from opp_pandas.changes.guards import aggregate_reason
 from opp_pandas.changes.impact import Figures
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.changes.new_rows import find_creations
+from opp_pandas.changes.plan import ChangeSet, UnknownNames
 from opp_pandas.changes.row_matching import match_rows, usable_frame
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import counted

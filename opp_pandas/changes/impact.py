@@ -22,7 +22,8 @@ from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opp_pandas.changes.changeset import ChangeSet, RowCreation
+    from opp_pandas.changes.changeset import RowCreation
+    from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.figures.core.periods import Periods
     from opp_pandas.frame_state import Loaded
 

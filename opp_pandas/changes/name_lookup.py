@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from opp_pandas.changes.changeset import ChangeSet, Refusal, RowCreation
+from opp_pandas.changes.changeset import Refusal, RowCreation
 from opp_pandas.errors import named, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import EDITABLE_NAMES, INCLUDABLE
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.frame_state import Loaded
 
 OMITTABLE = frozenset({"owner_name", "account_name"})

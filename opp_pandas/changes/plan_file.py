@@ -20,7 +20,7 @@ import pandas as pd
 
 from opp_pandas.api.decode import identifier
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import Cell, ChangeSet, Refusal, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.impact import MOVES
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.kinds import UnfitError
@@ -28,6 +28,8 @@ from opp_pandas.resource import EDITABLE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from opp_pandas.changes.plan import ChangeSet
 
 FORMAT, VERSION = "opp_pandas plan", 1
 _LARGEST = 256 * 1024 * 1024
@@ -154,7 +156,7 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
     return target
 
 
-def load_plan(path: str | Path) -> ChangeSet:
+def load_plan(path: str | Path, cls: type[ChangeSet]) -> ChangeSet:
     """Read a plan from a file.
 
     Raises
@@ -167,7 +169,7 @@ def load_plan(path: str | Path) -> ChangeSet:
     try:
         if source.stat().st_size > _LARGEST:
             raise ValueError("it is too large")
-        plan = _read(json.loads(source.read_bytes()))
+        plan = _read(json.loads(source.read_bytes()), cls)
     except OSError as error:
         problem = str(error.strerror)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -177,7 +179,7 @@ def load_plan(path: str | Path) -> ChangeSet:
     return plan
 
 
-def _read(whole: Mapping[str, Any]) -> ChangeSet:
+def _read(whole: Mapping[str, Any], cls: type[ChangeSet]) -> ChangeSet:
     if whole["format"] != FORMAT:
         raise ValueError("it is something else")
     if whole["version"] != VERSION:
@@ -186,7 +188,7 @@ def _read(whole: Mapping[str, Any]) -> ChangeSet:
     if checksum_of(content) != whole["sha256"]:
         raise ValueError("its checksum does not fit, so it is damaged or was changed by hand")
     changes = content["changes"]
-    plan = ChangeSet(
+    plan = cls(
         updates=tuple(entry_from_json("update", entry) for entry in changes["updates"]),
         creations=tuple(entry_from_json("create", entry) for entry in changes["creations"]),
         deletions=tuple(entry_from_json("delete", entry) for entry in changes["deletions"]),

@@ -14,7 +14,8 @@ from opp_pandas.figures.core.basis import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from opp_pandas.changes.changeset import ChangeSet, RowCreation
+    from opp_pandas.changes.changeset import RowCreation
+    from opp_pandas.changes.plan import ChangeSet
 
 TEXT_LINES, HTML_LINES, REFUSED_LINES = 20, 50, 10
 Line = tuple[str, str, str, str, str]

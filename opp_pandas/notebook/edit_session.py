@@ -28,7 +28,7 @@ from opp_pandas.notebook.fields import NAME_OF, Field
 
 if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
-    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.changes.plan import ChangeSet
 
 
 @dataclass(frozen=True)

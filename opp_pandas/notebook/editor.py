@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.apply.report import WriteReport
-    from opp_pandas.changes.changeset import ChangeSet
+    from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.frame_state import Loaded
 
 SHORTEST, TALLEST = 120, 2000

@@ -1,0 +1,272 @@
+"""A whole plan: what would be sent, what was refused, and what may be asked of both.
+
+A `ChangeSet` is made by `opp_pandas.changes.diff`, shown to a person, and
+carried out by `opp_pandas.apply` exactly as shown.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from opp_pandas._html import as_written
+from opp_pandas.changes.plan_file import fingerprint_of, load_plan, save_plan
+from opp_pandas.changes.present import plan_html, plan_text
+from opp_pandas.errors import FrameError, printable
+from opp_pandas.figures.core.basis import counted
+from opp_pandas.resource import OPPORTUNITY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from opp_pandas.changes.changeset import Refusal, RowCreation, RowDeletion, RowUpdate
+    from opp_pandas.changes.impact import Figures
+
+UnknownNames = Literal["refuse", "leave_out"]
+ASK_ABOVE_ROWS = 50
+ASK_ABOVE_SHARE = 0.10
+ASK_SHARE_FROM_ROWS = 10
+ASK_SAME_VALUE_ROWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeSet:
+    """What differs between a frame and what was loaded.
+
+    Parameters
+    ----------
+    updates, creations, deletions, refusals : tuple
+        What would be sent, and what was refused. A row with a refused cell is
+        held back whole.
+    timezone : str or None
+        Zone in which close dates are shown.
+    loaded_rows : int
+        Rows that were loaded, for the share that is being changed.
+    names : mapping
+        Column of a relationship to a mapping id → name, for reading.
+    notes : tuple of str
+        Warnings about single edits, in sentences.
+    service : str or None
+        Base URL of the service whose ids the plan names; None: of none yet.
+    titles : mapping of int to str
+        Names of the deals that are updated, for reading.
+    figures : Figures or None
+        What the effect on the forecast is worked out from; it stays behind
+        when the plan is saved or pickled.
+    kept_effect : DataFrame or None
+        The effect as it was when the plan was saved.
+    unknown_names : {"refuse", "leave_out"}
+        What becomes of new deals whose owner or account has a name that the
+        service does not know.
+    suspicion : str
+        Why the edits look like values of other deals; empty where they do not.
+    """
+
+    updates: tuple[RowUpdate, ...] = ()
+    creations: tuple[RowCreation, ...] = ()
+    deletions: tuple[RowDeletion, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    timezone: str | None = None
+    loaded_rows: int = 0
+    names: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    service: str | None = None
+    titles: Mapping[int, str] = field(default_factory=dict)
+    figures: Figures | None = None
+    kept_effect: pd.DataFrame | None = None
+    unknown_names: UnknownNames = "refuse"
+    suspicion: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the load behind, and with it the client."""
+        known = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return known | {"figures": None, "kept_effect": self.effect}
+
+    def __len__(self) -> int:
+        """Count the rows that would be sent."""
+        return len(self.updates) + len(self.creations) + len(self.deletions)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """The edited cells: columns ``id, field, before, after``; instants in the load's zone."""
+        rows = [
+            (update.id, cell.column, self.shown(cell.column, cell.before), self.shown(cell.column, cell.after))
+            for update in self.updates
+            for cell in update.cells
+        ]
+        return _object_frame(rows, ["id", "field", "before", "after"]).astype({"id": "Int64", "field": "str"})
+
+    @cached_property
+    def deal_names(self) -> dict[int, str]:
+        """Names of the deals by id, as far as they are known: of those that are changed or deleted."""
+        return {entry.id: str(entry.name) for entry in self.deletions if entry.name} | dict(self.titles)
+
+    @cached_property
+    def created(self) -> pd.DataFrame:
+        """The rows to create, one per new deal; ``row`` is their index label."""
+        rows = [
+            {"row": entry.label}
+            | {column: self.shown(column, value) for column, value in entry.values.items()}
+            | dict(entry.unresolved)
+            for entry in self.creations
+        ]
+        columns = list(dict.fromkeys(["row", "name", *(column for row in rows for column in row)]))
+        return _object_frame([tuple(row.get(column) for column in columns) for row in rows], columns)
+
+    @cached_property
+    def deleted(self) -> pd.DataFrame:
+        """The rows to delete: columns ``id, name``."""
+        frame = pd.DataFrame([(entry.id, entry.name) for entry in self.deletions], columns=["id", "name"])
+        return frame.astype({"id": "Int64", "name": "str"})
+
+    @cached_property
+    def refused(self) -> pd.DataFrame:
+        """What is not sent: columns ``id, row, field, before, after, reason``."""
+        rows = [
+            (
+                entry.id,
+                entry.row,
+                entry.column,
+                self.shown(entry.column, entry.before),
+                self.shown(entry.column, entry.after),
+                entry.reason,
+            )
+            for entry in self.refusals
+        ]
+        frame = _object_frame(rows, ["id", "row", "field", "before", "after", "reason"])
+        return frame.astype({"id": "Int64", "field": "str", "reason": "str"})
+
+    @property
+    def effect(self) -> pd.DataFrame | None:
+        """What the plan does to the forecast, a row per period that changes; None where that cannot be told.
+
+        Columns ``open_before, open_after, weighted_before, weighted_after,
+        won_before, won_after`` [currency], with a quota ``coverage_before,
+        coverage_after`` [ratio], ``pushed`` and ``pulled`` (deals that leave
+        the period for a later or an earlier one).
+        """
+        return self._effect[0]
+
+    @property
+    def why_no_effect(self) -> str:
+        """Why there is no effect, such as amounts in several currencies."""
+        return self._effect[1]
+
+    @cached_property
+    def _effect(self) -> tuple[pd.DataFrame | None, str]:
+        if self.figures is None:
+            return self.kept_effect, ""
+        try:
+            return self.figures.effect(self), ""
+        except FrameError as problem:
+            return None, str(problem)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that would be sent: two plans that send the same have the same."""
+        return fingerprint_of(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plan to a file, to be looked at and applied later, perhaps by somebody else.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; an existing one is replaced. It holds values of customers'
+            deals, so only its owner may read it.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        return save_plan(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ChangeSet:
+        """Read a plan that `save` wrote; `opp_pandas.apply.undo.apply_plan` sends it.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file is not a plan, is damaged, or was changed by hand.
+        """
+        return load_plan(path, cls)
+
+    def confirmation_reason(self) -> str | None:
+        """Say why a person has to confirm the plan, or None."""
+        number = len(self)
+        if self.suspicion and self.updates:
+            return self.suspicion
+        if self.deletions:
+            return f"the plan deletes {counted(len(self.deletions), 'deal')}"
+        if number > ASK_ABOVE_ROWS:
+            return f"the plan writes {number} rows, more than {ASK_ABOVE_ROWS}"
+        if number > ASK_SHARE_FROM_ROWS and number > ASK_ABOVE_SHARE * self.loaded_rows and self.updates:
+            return f"the plan writes {number} of {self.loaded_rows} rows, more than {ASK_ABOVE_SHARE:.0%}"
+        values = Counter((cell.column, json.dumps(cell.after)) for update in self.updates for cell in update.cells)
+        for (column, text), count in values.most_common(1):
+            if count >= ASK_SAME_VALUE_ROWS:
+                return f"the plan puts one value, {printable(text, 60)}, into {column} of {count} rows"
+        return None
+
+    def shown(self, column: str, value: Any) -> Any:
+        """Give a wire value as people read it: instants in the load's zone."""
+        attribute = OPPORTUNITY.by_column.get(column)
+        if value is not None and attribute is not None and attribute.kind == "instant" and isinstance(value, str):
+            try:
+                moment = pd.Timestamp(value)
+                moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
+                local = moment.tz_convert(self.timezone or "UTC")
+            except (ValueError, OverflowError):
+                return value
+            # The year 10,000 of a zone has no name in Python's calendar.
+            return local if local.year <= dt.MAXYEAR else value
+        return value
+
+    def words(self, column: str, value: Any) -> str:
+        """Give a wire value as one short printable text, ids with their names."""
+        if value is None:
+            return "(missing)"
+        name = self.names.get(column, {}).get(value) if isinstance(value, int) else None
+        if name is not None:
+            return f"{printable(name, 40)} ({value})"
+        shown = self.shown(column, value)
+        if isinstance(shown, pd.Timestamp):
+            local_midnight = shown == shown.normalize()
+            return shown.strftime("%Y-%m-%d" if local_midnight else "%Y-%m-%d %H:%M %Z")
+        return printable(json.dumps(value, ensure_ascii=False), 60)
+
+    def summary(self) -> str:
+        """Count the plan in one line."""
+        parts = [
+            f"{len(group)} {words}"
+            for group, words in (
+                (self.updates, "updated"),
+                (self.creations, "created"),
+                (self.deletions, "deleted"),
+            )
+            if group
+        ]
+        text = ", ".join(parts) or "nothing to write"
+        return text + (f"; {counted(len(self.refusals), 'edit')} refused" if self.refusals else "")
+
+    def __repr__(self) -> str:
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_written(plan_html(self))
+
+
+def _object_frame(rows: list[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
+    """Make a frame that keeps Python values as they are: no column is turned into floats."""
+    return pd.DataFrame(
+        {name: pd.Series([row[place] for row in rows], dtype=object) for place, name in enumerate(columns)}
+    )
