@@ -16,6 +16,7 @@ from opp_pandas.api.decode import (
     column_array,
     decode_resources,
     identifier,
+    unknown_attribute,
     unknown_column,
 )
 from opp_pandas.instants import build_instant
@@ -323,3 +324,11 @@ def test_decode__documented_record() -> None:
     }
     assert (cells.wire, cells.locked, cells.quarantined) == ({}, {}, [])
     assert cells.unknown_attributes == {"healthCategory", "healthScore"}
+
+
+@pytest.mark.parametrize(
+    "name", ["healthScore", "health_score", "field2x", "CRMScore", "owner_id", "Score__c", "a_2b", "attribute_x"]
+)
+def test_unknown_attribute__is_named_back_as_it_was(name: str) -> None:
+    """A load that goes on from a history names the attributes as the service does."""
+    assert unknown_attribute(unknown_column(name)) == name

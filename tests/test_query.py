@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from opp_pandas.api.query import NOT_NULL, Query
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT_ROLE, STAGE, USER, Resource
+from opp_pandas.resource import ACCOUNT, OPPORTUNITY, PROSPECT_ROLE, STAGE, USER, Attribute, Resource
 
 NEW_YORK = "America/New_York"
 
@@ -430,3 +431,18 @@ def test_filter__of_the_calendars_first_day_in_tokyo() -> None:
     (sent,) = build_query(filter={"updated_at": "0001-01-01"}, timezone="Asia/Tokyo")
     assert "=0001-01-01T00%3A00%3A00.000Z" in sent
     assert "=0001-01-01T14%3A41%3A00.999Z" in sent
+
+
+@pytest.mark.parametrize("name", ["healthScore", "nextStepDate", "forecastCategoryId", "amountInUsd"])
+def test_fields__of_an_undocumented_attribute_may_resemble_a_known_one(name: str) -> None:
+    """The live service knows more than its pages say; only a slip of the finger is refused."""
+    healthy = Attribute("healthCategory", "text", "how the deal is")
+    resource = replace(OPPORTUNITY, attributes=(*OPPORTUNITY.attributes, healthy))
+    assert name in dict(parse_qsl(Query(fields=[name]).texts(resource)[0]))["fields[opportunity]"].split(",")
+
+
+@pytest.mark.parametrize("name", ["amuont", "amoun", "amounts", "closeDat", "ownr", "clsoe_date"])
+def test_fields__with_a_slip_of_the_finger_are_refused(name: str) -> None:
+    """One letter more, less or swapped, with the name that was meant."""
+    with pytest.raises(ConfigurationError, match="did you mean"):
+        build_query(fields=[name])

@@ -258,6 +258,7 @@ def _field_name(name: str, resource: Resource) -> str:
     if name.startswith("stage_") and resource is OPPORTUNITY:
         return "opportunityStage"
     known = [*resource.by_column, *resource.relationship_by_column]
+    known += [_short(entry.name) for entry in resource.relationships]
     known += [entry for entry in resource.by_name if entry not in known]
     # The live service knows attributes that no page documents (healthScore): a foreign name may be right, though it
     # resembles a known one (healthCategory). Refused is only what differs by a slip of the finger.

@@ -180,9 +180,11 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
     collected = collector.finish()
     lookups = dict(collected.lookups)
     rows = collected.rows
-    doubled = rows.frame["id"].isin(collected.duplicates["key"]).to_numpy(dtype=bool)
-    # A row that moved while the pages came stands in two places, neither of them wrong.
-    in_order = one_by_one or len(counts) > 1 or is_sorted(rows.frame[~doubled], query.sort)
+    steady = rows.frame
+    if len(collected.duplicates):
+        # A row that moved while the pages came stands in two places, neither of them wrong.
+        steady = steady[~steady["id"].isin(collected.duplicates["key"]).to_numpy(dtype=bool)]
+    in_order = one_by_one or len(counts) > 1 or is_sorted(steady, query.sort)
     if moment is None and limit is None:
         notes.append("the service sends no clock, so what was changed during the load was not read again")
     elif moment is not None and limit is None and not one_by_one:

@@ -85,7 +85,8 @@ def read_opportunities(
     filter : mapping, optional
         What the service should select, in column or API names: a value, a list
         of values, a ``(from, to)`` pair with None for an open end, or None for
-        missing. Days are days of `timezone`.
+        missing. Days are days of `timezone`. What arrives is tested again: rows
+        that do not fit are left out and listed in ``load_report.left_out``.
     where : mapping, optional
         The same words for any column, close date, amount, tags and custom
         fields too: what the service cannot test is tested here, after loading.
@@ -97,7 +98,8 @@ def read_opportunities(
         walk is most robust in its default order, by id. Not for filters of so
         many values that they take several requests.
     fields : str or iterable of str, optional
-        The columns to load; stage, owner, account and ``updated_at`` always come.
+        The columns to load; stage, owner, account and ``updated_at`` always come,
+        and so do the columns of ``filter=``, ``where=`` and ``sort=``.
     include : iterable of str
         Which names to join: stage, owner, account, creator, updater.
     stages : StageMap, optional
