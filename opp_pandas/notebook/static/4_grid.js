@@ -642,10 +642,14 @@ class Grid {
     row.touched = true;
     this.draw();
     const answer = await this.send({ do: "edit", cells: [{ row: row.row, column: field.column, text }] });
-    if (!answer.objections && !answer.error) return;
-    row.cells[place.column] = answer.error ? { ...marksOf(before), text: textOf(before), problem: answer.error } : before;
+    // Whatever the answer: the cell is not being sent any more, also where the rows themselves come late.
+    const done = !answer.objections && !answer.error;
+    const marks = { ...marksOf(done ? row.cells[place.column] : before), sending: false };
+    row.cells[place.column] = { ...marks, text: done ? text : textOf(before) };
+    if (answer.error) row.cells[place.column].problem = answer.error;
     row.touched = true;
     this.draw();
+    if (done) return;
     const still = this.rows.get(place.row)?.row === row.row;
     if (!answer.objections || !still) return;
     if (move === null || this.editor) {
@@ -686,6 +690,11 @@ class Grid {
 
   /** What was given up came about after all, or was refused: the rows themselves come with the state. */
   takeLate(answer) {
+    if (answer.rows) {
+      this.fetching = null;
+      this.draw();
+      return;
+    }
     const words = answer.error || answer.said;
     if (words) this.say(`an answer came late: ${words}`, Boolean(answer.error || answer.objections));
   }
