@@ -1,7 +1,7 @@
 """Forecasts that learn: what a period will bring, how sure that is, and how well it was foretold before."""
 
 from opp_pandas.forecasting.backtesting import backtest, backtest_forecasts
-from opp_pandas.forecasting.calibrating import calibration
+from opp_pandas.forecasting.calibrating import Recalibration, calibration, recalibrate
 from opp_pandas.forecasting.distribution import Bookings, bookings
 from opp_pandas.forecasting.predicting import METHODS, compare, predict
 from opp_pandas.forecasting.prediction import Prediction
@@ -25,6 +25,8 @@ __all__ = [
     "WinModel",
     "RidgeLogistic",
     "calibration",
+    "recalibrate",
+    "Recalibration",
     "backtest",
     "backtest_forecasts",
     "brier",

@@ -130,20 +130,7 @@ def calibration(
     if isinstance(target, bool) or not (target in ("ever", "period") or (isinstance(target, int) and target > 0)):
         raise ConfigurationError(f"target is 'ever', 'period' or a number of days above 0, not {target!r}")
     periods = later_of(context).periods.cut
-    moments = [] if times is None else list(times)
-    if isinstance(history, Snapshots) and not moments:
-        raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")
-    states = read_states(history, [*moments, until], context=context, columns=_COLUMNS, what="calibration")
-    last = next(states)
-    said = []
-    for state in states:
-        said.append(_say(last.scoped, target, periods))
-        last = state
-    for part in said:
-        if part.as_of >= last.context.as_of:
-            raise ConfigurationError(f"{part.as_of} is not before {last.context.as_of}, when outcomes are taken")
-    end = Deals(last.frame, last.context)
-    scored, p, outcome, counts = _outcomes(said, end, target, last.context.today)
+    said, last, scored, p, outcome, counts = _collect(history, target, times, until, context)
     codes = put_in_bins(p, outcome, bins)
     deal = pd.factorize(scored)[0]
     table = _table(p, outcome, codes, deal, level)
@@ -159,11 +146,33 @@ def calibration(
         target=target,
         left_out=counts,
         **scores,
-        arguments={"target": target, "moments": len(moments), "bins": bins, "level": level},
+        arguments={"target": target, "moments": len(said), "bins": bins, "level": level},
         definitions=DEFINITIONS | _SCORES,
         notes=_notes(target, periods, scores, counts, len(p)),
     )
     return attach_basis(table, basis)
+
+
+def _collect(
+    history: Any, target: Target, times: Sequence[Any] | None, until: Any, context: FigureContext
+) -> tuple[list[_Said], State, Any, Floats, Floats, dict[str, int]]:
+    """Take down what was said at every moment, and find what became of it."""
+    periods = later_of(context).periods.cut
+    moments = [] if times is None else list(times)
+    if isinstance(history, Snapshots) and not moments:
+        raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")
+    states = read_states(history, [*moments, until], context=context, columns=_COLUMNS, what="calibration")
+    last = next(states)
+    said = []
+    for state in states:
+        said.append(_say(last.scoped, target, periods))
+        last = state
+    for part in said:
+        if part.as_of >= last.context.as_of:
+            raise ConfigurationError(f"{part.as_of} is not before {last.context.as_of}, when outcomes are taken")
+    end = Deals(last.frame, last.context)
+    scored, p, outcome, counts = _outcomes(said, end, target, last.context.today)
+    return said, last, scored, p, outcome, counts
 
 
 def _say(state: State, target: Target, periods: Periods) -> _Said:
@@ -283,3 +292,100 @@ def _notes(target: Target, periods: Periods, scores: dict[str, Any], counts: dic
     if np.isinf(scores["log_loss"]):
         notes.append("the log loss is infinite: a deal at 0 % was won, or one at 100 % was not")
     return notes
+
+
+class Recalibration:
+    """Percentages set right by their own past: logistic in the stated log-odds, pulled to leaving them as they are.
+
+    Parameters
+    ----------
+    pull : float, default 5
+        As much as so many deals speaks for leaving percentages alone.
+    """
+
+    def __init__(self, pull: float = 5.0) -> None:
+        self.pull = pull
+        self.shift, self.slope = 0.0, 1.0
+
+    def fit(self, p: Floats, outcome: Floats) -> Recalibration:
+        """Learn from what was said, and what came."""
+        x = np.column_stack([np.ones(len(p)), _log_odds(p)])
+        weights, usual = np.array([0.0, 1.0]), np.array([0.0, 1.0])
+        # A deal whose log-odds are 1 weighs a quarter at most in the curve of the loss.
+        pull = self.pull / 4 * np.array([1.0, 2.0])
+        for _ in range(100):
+            q = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
+            slope = x.T @ (q - outcome) + pull * (weights - usual)
+            step = np.linalg.solve((x * (q * (1 - q))[:, None]).T @ x + np.diag(pull), slope)
+            weights = weights - np.clip(step, -1.0, 1.0)
+            if np.abs(step).max() < 1e-9:
+                break
+        self.shift, self.slope = float(weights[0]), max(float(weights[1]), 0.0)
+        return self
+
+    def apply(self, p: Floats) -> Floats:
+        """Return the recalibrated probabilities."""
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.shift + self.slope * _log_odds(p), -30, 30))))
+
+
+def _log_odds(p: Floats) -> Floats:
+    inside = np.clip(p, 0.01, 0.99)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+@figure(
+    heading="Recalibrated percentages",
+    definitions={
+        "probability": "what the seller says [percent]",
+        "recalibrated": "how often deals of which that was said were won [percent]",
+    },
+)
+def recalibrate(
+    history: Any,
+    *,
+    target: Target = "ever",
+    times: Sequence[Any] | None = None,
+    until: Any = None,
+    context: FigureContext,
+) -> pd.DataFrame:
+    """Set the percentages of open deals right by what became of earlier ones, beside the sellers' own.
+
+    Parameters
+    ----------
+    history, target, times, until, context
+        As in `calibration`.
+
+    Returns
+    -------
+    DataFrame
+        A row per open deal with a percentage at `until`: ``id, probability,
+        recalibrated`` [percent]. The basis holds ``shift`` and ``slope`` of the
+        log-odds, and how many forecasts taught them.
+    """
+    _, last, _, p, outcome, counts = _collect(history, target, times, until, context)
+    # A deal at many moments is one witness: its forecasts share what became of it.
+    fitted = Recalibration().fit(p, outcome)
+    deals = Deals(last.scoped.frame, last.context)
+    rows = (deals.status == OPEN) & ~np.isnan(deals.percent)
+    percent = deals.percent[rows]
+    table = pd.DataFrame(
+        {
+            "id": pd.Index(keys_of(last.scoped.frame), dtype=object)[rows],
+            "probability": percent,
+            "recalibrated": fitted.apply(percent / 100.0) * 100.0,
+        }
+    )
+    basis = build_history_basis(
+        "recalibrate",
+        last.context,
+        n=len(table),
+        compared=[last],
+        n_forecasts=len(p),
+        shift=fitted.shift,
+        slope=fitted.slope,
+        left_out=counts,
+        arguments={"target": target},
+        definitions=recalibrate.definitions,
+        notes=[f"learned from {counted(len(p), 'forecast')}: log-odds x {fitted.slope:.2f} + {fitted.shift:.2f}"],
+    )
+    return attach_basis(table, basis)

@@ -54,6 +54,7 @@ class _Asked:
 
     deals: Deals
     past: Past
+    first: int
     last: int
     won: float
     won_count: int
@@ -85,7 +86,7 @@ def _ask(
     if horizon_days is not None:
         if isinstance(horizon_days, bool) or not isinstance(horizon_days, int) or not 1 <= horizon_days <= 1_100:
             raise ConfigurationError(f"horizon_days is a number of days from 1 to 1,100, not {horizon_days!r}")
-        last, won, count, name = day + horizon_days, 0.0, 0, None
+        first, last, won, count, name = day + 1, day + horizon_days, 0.0, 0, None
     else:
         periods = context.periods.cut
         ordinal = np.array([periods.parse(period)])
@@ -103,7 +104,7 @@ def _ask(
     target = f"won between {to_date(day + 1):%Y-%m-%d} and {to_date(last):%Y-%m-%d}{of}"
     if name is not None:
         target = f"won in {name}{of}: {target}, and {won:,.0f} won to date"
-    return _Asked(deals, past, last, won, count, target, name)
+    return _Asked(deals, past, first, last, won, count, target, name)
 
 
 @figure(heading="Prediction", definitions=_DEFINITIONS | _RECORD)
@@ -276,6 +277,9 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         title=f"Prediction, {asked.target.split(':')[0]}",
         n_deals=len(cut.known.open),
         won_amount=asked.won,
+        first_day=f"{to_date(asked.first):%Y-%m-%d}",
+        last_day=f"{to_date(asked.last):%Y-%m-%d}",
+        created_by=None if walk.new_deals else f"{to_date(past.day):%Y-%m-%d}",
         record=record.iloc[0].to_dict(),
         arguments={"method": name, "horizon_days": walk.horizon, "new_deals": walk.new_deals},
         definitions=_DEFINITIONS | _RECORD,

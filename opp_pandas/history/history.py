@@ -11,7 +11,7 @@ from opp_pandas._files import write_whole
 from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
 from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
-from opp_pandas.history import field_history, replay
+from opp_pandas.history import field_history, forecasts, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
 from opp_pandas.history.record import (
     RowWriter,
@@ -38,11 +38,14 @@ from opp_pandas.history.snapshot_metadata import (
     stamp_of,
 )
 from opp_pandas.history.table import Storage
+from opp_pandas.history.versions import Versions
 from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from opp_pandas.history.versions import SavedVersion
 
 _TRIES = 100
 
@@ -98,6 +101,7 @@ class History:
 
     def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
         self._storage = Storage(path, storage_options)
+        self._options = storage_options
 
     def __repr__(self) -> str:
         return f"History({printable(self._storage.location)!r})"
@@ -109,6 +113,58 @@ class History:
     def location(self) -> str:
         """Where the table is."""
         return self._storage.location
+
+    # --- forecasts ----------------------------------------------------------
+
+    def save_forecast(
+        self, name: str, df: pd.DataFrame, *, author: str | None = None, comment: str = "", **options: Any
+    ) -> SavedVersion:
+        """Keep the prediction of a frame under a name; nothing ever changes it.
+
+        Parameters
+        ----------
+        name : str
+            By which it is found; no other forecast has it.
+        df : DataFrame
+            Opportunities with their load.
+        author : str, optional
+            The user of this computer if left out.
+        comment : str, default ""
+        **options
+            What `predict` takes: ``period``, ``horizon_days``, ``method`` ...
+
+        Raises
+        ------
+        ConfigurationError
+            If the name is taken.
+        """
+        return forecasts.save_forecast(self._forecasts, name, df, author=author, comment=comment, options=options)
+
+    def forecasts(self) -> pd.DataFrame:
+        """List the forecasts that were saved, oldest first.
+
+        Returns
+        -------
+        DataFrame
+            ``number, name, saved_at, author, comment, target, method, first_day,
+            last_day, mean, sd, low_80, high_80``.
+        """
+        return forecasts.list_forecasts(self._forecasts)
+
+    def forecast_accuracy(self) -> pd.DataFrame:
+        """Set what came beside every saved forecast, by the newest snapshot.
+
+        Returns
+        -------
+        DataFrame
+            As `forecasts`, with ``actual, error, ape, crps, inside_80``; missing
+            where the last day is not over.
+        """
+        return forecasts.score_forecasts(self._forecasts, self.as_of())
+
+    @property
+    def _forecasts(self) -> Versions:
+        return Versions(self.location, "forecasts", storage_options=self._options)
 
     # --- writing ------------------------------------------------------------
 

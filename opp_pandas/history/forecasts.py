@@ -1,0 +1,93 @@
+"""Named forecasts beside a history: what was foretold, by whom, and what came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opp_pandas.figures.core.basis import BASIS_KEY, to_json
+from opp_pandas.figures.core.days import parse_day
+from opp_pandas.figures.core.deals import WON, Deals
+from opp_pandas.figures.core.snapshots import context_from_load
+from opp_pandas.forecasting import Prediction, predict
+from opp_pandas.forecasting.walk import QUANTILES, crps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from opp_pandas.history.versions import SavedVersion, Versions
+
+_FACTS = ["target", "method", "first_day", "last_day", "mean", "sd", "low_80", "high_80"]
+
+
+def save_forecast(
+    versions: Versions, name: str, df: pd.DataFrame, *, author: str | None, comment: str, options: dict[str, Any]
+) -> SavedVersion:
+    """Make the prediction of a frame, and keep it."""
+    found = predict(df, context=context_from_load(df), **options)
+    return versions.append(
+        name,
+        found.deals.astype({"id": "str"}),
+        author=author,
+        comment=comment,
+        saved_at=context_from_load(df).as_of,
+        facts=_facts(found),
+    )
+
+
+def _facts(found: Prediction) -> dict[str, Any]:
+    basis = found.attrs[BASIS_KEY]
+    low, high = found.interval(0.8)
+    own = {name: basis[name] for name in ("first_day", "last_day", "created_by")}
+    facts: dict[str, Any] = to_json(
+        {
+            "target": found.target,
+            "method": found.method,
+            **own,
+            "mean": found.mean,
+            "sd": found.sd,
+            "low_80": low,
+            "high_80": high,
+            "quantiles": [found.quantile(q) for q in QUANTILES],
+            "record": found.record.iloc[0].to_dict(),
+        }
+    )
+    return facts
+
+
+def list_forecasts(versions: Versions) -> pd.DataFrame:
+    """List the forecasts with what they foretold."""
+    table = versions.table()
+    facts = [versions.read(name).facts for name in table["name"]]
+    return table.assign(**{column: [one[column] for one in facts] for column in _FACTS})
+
+
+def score_forecasts(versions: Versions, newest: pd.DataFrame) -> pd.DataFrame:
+    """Set what came beside what was foretold, for every forecast whose last day is over."""
+    table = list_forecasts(versions)
+    context = context_from_load(newest)
+    deals = Deals(newest, context)
+    actuals, scores = [], []
+    for name in table["name"]:
+        facts = versions.read(name).facts
+        first, last = parse_day(facts["first_day"]), parse_day(facts["last_day"])
+        rows = (deals.status == WON) & (deals.close_day >= first) & (deals.close_day <= last)
+        if facts["created_by"] is not None:
+            rows &= deals.created_day <= parse_day(facts["created_by"])
+        over = last <= context.today
+        actual = float(np.nansum(deals.amount[rows])) if over else np.nan
+        actuals.append(actual)
+        scores.append(float(crps(np.array([facts["quantiles"]]), np.array([actual]))[0]) if over else np.nan)
+    came = np.array(actuals)
+    error = table["mean"].to_numpy(dtype=float) - came
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.abs(error) / np.abs(came)
+    inside = (table["low_80"] <= came) & (came <= table["high_80"])
+    return table.assign(
+        actual=came,
+        error=error,
+        ape=share,
+        crps=scores,
+        inside_80=inside.astype("boolean").mask(np.isnan(came)),
+    )
