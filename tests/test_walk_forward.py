@@ -1,11 +1,12 @@
 """Walk-forward: what was forecast at each as-of date from what was known then, against what came.
 
-``python -m pytest -m nightly -s tests/test_walk_forward.py`` prints the table of the
+``python -m pytest -n0 -m nightly -s tests/test_walk_forward.py`` prints the table of the
 shared sets and that of the generated worlds.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ SETS: dict[str, tuple[Any, Any, int, dict[str, float]]] = {
     "olga 90 days": (olga, MONTHS[:24], 90, {"wape": 0.150, "low": 0.75, "high": 0.88}),
     "maven 30 days": (maven, WEEKS, 30, {"wape": 0.26, "low": 0.70, "high": 1.0}),
 }
+
+
+def show(name: str, record: dict[str, Any], methods: pd.DataFrame) -> None:
+    """Write a record, and the error of every method beside it."""
+    numbers = ", ".join(f"{key} {value:.3f}" for key, value in record.items())
+    sys.stdout.write(f"\n{name}: {numbers}\n{methods.round(3).T.to_string()}\n")
 
 
 def walk(frame: pd.DataFrame, moments: pd.DatetimeIndex, horizon: int) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -93,6 +100,7 @@ def test_world__is_covered(name: str, draws: int) -> None:
     table = np.array(rows)
     intervals = {level: (table[:, 3 + 2 * k], table[:, 4 + 2 * k]) for k, level in enumerate(LEVELS)}
     record = score_windows(table[:, 0], table[:, 1], table[:, 2], intervals, 1)
-    pd.DataFrame(naive).mean() / table[:, 1].mean()
+    missed = pd.DataFrame(naive).mean() / table[:, 1].mean()
+    show(name, record, missed.to_frame("wape"))
     assert record["coverage_80"] >= 0.70
     assert abs(record["bias"]) <= 0.10
