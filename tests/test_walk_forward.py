@@ -77,7 +77,8 @@ def test_shared_set__meets_its_lines(name: str, data: Path) -> None:
     make, moments, horizon, lines = SETS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        record, _methods = walk(make(data), moments, horizon)
+        record, methods = walk(make(data), moments, horizon)
+    show(name, record, methods)
     assert record["wape"] <= lines["wape"]
     assert record["crps_share"] <= lines.get("crps_share", np.inf)
     assert lines["low"] <= record["coverage_80"] <= lines["high"]
