@@ -239,6 +239,9 @@ class LoadReport:
         Members that this version does not know.
     notes : tuple of str
         Everything else that a reader should know, in sentences.
+    regular, irregular : int
+        Records that were read in whole blocks, and column by column: the slower
+        way, for blocks with a value of another kind.
     pages, requests : int
         Pages read and requests made.
     elapsed_s : float
@@ -262,6 +265,8 @@ class LoadReport:
     unknown_attributes: tuple[str, ...] = ()
     unknown_relationships: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    regular: int = 0
+    irregular: int = 0
     pages: int = 0
     requests: int = 0
     elapsed_s: float = 0.0
@@ -283,6 +288,8 @@ class LoadReport:
             lines.append(f"  attributes kept that this version does not know: {', '.join(self.unknown_attributes)}")
         if self.unknown_relationships:
             lines.append(f"  relationships not read: {', '.join(self.unknown_relationships)}")
+        if self.irregular:
+            lines.append(f"  {self.irregular:,} records were read column by column, {self.regular:,} in whole blocks")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:

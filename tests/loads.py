@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -34,7 +35,7 @@ def load(resources: Iterable[Mapping[str, Any]], **options: Any) -> pd.DataFrame
     custom = [f"custom{number}" for number in range(11, 151)]
     columns = [*OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column]
     collector = Collector(columns=[column for column in columns if column not in custom])
-    collector.add({"data": list(resources)})
+    collector.add_body(json.dumps({"data": list(resources)}).encode())
     collected = collector.finish()
     frame = join_names(collected.rows.frame, lookups(), ("stage", "owner", "account", "creator", "updater"))
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The slow decoder: what a cell is, form by form."""
+"""The decoder of every record: what a cell is, form by form."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ import json
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.api.decode import (
-    Cells,
-    column_array,
-    decode_resources,
-    identifier,
-    unknown_attribute,
-    unknown_column,
-)
+from opp_pandas.api.batches import STAMP, Batch, column_array, make_frame
+from opp_pandas.api.decode import decode_records, identifier, unknown_attribute, unknown_column
+from opp_pandas.frame_state import CellMarks
 from opp_pandas.instants import build_instant
 from opp_pandas.kinds import INSTANTS, UnfitError
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from tests.strategies import ANYTHING, ATTRIBUTES, value_of
 
 
-def decode_one(**members: Any) -> Cells:
+def decode_one(**members: Any) -> Batch:
     """Decode one record with the members given."""
-    return decode_resources([{"type": "opportunity", "id": 1, **members}])
+    return decode_records([{"type": "opportunity", "id": 1, **members}])
+
+
+def values_of(batch: Batch, column: str) -> list[Any]:
+    """Give a decoded column as Python values; instants as microseconds."""
+    values = batch.columns.get(column, [None] * batch.rows)
+    if isinstance(values, list):
+        return values
+    return (values.cast(pa.int64()) if values.type == STAMP else values).to_pylist()
 
 
 def cell(name: str, value: Any) -> tuple[Any, Any, str | None]:
     """Decode one attribute; give value, original where it is kept, reason where it is locked."""
     cells = decode_one(attributes={name: value})
-    column = next(column for column in cells.columns if OPPORTUNITY.by_name[name].column == column)
-    return cells.columns[column][0], cells.wire.get((0, column)), cells.locked.get((0, column))
+    column = OPPORTUNITY.by_name[name].column
+    return values_of(cells, column)[0], cells.marks.original.get((0, column)), cells.marks.locked.get((0, column))
 
 
 NOON = int(dt.datetime(2026, 12, 10, 12, tzinfo=dt.UTC).timestamp()) * 1_000_000
@@ -119,11 +123,11 @@ def test_decode__any_value_fits_its_dtype_or_is_locked(drawn: tuple[Any, Any]) -
     attribute, value = drawn
     cells = decode_one(attributes={attribute.name: value})
     column = attribute.column
-    array = column_array(cells.columns[column], COLUMN_DTYPES[column])
-    assert str(array.dtype) == COLUMN_DTYPES[column]
-    if cells.columns[column][0] is None and value is not None:
-        assert (0, column) in cells.locked
-        assert cells.wire[0, column] == value
+    missing = values_of(cells, column)[0] is None
+    assert str(make_frame([cells], [column])[column].dtype) == COLUMN_DTYPES[column]
+    if missing and value is not None:
+        assert (0, column) in cells.marks.locked
+        assert cells.marks.original[0, column] == value
 
 
 @given(st.dictionaries(st.text(max_size=5), ANYTHING, max_size=3))
@@ -131,9 +135,9 @@ def test_decode__any_value_fits_its_dtype_or_is_locked(drawn: tuple[Any, Any]) -
 def test_decode__any_unknown_attribute_is_kept(attributes: dict[str, Any]) -> None:
     """Attributes that nobody documented are columns with their values as sent."""
     cells = decode_one(attributes=attributes)
-    assert cells.unknown_attributes == {name for name in attributes if name not in OPPORTUNITY.by_name}
+    assert set(cells.unknown_attributes) == {name for name in attributes if name not in OPPORTUNITY.by_name}
     for name in cells.unknown_attributes:
-        assert cells.columns[unknown_column(name)] == [attributes[name]]
+        assert values_of(cells, unknown_column(name)) == [attributes[name]]
         assert len(column_array([attributes[name]], "infer")) == 1
 
 
@@ -151,7 +155,9 @@ def test_unknown_column__no_two_alike(names: list[str]) -> None:
         ({"data": {"type": "user", "id": 7}}, 7, False, False),
         ({"data": {"type": "user", "id": 7}, "links": {}, "meta": {"count": 1}}, 7, False, False),
         ({"data": {"type": "user", "id": "7"}}, 7, True, False),
-        ({"data": {"type": "plugin", "id": 7}}, 7, True, False),
+        ({"data": {"id": 7}}, 7, True, False),
+        ({"data": {"type": "plugin", "id": 7}}, None, True, True),
+        ({"data": {"type": 5, "id": 7}}, None, True, True),
         ({"data": None}, None, False, False),
         ({"links": {"related": "x"}}, None, False, False),
         ({}, None, False, False),
@@ -167,15 +173,15 @@ def test_unknown_column__no_two_alike(names: list[str]) -> None:
 def test_decode__relationships(sent: Any, value: Any, kept: bool, locked: bool) -> None:
     """Every form of a relationship that the service or its imitators send."""
     cells = decode_one(relationships={"owner": sent})
-    assert cells.columns["owner_id"] == [value]
-    assert cells.wire == ({(0, "owner_id"): sent} if kept else {})
-    assert set(cells.locked) == ({(0, "owner_id")} if locked else set())
+    assert values_of(cells, "owner_id") == [value]
+    assert cells.marks.original == ({(0, "owner_id"): sent} if kept else {})
+    assert set(cells.marks.locked) == ({(0, "owner_id")} if locked else set())
 
 
 def test_decode__relationships_without_a_column_and_unknown_ones() -> None:
     """The read-only twin of the stage and links to many fill nothing; unknown ones are named."""
     cells = decode_one(relationships={"stage": "odd", "prospects": [1], "favorites": {"data": []}})
-    assert cells.wire == {}
+    assert cells.marks.original == {}
     assert cells.unknown_relationships == {"favorites"}
 
 
@@ -198,10 +204,10 @@ def test_decode__records_set_aside(record: Any, reason: str) -> None:
     """A record that cannot become a row is kept with its reason and leaves nothing else behind."""
     if isinstance(record, dict) and record.get("relationships"):
         record = {**record, "attributes": {"healthScore": 1}}
-    cells = decode_resources([record, {"type": "opportunity", "id": 2}])
+    cells = decode_records([record, {"type": "opportunity", "id": 2}])
     assert cells.quarantined == [(0, reason, record)]
-    assert cells.columns["id"] == [2]
-    assert cells.unknown_attributes == set()
+    assert values_of(cells, "id") == [2]
+    assert cells.unknown_attributes == {}
 
 
 @pytest.mark.parametrize("value", ["1", 1, "9223372036854775807", 2**63 - 1])
@@ -220,17 +226,17 @@ def test_identifier__unusable(value: Any) -> None:
 
 def test_decode__metadata() -> None:
     """What the user may do is true, false or missing; anything else is locked."""
-    cells = decode_resources(
+    cells = decode_records(
         [
             {"type": "opportunity", "id": 1, "meta": {"canWrite": True, "dataConnections": [{"id": None}]}},
             {"type": "opportunity", "id": 2, "meta": {"canWrite": "yes"}},
             {"type": "opportunity", "id": 3, "meta": "odd"},
         ]
     )
-    assert cells.columns["can_write"] == [True, None, None]
-    assert cells.columns["data_connections"] == [[{"id": None}], None, None]
-    assert cells.wire == {(1, "can_write"): "yes"}
-    assert cells.locked == {(1, "can_write"): "not true or false"}
+    assert values_of(cells, "can_write") == [True, None, None]
+    assert values_of(cells, "data_connections") == [[{"id": None}], None, None]
+    assert cells.marks.original == {(1, "can_write"): "yes"}
+    assert cells.marks.locked == {(1, "can_write"): "must be true or false"}
 
 
 @pytest.mark.parametrize(
@@ -294,8 +300,9 @@ SHORT_COLLECTION = json.loads(
 
 def test_decode__documented_record() -> None:
     """The record of the service's description, column by column, without a single mark."""
-    cells = decode_resources(SHORT_COLLECTION["data"])
-    filled = {name: values[0] for name, values in cells.columns.items() if values[0] is not None}
+    cells = decode_records(SHORT_COLLECTION["data"])
+    first = {name: values_of(cells, name)[0] for name in cells.columns}
+    filled = {name: value for name, value in first.items() if value is not None}
     assert filled == {
         "id": 88,
         "name": "Acme renewal",
@@ -322,8 +329,8 @@ def test_decode__documented_record() -> None:
         "health_category": "RED",
         "health_score": 22,
     }
-    assert (cells.wire, cells.locked, cells.quarantined) == ({}, {}, [])
-    assert cells.unknown_attributes == {"healthCategory", "healthScore"}
+    assert (cells.marks, cells.quarantined) == (CellMarks(), [])
+    assert cells.unknown_attributes == {"healthCategory": "health_category", "healthScore": "health_score"}
 
 
 @pytest.mark.parametrize(

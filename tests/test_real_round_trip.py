@@ -92,7 +92,7 @@ def test_outreach_record__keeps_what_the_documents_do_not_have(data: Path) -> No
         relationships[name] = {"data": [{"type": kind, "id": value} for value in flat.pop(name)]}
     record = {"type": "opportunity", "id": flat.pop("id"), "attributes": flat, "relationships": relationships}
     collector = Collector()
-    collector.add({"data": [record]})
+    collector.add_body(json.dumps({"data": [record]}).encode())
     collected = collector.finish()
     row = collected.rows.frame.iloc[0]
     assert (row["health_category"], row["health_score"], row["map_number_of_overdue_tasks"]) == ("RED", 22, 8)

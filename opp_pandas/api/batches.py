@@ -1,15 +1,14 @@
 """Decoded rows as Arrow columns, and the way from there to pandas.
 
-Both decoders end here: the slow one through `batch_of_cells`, the fast one
-directly. A `Batch` holds no Python object per record, so that a load of a
-million rows neither feeds the garbage collector nor doubles in memory when the
-batches become one frame.
+Both decoders give a `Batch`. It holds no Python object per record, so that a
+load of a million rows neither feeds the garbage collector nor doubles in memory
+when the batches become one frame.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opp_pandas.api.decode import Cells, column_array
-from opp_pandas.kinds import INSTANT
+from opp_pandas.frame_state import CellMarks
+from opp_pandas.instants import FIRST_INSTANT
+from opp_pandas.kinds import INSTANT, INSTANTS, INT64_MAX, UnfitError, kind_of_dtype
+from opp_pandas.kinds import TAGS as TAG_LISTS
 from opp_pandas.resource import COLUMN_DTYPES
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
@@ -29,19 +30,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 TEXT = pa.large_string()
 STAMP = pa.timestamp("us", tz="UTC")
-ARROW_TYPES = {
-    "Int64": pa.int64(),
-    "str": TEXT,
-    INSTANT: STAMP,
-    "boolean": pa.bool_(),
-}
-"""Arrow type by dtype; columns of dtype object have none, apart from ``tags``."""
 TAGS = pa.list_(TEXT)
-
-
-def arrow_type(column: str) -> pa.DataType | None:
-    """Give the Arrow type of a known column; None where its values stay Python objects."""
-    return TAGS if column == "tags" else ARROW_TYPES.get(COLUMN_DTYPES.get(column, ""))
 
 
 @dataclass
@@ -53,166 +42,61 @@ class Batch:
     rows : int
         How many.
     columns : dict of str to Array or list
-        Arrow arrays of `arrow_type`; a list of Python values where Arrow has no
-        type for them. An absent column is missing in every row.
-    wire, locked : dict of (int, str) to object
-        As in `opp_pandas.api.decode.Cells`.
-    quarantined : list of (int, int, str, object)
-        Page, record on the page (both from 0), reason and original.
-    unknown_attributes, unknown_relationships : set of str
-        API names that the resource table does not have.
-    unknown_columns : set of str
-        The columns of the unknown attributes.
+        Arrow arrays; a list of Python values where Arrow has no type for them.
+        An absent column is missing in every row.
+    marks : CellMarks
+        Cells that need care.
+    quarantined : list of (int, str, object)
+        Records set aside: number on the page (from 0), reason and original.
+    unknown_attributes : dict of str to str
+        API names that the resource table does not have, with their columns.
+    unknown_relationships : set of str
+        The same of relationships.
+    page : int or None
+        The page that was read cell by cell, from 0; None: a regular block.
     """
 
     rows: int
     columns: dict[str, Any]
-    wire: dict[tuple[int, str], Any] = field(default_factory=dict)
-    locked: dict[tuple[int, str], str] = field(default_factory=dict)
-    quarantined: list[tuple[int, int, str, Any]] = field(default_factory=list)
-    unknown_attributes: set[str] = field(default_factory=set)
+    marks: CellMarks = field(default_factory=CellMarks)
+    quarantined: list[tuple[int, str, Any]] = field(default_factory=list)
+    unknown_attributes: dict[str, str] = field(default_factory=dict)
     unknown_relationships: set[str] = field(default_factory=set)
-    unknown_columns: set[str] = field(default_factory=set)
+    page: int | None = None
+
+    def is_empty(self, column: str) -> bool:
+        """Tell whether a column has no value."""
+        return _without_values(self.columns.get(column))
 
 
-def mask_of(values: pa.Array) -> Mask:
-    """Give an Arrow array of booleans, none of them missing, as numpy has them."""
-    return np.asarray(values.to_numpy(zero_copy_only=False))
+def _without_values(values: Any) -> bool:
+    return values is None or (isinstance(values, pa.Array) and values.null_count == len(values))
 
 
-def fitting_batch(
-    columns: Mapping[str, pa.Array], odd: Any, unknown: Mapping[str, str], unknown_relationships: Collection[str]
-) -> Batch:
-    """Give the rows that are not odd.
-
-    Parameters
-    ----------
-    columns : mapping of str to Array, shape (n,)
-        Arrow arrays of `arrow_type`.
-    odd : ndarray of bool, shape (n,)
-        Rows that somebody else has to read.
-    unknown : mapping of str to str
-        Attributes that the resource table does not have, and their columns.
-    unknown_relationships : collection of str
-        Relationships that it does not have.
-
-    Returns
-    -------
-    Batch
-    """
-    if odd.any():
-        keep = pa.array(~odd)
-        columns = {name: values.filter(keep) for name, values in columns.items()}
-    return Batch(
-        rows=int(len(odd) - odd.sum()),
-        columns=dict(columns),
-        unknown_attributes=set(unknown),
-        unknown_relationships=set(unknown_relationships),
-        unknown_columns=set(unknown.values()),
-    )
-
-
-def batch_of_cells(cells: Cells, places: Sequence[tuple[int, int]]) -> Batch:
-    """Turn what the slow decoder gave into a batch.
+def make_frame(batches: Sequence[Batch], columns: Iterable[str], kept: Positions | None = None) -> pd.DataFrame:
+    """Join batches to one frame; they lose their columns on the way, so that nothing is in memory twice.
 
     Parameters
     ----------
-    cells : Cells
-        Decoded records.
-    places : sequence of (int, int)
-        Page and record on the page of every record that was decoded.
+    batches : sequence of Batch
+        The rows.
+    columns : iterable of str
+        The columns of the frame, in order.
+    kept : ndarray of int, optional
+        Positions of the rows that stay; all by default.
 
     Returns
     -------
-    Batch
+    DataFrame
     """
-    columns: dict[str, Any] = {}
-    for name, values in cells.columns.items():
-        if name in COLUMN_DTYPES:
-            typed = arrow_type(name)
-            columns[name] = list(values) if typed is None else _known_array(values, typed)
-        else:
-            columns[name] = _unknown_array(values)
-    return Batch(
-        rows=len(cells),
-        columns=columns,
-        wire=dict(cells.wire),
-        locked=dict(cells.locked),
-        quarantined=[(*places[number], reason, raw) for number, reason, raw in cells.quarantined],
-        unknown_attributes=set(cells.unknown_attributes),
-        unknown_relationships=set(cells.unknown_relationships),
-        unknown_columns={name for name in columns if name not in COLUMN_DTYPES},
-    )
-
-
-def _known_array(values: Sequence[Any], typed: pa.DataType) -> pa.Array:
-    if typed == STAMP:
-        return pa.array(values, type=pa.int64()).cast(STAMP)
-    return pa.array(values, type=typed)
-
-
-def _unknown_array(values: list[Any]) -> Any:
-    """Give an Arrow array where all values are of one plain kind, else the values."""
-    kinds = {type(value) for value in values if value is not None}
-    if not kinds:
-        return pa.nulls(len(values))
-    typed = (
-        {str: TEXT, int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(kinds.pop())
-        if len(kinds) == 1
-        else None
-    )
-    if typed is None:
-        return list(values)
-    try:
-        return pa.array(values, type=typed)
-    except (UnicodeEncodeError, OverflowError):
-        return list(values)
-
-
-def interleave(first: Batch, second: Batch, order: Positions) -> Batch:
-    """Join two batches row by row.
-
-    Parameters
-    ----------
-    first, second : Batch
-        The rows, `first` before `second`; `first` has no ``wire``, ``locked`` or quarantined rows.
-    order : ndarray of int
-        For every row of the result its position in the joined rows.
-
-    Returns
-    -------
-    Batch
-    """
-    columns: dict[str, Any] = {}
-    taken = pa.array(order)
-    for name in dict.fromkeys([*first.columns, *second.columns]):
-        both = [first.columns.get(name), second.columns.get(name)]
-        if name != "id" and all(
-            part is None or (isinstance(part, pa.Array) and part.null_count == len(part)) for part in both
-        ):
-            continue  # an absent column is missing in every row
-        parts = _aligned(both, [first.rows, second.rows])
-        if isinstance(parts[0], list):
-            joined = [*parts[0], *parts[1]]
-            columns[name] = [joined[place] for place in order]
-        else:
-            columns[name] = pa.concat_arrays(parts).take(taken)
-    new_place = np.empty(len(order), dtype=np.int64)
-    new_place[order] = np.arange(len(order))
-
-    def moved(marks: Mapping[tuple[int, str], Any]) -> dict[tuple[int, str], Any]:
-        return {(int(new_place[first.rows + row]), column): value for (row, column), value in marks.items()}
-
-    return Batch(
-        rows=first.rows + second.rows,
-        columns=columns,
-        wire=moved(second.wire),
-        locked=moved(second.locked),
-        quarantined=second.quarantined,
-        unknown_attributes=first.unknown_attributes | second.unknown_attributes,
-        unknown_relationships=first.unknown_relationships | second.unknown_relationships,
-        unknown_columns=first.unknown_columns | second.unknown_columns,
-    )
+    lengths = [batch.rows for batch in batches]
+    rows = sum(lengths) if kept is None else len(kept)
+    missing = MissingColumns(rows)
+    arrays = {}
+    for name in columns:
+        parts = [batch.columns.pop(name, None) for batch in batches]
+        arrays[name] = _pandas_array(parts, lengths, COLUMN_DTYPES.get(name, "infer"), missing, kept)
+    return pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
 
 
 def _aligned(parts: Sequence[Any], lengths: Sequence[int]) -> list[Any]:
@@ -255,33 +139,17 @@ class MissingColumns:
         return self._text.copy()
 
 
-def pandas_array(parts: Sequence[Any], lengths: Sequence[int], dtype: str, missing: MissingColumns, kept: Any) -> Any:
-    """Join the parts of one column into a pandas array.
-
-    Parameters
-    ----------
-    parts : sequence of Array, list or None
-        One per batch; None where the batch does not have the column.
-    lengths : sequence of int
-        Rows per batch.
-    dtype : str
-        The column's dtype; ``"infer"`` for attributes that the table does not have.
-    missing : MissingColumns
-        Gives the columns without any value.
-    kept : ndarray of int or None
-        Positions of the rows that stay; None: all.
-
-    Returns
-    -------
-    ExtensionArray or ndarray of object
-    """
-    if all(part is None or (isinstance(part, pa.Array) and part.null_count == len(part)) for part in parts):
+def _pandas_array(parts: list[Any], lengths: Sequence[int], dtype: str, missing: MissingColumns, kept: Any) -> Any:
+    """Join the parts of one column, one per batch, into a pandas array; ``"infer"``: of whatever dtype holds it."""
+    if all(map(_without_values, parts)):
         return missing.array("str" if dtype == "infer" else dtype)
     aligned = _aligned(parts, lengths)
     if isinstance(aligned[0], list):
         values = [value for part in aligned for value in part]
         return column_array(values if kept is None else [values[place] for place in kept], dtype)
+    parts.clear()
     column = pa.concat_arrays(aligned) if len(aligned) > 1 else aligned[0]
+    del aligned
     if kept is not None:
         column = column.take(pa.array(kept))
         if column.null_count == len(column):
@@ -338,3 +206,108 @@ _FROM_ARROW = {
     STAMP: _from_stamps,
     TAGS: _from_lists,
 }
+
+
+def column_array(values: Sequence[Any], dtype: str) -> Any:
+    """Make the pandas array of a decoded column.
+
+    Parameters
+    ----------
+    values : sequence
+        Decoded values; instants as microseconds since 1970.
+    dtype : str
+        The column's dtype; ``"infer"`` for attributes that the table does not have.
+
+    Returns
+    -------
+    ExtensionArray or ndarray of object
+    """
+    if dtype == "infer":
+        return _inferred(values)
+    kind = kind_of_dtype(dtype)
+    if kind is not None:
+        return kind.array(values)
+    if dtype == "object":
+        return TAG_LISTS.array(values)
+    masked: Any = pd.api.types.pandas_dtype(dtype)
+    return pd.array(list(values), dtype=masked)
+
+
+def _inferred(values: Sequence[Any]) -> Any:
+    """Choose the narrowest dtype that holds every value as it is."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {str}:
+        try:
+            return column_array(values, "str")
+        except UnicodeEncodeError:
+            return column_array(values, "object")
+    if kinds == {bool}:
+        return column_array(values, "boolean")
+    if kinds == {int} and all(value is None or -INT64_MAX - 1 <= value <= INT64_MAX for value in values):
+        return column_array(values, "Int64")
+    if kinds == {float}:
+        return column_array(values, "Float64")
+    return column_array(values, "object")
+
+
+# --- instants ---------------------------------------------------------------------
+
+_FORM = np.frombuffer(b"yyyy-mm-ddThh:mm:ss.fffZ", dtype=np.uint8)
+_SIGNS = [4, 7, 10, 13, 16, 19, 23]
+_PLAIN_INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$"
+
+
+def read_instants(texts: pa.Array) -> tuple[pa.Array, Mask]:
+    """Read instants, a column at a time.
+
+    Parameters
+    ----------
+    texts : Array of large_string, shape (n,)
+        As they came.
+
+    Returns
+    -------
+    instants : Array of timestamp[us, UTC], shape (n,)
+        Missing where `nonconforming`.
+    nonconforming : ndarray of bool, shape (n,)
+        Where the text is not in canonical form, or is no instant at all.
+    """
+    nonconforming = np.zeros(len(texts), dtype=bool)
+    if not _of_usual_form(texts):
+        nonconforming |= mask_of(pc.fill_null(pc.invert(pc.match_substring_regex(texts, _PLAIN_INSTANT)), False))
+    try:
+        stamps = _without(texts, nonconforming).cast(STAMP)
+    except pa.ArrowInvalid:
+        nonconforming |= np.array([not _is_instant(text) for text in texts.to_pylist()], dtype=bool)
+        stamps = _without(texts, nonconforming).cast(STAMP)
+    lowest = pc.min(stamps.cast(pa.int64())).as_py()
+    if lowest is not None and lowest < FIRST_INSTANT:  # Arrow knows a year 0
+        nonconforming |= mask_of(pc.fill_null(pc.less(stamps.cast(pa.int64()), FIRST_INSTANT), False))
+        stamps = _without(texts, nonconforming).cast(STAMP)
+    return stamps, nonconforming
+
+
+def mask_of(values: pa.Array) -> Mask:
+    """Return an Arrow array of booleans, none of them missing, as numpy has them."""
+    return np.asarray(values.to_numpy(zero_copy_only=False))
+
+
+def _without(texts: pa.Array, places: Mask) -> pa.Array:
+    return pc.if_else(pa.array(places), pa.scalar(None, TEXT), texts) if places.any() else texts
+
+
+def _of_usual_form(texts: pa.Array) -> bool:
+    """Tell whether all texts have the service's own length and signs, which takes no time per text."""
+    size = len(texts) - texts.null_count
+    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    if not size or offsets[-1] - offsets[0] != size * len(_FORM) or (np.diff(offsets) > len(_FORM)).any():
+        return not size
+    table = np.frombuffer(texts.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(size, len(_FORM))
+    return bool((table[:, _SIGNS] == _FORM[_SIGNS]).all())
+
+
+def _is_instant(text: str | None) -> bool:
+    try:
+        return INSTANTS.decode(text)[1]
+    except UnfitError:
+        return False

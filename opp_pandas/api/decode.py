@@ -1,198 +1,252 @@
-"""From JSON:API documents to columns.
+"""The decoder that reads every record: from JSON:API resource objects to columns.
 
-`decode_resources` is the slow, obvious decoder: one resource object at a time,
-every rule in plain sight. It settles what a cell is, and every faster way in
-must give the same result.
+It settles what a cell is. A page's records become columns; a column whose cells
+are all null or as the service writes them goes to Arrow at once, any other is
+read cell by cell:
 
-A cell that cannot take its column's dtype becomes missing, its original is
-kept in ``wire`` and it is ``locked`` against writing. A cell that can, but whose
-canonical form differs from what was sent (``10.0``, an instant without a zone,
-an id as text), keeps its original in ``wire`` too. A record without a usable
-id, or of another type, is set aside with its reason.
+- A cell that cannot take its column's dtype becomes missing and is *locked*
+  against writing; its original is kept.
+- A cell that can, but was sent in another form than the canonical one (``10.0``,
+  an instant without a zone, an id as text, a number where text belongs), keeps
+  its original too.
+- A record without a usable id, or of another type, is set aside with its reason.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from itertools import chain
 from typing import Any
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from opp_pandas.api.batches import STAMP, TAGS, TEXT, Batch, read_instants
+from opp_pandas.errors import printable
 from opp_pandas.frame_state import CellMarks
-from opp_pandas.kinds import INT64_MAX, KINDS, TAGS, UnfitError, kind_of_dtype
-from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, Attribute, Resource, snake_case
+from opp_pandas.kinds import BOOLEAN, INT64_MAX, KINDS, UnfitError
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, Resource, snake_case
+
+Bulk = tuple[pa.Array, Sequence[int]]
+"""A column with nulls in some places, and these places: their cells are left to be read one by one."""
+ReadColumn = Callable[[Sequence[Any]], Bulk]
+ReadCell = Callable[[Any], tuple[Any, bool]]
+"""Reads a JSON value; the second value says whether it was sent in canonical form."""
 
 
-@dataclass
-class Cells:
-    """Decoded resource objects as columns.
-
-    Parameters
-    ----------
-    columns : dict of str to list
-        One list per column, all of one length; instants as microseconds since
-        1970 (UTC), tags as lists, everything else as Python values or None.
-    wire : dict of (int, str) to object
-        Originals of cells whose canonical form differs from what was sent.
-    locked : dict of (int, str) to str
-        Cells that could not take their dtype, with the reason.
-    quarantined : list of (int, str, object)
-        Position on the page, reason and original of records set aside.
-    unknown_attributes, unknown_relationships : set of str
-        API names that the resource table does not have, of the rows that stayed.
-    """
-
-    columns: dict[str, list[Any]]
-    wire: dict[tuple[int, str], Any] = field(default_factory=dict)
-    locked: dict[tuple[int, str], str] = field(default_factory=dict)
-    quarantined: list[tuple[int, str, Any]] = field(default_factory=list)
-    unknown_attributes: set[str] = field(default_factory=set)
-    unknown_relationships: set[str] = field(default_factory=set)
-
-    def __len__(self) -> int:
-        return len(self.columns["id"])
-
-    @property
-    def marks(self) -> CellMarks:
-        """The cells that need care."""
-        return CellMarks(self.wire, self.locked)
-
-
-def decode_resources(data: Iterable[Any], resource: Resource = OPPORTUNITY) -> Cells:
-    """Decode resource objects one by one.
+def decode_records(records: Sequence[Any], resource: Resource = OPPORTUNITY, page: int = 0) -> Batch:
+    """Decode resource objects column by column.
 
     Parameters
     ----------
-    data : iterable
+    records : sequence
         The ``data`` of a document: resource objects.
     resource : Resource
         What they should be.
+    page : int
+        The number of their page, from 0.
 
     Returns
     -------
-    Cells
-        Columns of the resource table first, then one per unknown attribute.
+    Batch
+        The columns that the records say something about.
     """
-    known = [
-        "id",
-        *resource.by_column,
-        *resource.relationship_by_column,
-        *(entry.column for entry in resource.metadata),
-    ]
-    cells = Cells({column: [] for column in known})
-    for number, record in enumerate(data):
+    kept, quarantined = [], []
+    for number, record in enumerate(records):
+        objection = "" if _is_usual(record, resource.type) else _objection(record, resource)
+        if objection:
+            quarantined.append((number, objection, record))
+        else:
+            kept.append(record)
+    columns = _Columns(len(kept))
+    columns.read("id", [record["id"] for record in kept], _read_ids, _identity)
+    unknown_attributes, unknown_relationships = {}, set()
+    for name, values in _members([record.get("attributes") or {} for record in kept]):
+        attribute = resource.by_name.get(name)
+        if attribute is not None:
+            columns.read(attribute.column, values, _BULK[attribute.kind], KINDS[attribute.kind].decode)
+        else:
+            unknown_attributes[name] = unknown_column(name, resource)
+            columns.arrays[unknown_attributes[name]] = _unknown_array(values)
+    for name, values in _members([record.get("relationships") or {} for record in kept]):
+        relationship = resource.relationship_by_name.get(name)
+        if relationship is None:
+            unknown_relationships.add(name)
+        elif relationship.column is not None:
+            read_all = partial(_read_related, relationship.type)
+            columns.read(relationship.column, values, read_all, partial(_related, relationship.type))
+    for name, values in _members([meta if isinstance(meta := record.get("meta"), dict) else {} for record in kept]):
+        entry = next((entry for entry in resource.metadata if entry.name == name), None)
+        if entry is not None and entry.dtype == "boolean":
+            columns.read(entry.column, values, _BULK["boolean"], BOOLEAN.decode)
+        elif entry is not None:
+            columns.arrays[entry.column] = list(values)
+    marks = CellMarks(columns.original, columns.locked)
+    return Batch(len(kept), columns.arrays, marks, quarantined, unknown_attributes, unknown_relationships, page)
+
+
+def _is_usual(record: Any, kind: str) -> bool:
+    if type(record) is not dict or record.get("type") != kind:
+        return False
+    number = record.get("id")
+    parts = type(record.get("attributes")), type(record.get("relationships"))
+    return type(number) is int and 0 < number <= INT64_MAX and parts == (dict, dict)
+
+
+def _objection(record: Any, resource: Resource) -> str:
+    """Say why a record cannot become a row; empty where it can."""
+    if not isinstance(record, dict):
+        return "not a JSON object"
+    if record.get("type") != resource.type:
+        return f"its type is not {resource.type!r}"
+    try:
+        identifier(record.get("id"))
+    except UnfitError as problem:
+        return str(problem)
+    for member in ("attributes", "relationships"):
+        if not isinstance(record.get(member), dict | None):
+            return f"its {member} are not a JSON object"
+    return ""
+
+
+def _members(objects: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Turn objects into columns: every member's name, and its value in each of them, None where it is absent."""
+    shapes = {tuple(entry) for entry in objects}
+    empty = dict.fromkeys(chain.from_iterable(shapes))
+    if len(shapes) > 1:
+        objects = [empty | entry for entry in objects]
+    return zip(empty, zip(*map(dict.values, objects), strict=True), strict=True)
+
+
+class _Columns:
+    """Columns on their way to Arrow, and the marks of their cells."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.arrays: dict[str, Any] = {}
+        self.original: dict[tuple[int, str], Any] = {}
+        self.locked: dict[tuple[int, str], str] = {}
+
+    def read(self, column: str, values: Sequence[Any], bulk: ReadColumn, read_cell: ReadCell) -> None:
+        """Read the cells that are null or as the service writes them at once, any other by itself."""
+        array, others = bulk(values)
+        if len(others):
+            cells = [self._cell((row, column), values[row], read_cell) for row in others]
+            array = _patched(array, others, cells)
+        self.arrays[column] = array
+
+    def _cell(self, place: tuple[int, str], value: Any, read_cell: ReadCell) -> Any:
         try:
-            row = _Row(record, resource)
-        except UnfitError as problem:
-            cells.quarantined.append((number, str(problem), record))
-            continue
-        row.append_to(cells)
-    return cells
-
-
-class _Row:
-    """One resource object on its way into the columns."""
-
-    def __init__(self, record: Any, resource: Resource) -> None:
-        if not isinstance(record, Mapping):
-            raise UnfitError("not a JSON object")
-        if record.get("type") != resource.type:
-            raise UnfitError(f"its type is not {resource.type!r}")
-        self.values: dict[str, Any] = {}
-        self.wire: dict[str, Any] = {}
-        self.locked: dict[str, str] = {}
-        self.unknown_attributes: set[str] = set()
-        self.unknown_relationships: set[str] = set()
-        self._decode_id(record.get("id"))
-        self._decode_attributes(_mapping(record, "attributes"), resource)
-        self._decode_relationships(_mapping(record, "relationships"), resource)
-        self._decode_metadata(record.get("meta"), resource)
-
-    def _decode_id(self, value: Any) -> None:
-        self.values["id"] = identifier(value)
-        if not isinstance(value, int):
-            self.wire["id"] = value
-
-    def _decode_attributes(self, attributes: Mapping[str, Any], resource: Resource) -> None:
-        for name, value in attributes.items():
-            attribute = resource.by_name.get(name)
-            if attribute is not None:
-                self._put(attribute.column, value, attribute)
-            else:
-                self.unknown_attributes.add(name)
-                self.values[unknown_column(name, resource)] = value
-
-    def _put(self, column: str, value: Any, attribute: Attribute) -> None:
-        try:
-            decoded, plain = KINDS[attribute.kind].decode(value)
+            decoded, plain = read_cell(value)
         except UnfitError as problem:
             decoded, plain = None, False
-            self.locked[column] = str(problem)
-        self.values[column] = decoded
+            self.locked[place] = str(problem)
         if not plain:
-            self.wire[column] = value
-
-    def _decode_relationships(self, relationships: Mapping[str, Any], resource: Resource) -> None:
-        for name, value in relationships.items():
-            relationship = resource.relationship_by_name.get(name)
-            if relationship is None:
-                self.unknown_relationships.add(name)
-            elif relationship.column is not None:
-                self._put_relationship(relationship.column, relationship.type, value)
-
-    def _put_relationship(self, column: str, expected: str, value: Any) -> None:
-        # Links alone, or nothing at all, say nothing about where it points.
-        target = value.get("data") if isinstance(value, Mapping) else value
-        if target is None:
-            self.values[column] = None
-            return
-        try:
-            if not isinstance(target, Mapping):
-                raise UnfitError("not a resource identifier")
-            self.values[column] = identifier(target.get("id"))
-        except UnfitError as problem:
-            self.values[column] = None
-            self.locked[column] = str(problem)
-            self.wire[column] = value
-            return
-        if target.get("type") != expected or not isinstance(target.get("id"), int):
-            self.wire[column] = value
-
-    def _decode_metadata(self, meta: Any, resource: Resource) -> None:
-        if not isinstance(meta, Mapping):
-            return
-        for entry in resource.metadata:
-            value = meta.get(entry.name)
-            if entry.dtype == "boolean" and not isinstance(value, bool | None):
-                self.wire[entry.column] = value
-                self.locked[entry.column] = "not true or false"
-                value = None
-            self.values[entry.column] = value
-
-    def append_to(self, cells: Cells) -> None:
-        position = len(cells)
-        for column in self.values:
-            if column not in cells.columns:
-                cells.columns[column] = [None] * position
-        for column, values in cells.columns.items():
-            values.append(self.values.get(column))
-        cells.wire.update(((position, column), value) for column, value in self.wire.items())
-        cells.locked.update(((position, column), reason) for column, reason in self.locked.items())
-        cells.unknown_attributes |= self.unknown_attributes
-        cells.unknown_relationships |= self.unknown_relationships
+            self.original[place] = value
+        return decoded
 
 
-def _mapping(record: Mapping[str, Any], member: str) -> Mapping[str, Any]:
-    value = record.get(member)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise UnfitError(f"its {member} are not a JSON object")
-    return value
+def _patched(array: pa.Array, places: Sequence[int], cells: list[Any]) -> pa.Array:
+    """Return an array with other cells in some places; those of instants are microseconds."""
+    if array.type == TAGS:  # Arrow patches no lists
+        values = array.to_pylist()
+        for place, cell in zip(places, cells, strict=True):
+            values[place] = cell
+        return pa.array(values, type=TAGS)
+    mask = np.zeros(len(array), dtype=bool)
+    mask[places] = True
+    fresh = pa.array(cells, type=pa.int64() if array.type == STAMP else array.type)
+    return pc.replace_with_mask(array, mask, fresh.cast(array.type))
 
 
+def _read_plain(expected: type, kind: pa.DataType, values: Sequence[Any]) -> Bulk:
+    """Read values of one Python type; Arrow itself would take 10.0 for 10."""
+    others: list[int] = []
+    if not set(map(type, values)) <= {expected, type(None)}:
+        others = [row for row, value in enumerate(values) if value is not None and type(value) is not expected]
+        values = list(values)
+        for row in others:
+            values[row] = None
+    try:
+        return pa.array(values, type=kind), others
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.nulls(len(values), kind), range(len(values))
+
+
+def _read_tags(values: Sequence[Any]) -> Bulk:
+    array, others = _read_plain(list, TAGS, values)
+    return (pa.nulls(len(values), TAGS), range(len(values))) if array.flatten().null_count else (array, others)
+
+
+def _read_instants(values: Sequence[Any]) -> Bulk:
+    texts, others = _read_plain(str, TEXT, values)
+    stamps, nonconforming = read_instants(texts)
+    return stamps, sorted([*others, *np.flatnonzero(nonconforming).tolist()])
+
+
+def _read_related(kind: str, values: Sequence[Any]) -> Bulk:
+    """Read the ids of relationships; a cell that is not simply one of the type, or null, is left."""
+    ids: list[int | None] = []
+    others = []
+    for row, value in enumerate(values):
+        target = value.get("data") if type(value) is dict else value
+        number = target.get("id") if type(target) is dict and target.get("type") == kind else None
+        if target is not None and (type(number) is not int or not 0 < number <= INT64_MAX):
+            others.append(row)
+            number = None
+        ids.append(number)
+    return pa.array(ids, type=pa.int64()), others
+
+
+def _read_ids(values: Sequence[Any]) -> Bulk:
+    return pa.array(map(identifier, values), type=pa.int64()), [n for n, v in enumerate(values) if type(v) is not int]
+
+
+_BULK: dict[str, Callable[[Sequence[Any]], Bulk]] = {
+    "integer": partial(_read_plain, int, pa.int64()),
+    "text": partial(_read_plain, str, TEXT),
+    "instant": _read_instants,
+    "tags": _read_tags,
+    "boolean": partial(_read_plain, bool, pa.bool_()),
+}
+
+
+def _unknown_array(values: Sequence[Any]) -> Any:
+    """Make an Arrow array where all values are of one plain kind; else return them."""
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds:
+        return pa.nulls(len(values))
+    typed = {str: TEXT, int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(kinds.pop())
+    if kinds or typed is None:
+        return list(values)
+    try:
+        return pa.array(values, type=typed)
+    except (UnicodeEncodeError, OverflowError):
+        return list(values)
+
+
+def _identity(value: Any) -> tuple[int, bool]:
+    return identifier(value), isinstance(value, int)
+
+
+def _related(kind: str, value: Any) -> tuple[int | None, bool]:
+    """Read the id of a relationship; links alone, or nothing at all, say nothing about where it points."""
+    target = value.get("data") if isinstance(value, dict) else value
+    if target is None:
+        return None, True
+    if not isinstance(target, dict):
+        raise UnfitError("not a resource identifier")
+    found = target.get("type")
+    if found is not None and found != kind:
+        raise UnfitError(f"points to {printable(repr(found), 40)}, not to {kind!r}")
+    number = target.get("id")
+    return identifier(number), found is not None and isinstance(number, int)
+
+
+@cache
 def unknown_column(name: str, resource: Resource = OPPORTUNITY) -> str:
     """Name the column of an attribute that the table does not have.
 
@@ -241,45 +295,3 @@ def identifier(value: Any) -> int:
     if not 0 < value <= INT64_MAX:
         raise UnfitError("its id is out of range")
     return value
-
-
-def column_array(values: Sequence[Any], dtype: str) -> Any:
-    """Make the pandas array of a decoded column.
-
-    Parameters
-    ----------
-    values : sequence
-        Decoded values; instants as microseconds since 1970.
-    dtype : str
-        The column's dtype; ``"infer"`` for attributes that the table does not have.
-
-    Returns
-    -------
-    ExtensionArray or ndarray of object
-    """
-    if dtype == "infer":
-        return _inferred(values)
-    kind = kind_of_dtype(dtype)
-    if kind is not None:
-        return kind.array(values)
-    if dtype == "object":
-        return TAGS.array(values)
-    masked: Any = pd.api.types.pandas_dtype(dtype)
-    return pd.array(list(values), dtype=masked)
-
-
-def _inferred(values: Sequence[Any]) -> Any:
-    """Choose the narrowest dtype that holds every value as it is."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {str}:
-        try:
-            return column_array(values, "str")
-        except UnicodeEncodeError:
-            return column_array(values, "object")
-    if kinds == {bool}:
-        return column_array(values, "boolean")
-    if kinds == {int} and all(value is None or -INT64_MAX - 1 <= value <= INT64_MAX for value in values):
-        return column_array(values, "Int64")
-    if kinds == {float}:
-        return column_array(values, "Float64")
-    return column_array(values, "object")

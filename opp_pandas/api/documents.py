@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
 
 from opp_pandas.errors import ConfigurationError, DocumentError, named, printable
 
@@ -126,20 +129,80 @@ def _parsed(body: bytes) -> tuple[dict[str, Any] | None, str, str]:
 
 
 def _decoded(body: bytes) -> tuple[Any, str]:
-    """Give the JSON value, or None and the problem in words."""
+    """Return the JSON value, or None and the problem in words."""
     text, problem = _text(body)
     if problem:
         return None, problem
+    objects: list[dict[str, Any]] = []
     try:
-        value = _DECODER.decode(text)
+        value = _scanner(objects, long_numbers=_may_hold_long_numbers(body)).decode(text)
     except _RefusedError as refusal:
         return None, str(refusal)
     except json.JSONDecodeError as error:
         return None, _syntax_problem(text, error)
     except RecursionError:
         return None, f"the answer nests deeper than {MAX_DEPTH} levels"
-    problem = _walk(value, "\\ud" in text or "\\uD" in text)
-    return (None, problem) if problem else (value, "")
+    depth, members = _structure(body.removeprefix(_BOM))
+    if depth > MAX_DEPTH:
+        return None, f"the answer nests deeper than {MAX_DEPTH} levels"
+    if members != sum(map(len, objects)):
+        problem = _doubled(text)
+        if problem:
+            return None, problem
+    if "\\ud" in text or "\\uD" in text:
+        value = _without_surrogates(value)
+    return value, ""
+
+
+def _may_hold_long_numbers(body: bytes) -> bool:
+    """Tell whether a number could have more than 400 digits: then every twentieth byte within it is one."""
+    return b"0" * 20 in body[:: MAX_DIGITS // 20].translate(_DIGITS)
+
+
+_DIGITS = bytes(ord("0") if chr(code).isdigit() else ord("x") for code in range(256))
+
+
+def _scanner(objects: list[dict[str, Any]], *, long_numbers: bool) -> json.JSONDecoder:
+    """Return a decoder that lists every object that it makes."""
+
+    def note(found: dict[str, Any]) -> dict[str, Any]:
+        objects.append(found)
+        return found
+
+    # A hook for every integer would cost a tenth of the time.
+    integer = _integer if long_numbers else None
+    return json.JSONDecoder(object_hook=note, parse_constant=_constant, parse_float=_real, parse_int=integer)
+
+
+def _structure(body: bytes) -> tuple[int, int]:
+    """Return how deep a valid JSON text nests and how many members its objects have, doubled ones counted twice."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = np.frombuffer(body.translate(None, _NO_MARKS), dtype=np.uint8)
+    outside = marks[(np.cumsum(marks == ord('"'), dtype=np.int64) & 1) == 0]
+    # "[" and "{", "]" and "}" differ from each other in one bit.
+    shapes = outside | 0x20
+    levels = np.cumsum((shapes == ord("{")).astype(np.int8) - (shapes == ord("}")), dtype=np.int64)
+    return int(levels.max(initial=0)), int((outside == ord(":")).sum())
+
+
+_NO_MARKS = bytes(set(range(256)) - set(b'"[]{}:'))
+
+
+def _doubled(text: str) -> str:
+    """Say which member stands twice in one object; empty where none does."""
+
+    def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        counts = Counter(name for name, _ in pairs)
+        if len(counts) < len(pairs):
+            raise _RefusedError(named(sorted(name for name, count in counts.items() if count > 1)))
+        return dict(pairs)
+
+    try:
+        json.loads(text, object_pairs_hook=check)
+    except _RefusedError as refusal:
+        return f"the answer names {refusal} twice in one object, so its value is not certain"
+    return ""
 
 
 def _text(body: bytes) -> tuple[str, str]:
@@ -202,15 +265,6 @@ def is_cut_short(body: bytes) -> bool:
     return False
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        raise _RefusedError(f"the answer names {named(doubled)} twice in one object, so its value is not certain")
-    return members
-
-
 def _constant(text: str) -> NoReturn:
     raise _RefusedError(f"the answer holds {text}, which is not JSON")
 
@@ -228,40 +282,15 @@ def _real(text: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer, parse_float=_real)
-
-
-def _walk(value: Any, surrogates: bool) -> str:
-    """Check the depth level by level, and replace lone surrogates in place where the text has any."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            return f"the answer nests deeper than {MAX_DEPTH} levels"
-        if surrogates:
-            for container in level:
-                _replace_surrogates(container)
-        level = [
-            member
-            for container in level
-            if isinstance(container, dict | list)
-            for member in (container.values() if isinstance(container, dict) else container)
-            if isinstance(member, dict | list)
-        ]
-    return ""
-
-
-def _replace_surrogates(container: Any) -> None:
-    if isinstance(container, list):
-        for position, member in enumerate(container):
-            if isinstance(member, str):
-                container[position] = _LONE_SURROGATE.sub("\ufffd", member)
-    elif isinstance(container, dict):
-        for key, member in list(container.items()):
-            if isinstance(member, str):
-                container[key] = _LONE_SURROGATE.sub("\ufffd", member)
-            if _LONE_SURROGATE.search(key):
-                container[_LONE_SURROGATE.sub("\ufffd", key)] = container.pop(key)
+def _without_surrogates(value: Any) -> Any:
+    """Return a value with U+FFFD in the place of lone surrogates, which are no characters."""
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_LONE_SURROGATE.sub("\ufffd", key): _without_surrogates(item) for key, item in value.items()}
+    return value
 
 
 def _kind(value: Any) -> str:

@@ -1,5 +1,10 @@
 """From the pages of a collection to one frame.
 
+A page's way: `Collector` cuts its records out of the body and reads blocks of
+them in one go (`opp_pandas.api.regular`), or where that refuses a block page by
+page and column by column (`opp_pandas.api.decode`), joins the batches to one
+frame with one row per id, and `join_names` puts the names beside the ids.
+
 Pages may overlap: rows move while a walk runs, so a row can come twice. One
 row per id stays, the copy with the later ``updated_at``; of equal copies the
 one that came last.
@@ -7,7 +12,8 @@ one that came last.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -16,10 +22,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from opp_pandas.api.batches import Batch, MissingColumns, Positions, batch_of_cells, pandas_array
-from opp_pandas.api.decode import column_array, decode_resources, identifier
+from opp_pandas.api.batches import Batch, Positions, column_array, make_frame
+from opp_pandas.api.decode import decode_records, identifier
 from opp_pandas.api.documents import parse_document
-from opp_pandas.api.fastpath import Cut, FastDecoder, cut_page
+from opp_pandas.api.regular import Cut, cut_page, decode_block
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.errors import DocumentError
 from opp_pandas.frame_state import CellMarks, Rows
@@ -29,7 +35,7 @@ from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, Reso
 if TYPE_CHECKING:
     from opp_pandas.api.paging import Page
 
-BLOCK_BYTES = 2_000_000
+BLOCK_BYTES = 8_000_000
 
 # What a person looks at first; everything else follows in the order of the resource table.
 LEADING = (
@@ -52,7 +58,7 @@ LEADING = (
 
 @dataclass(frozen=True)
 class Collected:
-    """A whole collection, decoded."""
+    """A whole collection, decoded; `regular` and `irregular` records went one way and the other."""
 
     rows: Rows
     quarantined: pd.DataFrame
@@ -60,6 +66,9 @@ class Collected:
     lookups: Mapping[str, pd.DataFrame]
     unknown_attributes: tuple[str, ...]
     unknown_relationships: tuple[str, ...]
+    regular: int
+    irregular: int
+    notes: tuple[str, ...]
 
 
 class Collector:
@@ -83,11 +92,9 @@ class Collector:
         everything = ("id", *resource.by_column, *resource.relationship_by_column)
         self.columns = tuple(everything if columns is None else dict.fromkeys(("id", *columns)))
         self.block_bytes = BLOCK_BYTES
-        self.received = 0
         self._pages = 0
         self._done: list[Batch | Future[list[Batch]]] = []
         self._block: list[tuple[Cut, dict[str, Any]]] = []
-        self._decoder = FastDecoder(resource)
         self._worker: ThreadPoolExecutor | None = None
         self._included: dict[str, dict[int, tuple[str | None, int | None, bool | None]]] = {}
 
@@ -105,11 +112,18 @@ class Collector:
 
     @property
     def rows(self) -> int:
-        """The rows decoded so far; waits for those under way. `received` is the quick count of records."""
+        """The rows decoded so far; waits for those under way."""
         return sum(batch.rows for batch in self._batches())
 
+    @property
+    def rows_at_hand(self) -> int:
+        """The rows decoded so far, without waiting."""
+        done = [entry.result() if entry.done() else [] for entry in self._done if isinstance(entry, Future)]
+        whole = [entry for entry in self._done if isinstance(entry, Batch)]
+        return sum(batch.rows for batches in [whole, *done] for batch in batches)
+
     def add(self, document: Mapping[str, Any]) -> None:
-        """Decode one page that is parsed already, record by record.
+        """Decode one page that is parsed already.
 
         Raises
         ------
@@ -117,8 +131,8 @@ class Collector:
             If it is not a collection.
         """
         self._send_block()
-        self._done.append(decode_slowly(document, self._pages, self.resource))
-        self._note(document, len(document["data"]))
+        self._done.append(decode_document(document, self.resource, self._pages))
+        self._note(document)
 
     def add_body(self, body: bytes, **where: Any) -> None:
         """Take the bytes of one page.
@@ -135,13 +149,13 @@ class Collector:
         DocumentError
             If this page, or one before it, is not a collection.
         """
-        cut = cut_page(body, self.resource)
+        cut = cut_page(body, self.resource.type)
         if cut is None:
             self.add(parse_document(body, **where))
             return
         self._block.append((cut, where))
-        self._note(cut.document, cut.count)
-        if sum(len(page.records) for page, _ in self._block) >= self.block_bytes:
+        self._note(cut.document)
+        if sum(page.end - page.start for page, _ in self._block) >= self.block_bytes:
             self._send_block()
 
     def add_page(self, page: Page) -> None:
@@ -154,9 +168,8 @@ class Collector:
         """
         self.add_body(page.body, method="GET", url=redacted(page.url), request_id=page.request_id)
 
-    def _note(self, document: Mapping[str, Any], records: int) -> None:
+    def _note(self, document: Mapping[str, Any]) -> None:
         self._pages += 1
-        self.received += records
         for resource in document.get("included") or ():
             entry = _lookup_entry(resource)
             if entry is not None:
@@ -174,11 +187,11 @@ class Collector:
             waiting[0].result()
 
     def _decode(self, block: list[tuple[Cut, dict[str, Any]]], first_page: int) -> list[Batch]:
-        batch = self._decoder.decode([page for page, _ in block], first_page)
-        if batch is not None:
-            return [batch]
+        regular = decode_block([page for page, _ in block], self.resource)
+        if regular is not None:
+            return regular
         return [
-            decode_slowly(parse_document(page.body, **where), number, self.resource)
+            decode_document(parse_document(page.body, **where), self.resource, number)
             for number, (page, where) in enumerate(block, first_page)
         ]
 
@@ -195,46 +208,54 @@ class Collector:
         batches = self._batches()
         self.close()
         self._done = []
-        lengths = [batch.rows for batch in batches]
-        ids = np.concatenate([np.empty(0, np.int64), *(batch.columns["id"].to_numpy() for batch in batches)])
-        kept, duplicates = _newest(ids, batches)
-        rows = len(ids) if kept is None else len(kept)
-        missing = MissingColumns(rows)
-        unknown = sorted(set().union(*(batch.unknown_columns for batch in batches)))
-        names = [*self.columns, *unknown]
+        kept, duplicates = _newest(batches)
+        unknown = {column for batch in batches for column in batch.unknown_attributes.values()}
+        names = [*self.columns, *sorted(unknown)]
         order = [name for name in LEADING if name in names]
         order += [name for name in names if name not in LEADING]
-        arrays = {}
-        for name in order:
-            parts = [batch.columns.pop(name, None) for batch in batches]
-            arrays[name] = pandas_array(parts, lengths, COLUMN_DTYPES.get(name, "infer"), missing, kept)
+        marks = CellMarks.concat([batch.marks for batch in batches], [batch.rows for batch in batches])
+        marks = (marks if kept is None else marks.take(kept)).rename(dict(zip(order, order, strict=True)))
         return Collected(
-            rows=Rows(
-                pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False),
-                CellMarks(
-                    _marks([batch.wire for batch in batches], lengths, kept, arrays),
-                    _marks([batch.locked for batch in batches], lengths, kept, arrays),
-                ),
-            ),
+            rows=Rows(make_frame(batches, order, kept), marks),
             quarantined=_quarantined(batches),
             duplicates=duplicates,
             lookups={kind: _entry_frame(found) for kind, found in self._included.items()},
-            unknown_attributes=tuple(sorted(set().union(*(batch.unknown_attributes for batch in batches)))),
+            unknown_attributes=tuple(sorted({name for batch in batches for name in batch.unknown_attributes})),
             unknown_relationships=tuple(sorted(set().union(*(batch.unknown_relationships for batch in batches)))),
+            regular=sum(batch.rows for batch in batches if batch.page is None),
+            irregular=sum(batch.rows + len(batch.quarantined) for batch in batches if batch.page is not None),
+            notes=conversion_notes(marks),
         )
 
 
-def decode_slowly(document: Mapping[str, Any], page: int, resource: Resource) -> Batch:
-    """Decode a parsed page record by record.
+def conversion_notes(marks: CellMarks) -> tuple[str, ...]:
+    """Say in sentences which cells do not hold what their column is for."""
+    numbers = Counter(
+        column
+        for (row, column), value in marks.original.items()
+        if COLUMN_DTYPES.get(column) == "str" and isinstance(value, int | float) and (row, column) not in marks.locked
+    )
+    strangers = Counter(column for _, column in marks.locked if column in OPPORTUNITY.relationship_by_column)
+    return (
+        *(f"{name}: {n:,} numbers came where text belongs, and stand as text" for name, n in numbers.items()),
+        *(
+            f"{name}: {n:,} records point to something else; missing, and never written"
+            for name, n in strangers.items()
+        ),
+    )
+
+
+def decode_document(document: Mapping[str, Any], resource: Resource, page: int) -> Batch:
+    """Decode a parsed page, whatever its records are.
 
     Parameters
     ----------
     document : mapping
         The document.
-    page : int
-        Its number, from 0.
     resource : Resource
         What its records are.
+    page : int
+        Its number, from 0.
 
     Returns
     -------
@@ -248,25 +269,19 @@ def decode_slowly(document: Mapping[str, Any], page: int, resource: Resource) ->
     data = document.get("data")
     if not isinstance(data, list):
         raise DocumentError("a collection was expected: data must be a list", pointer="/data")
-    cells = decode_resources(data, resource)
-    return batch_of_cells(cells, [(page, number) for number in range(len(data))])
+    return decode_records(data, resource, page)
 
 
-def _newest(ids: Positions, batches: Sequence[Batch]) -> tuple[Positions | None, pd.DataFrame]:
+def _newest(batches: Sequence[Batch]) -> tuple[Positions | None, pd.DataFrame]:
     """Positions of the rows that stay, in order of first arrival; None where no id is doubled."""
     empty = pd.DataFrame(columns=["key", "rows", "kept"])
+    ids = np.concatenate([np.empty(0, np.int64), *(batch.columns["id"].to_numpy() for batch in batches)])
     if bool((ids[1:] > ids[:-1]).all()) or len(np.unique(ids)) == len(ids):
         return None, empty
-    stamps = [
-        batch.columns["updated_at"].cast(pa.int64())
-        if "updated_at" in batch.columns
-        else pa.nulls(batch.rows, pa.int64())
-        for batch in batches
-    ]
-    updated = pandas_array(stamps, [batch.rows for batch in batches], "Int64", MissingColumns(len(ids)), None)
+    updated = np.concatenate([_stamps(batch) for batch in batches])
     table = pd.DataFrame({"id": ids, "updated": updated, "place": np.arange(len(ids))})
     groups = table.groupby("id", sort=False)
-    ranked = table.sort_values(["updated", "place"], na_position="first", kind="stable")
+    ranked = table.sort_values(["updated", "place"], kind="stable")
     kept = ranked.groupby("id")["place"].last().loc[groups["place"].first().index].to_numpy()
     counts = groups.size()
     doubled = counts[counts > 1]
@@ -274,33 +289,19 @@ def _newest(ids: Positions, batches: Sequence[Batch]) -> tuple[Positions | None,
     return kept, pd.DataFrame({"key": doubled.index, "rows": doubled.to_numpy(), "kept": text})
 
 
-def _marks(
-    found: Sequence[Mapping[tuple[int, str], Any]],
-    lengths: Sequence[int],
-    kept: Positions | None,
-    columns: Collection[str],
-) -> dict[tuple[int, str], Any]:
-    """Renumber marks from batch positions to positions in the frame; those of dropped copies and columns go."""
-    place_of = None
-    if kept is not None:
-        place_of = np.full(sum(lengths), -1, dtype=np.int64)
-        place_of[kept] = np.arange(len(kept))
-    moved: dict[tuple[int, str], Any] = {}
-    start = 0
-    for marks, length in zip(found, lengths, strict=True):
-        for (row, column), value in marks.items():
-            position = start + row if place_of is None else int(place_of[start + row])
-            if position >= 0 and column in columns:
-                moved[position, column] = value
-        start += length
-    return moved
+def _stamps(batch: Batch) -> Positions:
+    """Return when the rows were last changed; where that is missing, before everything else."""
+    values = batch.columns.get("updated_at")
+    if values is None:
+        values = pa.nulls(batch.rows, pa.int64())
+    return np.asarray(values.cast(pa.int64()).fill_null(-INT64_MAX - 1).to_numpy())
 
 
 def _quarantined(batches: Sequence[Batch]) -> pd.DataFrame:
     rows = [
-        (f"page {page + 1}, record {record}", reason, raw)
+        (f"page {(batch.page or 0) + 1}, record {record}", reason, raw)
         for batch in batches
-        for page, record, reason, raw in batch.quarantined
+        for record, reason, raw in batch.quarantined
     ]
     frame = pd.DataFrame(rows, columns=["row", "reason", "raw"])
     # As they came: to pandas null and 0 would be two numbers.

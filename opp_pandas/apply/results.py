@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import column_array, decode_resources, unknown_column
+from opp_pandas.api.batches import make_frame
+from opp_pandas.api.decode import decode_records, unknown_column
 from opp_pandas.api.frame_builder import join_names
 from opp_pandas.apply.status import Status
 from opp_pandas.frame_state import CellMarks, Loaded, Pending, Rows, attach_loaded, freeze
 from opp_pandas.load.custom_fields import shown_cells
-from opp_pandas.resource import COLUMN_DTYPES, INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
+from opp_pandas.resource import INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.apply.status import Outcome
 
+_METADATA = [entry.column for entry in OPPORTUNITY.metadata]
 _COLUMN_OF = {entry.name: entry.column for entry in OPPORTUNITY.attributes}
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -110,16 +112,15 @@ def _id_column(column: str) -> str:
 
 
 def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) -> _Rows:
-    cells = decode_resources(entry.resource for entry in answered)
-    arrays = {name: column_array(values, COLUMN_DTYPES.get(name, "infer")) for name, values in cells.columns.items()}
-    rows = pd.DataFrame(arrays, index=pd.RangeIndex(len(cells)))
-    frame = join_names(rows, lookups, INCLUDABLE)
+    batch = decode_records([entry.resource for entry in answered])
+    columns = ["id", *OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column, *_METADATA]
+    frame = join_names(make_frame([batch], [*columns, *batch.unknown_attributes.values()]), lookups, INCLUDABLE)
     members = [_members(entry.resource or {}) for entry in answered]
     held = {
         str(column): np.array([_id_column(str(column)) in found for found in members], dtype=bool)
         for column in frame.columns
     }
-    return _Rows(frame, cells.marks, held)
+    return _Rows(frame, batch.marks, held)
 
 
 def _members(resource: Mapping[str, Any]) -> set[str]:

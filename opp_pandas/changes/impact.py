@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import column_array
+from opp_pandas.api.batches import column_array
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.figures import FigureContext, forecast
 from opp_pandas.figures.core.days import NO_DAY, local_days

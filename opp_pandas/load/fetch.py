@@ -97,6 +97,7 @@ class Arrived:
     quarantined, duplicates : DataFrame
         As in `LoadReport`.
     unknown_attributes, unknown_relationships : tuple of str
+    regular, irregular : int
         As in `LoadReport`.
     in_order : bool
         Whether the service kept the order that was asked for.
@@ -112,6 +113,8 @@ class Arrived:
     unknown_attributes: tuple[str, ...] = field(default=())
     unknown_relationships: tuple[str, ...] = field(default=())
     in_order: bool = True
+    regular: int = 0
+    irregular: int = 0
 
 
 def wanted_columns(query: Query, include: Iterable[str]) -> list[str]:
@@ -185,6 +188,7 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
         # A row that moved while the pages came stands in two places, neither of them wrong.
         steady = steady[~steady["id"].isin(collected.duplicates["key"]).to_numpy(dtype=bool)]
     in_order = one_by_one or len(counts) > 1 or is_sorted(steady, query.sort)
+    notes.extend(collected.notes)
     if moment is None and limit is None:
         notes.append("the service sends no clock, so what was changed during the load was not read again")
     elif moment is not None and limit is None and not one_by_one:
@@ -203,6 +207,8 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
         collected.unknown_attributes,
         collected.unknown_relationships,
         in_order,
+        collected.regular,
+        collected.irregular,
     )
 
 
@@ -259,11 +265,9 @@ def _collect(
             if not pages and sent is not None and ignores_fields(page.document, sent):
                 notes.append("the service ignored fields=: it sent more, which was left out")
             pages += 1
-            before = collector.received
             collector.add_page(page)
-            bar.update(collector.received - before)
-            # Records set aside are no rows: the exact count waits for the decoding, so it comes last.
-            if limit is not None and collector.received >= limit and collector.rows >= limit:
+            bar.update(collector.rows_at_hand - bar.n)
+            if limit is not None and collector.rows >= limit:
                 break
     return moment, pages, counts
 

@@ -257,6 +257,8 @@ def read_opportunities(
             name for name in arrived.unknown_attributes if unknown_column(name) in rows.frame.columns
         ),
         unknown_relationships=arrived.unknown_relationships,
+        regular=arrived.regular,
+        irregular=arrived.irregular,
         notes=tuple(notes),
         pages=arrived.pages,
         requests=client.calls - calls_before,

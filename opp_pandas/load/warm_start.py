@@ -92,7 +92,7 @@ def _continued(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | 
         f"{len(old):,} deals as they were at {loaded.watermark:%Y-%m-%d %H:%M} UTC, from {history.location}; "
         f"{len(fresh):,} changed since and were read again"
     )
-    notes += [*news.notes, *counted.notes]
+    notes += [*news.collected.notes, *news.notes, *counted.notes]
     lookups = {**news.lookups}
     for kind, lookup in counted.lookups.items():
         lookups[kind] = joined_lookup(lookups.get(kind), lookup)
@@ -108,6 +108,8 @@ def _continued(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | 
         duplicates=news.collected.duplicates,
         unknown_attributes=tuple(sorted({*news.collected.unknown_attributes, *_unknown(old.frame)})),
         unknown_relationships=news.collected.unknown_relationships,
+        regular=news.collected.regular,
+        irregular=news.collected.irregular,
     )
 
 

@@ -11,7 +11,16 @@ WORDS = [f"text number {number}" for number in range(1_000)]
 API = "https://api.example/api/v2"
 
 
-def page(start: int, rows: int = PAGE, *, custom: int = 10, filled: int = 10, odd: float = 0.0) -> bytes:
+def page(
+    start: int,
+    rows: int = PAGE,
+    *,
+    custom: int = 10,
+    filled: int = 10,
+    missing: float = 0.0,
+    wrong: float = 0.0,
+    links: bool = False,
+) -> bytes:
     """Write one page.
 
     Parameters
@@ -22,12 +31,23 @@ def page(start: int, rows: int = PAGE, *, custom: int = 10, filled: int = 10, od
         Records on the page.
     custom, filled : int
         Custom fields that are sent, and those of them that hold text in 7 of 10 records.
-    odd : float
-        Share of records with one odd value.
+    missing : float
+        Share of records with a null or absent relationship and attribute.
+    wrong : float
+        Share of records with one value of a wrong kind.
+    links : bool
+        Whether set relationships carry links, as JSON:API allows.
     """
     draw = random.Random(start)
     records = [record(number, draw, custom, filled) for number in range(start, start + rows)]
-    for entry in draw.sample(records, round(odd * rows)):
+    if links:
+        for entry in records:
+            for name, relationship in entry["relationships"].items():
+                if relationship.get("data"):
+                    relationship["links"] = {"related": f"{API}/{name}/{relationship['data']['id']}"}
+    for entry in draw.sample(records, round(missing * rows)):
+        leave_out(entry, draw)
+    for entry in draw.sample(records, round(wrong * rows)):
         make_odd(entry, draw)
     document = {"data": records, "links": {"first": f"{API}/opportunities", "next": f"{API}/opportunities?page=2"}}
     return json.dumps(document | {"meta": {"count": rows}}, separators=(",", ":"), ensure_ascii=False).encode()
@@ -85,14 +105,27 @@ def record(number: int, draw: random.Random, custom: int, filled: int) -> dict[s
     }
 
 
+def leave_out(entry: dict[str, Any], draw: random.Random) -> None:
+    """Make a relationship and an attribute null, or take them away."""
+    name = draw.choice(["account", "owner", "opportunityStage", "creator"])
+    form = draw.choice([{"data": None}, {}, None, "absent"])
+    entry["relationships"][name] = form
+    if form == "absent":
+        del entry["relationships"][name]
+    name = draw.choice(["amount", "closeDate", "nextStep", "probability", "tags", "custom1"])
+    entry["attributes"][name] = None
+    if draw.random() < 0.5:
+        del entry["attributes"][name]
+
+
 def make_odd(entry: dict[str, Any], draw: random.Random) -> None:
     """Put one value into a record that does not fit its column as it stands."""
     attributes = entry["attributes"]
     name, value = draw.choice(
         [
-            ("amount", attributes["amount"] + 0.5),
-            ("amount", float(attributes["amount"])),
-            ("amount", str(attributes["amount"])),
+            ("amount", 5000.5),
+            ("amount", 5000.0),
+            ("amount", "5000"),
             ("custom1", 17),
             ("nextStep", True),
             ("closeDate", "2026-12-10"),

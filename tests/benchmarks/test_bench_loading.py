@@ -16,9 +16,8 @@ import pytest
 from measuring import say, seconds
 
 import opp_pandas as opp
-from opp_pandas.api.compiled import kernels
 from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
-from opp_pandas.frame_state import Rows, freeze
+from opp_pandas.frame_state import Rows
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from tests.benchmarks.pages import PAGE, page
 
@@ -29,13 +28,19 @@ ROOT = Path(__file__).parents[2]
 WIDTHS = {"c10": (10, 10), "c150": (150, 50)}
 
 
+ROWS = {"c10": 40_000, "c150": 12_000}
+SHARES = (0.0, 0.01, 0.08, 0.2, 0.5)
+
+
 @cache
-def pages(width: str, count: int, odd: float = 0.0) -> tuple[bytes, ...]:
-    """Make pages of a width once."""
+def pages(width: str, size: int = PAGE, missing: float = 0.08, wrong: float = 0.0, links: bool = False) -> list[bytes]:
+    """Make pages of a width and a size: shares of records without a member, and with a value of a wrong kind."""
     custom, filled = WIDTHS[width]
-    return tuple(page(1 + number * PAGE, custom=custom, filled=filled, odd=odd) for number in range(count))
+    forms = {"custom": custom, "filled": filled, "missing": missing, "wrong": wrong, "links": links}
+    return [page(1 + start, size, **forms) for start in range(0, ROWS[width], size)]  # type: ignore[arg-type]  # by name
 
 
+@cache
 def lookups() -> dict[str, pd.DataFrame]:
     """Make the look-ups that names are joined from."""
     sizes = {"user": 100, "opportunityStage": 8, "account": 5_000}
@@ -53,9 +58,8 @@ def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Rows]:
         for body in bodies:
             collector.add_body(body)
         collected = collector.finish()
-    frame = join_names(collected.rows.frame, lookups(), ("stage", "owner", "account"))
-    failures = row_failures(Rows(frame, collected.rows.marks))
-    return frame, failures, Rows(freeze(frame), collected.rows.marks)
+    rows = Rows(join_names(collected.rows.frame, lookups(), ("stage", "owner", "account")), collected.rows.marks)
+    return rows.frame, row_failures(rows), rows.frozen()
 
 
 def load_normalized(bodies: Iterable[bytes]) -> pd.DataFrame:
@@ -81,64 +85,86 @@ def parse_alone(bodies: Iterable[bytes]) -> None:
         orjson.loads(body)
 
 
-def load_compiled(bodies: Iterable[bytes]) -> object:
-    """Load as a large load does once it has imported its compiled loops."""
-    assert kernels() is not None
-    return load(bodies)
+def multiple(what: str, bodies: list[bytes]) -> float:
+    """Give the CPU time of a load as a multiple of parsing alone."""
+    taken = seconds({"load": lambda: load(bodies), "parse": lambda: parse_alone(bodies)}, 5)
+    found = taken["load"] / taken["parse"]
+    say(f"load {what}: {taken['load'] / len(bodies) * 1000:.1f} ms a page, {found:.2f} x orjson alone")
+    return found
 
 
-def load_in_columns(bodies: Iterable[bytes]) -> object:
-    """Load as a small load does, and one without numba."""
-    kernels.cache_clear()
-    return load(bodies)
-
-
-def compare(width: str, count: int, odd: float = 0.0) -> tuple[float, float]:
-    """Give how often as fast as json_normalize, and the time as a multiple of parsing alone."""
-    bodies = pages(width, count, odd)
-    calls = {
-        "compiled": lambda: load_compiled(bodies),
-        "columns": lambda: load_in_columns(bodies),
-        "parse": lambda: parse_alone(bodies),
-    }
-    few = bodies[: max(2, count // 8)]
-    taken = seconds(calls, 7)
-    peer = seconds({"peer": lambda: load_normalized(few)}, 3)["peer"] * count / len(few) if not odd else 0.0
-    for name, words in (("compiled", "with numba"), ("columns", "without numba")):
-        say(
-            f"load {width}, {count} pages, {odd:.0%} odd, {words}: {taken[name] / count * 1000:.1f} ms a page, "
-            f"orjson alone {taken['parse'] / count * 1000:.1f} ms ({taken[name] / taken['parse']:.2f} x its time), "
-            + (f"{peer / taken[name]:.1f} x as fast as json_normalize" if peer else "json_normalize not measured")
-        )
-    return peer / taken["compiled"], taken["compiled"] / taken["parse"]
+def faster(bodies: list[bytes]) -> float:
+    """Give how often as fast as typed json_normalize a load is."""
+    few = bodies[: max(1, len(bodies) // 6)]
+    taken = seconds({"load": lambda: load(few), "peer": lambda: load_normalized(few)}, 3)
+    return taken["peer"] / taken["load"]
 
 
 def test_load__bench_pages_are_as_the_peer_reads_them() -> None:
     """Both ways give the same cells, so that their times may be compared."""
-    bodies = pages("c10", 2)
+    bodies = [page(1 + number * 100, 100) for number in range(2)]
     frame, failures, baseline = load(bodies)
     expected = load_normalized(bodies)
     assert failures.empty
-    assert (baseline.marks.original, baseline.marks.locked) == ({}, frozenset())
+    assert not baseline.marks
     for column in expected.columns:
         if COLUMN_DTYPES[column] != "object":
             pd.testing.assert_series_equal(frame[column], expected[column])
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("width", "count", "peer", "parser"), [("c10", 60, 10, 0.75), ("c150", 24, 8, 1.05)])
-def test_load__against_json_normalize_and_the_parser_alone(width: str, count: int, peer: float, parser: float) -> None:
-    """Uniform pages: so many times as fast as json_normalize, and hardly slower than parsing alone."""
-    faster, multiple = compare(width, count)
-    assert faster >= peer
-    assert multiple <= parser
+@pytest.mark.parametrize("size", [250, 1_000])
+@pytest.mark.parametrize(("width", "most"), [("c10", 1.3), ("c150", 1.4)])
+def test_load__nulls_and_missing_members_cost_nothing(width: str, most: float, size: int) -> None:
+    """Whatever the share of records without a member, and whether set relationships carry links."""
+    found = {
+        (share, links): multiple(
+            f"{width}, pages of {size}, {share:.0%} with nulls, links {links}", pages(width, size, share, links=links)
+        )
+        for share in SHARES
+        for links in (False, True)
+    }
+    for links in (False, True):
+        own = [value for (_, with_links), value in found.items() if with_links == links]
+        say(f"load {width}, pages of {size}, links {links}: worst share {max(own) / min(own):.2f} x the best")
+    assert max(found.values()) <= most
 
 
 @pytest.mark.nightly
-def test_load__with_odd_records() -> None:
-    """One odd record in a hundred costs half the parser's time at most."""
-    _, multiple = compare("c150", 24, 0.01)
-    assert multiple <= 1.5
+@pytest.mark.parametrize("size", [250, 1_000])
+@pytest.mark.parametrize("width", list(WIDTHS))
+def test_load__wrong_kinds(width: str, size: int) -> None:
+    """With values of a wrong kind in a share of the records."""
+    for share in (0.01, 0.05, 0.25):
+        what = f"{width}, pages of {size}, {share:.0%} with a wrong kind"
+        assert multiple(what, pages(width, size, wrong=share)) <= 4.5
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("width", "least"), [("c10", 6), ("c150", 6)])
+def test_load__against_json_normalize(width: str, least: float) -> None:
+    """Many times as fast as json_normalize with the same dtypes."""
+    found = faster(pages(width))
+    say(f"load {width}: {found:.1f} x as fast as json_normalize")
+    assert found >= least
+
+
+@pytest.mark.nightly
+def test_load__whole_over_http() -> None:
+    """From the package's own sandbox, at the package's own page size, against parsing the same pages."""
+    with opp.sandbox(opportunities=20_000) as box, box.client() as client:
+        bodies = [page.body for page in client.iter_pages(include=("owner", "account"))]
+        calls = {
+            "http": lambda: opp.read_opportunities(client, progress=False, on_invalid="ignore"),
+            "pages": lambda: load(bodies),
+            "parse": lambda: parse_alone(bodies),
+        }
+        taken = seconds(calls, 3)
+    say(
+        f"the sandbox's own pages: {taken['pages'] / taken['parse']:.2f} x orjson alone; over HTTP, "
+        f"client and server in one process: {taken['http'] / taken['parse']:.2f} x"
+    )
+    assert taken["pages"] <= 2 * taken["parse"]
 
 
 @pytest.mark.nightly
@@ -146,8 +172,8 @@ def test_load__validation_is_a_small_part() -> None:
     """Validation takes at most a twentieth of loading."""
     from opp_pandas.schema import find_failures
 
-    for width, count in (("c10", 60), ("c150", 24)):
-        bodies = pages(width, count)
+    for width in WIDTHS:
+        bodies = pages(width)
         frame, _, _ = load(bodies)
         taken = seconds(
             {"load": lambda bodies=bodies: load(bodies), "validate": lambda frame=frame: find_failures(frame)}
@@ -176,7 +202,8 @@ def test_load__in_partitions_from_a_service_that_is_far_away() -> None:
 
 
 _PROGRAM = """
-import gc, resource, sys, time
+import gc, sys, time
+import pyarrow as pa
 from tests.benchmarks.test_bench_loading import load
 from tests.benchmarks.pages import page
 
@@ -200,6 +227,23 @@ def status(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 
+def buffers(frame):
+    # Every buffer once: columns without a value share theirs.
+    found = {}
+    for name in frame.columns:
+        array = frame[name].array
+        if frame[name].dtype == object:
+            values = array.to_numpy()
+            found[values.ctypes.data] = values.nbytes
+            found.update((id(value), sys.getsizeof(value)) for value in values)
+        elif hasattr(array, "__arrow_array__") and str(array.dtype) == "str":
+            for chunk in [part for part in getattr(array.__arrow_array__(), 'chunks', [array.__arrow_array__()])]:
+                found.update((buffer.address, buffer.size) for buffer in chunk.buffers() if buffer is not None)
+        else:
+            parts = [array._data, array._mask] if hasattr(array, "_mask") else [array.asi8]
+            found.update((part.ctypes.data, part.nbytes) for part in parts)
+    return sum(found.values())
+
 load(bodies(1))
 made = bodies(int(sys.argv[1]))
 spent = [0.0]
@@ -220,7 +264,7 @@ taken = time.process_time() - start - spent[0]
 peak = status("VmHWM") - base
 del made
 gc.collect()
-print(len(frame), taken, peak, frame.memory_usage(deep=True).sum(), status("VmRSS") - base)
+print(len(frame), taken, peak, buffers(frame), status("VmRSS") - base)
 """
 
 
@@ -249,7 +293,7 @@ def test_load__memory_and_time_per_row_stay_flat() -> None:
             f"{rows:,} rows: {taken / rows * 1e6:.1f} us and {peak / rows:,.0f} bytes a row at the peak, "
             f"{stays / rows:,.0f} stay, the frame has {own / rows:,.0f} ({peak / own:.2f} x)"
         )
-    assert found[1_000][2] <= 1.7 * found[1_000][3]
+    assert found[1_000][2] <= 2.0 * found[1_000][3]
     per_row = {count: (taken / rows, peak / rows) for count, (rows, taken, peak, _, _) in found.items()}
     for place in (0, 1):
         assert per_row[1_000][place] <= 1.25 * per_row[100][place]
