@@ -44,13 +44,14 @@ from opp_pandas.figures.core.days import (
     code_days,
     local_days,
 )
+from opp_pandas.figures.core.statuses import STATUSES
 from opp_pandas.frame_state import loaded_of
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
-    from opp_pandas.figures.core.money import ExchangeRates, ProbabilitySource
+    from opp_pandas.figures.core.money import ExchangeRates, ProbabilitySource, Rates
 
-OPEN, WON, LOST, UNSETTLED, TRASHED = range(5)
+OPEN, WON, LOST, UNSETTLED, TRASHED = STATUSES
 _STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}
 CLOSED, COMMIT, BEST_CASE, PIPELINE, OMITTED = range(5)
 NO_CATEGORY = -1
@@ -355,8 +356,7 @@ class Deals:
         if self.context.stages.frame["stage_id"].isna().all():
             # Without the look-up of a load nobody said which id is which stage: only the names tell.
             by_name = self._stage_by("stage_name")
-            codes = np.where(by_name == -1, codes, by_name)
-            return codes
+            return np.where(by_name == -1, codes, by_name)
         # The names of those alone that lack an id: text is read a hundred times slower than ids.
         without = np.flatnonzero(codes == -1)
         if len(without):
@@ -662,3 +662,34 @@ class Deals:
             return None
         omitted = np.asarray(self.stated_category == OMITTED) & (self.status == OPEN)
         return omitted if omitted.any() else None
+
+
+def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates) -> pd.Series:
+    """Give every deal's amount in one currency.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount``, ``currency_type`` and a stage; ``close_date``
+        where rates take it.
+    context : FigureContext
+        Stages, moment, time zone; its currency holds for rows that name none.
+    rates : ExchangeRates, mapping or DataFrame
+        The rates; ``ExchangeRates(..., open_date="2026-01-01", won_date="2026-01-01")``
+        is a constant-currency view.
+
+    Returns
+    -------
+    Series of float64, shape (n,)
+        Indexed like the frame [base currency]; missing amounts stay missing.
+
+    Raises
+    ------
+    FrameError
+        If a deal with an amount has no rate on its day; the text lists rows.
+    """
+    own = context.with_definitions(rates=rates)
+    base = own.money.exchange
+    return pd.Series(
+        Deals(frame, own).amount, index=frame.index, name=f"amount_{base.base.lower()}" if base else "amount"
+    )

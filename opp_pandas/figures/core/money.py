@@ -17,10 +17,10 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
 from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day, to_date
+from opp_pandas.figures.core.statuses import OPEN, TRASHED
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
-    from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.deals import Deals
 
 ALWAYS = NO_DAY + 1
@@ -107,8 +107,6 @@ class ExchangeRates:
         return np.where(place >= 0, rates[np.maximum(place, 0)], np.nan)
 
     def _days(self, deals: Deals) -> Days:
-        from opp_pandas.figures.core.deals import OPEN
-
         def chosen(rule: str) -> Days:
             if rule == "as_of":
                 return np.full(len(deals), deals.context.today, dtype=np.int32)
@@ -127,8 +125,6 @@ class ExchangeRates:
         FrameError
             If a deal with an amount names no currency, or one without a rate on its day.
         """
-        from opp_pandas.figures.core.deals import TRASHED
-
         codes, names = deals.currency_codes
         amount, days = deals.own_amount, self._days(deals)
         rates = np.full(len(deals), np.nan)
@@ -262,36 +258,3 @@ class MoneySpec:
             "category_names": None if self.category_names is None else dict(self.category_names),
             "overdue": self.overdue,
         }
-
-
-def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates) -> pd.Series:
-    """Give every deal's amount in one currency.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``currency_type`` and a stage; ``close_date``
-        where rates take it.
-    context : FigureContext
-        Stages, moment, time zone; its currency holds for rows that name none.
-    rates : ExchangeRates, mapping or DataFrame
-        The rates; ``ExchangeRates(..., open_date="2026-01-01", won_date="2026-01-01")``
-        is a constant-currency view.
-
-    Returns
-    -------
-    Series of float64, shape (n,)
-        Indexed like the frame [base currency]; missing amounts stay missing.
-
-    Raises
-    ------
-    FrameError
-        If a deal with an amount has no rate on its day; the text lists rows.
-    """
-    from opp_pandas.figures.core.deals import Deals
-
-    own = context.with_definitions(rates=rates)
-    base = own.money.exchange
-    return pd.Series(
-        Deals(frame, own).amount, index=frame.index, name=f"amount_{base.base.lower()}" if base else "amount"
-    )
