@@ -18,6 +18,7 @@ from opp_pandas.accessor import OpportunityAccessor, of
 from opp_pandas.stages import StageMap
 
 if TYPE_CHECKING:
+    from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.adoption.adopt import adopt
     from opp_pandas.api.auth.oauth import login
     from opp_pandas.api.auth.s2s import AppSignIn
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from opp_pandas.load.read import read_opportunities
     from opp_pandas.sandbox_handle import Sandbox, sandbox
     from opp_pandas.schema import OpportunitySchema
+else:
+    # Only type checkers know of frames whose ``.opp`` is typed: at run time any DataFrame has the accessor.
+    from pandas import DataFrame as OpportunityFrame
 
 __version__ = "0.1.0"
 
@@ -71,6 +75,7 @@ __all__ = [
     "StageMap",
     "OpportunitySchema",
     "OpportunityAccessor",
+    "OpportunityFrame",
     "Client",
     "Sandbox",
     "NOT_NULL",
@@ -89,14 +94,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _DOORS:
-        raise AttributeError(f"module 'opp_pandas' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:
+    # A type checker that saw this would take every misspelt name for one that is looked up here.
+    def __getattr__(name: str) -> Any:
+        if name not in _DOORS:
+            raise AttributeError(f"module 'opp_pandas' has no attribute {name!r}")
+        import importlib
 
-    value = getattr(importlib.import_module(_DOORS[name]), name)
-    globals()[name] = value
-    return value
+        value = getattr(importlib.import_module(_DOORS[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -304,12 +304,7 @@ class OpportunityAccessor(metaclass=_Listed):
     dashboard = _Door("notebook.dashboards", "open_dashboard")
     report = _Door("reporting", "write_report")
 
-    def explain(self, result: Any, **options: Any) -> Any:
-        """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`."""
-        from opp_pandas.figures import explain
-
-        given = {name: options.pop(name) for name in (*_registry().DEFINITIONS, *GIVEN) if name in options}
-        return explain(result, frame=self._frame, context=context_of(self._frame, **given), **options)
+    explain = _Door("figures.core.explanations", "explain_frame")
 
     @property
     def plot(self) -> PlotAccessor:

@@ -18,6 +18,7 @@ LAYERS = (
     ("errors",),
     ("timezones", "instants", "_files", "_html"),
     ("kinds",),
+    ("choices",),
     ("resource", "stages"),
     ("frame_state",),
     ("schema",),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -46,8 +45,10 @@ from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
+    from opp_pandas.accessor import OpportunityFrame
+    from opp_pandas.choices import Duplicates, FiscalLabel, OnInvalid
     from opp_pandas.figures.core.money import Rates
     from opp_pandas.figures.core.periods import WeekCalendar
 
@@ -83,13 +84,13 @@ def adopt(
     as_of: Any = None,
     currency: str | None = None,
     fiscal_start: int | None = None,
-    fiscal_label: Literal["end", "start"] | None = None,
+    fiscal_label: FiscalLabel | None = None,
     calendar: WeekCalendar | None = None,
     rates: Rates | None = None,
-    duplicates: Literal["error", "keep"] = "error",
+    duplicates: Duplicates = "error",
     dayfirst: bool | None = None,
-    on_invalid: Literal["warn", "raise", "ignore"] = "warn",
-) -> pd.DataFrame:
+    on_invalid: OnInvalid = "warn",
+) -> OpportunityFrame:
     """Take any frame of opportunities into the columns and dtypes of this package.
 
     Parameters
@@ -228,7 +229,7 @@ def adopt(
         raise InvalidFrameError(report.failures)
     if len(report.failures) and on_invalid == "warn":
         _warn(report)
-    return attach_loaded(adopted, loaded)
+    return cast("OpportunityFrame", attach_loaded(adopted, loaded))
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.auth.secret import Secret
     from opp_pandas.api.transport.retry import Clock
     from opp_pandas.api.transport.session import Received
+    from opp_pandas.choices import FiscalLabel, ProbabilitySource
 
 __all__ = ["NOT_NULL", "Answer", "Client", "CustomField", "Page", "connect"]
 
@@ -56,11 +57,11 @@ def connect(
     on_wait: Callable[[float], None] | None = None,
     clock: Clock | None = None,
     fiscal_start: int | None = None,
-    fiscal_label: str | None = None,
+    fiscal_label: FiscalLabel | None = None,
     calendar: Any = None,
     rates: Any = None,
     currency: str | None = None,
-    probability: str | None = None,
+    probability: ProbabilitySource | None = None,
 ) -> Client:
     """Connect to the service; no request is made yet.
 

@@ -12,7 +12,7 @@ from opp_pandas.apply.executor import REREAD_BATCH, Executor
 from opp_pandas.apply.journal import Journal
 from opp_pandas.apply.journal_folder import journal_folder, purge
 from opp_pandas.apply.journal_store import SUFFIX
-from opp_pandas.apply.merge import POLICIES, Policy
+from opp_pandas.apply.merge import POLICIES
 from opp_pandas.apply.operation import Task
 from opp_pandas.apply.send_creates import count_look_ups
 from opp_pandas.apply.workers import MOST_WORKERS
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from opp_pandas.apply.journal import OpenPlan
     from opp_pandas.apply.send_updates import Ask
     from opp_pandas.changes.plan import ChangeSet
+    from opp_pandas.choices import Policy
 
 Progress = bool | Callable[[int, int], Any]
 """Whether to show a bar, or who is told how many rows are done, and of how many; False from there stops the rest."""

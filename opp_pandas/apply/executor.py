@@ -44,9 +44,9 @@ from opp_pandas.errors import (
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.apply.journal import OpenPlan
-    from opp_pandas.apply.merge import Policy
     from opp_pandas.apply.operation import Task
     from opp_pandas.apply.send_updates import Ask
+    from opp_pandas.choices import Policy
 
 REREAD_MAX_AGE_S = 5.0
 # A row is written at most this many requests after it was read again: four

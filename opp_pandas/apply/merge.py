@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.kinds import KINDS, UnfitError
 from opp_pandas.resource import OPPORTUNITY
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opp_pandas.changes.changeset import Cell
+    from opp_pandas.choices import Policy
 
-Policy = Literal["skip", "ask", "mine", "theirs"]
 POLICIES: tuple[Policy, ...] = ("skip", "ask", "mine", "theirs")
 # One sum in two columns: the service makes one of the other, so they are won and lost together.
 _ONE_SUM = frozenset({"amount", "amount_precise"})

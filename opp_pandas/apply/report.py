@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.changes.plan import ChangeSet
 
 ROW_DTYPES = {
@@ -72,7 +73,7 @@ class WriteReport:
 
     plan: ChangeSet
     outcomes: Sequence[Outcome]
-    frame: pd.DataFrame | None
+    frame: OpportunityFrame | None
     dry_run: bool = False
     requests: Sequence[Mapping[str, Any]] = ()
     reads: int = 0

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opp_pandas.api.client import Answer
-    from opp_pandas.apply.merge import Policy
     from opp_pandas.apply.operation import Task, Wire
     from opp_pandas.apply.send_updates import Updates
+    from opp_pandas.choices import Policy
 
     Resources = Sequence[Mapping[str, Any]]
 

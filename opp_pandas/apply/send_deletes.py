@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.merge import Policy, same_value
+from opp_pandas.apply.merge import same_value
 from opp_pandas.apply.operation import GONE, Operation, settle
 from opp_pandas.apply.status import Status, wire_cells
 from opp_pandas.changes.changeset import Cell
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Answer
     from opp_pandas.apply.operation import Task, Wire
     from opp_pandas.changes.changeset import RowDeletion
+    from opp_pandas.choices import Policy
 
 
 class Deletions:

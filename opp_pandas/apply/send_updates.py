@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.merge import Policy, merge_row, same_value
+from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.operation import GONE, Operation, settle
 from opp_pandas.apply.status import Status, wire_cells
 from opp_pandas.changes.changeset import RowUpdate
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Answer
     from opp_pandas.apply.operation import Task, Wire
     from opp_pandas.changes.changeset import Cell
+    from opp_pandas.choices import Policy
 
 Ask = Callable[[int, str, Any, Any, Any], str]
 """Called with id, column, loaded, mine and theirs; gives "mine", "theirs" or "skip"."""

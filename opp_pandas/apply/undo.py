@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation, count_reads, tasks_of
 from opp_pandas.apply.journal import OPEN_STATES, Journal
 from opp_pandas.apply.journal_folder import is_finished
-from opp_pandas.apply.merge import Policy, same_value
+from opp_pandas.apply.merge import same_value
 from opp_pandas.apply.operation import Task
 from opp_pandas.apply.report import WriteReport, build_requests
 from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from opp_pandas.apply.journal import OpenPlan, Step
     from opp_pandas.apply.journal_store import PlanRow
     from opp_pandas.apply.send_updates import Ask
+    from opp_pandas.choices import Policy
 
 
 def apply_plan(

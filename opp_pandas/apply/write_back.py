@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opp_pandas.api.frame_builder import lookup_frame
 from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation, count_reads, tasks_of
@@ -11,7 +11,7 @@ from opp_pandas.apply.report import WriteReport, build_requests
 from opp_pandas.apply.results import take_outcomes
 from opp_pandas.apply.status import Status
 from opp_pandas.apply.workers import MOST_WORKERS
-from opp_pandas.changes.diff import CustomIds, find_changes
+from opp_pandas.changes.diff import find_changes
 from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wanted_names
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.figure import takes_definitions
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.api.client import Client
     from opp_pandas.apply.apply_options import Progress
-    from opp_pandas.apply.merge import Policy
     from opp_pandas.apply.operation import Task
     from opp_pandas.apply.send_updates import Ask
-    from opp_pandas.changes.plan import ChangeSet, UnknownNames
+    from opp_pandas.changes.plan import ChangeSet
+    from opp_pandas.choices import CustomIds, Policy, UnknownNames
     from opp_pandas.frame_state import Loaded
 
 
@@ -138,7 +139,7 @@ def write_back(
         **definitions,
     )
     if not len(plan):
-        return WriteReport(plan, (), frame, dry_run)
+        return WriteReport(plan, (), cast("OpportunityFrame", frame), dry_run)
     options = ApplyOptions(_client_for(client, loaded), on_conflict, ask, workers, journal, progress)
     needs_names = bool(wanted_names(plan.creations))
     if not dry_run:
@@ -150,7 +151,7 @@ def write_back(
     requests, reads = build_requests(resolved), reads + count_reads(resolved)
     if dry_run:
         outcomes = [task.outcome for task in tasks_of(resolved)]
-        return WriteReport(resolved, outcomes, frame, True, requests, reads)
+        return WriteReport(resolved, outcomes, cast("OpportunityFrame", frame), True, requests, reads)
     if needs_names and isinstance(confirm, str):
         check_confirmation(plan, confirm, resolved)
     # A report that is kept must not keep all of the load alive.
@@ -168,7 +169,9 @@ def write_back(
             take_outcomes(frame, loaded, [task.outcome for task in tasks], lookups, options.client)
     made = options.client.calls - before
     outcomes = [task.outcome for task in tasks]
-    return WriteReport(resolved, outcomes, frame, False, requests, reads, opened.path, begun.number, made)
+    return WriteReport(
+        resolved, outcomes, cast("OpportunityFrame", frame), False, requests, reads, opened.path, begun.number, made
+    )
 
 
 def _progress_so_far(tasks: Sequence[Task], path: Path, number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from opp_pandas.changes.guards import aggregate_reason
 from opp_pandas.changes.impact import Figures
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.changes.new_rows import find_creations
-from opp_pandas.changes.plan import ChangeSet, UnknownNames
+from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.row_matching import match_rows, usable_frame
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import counted
@@ -32,7 +32,8 @@ from opp_pandas.kinds import INT64_MAX, TEXT, is_missing
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
-CustomIds = Literal["auto", "always", "never"]
+if TYPE_CHECKING:
+    from opp_pandas.choices import CustomIds, UnknownNames
 
 
 @takes_definitions

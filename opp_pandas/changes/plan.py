@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from opp_pandas.changes.changeset import Refusal, RowCreation, RowDeletion, RowUpdate
     from opp_pandas.changes.impact import Figures
+    from opp_pandas.choices import UnknownNames
 
-UnknownNames = Literal["refuse", "leave_out"]
 ASK_ABOVE_ROWS = 50
 ASK_ABOVE_SHARE = 0.10
 ASK_SHARE_FROM_ROWS = 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
@@ -13,10 +13,15 @@ from opp_pandas.exporting.columns import ROW, Failures, values_of
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.timezones import check_zone
 
+if TYPE_CHECKING:
+    import os
+
+    from opp_pandas.accessor import OpportunityFrame
+
 
 def read_export(
     path: str | os.PathLike[str], *, original: pd.DataFrame | None = None, timezone: str | None = None
-) -> pd.DataFrame:
+) -> OpportunityFrame:
     """Read a file that `to_csv` or `to_excel` wrote, and that somebody may have edited.
 
     Parameters
@@ -94,7 +99,7 @@ def read_export(
         raise InvalidFrameError(_cases(failures, frame, rows))
     if ROW in frame.columns:
         frame = frame.set_index(ROW).rename_axis(index=None)
-    return frame if original is None else attach_again(frame, original)
+    return cast("OpportunityFrame", frame if original is None else attach_again(frame, original))
 
 
 def _cases(failures: Failures, frame: pd.DataFrame, rows: list[int]) -> pd.DataFrame:

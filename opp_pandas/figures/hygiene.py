@@ -18,6 +18,7 @@ from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.rates import divide
 
 if TYPE_CHECKING:
+    from opp_pandas.choices import Check, Measure
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
 
@@ -49,7 +50,7 @@ def hygiene(
     *,
     context: FigureContext,
     stale_days: int = 30,
-    checks: Sequence[str] | None = None,
+    checks: Sequence[Check] | None = None,
 ) -> pd.DataFrame:
     """List the deals that need a look, and say why.
 
@@ -384,7 +385,7 @@ def concentration(
     *,
     context: FigureContext,
     by: str | Sequence[str] = "account_name",
-    measure: str = "open_amount",
+    measure: Measure = "open_amount",
     top: Sequence[int] = (1, 5, 10),
 ) -> pd.DataFrame:
     """Say how much of the pipeline hangs on few accounts, owners or deals.

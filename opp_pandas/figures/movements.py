@@ -7,7 +7,6 @@ reason; changes of the amount and of exchange rates stand apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +23,9 @@ from opp_pandas.figures.core.snapshots import Snapshots, State, later_of, parse_
 from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opp_pandas.choices import Labels
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.money import ExchangeRates
 
@@ -33,9 +35,6 @@ _READ = (
 )  # fmt: skip
 # Bars that stand on the amount at the start; new deals, and all others, on that at the end.
 _OF_BEFORE = ("start", "removed", *(name for name in ENTRIES if name not in ("created", "appeared")))
-
-
-Labels = Literal["plain", "outreach", "gong", "salesforce"]
 
 
 @figure(heading="Deals behind a waterfall")

@@ -21,9 +21,10 @@ from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import Snapshots, State, keys_of, later_of, read_states
 from opp_pandas.figures.rates import divide, wilson
-from opp_pandas.forecasting.scoring import Bins, brier, brier_skill, decompose, log_loss, put_in_bins, resampled
+from opp_pandas.forecasting.scoring import brier, brier_skill, decompose, log_loss, put_in_bins, resampled
 
 if TYPE_CHECKING:
+    from opp_pandas.choices import Bins
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.periods import Periods
 

@@ -12,7 +12,7 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,9 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.rates import divide
 
 if TYPE_CHECKING:
+    from opp_pandas.choices import Bins
     from opp_pandas.figures.core.days import Codes, Floats
 
-Bins = Literal["isotonic", "fixed"]
 ISOTONIC_BELOW = 500
 """With fewer forecasts, bins follow the outcomes; with more, they have fixed ends."""
 

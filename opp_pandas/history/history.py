@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.history.versions import SavedVersion
 
 _TRIES = 100
@@ -361,7 +362,7 @@ class History:
             )
         return cells
 
-    def as_of(self, t: Any = None, *, columns: Iterable[str] | None = None) -> pd.DataFrame:
+    def as_of(self, t: Any = None, *, columns: Iterable[str] | None = None) -> OpportunityFrame:
         """Give the deals as they were known at a moment.
 
         Parameters
@@ -388,7 +389,7 @@ class History:
         wanted = None if columns is None else list(columns)
         cells = self._cells("as_of", None if wanted is None else replay.stored_fields(wanted))
         moment = self._moment(cells, t)
-        return replay.frame_at(cells, moment, self.location, wanted)
+        return cast("OpportunityFrame", replay.frame_at(cells, moment, self.location, wanted))
 
     def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
         """Give the deals as they were known at several moments, reading the table once.

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -37,8 +37,10 @@ from opp_pandas.stages import StageMap, resolve_stages
 from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
+    from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.api.client import Client
     from opp_pandas.api.custom_field_types import CustomField
+    from opp_pandas.choices import FiscalLabel, OnInvalid, ProbabilitySource
     from opp_pandas.figures.core.money import Rates
     from opp_pandas.figures.core.periods import WeekCalendar
     from opp_pandas.frame_state import Rows
@@ -56,7 +58,7 @@ def read_opportunities(
     stages: StageMap | None = None,
     timezone: str | None = None,
     limit: int | None = None,
-    on_invalid: Literal["warn", "raise", "ignore"] = "warn",
+    on_invalid: OnInvalid = "warn",
     progress: bool | None = None,
     authorization_meta: bool = False,
     data_connections: bool = False,
@@ -66,12 +68,12 @@ def read_opportunities(
     checkpoint: str | os.PathLike[str] | None = None,
     history: History | None = None,
     fiscal_start: int | None = None,
-    fiscal_label: Literal["end", "start"] | None = None,
+    fiscal_label: FiscalLabel | None = None,
     calendar: WeekCalendar | None = None,
     rates: Rates | None = None,
     currency: str | None = None,
-    probability: Literal["own", "stage", "own_else_stage"] | None = None,
-) -> pd.DataFrame:
+    probability: ProbabilitySource | None = None,
+) -> OpportunityFrame:
     """Load opportunities into a frame.
 
     After the last page, what was changed while the pages came is read again (by
@@ -292,7 +294,7 @@ def read_opportunities(
     # A load that went on from the history never opened the file: whatever is there is none of its own.
     if checkpoint is not None and known is None:
         remove_checkpoint(checkpoint)
-    return attach_loaded(rows.frame, loaded)
+    return cast("OpportunityFrame", attach_loaded(rows.frame, loaded))
 
 
 def _check_kinds(

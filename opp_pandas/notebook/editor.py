@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opp_pandas.changes.impact import Figures
 from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
@@ -17,10 +16,12 @@ from opp_pandas.notebook.panel import Panel, pending_words
 from opp_pandas.notebook.to_code import recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
 
+    from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.api.client import Client
     from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.apply.report import WriteReport
@@ -52,10 +53,10 @@ class Editor:
         self._box = ipywidgets.VBox([grid, panel.box])
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> OpportunityFrame:
         """A copy of the frame with the edits; after sending also with what the service made of them."""
         with self._desk.lock:
-            return self._desk.sheet.frame
+            return cast("OpportunityFrame", self._desk.sheet.frame)
 
     @property
     def changes(self) -> ChangeSet:

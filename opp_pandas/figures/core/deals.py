@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -49,7 +48,10 @@ from opp_pandas.frame_state import loaded_of
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
-    from opp_pandas.figures.core.money import ExchangeRates, ProbabilitySource, Rates
+    from collections.abc import Callable, Iterator
+
+    from opp_pandas.choices import ProbabilitySource
+    from opp_pandas.figures.core.money import ExchangeRates, Rates
 
 OPEN, WON, LOST, UNSETTLED, TRASHED = STATUSES
 _STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}

@@ -156,6 +156,39 @@ def explain(
     return Explanation(figure, basis, column, at, value, basis["definitions"][column], rows)
 
 
+def explain_frame(
+    frame: pd.DataFrame,
+    result: Any,
+    *,
+    context: FigureContext,
+    column: str | None = None,
+    at: Any = None,
+    scenarios: Mapping[str, Any] | None = None,
+) -> Explanation:
+    """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The opportunities that it was made from.
+    result : DataFrame or Bookings
+        What a figure gave.
+    context : FigureContext
+        Stages, moment, time zone and definitions.
+    column : str, optional
+        The number's column; the whole result is explained if left out.
+    at : label, optional
+        The number's row.
+    scenarios : mapping, optional
+        As they were given to `scenario`.
+
+    Returns
+    -------
+    Explanation
+    """
+    return explain(result, frame, context=context, column=column, at=at, scenarios=scenarios)
+
+
 def _answer(
     result: Any, basis: dict[str, Any], column: str, at: Any
 ) -> tuple[float | None, tuple[Any, ...], pd.Series | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from opp_pandas.figures.core.statuses import OPEN, TRASHED
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
+    from opp_pandas.choices import Overdue, ProbabilitySource
     from opp_pandas.figures.core.deals import Deals
 
 ALWAYS = NO_DAY + 1
@@ -185,10 +186,6 @@ def read_rates(rates: Rates | None, currency: str | None = None) -> ExchangeRate
             "currency='USD' states it, and so does ExchangeRates(table, base='USD')"
         )
     return ExchangeRates(rates, str(ones[0]) if len(ones) == 1 else str(currency))
-
-
-ProbabilitySource = Literal["own", "stage", "own_else_stage"]
-Overdue = Literal["exclude", "include", "roll_forward"]
 
 
 @dataclass(frozen=True, eq=False)

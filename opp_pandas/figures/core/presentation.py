@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,9 @@ import pandas as pd
 from opp_pandas._html import as_written
 from opp_pandas.errors import named, printable
 from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 MOST_ROWS = 60
 _SHARE = re.compile(
@@ -25,7 +27,7 @@ _MONEY = re.compile(
     r"amount|^(quota|gap|gap_to_forecast|adjusted|delta|change|pipeline_needed|velocity_per_day|landing|crps"
     r"|mean|sd|won_to_date|p\d+)$"
 )
-_LABEL = "text-align:left;vertical-align:top"
+_LABEL = "text-align:left;vertical-align:top;white-space:nowrap"
 _CAPTION = "text-align:left;font-weight:bold;color:inherit;white-space:nowrap"
 _UPRIGHT = 6
 """A table of one row with more columns than these is read from top to bottom."""
@@ -195,7 +197,7 @@ class Written:
             f'<table class="dataframe"><caption style="{_CAPTION}">{html.escape(caption)}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         )
-        return as_written(f'<div style="overflow-x:auto">{table}</div>{self._foot(folded=folded)}')
+        return as_written(f'<div style="overflow-x:auto" tabindex="0">{table}</div>{self._foot(folded=folded)}')
 
     @property
     def _sides(self) -> list[str]:
