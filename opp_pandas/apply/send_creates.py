@@ -276,7 +276,7 @@ class Creations:
         else:
             outcome.joined = True
             outcome.take_resource(older, outcome.sent, f"{why}; ours, id {own}, gave way and was deleted")
-            outcome.sent = ()
+            outcome.status, outcome.sent = Status.UNCHANGED, ()
             self._wire.plan.settled(task.number, outcome)
 
 
