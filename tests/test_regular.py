@@ -444,6 +444,17 @@ def test_decode_block__nulls_and_missing_members_are_regular(share: float, links
     assert_same(collect(bodies), load_slowly(bodies))
 
 
+def test_decode_block__rare_members_are_looked_for() -> None:
+    """A member that a few of many records have is no reason to read all of them slowly."""
+    records = [record(number) for number in range(1, 401)]
+    records[217]["attributes"] |= {"healthScore": 22, "healthCategory": "RED", "notes": 'a "healthier": one'}
+    records[318]["relationships"]["territory"] = {"data": {"type": "territory", "id": 4}}
+    records[399]["attributes"]["healthScore"] = None
+    bodies = [body_of(records[start : start + 100]) for start in (0, 100, 200, 300)]
+    assert is_regular(*bodies)
+    assert_same(collect(bodies), load_slowly(bodies))
+
+
 def test_collect__says_how_many_records_went_which_way() -> None:
     """One value of another kind sends its block, and no other, the slower way."""
     bodies = [body_of(MANY), body_of([record(number, amount="5") for number in range(30, 40)])]

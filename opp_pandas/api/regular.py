@@ -1,13 +1,14 @@
 """Blocks of regular records, read by Arrow's JSON parser in one go.
 
 A block is regular when its records have the members that a sample of them has,
-or lack them, and every value is null or of its column's kind. The parser is told
-all members with their types, so that it refuses anything else: another kind, a
-fraction, a number beyond 64 bits, a member twice, a name that is not in the
-sample, broken JSON. What it cannot see is looked at afterwards: the types of
-resource identifiers, the form of instants, nulls in lists. On any refusal the
-whole block is left to `opp_pandas.api.decode`; what is read here is the same,
-cell by cell, and needs no marks.
+or lack them, and every value is null or of its column's kind; members that the
+sample missed are looked for once. The parser is told all members with their
+types, so that it refuses anything else: another kind, a fraction, a number beyond
+64 bits, a member twice, a name that is not in the sample, broken JSON. What it
+cannot see is looked at afterwards: the types of resource identifiers, the form of
+instants, nulls in lists. On any refusal the whole block is left to
+`opp_pandas.api.decode`; what is read here is the same, cell by cell, and needs no
+marks.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _SAMPLE_BYTES = 32_768
 _HEAD = rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:\s*\[\s*(\{[^][{}]*?("type"\s*:\s*"%b"))'
 _TAIL = re.compile(rb'\]\s*(?:\}\s*\Z|,\s*"(?:included|links|meta|jsonapi)"\s*:)')
 _MAX_TAILS = 20
+_NAME = re.compile(rb'"(\w+)"\s*:')
+_MAX_RARE = 100
 _KINDS = {"integer": pa.int64(), "text": TEXT, "instant": TEXT, "tags": TAGS, "boolean": pa.bool_()}
 _SCALARS = {str: TEXT, bool: pa.bool_(), int: pa.int64(), float: pa.float64(), type(None): pa.null()}
 _SCANNER = json.JSONDecoder()
@@ -136,18 +139,27 @@ def decode_block(cuts: Sequence[Cut], resource: Resource) -> list[Batch] | None:
     list of Batch or None
         None: the block is not regular.
     """
+    samples = list(_samples(cuts))
     try:
-        members = _members(_samples(cuts), resource)
-        first, rest = _split(cuts)
-        batches = [_decode([first], members, (), resource)]
-        if rest:
-            empty = {name for name in members.attributes if batches[0].is_empty(members.columns[name])}
-            try:
-                batches.append(_decode(rest, members, empty, resource))
-            except _IrregularError:
-                batches.append(_decode(rest, members, (), resource))
+        return _decode_by(samples, cuts, resource)
+    except _IrregularError:
+        rare = list(_samples_of_rare_members(cuts, samples))
+    try:
+        return _decode_by([*samples, *rare], cuts, resource) if rare else None
     except _IrregularError:
         return None
+
+
+def _decode_by(samples: Iterable[Mapping[str, Any]], cuts: Sequence[Cut], resource: Resource) -> list[Batch]:
+    members = _members(samples, resource)
+    first, rest = _split(cuts)
+    batches = [_decode([first], members, (), resource)]
+    if rest:
+        empty = {name for name in members.attributes if batches[0].is_empty(members.columns[name])}
+        try:
+            batches.append(_decode(rest, members, empty, resource))
+        except _IrregularError:
+            batches.append(_decode(rest, members, (), resource))
     return batches
 
 
@@ -172,12 +184,26 @@ def _samples(cuts: Sequence[Cut]) -> Iterator[Mapping[str, Any]]:
             start = cut.body.find(cut.opener, start, cut.end)
             if start < 0:
                 break
-            try:
-                text = cut.body[start : min(cut.end, start + _SAMPLE_BYTES)].decode("utf-8", "ignore")
-                record, _ = _SCANNER.raw_decode(text)
-            except (ValueError, RecursionError):
-                continue  # longer than a sample, or no JSON
-            yield record
+            yield from _record_at(cut, start)
+
+
+def _record_at(cut: Cut, start: int) -> Iterator[Mapping[str, Any]]:
+    """Parse the record that begins at a place; none where it is longer than a sample, or no JSON."""
+    try:
+        text = cut.body[start : min(cut.end, start + _SAMPLE_BYTES)].decode("utf-8", "ignore")
+        yield _SCANNER.raw_decode(text)[0]
+    except (ValueError, RecursionError):
+        return
+
+
+def _samples_of_rare_members(cuts: Sequence[Cut], samples: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Parse a record for each member that no sample has: services leave some members out of most records."""
+    seen = set(_NAME.findall(json.dumps(list(samples)).encode()))
+    for cut in cuts:
+        for name in sorted(set(_NAME.findall(cut.body, cut.start, cut.end)) - seen)[:_MAX_RARE]:
+            seen.add(name)
+            place = cut.body.find(b'"%b"' % name, cut.start, cut.end)
+            yield from _record_at(cut, max(cut.body.rfind(cut.opener, cut.start, place), cut.start))
 
 
 # --- what the parser is told ------------------------------------------------------
