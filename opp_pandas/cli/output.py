@@ -5,9 +5,12 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from opp_pandas.forecasting import Prediction
 
 
 class Output:
@@ -42,6 +45,40 @@ class Output:
             self.answer["rows"] = _records(result)
         else:
             print(opp.show(result))
+
+    def prediction(self, found: Prediction) -> None:
+        """Give a forecast with its parts and how it did before."""
+        basis, (low, high) = found.attrs["opp_basis"], found.interval(0.8)
+        record, parts = _records(found.record)[0], found.parts
+        currency = f" {basis['currency']}" if basis.get("currency") else ""
+        lines = [
+            found.target,
+            f"mean {found.mean:,.0f}{currency}, 80 % interval {low:,.0f} to {high:,.0f}",
+            *(
+                f"  {name:<5} {part['mean']:>15,.0f}  {part['share']:>4.0%}  {part['deals']:,.1f} deals"
+                for name, part in zip(parts.index, parts.to_dict("records"), strict=True)
+            ),
+            f"method {found.method}: {found.why}",
+            f"record: {found.tested}",
+        ]
+        if found.is_tested:
+            lines.append(
+                f"  {record['windows']:.0f} windows, WAPE {record['wape']:.0%}, bias {record['bias']:+.0%}, "
+                f"CRPS {record['crps']:,.0f}{currency}, coverage of 80 % {record['coverage_80']:.0%}"
+            )
+        self.say(
+            "\n".join([*lines, *(f"- {note}" for note in basis["notes"] if note != found.target)]),
+            target=found.target,
+            mean=found.mean,
+            low_80=low,
+            high_80=high,
+            parts=_records(parts),
+            method=found.method,
+            why=found.why,
+            record=record,
+            tested=found.tested,
+            basis=basis,
+        )
 
     def rows(self, table: pd.DataFrame, text: str) -> None:
         """Give a table that is no figure, with what is printed for people."""

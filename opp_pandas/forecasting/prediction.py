@@ -120,13 +120,21 @@ class Prediction(Bookings):
         return False
 
     @property
+    def _independent(self) -> float:
+        return float(self.record["independent"].iloc[0]) if len(self.record) else 0.0
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether enough past windows without overlap were forecast to say how often the interval holds."""
+        return self._independent >= ENOUGH_WINDOWS
+
+    @property
     def tested(self) -> str:
         """What a backtest says of the interval, in a sentence; or how many more windows one needs."""
-        facts = self.record.iloc[0] if len(self.record) else None
-        independent = 0.0 if facts is None else float(facts["independent"])
-        if facts is None or independent < ENOUGH_WINDOWS:
-            more = int(np.ceil(ENOUGH_WINDOWS - independent))
+        if not self.is_tested:
+            more = int(np.ceil(ENOUGH_WINDOWS - self._independent))
             return f"not tested yet: needs {more} more period" + ("" if more == 1 else "s")
+        facts = self.record.iloc[0]
         return (
             f"in {facts['windows']:.0f} past windows the 80 % interval held {facts['coverage_80']:.0%} of the time, "
             f"the mean was off by {facts['wape']:.0%}"

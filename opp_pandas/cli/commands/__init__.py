@@ -1,12 +1,14 @@
 """The commands, one file each; every one describes itself to argparse in ``add``."""
 
 from opp_pandas.cli.commands import (
+    backtest,
     demo,
     forecast,
     funnel,
     journals,
     load,
     login,
+    predict,
     report,
     resume,
     sandbox,
@@ -14,4 +16,4 @@ from opp_pandas.cli.commands import (
     undo,
 )
 
-COMMANDS = (demo, sandbox, login, load, forecast, funnel, snapshot, report, resume, undo, journals)
+COMMANDS = (demo, sandbox, login, load, forecast, predict, backtest, funnel, snapshot, report, resume, undo, journals)
