@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from opp_pandas.errors import FrameError, NotLoadedError
-from opp_pandas.frame_state import Loaded, LoadReport, loaded_of, require_loaded
+from opp_pandas.frame_state import (
+    PUT_IT_BACK,
+    LoadReport,
+    Meaning,
+    meaning_of,
+    require_loaded,
+)
 from opp_pandas.instants import parse_end
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 
@@ -138,34 +144,40 @@ def context_of(
     NotLoadedError
         If neither the frame nor the arguments say the moment.
     """
-    loaded = loaded_of(frame)
-    zone = timezone if timezone is not None else (loaded.timezone if loaded else None)
+    load = meaning_of(frame)
+    zone = timezone if timezone is not None else (load.timezone if load else None)
     if as_of is not None:
         moment = parse_end(as_of, zone)
-    elif loaded is not None:
-        moment = loaded.as_of
+    elif load is not None:
+        moment = load.as_of
     else:
         raise NotLoadedError(
             "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
-            "or bring the load back with df.opp.attach(original)"
+            f"or bring the load back: {PUT_IT_BACK}"
         )
-    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.context import FigureContext, unpack_definitions
 
     context = FigureContext(
-        stages=_stage_table(frame, loaded, stages),
+        stages=_stage_table(frame, load, stages),
         as_of=moment,
         timezone=zone,
-        lookups=loaded.lookups if loaded else {},
+        lookups=load.lookups if load else {},
     )
-    return context.with_definitions(**(loaded.definitions if loaded else {})).with_definitions(**definitions)
+    stated = unpack_definitions(load.definitions) if load else {}
+    return context.with_definitions(**stated).with_definitions(**definitions)
 
 
-def _stage_table(frame: pd.DataFrame, loaded: Loaded | None, stages: StageMap | StageTable | None) -> StageTable:
+def _require_meaning(frame: pd.DataFrame, what: str) -> Meaning:
+    """Give what figures need of the load, or raise the error that says how to put the load back."""
+    return meaning_of(frame) or require_loaded(frame, what).meaning
+
+
+def _stage_table(frame: pd.DataFrame, load: Meaning | None, stages: StageMap | StageTable | None) -> StageTable:
     if isinstance(stages, StageTable):
         return stages
-    if stages is None and loaded is not None:
-        return loaded.stages
-    lookup = loaded.lookups.get("opportunityStage") if loaded else None
+    if stages is None and load is not None:
+        return load.stages
+    lookup = load.lookups.get("opportunityStage") if load else None
     names = [] if "stage_name" not in frame.columns else [str(name) for name in frame["stage_name"].dropna().unique()]
     return resolve_stages(stages, lookup, names)
 
@@ -195,10 +207,10 @@ class OpportunityAccessor(metaclass=_Listed):
         self._frame = frame
 
     def __repr__(self) -> str:
-        loaded = loaded_of(self._frame)
-        if loaded is None:
+        load = meaning_of(self._frame)
+        if load is None:
             return f"<df.opp on {len(self._frame):,} rows that carry no load>"
-        return f"<df.opp on {len(self._frame):,} of {len(loaded.baseline):,} opportunities from {loaded.report.source}>"
+        return f"<df.opp on {len(self._frame):,} of {load.rows:,} opportunities from {load.source}>"
 
     def _repr_html_(self) -> str:
         from opp_pandas.notebook.overview import describe
@@ -251,7 +263,7 @@ class OpportunityAccessor(metaclass=_Listed):
         elif present and history is not None:
             from opp_pandas.figures.core.snapshots import UntilNow
 
-            options["until"] = require_loaded(self._frame, "present=True").as_of
+            options["until"] = _require_meaning(self._frame, "present=True").as_of
             history = UntilNow(history, self._frame)
         return figure(history, context=context, **options)
 
@@ -276,7 +288,7 @@ class OpportunityAccessor(metaclass=_Listed):
     @property
     def stages(self) -> StageTable:
         """What each stage means: open, won or lost, in order."""
-        return require_loaded(self._frame, "stages").stages
+        return _require_meaning(self._frame, "stages").stages
 
     def validate(self) -> pd.DataFrame:
         """Check every cell against `OpportunitySchema`.

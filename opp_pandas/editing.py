@@ -25,7 +25,16 @@ from opp_pandas.errors import (
     named,
     printable,
 )
-from opp_pandas.frame_state import ATTRS_KEY, OWN_CUSTOM_ID, Loaded, Pending, attach_loaded, loaded_of, require_loaded
+from opp_pandas.frame_state import (
+    ATTRS_KEY,
+    OWN_CUSTOM_ID,
+    Loaded,
+    Pending,
+    attach_loaded,
+    loaded_of,
+    meaning_of,
+    require_loaded,
+)
 from opp_pandas.instants import parse_day_start
 from opp_pandas.kinds import INSTANTS, TAGS, is_missing
 from opp_pandas.load.custom_fields import convert_texts, shown_name
@@ -337,8 +346,8 @@ def set_close_date(
     ConfigurationError
         If the day cannot be read, or carries a time of day.
     """
-    loaded = loaded_of(frame)
-    zone = timezone if timezone is not None else (loaded.timezone if loaded else None)
+    load = meaning_of(frame)
+    zone = timezone if timezone is not None else (load.timezone if load else None)
     if "close_date" not in frame.columns:
         raise MissingColumnError(["close_date"], frame.columns)
     value = pd.NaT if day is None else _day_start(day, zone)

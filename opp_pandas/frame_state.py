@@ -2,7 +2,9 @@
 
 ``df.attrs["opp"]`` holds a `FrameState`: to pandas a string, so that copying,
 comparing and writing attrs as JSON work; to this package the door to the
-immutable `Loaded` behind it. Pickle and Parquet keep the plain text only.
+immutable `Loaded` behind it. Pickle keeps the load without its client. Parquet
+keeps the text, and in it a `Meaning`: what figures need, but not the baseline
+that edits are compared with.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -22,22 +24,25 @@ import pandas as pd
 from opp_pandas._html import as_page
 from opp_pandas.errors import NotLoadedError
 from opp_pandas.resource import EDITABLE_NAMES, OPPORTUNITY
-
-if TYPE_CHECKING:
-    from opp_pandas.stages import StageTable
+from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable
 
 ATTRS_KEY = "opp"
+TEXT_VERSION = 1
+"""Of the text in ``df.attrs["opp"]``; another one is not read."""
+MOST_NAMES = 5_000
+"""A longer look-up stays out of the text: names then come from the frame's own columns."""
+_NAME_DTYPES = {"id": "Int64", "name": "str", "order": "Int64", "is_closed": "boolean"}
 
 
 class FrameState(str):
-    """A short text that carries a `Loaded`; it copies as itself and pickles as plain text."""
+    """A text that carries a `Loaded`; it copies as itself, and is pickled with the load but without its client."""
 
     __slots__ = ("loaded",)
-    loaded: Loaded | None
+    loaded: Loaded
 
     def __new__(cls, loaded: Loaded) -> Self:
         """Make the text from what was loaded."""
-        self = super().__new__(cls, loaded.label())
+        self = super().__new__(cls, loaded.text)
         self.loaded = loaded
         return self
 
@@ -48,7 +53,7 @@ class FrameState(str):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)
+        return FrameState, (self.loaded,)
 
 
 Place = tuple[int, str]
@@ -349,6 +354,9 @@ class Loaded:
         where no service said what time it is.
     key : str
         Tells one load from another, so that pieces of two loads do not mix.
+    service : str or None
+        Address of the service that the ids belong to; taken from `client`, and
+        still known where the client is not, as after pickle.
     """
 
     kind: Literal["read", "adopt"]
@@ -367,6 +375,11 @@ class Loaded:
     query: Mapping[str, Any] = field(default_factory=dict)
     watermark: pd.Timestamp | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    service: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.client is not None:
+            object.__setattr__(self, "service", self.client.url)
 
     @cached_property
     def pending(self) -> dict[Any, Pending]:
@@ -377,21 +390,138 @@ class Loaded:
             label: entry if isinstance(entry, Pending) else adopted[int(entry)] for label, entry in self.created.items()
         }
 
-    def label(self) -> str:
-        """Say in short JSON what was loaded, for people who find it in a Parquet file."""
-        facts = {
-            "opp_pandas": self.kind,
-            "rows": len(self.baseline),
-            "source": self.report.source,
-            "as_of": self.as_of.isoformat(),
-            "timezone": self.timezone,
-            "key": self.key,
-        }
-        return json.dumps(facts)
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what is pickled: everything but the client, which holds a token, and what can be worked out again."""
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"client": None}
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """What figures need of it."""
+        base = self.baseline.frame
+        alone = not {"amount", "amount_precise"} <= set(base.columns)
+        return Meaning(
+            source=self.report.source,
+            rows=len(self.baseline),
+            keys=int(base[[name for name in ("id", "custom_id") if name in base.columns]].notna().any(axis=1).sum()),
+            all_deals=not any(self.query.get(name) for name in ("filter", "where")) and self.query.get("limit") is None,
+            stages=self.stages,
+            lookups=self.lookups,
+            timezone=self.timezone,
+            as_of=self.as_of,
+            definitions=self.definitions,
+            exact_amounts_alone=alone or bool((base["amount"].isna() & base["amount_precise"].notna()).any()),
+        )
+
+    @cached_property
+    def text(self) -> str:
+        """What was loaded as JSON: no row, no client, no token."""
+        return json.dumps({"opp_pandas": self.kind, "key": self.key, **self.meaning.to_dict()}, default=_plain)
 
     def renewed(self, **changes: Any) -> Loaded:
         """Give a successor with `changes` and a key of its own."""
         return replace(self, **{"key": uuid.uuid4().hex, **changes})
+
+
+@dataclass(frozen=True, eq=False)
+class Meaning:
+    """What figures need of a load beside the rows: what a Parquet file keeps.
+
+    Parameters
+    ----------
+    source : str
+        Where the rows came from, without any secret.
+    rows, keys : int
+        How many there were, and how many deals among them had an id or a custom id.
+    all_deals : bool
+        Whether the load had neither conditions nor a limit.
+    stages, lookups, timezone, as_of, definitions
+        As in `Loaded`; out of a text, `definitions` are as `pack_definitions` wrote them.
+    exact_amounts_alone : bool
+        Whether deals came with an exact amount and no whole one.
+    """
+
+    source: str
+    rows: int
+    keys: int
+    all_deals: bool
+    stages: StageTable
+    lookups: Mapping[str, pd.DataFrame]
+    timezone: str | None
+    as_of: pd.Timestamp
+    definitions: Mapping[str, Any]
+    exact_amounts_alone: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write it down; JSON keeps it."""
+        return {
+            "version": TEXT_VERSION,
+            "rows": self.rows,
+            "keys": self.keys,
+            "source": self.source,
+            "as_of": self.as_of.isoformat(),
+            "timezone": self.timezone,
+            "all_deals": self.all_deals,
+            "exact_amounts_alone": self.exact_amounts_alone,
+            "definitions": pack_definitions(self.definitions),
+            "stages": _columns(self.stages.frame, STAGE_TABLE_DTYPES),
+            "lookups": {
+                kind: _columns(lookup, _NAME_DTYPES)
+                for kind, lookup in self.lookups.items()
+                if len(lookup) <= MOST_NAMES
+            },
+        }
+
+    @classmethod
+    def parse(cls, text: str) -> Meaning | None:
+        """Read the text of a load; None for one of another version or origin."""
+        try:
+            facts = json.loads(text)
+            if facts["version"] != TEXT_VERSION:
+                return None
+            return cls(
+                source=str(facts["source"]),
+                rows=int(facts["rows"]),
+                keys=int(facts["keys"]),
+                all_deals=facts["all_deals"] is True,
+                stages=StageTable(_table(facts["stages"], STAGE_TABLE_DTYPES)),
+                lookups={kind: _table(columns, _NAME_DTYPES) for kind, columns in facts["lookups"].items()},
+                timezone=facts["timezone"],
+                as_of=pd.Timestamp(facts["as_of"]).tz_convert("UTC"),
+                definitions=dict(facts["definitions"]),
+                exact_amounts_alone=facts["exact_amounts_alone"] is True,
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # Somebody else's text: the frame is a plain one, and what needs a load says so.
+            return None
+
+
+def pack_definitions(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Write definitions as JSON keeps them; `opp_pandas.figures.core.context.unpack_definitions` reads them."""
+    return {name: _packed(value) for name, value in definitions.items()}
+
+
+def _packed(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _plain(value: Any) -> Any:
+    """Write a value that JSON does not know; numpy's numbers come out of users' tables."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _columns(table: pd.DataFrame, dtypes: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Write the known columns of a small table as lists."""
+    kept = [name for name in dtypes if name in table.columns]
+    return {name: [None if pd.isna(value) else value for value in table[name].tolist()] for name in kept}
+
+
+def _table(columns: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    table = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+    return table.astype({name: dtypes[name] for name in columns})
 
 
 def attach_loaded(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
@@ -402,8 +532,16 @@ def attach_loaded(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
 
 def loaded_of(frame: pd.DataFrame) -> Loaded | None:
     """Give what travels with `frame`, or None."""
-    carrier = frame.attrs.get(ATTRS_KEY)
-    return getattr(carrier, "loaded", None)
+    state = frame.attrs.get(ATTRS_KEY)
+    return state.loaded if isinstance(state, FrameState) else None
+
+
+def meaning_of(frame: pd.DataFrame) -> Meaning | None:
+    """Give what figures need of the load that travels with `frame`, or of its text out of a Parquet file; else None."""
+    state = frame.attrs.get(ATTRS_KEY)
+    if isinstance(state, FrameState):
+        return state.loaded.meaning
+    return Meaning.parse(state) if isinstance(state, str) else None
 
 
 def require_loaded(frame: pd.DataFrame, what: str) -> Loaded:
@@ -416,13 +554,17 @@ def require_loaded(frame: pd.DataFrame, what: str) -> Loaded:
     """
     loaded = loaded_of(frame)
     if loaded is None:
-        plain = "only its label, as after pickle or Parquet" if ATTRS_KEY in frame.attrs else "nothing"
-        raise NotLoadedError(
-            f"{what} needs what was loaded, and this frame carries {plain} "
-            "(pandas drops it in merge, concat with new rows, pd.DataFrame(df) and files). "
-            "Put it back with df.opp.attach(original), and add new deals with original.opp.add(rows)"
-        )
+        carried = "only what figures need of it, as after Parquet" if meaning_of(frame) is not None else "nothing of it"
+        raise NotLoadedError(f"{what} needs what was loaded, and this frame carries {carried}. {PUT_IT_BACK}")
     return loaded
+
+
+PUT_IT_BACK = (
+    "pandas drops it in merge, concat with new rows, pd.DataFrame(df) and files; put it back with "
+    "df.opp.attach(original) (after merged = df.merge(...): merged.opp.attach(df)) or load again with "
+    "opp.read_opportunities(), and add new deals with original.opp.add(rows)"
+)
+"""What to do about a frame that lost its load."""
 
 
 def freeze(frame: pd.DataFrame) -> pd.DataFrame:

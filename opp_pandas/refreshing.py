@@ -106,11 +106,13 @@ def refresh(
 
 def _client_of(loaded: Loaded, client: Client | None, what: str) -> Client:
     found: Client | None = client if client is not None else loaded.client
+    if found is None and loaded.service is not None:
+        raise ConfigurationError(f"a pickled load has no client: {what[:-1]}client=...)")
     if loaded.kind != "read" or found is None:
         raise FrameError(f"{what} needs rows that were loaded from a service: use opp.read_opportunities(client)")
-    if loaded.client is not None and loaded.client.url != found.url:
+    if loaded.service not in (None, found.url):
         raise ConfigurationError(
-            f"these rows were loaded from {printable(loaded.client.url)}; "
+            f"these rows were loaded from {printable(str(loaded.service))}; "
             f"their ids mean nothing at {printable(found.url)}"
         )
     return found

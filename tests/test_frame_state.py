@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,7 +13,6 @@ from opp_pandas.stages import resolve_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -73,22 +71,6 @@ def test_pieces_of_two_loads__do_not_mix(frame: pd.DataFrame) -> None:
     assert loaded is not None
     other = attach_loaded(frame.copy(), loaded.renewed())
     assert loaded_of(pd.concat([frame, other])) is None
-
-
-def test_files__keep_the_plain_text(frame: pd.DataFrame, tmp_path: Path) -> None:
-    """Pickle and Parquet take the label along, not the load."""
-    for again in (
-        pickle.loads(pickle.dumps(frame)),  # noqa: S301  # our own bytes
-        _through_parquet(frame, tmp_path / "frame.parquet"),
-    ):
-        assert again.attrs["opp"].startswith('{"opp_pandas": "read"')
-        assert type(again.attrs["opp"]) is str
-        assert loaded_of(again) is None
-
-
-def _through_parquet(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    frame.to_parquet(path)
-    return pd.read_parquet(path)
 
 
 def test_baseline__cannot_be_reached_through_the_frame(frame: pd.DataFrame) -> None:

@@ -185,10 +185,11 @@ def _client_for(client: Client | None, loaded: Loaded) -> Client:
     if client is None:
         client = loaded.client
     if client is None:
-        raise ConfigurationError("these rows were not loaded from a service: say where to, write_back(client)")
-    if loaded.client is not None and loaded.client.url != client.url:
+        whence = "were not loaded from a service" if loaded.service is None else "have no client, as after pickle"
+        raise ConfigurationError(f"these rows {whence}: say where to, write_back(client)")
+    if loaded.service not in (None, client.url):
         raise ConfigurationError(
-            f"these rows were loaded from {loaded.client.url}; their ids mean nothing at {client.url}: "
+            f"these rows were loaded from {loaded.service}; their ids mean nothing at {client.url}: "
             "adopt() the frame to create them there"
         )
     return client

@@ -167,7 +167,7 @@ class _Comparison:
             loaded_rows=len(self.base),
             names=self.book.names,
             notes=tuple(_midnights(updates, self.loaded.timezone)),
-            service=None if self.loaded.client is None else self.loaded.client.url,
+            service=self.loaded.service,
             titles=self._titles(updates),
             suspicion=self._suspicion(updates) or "",
         )

@@ -13,7 +13,7 @@ from opp_pandas._files import check_path, write_whole
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.exporting.columns import Heading, exported, texts_of
 from opp_pandas.exporting.texts import guard, unguard
-from opp_pandas.frame_state import loaded_of
+from opp_pandas.frame_state import meaning_of
 from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def zone_of(frame: pd.DataFrame, timezone: str | None) -> str:
     """Give the zone by whose clocks instants are written."""
     if timezone is not None:
         return check_zone(timezone)
-    loaded = loaded_of(frame)
-    return (loaded.timezone if loaded else None) or "UTC"
+    load = meaning_of(frame)
+    return (load.timezone if load else None) or "UTC"
 
 
 def _cell(text: str | None, heading: Heading) -> str:

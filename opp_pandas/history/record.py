@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, named
-from opp_pandas.figures.core.context import pack_definitions
+from opp_pandas.frame_state import pack_definitions
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.query_identity import pack_query
 from opp_pandas.history.typed_values import (

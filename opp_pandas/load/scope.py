@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.figures.core.scope import Scope
 from opp_pandas.figures.core.snapshots import keys_of
-from opp_pandas.frame_state import loaded_of
+from opp_pandas.frame_state import loaded_of, meaning_of
 from opp_pandas.load.where import Where, rows_that_fit, split_where
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def scope_of(frame: pd.DataFrame) -> Scope | None:
     """
     loaded = loaded_of(frame)
     if loaded is None:
-        return None
+        return _scope_of_file(frame)
     query = loaded.query
     stated = {**(query.get("filter") or {}), **(query.get("where") or {})}
     brought, here = _keys(loaded.baseline.frame), _keys(frame)
@@ -52,6 +52,16 @@ def scope_of(frame: pd.DataFrame) -> Scope | None:
     return Scope(
         "; ".join(words), fits if stated else None, frozenset(here) if narrowed else None, frozenset(brought | here)
     )
+
+
+def _scope_of_file(frame: pd.DataFrame) -> Scope | None:
+    """Read the scope of a frame out of a Parquet file, which keeps how many deals there were but not the conditions."""
+    load = meaning_of(frame)
+    here = _keys(frame)
+    if load is None or (load.all_deals and len(here) >= load.keys):
+        return None
+    lost = "" if load.all_deals else " (a Parquet file does not keep the load's conditions)"
+    return Scope(f"the {len(here):,} deals of the frame, by id{lost}", keys=frozenset(here))
 
 
 def _keys(frame: pd.DataFrame) -> set[Any]:

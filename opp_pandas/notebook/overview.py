@@ -14,12 +14,13 @@ from opp_pandas.figures.core.basis import counted, moment_of_basis
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.presentation import write_column
 from opp_pandas.figures.hygiene import CHECKS
-from opp_pandas.frame_state import loaded_of
+from opp_pandas.frame_state import loaded_of, meaning_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.accessor import OpportunityAccessor
+    from opp_pandas.frame_state import LoadReport
 
 _MOST_CHECKED = 200_000
 """Rows up to which deals are checked one by one, and compared with what was loaded: an overview must not take long."""
@@ -89,8 +90,8 @@ def describe(accessor: OpportunityAccessor, frame: pd.DataFrame) -> Overview:
         What cannot be computed is named among what needs attention.
     """
     attention: list[str] = []
-    loaded = loaded_of(frame)
-    if loaded is None:
+    loaded, load = loaded_of(frame), meaning_of(frame)
+    if load is None:
         return Overview(
             [f"{counted(len(frame), 'row')} without a load"],
             "",
@@ -102,34 +103,40 @@ def describe(accessor: OpportunityAccessor, frame: pd.DataFrame) -> Overview:
                 "opp.read_opportunities()": "load from the service",
             },
         )
-    report = loaded.report
-    moment = loaded.as_of if loaded.timezone is None else loaded.as_of.tz_convert(loaded.timezone)
-    n_loaded = len(loaded.baseline)
-    of = "" if len(frame) == n_loaded else f" of {n_loaded:,}"
-    deals = "opportunity" if n_loaded == 1 else "opportunities"
+    moment = load.as_of if load.timezone is None else load.as_of.tz_convert(load.timezone)
+    of = "" if len(frame) == load.rows else f" of {load.rows:,}"
+    deals = "opportunity" if load.rows == 1 else "opportunities"
     lines = [
-        f"{len(frame):,}{of} {deals} from {printable(report.source, 200)}",
-        f"as of {moment:%Y-%m-%d %H:%M}, days in {loaded.timezone or 'UTC (no time zone was stated)'}",
+        f"{len(frame):,}{of} {deals} from {printable(load.source, 200)}",
+        f"as of {moment:%Y-%m-%d %H:%M}, days in {load.timezone or 'UTC (no time zone was stated)'}",
     ]
+    if loaded is None:
+        attention.append("edits have nothing to be compared with, as after Parquet: df.opp.attach(original) first")
+    else:
+        _report(loaded.report, attention)
+    amounts, period = _period(accessor, attention)
+    calls = {'df.opp.forecast(by="owner_name")': "won, weighted and open amounts by period and owner"}
+    if len(frame) <= _MOST_CHECKED:
+        _checks(accessor, attention)
+        if loaded is not None and _changes(accessor, attention):
+            calls["df.opp.write_back(dry_run=True)"] = "what would be sent, and what it does to the forecast"
+    calls |= {
+        "df.opp.hygiene()": "the deals to look at, each with its reasons",
+        "df.opp.plot.forecast()": "the same as a picture; df.opp.plot. lists the others",
+        "df.opp.dashboard()": "pictures that filters drive",
+        **({} if loaded is None else {"df.opp.edit()": "edit deals in a grid"}),
+    }
+    return Overview(lines, period, amounts, attention, calls)
+
+
+def _report(report: LoadReport, attention: list[str]) -> None:
+    """Tell what did not go well in the load."""
     if report.complete is False:
         attention.append("the load is incomplete: not every deal that the service counted is there")
     if len(report.failures):
         attention.append(f"cells that break a rule: {len(report.failures):,} (df.opp.load_report.failures)")
     if len(report.quarantined):
         attention.append(f"records set aside: {len(report.quarantined):,} (df.opp.load_report.quarantined)")
-    amounts, period = _period(accessor, attention)
-    calls = {'df.opp.forecast(by="owner_name")': "won, weighted and open amounts by period and owner"}
-    if len(frame) <= _MOST_CHECKED:
-        _checks(accessor, attention)
-        if _changes(accessor, attention):
-            calls["df.opp.write_back(dry_run=True)"] = "what would be sent, and what it does to the forecast"
-    calls |= {
-        "df.opp.hygiene()": "the deals to look at, each with its reasons",
-        "df.opp.plot.forecast()": "the same as a picture; df.opp.plot. lists the others",
-        "df.opp.dashboard()": "pictures that filters drive",
-        "df.opp.edit()": "edit deals in a grid",
-    }
-    return Overview(lines, period, amounts, attention, calls)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.days import day_of, to_date
-from opp_pandas.figures.core.money import ExchangeRates, MoneySpec, read_rates
+from opp_pandas.figures.core.money import ExchangeRates, MoneySpec
 from opp_pandas.figures.core.periods import PeriodSpec, WeekCalendar
 from opp_pandas.stages import StageTable
 from opp_pandas.timezones import check_zone
@@ -35,30 +35,19 @@ def read_definitions(**options: Any) -> dict[str, Any]:
     """
     stated = {name: value for name, value in options.items() if value is not None}
     PeriodSpec().but(**{name: stated[name] for name in PERIOD_OPTIONS if name in stated})
-    MoneySpec().but(**{name: stated[name] for name in MONEY_OPTIONS if name in stated})
-    return stated
-
-
-def pack_definitions(definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Write definitions as JSON keeps them."""
-    packed = dict(definitions)
-    if packed.get("calendar") is not None:
-        packed["calendar"] = asdict(packed["calendar"])
-    if packed.get("rates") is not None:
-        rates = read_rates(packed["rates"], packed.get("currency"))
-        packed["rates"] = None if rates is None else rates.to_dict()
-    return packed
+    money = MoneySpec().but(**{name: stated[name] for name in MONEY_OPTIONS if name in stated})
+    return stated if money.rates is None else {**stated, "rates": money.exchange}
 
 
 def unpack_definitions(packed: Mapping[str, Any]) -> dict[str, Any]:
-    """Read definitions again that `pack_definitions` wrote."""
+    """Read definitions again that `opp_pandas.frame_state.pack_definitions` wrote; settled ones stay as they are."""
     found = dict(packed)
-    if found.get("calendar") is not None:
+    if isinstance(found.get("calendar"), Mapping):
         given = dict(found["calendar"])
         given["pattern"] = tuple(given["pattern"])
         given["starts"] = {int(year): day for year, day in given["starts"].items()}
         found["calendar"] = WeekCalendar(**given)
-    if found.get("rates") is not None:
+    if isinstance(found.get("rates"), Mapping):
         given = dict(found["rates"])
         found["rates"] = ExchangeRates(**{**given, "table": pd.DataFrame(given["table"])})
     return found

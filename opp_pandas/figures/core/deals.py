@@ -44,7 +44,7 @@ from opp_pandas.figures.core.days import (
     local_days,
 )
 from opp_pandas.figures.core.statuses import STATUSES
-from opp_pandas.frame_state import loaded_of
+from opp_pandas.frame_state import meaning_of
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
@@ -427,11 +427,8 @@ class Deals:
     @property
     def _source_has_exact_amounts_alone(self) -> bool:
         """Whether exact amounts came without whole ones; from a load that had none, such a twin was left by a user."""
-        loaded = loaded_of(self.frame)
-        said = None if loaded is None else loaded.baseline.frame
-        if said is None or not {"amount", "amount_precise"} <= set(said.columns):
-            return True
-        return bool((said["amount"].isna() & said["amount_precise"].notna()).any())
+        load = meaning_of(self.frame)
+        return load is None or load.exact_amounts_alone
 
     @cached_property
     def _precise_amount(self) -> Floats | None:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, NotLoadedError, named
-from opp_pandas.figures.core.context import FigureContext
+from opp_pandas.figures.core.context import FigureContext, unpack_definitions
 from opp_pandas.figures.core.days import parse_day, to_date
-from opp_pandas.frame_state import loaded_of
+from opp_pandas.frame_state import meaning_of
 from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
@@ -126,14 +126,14 @@ def context_from_load(frame: pd.DataFrame) -> FigureContext:
     NotLoadedError
         If nothing does.
     """
-    loaded = loaded_of(frame)
-    if loaded is None:
+    load = meaning_of(frame)
+    if load is None:
         raise NotLoadedError(
             "this frame does not say of which moment it speaks: give context=(before, after), "
             "or use frames from read_opportunities, adopt or History.as_of"
         )
-    context = FigureContext(loaded.stages, loaded.as_of, loaded.timezone, loaded.lookups)
-    return context.with_definitions(**loaded.definitions)
+    context = FigureContext(load.stages, load.as_of, load.timezone, load.lookups)
+    return context.with_definitions(**unpack_definitions(load.definitions))
 
 
 def contexts_of(source: Any, what: str) -> FigureContext | tuple[FigureContext, FigureContext]:
