@@ -2577,12 +2577,12 @@ class OpportunityAccessor:
         """
     def rollup(
         self,
-        period: object = ...,
-        *,
         by: str | Sequence[str] = ...,
+        *,
         tree: Tree | None = ...,
         adjustments: Adjustments | None = ...,
         measure: str = ...,
+        period: object = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -4112,12 +4112,12 @@ class PlotAccessor:
         """
     def rollup(
         self,
-        period: object = ...,
-        *,
         by: str | Sequence[str] = ...,
+        *,
         tree: Tree | None = ...,
         adjustments: Adjustments | None = ...,
         measure: str = ...,
+        period: object = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,

@@ -17,6 +17,7 @@ from opp_pandas import errors
 from opp_pandas.api.custom_field_types import CustomField
 from opp_pandas.frame_state import Loaded, Rows, attach_loaded, freeze, require_loaded
 from opp_pandas.load.custom_fields import convert_texts, custom_objection, plain_frame, relabel
+from opp_pandas.stages import resolve_stages
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
@@ -41,8 +42,14 @@ def offline(texts: list[str | None], kind: str, **rules: Any) -> pd.DataFrame:
     frame = pd.DataFrame({"id": ids, "custom12": pd.array(texts, dtype="str")})
     entry = CustomField("custom12", "Thing", kind, **rules)
     loaded = Loaded(
-        "read", Rows(freeze(frame)), None, {}, None, pd.Timestamp(0, tz="UTC"), custom_fields={"custom12": entry}
-    )  # type: ignore[arg-type]
+        "read",
+        Rows(freeze(frame)),
+        resolve_stages(None),
+        {},
+        None,
+        pd.Timestamp(0, tz="UTC"),
+        custom_fields={"custom12": entry},
+    )
     return attach_loaded(frame, loaded)
 
 

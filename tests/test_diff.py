@@ -226,13 +226,20 @@ def test_name_of_a_newer_look_up__is_no_edit_where_it_names_the_same_id(df: pd.D
     assert cells(df) == []
 
 
-@pytest.mark.parametrize(("target", "before"), [({"type": "else", "id": 2}, 2), ({"type": "user", "id": "2"}, 2)])
-def test_relationship_of_unusual_form__is_compared_by_its_id(target: Any, before: int) -> None:
-    """What was loaded of an oddly written relationship is its id."""
-    df = load([resource(1, {"owner": {"data": target}})])
+def test_relationship_of_unusual_form__is_compared_by_its_id() -> None:
+    """What was loaded of an owner whose id was sent as text is the id."""
+    df = load([resource(1, {"owner": {"data": {"type": "user", "id": "2"}}})])
     assert cells(df) == []
     df.loc[0, "owner_id"] = 3
-    assert cells(df) == [(1, "owner_id", before, 3)]
+    assert cells(df) == [(1, "owner_id", 2, 3)]
+
+
+def test_relationship_of_another_type__is_not_overwritten() -> None:
+    """An owner that is a team is missing here, and an edit of it is refused."""
+    df = load([resource(1, {"owner": {"data": {"type": "team", "id": 2}}})])
+    assert pd.isna(df.loc[0, "owner_id"])
+    df.loc[0, "owner_id"] = 3
+    assert "locked" in reasons(df)[0]
 
 
 # --- amounts ------------------------------------------------------------------------

@@ -200,6 +200,8 @@ SITUATIONS = {
 PREPARED: dict[str, Situation] = {}
 NEEDS_MONTHS = {"backtest", "backtest_forecasts"}
 """Figures of whole past periods, which this history has as months."""
+NEEDS_MANY = {"fit_win_model"}
+"""What needs more closed deals than there are here, and says so; on enough of them its own tests try it."""
 
 
 def prepared(name: str) -> Situation:
@@ -227,6 +229,10 @@ def test_figure__in_a_situation_is_what_plain_python_makes_of_it(name: str, situ
     if situation == "weeks of 4-4-5":
         period = dict.fromkeys(period, "FY2026-Q1")
     ARGUMENTS["period"] = period.get("period")
+    if name in NEEDS_MANY:
+        with pytest.raises(errors.FrameError, match="to learn from"):
+            work_out(name, frame, history, **own)
+        return
     found = work_out(name, frame, history, **own)
     expected = work_out(name, plain, plain_history, **{key: value for key, value in own.items() if key != "as_of"},
                         **options)  # fmt: skip

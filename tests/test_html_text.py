@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from opp_pandas.sandbox_handle import Sandbox
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> & \"'"
-PLAIN = {"p", "b", "ul", "li", "table", "caption", "thead", "tbody", "tr", "th", "td", "pre", "h4", "div"}
+PLAIN = {"p", "b", "ul", "li", "table", "caption", "thead", "tbody", "tr", "th", "td", "pre", "h4", "div",
+         "details", "summary", "dl", "dt", "dd", "code"}  # fmt: skip
 
 
 class Tags(HTMLParser):
@@ -74,7 +75,7 @@ def check(result: Any) -> str:
     page = result._repr_html_()
     tags = Tags(page)
     assert tags.found <= PLAIN
-    assert tags.attributes <= {"style", "scope", "border", "class"}
+    assert tags.attributes <= {"style", "scope", "border", "class", "tabindex", "open", "rowspan"}
     assert len(page) < 40_000
     return str(page)
 

@@ -39,7 +39,7 @@ Tree = Mapping[Any, Any] | pd.DataFrame
 Adjustments = Mapping[Any, float] | pd.DataFrame
 
 
-@figure(heading="Roll-up", definitions=DEFINITIONS)
+@figure(heading="Roll-up", definitions=DEFINITIONS, first="by")
 def rollup(
     frame: pd.DataFrame,
     *,

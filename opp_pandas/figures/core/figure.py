@@ -143,6 +143,9 @@ class Figure(Generic[R]):
         Finds the deals behind one of its numbers.
     alone : bool
         Whether a figure over time takes the deals alone where there is no history.
+    first : str
+        The argument that may stand first, without its name; where there is a
+        history, that comes first instead.
     """
 
     def __init__(
@@ -153,6 +156,7 @@ class Figure(Generic[R]):
         definitions: Mapping[str, str] | None = None,
         rows: Finder | None = None,
         alone: bool = False,
+        first: str = "period",
     ) -> None:
         update_wrapper(self, function)
         self.name = function.__name__
@@ -160,6 +164,7 @@ class Figure(Generic[R]):
         self.heading = heading or self.name.replace("_", " ").capitalize()
         self.definitions = dict(definitions or {})
         self.find_rows = rows
+        self.first = first
         self.alone = alone
         """Whether it takes the frame where no history is given."""
         parameters = [*inspect.signature(function).parameters.values()]
@@ -239,8 +244,7 @@ class Figure(Generic[R]):
 
     @property
     def _positional(self) -> tuple[str, ...]:
-        # What is asked of the deals alone may name its period first; with a history, that comes first.
-        return ("scenarios",) if self.over_time else ("scenarios", "period")
+        return ("scenarios",) if self.over_time else ("scenarios", self.first)
 
     @cached_property
     def method_signature(self) -> inspect.Signature:
@@ -321,12 +325,16 @@ PLOTS: dict[str, Plot] = {}
 
 
 def figure(
-    *, heading: str | None = None, definitions: Mapping[str, str] | None = None, alone: bool = False
+    *,
+    heading: str | None = None,
+    definitions: Mapping[str, str] | None = None,
+    alone: bool = False,
+    first: str = "period",
 ) -> Callable[[Callable[..., R]], Figure[R]]:
     """Register a function as a figure; see `Figure`."""
 
     def register(function: Callable[..., R]) -> Figure[R]:
-        made = Figure(function, heading=heading, definitions=definitions, alone=alone)
+        made = Figure(function, heading=heading, definitions=definitions, alone=alone, first=first)
         FIGURES[made.name] = made
         return made
 
