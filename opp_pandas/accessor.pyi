@@ -660,7 +660,7 @@ class OpportunityAccessor:
             From when the waterfall tells; the newest snapshot before the load if left out.
         window_days, level
             As in `kpis`.
-        rho : float, default 0.1
+        rho : float, default 0
             As in `bookings`.
         stale_days : int, default 30
             As in `hygiene` [days].

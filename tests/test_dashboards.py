@@ -93,7 +93,7 @@ def test_headlines__are_the_figures(dashboard: Dashboard) -> None:
     assert f"80% interval {low / 1e3:,.0f} thousand to {high / 1e3:,.0f} thousand" in words
     assert f"{row['attainment']:.0%} won" in dashboard.headlines["Quota 2026Q2"]
     axes = dashboard.pictures["forecast"]
-    assert "independent deals: too narrow" in axes.get_xlabel()
+    assert "independent deals: too narrow; the" in axes.get_xlabel()
     assert f"{low:,.0f} USD to {high:,.0f} USD" in axes.alt_text  # type: ignore[attr-defined]
     related = open_dashboard(FRAME, context=context(), rho=0.1)
     assert "too narrow" not in related.pictures["forecast"].get_xlabel()

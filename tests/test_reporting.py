@@ -13,7 +13,7 @@ import pytest
 
 import opp_pandas as opp
 from histories import OFFER, WON, history_in_memory, load_of, moment
-from opp_pandas import figures, forecasting, reporting
+from opp_pandas import figures, forecasting, plotting, reporting
 from opp_pandas.errors import (
     ConfigurationError,
     HistoryNeededError,
@@ -21,9 +21,11 @@ from opp_pandas.errors import (
     MissingExtraError,
     MixedCurrencyError,
 )
+from opp_pandas.notebook.dashboards import open_dashboard
 from opp_pandas.reporting import Section, Table
 from opp_pandas.reporting.blocks import kind_of, written
 from opp_pandas.reporting.html import to_html
+from opp_pandas.reporting.report_data import Material
 from opp_pandas.reporting.workbook import to_workbook
 from portfolios import AS_OF, LEAD, context, portfolio, random_portfolio
 from reports import HOSTILE, hostile_deals, page_of, sheets_of
@@ -46,12 +48,12 @@ def test_headlines__are_the_figures() -> None:
     """Forecast, interval, chance, coverage and win rate stand on the page as the functions give them."""
     page = page_of(to_html(assemble(quota=QUOTA)))
     kpis = figures.kpis(FRAME, context=context(), quota=QUOTA).iloc[0]
-    bookings = forecasting.bookings(FRAME, context=context(), period="2026Q2", rho=0.1)
+    bookings = forecasting.bookings(FRAME, context=context(), period="2026Q2")
     low, high = bookings.interval(0.8)
     tiles = page.tiles
     assert tiles["Forecast 2026Q2"] == [
         f"{bookings.mean:,.0f} USD",
-        f"8 of 10 times between {low:,.0f} and {high:,.0f}",
+        f"80 % between {low:,.0f} and {high:,.0f}, not tested",
     ]
     assert tiles["Coverage"][0] == f"{kpis['coverage']:.1f}"
     assert tiles["Won in 2026Q2"][0] == f"{kpis['period_won_amount']:,.0f} USD"
@@ -60,6 +62,29 @@ def test_headlines__are_the_figures() -> None:
     assert tiles["Win rate"] == [rates[0], f"{rates[1]} to {rates[2]}, from {closed} closed deals"]
     assert tiles["Overdue"][0] == f"{kpis['overdue_amount']:,.0f} USD"
     assert tiles["Chance of the quota"][0].endswith("%")
+
+
+def test_interval__is_that_of_bookings_and_claims_no_coverage() -> None:
+    """Report, dashboard and `bookings` give one interval for one number, and all say that nobody has tested it."""
+    found = forecasting.bookings(FRAME, context=context(), period="2026Q2")
+    material, board = Material(FRAME, context()), open_dashboard(FRAME, context=context())
+    assert material.bookings.interval(0.8) == found.interval(0.8)
+    low, high = found.interval(0.8)
+    assert f"{low:,.0f} USD to {high:,.0f} USD" in board.pictures["forecast"].alt_text  # type: ignore[attr-defined]
+    words = "independent deals: too narrow; the percentages are the sellers', the interval is not tested"
+    page = page_of(to_html(assemble(quota=QUOTA)))
+    assert words in page.text
+    assert words in board.pictures["forecast"].get_xlabel().replace("\n", " ")
+    assert found.tested in plotting.plot_bookings(found).alt_text  # type: ignore[attr-defined]
+    assert "10 times" not in page.text
+
+
+def test_interval__names_whose_percentages_it_stands_on() -> None:
+    """With the stages' percentages it does not speak of sellers; a stated correlation is said."""
+    stages = forecasting.bookings(FRAME, context=context(), period="2026Q2", probability="stage", rho=0.1)
+    assert stages.tested == "the percentages are the stages', the interval is not tested"
+    assert stages.assumption == "correlation 0.1"
+    assert "the percentages are the stages'" in page_of(to_html(assemble(probability="stage"))).text
 
 
 def test_forecast_table__is_the_forecast_around_now() -> None:

@@ -21,7 +21,7 @@ from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, State, read_states
 from opp_pandas.figures.forecasts import OPEN_CURRENT, kinds_of
 from opp_pandas.figures.rates import divide
-from opp_pandas.forecasting.distribution import Bookings, bookings
+from opp_pandas.forecasting.distribution import RHO, Bookings, bookings
 from opp_pandas.forecasting.predicting import compare
 from opp_pandas.forecasting.scoring import amount_errors, resampled
 
@@ -65,7 +65,7 @@ def backtest_forecasts(
     weeks: Sequence[int] = (1, 5, 9),
     grace_days: int = 0,
     context: FigureContext,
-    rho: float = 0.0,
+    rho: float = RHO,
 ) -> pd.DataFrame:
     """List the forecasts that would have been made of past periods, and what came: the rows behind `backtest`.
 
@@ -139,7 +139,7 @@ def backtest(
     weeks: Sequence[int] = (1, 5, 9),
     grace_days: int = 0,
     context: FigureContext,
-    rho: float = 0.0,
+    rho: float = RHO,
     level: float = 0.9,
 ) -> pd.DataFrame:
     """Score forecasts of the past, made from what was known then.

@@ -41,6 +41,10 @@ _CDF_ERROR = 1e-4
 _REACH = 6.5
 """Common luck beyond so many standard deviations is left out: it is rarer than one in 10^10."""
 
+RHO = 0.0
+"""Correlation of the deals where nobody states one: the same in bookings, report and dashboard."""
+_WHOSE = {"own": "the sellers'", "stage": "the stages'", "own_else_stage": "the sellers', else the stages'"}
+
 
 @dataclass(frozen=True, eq=False)
 class Bookings:
@@ -81,7 +85,7 @@ class Bookings:
     amounts: Floats
     chances: Floats
     won_amount: float = 0.0
-    rho: float = 0.0
+    rho: float = RHO
     cv: float = 0.0
     attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -292,6 +296,23 @@ class Bookings:
     def _positions(self) -> npt.NDArray[np.intp]:
         return np.asarray(self.attrs.get("positions", np.arange(len(self.amounts))), dtype=np.intp)
 
+    @property
+    def assumption(self) -> str:
+        """What the width stands on, in words."""
+        return "independent deals: too narrow" if self.rho == 0 else f"correlation {self.rho:g}"
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether past forecasts have shown how often the interval holds."""
+        return False
+
+    @property
+    def tested(self) -> str:
+        """What is known of how often the interval holds, in words."""
+        probability = self.attrs.get(BASIS_KEY, {}).get("arguments", {}).get("probability")
+        whose = _WHOSE.get(probability, "as given") if isinstance(probability, str) else "as given"
+        return f"the percentages are {whose}, the interval is not tested"
+
     def to_frame(self) -> pd.DataFrame:
         """Give mean, spread and quantiles as a table of one row."""
         facts = {"deals": len(self.amounts), "won_amount": self.won_amount, "mean": self.mean, "sd": self.sd}
@@ -300,10 +321,9 @@ class Bookings:
 
     def __repr__(self) -> str:
         low, high = self.interval(0.8)
-        kind = "independent deals, so too narrow" if self.rho == 0 else f"correlation {self.rho:g}"
         return (
             f"<Bookings of {counted(len(self.amounts), 'open deal')}: mean {self.mean:,.0f}, sd {self.sd:,.0f}, "
-            f"80 % between {low:,.0f} and {high:,.0f}; {kind}>"
+            f"80 % between {low:,.0f} and {high:,.0f}; {self.assumption}>"
         )
 
     def _repr_html_(self) -> str:
@@ -391,7 +411,7 @@ def bookings(
     *,
     context: FigureContext,
     period: object = None,
-    rho: float = 0.0,
+    rho: float = RHO,
     cv: float = 0.0,
 ) -> Bookings:
     """Give the distribution of what the open deals may bring, from their own or their stages' probabilities.

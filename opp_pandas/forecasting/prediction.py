@@ -129,6 +129,11 @@ class Prediction(Bookings):
         return self._independent >= ENOUGH_WINDOWS
 
     @property
+    def assumption(self) -> str:
+        """What the width stands on, in words."""
+        return f"method {self.method}"
+
+    @property
     def tested(self) -> str:
         """What a backtest says of the interval, in a sentence; or how many more windows one needs."""
         if not self.is_tested:

@@ -204,7 +204,7 @@ class Board:
         spread = pd.DataFrame([result.interval(LEVEL) for result in ahead.values()], columns=["low", "high"])
         spread.index = pd.Index(list(ahead))
         pictures = [
-            _draw("forecast", "plot_forecast", table, interval=spread, note=self._interval_words() if ahead else ""),
+            _draw("forecast", "plot_forecast", table, interval=spread, note=self._interval_words(ahead)),
             self._funnel(frame),
             self._waterfall(choice, rows),
             _draw("ageing", "plot_ageing", ageing(frame, context=self.context)),
@@ -232,8 +232,10 @@ class Board:
         shown = self.periods if choice.period is None else [choice.period]
         return {str(period): float(value) for period, value in sums.items() if label_of(period) in shown} or None
 
-    def _interval_words(self) -> str:
-        return f"whiskers: {LEVEL:.0%} interval of bookings" + ("" if self.rho else ", independent deals: too narrow")
+    @staticmethod
+    def _interval_words(ahead: Mapping[Any, Bookings]) -> str:
+        first = next(iter(ahead.values()), None)
+        return "" if first is None else f"whiskers: {LEVEL:.0%} interval, {first.assumption}; {first.tested}"
 
     def _ahead(self, frame: pd.DataFrame, table: pd.DataFrame) -> dict[Any, Bookings]:
         """Give the distribution of bookings of each period that is not over, the nearest first."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import ConfigurationError, MissingExtraError, named, printable
 from opp_pandas.figures.core.figure import takes_definitions
+from opp_pandas.forecasting.distribution import RHO
 from opp_pandas.notebook.dashboard_model import Board, Choice, Drawn, Headline, View
 from opp_pandas.notebook.grid import load_anywidget
 from opp_pandas.plotting.canvas import ONE_DRAWING
@@ -296,7 +297,7 @@ def open_dashboard(
     quota: Any = None,
     *,
     context: FigureContext,
-    rho: float = 0.0,
+    rho: float = RHO,
 ) -> Dashboard:
     """Look at forecast, stages, movement and age of the deals in a notebook, by owner, stage and period.
 

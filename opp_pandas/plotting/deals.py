@@ -61,7 +61,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     with canvas(ax) as axes:
         basis = result.attrs.get(BASIS_KEY, {})
         title = "Bookings" + (f" in {basis['period']}" if basis.get("period") else "")
-        set_title(axes, result, title + (" (independent deals: too narrow)" if result.rho == 0 else ""))
+        set_title(axes, result, f"{title} ({result.assumption})")
         look = look_of(axes)
         amounts, chances = result.pmf.index.to_numpy(), result.pmf.to_numpy()
         some = chances > 1e-6
@@ -77,7 +77,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
             axes.set_ylabel("probability of the bin [%]")
         start, end = result.interval(0.8)
         handles = [axes.axvspan(start, end, color=GREY, alpha=0.2, zorder=0), axes.axvline(result.mean, color=look.ink)]
-        labels = ["80 % interval", "mean"]
+        labels = ["80 % interval" + ("" if result.is_tested else ", not tested"), "mean"]
         top = max(abs(low), abs(high))
         if quota is not None:
             handles.append(axes.axvline(quota, color=VERMILION, linewidth=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def plot_forecast(
         else:
             _stack_parts(axes, table, interval)
         if note:
-            keep_plain(axes.set_xlabel(note, color=look_of(axes).notes))
+            keep_plain(axes.set_xlabel(textwrap.fill(note, 70), color=look_of(axes).notes))
     return axes
 
 

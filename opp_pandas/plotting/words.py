@@ -174,7 +174,7 @@ def _interval_in_words(table: pd.DataFrame, interval: pd.DataFrame | None, note:
         f"{label_of(period)} {_money(float(low), table)} to {_money(float(high), table)}"
         for period, low, high in zip(interval.index, interval["low"], interval["high"], strict=True)
     )
-    return f" Interval: {_listed(each, len(interval))}" + (f" ({printable(note, 120)})." if note else ".")
+    return f" Interval: {_listed(each, len(interval))}" + (f" ({printable(note, 160)})." if note else ".")
 
 
 def _quota_in_words(table: pd.DataFrame) -> str:
@@ -276,7 +276,8 @@ def concentration_in_words(table: pd.DataFrame, **_: Any) -> str:
 def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
     """Say what `plot_bookings` shows."""
     low, high = result.interval(0.8)
-    text = f"Mean {_money(result.mean, result)}; 80 % interval {_money(low, result)} to {_money(high, result)}."
+    text = f"Mean {_money(result.mean, result)}; 80 % interval {_money(low, result)} to {_money(high, result)}"
+    text += f": {result.tested}."
     return text + ("" if quota is None else f" Quota {_money(quota, result)}: {chance(result.p_at_least(quota))}.")
 
 

@@ -20,6 +20,7 @@ from opp_pandas.errors import (
 from opp_pandas.figures.core.basis import BASIS_KEY, counted
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.figure import FIGURES, refuse_unknown, takes_definitions
+from opp_pandas.forecasting.distribution import RHO
 from opp_pandas.reporting.blocks import Section, in_words
 from opp_pandas.reporting.report_data import Material, plain_rows, sequence_of
 from opp_pandas.reporting.sections import SECTIONS, default_sections, figures_for_sections, of_figure
@@ -75,7 +76,7 @@ def write_report(
     since: Any = None,
     window_days: int | None = None,
     level: float = 0.95,
-    rho: float = 0.1,
+    rho: float = RHO,
     stale_days: int = 30,
     max_rows: int = 15,
 ) -> Path:
@@ -112,7 +113,7 @@ def write_report(
         From when the waterfall tells; the newest snapshot before the load if left out.
     window_days, level
         As in `kpis`.
-    rho : float, default 0.1
+    rho : float, default 0
         As in `bookings`.
     stale_days : int, default 30
         As in `hygiene` [days].

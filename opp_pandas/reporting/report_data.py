@@ -15,6 +15,7 @@ from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingCol
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.groups import Group, read_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START
+from opp_pandas.forecasting.distribution import RHO
 from opp_pandas.frame_state import Loaded, loaded_of
 from opp_pandas.resource import COLUMN_DTYPES
 
@@ -61,7 +62,7 @@ class Material:
     by: str | None = None
     since: Any = None
     window_days: int | None = None
-    rho: float = 0.1
+    rho: float = RHO
     level: float = 0.95
     stale_days: int = 30
     max_rows: int = 15

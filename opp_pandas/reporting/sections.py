@@ -33,7 +33,7 @@ def headline(material: Material) -> Section:
     row: dict[str, Any] = {str(name): kpis[name].iloc[0] for name in kpis.columns}
     period, money = material.period, _money_of(kpis)
     low, high = bookings.interval(0.8)
-    detail = f"8 of 10 times between {written(low, 'money')} and {written(high, 'money')}"
+    detail = f"80 % between {written(low, 'money')} and {written(high, 'money')}, not tested"
     tiles = [Tile(f"Forecast {period}", money(bookings.mean), detail, bookings.mean, "money")]
     quota = row.get("quota")
     if quota is not None and not is_missing(quota):
@@ -63,8 +63,8 @@ def headline(material: Material) -> Section:
         tiles.append(Tile("Sales cycle", f"{cycle} days", detail, row["median_cycle_days"], "days"))
     overdue = counted(row["overdue_count"], "open deal") + " past the close date"
     tiles.append(Tile("Overdue", money(row["overdue_amount"]), overdue, row["overdue_amount"], "money"))
-    deals = "deals taken as independent, so too narrow" if bookings.rho == 0 else f"correlation {bookings.rho:g}"
-    notes = [f"The forecast's interval: 80 %, {deals}. The win rate's: {100 * material.level:g} % (Wilson)."]
+    spread = f"{bookings.assumption}; {bookings.tested}"
+    notes = [f"The forecast's interval: 80 %, {spread}. The win rate's: {100 * material.level:g} % (Wilson)."]
     return Section("Headlines", Headlines(tiles), notes=notes, figures=(kpis, bookings), terms=_HEADLINE_TERMS)
 
 
@@ -88,7 +88,7 @@ def forecast(material: Material) -> Section:
     here = table.index[[str(period) == material.period for period in table.index]]
     interval = pd.DataFrame({"low": [low] * len(here), "high": [high] * len(here)}, index=here)
     picture = Drawing("plot_forecast", table, {"interval": interval})
-    notes.append(f"The line through the forecast of {material.period}: 8 of 10 times the period ends within it.")
+    notes.append(f"The line through the forecast of {material.period}: its 80 % interval; {material.bookings.tested}.")
     rows = Table(table[columns], "Forecast by period of the close date", currency=_currency(table))
     return Section(title, picture, _periods_in_words(rows), notes=notes, figures=(whole,))
 
