@@ -3,7 +3,7 @@
 from importlib.metadata import version as version_of
 
 project = "opp_pandas"
-author = "The opp_pandas developers"
+author = project_copyright = "The opp_pandas developers"
 release = version = version_of("opp_pandas")
 
 extensions = [

@@ -47,7 +47,8 @@ def unpack_definitions(packed: Mapping[str, Any]) -> dict[str, Any]:
         given["pattern"] = tuple(given["pattern"])
         given["starts"] = {int(year): day for year, day in given["starts"].items()}
         found["calendar"] = WeekCalendar(**given)
-    if isinstance(found.get("rates"), Mapping):
+    # A mapping of currencies to rates, as people give it, is settled where it is used.
+    if isinstance(found.get("rates"), Mapping) and "table" in found["rates"]:
         given = dict(found["rates"])
         found["rates"] = ExchangeRates(**{**given, "table": pd.DataFrame(given["table"])})
     return found
