@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ class Wire:
         return answer
 
 
-class Operation:
+class Operation(ABC):
     """What is particular about a create, an update or a delete; `settle` is what they have in common.
 
     Attributes
@@ -110,9 +111,9 @@ class Operation:
         self.task, self.outcome = task, task.outcome
         self.most_sends = task.sends + MOST_SENDS
 
+    @abstractmethod
     def send(self) -> Answer:
         """Make the request."""
-        raise NotImplementedError
 
     def take(self, answer: Answer) -> None:
         """Note what was answered."""
@@ -122,9 +123,9 @@ class Operation:
         """Note that the service no longer has the row; `why` says of a lost answer before, if there was one."""
         self.outcome.settle(Status.GONE, f"{why}, and the service no longer has it" if why else GONE, 404)
 
+    @abstractmethod
     def look(self, why: str) -> bool:
         """Ask the service what became of a lost answer; False if the row may be sent again."""
-        raise NotImplementedError
 
     def give_up(self, why: str, *, unsure: bool) -> None:
         """Note that the row was sent as often as it may be and is not seen."""
