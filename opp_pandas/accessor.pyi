@@ -3686,6 +3686,50 @@ class PlotAccessor:
         Axes
             Omitted deals are not drawn.
         """
+    def compare(
+        self,
+        period: Any = ...,
+        *,
+        horizon_days: int | None = ...,
+        methods: Sequence[Any] | Mapping[str, Any] | None = ...,
+        quota: float | None = ...,
+        segments: Sequence[str] | None = ...,
+        new_deals: bool = ...,
+        observed_from: Any = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | None = ...,
+        rates: Rates | None = ...,
+        currency: str | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+        ax: Axes | None = ...,
+    ) -> Axes:
+        r"""Draw `compare`; options of the figure and of the drawing are given together.
+
+        Draw what each method says of the coming period with its 80 % interval, and how it did before.
+
+        Parameters
+        ----------
+        table : DataFrame
+            From `opp_pandas.forecasting.compare`.
+        ax : Axes, optional
+            Where to draw; a new figure if left out.
+
+        Returns
+        -------
+        Axes
+            The mix is dark, naive methods are grey, others blue. On the right stand
+            the error (WAPE), the score (CRPS as a share of what came: lower is
+            better) and how often the 80 % interval held in past windows. A method
+            that has nothing to go by is named there.
+        """
     def concentration(
         self,
         *,
@@ -4026,6 +4070,47 @@ class PlotAccessor:
         -------
         Axes
         """
+    def mix_weights(
+        self,
+        period: Any = ...,
+        *,
+        horizon_days: int | None = ...,
+        method: Any = ...,
+        segments: Sequence[str] | None = ...,
+        new_deals: bool = ...,
+        observed_from: Any = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | None = ...,
+        rates: Rates | None = ...,
+        currency: str | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+        ax: Axes | None = ...,
+    ) -> Axes:
+        r"""Draw `predict`; options of the figure and of the drawing are given together.
+
+        Draw what the mix was made of on each evening: how far each row was trusted, by its scores up to then.
+
+        Parameters
+        ----------
+        result : Prediction
+            From `opp_pandas.forecasting.predict`.
+        ax : Axes, optional
+            Where to draw; a new figure if left out.
+
+        Returns
+        -------
+        Axes
+            Layers that add up to 100 %; the last evening is that of the forecast. With
+            one evening only, bars.
+        """
     def pacing(
         self,
         period: object = ...,
@@ -4109,6 +4194,51 @@ class PlotAccessor:
         Returns
         -------
         Axes
+        """
+    def predict(
+        self,
+        period: Any = ...,
+        *,
+        horizon_days: int | None = ...,
+        method: Any = ...,
+        segments: Sequence[str] | None = ...,
+        new_deals: bool = ...,
+        observed_from: Any = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | None = ...,
+        rates: Rates | None = ...,
+        currency: str | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+        ax: Axes | None = ...,
+        quota: float | None = ...,
+    ) -> Axes:
+        r"""Draw `predict`; options of the figure and of the drawing are given together.
+
+        Draw what a period will bring: its parts one after the other, and the fan of the whole against a quota.
+
+        Parameters
+        ----------
+        result : Prediction
+            From `opp_pandas.forecasting.predict`.
+        ax : Axes, optional
+            Where to draw; a new figure if left out.
+        quota : float, optional
+            A line, and the chance of reaching it [currency].
+
+        Returns
+        -------
+        Axes
+            Won to date, open deals and new deals lie end to end and add up to the
+            mean; below them the intervals of 50, 80 and 90 % within each other. The
+            sentence below the axis says how often such an interval held before.
         """
     def rollup(
         self,
@@ -4280,6 +4410,47 @@ class PlotAccessor:
             Quantiles that too few deals were seen to reach are not drawn; a line
             that ends in an arrow goes on beyond what was seen.
         """
+    def track_record(
+        self,
+        period: Any = ...,
+        *,
+        horizon_days: int | None = ...,
+        method: Any = ...,
+        segments: Sequence[str] | None = ...,
+        new_deals: bool = ...,
+        observed_from: Any = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | None = ...,
+        rates: Rates | None = ...,
+        currency: str | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+        ax: Axes | None = ...,
+    ) -> Axes:
+        r"""Draw `predict`; options of the figure and of the drawing are given together.
+
+        Draw past windows: the interval that was forecast from what was known before each, and what came.
+
+        Parameters
+        ----------
+        result : Prediction
+            From `opp_pandas.forecasting.predict`.
+        ax : Axes, optional
+            Where to draw; a new figure if left out.
+
+        Returns
+        -------
+        Axes
+            A line per window over the 80 % interval with a dash at the mean; what
+            came is a point inside of it, a cross outside.
+        """
     def undated(
         self,
         *,
@@ -4366,6 +4537,42 @@ class PlotAccessor:
         ------
         ConfigurationError
             If the table is grouped.
+        """
+    def win_model(
+        self,
+        *,
+        features: Sequence[str] | None = ...,
+        estimator: Any = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | None = ...,
+        rates: Rates | None = ...,
+        currency: str | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+        ax: Axes | None = ...,
+    ) -> Axes:
+        r"""Draw `fit_win_model`; options of the figure and of the drawing are given together.
+
+        Draw whether the probabilities of a model of won deals come true, on deals that it had not seen.
+
+        Parameters
+        ----------
+        result : WinModel
+            From `opp_pandas.forecasting.fit_win_model`.
+        ax : Axes, optional
+            Where to draw; a new figure if left out.
+
+        Returns
+        -------
+        Axes
+            As in `plot_calibration`.
         """
     def win_rates(
         self,

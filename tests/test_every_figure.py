@@ -249,6 +249,10 @@ def test_plot__in_a_situation_says_what_it_shows(name: str, situation: str) -> N
     """Axes with words that hold numbers, the heading first."""
     frame, history, *_ = prepared(situation)
     ARGUMENTS["period"] = "FY2026-Q1" if situation == "weeks of 4-4-5" else "2026Q1"
+    if PLOTS[name].figure.name in NEEDS_MANY:
+        with pytest.raises(errors.FrameError, match="to learn from"):
+            work_out_plot(name, frame, history)
+        return
     quota = {"quota": 1_000} if name == "coverage" else {}
     axes = work_out_plot(name, frame, history, **quota)
     assert any(letter.isdigit() for letter in axes.alt_text), axes.alt_text

@@ -34,7 +34,7 @@ from opp_pandas.figures import (
     stage_distribution,
     win_rates,
 )
-from opp_pandas.forecasting import Bookings, bookings
+from opp_pandas.forecasting import Bookings, bookings, compare, predict
 from opp_pandas.plotting import canvas
 from opp_pandas.stages import StageMap, resolve_stages
 from portfolios import LEAD, OFFER, WON, context, portfolio, random_portfolio
@@ -50,6 +50,13 @@ HOSTILE = pd.DataFrame(
 )
 FRAME = random_portfolio(21, 300)
 EMPTY = FRAME.iloc[:0]
+
+
+def predicted(frame: pd.DataFrame, figure: Any) -> Any:
+    """What a figure that learns says; of no deals there is nothing to learn, so of the first few."""
+    return figure(frame if len(frame) else FRAME.iloc[:1], context=context(), horizon_days=90)
+
+
 PLOTS: list[tuple[str, Callable[..., Any], Callable[[pd.DataFrame], Any]]] = [
     ("forecast", plotting.plot_forecast, lambda f: forecast(f, context=context(users=HOSTILE), quota=1e6)),
     (
@@ -78,6 +85,10 @@ PLOTS: list[tuple[str, Callable[..., Any], Callable[[pd.DataFrame], Any]]] = [
         plotting.plot_scenario,
         lambda f: scenario(f, context=context(), scenarios={"$less_$": scale(amount=0.5)}),
     ),
+    ("predict", plotting.plot_predict, lambda f: predicted(f, predict)),
+    ("compare", plotting.plot_compare, lambda f: predicted(f, compare)),
+    ("track record", plotting.plot_track_record, lambda f: predicted(f, predict)),
+    ("mix weights", plotting.plot_mix_weights, lambda f: predicted(f, predict)),
 ]
 NAMES = [name for name, _, _ in PLOTS]
 

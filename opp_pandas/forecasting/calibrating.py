@@ -134,7 +134,7 @@ def calibration(
     said, last, scored, p, outcome, counts = _collect(history, target, times, until, context)
     codes = put_in_bins(p, outcome, bins)
     deal = pd.factorize(scored)[0]
-    table = _table(p, outcome, codes, deal, level)
+    table = reliability_table(p, outcome, codes, deal, level)
     scores = _scores(p, outcome, codes, deal, level)
     counts |= {name: sum(part.left_out[name] for part in said) for name in ("without_probability", "without_period")}
     basis = build_history_basis(
@@ -234,7 +234,8 @@ def _outcomes(
     return keys[scored], p[scored], won[scored].astype(np.float64), counts
 
 
-def _table(p: Floats, outcome: Floats, codes: Codes, deal: Codes, level: float) -> pd.DataFrame:
+def reliability_table(p: Floats, outcome: Floats, codes: Codes, deal: Codes, level: float) -> pd.DataFrame:
+    """Return the share won against the probability given, a row per bin; intervals count a deal once."""
     groups = pd.DataFrame({"p": p, "won": outcome, "deal": deal}).groupby(codes)
     table = groups.agg(
         p_low=("p", "min"),

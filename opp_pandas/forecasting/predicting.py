@@ -440,6 +440,8 @@ def compare(
         period=asked.period,
         title=f"Methods, {asked.target.split(':')[0]}",
         best=best,
+        verdict=words,
+        few_windows=walk.independent < ENOUGH_WINDOWS,
         methods={name: METHODS.get(name, "the user's own") for name in found},
         arguments={"horizon_days": walk.horizon, "new_deals": new_deals, "quota": quota},
         definitions=_RECORD | {"p_quota": "probability that bookings reach the quota"},

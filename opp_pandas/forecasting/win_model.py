@@ -18,8 +18,9 @@ from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LOST, WON, Deals, factorize
 from opp_pandas.figures.core.figure import figure
+from opp_pandas.forecasting.calibrating import reliability_table
 from opp_pandas.forecasting.known import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
-from opp_pandas.forecasting.scoring import brier, log_loss
+from opp_pandas.forecasting.scoring import brier, log_loss, put_in_bins
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -137,12 +138,15 @@ class WinModel:
     evaluation : DataFrame
         One row, of deals not seen: ``n, groups, brier, brier_base, log_loss, auc,
         ece, ece_low, ece_high``.
+    reliability : DataFrame
+        The same deals in bins of their probability, with the share won, as in `calibration`.
     warnings : tuple of str
         Columns that were left out, and why.
     """
 
     features: tuple[str, ...]
     evaluation: pd.DataFrame
+    reliability: pd.DataFrame
     warnings: tuple[str, ...]
     _encoder: _Encoder = field(repr=False)
     _classifier: Any = field(repr=False)
@@ -246,8 +250,10 @@ def fit_win_model(
     groups = pd.factorize(pd.util.hash_pandas_object(pd.DataFrame(x), index=False))[0]
     folds = _folds(groups)
     classifier, p = _fit(x, outcome, folds, estimator)
+    p = np.clip(p, 0.0, 1.0)
     evaluation = _evaluate(p, outcome, groups)
-    return WinModel(tuple(chosen), evaluation, tuple(warned), encoder, classifier, x.mean(axis=0))
+    reliability = reliability_table(p, outcome, put_in_bins(p, outcome), groups, 0.9)
+    return WinModel(tuple(chosen), evaluation, reliability, tuple(warned), encoder, classifier, x.mean(axis=0))
 
 
 def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | None) -> tuple[list[str], list[str]]:
@@ -343,7 +349,6 @@ def _strength(x: Floats, y: Floats, folds: Codes) -> float:
 
 
 def _evaluate(p: Floats, y: Floats, groups: Codes) -> pd.DataFrame:
-    p = np.clip(p, 0.0, 1.0)
     rng = np.random.default_rng(0)
     members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)] if len(p) < 20_000 else None
     drawn = []

@@ -23,7 +23,8 @@ from opp_pandas.plotting.movement import (
 )
 from opp_pandas.plotting.outlook import plot_hygiene, plot_pacing, plot_scenario
 from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_funnel, plot_stage_distribution
-from opp_pandas.plotting.reliability import plot_calibration
+from opp_pandas.plotting.prediction import plot_compare, plot_mix_weights, plot_predict, plot_track_record
+from opp_pandas.plotting.reliability import plot_calibration, plot_win_model
 from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates
 from opp_pandas.plotting.words import alt_text, draw
 
@@ -48,6 +49,11 @@ __all__ = [
     "plot_flows",
     "plot_pipeline_over_time",
     "plot_calibration",
+    "plot_win_model",
+    "plot_predict",
+    "plot_compare",
+    "plot_track_record",
+    "plot_mix_weights",
     "alt_text",
     "draw",
     "style",

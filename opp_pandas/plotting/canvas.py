@@ -209,12 +209,16 @@ def set_title(ax: Axes, table: Any, words: str) -> None:
     """Head the plot with what it shows and the day it speaks of."""
     basis = getattr(table, "attrs", {}).get(BASIS_KEY, {})
     day = day_of_basis(basis)
-    figure = ax.get_figure(root=True)
-    points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
-    letters = max(24, int((points - 60) / (1.1 * _LETTER)))
     whole = f"{words}, as of {day}" if day else words
     # Long names beside the axes take room that nobody knows before the layout: what is too long still, wraps then.
-    keep_plain(ax.set_title("\n".join(textwrap.wrap(whole, letters)), loc="left", wrap=True))
+    keep_plain(ax.set_title("\n".join(textwrap.wrap(whole, letters_across(ax))), loc="left", wrap=True))
+
+
+def letters_across(ax: Axes) -> int:
+    """Tell how many letters of a line there is room for."""
+    figure = ax.get_figure(root=True)
+    points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
+    return max(24, int((points - 60) / (1.1 * _LETTER)))
 
 
 def leave_room_above(ax: Axes, top: float) -> None:

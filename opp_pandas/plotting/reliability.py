@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opp_pandas import forecasting
+from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
@@ -43,10 +45,38 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         number of distinct deals; the thin line shows the probabilities in the
         bin. On the diagonal probabilities come true; below it they were too high.
     """
-    require_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
     basis = table.attrs.get(BASIS_KEY, {})
+    return _draw(table, ax, table, str(basis.get("title", "Calibration")), basis)
+
+
+@words.draws(forecasting.fit_win_model, words.win_model_in_words, name="win_model")
+def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
+    """Draw whether the probabilities of a model of won deals come true, on deals that it had not seen.
+
+    Parameters
+    ----------
+    result : WinModel
+        From `opp_pandas.forecasting.fit_win_model`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        As in `plot_calibration`.
+    """
+    if not isinstance(result, forecasting.WinModel):
+        raise ConfigurationError(f"this plot takes what fit_win_model() gives, not {type(result).__name__}")
+    scores = result.evaluation.iloc[0].to_dict()
+    scores["skill"] = 1 - scores["brier"] / scores["brier_base"]
+    title = f"Win model, {scores['n']:,.0f} closed deals that it had not seen"
+    return _draw(result.reliability, ax, result, title, scores)
+
+
+def _draw(table: pd.DataFrame, ax: Axes | None, result: Any, title: str, scores: Mapping[Any, Any]) -> Axes:
+    require_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
     with canvas(ax, width=7.0, height=5.0) as axes:
-        set_title(axes, table, str(basis.get("title", "Calibration")))
+        set_title(axes, result, title)
         if not len(table):
             return draw_nothing(axes, "no probability whose outcome is known")
         look = look_of(axes)
@@ -68,11 +98,11 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.grid(visible=True, linewidth=0.5)
         handles: list[Any] = [diagonal[0], points, ranges]
         labels = ["probabilities come true", "won, with interval; deals", "probabilities in the bin"]
-        if basis.get("brier") is not None:
+        if scores.get("brier") is not None:
             # Legend entries without a line of their own: the scores.
-            texts = [f"Brier score {basis['brier']:.3f}"]
-            if isinstance(basis.get("skill"), float):
-                texts.append(f"skill {basis['skill']:.0%}")
+            texts = [f"Brier score {scores['brier']:.3f}"]
+            if isinstance(scores.get("skill"), float):
+                texts.append(f"skill {scores['skill']:.0%}")
             handles += [axes.plot([], [], " ")[0] for _ in texts]
             labels += texts
         add_legend(axes, handles, labels)

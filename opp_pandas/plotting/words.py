@@ -281,6 +281,53 @@ def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> s
     return text + ("" if quota is None else f" Quota {_money(quota, result)}: {chance(result.p_at_least(quota))}.")
 
 
+def prediction_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
+    """Say what `plot_predict` shows."""
+    names = {"won": "won to date", "open": "from open deals", "new": "from new deals"}
+    means = result.parts["mean"]
+    each = [
+        f"{_money(float(mean), result)} {names[part]}" for part, mean in means.items() if part == "open" or mean > 0
+    ]
+    return f"{bookings_in_words(result, quota=quota)} Parts: {', '.join(each)}. Method {label_of(result.method)}."
+
+
+def record_in_words(result: Any, **_: Any) -> str:
+    """Say what `plot_track_record` shows."""
+    table = result.windows
+    if not len(table):
+        return f"There is nothing to show: no past window; {result.tested}."
+    inside = int(((table["low_80"] <= table["actual"]) & (table["actual"] <= table["high_80"])).sum())
+    text = (
+        f"{_count(len(table), 'window')} from {table['as_of'].iloc[0]:%Y-%m-%d} to {table['as_of'].iloc[-1]:%Y-%m-%d}: "
+    )
+    text += f"{_money(_sum(table['forecast']) / len(table), result)} forecast on average, "
+    text += f"{_money(_sum(table['actual']) / len(table), result)} came; {inside} inside the 80 % interval"
+    return f"{text}: {result.tested}."
+
+
+def weights_in_words(result: Any, **_: Any) -> str:
+    """Say what `plot_mix_weights` shows."""
+    if not result.weights.size:
+        return "There is nothing to show: the mix has no rows."
+    last, first = result.weights.iloc[-1], result.weights.iloc[0]
+    order = last.sort_values(ascending=False, kind="stable").index
+    each = (f"{label_of(str(name).replace('_', ' '))} {last[name]:.0%} (at first {first[name]:.0%})" for name in order)
+    return f"Weights on {result.weights.index[-1]:%Y-%m-%d}: {_listed(each, len(order))}."
+
+
+def comparison_in_words(table: pd.DataFrame, **_: Any) -> str:
+    """Say what `plot_compare` shows."""
+    known = table[table["mean"].notna()]
+    if not len(known):
+        return "There is nothing to show: no method has anything to go by."
+    each = (
+        f"{label_of(str(name).replace('_', ' '))} {_money(mean, table)} ({_money(low, table)} to {_money(high, table)})"
+        for name, mean, low, high in zip(known.index, known["mean"], known["low_80"], known["high_80"], strict=True)
+    )
+    verdict = table.attrs.get(BASIS_KEY, {}).get("verdict", "")
+    return f"80 % intervals of {_count(len(known), 'method')}: {'; '.join(each)}. {verdict.capitalize()}."
+
+
 def chance(p: float) -> str:
     """Write a chance without claiming certainty that is not there."""
     if 0.995 <= p < 1:
@@ -412,7 +459,7 @@ def hygiene_in_words(table: pd.DataFrame, **_: Any) -> str:
     )
 
 
-def calibration_in_words(table: pd.DataFrame, **_: Any) -> str:
+def calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **_: Any) -> str:
     """Say what `plot_calibration` shows."""
     if not len(table):
         return "There is nothing to show: no probability whose outcome is known."
@@ -423,9 +470,15 @@ def calibration_in_words(table: pd.DataFrame, **_: Any) -> str:
             strict=True,
         )
     )  # fmt: skip
-    brier = table.attrs.get(BASIS_KEY, {}).get("brier")
+    if brier is None:
+        brier = table.attrs.get(BASIS_KEY, {}).get("brier")
     text = f"{_count(len(table), 'bin')}: {'; '.join(list(each)[:12])}."
     return text + ("" if brier is None else f" Brier score {brier:.3f}.")
+
+
+def win_model_in_words(result: Any, **_: Any) -> str:
+    """Say what `plot_win_model` shows."""
+    return calibration_in_words(result.reliability, brier=float(result.evaluation["brier"].iloc[0]))
 
 
 def _table_in_words(table: Any) -> str:

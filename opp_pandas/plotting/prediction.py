@@ -1,0 +1,277 @@
+"""What a period will bring, what other methods say of it, and how such forecasts did before."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opp_pandas import forecasting
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.forecasting import Prediction
+from opp_pandas.plotting import words
+from opp_pandas.plotting.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    PALETTE,
+    SKY,
+    VERMILION,
+    add_legend,
+    canvas,
+    currency_of,
+    draw_nothing,
+    format_money,
+    keep_plain,
+    label_of,
+    letters_across,
+    look_of,
+    require_columns,
+    set_title,
+    write_short,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+_PARTS = {"won": ("won to date", GREEN), "open": ("open deals", BLUE), "new": ("new deals", SKY)}
+_FAN = ((0.9, 0.2), (0.8, 0.4), (0.5, 0.8))
+"""Interval and how dark it is drawn, the widest first."""
+
+
+def _require_prediction(result: Any) -> dict[str, Any]:
+    if not isinstance(result, Prediction):
+        raise ConfigurationError(f"this plot takes what predict() gives, not {type(result).__name__}")
+    basis: dict[str, Any] = result.attrs.get(BASIS_KEY, {})
+    return basis
+
+
+def _note_below(axes: Axes, note: str) -> None:
+    """Write a sentence below the axis, wrapped."""
+    label = axes.xaxis.get_label_text()
+    below = "\n".join(textwrap.wrap(note, letters_across(axes)))
+    keep_plain(axes.set_xlabel(f"{label}\n{below}" if label else below))
+
+
+@words.draws(forecasting.predict, words.prediction_in_words)
+def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
+    """Draw what a period will bring: its parts one after the other, and the fan of the whole against a quota.
+
+    Parameters
+    ----------
+    result : Prediction
+        From `opp_pandas.forecasting.predict`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    quota : float, optional
+        A line, and the chance of reaching it [currency].
+
+    Returns
+    -------
+    Axes
+        Won to date, open deals and new deals lie end to end and add up to the
+        mean; below them the intervals of 50, 80 and 90 % within each other. The
+        sentence below the axis says how often such an interval held before.
+    """
+    basis = _require_prediction(result)
+    with canvas(ax, height=3.6) as axes:
+        set_title(axes, result, str(basis.get("title", "Prediction")))
+        look = look_of(axes)
+        intervals = {level: result.interval(level) for level, _ in _FAN}
+        top = max(intervals[0.9][1], result.mean, quota or 0.0)
+        if not top > 0:
+            return draw_nothing(axes, "nothing is expected to be won")
+        shown = [name for name in result.parts.index if name == "open" or result.parts.loc[name, "mean"] > 0]
+        left, names = 0.0, []
+        for place, name in enumerate(shown):
+            title, colour = _PARTS[name]
+            deals, mean = (float(result.parts.loc[name, column]) for column in ("deals", "mean"))
+            axes.barh(place, mean, 0.6, left=left, color=colour)
+            left += mean
+            axes.vlines(left, place + 0.3, place + 0.7, colors=look.notes, linewidth=0.8)
+            number = f"{deals:,.0f}" if name == "won" else f"{deals:,.1f}"
+            names.append(f"{title}\n{write_short(mean)}, {number} deals")
+        row = len(shown)
+        handles: list[Any] = [
+            axes.barh(row, high - low, 0.6, left=low, color=BLUE, alpha=dark, linewidth=0)
+            for (low, high), (_, dark) in zip(intervals.values(), _FAN, strict=True)
+        ]
+        labels = [f"{level:.0%} interval".replace("%", " %") for level, _ in _FAN]
+        handles.append(axes.vlines(result.mean, row - 0.4, row + 0.4, colors=look.ink, linewidth=1.5))
+        labels.append("mean")
+        if quota is not None:
+            handles.append(axes.axvline(quota, color=VERMILION, linewidth=2))
+            labels.append(f"quota: {words.chance(result.p_at_least(quota))}")
+        axes.set_yticks(range(row + 1), [*names, f"all together\n{write_short(result.mean)}"], parse_math=False)
+        axes.set_ylim(row + 0.6, -0.6)
+        axes.set_xlim(0, 1.05 * top)
+        format_money(axes.xaxis, top, currency_of(result), what="won")
+        _note_below(axes, result.tested)
+        add_legend(axes, handles[::-1], labels[::-1])
+    return axes
+
+
+@words.draws(forecasting.compare, words.comparison_in_words)
+def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw what each method says of the coming period with its 80 % interval, and how it did before.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `opp_pandas.forecasting.compare`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        The mix is dark, naive methods are grey, others blue. On the right stand
+        the error (WAPE), the score (CRPS as a share of what came: lower is
+        better) and how often the 80 % interval held in past windows. A method
+        that has nothing to go by is named there.
+    """
+    require_columns(table, "mean", "low_80", "high_80", "wape", "crps_share", "coverage_80")
+    basis = table.attrs.get(BASIS_KEY, {})
+    with canvas(ax, height=min(max(2.4, 1.5 + 0.34 * len(table)), 10.0)) as axes:
+        set_title(axes, table, str(basis.get("title", "Methods")))
+        look = look_of(axes)
+        mean, low, high = (table[name].to_numpy(dtype=float) for name in ("mean", "low_80", "high_80"))
+        known = np.isfinite(mean)
+        if not known.any():
+            return draw_nothing(axes, "no method has anything to go by")
+        y = np.arange(len(table))
+        for place in np.flatnonzero(known).tolist():
+            name = str(table.index[place])
+            colour = look.ink if name == "mix" else GREY if name in forecasting.NAIVE else BLUE
+            reach = np.array([[mean[place] - low[place]], [high[place] - mean[place]]])
+            axes.errorbar(mean[place], y[place], xerr=reach.clip(min=0), fmt="o", color=colour, capsize=3, linewidth=2)
+        quota = basis.get("arguments", {}).get("quota")
+        top = max(float(np.nanmax(high)), quota or 0.0)
+        if quota is not None:
+            axes.axvline(quota, color=VERMILION, linewidth=2)
+        axes.set_yticks(y, [label_of(str(name).replace("_", " ")) for name in table.index], parse_math=False)
+        axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.set_xlim(left=min(0.0, float(np.nanmin(low))))
+        axes.grid(visible=True, axis="x", linewidth=0.5)
+        line = "" if quota is None else f"; the line: quota {write_short(quota)}"
+        format_money(axes.xaxis, top, currency_of(table), what=f"won, with 80 % interval{line}")
+        facts = ["wape", "crps_share", *([] if basis.get("few_windows") else ["coverage_80"])]
+        headings = ["WAPE", "CRPS", "80 % held"][: len(facts)]
+        if quota is not None:
+            facts, headings = [*facts, "p_quota"], [*headings, "quota reached"]
+        right = axes.secondary_yaxis("right")
+        right.set_yticks(y, [_facts_of(row, facts) for row in table.to_dict("records")])
+        right.tick_params(length=0, labelsize=8, labelcolor=look.notes)
+        right.set_ylabel(" · ".join(headings), color=look.notes, size=8)
+        _note_below(axes, str(basis.get("verdict", "")))
+    return axes
+
+
+def _facts_of(row: Mapping[Any, Any], names: list[str]) -> str:
+    if not np.isfinite(row["mean"]):
+        return "nothing to go by"
+    return " · ".join("-" if np.isnan(row[name]) else f"{row[name]:.0%}" for name in names)
+
+
+@words.draws(forecasting.predict, words.record_in_words, name="track_record")
+def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
+    """Draw past windows: the interval that was forecast from what was known before each, and what came.
+
+    Parameters
+    ----------
+    result : Prediction
+        From `opp_pandas.forecasting.predict`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        A line per window over the 80 % interval with a dash at the mean; what
+        came is a point inside of it, a cross outside.
+    """
+    basis = _require_prediction(result)
+    table = result.windows
+    with canvas(ax) as axes:
+        days = basis.get("arguments", {}).get("horizon_days")
+        set_title(axes, result, f"Past windows of {days} days, method {label_of(result.method)}")
+        if not len(table):
+            return draw_nothing(axes, f"no past window; {result.tested}")
+        x = table["as_of"].to_numpy()
+        low, high, mean, came = (
+            table[name].to_numpy(dtype=float) for name in ("low_80", "high_80", "forecast", "actual")
+        )
+        inside = (low <= came) & (came <= high)
+        handles: list[Any] = [axes.vlines(x, low, high, colors=SKY, linewidth=5)]
+        handles += axes.plot(x, mean, "_", color=BLUE, markersize=8, markeredgewidth=2)
+        labels = ["80 % interval", "forecast"]
+        for rows, mark, colour, word in (
+            (inside, "o", look_of(axes).ink, "inside"),
+            (~inside, "X", VERMILION, "outside"),
+        ):
+            if rows.any():
+                handles += axes.plot(x[rows], came[rows], mark, color=colour, markersize=6, linestyle="none")
+                labels.append(f"came, {word}: {int(rows.sum())}")
+        top = max(float(high.max()), float(came.max()))
+        axes.set_ylim(min(0.0, float(low.min())), 1.05 * top)
+        _write_days(axes)
+        format_money(axes.yaxis, top, currency_of(result), what="won")
+        axes.set_xlabel("last day known before the window")
+        _note_below(axes, result.tested)
+        add_legend(axes, handles, labels)
+    return axes
+
+
+@words.draws(forecasting.predict, words.weights_in_words, name="mix_weights")
+def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
+    """Draw what the mix was made of on each evening: how far each row was trusted, by its scores up to then.
+
+    Parameters
+    ----------
+    result : Prediction
+        From `opp_pandas.forecasting.predict`.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+
+    Returns
+    -------
+    Axes
+        Layers that add up to 100 %; the last evening is that of the forecast. With
+        one evening only, bars.
+    """
+    _require_prediction(result)
+    weights = result.weights.loc[:, (result.weights > 0.005).any()]
+    with canvas(ax) as axes:
+        set_title(axes, result, "What the mix is made of")
+        if not weights.size:
+            return draw_nothing(axes, "the mix has no rows")
+        shares = weights.to_numpy(dtype=float).T * 100
+        names = [label_of(str(name).replace("_", " ")) for name in weights]
+        colours = [PALETTE[list(result.weights).index(name) % len(PALETTE)] for name in weights]
+        now = [f"{name}, now {share[-1]:.0f} %" for name, share in zip(names, shares, strict=True)]
+        if len(weights) == 1:
+            axes.barh(names, shares[:, 0], 0.6, color=colours)
+            axes.invert_yaxis()
+            axes.set_xlim(0, 100)
+            axes.set_xlabel("weight [%]")
+            return axes
+        handles = axes.stackplot(weights.index.to_numpy(), shares, colors=colours)
+        axes.set_ylim(0, 100)
+        axes.margins(x=0)
+        axes.set_ylabel("weight [%]")
+        _write_days(axes)
+        axes.set_xlabel("evening of the forecast")
+        add_legend(axes, handles[::-1], now[::-1])
+    return axes
+
+
+def _write_days(axes: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
