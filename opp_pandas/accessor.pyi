@@ -13,9 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from opp_pandas.api.client import Client
-from opp_pandas.apply.apply_options import Progress
+from opp_pandas.apply.apply_options import Ask, Progress
 from opp_pandas.apply.report import WriteReport
-from opp_pandas.apply.send_updates import Ask
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.choices import (
     Bins,

@@ -76,9 +76,11 @@ def test_journal__keeps_plan_and_steps(tmp_path: Path) -> None:
 def test_plans__are_numbered_whatever_the_clock_says(tmp_path: Path) -> None:
     """Numbers grow, also where plans were removed; one is read without the others."""
     with opened(tmp_path) as journal:
-        for _ in range(3):
-            journal.begin(ChangeSet(updates=PLAN.updates)).close()
-        journal.forget([2, 3])
+        for number in range(3):
+            with journal.begin(ChangeSet(updates=PLAN.updates)) as plan:
+                if number:
+                    plan.mark(0, "done")
+        assert journal.purge(days=0) == [2, 3]
         journal.begin(ChangeSet(updates=PLAN.updates)).close()
         assert list(journal.plans()) == [1, 4]
         with pytest.raises(JournalError, match="there is no plan 2"):

@@ -11,24 +11,23 @@ offers no way to make a write depend on what it has.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.apply.operation import Wire, batches
-from opp_pandas.apply.send_creates import Creations
-from opp_pandas.apply.send_deletes import Deletions
-from opp_pandas.apply.send_updates import Updates
-from opp_pandas.apply.status import (
-    Outcome,
-    Status,
-    is_service_failure,
-)
-from opp_pandas.apply.workers import run_units
+from opp_pandas.apply.operation import Task, Wire
+from opp_pandas.apply.report import WriteReport, build_requests
+from opp_pandas.apply.send_creates import Creations, count_look_ups
+from opp_pandas.apply.send_deletes import send_deletion
+from opp_pandas.apply.send_updates import send_update
+from opp_pandas.apply.status import Outcome, Status, is_service_failure
+from opp_pandas.apply.workers import batches, run_units
 from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan_file import entry_objection
 from opp_pandas.errors import (
@@ -42,11 +41,10 @@ from opp_pandas.errors import (
 )
 
 if TYPE_CHECKING:
-    from opp_pandas.api.client import Client
+    from opp_pandas.accessor import OpportunityFrame
+    from opp_pandas.apply.apply_options import ApplyOptions
     from opp_pandas.apply.journal import OpenPlan
-    from opp_pandas.apply.operation import Task
-    from opp_pandas.apply.send_updates import Ask
-    from opp_pandas.choices import Policy
+    from opp_pandas.changes.plan import ChangeSet
 
 REREAD_MAX_AGE_S = 5.0
 # A row is written at most this many requests after it was read again: four
@@ -60,55 +58,26 @@ class Executor:
 
     Parameters
     ----------
-    client : Client
-        Where to.
+    options : ApplyOptions
+        Where to, and how.
     plan : OpenPlan
         Where every step is written down before and after it is made.
-    on_conflict : {"skip", "ask", "mine", "theirs"}
-        What to do where the service's value changed too.
-    ask : callable, optional
-        Who is asked with "ask"; without it such cells stay conflicts.
-    workers : int
-        How many rows are written at once.
-    shared : bool
-        Whether somebody else may have sent the plan: its new deals are looked
-        up before they are sent.
-    clock, sleep : callable
-        Seconds now, and waiting; passed in so that tests need not wait.
+    clock : callable
+        Seconds now; passed in so that tests need not wait.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        plan: OpenPlan,
-        *,
-        on_conflict: Policy = "skip",
-        ask: Ask | None = None,
-        workers: int = 1,
-        shared: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.client, self.plan, self.clock = client, plan, clock
-        self.workers = 1 if on_conflict == "ask" else workers
-        wire = Wire(client, plan)
-        self._updates = Updates(wire, on_conflict, ask)
-        self._creations = Creations(wire, on_conflict, self._updates, sleep, shared)
-        self._deletions = Deletions(wire, on_conflict)
+    def __init__(self, options: ApplyOptions, plan: OpenPlan, clock: Callable[[], float] = time.monotonic) -> None:
+        self.client, self.plan, self.clock = options.client, plan, clock
+        self.workers = 1 if options.on_conflict == "ask" else options.workers
+        self.wire = Wire(options, plan)
+        self._creations = Creations(self.wire)
         self._failures = 0
         self._stopped_because = ""
         self._lock = threading.RLock()
         self.stop = threading.Event()
 
     def carry_out(self, tasks: Sequence[Task], progress: Callable[[], Any] = lambda: None) -> None:
-        """Send the tasks; each one's outcome says how it went.
-
-        Parameters
-        ----------
-        tasks : sequence of Task
-            Names of new deals already resolved.
-        progress : callable
-            Called once per task.
+        """Send tasks, their names already resolved; each one's outcome says how it went.
 
         Raises
         ------
@@ -121,8 +90,9 @@ class Executor:
             self._creations.look_up(tasks)
             for action in (RowUpdate, RowCreation, RowDeletion):
                 chosen = [task for task in tasks if isinstance(task.entry, action)]
-                units = list(batches(chosen, REREAD_BATCH))
-                run_units(units, lambda unit: self._handle(unit, progress), self.workers, self.stop)
+                run_units(
+                    batches(chosen, REREAD_BATCH), lambda unit: self._handle(unit, progress), self.workers, self.stop
+                )
                 if action is RowCreation:
                     self._creations.give_way(chosen)
         finally:
@@ -172,11 +142,11 @@ class Executor:
             # What was allowed when the plan was made need not be so today.
             task.outcome.settle(Status.REFUSED, f"{objection[0]}: {objection[1]}")
         elif isinstance(task.entry, RowUpdate):
-            self._updates.send(task, task.entry, readings.fresh(task.entry.id, place))
+            send_update(self.wire, task, task.entry, readings.fresh(task.entry.id, place))
         elif isinstance(task.entry, RowCreation):
             self._creations.send(task, task.entry)
         else:
-            self._deletions.send(task, task.entry, readings.fresh(task.entry.id, place))
+            send_deletion(self.wire, task, task.entry, readings.fresh(task.entry.id, place))
 
     def _count_failures(self, outcome: Outcome) -> None:
         with self._lock:
@@ -221,3 +191,52 @@ class _Readings:
         except NotFoundError:
             return None
         return resource
+
+
+def announce(
+    plan: ChangeSet,
+    *,
+    tasks: Sequence[Task] | None = None,
+    frame: OpportunityFrame | None = None,
+    dry_run: bool = False,
+    reads: int = 0,
+    shared: bool = False,
+) -> tuple[Sequence[Task], WriteReport]:
+    """Start every row of a plan, and the report that shares their outcomes.
+
+    ``reads`` are the reading requests that were made for the plan already; to
+    them come those for its rows in batches before they are written, and for new
+    deals before and after.
+    """
+    if tasks is None:
+        tasks = [Task(number, entry) for number, entry in enumerate(plan.entries)]
+    for entries in (plan.updates, plan.deletions):
+        reads -= -len(entries) // REREAD_BATCH
+    reads += count_look_ups(plan.creations, shared)
+    return tasks, WriteReport(plan, [task.outcome for task in tasks], frame, dry_run, build_requests(plan), reads)
+
+
+def carry_out(options: ApplyOptions, plan: OpenPlan, tasks: Sequence[Task], report: WriteReport) -> WriteReport:
+    """Send tasks by an open plan, with a progress bar; give the report with what it took."""
+    from tqdm.auto import tqdm
+
+    executor = Executor(options, plan)
+    told = options.progress if callable(options.progress) else None
+    hidden = None if options.progress is None else told is not None or not options.progress
+    done = itertools.count(1)
+    before = options.client.calls
+
+    def step() -> None:
+        bar.update(1)
+        if told is not None and told(next(done), len(tasks)) is False:
+            executor.leave_the_rest("not sent: stopped before it")
+
+    try:
+        with tqdm(desc="write back", unit="row", total=len(tasks), disable=hidden, delay=1.0, leave=False) as bar:
+            executor.carry_out(tasks, step)
+    except BaseException as problem:
+        settled = sum(task.outcome.status not in (Status.PLANNED, Status.UNKNOWN) for task in tasks)
+        ways = f"opp.resume(plan={plan.number}) finishes the rest, opp.undo(plan={plan.number}) takes them back"
+        problem.add_note(f"{settled} of {len(tasks)} rows were settled; {ways} [{plan.journal.path}]")
+        raise
+    return replace(report, journal=plan.journal.path, plan_number=plan.number, calls=options.client.calls - before)

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from opp_pandas.apply.status import Outcome
-    from opp_pandas.changes.changeset import RowDeletion, RowUpdate
+    from opp_pandas.changes.changeset import Entry
     from opp_pandas.changes.plan import ChangeSet
 
 STATES = ("planned", "sent", "done", "failed", "unknown", "conflict", "undone")
 OPEN_STATES = frozenset({"planned", "sent", "unknown"})
 """States of steps that `resume` has to settle."""
+KEEP_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Step:
     number: int
     action: str
     state: str
-    entry: RowUpdate | RowCreation | RowDeletion
+    entry: Entry
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -163,23 +164,25 @@ class Journal:
         ]
 
     def begin(self, plan: ChangeSet, **facts: Any) -> OpenPlan:
-        """Write down a whole plan before anything of it is sent, and claim its new deals."""
-        entries: list[RowUpdate | RowCreation | RowDeletion] = [*plan.updates, *plan.creations, *plan.deletions]
-        planned = [(step, "planned", {"action": e.action, "entry": entry_to_json(e)}) for step, e in enumerate(entries)]
-        known = {"created_at": _now(), "fingerprint": plan.fingerprint, "counts": {"planned": len(planned)}}
+        """Write down a whole plan before anything of it is sent, and claim its new deals; forget what is old."""
+        self.purge()
+        steps = list(enumerate(plan.entries))
+        planned = [(step, "planned", {"action": e.action, "entry": entry_to_json(e)}) for step, e in steps]
+        # The share of the load that an undoing changes is asked about too.
+        known = {"created_at": _now(), "fingerprint": plan.fingerprint, "loaded_rows": plan.loaded_rows}
+        known |= {"rows": len(steps), "counts": {"planned": len(steps)}} | facts
         opened = None
         try:
             with self.store.writing():
                 opened = OpenPlan(self, self.store.next_number())
                 row = PlanRow(opened.number, 0, "", {})
-                self.store.append(row, planned, known | {"rows": len(planned), "writer": opened.writer} | facts)
-                opened.claim((step, entry) for step, entry in enumerate(entries) if isinstance(entry, RowCreation))
+                self.store.append(row, planned, known | {"writer": opened.writer})
+                opened.claim(steps)
         except BaseException:
             if opened is not None:
                 opened.close()
             raise
-        opened.facts = known | facts
-        opened.states = dict.fromkeys(range(len(entries)), "planned")
+        opened.facts, opened.states = known, {step: "planned" for step, _ in steps}
         return opened
 
     def reopen(self, number: int) -> OpenPlan:
@@ -198,7 +201,7 @@ class Journal:
                 row = self.store.plan(number)
                 opened.facts = row.facts
                 self.store.put_plan(replace(row, facts={**row.facts, "writer": opened.writer}))
-                opened.claim((step.number, step.entry) for step in steps if isinstance(step.entry, RowCreation))
+                opened.claim((step.number, step.entry) for step in steps)
         except BaseException:
             opened.close()
             raise
@@ -212,17 +215,28 @@ class Journal:
             return True
         return False
 
-    def forget(self, numbers: Iterable[int]) -> None:
-        """Remove plans and the values of their new deals; which deal came of which key stays known."""
-        gone = frozenset(numbers)
-        if not gone:
-            return
-        with self.store.writing():
-            for number in gone:
-                self.store.drop_plan(number)
-            for key, facts in self.store.keys().items():
-                if facts["plan"] in gone:
-                    self.store.put_key(key, facts | {"values": {}} if facts["row_id"] is not None else None)
+    def purge(self, *, days: float = KEEP_DAYS, unfinished: bool = False) -> list[int]:
+        """Remove plans with the values of their new deals: see `purge_journals`; give their numbers.
+
+        Which deal came of which key stays known.
+        """
+        before = (pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)).isoformat()[:19]
+        gone = [
+            number
+            for number, row in self.plans().items()
+            # Texts of one form, to the second: parsing hundreds of moments would be felt in every write.
+            if row.facts["created_at"][:19] <= before
+            and (unfinished or is_finished(row.facts))
+            and not self.is_live(number)
+        ]
+        if gone:
+            with self.store.writing():
+                for number in gone:
+                    self.store.drop_plan(number)
+                for key, facts in self.store.keys().items():
+                    if facts["plan"] in gone:
+                        self.store.put_key(key, facts | {"values": {}} if facts["row_id"] is not None else None)
+        return gone
 
 
 class OpenPlan:
@@ -278,9 +292,9 @@ class OpenPlan:
 
     # --- new deals ------------------------------------------------------------------
 
-    def claim(self, creations: Iterable[tuple[int, RowCreation]]) -> None:
-        """Claim new deals, within a transaction: those that no living plan is creating."""
-        wanted = {step: entry for step, entry in creations if entry.key}
+    def claim(self, entries: Iterable[tuple[int, Entry]]) -> None:
+        """Claim the new deals, within a transaction: those that no living plan is creating."""
+        wanted = {step: entry for step, entry in entries if isinstance(entry, RowCreation) and entry.key}
         known = self.journal.store.keys() if wanted else {}
         for step, entry in wanted.items():
             key = entry.key
@@ -365,6 +379,11 @@ def journal_path(folder: Path, service: str) -> Path:
     name = re.sub(r"[^a-z0-9]+", "-", service.partition("://")[2].lower()).strip("-")[:40]
     mark = hashlib.sha256(f"{service} {_user()}".encode()).hexdigest()[:12]
     return folder / f"{name}-{mark}{SUFFIX}"
+
+
+def is_finished(facts: Mapping[str, Any]) -> bool:
+    """Tell whether nothing of a plan is left for `resume`."""
+    return not OPEN_STATES & set(facts["counts"])
 
 
 def _user() -> str:

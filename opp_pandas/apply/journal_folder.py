@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import platformdirs
 
-from opp_pandas.apply.journal import OPEN_STATES, Journal
+from opp_pandas.apply.journal import KEEP_DAYS, OPEN_STATES, Journal
 from opp_pandas.apply.journal_store import SUFFIX, UNBORN, Store, file_version
 from opp_pandas.apply.journal_takeover import old_files, read_service
 from opp_pandas.errors import ConfigurationError, JournalError
@@ -22,7 +22,6 @@ from opp_pandas.errors import ConfigurationError, JournalError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-KEEP_DAYS = 30
 FOLDER_VARIABLE = "OPP_PANDAS_JOURNAL"
 _STATES = ["unknown", "conflict", "failed", "done", "undone"]
 _NUMBERS = ["plan", "rows", "open", *_STATES]
@@ -107,11 +106,6 @@ def _counts(facts: Mapping[str, Any]) -> list[int]:
     return [facts["rows"], still_open, *(counts.get(state, 0) for state in _STATES)]
 
 
-def is_finished(facts: Mapping[str, Any]) -> bool:
-    """Tell whether nothing of a plan is left for `resume`."""
-    return not OPEN_STATES & set(facts["counts"])
-
-
 def purge_journals(
     folder: str | Path | None = None, *, days: float = KEEP_DAYS, unfinished: bool = False
 ) -> pd.DataFrame:
@@ -133,31 +127,16 @@ def purge_journals(
         What was removed, as `list_journals` shows it. Plans that are being
         written stay, and journals that cannot be read.
     """
+    if days < 0:
+        raise ConfigurationError(f"days is 0 or more, not {days}")
     listed = list_journals(folder)
     removed = []
     for path in listed.loc[listed["problem"].isna(), "journal"].unique():
         with Journal(Store(Path(path))) as journal:
-            numbers = purge(journal, days=days, unfinished=unfinished)
+            numbers = journal.purge(days=days, unfinished=unfinished)
         removed.append(listed[(listed["journal"] == path) & listed["plan"].isin(numbers)])
     for path in journal_folder(folder).glob(f"*{UNBORN}*"):
         # Left by a crash while a journal was being made.
         if path.stat().st_mtime < pd.Timestamp.now().timestamp() - 60:
             path.unlink(missing_ok=True)
     return pd.concat(removed, ignore_index=True) if removed else listed.iloc[:0]
-
-
-def purge(journal: Journal, *, days: float = KEEP_DAYS, unfinished: bool = False) -> list[int]:
-    """Remove plans from one journal: see `purge_journals`; give their numbers."""
-    if days < 0:
-        raise ConfigurationError(f"days is 0 or more, not {days}")
-    before = (pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)).isoformat()[:19]
-    numbers = [
-        number
-        for number, row in journal.plans().items()
-        # Texts of one form, to the second: parsing hundreds of moments would be felt in every write.
-        if row.facts["created_at"][:19] <= before
-        and (unfinished or is_finished(row.facts))
-        and not journal.is_live(number)
-    ]
-    journal.forget(numbers)
-    return numbers

@@ -10,9 +10,10 @@ from opp_pandas.apply.status import Outcome, Status, may_still_arrive, perhaps_a
 from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable
 
     from opp_pandas.api.client import Answer, Client
+    from opp_pandas.apply.apply_options import ApplyOptions
     from opp_pandas.apply.journal import OpenPlan
     from opp_pandas.changes.changeset import Cell, RowCreation, RowDeletion, RowUpdate
 
@@ -24,18 +25,10 @@ MOST_SENDS = 2
 class Task:
     """One row of a plan on its way.
 
-    Parameters
-    ----------
-    number : int
-        Its place in the plan and in the journal.
-    entry : RowUpdate, RowCreation or RowDeletion
-        What is intended.
-    attempted : bool
-        Whether an earlier attempt may have been applied.
-    sends : int
-        How often it was sent already, in earlier sessions too.
-    noted : dict
-        What else is written down with what is sent.
+    ``number`` is its place in the plan and in the journal, ``attempted`` says
+    whether an earlier attempt may have been applied, ``sends`` how often it was
+    sent already, in earlier sessions too, and ``noted`` is what else is written
+    down with what is sent.
     """
 
     number: int
@@ -59,10 +52,15 @@ class LostAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Wire:
-    """Where rows are sent, and where every step is written down."""
+    """Where rows are sent and how, and where every step is written down."""
 
-    client: Client
+    options: ApplyOptions
     plan: OpenPlan
+
+    @property
+    def client(self) -> Client:
+        """Where to."""
+        return self.options.client
 
     def write(self, task: Task, cells: Iterable[Cell], send: Callable[[], Answer]) -> Answer:
         """Write down what is about to be sent, then send it.
@@ -103,12 +101,11 @@ class Operation(ABC):
         Whether what is not seen is not there; an index may lag.
     """
 
-    cells: tuple[Cell, ...] = ()
     unseen = "it was not applied"
     look_is_sure = True
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.outcome = task, task.outcome
+    def __init__(self, wire: Wire, task: Task, cells: tuple[Cell, ...] = ()) -> None:
+        self.wire, self.task, self.cells, self.outcome = wire, task, cells, task.outcome
         self.most_sends = task.sends + MOST_SENDS
 
     @abstractmethod
@@ -136,7 +133,7 @@ class Operation(ABC):
             self.outcome.settle(Status.FAILED, words)
 
 
-def settle(wire: Wire, operation: Operation, why: str = "") -> None:
+def settle(operation: Operation, why: str = "") -> None:
     """Send a row; where the answer is lost look, and send once more what was not applied.
 
     Raises
@@ -147,7 +144,7 @@ def settle(wire: Wire, operation: Operation, why: str = "") -> None:
     task, unsure = operation.task, True
     while task.sends < operation.most_sends:
         try:
-            answer = wire.write(task, operation.cells, operation.send)
+            answer = operation.wire.write(task, operation.cells, operation.send)
         except NotFoundError:
             operation.missing(why)
             return
@@ -181,8 +178,3 @@ def looked(operation: Operation, why: str) -> bool:
         words = f"{why}, and looking again failed ({printable(error.message, 120)}); opp.resume() settles it"
         operation.outcome.settle(Status.UNKNOWN, words)
     return True
-
-
-def batches(items: Sequence[Any], size: int) -> Iterator[Any]:
-    """Cut a list into pieces of at most `size`."""
-    return (items[start : start + size] for start in range(0, len(items), size))

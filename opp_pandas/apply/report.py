@@ -12,7 +12,7 @@ import pandas as pd
 
 from opp_pandas._html import as_written
 from opp_pandas.api.documents import build_document
-from opp_pandas.apply.status import STATUS_OF, Outcome, Status
+from opp_pandas.apply.status import STATUS_OF, Outcome, Status, sentences
 from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_html, table_html
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.figures.core.basis import counted
@@ -102,7 +102,7 @@ class WriteReport:
         entries = [*self.outcomes, *_refused(self.plan)]
         columns = {name: [getattr(entry, name) for entry in entries] for name in ROW_DTYPES}
         columns["fields"] = [", ".join(entry.fields) for entry in entries]
-        columns["detail"] = ["; ".join(filter(None, (entry.left_out, entry.detail))) for entry in entries]
+        columns["detail"] = [sentences(entry.left_out, entry.detail) for entry in entries]
         frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
         return frame.astype(ROW_DTYPES)
 

@@ -25,26 +25,27 @@ step: two equal deals may be meant.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.journal import Claim
 from opp_pandas.apply.merge import merge_row, same_value
-from opp_pandas.apply.operation import Operation, batches, looked, settle
-from opp_pandas.apply.status import Status, wire_cells
+from opp_pandas.apply.operation import MOST_SENDS, Operation, looked, settle
+from opp_pandas.apply.send_updates import patch
+from opp_pandas.apply.status import Status, sentences, wire_cells
+from opp_pandas.apply.workers import batches
 from opp_pandas.changes.changeset import Cell, RowCreation
 from opp_pandas.changes.diff import follow_amount
 from opp_pandas.errors import NotFoundError, ResponseError, ServiceError, named, printable
 from opp_pandas.frame_state import OWN_CUSTOM_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opp_pandas.api.client import Answer
     from opp_pandas.apply.operation import Task, Wire
-    from opp_pandas.apply.send_updates import Updates
-    from opp_pandas.choices import Policy
 
     Resources = Sequence[Mapping[str, Any]]
 
@@ -55,27 +56,10 @@ _UNSEEN = "an earlier attempt was not seen to end"
 
 
 class Creations:
-    """Sends new deals, several at once.
+    """Sends new deals, several at once."""
 
-    Parameters
-    ----------
-    wire : Wire
-        Where to.
-    on_conflict : str
-        "mine" creates a deal although one that looks like it is there.
-    updates : Updates
-        Sends what was edited of a deal since it was created.
-    sleep : callable
-        Waits.
-    shared : bool
-        Whether somebody else may have sent the plan, as one in a file.
-    """
-
-    def __init__(
-        self, wire: Wire, on_conflict: Policy, updates: Updates, sleep: Callable[[float], None], shared: bool
-    ) -> None:
-        self._wire, self._on_conflict, self._updates = wire, on_conflict, updates
-        self._sleep, self._shared = sleep, shared
+    def __init__(self, wire: Wire) -> None:
+        self.wire, self._shared = wire, wire.options.shared
         self._created_ids = {claim.row_id for claim in wire.plan.claims.values() if claim.row_id is not None}
         self._there: dict[int, list[int]] = {}
         self._found: dict[int, Mapping[str, Any]] = {}
@@ -107,7 +91,7 @@ class Creations:
     def _search(self, field: str, values: Iterable[Any]) -> Resources:
         unique = list(dict.fromkeys(values))
         try:
-            pages = self._wire.client.iter_pages(filter={field: unique})
+            pages = self.wire.client.iter_pages(filter={field: unique})
             return [item for page in pages for item in page.document["data"]]
         except ResponseError as error:
             # A service that cannot filter by name cannot be asked.
@@ -116,16 +100,16 @@ class Creations:
             raise
 
     def _claim(self, task: Task, creation: RowCreation) -> Claim:
-        known = self._wire.plan.claims.get(creation.key)
-        return Claim(self._wire.plan.number, task.number, task.sends) if known is None else known
+        known = self.wire.plan.claims.get(creation.key)
+        return Claim(self.wire.plan.number, task.number, task.sends) if known is None else known
 
     # --- one deal -------------------------------------------------------------------
 
     def send(self, task: Task, creation: RowCreation) -> None:
         """Send a new deal, unless it is there already or may be."""
         outcome, claim = task.outcome, self._claim(task, creation)
-        if creation.key in self._wire.plan.held:
-            holder = self._wire.plan.held[creation.key]
+        if creation.key in self.wire.plan.held:
+            holder = self.wire.plan.held[creation.key]
             words = f"plan {holder} is creating it at this moment: write back again when that has ended"
             outcome.settle(Status.REFUSED, words)
         elif claim.row_id is not None:
@@ -140,7 +124,7 @@ class Creations:
                 return
             if task.attempted and looked(operation, _UNSEEN):
                 return
-            settle(self._wire, operation, _UNSEEN if task.attempted else "")
+            settle(operation, _UNSEEN if task.attempted else "")
 
     def _is_there(self, task: Task, creation: RowCreation) -> bool:
         """Settle a deal that was never sent from here and is there; True if nothing is left to do."""
@@ -148,7 +132,7 @@ class Creations:
         task.noted |= {"before": self._there.get(task.number, []), "values": dict(creation.values)}
         if ids and creation.custom_id == creation.key:
             self.take_found(task, creation, [self._found[row_id] for row_id in ids], "it is there already", joined=True)
-        elif ids and self._on_conflict != "mine":
+        elif ids and self.wire.options.on_conflict != "mine":
             what = "name and values" if creation.custom_id is None else f"custom id {creation.custom_id!r}"
             words = f"it is there already: the service has a deal with the same {printable(what, 80)} (id {named(ids)})"
             remedy = "edit that one and drop the row here; on_conflict='mine' creates another"
@@ -160,7 +144,7 @@ class Creations:
     def _take_earlier(self, task: Task, creation: RowCreation, row_id: int) -> None:
         why = "it is there already: an earlier write created it"
         try:
-            resource = self._wire.client.get(row_id).data
+            resource = self.wire.client.get(row_id).data
         except NotFoundError:
             task.outcome.id = row_id
             task.outcome.settle(Status.GONE, "an earlier write created it, and the service no longer has it", 404)
@@ -174,14 +158,14 @@ class Creations:
         self.remember(row_id)
         known = self._claim(task, creation)
         edits = _edits_since(known.values, creation.values, resource) if known.values else ()
-        merged = merge_row(edits, wire_cells(resource, (cell.column for cell in edits)), self._on_conflict)
+        merged = merge_row(edits, wire_cells(resource, (cell.column for cell in edits)), self.wire.options.on_conflict)
         outcome.id = row_id
         if merged.conflicts:
             outcome.take_conflict(merged.conflicts, f"{why}; ")
         elif merged.send:
             task.noted.clear()
-            self._updates.patch(task, row_id, merged.send, resource)
-            outcome.detail = "; ".join(filter(None, (why, outcome.detail)))
+            patch(self.wire, task, row_id, merged.send, resource)
+            outcome.detail = sentences(why, outcome.detail)
         else:
             outcome.take_resource(resource, new_cells(creation), why)
             if outcome.joined:
@@ -207,7 +191,7 @@ class Creations:
         field = _found_by(creation)
         for wait_s in LOOK_UP_WAITS_S:
             if wait_s:
-                self._sleep(wait_s)
+                time.sleep(wait_s)
             found = [item for item in self._search(field, [creation.values.get(field)]) if _looks_like(item, creation)]
             with self._lock:
                 others = self._created_ids | set(before)
@@ -219,10 +203,6 @@ class Creations:
     def is_doubled(self, creation: RowCreation) -> bool:
         """Whether several new deals of the plan bear its custom id."""
         return creation.custom_id is not None and creation.custom_id in self._doubled
-
-    def create(self, creation: RowCreation) -> Answer:
-        """Make the request."""
-        return self._wire.client.create(creation.attributes(), creation.relationships())
 
     def remember(self, row_id: int) -> None:
         """Keep in mind that a deal is one of this plan."""
@@ -249,7 +229,7 @@ class Creations:
                 words = f"whether another machine created it too could not be asked ({printable(error.message, 120)})"
                 for custom in batch:
                     outcome = made[custom].outcome
-                    outcome.detail = "; ".join(filter(None, (outcome.detail, words)))
+                    outcome.detail = sentences(outcome.detail, words)
                 continue
             for custom in batch:
                 task = made[custom]
@@ -266,32 +246,31 @@ class Creations:
         seen = [item for item in same if int(item["id"]) == own]
         outcome.settle(Status.UNKNOWN, f"{why}: delete that one or id {own}")
         outcome.id = None
-        self._wire.plan.settled(task.number, outcome)
+        self.wire.plan.settled(task.number, outcome)
         if own is None or not seen or (seen[0].get("attributes") or {}).get("updatedAt") != outcome.updated_at:
             return
         try:
-            self._wire.client.delete(own)
+            self.wire.client.delete(own)
         except ServiceError as error:
             outcome.detail += f"; deleting it failed ({printable(error.message, 120)})"
         else:
             outcome.joined = True
             outcome.take_resource(older, outcome.sent, f"{why}; ours, id {own}, gave way and was deleted")
             outcome.status, outcome.sent = Status.UNCHANGED, ()
-            self._wire.plan.settled(task.number, outcome)
+            self.wire.plan.settled(task.number, outcome)
 
 
 class _Create(Operation):
     look_is_sure = False
 
     def __init__(self, creations: Creations, task: Task, creation: RowCreation, claim: Claim) -> None:
-        super().__init__(task)
-        self._creations, self._creation, self._claim = creations, creation, claim
-        self.cells, self.most_sends = new_cells(creation), 2
+        super().__init__(creations.wire, task, new_cells(creation))
+        self._creations, self._creation, self._claim, self.most_sends = creations, creation, claim, MOST_SENDS
         custom = creation.custom_id
         self.unseen = "it cannot be found; look for " + (f"the custom id {custom}" if custom else "its name") + " later"
 
     def send(self) -> Answer:
-        return self._creations.create(self._creation)
+        return self.wire.client.create(self._creation.attributes(), self._creation.relationships())
 
     def take(self, answer: Answer) -> None:
         self._creations.remember(int(answer.data["id"]))

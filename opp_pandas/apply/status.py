@@ -35,9 +35,7 @@ _GATEWAY_TIMEOUT = 504
 class _Facts(NamedTuple):
     """What follows from a status; none may be left out."""
 
-    label: str
     ok: bool
-    final: bool
     retry: bool
     journal_state: str
 
@@ -60,41 +58,26 @@ class Status(StrEnum):
 
     Attributes
     ----------
-    label : str
-        What it means, in words.
     ok : bool
         Whether the row is now as it was meant to be.
-    final : bool
-        Whether nothing but a new edit changes it.
     retry : bool
         Whether `resume` takes it up again without being told more.
     journal_state : str
         How the journal files it: see `opp_pandas.apply.journal.STATES`.
     """
 
-    PLANNED = "planned", _Facts("not sent", ok=False, final=False, retry=True, journal_state="planned")
-    WRITTEN = "written", _Facts("applied", ok=True, final=True, retry=False, journal_state="done")
-    ADJUSTED = (
-        "adjusted",
-        _Facts("applied, and changed by the service", ok=True, final=True, retry=False, journal_state="done"),
-    )
-    UNCHANGED = "unchanged", _Facts("nothing was left to do", ok=True, final=True, retry=False, journal_state="done")
-    CONFLICT = (
-        "conflict",
-        _Facts("both sides changed the same attribute", ok=False, final=False, retry=False, journal_state="conflict"),
-    )
-    REFUSED = (
-        "refused",
-        _Facts("stopped here, before the service", ok=False, final=True, retry=False, journal_state="failed"),
-    )
-    REJECTED = "rejected", _Facts("the service said no", ok=False, final=True, retry=False, journal_state="failed")
-    GONE = "gone", _Facts("the service no longer has it", ok=False, final=True, retry=False, journal_state="done")
-    FAILED = "failed", _Facts("surely not applied", ok=False, final=False, retry=True, journal_state="failed")
-    UNKNOWN = "unknown", _Facts("perhaps applied", ok=False, final=False, retry=True, journal_state="unknown")
+    PLANNED = "planned", _Facts(ok=False, retry=True, journal_state="planned")
+    WRITTEN = "written", _Facts(ok=True, retry=False, journal_state="done")
+    ADJUSTED = "adjusted", _Facts(ok=True, retry=False, journal_state="done")
+    UNCHANGED = "unchanged", _Facts(ok=True, retry=False, journal_state="done")
+    CONFLICT = "conflict", _Facts(ok=False, retry=False, journal_state="conflict")
+    REFUSED = "refused", _Facts(ok=False, retry=False, journal_state="failed")
+    REJECTED = "rejected", _Facts(ok=False, retry=False, journal_state="failed")
+    GONE = "gone", _Facts(ok=False, retry=False, journal_state="done")
+    FAILED = "failed", _Facts(ok=False, retry=True, journal_state="failed")
+    UNKNOWN = "unknown", _Facts(ok=False, retry=True, journal_state="unknown")
 
-    label: str
     ok: bool
-    final: bool
     retry: bool
     journal_state: str
 
@@ -102,7 +85,7 @@ class Status(StrEnum):
         """Make a member: its value is the word, its attributes are the facts."""
         self = str.__new__(cls, word)
         self._value_ = word
-        self.label, self.ok, self.final, self.retry, self.journal_state = facts
+        self.ok, self.retry, self.journal_state = facts
         return self
 
 
@@ -168,7 +151,7 @@ class Outcome:
         differing = [c for c in self.sent if c.column in has and not same_value(c.column, has[c.column], c.after)]
         words = [f"{c.column}: sent {_value(c.after)}, stored {_value(has[c.column])}" for c in differing]
         self.status = Status.ADJUSTED if differing else Status.WRITTEN
-        self.detail = "; ".join([detail, *words] if detail else words)
+        self.detail = sentences(detail, *words)
 
     def take_conflict(self, conflicts: Iterable[tuple[Cell, Any]], before: str = "") -> None:
         """Note which cells both sides changed."""
@@ -196,15 +179,20 @@ def conflict_words(cell: Cell, now: Any) -> str:
 
 def planned(entry: RowUpdate | RowCreation | RowDeletion) -> Outcome:
     """Start the outcome of a row that was not sent yet."""
-    if isinstance(entry, RowUpdate):
-        fields = tuple(cell.column for cell in entry.cells)
-        return Outcome("update", Status.PLANNED, entry.id, position=entry.position, fields=fields)
+    outcome = Outcome(entry.action, Status.PLANNED, position=entry.position)
     if isinstance(entry, RowCreation):
-        outcome = Outcome("create", Status.PLANNED, row=entry.label, position=entry.position)
-        outcome.fields, outcome.custom_id = (*entry.values, *entry.unresolved), entry.custom_id
-        outcome.left_out = "; ".join(f"{column} {_value(name)} left out" for column, name in entry.left_out.items())
-        return outcome
-    return Outcome("delete", Status.PLANNED, entry.id, position=entry.position)
+        outcome.row, outcome.custom_id = entry.label, entry.custom_id
+        outcome.fields = (*entry.values, *entry.unresolved)
+        outcome.left_out = sentences(*(f"{column} {_value(name)} left out" for column, name in entry.left_out.items()))
+    else:
+        outcome.id = entry.id
+        outcome.fields = tuple(cell.column for cell in entry.cells) if isinstance(entry, RowUpdate) else ()
+    return outcome
+
+
+def sentences(*words: str) -> str:
+    """Join what there is to say."""
+    return "; ".join(filter(None, words))
 
 
 def perhaps_applied(error: ServiceError) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation, count_reads, tasks_of
-from opp_pandas.apply.journal import OPEN_STATES, Journal
-from opp_pandas.apply.journal_folder import is_finished
+from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation
+from opp_pandas.apply.executor import announce, carry_out
+from opp_pandas.apply.journal import OPEN_STATES, is_finished
 from opp_pandas.apply.merge import same_value
 from opp_pandas.apply.operation import Task
-from opp_pandas.apply.report import WriteReport, build_requests
+from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
 from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.apply.write_back import resolve_at_service
@@ -22,12 +21,12 @@ from opp_pandas.errors import ConfigurationError, NotFoundError, named, printabl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.apply_options import Progress
-    from opp_pandas.apply.journal import OpenPlan, Step
+    from opp_pandas.apply.apply_options import Ask, Progress
+    from opp_pandas.apply.journal import Journal, OpenPlan, Step
     from opp_pandas.apply.journal_store import PlanRow
-    from opp_pandas.apply.send_updates import Ask
     from opp_pandas.choices import Policy
 
 
@@ -79,29 +78,11 @@ def apply_plan(
         options.refuse_read_only()
         check_confirmation(known, confirm)
     resolved, _, reads = resolve_at_service(known, options.client)
-    tasks = tasks_of(resolved)
-    report = WriteReport(
-        resolved,
-        [task.outcome for task in tasks],
-        None,
-        dry_run,
-        build_requests(resolved),
-        reads + count_reads(resolved, shared=True),
-    )
+    tasks, report = announce(resolved, dry_run=dry_run, reads=reads, shared=True)
     if dry_run or not tasks:
         return report
-    with options.open_journal() as opened:
-        return _carried_out(options, opened, report, tasks)
-
-
-def _carried_out(
-    options: ApplyOptions, journal: Journal, report: WriteReport, tasks: Sequence[Task], **facts: Any
-) -> WriteReport:
-    before = options.client.calls
-    with options.begin(journal, report.plan, **facts) as opened:
-        options.carry_out(tasks, opened)
-    made = options.client.calls - before
-    return replace(report, journal=journal.path, plan_number=opened.number, calls=made)
+    with options.open_journal() as opened, opened.begin(resolved, on_conflict=on_conflict) as begun:
+        return carry_out(options, begun, tasks, report)
 
 
 def _connected(client: Client | None) -> Client:
@@ -159,25 +140,20 @@ def resume(
         If the journal is damaged, or somebody is writing by the plan.
     """
     options = ApplyOptions(_connected(client), on_conflict or "skip", ask, workers, journal, progress, shared=True)
-    found = options.client
     with options.open_journal() as opened:
         number = _unfinished(opened, on_conflict) if plan is None else plan
         if number is None:
-            return WriteReport(ChangeSet(service=found.url), (), None)
+            return WriteReport(ChangeSet(service=options.client.url), (), None)
         with opened.reopen(number) as reopened:
             options = replace(options, on_conflict=on_conflict or reopened.facts["on_conflict"])
             options.refuse_read_only()
             steps = opened.steps(number)
-            tasks = [_task_of(step) for step in steps]
+            whole = ChangeSet.of((step.entry for step in steps), service=options.client.url)
+            tasks, report = announce(whole, tasks=[_task_of(step) for step in steps], shared=True)
             again = [task for task, step in zip(tasks, steps, strict=True) if _is_unsettled(step, on_conflict)]
-            before = found.calls
-            options.carry_out(again, reopened)
-            made = found.calls - before
+            report = carry_out(options, reopened, again, report)
             _mark_what_it_undid(reopened)
-    whole = _plan_of(steps, found.url)
-    outcomes, reads = [task.outcome for task in tasks], count_reads(whole, shared=True)
-    requests = build_requests(whole)
-    return WriteReport(whole, outcomes, None, False, requests, reads, opened.path, number, made)
+    return report
 
 
 def _unfinished(journal: Journal, on_conflict: Policy | None) -> int | None:
@@ -216,27 +192,7 @@ def _task_of(step: Step) -> Task:
     return task
 
 
-def _plan_of(steps: Sequence[Step], service: str) -> ChangeSet:
-    entries = [step.entry for step in steps]
-    return ChangeSet(
-        updates=tuple(entry for entry in entries if isinstance(entry, RowUpdate)),
-        creations=tuple(entry for entry in entries if isinstance(entry, RowCreation)),
-        deletions=tuple(entry for entry in entries if isinstance(entry, RowDeletion)),
-        service=service,
-    )
-
-
 # --- undo -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Reverse:
-    """What takes one step back: an entry to send, a refusal, or neither where nothing was applied."""
-
-    step: int
-    entry: RowUpdate | RowDeletion | None = None
-    refusal: Refusal | None = None
-    note: str = ""
 
 
 def undo(
@@ -292,31 +248,31 @@ def undo(
     with options.open_journal() as opened, opened.reopen(_undoable(opened) if plan is None else plan) as undone:
         before = found.calls
         steps = [step for step in opened.steps(undone.number) if step.state != "undone"]
-        reverses = [_reverse(step, found, allow_delete) for step in steps]
-        looked = found.calls - before
-        whole = replace(_plan_to_undo(reverses, found.url), loaded_rows=undone.facts["loaded_rows"])
-        tasks = tasks_of(whole)
-        requests, reads = build_requests(whole), looked + count_reads(whole)
-        report = WriteReport(whole, [task.outcome for task in tasks], None, dry_run, requests, reads)
+        reverses = {step.number: _reverse(step, found, allow_delete) for step in steps}
+        whole = ChangeSet.of(
+            filter(None, reverses.values()),
+            notes=tuple(filter(None, (_cents_note(step, reverses[step.number]) for step in steps))),
+            loaded_rows=undone.facts["loaded_rows"],
+            service=found.url,
+        )
+        tasks, report = announce(whole, dry_run=dry_run, reads=found.calls - before)
         if dry_run:
             return report
         options.refuse_read_only()
         if tasks:
             check_confirmation(whole, confirm)
-        for reverse in reverses:
-            if reverse.entry is None and reverse.refusal is None:
-                undone.mark(reverse.step, "undone")
-        if not tasks:
-            return report
-        sent = [reverse for reverse in reverses if reverse.entry is not None]
-        # The plan's order: updates first, then deletions.
-        sent.sort(key=lambda reverse: isinstance(reverse.entry, RowDeletion))
-        undoes = {"plan": undone.number, "steps": [reverse.step for reverse in sent]}
-        report = _carried_out(options, opened, report, tasks, undoes=undoes)
-        pairs = zip(sent, tasks, strict=True)
-        _mark(
-            undone, [reverse.step for reverse, task in pairs if task.outcome.status.journal_state == "done"], "undone"
-        )
+        for step, entry in reverses.items():
+            if entry is None:
+                undone.mark(step, "undone")
+        if tasks:
+            # The plan's order: updates first, then deletions.
+            kinds = (RowUpdate, RowDeletion)
+            sent = [step for kind in kinds for step, entry in reverses.items() if isinstance(entry, kind)]
+            undoes = {"plan": undone.number, "steps": sent}
+            with opened.begin(whole, on_conflict=on_conflict, undoes=undoes) as begun:
+                report = carry_out(options, begun, tasks, report)
+            pairs = zip(sent, tasks, strict=True)
+            _mark(undone, [step for step, task in pairs if task.outcome.status.journal_state == "done"], "undone")
     return report
 
 
@@ -355,21 +311,11 @@ def _mark_other(plan: OpenPlan, steps: Sequence[int], state: str) -> None:
             _mark(other, steps, state)
 
 
-def _plan_to_undo(reverses: Sequence[_Reverse], service: str) -> ChangeSet:
-    return ChangeSet(
-        updates=tuple(reverse.entry for reverse in reverses if isinstance(reverse.entry, RowUpdate)),
-        deletions=tuple(reverse.entry for reverse in reverses if isinstance(reverse.entry, RowDeletion)),
-        refusals=tuple(reverse.refusal for reverse in reverses if reverse.refusal is not None),
-        notes=tuple(reverse.note for reverse in reverses if reverse.note),
-        service=service,
-    )
-
-
-def _reverse(step: Step, client: Client, allow_delete: bool) -> _Reverse:
-    """Find what takes a step back."""
+def _reverse(step: Step, client: Client, allow_delete: bool) -> RowUpdate | RowDeletion | Refusal | None:
+    """Find what takes a step back: an entry to send, a refusal, or neither where nothing was applied."""
     perhaps = step.state in ("sent", "unknown")
     if step.state != "done" and not perhaps:
-        return _Reverse(step.number)
+        return None
     if isinstance(step.entry, RowUpdate):
         return _reverse_update(step, step.entry.id)
     if isinstance(step.entry, RowCreation):
@@ -377,57 +323,63 @@ def _reverse(step: Step, client: Client, allow_delete: bool) -> _Reverse:
             return _reverse_update(step, step.facts["row_id"])
         return _reverse_creation(step, step.entry, client, allow_delete)
     if step.facts.get("status") == Status.GONE or (perhaps and _exists(client, step.entry.id)):
-        return _Reverse(step.number)
+        return None
     reason = "it was deleted, and the service gives no id back: create it anew with df.opp.add(row)"
-    return _Reverse(step.number, refusal=_refusal(step, step.entry.id, reason))
+    return _refusal(step, step.entry.id, reason)
 
 
-def _reverse_update(step: Step, row_id: int) -> _Reverse:
+def _sent(step: Step) -> dict[str, Cell]:
+    return {cell[0]: Cell(*cell) for cell in step.facts.get("sent", [])}
+
+
+def _reverse_update(step: Step, row_id: int) -> RowUpdate | Refusal | None:
     """Put back what the row had before, cents that were not sent included."""
-    facts = step.facts
-    sent, stored, also = [Cell(*cell) for cell in facts.get("sent", [])], facts.get("stored", {}), facts.get("also")
-    amounts = {cell.column: cell for cell in sent if cell.column in ("amount", "amount_precise")}
-    note = ""
-    if list(amounts) == ["amount"]:
-        if also is None:
-            note = f"the amount of id {row_id} goes back to a whole number: its cents were not written down"
-        now = amounts["amount"].after
+    sent, stored = _sent(step), step.facts.get("stored", {})
+    if "amount" in sent and "amount_precise" not in sent:
+        now = sent["amount"].after
         # The service made the exact amount of the whole one.
         after = None if now is None else str(now)
-        sent += [Cell(column, before, after, "amount") for column, before in (also or {}).items()]
-    cells = [Cell(cell.column, stored.get(cell.column, cell.after), cell.before, cell.follows) for cell in sent]
+        also = step.facts.get("also") or {}
+        sent |= {column: Cell(column, before, after, "amount") for column, before in also.items()}
+    cells = [Cell(c.column, stored.get(c.column, c.after), c.before, c.follows) for c in sent.values()]
     entry = RowUpdate(row_id, -1, -1, tuple(c for c in cells if not same_value(c.column, c.before, c.after)))
     if not entry.cells:
-        return _Reverse(step.number)
+        return None
     # What the row had before may break a rule that the service holds edits to.
     objection = entry_objection(entry)
     if objection is not None:
-        reason = f"the old value cannot be written: {printable(objection[1], 200)}"
-        return _Reverse(step.number, refusal=_refusal(step, row_id, reason))
-    return _Reverse(step.number, entry, note=note)
+        return _refusal(step, row_id, f"the old value cannot be written: {printable(objection[1], 200)}")
+    return entry
 
 
-def _reverse_creation(step: Step, creation: RowCreation, client: Client, allow_delete: bool) -> _Reverse:
+def _cents_note(step: Step, entry: RowUpdate | RowDeletion | Refusal | None) -> str:
+    sent = _sent(step)
+    if not isinstance(entry, RowUpdate) or "amount" not in sent or {"amount_precise", "also"} & {*sent, *step.facts}:
+        return ""
+    return f"the amount of id {entry.id} goes back to a whole number: its cents were not written down"
+
+
+def _reverse_creation(
+    step: Step, creation: RowCreation, client: Client, allow_delete: bool
+) -> RowDeletion | Refusal | None:
     row_id, before = step.facts.get("row_id"), step.facts.get("stored") or dict(creation.values)
     if row_id is None:
         if creation.custom_id is None:
             reason = "nobody knows whether it was created, and it has no custom id: look for it by its name"
-            return _Reverse(step.number, refusal=_refusal(step, None, reason))
+            return _refusal(step, None, reason)
         pages = client.iter_pages(filter={"custom_id": creation.custom_id})
         found = [item for page in pages for item in page.document["data"]]
         found = [item for item in found if wire_cells(item, ["custom_id"]).get("custom_id") == creation.custom_id]
         if not found:
-            return _Reverse(step.number)
+            return None
         if len(found) > 1:
             ids = named(int(item["id"]) for item in found)
             reason = f"several deals bear its custom id (id {ids}): delete the right one by hand"
-            return _Reverse(step.number, refusal=_refusal(step, None, reason))
+            return _refusal(step, None, reason)
         row_id = int(found[0]["id"])
     if not allow_delete:
-        reason = f"it was created as id {row_id}: undo(allow_delete=True) deletes it"
-        return _Reverse(step.number, refusal=_refusal(step, row_id, reason))
-    name = creation.values.get("name")
-    return _Reverse(step.number, RowDeletion(int(row_id), -1, name, before))
+        return _refusal(step, row_id, f"it was created as id {row_id}: undo(allow_delete=True) deletes it")
+    return RowDeletion(int(row_id), -1, creation.values.get("name"), before)
 
 
 def _refusal(step: Step, row_id: int | None, reason: str) -> Refusal:

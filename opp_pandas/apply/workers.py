@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from opp_pandas.api.transport.retry import called_off_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 MOST_WORKERS = 4
 # How long requests under way may still take after Ctrl-C before their answers are given up [s].
@@ -88,3 +88,8 @@ def run_units(
         raise
     if problems:
         raise problems[0]
+
+
+def batches(items: Sequence[Unit], size: int) -> list[Sequence[Unit]]:
+    """Cut a list into pieces of at most `size`."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

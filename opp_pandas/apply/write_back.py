@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from opp_pandas.api.frame_builder import lookup_frame
-from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation, count_reads, tasks_of
-from opp_pandas.apply.report import WriteReport, build_requests
+from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation
+from opp_pandas.apply.executor import announce, carry_out
+from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.results import take_outcomes
-from opp_pandas.apply.status import Status
 from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.changes.diff import find_changes
 from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wanted_names
@@ -20,16 +20,14 @@ from opp_pandas.load.fetch import read_lookup
 from opp_pandas.resource import ACCOUNT, LOOKUP_COLUMNS, RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     import pandas as pd
 
     from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.apply_options import Progress
-    from opp_pandas.apply.operation import Task
-    from opp_pandas.apply.send_updates import Ask
+    from opp_pandas.apply.apply_options import Ask, Progress
     from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.choices import CustomIds, Policy, UnknownNames
     from opp_pandas.frame_state import Loaded
@@ -148,36 +146,19 @@ def write_back(
         if not (needs_names and isinstance(confirm, str)):
             check_confirmation(plan, confirm)
     resolved, lookups, reads = resolve_at_service(plan, options.client)
-    requests, reads = build_requests(resolved), reads + count_reads(resolved)
+    # A report that is kept must not keep all of the load alive.
+    kept = resolved if dry_run else replace(resolved, figures=None)
+    tasks, report = announce(kept, frame=cast("OpportunityFrame", frame), dry_run=dry_run, reads=reads)
     if dry_run:
-        outcomes = [task.outcome for task in tasks_of(resolved)]
-        return WriteReport(resolved, outcomes, cast("OpportunityFrame", frame), True, requests, reads)
+        return report
     if needs_names and isinstance(confirm, str):
         check_confirmation(plan, confirm, resolved)
-    # A report that is kept must not keep all of the load alive.
-    resolved = replace(resolved, figures=None)
-    tasks = tasks_of(resolved)
-    before = options.client.calls
-    with options.open_journal() as opened, options.begin(opened, resolved) as begun:
+    with options.open_journal() as opened, opened.begin(kept, on_conflict=on_conflict) as begun:
         try:
-            options.carry_out(tasks, begun)
-        except BaseException as problem:
-            problem.add_note(_progress_so_far(tasks, opened.path, begun.number))
-            raise
+            return carry_out(options, begun, tasks, report)
         finally:
             # Also after Ctrl-C: what was written is in the frame, and not written again.
-            take_outcomes(frame, loaded, [task.outcome for task in tasks], lookups, options.client)
-    made = options.client.calls - before
-    outcomes = [task.outcome for task in tasks]
-    return WriteReport(
-        resolved, outcomes, cast("OpportunityFrame", frame), False, requests, reads, opened.path, begun.number, made
-    )
-
-
-def _progress_so_far(tasks: Sequence[Task], path: Path, number: int) -> str:
-    settled = sum(task.outcome.status not in (Status.PLANNED, Status.UNKNOWN) for task in tasks)
-    words = f"{settled} of {len(tasks)} rows were settled"
-    return f"{words}; opp.resume(plan={number}) finishes the rest, opp.undo(plan={number}) takes them back [{path}]"
+            take_outcomes(frame, loaded, report.outcomes, lookups, options.client)
 
 
 def _client_for(client: Client | None, loaded: Loaded) -> Client:

@@ -120,3 +120,7 @@ class Refusal:
     before: Any
     after: Any
     reason: str
+
+
+Entry = RowUpdate | RowCreation | RowDeletion
+"""One row of a plan: one request that changes something."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas._html import as_written
+from opp_pandas.changes.changeset import Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan_file import fingerprint_of, load_plan, save_plan
 from opp_pandas.changes.present import plan_html, plan_text
 from opp_pandas.errors import FrameError, printable
@@ -23,10 +24,10 @@ from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from opp_pandas.changes.changeset import Refusal, RowCreation, RowDeletion, RowUpdate
+    from opp_pandas.changes.changeset import Entry
     from opp_pandas.changes.impact import Figures
     from opp_pandas.choices import UnknownNames
 
@@ -83,6 +84,20 @@ class ChangeSet:
     kept_effect: pd.DataFrame | None = None
     unknown_names: UnknownNames = "refuse"
     suspicion: str = ""
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry | Refusal], **facts: Any) -> ChangeSet:
+        """Put a plan together: each entry where its kind belongs, in the order in which they come."""
+        groups: dict[type, list[Any]] = {RowUpdate: [], RowCreation: [], RowDeletion: [], Refusal: []}
+        for entry in entries:
+            groups[type(entry)].append(entry)
+        updates, creations, deletions, refusals = map(tuple, groups.values())
+        return cls(updates, creations, deletions, refusals, **facts)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every row that would be sent, in the order of the report: updates, creations, deletions."""
+        return (*self.updates, *self.creations, *self.deletions)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the load behind, and with it the client."""
