@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sqlite3
@@ -9,10 +10,13 @@ import stat
 import threading
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from opp_pandas.apply import journal_store
 from opp_pandas.apply.journal import Journal, journal_path
 from opp_pandas.apply.journal_folder import FOLDER_VARIABLE, journal_folder, list_journals, purge_journals
+from opp_pandas.apply.journal_store import PlanRow, connect
 from opp_pandas.apply.status import Status, planned
 from opp_pandas.changes.changeset import Cell, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan import ChangeSet
@@ -374,6 +378,49 @@ def test_purge__takes_finished_old_plans_only(tmp_path: Path) -> None:
         assert (plan.number, plan.claims[KEY].row_id, plan.claims[KEY].values) == (3, 77, {})
     with pytest.raises(ConfigurationError, match="days is 0 or more"):
         purge_journals(tmp_path, days=-1)
+
+
+def fill_with_plans(journal: Journal, number: int, created_at: str) -> None:
+    """Write many finished plans of one cell at once, as so many write-backs leave them."""
+    entry = {"action": "update", "entry": {"id": 1, "cells": [["probability", 1, 2, None]]}}
+    facts = {"created_at": created_at, "rows": 1, "counts": {"done": 1}, "loaded_rows": 30, "on_conflict": "skip"}
+    with journal.store.writing():
+        for _ in range(number):
+            row = PlanRow(journal.store.next_number(), 0, "", {})
+            row = journal.store.append(row, [(0, "planned", entry)], facts)
+            journal.store.append(row, [(0, "sent", {"sends": 1}), (0, "done", {"status": "written"})], facts)
+
+
+def work_of_a_plan(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Count the instructions of SQLite's machine that a plan of one cell takes: each row that is read takes some."""
+    plan, counter = ChangeSet(updates=PLAN.updates, service=SERVICE), itertools.count()
+    connection = connect(journal.path)
+    connection.set_progress_handler(lambda: next(counter) and None, 1)
+    monkeypatch.setattr(journal_store, "connect", lambda _: connection)
+    with opened(journal.path.parent) as again, again.begin(plan) as begun:
+        begun.sent(0, 1, [], {})
+        begun.settled(0, planned(PLAN.updates[0]))
+    monkeypatch.undo()
+    return next(counter)
+
+
+def test_plan__costs_the_same_whatever_was_written_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 finished plans, one of them 29 days old, add the depth of an index and not a row that is read."""
+    with opened(tmp_path) as journal:
+        first = work_of_a_plan(journal, monkeypatch)
+        young = pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=29)
+        fill_with_plans(journal, 600, young.isoformat())
+        assert work_of_a_plan(journal, monkeypatch) < 1.2 * first
+
+
+def test_plan__that_is_begun_removes_finished_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a write-back finds older than 30 days and finished goes; behind an unfinished one too."""
+    with opened(tmp_path) as journal:
+        journal.begin(PLAN, created_at="2026-01-01T00:00:00+00:00").close()
+        fill_with_plans(journal, 3, "2026-01-02T00:00:00+00:00")
+        fill_with_plans(journal, 1, pd.Timestamp.now(tz="UTC").isoformat())
+        work_of_a_plan(journal, monkeypatch)
+        assert list(journal.plans()) == [1, 5, 6]
 
 
 def test_purge__takes_what_a_crash_left_unborn(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ its owner may read it, and `opp_pandas.apply.journal_folder` purges it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import uuid
@@ -165,7 +166,7 @@ class Journal:
 
     def begin(self, plan: ChangeSet, **facts: Any) -> OpenPlan:
         """Write down a whole plan before anything of it is sent, and claim its new deals; forget what is old."""
-        self.purge()
+        self._purge_when_due()
         steps = list(enumerate(plan.entries))
         planned = [(step, "planned", {"action": e.action, "entry": entry_to_json(e)}) for step, e in steps]
         # The share of the load that an undoing changes is asked about too.
@@ -220,11 +221,10 @@ class Journal:
 
         Which deal came of which key stays known.
         """
-        before = (pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)).isoformat()[:19]
+        before = _days_ago(days)
         gone = [
             number
             for number, row in self.plans().items()
-            # Texts of one form, to the second: parsing hundreds of moments would be felt in every write.
             if row.facts["created_at"][:19] <= before
             and (unfinished or is_finished(row.facts))
             and not self.is_live(number)
@@ -237,6 +237,15 @@ class Journal:
                     if facts["plan"] in gone:
                         self.store.put_key(key, facts | {"values": {}} if facts["row_id"] is not None else None)
         return gone
+
+    def _purge_when_due(self) -> None:
+        """Forget what is old; all plans are read, and so checked, only where one of the oldest is to go."""
+        before = _days_ago(KEEP_DAYS)
+        with self.store.reading():
+            oldest = itertools.takewhile(lambda row: row.facts["created_at"][:19] <= before, self.store.in_order())
+            due = any(is_finished(row.facts) for row in oldest)
+        if due:
+            self.purge()
 
 
 class OpenPlan:
@@ -410,3 +419,8 @@ def _moved(counts: Mapping[str, int], old: str, new: str) -> dict[str, int]:
 
 def _now() -> str:
     return pd.Timestamp.now(tz="UTC").isoformat()
+
+
+def _days_ago(days: float) -> str:
+    """Give a moment in the form of ``created_at``, to the second: texts compare faster than hundreds of moments."""
+    return (pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)).isoformat()[:19]

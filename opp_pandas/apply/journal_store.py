@@ -168,6 +168,11 @@ class Store:
         self._check_count("plans", map(dump, rows))
         return {row[0]: _plan_of(row) for row in rows}
 
+    def in_order(self) -> Iterator[PlanRow]:
+        """Read the rows of plans one after the other, by number; only `plans` can tell whether they are sound."""
+        rows = self._connection.execute("SELECT number, length, chain, facts FROM plan ORDER BY number")
+        return map(_plan_of, rows)
+
     def plan(self, number: int) -> PlanRow:
         """Read the row of one plan."""
         row = self._plan_row(number)
