@@ -363,7 +363,8 @@ class DamagedHistoryError(OppPandasError):
     def __str__(self) -> str:
         return (
             f"{printable(self.location)} is damaged: {printable(self.file)} {self.problem}. Put the file back from a "
-            "copy; verify() lists every damaged file and the nights that it touches"
+            "copy; verify() lists every damaged file and the nights that it touches. Where there is no copy, "
+            "History.repair() keeps what is left"
         )
 
 

@@ -244,6 +244,8 @@ class LoadReport:
         Members that this version does not know.
     notes : tuple of str
         Everything else that a reader should know, in sentences.
+    caveats : tuple of str
+        What the rows may lack, for the bases of their figures: nights that a repaired history lost.
     regular, irregular : int
         Records that were read in whole blocks, and column by column: the slower
         way, for blocks with a value of another kind.
@@ -270,6 +272,7 @@ class LoadReport:
     unknown_attributes: tuple[str, ...] = ()
     unknown_relationships: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     regular: int = 0
     irregular: int = 0
     pages: int = 0
@@ -410,6 +413,7 @@ class Loaded:
             as_of=self.as_of,
             definitions=self.definitions,
             exact_amounts_alone=alone or bool((base["amount"].isna() & base["amount_precise"].notna()).any()),
+            caveats=self.report.caveats,
         )
 
     @cached_property
@@ -438,6 +442,8 @@ class Meaning:
         As in `Loaded`; out of a text, `definitions` are as `pack_definitions` wrote them.
     exact_amounts_alone : bool
         Whether deals came with an exact amount and no whole one.
+    caveats : tuple of str
+        As in `LoadReport`.
     """
 
     source: str
@@ -450,6 +456,7 @@ class Meaning:
     as_of: pd.Timestamp
     definitions: Mapping[str, Any]
     exact_amounts_alone: bool
+    caveats: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Write it down; JSON keeps it."""
@@ -462,6 +469,7 @@ class Meaning:
             "timezone": self.timezone,
             "all_deals": self.all_deals,
             "exact_amounts_alone": self.exact_amounts_alone,
+            "caveats": list(self.caveats),
             "definitions": pack_definitions(self.definitions),
             "stages": _columns(self.stages.frame, STAGE_TABLE_DTYPES),
             "lookups": {
@@ -489,6 +497,7 @@ class Meaning:
                 as_of=pd.Timestamp(facts["as_of"]).tz_convert("UTC"),
                 definitions=dict(facts["definitions"]),
                 exact_amounts_alone=facts["exact_amounts_alone"] is True,
+                caveats=tuple(facts.get("caveats", ())),
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             # Somebody else's text: the frame is a plain one, and what needs a load says so.

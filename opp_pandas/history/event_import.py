@@ -11,7 +11,7 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys
 from opp_pandas.history.record import NO_MOMENT, Owners, RowWriter
-from opp_pandas.history.replay import load_facts
+from opp_pandas.history.snapshot_metadata import load_facts
 from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack, uniform
 from opp_pandas.instants import parse_end
 from opp_pandas.resource import COLUMN_DTYPES

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Records
-from opp_pandas.history.replay import lookups_at, snapshot_facts, stages_at
+from opp_pandas.history.replay import lookups_at, stages_at
+from opp_pandas.history.snapshot_metadata import snapshot_facts
 from opp_pandas.history.typed_values import BOOLEAN, MISSING, TIME
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from opp_pandas._files import write_whole
 from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
 from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
-from opp_pandas.history import field_history, forecasts, replay
+from opp_pandas.history import field_history, forecasts, losses, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
 from opp_pandas.history.record import (
     RowWriter,
@@ -29,12 +29,16 @@ from opp_pandas.history.sealed_table import FORMAT
 from opp_pandas.history.snapshot_metadata import (
     Recorded,
     asked_by,
+    begins_at,
     is_whole,
+    load_facts,
     micros,
     moment_of,
     refuse_large_loss,
     rights_of,
     sightings_of,
+    snapshot_facts,
+    snapshot_table,
     stamp_of,
 )
 from opp_pandas.history.table import Storage
@@ -254,11 +258,11 @@ class History:
         whole: bool,
         guard: Callable[[Totals, Mapping[str, Any]], Mapping[str, Any]],
     ) -> tuple[RowWriter | None, Recorded]:
-        snapshots = replay.snapshot_facts(cells)
+        snapshots = snapshot_facts(cells)
         observed_at = stamp_of(moment)
         if any(facts.get("load") == loaded.key for _, _, facts in snapshots):
             return None, Recorded(None, observed_at, len(loaded.baseline), 0, 0, 0, 0)
-        known = replay.load_facts(cells, cells.upto(moment))
+        known = load_facts(cells, cells.upto(moment))
         if known.get("kind", loaded.kind) != loaded.kind:
             held = {"read": "deals of the service, by id", "adopt": "adopted deals, by custom_id"}
             raise ConfigurationError(
@@ -340,7 +344,7 @@ class History:
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Any]:
             writer = RowWriter(sequence)
             write_events(writer, cells, events)
-            later = sightings_of(replay.snapshot_facts(cells))
+            later = sightings_of(snapshot_facts(cells))
             if later and writer.n:
                 restore_rows(writer, cells.records(DEAL), writer.table(), later)
             return writer, events.report
@@ -414,11 +418,9 @@ class History:
 
     def columns(self) -> list[str]:
         """Name the columns that any snapshot had, in their order; none for an empty history."""
-        opened = self._storage.open()
-        if opened is None:
-            return []
-        cells = Cells(self._storage.rows(opened, resources=[LOAD], columns=STATE_COLUMNS))
-        return [str(name) for name, *_ in replay.load_facts(cells, len(cells)).get("columns", [])]
+        cells = self._told_of()
+        facts = {} if cells is None else load_facts(cells, len(cells))
+        return [str(name) for name, *_ in facts.get("columns", [])]
 
     def newest_load(self, asked: str, columns: Iterable[str]) -> pd.DataFrame | None:
         """Give the rows of the newest load that another one can go on from.
@@ -440,13 +442,18 @@ class History:
         if opened is None:
             return None
         told_of = Cells(self._storage.rows(opened, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
-        snapshots, begins = replay.snapshot_facts(told_of), replay.begins_at(told_of)
+        snapshots, begins = snapshot_facts(told_of), begins_at(told_of)
         needed = set(columns)
         sightings = [seen for _, seen in sightings_of(snapshots)]
+        # What was seen before a loss was told of may lack what was lost.
+        repaired = max((loss["number"] for loss in losses.losses_of(told_of)), default=-1)
         fitting = [
             place
-            for place, (_, at, told) in enumerate(snapshots)
-            if at >= begins and told.get("asked") == asked and needed <= (sightings[place].fields or frozenset())
+            for place, (number, at, told) in enumerate(snapshots)
+            if at >= begins
+            and number > repaired
+            and told.get("asked") == asked
+            and needed <= (sightings[place].fields or frozenset())
         ]
         if not fitting:
             return None
@@ -462,7 +469,7 @@ class History:
         if t is None:
             return int(cells.observed.max())
         stamp = parse_end(t, self._zone(cells), "t")
-        moment, begins = micros(stamp), max(int(cells.observed.min()), replay.begins_at(cells))
+        moment, begins = micros(stamp), max(int(cells.observed.min()), begins_at(cells))
         if moment < begins:
             raise HistoryNeededError(
                 f"the history begins at {stamp_of(begins):%Y-%m-%d %H:%M} UTC, "
@@ -487,12 +494,11 @@ class History:
             changed, gone`` [opportunities], ``cells`` that were added,
             ``complete``, ``source``. An empty history: no rows.
         """
-        opened = self._storage.open()
-        if opened is None:
-            return replay.snapshot_table([])
-        cells = Cells(self._storage.rows(opened, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
-        begins = replay.begins_at(cells)
-        return replay.snapshot_table([entry for entry in replay.snapshot_facts(cells) if entry[1] >= begins])
+        cells = self._told_of()
+        if cells is None:
+            return snapshot_table([])
+        begins = begins_at(cells)
+        return snapshot_table([entry for entry in snapshot_facts(cells) if entry[1] >= begins])
 
     def versions(self) -> pd.DataFrame:
         """List the versions of the table: every commit, compactions too.
@@ -708,6 +714,90 @@ class History:
             has no digests: only what cannot be read is told.
         """
         return self._storage.verify()
+
+    def repair(self, into: str | os.PathLike[str], *, by: str, comment: str = "") -> pd.DataFrame:
+        """Copy what is still as it was recorded into a new history, which says what it lacks.
+
+        For files that no copy brings back. The damaged history stays as it is,
+        and the new one reads and records like any other; saved forecasts go
+        with it. Figures of the nights that may lack something say so in their
+        basis, and the next load reads everything, until a whole load with all
+        columns makes up for what was lost.
+
+        Parameters
+        ----------
+        into : str or Path
+            An empty folder, or an address: where the new history is.
+        by : str
+            Who accepts the loss.
+        comment : str, default ""
+
+        Returns
+        -------
+        DataFrame
+            The losses of the new history: see `losses`. What another commit
+            tells of a lost log is not lost: there, ``rows_lost`` is False.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no damage, nothing is left, or the new place is taken.
+
+        Examples
+        --------
+        After a disk lost files, the nightly job goes on in a new folder::
+
+            opp.History("history").verify()
+            opp.History("history").repair("history-2", by="Ana", comment="disk failure, no copy")
+        """
+        copy = History(into, storage_options=self._options)
+        if not by.strip():
+            raise ConfigurationError("repair() needs the name of who accepts the loss: by=")
+        found, rows = self._storage.salvage()
+        found_there, saved = self._forecasts.salvage()
+        damages = [
+            *((losses.HISTORY, damage) for damage in found),
+            *((losses.FORECASTS, damage) for damage in found_there),
+        ]
+        if not damages or not len(rows):
+            why = "nothing is left of it" if damages else "no file is damaged"
+            raise ConfigurationError(f"{printable(self.location)} cannot be repaired: {why}")
+        target = copy._storage.open(create=True)
+        assert target is not None  # noqa: S101 -- it was created
+        if target.names:
+            raise ConfigurationError(
+                f"{printable(copy.location)} holds a history already; repair() needs an empty folder"
+            )
+        copy._forecasts.restore(saved)
+        if not copy._storage.append(target, losses.rows_with_losses(rows, damages, by, comment), "repair"):
+            raise self._overtaken("nothing was repaired")
+        return copy.losses()
+
+    def losses(self) -> pd.DataFrame:
+        """List what is lost of a history that was repaired.
+
+        Returns
+        -------
+        DataFrame
+            A row per damaged file: ``accepted_at, accepted_by, comment, part``
+            (``history`` or ``forecasts``), ``file, problem, first_night,
+            last_night`` (missing where nobody knows), ``whole_again`` (since
+            when a whole load makes up for it; missing where none does yet) and
+            ``rows_lost``. None where nothing was ever repaired.
+        """
+        return losses.loss_table(self._told_of())
+
+    def caveats(self) -> tuple[str, ...]:
+        """Say in sentences what is lost of the past, for the bases of figures over time."""
+        told_of = self._told_of()
+        return () if told_of is None else losses.caveats(told_of)
+
+    def _told_of(self) -> Cells | None:
+        """Read what the history knows of its loads, without any deal; None where there is nothing yet."""
+        opened = self._storage.open()
+        if opened is None:
+            return None
+        return Cells(self._storage.rows(opened, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
 
     def upgrade(self) -> bool:
         """Rewrite a history of an older format in the newest one.

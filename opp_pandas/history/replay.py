@@ -12,8 +12,10 @@ from opp_pandas.errors import MissingColumnError
 from opp_pandas.figures.core.context import unpack_definitions
 from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
+from opp_pandas.history.losses import caveats
 from opp_pandas.history.query_identity import unpack_query
 from opp_pandas.history.record import RowWriter
+from opp_pandas.history.snapshot_metadata import BEGINS, load_facts, snapshot_facts
 from opp_pandas.history.typed_values import LOCKED, Places, decode
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
@@ -21,7 +23,6 @@ from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_BEGINS = "begins"
 _LOOKUP_DTYPES = {"id": "Int64"} | {entry.field: entry.dtype for entry in LOOKUP_COLUMNS.values()}
 
 
@@ -31,37 +32,6 @@ def stored_fields(columns: Iterable[str]) -> list[str | None]:
     for column in columns:
         fields += [column, *([LOOKUP_COLUMNS[column].id_column] if column in LOOKUP_COLUMNS else [])]
     return list(dict.fromkeys(fields))
-
-
-def load_facts(cells: Cells, upto: int) -> dict[str, Any]:
-    """Give what loads knew beside their rows, newest first; columns are those that any of them had."""
-    records = cells.records(LOAD)
-    facts = records.facts(upto)
-    rows, _ = records.rows_and_codes("columns")
-    columns = {entry[0]: entry for row in rows[rows < upto] for entry in cells.value(int(row))}
-    return {**facts, "columns": list(columns.values())} if columns else facts
-
-
-def snapshot_facts(cells: Cells) -> list[tuple[int, int, dict[str, Any]]]:
-    """Give number, moment and facts of every snapshot, in order."""
-    rows = cells.rows_of(SNAPSHOT)
-    return [(int(cells.sequence[row]), int(cells.observed[row]), cells.value(int(row))) for row in rows]
-
-
-def snapshot_table(snapshots: list[tuple[int, int, dict[str, Any]]]) -> pd.DataFrame:
-    """Make the table of `History.snapshots`."""
-    counts = ("deals", "appeared", "changed", "gone", "cells")
-    return pd.DataFrame(
-        {
-            "observed_at": pd.to_datetime([at for _, at, _ in snapshots], unit="us", utc=True).astype(
-                "datetime64[us, UTC]"
-            ),
-            **{name: pd.array([facts[name] for _, _, facts in snapshots], dtype="Int64") for name in counts},
-            "complete": pd.array([facts["complete"] for _, _, facts in snapshots], dtype="boolean"),
-            "source": pd.array([facts["source"] for _, _, facts in snapshots], dtype="str"),
-        },
-        index=pd.Index([number for number, _, _ in snapshots], name="sequence", dtype="int64"),
-    )
 
 
 def lookups_at(cells: Cells, upto: int) -> dict[str, pd.DataFrame]:
@@ -184,12 +154,13 @@ def _loaded(
     at = pd.Timestamp(moment, unit="us", tz="UTC").as_unit("us")
     notes = []
     watermark = None
+    doubts = caveats(cells, moment)
     if snapshots:
         _, seen, _ = snapshots[-1]
         last = pd.Timestamp(seen, unit="us", tz="UTC").as_unit("us")
         notes.append(f"as known at {last.isoformat()}, the last of {len(snapshots):,} snapshots until then")
         number, seen, told = _known_from(snapshots)
-        watermark = pd.Timestamp(told["watermark"]) if told.get("watermark") else None
+        watermark = pd.Timestamp(told["watermark"]) if told.get("watermark") and not doubts else None
         # What was asked for travels with the moment until which all of it is known.
         facts = {**facts, **cells.records(LOAD).facts(cells.upto(seen, number))}
     query = unpack_query(facts["query"]) if "query" in facts else {}
@@ -202,7 +173,7 @@ def _loaded(
         lookups=lookups,
         timezone=facts.get("timezone"),
         as_of=at,
-        report=LoadReport(source=f"history {source}", rows=len(baseline), notes=tuple(notes)),
+        report=LoadReport(source=f"history {source}", rows=len(baseline), notes=tuple(notes), caveats=doubts),
         created={place: place for place in waiting},
         definitions=unpack_definitions(facts.get("definitions") or {}),
         labels=facts.get("labels") or {},
@@ -259,11 +230,6 @@ def rows_as_table(cells: Cells, kept: Places, n: int, *, begins: int) -> Any:
     import pyarrow as pa
 
     writer = RowWriter(int(cells.sequence[kept].max(initial=0)))
-    writer.add_facts(LOAD, 0, {_BEGINS: begins}, begins)
+    writer.add_facts(LOAD, 0, {BEGINS: begins}, begins)
     parts = [cells.table.take(kept), cells.table.slice(n)]
     return pa.concat_tables([*(part.cast(arrow_schema()) for part in parts), writer.table()])
-
-
-def begins_at(cells: Cells) -> int:
-    """Give the moment that the history was made to begin with by `History.forget`; 0 if it never was."""
-    return int(cells.records(LOAD).facts(len(cells)).get(_BEGINS, 0))

@@ -133,6 +133,17 @@ class _Files:
         except FileNotFoundError:
             return None
 
+    def logs(self) -> list[int]:
+        """List the versions of which there is a log."""
+        if self._is_remote:
+            from pyarrow.fs import FileSelector
+
+            entries = self._store.get_file_info(FileSelector("_delta_log", allow_not_found=True))
+            names = [entry.base_name for entry in entries]
+        else:
+            names = [path.name for path in Path(self._location, "_delta_log").glob("*.json")]
+        return [int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.json", name)]
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
         if self._is_remote:
@@ -157,8 +168,9 @@ class _Chain:
     live : str
         Digest of the names of the data files.
     logs : tuple of mapping
-        ``version, digest, first, last`` of the files of the log from that commit on: commits of other programs, which
-        change no row, may follow it. `first` and `last` say which moments its rows speak of [us since 1970].
+        ``version, digest, file, mode, first, last`` of the files of the log from that commit on: commits of other
+        programs, which change no row, may follow it. `first` and `last` say which moments its rows speak of
+        [us since 1970]. So each commit tells what the one before it did, should its log be lost.
     """
 
     seal: str = ""
@@ -174,13 +186,37 @@ class _Chain:
         facts = _facts_in(log)
         if facts is None:
             return _Chain(self.seal, self.live, (*self.logs, _told(version, log, {})))
-        if facts["previous"] != self.seal or facts["logs"] != list(self.logs) or facts["version"] != version:
+        if facts["previous"] != self.seal or facts["version"] != version or not self._is_told_by(facts["logs"]):
             return None
         return _Chain(facts["seal"], facts["live"], (_told(version, log, facts),))
 
+    def _is_told_by(self, logs: list[Mapping[str, Any]]) -> bool:
+        return [told["digest"] for told in logs] == [told["digest"] for told in self.logs]
+
 
 def _told(version: int, log: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {"version": version, "digest": digest_of(log), "first": facts.get("first"), "last": facts.get("last")}
+    told = {name: facts.get(name) for name in ("file", "mode", "first", "last")}
+    return {"version": version, "digest": digest_of(log), **told}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of a table that is not as it was written.
+
+    Parameters
+    ----------
+    file, problem : str
+    first, last : int or None
+        The moments that its rows speak of [us since 1970]; None where nothing is left that says so.
+    is_loss : bool
+        Whether rows are lost with it: those of a log whose neighbour tells the same are not.
+    """
+
+    file: str
+    problem: str
+    first: int | None = None
+    last: int | None = None
+    is_loss: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -532,11 +568,15 @@ class SealedTable:
             if opened.format == 1:
                 old = opened.table.to_pyarrow_dataset(parquet_read_options=coded)
                 return old.to_table(columns=wanted, filter=condition)
-            format_ = ds.ParquetFileFormat(read_options=coded)
             with ThreadPoolExecutor(8) as pool:
-                parts = [format_.make_fragment(content) for content in pool.map(self._content, opened.names)]
-            dataset = ds.FileSystemDataset(parts, self.schema, format_)
+                dataset = self._dataset(pool.map(self._content, opened.names), coded)
             return dataset.to_table(columns=wanted or self.schema.names, filter=condition)
+
+    def _dataset(self, contents: Iterable[Any], options: Any = None) -> Any:
+        import pyarrow.dataset as ds
+
+        format_ = ds.ParquetFileFormat(read_options=options)
+        return ds.FileSystemDataset([format_.make_fragment(content) for content in contents], self.schema, format_)
 
     def _content(self, name: str) -> Any:
         import pyarrow as pa
@@ -575,67 +615,75 @@ class SealedTable:
             A row per damaged file; empty where all is well, and where there is no table. The nights are the moments
             that its rows speak of: missing where nothing is left that says so.
         """
-        found: list[tuple[str, str, Any, Any]] = []
+        damages, _ = self._inspect()
+        made: dict[str, Any] = {
+            name: pd.array([getattr(damage, name) for damage in damages], dtype="str") for name in ("file", "problem")
+        }
+        for name in ("first", "last"):
+            moments = [getattr(damage, name) for damage in damages]
+            made[f"{name}_night"] = pd.array(moments, dtype="Int64").astype("datetime64[us, UTC]")
+        return pd.DataFrame(made)
+
+    def salvage(self) -> tuple[list[Damage], Any]:
+        """Find every damaged file, and read the rows of all the others."""
+        damages, contents = self._inspect()
+        return damages, self._dataset(contents).to_table(columns=self.schema.names)
+
+    def _inspect(self) -> tuple[list[Damage], list[Any]]:
+        """Find every damaged file, and the contents of the data files that are whole.
+
+        Format 1 has no digests: what can be read of it may still have been changed.
+        """
+        found: dict[str, Damage] = {}
+        contents: list[Any] = []
         try:
             opened = self.open()
+            if opened is not None and opened.format == 1:
+                self.read(opened)
+                return [], []
         except DamagedHistoryError as error:
-            opened = None
-            found.append((error.file, error.problem, None, None))
+            found[error.file] = Damage(error.file, error.problem)
         except ConfigurationError as error:
-            opened = None
-            found.append(("_delta_log", str(error), None, None))
-        if opened is not None and opened.format == 1:
-            return self._verify_format_1(opened)
-        found += [] if opened is None and not found else self._damaged_files()
-        # What opening came across first is told once, with its nights where they are known.
-        frame = pd.DataFrame(found, columns=["file", "problem", "first_night", "last_night"])
-        for name in ("first_night", "last_night"):
-            moments = pd.to_datetime(frame[name].astype("Int64"), unit="us", utc=True)
-            frame[name] = moments.astype("datetime64[us, UTC]")
-        kept = frame.sort_values("first_night", kind="stable").drop_duplicates("file")
-        named_more = (kept["file"] == "_delta_log").to_numpy() & (len(kept) > 1)
-        return kept[~named_more].astype({"file": "str", "problem": "str"}).reset_index(drop=True)
+            found["_delta_log"] = Damage("_delta_log", str(error))
+        for damage in self._walk(contents):
+            # What opening came across first is told once, with its nights.
+            found[damage.file] = damage
+        if len(found) > 1:
+            found.pop("_delta_log", None)
+        return sorted(found.values(), key=lambda damage: (damage.first is None, damage.first or 0)), contents
 
-    def _damaged_files(self) -> Iterator[tuple[str, str, Any, Any]]:
-        """Follow the chain from its head back, without deltalake, then look at the data files of each commit."""
+    def _walk(self, contents: list[Any]) -> Iterator[Damage]:
+        """Follow the chain from its end back, without deltalake, and gather the contents of the data files."""
         try:
-            head = self._head()
-        except DamagedHistoryError:
-            head = None
+            head, problem = self._head(), "is gone"
+        except DamagedHistoryError as error:
+            head, problem = None, error.problem
         known = {told["version"]: told for told in (head.logs if head else ())}
-        logs: dict[int, Any] = {}
-        version = 0
-        while (log := self._files.read(_log_name(version))) is not None or version <= (head.version if head else -1):
-            logs[version] = log
-            version += 1
+        newest = max([*self._files.logs(), *known], default=-1)
         live: dict[str, Mapping[str, Any]] = {}
-        for version in sorted(logs, reverse=True):
-            log, told = logs[version], known.get(version)
-            if told is not None and (log is None or digest_of(log) != told["digest"]):
-                problem = "is gone" if log is None else "was changed or cut short"
-                yield _log_name(version), problem, told["first"], told["last"]
+        is_all = False
+        for version in range(newest, -1, -1):
+            log, told = self._files.read(_log_name(version)), known.get(version, {})
             facts = None if log is None else _facts_in(log)
-            if facts is None:
-                continue
-            known |= {earlier["version"]: earlier for earlier in facts["logs"]}
-            if "file" in facts and not any(later["mode"] == "overwrite" for later in live.values()):
-                live[facts["file"]] = facts
-        for name, recorded in live.items():
+            is_loss = facts is None and "file" not in told
+            if log is None or (told and digest_of(log) != told["digest"]):
+                words = "is gone" if log is None else "was changed or cut short"
+                yield Damage(_log_name(version), words, told.get("first"), told.get("last"), is_loss)
+            elif is_loss and not is_all and version <= (head.version if head else newest if live else -1):
+                yield Damage(_log_name(version), "was changed, and so was the one that tells its digest")
+            known |= {earlier["version"]: earlier for earlier in (facts["logs"] if facts else ())}
+            commit = facts or told
+            if commit.get("file") and not is_all:
+                live[commit["file"]] = commit
+                is_all = commit["mode"] == "overwrite"
+        for name, commit in live.items():
             try:
-                self._content(name)
+                contents.append(self._content(name))
             except DamagedHistoryError as error:
-                yield name, error.problem, recorded["first"], recorded["last"]
-
-    def _verify_format_1(self, opened: Opened) -> pd.DataFrame:
-        """Read all rows; what can be read may still have been changed, since format 1 has no digests."""
-        found = []
-        try:
-            self.read(opened)
-        except ConfigurationError as error:
-            found.append((self.location, str(error), pd.NaT, pd.NaT))
-        frame = pd.DataFrame(found, columns=["file", "problem", "first_night", "last_night"])
-        moment = "datetime64[us, UTC]"
-        return frame.astype({"file": "str", "problem": "str", "first_night": moment, "last_night": moment})
+                yield Damage(name, error.problem, commit["first"], commit["last"])
+        if head is None and newest > 0 and live:
+            # Of commits after the last one that is there, nothing tells.
+            yield Damage(_HEAD, problem, max(commit["last"] or 0 for commit in live.values()))
 
     def _damaged(self, file: str, problem: str) -> DamagedHistoryError:
         return DamagedHistoryError(self.location, file, problem)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas.errors import ConfirmationNeededError, named
+from opp_pandas.history.cells import LOAD, SNAPSHOT, Cells
 from opp_pandas.history.query_identity import asked_for
 from opp_pandas.history.record import Seen
 from opp_pandas.instants import parse_end
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _ONE_DAY = 86_400_000_000
 _FEW = 10
+BEGINS = "begins"
+"""The fact that says from when on `History.forget` let a history begin."""
 
 
 @dataclass(frozen=True)
@@ -140,3 +143,39 @@ def micros(stamp: pd.Timestamp) -> int:
 def stamp_of(moment: int) -> pd.Timestamp:
     """Read a moment in us since 1970."""
     return pd.Timestamp(moment, unit="us", tz="UTC").as_unit("us")
+
+
+def load_facts(cells: Cells, upto: int) -> dict[str, Any]:
+    """Give what loads knew beside their rows, newest first; columns are those that any of them had."""
+    records = cells.records(LOAD)
+    facts = records.facts(upto)
+    rows, _ = records.rows_and_codes("columns")
+    columns = {entry[0]: entry for row in rows[rows < upto] for entry in cells.value(int(row))}
+    return {**facts, "columns": list(columns.values())} if columns else facts
+
+
+def snapshot_facts(cells: Cells) -> list[tuple[int, int, dict[str, Any]]]:
+    """Give number, moment and facts of every snapshot, in order."""
+    rows = cells.rows_of(SNAPSHOT)
+    return [(int(cells.sequence[row]), int(cells.observed[row]), cells.value(int(row))) for row in rows]
+
+
+def snapshot_table(snapshots: list[tuple[int, int, dict[str, Any]]]) -> pd.DataFrame:
+    """Make the table of `History.snapshots`."""
+    counts = ("deals", "appeared", "changed", "gone", "cells")
+    return pd.DataFrame(
+        {
+            "observed_at": pd.to_datetime([at for _, at, _ in snapshots], unit="us", utc=True).astype(
+                "datetime64[us, UTC]"
+            ),
+            **{name: pd.array([facts[name] for _, _, facts in snapshots], dtype="Int64") for name in counts},
+            "complete": pd.array([facts["complete"] for _, _, facts in snapshots], dtype="boolean"),
+            "source": pd.array([facts["source"] for _, _, facts in snapshots], dtype="str"),
+        },
+        index=pd.Index([number for number, _, _ in snapshots], name="sequence", dtype="int64"),
+    )
+
+
+def begins_at(cells: Cells) -> int:
+    """Give the moment that the history was made to begin with by `History.forget`; 0 if it never was."""
+    return int(cells.records(LOAD).facts(len(cells)).get(BEGINS, 0))

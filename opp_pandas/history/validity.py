@@ -9,7 +9,8 @@ import pandas as pd
 
 from opp_pandas.errors import MissingColumnError
 from opp_pandas.history.cells import DEAL, PRESENCE, Cells, Records
-from opp_pandas.history.replay import load_facts, lookups_at
+from opp_pandas.history.replay import lookups_at
+from opp_pandas.history.snapshot_metadata import load_facts
 from opp_pandas.history.typed_values import BOOLEAN, Places, encode
 from opp_pandas.resource import LOOKUP_COLUMNS
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named, printable
-from opp_pandas.history.sealed_table import FOLDER, Opened, SealedTable
+from opp_pandas.history.sealed_table import FOLDER, Damage, Opened, SealedTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +151,7 @@ class Versions:
                     "changed: choose another name"
                 )
             row = {
-                "number": len(listed) + 1,
+                "number": max(listed.column("number").to_pylist(), default=0) + 1,
                 "name": name,
                 "saved_at": moment,
                 "author": _user() if author is None else author,
@@ -197,6 +197,18 @@ class Versions:
     def verify(self) -> pd.DataFrame:
         """Return the damaged files, as `History.verify` does."""
         return self._table.verify()
+
+    def salvage(self) -> tuple[list[Damage], Any]:
+        """Find the damaged files, and read the rows of the others."""
+        return self._table.salvage()
+
+    def restore(self, rows: Any) -> None:
+        """Put rows of `salvage` where there are no versions yet."""
+        if len(rows):
+            opened = self._table.open(create=True)
+            assert opened is not None  # noqa: S101 -- it was created
+            if not opened.names:
+                self._table.append(opened, rows, "repair")
 
     def _rows(self, opened: Opened | None, columns: list[str] | None) -> Any:
         if opened is None or not opened.names:

@@ -16,10 +16,11 @@ from functools import cached_property, update_wrapper, wraps
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
 from opp_pandas.figures.core.presentation import as_result
 from opp_pandas.figures.core.scope import resolve_scope
-from opp_pandas.figures.core.snapshots import contexts_of
+from opp_pandas.figures.core.snapshots import caveats_of, contexts_of
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.lineage import Question
@@ -225,7 +226,10 @@ class Figure(Generic[R]):
             context = tuple(map(settled, context))
         elif context is not None or frame is not None:
             context = settled(context)
-        return cast("R", as_result(self.function(subject, context=context, **options), self.heading))
+        result = self.function(subject, context=context, **options)
+        if basis := getattr(result, "attrs", {}).get(BASIS_KEY):
+            basis["notes"] = list(dict.fromkeys([*caveats_of(subject, options.get("history")), *basis["notes"]]))
+        return cast("R", as_result(result, self.heading))
 
     def rows(self, finder: Finder) -> Finder:
         """Register who finds the deals behind one of the figure's numbers."""

@@ -45,6 +45,9 @@ class Snapshots(Protocol):
     def columns(self) -> list[str]:
         """Name the columns that any of them had."""
 
+    def caveats(self) -> tuple[str, ...]:
+        """Say in sentences what is lost of the past."""
+
 
 class UntilNow:
     """Snapshots whose last moment is a frame at hand, unsaved edits included.
@@ -81,6 +84,10 @@ class UntilNow:
         """Name the columns that both have."""
         return [name for name in self._history.columns() if name in self.frame.columns]
 
+    def caveats(self) -> tuple[str, ...]:
+        """As the history's."""
+        return self._history.caveats()
+
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -111,6 +118,20 @@ class State:
     def n_not_judged(self) -> int:
         """Deals of which nobody knows whether they are in scope."""
         return 0 if self.context.scope is None else self.context.scope.n_not_judged(self.frame)
+
+
+def caveats_of(*sources: Any) -> list[str]:
+    """Return what is lost of the past that the sources of a figure know: frames, pairs of frames, histories."""
+    found: list[str] = []
+    for source in sources:
+        if isinstance(source, pd.DataFrame):
+            meaning = meaning_of(source)
+            found += () if meaning is None else meaning.caveats
+        elif isinstance(source, Snapshots):
+            found += source.caveats()
+        elif isinstance(source, tuple | list):
+            found += caveats_of(*source)
+    return list(dict.fromkeys(found))
 
 
 def later_of(context: FigureContext | tuple[FigureContext, FigureContext]) -> FigureContext:

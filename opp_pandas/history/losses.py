@@ -1,0 +1,107 @@
+"""What a repaired history lacks: kept in the history, so that whatever is read from it says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from opp_pandas.history.cells import LOAD, Cells
+from opp_pandas.history.record import RowWriter
+from opp_pandas.history.snapshot_metadata import load_facts, sightings_of, snapshot_facts, stamp_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opp_pandas.history.sealed_table import Damage
+
+_LOSS = "loss"
+HISTORY, FORECASTS = "history", "forecasts"
+_COLUMNS = ("accepted_at", "accepted_by", "comment", "part", "file", "problem")
+_MOMENTS = ("first_night", "last_night", "whole_again")
+
+
+def rows_with_losses(rows: Any, damages: Iterable[tuple[str, Damage]], by: str, comment: str) -> Any:
+    """Return the rows that are left of a history, and rows that say what is not.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        What is left.
+    damages : iterable of (part, Damage)
+        `HISTORY`, or `FORECASTS`, and what was found there.
+    by, comment : str
+        Who accepts it, and why.
+    """
+    import pyarrow as pa
+
+    cells = Cells(rows)
+    writer = RowWriter(int(cells.sequence.max(initial=0)) + 1)
+    told = {"accepted_at": pd.Timestamp.now("UTC").isoformat(), "accepted_by": by, "comment": comment}
+    for part, damage in damages:
+        # Of what nobody can date, every state may lack something.
+        begins = int(cells.observed.min(initial=damage.last or 0)) if damage.first is None else damage.first
+        facts = {**told, "part": part, **vars(damage)}
+        writer.add_facts(LOAD, 0, {_LOSS: facts}, begins)
+    return pa.concat_tables([rows, writer.table()])
+
+
+def losses_of(cells: Cells) -> list[dict[str, Any]]:
+    """Give what was lost: the facts, the recording that says so, and from when to when states may lack something."""
+    rows, _ = cells.records(LOAD).rows_and_codes(_LOSS)
+    if not len(rows):
+        return []
+    snapshots = snapshot_facts(cells)
+    seen = [fields for _, fields in sightings_of(snapshots)]
+    whole = []
+    for (number, at, told), own in zip(snapshots, seen, strict=True):
+        columns = {entry[0] for entry in load_facts(cells, cells.upto(at)).get("columns", [])}
+        if told["complete"] and columns <= (own.fields or frozenset()):
+            whole.append((number, at))
+    return [
+        {
+            **cells.value(row),
+            "number": int(cells.sequence[row]),
+            "begins": int(cells.observed[row]),
+            "ends": min((at for number, at in whole if number > cells.sequence[row]), default=None),
+        }
+        for row in rows.tolist()
+    ]
+
+
+def caveats(cells: Cells, moment: int | None = None) -> tuple[str, ...]:
+    """Say in sentences what the deals as known at a moment, or at any, may lack."""
+    return tuple(
+        dict.fromkeys(
+            _in_words(loss)
+            for loss in losses_of(cells)
+            if loss["part"] == HISTORY
+            and loss["is_loss"]
+            and (moment is None or (loss["begins"] <= moment and (loss["ends"] is None or moment < loss["ends"])))
+        )
+    )
+
+
+def _in_words(loss: dict[str, Any]) -> str:
+    first, last = (None if at is None else f"{stamp_of(at):%Y-%m-%d %H:%M}" for at in (loss["first"], loss["last"]))
+    nights = "of nights that nobody can name" if first is None else f"of {first} UTC"
+    if first is not None and last != first:
+        nights = f"from {first} UTC on" if last is None else f"from {first} to {last} UTC"
+    ends = "nothing since makes up for it"
+    if loss["ends"] is not None:
+        ends = f"a whole load of {stamp_of(loss['ends']):%Y-%m-%d %H:%M} UTC makes up for it"
+    return (
+        f"the history was repaired: what was recorded {nights} is lost or may be, so deals may be missing or stand as "
+        f"before; {ends} (accepted by {loss['accepted_by']} on {loss['accepted_at'][:10]})"
+    )
+
+
+def loss_table(cells: Cells | None) -> pd.DataFrame:
+    """Make the table of `History.losses`."""
+    losses = [] if cells is None else losses_of(cells)
+    frame = pd.DataFrame({name: pd.array([loss[name] for loss in losses], dtype="str") for name in _COLUMNS})
+    frame["accepted_at"] = pd.to_datetime(frame["accepted_at"], utc=True).astype("datetime64[us, UTC]")
+    for name, source in zip(_MOMENTS, ("first", "last", "ends"), strict=True):
+        moments = pd.array([loss[source] for loss in losses], dtype="Int64")
+        frame[name] = pd.to_datetime(moments, unit="us", utc=True).astype("datetime64[us, UTC]")
+    return frame.assign(rows_lost=[loss["is_loss"] for loss in losses])
