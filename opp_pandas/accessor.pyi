@@ -2416,7 +2416,7 @@ class OpportunityAccessor:
         Raises
         ------
         FrameError
-            If no deal has a creation date.
+            If no deal has a creation date, or none was won or lost yet.
         ConfigurationError
             If an argument cannot be used, or the period is over or has not begun.
         """

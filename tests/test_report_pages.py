@@ -106,7 +106,7 @@ def test_page__is_quiet_open_to_all_and_fits(
     assert seen.asked == [report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     pictures = page.locator("figure[role=img]")
-    assert pictures.count() == 6
+    assert pictures.count() == 8
     for picture in pictures.all():
         assert len(picture.get_attribute("aria-label") or "") > 40
         shown = picture.locator("svg:visible")

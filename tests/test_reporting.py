@@ -22,13 +22,14 @@ from opp_pandas.errors import (
     MixedCurrencyError,
 )
 from opp_pandas.notebook.dashboards import open_dashboard
-from opp_pandas.reporting import Section, Table
+from opp_pandas.reporting import Section, Table, sections
 from opp_pandas.reporting.blocks import kind_of, written
 from opp_pandas.reporting.html import to_html
 from opp_pandas.reporting.report_data import Material
 from opp_pandas.reporting.workbook import to_workbook
 from portfolios import AS_OF, LEAD, context, portfolio, random_portfolio
 from reports import HOSTILE, hostile_deals, page_of, sheets_of
+from worlds import WORLDS, frame_of, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,9 +52,16 @@ def test_headlines__are_the_figures() -> None:
     bookings = forecasting.bookings(FRAME, context=context(), period="2026Q2")
     low, high = bookings.interval(0.8)
     tiles = page.tiles
-    assert tiles["Forecast 2026Q2"] == [
+    assert tiles["Sellers' sum 2026Q2"] == [
         f"{bookings.mean:,.0f} USD",
         f"80 % between {low:,.0f} and {high:,.0f}, not tested",
+    ]
+    foretold = forecasting.predict(FRAME, context=context(), period="2026Q2")
+    low, high = foretold.interval(0.8)
+    assert next(iter(tiles)) == "Predicted for 2026Q2"
+    assert tiles["Predicted for 2026Q2"] == [
+        f"{foretold.mean:,.0f} USD",
+        f"80 % between {low:,.0f} and {high:,.0f}; {foretold.tested}",
     ]
     assert tiles["Coverage"][0] == f"{kpis['coverage']:.1f}"
     assert tiles["Won in 2026Q2"][0] == f"{kpis['period_won_amount']:,.0f} USD"
@@ -77,6 +85,49 @@ def test_interval__is_that_of_bookings_and_claims_no_coverage() -> None:
     assert words in board.pictures["forecast"].get_xlabel().replace("\n", " ")
     assert found.tested in plotting.plot_bookings(found).alt_text  # type: ignore[attr-defined]
     assert "10 times" not in page.text
+
+
+def test_prediction__stands_first_with_parts_methods_and_reasons() -> None:
+    """Parts, methods and the deals that bring most are those of `predict` and `compare`, made once."""
+    page = page_of(to_html(assemble(quota=QUOTA)))
+    found = forecasting.predict(FRAME, context=context(), period="2026Q2")
+    methods = forecasting.compare(FRAME, context=context(), period="2026Q2", quota=QUOTA)
+    assert found.is_tested
+    assert found.tested in page.text
+    assert page.table("Parts of 2026Q2").column("expected") == [f"{value:,.0f}" for value in found.to_frame()["mean"]]
+    table = page.table("Methods side by side")
+    assert table.column("method") == [name.replace("_", " ") for name in methods.index]
+    assert table.column("80 % held")[0] == f"{methods['coverage_80'].iloc[0]:.1%}".replace("%", " %")
+    deals = page.table("Open deals that most is expected of")
+    assert deals.column("expected") == [f"{value:,.0f}" for value in found.deals["expected_amount"].head(15)]
+    assert deals.column("reasons") == list(found.deals["reasons"].head(15))
+    named = FRAME.assign(name=FRAME["id"].astype("str"))
+    shown = page_of(to_html(assemble(named))).table("Open deals that most is expected of")
+    assert shown.column("name") == list(found.deals["id"].astype("str").head(15))
+
+
+def test_prediction__that_cannot_be_made_is_said_and_the_report_goes_on() -> None:
+    """Without closed deals, or without days of creation, the page says why, and has all it had before."""
+    still_open = FRAME[FRAME["stage_id"] == LEAD]
+    for frame, why in (
+        (still_open, "no deal was won or lost by 2026-06-15: nothing can be learned"),
+        (FRAME.drop(columns="created_at"), "no deal has a creation date"),
+    ):
+        page = page_of(to_html(assemble(frame, quota=QUOTA)))
+        assert f"No prediction: {why}" in page.text.replace("a forecast learns from created and closed dates, and ", "")
+        assert not any(tile.startswith("Predicted") for tile in page.tiles)
+        chance = forecasting.bookings(frame, context=context(), period="2026Q2").p_at_least(QUOTA)
+        assert page.tiles["Chance of the quota"][0] == sections.chance(chance)
+        assert page.table("Largest open deals")
+
+
+def test_prediction__claims_no_coverage_that_nobody_tested() -> None:
+    """With two months of history the page says how many periods are missing, and shows no share that held."""
+    young = frame_of(generate(WORLDS["two_months"], 3))
+    page = page_of(to_html(reporting.assemble(young, context=opp.of(young)._context({}))))
+    assert "not tested yet: needs 8 more periods" in page.tiles["Predicted for 2023Q1"][1]
+    assert "held" not in page.text
+    assert "no method is called the best" in page.table("Methods side by side").caption
 
 
 def test_interval__names_whose_percentages_it_stands_on() -> None:
@@ -167,7 +218,7 @@ def test_report__names_years_after_their_start_where_asked_to() -> None:
     history, later = _history()
     cut = {"fiscal_start": 2, "fiscal_label": "start"}
     page = page_of(to_html(reporting.assemble(later, context=opp.of(later)._context({}), history=history, **cut)))
-    assert "Forecast 2025Q4" in page.tiles
+    assert "Sellers' sum 2025Q4" in page.tiles
     assert page.table("Open pipeline of 2025Q4 since 2026-01-10").column("move")[0] == "start"
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError
+from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.basis import BASIS_KEY, attach_basis, build_basis, counted
 from opp_pandas.figures.core.days import parse_day, to_date
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.forecasting.known import FAR, Known, Past, describe_columns, read_past
+from opp_pandas.forecasting.known import FAR, SIZE, Known, Past, describe_columns, read_past
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
 from opp_pandas.forecasting.walk import NAIVE, QUANTILES, ROWS, Forecasts, Walk, crps
@@ -79,6 +79,8 @@ def _ask(
     day = context.today
     start = None if observed_from is None else parse_day(observed_from)
     past = read_past(deals, day=day, observed_from=start, segments=segments)
+    if not (past.closed < FAR).any():
+        raise FrameError(f"no deal was won or lost by {to_date(day):%Y-%m-%d}: nothing can be learned")
     if (period is None) == (horizon_days is None):
         if horizon_days is not None:
             raise ConfigurationError("say which period, or how many days: period='2026Q3' or horizon_days=90")
@@ -159,14 +161,22 @@ def predict(
     Raises
     ------
     FrameError
-        If no deal has a creation date.
+        If no deal has a creation date, or none was won or lost yet.
     ConfigurationError
         If an argument cannot be used, or the period is over or has not begun.
     """
     asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from)
     walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
-    name, forecasts, why = _chosen(walk, method)
-    return _build(asked, walk, name, forecasts, why)
+    return _build(asked, walk, *_chosen(walk, method))
+
+
+def predict_and_compare(
+    frame: pd.DataFrame, *, context: FigureContext, period: Any, quota: float | None = None
+) -> tuple[Prediction, pd.DataFrame]:
+    """Return what `predict` and `compare` say of a period, from one walk through the past."""
+    asked = _ask(frame, context, period, None, True, None, None)
+    walk = Walk(asked.past, asked.horizon, new_deals=True)
+    return _build(asked, walk, *_chosen(walk, "auto")), _set_beside(asked, walk, None, quota)
 
 
 def _chosen(walk: Walk, method: Any) -> tuple[str, Forecasts, str]:
@@ -356,8 +366,16 @@ def _deal_table(asked: _Asked, walk: Walk, chances: Floats, amounts: Floats) -> 
     return table.sort_values("expected_amount", ascending=False, kind="stable").reset_index(drop=True)
 
 
+def _level_in_words(name: str, label: str) -> str:
+    if name == SIZE:
+        power = int(label)
+        return f"an amount of {2**power:,} to {2 ** (power + 1):,}" if power >= 0 else "no amount"
+    column = name.removesuffix("_name").removesuffix("_id").replace("_", " ")
+    return f"{column} missing" if label == "(missing)" else f"{column} {label}"
+
+
 def _reasons(walk: Walk, most: int = 3) -> list[str]:
-    """Say in words what moves each deal's probability away from the mean of all open deals."""
+    """Say in words what makes each deal likelier to be won than the mean open deal, or less likely."""
     cut, share = walk.cuts[-1], walk.column_weights[:, -1]
     plain = cut.chances[""]
     if not len(plain):
@@ -368,13 +386,15 @@ def _reasons(walk: Walk, most: int = 3) -> list[str]:
     for name, weight in zip(walk.columns, share, strict=True):
         if name and weight > 0.01:
             labels, levels = walk.past.columns[name].labels, cut.known.levels(name)
-            shown = {code: f"{name} {labels[code]}" for code in np.unique(levels).tolist()}
+            shown = {code: _level_in_words(name, labels[code]) for code in np.unique(levels).tolist()}
             words.append([shown[code] for code in levels.tolist()])
             effects.append(weight * np.log(np.maximum(cut.chances[name], 1e-9) / np.maximum(plain, 1e-9)))
     table = np.array(effects)
     order = np.argsort(-np.abs(table), axis=0, kind="stable")[:most]
     return [
-        "; ".join(f"{words[row][deal]}: x {np.exp(table[row, deal]):.2f}" for row in order[:, deal].tolist())
+        "; ".join(
+            f"{words[row][deal]}: {np.exp(table[row, deal]):.2f} times as likely" for row in order[:, deal].tolist()
+        )
         for deal in range(len(plain))
     ]
 
@@ -416,7 +436,12 @@ def compare(
         better than the mix beyond chance; else nothing.
     """
     asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from)
-    walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
+    return _set_beside(asked, Walk(asked.past, asked.horizon, new_deals=new_deals), methods, quota)
+
+
+def _set_beside(
+    asked: _Asked, walk: Walk, methods: Sequence[Any] | Mapping[str, Any] | None, quota: float | None
+) -> pd.DataFrame:
     found = _by_method(walk, methods)
     rows = {}
     for name, forecasts in found.items():
@@ -443,7 +468,7 @@ def compare(
         verdict=words,
         few_windows=walk.independent < ENOUGH_WINDOWS,
         methods={name: METHODS.get(name, "the user's own") for name in found},
-        arguments={"horizon_days": walk.horizon, "new_deals": new_deals, "quota": quota},
+        arguments={"horizon_days": walk.horizon, "new_deals": walk.new_deals, "quota": quota},
         definitions=_RECORD | {"p_quota": "probability that bookings reach the quota"},
         notes=[asked.target, words, *asked.past.notes],
     )

@@ -53,7 +53,8 @@ def _require_prediction(result: Any) -> dict[str, Any]:
 def _note_below(axes: Axes, note: str) -> None:
     """Write a sentence below the axis, wrapped."""
     label = axes.xaxis.get_label_text()
-    below = "\n".join(textwrap.wrap(note, letters_across(axes)))
+    # The axis begins to the right of long names, and its label is centred below it.
+    below = "\n".join(textwrap.wrap(note, 3 * letters_across(axes) // 4))
     keep_plain(axes.set_xlabel(f"{label}\n{below}" if label else below))
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas import figures, forecasting
-from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
+from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, MissingColumnError
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.groups import Group, read_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START
 from opp_pandas.forecasting.distribution import RHO
+from opp_pandas.forecasting.predicting import predict_and_compare
 from opp_pandas.frame_state import Loaded, loaded_of
 from opp_pandas.resource import COLUMN_DTYPES
 
@@ -124,8 +125,24 @@ class Material:
         )  # fmt: skip
 
     @cached_property
+    def predicted(self) -> tuple[forecasting.Prediction, pd.DataFrame] | str:
+        """What the present period is predicted to bring, and the methods side by side; or why nobody can tell."""
+        quota = self.kpis["quota"].iloc[0] if "quota" in self.kpis.columns else None
+        target = None if quota is None or pd.isna(quota) else float(quota)
+        try:
+            return predict_and_compare(self.frame, context=self.context, period=self.period, quota=target)
+        except (FrameError, ConfigurationError) as error:
+            # A period whose last day is the moment has nothing to come; a young pipeline has nothing to learn from.
+            return str(error)
+
+    @property
+    def prediction(self) -> forecasting.Prediction | None:
+        """The prediction of the present period, where one can be made."""
+        return None if isinstance(self.predicted, str) else self.predicted[0]
+
+    @cached_property
     def bookings(self) -> forecasting.Bookings:
-        """The distribution of the present period's bookings."""
+        """The distribution of the present period's bookings by the percentages that are stated."""
         return forecasting.bookings(self.frame, context=self.context, period=self.period, rho=self.rho)
 
     @cached_property

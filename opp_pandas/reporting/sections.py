@@ -18,6 +18,7 @@ from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Codes
+    from opp_pandas.forecasting import Bookings
     from opp_pandas.reporting.report_data import Material
 
 _FORECAST = (
@@ -32,17 +33,21 @@ def headline(material: Material) -> Section:
     kpis, bookings = material.kpis, material.bookings
     row: dict[str, Any] = {str(name): kpis[name].iloc[0] for name in kpis.columns}
     period, money = material.period, _money_of(kpis)
-    low, high = bookings.interval(0.8)
-    detail = f"80 % between {written(low, 'money')} and {written(high, 'money')}, not tested"
-    tiles = [Tile(f"Forecast {period}", money(bookings.mean), detail, bookings.mean, "money")]
+    foretold = material.prediction
+    tiles = []
+    if foretold is not None:
+        detail = f"80 % between {_between(foretold)}; {foretold.tested}"
+        tiles.append(Tile(f"Predicted for {period}", money(foretold.mean), detail, foretold.mean, "money"))
+    detail = f"80 % between {_between(bookings)}, not tested"
+    tiles.append(Tile(_sum_words(material), money(bookings.mean), detail, bookings.mean, "money"))
     quota = row.get("quota")
     if quota is not None and not is_missing(quota):
         reached = written(row["attainment"], "share")
         won = row["period_won_amount"]
+        p = (foretold or bookings).p_at_least(quota)
         tiles += [
             Tile(f"Won in {period}", money(won), f"{reached} of the quota {money(quota)}", won, "money"),
-            Tile("Chance of the quota", chance(bookings.p_at_least(quota)), f"{money(row['gap'])} still to win",
-                 bookings.p_at_least(quota), "share"),
+            Tile("Chance of the quota", chance(p), f"{money(row['gap'])} still to win", p, "share"),
             Tile("Coverage", written(row["coverage"], "ratio") or "none",
                  f"open in {period} {money(row['period_open_amount'])} / still to win", row["coverage"], "ratio"),
         ]  # fmt: skip
@@ -64,14 +69,75 @@ def headline(material: Material) -> Section:
     overdue = counted(row["overdue_count"], "open deal") + " past the close date"
     tiles.append(Tile("Overdue", money(row["overdue_amount"]), overdue, row["overdue_amount"], "money"))
     spread = f"{bookings.assumption}; {bookings.tested}"
-    notes = [f"The forecast's interval: 80 %, {spread}. The win rate's: {100 * material.level:g} % (Wilson)."]
-    return Section("Headlines", Headlines(tiles), notes=notes, figures=(kpis, bookings), terms=_HEADLINE_TERMS)
+    told = (
+        f"The prediction: {foretold.target}; {foretold.why}." if foretold else f"No prediction: {material.predicted}."
+    )
+    summed = f"{_sum_words(material)}: won and weighted amounts; its interval: 80 %, {spread}."
+    notes = [told, f"{summed} The win rate's: {100 * material.level:g} % (Wilson)."]
+    stands_on = (kpis, bookings) if foretold is None else (foretold, kpis, bookings)
+    return Section("Headlines", Headlines(tiles), notes=notes, figures=stands_on, terms=_HEADLINE_TERMS)
+
+
+def _between(found: Bookings) -> str:
+    low, high = found.interval(0.8)
+    return f"{written(low, 'money')} and {written(high, 'money')}"
+
+
+def _sum_words(material: Material) -> str:
+    """Name the sum of won and weighted amounts after those whose percentages are in it."""
+    stated = basis_of(material.bookings)["arguments"]["probability"]
+    whose = {"own": "Sellers' sum", "stage": "Stages' sum"}
+    return f"{whose.get(stated, 'Weighted sum')} {material.period}"
 
 
 _HEADLINE_TERMS = (
     "open_amount", "weighted_amount", "overdue_amount", "win_rate", "win_rate_low", "win_rate_high",
     "average_won_amount", "median_cycle_days", "attainment", "gap", "coverage", "mean", "quantile", "p_at_least",
 )  # fmt: skip
+
+
+def predict(material: Material) -> Section:
+    """What the present period is predicted to bring, of what parts, and how such forecasts did before."""
+    title = f"What {material.period} is predicted to bring"
+    if isinstance(material.predicted, str):
+        return Section(title, f"No prediction: {material.predicted}.")
+    found, methods = material.predicted
+    basis = basis_of(methods)
+    quota = basis["arguments"]["quota"]
+    blocks: list[Any] = [f"Predicted is what is {found.target}. {_sentence(found.tested)}"]
+    blocks.append(Drawing("plot_predict", found, {"quota": quota}))
+    parts = found.to_frame().rename(index={"won": "won to date", "open": "open deals", "new": "new deals"})
+    kinds: dict[str, Any] = {"deals": "ratio", "mean": "money", "low_80": "money", "high_80": "money"}
+    blocks.append(Table(parts, f"Parts of {material.period}", kinds, _PREDICTED, currency=_currency(found)))
+    if len(found.windows):
+        blocks.append(Drawing("plot_track_record", found))
+    columns = ["mean", "low_80", "high_80", "p_quota", "windows", "wape", "bias", "crps", "coverage_80"]
+    # Of a few windows nobody can tell how often an interval holds.
+    left_out = {"p_quota": quota is None, "coverage_80": basis["few_windows"]}
+    shown = methods[[name for name in columns if not left_out.get(name)]]
+    shown = shown.set_axis(shown.index.str.replace("_", " "))
+    kinds |= {"p_quota": "share", "wape": "share", "bias": "share", "crps": "money", "coverage_80": "share"}
+    caption = f"Methods side by side; {basis['verdict']}"
+    blocks.append(Table(shown, caption, kinds, _PREDICTED, currency=_currency(methods)))
+    order = np.argsort(-found.amounts * found.chances, kind="stable")[: material.max_rows]
+    rows = _facts(material, found.attrs["positions"][order], ("name", "owner_name"))
+    likely = found.deals.head(material.max_rows)
+    rows = rows.assign(p=likely["p"], amount=likely["amount"], expected_amount=likely["expected_amount"],
+                       reasons=likely["reasons"])  # fmt: skip
+    caption = "Open deals that most is expected of, and why"
+    blocks.append(Table(rows, caption, {"p": "share"}, _PREDICTED, len(found.deals), _currency(found)))
+    notes = [f"Method {found.method}: {found.why}."]
+    return Section(title, *blocks, notes=notes, figures=(found, methods))
+
+
+_PREDICTED = {
+    "mean": "expected", "low_80": "80 % from", "high_80": "80 % to", "p_quota": "chance of the quota", "wape": "error",
+    "crps": "score (CRPS)", "coverage_80": "80 % held", "p": "chance", "expected_amount": "expected",
+}  # fmt: skip
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def forecast(material: Material) -> Section:
@@ -84,23 +150,25 @@ def forecast(material: Material) -> Section:
     title = "Forecast" if material.quota is None else "Forecast against quota"
     if not len(whole):
         return Section(title, "There is no open or won deal.", figures=(whole,))
-    low, high = material.bookings.interval(0.8)
+    foretold = material.prediction
+    low, high = (foretold or material.bookings).interval(0.8)
     here = table.index[[str(period) == material.period for period in table.index]]
     interval = pd.DataFrame({"low": [low] * len(here), "high": [high] * len(here)}, index=here)
     picture = Drawing("plot_forecast", table, {"interval": interval})
-    notes.append(f"The line through the forecast of {material.period}: its 80 % interval; {material.bookings.tested}.")
+    whose = "its 80 % interval" if foretold is None else "the 80 % interval of the prediction"
+    notes.append(f"The line in {material.period}: {whose}; {(foretold or material.bookings).tested}.")
     rows = Table(table[columns], "Forecast by period of the close date", currency=_currency(table))
     return Section(title, picture, _periods_in_words(rows), notes=notes, figures=(whole,))
 
 
 def bookings(material: Material) -> Section:
-    """The distribution of what the present period may bring."""
+    """The distribution of what the present period may bring by the percentages that are stated."""
     result = material.bookings
     quota = material.kpis["quota"].iloc[0] if "quota" in material.kpis.columns else None
     target = None if quota is None or is_missing(quota) else float(quota)
     picture = Drawing("plot_bookings", result, {"quota": target})
     table = Table(result.to_frame(), f"Bookings in {material.period}", _BOOKING_KINDS, currency=_currency(result))
-    return Section(f"What {material.period} may bring", picture, table, figures=(result,))
+    return Section(f"What {material.period} may bring by the percentages", picture, table, figures=(result,))
 
 
 _BOOKING_KINDS: Mapping[str, Any] = dict.fromkeys(("mean", "sd", "p10", "p25", "p50", "p75", "p90"), "money")
@@ -216,6 +284,7 @@ def hygiene(material: Material) -> Section:
 
 SECTIONS: Mapping[str, Callable[[Material], Section]] = {
     "headline": headline,
+    "predict": predict,
     "forecast": forecast,
     "coverage": coverage,
     "groups": groups,

@@ -35,8 +35,8 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--sections",
         metavar="A,B",
-        help="only these, in this order: headline, forecast, coverage, groups, funnel, waterfall, bookings, largest, "
-        "stalest, hygiene",
+        help="only these, in this order: headline, predict, forecast, coverage, groups, funnel, waterfall, bookings, "
+        "largest, stalest, hygiene",
     )
     add_quota(command)
 
