@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -45,24 +46,31 @@ def as_written(page: str) -> str:
     return f'<div class="mathjax_ignore tex2jax_ignore">{page}</div>'
 
 
-def _escaped(text: object, limit: int = 2_000) -> str:
-    return html.escape(printable(text, limit))
+def _escaped(text: object) -> str:
+    return html.escape(printable(text, 2_000))
+
+
+def table_html(titles: Sequence[str], rows: Iterable[Sequence[str]], align: str = "left", caption: str = "") -> str:
+    """Give lines of text as an HTML table, everything escaped; `align` is for all columns but the first."""
+    styles = [f"style='text-align:{side}'" for side in ("left", *(align for _ in titles[1:]))]
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        pairs = zip(styles, cells, strict=True)
+        return "".join(f"<{tag} {style}>{html.escape(cell)}</{tag[:2]}>" for style, cell in pairs)
+
+    head = line(titles, "th scope='col'")
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    above = f"<caption style='text-align:left'>{html.escape(caption)}</caption>" if caption else ""
+    return f"<table>{above}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _table(caption: str, frame: pd.DataFrame) -> str:
-    head = "".join(f"<th scope='col' style='text-align:left'>{_escaped(name, 60)}</th>" for name in frame.columns)
-    lines = [
-        "".join(f"<td style='text-align:left'>{_cell(value)}</td>" for value in row)
-        for row in frame.head(MOST_ROWS).itertuples(index=False, name=None)
-    ]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    rows = frame.head(MOST_ROWS).itertuples(index=False, name=None)
     more = f", first {MOST_ROWS} of {len(frame):,}" if len(frame) > MOST_ROWS else ""
-    return (
-        f"<table><caption style='text-align:left'>{_escaped(caption)}{more}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+    titles = [printable(name, 60) for name in frame.columns]
+    return table_html(titles, [[_cell(value) for value in row] for row in rows], caption=f"{printable(caption)}{more}")
 
 
 def _cell(value: Any) -> str:
     missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
-    return "" if missing else _escaped(value, 60)
+    return "" if missing else printable(value, 60)

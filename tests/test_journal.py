@@ -46,9 +46,9 @@ def finish(journal: Journal, number: int) -> None:
 
 def truth(folder: Path) -> object:
     """Everything that a journal says."""
-    with opened(folder) as journal, journal.store.reading():
-        plans, keys = journal.store.plans(), journal.store.keys()
-        entries = [journal.store.entries(row) for row in plans.values()]
+    with opened(folder) as journal, journal.reading():
+        plans, keys = journal.plans(), journal.keys()
+        entries = [journal.entries(row) for row in plans.values()]
     return plans, keys, entries
 
 

@@ -13,6 +13,7 @@ its owner may read it, and `opp_pandas.apply.journal_folder` purges it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from opp_pandas.apply.journal_store import SUFFIX, PlanRow, Store, file_version, make_store
+from opp_pandas.apply.journal_store import SUFFIX, PlanRow, Store, make_store
 from opp_pandas.apply.journal_takeover import take_over
 from opp_pandas.apply.status import Status
 from opp_pandas.changes.changeset import RowCreation
@@ -99,11 +100,8 @@ class Claim:
     before: Sequence[int] | None = None
 
 
-class Journal:
+class Journal(Store):
     """The open journal of one service; made by `open`, closed by `close` or a ``with`` block."""
-
-    def __init__(self, store: Store) -> None:
-        self.store, self.path = store, store.path
 
     @classmethod
     def open(cls, folder: Path, service: str) -> Self:
@@ -117,42 +115,21 @@ class Journal:
         path = journal_path(folder, service)
         if not path.exists():
             make_store(path, service)
-        file_version(path)
-        self = cls(Store(path))
+        self = cls(path)
         try:
-            if self.store.service != service:
-                raise JournalError(f"the journal is of {self.store.service}, not of {service}", path)
+            if self.service != service:
+                raise JournalError(f"the journal is of {self.service}, not of {service}", path)
             take_over(self, folder, service)
         except BaseException:
             self.close()
             raise
         return self
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        self.store.close()
-
-    @property
-    def service(self) -> str:
-        """Base URL of the service that the journal is for."""
-        return self.store.service
-
-    def plans(self) -> dict[int, PlanRow]:
-        """Give the facts of every plan by number: ``created_at, counts, undoes`` ..."""
-        with self.store.reading():
-            return self.store.plans()
-
     def steps(self, number: int) -> list[Step]:
         """Read every step of a plan, in its order."""
-        with self.store.reading():
-            row = self.store.plan(number)
-            entries = self.store.entries(row)
+        with self.reading():
+            row = self.plan(number)
+            entries = self.entries(row)
         planned, later = entries[: row.facts["rows"]], entries[row.facts["rows"] :]
         states = {step: state for step, state, _ in planned}
         facts: dict[int, dict[str, Any]] = {step: {} for step in states}
@@ -172,18 +149,14 @@ class Journal:
         # The share of the load that an undoing changes is asked about too.
         known = {"created_at": _now(), "fingerprint": plan.fingerprint, "loaded_rows": plan.loaded_rows}
         known |= {"rows": len(steps), "counts": {"planned": len(steps)}} | facts
-        opened = None
-        try:
-            with self.store.writing():
-                opened = OpenPlan(self, self.store.next_number())
-                row = PlanRow(opened.number, 0, "", {})
-                self.store.append(row, planned, known | {"writer": opened.writer})
+        with contextlib.ExitStack() as stack:
+            with self.writing():
+                opened = stack.enter_context(OpenPlan(self, self.next_number()))
+                opened.facts = known | {"writer": opened.writer}
+                self.append(PlanRow(opened.number, 0, "", {}), planned, opened.facts)
                 opened.claim(steps)
-        except BaseException:
-            if opened is not None:
-                opened.close()
-            raise
-        opened.facts, opened.states = known, {step: "planned" for step, _ in steps}
+            stack.pop_all()
+        opened.states = {step: "planned" for step, _ in steps}
         return opened
 
     def reopen(self, number: int) -> OpenPlan:
@@ -194,18 +167,16 @@ class Journal:
         JournalError
             If it is not there, or somebody is writing by it.
         """
-        opened = OpenPlan(self, number)
-        try:
+        with contextlib.ExitStack() as stack:
+            opened = stack.enter_context(OpenPlan(self, number))
             steps = self.steps(number)
-            opened.states = {step.number: step.state for step in steps}
-            with self.store.writing():
-                row = self.store.plan(number)
-                opened.facts = row.facts
-                self.store.put_plan(replace(row, facts={**row.facts, "writer": opened.writer}))
+            with self.writing():
+                row = self.plan(number)
+                opened.facts = {**row.facts, "writer": opened.writer}
+                self.put_plan(row._replace(facts=opened.facts))
                 opened.claim((step.number, step.entry) for step in steps)
-        except BaseException:
-            opened.close()
-            raise
+            stack.pop_all()
+        opened.states = {step.number: step.state for step in steps}
         return opened
 
     def is_live(self, number: int) -> bool:
@@ -230,12 +201,12 @@ class Journal:
             and not self.is_live(number)
         ]
         if gone:
-            with self.store.writing():
+            with self.writing():
                 for number in gone:
-                    self.store.drop_plan(number)
-                for key, facts in self.store.keys().items():
+                    self.drop_plan(number)
+                for key, facts in self.keys().items():
                     if facts["plan"] in gone:
-                        self.store.put_key(key, facts | {"values": {}} if facts["row_id"] is not None else None)
+                        self.put_key(key, facts | {"values": {}} if facts["row_id"] is not None else None)
         return gone
 
     def _purge_when_due(self) -> None:
@@ -288,7 +259,7 @@ class OpenPlan:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -304,7 +275,7 @@ class OpenPlan:
     def claim(self, entries: Iterable[tuple[int, Entry]]) -> None:
         """Claim the new deals, within a transaction: those that no living plan is creating."""
         wanted = {step: entry for step, entry in entries if isinstance(entry, RowCreation) and entry.key}
-        known = self.journal.store.keys() if wanted else {}
+        known = self.journal.keys() if wanted else {}
         for step, entry in wanted.items():
             key = entry.key
             claim = Claim(**known[key]) if key in known else Claim(self.number, step)
@@ -315,16 +286,16 @@ class OpenPlan:
                 self._take_from(claim)
                 claim = replace(claim, plan=self.number, step=step)
             self._creations[step], self.claims[key] = entry, claim
-            self.journal.store.put_key(key, asdict(claim))
+            self.journal.put_key(key, asdict(claim))
 
     def _take_from(self, claim: Claim) -> None:
         """Settle a step of a plan whose program has died: it is this plan's now."""
-        store = self.journal.store
-        row = store.plan(claim.plan)
-        states = {step: state for step, state, _ in store.entries(row)}
+        journal = self.journal
+        row = journal.plan(claim.plan)
+        states = {step: state for step, state, _ in journal.entries(row)}
         words = {"status": str(Status.REFUSED), "detail": f"plan {self.number} took it over"}
         facts = {**row.facts, "counts": _moved(row.facts["counts"], states[claim.step], "failed")}
-        store.append(row, [(claim.step, "failed", words)], facts)
+        journal.append(row, [(claim.step, "failed", words)], facts)
 
     def _claim_after(self, step: int, **changes: Any) -> Claim | None:
         creation = self._creations.get(step)
@@ -341,20 +312,7 @@ class OpenPlan:
     def settled(self, step: int, outcome: Outcome) -> None:
         """Note what came of a row."""
         state = outcome.status.journal_state
-        facts: dict[str, Any] = {
-            "status": str(outcome.status),
-            "detail": outcome.detail,
-            "http_status": outcome.http_status,
-            "pointer": outcome.pointer,
-            "row_id": outcome.id,
-            "updated_at": outcome.updated_at,
-            "stored": outcome.stored(),
-            "joined": outcome.joined,
-            "settled_at": _now(),
-        }
-        if outcome.joined:
-            # What was sent to make a deal is no edit of the one that is there instead.
-            facts["sent"] = [[cell.column, cell.before, cell.after, cell.follows] for cell in outcome.sent]
+        facts = outcome.facts() | {"settled_at": _now()}
         changes: dict[str, Any] = {} if outcome.id is None else {"row_id": outcome.id}
         if state == "done" and step in self._creations:
             changes["values"] = dict(self._creations[step].values)
@@ -369,15 +327,15 @@ class OpenPlan:
         self._note(step, state, {}, claim, state == "undone")
 
     def _note(self, step: int, state: str, facts: Mapping[str, Any], claim: Claim | None, free: bool = False) -> None:
-        store = self.journal.store
-        with store.writing():
-            row = store.plan(self.number)
+        journal = self.journal
+        with journal.writing():
+            row = journal.plan(self.number)
             if row.facts["writer"] != self.writer:
-                raise JournalError(f"another program has taken plan {self.number} over", self.journal.path)
+                raise JournalError(f"another program has taken plan {self.number} over", journal.path)
             counts = _moved(row.facts["counts"], self.states[step], state)
-            store.append(row, [(step, state, facts)], {**row.facts, "counts": counts})
+            journal.append(row, [(step, state, facts)], {**row.facts, "counts": counts})
             if claim is not None:
-                store.put_key(self._creations[step].key, None if free else asdict(claim))
+                journal.put_key(self._creations[step].key, None if free else asdict(claim))
         self.states[step] = state
         if claim is not None:
             self.claims[self._creations[step].key] = claim

@@ -15,7 +15,7 @@ import pandas as pd
 import platformdirs
 
 from opp_pandas.apply.journal import KEEP_DAYS, OPEN_STATES, Journal
-from opp_pandas.apply.journal_store import SUFFIX, UNBORN, Store, file_version
+from opp_pandas.apply.journal_store import SUFFIX, UNBORN
 from opp_pandas.apply.journal_takeover import old_files, read_service
 from opp_pandas.errors import ConfigurationError, JournalError
 
@@ -91,8 +91,7 @@ def _journals(folder: Path) -> Iterator[tuple[Path, Journal | None, str]]:
             yield path, None, str(error.message)
     for path in sorted(set(folder.glob(f"*{SUFFIX}")) - set(old_files(folder))):
         try:
-            file_version(path)
-            journal = Journal(Store(path))
+            journal = Journal(path)
             journal.plans()
         except JournalError as error:
             yield path, None, str(error.message)
@@ -132,7 +131,7 @@ def purge_journals(
     listed = list_journals(folder)
     removed = []
     for path in listed.loc[listed["problem"].isna(), "journal"].unique():
-        with Journal(Store(Path(path))) as journal:
+        with Journal(Path(path)) as journal:
             numbers = journal.purge(days=days, unfinished=unfinished)
         removed.append(listed[(listed["journal"] == path) & listed["plan"].isin(numbers)])
     for path in journal_folder(folder).glob(f"*{UNBORN}*"):

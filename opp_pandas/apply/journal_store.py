@@ -20,9 +20,9 @@ import os
 import secrets
 import sqlite3
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from filelock import FileLock
 
@@ -30,7 +30,7 @@ from opp_pandas._files import owner_objection, sync_folder
 from opp_pandas.errors import JournalError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 SUFFIX, UNBORN = ".journal", ".new"
@@ -54,8 +54,25 @@ _SCHEMA = """
 """
 
 
-@dataclass(frozen=True)
-class PlanRow:
+# How the rows of a table are read, found, removed and written, by the name of its sum in the head.
+_STATEMENTS = {
+    "plans": (
+        "SELECT number, length, chain, facts FROM plan ORDER BY number",
+        "SELECT number, length, chain, facts FROM plan WHERE number = ?",
+        "DELETE FROM plan WHERE number = ?",
+        "INSERT INTO plan VALUES (?, ?, ?, ?)",
+    ),
+    "keys": (
+        "SELECT key, facts FROM created ORDER BY key",
+        "SELECT key, facts FROM created WHERE key = ?",
+        "DELETE FROM created WHERE key = ?",
+        "INSERT INTO created VALUES (?, ?)",
+    ),
+}
+Table = Literal["plans", "keys"]
+
+
+class PlanRow(NamedTuple):
     """The row of a plan: how many entries it has, the last link of their chain, and facts about it."""
 
     number: int
@@ -70,10 +87,11 @@ class Store:
     Parameters
     ----------
     path : Path
-        A journal of this version, as `file_version` says.
+        A file that is there; it is checked before it is opened.
     """
 
     def __init__(self, path: Path) -> None:
+        refuse_foreign(path)
         self.path = path
         # Workers share the connection; SQLite alone would let them interleave.
         self._guard = threading.RLock()
@@ -82,26 +100,30 @@ class Store:
             self._connection = connect(path)
         try:
             with self.reading():
-                if path.stat().st_size != self._pages() * self._pragma("page_size"):
+                size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+                if path.stat().st_size != self._connection.execute(size).fetchone()[0]:
                     raise ValueError("its end is missing")
         except BaseException:
             self.close()
             raise
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._connection.close()
 
-    def _pragma(self, name: str) -> int:
-        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-    def _pages(self) -> int:
-        return self._pragma("page_count")
-
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Read several things as they stand at one moment."""
+        """Read several things as they stand at one moment; within `writing` it changes nothing."""
         with self._guard, translated(self.path, DAMAGED):
+            if self._connection.in_transaction:
+                yield
+                return
             self._connection.execute("BEGIN")
             try:
                 self._read_head()
@@ -136,8 +158,6 @@ class Store:
         if self._connection.execute(statement, values).rowcount != 1:
             raise ValueError("a row cannot be found")
 
-    # --- head ---------------------------------------------------------------------
-
     @property
     def service(self) -> str:
         """Base URL of the service that the journal is for."""
@@ -148,25 +168,34 @@ class Store:
         self._head["last"] += 1
         return int(self._head["last"])
 
-    def _count(self, table: str, added: str | None, removed: str | None) -> None:
-        """Bring number and sum of a table up to date."""
-        number, total = self._head[table]
-        number += (added is not None) - (removed is not None)
-        plus, minus = (int(_digest(text), 16) if text is not None else 0 for text in (added, removed))
-        self._head[table] = [number, f"{(int(total, 16) + plus - minus) % _MODULUS:064x}"]
+    # --- rows that are found by a key, summed in the head --------------------------------
 
-    def _check_count(self, table: str, texts: Iterable[str]) -> None:
-        digests = [int(_digest(text), 16) for text in texts]
-        if self._head[table] != [len(digests), f"{sum(digests) % _MODULUS:064x}"]:
+    def _all(self, table: Table) -> list[tuple[Any, ...]]:
+        rows = self._connection.execute(_STATEMENTS[table][0]).fetchall()
+        if self._head[table] != [len(rows), f"{sum(map(_number_of, rows)) % _MODULUS:064x}"]:
             raise ValueError(f"rows of {table} are missing or do not fit")
+        return rows
 
-    # --- plans --------------------------------------------------------------------
+    def _row(self, table: Table, key: int | str) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._connection.execute(_STATEMENTS[table][1], (key,)).fetchone()
+        return row
+
+    def _put(self, table: Table, key: int | str, row: tuple[Any, ...] | None) -> None:
+        """Write a row in the place of the one before, or remove it; bring the number and the sum of rows up to date."""
+        known, (number, total) = self._row(table, key), self._head[table]
+        total = int(total, 16)
+        if known is not None:
+            self._changed(_STATEMENTS[table][2], key)
+            number, total = number - 1, total - _number_of(known)
+        if row is not None:
+            self._changed(_STATEMENTS[table][3], *row)
+            number, total = number + 1, total + _number_of(row)
+        self._head[table] = [number, f"{total % _MODULUS:064x}"]
 
     def plans(self) -> dict[int, PlanRow]:
-        """Read the rows of all plans, by number."""
-        rows = self._connection.execute("SELECT number, length, chain, facts FROM plan ORDER BY number").fetchall()
-        self._check_count("plans", map(dump, rows))
-        return {row[0]: _plan_of(row) for row in rows}
+        """Read the rows of all plans, by number: facts are ``created_at, counts, undoes`` ..."""
+        with self.reading():
+            return {row[0]: _plan_of(row) for row in self._all("plans")}
 
     def in_order(self) -> Iterator[PlanRow]:
         """Read the rows of plans one after the other, by number; only `plans` can tell whether they are sound."""
@@ -175,69 +204,54 @@ class Store:
 
     def plan(self, number: int) -> PlanRow:
         """Read the row of one plan."""
-        row = self._plan_row(number)
-        if row is None:
-            raise JournalError(f"there is no plan {number} in the journal", self.path)
-        return _plan_of(row)
-
-    def _plan_row(self, number: int) -> tuple[Any, ...] | None:
-        found = self._connection.execute("SELECT number, length, chain, facts FROM plan WHERE number = ?", (number,))
-        row: tuple[Any, ...] | None = found.fetchone()
-        return row
+        with self.reading():
+            row = self._row("plans", number)
+            if row is None:
+                raise JournalError(f"there is no plan {number} in the journal", self.path)
+            return _plan_of(row)
 
     def put_plan(self, row: PlanRow) -> None:
         """Write the row of a plan."""
-        known = self._plan_row(row.number)
-        fresh = (row.number, row.length, row.chain, dump(row.facts))
-        self._changed("INSERT OR REPLACE INTO plan VALUES (?, ?, ?, ?)", *fresh)
-        self._count("plans", dump(fresh), None if known is None else dump(known))
+        self._put("plans", row.number, (*row[:3], dump(row.facts)))
 
     def drop_plan(self, number: int) -> None:
         """Remove a plan with all its entries."""
-        known = self._plan_row(number)
-        self._changed("DELETE FROM plan WHERE number = ?", number)
+        self._put("plans", number, None)
         self._connection.execute("DELETE FROM entry WHERE plan = ?", (number,))
-        self._count("plans", None, dump(known))
+
+    def keys(self) -> dict[str, dict[str, Any]]:
+        """Read what is known of every new deal, by key: all of it, since only so it is sure that a key is not there."""
+        with self.reading():
+            return {key: json.loads(facts) for key, facts in self._all("keys")}
+
+    def put_key(self, key: str, facts: Mapping[str, Any] | None) -> None:
+        """Write what is known of a new deal; None: nothing."""
+        self._put("keys", key, None if facts is None else (key, dump(facts)))
+
+    # --- the chain of a plan's entries -----------------------------------------------------
 
     def entries(self, row: PlanRow) -> list[tuple[int, str, Any]]:
         """Read what stands in a plan, in order: step, state, content."""
         statement = "SELECT place, step, state, content FROM entry WHERE plan = ? ORDER BY place"
-        rows = self._connection.execute(statement, (row.number,)).fetchall()
-        chain = _seed(row.number)
-        for entry in rows:
-            chain = _link(chain, entry)
-        if len(rows) != row.length or chain != row.chain:
-            raise ValueError(f"entries of plan {row.number} are missing or do not fit")
-        return [(step, state, json.loads(content)) for _, step, state, content in rows]
+        with self.reading():
+            rows = self._connection.execute(statement, (row.number,)).fetchall()
+            chain = _digest(f"plan {row.number}")
+            for entry in rows:
+                chain = _digest(chain + dump(entry))
+            if len(rows) != row.length or chain != row.chain:
+                raise ValueError(f"entries of plan {row.number} are missing or do not fit")
+            return [(step, state, json.loads(content)) for _, step, state, content in rows]
 
     def append(self, row: PlanRow, entries: Iterable[tuple[int, str, Any]], facts: Mapping[str, Any]) -> PlanRow:
         """Add entries to a plan, and set its facts."""
-        length, chain = row.length, row.chain or _seed(row.number)
+        length, chain = row.length, row.chain or _digest(f"plan {row.number}")
         for step, state, content in entries:
             entry = (length, step, state, dump(content))
             self._connection.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", (row.number, *entry))
-            length, chain = length + 1, _link(chain, entry)
+            length, chain = length + 1, _digest(chain + dump(entry))
         fresh = PlanRow(row.number, length, chain, facts)
         self.put_plan(fresh)
         return fresh
-
-    # --- keys of new deals -----------------------------------------------------------
-
-    def keys(self) -> dict[str, dict[str, Any]]:
-        """Read what is known of every new deal, by key: all of it, since only so it is sure that a key is not there."""
-        rows = self._connection.execute("SELECT key, facts FROM created ORDER BY key").fetchall()
-        self._check_count("keys", map(dump, rows))
-        return {key: json.loads(facts) for key, facts in rows}
-
-    def put_key(self, key: str, facts: Mapping[str, Any] | None) -> None:
-        """Write what is known of a new deal; None: nothing."""
-        known = self._connection.execute("SELECT key, facts FROM created WHERE key = ?", (key,)).fetchone()
-        if known is not None:
-            self._changed("DELETE FROM created WHERE key = ?", key)
-        if facts is not None:
-            self._changed("INSERT INTO created VALUES (?, ?)", key, dump(facts))
-        fresh = None if facts is None else dump((key, dump(facts)))
-        self._count("keys", fresh, None if known is None else dump(known))
 
 
 def make_store(path: Path, service: str) -> None:
@@ -263,18 +277,13 @@ def make_store(path: Path, service: str) -> None:
             sync_folder(path.parent)
 
 
-def file_version(path: Path) -> int:
-    """Read the format version of a journal without opening it as a database.
-
-    Returns
-    -------
-    int
-        At most `VERSION`.
+def refuse_foreign(path: Path) -> None:
+    """Look at a journal before it is opened as a database, and leave it as it is.
 
     Raises
     ------
     JournalError
-        If it is empty, something else, of a newer version, or not the user's own. It is left as it is.
+        If it is not there, empty, something else, of a newer version, or not the user's own.
     """
     refuse_other_owner(path.parent)
     try:
@@ -297,7 +306,6 @@ def file_version(path: Path) -> int:
             f"{metadata.version('opp_pandas')}, reads up to {VERSION}: update opp_pandas, or name another folder",
             path,
         )
-    return version
 
 
 def refuse_other_owner(folder: Path) -> None:
@@ -343,16 +351,12 @@ def _plan_of(row: tuple[Any, ...]) -> PlanRow:
     return PlanRow(number, length, chain, json.loads(facts))
 
 
-def _seed(number: int) -> str:
-    return _digest(f"plan {number}")
-
-
-def _link(chain: str, entry: tuple[Any, ...]) -> str:
-    return _digest(chain + dump(entry))
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _number_of(row: tuple[Any, ...]) -> int:
+    return int(_digest(dump(row)), 16)
 
 
 def dump(value: Any) -> str:

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from opp_pandas.apply.journal_store import DAMAGED, SUFFIX, PlanRow, dump, file_version, translated
+from opp_pandas.apply.journal_store import DAMAGED, SUFFIX, PlanRow, dump, refuse_foreign, translated
 from opp_pandas.errors import JournalError
 
 if TYPE_CHECKING:
     from opp_pandas.apply.journal import Journal
-    from opp_pandas.apply.journal_store import Store
 
 OLD_NAME = re.compile(r"\d{8}T\d{6}\.\d+-[0-9a-f]{8}\.journal")
 _JOINED = "an earlier write had created it"
@@ -37,18 +36,17 @@ def take_over(journal: Journal, folder: Path, service: str) -> None:
     if not old:
         return
     with contextlib.ExitStack() as locks:
-        for path in old:
-            lock = FileLock(f"{path}.lock", timeout=0, mode=0o600)
-            try:
-                locks.enter_context(lock)
-            except Timeout:
-                words = "an older opp_pandas is writing by this journal at the moment; wait until it ends"
-                raise JournalError(words, path) from None
-        with journal.store.writing():
-            known = {row.facts.get("file"): number for number, row in journal.store.plans().items()}
+        try:
+            for path in old:
+                locks.enter_context(FileLock(f"{path}.lock", timeout=0, mode=0o600))
+        except Timeout:
+            words = "an older opp_pandas is writing by this journal at the moment; wait until it ends"
+            raise JournalError(words, path) from None
+        with journal.writing():
+            known = {row.facts.get("file"): number for number, row in journal.plans().items()}
             for path in old:
                 if path.name not in known:
-                    known[path.name] = _import(journal.store, path, known)
+                    known[path.name] = _import(journal, path, known)
         for path in old:
             for extra in ("", "-wal", "-shm"):
                 Path(f"{path}{extra}").unlink(missing_ok=True)
@@ -69,7 +67,7 @@ def read_service(path: Path) -> str:
     JournalError
         If it is damaged, or something else.
     """
-    file_version(path)
+    refuse_foreign(path)
     with translated(path, DAMAGED), contextlib.closing(_connect(path)) as connection:
         return _meta(connection)["service"]
 
@@ -95,7 +93,7 @@ def _meta(connection: sqlite3.Connection) -> dict[str, str]:
     return meta
 
 
-def _import(store: Store, path: Path, known: dict[Any, int]) -> int:
+def _import(journal: Journal, path: Path, known: dict[Any, int]) -> int:
     """Write the plan of an older file into the journal; give its number."""
     with translated(path, DAMAGED), contextlib.closing(_connect(path)) as connection:
         meta = _meta(connection)
@@ -104,17 +102,10 @@ def _import(store: Store, path: Path, known: dict[Any, int]) -> int:
         ).fetchall()
         if len(rows) != int(meta["steps"]) or any(_checksum(*row[:-1]) != row[-1] for row in rows):
             raise ValueError("steps are missing, or a checksum does not fit")
-    number = store.next_number()
-    facts = {
-        "file": path.name,
-        "rows": len(rows),
-        "counts": dict(Counter(row[3] for row in rows)),
-        "writer": "",
-        "created_at": meta["created_at"],
-        "fingerprint": meta["fingerprint"],
-        "on_conflict": meta["on_conflict"],
-        "loaded_rows": int(meta.get("loaded_rows") or 0),
-    }
+    number, counts = journal.next_number(), dict(Counter(row[3] for row in rows))
+    facts: dict[str, Any] = {name: meta[name] for name in ("created_at", "fingerprint", "on_conflict")}
+    facts |= {"file": path.name, "rows": len(rows), "counts": counts, "writer": ""}
+    facts["loaded_rows"] = int(meta.get("loaded_rows") or 0)
     if meta.get("undoes"):
         undoes = json.loads(meta["undoes"])
         facts["undoes"] = {"plan": known.get(undoes["journal"]), "steps": undoes["numbers"]}
@@ -122,23 +113,21 @@ def _import(store: Store, path: Path, known: dict[Any, int]) -> int:
     later = [(row[0], row[3], json.loads(row[5])) for row in rows if row[3] != "planned"]
     for _, _, content in later:
         content["joined"] = str(content.get("detail", "")).startswith(_JOINED)
-    store.append(PlanRow(number, 0, "", {}), [*planned, *later], facts)
+    journal.append(PlanRow(number, 0, "", {}), [*planned, *later], facts)
+    claims = journal.keys()
     for step, action, key, state, entry, text, _ in rows:
-        if action == "create" and key and state in ("planned", "sent", "unknown", "done"):
-            values = json.loads(entry)["values"]
-            _claim(store, key, number, step, values, json.loads(text), meta["on_conflict"])
+        claim = claims.get(key, {"sends": 0, "row_id": None})
+        if action != "create" or not key or state not in ("planned", "sent", "unknown", "done"):
+            continue
+        if claim["row_id"] is None:
+            last = json.loads(text)
+            sends = max(int(last.get("sends", 0)), claim["sends"])
+            # Version 1 sent no deal whose custom id stood at the service, unless it was told to.
+            before: list[int] | None = [] if sends and meta["on_conflict"] != "mine" else None
+            made = {"row_id": last.get("row_id"), "values": json.loads(entry)["values"], "before": before}
+            claims[key] = {"plan": number, "step": step, "sends": sends, **made}
+            journal.put_key(key, claims[key])
     return number
-
-
-def _claim(store: Store, key: str, plan: int, step: int, values: Any, facts: dict[str, Any], on_conflict: str) -> None:
-    known = store.keys().get(key)
-    if known is not None and known["row_id"] is not None:
-        return
-    sends = max(int(facts.get("sends", 0)), 0 if known is None else known["sends"])
-    # Version 1 sent no deal whose custom id stood at the service, unless it was told to.
-    before: list[int] | None = [] if sends and on_conflict != "mine" else None
-    claim = {"plan": plan, "step": step, "sends": sends, "row_id": facts.get("row_id"), "values": values}
-    store.put_key(key, claim | {"before": before})
 
 
 def _checksum(*parts: object) -> str:

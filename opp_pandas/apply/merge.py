@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +74,11 @@ def merge_row(
             done.append(cell)
         elif same_value(cell.column, cell.before, cell.after):
             # No edit of mine: theirs stands under every policy.
-            kept.append(replace(cell, before=now))
+            kept.append(cell._replace(before=now))
         elif cell.column not in clash or chosen == "mine":
-            send.append(replace(cell, before=now))
+            send.append(cell._replace(before=now))
         elif chosen == "theirs":
-            kept.append(replace(cell, before=now))
+            kept.append(cell._replace(before=now))
         else:
             conflicts.append((cell, now))
     return Merged(tuple(send), tuple(done), tuple(kept), tuple(conflicts))

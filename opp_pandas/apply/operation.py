@@ -73,8 +73,7 @@ class Wire:
             If it was surely not applied.
         """
         task.outcome.sent = tuple(cells)
-        sent = [[cell.column, cell.before, cell.after, cell.follows] for cell in task.outcome.sent]
-        self.plan.sent(task.number, task.sends + 1, sent, task.noted)
+        self.plan.sent(task.number, task.sends + 1, task.outcome.sent, task.noted)
         task.sends += 1
         try:
             answer = send()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas._html import as_written
+from opp_pandas._html import as_written, table_html
 from opp_pandas.api.documents import build_document
 from opp_pandas.apply.status import STATUS_OF, Outcome, Status, sentences
-from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_html, table_html
+from opp_pandas.changes.plan import frame_of
+from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_html
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
@@ -99,12 +100,11 @@ class WriteReport:
         pointer, row`` (index label), ``custom_id, requested_at, updated_at``
         (as the service wrote it). Refused rows stand at the end.
         """
-        entries = [*self.outcomes, *_refused(self.plan)]
-        columns = {name: [getattr(entry, name) for entry in entries] for name in ROW_DTYPES}
-        columns["fields"] = [", ".join(entry.fields) for entry in entries]
-        columns["detail"] = [sentences(entry.left_out, entry.detail) for entry in entries]
-        frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-        return frame.astype(ROW_DTYPES)
+        rows = []
+        for entry in [*self.outcomes, *_refused(self.plan)]:
+            words = {"fields": ", ".join(entry.fields), "detail": sentences(entry.left_out, entry.detail)}
+            rows.append([words.get(name, getattr(entry, name)) for name in ROW_DTYPES])
+        return frame_of(rows, ROW_DTYPES)
 
     @property
     def conflicts(self) -> pd.DataFrame:
@@ -114,9 +114,7 @@ class WriteReport:
             for outcome in self.outcomes
             for cell, now in outcome.conflicts
         ]
-        names = ["id", "field", "loaded", "mine", "theirs"]
-        frame = pd.DataFrame({n: pd.Series([row[i] for row in rows], dtype=object) for i, n in enumerate(names)})
-        return frame.astype({"id": "Int64", "field": "str"})
+        return frame_of(rows, {"id": "Int64", "field": "str"} | dict.fromkeys(("loaded", "mine", "theirs"), "object"))
 
     def traffic(self) -> str:
         """Say how many requests the plan takes."""
@@ -192,20 +190,17 @@ class WriteReport:
 
     def _repr_html_(self) -> str:
         parts = [f"<p><b>{html.escape(self.summary())}</b></p>"]
+        lines = [f"<p>{html.escape(line)}</p>" for line in (self._cautions() if self.dry_run else self._next_step())]
         if self.dry_run:
-            parts += [f"<p>{html.escape(line)}</p>" for line in self._cautions()]
-            return "".join([*parts, as_written(plan_html(self.plan))])
-        conflicts = [
-            (_deal(self.plan, outcome.id), cell.column, *(self.plan.words(cell.column, value) for value in values))
-            for outcome in self.outcomes
-            for cell, now in outcome.conflicts
-            for values in [(cell.before, cell.after, now)]
-        ]
-        parts += [rows_html(self), *(f"<p>{html.escape(line)}</p>" for line in self._next_step())]
-        if conflicts:
+            return "".join([*parts, *lines, as_written(plan_html(self.plan))])
+        parts += [rows_html(self), *lines]
+        if len(self.conflicts):
             titles = ("deal", "field", "loaded", "mine", "theirs")
-            parts += ["<p><b>Conflicts</b></p>", table_html(titles, conflicts[:HTML_LINES])]
-            parts += _more(len(conflicts), ".conflicts")
+            rows = [
+                (_deal(self.plan, row_id), column, *(self.plan.words(column, value) for value in values))
+                for row_id, column, *values in self.conflicts.head(HTML_LINES).itertuples(index=False, name=None)
+            ]
+            parts += ["<p><b>Conflicts</b></p>", table_html(titles, rows), *_more(len(self.conflicts), ".conflicts")]
         return as_written("".join(parts))
 
 

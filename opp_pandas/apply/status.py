@@ -132,6 +132,19 @@ class Outcome:
             columns = {*columns, "amount_precise"}
         return wire_cells(self.resource, columns)
 
+    def facts(self) -> dict[str, Any]:
+        """What a journal keeps of it."""
+        known = {name: getattr(self, name) for name in ("detail", "http_status", "pointer", "updated_at", "joined")}
+        known |= {"status": str(self.status), "row_id": self.id, "stored": self.stored()}
+        # What was sent to make a deal is no edit of the one that is there instead.
+        return known | {"sent": list(self.sent)} if self.joined else known
+
+    def recall(self, facts: Mapping[str, Any]) -> None:
+        """Take back what a journal kept."""
+        self.settle(STATUS_OF[facts["status"]], facts["detail"], facts.get("http_status"))
+        self.pointer, self.updated_at = facts.get("pointer"), facts.get("updated_at")
+        self.id = facts.get("row_id") if self.id is None else self.id
+
     def settle(self, status: Status, detail: str = "", http_status: int | None = None) -> None:
         """Set the status, with words and the HTTP status where there are."""
         self.status, self.detail = status, detail

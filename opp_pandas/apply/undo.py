@@ -179,11 +179,9 @@ def _is_unsettled(step: Step, on_conflict: Policy | None) -> bool:
 def _task_of(step: Step) -> Task:
     """Give a step as a task, with the outcome that it had."""
     task = Task(step.number, step.entry, step.state in ("sent", "unknown"), int(step.facts.get("sends", 0)))
-    outcome, facts = task.outcome, step.facts
-    if "status" in facts:
-        outcome.settle(STATUS_OF[facts["status"]], facts["detail"], facts.get("http_status"))
-        outcome.pointer, outcome.updated_at = facts.get("pointer"), facts.get("updated_at")
-        outcome.id = facts.get("row_id") if outcome.id is None else outcome.id
+    outcome = task.outcome
+    if "status" in step.facts:
+        outcome.recall(step.facts)
     outcome.attempts = task.sends
     if step.state == "sent":
         outcome.settle(Status.UNKNOWN, "sent, and its answer was never seen")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from opp_pandas.resource import OPPORTUNITY
 
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One edited cell; values as on the wire (ids for relationships).
 
     ``follows`` names the edited column that this one has to follow, such as

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -24,7 +24,7 @@ from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from opp_pandas.changes.changeset import Entry
@@ -116,7 +116,7 @@ class ChangeSet:
             for update in self.updates
             for cell in update.cells
         ]
-        return _object_frame(rows, ["id", "field", "before", "after"]).astype({"id": "Int64", "field": "str"})
+        return frame_of(rows, {"id": "Int64", "field": "str", "before": "object", "after": "object"})
 
     @cached_property
     def deal_names(self) -> dict[int, str]:
@@ -133,30 +133,22 @@ class ChangeSet:
             for entry in self.creations
         ]
         columns = list(dict.fromkeys(["row", "name", *(column for row in rows for column in row)]))
-        return _object_frame([tuple(row.get(column) for column in columns) for row in rows], columns)
+        return frame_of([[row.get(column) for column in columns] for row in rows], dict.fromkeys(columns, "object"))
 
     @cached_property
     def deleted(self) -> pd.DataFrame:
         """The rows to delete: columns ``id, name``."""
-        frame = pd.DataFrame([(entry.id, entry.name) for entry in self.deletions], columns=["id", "name"])
-        return frame.astype({"id": "Int64", "name": "str"})
+        return frame_of([(entry.id, entry.name) for entry in self.deletions], {"id": "Int64", "name": "str"})
 
     @cached_property
     def refused(self) -> pd.DataFrame:
         """What is not sent: columns ``id, row, field, before, after, reason``."""
-        rows = [
-            (
-                entry.id,
-                entry.row,
-                entry.column,
-                self.shown(entry.column, entry.before),
-                self.shown(entry.column, entry.after),
-                entry.reason,
-            )
-            for entry in self.refusals
-        ]
-        frame = _object_frame(rows, ["id", "row", "field", "before", "after", "reason"])
-        return frame.astype({"id": "Int64", "field": "str", "reason": "str"})
+        rows = []
+        for entry in self.refusals:
+            before, after = self.shown(entry.column, entry.before), self.shown(entry.column, entry.after)
+            rows.append((entry.id, entry.row, entry.column, before, after, entry.reason))
+        values = dict.fromkeys(("before", "after"), "object")
+        return frame_of(rows, {"id": "Int64", "row": "object", "field": "str", **values, "reason": "str"})
 
     @property
     def effect(self) -> pd.DataFrame | None:
@@ -261,15 +253,8 @@ class ChangeSet:
 
     def summary(self) -> str:
         """Count the plan in one line."""
-        parts = [
-            f"{len(group)} {words}"
-            for group, words in (
-                (self.updates, "updated"),
-                (self.creations, "created"),
-                (self.deletions, "deleted"),
-            )
-            if group
-        ]
+        groups = {"updated": self.updates, "created": self.creations, "deleted": self.deletions}
+        parts = [f"{len(group)} {words}" for words, group in groups.items() if group]
         text = ", ".join(parts) or "nothing to write"
         return text + (f"; {counted(len(self.refusals), 'edit')} refused" if self.refusals else "")
 
@@ -280,8 +265,10 @@ class ChangeSet:
         return as_written(plan_html(self))
 
 
-def _object_frame(rows: list[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
-    """Make a frame that keeps Python values as they are: no column is turned into floats."""
-    return pd.DataFrame(
-        {name: pd.Series([row[place] for row in rows], dtype=object) for place, name in enumerate(columns)}
-    )
+def frame_of(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Make a frame of rows whose values stay as they are on the way: none is turned into a float."""
+    columns = {
+        name: pd.Series([row[place] for row in rows], dtype=object).astype(cast("Any", dtype))
+        for place, (name, dtype) in enumerate(dtypes.items())
+    }
+    return pd.DataFrame(columns)

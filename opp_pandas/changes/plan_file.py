@@ -61,8 +61,7 @@ def changes_to_json(plan: ChangeSet) -> dict[str, Any]:
 def entry_to_json(entry: RowUpdate | RowCreation | RowDeletion) -> dict[str, Any]:
     """Give one row of a plan as plain JSON values; where it stood in a frame is left out."""
     if isinstance(entry, RowUpdate):
-        cells = [[cell.column, cell.before, cell.after, cell.follows] for cell in entry.cells]
-        return {"id": entry.id, "cells": cells}
+        return {"id": entry.id, "cells": list(entry.cells)}
     if isinstance(entry, RowCreation):
         values, unresolved = dict(entry.values), dict(entry.unresolved)
         label = entry.label if isinstance(entry.label, str | int) else printable(entry.label, 80)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from opp_pandas._html import table_html
 from opp_pandas.errors import printable
 from opp_pandas.figures.core.basis import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from opp_pandas.changes.changeset import RowCreation
     from opp_pandas.changes.plan import ChangeSet
@@ -60,9 +61,7 @@ def plan_text(plan: ChangeSet) -> str:
     """Give a plan as text: a summary, a line per cell, refusals with their reasons, notes."""
     rows = plan_lines(plan, TEXT_LINES)
     text = [f"ChangeSet: {plan.summary()}"]
-    widths = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
-    for row in rows:
-        line = "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=False)).rstrip()
+    for line, row in zip(_in_columns([row[:4] for row in rows]), rows, strict=True):
         text.append(f"  {line}" + (f" → {row[4]}" if row[4] else ""))
     refused = _refused_lines(plan)
     text += [f"  refused: {which}: {reason}" for which, _, reason in refused[:REFUSED_LINES]]
@@ -70,6 +69,11 @@ def plan_text(plan: ChangeSet) -> str:
         text.append(f"  and {len(refused) - REFUSED_LINES} more reasons: .refused lists them")
     text += [f"  note: {note}" for note in plan.notes]
     return "\n".join([*text, *(f"  {line}" for line in effect_text(plan))])
+
+
+def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _refused_lines(plan: ChangeSet) -> list[tuple[str, str, str]]:
@@ -95,7 +99,16 @@ def plan_html(plan: ChangeSet) -> str:
     if plan.refusals:
         parts.append(table_html(("refused", "field", "because"), _refused_lines(plan)[:HTML_LINES]))
     parts += [f"<p>{html.escape(note)}</p>" for note in plan.notes]
-    return "".join([*parts, *_effect_html(plan)])
+    heading, table, notes = _effect(plan, HTML_LINES)
+    if table:
+        parts += [f"<p><b>{_capitalised(heading)}</b></p>", table_html(table[0], table[1:], align="right")]
+    elif heading:
+        parts.append(f"<p>{_capitalised(heading)}.</p>")
+    return "".join([*parts, *(f"<p>{_capitalised(note)}.</p>" for note in notes)])
+
+
+def _capitalised(text: str) -> str:
+    return html.escape(text[:1].upper() + text[1:])
 
 
 # --- the effect on the forecast -------------------------------------------------
@@ -103,76 +116,41 @@ def plan_html(plan: ChangeSet) -> str:
 
 def effect_text(plan: ChangeSet) -> list[str]:
     """Give what a plan does to the forecast as lines of text; none where there is nothing to say."""
-    heading, table = _effect_heading(plan), plan.effect if len(plan) else None
-    if table is None or not len(table):
-        return heading
-    rows = [_effect_titles(table), *_effect_rows(table.head(TEXT_LINES))]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [f"{heading[0]}:", *(f"  {line}" for line in [*lines, *_effect_notes(table, TEXT_LINES)])]
-
-
-def _effect_html(plan: ChangeSet) -> list[str]:
-    heading, table = _effect_heading(plan), plan.effect if len(plan) else None
-    if table is None or not len(table):
-        return [_sentence(line) for line in heading]
-    return [
-        f"<p><b>{_capitalised(heading[0])}</b></p>",
-        table_html(_effect_titles(table), _effect_rows(table.head(HTML_LINES)), align="right"),
-        *(_sentence(line) for line in _effect_notes(table, HTML_LINES)),
-    ]
-
-
-def _sentence(text: str) -> str:
-    return f"<p>{_capitalised(text)}.</p>"
-
-
-def _capitalised(text: str) -> str:
-    return html.escape(text[:1].upper() + text[1:])
-
-
-def _effect_heading(plan: ChangeSet) -> list[str]:
-    if not len(plan) or (plan.effect is None and not plan.why_no_effect):
-        return []
-    if plan.effect is None:
-        return [f"the effect on the forecast cannot be shown: {printable(plan.why_no_effect)}"]
-    return ["effect on the forecast"] if len(plan.effect) else ["the forecast stays as it is"]
-
-
-def _effect_notes(table: pd.DataFrame, limit: int) -> list[str]:
-    more = len(table) - limit
-    notes = [f"and {counted(more, 'more period')}: .effect lists them"] if more > 0 else []
-    moved = [(words, direction, int(table[words].sum())) for words, direction in _DIRECTIONS.items()]
-    parts = [f"{counted(number, 'deal')} {words} to {direction} period" for words, direction, number in moved if number]
-    notes += [", ".join(parts)] if parts else []
-    return notes if "coverage_before" in table.columns else [*notes, "give quota= for coverage by period"]
+    heading, table, notes = _effect(plan, TEXT_LINES)
+    if not table:
+        return [heading] if heading else []
+    return [f"{heading}:", *(f"  {line}" for line in [*_in_columns(table), *notes])]
 
 
 _DIRECTIONS = {"pushed": "a later", "pulled": "an earlier"}
 
 
-def _shown_moves(table: pd.DataFrame) -> list[str]:
-    return [words for words in _DIRECTIONS if table[words].any()]
-
-
-def _measures(table: pd.DataFrame) -> list[str]:
-    return [column.removesuffix("_before") for column in table.columns if column.endswith("_before")]
-
-
-def _effect_titles(table: pd.DataFrame) -> list[str]:
-    return ["period", *_measures(table), *_shown_moves(table)]
-
-
-def _effect_rows(table: pd.DataFrame) -> list[list[str]]:
-    """Give a line per period: each measure before and after where it changes."""
-    rows = []
-    for period, row in table.iterrows():
+def _effect(plan: ChangeSet, limit: int) -> tuple[str, list[list[str]], list[str]]:
+    """Give a heading, a table of at most `limit` periods with its titles first, and notes; each may be empty."""
+    effect = plan.effect if len(plan) else None
+    if effect is None:
+        why = printable(plan.why_no_effect) if len(plan) else ""
+        return f"the effect on the forecast cannot be shown: {why}" if why else "", [], []
+    if not len(effect):
+        return "the forecast stays as it is", [], []
+    measures = [column.removesuffix("_before") for column in effect.columns if column.endswith("_before")]
+    moves = {words: int(effect[words].sum()) for words in _DIRECTIONS if effect[words].any()}
+    table = [["period", *measures, *moves]]
+    for period, row in effect.head(limit).iterrows():
         cells = ["no close date" if pd.isna(period) else str(period)]  # type: ignore[call-overload]
-        for words in _measures(table):
+        for words in measures:
             before, after = (_figure(row[f"{words}_{when}"], words) for when in ("before", "after"))
             cells.append(after if before == after else f"{before} → {after}")
-        rows.append([*cells, *(f"{int(row[words]):,}" for words in _shown_moves(table))])
-    return rows
+        table.append([*cells, *(f"{int(row[words]):,}" for words in moves)])
+    more = len(effect) - limit
+    notes = [f"and {counted(more, 'more period')}: .effect lists them"] if more > 0 else []
+    moved = [f"{counted(number, 'deal')} {words} to {_DIRECTIONS[words]} period" for words, number in moves.items()]
+    notes += [", ".join(moved)] if moved else []
+    return (
+        "effect on the forecast",
+        table,
+        notes + ["give quota= for coverage by period"] * ("coverage" not in measures),
+    )
 
 
 def _figure(value: float, words: str) -> str:
@@ -181,20 +159,3 @@ def _figure(value: float, words: str) -> str:
     if words != "coverage":
         return f"{value:,.0f}"
     return f"{value:,.2f}" if math.isfinite(value) else "reached"
-
-
-def table_html(titles: Sequence[str], rows: Iterable[Sequence[str]], align: str = "left") -> str:
-    """Give lines of text as an HTML table, everything escaped; `align` is for all columns but the first."""
-    sides = ["left", *(align for _ in titles[1:])]
-    head = "".join(
-        f"<th scope='col' style='text-align:{side}'>{html.escape(title)}</th>"
-        for side, title in zip(sides, titles, strict=True)
-    )
-    lines = [
-        "".join(
-            f"<td style='text-align:{side}'>{html.escape(cell)}</td>" for side, cell in zip(sides, row, strict=True)
-        )
-        for row in rows
-    ]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
