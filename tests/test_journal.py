@@ -384,11 +384,11 @@ def fill_with_plans(journal: Journal, number: int, created_at: str) -> None:
     """Write many finished plans of one cell at once, as so many write-backs leave them."""
     entry = {"action": "update", "entry": {"id": 1, "cells": [["probability", 1, 2, None]]}}
     facts = {"created_at": created_at, "rows": 1, "counts": {"done": 1}, "loaded_rows": 30, "on_conflict": "skip"}
-    with journal.store.writing():
+    with journal.writing():
         for _ in range(number):
-            row = PlanRow(journal.store.next_number(), 0, "", {})
-            row = journal.store.append(row, [(0, "planned", entry)], facts)
-            journal.store.append(row, [(0, "sent", {"sends": 1}), (0, "done", {"status": "written"})], facts)
+            row = PlanRow(journal.next_number(), 0, "", {})
+            row = journal.append(row, [(0, "planned", entry)], facts)
+            journal.append(row, [(0, "sent", {"sends": 1}), (0, "done", {"status": "written"})], facts)
 
 
 def work_of_a_plan(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> int:

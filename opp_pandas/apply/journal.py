@@ -212,8 +212,8 @@ class Journal(Store):
     def _purge_when_due(self) -> None:
         """Forget what is old; all plans are read, and so checked, only where one of the oldest is to go."""
         before = _days_ago(KEEP_DAYS)
-        with self.store.reading():
-            oldest = itertools.takewhile(lambda row: row.facts["created_at"][:19] <= before, self.store.in_order())
+        with self.reading():
+            oldest = itertools.takewhile(lambda row: row.facts["created_at"][:19] <= before, self.in_order())
             due = any(is_finished(row.facts) for row in oldest)
         if due:
             self.purge()

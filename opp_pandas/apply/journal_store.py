@@ -199,8 +199,7 @@ class Store:
 
     def in_order(self) -> Iterator[PlanRow]:
         """Read the rows of plans one after the other, by number; only `plans` can tell whether they are sound."""
-        rows = self._connection.execute("SELECT number, length, chain, facts FROM plan ORDER BY number")
-        return map(_plan_of, rows)
+        return map(_plan_of, self._connection.execute(_STATEMENTS["plans"][0]))
 
     def plan(self, number: int) -> PlanRow:
         """Read the row of one plan."""
