@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.categories import BANDS, resolve_categories
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import (
-    CLOSED,
-    OMITTED,
-    OPEN,
-    Deals,
-)
+from opp_pandas.figures.core.deals import CLOSED, OMITTED, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import read_groups, split
+from opp_pandas.figures.core.groups import category_axis, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
-from opp_pandas.figures.forecasts import IGNORED, kinds_of, place_deals
+from opp_pandas.figures.forecasts import IGNORED, PeriodRows, kinds_of, tally_by_period
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.parts import Part
 
 
-@figure(heading="Forecast by category")
+def _gather(deals: Deals, by: str | Sequence[str] | None = None, bands: tuple[float, float] = BANDS) -> Part:
+    settled = resolve_categories(deals, bands)
+    facts = Facts.of(deals, money=True, dated=True, **settled.origins)
+    return {"facts": facts, "cells": tally_by_period(deals, [*read_axes(deals, by), (category_axis(), settled.codes)])}
+
+
+@figure(heading="Forecast by category", gather=_gather)
 def category_forecast(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     by: str | Sequence[str] | None = None,
@@ -59,49 +62,38 @@ def category_forecast(
         [currency]. Overdue deals stand in their own period. The basis says how
         many open deals have a stated category and how many a band.
     """
-    deals = Deals(frame, context)
-    periods = context.periods.cut
-    settled = resolve_categories(deals, bands)
-    cells = place_deals(deals, periods, by)
-    inside = kinds_of(deals) != IGNORED
-    width = len(CATEGORIES)
-    code = (cells.cell() * width + settled.codes)[inside]
-    places, ids = pd.factorize(code // width, sort=True)
-    bins = places * width + code % width
-    amount, percent = deals.amount[inside], deals.percent[inside]
-    known = np.nan_to_num(amount)
-    product = np.nan_to_num(amount * percent)
-    product[(settled.codes[inside] == CLOSED) | (settled.codes[inside] == OMITTED)] = 0.0
-    size = len(ids) * width
-    alone = np.bincount(bins, known, minlength=size).astype(np.float64).reshape(-1, width)
-    added = alone.cumsum(axis=1)
+    cells, facts, width = part["cells"], part["facts"], len(CATEGORIES)
+    # The last axis has a place for deals without a category, before the others; none of these is open or won.
+    rows, row = PeriodRows.of(replace(cells, axes=cells.axes[:-1], places=cells.places[:-1]), context)
+    category = cells.places[-1] - 1
+    ids, place = np.unique(row, return_inverse=True)
+    bins, size = place * width + category, len(ids) * width
+    alone = cells.add("amount", bins, size).reshape(-1, width)
+    added = alone.cumsum(axis=1).astype(np.float64)
     added[:, OMITTED] = np.nan
-    parts = split(ids % cells.n_groups, cells.groups)
-    labels = periods.labels(cells.ordinals, missing=True)
-    levels = [labels[ids // cells.n_groups], *(g.labels[part] for g, part in zip(cells.groups, parts, strict=True))]
     index = pd.MultiIndex.from_arrays(
-        [*(level.repeat(width) for level in levels), pd.Index(list(CATEGORIES) * len(ids), dtype="str")],
-        names=["period", *(group.name for group in cells.groups), "category"],
+        [
+            *(level.repeat(width) for level in rows.levels(ids)),
+            pd.Index(list(CATEGORIES) * len(ids), dtype="str", name="category"),
+        ]
     )
+    is_open = (category != CLOSED) & (category != OMITTED)
     table = pd.DataFrame(
         {
-            "count": np.bincount(bins, minlength=size).astype(np.int64),
+            "count": cells.add("count", bins, size),
             "amount": alone.ravel(),
             "cumulative_amount": added.ravel(),
-            "weighted_amount": np.bincount(bins, product, minlength=size).astype(np.float64) / 100.0,
+            "weighted_amount": cells.add("weighted", bins, size, is_open),
         },
         index=index,
     )
-    money = money_facts(deals)
-    origin = settled.origins
-    overdue = int(((deals.status == OPEN) & (deals.close_day < context.today) & (deals.close_day != NO_DAY)).sum())
+    origin = {name: facts.counts[name] for name in ("stated", "bands")}
     basis = build_basis(
         "category_forecast",
-        deals,
-        dated=True,
-        **money,
+        context,
+        facts,
         origins=origin,
-        n_overdue=overdue,
+        n_overdue=facts.counts["overdue"],
         arguments={
             "by": by,
             "bands": list(bands),
@@ -115,7 +107,6 @@ def category_forecast(
         notes=[
             f"category of open deals: {origin['stated']:,} stated, {origin['bands']:,} from probability bands",
             f"bands: commit from {bands[0]:g} %, best case from {bands[1]:g} %",
-            *money_notes(money, deals),
         ],
     )
     return attach_basis(table, basis)

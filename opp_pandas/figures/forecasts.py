@@ -5,38 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.figures.core.basis import attach_basis, build_basis, counted, money_facts, money_notes
-from opp_pandas.figures.core.blocks import blocks, look_up
-from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, Floats, Integers, to_dates
-from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
+from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
+from opp_pandas.figures.core.days import NO_DAY, to_dates
+from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import Group, add_up, combine, read_groups, split
+from opp_pandas.figures.core.groups import combine, read_axes, read_groups, split
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
+from opp_pandas.figures.core.tally import Tally, Term, Totals, tally
 from opp_pandas.figures.quotas import DEFINITIONS as QUOTA_DEFINITIONS
-from opp_pandas.figures.quotas import Quota, quota_columns, read_quota
+from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
+    from opp_pandas.figures.core.groups import Group, Grouping
+    from opp_pandas.figures.core.parts import Part
     from opp_pandas.figures.core.periods import Periods
 
 OPEN_CURRENT, OVERDUE, OMITTED, WON_BY_NOW, WON_LATER, IGNORED = range(6)
 KINDS = 6
 """Open and not overdue, open and overdue, omitted, won by as_of, won with a later date, in no figure."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One sum inside a column: a quantity over deals of some kinds."""
-
-    quantity: Literal["count", "amount", "weighted", "missing_amount", "missing_probability"]
-    kinds: tuple[int, ...]
 
 
 _ANY_OPEN = (OPEN_CURRENT, OVERDUE, OMITTED)
@@ -51,7 +45,7 @@ COLUMNS: dict[str, tuple[Term, ...]] = {
     "forecast_amount": (Term("amount", (WON_BY_NOW,)), Term("weighted", (OPEN_CURRENT,))),
     "overdue_amount": (Term("amount", (OVERDUE,)),),
     "missing_amount_count": (Term("missing_amount", (*_ANY_OPEN, *_ANY_WON)),),
-    "missing_probability_count": (Term("missing_probability", _ANY_OPEN),),
+    "missing_probability_count": (Term("missing_percent", _ANY_OPEN),),
 }
 DEFINITIONS = {
     "open_count": "open deals with their close date in the period, overdue and omitted ones included",
@@ -66,207 +60,124 @@ DEFINITIONS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Every deal's place in a forecast.
-
-    Parameters
-    ----------
-    deals : Deals
-        The deals.
-    periods : Periods
-        How days are cut.
-    ordinals : ndarray of int64, shape (p,)
-        The periods that occur; code p is the missing one.
-    groups : list of Group
-        The groupings.
-    period : ndarray of intp, shape (s,)
-        Code of the period of every slot of time in ``deals.close``; -1 where
-        deals stand outside the figure.
-    """
-
-    deals: Deals
-    periods: Periods
-    ordinals: Integers
-    groups: list[Group]
-    period: Codes
-
-    @cached_property
-    def n_groups(self) -> int:
-        """Number of possible combinations of groups."""
-        return math.prod(len(group) for group in self.groups)
-
-    @cached_property
-    def _layers(self) -> tuple[Codes, Codes]:
-        """Give the layer of every status and slot, and what the layers are: period x KINDS + kind.
-
-        Few of the pairs of a period and a kind occur: what is open in a past
-        period is late, and what is not of any kind is in one last layer.
-        """
-        kinds = _kinds_by_status(self.deals)
-        nowhere = (len(self.ordinals) + 1) * KINDS
-        pair = np.where((kinds == IGNORED) | (self.period < 0), nowhere, self.period * KINDS + kinds)
-        occurs = np.zeros(nowhere + 1, dtype=bool)
-        occurs[pair] = True
-        pairs = np.flatnonzero(occurs[:nowhere])
-        layer_of = np.full(nowhere + 1, len(pairs), dtype=np.intp)
-        layer_of[pairs] = np.arange(len(pairs))
-        return layer_of[pair], pairs
-
-    @cached_property
-    def size(self) -> int:
-        """Number of possible codes."""
-        return (len(self._layers[1]) + 1) * self.n_groups
-
-    @cached_property
-    def _starts(self) -> Codes:
-        return self._layers[0] * self.n_groups
-
-    def code(self, rows: slice = slice(None)) -> Codes:
-        """Give period, kind and groups as one code."""
-        code = _look_up_by_status(self._starts, self.deals, rows)
-        if self.groups:
-            code += combine(self.groups, len(self.deals), rows)[0]
-        return code
-
-    def decode(self, codes: Codes) -> tuple[Codes, Codes, Codes]:
-        """Take codes apart into cell (period and groups) and kind; the third says which codes are of any kind."""
-        pairs = self._layers[1]
-        layer, group = np.divmod(codes, self.n_groups)
-        inside = np.flatnonzero(layer < len(pairs))
-        period, kind = np.divmod(pairs[layer[inside]], KINDS)
-        return period * self.n_groups + group[inside], kind, inside
-
-    def cell(self) -> Codes:
-        """Give period and groups of every deal as one code."""
-        cell = look_up(self.period * self.n_groups, self.deals.close.places)
-        cell += combine(self.groups, len(self.deals))[0]
-        return cell
-
-    def period_code(self, ordinal: int) -> int:
-        """Code of a period; -1 if it does not occur."""
-        place = int(np.searchsorted(self.ordinals, ordinal))
-        return place if place < len(self.ordinals) and self.ordinals[place] == ordinal else -1
-
-
-_LEFT_OUT_ROW = 5
-
-
-def _kinds_by_status(deals: Deals) -> npt.NDArray[np.int8]:
-    """Give the kind by status (omitted ones are the sixth) and slot of time, shape (6, s)."""
+def kinds_by_standing(deals: Deals) -> npt.NDArray[np.int8]:
+    """Return the kind by standing and slot of time, shape (STANDINGS, s)."""
     days, today = deals.close.days, deals.context.today
-    kinds = np.full((6, len(days)), IGNORED, dtype=np.int8)
+    kinds = np.full((STANDINGS, len(days)), IGNORED, dtype=np.int8)
     # An undated deal is neither overdue nor in the future.
     kinds[OPEN] = np.where((days < today) & (days != NO_DAY), OVERDUE, OPEN_CURRENT)
     kinds[WON] = np.where(days > today, WON_LATER, WON_BY_NOW)
-    kinds[_LEFT_OUT_ROW] = OMITTED
+    kinds[LEFT_OUT] = OMITTED
     return kinds
-
-
-def _look_up_by_status(table: npt.NDArray[Any], deals: Deals, rows: slice) -> npt.NDArray[Any]:
-    """Give every deal its entry of a table by status and slot of time: one look-up for all that hangs on the two."""
-    place = deals.status[rows].astype(np.intp)
-    if deals.omitted is not None:
-        place[deals.omitted[rows]] = _LEFT_OUT_ROW
-    place *= table.shape[1]
-    place += deals.close.places[rows]
-    return table.reshape(-1).take(place)
 
 
 def kinds_of(deals: Deals) -> npt.NDArray[np.int8]:
     """Return for every deal which sums it belongs to: OPEN_CURRENT, OVERDUE, OMITTED, WON_BY_NOW and so on."""
-    table = _kinds_by_status(deals)
-    kind = np.empty(len(deals), dtype=np.int8)
-    for rows in blocks(len(deals)):
-        kind[rows] = _look_up_by_status(table, deals, rows)
-    return kind
+    return np.asarray(kinds_by_standing(deals)[deals.standing, deals.close.places])
 
 
-def place_deals(deals: Deals, periods: Periods, by: str | Sequence[str] | None, also: Sequence[int] = ()) -> Cells:
-    """Find the cell of every deal; `also` names periods that must occur whether or not a deal is in them."""
-    period, ordinals = periods.cut(deals.close.days)
-    wanted = np.union1d(ordinals, np.asarray(also, dtype=np.int64))
-    if len(wanted) > len(ordinals):
-        table = np.append(np.searchsorted(wanted, ordinals), len(wanted)).astype(np.intp)
-        period, ordinals = table[period], wanted
-    return Cells(deals, periods, ordinals, read_groups(deals, by), period)
+@dataclass(frozen=True)
+class Slice:
+    """What a layer of a forecast is: a period, and the kind of its deals.
+
+    Parameters
+    ----------
+    period : int or None
+        Number of the period; None without a close date.
+    kind : int
+        OPEN_CURRENT, OVERDUE and so on.
+    """
+
+    period: int | None
+    kind: int
+
+
+def tally_by_period(deals: Deals, groupings: Sequence[Grouping]) -> Tally:
+    """Count and sum by period, kind and group; the layers name the first and the last period even without deals."""
+    period, ordinals = deals.context.periods.cut.cut(deals.close.days)
+    kinds = kinds_by_standing(deals)
+    pair = np.where(kinds == IGNORED, -1, period * KINDS + kinds)
+    occurs = np.zeros((len(ordinals) + 1) * KINDS + 1, dtype=bool)
+    occurs[pair] = True
+    pairs = np.flatnonzero(occurs[:-1])
+    number = [*ordinals.tolist(), None]
+    layers = [Slice(number[code], kind) for code, kind in np.stack(np.divmod(pairs, KINDS), axis=1).tolist()]
+    layer_of = np.full(len(occurs), -1, dtype=np.intp)
+    layer_of[pairs] = np.arange(len(pairs))
+    # Only their periods count: no deal is ever in these two.
+    layers += [Slice(int(ordinals[place]), IGNORED) for place in (0, -1) if len(ordinals)]
+    return tally(deals, groupings, layers, layer_of[pair])
 
 
 @dataclass(frozen=True, eq=False)
-class Totals:
-    """Counts and sums by kind and cell: arrays of shape (KINDS, cells)."""
+class PeriodRows:
+    """The periods and groups that the rows of a forecast may have.
 
-    ids: Codes
-    count: Integers
-    amount: Floats
-    weighted: Floats
-    missing_amount: Integers
-    missing_probability: Integers
+    A row is a number: the place of its period (one past the last: no close date) x groups + group.
+    """
+
+    periods: Periods
+    ordinals: Integers
+    groups: list[Group]
+
+    @classmethod
+    def of(cls, cells: Tally, context: FigureContext, also: Sequence[int] = ()) -> tuple[PeriodRows, Codes]:
+        """Return them and the row of every cell; `also` names periods that must be there."""
+        periods, groups = context.periods.cut, cells.groups(context)
+        known = sorted({layer.period for layer in cells.layers if layer.period is not None})
+        ordinals = np.union1d(known, np.array(also, dtype=np.int64)).astype(np.int64)
+        if known:
+            first, last = periods.starts(np.array([known[0], known[-1]]))
+            # A date of year 9999 must not bring eight thousand empty years along.
+            if last - first <= _CENTURY_DAYS:
+                ordinals = np.union1d(ordinals, np.arange(known[0], known[-1] + 1))
+        rows = cls(periods, ordinals, groups)
+        place = {int(ordinal): code for code, ordinal in enumerate(ordinals)}
+        places = np.array([place.get(layer.period, len(ordinals)) for layer in cells.layers], dtype=np.intp)
+        return rows, places[cells.layer] * rows.n_groups + combine(groups, len(cells))[0]
 
     @property
-    def tables(self) -> tuple[npt.NDArray[Any], ...]:
-        """All five tables, in the order of the fields."""
-        return self.count, self.amount, self.weighted, self.missing_amount, self.missing_probability
+    def n_groups(self) -> int:
+        """Number of possible combinations of groups."""
+        return math.prod(len(group) for group in self.groups)
 
-    def sum(self, term: Term) -> npt.NDArray[Any]:
-        """Add the kinds of a term, by cell."""
-        table: npt.NDArray[Any] = getattr(self, term.quantity)
-        return np.asarray(table[list(term.kinds)].sum(axis=0))
+    def place(self, ordinal: int) -> int:
+        """Return the place of a period that is there."""
+        return int(np.searchsorted(self.ordinals, ordinal))
 
-    def column(self, terms: Sequence[Term]) -> npt.NDArray[Any]:
-        """Add the terms of a column, by cell."""
-        total = self.sum(terms[0])
-        for term in terms[1:]:
-            total = total + self.sum(term)
-        return total
+    def levels(self, ids: Codes) -> list[pd.Index]:
+        """Return the label of the period and those of the groups, of every row."""
+        codes = ids // self.n_groups
+        labels = self.periods.labels(self.ordinals, missing=True)
+        period = labels[codes] if (codes == len(self.ordinals)).any() else labels[:-1][codes]
+        parts = split(ids % self.n_groups, self.groups)
+        named = [group.labels[part] for group, part in zip(self.groups, parts, strict=True)]
+        return [period.rename("period"), *named]
 
-
-def tally_cells(cells: Cells, also: npt.NDArray[Any]) -> Totals:
-    """Count and sum by kind and cell; cells in `also` are there even if empty."""
-    deals = cells.deals
-    if cells.size <= max(1_000_000, 2 * len(deals)):
-        sums = add_up(deals, cells.code, cells.size)
-        occurring = codes = np.flatnonzero(sums.count)
-    else:
-        # More possible codes than deals: number those that occur.
-        numbered, codes = pd.factorize(cells.code())
-        sums = add_up(deals, numbered.__getitem__, len(codes))
-        occurring = np.arange(len(codes))
-    cell, kind, inside = cells.decode(codes)
-    ids = np.union1d(cell, also).astype(np.intp)
-    place, occurring = np.searchsorted(ids, cell), occurring[inside]
-
-    def table(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        found = np.zeros((KINDS, len(ids)), dtype=values.dtype)
-        found[kind, place] = values[occurring]
-        return found
-
-    return Totals(
-        ids,
-        count=table(sums.count),
-        amount=table(sums.amount),
-        weighted=table(sums.product) / 100.0,
-        missing_amount=table(sums.missing_amount),
-        missing_probability=table(sums.missing_percent),
-    )
+    def days(self, ids: Codes, first: bool) -> pd.DatetimeIndex:
+        """Return the first or last day of the period of every row."""
+        read = self.periods.starts if first else self.periods.ends
+        found = read(self.ordinals) if len(self.ordinals) else self.ordinals
+        return to_dates(np.append(found, NO_DAY)[ids // self.n_groups])
 
 
-def _reindex(tally: Totals, ids: Codes) -> Totals:
-    places = np.searchsorted(tally.ids, ids)
-    inside = places < len(tally.ids)
-    inside[inside] = tally.ids[places[inside]] == ids[inside]
-
-    def take(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        found = np.zeros((KINDS, len(ids)), dtype=table.dtype)
-        found[:, inside] = table[:, places[inside]]
-        return found
-
-    return Totals(ids, *(take(table) for table in tally.tables))
+_CENTURY_DAYS = 40_000
 
 
-@figure(heading="Forecast", definitions=DEFINITIONS | QUOTA_DEFINITIONS)
+def _gather(deals: Deals, by: str | Sequence[str] | None = None) -> Part:
+    near = {}
+    if deals.context.timezone is None:
+        moved = deals.context.periods.cut.near_an_end(deals.close.days, deals.close.hours)
+        near["near_period_end"] = int(deals.slot_counts[:, moved][[OPEN, LEFT_OUT, WON]].sum())
+    return {
+        "facts": Facts.of(deals, money=True, dated=True, **near),
+        "cells": tally_by_period(deals, read_axes(deals, by)),
+    }
+
+
+@figure(heading="Forecast", definitions=DEFINITIONS | QUOTA_DEFINITIONS, gather=_gather)
 def forecast(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     by: str | Sequence[str] | None = None,
@@ -331,47 +242,44 @@ def forecast(
     UnmappedStageWarning
         If deals are in stages that nobody called open, won or lost; they are left out.
     """
-    overdue = context.money.overdue
-    periods = context.periods.cut
-    deals = Deals(frame, context)
+    overdue, periods, cells = context.money.overdue, context.periods.cut, part["cells"]
     present = int(periods.ordinals(np.array([context.today]))[0])
-    also: list[int] = []
-    if quota is not None:
-        # Periods with a quota must occur before groups can be combined with them.
-        also += _quota_periods(quota, periods, by)
-    rolls = overdue == "roll_forward" and bool((kinds_of(deals) == OVERDUE).any())
-    if rolls:
-        also.append(present)
-    cells = place_deals(deals, periods, by, also)
-    quotas = None if quota is None else read_quota(quota, periods, cells.groups)
-    wanted = np.empty(0, dtype=np.intp)
+    # Periods with a quota must occur before groups can be combined with them.
+    also = [] if quota is None else _quota_periods(quota, periods, by)
+    late = cells.of_layers(lambda layer: layer.kind == OVERDUE)
+    rolls = overdue == "roll_forward" and bool(late.any())
+    rows, row = PeriodRows.of(cells, context, [*also, present] if rolls else also)
+    n_groups, n_periods = rows.n_groups, len(rows.ordinals)
+    quotas = None if quota is None else read_quota(quota, periods, rows.groups)
+    wanted, quota_values = np.empty(0, dtype=np.intp), np.empty(0)
     if quotas is not None and quotas.everywhere is None:
-        wanted, quota_values = _quota_cells(quotas.ordinals, quotas.groups, quotas.values, cells)
-    first = tally_cells(cells, wanted)
-    if quotas is not None and quotas.everywhere is not None and cells.groups:
+        wanted, quota_values = _quota_cells(quotas, rows)
+    elif quotas is not None and rows.groups:
         # Who has a deal in one period has a quota in all: without these rows, quotas would not add up.
-        everyone = np.unique(first.ids % cells.n_groups)
-        everywhere = np.arange(len(cells.ordinals))[:, None] * cells.n_groups + everyone
-        first = _reindex(first, np.union1d(first.ids, everywhere).astype(np.intp))
+        wanted = (np.arange(n_periods)[:, None] * n_groups + np.unique(row % n_groups)).ravel()
+    rolled = np.zeros(n_groups)
     if rolls:
-        late = first.weighted[OVERDUE] != 0
-        target = cells.period_code(present) * cells.n_groups + first.ids % cells.n_groups
-        first = _reindex(first, np.union1d(first.ids, target[late]).astype(np.intp))
-    columns = {name: first.column(terms) for name, terms in COLUMNS.items()}
+        rolled = cells.add("weighted", row % n_groups, n_groups, late)
+        wanted_too = rows.place(present) * n_groups + np.flatnonzero(rolled)
+    ids = np.unique(np.concatenate([row, wanted, wanted_too if rolls else wanted[:0]])).astype(np.intp)
+    totals = Totals(cells, [layer.kind for layer in cells.layers], np.searchsorted(ids, row), len(ids))
+    columns = {name: totals.column(terms) for name, terms in COLUMNS.items()}
     if overdue == "include":
-        columns["forecast_amount"] = columns["forecast_amount"] + first.weighted[OVERDUE]
+        columns["forecast_amount"] = columns["forecast_amount"] + totals.of("weighted", OVERDUE)
     elif rolls:
-        rolled = np.bincount(first.ids % cells.n_groups, first.weighted[OVERDUE], minlength=cells.n_groups)
-        current = first.ids // cells.n_groups == cells.period_code(present)
-        columns["forecast_amount"][current] += rolled[first.ids[current] % cells.n_groups]
-    table = _assemble(columns, first.ids, cells)
+        current = ids // n_groups == rows.place(present)
+        columns["forecast_amount"][current] += rolled[ids[current] % n_groups]
+    levels = rows.levels(ids)
+    index = pd.MultiIndex.from_arrays(levels) if rows.groups else levels[0]
+    days = {"period_start": rows.days(ids, first=True), "period_end": rows.days(ids, first=False)}
+    table = pd.DataFrame({**days, **columns}, index=index)
     if quotas is not None:
-        values = np.full(len(first.ids), np.nan)
+        values = np.full(len(ids), np.nan)
         if quotas.everywhere is not None:
-            values[first.ids // cells.n_groups < len(cells.ordinals)] = quotas.everywhere
+            values[ids // n_groups < n_periods] = quotas.everywhere
         else:
-            values[np.searchsorted(first.ids, wanted)] = quota_values
-        won_by_now = first.amount[WON_BY_NOW]
+            values[np.searchsorted(ids, wanted)] = quota_values
+        won_by_now = totals.of("amount", WON_BY_NOW)
         more = quota_columns(
             values, columns["open_amount"], columns["won_amount"], won_by_now, columns["forecast_amount"]
         )
@@ -380,7 +288,7 @@ def forecast(
         "by": by,
         "quota": None if quota is None else "frame" if isinstance(quota, pd.DataFrame) else quota,
     }
-    return attach_basis(table, _basis(cells, first, columns, arguments, quotas is not None))
+    return attach_basis(table, _basis(context, part["facts"], totals, columns, arguments))
 
 
 def _quota_periods(quota: Quota, periods: Periods, by: str | Sequence[str] | None) -> list[int]:
@@ -389,88 +297,64 @@ def _quota_periods(quota: Quota, periods: Periods, by: str | Sequence[str] | Non
     return [periods.parse(label) for label in quota] if isinstance(quota, Mapping) and not by else []
 
 
-def _quota_cells(ordinals: Integers | None, groups: Codes, values: Floats, cells: Cells) -> tuple[Codes, Floats]:
-    """Give the cells that have a quota, in order, and the quotas."""
-    if ordinals is None:
-        codes = np.arange(len(cells.ordinals))
-        ids = (codes[:, None] * cells.n_groups + groups[None, :]).ravel()
-        spread = np.tile(values, len(codes))
+def _quota_cells(quotas: QuotaTable, rows: PeriodRows) -> tuple[Codes, Floats]:
+    """Give the rows that have a quota, in order, and the quotas."""
+    if quotas.ordinals is None:
+        codes = np.arange(len(rows.ordinals))
+        ids = (codes[:, None] * rows.n_groups + quotas.groups[None, :]).ravel()
+        spread = np.tile(quotas.values, len(codes))
     else:
-        codes = np.array([cells.period_code(int(ordinal)) for ordinal in ordinals], dtype=np.intp)
-        ids, spread = codes * cells.n_groups + groups, values
+        codes = np.searchsorted(rows.ordinals, quotas.ordinals)
+        ids, spread = codes * rows.n_groups + quotas.groups, quotas.values
     order = np.argsort(ids, kind="stable")
     return ids[order].astype(np.intp), spread[order]
 
 
-def _assemble(columns: Mapping[str, npt.NDArray[Any]], ids: Codes, cells: Cells) -> pd.DataFrame:
-    codes = ids // cells.n_groups
-    dated = codes < len(cells.ordinals)
-    labels = cells.periods.labels(cells.ordinals, missing=True)
-    starts = np.append(cells.periods.starts(cells.ordinals), NO_DAY) if len(cells.ordinals) else np.array([NO_DAY])
-    ends = np.append(cells.periods.ends(cells.ordinals), NO_DAY) if len(cells.ordinals) else np.array([NO_DAY])
-    period = labels[codes] if not dated.all() else labels[:-1][codes]
-    index: pd.Index = period.rename("period")
-    if cells.groups:
-        parts = split(ids % cells.n_groups, cells.groups)
-        levels = [group.labels[part] for group, part in zip(cells.groups, parts, strict=True)]
-        index = pd.MultiIndex.from_arrays([period, *levels], names=["period", *(group.name for group in cells.groups)])
-    table: dict[str, Any] = {"period_start": to_dates(starts[codes]), "period_end": to_dates(ends[codes])}
-    table |= {name: values.astype(np.int64) if name.endswith("count") else values for name, values in columns.items()}
-    return pd.DataFrame(table, index=index)
-
-
 def _basis(
-    cells: Cells,
-    tally: Totals,
+    context: FigureContext,
+    facts: Facts,
+    totals: Totals,
     columns: Mapping[str, npt.NDArray[Any]],
     arguments: dict[str, Any],
-    with_quota: bool,
 ) -> dict[str, Any]:
-    deals = cells.deals
-    facts = money_facts(deals)
-    notes = money_notes(facts, deals)
-    n_late, late = int(tally.count[OVERDUE].sum()), float(columns["overdue_amount"].sum())
+    counts, overdue, quota = facts.counts, context.money.overdue, arguments["quota"]
+    n_late, late = int(totals.of("count", OVERDUE).sum()), float(columns["overdue_amount"].sum())
+    notes = []
     if n_late:
         did = {
             "exclude": "left out of forecast_amount",
             "include": "inside forecast_amount",
             "roll_forward": "in the present period's forecast_amount",
-        }[deals.context.money.overdue]
+        }[overdue]
         notes.append(
             f"{counted(n_late, 'open deal')} worth {late:,.2f}, overdue (close date before "
-            f"{deals.context.as_of_date:%Y-%m-%d}): inside open and weighted sums, {did}"
+            f"{context.as_of_date:%Y-%m-%d}): inside open and weighted sums, {did}"
         )
-    n_later = int(tally.count[WON_LATER].sum())
+    n_later = int(totals.of("count", WON_LATER).sum())
     if n_later:
         notes.append(
             f"{counted(n_later, 'won deal')} with a close date after as_of: inside won_amount, not in forecast_amount"
         )
-    near = {}
-    if deals.context.timezone is None:
-        inside = kinds_of(deals) != IGNORED
-        moved = look_up(cells.periods.near_an_end(deals.close.days, deals.close.hours), deals.close.places)
-        near["n_near_period_end"] = int(np.count_nonzero(moved & inside))
-        if near["n_near_period_end"]:
-            notes.append(
-                f"{counted(near['n_near_period_end'], 'deal')} within 14 hours of a period's end: "
-                "a time zone (timezone=) could put them into another period"
-            )
-    if arguments["quota"] is not None and isinstance(arguments["quota"], int | float) and arguments["by"] is not None:
-        notes.append(f"the quota of {arguments['quota']:,} counts for every period and group")
-    definitions = DEFINITIONS | (QUOTA_DEFINITIONS if with_quota else {})
-    overdue = deals.context.money.overdue
+    near: dict[str, Any] = {f"n_{name}": counts[name] for name in ("near_period_end",) if name in counts}
+    if any(near.values()):
+        notes.append(
+            f"{counted(near['n_near_period_end'], 'deal')} within 14 hours of a period's end: "
+            "a time zone (timezone=) could put them into another period"
+        )
+    if isinstance(quota, int | float) and arguments["by"] is not None:
+        notes.append(f"the quota of {quota:,} counts for every period and group")
+    definitions = DEFINITIONS | (QUOTA_DEFINITIONS if quota is not None else {})
     if overdue != "exclude":
         where = "in their own period" if overdue == "include" else "in the present period"
         definitions["forecast_amount"] = f"won by as_of + weighted open deals, overdue ones {where}"
     return build_basis(
         "forecast",
-        deals,
-        dated=True,
-        **facts,
+        context,
+        facts,
         **near,
         n_overdue=n_late,
-        n_lost_outside=np.count_nonzero(deals.status == LOST),
-        periods=cells.periods.words,
+        n_lost_outside=counts["lost"],
+        periods=context.periods.cut.words,
         arguments=arguments,
         definitions=definitions,
         notes=notes,
@@ -509,21 +393,7 @@ def sums_behind(ask: Question, kind: Any, here: Flags, group: Flags, holds_today
             terms.append((Term("weighted", (OVERDUE,)), here if overdue == "include" else group))
     chosen, contribution = np.zeros(len(deals), dtype=bool), np.zeros(len(deals))
     for term, scope in terms:
-        rows, values = _term(deals, kind, term)
+        rows, values = term.rows(deals, kind)
         chosen |= rows & scope
         contribution[rows & scope] = values[rows & scope]
     return chosen, contribution
-
-
-def _term(deals: Deals, kind: Any, term: Term) -> tuple[Flags, Floats]:
-    rows: Flags = np.isin(kind, term.kinds)
-    amount, percent = deals.amount, deals.percent
-    if term.quantity == "missing_amount":
-        return rows & np.isnan(amount), np.ones(len(deals))
-    if term.quantity == "missing_probability":
-        return rows & np.isnan(percent), np.ones(len(deals))
-    if term.quantity == "count":
-        return rows, np.ones(len(deals))
-    if term.quantity == "amount":
-        return rows & ~np.isnan(amount), amount
-    return rows & ~np.isnan(amount) & ~np.isnan(percent), amount * percent / 100.0

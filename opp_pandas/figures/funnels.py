@@ -7,7 +7,6 @@ needs snapshots over time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +15,39 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
-from opp_pandas.figures.core.basis import attach_basis, basis_of, build_basis, counted, money_facts, money_notes
+from opp_pandas.figures.core.basis import Facts, attach_basis, basis_of, build_basis, counted
 from opp_pandas.figures.core.days import local_days, parse_day
-from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, Deals, suppress_unmapped_stages
+from opp_pandas.figures.core.deals import (
+    LEFT_OUT,
+    LOST,
+    OPEN,
+    STANDINGS,
+    TRASHED,
+    UNSETTLED,
+    Deals,
+    suppress_unmapped_stages,
+)
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import NO_STAGE, UNKNOWN_STAGE, add_up, by_stage, combine, index_of, read_groups
+from opp_pandas.figures.core.groups import (
+    NO_STAGE,
+    UNKNOWN_STAGE,
+    by_stage,
+    combine,
+    index_of,
+    read_axes,
+    read_groups,
+    stage_axis,
+)
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of, vanished_deals
+from opp_pandas.figures.core.tally import tally
 from opp_pandas.figures.rates import divide
 from opp_pandas.figures.time_in_stage import read_entries
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Days, Flags, Floats, Integers
+    from opp_pandas.figures.core.parts import Part
 
 DEFINITIONS = {
     "count": "deals in the stage now",
@@ -38,9 +57,19 @@ DEFINITIONS = {
 }
 
 
-@figure(definitions=DEFINITIONS)
+def _gather(deals: Deals, by: str | Sequence[str] | None = None) -> Part:
+    table = np.zeros(STANDINGS, dtype=np.intp)
+    table[LEFT_OUT], table[TRASHED] = 1, -1
+    return {
+        "facts": Facts.of(deals, money=True),
+        # Deals omitted from the forecast, counted and not summed, have a layer of their own.
+        "cells": tally(deals, [*read_axes(deals, by), stage_axis(deals)], ["summed", "omitted"], table),
+    }
+
+
+@figure(definitions=DEFINITIONS, gather=_gather)
 def stage_distribution(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     by: str | Sequence[str] | None = None,
@@ -72,55 +101,37 @@ def stage_distribution(
     MixedCurrencyError
         If the deals are in more than one currency and no rates are given.
     """
-    deals = Deals(frame, context)
-    return _distribution("stage_distribution", deals, by)[0]
+    return _distribution("stage_distribution", part, context, by)[0]
 
 
-def _distribution(figure: str, deals: Deals, by: str | Sequence[str] | None) -> tuple[pd.DataFrame, Codes]:
+def _distribution(
+    figure: str, part: Part, context: FigureContext, by: str | Sequence[str] | None
+) -> tuple[pd.DataFrame, Codes]:
     """Give the table and the combined code (groups, stage) of each of its rows."""
-    stage = by_stage(deals)
-    groups = [*read_groups(deals, by), stage]
-    size = math.prod(len(group) for group in groups)
-    some_trashed = bool((deals.status == TRASHED).any())
-
-    def cells_of(rows: slice) -> Codes:
-        """Deals omitted from the forecast, counted and not summed, have cells of their own; the trash is the last."""
-        cells = combine(groups, len(deals), rows)[0]
-        if deals.omitted is not None:
-            cells += size * deals.omitted[rows]
-        if some_trashed:
-            cells[deals.status[rows] == TRASHED] = 2 * size
-        return cells
-
-    sums = add_up(deals, cells_of, 2 * size + 1)
-    # The stage settles which cells are open; deals without a stage are open, in an unknown one not.
-    is_open = np.tile([*(deals.context.stages.status == "open"), False, True], size // len(stage.labels))
+    cells = part["cells"]
+    groups = cells.groups(context)
+    row, size = combine(groups, len(cells))
+    labels, summed = groups[-1].labels, cells.of_layers(lambda layer: layer == "summed")
+    # The stage settles which rows are open; deals in an unknown stage are not, those without one are.
+    is_open = np.tile([*(context.stages.status == "open"), False, True], size // len(labels))
     table = pd.DataFrame(
         {
-            "count": sums.count[:size] + sums.count[size:-1],
-            "amount": sums.amount[:size],
-            "weighted_amount": np.where(is_open, sums.product[:size] / 100.0, 0.0),
-            "missing_amount_count": sums.missing_amount[:size] + sums.missing_amount[size:-1],
+            "count": cells.add("count", row, size),
+            "amount": cells.add("amount", row, size, summed),
+            "weighted_amount": np.where(is_open, cells.add("weighted", row, size, summed), 0.0),
+            "missing_amount_count": cells.add("missing_amount", row, size),
         }
     )
-    kept = _rows_to_show(table["count"].to_numpy(), stage.labels, size)
-    table = table.iloc[kept]
-    table.index = index_of(kept, groups)
-    facts = money_facts(deals)
-    arguments = {
-        "by": by,
-    }
+    kept = _rows_to_show(table["count"].to_numpy(), labels, size)
+    table = table.iloc[kept].set_axis(index_of(kept, groups))
     basis = build_basis(
         figure,
-        deals,
-        **facts,
+        context,
+        part["facts"],
         title="Stage distribution",
-        arguments=arguments,
+        arguments={"by": by},
         definitions=DEFINITIONS,
-        notes=[
-            "drawn from the present stage of each deal: a stage distribution, not a conversion funnel",
-            *money_notes(facts, deals),
-        ],
+        notes=["drawn from the present stage of each deal: a stage distribution, not a conversion funnel"],
     )
     return attach_basis(table, basis), kept
 
@@ -202,7 +213,7 @@ def funnel(
         raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
     deals = Deals(frame, context)
     if history is None:
-        return _distribution("funnel", deals, by)[0]
+        return _distribution("funnel", _gather(deals, by), context, by)[0]
     return _reached(deals, history, by, cohort, window_days)
 
 
@@ -213,10 +224,10 @@ def _reached(
     cohort: tuple[str, str] | None,
     window_days: int | None,
 ) -> pd.DataFrame:
-    basis = basis_of(_distribution("funnel", deals, by)[0])
+    basis = basis_of(_distribution("funnel", _gather(deals, by), deals.context, by)[0])
     # Nobody must forget the deals that were deleted since: those that are left look better without them.
     n_here, (deals, outcome) = len(deals), _with_vanished(deals, history)
-    table, cells = _distribution("funnel", deals, by)
+    table, cells = _distribution("funnel", _gather(deals, by), deals.context, by)
     kind = "events" if isinstance(history, pd.DataFrame) else "snapshots"
     history = read_entries(history, deals.context, "a funnel")
     stages = deals.context.stages.frame
@@ -441,7 +452,7 @@ def rows_of_stage_distribution(ask: Question) -> Trace:
     deals, column = ask.deals, ask.column
     here = in_groups([*read_groups(deals, ask.arguments["by"]), by_stage(deals)], deals, ask.parts)
     here &= deals.status != TRASHED
-    summed = here if deals.omitted is None else here & ~deals.omitted
+    summed = here & (deals.standing != LEFT_OUT)
     amount = deals.amount
     if column == "count":
         return here, np.ones(len(deals))

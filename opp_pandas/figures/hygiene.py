@@ -9,18 +9,20 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
-from opp_pandas.figures.core.basis import attach_basis, build_basis, counted
+from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
 from opp_pandas.figures.core.days import NO_DAY, Days, local_days, to_date
-from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, read_numbers
+from opp_pandas.figures.core.deals import LOST, OPEN, STANDINGS, WON, Deals, read_numbers
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_groups, sum_amounts
+from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.core.tally import Quantity, Term, tally
 from opp_pandas.figures.rates import divide
 
 if TYPE_CHECKING:
     from opp_pandas.choices import Check, Measure
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
+    from opp_pandas.figures.core.days import Codes, Flags, Floats
+    from opp_pandas.figures.core.parts import Part
 
 CHECKS = {
     "overdue": "open, and the close date is before as_of",
@@ -113,10 +115,11 @@ def hygiene(
     notes = [f"{counted(len(places), 'deal')} flagged, {counted(sum(counts.values()), 'reason')}"]
     if skipped:
         notes.append(f"checks left out, as the frame lacks the column or too few deals are won: {', '.join(skipped)}")
-    currencies = deals.currencies if deals.has("amount") else {}
+    currencies = deals.currencies.counts if deals.has("amount") else {}
     basis = build_basis(
         "hygiene",
-        deals,
+        context,
+        Facts.of(deals),
         counts=counts,
         currency=deals.currency if len(currencies) == 1 or deals.rates is not None else None,
         n_currencies=len(currencies),
@@ -179,7 +182,7 @@ def _negative_amount(deals: Deals, _: int) -> _Found:
 def _no_probability(deals: Deals, _: int) -> _Found:
     if not deals.has("probability"):
         return None
-    given = read_numbers(deals.frame["probability"])[:]
+    given = read_numbers(deals.frame["probability"]).floats
     rows = np.flatnonzero((deals.status == OPEN) & np.isnan(deals.percent))
     return {
         place: "no probability: in no weighted sum"
@@ -254,7 +257,7 @@ def _stage_contradicts(deals: Deals, _: int) -> _Found:
 
 
 def _outlier(deals: Deals, _: int) -> _Found:
-    if not deals.has("amount") or len(deals.currencies) > 1:
+    if not deals.has("amount") or len(deals.currencies.counts) > 1:
         return None
     amount = deals.own_amount
     positive = (deals.status == OPEN) & (amount > 0)
@@ -368,7 +371,7 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
         "idle_days": "as_of - day of the last event (touched_at, else updated_at)",
         "overdue_days": "as_of - close date, at least 0",
     }
-    basis = build_basis("ageing", deals, currency=deals.currency, arguments={}, definitions=definitions)
+    basis = build_basis("ageing", context, Facts.of(deals), currency=deals.currency, definitions=definitions)
     return attach_basis(table, basis)
 
 
@@ -379,9 +382,28 @@ def _days_since(deals: Deals, days: Days | None, rows: Codes) -> pd.Series:
     return gone.mask(days[rows] == NO_DAY)
 
 
-@figure()
+def _gather_concentration(
+    deals: Deals, by: str | Sequence[str] = "account_name", measure: Measure = "open_amount"
+) -> Part:
+    if measure not in _SHARED:
+        raise ConfigurationError(f"measure must be {', '.join(_SHARED)}, not {measure!r}")
+    table = np.full(STANDINGS, -1)
+    table[_SHARED[measure][0]] = 0
+    facts = Facts.of(deals, money=True)
+    return {"facts": facts, "cells": tally(deals, read_axes(deals, by), [measure], table)}
+
+
+_SHARED: dict[str, tuple[int, Quantity]] = {
+    "open_amount": (OPEN, "amount"),
+    "weighted_amount": (OPEN, "weighted"),
+    "won_amount": (WON, "amount"),
+}
+"""Measure -> the standing of the deals, and what is summed."""
+
+
+@figure(gather=_gather_concentration)
 def concentration(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     by: str | Sequence[str] = "account_name",
@@ -411,20 +433,10 @@ def concentration(
         squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
         no share.
     """
-    if measure not in ("open_amount", "weighted_amount", "won_amount"):
-        raise ConfigurationError(f"measure must be open_amount, weighted_amount or won_amount, not {measure!r}")
-    deals = Deals(frame, context)
-    groups = read_groups(deals, by)
-    cells, size = combine(groups, len(deals))
-    chosen = deals.status == (WON if measure == "won_amount" else OPEN)
-    if deals.omitted is not None:
-        chosen = chosen & ~deals.omitted
-    values = deals.amount * deals.percent / 100.0 if measure == "weighted_amount" else deals.amount
-    known = chosen & ~np.isnan(values)
-    amount: Floats | Integers = sum_amounts(deals, cells[known], size, known)
-    if measure == "weighted_amount":
-        amount = np.bincount(cells[known], values[known], minlength=size).astype(np.float64)
-    count = np.bincount(cells[chosen], minlength=size)
+    cells = part["cells"]
+    groups = cells.groups(context)
+    row, size = combine(groups, len(cells))
+    amount, count = (cells.add(name, row, size) for name in (_SHARED[measure][1], "count"))
     positive = np.maximum(amount, 0)
     order = np.argsort(-amount, kind="stable")
     order = order[count[order] > 0]
@@ -437,8 +449,8 @@ def concentration(
     shares = {str(n): float(share[:n].sum()) for n in top if len(share) and not np.isnan(share).any()}
     basis = build_basis(
         "concentration",
-        deals,
-        currency=deals.currency,
+        context,
+        part["facts"],
         hhi=hhi,
         top_shares=shares,
         arguments={"by": by, "measure": measure, "top": list(top)},
@@ -478,15 +490,12 @@ def rows_of_ageing(ask: Question) -> Trace:
 def rows_of_concentration(ask: Question) -> Trace:
     """Find the deals behind a number, for `explain`."""
     deals, measure = ask.deals, ask.arguments["measure"]
-    chosen = deals.status == (WON if measure == "won_amount" else OPEN)
-    if deals.omitted is not None:
-        chosen = chosen & ~deals.omitted
-    values = deals.amount * deals.percent / 100.0 if measure == "weighted_amount" else deals.amount
-    known = chosen & ~np.isnan(values)
+    standing, quantity = _SHARED[measure]
+    known, values = Term(quantity, (standing,)).rows(deals, deals.standing)
     if ask.column in ("hhi", "cumulative_share"):
         # Both stand on every group.
         return known, None
     here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)
     if ask.column == "count":
-        return chosen & here, np.ones(len(deals))
+        return (deals.standing == standing) & here, np.ones(len(deals))
     return known & here, values if ask.column == "amount" else None

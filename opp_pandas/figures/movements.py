@@ -259,9 +259,9 @@ def _moves(
 
 def _notes(moves: pd.DataFrame, deals: Deals, exchange: ExchangeRates | None) -> list[str]:
     notes = []
-    if deals.n_missing_currency:
-        words = f"without a currency, taken as {deals.organisation_currency}"
-        notes.append(f"{counted(deals.n_missing_currency, 'deal')} {words}")
+    if deals.currencies.n_missing:
+        words = f"without a currency, taken as {deals.currencies.organisation}"
+        notes.append(f"{counted(deals.currencies.n_missing, 'deal')} {words}")
     missing = moves["amount_after"].isna() & moves["amount_before"].isna()
     if missing.any():
         notes.append(f"{counted(int(missing.sum()), 'move')} of deals without an amount: counted, in no sum")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.basis import attach_basis, build_basis, closed_later, money_facts, money_notes
+from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.days import to_dates
 from opp_pandas.figures.core.deals import WON, Deals
 from opp_pandas.figures.core.figure import figure
@@ -269,18 +269,15 @@ def linearity(
     in_last_month = deals.close_day[won] >= month
     dated = total and periods.unit in ("Q", "Y") and month <= context.today
     days_gone = np.clip(min(last, context.today) - starts + 1, 0, 7)
-    later, words = closed_later(deals)
-    money = money_facts(deals)
     basis = build_basis(
         "linearity",
-        deals,
-        dated=True,
-        **money,
+        context,
+        Facts.of(deals, money=True, dated=True),
+        later=True,
         period=str(periods.labels(np.array([ordinal]))[0]),
         complete=last < context.today,
         last_month_share=float(amount[in_last_month].sum()) / total if dated else None,
         gini=gini(sums, days_gone),
-        **later,
         arguments={},
         definitions={
             "won_count": "deals won with their close date in the week, by as_of",
@@ -290,7 +287,6 @@ def linearity(
             "last_month_share": "won in the last month of the period / won in the period",
             "gini": "inequality of the weeks up to as_of, each by its days: 0 even",
         },
-        notes=[*money_notes(money, deals), *words],
     )
     return attach_basis(table, basis)
 
@@ -349,7 +345,6 @@ def pacing(
     share = np.divide(to_date, in_all, out=np.full(len(ordinals), np.nan), where=in_all > 0)
     # What is not over has no share yet: also of earlier periods, where as_of lies before the present one.
     share[ends >= context.today] = np.nan
-    later, words = closed_later(deals)
     earlier = share[:-1][~np.isnan(share[:-1])]
     usual = float(earlier.mean()) if len(earlier) else float("nan")
     table = pd.DataFrame(
@@ -368,23 +363,20 @@ def pacing(
         attained = np.full(len(ordinals), np.nan)
         attained[-1] = to_date[-1] / target if (target := _number(quota, "quota")) else np.nan
         table = table.assign(attained=attained)
-    money = money_facts(deals)
     basis = build_basis(
         "pacing",
-        deals,
-        dated=True,
-        **money,
+        context,
+        Facts.of(deals, money=True, dated=True),
+        later=True,
         usual_share=usual,
         landing=float(to_date[-1] / usual) if usual > 0 else None,
         n_compared=len(earlier),
-        **later,
         period=str(periods.labels(ordinals[-1:])[0]),
         arguments={
             "compare": compare,
             "quota": quota,
         },
         definitions=definitions,
-        notes=[*money_notes(money, deals), *words],
     )
     return attach_basis(table, basis)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,18 +11,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import attach_basis, build_basis, closed_later, counted, money_facts, money_notes
-from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, Floats, Integers, to_date
-from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
+from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
+from opp_pandas.figures.core.days import NO_DAY, to_date
+from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_of, read_groups, sum_amounts
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
-from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
-from opp_pandas.figures.quotas import Quota, quota_columns, read_quota
+from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
+from opp_pandas.figures.core.tally import MOST_VALUES, Histogram, Term, Totals, tally
+from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.periods import Periods
+    from opp_pandas.figures.core.days import Codes, Floats, Integers
+    from opp_pandas.figures.core.parts import Part
 
 DEFINITIONS = {
     "open_count": "open deals",
@@ -164,37 +164,90 @@ def fit_strength(won: npt.ArrayLike, n: npt.ArrayLike) -> float:
     return float("inf") if alike <= 0 else max(1 / alike - 1, 0.0)
 
 
-def grouped_median(codes: Codes, values: Floats, size: int) -> Floats:
-    """Give the median of each group; NaN for groups without a value."""
-    result = np.full(size, np.nan)
-    if not len(values):
-        return result
-    order = np.lexsort((values, codes))
-    ordered = values[order]
-    counts = np.bincount(codes, minlength=size)
-    starts = np.cumsum(counts) - counts
-    some = counts > 0
-    low, high = starts[some] + (counts[some] - 1) // 2, starts[some] + counts[some] // 2
-    result[some] = (ordered[low] + ordered[high]) / 2
-    return result
+OPEN_AHEAD, OPEN_LATE, OMITTED_AHEAD, OMITTED_LATE, WON_INSIDE, LOST_INSIDE, WON_BEFORE = range(7)
+"""Open and not overdue, overdue, the same but omitted; won and lost in the window, won before it."""
+_ANY_OPEN = (OPEN_AHEAD, OPEN_LATE, OMITTED_AHEAD, OMITTED_LATE)
+COLUMNS: dict[str, Term] = {
+    "open_count": Term("count", _ANY_OPEN),
+    "open_amount": Term("amount", (OPEN_AHEAD, OPEN_LATE)),
+    "weighted_amount": Term("weighted", (OPEN_AHEAD, OPEN_LATE)),
+    "overdue_count": Term("count", (OPEN_LATE, OMITTED_LATE)),
+    "overdue_amount": Term("amount", (OPEN_LATE,)),
+    "won_count": Term("count", (WON_INSIDE,)),
+    "lost_count": Term("count", (LOST_INSIDE,)),
+    "won_amount": Term("amount", (WON_INSIDE,)),
+    "missing_amount_count": Term("missing_amount", (*_ANY_OPEN, WON_INSIDE, LOST_INSIDE)),
+}
+PERIOD_WON, PERIOD_OPEN = Term("amount", (WON_INSIDE, WON_BEFORE)), Term("amount", (OPEN_AHEAD, OPEN_LATE))
+_CLOSED = Term("count", (WON_INSIDE, LOST_INSIDE))
 
 
-def closed_in(deals: Deals, window_days: int | None, period: tuple[int, int] | None) -> Flags:
-    """Tell which won and lost deals closed in the window: the last days up to as_of, or a span of days.
+def kinds_by_standing(deals: Deals, window_days: int | None) -> npt.NDArray[np.int8]:
+    """Return the kind by standing and slot of time, shape (STANDINGS, s); -1 for deals that are in none.
 
-    A deal whose close date lies after as_of is not closed yet: it is in none.
+    The window is the last days up to as_of. A deal whose close date lies after
+    as_of is not closed yet: it is of no kind.
     """
-    closed: Flags = ((deals.status == WON) | (deals.status == LOST)) & (deals.close_day <= deals.context.today)
-    if period is not None:
-        closed &= (deals.close_day >= period[0]) & (deals.close_day <= period[1])
-    elif window_days is not None:
-        closed &= deals.close_day > deals.context.today - window_days
-    return closed
+    if window_days is not None and window_days < 1:
+        raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
+    days, today = deals.close.days, deals.context.today
+    late, closed = (days < today) & (days != NO_DAY), days <= today
+    inside = closed if window_days is None else closed & (days > today - window_days)
+    kinds = np.full((STANDINGS, len(days)), -1, dtype=np.int8)
+    kinds[OPEN] = np.where(late, OPEN_LATE, OPEN_AHEAD)
+    kinds[LEFT_OUT] = np.where(late, OMITTED_LATE, OMITTED_AHEAD)
+    kinds[WON] = np.where(inside, WON_INSIDE, np.where(closed, WON_BEFORE, -1))
+    kinds[LOST] = np.where(inside, LOST_INSIDE, -1)
+    return kinds
 
 
-@figure(heading="Key figures", definitions=DEFINITIONS | _QUOTA_DEFINITIONS)
+def kinds_of(deals: Deals, window_days: int | None) -> npt.NDArray[np.int8]:
+    """Return the kind of every deal."""
+    return np.asarray(kinds_by_standing(deals, window_days)[deals.standing, deals.close.places])
+
+
+def _gather_kpis(
+    deals: Deals,
+    by: str | Sequence[str] | None = None,
+    quota: Quota | None = None,
+    period: object = None,
+    window_days: int | None = None,
+) -> Part:
+    kinds = kinds_by_standing(deals, window_days).astype(np.intp)
+    if quota is not None:
+        first, last = _span(deals.context, period)
+        # What is in the period of the quota is in the second half of the layers.
+        inside = (deals.close.days >= first) & (deals.close.days <= last)
+        kinds = np.where(inside & (kinds >= 0), kinds + len(_LAYERS), kinds)
+    groupings = read_axes(deals, by)
+    won = np.flatnonzero((deals.standing == WON) & (deals.close_day <= deals.context.today))
+    if window_days is not None:
+        won = won[deals.close_day[won] > deals.context.today - window_days]
+    days = deals.close_day[won].astype(np.float64) - deals.created_day[won]
+    cycled = (deals.close_day[won] != NO_DAY) & (deals.created_day[won] != NO_DAY)
+    amount = deals.amount[won]
+    known = ~np.isnan(amount)
+    dated = deals.has("created_at") or deals.has("external_created_at")
+    negative = int((days[cycled] < 0).sum())
+    return {
+        "facts": Facts.of(deals, money=True, dated=True, negative_cycles=negative, creation_known=int(dated)),
+        "cells": tally(deals, groupings, [(kind, inside) for inside in (False, True) for kind in _LAYERS], kinds),
+        "cycles": Histogram.of(groupings, won[cycled], days[cycled]),
+        "amounts": Histogram.of(groupings, won[known], amount[known]),
+    }
+
+
+_LAYERS = range(WON_BEFORE + 1)
+
+
+def _span(context: FigureContext, period: object) -> tuple[int, int]:
+    """Return the first and the last day of the period of a quota: the one that is stated, else the present one."""
+    return span(context.periods.cut, context.as_of_date if period is None else period)
+
+
+@figure(heading="Key figures", definitions=DEFINITIONS | _QUOTA_DEFINITIONS, gather=_gather_kpis)
 def kpis(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     by: str | Sequence[str] | None = None,
@@ -247,142 +300,79 @@ def kpis(
     ConfigurationError
         If an argument cannot be used, or a quota fits no group.
     """
-    deals = Deals(frame, context)
-    if window_days is not None and window_days < 1:
-        raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
-    periods = context.periods.cut
-    groups = read_groups(deals, by)
-    cells, size = combine(groups, len(deals))
-    closed = closed_in(deals, window_days, None)
-    columns, n_negative = _columns(deals, cells, size, closed, level)
-    facts: dict[str, Any] = {}
+    cells, facts = part["cells"], part["facts"]
+    groups = cells.groups(context)
+    row, size = combine(groups, len(cells))
+    totals = Totals(cells, [kind for kind, _ in cells.layers], row, size)
+    columns = _columns(totals, level)
+    columns["average_won_amount"] = divide(
+        columns["won_amount"], columns["won_count"] - totals.of("missing_amount", WON_INSIDE)
+    )
+    columns["median_won_amount"] = part["amounts"].medians(context)
+    columns["median_cycle_days"] = part["cycles"].medians(context)
+    columns["velocity_per_day"] = velocity(
+        columns["open_count"], columns["win_rate"], columns["average_won_amount"], columns["median_cycle_days"]
+    )
+    more: dict[str, Any] = {}
     if quota is not None:
-        ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
-        columns |= _quota_figures(deals, cells, size, quota, periods, ordinal, groups, columns["win_rate"])
-        facts["period"] = str(periods.labels(np.array([ordinal]))[0])
+        periods = context.periods.cut
+        ordinal = periods.parse(context.as_of_date if period is None else period)
+        inside = Totals(cells, [kind if here else -1 for kind, here in cells.layers], row, size)
+        columns |= _quota_figures(inside, size, read_quota(quota, periods, groups), ordinal, columns["win_rate"])
+        more["period"] = str(periods.labels(np.array([ordinal]))[0])
     elif period is not None:
         raise ConfigurationError("period= chooses the period of a quota: give quota= as well, or leave it out")
     named_in_quota = isinstance(quota, Mapping | pd.DataFrame)
     kept = _groups_with_rows(columns, size, quota=named_in_quota) if groups else np.arange(1)
-    table = pd.DataFrame({name: values[kept] for name, values in columns.items()})
+    order = [name for name in DEFINITIONS | _QUOTA_DEFINITIONS if name in columns]
+    table = pd.DataFrame({name: columns[name][kept] for name in order})
     if groups:
         table.index = index_of(kept, groups)
-    money = money_facts(deals)
-    notes = money_notes(money, deals)
     window = "all closed deals"
     if window_days is not None:
         start = to_date(context.today - window_days + 1)
         window = f"deals closed from {start:%Y-%m-%d} to {context.as_of_date:%Y-%m-%d}"
-    notes.append(f"win rate, deal size and cycle stand on {window}; open deals are in none of them")
-    later, words = closed_later(deals)
-    notes += words
-    if not deals.has("created_at") and not deals.has("external_created_at"):
+    notes = [f"win rate, deal size and cycle stand on {window}; open deals are in none of them"]
+    n_negative = facts.counts["negative_cycles"]
+    if not facts.counts["creation_known"]:
         notes.append("the frame has no created_at or external_created_at: no cycle and no velocity")
     if n_negative:
         notes.append(f"{counted(n_negative, 'won deal')} closed before creation: inside the median as they are")
-    arguments = {
-        "by": by,
-        "window_days": window_days,
-        "level": level,
-    }
+    if not part["amounts"].exact:
+        notes.append(f"median_won_amount within 1 part in 4,096: more than {MOST_VALUES:,} different amounts")
     basis = build_basis(
         "kpis",
-        deals,
-        dated=True,
-        **money,
-        **later,
-        **facts,
+        context,
+        facts,
+        later=True,
+        **more,
         window=window,
         n_negative_cycles=n_negative,
-        arguments=arguments,
+        arguments={"by": by, "window_days": window_days, "level": level},
         definitions=DEFINITIONS | (_QUOTA_DEFINITIONS if quota is not None else {}),
         notes=notes,
     )
     return attach_basis(table, basis)
 
 
-def scopes_of(deals: Deals, closed: Flags) -> tuple[Flags, Flags, Flags, Flags, Flags]:
-    """Tell which deals are open, open and summed, overdue, won in the window and lost in the window."""
-    is_open = deals.status == OPEN
-    summed = is_open if deals.omitted is None else is_open & ~deals.omitted
-    overdue = is_open & (deals.close_day != NO_DAY) & (deals.close_day < deals.context.today)
-    return is_open, summed, overdue, closed & (deals.status == WON), closed & (deals.status == LOST)
+def _columns(totals: Totals, level: float) -> dict[str, npt.NDArray[Any]]:
+    """Return the sums, and the win rates with their intervals."""
+    columns = {name: totals.column([term]) for name, term in COLUMNS.items()}
+    won, closed = columns["won_count"], totals.column([_CLOSED])
+    columns["win_rate"] = divide(won, closed)
+    columns["win_rate_low"], columns["win_rate_high"] = wilson(won, closed, level)
+    columns["win_rate_value"] = divide(columns["won_amount"], totals.of("amount", WON_INSIDE, LOST_INSIDE))
+    return columns
 
 
-class _Scope:
-    """The deals of one kind, taken out once: their rows, groups and amounts."""
-
-    def __init__(self, deals: Deals, cells: Codes, size: int, chosen: Flags) -> None:
-        self.deals = deals
-        self.rows = np.flatnonzero(chosen)
-        self.size = size
-        self.cells = cells[self.rows]
-        self.amount = deals.amount[self.rows]
-        self.known = ~np.isnan(self.amount)
-
-    @cached_property
-    def count(self) -> Integers:
-        return np.bincount(self.cells, minlength=self.size).astype(np.int64)
-
-    @cached_property
-    def n_known(self) -> Integers:
-        return np.bincount(self.cells, self.known, minlength=self.size).astype(np.int64)
-
-    def _sum(self, values: Floats) -> Floats:
-        return np.bincount(self.cells, np.nan_to_num(values), minlength=self.size).astype(np.float64)
-
-    @cached_property
-    def total(self) -> Floats | Integers:
-        return sum_amounts(self.deals, self.cells, self.size, self.rows)
-
-    def total_without(self, left_out: Flags | None) -> Floats | Integers:
-        if left_out is None:
-            return self.total
-        kept = ~left_out[self.rows]
-        return sum_amounts(self.deals, self.cells[kept], self.size, self.rows[kept])
-
-    def weighted(self, percent: Floats) -> Floats:
-        return self._sum(self.amount * percent[self.rows]) / 100.0
+def _gather_win_rates(deals: Deals, by: str | Sequence[str] | None = None, window_days: int | None = None) -> Part:
+    kinds = kinds_by_standing(deals, window_days)
+    return {"facts": Facts.of(deals, dated=True), "cells": tally(deals, read_axes(deals, by), _LAYERS, kinds)}
 
 
-def _columns(
-    deals: Deals, cells: Codes, size: int, closed: Flags, level: float
-) -> tuple[dict[str, npt.NDArray[Any]], int]:
-    is_open, summed, overdue, won, lost = (_Scope(deals, cells, size, rows) for rows in scopes_of(deals, closed))
-    low, high = wilson(won.count, won.count + lost.count, level)
-    rate, average = divide(won.count, won.count + lost.count), divide(won.total, won.n_known)
-    close, created = deals.close_day[won.rows], deals.created_day[won.rows]
-    cycled = (close != NO_DAY) & (created != NO_DAY)
-    cycle_days = (close[cycled] - created[cycled]).astype(np.float64)
-    cycle = grouped_median(won.cells[cycled], cycle_days, size)
-    n_open = is_open.count
-    columns = {
-        "open_count": n_open,
-        "open_amount": summed.total,
-        "weighted_amount": summed.weighted(deals.percent),
-        "overdue_count": overdue.count,
-        "overdue_amount": overdue.total_without(deals.omitted),
-        "won_count": won.count,
-        "lost_count": lost.count,
-        "won_amount": won.total,
-        "win_rate": rate,
-        "win_rate_low": low,
-        "win_rate_high": high,
-        "win_rate_value": divide(won.total, won.total + lost.total),
-        "average_won_amount": average,
-        "median_won_amount": grouped_median(won.cells[won.known], won.amount[won.known], size),
-        "median_cycle_days": cycle,
-        "velocity_per_day": velocity(n_open, rate, average, cycle),
-        "missing_amount_count": sum(
-            (scope.count - scope.n_known for scope in (is_open, won, lost)), np.zeros(size, dtype=np.int64)
-        ),
-    }
-    return columns, int((cycle_days < 0).sum())
-
-
-@figure()
+@figure(gather=_gather_win_rates)
 def win_rates(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     by: str | Sequence[str] | None = None,
@@ -420,49 +410,31 @@ def win_rates(
         group without losses has a rate of 1, one without closed deals a
         missing rate and no rank. Deals that close after as_of are left out.
     """
-    deals = Deals(frame, context)
-    groups = read_groups(deals, by)
-    cells, size = combine(groups, len(deals))
-    _, _, overdue, won, lost = scopes_of(deals, closed_in(deals, window_days, None))
-
-    def count(rows: Flags) -> Integers:
-        return np.bincount(cells[rows], minlength=size).astype(np.int64)
-
-    def total(rows: Flags) -> Floats:
-        rows = rows & ~np.isnan(deals.amount)
-        return np.bincount(cells[rows], deals.amount[rows], minlength=size).astype(np.float64)
-
-    n_won, n_lost, n_overdue = count(won), count(lost), count(overdue)
-    low, high = wilson(n_won, n_won + n_lost, level)
-    columns: dict[str, Any] = {
-        "won_count": n_won,
-        "lost_count": n_lost,
-        "overdue_count": n_overdue,
-        "win_rate": divide(n_won, n_won + n_lost),
-        "win_rate_low": low,
-        "win_rate_high": high,
-        "win_rate_value": divide(total(won), total(won) + total(lost)),
-        "win_rate_with_overdue": divide(n_won, n_won + n_lost + n_overdue),
-    }
-    overall = float(divide(n_won.sum(), (n_won + n_lost).sum()))
+    cells = part["cells"]
+    groups = cells.groups(context)
+    row, size = combine(groups, len(cells))
+    found = _columns(Totals(cells, cells.layers, row, size), level)
+    n_won, n_closed = found["won_count"], found["won_count"] + found["lost_count"]
+    n_all = n_closed + found["overdue_count"]
+    shown = ("won_count", "lost_count", "overdue_count", "win_rate", "win_rate_low", "win_rate_high", "win_rate_value")
+    columns: dict[str, Any] = {name: found[name] for name in shown}
+    columns["win_rate_with_overdue"] = divide(n_won, n_all)
+    overall = float(divide(n_won.sum(), n_closed.sum()))
     facts: dict[str, Any] = {}
     if shrink_by is not None:
-        strength = fit_strength(n_won, n_won + n_lost) if shrink_by == "fit" else shrink_by
+        strength = fit_strength(n_won, n_closed) if shrink_by == "fit" else shrink_by
         if isinstance(strength, str | bool) or (shrink_by != "fit" and strength <= 0):
             raise ConfigurationError(f"shrink_by must be a number above 0, or 'fit', not {shrink_by!r}")
-        columns["shrunk_rate"] = shrink(n_won, n_won + n_lost, overall, strength)
+        columns["shrunk_rate"] = shrink(n_won, n_closed, overall, strength)
         facts["shrunk_by"] = strength
-    kept = np.flatnonzero(n_won + n_lost + n_overdue > 0) if groups else np.arange(1)
-    best, worst = rank_intervals(n_won[kept], (n_won + n_lost)[kept], level)
+    kept = np.flatnonzero(n_all > 0) if groups else np.arange(1)
+    best, worst = rank_intervals(n_won[kept], n_closed[kept], level)
     table = pd.DataFrame({name: values[kept] for name, values in columns.items()})
     table = table.assign(rank_low=best, rank_high=worst, rank=best.mask(best != worst))
-    later, words = closed_later(deals)
     if groups:
         table.index = index_of(kept, groups)
     definitions = {
-        "won_count": DEFINITIONS["won_count"],
-        "lost_count": DEFINITIONS["lost_count"],
-        "overdue_count": DEFINITIONS["overdue_count"],
+        **{name: DEFINITIONS[name] for name in ("won_count", "lost_count", "overdue_count")},
         "win_rate": "won / (won + lost), by count",
         "win_rate_value": "won / (won + lost), by amount",
         "win_rate_with_overdue": "won / (won + lost + overdue open)",
@@ -475,14 +447,14 @@ def win_rates(
     }
     basis = build_basis(
         "win_rates",
-        deals,
-        dated=True,
+        context,
+        part["facts"],
+        later=True,
         overall=overall,
-        **later,
         **facts,
         arguments={"by": by, "window_days": window_days, "shrink_by": shrink_by, "level": level},
         definitions={name: words for name, words in definitions.items() if name in table.columns},
-        notes=["deals that nobody closes are in no win rate: where losers stay open, it is too high", *words],
+        notes=["deals that nobody closes are in no win rate: where losers stay open, it is too high"],
     )
     return attach_basis(table, basis)
 
@@ -564,34 +536,14 @@ def velocity(n: npt.ArrayLike, win_rate: npt.ArrayLike, average: npt.ArrayLike, 
     return divide(np.asarray(n) * np.asarray(win_rate) * np.asarray(average), np.where(days > 0, days, np.nan))
 
 
-def _quota_figures(
-    deals: Deals,
-    cells: Codes,
-    size: int,
-    quota: Quota,
-    periods: Periods,
-    ordinal: int,
-    groups: list[Any],
-    win_rate: Floats,
-) -> dict[str, Floats]:
-    from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
-
-    first, last = (int(days[0]) for days in (periods.starts(np.array([ordinal])), periods.ends(np.array([ordinal]))))
-    inside = (deals.close_day >= first) & (deals.close_day <= last) & ~np.isnan(deals.amount)
-    kind = kinds_of(deals)
-
-    def total(*kinds: int) -> Floats:
-        rows = inside & np.isin(kind, kinds)
-        return np.bincount(cells[rows], deals.amount[rows], minlength=size).astype(np.float64)
-
-    settled = read_quota(quota, periods, groups)
+def _quota_figures(inside: Totals, size: int, quotas: QuotaTable, ordinal: int, win_rate: Floats) -> dict[str, Floats]:
     values = np.full(size, np.nan)
-    if settled.everywhere is not None:
-        values[:] = settled.everywhere
+    if quotas.everywhere is not None:
+        values[:] = quotas.everywhere
     else:
-        here = np.ones(len(settled.values), bool) if settled.ordinals is None else settled.ordinals == ordinal
-        values[settled.groups[here]] = settled.values[here]
-    won, still_open = total(WON_BY_NOW), total(OPEN_CURRENT, OVERDUE)
+        here = np.ones(len(quotas.values), bool) if quotas.ordinals is None else quotas.ordinals == ordinal
+        values[quotas.groups[here]] = quotas.values[here]
+    won, still_open = (inside.column([term]) for term in (PERIOD_WON, PERIOD_OPEN))
     found = quota_columns(values, still_open, won, won)
     return {
         "quota": found["quota"],
@@ -630,36 +582,28 @@ def rows_of_kpis(ask: Question) -> Trace:
     deals = ask.deals
     groups = read_groups(deals, ask.arguments["by"])
     here = in_groups(groups, deals, ask.parts if groups else ())
-    amount = deals.amount
-    known, ones = ~np.isnan(amount), np.ones(len(deals))
+    kind = kinds_of(deals, ask.arguments["window_days"])
     if ask.column in ("period_won_amount", "period_open_amount"):
-        kinds = (WON_BY_NOW,) if ask.column == "period_won_amount" else (OPEN_CURRENT, OVERDUE)
-        return here & known & ask.within(ask.basis["period"]) & np.isin(kinds_of(deals), kinds), amount
-    is_open, summed, overdue, won, lost = scopes_of(deals, closed_in(deals, ask.arguments["window_days"], None))
-    product = amount * deals.percent / 100.0
-    cycled = won & (deals.close_day != NO_DAY) & (deals.created_day != NO_DAY)
-    cycle = deals.close_day.astype(np.float64) - deals.created_day
-    both = won | lost
-    scopes: dict[str, Trace] = {
-        "open_count": (is_open, ones),
-        "open_amount": (summed & known, amount),
-        "weighted_amount": (summed & ~np.isnan(product), product),
-        "overdue_count": (overdue, ones),
-        "overdue_amount": (overdue & summed & known, amount),
-        "won_count": (won, ones),
-        "lost_count": (lost, ones),
-        "won_amount": (won & known, amount),
-        "win_rate": (both, won.astype(np.float64)),
-        "win_rate_low": (both, None),
-        "win_rate_high": (both, None),
-        "win_rate_value": (both & known, None),
-        "average_won_amount": (won & known, amount),
-        "median_won_amount": (won & known, amount),
-        "median_cycle_days": (cycled, cycle),
-        "missing_amount_count": ((is_open | both) & ~known, ones),
-    }
-    rows, contribution = scopes[ask.column]
-    return rows & here, contribution
+        term = PERIOD_WON if ask.column == "period_won_amount" else PERIOD_OPEN
+        rows, values = term.rows(deals, kind)
+        return rows & here & ask.within(ask.basis["period"]), values
+    term = COLUMNS.get(ask.column) or _BEHIND.get(ask.column, _CLOSED)
+    rows, values = term.rows(deals, kind)
+    if ask.column == "median_cycle_days":
+        rows &= (deals.close_day != NO_DAY) & (deals.created_day != NO_DAY)
+        values = deals.close_day.astype(np.float64) - deals.created_day
+    if ask.column == "win_rate":
+        values = (kind == WON_INSIDE).astype(np.float64)
+    return rows & here, None if ask.column in ("win_rate_low", "win_rate_high", "win_rate_value") else values
+
+
+_BEHIND = {
+    "win_rate_value": Term("amount", (WON_INSIDE, LOST_INSIDE)),
+    "average_won_amount": COLUMNS["won_amount"],
+    "median_won_amount": COLUMNS["won_amount"],
+    "median_cycle_days": COLUMNS["won_count"],
+}
+"""What ratios and medians stand on, where that is not all closed deals."""
 
 
 @win_rates.rows
@@ -668,8 +612,7 @@ def rows_of_win_rates(ask: Question) -> Trace:
     deals = ask.deals
     if ask.column in ("rank", "rank_low", "rank_high"):
         # A rank stands on the intervals of all groups.
-        _, _, _, won, lost = scopes_of(deals, closed_in(deals, ask.arguments["window_days"], None))
-        return won | lost, None
+        return _CLOSED.rows(deals, kinds_of(deals, ask.arguments["window_days"]))[0], None
     if ask.column == "shrunk_rate":
         return rows_of_kpis(ask.with_column("win_rate"))[0], None
     if ask.column == "win_rate_with_overdue":

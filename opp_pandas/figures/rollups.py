@@ -11,37 +11,54 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
-from opp_pandas.figures.core.blocks import look_up
-from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import Group, combine, distinguish, index_of, read_groups
+from opp_pandas.figures.core.groups import Group, combine, distinguish, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
+from opp_pandas.figures.core.tally import Totals, tally
 from opp_pandas.figures.forecasts import (
     COLUMNS,
     DEFINITIONS,
+    IGNORED,
+    KINDS,
     OVERDUE,
-    Cells,
+    kinds_by_standing,
     kinds_of,
     sums_behind,
-    tally_cells,
 )
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.deals import Deals
+    from opp_pandas.figures.core.parts import Part
 
 _TREE_DEFINITIONS = {"own_count": "open and won deals of the person alone"}
 _ADJUSTED_DEFINITIONS = {
     "adjusted": "the adjustment, else own + adjusted of the nodes below",
     "delta": "adjusted - the raw value",
 }
+_ROLLED = KINDS
+"""Overdue in another period than the one asked for, which holds as_of."""
 Tree = Mapping[Any, Any] | pd.DataFrame
 Adjustments = Mapping[Any, float] | pd.DataFrame
 
 
-@figure(heading="Roll-up", definitions=DEFINITIONS, first="by")
+def _gather(deals: Deals, by: str | Sequence[str] = "owner_name", period: object = None) -> Part:
+    kinds = kinds_by_standing(deals)
+    if period is not None:
+        first, last = span(deals.context.periods.cut, period)
+        outside = (deals.close.days < first) | (deals.close.days > last)
+        # Overdue deals of other periods may come into this period's forecast, not into its other sums.
+        rolls = first <= deals.context.today <= last
+        kinds[:, outside] = np.where(kinds[:, outside] == OVERDUE, _ROLLED if rolls else IGNORED, IGNORED)
+    table = np.where(kinds == IGNORED, -1, kinds)
+    cells = tally(deals, read_axes(deals, by), range(_ROLLED + 1), table)
+    return {"facts": Facts.of(deals, money=True, dated=True), "cells": cells}
+
+
+@figure(heading="Roll-up", definitions=DEFINITIONS, first="by", gather=_gather)
 def rollup(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     by: str | Sequence[str] = "owner_name",
@@ -90,75 +107,58 @@ def rollup(
         If the tree has a cycle or a name that several people bear, or an
         adjustment names no node.
     """
-    deals = Deals(frame, context)
-    overdue = context.money.overdue
-    periods = context.periods.cut
-    outside = np.zeros(len(deals.close.days), dtype=bool)
+    overdue, cells, label = context.money.overdue, part["cells"], None
     holds_today = True
     if period is not None:
-        ordinal = periods.parse(period)
-        first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
-        outside = (deals.close.days < first) | (deals.close.days > last)
+        periods = context.periods.cut
+        label = str(periods.labels(np.array([periods.parse(period)]))[0])
+        first, last = span(periods, period)
         holds_today = first <= context.today <= last
-    groups = read_groups(deals, by)
+    groups = cells.groups(context)
     if not groups:
         raise ConfigurationError("by names no column; a roll-up takes one or more, such as by='owner_name'")
-    nothing = np.empty(0, dtype=np.int64)
-    # All that is inside is of one period.
-    cells = Cells(deals, periods, nothing, groups, np.where(outside, -1, 0))
+    group, n_groups = combine(groups, len(cells))
     rolls = overdue == "roll_forward" and holds_today
-    rolled: npt.NDArray[np.float64] = np.zeros(cells.n_groups)
-    if rolls:
-        # Overdue deals of other periods come into this period's forecast, not into its other sums.
-        product = deals.amount * deals.percent / 100.0
-        rows = (kinds_of(deals) == OVERDUE) & look_up(outside, deals.close.places) & ~np.isnan(product)
-        within = combine(groups, len(deals))[0][rows]
-        rolled = np.bincount(within, product[rows], minlength=cells.n_groups).astype(np.float64)
+    elsewhere = cells.layer == _ROLLED
+    rolled = cells.add("weighted", group, n_groups, elsewhere if rolls else elsewhere & False)
     # Whoever has nothing else in the period has a row for what rolls into it.
-    tally = tally_cells(cells, np.flatnonzero(rolled) if tree is None else np.arange(cells.n_groups))
-    sums = {name: tally.column(terms) for name, terms in COLUMNS.items()}
+    ids = np.arange(n_groups) if tree is not None else np.union1d(group[~elsewhere], np.flatnonzero(rolled))
+    kinds = [-1 if kind == _ROLLED else kind for kind in cells.layers]
+    totals = Totals(cells, kinds, np.searchsorted(ids, group), len(ids))
+    sums = {name: totals.column(terms) for name, terms in COLUMNS.items()}
     if overdue == "include" or rolls:
-        sums["forecast_amount"] += tally.weighted[OVERDUE]
-    sums["forecast_amount"] += rolled[tally.ids]
+        sums["forecast_amount"] = sums["forecast_amount"] + totals.of("weighted", OVERDUE)
+    sums["forecast_amount"] = sums["forecast_amount"] + rolled[ids]
     places: dict[str, Any] | None = None
     if tree is None:
         if adjustments is not None:
             raise ConfigurationError("adjustments are made on a tree: give tree= as well")
-        table = _typed(pd.DataFrame(sums, index=index_of(tally.ids, groups)))
+        table = pd.DataFrame(sums, index=index_of(ids, groups))
     else:
         if len(groups) != 1:
             raise ConfigurationError("a tree takes exactly one grouping, such as by='owner_name'")
-        floats = {name: values.astype(np.float64) for name, values in sums.items()}
-        table, places = _up_the_tree(floats, groups[0], tree, adjustments, measure, context)
-    money = money_facts(deals)
+        table, places = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
     arguments = {
         "by": by,
-        "period": None if period is None else str(periods.labels(np.array([ordinal]))[0]),
+        "period": label,
         "measure": measure,
         "tree": places,
     }
-    totals = {name: values.sum() for name, values in sums.items()}
     more = _TREE_DEFINITIONS if tree is not None else {}
     more = more | (_ADJUSTED_DEFINITIONS if adjustments is not None else {})
     basis = build_basis(
         "rollup",
-        deals,
-        dated=True,
-        **money,
-        total=totals,
+        context,
+        part["facts"],
+        total={name: values.sum() for name, values in sums.items()},
         arguments=arguments,
         definitions=DEFINITIONS | more,
-        notes=money_notes(money, deals),
     )
     return attach_basis(table, basis)
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype({name: "int64" for name in table.columns if str(name).endswith("_count")})
-
-
 def _up_the_tree(
-    sums: Mapping[str, npt.NDArray[np.float64]],
+    sums: Mapping[str, npt.NDArray[Any]],
     group: Group,
     tree: Tree,
     adjustments: Adjustments | None,
@@ -185,7 +185,7 @@ def _up_the_tree(
     plain = [str(label_of.get(key, names.get(key, key if isinstance(key, str) else f"(id {key})"))) for key in nodes]
     labels = distinguish(plain, nodes)
     order, level = _walk(above, labels)
-    own = {name: np.zeros(len(nodes)) for name in sums}
+    own = {name: np.zeros(len(nodes), dtype=values.dtype) for name, values in sums.items()}
     rows = [place[key] for key in own_keys]
     for name, values in sums.items():
         own[name][rows] = values
@@ -197,8 +197,8 @@ def _up_the_tree(
                 values[above[position]] += values[position]
     table = pd.DataFrame({"level": level, "manager": [labels[up] if up >= 0 else None for up in above]})
     table["manager"] = table["manager"].astype("str")
-    table["own_count"] = (own["open_count"] + own["won_count"]).astype(np.int64)
-    table = _typed(table.assign(**total))
+    table["own_count"] = own["open_count"] + own["won_count"]
+    table = table.assign(**total)
     table.index = pd.Index(labels, name="node", dtype="str")
     if adjustments is not None:
         node_group = Group("node", np.arange(len(nodes), dtype=np.intp), table.index, nodes)

@@ -71,7 +71,7 @@ def set_values(where: Any = None, **values: Any) -> Change:
                 raise MissingColumnError([column], list(changed.columns), "The scenario sets it.")
             if name in ("probability", "amount"):
                 # A column of whole numbers takes no 62.5 %.
-                changed[column] = pd.array(read_numbers(changed[column])[:], dtype="Float64")
+                changed[column] = pd.array(read_numbers(changed[column]).floats, dtype="Float64")
                 if name == "amount" and "amount_precise" in changed.columns:
                     # The cents of what was there are none of the new amount's.
                     changed["amount_precise"] = changed["amount_precise"].mask(rows)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.figures.core.basis import attach_basis, build_basis, money_facts, money_notes
+from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.figure import figure
@@ -63,22 +63,15 @@ def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[s
     )
     order = np.argsort(-table["amount"].to_numpy(), kind="stable")
     kept = order[table["count"].to_numpy()[order] > 0]
-    money = money_facts(deals)
-    basis = build_basis(
-        "undated",
-        deals,
-        **money,
-        arguments={"by": by},
-        definitions=_DEFINITIONS,
-        notes=money_notes(money, deals),
-    )
+    facts = Facts.of(deals, money=True)
+    basis = build_basis("undated", context, facts, arguments={"by": by}, definitions=_DEFINITIONS)
     return attach_basis(table.iloc[kept].set_axis(index_of(kept, groups)), basis)
 
 
 def _undated(deals: Deals) -> tuple[Flags, Flags]:
     """Tell which deals are open and undated, and which of them are summed."""
     rows: Flags = (deals.status == OPEN) & (deals.close_day == NO_DAY)
-    return rows, rows if deals.omitted is None else rows & ~deals.omitted
+    return rows, rows & (deals.standing == OPEN)
 
 
 @undated.rows

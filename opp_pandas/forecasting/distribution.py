@@ -21,15 +21,18 @@ import pandas as pd
 
 from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import BASIS_KEY, build_basis, counted, money_facts, money_notes
-from opp_pandas.figures.core.deals import OPEN, Deals
+from opp_pandas.figures.core.basis import BASIS_KEY, Facts, build_basis, counted
+from opp_pandas.figures.core.deals import OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.lineage import Question, Trace, span
+from opp_pandas.figures.core.parts import Rows
+from opp_pandas.figures.core.tally import tally
 from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Floats
+    from opp_pandas.figures.core.parts import Part
 
 _EXACT_BINS = 1 << 20
 _MOST_BINS = 1 << 21
@@ -405,9 +408,34 @@ def trim_pmf(pmf: Floats) -> tuple[Floats, int]:
     return pmf[low:high], low
 
 
-@figure(heading="Distribution of bookings")
+def _gather(deals: Deals, period: object = None) -> Part:
+    overdue, today = deals.context.money.overdue, deals.context.today
+    won = np.full(STANDINGS, -1)
+    chosen = deals.standing == OPEN
+    if period is not None:
+        first, last = span(deals.context.periods.cut, period)
+        inside, kind = (deals.close_day >= first) & (deals.close_day <= last), kinds_of(deals)
+        chosen = inside & (kind == OPEN_CURRENT)
+        if overdue == "include":
+            chosen |= inside & (kind == OVERDUE)
+        elif overdue == "roll_forward" and first <= today <= last:
+            chosen |= kind == OVERDUE
+        days = deals.close.days
+        won = np.full((STANDINGS, len(days)), -1)
+        won[WON, (days >= first) & (days <= min(last, today))] = 0
+    known = chosen & ~np.isnan(deals.amount) & ~np.isnan(deals.percent)
+    rows = np.flatnonzero(known)
+    left_out = int(np.count_nonzero(chosen & ~known))
+    return {
+        "facts": Facts.of(deals, money=True, dated=period is not None, left_out=left_out),
+        "won": tally(deals, [], ["won"], won),
+        "open": Rows(pd.DataFrame({"amount": deals.amount[rows], "percent": deals.percent[rows], "position": rows})),
+    }
+
+
+@figure(gather=_gather, heading="Distribution of bookings")
 def bookings(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     period: object = None,
@@ -449,40 +477,22 @@ def bookings(
     MixedCurrencyError
         If the deals are in more than one currency and no rates are given.
     """
-    overdue = context.money.overdue
-    deals = Deals(frame, context)
-    amount, percent = deals.amount, deals.percent
-    known = ~np.isnan(amount) & ~np.isnan(percent)
-    won, facts = 0.0, {}
-    if period is None:
-        chosen = deals.status == OPEN
-        if deals.omitted is not None:
-            chosen = chosen & ~deals.omitted
-        words = "all open deals, whenever they close; nothing that is won already"
-    else:
-        periods = context.periods.cut
-        ordinal = periods.parse(period)
-        first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
-        inside = (deals.close_day >= first) & (deals.close_day <= last)
-        kind = kinds_of(deals)
-        chosen = inside & (kind == OPEN_CURRENT)
-        if overdue == "include":
-            chosen |= inside & (kind == OVERDUE)
-        elif overdue == "roll_forward" and first <= context.today <= last:
-            chosen |= kind == OVERDUE
-        won = float(amount[inside & (kind == WON_BY_NOW) & ~np.isnan(amount)].sum())
-        facts["period"] = str(periods.labels(np.array([ordinal]))[0])
-        words = f"bookings: what was won in {facts['period']} by as_of, and the open deals dated in it"
-    rows = np.flatnonzero(chosen & known)
-    money = money_facts(deals)
-    notes = [words, *money_notes(money, deals)]
+    facts, chosen = part["facts"], part["open"].frame
+    won = float(part["won"].sums["amount"].sum() / part["won"].unit)
+    more: dict[str, Any] = {}
+    words = "all open deals, whenever they close; nothing that is won already"
+    periods = context.periods.cut
+    if period is not None:
+        label = more["period"] = str(periods.labels(np.array([periods.parse(period)]))[0])
+        words = f"bookings: what was won in {label} by as_of, and the open deals dated in it"
+    notes = [words]
     if rho == 0:
         notes.append("deals are taken as independent: the distribution is too narrow (rho=0.1 shows how much)")
-    left = int((chosen & ~known).sum())
+    left = facts.counts["left_out"]
     if left:
         notes.append(f"{counted(left, 'open deal')} in scope without an amount or a probability left out")
     arguments = {
-        "period": facts.get("period"),
+        "period": more.get("period"),
         "cut": None if period is None else periods.to_dict(),
         "rho": rho,
         "cv": cv,
@@ -496,18 +506,18 @@ def bookings(
     }
     basis = build_basis(
         "bookings",
-        deals,
-        dated=period is not None,
-        **money,
-        **facts,
-        n_deals=len(rows),
+        context,
+        facts,
+        **more,
+        n_deals=len(chosen),
         won_amount=won,
         title="Bookings" if rho else "Bookings, independent deals: too narrow",
         arguments=arguments,
         definitions=definitions,
         notes=notes,
     )
-    return Bookings(amount[rows], percent[rows] / 100.0, won, rho, cv, {BASIS_KEY: basis, "positions": rows})
+    amounts, chances, positions = (chosen[name].to_numpy() for name in ("amount", "percent", "position"))
+    return Bookings(amounts, chances / 100.0, won, rho, cv, {BASIS_KEY: basis, "positions": positions})
 
 
 @bookings.rows
@@ -518,9 +528,7 @@ def rows_of_bookings(ask: Question) -> Trace:
     open_ones = known & ~np.isnan(deals.percent)
     won = np.zeros(len(deals), dtype=bool)
     if arguments["period"] is None:
-        open_ones &= deals.status == OPEN
-        if deals.omitted is not None:
-            open_ones &= ~deals.omitted
+        open_ones &= deals.standing == OPEN
     else:
         first, last = span(ask.periods, arguments["period"])
         inside, kind = ask.within(arguments["period"]), kinds_of(deals)

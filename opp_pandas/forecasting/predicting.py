@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError
-from opp_pandas.figures.core.basis import BASIS_KEY, attach_basis, build_basis, counted
+from opp_pandas.figures.core.basis import BASIS_KEY, Facts, attach_basis, build_basis, counted
 from opp_pandas.figures.core.days import parse_day, to_date
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
@@ -280,8 +280,8 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         notes.append(f"{counted(zombies, 'open deal')} ({amount:,.0f}) older than any deal that was ever won")
     basis = build_basis(
         "predict",
-        asked.deals,
-        dated=True,
+        asked.deals.context,
+        Facts.of(asked.deals, dated=True),
         currency=asked.deals.currency,
         period=asked.period,
         title=f"Prediction, {asked.target.split(':')[0]}",
@@ -459,8 +459,8 @@ def _set_beside(
     best, words = best_method(walk, found)
     basis = build_basis(
         "compare",
-        asked.deals,
-        dated=True,
+        asked.deals.context,
+        Facts.of(asked.deals, dated=True),
         currency=asked.deals.currency,
         period=asked.period,
         title=f"Methods, {asked.target.split(':')[0]}",

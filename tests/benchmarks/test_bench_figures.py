@@ -6,6 +6,7 @@ test prints its ratios, CPU seconds of this process, best of several runs.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -18,9 +19,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from opp_pandas.figures import forecast, stage_distribution
 from opp_pandas.figures.core.deals import Deals
-from opp_pandas.figures.core.groups import by_stage
+from opp_pandas.figures.core.groups import by_stage, combine, read_groups
 from opp_pandas.figures.core.periods import resolve_periods
-from opp_pandas.figures.forecasts import place_deals
 from portfolios import AS_OF, context, random_portfolio
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def test_forecast__against_bare_bincounts(million: pd.DataFrame, form: str, most
     """
     frame = as_codes(million if form == "whole" else with_gaps(million))
     deals = Deals(frame, context())
-    codes = place_deals(deals, resolve_periods("M"), BY).cell()
+    groups = read_groups(deals, BY)
+    codes, _ = combine(groups, len(deals))
+    codes += resolve_periods("M").cut(deals.close_day)[0] * math.prod(len(group) for group in groups)
     size = int(codes.max()) + 1
     amount, product = deals.amount, deals.amount * deals.percent
 

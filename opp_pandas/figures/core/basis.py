@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError
+from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
+from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, TRASHED, UNSETTLED, WON, Deals
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Flags
+    from opp_pandas.figures.core.money import CurrencyCounts
     from opp_pandas.figures.core.snapshots import State
 
 BASIS_KEY = "opp_basis"
@@ -61,14 +64,105 @@ def moment_of_basis(basis: Mapping[str, Any]) -> pd.Timestamp | None:
     return moment.tz_convert(basis["timezone"]) if moment.tzinfo is not None and basis.get("timezone") else moment
 
 
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What a basis counts: of all deals, or of a piece of them.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        How many deals are so; ``undated`` and ``closed_later`` only where the
+        figure depends on close dates.
+    unsettled : mapping of str to int
+        Deals in stages that nobody called open, won or lost, by stage.
+    columns : frozenset of str
+        Those columns of the frame that notes speak of.
+    currencies : CurrencyCounts or None
+        None where the figure adds no money.
+    """
+
+    counts: Mapping[str, int]
+    unsettled: Mapping[str, int]
+    columns: frozenset[str]
+    currencies: CurrencyCounts | None = None
+
+    @classmethod
+    def of(cls, deals: Deals, *, money: bool = False, dated: bool = False, **more: int) -> Facts:
+        """Count the deals of a frame; `more` are counts of the figure's own."""
+        standing = np.bincount(deals.standing, minlength=STANDINGS)
+        counts = {
+            "n": len(deals),
+            "open": standing[OPEN] + standing[LEFT_OUT],
+            "won": standing[WON],
+            "lost": standing[LOST],
+            "trashed": standing[TRASHED],
+            "unsettled": standing[UNSETTLED],
+            "omitted": standing[LEFT_OUT],
+            "stageless": np.count_nonzero((deals.stage == -1) & (deals.status == OPEN)),
+        }
+        if dated:
+            slots, days = deals.slot_counts, deals.close.days
+            counts["undated"] = slots[[OPEN, LEFT_OUT, WON]][:, days == NO_DAY].sum()
+            counts["overdue"] = slots[[OPEN, LEFT_OUT]][:, (days < deals.context.today) & (days != NO_DAY)].sum()
+            counts["closed_later"] = slots[[WON, LOST]][:, days > deals.context.today].sum()
+        if money:
+            counts |= _money_counts(deals)
+        whole = {name: int(n) for name, n in (counts | more).items()}
+        unsettled = deals.unsettled_stages(deals.status == UNSETTLED) if counts["unsettled"] else {}
+        columns = frozenset({"probability", "currency_type"} & set(deals.frame.columns))
+        return cls(whole, unsettled, columns, deals.currencies if money else None)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Facts]) -> Facts:
+        """Add up what was counted of several pieces."""
+        first = parts[0]
+        currencies = None
+        if first.currencies is not None:
+            counted_by = [part.currencies for part in parts if part.currencies is not None]
+            named = added(each.named for each in counted_by)
+            currencies = replace(first.currencies, named=named, has_column=any(each.has_column for each in counted_by))
+        columns = frozenset.union(*(part.columns for part in parts))
+        return cls(added(part.counts for part in parts), added(part.unsettled for part in parts), columns, currencies)
+
+
+def added(parts: Iterable[Mapping[Any, int]]) -> dict[Any, int]:
+    """Add up counts of several pieces."""
+    found: dict[Any, int] = {}
+    for part in parts:
+        for name, n in part.items():
+            found[name] = found.get(name, 0) + n
+    return found
+
+
+def _money_counts(deals: Deals) -> dict[str, int]:
+    """Count what is odd about amounts of open and won deals, and about percentages of open ones."""
+    amounts, percents = deals.amounts, deals.percents
+
+    def count(found: Flags | None, *standings: int) -> int:
+        if found is None:
+            return 0
+        return int(np.bincount(deals.standing[np.flatnonzero(found)], minlength=STANDINGS)[list(standings)].sum())
+
+    summed, is_open = (OPEN, LEFT_OUT, WON), (OPEN, LEFT_OUT)
+    return {
+        "missing_amount": count(amounts.missing, *summed),
+        "negative_amount": count(amounts.values < 0, *summed) if amounts.limits[0] < 0 else 0,
+        "missing_probability": count(percents.missing, *is_open),
+        "invalid": count(deals.invalid_percents, *is_open),
+        "from_stage": count(deals.from_stage, *is_open),
+        "contradicting": deals.n_contradicting_amounts,
+    }
+
+
 def build_basis(
     figure: str,
-    deals: Deals,
+    context: FigureContext,
+    facts: Facts,
     *,
     arguments: Mapping[str, Any] | None = None,
     definitions: Mapping[str, str] | None = None,
     notes: Iterable[str] = (),
-    dated: bool = False,
+    later: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
     """Collect what a figure stands on.
@@ -77,16 +171,18 @@ def build_basis(
     ----------
     figure : str
         Name of the function.
-    deals : Deals
-        What it counted.
+    context : FigureContext
+        Stages, moment, time zone, definitions.
+    facts : Facts
+        What was counted. With money, facts and notes about it are in the basis.
     arguments : mapping, optional
         The choices that were made.
     definitions : mapping of str to str, optional
         The formula of each column.
     notes : iterable of str
         Whatever a reader should know, in sentences.
-    dated : bool, default False
-        Whether the figure depends on close dates.
+    later : bool, default False
+        Whether won and lost deals that close after as_of are left out.
     **more
         Further facts, JSON-able.
 
@@ -95,27 +191,33 @@ def build_basis(
     dict
         JSON-able throughout.
     """
-    counts = np.array([np.count_nonzero(deals.status == status) for status in range(5)])
-    context = deals.context
-    facts: dict[str, Any] = {
+    counts = facts.counts
+    found: dict[str, Any] = {
         "figure": figure,
-        "n": len(deals),
-        "n_open": counts[OPEN],
-        "n_won": counts[WON],
-        "n_lost": counts[LOST],
-        "n_trashed": counts[TRASHED],
-        "n_unsettled": counts[UNSETTLED],
+        "n": counts["n"],
+        **{f"n_{name}": counts[name] for name in ("open", "won", "lost", "trashed", "unsettled")},
         "as_of": context.as_of.isoformat(),
         "timezone": context.timezone or "UTC",
         "timezone_stated": context.timezone is not None,
         "history": "none",
         "stages": context.stages.to_dict(),
+    }
+    said = _notes(context, facts)
+    if facts.currencies is not None:
+        money = _money_facts(context, counts, facts.currencies)
+        found |= money
+        said += _money_notes(context, facts, facts.currencies, money)
+    if later:
+        n = found["n_closed_later"] = counts["closed_later"]
+        words = f"{counted(n, 'won or lost deal')} with a close date after as_of: not closed yet, left out"
+        said += [words] if n else []
+    found |= {
         **more,
         "arguments": {**context.arguments, **(arguments or {})},
         "definitions": dict(definitions or {}),
-        "notes": [*_notes(deals, counts, dated), *notes],
+        "notes": [*said, *notes],
     }
-    plain: dict[str, Any] = to_json(facts)
+    plain: dict[str, Any] = to_json(found)
     return plain
 
 
@@ -189,78 +291,69 @@ def build_history_basis(
 _GUESSED = "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"
 
 
-def _notes(deals: Deals, counts: np.ndarray[Any, Any], dated: bool) -> list[str]:
-    notes = []
-    context = deals.context
+def _notes(context: FigureContext, facts: Facts) -> list[str]:
+    counts, notes = facts.counts, []
     if context.stages.guessed:
         notes.append(_GUESSED)
-    if counts[UNSETTLED]:
-        words = ", ".join(f"{name} ({n})" for name, n in deals.unsettled_stages(deals.status == UNSETTLED).items())
+    if counts["unsettled"]:
+        words = ", ".join(f"{name} ({n})" for name, n in facts.unsettled.items())
         notes.append(
-            f"{counted(counts[UNSETTLED], 'deal')} left out, in stages that nobody called open, won or lost: {words}"
+            f"{counted(counts['unsettled'], 'deal')} left out, in stages that nobody called open, won or lost: {words}"
         )
-    if counts[TRASHED]:
-        notes.append(f"{counted(counts[TRASHED], 'deal')} in the trash, left out")
-    without = np.count_nonzero((deals.stage == -1) & (deals.status == OPEN))
-    if without:
-        notes.append(f"{counted(without, 'deal')} without a stage, taken as open")
-    if dated and context.timezone is None:
+    if counts["trashed"]:
+        notes.append(f"{counted(counts['trashed'], 'deal')} in the trash, left out")
+    if counts["stageless"]:
+        notes.append(f"{counted(counts['stageless'], 'deal')} without a stage, taken as open")
+    if "undated" in counts and context.timezone is None:
         notes.append("no time zone was stated: days are days in UTC")
-    if dated and (deals.close.days == NO_DAY).any():
-        undated = (deals.close_day == NO_DAY) & ((deals.status == OPEN) | (deals.status == WON))
-        if undated.any():
-            notes.append(f"{counted(undated.sum(), 'open or won deal')} without a close date")
+    if counts.get("undated"):
+        notes.append(f"{counted(counts['undated'], 'open or won deal')} without a close date")
     return notes
 
 
-def money_facts(deals: Deals) -> dict[str, Any]:
-    """Give the facts about amounts and probabilities, for the bases of figures that sum money."""
-    found = deals.money_counts
-    n_with = np.count_nonzero(deals.status == OPEN) - found["missing_probability"]
-    n_stage = found["from_stage"]
+def _money_facts(context: FigureContext, counts: Mapping[str, int], currencies: CurrencyCounts) -> dict[str, Any]:
+    n_with = counts["open"] - counts["missing_probability"]
+    rates = context.money.exchange
+    if rates is None:
+        currencies.require_one()
+    elif "(missing)" in currencies.counts:
+        # Each piece may have thought that its only currency is that of all deals.
+        raise FrameError("some amounts name no currency, and others several: state the organisation's with currency=")
     facts: dict[str, Any] = {
-        "currency": deals.currency,
-        "n_missing_amount": found["missing_amount"],
+        "currency": currencies.base if rates is None else rates.base,
+        "n_missing_amount": counts["missing_amount"],
         "probability": {
-            "source": deals.probability,
-            "own": n_with - n_stage,
-            "stage": n_stage,
-            "missing": found["missing_probability"],
-            "invalid": found["invalid"],
+            "source": context.money.probability,
+            "own": n_with - counts["from_stage"],
+            "stage": counts["from_stage"],
+            "missing": counts["missing_probability"],
+            "invalid": counts["invalid"],
         },
-        "n_missing_probability": found["missing_probability"],
-        "n_omitted": 0 if deals.omitted is None else np.count_nonzero(deals.omitted),
-        "n_negative_amount": found["negative_amount"],
-        "n_missing_currency": deals.n_missing_currency,
+        "n_missing_probability": counts["missing_probability"],
+        "n_omitted": counts["omitted"],
+        "n_negative_amount": counts["negative_amount"],
+        "n_missing_currency": currencies.n_missing,
     }
-    if deals.rates is not None:
-        facts["rates"] = deals.rates.describe(deals)
-    return facts
+    return facts if rates is None else facts | {"rates": rates.describe(currencies)}
 
 
-def money_notes(facts: Mapping[str, Any], deals: Deals) -> list[str]:
-    """Say in sentences what the facts about amounts mean."""
-    column = (
-        "" if deals.has("probability") or deals.probability == "stage" else " (the frame has no probability column)"
-    )
+def _money_notes(
+    context: FigureContext, facts: Facts, currencies: CurrencyCounts, money: Mapping[str, Any]
+) -> list[str]:
+    column = "" if "probability" in facts.columns or context.money.probability == "stage" else _NO_PROBABILITY
     found = (
-        (facts["n_missing_amount"], "open or won deal", "without an amount: counted, never taken as 0"),
-        (facts["n_missing_probability"], "open deal", f"without a probability{column}: outside weighted sums"),
-        (facts["probability"]["invalid"], "open deal", "with a probability outside 0 to 100, taken as missing"),
-        (facts["n_omitted"], "open deal", "omitted from the forecast: inside counts, outside every sum"),
-        (facts["n_missing_currency"], "deal", f"without a currency, taken as {deals.organisation_currency}"),
-        (facts["n_negative_amount"], "open or won deal", "with a negative amount, summed as it is"),
-        (deals.n_contradicting_amounts, "deal", "whose amount_precise contradicts amount: amount counts"),
+        (money["n_missing_amount"], "open or won deal", "without an amount: counted, never taken as 0"),
+        (money["n_missing_probability"], "open deal", f"without a probability{column}: outside weighted sums"),
+        (money["probability"]["invalid"], "open deal", "with a probability outside 0 to 100, taken as missing"),
+        (money["n_omitted"], "open deal", "omitted from the forecast: inside counts, outside every sum"),
+        (currencies.n_missing, "deal", f"without a currency, taken as {currencies.organisation}"),
+        (money["n_negative_amount"], "open or won deal", "with a negative amount, summed as it is"),
+        (facts.counts["contradicting"], "deal", "whose amount_precise contradicts amount: amount counts"),
     )
     return [f"{counted(n, thing)} {words}" for n, thing, words in found if n]
 
 
-def closed_later(deals: Deals) -> tuple[dict[str, int], list[str]]:
-    """Count the won and lost deals that close after as_of, and say that they are left out, for a basis."""
-    later = ((deals.status == WON) | (deals.status == LOST)) & (deals.close_day > deals.context.today)
-    n = int(np.count_nonzero(later))
-    words = f"{counted(n, 'won or lost deal')} with a close date after as_of: not closed yet, left out"
-    return {"n_closed_later": n}, [words] if n else []
+_NO_PROBABILITY = " (the frame has no probability column)"
 
 
 def counted(n: Any, thing: str) -> str:

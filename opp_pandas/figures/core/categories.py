@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.blocks import blocks
 from opp_pandas.figures.core.deals import CLOSED, NO_CATEGORY, OPEN, PIPELINE, WON, Deals
 
 BANDS = (90.0, 60.0)
@@ -70,9 +69,8 @@ def resolve_categories(deals: Deals, bands: tuple[float, float] = BANDS) -> Sett
         codes += settled.view(np.int8) * (stated - np.int8(NO_CATEGORY))
     n_stated, n_open = int(np.count_nonzero(settled)), int(np.count_nonzero(is_open))
     if n_stated < n_open:
-        for rows in blocks(len(deals)):
-            percent = deals.percents[rows]
-            # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
-            banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
-            codes[rows] += (is_open[rows] & ~settled[rows]).view(np.int8) * (banded - np.int8(NO_CATEGORY))
+        percent = deals.percent
+        # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
+        banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
+        codes += (is_open & ~settled).view(np.int8) * (banded - np.int8(NO_CATEGORY))
     return SettledCategories(codes, {"stated": n_stated, "bands": n_open - n_stated})

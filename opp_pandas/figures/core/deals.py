@@ -24,7 +24,6 @@ from opp_pandas.errors import (
     ConfigurationError,
     FrameError,
     MissingColumnError,
-    MixedCurrencyError,
     UnmappedStageWarning,
     named,
 )
@@ -43,6 +42,7 @@ from opp_pandas.figures.core.days import (
     code_days,
     local_days,
 )
+from opp_pandas.figures.core.money import CurrencyCounts
 from opp_pandas.figures.core.statuses import STATUSES
 from opp_pandas.frame_state import meaning_of
 from opp_pandas.stages import CATEGORIES
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 OPEN, WON, LOST, UNSETTLED, TRASHED = STATUSES
 _STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}
+LEFT_OUT, STANDINGS = 5, 6
+"""Open and omitted from the forecast, where a deal's standing is asked; how many standings there are."""
 CLOSED, COMMIT, BEST_CASE, PIPELINE, OMITTED = range(5)
 NO_CATEGORY = -1
 _CATEGORY_WORDS = {
@@ -88,39 +90,52 @@ def suppress_unmapped_stages() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """A number of every deal, read when a block of rows is asked for: floats, NaN where missing.
+    """A number of every deal.
 
     Parameters
     ----------
-    read : callable
-        Gives the numbers of a block.
-    limits : tuple of float, optional
-        The lowest and the highest, where that is known and nothing is missing.
+    values : ndarray of int64 or float64, shape (n,)
+        0 where missing. Whole numbers stay such, so that their sums are exact.
+    missing : ndarray of bool, shape (n,), or None
+        What is missing; None if nothing is.
+    unit : int, default 1
+        How many of `values` make one: 100 where they are cents.
     """
 
-    read: Callable[[slice], Floats]
-    limits: tuple[float, float] | None = None
-
-    def __getitem__(self, rows: slice) -> Floats:
-        return self.read(rows)
-
-    def filled(self, rows: slice) -> tuple[Floats, Flags | None]:
-        """Give a block with 0 for what is missing, and what that is; None if nothing."""
-        values = self.read(rows)
-        if self.limits is not None:
-            return values, None
-        absent = np.isnan(values)
-        if not absent.any():
-            return values, None
-        # What was read may be the frame's own memory.
-        values = values.copy()
-        values[absent] = 0.0
-        return values, absent
+    values: Integers | Floats
+    missing: Flags | None
+    unit: int = 1
 
     @classmethod
-    def of(cls, values: Floats) -> Numbers:
-        """Wrap what is there already."""
-        return cls(values.__getitem__)
+    def of(cls, floats: Floats) -> Numbers:
+        """Wrap floats, NaN where missing."""
+        missing = np.isnan(floats)
+        return cls(np.where(missing, 0.0, floats), missing) if missing.any() else cls(floats, None)
+
+    @cached_property
+    def floats(self) -> Floats:
+        """The numbers as floats, NaN where missing."""
+        floats: Floats = self.values.astype(np.float64)
+        if self.unit > 1:
+            floats /= self.unit
+        if self.missing is not None:
+            floats[self.missing] = np.nan
+        return floats
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest, 0 included."""
+        low, high = self.values.min(initial=0), self.values.max(initial=0)
+        return float(low) / self.unit, float(high) / self.unit
+
+    def in_cents(self) -> Numbers:
+        """Return the same as whole cents, where they are such."""
+        if self.values.dtype.kind == "i" or max(map(abs, self.limits)) >= 2**46:
+            return self
+        cents = np.rint(self.values * 100.0)
+        if (cents / 100.0 != self.values).any():
+            return self
+        return Numbers(cents.astype(np.int64), self.missing, 100)
 
 
 def read_numbers(column: pd.Series) -> Numbers:
@@ -132,19 +147,12 @@ def read_numbers(column: pd.Series) -> Numbers:
         If it holds something else, or infinite ones; the text names the first such rows.
     """
     dtype = column.dtype
-    if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "iufO":
-        if not column.hasnans and dtype.kind != "O":
-            # Nothing is missing, and these are no decimals of pyarrow: numpy looks at the column's own memory.
-            plain = column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
-            # A Float64 column may hold NaN beside NA, which pandas does not call missing.
-            whole = len(plain) > 0 and not np.isnan(plain.min())
-            limits = (float(plain.min()), float(plain.max())) if whole else None
-            if dtype.kind == "f" and (limits is None or not np.isfinite(limits).all()):
-                _refuse_infinite(column, plain)
-            return Numbers(lambda rows: plain[rows].astype(np.float64, copy=False), limits)
+    if pd.api.types.is_integer_dtype(dtype) and dtype.kind == "i":
+        missing = column.isna().to_numpy() if column.hasnans else None
+        return Numbers(column.to_numpy(dtype=np.int64, na_value=0), missing)
+    if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "ufO":
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        if dtype.kind in "fO":
-            _refuse_infinite(column, values)
+        _refuse_infinite(column, values)
         return Numbers.of(values)
     if not column.notna().any():
         return Numbers.of(np.full(len(column), np.nan))
@@ -171,6 +179,15 @@ def _refuse_infinite(column: pd.Series, values: npt.NDArray[Any]) -> None:
             f"column {named([column.name])} must hold numbers; rows {named(column.index[infinite])} are infinite. "
             "Set them to what is known, or to missing"
         )
+
+
+def _read_texts(texts: pd.Series) -> Floats:
+    """Read numbers from text; what is none is missing."""
+    try:
+        # Arrow reads text without making objects of it, and stops at the first that is no number.
+        return np.asarray(texts.astype("double[pyarrow]").to_numpy(np.float64, na_value=np.nan), dtype=np.float64)
+    except (ValueError, TypeError, NotImplementedError):
+        return np.asarray(pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan))
 
 
 def _is_number_or_missing(value: Any) -> bool:
@@ -208,6 +225,11 @@ def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy(), column.cat.categories
+    if column.dtype == "str" and len(only := column.iloc[:1_000].dropna().unique()) == 1:
+        # Of a column that says the same everywhere, as currencies mostly do, comparing is faster than hashing.
+        missing = column.isna().to_numpy()
+        if ((column == only[0]).to_numpy(dtype=bool, na_value=False) | missing).all():
+            return -missing.view(np.int8), pd.Index(only)
     narrow = _NarrowIntegers.of(column)
     if narrow is not None:
         present = narrow.present()
@@ -335,6 +357,15 @@ class Deals:
             kept[column] = factorize(self.frame[column])
         return kept[column]
 
+    def distinct(self, column: str) -> pd.Index:
+        """Return the distinct values of a column, in no order."""
+        kept = self.__dict__.get("_coded", {})
+        cells = self.frame[column]
+        if column in kept or isinstance(cells.dtype, pd.CategoricalDtype):
+            return self.coded(column)[1]
+        distinct: pd.Index = pd.Index(cells.drop_duplicates().dropna())
+        return distinct
+
     def need(self, *columns: str, hint: str = "") -> None:
         """Raise if the frame lacks one of `columns`."""
         missing = [column for column in columns if column not in self.frame.columns]
@@ -404,25 +435,32 @@ class Deals:
         return found
 
     @cached_property
+    def standing(self) -> npt.NDArray[np.int8]:
+        """The status, but LEFT_OUT for open deals that somebody omitted from the forecast."""
+        if self.omitted is None:
+            return self.status
+        return np.where(self.omitted, np.int8(LEFT_OUT), self.status)
+
+    @cached_property
     def own_amounts(self) -> Numbers:
-        """Amounts in the currency of each deal, by blocks."""
+        """Amounts in the currency of each deal."""
         self.need("amount", hint="Figures sum amounts.")
         whole = read_numbers(self.frame["amount"])
         precise = self._precise_amount
         if precise is None:
-            return whole
-        amount = whole[:]
+            return whole.in_cents()
+        amount = whole.floats
         # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
         agrees = np.abs(precise - amount) < 1
         alone = np.isnan(amount) & ~np.isnan(precise)
         if alone.any() and self._source_has_exact_amounts_alone:
             agrees |= alone
-        return Numbers.of(np.where(agrees, precise, amount))
+        return Numbers.of(np.where(agrees, precise, amount)).in_cents()
 
-    @cached_property
+    @property
     def own_amount(self) -> Floats:
         """Amounts in the currency of each deal; NaN where missing."""
-        return self.own_amounts[:]
+        return self.own_amounts.floats
 
     @property
     def _source_has_exact_amounts_alone(self) -> bool:
@@ -432,10 +470,8 @@ class Deals:
 
     @cached_property
     def _precise_amount(self) -> Floats | None:
-        if not self.has("amount_precise") or not self.frame["amount_precise"].notna().any():
-            return None
-        texts = self.frame["amount_precise"]
-        return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        texts = self.frame["amount_precise"] if self.has("amount_precise") else None
+        return None if texts is None or not texts.notna().any() else _read_texts(texts)
 
     @cached_property
     def n_contradicting_amounts(self) -> int:
@@ -443,166 +479,127 @@ class Deals:
         precise = self._precise_amount
         if precise is None:
             return 0
-        return int((np.abs(precise - read_numbers(self.frame["amount"])[:]) >= 1).sum())
+        return int((np.abs(precise - read_numbers(self.frame["amount"]).floats) >= 1).sum())
 
     @cached_property
     def amounts(self) -> Numbers:
-        """Amounts in one currency, by blocks.
+        """Amounts in one currency.
 
         Raises
         ------
         MixedCurrencyError
             If the deals name several currencies, or some name none, and no rates were given.
         """
-        own = self.own_amounts
-        counts = self.currencies
         if self.rates is not None:
             return Numbers.of(np.asarray(self.rates.convert(self), dtype=np.float64))
-        if len(counts) > 1:
-            raise MixedCurrencyError(counts)
+        own = self.own_amounts
+        self.currencies.require_one()
         return own
 
-    @cached_property
-    def exact_amounts(self) -> Integers | None:
-        """Amounts as whole numbers, 0 where missing; None where sums of floats are exact, or amounts are not whole."""
-        amounts = self.amounts
-        low, high = amounts.limits or (np.fmin.reduce(amounts[:], initial=0.0), np.fmax.reduce(amounts[:], initial=0.0))
-        if max(-low, high) * len(self) < 2**53 or self.rates is not None or self._precise_amount is not None:
-            return None
-        column = self.frame["amount"]
-        # What whole numbers of 64 bits cannot hold is summed as floats.
-        if not pd.api.types.is_integer_dtype(column.dtype) or np.nansum(np.abs(amounts[:])) >= 2**63:
-            return None
-        return column.to_numpy(dtype=np.int64, na_value=0)
-
-    @cached_property
+    @property
     def amount(self) -> Floats:
         """Amounts in one currency; NaN where missing. Raises as `amounts` does."""
-        return self.amounts[:]
+        return self.amounts.floats
 
     @cached_property
     def _currency_words(self) -> tuple[SmallCodes, list[str | None]]:
         """The currency that every deal names: code, and word by code; the last one is that of deals that name none."""
+        if not self.has("currency_type"):
+            return np.full(len(self), -1, dtype=np.int8), [None]
         codes, distinct = factorize(self.frame["currency_type"])
         return codes, [*(str(word).strip().upper() or None for word in distinct), None]
 
     @cached_property
-    def organisation_currency(self) -> str | None:
-        """What a missing currency means: the one that is stated, else the only one that occurs."""
-        stated = self.context.money.currency
-        if stated is not None or not self.has("currency_type"):
-            return stated
-        occurring = {word for word in self._currency_words[1] if word}
-        return occurring.pop() if len(occurring) == 1 else None
+    def currencies(self) -> CurrencyCounts:
+        """Deals per currency among those that are not trashed and have an amount."""
+        codes, words = self._currency_words
+        size, missing = len(words), self.own_amounts.missing
+        counts = np.bincount(codes.astype(np.intp) + 1, minlength=size)
+        outside = self.status == TRASHED
+        rows = np.flatnonzero(outside if missing is None else outside | missing)
+        counts -= np.bincount(codes[rows].astype(np.intp) + 1, minlength=size)
+        named: dict[str | None, int] = {}
+        for word, n in zip(words, [*counts[1:].tolist(), int(counts[0])], strict=True):
+            named[word] = named.get(word, 0) + n
+        return CurrencyCounts(named, self.context.money.currency, self.has("currency_type"))
 
     @cached_property
     def currency_codes(self) -> tuple[SmallCodes, list[str | None]]:
         """The currency of every deal: code, and name by code (None: it names none)."""
-        if not self.has("currency_type"):
-            return np.zeros(len(self), dtype=np.int8), [self.organisation_currency]
         codes, words = self._currency_words
-        filled = [word or self.organisation_currency for word in words]
+        filled = [word or self.currencies.organisation for word in words]
         names: list[str | None] = list(dict.fromkeys(filled))
-        if len(names) == 1:
-            return np.zeros(len(self), dtype=np.int8), names
         places = np.array([names.index(word) for word in filled], dtype=smallest_integer(len(names)))
         return look_up(places, codes), names
-
-    @cached_property
-    def n_missing_currency(self) -> int:
-        """Deals that are not trashed, have an amount, and name no currency where the frame names currencies."""
-        if not self.has("currency_type") or self.organisation_currency is None:
-            return 0
-        codes, words = self._currency_words
-        unnamed = np.array([word is None for word in words])
-        if not unnamed[:-1].any() and not (len(codes) and codes.min() < 0):
-            return 0
-        return int((look_up(unnamed, codes) & (self.status != TRASHED) & ~np.isnan(self.own_amount)).sum())
-
-    @cached_property
-    def currencies(self) -> dict[str, int]:
-        """Deals per currency among those that are not trashed and have an amount."""
-        codes, names = self.currency_codes
-        if len(names) == 1:
-            return {names[0] or "(missing)": len(self)} if len(self) else {}
-        counted = (self.status != TRASHED) & ~np.isnan(self.own_amount)
-        counts = np.bincount(codes[counted], minlength=len(names))
-        return {name or "(missing)": int(count) for name, count in zip(names, counts, strict=True) if count}
 
     @property
     def currency(self) -> str | None:
         """The currency that sums are in, if anybody named one."""
-        if self.rates is not None:
-            return str(self.rates.base)
-        names = [name for name in self.currencies if name != "(missing)"]
-        return names[0] if names else None
+        return self.currencies.base if self.rates is None else str(self.rates.base)
+
+    @cached_property
+    def invalid_percents(self) -> Flags | None:
+        """Which own percentages lie outside 0 to 100; None if none does."""
+        own = self._own_percents
+        return (own.values < 0) | (own.values > 100) if own.limits[0] < 0 or own.limits[1] > 100 else None
 
     @cached_property
     def _own_percents(self) -> Numbers:
-        if self.has("probability"):
-            return read_numbers(self.frame["probability"])
-        return Numbers(lambda rows: np.full(len(range(*rows.indices(len(self)))), np.nan))
+        if not self.has("probability"):
+            return Numbers.of(np.full(len(self), np.nan))
+        return read_numbers(self.frame["probability"])
 
-    def _percent_in(self, rows: slice) -> tuple[Floats, Flags | None, Flags | None]:
-        """Give the percentages, and which own ones were outside 0 to 100, and which are those of the stage."""
-        percent, invalid = self._own_percents[rows], None
-        outside = (percent < 0) | (percent > 100)
-        if outside.any():
-            percent, invalid = np.where(outside, np.nan, percent), outside
-        if self.probability == "own":
-            return percent, invalid, None
+    @cached_property
+    def stage_percents(self) -> Floats:
+        """Chance of winning that the team gives the stage of every deal [percent]; NaN where it gives none."""
         by_stage = self.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
-        of_stage = np.append(by_stage, [np.nan, np.nan]).take(self.stage[rows])
-        if self.probability == "stage":
-            return of_stage, invalid, ~np.isnan(of_stage)
-        lacking = np.isnan(percent)
-        return np.where(lacking, of_stage, percent), invalid, lacking & ~np.isnan(of_stage)
+        return look_up(np.append(by_stage, [np.nan, np.nan]), self.stage)
+
+    @cached_property
+    def _valid_percents(self) -> Numbers:
+        own, invalid = self._own_percents, self.invalid_percents
+        if invalid is None:
+            return own
+        missing = invalid if own.missing is None else own.missing | invalid
+        return Numbers(np.where(invalid, 0, own.values), missing)
 
     @cached_property
     def percents(self) -> Numbers:
-        """Chance of winning [percent], by blocks; missing where outside 0 to 100."""
-        own = self._own_percents
-        if self.probability != "stage" and own.limits is not None and own.limits[0] >= 0 and own.limits[1] <= 100:
+        """Chance of winning [percent]; missing where outside 0 to 100."""
+        own = self._valid_percents
+        if self.probability == "stage":
+            return Numbers.of(self.stage_percents)
+        if self.probability == "own" or own.missing is None:
             return own
-        return Numbers(lambda rows: self._percent_in(rows)[0])
+        return Numbers.of(np.where(own.missing, self.stage_percents, own.floats))
 
-    @cached_property
+    @property
     def percent(self) -> Floats:
         """Chance of winning [percent]; NaN where missing or outside 0 to 100."""
-        return self.percents[:]
+        return self.percents.floats
 
     @cached_property
-    def money_counts(self) -> dict[str, int]:
-        """Count what is odd about amounts and percentages.
-
-        ``missing_amount`` and ``negative_amount`` of open and won deals;
-        ``missing_probability``, ``invalid`` (outside 0 to 100) and ``from_stage``
-        of open ones.
-        """
-        amounts, percents = self.amounts, self.percents
-        counts = dict.fromkeys(["missing_amount", "negative_amount", "missing_probability", "invalid", "from_stage"], 0)
-
-        def count(what: str, found: Flags | None, among: Flags) -> None:
-            if found is not None:
-                counts[what] += int(np.count_nonzero(found & among))
-
-        clear = amounts.limits is not None and amounts.limits[0] >= 0, percents.limits is not None
-        for rows in () if all(clear) else blocks(len(self)):
-            is_open = self.status[rows] == OPEN
-            summed = is_open | (self.status[rows] == WON)
-            amount, (percent, invalid, from_stage) = amounts[rows], self._percent_in(rows)
-            count("missing_amount", np.isnan(amount), summed)
-            count("negative_amount", amount < 0, summed)
-            count("missing_probability", np.isnan(percent), is_open)
-            count("invalid", invalid, is_open)
-            count("from_stage", from_stage, is_open)
-        return counts
+    def from_stage(self) -> Flags | None:
+        """Which percentages are those of the stage; None if none is."""
+        if self.probability == "own":
+            return None
+        known: Flags = ~np.isnan(self.stage_percents)
+        return known if self.probability == "stage" else known & np.isnan(self._valid_percents.floats)
 
     @cached_property
     def close(self) -> CodedDays:
         """The close dates in the context's zone, coded by slots of time."""
         self.need("close_date", hint="Figures by period need it.")
         return code_days(self.frame["close_date"], self.context.timezone)
+
+    @cached_property
+    def slot_counts(self) -> Integers:
+        """How many deals there are of every standing and slot of time in `close`, shape (STANDINGS, s)."""
+        size = len(self.close.days)
+        counts = np.zeros(STANDINGS * size, dtype=np.int64)
+        for rows in blocks(len(self)):
+            np.add.at(counts, self.standing[rows].astype(np.intp) * size + self.close.places[rows], 1)
+        return counts.reshape(STANDINGS, size)
 
     @cached_property
     def close_day(self) -> Days:
@@ -620,28 +617,17 @@ class Deals:
         return days
 
     @cached_property
-    def _category_meanings(self) -> tuple[npt.NDArray[np.int8] | None, npt.NDArray[np.int8] | None]:
-        """What the words of the category column mean, and the stages (-1 nothing); None if there is no such thing."""
-        by_word: npt.NDArray[np.int8] | None = None
-        by_stage: npt.NDArray[np.int8] | None = None
+    def stated_category(self) -> npt.NDArray[np.int8] | None:
+        """The category that somebody stated (column, else stage map); None if nobody ever did."""
+        codes: npt.NDArray[np.int8] | None = None
         if self.has(self.category):
-            words = self.coded(self.category)[1]
-            by_word = np.array([*(self._category_of(word) for word in words), NO_CATEGORY], dtype=np.int8)
-        elif self.category != "forecast_category":
-            self.need(self.category)
+            by_row, words = self.coded(self.category)
+            meanings = [*(self._category_of(word) for word in words), NO_CATEGORY]
+            codes = look_up(np.array(meanings, dtype=np.int8), by_row)
         categories = self.context.stages.categories
         if any(categories):
             known = [NO_CATEGORY if word is None else CATEGORIES.index(word) for word in categories]
-            by_stage = np.array([*known, NO_CATEGORY, NO_CATEGORY], dtype=np.int8)
-        return by_word, by_stage
-
-    @cached_property
-    def stated_category(self) -> npt.NDArray[np.int8] | None:
-        """The category that somebody stated (column, else stage map); None if nobody ever did."""
-        by_word, by_stage = self._category_meanings
-        codes = None if by_word is None else look_up(by_word, self.coded(self.category)[0])
-        if by_stage is not None:
-            of_stage = look_up(by_stage, self.stage)
+            of_stage = look_up(np.array([*known, NO_CATEGORY, NO_CATEGORY], dtype=np.int8), self.stage)
             codes = of_stage if codes is None else np.where(codes == NO_CATEGORY, of_stage, codes)
         return codes
 
@@ -655,9 +641,11 @@ class Deals:
     @cached_property
     def omitted(self) -> Flags | None:
         """Open deals that somebody left out of the forecast; None if there is none."""
-        meanings = [meaning for meaning in self._category_meanings if meaning is not None]
+        if self.category != "forecast_category":
+            self.need(self.category)
         # Most pipelines have no word for it: then no row needs to be looked at.
-        if not any((meaning == OMITTED).any() for meaning in meanings):
+        words = self.distinct(self.category) if self.has(self.category) else pd.Index([])
+        if CATEGORIES[OMITTED] not in self.context.stages.categories and OMITTED not in map(self._category_of, words):
             return None
         omitted = np.asarray(self.stated_category == OMITTED) & (self.status == OPEN)
         return omitted if omitted.any() else None

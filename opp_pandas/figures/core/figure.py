@@ -18,14 +18,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
+from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.parts import Part, combine_parts
 from opp_pandas.figures.core.presentation import as_result
 from opp_pandas.figures.core.scope import resolve_scope
 from opp_pandas.figures.core.snapshots import caveats_of, contexts_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from opp_pandas.figures.core.lineage import Question
 
 R = TypeVar("R")
+Gatherer = Callable[..., Part]
 Finder = Callable[["Question"], tuple[Any, ...]]
 GIVEN = ("as_of", "stages", "timezone")
 """What the load says and a call from ``df.opp`` may say otherwise."""
@@ -147,6 +152,10 @@ class Figure(Generic[R]):
     first : str
         The argument that may stand first, without its name; where there is a
         history, that comes first instead.
+    gather : callable, optional
+        Takes `Deals` and those of the figure's own options that it names, and
+        gives a `Part`; the function takes that in place of the frame. Such a
+        figure can be worked out in pieces.
     """
 
     def __init__(
@@ -158,10 +167,12 @@ class Figure(Generic[R]):
         rows: Finder | None = None,
         alone: bool = False,
         first: str = "period",
+        gather: Gatherer | None = None,
     ) -> None:
         update_wrapper(self, function)
         self.name = function.__name__
         self.function = function
+        self.gather = gather
         self.heading = heading or self.name.replace("_", " ").capitalize()
         self.definitions = dict(definitions or {})
         self.find_rows = rows
@@ -169,6 +180,9 @@ class Figure(Generic[R]):
         self.alone = alone
         """Whether it takes the frame where no history is given."""
         parameters = [*inspect.signature(function).parameters.values()]
+        if gather is not None:
+            # Whoever calls the figure gives deals; the function takes what was gathered of them.
+            parameters[0] = parameters[0].replace(name="frame", annotation="pd.DataFrame")
         self.subject = parameters[0].name
         self.over_time = "history" in {p.name for p in parameters}
         """Whether it asks a history."""
@@ -209,15 +223,15 @@ class Figure(Generic[R]):
         TypeError
             If there is no such option; the text says which was perhaps meant.
         """
+        if self.gather is not None:
+            return self.merge([self.partial(subject, context=context, **options)], context=context, **options)
         refuse_unknown(self.name, options, self.__signature__.parameters)
         stated = {name: options.pop(name) for name in DEFINITIONS if name in options}
         scope = options.pop("scope", None) if self.over_time else None
         frame = subject if self.subject != "history" else None
 
         def settled(given: Any) -> FigureContext:
-            if not isinstance(given, FigureContext):
-                raise ConfigurationError("context must be a FigureContext: stages, as_of, timezone")
-            own = given.with_definitions(**stated)
+            own = _with_definitions(given, stated)
             return own if scope is None else replace(own, scope=resolve_scope(scope, own.scope, frame))
 
         if self.subject == "history" and context is None:
@@ -230,6 +244,58 @@ class Figure(Generic[R]):
         if basis := getattr(result, "attrs", {}).get(BASIS_KEY):
             basis["notes"] = list(dict.fromkeys([*caveats_of(subject, options.get("history")), *basis["notes"]]))
         return cast("R", as_result(result, self.heading))
+
+    def _settle(self, context: Any, options: Mapping[str, Any]) -> tuple[FigureContext, dict[str, Any]]:
+        refuse_unknown(self.name, options, self.__signature__.parameters)
+        stated = {name: value for name, value in options.items() if name in DEFINITIONS}
+        own = {name: value for name, value in options.items() if name not in DEFINITIONS}
+        return _with_definitions(context, stated), own
+
+    def partial(self, frame: pd.DataFrame, /, *, context: FigureContext, **options: Any) -> Part:
+        """Gather what the figure needs to know of a piece of the deals.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            Some of the deals: each deal in one piece, in any order.
+        context : FigureContext
+            The same for all pieces.
+        **options
+            As for the figure itself.
+
+        Returns
+        -------
+        Part
+            Small, and can be pickled.
+
+        Raises
+        ------
+        ConfigurationError
+            If the figure needs to see all deals at once.
+        """
+        if self.gather is None:
+            raise ConfigurationError(f"{self.name} cannot be merged from pieces: it needs to see all deals at once")
+        context, own = self._settle(context, options)
+        taken = inspect.signature(self.gather).parameters
+        return self.gather(Deals(frame, context), **{name: value for name, value in own.items() if name in taken})
+
+    def merge(self, parts: Iterable[Part], /, *, context: FigureContext, **options: Any) -> R:
+        """Work the figure out from the parts of all pieces.
+
+        Parameters
+        ----------
+        parts : iterable of Part
+            From `partial`, or `combine_parts`.
+        context, **options
+            The same as for `partial`.
+
+        Returns
+        -------
+        DataFrame or Bookings
+            As from the figure itself on all deals at once.
+        """
+        context, own = self._settle(context, options)
+        return cast("R", as_result(self.function(combine_parts(parts), context=context, **own), self.heading))
 
     def rows(self, finder: Finder) -> Finder:
         """Register who finds the deals behind one of the figure's numbers."""
@@ -283,6 +349,12 @@ _HISTORY = """
     the last moment, in place of `until`."""
 
 
+def _with_definitions(context: Any, stated: Mapping[str, Any]) -> FigureContext:
+    if not isinstance(context, FigureContext):
+        raise ConfigurationError("context must be a FigureContext: stages, as_of, timezone")
+    return context.with_definitions(**stated)
+
+
 def takes_definitions(function: Callable[..., R]) -> Callable[..., R]:
     """Let a function that is no figure take every definition by name.
 
@@ -334,11 +406,12 @@ def figure(
     definitions: Mapping[str, str] | None = None,
     alone: bool = False,
     first: str = "period",
+    gather: Gatherer | None = None,
 ) -> Callable[[Callable[..., R]], Figure[R]]:
     """Register a function as a figure; see `Figure`."""
 
     def register(function: Callable[..., R]) -> Figure[R]:
-        made = Figure(function, heading=heading, definitions=definitions, alone=alone, first=first)
+        made = Figure(function, heading=heading, definitions=definitions, alone=alone, first=first, gather=gather)
         FIGURES[made.name] = made
         return made
 

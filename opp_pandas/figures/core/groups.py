@@ -8,15 +8,15 @@ the load; two people of one name are two groups, told apart by their ids
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.blocks import blocks, look_up, smallest_integer
+from opp_pandas.figures.core.blocks import look_up, smallest_integer
 from opp_pandas.figures.core.categories import resolve_categories
 from opp_pandas.figures.core.deals import Deals, factorize
 from opp_pandas.resource import LOOKUP_COLUMNS
@@ -25,7 +25,8 @@ from opp_pandas.stages import CATEGORIES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers, SmallCodes
+    from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Codes, SmallCodes
 
 UNASSIGNED = "(unassigned)"
 MISSING = "(missing)"
@@ -84,6 +85,136 @@ class Group:
         return int(places[0])
 
 
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """What the groups of a grouping are, before they are named and sorted: so much of it can be read from a piece.
+
+    Parameters
+    ----------
+    name : str
+        What was asked for.
+    kind : {"values", "people", "stage", "category"}
+        How groups are named.
+    entries : sequence
+        What codes from 0 on mean: values; for people (id, name), where the name
+        is that of a column and counts only where nothing better is known, and
+        the id is None where the deals have a name alone; nothing for the rest.
+    some_missing : bool
+        Whether any deal has no value (code -1).
+    ordered : bool, default False
+        Whether the entries stand in display order.
+    """
+
+    name: str
+    kind: Literal["values", "people", "stage", "category"]
+    entries: Sequence[Any]
+    some_missing: bool = False
+    ordered: bool = False
+
+    @property
+    def low(self) -> int:
+        """The lowest code: -1 no value, -2 a stage that is not in the table."""
+        return -2 if self.kind == "stage" else -1
+
+    @property
+    def size(self) -> int:
+        """Number of codes; the place of a code is how far it lies above the lowest one."""
+        return len(self.entries) - self.low
+
+    @classmethod
+    def merged(cls, axes: Sequence[Axis]) -> tuple[Axis, list[Codes]]:
+        """Put the entries of several pieces into one axis; gives it and, for each piece, the new place of each."""
+        first = axes[0]
+        if first.kind in ("stage", "category"):
+            return first, [np.arange(first.size, dtype=np.intp)] * len(axes)
+        people = first.kind == "people"
+        # People are told apart by id, and by name only where they have none.
+        keys = [
+            [key if key is not None else (None, text) for key, text in axis.entries] if people else axis.entries
+            for axis in axes
+        ]
+        entries: dict[Any, Any] = {}
+        for own, axis in zip(keys, axes, strict=True):
+            for key, entry in zip(own, axis.entries, strict=True):
+                known = entries.setdefault(key, entry)
+                if people and known[1] is None:
+                    entries[key] = entry
+        place = {key: code + 1 for code, key in enumerate(entries)}
+        tables = [np.array([0, *(place[key] for key in own)], dtype=np.intp) for own in keys]
+        some_missing = any(axis.some_missing for axis in axes)
+        return replace(first, entries=list(entries.values()), some_missing=some_missing), tables
+
+    def group(self, places: Codes, context: FigureContext) -> Group:
+        """Name and sort the groups, for rows or cells that stand at these places."""
+        labels, keys, order = self.settle(context)
+        return Group(self.name, order[places], labels, keys)
+
+    def settle(self, context: FigureContext) -> tuple[pd.Index, list[Any], Codes]:
+        """Return the labels, the id behind each, and which of them every place means."""
+        if self.kind == "stage":
+            return _name_stages(self.name, context)
+        if self.kind == "category":
+            labels = pd.Index([*CATEGORIES, MISSING], dtype="str", name="category")
+            return labels, [None] * len(labels), np.roll(np.arange(len(labels)), 1)
+        if self.kind == "people":
+            return self._name_people(context)
+        missing = UNASSIGNED if self.name.endswith("_id") else MISSING
+        return self._finish(list(self.entries), [None] * len(self.entries), missing, self.some_missing)
+
+    def _name_people(self, context: FigureContext) -> tuple[pd.Index, list[Any], Codes]:
+        known = _names_by_id(context.lookups.get(LOOKUP_COLUMNS[self.name].type))
+        with_id = [(key, known.get(key, text) or text) for key, text in self.entries if key is not None]
+        place = {key: code for code, (key, _) in enumerate(with_id)}
+        bearer = {text: code for code, (_, text) in enumerate(with_id)}
+        keys: list[Any] = [key for key, _ in with_id]
+        labels: list[Any] = [text for _, text in with_id]
+        counts = Counter(labels)
+        places = []
+        for key, text in self.entries:
+            # Deals that have a name and no id are in the one group of that name, or in a new one.
+            if key is None and counts[text] != 1:
+                labels.append(text)
+                keys.append(None)
+                places.append(len(labels) - 1)
+            else:
+                places.append(bearer[text] if key is None else place[key])
+        plain = [f"(id {key})" if text is None else text for key, text in zip(keys, labels, strict=True)]
+        index, ids, order = self._finish(distinguish(plain, keys), keys, UNASSIGNED, self.some_missing)
+        return index, ids, order[np.array([0, *(code + 1 for code in places)], dtype=np.intp)]
+
+    def _finish(
+        self, labels: list[Any], keys: list[Any], missing: str, some_missing: bool
+    ) -> tuple[pd.Index, list[Any], Codes]:
+        """Sort the labels, and give what has no value a label of its own at the end."""
+        order = list(range(len(labels))) if self.ordered else _sorted_places(labels)
+        # Who wrote the word for it, as a table of ours that comes back does, means the same.
+        order = [place for place in order if keys[place] is not None or labels[place] != missing]
+        lacking = [place for place in (-1,) if some_missing or len(order) < len(labels)]
+        kept = [*(labels[place] for place in order), *(missing for _ in lacking)]
+        place_of = np.full(len(labels) + 1, len(order), dtype=np.intp)
+        place_of[np.array(order, dtype=np.intp) + 1] = np.arange(len(order))
+        dtype = "str" if all(isinstance(label, str) for label in kept) else None
+        return (
+            pd.Index(kept, name=self.name, dtype=dtype),
+            [*(keys[p] for p in order), *(None for _ in lacking)],
+            place_of,
+        )
+
+
+Grouping: TypeAlias = "tuple[Axis, SmallCodes]"
+"""What the groups are, and the code of every deal."""
+
+
+def read_axes(deals: Deals, by: str | Sequence[str] | None) -> list[Grouping]:
+    """Read every grouping that `by` names, and the code of every deal; see `read_groups`."""
+    names: list[Any] = [] if by is None else list(by) if pd.api.types.is_list_like(by) else [by]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(f"by names a column twice: {named(names)}")
+    if "period" in names:
+        raise ConfigurationError("by cannot be 'period': that is the index already")
+    return [_read_axis(deals, name) for name in names]
+
+
 def read_groups(deals: Deals, by: str | Sequence[str] | None) -> list[Group]:
     """Read every grouping that `by` names.
 
@@ -105,12 +236,19 @@ def read_groups(deals: Deals, by: str | Sequence[str] | None) -> list[Group]:
     MissingColumnError
         If the frame has no such column.
     """
-    names: list[Any] = [] if by is None else list(by) if pd.api.types.is_list_like(by) else [by]
-    if len(set(names)) < len(names):
-        raise ConfigurationError(f"by names a column twice: {named(names)}")
-    if "period" in names:
-        raise ConfigurationError("by cannot be 'period': that is the index already")
-    return [_read_group(deals, name) for name in names]
+    return [_group(deals, *pair) for pair in read_axes(deals, by)]
+
+
+def by_stage(deals: Deals) -> Group:
+    """Group by stage, in pipeline order; deals without a stage or in an unknown one stand last."""
+    return _group(deals, *stage_axis(deals))
+
+
+def _group(deals: Deals, axis: Axis, codes: SmallCodes) -> Group:
+    labels, keys, order = axis.settle(deals.context)
+    # Codes below 0 count from the end.
+    table = np.roll(order, axis.low).astype(smallest_integer(len(labels)))
+    return Group(axis.name, look_up(table, codes), labels, keys)
 
 
 def require_one_column(by: object) -> None:
@@ -119,31 +257,35 @@ def require_one_column(by: object) -> None:
         raise ConfigurationError(f"by takes one column here, such as 'owner_name', not {by!r}")
 
 
-def _read_group(deals: Deals, name: str) -> Group:
+def _read_axis(deals: Deals, name: str) -> Grouping:
     if name == "category" and not deals.has("category"):
-        return _by_category(deals)
+        return category_axis(), resolve_categories(deals).codes
     if name in ("stage_name", "stage_id") and (deals.has("stage_id") or deals.has("stage_name")):
-        return by_stage(deals, name)
+        return stage_axis(deals, name)
     if name in LOOKUP_COLUMNS and name.endswith("_name"):
-        return _by_person_or_account(deals, name)
+        return _person_or_account_axis(deals, name)
     deals.need(name)
     codes, distinct = deals.coded(name)
-    missing = UNASSIGNED if name.endswith("_id") else MISSING
     ordered = isinstance(deals.frame[name].dtype, pd.CategoricalDtype)
-    return _finish(name, codes, list(distinct), [None] * len(distinct), missing, keep_order=ordered)
+    return Axis(name, "values", list(distinct), _some_missing(codes), ordered), codes
 
 
-def _by_category(deals: Deals) -> Group:
-    codes = resolve_categories(deals).codes
-    labels = pd.Index([*CATEGORIES, MISSING], dtype="str", name="category")
-    # No category is -1, and its label the last one.
-    codes = codes + np.int8(len(CATEGORIES) + 1) * (codes < 0).view(np.int8)
-    return Group("category", codes, labels, [None] * len(labels))
+def _some_missing(codes: SmallCodes) -> bool:
+    return bool(len(codes)) and int(codes.min()) < 0
 
 
-def by_stage(deals: Deals, name: str = "stage_name") -> Group:
-    """Group by stage, in pipeline order; deals without a stage or in an unknown one stand last."""
-    table = deals.context.stages.frame
+def category_axis() -> Axis:
+    """Return the axis of forecast categories; -1 is none."""
+    return Axis("category", "category", range(len(CATEGORIES)))
+
+
+def stage_axis(deals: Deals, name: str = "stage_name") -> Grouping:
+    """Return the axis of stages, in pipeline order, and the code of every deal."""
+    return Axis(name, "stage", range(len(deals.context.stages.frame))), deals.stage
+
+
+def _name_stages(name: str, context: FigureContext) -> tuple[pd.Index, list[Any], Codes]:
+    table = context.stages.frame
     ids: list[Any] = [None if pd.isna(key) else int(key) for key in table["stage_id"]]
     names = [None if pd.isna(text) else str(text) for text in table["stage_name"]]
     if name == "stage_id":
@@ -152,33 +294,32 @@ def by_stage(deals: Deals, name: str = "stage_name") -> Group:
         labels = distinguish(
             [f"(id {key})" if text is None else text for key, text in zip(ids, names, strict=True)], ids
         )
-    # Codes -2 (unknown) and -1 (none) count from the end of the labels.
-    codes = deals.stage
-    if len(codes) and codes.min() < 0:
-        codes = np.where(codes < 0, codes + np.int16(len(labels) + 2), codes)
     index = pd.Index([*labels, UNKNOWN_STAGE, NO_STAGE], name=name)
-    return Group(name, codes, index, [*ids, None, None])
+    return index, [*ids, None, None], np.roll(np.arange(len(index)), 2)
 
 
-def _by_person_or_account(deals: Deals, name: str) -> Group:
+def _person_or_account_axis(deals: Deals, name: str) -> Grouping:
     id_column = LOOKUP_COLUMNS[name].id_column
     if not deals.has(id_column) and not deals.has(name):
         raise MissingColumnError([name], list(deals.frame.columns), f"Neither {name} nor {id_column} is there.")
     if deals.has(name) and not (deals.has(id_column) and deals.frame[id_column].notna().any()):
         codes, distinct = deals.coded(name)
-        return _finish(name, codes, [str(text) for text in distinct], [None] * len(distinct), UNASSIGNED)
+        return Axis(name, "people", [(None, str(text)) for text in distinct], _some_missing(codes)), codes
     codes, ids = deals.coded(id_column)
-    known = _names_by_id(deals.context.lookups.get(LOOKUP_COLUMNS[name].type))
-    labels = [known.get(key) for key in ids]
-    keys: list[Any] = list(ids)
+    texts: list[str | None] = [None] * len(ids)
+    without = np.flatnonzero(codes == -1)
+    entries: list[tuple[Any, str | None]] = []
     if deals.has(name):
-        unnamed = [place for place, text in enumerate(labels) if text is None]
+        known = _names_by_id(deals.context.lookups.get(LOOKUP_COLUMNS[name].type))
+        unnamed = [place for place, key in enumerate(ids) if known.get(key) is None]
         if unnamed:
-            _name_from_column(labels, unnamed, codes, deals.frame[name])
-        if (codes == -1).any():
-            codes = _join_by_name(codes, labels, keys, deals.frame[name])
-    plain = [f"(id {key})" if text is None else text for key, text in zip(keys, labels, strict=True)]
-    return _finish(name, codes, distinguish(plain, keys), keys, UNASSIGNED)
+            _name_from_column(texts, unnamed, codes, deals.frame[name])
+        if len(without):
+            name_codes, names = factorize(deals.frame[name].iloc[without])
+            entries = [(None, str(text)) for text in names]
+            codes = codes.astype(smallest_integer(len(ids) + len(names)))
+            codes[without] = np.where(name_codes < 0, -1, name_codes.astype(np.intp) + len(ids))
+    return Axis(name, "people", [*zip(ids, texts, strict=True), *entries], _some_missing(codes)), codes
 
 
 def _names_by_id(lookup: pd.DataFrame | None) -> Mapping[Any, str | None]:
@@ -197,24 +338,6 @@ def _name_from_column(labels: list[str | None], unnamed: list[int], codes: Small
     for place in unnamed:
         if first[place] >= 0:
             labels[place] = str(column.iloc[first[place]])
-
-
-def _join_by_name(codes: SmallCodes, labels: list[str | None], keys: list[Any], column: pd.Series) -> SmallCodes:
-    """Put deals that have a name and no id into the one group of that name, or into a new one."""
-    rows = np.flatnonzero(codes == -1)
-    name_codes, names = factorize(column.iloc[rows])
-    counts = Counter(labels)
-    places = []
-    for text in (str(name) for name in names):
-        if counts[text] == 1:
-            places.append(labels.index(text))
-        else:
-            labels.append(text)
-            keys.append(None)
-            places.append(len(labels) - 1)
-    joined = codes.astype(smallest_integer(len(labels)))
-    joined[rows] = np.array([*places, -1])[name_codes]
-    return joined
 
 
 def distinguish(labels: Sequence[str], keys: Sequence[Any]) -> list[str]:
@@ -244,32 +367,6 @@ def common_labels(groups: Iterable[Group]) -> dict[Any, Any]:
     return dict(zip(names, distinguish(list(names.values()), keys), strict=True))
 
 
-def _finish(
-    name: str, codes: SmallCodes, labels: list[Any], keys: list[Any], missing: str, keep_order: bool = False
-) -> Group:
-    """Sort the labels, and give deals without a value a label of their own at the end."""
-    if missing in labels and keys[labels.index(missing)] is None:
-        # Who wrote the word for it, as a table of ours that comes back does, means the same.
-        place = labels.index(missing)
-        others = [*range(place), -1, *range(place, len(labels) - 1), -1]
-        codes = look_up(np.array(others, dtype=smallest_integer(len(labels))), codes)
-        labels, keys = [*labels[:place], *labels[place + 1 :]], [*keys[:place], *keys[place + 1 :]]
-    order = list(range(len(labels))) if keep_order else _sorted_places(labels)
-    kept = [labels[place] for place in order]
-    key_of = [keys[place] for place in order]
-    some_missing = bool(len(codes)) and int(codes.min()) < 0
-    if some_missing:
-        kept.append(missing)
-        key_of.append(None)
-    if some_missing or order != list(range(len(labels))):
-        place_of = np.empty(len(labels) + 1, dtype=smallest_integer(len(labels)))
-        place_of[order] = np.arange(len(labels))
-        place_of[-1] = len(labels)
-        codes = look_up(place_of, codes)
-    index = pd.Index(kept, name=name, dtype="str" if all(isinstance(label, str) for label in kept) else None)
-    return Group(name, codes, index, key_of)
-
-
 def _sorted_places(labels: Iterable[Any]) -> list[int]:
     listed = list(labels)
     try:
@@ -282,15 +379,13 @@ def _sort_key(label: Any) -> Any:
     return (label.casefold(), label) if isinstance(label, str) else label
 
 
-def combine(groups: Sequence[Group], n: int, rows: slice = slice(None)) -> tuple[Codes, int]:
-    """Combine groupings into one code per deal, or per deal of `rows`; gives the codes and how many there can be."""
-    if not groups:
-        return np.zeros(n, dtype=np.intp)[rows], 1
-    codes, size = groups[0].codes[rows].astype(np.intp), len(groups[0])
-    for group in groups[1:]:
+def combine(groups: Sequence[Group], n: int) -> tuple[Codes, int]:
+    """Combine groupings into one code for each of `n` deals; gives the codes and how many there can be."""
+    codes, size = np.zeros(n, dtype=np.intp), 1
+    for group in groups:
         codes *= len(group)
         # Adding narrow codes as they are takes numpy longer.
-        codes += group.codes[rows].astype(np.intp)
+        codes += group.codes.astype(np.intp)
         size *= len(group)
     return codes, size
 
@@ -309,64 +404,3 @@ def index_of(cells: Codes, groups: Sequence[Group]) -> pd.Index:
     """Give the labels of combined codes: a plain index for one grouping, else a MultiIndex."""
     levels = [group.labels[part] for group, part in zip(groups, split(cells, groups), strict=True)]
     return levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels, names=[group.name for group in groups])
-
-
-@dataclass(frozen=True, eq=False)
-class Sums:
-    """What the deals of every cell count and add up to."""
-
-    count: Integers
-    amount: Floats | Integers
-    """Whole numbers where floats would not hold them."""
-    product: Floats
-    """Amount x percent: divided by 100 once it is summed, so that whole numbers stay exact."""
-    missing_amount: Integers
-    missing_percent: Integers
-
-
-def sum_amounts(deals: Deals, cells: Codes, size: int, rows: Flags | Codes) -> Floats | Integers:
-    """Sum the amounts of some deals, whose cells these are; whole numbers where floats would not hold the sums."""
-    if deals.exact_amounts is None:
-        return np.bincount(cells, np.nan_to_num(deals.amount[rows]), minlength=size).astype(np.float64)
-    sums = np.zeros(size, dtype=np.int64)
-    np.add.at(sums, cells, deals.exact_amounts[rows])
-    return sums
-
-
-def add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> Sums:
-    """Count the deals of every cell and sum their amounts.
-
-    Parameters
-    ----------
-    deals : Deals
-        The deals.
-    cells_of : callable
-        Gives the cells of a block of rows, 0 to `size` - 1.
-    size : int
-        Number of cells.
-
-    Returns
-    -------
-    Sums
-        Missing amounts and percentages are counted, never taken as 0.
-    """
-    exact = deals.exact_amounts
-    counted = Sums(
-        count=np.zeros(size, dtype=np.int64),
-        amount=np.zeros(size) if exact is None else np.zeros(size, dtype=np.int64),
-        product=np.zeros(size),
-        missing_amount=np.zeros(size, dtype=np.int64),
-        missing_percent=np.zeros(size, dtype=np.int64),
-    )
-    amounts, percents = deals.amounts, deals.percents
-    for rows in blocks(len(deals)):
-        cells = cells_of(rows)
-        (amount, no_amount), (percent, no_percent) = amounts.filled(rows), percents.filled(rows)
-        np.add.at(counted.count, cells, 1)
-        np.add.at(counted.amount, cells, amount if exact is None else exact[rows])
-        np.add.at(counted.product, cells, amount * percent)
-        if no_amount is not None:
-            np.add.at(counted.missing_amount, cells[no_amount], 1)
-        if no_percent is not None:
-            np.add.at(counted.missing_percent, cells[no_percent], 1)
-    return counted

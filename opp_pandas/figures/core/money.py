@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
+from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, MixedCurrencyError, named
 from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day, to_date
 from opp_pandas.figures.core.statuses import OPEN, TRASHED
 from opp_pandas.stages import CATEGORIES
@@ -154,9 +155,67 @@ class ExchangeRates:
         ]
         return {"table": rows, "base": self.base, "open_date": self.open_date, "won_date": self.won_date}
 
-    def describe(self, deals: Deals) -> dict[str, Any]:
+    def describe(self, currencies: CurrencyCounts) -> dict[str, Any]:
         """Say for a basis how amounts were converted."""
-        return {"base": self.base, "open_date": self.open_date, "won_date": self.won_date, "deals": deals.currencies}
+        dates = {"open_date": self.open_date, "won_date": self.won_date}
+        return {"base": self.base, **dates, "deals": currencies.counts}
+
+
+@dataclass(frozen=True, eq=False)
+class CurrencyCounts:
+    """How many deals name which currency.
+
+    Parameters
+    ----------
+    named : mapping of str or None to int
+        Deals with an amount, outside the trash, by what they name; None:
+        nothing. A currency that only others name stands there with 0.
+    stated : str or None
+        What somebody called the currency of the organisation.
+    has_column : bool, default True
+        Whether the frame names currencies at all.
+    """
+
+    named: Mapping[str | None, int]
+    stated: str | None = None
+    has_column: bool = True
+
+    @cached_property
+    def organisation(self) -> str | None:
+        """What a missing currency means: the one that is stated, else the only one that occurs."""
+        occurring = [word for word in self.named if word]
+        return self.stated or (occurring[0] if len(occurring) == 1 else None)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Deals per currency; those that mean none are "(missing)"."""
+        found: dict[str, int] = {}
+        for word, n in self.named.items():
+            if n:
+                name = word or self.organisation or "(missing)"
+                found[name] = found.get(name, 0) + n
+        return found
+
+    @property
+    def base(self) -> str | None:
+        """The currency of sums without rates, if anybody named one."""
+        return next((name for name in self.counts if name != "(missing)"), self.organisation)
+
+    @property
+    def n_missing(self) -> int:
+        """Deals that name none where the frame names currencies, and are taken as the organisation's."""
+        return self.named.get(None, 0) if self.has_column and self.organisation is not None else 0
+
+    def require_one(self) -> None:
+        """Raise if the amounts cannot be added without rates.
+
+        Raises
+        ------
+        MixedCurrencyError
+            If the deals name several currencies, or some name none that could be told.
+        """
+        if len(self.counts) > 1:
+            raise MixedCurrencyError(self.counts)
 
 
 Rates: TypeAlias = ExchangeRates | Mapping[str, float] | pd.DataFrame

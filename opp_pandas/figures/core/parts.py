@@ -1,0 +1,51 @@
+"""What is gathered of a piece of the deals, and what pieces come to together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import pandas as pd
+
+from opp_pandas.errors import ConfigurationError
+
+
+class Mergeable(Protocol):
+    """Something that several pieces of it make a whole of."""
+
+    @classmethod
+    def merged(cls, parts: Sequence[Any]) -> Any:
+        """Put pieces together."""
+
+
+Part: TypeAlias = Mapping[str, Any]
+"""What a figure gathered of a piece of the deals, by name; every value is `Mergeable`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows that a figure needs one by one; the only part that grows with the deals."""
+
+    frame: pd.DataFrame
+
+    @classmethod
+    def merged(cls, parts: Sequence[Rows]) -> Rows:
+        """Put the rows of several pieces below each other."""
+        return cls(pd.concat([part.frame for part in parts], ignore_index=True))
+
+
+def combine_parts(parts: Iterable[Part]) -> Part:
+    """Put parts of several pieces together into one, which may be combined further.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none; a piece may be empty.
+    """
+    pieces = list(parts)
+    if not pieces:
+        raise ConfigurationError("there is no part to merge; a frame without rows has one, too")
+    if len(pieces) == 1:
+        return pieces[0]
+    return {name: type(first).merged([piece[name] for piece in pieces]) for name, first in pieces[0].items()}
