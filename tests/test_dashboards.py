@@ -15,9 +15,11 @@ from histories import history_in_memory, load_of, moment
 from opp_pandas.accessor import context_of
 from opp_pandas.errors import ConfigurationError, MissingColumnError, MixedCurrencyError
 from opp_pandas.figures import forecast, stage_distribution
-from opp_pandas.forecasting import bookings
+from opp_pandas.forecasting import bookings, predict
 from opp_pandas.notebook.dashboard_model import NO_DATE, Choice
 from opp_pandas.notebook.dashboards import Dashboard, open_dashboard
+from opp_pandas.plotting.canvas import write_short
+from opp_pandas.plotting.words import chance
 from opp_pandas.stages import StageMap
 from portfolios import context, random_portfolio
 
@@ -56,7 +58,7 @@ def test_filters__by_widget_are_filters_by_name(dashboard: Dashboard) -> None:
     """What people do to a control and what a program says by name is one thing."""
     dashboard._period.value = "2026Q3"
     assert dashboard.choice == Choice(period="2026Q3")
-    assert "Forecast 2026Q3" in dashboard.headlines
+    assert "Sellers' sum 2026Q3" in dashboard.headlines
     shown = repr(dashboard)
     dashboard.choose()
     dashboard.choose(period=pd.Period("2026Q3"))
@@ -88,7 +90,7 @@ def test_headlines__are_the_figures(dashboard: Dashboard) -> None:
     row = forecast(FRAME, context=context(), quota=2e6).loc[pd.Period("2026Q2")]
     result = bookings(FRAME, context=context(), period="2026Q2")
     low, high = result.interval(0.8)
-    words = dashboard.headlines["Forecast 2026Q2"]
+    words = dashboard.headlines["Sellers' sum 2026Q2"]
     assert words.startswith(f"USD {row['forecast_amount'] / 1e3:,.0f} thousand")
     assert f"80% interval {low / 1e3:,.0f} thousand to {high / 1e3:,.0f} thousand" in words
     assert f"{row['attainment']:.0%} won" in dashboard.headlines["Quota 2026Q2"]
@@ -97,6 +99,34 @@ def test_headlines__are_the_figures(dashboard: Dashboard) -> None:
     assert f"{low:,.0f} USD to {high:,.0f} USD" in axes.alt_text  # type: ignore[attr-defined]
     related = open_dashboard(FRAME, context=context(), rho=0.1)
     assert "too narrow" not in related.pictures["forecast"].get_xlabel()
+
+
+def test_prediction__stands_first_and_its_parts_add_up(dashboard: Dashboard) -> None:
+    """The prediction of all with its record; owners' parts add up to it but for new deals; another period has none."""
+    found = predict(FRAME, context=context(), period="2026Q2")
+    low, high = found.interval(0.8)
+    assert next(iter(dashboard.headlines)) == "Predicted 2026Q2"
+    assert dashboard.headlines["Predicted 2026Q2"] == (
+        f"USD {write_short(found.mean)} (80% interval {write_short(low)} to {write_short(high)}; {found.tested})"
+    )
+    assert chance(found.p_at_least(2e6)).replace(" %", "%") in dashboard.headlines["Quota 2026Q2"]
+    assert found.tested in dashboard.pictures["prediction"].alt_text  # type: ignore[attr-defined]
+    parts = 0.0
+    for owner in dashboard._board.owners:
+        dashboard.choose(owners=owner)
+        assert "prediction" not in dashboard.pictures
+        value, word = dashboard.headlines["Predicted 2026Q2"].removeprefix("USD ").split(" (")[0].split(" ")[:2]
+        parts += float(value.replace(",", "")) * {"thousand": 1e3, "million": 1e6}[word]
+    assert parts == pytest.approx(found.mean - found.parts.loc["new", "mean"], rel=0.01)
+    dashboard.choose(period="2026Q3")
+    assert not any("redict" in name for name in (*dashboard.headlines, *dashboard.pictures))
+
+
+def test_prediction__that_cannot_be_made_is_said() -> None:
+    """Nothing was ever closed: the dashboard says so, and shows the rest as before."""
+    young = open_dashboard(FRAME[FRAME["stage_id"] == 1], context=context())
+    assert any(note.startswith("No prediction: no deal was won or lost") for note in young.notes)
+    assert "forecast" in young.pictures
 
 
 def test_quota__of_owners_follows_the_choice_and_that_of_all_does_not() -> None:
@@ -156,7 +186,9 @@ def test_files__are_whole_pictures_without_the_page(dashboard: Dashboard, tmp_pa
     """PNG and SVG of every picture; the SVG is well-formed and has fixed colours."""
     paths = dashboard.save(tmp_path / "new")
     assert sorted(path.name for path in paths) == sorted(
-        f"{name}-2026-06-15.{ending}" for name in ("forecast", "stages", "ageing") for ending in ("png", "svg")
+        f"{name}-2026-06-15.{ending}"
+        for name in ("prediction", "forecast", "stages", "ageing")
+        for ending in ("png", "svg")
     )
     for path in paths:
         content = path.read_bytes()

@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from opp_pandas.accessor import context_of
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import ageing, concentration, hygiene
 from opp_pandas.figures.hygiene import CHECKS, flags_of
 from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
+from worlds import WORLDS, frame_of, generate
 
 CLEAN: dict[str, Any] = {
     "amount": 1_000,
@@ -39,6 +41,7 @@ WINS = [WON_DEAL] * 10
         ("no_owner", {"owner_id": None}, "nobody"),
         ("untouched", {"touched_at": "2026-05-01T00:00Z"}, "45 days (limit 30)"),
         ("old", {"created_at": "2025-06-15T00:00Z"}, "365 days"),
+        ("zombie", {"created_at": "2026-03-05T00:00Z"}, "open for 102 days; no deal was ever won after more than 101"),
         ("stage_contradicts", {"probability": 90, "stage_id": LEAD}, "90 %, and the team gives its stage 20 %"),
         ("outlier", {"amount": 9_000_000}, "times the usual"),
         ("far_close_date", {"close_date": "9999-12-31T00:00Z"}, "9999-12-31"),
@@ -54,6 +57,20 @@ def test_hygiene__flags_a_deal_with_the_reason_in_words(check: str, change: dict
     assert table.index.tolist() == [len(around)]
     assert table["checks"].tolist() == [check]
     assert words in table["reasons"].iloc[0]
+
+
+def test_hygiene__knows_the_zombies_that_a_prediction_counts() -> None:
+    """One function says which open deals are older than any that was won; a win that is still ahead teaches nothing."""
+    frame = frame_of(generate(WORLDS["zombies"], 4))
+    found = hygiene(frame, context=context_of(frame), checks=["zombie"])
+    deals = frame.opp.predict(horizon_days=30).deals
+    assert len(found) > 20
+    assert set(found["custom_id"]) == set(deals.loc[deals["zombie"], "id"])
+    old = {**CLEAN, "created_at": "2026-03-05T00:00Z"}
+    later = {**WON_DEAL, "created_at": "2020-01-01T00:00Z", "close_date": "2026-09-10T00:00Z"}
+    assert len(hygiene(portfolio([old, later, *WINS]), context=context(), checks=["zombie"])) == 1
+    few = hygiene(portfolio([old, *WINS[:9]]), context=context(), checks=["zombie"])
+    assert "zombie" in few.attrs["opp_basis"]["notes"][-1]
 
 
 def test_hygiene__a_deal_has_one_row_with_all_its_reasons() -> None:

@@ -34,6 +34,7 @@ CHECKS = {
     "no_owner": "open, without an owner",
     "untouched": "open, and nothing happened for more than stale_days",
     "old": "open for longer than 9 of 10 won deals took (10 won deals or more)",
+    "zombie": "open for longer than any won deal took (10 won deals or more)",
     "stage_contradicts": "open, and the probability is 25 points or more from the stage's",
     "outlier": "open, and the amount is far outside the others (robust z of its logarithm above 3.5)",
     "far_close_date": "open, and the close date is more than 5 years ahead",
@@ -41,6 +42,8 @@ CHECKS = {
     "closed_before_created": "won or lost, and the close date is before creation",
 }
 _ODDS_APART = 25
+_FEWEST_WON = 10
+"""Won deals, below which nothing is said of how long a deal takes."""
 _FAR_DAYS = 5 * 366
 _NAMED = ("id", "custom_id", "name", "owner_name")
 _SHOWN = (*_NAMED, "account_name", "amount", "close_date")
@@ -224,24 +227,40 @@ def _untouched(deals: Deals, stale_days: int) -> _Found:
     }
 
 
-def _cycles(deals: Deals) -> Floats:
-    won = (deals.status == WON) & (deals.close_day != NO_DAY) & (deals.created_day != NO_DAY)
-    return np.asarray(deals.close_day[won] - deals.created_day[won], dtype=np.float64)
+def zombie_age(cycles: Integers | Floats) -> float:
+    """Return the age beyond which no deal was ever won; infinite where too few were won to say so [days]."""
+    return float(max(cycles.max(), 1)) if len(cycles) >= _FEWEST_WON else np.inf
+
+
+def _cycles(deals: Deals) -> Floats | None:
+    """Return how long the deals took that were won by now; None where too few are known."""
+    if not deals.has("close_date") or not (deals.has("created_at") or deals.has("external_created_at")):
+        return None
+    close, created = deals.close_day, deals.created_day
+    won = (deals.status == WON) & (close != NO_DAY) & (created != NO_DAY) & (close <= deals.context.today)
+    return np.asarray(close[won] - created[won], dtype=np.float64) if won.sum() >= _FEWEST_WON else None
+
+
+def _open_for_longer(deals: Deals, limit: float, why: str) -> dict[int, str]:
+    age = deals.context.today - deals.created_day
+    rows = np.flatnonzero((deals.status == OPEN) & (deals.created_day != NO_DAY) & (age > limit))
+    return {place: f"open for {counted(age[place], 'day')}; {why}" for place in rows.tolist()}
 
 
 def _old(deals: Deals, _: int) -> _Found:
-    if not deals.has("close_date") or not (deals.has("created_at") or deals.has("external_created_at")):
-        return None
     cycles = _cycles(deals)
-    if len(cycles) < 10:
+    if cycles is None:
         return None
     limit = float(np.quantile(cycles, 0.9))
-    age = deals.context.today - deals.created_day
-    rows = np.flatnonzero((deals.status == OPEN) & (deals.created_day != NO_DAY) & (age > limit))
-    return {
-        place: f"open for {counted(age[place], 'day')}; 9 of 10 won deals took {limit:,.0f} or less"
-        for place in rows.tolist()
-    }
+    return _open_for_longer(deals, limit, f"9 of 10 won deals took {limit:,.0f} or less")
+
+
+def _zombie(deals: Deals, _: int) -> _Found:
+    cycles = _cycles(deals)
+    if cycles is None:
+        return None
+    limit = zombie_age(cycles)
+    return _open_for_longer(deals, limit, f"no deal was ever won after more than {limit:,.0f}")
 
 
 def _stage_contradicts(deals: Deals, _: int) -> _Found:
@@ -318,6 +337,7 @@ CHECKERS = {
     "no_owner": _no_owner,
     "untouched": _untouched,
     "old": _old,
+    "zombie": _zombie,
     "stage_contradicts": _stage_contradicts,
     "outlier": _outlier,
     "far_close_date": _far_close_date,

@@ -14,6 +14,7 @@ from opp_pandas.figures.core.basis import BASIS_KEY, Facts, attach_basis, build_
 from opp_pandas.figures.core.days import parse_day, to_date
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.hygiene import zombie_age
 from opp_pandas.forecasting.known import FAR, SIZE, Known, Past, describe_columns, read_past
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
@@ -351,7 +352,6 @@ def _deal_table(asked: _Asked, walk: Walk, chances: Floats, amounts: Floats) -> 
     key = next((column for column in ("id", "custom_id") if column in frame and frame[column].notna().any()), None)
     ages = cut.known.ages
     won = past.won & (past.closed < FAR)
-    oldest = int((past.closed - past.created)[won].max()) if won.any() else 0
     table = pd.DataFrame(
         {
             "id": frame[key].iloc[rows].to_numpy() if key else rows,
@@ -359,7 +359,7 @@ def _deal_table(asked: _Asked, walk: Walk, chances: Floats, amounts: Floats) -> 
             "amount": amounts,
             "expected_amount": chances * amounts,
             "age_days": ages,
-            "zombie": ages > max(oldest, 1) if won.any() else np.zeros(len(ages), dtype=bool),
+            "zombie": ages > zombie_age((past.closed - past.created)[won]),
             "reasons": _reasons(walk),
         }
     )

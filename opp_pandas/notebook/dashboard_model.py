@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, OppPandasError, named, printable
+from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named, printable
 from opp_pandas.figures import ageing, forecast, funnel, kpis, stage_distribution, waterfall
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.figures.core.days import NO_DAY, to_date
-from opp_pandas.figures.core.deals import OPEN, Deals
+from opp_pandas.figures.core.deals import OPEN, WON, Deals
 from opp_pandas.figures.core.groups import read_groups
 from opp_pandas.figures.core.scope import resolve_scope
-from opp_pandas.forecasting import bookings
+from opp_pandas.forecasting import Prediction, bookings, predict
 from opp_pandas.plotting.canvas import label_of, write_short
 from opp_pandas.plotting.words import chance
 
@@ -135,6 +136,9 @@ class Board:
         self._dated = deals.close_day != NO_DAY
         distinct = np.unique(self._ordinals[self._dated])
         self._today = int(self._periods.ordinals(np.array([self.context.today]))[0])
+        so_far = (deals.status == WON) & (self._ordinals == self._today) & (deals.close_day <= self.context.today)
+        self._won_to_date = np.where(so_far, np.nan_to_num(deals.amount), 0.0)
+        self._period_now = label_of(self._labels([self._today])[0])
         self._by_label = {label_of(label): int(n) for n, label in zip(distinct, self._labels(distinct), strict=True)}
         self.periods = [*self._by_label, *([] if self._dated.all() else [NO_DATE])]
 
@@ -204,6 +208,7 @@ class Board:
         spread = pd.DataFrame([result.interval(LEVEL) for result in ahead.values()], columns=["low", "high"])
         spread.index = pd.Index(list(ahead))
         pictures = [
+            self._prediction(choice, table),
             _draw("forecast", "plot_forecast", table, interval=spread, note=self._interval_words(ahead)),
             self._funnel(frame),
             self._waterfall(choice, rows),
@@ -211,6 +216,40 @@ class Board:
         ]
         headlines = self._headlines(frame, rows, table, choice, ahead)
         return View(frame, headlines, [drawn for drawn in pictures if drawn is not None], notes)
+
+    @cached_property
+    def predicted(self) -> Prediction | str:
+        """What the present period is predicted to bring, of all deals; or why nobody can tell."""
+        try:
+            return predict(self.frame, context=self.context, period=self._labels([self._today])[0])
+        except (FrameError, ConfigurationError) as error:
+            return str(error)
+
+    def _prediction(self, choice: Choice, table: pd.DataFrame) -> Drawn | None:
+        """Draw the prediction of all deals, where all are looked at."""
+        if choice.owners or choice.stages or choice.period not in (None, self._period_now):
+            return None
+        if isinstance(self.predicted, str):
+            return Drawn("prediction", None, f"No prediction: {printable(self.predicted, 400)}")
+        quota = [] if "quota" not in table.columns else [
+            float(value) for period, value in table["quota"].items() if label_of(period) == self._period_now
+        ]  # fmt: skip
+        target = quota[0] if quota and not np.isnan(quota[0]) else None
+        return _draw("prediction", "plot_predict", self.predicted, quota=target)
+
+    def _predicted_headline(self, choice: Choice, unit: str) -> list[Headline]:
+        """Return what the present period is predicted to bring; of some deals their part in it."""
+        found, name = self.predicted, f"Predicted {self._period_now}"
+        if isinstance(found, str):
+            return []
+        if not (choice.owners or choice.stages):
+            low, high = found.interval(LEVEL)
+            note = f"{LEVEL:.0%} interval {write_short(low)} to {write_short(high)}; {found.tested}"
+            return [Headline(name, _money(found.mean, unit), note)]
+        rows = self.rows(replace(choice, period=None))
+        still_open = (found.amounts * found.chances)[rows[found.attrs["positions"]]]
+        expected = float(self._won_to_date[rows].sum() + still_open.sum())
+        return [Headline(name, _money(expected, unit), "their part in the prediction of all, without new deals")]
 
     def _quota_for(self, choice: Choice, notes: list[str]) -> Any:
         """Give the quota that a choice is measured by, or say why it has none."""
@@ -297,12 +336,12 @@ class Board:
         open_amount, weighted = (float(table[name].sum()) for name in ("open_amount", "weighted_amount"))
         unit = str(table.attrs.get(BASIS_KEY, {}).get("currency") or "")
         shown = [
+            *self._present_period(table, choice, ahead, unit),
             Headline("Open", _money(open_amount, unit), f"{int((self._open & rows).sum()):,} deals"),
             Headline(
                 "Weighted", _money(weighted, unit), f"{weighted / open_amount:.0%} of open" if open_amount else ""
             ),
         ]
-        shown += self._present_period(table, choice, ahead, unit)
         overdue = float(table["overdue_amount"].sum())
         shown.append(Headline("Overdue", _money(overdue, unit), "open, the close date is past"))
         rate = kpis(frame, context=self.context)
@@ -315,19 +354,25 @@ class Board:
         self, table: pd.DataFrame, choice: Choice, ahead: Mapping[Any, Bookings], unit: str
     ) -> list[Headline]:
         """Won, forecast and quota of the chosen period, or of the one that as_of lies in."""
-        label = choice.period or label_of(self._labels([self._today])[0])
+        label = choice.period or self._period_now
         at = [place for place, period in enumerate(table.index) if label_of(period) == label]
         if not at or label == NO_DATE:
-            return []
-        row, result = table.iloc[at[0]], ahead.get(table.index[at[0]])
+            return self._predicted_headline(choice, unit) if label == self._period_now else []
+        row = table.iloc[at[0]]
+        result: Bookings | None = ahead.get(table.index[at[0]])
         note = ""
         if result is not None:
             low, high = result.interval(LEVEL)
-            note = f"{LEVEL:.0%} interval {write_short(low)} to {write_short(high)}"
+            note = f"{LEVEL:.0%} interval {write_short(low)} to {write_short(high)}, not tested"
+        stated = [one.attrs[BASIS_KEY]["arguments"]["probability"] for one in ahead.values()]
+        whose = {"own": "Sellers' sum", "stage": "Stages' sum"}.get(stated[0] if stated else "", "Weighted sum")
         found = [
+            *(self._predicted_headline(choice, unit) if label == self._period_now else []),
+            Headline(f"{whose} {label}", _money(float(row["forecast_amount"]), unit), note),
             Headline(f"Won {label}", _money(float(row["won_amount"]), unit), f"{int(row['won_count']):,} deals"),
-            Headline(f"Forecast {label}", _money(float(row["forecast_amount"]), unit), note),
         ]
+        if label == self._period_now and not (choice.owners or choice.stages or isinstance(self.predicted, str)):
+            result = self.predicted
         if "quota" in table.columns and not pd.isna(row["quota"]):
             quota = float(row["quota"])
             parts = [] if pd.isna(row["attainment"]) else [f"{float(row['attainment']):.0%} won"]
