@@ -21,7 +21,7 @@ from opp_pandas.figures.rates import divide
 if TYPE_CHECKING:
     from opp_pandas.choices import Check, Measure
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Flags, Floats
+    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
     from opp_pandas.figures.core.parts import Part
 
 CHECKS = {
