@@ -334,6 +334,7 @@ class OpportunityAccessor:
         *,
         columns: Sequence[str] | None = ...,
         height: int = ...,
+        unknown_names: UnknownNames = ...,
         quota: Any = ...,
         journal: str | Path | None = ...,
         freq: Freq | None = ...,
@@ -367,6 +368,9 @@ class OpportunityAccessor:
             the usual ones, and custom fields that hold something.
         height : int, default 420
             Of the grid's rows [pixels], 120 to 2000.
+        unknown_names : {"refuse", "leave_out"}
+            What to do about new deals whose owner or account has a name that the
+            service does not know, as for `write_back`.
         quota : number, mapping or DataFrame, optional
             For the effect on the forecast that a review shows, as in `find_changes`;
             coverage by period needs a quota.

@@ -200,6 +200,6 @@ def test_file_adopted_twice__makes_no_second_deal(client: Client, tmp_path: Path
     assert "it is there already: the service has a deal with the same custom id '8' (id 33)" in report.rows["detail"][2]
     report = opp.adopt(deals, columns, **options).opp.write_back(client)
     assert statuses(report) == ["unchanged"] * 3
-    assert set(report.rows["detail"]) == {"it is there already: an earlier write created it"}
+    assert set(report.rows["detail"]) == {"it is there already: plan 1 created it"}
     assert report.frame["id"].tolist() == [31, 32, 33]
     assert statuses(again.opp.write_back(client, on_conflict="mine", journal=tmp_path)) == ["written"] * 3

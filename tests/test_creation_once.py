@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.api.client import Client
-from opp_pandas.apply import send_creates
+from opp_pandas.api.transport.retry import Clock
+from opp_pandas.apply import apply_options, send_creates
 from opp_pandas.apply.journal import OpenPlan
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class KilledError(BaseException):
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0,))
+    # The second of two programs runs inside the first one here: it would wait for itself.
+    monkeypatch.setattr(apply_options, "TWIN_WAIT_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +168,42 @@ def test_new_deal__is_made_once_in_the_whole_table(box: Sandbox, tmp_path: Path)
         folder = tmp_path / str(number)
         folder.mkdir(mode=0o700)
         check(box, folder, *case)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_same_plan_twice_at_once__waits_and_joins(
+    box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """The second program says that it waits; then it finds everything done, or it refuses and names the first plan."""
+    monkeypatch.setattr(apply_options, "TWIN_WAIT_S", 2.0)
+    name, go_on, reports = f"twin {ends}", threading.Event(), []
+    df = adopted(name, "made here")
+
+    def hold(method: str, _: str) -> None:
+        if method == "POST":
+            started.set()
+            go_on.wait(30)
+
+    def wait(_: float) -> None:
+        if ends:
+            go_on.set()
+            first.join(30)
+
+    started = threading.Event()
+    monkeypatch.setattr(box.switches, "before_request", hold)
+    first = threading.Thread(target=lambda: reports.append(df.copy().opp.write_back(box.client(), journal=tmp_path)))
+    first.start()
+    assert started.wait(30)
+    second = df.copy().opp.write_back(box.client(clock=Clock(sleep=wait)), journal=tmp_path)
+    go_on.set()
+    first.join(30)
+    assert "plan 1 is sending the same changes: waiting for it, at most 2 s" in caplog.text
+    words = "it is there already: plan 1 created it" if ends else "plan 1 is creating it at this moment"
+    assert second.counts() == {"unchanged" if ends else "refused": 3}
+    assert second.rows["detail"].str.startswith(words).all()
+    assert reports[0].counts() == {"written": 3}
+    deals = [item for page in box.client().iter_pages() for item in page.document["data"]]
+    assert sum(item["attributes"]["name"].startswith(name) for item in deals) == 3
 
 
 def test_undo__restores_cents(box: Sandbox, tmp_path: Path) -> None:

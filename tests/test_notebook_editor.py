@@ -549,6 +549,17 @@ def test_adopted_deals__are_edited_by_name_and_created(client: Client) -> None:
     assert made == other
 
 
+def test_edit__leaves_out_names_that_the_service_does_not_know(client: Client) -> None:
+    """The review notes it, sending does it, and the code that does the same says so."""
+    deals = pd.DataFrame({"name": ["A"], "amount": [5], "account_name": ["Nowhere"]})
+    editor = opp.adopt(deals, stages=opp.StageMap(order=["Qualify"])).opp.edit(client, unknown_names="leave_out")
+    assert editor.code == "df.opp.write_back(dry_run=True, unknown_names='leave_out')"
+    send(editor)
+    assert editor.report is not None
+    assert editor.report.counts() == {"written": 1}
+    assert "account_name 'Nowhere' left out" in editor.report.rows["detail"].iloc[0]
+
+
 def test_front_end__is_not_needed(df: pd.DataFrame) -> None:
     """Without one the output is a readable line; with one the grid."""
     bundle = df.opp.edit()._repr_mimebundle_()

@@ -175,8 +175,27 @@ def test_write_back__after_resume_knows_what_resume_created(
     client.delete(7)
     report = df.opp.write_back()
     assert statuses(report) == ["gone", "unchanged"]
-    assert "it is there already: an earlier write created it" in report.rows["detail"].iloc[1]
+    assert "it is there already: plan 1 created it" in report.rows["detail"].iloc[1]
     assert list(at_service(client)) == [1, 2, 3, 4, 5, 6, 8]
+
+
+def test_resume__without_a_plan_takes_up_the_last_one_where_rows_only_failed(
+    client: Client, df: pd.DataFrame, box: Sandbox
+) -> None:
+    """What the service had no time for is sent again; an older plan, whose rows a later one has sent, is not."""
+    box.fail(429, method="PATCH", times=20)
+    df.loc[0, "probability"] = 11
+    assert statuses(df.opp.write_back(workers=1)) == ["failed"]
+    box.switches.faults.clear()
+    assert statuses(opp.resume(client)) == ["written"]
+    assert at_service(client)[1][1] == 11
+    assert len(opp.resume(client).rows) == 0
+    box.fail(429, method="PATCH", times=20)
+    df.loc[1, "probability"] = 12
+    df.opp.write_back(workers=1)
+    box.switches.faults.clear()
+    df.opp.write_back(workers=1)
+    assert len(opp.resume(client).rows) == 0
 
 
 @pytest.fixture
@@ -197,7 +216,7 @@ def test_write_back__after_resume_sends_what_was_edited_since(client: Client, re
     resumed.loc[6, ["probability", "amount"]] = [68, 250]
     report = resumed.opp.write_back()
     assert statuses(report) == ["written"]
-    assert report.rows["detail"].tolist() == ["it is there already: an earlier write created it"]
+    assert report.rows["detail"].tolist() == ["it is there already: plan 1 created it"]
     has = client.get(7).data["attributes"]
     assert (has["probability"], has["amount"], has["nextStep"]) == (68, 250, "theirs")
     assert has["amountPrecise"] == "250"

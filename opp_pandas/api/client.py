@@ -209,6 +209,10 @@ class Client:
         """Close the connections; they open again when needed."""
         self._transport.close()
 
+    def wait(self, seconds: float) -> None:
+        """Wait as before a repetition: by the client's own clock, and Ctrl-C ends it [s]."""
+        self._transport.wait(seconds)
+
     # A client holds a token and open connections: it travels with a frame as itself, never as a copy.
     def __copy__(self) -> Client:
         return self

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.journal import Journal
+from opp_pandas.apply.journal import Journal, SamePlanError
 from opp_pandas.apply.journal_folder import journal_folder
 from opp_pandas.apply.journal_store import SUFFIX
 from opp_pandas.apply.merge import POLICIES
@@ -16,6 +17,7 @@ from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, Journ
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
+    from opp_pandas.apply.journal import OpenPlan
     from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.choices import Policy
 
@@ -24,6 +26,12 @@ Ask = Callable[[int, str, Any, Any, Any], str]
 
 Progress = bool | Callable[[int, int], Any]
 """Whether to show a bar, or who is told how many rows are done, and of how many; False from there stops the rest."""
+
+
+logger = logging.getLogger("opp_pandas.apply")
+
+# As long as a client waits for the service by default.
+TWIN_WAIT_S, TWIN_POLL_S = 60.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,23 @@ class ApplyOptions:
             opened.close()
             raise ConfigurationError(f"{file.name} is not the journal of {self.client.url}: {opened.path.name} is")
         return opened
+
+    def begin(self, journal: Journal, plan: ChangeSet) -> OpenPlan:
+        """Write a plan down; where another program is creating its deals by the same plan, wait for that one first.
+
+        What the other one has done is found done then. One that does not end in
+        `TWIN_WAIT_S` keeps its deals: they are refused here.
+        """
+        waited_s = 0.0
+        while True:
+            try:
+                return journal.begin(plan, may_wait=waited_s < TWIN_WAIT_S, on_conflict=self.on_conflict)
+            except SamePlanError as twin:
+                if not waited_s:
+                    words = "plan %d is sending the same changes: waiting for it, at most %.0f s (Ctrl-C stops)"
+                    logger.warning(words, twin.number, TWIN_WAIT_S)
+                self.client.wait(TWIN_POLL_S)
+                waited_s += TWIN_POLL_S
 
 
 def ask_here(row_id: int, column: str, loaded: Any, mine: Any, theirs: Any) -> str:

@@ -100,6 +100,14 @@ class Claim:
     before: Sequence[int] | None = None
 
 
+class SamePlanError(Exception):
+    """Another program is carrying out the very same plan; `number` is that plan's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class Journal(Store):
     """The open journal of one service; made by `open`, closed by `close` or a ``with`` block."""
 
@@ -141,8 +149,15 @@ class Journal(Store):
             for step, _, data in planned
         ]
 
-    def begin(self, plan: ChangeSet, **facts: Any) -> OpenPlan:
-        """Write down a whole plan before anything of it is sent, and claim its new deals; forget what is old."""
+    def begin(self, plan: ChangeSet, *, may_wait: bool = False, **facts: Any) -> OpenPlan:
+        """Write down a whole plan before anything of it is sent, and claim its new deals; forget what is old.
+
+        Raises
+        ------
+        SamePlanError
+            If another program is creating these deals by the very same plan,
+            and `may_wait`; nothing is written down then.
+        """
         self._purge_when_due()
         steps = list(enumerate(plan.entries))
         planned = [(step, "planned", {"action": e.action, "entry": entry_to_json(e)}) for step, e in steps]
@@ -155,6 +170,8 @@ class Journal(Store):
                 opened.facts = known | {"writer": opened.writer}
                 self.append(PlanRow(opened.number, 0, "", {}), planned, opened.facts)
                 opened.claim(steps)
+                if may_wait:
+                    opened.refuse_twin(plan.fingerprint)
             stack.pop_all()
         opened.states = {step: "planned" for step, _ in steps}
         return opened
@@ -287,6 +304,12 @@ class OpenPlan:
                 claim = replace(claim, plan=self.number, step=step)
             self._creations[step], self.claims[key] = entry, claim
             self.journal.put_key(key, asdict(claim))
+
+    def refuse_twin(self, fingerprint: str) -> None:
+        """Refuse to go on, within a transaction, where the same plan is being carried out by another program."""
+        for number in set(self.held.values()):
+            if self.journal.plan(number).facts["fingerprint"] == fingerprint:
+                raise SamePlanError(number)
 
     def _take_from(self, claim: Claim) -> None:
         """Settle a step of a plan whose program has died: it is this plan's now."""

@@ -16,16 +16,17 @@ ids unique. There this procedure holds:
    touched it yet, gives way: it is deleted, and the older one is taken.
 
 Of two machines that create in the same moment the one that created later sees
-both in its second look, so one deal stays. Two deals stay only where the second
-look does not show the older deal, because the service's index lags behind it by
-more than the time between the looks. A deal without a custom id gets no third
+both in its second look, so one deal stays. The second look is repeated, for some
+seconds, until the service's index shows our own deal: an index that takes deals
+in the order in which they were made shows the older one then too. Two deals stay
+only where the index lags by more than those seconds, or shows a younger deal
+before an older one. A deal without a custom id gets no third
 step: two equal deals may be meant.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -142,15 +143,15 @@ class Creations:
         return True
 
     def _take_earlier(self, task: Task, creation: RowCreation, row_id: int) -> None:
-        why = "it is there already: an earlier write created it"
+        creator = f"plan {self._claim(task, creation).plan} created it"
         try:
             resource = self.wire.client.get(row_id).data
         except NotFoundError:
             task.outcome.id = row_id
-            task.outcome.settle(Status.GONE, "an earlier write created it, and the service no longer has it", 404)
+            task.outcome.settle(Status.GONE, f"{creator}, and the service no longer has it", 404)
             return
         task.outcome.joined = True
-        self._take_over(task, creation, resource, why)
+        self._take_over(task, creation, resource, f"it is there already: {creator}")
 
     def _take_over(self, task: Task, creation: RowCreation, resource: Mapping[str, Any], why: str) -> None:
         """Take a deal that is there already, and send what was edited of it since it was sent."""
@@ -190,8 +191,7 @@ class Creations:
         """Look for a deal that was sent, for some seconds: the service's index may lag behind its writes."""
         field = _found_by(creation)
         for wait_s in LOOK_UP_WAITS_S:
-            if wait_s:
-                time.sleep(wait_s)
+            self._wait(wait_s)
             found = [item for item in self._search(field, [creation.values.get(field)]) if _looks_like(item, creation)]
             with self._lock:
                 others = self._created_ids | set(before)
@@ -224,7 +224,7 @@ class Creations:
         }
         for batch in batches(list(made), LOOK_UP_BATCH):
             try:
-                resources = self._search("custom_id", batch)
+                resources = self._search_until_seen({custom: made[custom].outcome.id for custom in batch})
             except ServiceError as error:
                 words = f"whether another machine created it too could not be asked ({printable(error.message, 120)})"
                 for custom in batch:
@@ -237,20 +237,37 @@ class Creations:
                 same = [item for item in resources if _custom_id(item) == custom and int(item["id"]) not in before]
                 older = [item for item in same if int(item["id"]) < int(task.outcome.id or 0)]
                 if older:
-                    self._yield_to(task, min(older, key=lambda item: int(item["id"])), same)
+                    self._yield_to(task, min(older, key=lambda item: int(item["id"])))
+                elif not same:
+                    words = "the service's index does not show it yet: look later whether another machine made it too"
+                    task.outcome.detail = sentences(task.outcome.detail, words)
 
-    def _yield_to(self, task: Task, older: Mapping[str, Any], same: Resources) -> None:
+    def _search_until_seen(self, made: Mapping[str, int | None]) -> Resources:
+        """Search until the index shows our own deals, by custom id: what was made before them it shows then too."""
+        resources: Resources = ()
+        for wait_s in LOOK_UP_WAITS_S:
+            self._wait(wait_s)
+            resources = self._search("custom_id", made)
+            if set(made.values()) <= {int(item["id"]) for item in resources}:
+                break
+        return resources
+
+    def _wait(self, seconds: float) -> None:
+        if seconds:
+            self.wire.client.wait(seconds)
+
+    def _yield_to(self, task: Task, older: Mapping[str, Any]) -> None:
         """Delete our own deal in favour of an older one, if nobody has touched it."""
         outcome, own, other = task.outcome, task.outcome.id, int(older["id"])
         why = f"somebody else created id {other} with its custom id in the same moment"
-        seen = [item for item in same if int(item["id"]) == own]
         outcome.settle(Status.UNKNOWN, f"{why}: delete that one or id {own}")
         outcome.id = None
         self.wire.plan.settled(task.number, outcome)
-        if own is None or not seen or (seen[0].get("attributes") or {}).get("updatedAt") != outcome.updated_at:
-            return
         try:
-            self.wire.client.delete(own)
+            attributes = self.wire.client.get(int(own or 0)).data.get("attributes") or {}
+            if attributes.get("updatedAt") != outcome.updated_at:
+                return
+            self.wire.client.delete(int(own or 0))
         except ServiceError as error:
             outcome.detail += f"; deleting it failed ({printable(error.message, 120)})"
         else:

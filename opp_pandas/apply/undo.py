@@ -81,7 +81,7 @@ def apply_plan(
     tasks, report = announce(resolved, dry_run=dry_run, reads=reads, shared=True)
     if dry_run or not tasks:
         return report
-    with options.open_journal() as opened, opened.begin(resolved, on_conflict=on_conflict) as begun:
+    with options.open_journal() as opened, options.begin(opened, resolved) as begun:
         return carry_out(options, begun, tasks, report)
 
 
@@ -120,7 +120,7 @@ def resume(
         The folder of journals, or the journal; default the usual folder.
     plan : int, optional
         The number of the plan, as in ``report.plan_number``. Default: the one
-        unfinished plan for this service.
+        unfinished plan for this service, else the last one if rows of it failed.
     on_conflict : {"skip", "ask", "mine", "theirs"}, optional
         Default: as the plan was sent. Given, rows in conflict are tried again.
     ask, workers, progress
@@ -157,11 +157,17 @@ def resume(
 
 
 def _unfinished(journal: Journal, on_conflict: Policy | None) -> int | None:
-    """Find the plan that is meant: the unfinished one, else the newest with conflicts where these are decided."""
+    """Find the plan that is meant: the unfinished one, else the newest with conflicts where these are decided.
+
+    Rows that failed are taken up in the last plan only: an older one's were sent
+    again with it, or are no longer wanted.
+    """
     plans = journal.plans()
     numbers = [number for number, row in plans.items() if not is_finished(row.facts)]
     if not numbers and on_conflict is not None:
         numbers = [number for number, row in plans.items() if "conflict" in row.facts["counts"]][-1:]
+    if not numbers and plans and any(_is_unsettled(step, None) for step in journal.steps(max(plans))):
+        numbers = [max(plans)]
     if len(numbers) > 1:
         words = f"{len(numbers)} plans are unfinished: name one with plan= ({named(numbers, 10)})"
         raise ConfigurationError(f"{words}; opp.list_journals() shows them")

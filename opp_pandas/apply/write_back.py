@@ -153,7 +153,7 @@ def write_back(
         return report
     if needs_names and isinstance(confirm, str):
         check_confirmation(plan, confirm, resolved)
-    with options.open_journal() as opened, opened.begin(kept, on_conflict=on_conflict) as begun:
+    with options.open_journal() as opened, options.begin(opened, kept) as begun:
         try:
             return carry_out(options, begun, tasks, report)
         finally:

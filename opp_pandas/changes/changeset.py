@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from opp_pandas.errors import printable
 from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class RowCreation:
         """How the deal is found again where an answer is lost."""
         if self.custom_id is None:
             return "its name and values, where no other deal has the same"
-        return f"the custom id {self.custom_id} made here" if self.custom_id == self.key else "its own custom id"
+        custom = printable(self.custom_id, 80)
+        return f"the custom id {custom} made here" if self.custom_id == self.key else f"its own custom id {custom}"
 
     def attributes(self) -> dict[str, Any]:
         """Attributes by API name."""

@@ -50,11 +50,11 @@ def _new_deal(plan: ChangeSet, entry: RowCreation) -> str:
     shown = [plan.words("name", entry.values.get("name"))]
     known = {**entry.unresolved, **entry.values}
     shown += [f"{column} {plan.words(column, known[column])}" for column in _TELLING if column in known]
-    return ", ".join(shown)
+    return f"{', '.join(shown)}; found again by {entry.found_by}"
 
 
-# What a person needs to know a new deal by; currency and custom id because this package may have put them in.
-_TELLING = ("amount", "currency_type", "close_date", "stage_id", "stage_name", "owner_id", "owner_name", "custom_id")
+# What a person needs to know a new deal by; the currency because this package may have put it in.
+_TELLING = ("amount", "currency_type", "close_date", "stage_id", "stage_name", "owner_id", "owner_name")
 
 
 def plan_text(plan: ChangeSet) -> str:

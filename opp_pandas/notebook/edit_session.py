@@ -89,10 +89,10 @@ class Sheet(Cells):
         self.original = self._frame.copy(deep=False)
         self.original_ids = self.rows.ids
 
-    def changes(self, **figures: Any) -> ChangeSet:
-        """Give the plan: what would be sent, and what would be refused; `figures` are for its effect."""
+    def changes(self, **options: Any) -> ChangeSet:
+        """Give the plan, with the options of `find_changes`: what would be sent, and what would be refused."""
         ids = self.deleted_ids()
-        return find_changes(self.frame, delete=ids, allow_delete=bool(ids), **figures)
+        return find_changes(self.frame, delete=ids, allow_delete=bool(ids), **options)
 
     # --- edits ------------------------------------------------------------------------
 

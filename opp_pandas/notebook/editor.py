@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.apply.report import WriteReport
     from opp_pandas.changes.plan import ChangeSet
+    from opp_pandas.choices import UnknownNames
     from opp_pandas.frame_state import Loaded
 
 SHORTEST, TALLEST = 120, 2000
@@ -62,7 +63,7 @@ class Editor:
     def changes(self) -> ChangeSet:
         """What waits to be sent, and what would be refused."""
         with self._desk.lock:
-            return self._desk.sheet.changes(**self._panel.figures)
+            return self._desk.sheet.changes(unknown_names=self._desk.unknown_names, **self._panel.figures)
 
     @property
     def report(self) -> WriteReport | None:
@@ -73,7 +74,7 @@ class Editor:
     def code(self) -> str:
         """The pandas lines that make the same edits to the frame that the editor was opened on."""
         with self._desk.lock:
-            return recipe(self._desk.sheet)
+            return recipe(self._desk.sheet, self._desk.unknown_names)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until nothing is being sent.
@@ -111,6 +112,7 @@ def open_editor(
     *,
     columns: Sequence[str] | None = None,
     height: int = 420,
+    unknown_names: UnknownNames = "refuse",
     quota: Any = None,
     journal: str | Path | None = None,
     **definitions: Any,
@@ -135,6 +137,9 @@ def open_editor(
         the usual ones, and custom fields that hold something.
     height : int, default 420
         Of the grid's rows [pixels], 120 to 2000.
+    unknown_names : {"refuse", "leave_out"}
+        What to do about new deals whose owner or account has a name that the
+        service does not know, as for `write_back`.
     quota : number, mapping or DataFrame, optional
         For the effect on the forecast that a review shows, as in `find_changes`;
         coverage by period needs a quota.
@@ -169,7 +174,7 @@ def open_editor(
         raise MissingColumnError(missing, frame.columns, "The editor shows columns of the frame, at least one.")
     fields, notes = _custom_fields(loaded, client)
     sheet = Sheet(frame, fields)
-    desk = Desk(sheet, columns)
+    desk = Desk(sheet, columns, unknown_names=unknown_names)
     grid = build_grid(desk, label=f"Editor of {len(frame):,} deals", height=height)
     # Arguments that cannot be used are refused now, not when the changes are reviewed.
     Figures(loaded, quota, definitions)

@@ -23,6 +23,7 @@ from opp_pandas.notebook.ordering import Ordering
 from opp_pandas.notebook.to_code import recipe
 
 if TYPE_CHECKING:
+    from opp_pandas.choices import UnknownNames
     from opp_pandas.notebook.cells import CellView
 
 MOST_ROWS = 500
@@ -45,6 +46,8 @@ class Desk:
         Columns to show, by the frame's names.
     on_change : callable
         Called after everything that people may want to see.
+    unknown_names : {"refuse", "leave_out"}
+        What becomes of new deals with names that the service does not know.
 
     Raises
     ------
@@ -53,9 +56,13 @@ class Desk:
     """
 
     def __init__(
-        self, sheet: Sheet, columns: Sequence[str] | None = None, on_change: Callable[[], Any] = lambda: None
+        self,
+        sheet: Sheet,
+        columns: Sequence[str] | None = None,
+        on_change: Callable[[], Any] = lambda: None,
+        unknown_names: UnknownNames = "refuse",
     ) -> None:
-        self.sheet = sheet
+        self.sheet, self.unknown_names = sheet, unknown_names
         self.ordering = Ordering(sheet)
         self.columns = list(columns) if columns is not None else first_columns(sheet.fields, sheet.held)
         self.on_change = on_change
@@ -350,7 +357,7 @@ class Desk:
         return {"choices": [text for text, _ in fits[:MOST_CHOICES]], "more": max(len(fits) - MOST_CHOICES, 0)}
 
     def _code(self, message: Message) -> Answer:  # noqa: ARG002
-        return {"text": recipe(self.sheet), "said": "the code that does the same was copied"}
+        return {"text": recipe(self.sheet, self.unknown_names), "said": "the code that does the same was copied"}
 
     def _known_tags(self) -> list[str]:
         if self._tags is None:

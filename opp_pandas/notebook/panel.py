@@ -98,7 +98,13 @@ class Panel:
             ids = sheet.deleted_ids()
             self._reviewed = None
             report = write_back(
-                sheet.frame, self._client, dry_run=True, delete=ids, allow_delete=bool(ids), **self.figures
+                sheet.frame,
+                self._client,
+                dry_run=True,
+                delete=ids,
+                allow_delete=bool(ids),
+                unknown_names=self._desk.unknown_names,
+                **self.figures,
             )
         self._reviewed = report
         self._show_review(report)
@@ -135,7 +141,7 @@ class Panel:
 
     def _on_code(self, _button: Any) -> None:
         with self._desk.lock:
-            text = recipe(self._desk.sheet)
+            text = recipe(self._desk.sheet, self._desk.unknown_names)
         self.body.children = (self._html(f"<pre>{html.escape(text)}</pre>"), self.close)
 
     def _complain(self, problem: BaseException, *, below: bool = False) -> None:
@@ -156,6 +162,7 @@ class Panel:
         self.stop.disabled = False
         # The very plan that was looked at, or none.
         options = {"confirm": reviewed.plan.fingerprint, "journal": self._journal}
+        options["unknown_names"] = self._desk.unknown_names
         self.saving = Saving(self._desk.sheet, self._client, options, self.choices, self._on_progress, self._on_end)
         self._desk.busy = _SENDING
         try:

@@ -11,16 +11,19 @@ from opp_pandas.notebook.codecs import Plain
 from opp_pandas.notebook.edit_steps import CellStep
 
 if TYPE_CHECKING:
+    from opp_pandas.choices import UnknownNames
     from opp_pandas.notebook.edit_session import Sheet
 
 
-def recipe(sheet: Sheet, name: str = "df") -> str:
+def recipe(sheet: Sheet, unknown_names: UnknownNames = "refuse", name: str = "df") -> str:
     """Write the edits of a sheet as pandas lines.
 
     Parameters
     ----------
     sheet : Sheet
         With edits, written back or not.
+    unknown_names : {"refuse", "leave_out"}
+        As for `write_back`.
     name : str
         What the frame is called that the editor was opened on.
 
@@ -34,7 +37,8 @@ def recipe(sheet: Sheet, name: str = "df") -> str:
     loaded = [sheet.original_ids[uid] for uid in sorted(_deleted(sheet)) if uid < len(sheet.original)]
     ids = [int(row_id) for row_id in loaded if row_id is not pd.NA]
     gone = f", delete={ids}, allow_delete=True" if ids else ""
-    return "\n".join([*lines, f"{name}.opp.write_back(dry_run=True{gone})"])
+    names = "" if unknown_names == "refuse" else f", unknown_names={unknown_names!r}"
+    return "\n".join([*lines, f"{name}.opp.write_back(dry_run=True{gone}{names})"])
 
 
 def edit_lines(sheet: Sheet, name: str = "df") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
@@ -10,11 +11,14 @@ from werkzeug.wrappers import Response
 from opp_pandas.sandbox_server import errors
 from opp_pandas.sandbox_server.documents import Writer
 from opp_pandas.sandbox_server.edits import Edit, read_body, read_edit, resolve_amounts
+from opp_pandas.sandbox_server.filters import Condition
 from opp_pandas.sandbox_server.instants import Clock, instant_text
 from opp_pandas.sandbox_server.selection import Pairs, Selection, View, read_selection, read_view
 from opp_pandas.sandbox_server.store import TABLES, NewRecord, Record, Store, Table
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from opp_pandas.sandbox_server.access import Identity
     from opp_pandas.sandbox_server.settings import Switches
 
@@ -64,10 +68,12 @@ class Operations:
 
     def __init__(self, store: Store, switches: Switches, clock: Clock) -> None:
         self._store, self._switches, self._clock = store, switches, clock
+        # New records that collections do not show yet, and from when on they do.
+        self._unindexed: dict[tuple[str, int], datetime] = {}
 
     def collection(self, call: Call) -> Response:
         """Answer ``GET /opportunities`` and its like: one page."""
-        selection = read_selection(call.table, call.pairs, self._switches)
+        selection = self._indexed(read_selection(call.table, call.pairs, self._switches))
         self._demand_included(call, selection.view)
         limit = self._switches.bad_gateway_above
         if limit is not None and selection.size > limit:
@@ -108,6 +114,9 @@ class Operations:
             links |= {name: call.identity.user for name in ("creator_id", "updater_id") if name in table.links}
             key = self._store.insert(table, NewRecord(attributes, links))
             made = self._existing(replace(call, key=key))
+            lag = self._switches.index_lag_s
+            if lag_s := lag() if callable(lag) else lag:
+                self._unindexed[table.name, key] = self._clock() + timedelta(seconds=lag_s)
         response = document(self._writer(call).one(table, made, view), 201)
         response.headers["Location"] = f"{call.base}/{table.name}/{key}"
         return response
@@ -142,6 +151,16 @@ class Operations:
                 raise errors.conflict("Opportunities stand in this stage; move them first.")
             self._store.delete(call.table, call.key)
         return Response(status=204)
+
+    def _indexed(self, selection: Selection) -> Selection:
+        """Leave out what the index, which lags behind the data, does not have yet."""
+        now, name = self._clock(), selection.table.name
+        hidden = [key for (table, key), until in self._unindexed.copy().items() if table == name and until > now]
+        if not hidden:
+            return selection
+        known = selection.condition
+        sql = f"{known.sql} AND {name}.id NOT IN ({', '.join(map(str, hidden))})"
+        return replace(selection, condition=Condition(sql, known.values))
 
     def _writer(self, call: Call) -> Writer:
         return Writer(self._store, self._switches, call.base)

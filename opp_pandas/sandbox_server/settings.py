@@ -83,6 +83,9 @@ class Switches:
         Answer a count with ``0`` and ``count_truncated: true``, as the service does under load.
     latency_s : float
         Wait before each answer [s].
+    index_lag_s : float or callable
+        How long a new record is missing from collections [s], as where a search index follows the data;
+        its own address gives it at once. A callable is asked for each record.
     rate_limit, rate_period_s : int
         Requests allowed per period, and its length [requests, s].
     two_number_rate_header : bool
@@ -126,6 +129,7 @@ class Switches:
     count_by_default: bool = False
     count_truncated: bool = False
     latency_s: float = 0.0
+    index_lag_s: float | Callable[[], float] = 0.0
     rate_limit: int = 10_000
     rate_period_s: int = 3_600
     two_number_rate_header: bool = False

@@ -308,7 +308,7 @@ class Transport:
             paid += 1
             if shrink is not None and tried.outcome.status in retry.SHRINK_STATUSES:
                 url = self.origin.admit(shrink(url))
-            self._wait(decision.wait_s)
+            self.wait(decision.wait_s)
             told_s += decision.wait_s if decision.told else 0.0
 
     # --- one attempt ---------------------------------------------------------
@@ -468,10 +468,11 @@ class Transport:
         left_s = None if reset_at is None else max(0.0, reset_at - self._clock.monotonic())
         pause_s = retry.pause_s(remaining, limit, left_s, self.limits.max_wait_s)
         if pause_s:
-            self._wait(pause_s)
+            self.wait(pause_s)
         return pause_s
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
+        """Wait by the transport's clock, a slice at a time, so that Ctrl-C and a called-off wait are noticed."""
         if seconds > LONG_WAIT_S and self._on_wait is None:
             until = retry.clock_time(seconds, self._clock.now())
             logger.warning("waiting %.0f s for the service, until %s (Ctrl-C stops)", seconds, until)
