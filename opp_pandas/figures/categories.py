@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def _gather(deals: Deals, by: str | Sequence[str] | None = None, bands: tuple[float, float] = BANDS) -> Part:
     settled = resolve_categories(deals, bands)
-    facts = Facts.of(deals, money=True, dated=True, **settled.origins)
+    facts = Facts.of(deals, money=True, later=True, more=settled.origins)
     return {"facts": facts, "cells": tally_by_period(deals, [*read_axes(deals, by), (category_axis(), settled.codes)])}
 
 

@@ -170,7 +170,7 @@ def _gather(deals: Deals, by: str | Sequence[str] | None = None) -> Part:
         moved = deals.context.periods.cut.near_an_end(deals.close.days, deals.close.hours)
         near["near_period_end"] = int(deals.slot_counts[:, moved][[OPEN, LEFT_OUT, WON]].sum())
     return {
-        "facts": Facts.of(deals, money=True, dated=True, **near),
+        "facts": Facts.of(deals, money=True, dated=True, more=near),
         "cells": tally_by_period(deals, read_axes(deals, by)),
     }
 

@@ -272,7 +272,7 @@ def linearity(
     basis = build_basis(
         "linearity",
         context,
-        Facts.of(deals, money=True, dated=True),
+        Facts.of(deals, money=True, later=True),
         later=True,
         period=str(periods.labels(np.array([ordinal]))[0]),
         complete=last < context.today,
@@ -366,7 +366,7 @@ def pacing(
     basis = build_basis(
         "pacing",
         context,
-        Facts.of(deals, money=True, dated=True),
+        Facts.of(deals, money=True, later=True),
         later=True,
         usual_share=usual,
         landing=float(to_date[-1] / usual) if usual > 0 else None,

@@ -229,8 +229,9 @@ def _gather_kpis(
     known = ~np.isnan(amount)
     dated = deals.has("created_at") or deals.has("external_created_at")
     negative = int((days[cycled] < 0).sum())
+    more = {"negative_cycles": negative, "creation_known": int(dated)}
     return {
-        "facts": Facts.of(deals, money=True, dated=True, negative_cycles=negative, creation_known=int(dated)),
+        "facts": Facts.of(deals, money=True, later=True, more=more),
         "cells": tally(deals, groupings, [(kind, inside) for inside in (False, True) for kind in _LAYERS], kinds),
         "cycles": Histogram.of(groupings, won[cycled], days[cycled]),
         "amounts": Histogram.of(groupings, won[known], amount[known]),
@@ -367,7 +368,7 @@ def _columns(totals: Totals, level: float) -> dict[str, npt.NDArray[Any]]:
 
 def _gather_win_rates(deals: Deals, by: str | Sequence[str] | None = None, window_days: int | None = None) -> Part:
     kinds = kinds_by_standing(deals, window_days)
-    return {"facts": Facts.of(deals, dated=True), "cells": tally(deals, read_axes(deals, by), _LAYERS, kinds)}
+    return {"facts": Facts.of(deals, later=True), "cells": tally(deals, read_axes(deals, by), _LAYERS, kinds)}
 
 
 @figure(gather=_gather_win_rates)

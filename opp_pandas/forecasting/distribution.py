@@ -427,7 +427,7 @@ def _gather(deals: Deals, period: object = None) -> Part:
     rows = np.flatnonzero(known)
     left_out = int(np.count_nonzero(chosen & ~known))
     return {
-        "facts": Facts.of(deals, money=True, dated=period is not None, left_out=left_out),
+        "facts": Facts.of(deals, money=True, dated=period is not None, more={"left_out": left_out}),
         "won": tally(deals, [], ["won"], won),
         "open": Rows(pd.DataFrame({"amount": deals.amount[rows], "percent": deals.percent[rows], "position": rows})),
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError
+from opp_pandas.figures.core.blocks import count_codes
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, TRASHED, UNSETTLED, WON, Deals
 
@@ -87,9 +88,17 @@ class Facts:
     currencies: CurrencyCounts | None = None
 
     @classmethod
-    def of(cls, deals: Deals, *, money: bool = False, dated: bool = False, **more: int) -> Facts:
-        """Count the deals of a frame; `more` are counts of the figure's own."""
-        standing = np.bincount(deals.standing, minlength=STANDINGS)
+    def of(
+        cls,
+        deals: Deals,
+        *,
+        money: bool = False,
+        dated: bool = False,
+        later: bool = False,
+        more: Mapping[str, int] | None = None,
+    ) -> Facts:
+        """Count the deals of a frame: with `later`, also what closes after as_of; `more` are its own counts."""
+        standing = deals.n_standing
         counts = {
             "n": len(deals),
             "open": standing[OPEN] + standing[LEFT_OUT],
@@ -100,14 +109,15 @@ class Facts:
             "omitted": standing[LEFT_OUT],
             "stageless": np.count_nonzero((deals.stage == -1) & (deals.status == OPEN)),
         }
-        if dated:
+        if dated or later:
+            counts["undated"] = _count(deals, deals.undated, OPEN, LEFT_OUT, WON)
+        if later:
             slots, days = deals.slot_counts, deals.close.days
-            counts["undated"] = slots[[OPEN, LEFT_OUT, WON]][:, days == NO_DAY].sum()
             counts["overdue"] = slots[[OPEN, LEFT_OUT]][:, (days < deals.context.today) & (days != NO_DAY)].sum()
             counts["closed_later"] = slots[[WON, LOST]][:, days > deals.context.today].sum()
         if money:
             counts |= _money_counts(deals)
-        whole = {name: int(n) for name, n in (counts | more).items()}
+        whole = {name: int(n) for name, n in (counts | dict(more or {})).items()}
         unsettled = deals.unsettled_stages(deals.status == UNSETTLED) if counts["unsettled"] else {}
         columns = frozenset({"probability", "currency_type"} & set(deals.frame.columns))
         return cls(whole, unsettled, columns, deals.currencies if money else None)
@@ -134,22 +144,23 @@ def added(parts: Iterable[Mapping[Any, int]]) -> dict[Any, int]:
     return found
 
 
+def _count(deals: Deals, found: Flags | None, *standings: int) -> int:
+    """Count the deals of some standings among those that were found."""
+    if found is None:
+        return 0
+    return int(count_codes(deals.standing[np.flatnonzero(found)], 0, STANDINGS)[list(standings)].sum())
+
+
 def _money_counts(deals: Deals) -> dict[str, int]:
     """Count what is odd about amounts of open and won deals, and about percentages of open ones."""
     amounts, percents = deals.amounts, deals.percents
-
-    def count(found: Flags | None, *standings: int) -> int:
-        if found is None:
-            return 0
-        return int(np.bincount(deals.standing[np.flatnonzero(found)], minlength=STANDINGS)[list(standings)].sum())
-
     summed, is_open = (OPEN, LEFT_OUT, WON), (OPEN, LEFT_OUT)
     return {
-        "missing_amount": count(amounts.missing, *summed),
-        "negative_amount": count(amounts.values < 0, *summed) if amounts.limits[0] < 0 else 0,
-        "missing_probability": count(percents.missing, *is_open),
-        "invalid": count(deals.invalid_percents, *is_open),
-        "from_stage": count(deals.from_stage, *is_open),
+        "missing_amount": _count(deals, amounts.missing, *summed),
+        "negative_amount": _count(deals, amounts.values < 0, *summed) if amounts.limits[0] < 0 else 0,
+        "missing_probability": _count(deals, percents.missing, *is_open),
+        "invalid": _count(deals, deals.invalid_percents, *is_open),
+        "from_stage": _count(deals, deals.from_stage, *is_open),
         "contradicting": deals.n_contradicting_amounts,
     }
 

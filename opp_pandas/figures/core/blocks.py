@@ -63,7 +63,22 @@ def limits_of(values: npt.NDArray[np.int64], missing: int) -> tuple[int, int, bo
     ((7, 9, True), (7, 9, False))
     """
     low, high = int(values.min()), int(values.max())
-    if low != missing:
-        return low, high, False
-    parts = (values[rows] for rows in blocks(len(values)))
-    return min(int(part.min(initial=high, where=part != missing)) for part in parts), high, True
+    if low != missing or high == missing:
+        return low, high, low == missing
+    # Reckoned from one above it without a sign, what is missing is the highest number.
+    above = (int((values[rows] - (missing + 1)).view(np.uint64).min()) for rows in blocks(len(values)))
+    return min(above) + missing + 1, high, True
+
+
+def count_codes(codes: npt.NDArray[Any], low: int, size: int) -> npt.NDArray[np.int64]:
+    """Count how often each of `size` codes occurs, of which `low` is the lowest.
+
+    Examples
+    --------
+    >>> count_codes(np.array([-1, 0, 0], dtype=np.int8), -1, 3).tolist()
+    [1, 2, 0]
+    """
+    if codes.dtype == np.int8 and size <= 16:
+        # Comparing bytes is faster than widening them.
+        return np.array([np.count_nonzero(codes == code) for code in range(low, low + size)], dtype=np.int64)
+    return np.bincount(codes.astype(np.intp) - low, minlength=size)

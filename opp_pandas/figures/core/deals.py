@@ -27,11 +27,10 @@ from opp_pandas.errors import (
     UnmappedStageWarning,
     named,
 )
-from opp_pandas.figures.core.blocks import blocks, limits_of, look_up, smallest_integer
+from opp_pandas.figures.core.blocks import blocks, count_codes, look_up, smallest_integer
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.days import (
     NO_DAY,
-    NO_INSTANT,
     CodedDays,
     Codes,
     Days,
@@ -185,7 +184,8 @@ def _read_texts(texts: pd.Series) -> Floats:
     """Read numbers from text; what is none is missing."""
     try:
         # Arrow reads text without making objects of it, and stops at the first that is no number.
-        return np.asarray(texts.astype("double[pyarrow]").to_numpy(np.float64, na_value=np.nan), dtype=np.float64)
+        found: Floats = texts.astype("double[pyarrow]").to_numpy(np.float64, na_value=np.nan)  # type: ignore[assignment]
+        return found
     except (ValueError, TypeError, NotImplementedError):
         return np.asarray(pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan))
 
@@ -195,6 +195,11 @@ def _is_number_or_missing(value: Any) -> bool:
         return not isinstance(value, bool)
     # Of a list pandas tells entry by entry what is missing.
     return not pd.api.types.is_list_like(value) and bool(pd.isna(value))
+
+
+def some_of(column: pd.Series, rows: Codes) -> pd.Series:
+    """Return some rows of a column, numbered anew."""
+    return pd.Series(column.array[rows], name=column.name)
 
 
 def read_mask(found: Any, frame: pd.DataFrame, name: str) -> Flags:
@@ -225,17 +230,14 @@ def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy(), column.cat.categories
-    if column.dtype == "str" and len(only := column.iloc[:1_000].dropna().unique()) == 1:
-        # Of a column that says the same everywhere, as currencies mostly do, comparing is faster than hashing.
-        missing = column.isna().to_numpy()
-        if ((column == only[0]).to_numpy(dtype=bool, na_value=False) | missing).all():
-            return -missing.view(np.int8), pd.Index(only)
+    if (found := _factorize_few(column)) is not None:
+        return found
     narrow = _NarrowIntegers.of(column)
     if narrow is not None:
         present = narrow.present()
         table = np.full(narrow.size, -1, dtype=smallest_integer(len(present)))
         table[present] = np.arange(len(present))
-        return narrow.look_up(table), pd.Index(present + narrow.low)
+        return look_up(table, narrow.entries), pd.Index(present + narrow.low)
     try:
         codes, values = pd.factorize(column, use_na_sentinel=True)
     except (TypeError, NotImplementedError) as error:
@@ -245,6 +247,31 @@ def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
             f"frame.explode({str(column.name)!r}) makes a row of each entry"
         ) from error
     return codes.astype(smallest_integer(len(values))), pd.Index(values)
+
+
+def _factorize_few(column: pd.Series) -> tuple[SmallCodes, pd.Index] | None:
+    """Code a column of text by the values of its first rows; None if it holds others, or is no text of Arrow.
+
+    Looking for a few words is faster than collecting all of them.
+    """
+    dtype = column.dtype
+    if not isinstance(dtype, pd.StringDtype) or dtype.storage != "pyarrow" or not len(column):
+        return None
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    words, cells = column.iloc[:1_000].dropna().unique(), column.array.__arrow_array__()
+    if len(words) == 1 and pc.all(pc.equal(cells, words[0])).as_py():
+        return -column.isna().to_numpy().view(np.int8), pd.Index(words)
+    if not 1 < len(words) <= _FEW_WORDS:
+        return None
+    codes = pc.index_in(cells, value_set=pa.array(words, type=cells.type))
+    if codes.null_count > cells.null_count:
+        return None
+    return codes.fill_null(-1).to_numpy().astype(np.int8), pd.Index(words)
+
+
+_FEW_WORDS = 64
 
 
 def map_distinct(column: pd.Series, meaning: Callable[[pd.Index], npt.NDArray[Any]], missing: int) -> npt.NDArray[Any]:
@@ -259,50 +286,40 @@ def map_distinct(column: pd.Series, meaning: Callable[[pd.Index], npt.NDArray[An
     found = meaning(pd.Index(asked + narrow.low, name=column.name))
     table = np.full(narrow.size, missing, dtype=found.dtype)
     table[asked] = found
-    return narrow.look_up(table)
+    return look_up(table, narrow.entries)
 
 
 @dataclass(frozen=True, eq=False)
 class _NarrowIntegers:
     """Whole numbers so close to each other that a table over all of them is small; missing ones are its last entry."""
 
-    values: Integers
+    entries: Integers
+    """The table's entry of every row."""
     low: int
     size: int
-    some_missing: bool
 
     @classmethod
     def of(cls, column: pd.Series) -> _NarrowIntegers | None:
         """Read a column; None if it holds something else."""
-        if not len(column) or not pd.api.types.is_integer_dtype(column.dtype):
+        if not pd.api.types.is_integer_dtype(column.dtype):
             return None
-        values = column.to_numpy(dtype=np.int64, na_value=NO_INSTANT)
-        low, high, some_missing = limits_of(values, NO_INSTANT)
-        if high == NO_INSTANT or high - low >= max(len(values), 100_000):
+        missing = column.isna().to_numpy()
+        if missing.all():
             return None
-        return cls(values, low, high - low + 2, some_missing)
-
-    def entries(self, rows: slice) -> Integers:
-        """Give the table's entry of every row of a block."""
-        values = self.values[rows]
-        entries = values - self.low
-        if self.some_missing:
-            entries[values == NO_INSTANT] = self.size - 1
-        return entries
+        # Filled with a number that is there, what is missing widens no range.
+        values = column.to_numpy(dtype=np.int64, na_value=column.iloc[int(missing.argmin())])
+        low, high = int(values.min()), int(values.max())
+        if high - low >= max(len(values), 100_000):
+            return None
+        entries = values - low
+        entries[missing] = high - low + 1
+        return cls(entries, low, high - low + 2)
 
     def present(self) -> Codes:
         """Find which entries of the table occur."""
         occurs = np.zeros(self.size, dtype=bool)
-        for rows in blocks(len(self.values)):
-            occurs[self.entries(rows)] = True
+        occurs[self.entries] = True
         return np.flatnonzero(occurs[:-1])
-
-    def look_up(self, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Give every row its entry of a table."""
-        found = np.empty(len(self.values), dtype=table.dtype)
-        for rows in blocks(len(self.values)):
-            found[rows] = table.take(self.entries(rows))
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,8 +380,10 @@ class Deals:
         cells = self.frame[column]
         if column in kept or isinstance(cells.dtype, pd.CategoricalDtype):
             return self.coded(column)[1]
-        distinct: pd.Index = pd.Index(cells.drop_duplicates().dropna())
-        return distinct
+        if cells.dtype == "str":
+            found: pd.Index = pd.Index(cells.unique()).dropna()
+            return found
+        return self.coded(column)[1]
 
     def need(self, *columns: str, hint: str = "") -> None:
         """Raise if the frame lacks one of `columns`."""
@@ -398,7 +417,7 @@ class Deals:
 
     def _stage_by(self, column: str, rows: Codes | None = None) -> npt.NDArray[np.int16]:
         positions = self.context.stages.positions
-        cells = self.frame[column] if rows is None else self.frame[column].iloc[rows]
+        cells = self.frame[column] if rows is None else some_of(self.frame[column], rows)
         return map_distinct(cells, lambda values: positions(values).astype(np.int16), -1)
 
     @cached_property
@@ -435,6 +454,11 @@ class Deals:
         return found
 
     @cached_property
+    def n_standing(self) -> Integers:
+        """How many deals there are of every standing, shape (STANDINGS,)."""
+        return count_codes(self.standing, 0, STANDINGS)
+
+    @cached_property
     def standing(self) -> npt.NDArray[np.int8]:
         """The status, but LEFT_OUT for open deals that somebody omitted from the forecast."""
         if self.omitted is None:
@@ -444,18 +468,25 @@ class Deals:
     @cached_property
     def own_amounts(self) -> Numbers:
         """Amounts in the currency of each deal."""
-        self.need("amount", hint="Figures sum amounts.")
-        whole = read_numbers(self.frame["amount"])
-        precise = self._precise_amount
+        whole, precise = self._whole_amounts, self._precise_amount
         if precise is None:
             return whole.in_cents()
-        amount = whole.floats
         # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
-        agrees = np.abs(precise - amount) < 1
-        alone = np.isnan(amount) & ~np.isnan(precise)
-        if alone.any() and self._source_has_exact_amounts_alone:
-            agrees |= alone
-        return Numbers.of(np.where(agrees, precise, amount)).in_cents()
+        amounts = np.where(self._apart < 1, precise, whole.floats)
+        if whole.missing is not None and self._source_has_exact_amounts_alone:
+            amounts[whole.missing] = precise[whole.missing]
+        return Numbers.of(amounts).in_cents()
+
+    @cached_property
+    def _whole_amounts(self) -> Numbers:
+        self.need("amount", hint="Figures sum amounts.")
+        return read_numbers(self.frame["amount"])
+
+    @cached_property
+    def _apart(self) -> Floats:
+        """How far the exact amount of every deal is from the whole one; NaN where one of them is missing."""
+        precise = self._precise_amount
+        return np.full(len(self), np.nan) if precise is None else np.abs(precise - self._whole_amounts.floats)
 
     @property
     def own_amount(self) -> Floats:
@@ -476,10 +507,7 @@ class Deals:
     @cached_property
     def n_contradicting_amounts(self) -> int:
         """Deals whose exact amount differs from the whole one by a unit or more; the whole one counts."""
-        precise = self._precise_amount
-        if precise is None:
-            return 0
-        return int((np.abs(precise - read_numbers(self.frame["amount"]).floats) >= 1).sum())
+        return int(np.count_nonzero(self._apart >= 1)) if self._precise_amount is not None else 0
 
     @cached_property
     def amounts(self) -> Numbers:
@@ -514,10 +542,9 @@ class Deals:
         """Deals per currency among those that are not trashed and have an amount."""
         codes, words = self._currency_words
         size, missing = len(words), self.own_amounts.missing
-        counts = np.bincount(codes.astype(np.intp) + 1, minlength=size)
         outside = self.status == TRASHED
         rows = np.flatnonzero(outside if missing is None else outside | missing)
-        counts -= np.bincount(codes[rows].astype(np.intp) + 1, minlength=size)
+        counts = count_codes(codes, -1, size) - count_codes(codes[rows], -1, size)
         named: dict[str | None, int] = {}
         for word, n in zip(words, [*counts[1:].tolist(), int(counts[0])], strict=True):
             named[word] = named.get(word, 0) + n
@@ -600,6 +627,12 @@ class Deals:
         for rows in blocks(len(self)):
             np.add.at(counts, self.standing[rows].astype(np.intp) * size + self.close.places[rows], 1)
         return counts.reshape(STANDINGS, size)
+
+    @property
+    def undated(self) -> Flags | None:
+        """Which deals have no close date; None if none is so."""
+        slots = np.flatnonzero(self.close.days == NO_DAY)
+        return self.close.places == slots[0] if len(slots) else None
 
     @cached_property
     def close_day(self) -> Days:

@@ -18,7 +18,7 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.blocks import look_up, smallest_integer
 from opp_pandas.figures.core.categories import resolve_categories
-from opp_pandas.figures.core.deals import Deals, factorize
+from opp_pandas.figures.core.deals import Deals, factorize, some_of
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import CATEGORIES
 
@@ -315,7 +315,7 @@ def _person_or_account_axis(deals: Deals, name: str) -> Grouping:
         if unnamed:
             _name_from_column(texts, unnamed, codes, deals.frame[name])
         if len(without):
-            name_codes, names = factorize(deals.frame[name].iloc[without])
+            name_codes, names = factorize(some_of(deals.frame[name], without))
             entries = [(None, str(text)) for text in names]
             codes = codes.astype(smallest_integer(len(ids) + len(names)))
             codes[without] = np.where(name_codes < 0, -1, name_codes.astype(np.intp) + len(ids))
