@@ -71,6 +71,27 @@ def arrow_schema() -> Any:
 
 
 @dataclass(frozen=True, eq=False)
+class Owners:
+    """Whose cells rows are: ids, and texts where there is no id; None where all have one."""
+
+    ids: Places
+    has_id: Flags
+    texts: Any = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, places: Places) -> Owners:
+        """Keep some."""
+        return Owners(self.ids[places], self.has_id[places], None if self.texts is None else self.texts[places])
+
+    @property
+    def id_column(self) -> Any:
+        """The ids as a column of a frame."""
+        return pd.arrays.IntegerArray(np.where(self.has_id, self.ids, 0), ~self.has_id)
+
+
+@dataclass(frozen=True, eq=False)
 class Keys:
     """What tells records apart: their ids, or for adopted deals their texts.
 
@@ -89,8 +110,9 @@ class Keys:
         return len(self.ids) + len(self.texts)
 
     @classmethod
-    def coded(cls, ids: Places, has_id: Flags, texts: Any) -> tuple[Keys, Places]:
-        """Collect the distinct keys of rows, and give the key of every row; `texts` is read where there is no id."""
+    def coded(cls, owners: Owners) -> tuple[Keys, Places]:
+        """Collect the distinct keys of rows, and give the key of every row."""
+        ids, has_id = owners.ids, owners.has_id
         if has_id.all() and len(ids):
             low, high = int(ids.min()), int(ids.max())
             if high - low < max(len(ids), 1_000):
@@ -100,19 +122,20 @@ class Keys:
                 occurs[places] = True
                 return cls(np.flatnonzero(occurs) + low, pd.Index([], dtype=object)), (np.cumsum(occurs) - 1)[places]
         distinct = np.unique(ids if has_id.all() else ids[has_id])
-        rest = pd.Index(pd.unique(np.asarray(texts, dtype=object)[~has_id]) if not has_id.all() else [], dtype=object)
-        keys = cls(distinct, rest)
-        return keys, keys.codes(ids, has_id, texts)
+        rest = [] if has_id.all() else pd.unique(owners.texts[~has_id])
+        keys = cls(distinct, pd.Index(rest, dtype=object))
+        return keys, keys.codes(owners)
 
-    def codes(self, ids: Places, has_id: Flags, texts: Any) -> Places:
+    def codes(self, owners: Owners) -> Places:
         """Give the position of every row's key; -1 for one that is not here."""
+        ids, has_id = owners.ids, owners.has_id
         found = np.full(len(ids), NONE)
         if len(self.ids):
             place = self._places(ids)
             found = np.where(has_id & (self.ids[place] == ids), place, NONE)
         if not has_id.all() and len(self.texts):
             rows = np.flatnonzero(~has_id)
-            place = self.texts.get_indexer(pd.Index(np.asarray(texts, dtype=object)[rows]))
+            place = self.texts.get_indexer(pd.Index(owners.texts[rows], dtype=object))
             found[rows] = np.where(place >= 0, place + len(self.ids), NONE)
         return found
 
@@ -125,14 +148,17 @@ class Keys:
             return table[np.clip(ids, low, high) - low]
         return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
 
-    def split(self, codes: Places) -> tuple[Places, Flags, npt.NDArray[np.object_]]:
-        """Give ids, where there is one, and texts of codes."""
+    def owners(self, codes: Places | None = None) -> Owners:
+        """Give the ids or texts of codes, of all in order where none are given."""
+        codes = np.arange(len(self)) if codes is None else codes
         has_id = codes < len(self.ids)
+        if has_id.all():
+            return Owners(self.ids[codes], has_id)
         ids = np.zeros(len(codes), dtype=np.int64)
         ids[has_id] = self.ids[codes[has_id]]
         texts = np.full(len(codes), None, dtype=object)
         texts[~has_id] = self.texts.to_numpy(dtype=object)[codes[~has_id] - len(self.ids)]
-        return ids, has_id, texts
+        return Owners(ids, has_id, texts)
 
 
 class Cells:
@@ -216,9 +242,9 @@ class Cells:
     def records(self, resource: str) -> Records:
         """Give the rows of one resource with their keys coded."""
         rows = self.rows_of(resource)
-        ids, has_id = self._ids[rows], self._has_id[rows]
+        has_id = self._has_id[rows]
         texts = None if has_id.all() else np.array(self.table.column("key").take(rows).to_pylist(), dtype=object)
-        return Records(self, rows, *Keys.coded(ids, has_id, texts))
+        return Records(self, rows, *Keys.coded(Owners(self._ids[rows], has_id, texts)))
 
     @cached_property
     def _ids(self) -> Places:
@@ -368,6 +394,14 @@ class Records:
         # Of repeated places the last assignment stays, and rows stand in order.
         last[codes[:seen]] = rows[:seen]
         return last
+
+    def key_columns(self, codes: Places, upto: int) -> dict[str, Any]:
+        """Give the columns ``id`` and ``custom_id`` of deals."""
+        owners = self.keys.owners(codes)
+        custom = self.cells.column(self.last("custom_id", upto)[codes], "str").astype(object)
+        if owners.texts is not None:
+            custom[~owners.has_id] = owners.texts[~owners.has_id]
+        return {"id": owners.id_column, "custom_id": pd.array(custom, dtype="str")}
 
     def present(self, upto: int) -> Flags:
         """Tell which keys were there after the first `upto` rows."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError
-from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys
-from opp_pandas.history.record import NO_MOMENT, Owners, RowWriter
+from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys, Owners
+from opp_pandas.history.record import NO_MOMENT, RowWriter
 from opp_pandas.history.snapshot_metadata import load_facts
 from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack, uniform
 from opp_pandas.instants import parse_end
@@ -150,7 +150,7 @@ def _unknown(cells: Cells, name: str | None, owners: Owners, moments: Any, packe
     rows, codes = records.rows_and_codes(name)
     if not len(rows):
         return np.arange(len(owners))
-    own = records.keys.codes(owners.ids, owners.has_id, owners.texts)
+    own = records.keys.codes(owners)
     held = pd.MultiIndex.from_arrays([codes, cells.observed[rows]])
     held_last = ~held.duplicated(keep="last")
     place = held[held_last].get_indexer(pd.MultiIndex.from_arrays([own, moments]))
@@ -174,24 +174,22 @@ def _write_columns(
 
 
 def _write_presence(writer: RowWriter, cells: Cells, owners: Owners, moments: Any, events: pd.DataFrame) -> None:
-    keys, _ = Keys.coded(owners.ids, owners.has_id, owners.texts)
-    codes = keys.codes(owners.ids, owners.has_id, owners.texts)
+    keys, codes = Keys.coded(owners)
     first = np.full(len(keys), np.iinfo(np.int64).max)
     np.minimum.at(first, codes, moments)
-    ids, has_id, texts = keys.split(np.arange(len(keys)))
+    deals = keys.owners()
     records = cells.records(DEAL)
-    known = records.keys.codes(ids, has_id, texts)
+    known = records.keys.codes(deals)
     rows, row_codes = records.rows_and_codes(PRESENCE)
     seen = np.full(len(records.keys) + 1, np.iinfo(np.int64).max)
     seen[row_codes[::-1]] = cells.observed[rows[::-1]]
     new = np.flatnonzero(first < seen[known])
-    people = Owners(ids, has_id, None if has_id.all() else texts)
-    if not has_id.all():
-        custom = pd.Series(texts, dtype="str")
-        adopted = new[~has_id[new]]
-        writer.add(DEAL, "custom_id", people.take(adopted), pack(custom.iloc[adopted]), first[adopted])
+    adopted = new[~deals.has_id[new]]
+    if len(adopted):
+        custom = pd.Series(deals.texts[adopted], dtype="str")
+        writer.add(DEAL, "custom_id", deals.take(adopted), pack(custom), first[adopted])
     there = uniform(BOOLEAN, np.ones(len(new), dtype=np.int64))
-    writer.add(DEAL, PRESENCE, people.take(new), there, first[new])
+    writer.add(DEAL, PRESENCE, deals.take(new), there, first[new])
     gone = np.flatnonzero(events["field"].isna().to_numpy())
     if len(gone):
         values = np.array([int(bool(value)) for value in events["value"].iloc[gone]], dtype=np.int64)

@@ -23,110 +23,69 @@ def changes_between(cells: Cells, first: int, last: int, fields: set[str] | None
     """Give the log of `History.diff`; moments in us since 1970."""
     records = cells.records(DEAL)
     start, end = cells.upto(first), cells.upto(last)
-    came = _comings(cells, records, start, end, net)
+    came = _comings(cells, *_steps(records, PRESENCE, start, end, net))
     parts = [came]
     # Cells of a deal's first appearance are told by the appearance alone.
-    new = set(
-        zip(came["code"][came["action"] == "appeared"], came["moment"][came["action"] == "appeared"], strict=True)
-    )
+    appeared = came[came["action"] == "appeared"]
+    new = pd.MultiIndex.from_frame(appeared[["code", "moment"]])
     for name in records.fields:
-        if name is None or (fields is not None and name not in fields):
-            continue
-        parts.append(_field_changes(cells, records, name, start, end, net, new))
-    columns = {key: [value for part in parts for value in part[key]] for key in came}
-    order = np.lexsort((np.arange(len(columns["code"])), np.array(columns["code"]), np.array(columns["moment"])))
-    return _as_log(cells, records, columns, order.tolist(), end)
+        if name is not None and (fields is None or name in fields):
+            changes = _changes(cells, name, *_steps(records, name, start, end, net))
+            told = (
+                changes["code"].isin(appeared["code"])
+                if net
+                else pd.MultiIndex.from_frame(changes[["code", "moment"]]).isin(new)
+            )
+            parts.append(changes[~np.asarray(told)])
+    log = pd.concat(parts, ignore_index=True)
+    log = log.iloc[np.lexsort((np.arange(len(log)), log["code"], log["moment"]))].reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            **records.key_columns(log["code"].to_numpy(dtype=np.int64), end),
+            **{name: log[name].array for name in ("action", "field", "before", "after")},
+            "observed_at": _moments(log["moment"].to_numpy(dtype=np.int64)),
+            "updated_at": _moments(log["updated"].to_numpy(dtype=np.int64)),
+        }
+    )
 
 
-def _comings(cells: Cells, records: Records, start: int, end: int, net: bool) -> dict[str, Any]:
-    rows, codes = records.rows_and_codes(PRESENCE)
-    before = records.last(PRESENCE, start)
-    there = (before >= 0) & (cells.stored(BOOLEAN, before) == 1)
-    known = before >= 0
-    found: dict[str, Any] = {name: [] for name in ("code", "moment", "updated", "action", "field", "before", "after")}
-    if net:
-        after = records.last(PRESENCE, end)
-        now = (after >= 0) & (cells.stored(BOOLEAN, after) == 1)
-        moved = np.flatnonzero(now != there)
-        steps = [(int(code), int(after[code]), bool(now[code])) for code in moved]
-    else:
-        inside = slice(int(np.searchsorted(rows, start)), int(np.searchsorted(rows, end)))
-        values = cells.stored(BOOLEAN, rows[inside]) == 1
-        steps = list(zip(codes[inside].tolist(), rows[inside].tolist(), values.tolist(), strict=True))
-    for code, row, present in steps:
-        if present == bool(there[code]):
-            continue
-        found["code"].append(code)
-        found["moment"].append(int(cells.observed[row]))
-        found["updated"].append(_NO_MOMENT)
-        found["action"].append(("returned" if known[code] else "appeared") if present else "gone")
-        found["field"].append(None)
-        found["before"].append(None)
-        found["after"].append(None)
-        there[code], known[code] = present, True
-    found["action"] = np.array(found["action"], dtype=object)
-    found["code"] = np.array(found["code"], dtype=np.int64)
-    found["moment"] = np.array(found["moment"], dtype=np.int64)
-    return found
-
-
-def _field_changes(
-    cells: Cells, records: Records, name: str, start: int, end: int, net: bool, new: set[tuple[int, int]]
-) -> dict[str, Any]:
+def _steps(records: Records, name: str | None, start: int, end: int, net: bool) -> tuple[Places, Places, Places]:
+    """Give the deals whose field was told in between, the rows that tell it, and those that told it before; or -1."""
     rows, codes = records.rows_and_codes(name)
     inside = slice(int(np.searchsorted(rows, start)), int(np.searchsorted(rows, end)))
     rows, codes = rows[inside], codes[inside]
-    standing = records.last(name, start)
     if net:
-        last = records.last(name, end)
         codes = np.unique(codes)
-        rows = last[codes]
-    found: dict[str, Any] = {key: [] for key in ("code", "moment", "updated", "action", "field", "before", "after")}
-    new_deals = {code for code, _ in new}
-    for code, row in zip(codes.tolist(), rows.tolist(), strict=True):
-        moment = int(cells.observed[row])
-        old, standing[code] = int(standing[code]), row
-        if (code, moment) in new or (net and code in new_deals):
-            continue
-        before = cells.value(old) if old >= 0 else None
-        after = cells.value(row)
-        if before == after and type(before) is type(after):
-            continue
-        found["code"].append(code)
-        found["moment"].append(moment)
-        found["updated"].append(int(cells.updated[row]))
-        found["action"].append("changed")
-        found["field"].append(name)
-        found["before"].append(before)
-        found["after"].append(after)
-    return found
+        rows = records.last(name, end)[codes]
+    order = np.argsort(codes, kind="stable")
+    rows, codes = rows[order], codes[order]
+    again = codes == np.roll(codes, 1)
+    again[:1] = False
+    return codes, rows, np.where(again, np.roll(rows, 1), records.last(name, start)[codes])
 
 
-def _as_log(cells: Cells, records: Records, columns: dict[str, list[Any]], order: list[int], upto: int) -> pd.DataFrame:
-    codes = np.array([columns["code"][place] for place in order], dtype=np.int64)
-    ids, has_id, texts = records.keys.split(codes)
-    id_array = pd.array(ids, dtype="Int64")
-    id_array[~has_id] = pd.NA
-    custom = cells.column(records.last("custom_id", upto)[codes], "str").astype(object)
-    custom[~has_id] = texts[~has_id]
+def _log(codes: Places, moments: Places, updated: Any, action: Any, field: str | None, **values: Any) -> pd.DataFrame:
+    facts = {"code": codes, "moment": moments, "updated": updated, "action": pd.array(action, dtype="str")}
+    field_column = pd.array([field] * len(codes), dtype="str")
+    objects = {name: pd.Series(values.get(name, [None] * len(codes)), dtype=object) for name in ("before", "after")}
+    return pd.DataFrame({**facts, "field": field_column, **objects})
 
-    def objects(name: str) -> Any:
-        array = np.empty(len(order), dtype=object)
-        array[:] = [columns[name][place] for place in order]
-        return array
 
-    return pd.DataFrame(
-        {
-            "id": id_array,
-            "custom_id": pd.array(custom, dtype="str"),
-            "action": pd.array(objects("action"), dtype="str"),
-            "field": pd.array(objects("field"), dtype="str"),
-            "before": pd.Series(objects("before"), dtype=object),
-            "after": pd.Series(objects("after"), dtype=object),
-            "observed_at": _moments(np.array([columns["moment"][place] for place in order], dtype=np.int64)),
-            "updated_at": _moments(np.array([columns["updated"][place] for place in order], dtype=np.int64)),
-        }
-    )
+def _comings(cells: Cells, codes: Places, rows: Places, before: Places) -> pd.DataFrame:
+    was = (before >= 0) & (cells.stored(BOOLEAN, before) == 1)
+    now = cells.stored(BOOLEAN, rows) == 1
+    action = np.where(now, np.where(before >= 0, "returned", "appeared"), "gone")[now != was]
+    codes, rows = codes[now != was], rows[now != was]
+    return _log(codes, cells.observed[rows], _NO_MOMENT, action, None)
+
+
+def _changes(cells: Cells, name: str, codes: Places, rows: Places, before: Places) -> pd.DataFrame:
+    old, new = (cells.column(places, "object") for places in (before, rows))
+    differ = [type(left) is not type(right) or left != right for left, right in zip(old, new, strict=True)]
+    kept = np.flatnonzero(differ)
+    rows = rows[kept]
+    action = ["changed"] * len(kept)
+    return _log(codes[kept], cells.observed[rows], cells.updated[rows], action, name, before=old[kept], after=new[kept])
 
 
 def _moments(micros: Places) -> Any:
@@ -158,15 +117,9 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
     # What `History.forget` left of a deal may be a later stage than the one it came with.
     came = first & (observed == _first_sights(cells, records, upto)[codes])
     entered, fresh = _entered(cells, rows, first, came, observed, not_before, created)
-    deal_ids, has_id, texts = records.keys.split(codes)
-    id_array = pd.array(deal_ids, dtype="Int64")
-    id_array[~has_id] = pd.NA
-    custom = cells.column(records.last("custom_id", upto)[codes], "str").astype(object)
-    custom[~has_id] = texts[~has_id]
     return pd.DataFrame(
         {
-            "id": id_array,
-            "custom_id": pd.array(custom, dtype="str"),
+            **records.key_columns(codes, upto),
             "stage_id": ids.array,
             "stage_name": names.array,
             "entered_at": _moments(entered),

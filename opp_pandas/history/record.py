@@ -13,7 +13,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, named
 from opp_pandas.frame_state import pack_definitions
-from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
+from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Owners, Records, arrow_schema
 from opp_pandas.history.query_identity import pack_query
 from opp_pandas.history.typed_values import (
     BOOLEAN,
@@ -37,23 +37,6 @@ if TYPE_CHECKING:
     from opp_pandas.frame_state import Loaded
 
 NO_MOMENT = int(np.iinfo(np.int64).min)
-
-
-@dataclass(frozen=True, eq=False)
-class Owners:
-    """Whose cells rows are: ids, and texts where there is no id."""
-
-    ids: Places
-    has_id: Flags
-    texts: Any
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, places: Places) -> Owners:
-        """Keep some."""
-        texts = None if self.texts is None else np.asarray(self.texts, dtype=object)[places]
-        return Owners(self.ids[places], self.has_id[places], texts)
 
 
 class RowWriter:
@@ -130,7 +113,7 @@ class RowWriter:
 
     def add_facts(self, resource: str, key: int, facts: Mapping[str, Any], observed: int) -> None:
         """Add facts of one record, each as JSON."""
-        owner = Owners(np.array([key]), np.array([True]), None)
+        owner = Owners(np.array([key]), np.array([True]))
         for name, value in facts.items():
             self.add(resource, name, owner, pack(pd.Series([value], name=name, dtype=object)), observed)
 
@@ -198,10 +181,9 @@ def refuse_other_keys(loaded: Loaded, records: Records) -> None:
         return
     custom = frame["custom_id"].astype(object)
     has_id = frame["id"].notna().to_numpy()
-    _, by_id, texts = records.keys.split(np.arange(len(records.keys)))
-    rows = records.last("custom_id", len(records.cells))
-    held_by_id = records.cells.column(rows[by_id], "str")
-    twice = custom.isin(texts[~by_id]) & has_id | custom.isin(held_by_id) & ~has_id & custom.notna()
+    by_id = records.keys.owners().has_id
+    held_by_id = records.cells.column(records.last("custom_id", len(records.cells))[by_id], "str")
+    twice = custom.isin(records.keys.texts) & has_id | custom.isin(held_by_id) & ~has_id & custom.notna()
     if twice.any():
         raise ConfigurationError(
             f"{int(twice.sum())} adopted deals would stand twice in this history, by custom_id and by the id that the "
@@ -236,7 +218,7 @@ def write_deals(
     """Write the cells of a baseline that differ from what a history knows."""
     cells, frame = records.cells, loaded.baseline.frame
     owners = owners_of(frame)
-    codes = records.keys.codes(owners.ids, owners.has_id, owners.texts)
+    codes = records.keys.codes(owners)
     known = codes >= 0
     there = np.zeros(len(owners), dtype=bool)
     present = records.present(upto)
@@ -282,8 +264,7 @@ def write_deals(
         missing = present.copy()
         missing[codes[known]] = False
         gone = np.flatnonzero(missing)
-        ids, has_id, texts = records.keys.split(gone)
-        writer.add(DEAL, PRESENCE, Owners(ids, has_id, texts), _flags(len(gone), False), observed)
+        writer.add(DEAL, PRESENCE, records.keys.owners(gone), _flags(len(gone), False), observed)
         tally.gone = len(gone)
     return tally, owners
 
@@ -293,8 +274,8 @@ def write_lookups(writer: RowWriter, loaded: Loaded, cells: Cells, upto: int, ob
     for kind, lookup in loaded.lookups.items():
         records = cells.records(kind)
         ids = lookup["id"].to_numpy(dtype=np.int64, na_value=0)
-        owners = Owners(ids, lookup["id"].notna().to_numpy(), None)
-        codes = records.keys.codes(owners.ids, owners.has_id, None)
+        owners = Owners(ids, lookup["id"].notna().to_numpy())
+        codes = records.keys.codes(owners)
         for name in lookup.columns:
             packed = pack(lookup[name])
             if len(records.keys):
@@ -352,8 +333,8 @@ def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: lis
     """
     fresh = Cells(added)
     new = fresh.records(DEAL)
-    ids, has_id, texts = new.keys.split(np.arange(len(new.keys)))
-    known = records.keys.codes(ids, has_id, texts)
+    owners = new.keys.owners()
+    known = records.keys.codes(owners)
     for name in new.fields:
         rows, codes = new.rows_and_codes(name)
         observed = fresh.observed[rows]
@@ -365,7 +346,7 @@ def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: lis
             if not len(open_rows):
                 continue
             upto = records.cells.upto(moment)
-            saw = seen.tell(name, ids[codes[open_rows]], has_id[codes[open_rows]], _texts(texts, codes[open_rows]))
+            saw = seen.tell(name, owners.take(codes[open_rows]))
             if name != PRESENCE and seen.keys is None:
                 # A whole load saw the fields of the deals that were in it, and of all others only that they were not.
                 there = np.append(records.present(upto), False)
@@ -386,7 +367,7 @@ def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: lis
                     continue  # the history already says what stood there at the snapshot
                 keep.append(code)
                 before.append(old)
-            _restore(writer, records.cells, DEAL, name, new.keys.split(np.array(keep, dtype=np.int64)), before, moment)
+            _restore(writer, records.cells, DEAL, name, owners.take(np.array(keep, dtype=np.int64)), before, moment)
 
 
 def restore_names_and_facts(writer: RowWriter, cells: Cells, added: Any, number: int, moment: int) -> None:
@@ -409,16 +390,16 @@ def restore_names_and_facts(writer: RowWriter, cells: Cells, added: Any, number:
         if resource in (DEAL, SNAPSHOT):
             continue
         old, new = cells.records(resource), fresh.records(resource)
-        keys = new.keys.split(np.arange(len(new.keys)))
-        known = old.keys.codes(*keys)
+        owners = new.keys.owners()
+        known = old.keys.codes(owners)
         for name in new.fields:
             rows, codes = new.rows_and_codes(name)
             stood = np.append(old.last(name, upto), NONE)[known[codes]]
             # What nobody had told until then is told from now on, and what was told in between still stands.
             again = np.flatnonzero((stood >= 0) & (cells.observed[stood] <= fresh.observed[rows]))
-            owners = (keys[0][codes[again]], keys[1][codes[again]], keys[2][codes[again]])
             # Under the snapshot's own number: of several at one moment each keeps what it knew.
-            _restore(writer, cells, resource, name, owners, stood[again].tolist(), moment, sequence=number)
+            whose = owners.take(codes[again])
+            _restore(writer, cells, resource, name, whose, stood[again].tolist(), moment, sequence=number)
 
 
 def _restore(
@@ -426,17 +407,15 @@ def _restore(
     cells: Cells,
     resource: str,
     name: str | None,
-    keys: tuple[Places, Flags, Any],
+    owners: Owners,
     before: list[int],
     moment: int,
     *,
     sequence: int | None = None,
 ) -> None:
     old = np.array(before, dtype=np.int64)
-    ids, has_id, texts = keys
     for kind in np.unique(np.where(old >= 0, cells.kind[old], MISSING)) if len(old) else []:
         places = np.flatnonzero(np.where(old >= 0, cells.kind[old], MISSING) == kind)
-        owners = Owners(ids[places], has_id[places], texts[places])
         if name == PRESENCE and kind == MISSING:
             # A snapshot that looked at everything and did not find the deal.
             packed = _flags(len(places), False)
@@ -445,7 +424,7 @@ def _restore(
         else:
             types = {place: cells.types(int(row)) for place, row in enumerate(old[places]) if cells.types(int(row))}
             packed = Packed(np.full(len(places), kind), {STORED_IN[kind]: cells.stored(kind, old[places])}, types)
-        writer.add(resource, name, owners, packed, moment, sequence=sequence)
+        writer.add(resource, name, owners.take(places), packed, moment, sequence=sequence)
 
 
 @dataclass(frozen=True, eq=False)
@@ -463,13 +442,13 @@ class Seen:
     keys: Keys | None
     fields: frozenset[str] | None
 
-    def tell(self, name: str | None, ids: Places, has_id: Flags, texts: Any) -> Flags:
+    def tell(self, name: str | None, owners: Owners) -> Flags:
         """Tell which deals' field it saw."""
         if self.fields is not None and name != PRESENCE and name not in self.fields:
-            return np.zeros(len(ids), dtype=bool)
+            return np.zeros(len(owners), dtype=bool)
         if self.keys is None:
-            return np.ones(len(ids), dtype=bool)
-        return self.keys.codes(ids, has_id, texts) >= 0
+            return np.ones(len(owners), dtype=bool)
+        return self.keys.codes(owners) >= 0
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> Seen:
@@ -487,12 +466,8 @@ def seen_facts(owners: Owners) -> dict[str, Any]:
     """Say which deals a partial load held: distances between sorted ids, compressed."""
     ids = np.sort(owners.ids[owners.has_id]).astype("<i8")
     steps = np.diff(ids, prepend=0).astype("<i8")
-    texts = [] if owners.texts is None else [str(text) for text in np.asarray(owners.texts)[~owners.has_id]]
+    texts = [] if owners.texts is None else [str(text) for text in owners.texts[~owners.has_id]]
     return {"ids": base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode("ascii"), "texts": texts}
-
-
-def _texts(texts: Any, codes: Places) -> Any:
-    return None if texts is None else texts[codes]
 
 
 def _flags(n: int, value: bool) -> Packed:

@@ -82,17 +82,14 @@ def frame_at(
         entries = [entry for entry in entries if entry[0] in kept]
     codes = _order(records, upto)
     if only is not None:
-        codes = codes[only.codes(*records.keys.split(codes)) >= 0]
+        codes = codes[only.codes(records.keys.owners(codes)) >= 0]
     lookups = lookups_at(cells, upto)
     columns: dict[str, Any] = {}
     frozen: dict[str, Any] = {}
     marks = CellMarks()
-    ids, has_id, _texts = records.keys.split(codes)
-    id_array = pd.array(np.where(has_id, ids, 0), dtype="Int64")
-    id_array[~has_id] = pd.NA
     for name, dtype, joined in entries:
         if name == "id":
-            columns[name] = id_array
+            columns[name] = records.keys.owners(codes).id_column
         elif not joined:
             rows = records.last(name, upto)[codes]
             columns[name] = cells.column(rows, dtype)

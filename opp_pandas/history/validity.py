@@ -37,9 +37,8 @@ def validity_table(cells: Cells, columns: Iterable[str] | None = None) -> Any:
     there = cells.stored(BOOLEAN, _standing(cells, records, PRESENCE, codes, moments)) == 1
     ends = np.where(np.append(codes[1:], -1) == codes, np.append(moments[1:], 0), np.iinfo(np.int64).min)
     codes, moments, ends = codes[there], moments[there], ends[there]
-    ids, has_id, _ = records.keys.split(codes)
     made: dict[str, Any] = {
-        "id": pa.array(ids, mask=~has_id),
+        "id": pa.array(records.keys.owners(codes).id_column),
         ENDS[0]: pa.array(moments).cast(pa.timestamp("us", tz="UTC")),
         ENDS[1]: pa.array(ends, mask=ends == np.iinfo(np.int64).min).cast(pa.timestamp("us", tz="UTC")),
     }
