@@ -125,12 +125,13 @@ class MemoryStorage:
             rows = rows.filter(pc.or_(other, pc.is_in(rows["field"], _set(fields))))
         return rows if resources is None else rows.filter(pc.is_in(rows["resource"], _set(resources)))
 
-    def append(self, _table: Any, rows: Any, _operation: str) -> bool:
+    def commit(self, _operation: str, build: Any) -> Any:
         """Add the rows; nobody else can have been faster."""
         import pyarrow as pa
 
-        self.kept = pa.concat_tables([self.kept, rows])
-        return True
+        rows, result = build(self)
+        self.kept = self.kept if rows is None else pa.concat_tables([self.kept, rows])
+        return result
 
 
 def _set(values: Iterable[str]) -> Any:

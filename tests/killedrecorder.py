@@ -67,7 +67,7 @@ def keep(order: dict[str, Any]) -> None:
         if next(counter) == order["point"]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    for name in ("open", "_create", "rows", "append", "rewrite", "_write_head"):
+    for name in ("open", "_create", "rows", "_write", "_write_head"):
         hook(name, event)
     history = History(order["folder"])
     for step in STEPS:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from opp_pandas._files import write_whole
 from opp_pandas._html import as_page
-from opp_pandas.errors import ConfigurationError, HistoryNeededError, OppPandasError, printable
+from opp_pandas.errors import ConfigurationError, HistoryNeededError, printable
 from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
 from opp_pandas.history import field_history, forecasts, losses, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
@@ -25,7 +25,7 @@ from opp_pandas.history.record import (
     write_facts,
     write_lookups,
 )
-from opp_pandas.history.sealed_table import FORMAT
+from opp_pandas.history.sealed_table import FORMAT, Opened
 from opp_pandas.history.snapshot_metadata import (
     Recorded,
     asked_by,
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
     from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.history.versions import SavedVersion
-
-_TRIES = 100
 
 
 class History:
@@ -308,18 +306,12 @@ class History:
         return writer, Recorded(sequence, observed_at, len(owners), tally.appeared, tally.changed, tally.gone, n_cells)
 
     def _commit(self, operation: str, build: Callable[[Cells, int], tuple[RowWriter | None, Any]]) -> Any:
-        for _ in range(_TRIES):
-            opened = self._storage.open(create=True)
-            assert opened is not None  # noqa: S101 -- it was created
-            if opened.format < FORMAT:
-                self.upgrade()
-                continue
+        def rows(opened: Opened) -> tuple[Any, Any]:
             cells = Cells(self._storage.rows(opened, columns=STATE_COLUMNS))
-            sequence = int(cells.sequence.max(initial=0)) + 1
-            writer, result = build(cells, sequence)
-            if writer is None or not writer.n or self._storage.append(opened, writer.table(), operation):
-                return result
-        raise self._overtaken("nothing was recorded")
+            writer, result = build(cells, int(cells.sequence.max(initial=0)) + 1)
+            return None if writer is None else writer.table(), result
+
+        return self._storage.commit(operation, rows)
 
     def import_events(self, events: Any) -> pd.DataFrame:
         """Add what happened before, or beside, the snapshots: a row per change of a field.
@@ -508,9 +500,7 @@ class History:
         DataFrame, shape (v, 3)
             Indexed by ``version``, oldest first: ``committed_at, operation, rows``.
         """
-        opened = self._storage.open()
-        entries = [] if opened is None else self._storage.commits(opened)
-        frame = pd.DataFrame(entries, columns=["version", "at", "operation", "rows"])
+        frame = pd.DataFrame(self._storage.commits(), columns=["version", "at", "operation", "rows"])
         frame = frame.rename(columns={"at": "committed_at"})
         dtypes = {"version": "int64", "committed_at": "datetime64[us, UTC]", "operation": "str", "rows": "int64"}
         return frame.astype(dtypes).set_index("version")
@@ -637,14 +627,14 @@ class History:
             ``files_before, files_after``. The old files stay until `vacuum`,
             so that readers of older versions are not disturbed.
         """
-        for _ in range(_TRIES):
-            opened = self._storage.open()
+
+        def build(opened: Opened | None) -> tuple[Any, dict[str, int]]:
             before = 0 if opened is None else len(opened.names)
             if opened is None or before <= max(more_than, 1):
-                return {"files_before": before, "files_after": before}
-            if self._storage.rewrite(opened, Cells(self._storage.rows(opened)).table, "compact"):
-                return {"files_before": before, "files_after": 1}
-        raise self._overtaken("its files were not joined")
+                return None, {"files_before": before, "files_after": before}
+            return self._storage.all_rows(opened), {"files_before": before, "files_after": 1}
+
+        return self._storage.commit("compact", build, overwrite=True)
 
     def vacuum(self, *, older_than_days: int = 7) -> int:
         """Delete files that no version younger than some days needs.
@@ -663,8 +653,7 @@ class History:
         """
         if older_than_days < 0:
             raise ConfigurationError(f"older_than_days is 0 or more, not {older_than_days!r}")
-        opened = self._storage.open()
-        return 0 if opened is None else self._storage.vacuum(opened, older_than_days)
+        return self._storage.vacuum(older_than_days)
 
     def forget(self, before: Any) -> int:
         """Forget what happened before a moment, keeping how everything stood then.
@@ -680,25 +669,19 @@ class History:
         int
             Rows removed. The files go with `vacuum`.
         """
-        for _ in range(_TRIES):
-            opened = self._storage.open()
+
+        def build(opened: Opened | None) -> tuple[Any, int]:
             if opened is None:
-                return 0
+                return None, 0
             cells = Cells(self._storage.rows(opened))
             moment = self._moment(cells, before)
             kept = replay.standing_rows(cells, moment)
             n = cells.upto(moment)
             if len(kept) == n:
-                return 0
-            rows = replay.rows_as_table(cells, kept, n, begins=int(cells.observed[n - 1]))
-            if self._storage.rewrite(opened, rows, "forget"):
-                return n - len(kept)
-        raise self._overtaken("nothing was removed")
+                return None, 0
+            return replay.rows_as_table(cells, kept, n, begins=int(cells.observed[n - 1])), n - len(kept)
 
-    def _overtaken(self, outcome: str) -> OppPandasError:
-        return OppPandasError(
-            f"{_TRIES} times another recorder was faster at {printable(self.location)}; {outcome}, try again"
-        )
+        return self._storage.commit("forget", build, overwrite=True)
 
     # --- trust --------------------------------------------------------------
 
@@ -750,27 +733,25 @@ class History:
             opp.History("history").verify()
             opp.History("history").repair("history-2", by="Ana", comment="disk failure, no copy")
         """
-        copy = History(into, storage_options=self._options)
         if not by.strip():
             raise ConfigurationError("repair() needs the name of who accepts the loss: by=")
         found, rows = self._storage.salvage()
         found_there, saved = self._forecasts.salvage()
-        damages = [
-            *((losses.HISTORY, damage) for damage in found),
-            *((losses.FORECASTS, damage) for damage in found_there),
-        ]
+        damages = [(losses.HISTORY, damage) for damage in found]
+        damages += [(losses.FORECASTS, damage) for damage in found_there]
         if not damages or not len(rows):
             why = "nothing is left of it" if damages else "no file is damaged"
             raise ConfigurationError(f"{printable(self.location)} cannot be repaired: {why}")
-        target = copy._storage.open(create=True)
-        assert target is not None  # noqa: S101 -- it was created
-        if target.names:
-            raise ConfigurationError(
-                f"{printable(copy.location)} holds a history already; repair() needs an empty folder"
-            )
-        copy._forecasts.restore(saved)
-        if not copy._storage.append(target, losses.rows_with_losses(rows, damages, by, comment), "repair"):
-            raise self._overtaken("nothing was repaired")
+        copy = History(into, storage_options=self._options)
+
+        def build(opened: Opened) -> tuple[Any, None]:
+            if opened.names:
+                place = printable(copy.location)
+                raise ConfigurationError(f"{place} holds a history already; repair() needs an empty folder")
+            copy._forecasts.restore(saved)
+            return losses.rows_with_losses(rows, damages, by, comment), None
+
+        copy._storage.commit("repair", build)
         return copy.losses()
 
     def losses(self) -> pd.DataFrame:
@@ -810,10 +791,9 @@ class History:
         bool
             Whether there was anything to do.
         """
-        for _ in range(_TRIES):
-            opened = self._storage.open()
-            if opened is None or opened.format == FORMAT:
-                return False
-            if self._storage.rewrite(opened, Cells(self._storage.rows(opened)).table, "upgrade"):
-                return True
-        raise self._overtaken("it is as it was")
+
+        def build(opened: Opened | None) -> tuple[Any, bool]:
+            is_old = opened is not None and opened.format < FORMAT
+            return (self._storage.all_rows(opened) if opened is not None and is_old else None), is_old
+
+        return self._storage.commit("upgrade", build, overwrite=True)

@@ -28,16 +28,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
 import opp_pandas
 from opp_pandas._files import write_whole
-from opp_pandas.errors import ConfigurationError, DamagedHistoryError, MissingExtraError, printable
+from opp_pandas.errors import (
+    ConfigurationError,
+    DamagedHistoryError,
+    MissingExtraError,
+    OppPandasError,
+    printable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 FORMAT = 2
 """The newest format that this program reads; the one that it writes."""
@@ -50,6 +56,8 @@ _FORMAT_KEY = "opp_pandas.format"
 _ROWS_AT_ONCE = 250_000
 _KEPT_DAYS = 7
 _PIECE = 1 << 20
+_TRIES = 100
+_T = TypeVar("_T")
 _CONFIGURATION = {
     # A history is kept, not cleaned up behind its owner's back: the log stays ten years.
     "delta.logRetentionDuration": "interval 3650 days",
@@ -115,18 +123,16 @@ class _Files:
 
     @cached_property
     def _store(self) -> Any:
-        from deltalake.fs import DeltaStorageHandler
-        from pyarrow.fs import PyFileSystem
+        from pyarrow import fs
 
-        return PyFileSystem(DeltaStorageHandler(self._location, self._options))
+        if not self._is_remote:
+            return fs.SubTreeFileSystem(self._location, fs.LocalFileSystem())
+        from deltalake.fs import DeltaStorageHandler
+
+        return fs.PyFileSystem(DeltaStorageHandler(self._location, self._options))
 
     def read(self, name: str) -> Any:
         """Read a file; None where there is none."""
-        if not self._is_remote:
-            try:
-                return Path(self._location, name).read_bytes()
-            except FileNotFoundError:
-                return None
         try:
             with self._store.open_input_file(name) as file:
                 return file.read()
@@ -135,14 +141,11 @@ class _Files:
 
     def logs(self) -> list[int]:
         """List the versions of which there is a log."""
-        if self._is_remote:
-            from pyarrow.fs import FileSelector
+        from pyarrow.fs import FileSelector
 
-            entries = self._store.get_file_info(FileSelector("_delta_log", allow_not_found=True))
-            names = [entry.base_name for entry in entries]
-        else:
-            names = [path.name for path in Path(self._location, "_delta_log").glob("*.json")]
-        return [int(name[:20]) for name in names if re.fullmatch(r"\d{20}\.json", name)]
+        entries = self._store.get_file_info(FileSelector("_delta_log", allow_not_found=True))
+        found = [re.fullmatch(r"(\d{20})\.json", entry.base_name) for entry in entries]
+        return [int(match[1]) for match in found if match]
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
@@ -466,34 +469,56 @@ class SealedTable:
         }
         return {**facts, "seal": _seal(facts)}
 
-    def append(self, opened: Opened, rows: Any, operation: str) -> bool:
-        """Append rows to the version that was read; False if somebody committed since.
+    def commit(self, operation: str, build: Callable[[Any], tuple[Any, _T]], *, overwrite: bool = False) -> _T:
+        """Commit what `build` makes of the newest version, anew whenever somebody else was faster.
+
+        Parameters
+        ----------
+        operation : str
+            What the commit does, in a word.
+        build : callable
+            Takes an `Opened` and gives rows, or None where there is nothing to commit, and what to return.
+        overwrite : bool
+            Put the rows in place of all there are, in this format; `build` is then given None where there is no table.
+            Otherwise they are added, to a table that is made if there is none, and rewritten if its format is older.
 
         Raises
         ------
         ConfigurationError
             If the place cannot be written.
+        OppPandasError
+            If others were faster all the time.
         """
-        return self._write(opened, rows, operation, "append")
+        for _ in range(_TRIES):
+            opened = self.open(create=not overwrite)
+            if opened is not None and opened.format < FORMAT and not overwrite:
+                self._write(opened, self.all_rows(opened), "upgrade", "overwrite")
+                continue
+            rows, result = build(opened)
+            if opened is None or rows is None or not len(rows):
+                return result
+            if self._write(opened, rows, operation, "overwrite" if overwrite else "append"):
+                return result
+        raise OppPandasError(f"{_TRIES} times another program was faster at {self!r}: nothing was changed, try again")
 
-    def rewrite(self, opened: Opened, rows: Any, operation: str) -> bool:
-        """Put `rows` in place of all there are, in one commit and in this format; False if somebody committed since."""
-        if opened.format == 1:
-            # Before the commit: a table of format 2 has a head.
-            version = opened.version
-            log = self._files.read(_log_name(version)) or b""
-            opened = Opened(opened.table, 1, opened.names, _Chain(logs=(_told(version, log, {}),)))
-            with self._words("cannot be written"):
-                self._write_head(opened.chain)
-        return self._write(opened, rows, operation, "overwrite")
+    def all_rows(self, opened: Opened) -> Any:
+        """Read everything, in this format."""
+        return self.read(opened)
 
     def _write(self, opened: Opened, rows: Any, operation: str, mode: str) -> bool:
+        """Write one commit on top of the version that was read; False if somebody committed since."""
         deltalake = load_deltalake()
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
         from deltalake.exceptions import DeltaError
         from deltalake.transaction import AddAction
 
+        if opened.format < FORMAT:
+            # Before the commit: a table of format 2 has a head.
+            log = self._files.read(_log_name(opened.version)) or b""
+            opened = Opened(opened.table, opened.format, opened.names, _Chain(logs=(_told(opened.version, log, {}),)))
+            with self._words("cannot be written"):
+                self._write_head(opened.chain)
         buffer = BytesIO()
         pq.write_table(
             rows.cast(self.schema), buffer, compression="zstd", compression_level=6, row_group_size=_ROWS_AT_ONCE
@@ -534,8 +559,11 @@ class SealedTable:
             self._move_head(opened.chain, version)
         return True
 
-    def vacuum(self, opened: Opened, older_than_days: int) -> int:
+    def vacuum(self, older_than_days: int) -> int:
         """Delete data files that no version younger than some days needs; returns how many."""
+        opened = self.open()
+        if opened is None:
+            return 0
         with self._words("its files cannot be deleted"):
             kept_long = older_than_days >= _KEPT_DAYS
             gone = opened.table.vacuum(older_than_days * 24, dry_run=False, enforce_retention_duration=kept_long)
@@ -586,8 +614,11 @@ class SealedTable:
             raise self._damaged(name, "is gone" if content is None else "was changed or cut short")
         return pa.BufferReader(content)
 
-    def commits(self, opened: Opened) -> list[dict[str, Any]]:
+    def commits(self) -> list[dict[str, Any]]:
         """Return what is known of every version, oldest first: ``version, at, operation, rows``."""
+        opened = self.open()
+        if opened is None:
+            return []
         with self._words("its log cannot be read"):
             found = []
             for entry in opened.table.history():

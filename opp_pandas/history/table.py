@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.history import format1
-from opp_pandas.history.cells import COLUMNS, DEAL, PRESENCE, arrow_schema
+from opp_pandas.history.cells import COLUMNS, DEAL, PRESENCE, Cells, arrow_schema
 from opp_pandas.history.sealed_table import Opened, SealedTable
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Storage(SealedTable):
             old_columns=format1.COLUMNS,
             moments="observed_at",
         )
+
+    def all_rows(self, opened: Opened) -> Any:
+        """Read everything, in order of observation."""
+        return Cells(self.rows(opened)).table
 
     def rows(
         self,

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named, printable
+from opp_pandas.errors import ConfigurationError, FrameError, named, printable
 from opp_pandas.history.sealed_table import FOLDER, Damage, Opened, SealedTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LISTED = ["number", "name", "saved_at", "author", "comment"]
-_TRIES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +141,8 @@ class Versions:
         with pa.ipc.new_stream(sink, content.schema) as writer:
             writer.write_table(content)
         moment = (pd.Timestamp.now("UTC") if saved_at is None else saved_at).tz_convert("UTC").as_unit("us")
-        for _ in range(_TRIES):
-            opened = self._table.open(create=True)
+
+        def build(opened: Opened) -> tuple[Any, SavedVersion]:
             listed = self._rows(opened, ["number", "name"])
             if name in listed.column("name").to_pylist():
                 raise ConfigurationError(
@@ -159,10 +158,9 @@ class Versions:
                 "facts": told,
                 "frame": sink.getvalue().to_pybytes(),
             }
-            assert opened is not None  # noqa: S101 -- it was created
-            if self._table.append(opened, pa.Table.from_pylist([row], schema=_schema()), "save"):
-                return _version(row)
-        raise OppPandasError(f"{_TRIES} times another program was faster at {self._table!r}; try again")
+            return pa.Table.from_pylist([row], schema=_schema()), _version(row)
+
+        return self._table.commit("save", build)
 
     def table(self) -> pd.DataFrame:
         """List the versions, oldest first: ``number, name, saved_at, author, comment``."""
@@ -205,10 +203,7 @@ class Versions:
     def restore(self, rows: Any) -> None:
         """Put rows of `salvage` where there are no versions yet."""
         if len(rows):
-            opened = self._table.open(create=True)
-            assert opened is not None  # noqa: S101 -- it was created
-            if not opened.names:
-                self._table.append(opened, rows, "repair")
+            self._table.commit("repair", lambda opened: (None if opened.names else rows, None))
 
     def _rows(self, opened: Opened | None, columns: list[str] | None) -> Any:
         if opened is None or not opened.names:
