@@ -10,6 +10,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys, Owners
+from opp_pandas.history.field_history import stage_entries
 from opp_pandas.history.record import NO_MOMENT, RowWriter
 from opp_pandas.history.snapshot_metadata import load_facts
 from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack, uniform
@@ -61,31 +62,11 @@ class ImportedEvents:
         until : str, date or Timestamp, optional
             Only entries until then; a day means its end in UTC.
         """
-        moved = self.events[self.events["field"].isin(["stage_id", "stage_name"])]
-        if until is not None:
-            moved = moved[moved["at"] <= parse_end(until, None, "until")]
-        by_id = bool((moved["field"] == "stage_id").any())
-        moved = moved[moved["field"] == ("stage_id" if by_id else "stage_name")]
-        moved = moved[moved["value"].notna()]
-        key = moved["id"].astype(object).where(moved["id"].notna(), moved["custom_id"])
-        order = np.lexsort((np.arange(len(moved)), moved["at"].astype("int64"), pd.factorize(key)[0]))
-        moved, key = moved.iloc[order], key.iloc[order]
-        first = (key != key.shift()).to_numpy()
-        kept = first | (moved["value"] != moved["value"].shift()).to_numpy()
-        moved, first = moved[kept], first[kept]
-        values = moved["value"].astype(object).tolist()
-        nothing: list[Any] = [None] * len(moved)
-        return pd.DataFrame(
-            {
-                "id": moved["id"].array,
-                "custom_id": moved["custom_id"].array,
-                "stage_id": pd.array(values if by_id else nothing, dtype="Int64"),
-                "stage_name": pd.array(nothing if by_id else values, dtype="str"),
-                "entered_at": moved["at"].array,
-                "not_before": pd.Series(moved["at"].array).where(~pd.Series(first)).array,
-                "seen_before": first & _is_earlier(moved),
-            }
-        )
+        events = self.events if until is None else self.events[self.events["at"] <= parse_end(until, None, "until")]
+        writer = RowWriter(1)
+        write_events(writer, Cells(writer.table()), ImportedEvents(events))
+        cells = Cells(writer.table())
+        return stage_entries(cells, int(cells.observed.max(initial=0)))
 
 
 def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> None:
