@@ -395,10 +395,14 @@ class Records:
         last[codes[:seen]] = rows[:seen]
         return last
 
+    def standing(self, field: str | None, upto: int, codes: Places) -> Places:
+        """Give the last row of a field for each of some keys, as `last`; -1 for a key that is none."""
+        return np.append(self.last(field, upto), NONE)[codes]
+
     def key_columns(self, codes: Places, upto: int) -> dict[str, Any]:
         """Give the columns ``id`` and ``custom_id`` of deals."""
         owners = self.keys.owners(codes)
-        custom = self.cells.column(self.last("custom_id", upto)[codes], "str").astype(object)
+        custom = self.cells.column(self.standing("custom_id", upto, codes), "str").astype(object)
         if owners.texts is not None:
             custom[~owners.has_id] = owners.texts[~owners.has_id]
         return {"id": owners.id_column, "custom_id": pd.array(custom, dtype="str")}
@@ -414,14 +418,8 @@ class Records:
     def facts(self, upto: int, key: int = 0) -> dict[str, Any]:
         """Give the newest value of every field of one record."""
         code = np.flatnonzero(self.keys.ids == key)
-        if not len(code):
-            return {}
-        found: dict[str, Any] = {}
-        for field in filter(None, self.fields):
-            row = int(self.last(field, upto)[code[0]])
-            if row >= 0:
-                found[field] = self.cells.value(row)
-        return found
+        rows = {field: self.standing(field, upto, code) for field in filter(None, self.fields)}
+        return {field: self.cells.value(int(row[0])) for field, row in rows.items() if len(row) and row[0] >= 0}
 
 
 def _parsed(texts: Any, frozen: bool) -> npt.NDArray[np.object_]:

@@ -56,12 +56,12 @@ def _steps(records: Records, name: str | None, start: int, end: int, net: bool) 
     rows, codes = rows[inside], codes[inside]
     if net:
         codes = np.unique(codes)
-        rows = records.last(name, end)[codes]
+        rows = records.standing(name, end, codes)
     order = np.argsort(codes, kind="stable")
     rows, codes = rows[order], codes[order]
     again = codes == np.roll(codes, 1)
     again[:1] = False
-    return codes, rows, np.where(again, np.roll(rows, 1), records.last(name, start)[codes])
+    return codes, rows, np.where(again, np.roll(rows, 1), records.standing(name, start, codes))
 
 
 def _log(codes: Places, moments: Places, updated: Any, action: Any, field: str | None, **values: Any) -> pd.DataFrame:
@@ -203,7 +203,7 @@ def _until(rows: Places, codes: Places, upto: int) -> tuple[Places, Places]:
 def _created(cells: Cells, records: Records, codes: Places, upto: int) -> Places:
     created = np.full(len(codes), _NO_MOMENT)
     for name in ("created_at", "external_created_at"):
-        rows = records.last(name, upto)[codes]
+        rows = records.standing(name, upto, codes)
         has = (rows >= 0) & (cells.kind[rows] == TIME)
         if has.any():
             created[has] = cells.stored(TIME, rows)[has]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, named
 from opp_pandas.frame_state import pack_definitions
-from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Owners, Records, arrow_schema
+from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells, Keys, Owners, Records, arrow_schema
 from opp_pandas.history.query_identity import pack_query
 from opp_pandas.history.typed_values import (
     BOOLEAN,
@@ -76,39 +76,38 @@ class RowWriter:
         schema = arrow_schema()
         kinds = packed.kinds.copy()
         kinds[list(locked)] = LOCKED
-        kind_names = (
-            pa.repeat(KINDS[int(kinds[0])], n)
-            if (kinds == kinds[0]).all()
-            else pa.array([KINDS[kind] for kind in kinds])
-        )
+        one_kind = (kinds == kinds[0]).all()
         moments = np.broadcast_to(np.asarray(observed, dtype=np.int64), n)
-        columns = {
-            "sequence": pa.repeat(pa.scalar(self.sequence if sequence is None else sequence, pa.int64()), n),
-            "observed_at": pa.array(np.ascontiguousarray(moments)).cast(schema.field("observed_at").type),
-            "updated_at": pa.nulls(n, pa.int64()) if updated is None else pa.array(updated, mask=updated == NO_MOMENT),
-            "resource": pa.repeat(resource, n),
-            "id": pa.array(owners.ids, mask=~owners.has_id),
-            "key": pa.nulls(n, pa.string()) if owners.texts is None else pa.array(owners.texts, type=pa.string()),
-            "field": pa.nulls(n, pa.string()) if name is None else pa.repeat(name, n),
-            "kind": kind_names,
-        }
-        for store in ("text", "integer", "real", "instant"):
-            kind = schema.field(store).type
-            elsewhere = (kinds == LOCKED) | ~packed.kept_in(store)
-            if store not in packed.stores:
-                columns[store] = pa.nulls(n, kind)
-            elif store == "text":
-                columns[store] = pc.if_else(pa.array(elsewhere), None, packed.stores[store]).cast(kind)
-            else:
-                columns[store] = pa.array(packed.stores[store], mask=elsewhere).cast(kind)
         told = {place: {"value": types} for place, types in packed.types.items()}
         for place, (_, types) in (wire or {}).items():
             if types:
                 told.setdefault(place, {})["wire"] = types
-        columns["types"] = _sparse(n, {place: json.dumps(types) for place, types in told.items()})
-        columns["wire"] = _sparse(n, {place: text for place, (text, _) in (wire or {}).items()})
-        columns["updated_at"] = columns["updated_at"].cast(schema.field("updated_at").type)
-        self._batches.append(pa.record_batch([columns[name] for name in schema.names], schema=schema))
+        columns: dict[str, Any] = {
+            "sequence": pa.repeat(pa.scalar(self.sequence if sequence is None else sequence, pa.int64()), n),
+            "observed_at": pa.array(np.ascontiguousarray(moments)),
+            "resource": pa.repeat(resource, n),
+            "id": pa.array(owners.ids, mask=~owners.has_id),
+            "kind": pa.repeat(KINDS[int(kinds[0])], n) if one_kind else pa.array([KINDS[kind] for kind in kinds]),
+            "types": _sparse(n, {place: json.dumps(types) for place, types in told.items()}),
+            "wire": _sparse(n, {place: text for place, (text, _) in (wire or {}).items()}),
+        }
+        if updated is not None:
+            columns["updated_at"] = pa.array(updated, mask=updated == NO_MOMENT)
+        if owners.texts is not None:
+            columns["key"] = pa.array(owners.texts, type=pa.string())
+        if name is not None:
+            columns["field"] = pa.repeat(name, n)
+        for store, values in packed.stores.items():
+            elsewhere = (kinds == LOCKED) | ~packed.kept_in(store)
+            is_text = store == "text"
+            columns[store] = (
+                pc.if_else(pa.array(elsewhere), None, values) if is_text else pa.array(values, mask=elsewhere)
+            )
+        arrays = [
+            columns[entry.name].cast(entry.type) if entry.name in columns else pa.nulls(n, entry.type)
+            for entry in schema
+        ]
+        self._batches.append(pa.record_batch(arrays, schema=schema))
         self.n += n
 
     def add_facts(self, resource: str, key: int, facts: Mapping[str, Any], observed: int) -> None:
@@ -237,9 +236,7 @@ def write_deals(
         if column == "id" or is_joined(loaded, column):
             continue
         packed = pack(frame[name])
-        rows = (
-            np.where(known, records.last(column, upto)[codes], NONE) if len(records.keys) else np.full(len(codes), NONE)
-        )
+        rows = records.standing(column, upto, codes)
         same = cells.equal(rows, packed)
         wire, locked = marks.get(column, ({}, set()))
         _compare_originals(cells, rows, wire, same)
@@ -278,11 +275,7 @@ def write_lookups(writer: RowWriter, loaded: Loaded, cells: Cells, upto: int, ob
         codes = records.keys.codes(owners)
         for name in lookup.columns:
             packed = pack(lookup[name])
-            if len(records.keys):
-                rows = np.where(codes >= 0, records.last(str(name), upto)[codes], NONE)
-            else:
-                rows = np.full(len(codes), NONE)
-            places = np.flatnonzero(~cells.equal(rows, packed))
+            places = np.flatnonzero(~cells.equal(records.standing(str(name), upto, codes), packed))
             writer.add(kind, str(name), owners.take(places), packed.take(places), observed)
 
 
@@ -338,7 +331,6 @@ def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: lis
     for name in new.fields:
         rows, codes = new.rows_and_codes(name)
         observed = fresh.observed[rows]
-        old_rows, old_codes = records.rows_and_codes(name)
         # Newest first: of two new rows before one snapshot only the later one needs a look.
         pending = np.ones(len(rows), dtype=bool)
         for moment, seen in sightings:
@@ -356,18 +348,11 @@ def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: lis
             newest: dict[int, int] = {int(codes[row]): int(row) for row in open_rows}
             if not newest:
                 continue
-            cut = int(np.searchsorted(old_rows, upto))
-            last_old = np.full(max(len(records.keys), 1), NONE)
-            last_old[old_codes[:cut]] = old_rows[:cut]
-            keep = []
-            before = []
-            for code, row in newest.items():
-                old = int(last_old[known[code]]) if known[code] >= 0 else -1
-                if old >= 0 and records.cells.observed[old] > observed[row]:
-                    continue  # the history already says what stood there at the snapshot
-                keep.append(code)
-                before.append(old)
-            _restore(writer, records.cells, DEAL, name, owners.take(np.array(keep, dtype=np.int64)), before, moment)
+            keep = np.array([*newest], dtype=np.int64)
+            stood = records.standing(name, upto, known[keep])
+            # Where the history already says what stood there at the snapshot, nothing is to be done.
+            is_told = (stood >= 0) & (records.cells.observed[stood] > observed[[*newest.values()]])
+            _restore(writer, records.cells, DEAL, name, owners.take(keep[~is_told]), stood[~is_told], moment)
 
 
 def restore_names_and_facts(writer: RowWriter, cells: Cells, added: Any, number: int, moment: int) -> None:
@@ -394,12 +379,12 @@ def restore_names_and_facts(writer: RowWriter, cells: Cells, added: Any, number:
         known = old.keys.codes(owners)
         for name in new.fields:
             rows, codes = new.rows_and_codes(name)
-            stood = np.append(old.last(name, upto), NONE)[known[codes]]
+            stood = old.standing(name, upto, known[codes])
             # What nobody had told until then is told from now on, and what was told in between still stands.
             again = np.flatnonzero((stood >= 0) & (cells.observed[stood] <= fresh.observed[rows]))
             # Under the snapshot's own number: of several at one moment each keeps what it knew.
             whose = owners.take(codes[again])
-            _restore(writer, cells, resource, name, whose, stood[again].tolist(), moment, sequence=number)
+            _restore(writer, cells, resource, name, whose, stood[again], moment, sequence=number)
 
 
 def _restore(
@@ -408,14 +393,15 @@ def _restore(
     resource: str,
     name: str | None,
     owners: Owners,
-    before: list[int],
+    old: Places,
     moment: int,
     *,
     sequence: int | None = None,
 ) -> None:
-    old = np.array(before, dtype=np.int64)
-    for kind in np.unique(np.where(old >= 0, cells.kind[old], MISSING)) if len(old) else []:
-        places = np.flatnonzero(np.where(old >= 0, cells.kind[old], MISSING) == kind)
+    """Write again, at a moment, what rows say; where a row is -1, that there was nothing."""
+    kinds = np.where(old >= 0, cells.kind[old], MISSING) if len(cells) else np.full(len(old), MISSING)
+    for kind in np.unique(kinds):
+        places = np.flatnonzero(kinds == kind)
         if name == PRESENCE and kind == MISSING:
             # A snapshot that looked at everything and did not find the deal.
             packed = _flags(len(places), False)

@@ -91,7 +91,7 @@ def frame_at(
         if name == "id":
             columns[name] = records.keys.owners(codes).id_column
         elif not joined:
-            rows = records.last(name, upto)[codes]
+            rows = records.standing(name, upto, codes)
             columns[name] = cells.column(rows, dtype)
             if columns[name].dtype == object:
                 frozen[name] = cells.column(rows, dtype, frozen=True)
@@ -101,7 +101,7 @@ def frame_at(
             entry = LOOKUP_COLUMNS[name]
             own = columns.get(entry.id_column)
             if own is None:
-                own = cells.column(records.last(entry.id_column, upto)[codes], "Int64")
+                own = cells.column(records.standing(entry.id_column, upto, codes), "Int64")
             columns[name] = look_up(pd.Series(own), lookups.get(entry.type), entry.field, dtype)
     index = pd.RangeIndex(len(codes))
     frame = _framed({entry[0]: columns[entry[0]] for entry in entries}, index)

@@ -28,18 +28,26 @@ Places = npt.NDArray[np.int64]
 Types = list[Any]
 """Members of a JSON text that JSON has no type for: ``[path, type]``, inner ones first."""
 
-MISSING, TEXT, INTEGER, BOOLEAN, REAL, TIME, JSON, LOCKED, DECIMAL, DAY = range(10)
-KINDS = ("missing", "text", "integer", "boolean", "real", "instant", "json", "locked", "decimal", "day")
-"""Words for the kind of a cell, by code; a locked cell is missing, and its original could not take the dtype."""
-
-STORED_IN = {
-    **dict.fromkeys((TEXT, JSON, DECIMAL), "text"),
-    **dict.fromkeys((INTEGER, BOOLEAN), "integer"),
-    **dict.fromkeys((TIME, DAY), "instant"),
-    REAL: "real",
-}
 _DAY_US = 86_400_000_000
 _EPOCH = dt.date(1970, 1, 1).toordinal()
+
+MISSING, TEXT, INTEGER, BOOLEAN, REAL, TIME, JSON, LOCKED, DECIMAL, DAY = range(10)
+_TABLE: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("missing", "", lambda _: None),
+    ("text", "text", str),
+    ("integer", "integer", int),
+    ("boolean", "integer", bool),
+    ("real", "real", float),
+    ("instant", "instant", lambda value: pd.Timestamp(value, unit="us", tz="UTC").as_unit("us")),
+    ("json", "text", json.loads),
+    # Missing, too: its original could not take the dtype.
+    ("locked", "", lambda _: None),
+    ("decimal", "text", Decimal),
+    ("day", "instant", lambda value: dt.date.fromordinal(value // _DAY_US + _EPOCH)),
+)
+"""By code, the word for the kind of a cell, the column that keeps its value, and how that is read."""
+KINDS = tuple(name for name, *_ in _TABLE)
+STORED_IN = {kind: store for kind, (_, store, _) in enumerate(_TABLE) if store}
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,24 +202,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
-    """Make the pandas array of one column from values of one kind.
-
-    Parameters
-    ----------
-    kind : int
-        What the values are.
-    dtype : str
-        The dtype that the column had.
-    values : ndarray or pyarrow array, shape (n,)
-        As stored.
-    present : ndarray of bool, shape (n,)
-        Where there is a value.
-
-    Returns
-    -------
-    ExtensionArray or ndarray or None
-        Of `dtype`; None where the values cannot take it as they are.
-    """
+    """Make the pandas array of one column from values of one kind, as stored; None where they cannot take the dtype."""
     if kind == TEXT and dtype == "str":
         return pd.array(values, dtype="str")
     if kind in (INTEGER, BOOLEAN) and dtype in ("Int64", "boolean"):
@@ -232,33 +223,15 @@ def unpack(kind: int, dtype: str, values: Any, present: Flags) -> Any:
 
 def missing_column(n: int, dtype: Any) -> Any:
     """Make the pandas array of a column without any value."""
-    import pyarrow as pa
-
-    if dtype == "str":
-        return pd.array(pa.nulls(n, pa.large_string()), dtype="str")
-    if dtype == "Int64":
-        return pd.arrays.IntegerArray(np.zeros(n, dtype=np.int64), np.ones(n, dtype=bool))
-    if dtype.startswith("datetime64"):
-        return unpack(TIME, dtype, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool))
-    empty = np.empty(n, dtype=object)
-    return empty if dtype == "object" else pd.Series(empty).astype(dtype).array
-
-
-_AS_PYTHON: dict[int, Callable[[Any], Any]] = {
-    TEXT: str,
-    INTEGER: int,
-    BOOLEAN: bool,
-    REAL: float,
-    TIME: lambda value: pd.Timestamp(value, unit="us", tz="UTC").as_unit("us"),
-    DECIMAL: Decimal,
-    DAY: lambda value: dt.date.fromordinal(value // _DAY_US + _EPOCH),
-}
+    if dtype == "object":
+        return np.empty(n, dtype=object)
+    return pd.Series([None], dtype=object).astype(dtype).array.take(np.zeros(n, dtype=np.intp))
 
 
 def as_python(kind: int, values: Any) -> list[Any]:
     """Return stored values of one kind, none of them missing, as Python values."""
     listed = values.tolist() if isinstance(values, np.ndarray) else values.to_pylist()
-    return [_AS_PYTHON[kind](value) for value in listed]
+    return [_TABLE[kind][2](value) for value in listed]
 
 
 # --- values that JSON does not hold -----------------------------------------------------------------------------------
