@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pandas as pd
 import polars as pl
 import pytest
 
+import opp_pandas as opp
 from histories import frame_of, history_in_memory, load_of, moment
 from opp_pandas.errors import MissingColumnError
 
@@ -87,3 +88,34 @@ def test_validity__of_a_real_load_has_its_names(df: pd.DataFrame, tmp_path: Path
     assert set(frame.columns) == {*df.columns, "valid_from", "valid_to"}
     for name in ("stage_name", "owner_name", "account_name", "amount", "name"):
         assert frame[name].to_list() == df[name].astype(object).where(df[name].notna(), None).tolist()
+
+
+def test_validity__of_five_nights_reads_alike_in_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All columns of five nights of a sandbox, and the queries of the documentation, agree with `as_of`."""
+    monkeypatch.chdir(tmp_path)
+    history = opp.History("pipeline-history")
+    with opp.sandbox(40, now="2026-09-01T02:00:00Z") as box, box.client(timezone="America/New_York") as client:
+        for _ in range(5):
+            history.record(opp.read_opportunities(client, history=history, on_invalid="ignore"))
+            box.advance(9)
+    deals = pl.read_parquet(history.write_validity("deals.parquet"))
+    for moment_ in history.snapshots()["observed_at"]:
+        at, state = moment_.to_pydatetime(), history.as_of(moment_)
+        there = (pl.col("valid_from") <= at) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at))
+        found = deals.filter(there).sort("id")
+        for name in state:
+            column = state[name].astype(object)
+            assert found[name].to_list() == column.where(column.notna(), None).tolist(), name
+    state = history.as_of("2026-09-30 23:59:59Z")
+    state["close_day"] = state["close_date"].dt.tz_convert("America/New_York").dt.date
+    expected = [
+        (name, len(part), int(part["amount"].sum()), part["close_day"].dropna().min())
+        for name, part in state.groupby("stage_name")
+    ]
+    assert len(expected) > 3
+    text = (Path(__file__).parents[1] / "docs" / "how-to" / "history.md").read_text(encoding="utf-8")
+    assert duckdb.sql(text.split("```sql")[1].split("```")[0]).fetchall() == expected
+    block = text.split("```python")[-1].split("```")[0]
+    known: dict[str, Any] = {"opp": opp}
+    exec(block.replace("there.group_by", "result = there.group_by"), known)  # noqa: S102
+    assert known["result"].rows() == expected

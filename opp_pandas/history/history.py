@@ -581,16 +581,10 @@ class History:
 
         Notes
         -----
-        How the deals stood at a moment, in DuckDB::
+        How the deals stood at a moment, in DuckDB (in Polars and Spark with the same words: see the guide)::
 
             SELECT * FROM 'validity.parquet' WHERE valid_from <= TIMESTAMPTZ '2026-09-30 23:59:59Z'
             AND (valid_to IS NULL OR valid_to > TIMESTAMPTZ '2026-09-30 23:59:59Z')
-
-        in Polars (and with the same words in Spark)::
-
-            at = datetime(2026, 9, 30, 23, 59, 59, tzinfo=timezone.utc)
-            deals = pl.read_parquet("validity.parquet")
-            deals.filter((pl.col("valid_from") <= at) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at)))
         """
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -158,7 +158,10 @@ def _pack_objects(values: Any, name: str) -> Packed:
                     types[place] = found
         if kind != MISSING:
             kinds[place] = kind
-            stores.setdefault(STORED_IN[kind], [None] * len(values))[place] = stored
+            store = STORED_IN[kind]
+            if store not in stores:
+                stores[store] = [None] * len(values)
+            stores[store][place] = stored
     packed: dict[str, Any] = {}
     for store, found in stores.items():
         if store == "text":
