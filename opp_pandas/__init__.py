@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from opp_pandas.history import History
     from opp_pandas.load.read import read_opportunities
     from opp_pandas.sandbox_handle import Sandbox, sandbox
+    from opp_pandas.scanning.scanner import Scan, scan
     from opp_pandas.schema import OpportunitySchema
 else:
     # Only type checkers know of frames whose ``.opp`` is typed: at run time any DataFrame has the accessor.
@@ -55,6 +56,8 @@ _DOORS = {
     "read_export": "opp_pandas.exporting",
     "sandbox": "opp_pandas.sandbox_handle",
     "Sandbox": "opp_pandas.sandbox_handle",
+    "scan": "opp_pandas.scanning.scanner",
+    "Scan": "opp_pandas.scanning.scanner",
     "OpportunitySchema": "opp_pandas.schema",
     "connect": "opp_pandas.api.client",
     "Client": "opp_pandas.api.client",
@@ -68,6 +71,7 @@ __all__ = [
     "connect",
     "read_opportunities",
     "adopt",
+    "scan",
     "read_export",
     "sandbox",
     "History",
@@ -78,6 +82,7 @@ __all__ = [
     "OpportunityFrame",
     "Client",
     "Sandbox",
+    "Scan",
     "NOT_NULL",
     "login",
     "AppSignIn",

@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from opp_pandas.errors import FrameError, NotLoadedError
+from opp_pandas.errors import FrameError
 from opp_pandas.frame_state import (
-    PUT_IT_BACK,
     LoadReport,
     Meaning,
     meaning_of,
     require_loaded,
 )
-from opp_pandas.instants import parse_end
-from opp_pandas.stages import StageMap, StageTable, resolve_stages
 
 if TYPE_CHECKING:
     from opp_pandas.figures import FigureContext
     from opp_pandas.figures.core.figure import Figure, Plot
+    from opp_pandas.stages import StageMap, StageTable
 
 GIVEN = ("as_of", "stages", "timezone")
 """What the load says beside the rows; these arguments of a call overrule it."""
@@ -89,8 +87,9 @@ def _method_of(figure: Figure[Any]) -> FunctionType:
         bound = figure.method_signature.bind(*args, **options)
         return self._work_out(figure, bound.arguments)
 
-    _name(method, figure.name, figure.method_signature, figure.method_doc)
-    return cast("FunctionType", method)
+    from opp_pandas.figures.core.figure import as_method
+
+    return as_method(method, figure.name, figure.method_signature, figure.method_doc)
 
 
 @functools.cache
@@ -103,17 +102,10 @@ def _drawing_of(plot: Plot) -> FunctionType:
         draw = import_module("opp_pandas.plotting").draw
         return draw(plot, self._accessor._work_out(plot.figure, computed), **shown)
 
+    from opp_pandas.figures.core.figure import as_method
+
     doc = f"Draw `{plot.figure.name}`; options of the figure and of the drawing are given together.\n\n"
-    _name(method, plot.name, plot.signature, doc + (inspect.getdoc(plot.draw) or ""))
-    return cast("FunctionType", method)
-
-
-def _name(method: Callable[..., Any], name: str, signature: inspect.Signature, doc: str) -> None:
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    parameters = [own, *signature.parameters.values()]
-    vars(method)["__signature__"] = inspect.Signature(parameters, return_annotation=signature.return_annotation)
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = doc
+    return as_method(method, plot.name, plot.signature, doc + (inspect.getdoc(plot.draw) or ""))
 
 
 def context_of(
@@ -144,42 +136,15 @@ def context_of(
     NotLoadedError
         If neither the frame nor the arguments say the moment.
     """
-    load = meaning_of(frame)
-    zone = timezone if timezone is not None else (load.timezone if load else None)
-    if as_of is not None:
-        moment = parse_end(as_of, zone)
-    elif load is not None:
-        moment = load.as_of
-    else:
-        raise NotLoadedError(
-            "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
-            f"or bring the load back: {PUT_IT_BACK}"
-        )
-    from opp_pandas.figures.core.context import FigureContext, unpack_definitions
+    from opp_pandas.figures.core.context import settle_context
 
-    context = FigureContext(
-        stages=_stage_table(frame, load, stages),
-        as_of=moment,
-        timezone=zone,
-        lookups=load.lookups if load else {},
-    )
-    stated = unpack_definitions(load.definitions) if load else {}
-    return context.with_definitions(**stated).with_definitions(**definitions)
+    names = [] if "stage_name" not in frame.columns else [str(name) for name in frame["stage_name"].dropna().unique()]
+    return settle_context(meaning_of(frame), names, as_of=as_of, stages=stages, timezone=timezone, **definitions)
 
 
 def _require_meaning(frame: pd.DataFrame, what: str) -> Meaning:
     """Give what figures need of the load, or raise the error that says how to put the load back."""
     return meaning_of(frame) or require_loaded(frame, what).meaning
-
-
-def _stage_table(frame: pd.DataFrame, load: Meaning | None, stages: StageMap | StageTable | None) -> StageTable:
-    if isinstance(stages, StageTable):
-        return stages
-    if stages is None and load is not None:
-        return load.stages
-    lookup = load.lookups.get("opportunityStage") if load else None
-    names = [] if "stage_name" not in frame.columns else [str(name) for name in frame["stage_name"].dropna().unique()]
-    return resolve_stages(stages, lookup, names)
 
 
 class _Listed(type):

@@ -419,7 +419,7 @@ class Loaded:
     @cached_property
     def text(self) -> str:
         """What was loaded as JSON: no row, no client, no token."""
-        return json.dumps({"opp_pandas": self.kind, "key": self.key, **self.meaning.to_dict()}, default=_plain)
+        return self.meaning.to_text(self.kind, self.key)
 
     def renewed(self, **changes: Any) -> Loaded:
         """Give a successor with `changes` and a key of its own."""
@@ -478,6 +478,10 @@ class Meaning:
                 if len(lookup) <= MOST_NAMES
             },
         }
+
+    def to_text(self, kind: str, key: str, **more: Any) -> str:
+        """Write it as JSON, with what tells one load from another."""
+        return json.dumps({"opp_pandas": kind, "key": key, **self.to_dict(), **more}, default=_plain)
 
     @classmethod
     def parse(cls, text: str) -> Meaning | None:
@@ -550,6 +554,8 @@ def meaning_of(frame: pd.DataFrame) -> Meaning | None:
     state = frame.attrs.get(ATTRS_KEY)
     if isinstance(state, FrameState):
         return state.loaded.meaning
+    if isinstance(state, Meaning):
+        return state
     return Meaning.parse(state) if isinstance(state, str) else None
 
 

@@ -26,6 +26,7 @@ LAYERS = (
     ("forecasting",),
     ("history",),
     ("load", "adoption"),
+    ("scanning",),
     ("changes",),
     ("apply",),
     ("editing",),
@@ -76,7 +77,7 @@ def test_imports__run_downward(part: str, path: Path) -> None:
         assert other == part or RANK[other] < own or (RANK[other] == own and other == part), f"{path.name}: {other}"
 
 
-@pytest.mark.parametrize("room", ["changes", "apply", "notebook", "exporting", "history", "load", "api"])
+@pytest.mark.parametrize("room", ["changes", "apply", "notebook", "exporting", "history", "load", "scanning", "api"])
 def test_room__imports_in_no_circle(room: str) -> None:
     """The modules of a room can be read one after the other, late imports counted."""
     paths = {

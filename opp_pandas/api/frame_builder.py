@@ -13,7 +13,7 @@ one that came last.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -85,14 +85,18 @@ class Collector:
     columns : iterable of str, optional
         The columns wanted; default all of the resource's attributes and
         relationships. Metadata columns come only when named here.
+    first_page : int
+        Number of the first page, from 0, for what is said of a page.
     """
 
-    def __init__(self, resource: Resource = OPPORTUNITY, columns: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, resource: Resource = OPPORTUNITY, columns: Iterable[str] | None = None, *, first_page: int = 0
+    ) -> None:
         self.resource = resource
         everything = ("id", *resource.by_column, *resource.relationship_by_column)
         self.columns = tuple(everything if columns is None else dict.fromkeys(("id", *columns)))
         self.block_bytes = BLOCK_BYTES
-        self._pages = 0
+        self._pages = first_page
         self._done: list[Batch | Future[list[Batch]]] = []
         self._block: list[tuple[Cut, dict[str, Any]]] = []
         self._worker: ThreadPoolExecutor | None = None
@@ -208,7 +212,8 @@ class Collector:
         batches = self._batches()
         self.close()
         self._done = []
-        kept, duplicates = _newest(batches)
+        ids = np.concatenate([np.empty(0, np.int64), *(batch.columns["id"].to_numpy() for batch in batches)])
+        kept, duplicates = newest(ids, lambda: np.concatenate([_stamps(batch) for batch in batches]))
         unknown = {column for batch in batches for column in batch.unknown_attributes.values()}
         names = [*self.columns, *sorted(unknown)]
         order = [name for name in LEADING if name in names]
@@ -272,14 +277,26 @@ def decode_document(document: Mapping[str, Any], resource: Resource, page: int) 
     return decode_records(data, resource, page)
 
 
-def _newest(batches: Sequence[Batch]) -> tuple[Positions | None, pd.DataFrame]:
-    """Positions of the rows that stay, in order of first arrival; None where no id is doubled."""
+def newest(ids: Positions, stamps: Callable[[], Positions]) -> tuple[Positions | None, pd.DataFrame]:
+    """Find the newest copy of each id.
+
+    Parameters
+    ----------
+    ids : ndarray of int64, shape (n,)
+        As the rows came.
+    stamps : callable
+        Gives when each was last changed [microseconds]; asked only where an id is doubled.
+
+    Returns
+    -------
+    kept : ndarray of int64 or None
+        Positions of the rows that stay, in order of first arrival; None where no id is doubled.
+    duplicates : DataFrame, columns ``key, rows, kept``
+    """
     empty = pd.DataFrame(columns=["key", "rows", "kept"])
-    ids = np.concatenate([np.empty(0, np.int64), *(batch.columns["id"].to_numpy() for batch in batches)])
     if bool((ids[1:] > ids[:-1]).all()) or len(np.unique(ids)) == len(ids):
         return None, empty
-    updated = np.concatenate([_stamps(batch) for batch in batches])
-    table = pd.DataFrame({"id": ids, "updated": updated, "place": np.arange(len(ids))})
+    table = pd.DataFrame({"id": ids, "updated": stamps(), "place": np.arange(len(ids))})
     groups = table.groupby("id", sort=False)
     ranked = table.sort_values(["updated", "place"], kind="stable")
     kept = ranked.groupby("id")["place"].last().loc[groups["place"].first().index].to_numpy()

@@ -53,7 +53,7 @@ def leave_out_unfit(
     zone : str or None
         The zone of days.
     notes : list of str
-        What a reader should know is added to it.
+        Which conditions could not be tested is added to it.
 
     Returns
     -------
@@ -82,14 +82,18 @@ def leave_out_unfit(
     if not parts:
         return rows, no_rows_left_out()
     left_out = pd.concat(parts, ignore_index=True)
-    notes.append(
-        f"the service ignored filter={named(dict.fromkeys(left_out['column']))}, or compares in another way: "
-        f"{len(left_out):,} deals that do not fit were left out"
-    )
     kept = rows.take(np.flatnonzero(fits))
     # Attributes that this package does not know, and that only those deals have, go with them.
     theirs = [name for name in kept.frame.columns if name not in COLUMN_DTYPES and kept.frame[name].isna().all()]
     return replace(kept, frame=kept.frame.drop(columns=theirs)), left_out
+
+
+def ignored_note(left_out: pd.DataFrame) -> str:
+    """Say that a service sent what it was not asked for."""
+    return (
+        f"the service ignored filter={named(dict.fromkeys(left_out['column']))}, or compares in another way: "
+        f"{len(left_out):,} deals that do not fit were left out"
+    )
 
 
 def no_rows_left_out() -> pd.DataFrame:

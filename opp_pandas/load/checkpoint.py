@@ -30,7 +30,7 @@ from opp_pandas.errors import ConfigurationError, ResponseError, printable
 from opp_pandas.load.changed_records import ids_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from opp_pandas.api.client import Client
     from opp_pandas.api.query import Query
@@ -79,8 +79,8 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], query: Query) 
         raise ConfigurationError(f"another load is using the checkpoint {printable(file)}") from None
     try:
         with _opened(file) as stream:
-            kept = _kept_pages(stream, _fingerprint(parts), file)
-            yield from _walk(client, parts, kept, stream, by_id=not query.sort)
+            _check_head(stream, _fingerprint(parts), file)
+            yield from _walk(client, parts, stream, by_id=not query.sort)
     except OSError as error:
         # The file's own, as of a full disk: the service's failures are errors of the package by now.
         raise ConfigurationError(
@@ -97,20 +97,29 @@ def remove_checkpoint(path: str | os.PathLike[str]) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _walk(client: Client, parts: list[str], kept: list[Page], stream: IO[bytes], *, by_id: bool) -> Iterator[Page]:
+def _walk(client: Client, parts: list[str], stream: IO[bytes], *, by_id: bool) -> Iterator[Page]:
+    """Give the pages of the file, one in memory at a time, and then those that the service has beyond them."""
     number = 0
-    for page in kept:
-        number += 1
+    begun = whole = stream.tell()
+    last: Page | None = None
+    while (page := _next_page(stream)) is not None:
+        last, number, whole = replace(page, body=b""), number + 1, stream.tell()
         yield page
-    reached = kept[-1].part if kept else 1
+    stream.seek(whole)
+    stream.truncate()
     for part, first in enumerate(parts, 1):
-        if part < reached:
+        if last is not None and part < last.part:
             continue
-        before = [page for page in kept if page.part == part]
-        start = before[-1].next_url if before else first
+        start = first if last is None or part > last.part else last.next_url
         if start is None:
             continue
-        pages = _going_on(client, start, before, first, by_id=by_id) if before else client.iter_pages(start=start)
+        pages = client.iter_pages(start=start)
+        if start is not first:
+
+            def again(part: int = part, first: str = first) -> str:
+                return _behind(first, _pages_of(part, stream, begun)) if by_id else first
+
+            pages = _going_on(client, pages, again)
         for page in pages:
             number += 1
             own = replace(page, number=number, part=part)
@@ -118,29 +127,35 @@ def _walk(client: Client, parts: list[str], kept: list[Page], stream: IO[bytes],
             yield own
 
 
-def _going_on(client: Client, start: str, before: list[Page], first: str, *, by_id: bool) -> Iterator[Page]:
+def _going_on(client: Client, pages: Iterator[Page], again: Callable[[], str]) -> Iterator[Page]:
     """Go on at a cursor, or without it where the service does not take it any more."""
-    pages = client.iter_pages(start=start)
     try:
         page = next(pages, None)
     except ResponseError as error:
         if error.status not in _CURSOR_REFUSED:
             raise
-        start = _behind(first, before) if by_id else first
-        pages = client.iter_pages(start=start)
+        pages = client.iter_pages(start=again())
         page = next(pages, None)
     if page is not None:
         yield page
         yield from pages
 
 
-def _behind(first: str, before: list[Page]) -> str:
+def _pages_of(part: int, stream: IO[bytes], begun: int) -> Iterator[Page]:
+    """Read the kept pages of a part once more, and leave the stream at its end."""
+    stream.seek(begun)
+    while (page := _next_page(stream)) is not None:
+        if page.part == part:
+            yield page
+
+
+def _behind(first: str, before: Iterable[Page]) -> str:
     """Give the URL of what follows the largest id that was read."""
-    ids = [key for page in before for key in ids_of(page, strict=False)]
-    if not ids or _ID_FILTER in first:
+    largest = max((key for page in before for key in ids_of(page, strict=False)), default=None)
+    if largest is None or _ID_FILTER in first:
         return first
     syntax = "" if "newFilterSyntax=true" in first else "&newFilterSyntax=true"
-    return f"{first}{syntax}&{_ID_FILTER}{quote('[gte]', safe='')}={max(ids) + 1}"
+    return f"{first}{syntax}&{_ID_FILTER}{quote('[gte]', safe='')}={largest + 1}"
 
 
 # --- the file ----------------------------------------------------------------
@@ -168,38 +183,24 @@ def _opened(file: Path) -> IO[bytes]:
     return stream
 
 
-def _kept_pages(stream: IO[bytes], fingerprint: str, file: Path) -> list[Page]:
-    """Read what the file holds, cut it behind the last whole page, and leave the stream there."""
+def _check_head(stream: IO[bytes], fingerprint: str, file: Path) -> None:
+    """Read the first line, or write it into a new file, and leave the stream behind it."""
     head = stream.readline()
-    if not head:
-        _write(stream, json.dumps({"opp_pandas_checkpoint": _FORMAT, "query": fingerprint}).encode() + b"\n")
-        return []
     about = _json(head)
-    if about.get("opp_pandas_checkpoint") != _FORMAT:
+    if head and about.get("opp_pandas_checkpoint") != _FORMAT:
         if head.endswith(b"\n") or not b'{"opp_pandas_checkpoint"'.startswith(head[:24]):
             raise ConfigurationError(f"{printable(file)} is not a checkpoint of a load; name another file")
-        stream.seek(0)
-        stream.truncate()
-        return _kept_pages(stream, fingerprint, file)
-    begun = stream.tell()
-    if about.get("query") != fingerprint:
-        if _next_page(stream) is None:
-            # Nothing was kept yet, as after a refusal of the first page.
-            stream.seek(0)
-            stream.truncate()
-            return _kept_pages(stream, fingerprint, file)
+    elif about.get("query") == fingerprint:
+        return
+    elif head and _next_page(stream) is not None:
         raise ConfigurationError(
             f"the checkpoint {printable(file)} is of a load from another service or with other arguments; "
             "call it with the same, or delete the file"
         )
-    kept: list[Page] = []
-    whole = begun
-    while (page := _next_page(stream)) is not None:
-        kept.append(page)
-        whole = stream.tell()
-    stream.seek(whole)
+    # New, cut in its first line, or of a load that kept nothing, as after a refusal of the first page.
+    stream.seek(0)
     stream.truncate()
-    return kept
+    _write(stream, json.dumps({"opp_pandas_checkpoint": _FORMAT, "query": fingerprint}).encode() + b"\n")
 
 
 def _next_page(stream: IO[bytes]) -> Page | None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.frame_builder import Collected, Collector, lookup_frame
+from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
 from opp_pandas.api.query import LISTS, Query, field_names, include_names
 from opp_pandas.errors import AccessDeniedError, ForeignRowsError, NotFoundError, ServiceError
-from opp_pandas.load.arrival import ignores_fields, is_sorted, leave_out_unfit
+from opp_pandas.load.arrival import ignores_fields, is_sorted, leave_out_unasked, leave_out_unfit
 from opp_pandas.load.changed_records import index_of, joined_lookup, read_changed
 from opp_pandas.load.checkpoint import iter_kept_pages
 from opp_pandas.load.partitions import iter_partitioned
 from opp_pandas.load.upsert import not_older, overlay
+from opp_pandas.load.where import rows_that_fit
 from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from opp_pandas.api.client import Client
+    from opp_pandas.api.paging import Page
     from opp_pandas.frame_state import Rows
     from opp_pandas.load.where import Where
 
@@ -78,6 +80,28 @@ class LoadPlan:
         return wanted_columns(self.query, self.include)
 
 
+class Pages(Protocol):
+    """What takes the pages of a walk: `Collector`, or one that writes them to files."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None: ...
+
+    @property
+    def rows(self) -> int:
+        """The rows decoded so far; waits for those under way."""
+
+    @property
+    def rows_at_hand(self) -> int:
+        """The rows decoded so far, without waiting."""
+
+    def add(self, document: Mapping[str, Any]) -> None:
+        """Take a page that is parsed already."""
+
+    def add_page(self, page: Page) -> None:
+        """Take one page of a walk."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arrived:
     """What came.
@@ -115,6 +139,20 @@ class Arrived:
     in_order: bool = True
     regular: int = 0
     irregular: int = 0
+
+
+def select_rows(
+    plan: LoadPlan, rows: Rows, lookups: Mapping[str, pd.DataFrame], notes: list[str]
+) -> tuple[Rows, pd.DataFrame, pd.Series]:
+    """Give the rows that were asked for, with names, those that came beside them, and the ids that were judged."""
+    frame = leave_out_unasked(rows.frame, plan.query.fields)
+    rows = replace(rows, frame=join_names(frame, lookups, plan.include))
+    rows, left_out = leave_out_unfit(rows, plan.filter, plan.zone, notes)
+    judged = rows.frame["id"]
+    if plan.condition:
+        fits = rows_that_fit(rows.frame, plan.condition, plan.zone)
+        rows = rows if fits.all() else rows.take(np.flatnonzero(fits))
+    return rows, left_out, judged
 
 
 def wanted_columns(query: Query, include: Iterable[str]) -> list[str]:
@@ -157,9 +195,72 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
     ServiceError
         If the service cannot be read.
     """
-    client, query, limit = plan.client, plan.query, plan.limit_of_walk
+    client, limit = plan.client, plan.limit_of_walk
     collector = Collector(columns=plan.columns)
-    one_by_one = False
+    walked = walk_pages(plan, collector, notes)
+    collected = collector.finish()
+    lookups = dict(collected.lookups)
+    rows = collected.rows
+    steady = rows.frame
+    if len(collected.duplicates):
+        # A row that moved while the pages came stands in two places, neither of them wrong.
+        steady = steady[~steady["id"].isin(collected.duplicates["key"]).to_numpy(dtype=bool)]
+    in_order = walked.one_by_one or len(walked.counts) > 1 or is_sorted(steady, walked.query.sort)
+    notes.extend(collected.notes)
+    if limit is None:
+        fresh, left = changes_since(plan, walked, rows, lookups, notes)
+        rows = _renewed(walked.query, rows, fresh, left, notes)
+    stages = read_lookup(client, STAGE, notes)
+    if stages is not None:
+        lookups["opportunityStage"] = stages
+    return Arrived(
+        rows,
+        lookups,
+        walked.moment,
+        completeness(plan, walked, rows, len(collected.quarantined), notes),
+        walked.pages,
+        collected.quarantined,
+        collected.duplicates,
+        collected.unknown_attributes,
+        collected.unknown_relationships,
+        in_order,
+        collected.regular,
+        collected.irregular,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """How a walk went.
+
+    Parameters
+    ----------
+    query : Query
+        What was asked in the end.
+    moment : Timestamp or None
+        The service's clock at the first answer.
+    pages : int
+        Pages read.
+    counts : mapping of int to int or None
+        What the service counted for each part of a long filter.
+    one_by_one : bool
+        Whether each deal was asked for by itself.
+    """
+
+    query: Query
+    moment: pd.Timestamp | None
+    pages: int
+    counts: Mapping[int, int | None]
+    one_by_one: bool = False
+
+
+def walk_pages(plan: LoadPlan, collector: Pages, notes: list[str]) -> Walked:
+    """Hand every page of what was asked for to a collector.
+
+    A token that may not read names gets the deals without them, and a service
+    that ignores a filter by id is asked in another way.
+    """
+    client, query, one_by_one = plan.client, plan.query, False
     try:
         moment, pages, counts = _collect(plan, query, collector, notes)
     except AccessDeniedError as error:
@@ -180,36 +281,7 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
             notes.append(f"{error.message}; all deals were read")
             query = replace(query, filter={name: value for name, value in query.filter.items() if name != "id"})
             moment, pages, counts = _collect(plan, query, collector, notes)
-    collected = collector.finish()
-    lookups = dict(collected.lookups)
-    rows = collected.rows
-    steady = rows.frame
-    if len(collected.duplicates):
-        # A row that moved while the pages came stands in two places, neither of them wrong.
-        steady = steady[~steady["id"].isin(collected.duplicates["key"]).to_numpy(dtype=bool)]
-    in_order = one_by_one or len(counts) > 1 or is_sorted(steady, query.sort)
-    notes.extend(collected.notes)
-    if moment is None and limit is None:
-        notes.append("the service sends no clock, so what was changed during the load was not read again")
-    elif moment is not None and limit is None and not one_by_one:
-        rows = _read_again(client, query, plan.columns, rows, moment, lookups, notes)
-    stages = read_lookup(client, STAGE, notes)
-    if stages is not None:
-        lookups["opportunityStage"] = stages
-    return Arrived(
-        rows,
-        lookups,
-        moment,
-        _completeness(client, query, collected, rows, moment, counts, limit, notes),
-        pages,
-        collected.quarantined,
-        collected.duplicates,
-        collected.unknown_attributes,
-        collected.unknown_relationships,
-        in_order,
-        collected.regular,
-        collected.irregular,
-    )
+    return Walked(query, moment, pages, counts, one_by_one)
 
 
 def _ids(wanted: Any) -> list[int]:
@@ -217,7 +289,7 @@ def _ids(wanted: Any) -> list[int]:
 
 
 def _collect_one_by_one(
-    client: Client, query: Query, collector: Collector, ids: Iterable[int]
+    client: Client, query: Query, collector: Pages, ids: Iterable[int]
 ) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
     """Read each deal at its own address, which no service can mistake."""
     moment: pd.Timestamp | None = None
@@ -233,7 +305,7 @@ def _collect_one_by_one(
 
 
 def _collect(
-    plan: LoadPlan, query: Query, collector: Collector, notes: list[str]
+    plan: LoadPlan, query: Query, collector: Pages, notes: list[str]
 ) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
     """Walk the pages; give the service's time at the first, the number of pages and the service's count per part."""
     from tqdm.auto import tqdm
@@ -278,63 +350,93 @@ def _sum(counts: Mapping[int, int | None]) -> int | None:
     return sum(known) if counts and len(known) == len(counts) else None
 
 
-def _read_again(
-    client: Client,
-    query: Query,
-    columns: Iterable[str],
-    rows: Rows,
-    start: pd.Timestamp,
-    lookups: dict[str, pd.DataFrame],
-    notes: list[str],
-) -> Rows:
-    """Read what was changed during the walk: rows that changed, came, or left the filter."""
+def changes_since(
+    plan: LoadPlan, walked: Walked, known: Rows, lookups: dict[str, pd.DataFrame], notes: list[str]
+) -> tuple[Rows | None, frozenset[int]]:
+    """Read what was changed during the walk.
+
+    Parameters
+    ----------
+    plan, walked
+        What was read, and how that went.
+    known : Rows
+        What the walk brought; of its columns only ``id`` and ``updated_at`` are looked at.
+    lookups : dict of str to DataFrame
+        Names that came are added to it.
+    notes : list of str
+        What a reader should know is added to it.
+
+    Returns
+    -------
+    fresh : Rows or None
+        Rows that changed or came, those that are not older than the known ones.
+    left : frozenset of int
+        Ids of known rows that left the filter.
+    """
+    if walked.moment is None:
+        notes.append("the service sends no clock, so what was changed during the load was not read again")
+    if walked.moment is None or walked.one_by_one:
+        return None, frozenset()
+    start = walked.moment - _READ_AGAIN
     try:
-        changed = read_changed(client, query, columns, index_of(rows.frame), start - _READ_AGAIN)
+        changed = read_changed(plan.client, walked.query, plan.columns, index_of(known.frame), start)
     except ServiceError as error:
         # Every page is there; refresh() will find what was changed since the start.
         notes.append(f"what was changed during the load could not be read again: {error}")
-        return rows
+        return None, frozenset()
     for kind, lookup in changed.collected.lookups.items():
         lookups[kind] = joined_lookup(lookups.get(kind), lookup)
-    fresh = not_older(rows, changed.rows)
-    if len(fresh):
+    return not_older(known, changed.rows), changed.left
+
+
+def _renewed(query: Query, rows: Rows, fresh: Rows | None, left: frozenset[int], notes: list[str]) -> Rows:
+    """Put rows that changed or came in their places, and leave out those that left the filter."""
+    if fresh is not None and len(fresh):
         rows, _ = overlay(rows, fresh)
-    if changed.left:
-        gone = rows.frame["id"].isin(changed.left).to_numpy(dtype=bool)
+    if left:
+        gone = rows.frame["id"].isin(left).to_numpy(dtype=bool)
         # A deal that never fitted came because the filter was ignored: it is left out, and counted, with its like.
         _, foreign = leave_out_unfit(rows.take(np.flatnonzero(gone)), query.filter, None, [])
         gone &= ~rows.frame["id"].isin(foreign["id"]).to_numpy(dtype=bool)
         if gone.any():
             rows = rows.take(np.flatnonzero(~gone))
-            notes.append(f"{gone.sum()} deals left the filter while they were loaded")
+            notes.append(gone_note(int(gone.sum())))
     return rows
 
 
-def _completeness(
-    client: Client,
-    query: Query,
-    collected: Collected,
-    found: Rows,
-    moment: pd.Timestamp | None,
-    counts: Mapping[int, int | None],
-    limit: int | None,
-    notes: list[str],
-) -> bool | None:
-    """Whether every row is there; None where a limit was given or the service does not count."""
-    rows = len(found)
-    if len(collected.quarantined):
+def gone_note(number: int) -> str:
+    """Say how many deals left the filter during a load."""
+    return f"{number} deals left the filter while they were loaded"
+
+
+def completeness(plan: LoadPlan, walked: Walked, found: Rows, quarantined: int, notes: list[str]) -> bool | None:
+    """Whether every row is there; None where a limit was given or the service does not count.
+
+    Parameters
+    ----------
+    plan, walked
+        What was read, and how that went.
+    found : Rows
+        What came; of its columns only ``created_at`` is looked at.
+    quarantined : int
+        How many records could not become a row.
+    notes : list of str
+        Numbers that differ are added to it.
+    """
+    rows, counts = len(found), walked.counts
+    if quarantined:
         return False
     total = _sum(counts)
-    if limit is not None or total is None:
+    if total is None or plan.limit_of_walk is not None:
         return None
     # A new deal that was not counted may stand for a counted one that is missing.
-    if rows == total and (len(counts) > 1 or not _any_created(found, moment)):
+    if rows == total and (len(counts) > 1 or not _any_created(found, walked.moment)):
         return True
     if len(counts) > 1:
         notes.append(f"the service counted {total:,} opportunities, {rows:,} arrived")
         return False
     # Rows may have come or gone during the walk: ask once more before calling it incomplete.
-    now = count_opportunities(client, query.filter)
+    now = count_opportunities(plan.client, walked.query.filter)
     if now is None:
         return None
     if now == rows:

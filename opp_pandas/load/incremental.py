@@ -10,7 +10,7 @@ import pandas as pd
 
 from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame
 from opp_pandas.errors import AccessDeniedError
-from opp_pandas.load.arrival import leave_out_unasked, leave_out_unfit
+from opp_pandas.load.arrival import ignored_note, leave_out_unasked, leave_out_unfit
 from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup, read_changed
 from opp_pandas.load.fetch import wanted_columns
 from opp_pandas.load.upsert import not_older
@@ -120,6 +120,7 @@ def catch_up(
     fresh = not_older(old, changed.rows)
     named = leave_out_unasked(join_names(fresh.frame, now, include), query.fields)
     fits, left_out = leave_out_unfit(replace(fresh, frame=named), query.filter, zone, notes)
+    notes += [ignored_note(left_out)] if len(left_out) else []
     known = index_of(old.frame)
     left = changed.left | set(known[known.isin(left_out["id"])].tolist())
     fits, left = _meeting(where, old, fits, left, zone)

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.api.decode import unknown_column
-from opp_pandas.api.frame_builder import join_names
 from opp_pandas.api.query import Query, settle_filter, sort_names
 from opp_pandas.errors import (
     ConfigurationError,
-    IncompleteLoadWarning,
-    InvalidFrameError,
-    InvalidValuesWarning,
     named,
 )
 from opp_pandas.figures.core.context import read_definitions
 from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded
-from opp_pandas.load.arrival import columns_of, is_sorted, leave_out_unasked, leave_out_unfit, sort_rows
+from opp_pandas.load.arrival import columns_of, ignored_note, is_sorted, sort_rows
 from opp_pandas.load.checkpoint import remove_checkpoint
 from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
-from opp_pandas.load.fetch import Arrived, LoadPlan, read_all
+from opp_pandas.load.failures import row_failures, warn_of_load
+from opp_pandas.load.fetch import Arrived, LoadPlan, read_all, select_rows
 from opp_pandas.load.partitions import check_partitions
 from opp_pandas.load.prospects import add_prospect_ids
 from opp_pandas.load.warm_start import go_on
-from opp_pandas.load.where import Where, columns_needed, rows_that_fit, split_where, without_labels
+from opp_pandas.load.where import Where, columns_needed, split_where, without_labels
 from opp_pandas.resource import INCLUDABLE
 from opp_pandas.stages import StageMap, resolve_stages
 from opp_pandas.timezones import check_zone
@@ -45,8 +41,26 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.periods import WeekCalendar
     from opp_pandas.frame_state import Rows
     from opp_pandas.history import History
+    from opp_pandas.scanning.scanner import Scan
 
 
+P = ParamSpec("P")
+
+
+class _Read(Protocol[P]):
+    """What `read_opportunities` is to type checkers: with ``to=`` it gives a `Scan`."""
+
+    @overload
+    def __call__(self, *args: P.args, **options: P.kwargs) -> OpportunityFrame: ...
+    @overload
+    def __call__(self, client: Client | None = None, *, to: str | os.PathLike[str], **options: Any) -> Scan: ...
+
+
+def _may_stream(function: Callable[P, OpportunityFrame]) -> _Read[P]:
+    return cast("_Read[P]", function)
+
+
+@_may_stream
 def read_opportunities(
     client: Client | None = None,
     *,
@@ -67,6 +81,7 @@ def read_opportunities(
     partitions: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
     history: History | None = None,
+    to: None = None,
     fiscal_start: int | None = None,
     fiscal_label: FiscalLabel | None = None,
     calendar: WeekCalendar | None = None,
@@ -140,6 +155,10 @@ def read_opportunities(
         Begin from the newest load in it that asked this service for the same
         deals, and fetch only what changed since: a handful of requests. See the
         notes. Nothing is recorded: ``history.record(df)`` does that.
+    to : path, optional
+        A new folder: the load goes into Parquet files there, page by page, and
+        never stands in memory; see `opp.scan`. It takes its name when it is
+        complete. For loads without ``sort=``, ``limit=`` and ``history=``.
     fiscal_start, fiscal_label, calendar, rates, currency, probability
         How time is cut and what amounts mean, as every figure takes them, said
         once: they travel with the load, and a figure's own arguments overrule them.
@@ -149,6 +168,7 @@ def read_opportunities(
     DataFrame, shape (n, k)
         One row per opportunity with a plain RangeIndex, dtypes as in
         `OpportunitySchema`. ``df.opp.load_report`` says how the load went.
+        With ``to=`` a `Scan` of the folder.
 
     Raises
     ------
@@ -228,6 +248,17 @@ def read_opportunities(
         partitions=partitions,
     )
     check_partitions(partitions, plan.query, limit=limit, checkpoint=checkpoint)
+    if to is not None:
+        _check_streamed(sort=sort, limit=limit, history=history)
+        from opp_pandas.load.to_files import load_to_files
+        from opp_pandas.scanning.scanner import scan
+
+        folder, report = load_to_files(
+            plan, to, stages=stages, definitions=definitions, prospects=prospects, on_invalid=on_invalid
+        )
+        if checkpoint is not None:
+            remove_checkpoint(checkpoint)
+        return cast("OpportunityFrame", scan(folder).of_load(report))
     if sort and len(Query(sent).texts(timezone=zone)) > 1:
         # Each request would be in order for itself, and limit= would take the first rows of the first one.
         raise ConfigurationError(
@@ -290,7 +321,7 @@ def read_opportunities(
         custom_fields=custom_fields,
         definitions=definitions,
     )
-    _warn(report, on_invalid)
+    warn_of_load(report, on_invalid)
     # A load that went on from the history never opened the file: whatever is there is none of its own.
     if checkpoint is not None and known is None:
         remove_checkpoint(checkpoint)
@@ -333,6 +364,12 @@ def _checked_limit(limit: Any) -> int | None:
     return int(limit)
 
 
+def _check_streamed(**others: Any) -> None:
+    """Refuse arguments that need the whole load in memory."""
+    if given := [f"{name}=" for name, value in others.items() if value is not None]:
+        raise ConfigurationError(f"to= writes rows as they come, so it goes without {' and '.join(given)}")
+
+
 def _settled_conditions(
     client: Client,
     filter: Mapping[str, Any] | None,  # noqa: A002  # the service's own word
@@ -354,13 +391,9 @@ def _settled_conditions(
 
 def _as_asked(plan: LoadPlan, arrived: Arrived, notes: list[str]) -> tuple[Rows, pd.DataFrame]:
     """Give the rows that were asked for, with names and in their order, and those that came beside them."""
-    frame = leave_out_unasked(arrived.rows.frame, plan.query.fields)
-    rows = replace(arrived.rows, frame=join_names(frame, arrived.lookups, plan.include))
-    rows, left_out = leave_out_unfit(rows, plan.filter, plan.zone, notes)
-    if plan.condition:
-        fits = rows_that_fit(rows.frame, plan.condition, plan.zone)
-        notes.append(plan.condition.note(int(fits.sum()), len(rows)))
-        rows = rows if fits.all() else rows.take(np.flatnonzero(fits))
+    rows, left_out, judged = select_rows(plan, arrived.rows, arrived.lookups, notes)
+    notes += [ignored_note(left_out)] if len(left_out) else []
+    notes += [plan.condition.note(len(rows), len(judged))] if plan.condition else []
     if not arrived.in_order:
         notes.append(f"the service did not keep the order of sort={plan.query.sort or 'id'!r}: sorted here")
     # Deals that were changed while the pages came may belong elsewhere now.
@@ -385,40 +418,3 @@ def _checked_fields(fields: Iterable[str] | None) -> list[str] | None:
     if not all(isinstance(name, str) for name in names):
         raise ConfigurationError(f"fields= takes names of columns, such as ['name', 'amount'], not {named(names)}")
     return [name.strip() for name in names]
-
-
-def row_failures(rows: Rows) -> pd.DataFrame:
-    """Rule breaks of the schema, and cells that could not take their dtype."""
-    from opp_pandas.schema import find_failures
-
-    failures = find_failures(rows.frame)
-    locked = [(row, column, reason) for (row, column), reason in rows.marks.locked.items()]
-    if not locked:
-        return failures
-    ids = rows.frame["id"].array
-    unread = pd.DataFrame(
-        {
-            "id": pd.array([ids[row] for row, _, _ in locked], dtype="Int64"),
-            "row": [row for row, _, _ in locked],
-            "column": [column for _, column, _ in locked],
-            "value": pd.Series([rows.marks.original.get((row, column)) for row, column, _ in locked], dtype=object),
-            "rule": [reason for _, _, reason in locked],
-        }
-    )
-    return pd.concat([failures, unread], ignore_index=True) if len(failures) else unread
-
-
-def _warn(report: LoadReport, on_invalid: str) -> None:
-    if len(report.failures) and on_invalid == "raise":
-        raise InvalidFrameError(report.failures)
-    if report.complete is False:
-        aside = [f"{len(report.quarantined)} records were set aside"] if len(report.quarantined) else []
-        words = "; ".join([*aside, *report.notes])
-        warnings.warn(f"not every row is in the frame: {words}; see df.opp.load_report", IncompleteLoadWarning, 3)
-    if len(report.failures) and on_invalid == "warn":
-        counts = report.failures["column"].value_counts()
-        words = ", ".join(f"{column} {count}" for column, count in counts.head(5).items())
-        text = (
-            f"{len(report.failures)} values break the schema and were kept ({words}); see df.opp.load_report.failures"
-        )
-        warnings.warn(text, InvalidValuesWarning, 3)

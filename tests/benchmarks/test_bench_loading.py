@@ -52,7 +52,7 @@ def lookups() -> dict[str, pd.DataFrame]:
 
 def load(bodies: Iterable[bytes]) -> tuple[pd.DataFrame, pd.DataFrame, Rows]:
     """Load pages to the finished frame: decoded, names joined, validated, baseline kept."""
-    from opp_pandas.load.read import row_failures
+    from opp_pandas.load.failures import row_failures
 
     with Collector() as collector:
         for body in bodies:

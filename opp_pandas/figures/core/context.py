@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError
+from opp_pandas.errors import ConfigurationError, NotLoadedError
 from opp_pandas.figures.core.days import day_of, to_date
 from opp_pandas.figures.core.money import ExchangeRates, MoneySpec
 from opp_pandas.figures.core.periods import PeriodSpec, WeekCalendar
-from opp_pandas.stages import StageTable
+from opp_pandas.frame_state import PUT_IT_BACK, Meaning
+from opp_pandas.instants import parse_end
+from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
@@ -130,3 +132,57 @@ class FigureContext:
     def as_of_date(self) -> pd.Timestamp:
         """The calendar day of `as_of` in `timezone`."""
         return to_date(self.today)
+
+
+def settle_context(
+    load: Meaning | None,
+    stage_names: Sequence[str],
+    *,
+    as_of: Any = None,
+    stages: StageMap | StageTable | None = None,
+    timezone: str | None = None,
+    **definitions: Any,
+) -> FigureContext:
+    """Gather what figures need beside the rows, for rows whose load and names of stages are known.
+
+    Parameters
+    ----------
+    load : Meaning or None
+        What the load of the rows says.
+    stage_names : sequence of str
+        The stages that occur, where no load has a look-up.
+    as_of, stages, timezone, **definitions
+        As in `context_of`.
+
+    Raises
+    ------
+    NotLoadedError
+        If neither the load nor the arguments say the moment.
+    """
+    zone = timezone if timezone is not None else (load.timezone if load else None)
+    if as_of is not None:
+        moment = parse_end(as_of, zone)
+    elif load is not None:
+        moment = load.as_of
+    else:
+        raise NotLoadedError(
+            "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
+            f"or bring the load back: {PUT_IT_BACK}"
+        )
+    context = FigureContext(
+        stages=_stage_table(load, stages, stage_names),
+        as_of=moment,
+        timezone=zone,
+        lookups=load.lookups if load else {},
+    )
+    stated = unpack_definitions(load.definitions) if load else {}
+    return context.with_definitions(**stated).with_definitions(**definitions)
+
+
+def _stage_table(load: Meaning | None, stages: StageMap | StageTable | None, stage_names: Sequence[str]) -> StageTable:
+    if isinstance(stages, StageTable):
+        return stages
+    if stages is None and load is not None:
+        return load.stages
+    lookup = load.lookups.get("opportunityStage") if load else None
+    return resolve_stages(stages, lookup, stage_names)

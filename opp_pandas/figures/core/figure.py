@@ -25,6 +25,8 @@ from opp_pandas.figures.core.scope import resolve_scope
 from opp_pandas.figures.core.snapshots import caveats_of, contexts_of
 
 if TYPE_CHECKING:
+    from types import FunctionType
+
     import pandas as pd
 
     from opp_pandas.figures.core.lineage import Question
@@ -382,6 +384,15 @@ def takes_definitions(function: Callable[..., R]) -> Callable[..., R]:
     vars(settle)["__signature__"] = inspect.signature(function).replace(parameters=shown)
     settle.__doc__ = _with_parameters(function.__doc__ or "", [p.name for p in shown if p not in own])
     return settle
+
+
+def as_method(function: Callable[..., Any], name: str, signature: inspect.Signature, doc: str) -> FunctionType:
+    """Let a function be the method of a figure or a plot: with its name, its help, and its signature after self."""
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    vars(function)["__signature__"] = signature.replace(parameters=[own, *signature.parameters.values()])
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return cast("FunctionType", function)
 
 
 def refuse_unknown(name: str, options: Iterable[str], known: Iterable[str]) -> None:

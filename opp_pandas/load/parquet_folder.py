@@ -1,0 +1,100 @@
+"""A folder of Parquet files that one load wrote, and what it says of all of them.
+
+The rows stand in ``part-00000.parquet`` and its successors, each readable by
+itself with pandas, DuckDB, Polars or Spark. Beside them ``_opp_pandas.json``
+keeps once what figures need besides rows: the text that a load leaves in any
+Parquet file (`opp_pandas.frame_state.Meaning`: source, moment, zone, stages,
+names, definitions), and under ``load`` how the load went. Readers of Parquet
+folders pass over names that begin with an underscore.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from opp_pandas.resource import COLUMN_DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from opp_pandas.frame_state import Meaning
+
+MEANING_FILE = "_opp_pandas.json"
+PART = "part-{:05d}.parquet"
+ARROW_TYPES = {
+    "Int64": pa.int64(),
+    "Float64": pa.float64(),
+    "boolean": pa.bool_(),
+    "str": pa.large_string(),
+    "datetime64[us, UTC]": pa.timestamp("us", tz="UTC"),
+}
+_DTYPES = {
+    typed: pd.api.types.pandas_dtype(dtype) for dtype, typed in ARROW_TYPES.items() if not dtype.startswith("datetime")
+}
+_LISTS = {"tags": pa.list_(pa.large_string()), "prospect_ids": pa.list_(pa.int64())}
+
+
+def arrow_type(column: str) -> pa.DataType | None:
+    """Return the Arrow type of a column of the schema; None for one that it does not have, or that has no fixed one."""
+    return _LISTS.get(column) or ARROW_TYPES.get(COLUMN_DTYPES.get(column, ""))
+
+
+def arrow_table(frame: pd.DataFrame) -> pa.Table:
+    """Return a frame of opportunities as an Arrow table, of the same types whatever the rows hold."""
+    return _with_dtypes(pa.table({str(name): _arrow_column(frame[name]) for name in frame.columns}))
+
+
+def _with_dtypes(table: pa.Table) -> pa.Table:
+    """Note pandas' dtypes, so that whole numbers with missing ones come back as such."""
+    none = table.slice(0, 0).to_pandas(types_mapper=_DTYPES.get, ignore_metadata=True)
+    return table.replace_schema_metadata(pa.Schema.from_pandas(none, preserve_index=False).metadata)
+
+
+def _arrow_column(values: pd.Series) -> pa.Array:
+    try:
+        return pa.Array.from_pandas(values, type=arrow_type(str(values.name)))
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # Of an attribute that the schema does not have, each value may be of another kind.
+        return _as_json(values.tolist())
+
+
+def _as_json(values: Iterable[Any]) -> pa.Array:
+    texts = [None if value is None or value is pd.NA else json.dumps(value, default=str) for value in values]
+    return pa.array(texts, pa.large_string())
+
+
+def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return the schema that holds the columns of all; one of kinds that do not go together is text, in JSON."""
+    types: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for field in schema:
+            one = pa.schema([(field.name, types.get(field.name, field.type))])
+            try:
+                joined = pa.unify_schemas([one, pa.schema([field])], promote_options="permissive")
+                types[field.name] = joined.field(0).type
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                types[field.name] = pa.large_string()
+    return pa.schema(list(types.items()))
+
+
+def of_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table in a schema from `common_schema`."""
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(len(table), field.type))
+            continue
+        column = table[field.name]
+        is_text = pa.types.is_large_string(column.type) or not pa.types.is_large_string(field.type)
+        columns.append(column.cast(field.type) if is_text else _as_json(column.to_pylist()))
+    return _with_dtypes(pa.table(columns, schema=schema))
+
+
+def write_meaning(folder: Path, meaning: Meaning, key: str, load: Mapping[str, Any]) -> None:
+    """Write what the files of a folder stand on."""
+    (folder / MEANING_FILE).write_text(meaning.to_text("read", key, load=load), encoding="utf-8")

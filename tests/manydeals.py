@@ -1,0 +1,93 @@
+"""A service with as many deals as asked for, over real HTTP: ``python tests/manydeals.py 1000000`` prints its address.
+
+Pages are made from a few, by putting in other ids, so that the service costs
+less than the load that is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.benchmarks.pages import page
+
+PAGE = 1_000
+_FIRST = 10_000_000
+_PREFIX = b"10000"
+STAGES = ("Lead", "Meet", "Propose", "Negotiate", "Commit", "Closed Won", "Closed Lost", "Parked")
+
+
+def template(number: int) -> bytes:
+    """Make a page with the names that it needs; `number` decides what its deals are."""
+    document = json.loads(page(_FIRST + number))
+    for place, record in enumerate(document["data"]):
+        record["id"] = _FIRST + place
+    users = [{"type": "user", "id": key, "attributes": {"name": f"Person {key}"}} for key in range(1, 101)]
+    ids = sorted({record["relationships"]["account"]["data"]["id"] for record in document["data"]})
+    accounts = [{"type": "account", "id": key, "attributes": {"name": f"Account {key}"}} for key in ids]
+    return json.dumps(
+        {"data": document["data"], "included": [*users, *accounts], "links": {"next": "NEXT"}, "meta": {"count": -1}},
+        separators=(",", ":"),
+    ).encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers what a load asks."""
+
+    protocol_version = "HTTP/1.1"
+    rows = 0
+    templates: tuple[bytes, ...] = ()
+
+    def do_GET(self) -> None:
+        """Send a page of deals, the stages, or, to whoever asks what was changed, nothing."""
+        url = urlsplit(self.path)
+        asked = parse_qs(url.query)
+        if url.path.endswith("/stages") or "opportunityStages" in url.path:
+            data = [
+                {
+                    "type": "opportunityStage",
+                    "id": key,
+                    "attributes": {"name": name, "order": key, "isClosed": key in (6, 7)},
+                }
+                for key, name in enumerate(STAGES, 1)
+            ]
+            self.answer(json.dumps({"data": data, "links": {}}).encode())
+        elif any("updatedAt" in name for name in asked):
+            self.answer(json.dumps({"data": [], "links": {}, "meta": {"count": 0}}).encode())
+        else:
+            number = int(asked.get("page", ["0"])[0])
+            last = (number + 1) * PAGE >= self.rows
+            after = b"null" if last else b'"http://%s/api/v2/opportunities?page=%d"' % (
+                self.headers["Host"].encode(), number + 1
+            )  # fmt: skip
+            body = self.templates[number % len(self.templates)].replace(_PREFIX, b"1%04d" % number)
+            self.answer(body.replace(b'"NEXT"', after).replace(b'"count":-1', b'"count":%d' % self.rows))
+
+    def answer(self, body: bytes) -> None:
+        """Send a document."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.api+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    Handler.rows = int(sys.argv[1])
+    Handler.templates = tuple(template(number) for number in range(4))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        sys.stdout.write(f"http://127.0.0.1:{server.server_port}/api/v2\n")
+        sys.stdout.flush()
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
