@@ -29,7 +29,7 @@ from opp_pandas.choices import (
     ProbabilitySource,
     UnknownNames,
 )
-from opp_pandas.figures.core.context import FigureContext
+from opp_pandas.figures import FigureContext
 from opp_pandas.figures.core.explanations import Explanation
 from opp_pandas.figures.core.money import Rates
 from opp_pandas.figures.core.periods import WeekCalendar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def coded(table: pa.Table) -> pa.Table:
 
 
 def floating(table: pa.Table) -> pa.Table:
-    """Whole numbers as floats, as pandas writes those with missing ones without its nullable dtypes; NaN for missing."""
+    """Whole numbers as floats, NaN for missing, as pandas writes them without its nullable dtypes."""
     for name in table.column_names:
         if table[name].type == pa.int64():
             values = pa.array(table[name].to_pandas().to_numpy(dtype=float, na_value=np.nan))
@@ -94,7 +95,7 @@ def floating(table: pa.Table) -> pa.Table:
 def decimal(table: pa.Table) -> pa.Table:
     """Amounts as decimals, as databases write them."""
     place = table.column_names.index("amount")
-    return table.set_column(place, "amount", table["amount"].cast(pa.decimal128(18, 0)))
+    return table.set_column(place, "amount", table["amount"].cast(pa.decimal128(20, 0)))
 
 
 def turned(table: pa.Table) -> pa.Table:
@@ -103,7 +104,6 @@ def turned(table: pa.Table) -> pa.Table:
 
 
 STAMP = pa.timestamp("us", tz="UTC")
-WRITERS = [lambda table: table, narrow, wide, viewed, coded, floating, decimal, turned]
 
 
 def is_text(typed: pa.DataType) -> bool:
@@ -115,13 +115,19 @@ def cast(table: pa.Table, types: dict[pa.DataType, pa.DataType]) -> pa.Table:
     return table.cast(schema, safe=False)
 
 
-def write(
-    frame: pd.DataFrame, path: Path, form: Callable[[pa.Table], pa.Table] = lambda table: table, **how: Any
-) -> Path:
+def plain(table: pa.Table) -> pa.Table:
+    """As it is."""
+    return table
+
+
+def write(frame: pd.DataFrame, path: Path, form: Callable[[pa.Table], pa.Table] = plain, **how: Any) -> Path:
     """Write a file without a load, in one of the forms."""
     table = form(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None))
     pq.write_table(table, path, **how)
     return path
+
+
+WRITERS = [plain, narrow, wide, viewed, coded, floating, decimal, turned]
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -161,7 +167,7 @@ def assert_figures(scan: Scan, frame: pd.DataFrame, calls: list[tuple[str, dict[
 def test_scan__of_any_partitioning_equals_pandas(
     seed: int, ends: list[int], forms: list[Any], group: int, most: int, call: tuple[str, dict[str, Any]]
 ) -> None:
-    """Any split into files and row groups, empty ones too, written in ways that mean the same, in pieces of any size."""
+    """Any split into files and row groups, empty ones too, in ways that mean the same, read in pieces of any size."""
     frame = deals(seed)
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
         patched.setattr(scanned_files, "MOST_ROWS", most)
@@ -170,24 +176,20 @@ def test_scan__of_any_partitioning_equals_pandas(
         assert_figures(opp.scan(name, **GIVEN), frame, [call])
 
 
-def test_figures__are_those_that_can_be_merged() -> None:
+def test_figures__are_those_that_can_be_merged(tmp_path: Path) -> None:
     """Every figure that can be worked out in pieces is tried here, and is a method with the arguments of df.opp."""
-    import inspect
-
     assert {name for name, _ in CALLS} == set(mergeable())
+    scan = opp.scan(write(deals(), tmp_path / "a.parquet"), **GIVEN)
     for name in mergeable():
-        own = inspect.signature(getattr(opp.scan, "__wrapped__", opp.Scan.__mro__[0]))
-        assert own is not None
-        method = getattr(opp.Scan, name, None) or mergeable()[name]
-        assert method is not None
+        assert inspect.signature(getattr(scan, name)) == inspect.signature(getattr(deals().opp, name))
 
 
 def test_figure_that_needs_all_deals__says_so(tmp_path: Path) -> None:
     """What cannot be worked out in pieces is no method, and the error says why and what there is."""
     scan = opp.scan(write(deals(), tmp_path / "a.parquet"), **GIVEN)
-    with pytest.raises(AttributeError, match="funnel needs to see all deals at once; here are .*forecast"):
+    with pytest.raises(AttributeError, match=r"funnel needs to see all deals at once; here are .*forecast"):
         scan.funnel()
-    with pytest.raises(AttributeError, match="no attribute 'fourcast'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'fourcast'$"):
         scan.fourcast()
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         scan.forecast(frek="M")
@@ -206,11 +208,11 @@ def test_files_of_spark__are_in_utc(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[str, Any, str]] = [
-    ("amount", lambda frame: frame["amount"].astype("str"), "'amount' of .*b.parquet holds .*string.*Int64 belongs there"),
-    ("close_date", lambda frame: frame["close_date"].dt.tz_localize(None), "'close_date' of .*b.parquet .*without a zone"),
-    ("close_date", lambda frame: frame["close_date"].dt.date, "'close_date' of .*b.parquet holds date32.*without a zone"),
+    ("amount", lambda frame: frame["amount"].astype("str"), "'amount' of .*b.parquet holds .*string.*Int64 belongs"),
+    ("close_date", lambda frame: frame["close_date"].dt.tz_localize(None), "'close_date' of .*b.parquet .*out a zone"),
+    ("close_date", lambda frame: frame["close_date"].dt.date, "'close_date' of .*b.parquet holds date32.*out a zone"),
     ("stage_id", lambda frame: frame["stage_id"].astype("Float64") + 0.5, "'stage_id' of .*b.parquet .*no ids"),
-    ("kind", lambda frame: range(len(frame)), "'kind' is not of one kind: str in .*a.parquet and Int64 in .*b.parquet"),
+    ("kind", lambda frame: range(len(frame)), "'kind' is not of one kind: str in .*a.parq.* Int64 in .*b.parq"),
     ("amount", None, "'amount'.*b.parquet has none, and other files do"),
 ]  # fmt: skip
 
@@ -234,7 +236,7 @@ def test_fractions__are_refused_before_they_are_summed(tmp_path: Path) -> None:
     write(frame.assign(probability=frame["probability"].clip(0, 100) / 100), tmp_path / "a.parquet")
     with pytest.raises(errors.FrameError, match="between 0 and 1 in all files"):
         opp.scan(tmp_path, **GIVEN).forecast()
-    assert opp.scan(tmp_path, **GIVEN).stage_distribution(probability="stage") is not None
+    assert len(opp.scan(tmp_path, columns={"probability": "share"}, **GIVEN).forecast())
 
 
 def test_column_that_nobody_asks_for__is_not_read(tmp_path: Path) -> None:
@@ -311,8 +313,7 @@ def test_no_rows__give_what_pandas_gives(tmp_path: Path) -> None:
     """A file without rows, with and without row groups."""
     none = deals().iloc[:0]
     write(none, tmp_path / "a.parquet")
-    calls = [call for call in CALLS if call[0] != "bookings"]
-    assert_figures(opp.scan(tmp_path, **GIVEN), none, calls)
+    assert_figures(opp.scan(tmp_path, **GIVEN), none, [CALLS[0], *CALLS[2:]])
 
 
 # --- loads -------------------------------------------------------------------
@@ -376,18 +377,20 @@ def test_history__is_scanned_at_any_moment(loaded: pd.DataFrame, tmp_path: Path)
     ("where", "mask"),
     [
         ({"amount": (50_000, 120_000)}, lambda df: df["amount"].between(50_000, 120_000)),
-        ({"close_date": ("2026-01-01", None), "owner": [7, 8]}, lambda df: (df["close_date"] >= "2026-01-01T05:00Z") & df["owner_id"].isin([7, 8])),
+        (
+            {"close_date": ("2026-01-01", None), "owner": [7, 8]},
+            lambda df: (df["close_date"] >= "2026-01-01T05:00Z") & df["owner_id"].isin([7, 8]),
+        ),
         ({"kind": "a", "amount": None}, lambda df: (df["kind"] == "a") & df["amount"].isna()),
         ({"probability": [10, 20, 30]}, lambda df: df["probability"].isin([10, 20, 30])),
     ],
-)  # fmt: skip
+)
 def test_where__chooses_the_rows(tmp_path: Path, where: dict[str, Any], mask: Any) -> None:
     """As a mask in pandas; days are days in the zone."""
     frame = deals()
     write(frame, tmp_path / "a.parquet", row_group_size=30)
-    where = {("owner_id" if name == "owner" else name): value for name, value in where.items()}
     chosen = frame[mask(frame).fillna(False)].reset_index(drop=True)
-    assert_figures(opp.scan(tmp_path, where=where, **GIVEN), chosen, CALLS[:2])
+    assert_figures(opp.scan(tmp_path, where=where, **GIVEN), chosen, [CALLS[0], CALLS[3]])
 
 
 def test_where__leaves_row_groups_unread(tmp_path: Path) -> None:
@@ -404,7 +407,8 @@ def test_where__leaves_row_groups_unread(tmp_path: Path) -> None:
 def test_validate__names_file_and_row(tmp_path: Path) -> None:
     """Bad cells, ids that stand twice in two files, columns of another kind and missing ones, each with its file."""
     frame = deals().drop(columns="tags")
-    write(frame.iloc[:100].assign(amount=frame["amount"].iloc[:100].mask(frame.index[:100] == 33, -5)), tmp_path / "a.parquet", row_group_size=10)  # fmt: skip
+    frame["amount"] = frame["amount"].mask(frame.index == 33, -5)
+    write(frame.iloc[:100], tmp_path / "a.parquet", row_group_size=10)
     rest = frame.iloc[100:].reset_index(drop=True)
     rest.loc[7, "id"] = 3
     rest["close_date"] = rest["close_date"].dt.tz_localize(None)
@@ -413,14 +417,13 @@ def test_validate__names_file_and_row(tmp_path: Path) -> None:
         opp.scan(tmp_path, **GIVEN).validate()
     found = raised.value.failure_cases
     assert list(found.columns) == ["file", "id", "row", "column", "value", "rule"]
-    told = {(Path(file).name, row, column) for file, row, column in zip(found["file"], found["row"], found["column"], strict=True)}  # fmt: skip
+    told = {(Path(line["file"]).name, line["row"], line["column"]) for line in found.to_dict("records")}
     assert ("a.parquet", 33, "amount") in told
     assert {("a.parquet", 2, "id"), ("b.parquet", 7, "id")} <= told
     assert {("b.parquet", None, "close_date"), ("b.parquet", None, "next_step")} <= told
     # What is wrong in memory is wrong here: the probability of 101.
-    expected = frame.assign(amount=frame["amount"].mask(frame.index == 33, -5))
     with pytest.raises(errors.InvalidFrameError) as in_memory:
-        expected.opp.validate()
+        frame.opp.validate()
     cells = in_memory.value.failure_cases
     assert sum(1 for _, row, column in told if column in ("amount", "probability")) == len(cells)
 

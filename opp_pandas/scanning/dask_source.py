@@ -7,7 +7,7 @@ rows. A lost worker's parts are gathered again by the scheduler.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 import pandas as pd
@@ -68,7 +68,7 @@ class DaskSource:
                 parts = [dask.delayed(_combined)(group) for group in groups]
             (found,) = dask.compute(parts[0])
             if not isinstance(found, str):
-                return found
+                return cast("Part", found)
             columns.append(found)
 
     def failures(self) -> pd.DataFrame:

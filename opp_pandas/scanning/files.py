@@ -232,7 +232,7 @@ class Files:
         return _table(file, file.fragment.head(_FEW, columns=_own_names(file, readers)), readers)
 
     def _refuse_fractions(self) -> None:
-        """Refuse probabilities that are fractions, where no load vouches for percentages and the files' statistics tell.
+        """Refuse fractions for percentages, where no load vouches for the files and their statistics tell.
 
         Raises
         ------
@@ -318,7 +318,10 @@ def _fragments(source: Any) -> Iterator[tuple[Any, str]]:
         text = os.fspath(source)
         if "://" not in text and not Path(text).exists():
             raise ConfigurationError(f"there is no file or folder {printable(text)}")
-        dataset = pads.dataset(text, format="parquet", partitioning="hive")
+        try:
+            dataset = pads.dataset(text, format="parquet", partitioning="hive")
+        except pa.ArrowInvalid as error:
+            raise ConfigurationError(f"{printable(text)} cannot be read as Parquet: {error}") from error
     fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
     yield from ((fragment, printable(fragment.path)) for fragment in fragments)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opp_pandas.errors import NotLoadedError
 from opp_pandas.figures.core.context import FigureContext, settle_context
-from opp_pandas.figures.core.deals import suppress_unmapped_stages
+from opp_pandas.figures.core.deals import suppress_unmapped_stages, warn_of_unmapped_stages
 from opp_pandas.figures.core.figure import FIGURES, GIVEN, Figure, as_method
 
 if TYPE_CHECKING:
@@ -85,6 +85,9 @@ class Figures:
         context = self.context(**{name: own.pop(name) for name in GIVEN if name in own})
         with suppress_unmapped_stages():
             part = self._source.part(functools.partial(_gather, figure.name, context, own))
+        # Once, and not for every piece.
+        if unsettled := part["facts"].unsettled:
+            warn_of_unmapped_stages(unsettled)
         return figure.merge([part], context=context, **own)
 
 

@@ -51,9 +51,12 @@ class Source(Protocol):
     """Where the rows of a scan come from."""
 
     shown: str
-    rows: int
     columns: list[str]
     meaning: Meaning | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
 
     def stage_names(self) -> list[str]:
         """Return the names of stages that occur."""
@@ -80,8 +83,13 @@ class FileSource:
     ) -> None:
         self.files, self.meaning, self.shown = files, meaning, shown
         self._where, self._zone, self._progress = where, zone, progress
-        self.columns, self.rows = files.columns, files.rows
+        self.columns = files.columns
         self._stage_names: list[str] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, those that a condition leaves out included."""
+        return self.files.rows
 
     def stage_names(self) -> list[str]:
         """Return the names of stages that occur; files that carry no load are read through for them."""
@@ -94,10 +102,8 @@ class FileSource:
         return self._stage_names
 
     def _names_in(self, unit: Any) -> set[str]:
-        tables = self.files.tables(unit, ["stage_name"])
-        return {
-            str(name) for _, table in tables for name in table["stage_name"].unique().to_pylist() if name is not None
-        }
+        columns = (table["stage_name"] for table in self.files.tables(unit, ["stage_name"]))
+        return {str(name) for column in columns for name in column.unique().to_pylist() if name is not None}
 
     def part(self, gather: Callable[[Any], Part]) -> Part:
         """Gather what a figure needs to know of all rows, some hundred thousand at a time."""
@@ -179,12 +185,16 @@ class HistorySource:
         self.columns = history.columns()
         self.shown = printable(history.location)
         self._frame = self._read(self._ALWAYS)
-        self.rows = len(self._frame)
         self.meaning = meaning_of(self._frame)
 
     def _read(self, columns: Iterable[str]) -> pd.DataFrame:
         known = [name for name in dict.fromkeys((*self._ALWAYS, *columns)) if name in self.columns]
         return self._history.as_of(self._as_of, columns=known)
+
+    @property
+    def rows(self) -> int:
+        """How many deals there are."""
+        return len(self._frame)
 
     def stage_names(self) -> list[str]:
         """Return no name: a history knows its stages."""

@@ -56,6 +56,16 @@ def looking(df: pd.DataFrame, history: opp.History) -> None:
     del mean, reached, explained, shown, told, pacing, hygiene, pictures, files
 
 
+def scanning(client: opp.Client, history: opp.History) -> None:
+    written: opp.Scan = opp.read_opportunities(client, to="deals/", page_size=1000)
+    kept: opp.OpportunityFrame = opp.read_opportunities(client, filter={"owner": 7})
+    scanned: opp.Scan = opp.scan(history, as_of="2026-09-30")
+    table: pd.DataFrame = written.forecast(freq="M", by=["owner_name", "category"])
+    mean: float = scanned.kpis(by="owner_name")["win_rate"].mean()
+    checked: opp.Scan = written.validate()
+    del kept, table, mean, checked
+
+
 def editing(df: pd.DataFrame) -> None:
     editor: Editor = opp.of(df).edit(columns=["name", "amount"])
     plan: opp.ChangeSet = editor.changes

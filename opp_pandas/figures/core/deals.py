@@ -47,7 +47,7 @@ from opp_pandas.frame_state import meaning_of
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from opp_pandas.choices import ProbabilitySource
     from opp_pandas.figures.core.money import ExchangeRates, Rates
@@ -71,6 +71,17 @@ _CATEGORY_WORDS = {
     "omit": OMITTED,
 }
 _TOLD: ContextVar[bool] = ContextVar("told of stages that nobody called open, won or lost", default=False)
+
+
+def warn_of_unmapped_stages(unsettled: Mapping[str, int]) -> None:
+    """Warn of deals that stand outside every figure; `unsettled` says how many, by stage."""
+    words = ", ".join(f"{name} ({count})" for name, count in unsettled.items())
+    warnings.warn(
+        f"{sum(unsettled.values())} deals are in stages that nobody called open, won or lost and stand outside every "
+        f"figure: {words}. Say which with opp.StageMap(won=[...], lost=[...])",
+        UnmappedStageWarning,
+        stacklevel=2,
+    )
 
 
 @contextmanager
@@ -431,17 +442,8 @@ class Deals:
             if trashed.any():
                 status[trashed] = TRASHED
         if (status == UNSETTLED).any() and not _TOLD.get():
-            self._warn_of_unsettled(status == UNSETTLED)
+            warn_of_unmapped_stages(self.unsettled_stages(status == UNSETTLED))
         return status
-
-    def _warn_of_unsettled(self, unsettled: Flags) -> None:
-        words = ", ".join(f"{name} ({count})" for name, count in self.unsettled_stages(unsettled).items())
-        warnings.warn(
-            f"{int(unsettled.sum())} deals are in stages that nobody called open, won or lost and stand outside every "
-            f"figure: {words}. Say which with opp.StageMap(won=[...], lost=[...])",
-            UnmappedStageWarning,
-            stacklevel=2,
-        )
 
     def unsettled_stages(self, unsettled: Flags) -> dict[str, int]:
         """Count the deals per stage whose outcome nobody stated."""
