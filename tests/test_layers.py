@@ -27,6 +27,7 @@ LAYERS = (
     ("history",),
     ("load", "adoption"),
     ("scanning",),
+    ("dask",),
     ("changes",),
     ("apply",),
     ("editing",),
