@@ -173,12 +173,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
     ) -> ChangeSet:
         r"""Compare a frame with what was loaded.
@@ -212,6 +212,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -219,10 +220,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -254,12 +258,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         scope: Any = ...,
         as_of: Any = ...,
@@ -298,6 +302,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -305,10 +310,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -340,12 +348,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
     ) -> Editor:
         r"""Edit a frame in a notebook, cell by cell, and send what was edited.
@@ -384,6 +392,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -391,10 +400,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -428,12 +440,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -618,12 +630,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         scope: Any = ...,
         as_of: Any = ...,
@@ -677,6 +689,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -684,10 +697,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -838,12 +854,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
     ) -> WriteReport:
         r"""Send what was edited, and nothing else, to the service.
@@ -909,6 +925,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -916,10 +933,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -949,12 +969,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -972,6 +992,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -979,10 +1000,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1022,12 +1046,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1078,6 +1102,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1085,10 +1110,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1135,12 +1163,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1166,6 +1194,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1173,10 +1202,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1211,12 +1243,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1244,6 +1276,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1251,10 +1284,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1295,12 +1331,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1343,6 +1379,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1350,10 +1387,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1395,12 +1435,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1423,6 +1463,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1430,10 +1471,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1468,12 +1512,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1496,6 +1540,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1503,10 +1548,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1538,12 +1586,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1567,6 +1615,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1574,10 +1623,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1605,12 +1657,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1634,6 +1686,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1641,10 +1694,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1678,12 +1734,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1712,6 +1768,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1719,10 +1776,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1755,12 +1815,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1799,6 +1859,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1806,10 +1867,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1860,12 +1924,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1907,6 +1971,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1914,10 +1979,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -1959,12 +2027,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -1986,6 +2054,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -1993,10 +2062,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2033,12 +2105,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2068,6 +2140,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2075,10 +2148,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2120,12 +2196,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2145,6 +2221,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2152,10 +2229,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2188,12 +2268,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2217,6 +2297,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2224,10 +2305,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2261,12 +2345,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2300,6 +2384,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2307,10 +2392,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2345,12 +2433,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2389,6 +2477,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2396,10 +2485,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2435,12 +2527,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2472,6 +2564,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2479,10 +2572,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2518,12 +2614,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2549,6 +2645,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2556,10 +2653,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2589,12 +2689,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2627,6 +2727,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2634,10 +2735,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2673,12 +2777,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2701,6 +2805,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2708,10 +2813,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2748,12 +2856,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2781,6 +2889,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2788,10 +2897,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2827,12 +2939,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2862,6 +2974,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2869,10 +2982,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2909,12 +3025,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -2934,6 +3050,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -2941,10 +3058,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -2981,12 +3101,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3012,6 +3132,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -3019,10 +3140,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -3060,12 +3184,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3091,6 +3215,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -3098,10 +3223,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -3130,12 +3258,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3163,6 +3291,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -3170,10 +3299,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -3208,12 +3340,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3233,6 +3365,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -3240,10 +3373,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -3276,12 +3412,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3323,6 +3459,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -3330,10 +3467,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -3377,12 +3517,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3410,6 +3550,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -3417,10 +3558,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -3457,12 +3601,12 @@ class OpportunityAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3490,6 +3634,7 @@ class OpportunityAccessor:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -3497,10 +3642,13 @@ class OpportunityAccessor:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -3534,12 +3682,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3575,12 +3723,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3620,12 +3768,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3658,12 +3806,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3702,12 +3850,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3742,12 +3890,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3783,12 +3931,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3829,12 +3977,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3874,12 +4022,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3912,12 +4060,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -3971,12 +4119,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4011,12 +4159,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4046,12 +4194,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4085,12 +4233,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4123,12 +4271,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4165,12 +4313,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4210,12 +4358,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4254,12 +4402,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4294,12 +4442,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4336,12 +4484,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4384,12 +4532,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4425,12 +4573,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4461,12 +4609,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4506,12 +4654,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4549,12 +4697,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -4587,12 +4735,12 @@ class PlotAccessor:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,

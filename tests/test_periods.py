@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import opp_pandas as opp
+from opp_pandas import StageMap
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import WeekCalendar, resolve_periods
 from opp_pandas.figures.core.days import NO_DAY, code_days, parse_day, to_date
+from portfolios import context
 
 CUTS: list[dict[str, Any]] = [
     {},
@@ -198,3 +201,40 @@ def test_parse__names_an_example() -> None:
     for wrong in ({"pattern": (4, 4, 4)}, {"week_start": "DAY"}, {"rule": "first"}):
         with pytest.raises(ConfigurationError):
             WeekCalendar(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("freq", "M"),
+        ("fiscal_start", 2),
+        ("fiscal_label", "start"),
+        ("calendar", WeekCalendar()),
+        ("probability", "stage"),
+        ("category", "our_category"),
+        ("category_names", {"Sure": "commit"}),
+        ("rates", {"USD": 1.0, "EUR": 1.1}),
+        ("currency", "EUR"),
+        ("overdue", "include"),
+    ],
+)
+def test_definitions__false_takes_away_what_was_stated_before(name: str, value: Any) -> None:
+    """Any of them: a call says False where None would leave what the load carries."""
+    plain = context(currency=None)
+    stated = plain.with_definitions(**{name: value})
+    assert stated.arguments != plain.arguments or name in ("rates", "currency")
+    assert stated.with_definitions(**{name: None}) is stated
+    without = stated.with_definitions(**{name: False})
+    assert without.arguments == plain.arguments
+    assert (without.money.currency, without.money.rates) == (None, None)
+
+
+def test_forecast__false_takes_away_the_calendar_of_a_load() -> None:
+    """Calendar months instead of the 4-4-5 periods that the file was adopted with."""
+    rows = {"id": [1], "amount": [5], "probability": [50], "stage_name": ["Lead"], "close_date": ["2026-05-01T12:00Z"]}
+    stages = StageMap(order=["Lead"], won=["Won"], lost=["Lost"])
+    frame = opp.adopt(
+        pd.DataFrame(rows), stages=stages, probability="percent", as_of="2026-04-01", calendar=WeekCalendar()
+    )
+    assert frame.opp.forecast(freq="M").index.tolist() == ["FY2026-P05"]
+    assert frame.opp.forecast(freq="M", calendar=False).index.tolist() == [pd.Period("2026-05", "M")]

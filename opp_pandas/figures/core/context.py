@@ -35,7 +35,7 @@ def read_definitions(**options: Any) -> dict[str, Any]:
     ConfigurationError
         If one of them cannot be used.
     """
-    stated = {name: value for name, value in options.items() if value is not None}
+    stated = {name: value for name, value in options.items() if value is not None and value is not False}
     PeriodSpec().but(**{name: stated[name] for name in PERIOD_OPTIONS if name in stated})
     money = MoneySpec().but(**{name: stated[name] for name in MONEY_OPTIONS if name in stated})
     return stated if money.rates is None else {**stated, "rates": money.exchange}
@@ -108,7 +108,7 @@ class FigureContext:
         _ = self.today
 
     def with_definitions(self, **options: Any) -> FigureContext:
-        """Return the context with some definitions said otherwise; None leaves one as it is."""
+        """Return the context with some definitions said otherwise; None leaves one as it is, False takes it away."""
         periods = self.periods.but(**{name: options[name] for name in PERIOD_OPTIONS if name in options})
         money = self.money.but(**{name: options[name] for name in MONEY_OPTIONS if name in options})
         return self if periods is self.periods and money is self.money else replace(self, periods=periods, money=money)

@@ -45,14 +45,17 @@ _DOCS = {
     "freq": 'str, optional\n    ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.',
     "fiscal_start": "int, optional\n    Month in which the fiscal year starts (1-12); as the load says, else 1.",
     "fiscal_label": 'str, optional\n    "end" or "start": the calendar year after which a fiscal year is named.',
-    "calendar": "WeekCalendar, optional\n    Fiscal years of whole weeks (4-4-5); labels of periods are text then.",
+    "calendar": "WeekCalendar, optional\n    Fiscal years of whole weeks (4-4-5); labels of periods are text then.\n"
+    "    False: none, whatever the load says.",
     "probability": 'str, optional\n    "own", "stage" or "own_else_stage": whose percentages count.',
     "category": 'str, optional\n    Column that states the forecast category ("forecast_category"); omitted\n'
     "    deals stay outside all sums.",
     "category_names": "mapping of str to str, optional\n    The organisation's words -> closed, commit, best_case, "
-    "pipeline, omitted.",
-    "rates": "ExchangeRates, mapping or DataFrame, optional\n    Turns several currencies into one.",
-    "currency": "str, optional\n    Currency of the amounts that name none; left out, the only one that occurs.",
+    "pipeline, omitted.\n    False: none, whatever the load says.",
+    "rates": "ExchangeRates, mapping or DataFrame, optional\n    Turns several currencies into one. False:\n"
+    "    none, whatever the load says.",
+    "currency": "str, optional\n    Currency of the amounts that name none; left out, the only one that occurs.\n"
+    "    False: whatever the load says, the only one that occurs.",
     "overdue": 'str, optional\n    "exclude", "include" or "roll_forward": what open deals with a close date\n'
     "    before as_of do to forecasts: nothing, add to their own period, or add to\n    the present one.",
     "as_of": "str, date or Timestamp, optional\n    Another moment than that of the load; a day means its end.",
@@ -64,12 +67,12 @@ _TYPES = {
     "freq": "Freq | None",
     "fiscal_start": "int | None",
     "fiscal_label": "FiscalLabel | None",
-    "calendar": "WeekCalendar | None",
+    "calendar": "WeekCalendar | Literal[False] | None",
     "probability": "ProbabilitySource | None",
     "category": "str | None",
-    "category_names": "Mapping[str, str] | None",
-    "rates": "Rates | None",
-    "currency": "str | None",
+    "category_names": "Mapping[str, str] | Literal[False] | None",
+    "rates": "Rates | Literal[False] | None",
+    "currency": "str | Literal[False] | None",
     "overdue": "Overdue | None",
     "as_of": "Any",
     "stages": "StageMap | None",

@@ -18,6 +18,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, MixedCurrencyError, named
 from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day, to_date
+from opp_pandas.figures.core.periods import read_stated
 from opp_pandas.figures.core.statuses import OPEN, TRASHED
 from opp_pandas.stages import CATEGORIES
 
@@ -302,8 +303,8 @@ class MoneySpec:
         return read_rates(self.rates)
 
     def but(self, **options: Any) -> MoneySpec:
-        """Return the same with what is stated otherwise; None leaves it as it is."""
-        stated = {name: value for name, value in options.items() if value is not None}
+        """Return the same with what is stated otherwise; None leaves it as it is, False is as if nobody stated it."""
+        stated = read_stated(self, options)
         return replace(self, **stated) if stated else self
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -409,6 +409,12 @@ def resolve_periods(
     return Periods(unit, int(fiscal_start), fiscal_label, week_end, calendar)  # type: ignore[arg-type]
 
 
+def read_stated(spec: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is stated of the fields of a spec: nothing for None, the field's default for False."""
+    defaults = {field.name: field.default for field in fields(spec)}
+    return {name: defaults[name] if value is False else value for name, value in options.items() if value is not None}
+
+
 @dataclass(frozen=True)
 class PeriodSpec:
     """How time is cut, as it is stated.
@@ -440,14 +446,14 @@ class PeriodSpec:
         )
 
     def but(self, **options: Any) -> PeriodSpec:
-        """Return the same with what is stated otherwise; None leaves it as it is.
+        """Return the same with what is stated otherwise; None leaves it as it is, False is as if nobody stated it.
 
         Examples
         --------
         >>> PeriodSpec(fiscal_start=2).but(freq="M", calendar=None)
         PeriodSpec(freq='M', fiscal_start=2, fiscal_label='end', calendar=None)
         """
-        stated = {name: value for name, value in options.items() if value is not None}
+        stated = read_stated(self, options)
         freq = stated.get("freq")
         if isinstance(freq, str) and freq.upper()[-3:] in _MONTH_NAMES:
             # An alias that says where the year ends overrules what was stated before.
