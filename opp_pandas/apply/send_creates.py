@@ -182,7 +182,7 @@ class Creations:
             words = f"{why}; {len(found)} deals bear the custom id {custom} (id {ids}): delete the doubled one"
             task.outcome.settle(Status.UNKNOWN, words)
             return
-        task.outcome.joined = joined
+        task.outcome.joined, task.outcome.found = joined, not joined
         oldest = min(found, key=lambda resource: int(resource["id"]))
         how = "its custom id" if custom is not None else "its name and values"
         self._take_over(task, creation, oldest, f"{why}; it was found by {how}")

@@ -99,7 +99,7 @@ class Outcome:
 
     ``resource`` is the record as the service has it now, ``sent`` the cells that
     went out, with what the service had before; ``joined`` says of a new deal that
-    it was there already.
+    it was there already, ``found`` that it was found after its answer was lost.
     """
 
     action: str
@@ -120,6 +120,7 @@ class Outcome:
     sent: tuple[Cell, ...] = field(default=())
     left_out: str = ""
     joined: bool = False
+    found: bool = False
 
     def stored(self) -> dict[str, Any]:
         """Wire values of the row after the change, for undoing it: of the sent cells, or of all of a new deal."""
@@ -134,7 +135,9 @@ class Outcome:
 
     def facts(self) -> dict[str, Any]:
         """What a journal keeps of it."""
-        known = {name: getattr(self, name) for name in ("detail", "http_status", "pointer", "updated_at", "joined")}
+        known = {
+            name: getattr(self, name) for name in ("detail", "http_status", "pointer", "updated_at", "joined", "found")
+        }
         known |= {"status": str(self.status), "row_id": self.id, "stored": self.stored()}
         # What was sent to make a deal is no edit of the one that is there instead.
         return known | {"sent": list(self.sent)} if self.joined else known

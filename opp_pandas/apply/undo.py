@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation
 from opp_pandas.apply.executor import announce, carry_out
@@ -17,7 +17,9 @@ from opp_pandas.apply.write_back import resolve_at_service
 from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.plan_file import entry_objection
+from opp_pandas.changes.rules import WRITABLE
 from opp_pandas.errors import ConfigurationError, NotFoundError, named, printable
+from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -366,7 +368,10 @@ def _cents_note(step: Step, entry: RowUpdate | RowDeletion | Refusal | None) -> 
 def _reverse_creation(
     step: Step, creation: RowCreation, client: Client, allow_delete: bool
 ) -> RowDeletion | Refusal | None:
-    row_id, before = step.facts.get("row_id"), step.facts.get("stored") or dict(creation.values)
+    row_id, before = step.facts.get("row_id"), step.facts.get("stored")
+    if not before or step.facts.get("found"):
+        # What a colleague wrote into it before it was found is no part of what was created.
+        before = {**_empty_texts(), **creation.values}
     if row_id is None:
         if creation.custom_id is None:
             reason = "nobody knows whether it was created, and it has no custom id: look for it by its name"
@@ -374,6 +379,8 @@ def _reverse_creation(
         pages = client.iter_pages(filter={"custom_id": creation.custom_id})
         found = [item for page in pages for item in page.document["data"]]
         found = [item for item in found if wire_cells(item, ["custom_id"]).get("custom_id") == creation.custom_id]
+        # Deals that bore it before the first attempt were made by somebody else.
+        found = [item for item in found if int(item["id"]) not in (step.facts.get("before") or ())]
         if not found:
             return None
         if len(found) > 1:
@@ -384,6 +391,15 @@ def _reverse_creation(
     if not allow_delete:
         return _refusal(step, row_id, f"it was created as id {row_id}: undo(allow_delete=True) deletes it")
     return RowDeletion(int(row_id), -1, creation.values.get("name"), before)
+
+
+def _empty_texts() -> dict[str, Any]:
+    """Give the writable texts and tags that no service fills in by itself, empty."""
+    kinds = {entry.column: entry.kind for entry in OPPORTUNITY.attributes if entry.column in WRITABLE}
+    empty: dict[str, Any] = {
+        column: [] if kind == "tags" else None for column, kind in kinds.items() if kind in ("text", "tags")
+    }
+    return {column: value for column, value in empty.items() if column not in ("amount_precise", "currency_type")}
 
 
 def _refusal(step: Step, row_id: int | None, reason: str) -> Refusal:
