@@ -56,8 +56,7 @@ class WatchedAdapter(HTTPAdapter):
         """Send it."""
         self._events(f"{request.method} asked")
         response = super().send(request, *arguments, **options)
-        # The whole answer: what the service was asked for is done.
-        _ = response.content if request.method != "GET" else None
+        # Its head is there, so what the service was asked for is done.
         self._events(f"{request.method} answered")
         return response
 
