@@ -99,6 +99,42 @@ def test_predict__of_a_file_is_that_of_its_rows(tmp_path: Path, capsys: pytest.C
         assert said["tested"].startswith("not tested yet") is few
 
 
+@pytest.mark.parametrize("weeks", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_predict__keeps_a_version_every_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weeks: int
+) -> None:
+    """The weekly job, run week by week and scored later; a second run on one day changes nothing."""
+    folder = str(tmp_path / "history")
+    keep = ["predict", "--horizon-days", "14", "--history", folder, "--save", "week of {day}", *WON_LOST]
+    snapshot = ["snapshot", "--history", folder, *WON_LOST]
+    with opp.sandbox(opportunities=80, now="2026-06-20T15:00:00Z") as moving:
+        monkeypatch.setenv("OPP_PANDAS_URL", moving.url)
+        monkeypatch.setenv("OPP_PANDAS_TOKEN", moving.token)
+        said = []
+        for _ in range(weeks):
+            answer(capsys, *snapshot)
+            said.append(answer(capsys, *keep, "--comment", "weekly"))
+            assert main([*keep, "--quiet"]) == 2
+            refused = capsys.readouterr().err
+            assert "versions are never changed" in refused
+            assert refused.count("\n") == 1
+            moving.advance(7)
+        moving.advance(14)
+        answer(capsys, *snapshot)
+        truth = opp.read_opportunities(moving.client(), stages=STAGES, progress=False)
+    history = opp.History(folder)
+    table = history.forecasts()
+    names = ["week of 2026-06-20", "week of 2026-06-27"][:weeks]
+    assert table["name"].tolist() == [one["saved"] for one in said] == names
+    assert table["comment"].tolist() == ["weekly"] * weeks
+    assert table["mean"].tolist() == pytest.approx([one["mean"] for one in said])
+    won = truth[truth["stage_name"] == "Closed Won"]
+    for row in history.forecast_accuracy().itertuples():
+        first, last = pd.Timestamp(row.first_day, tz="UTC"), pd.Timestamp(row.last_day, tz="UTC") + pd.Timedelta(days=1)
+        came = won[(won["close_date"] >= first) & (won["close_date"] < last)]["amount_precise"].astype("float64").sum()
+        assert row.actual == pytest.approx(came)
+
+
 def test_backtest__has_a_row_for_each_method(box: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """All methods, or one with the naive rows beside; the numbers are those of the notebook."""
     said = answer(capsys, "backtest", "--horizon-days", "30", *WON_LOST)
@@ -130,6 +166,8 @@ def test_backtest__of_periods_reads_the_history(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["predict", "--save", "mine"], "add --history DIR"),
+        (["predict", "--save", "mine", "--history", "no-such-folder", "--as-of", "2026-10-01"], "leave out --as-of"),
         (["predict", "--method", "stars"], "method is one of mix, hazards"),
         (["predict", "--period", "2025Q1"], "period 2025Q1 is over"),
         (["predict", "--horizon-days", "0"], "from 1 to 1,100, not 0"),

@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opp_pandas.figures.core.basis import BASIS_KEY, to_json
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.basis import BASIS_KEY, counted, to_json
+from opp_pandas.figures.core.context import DEFINITIONS, read_definitions, unpack_definitions
 from opp_pandas.figures.core.days import parse_day
 from opp_pandas.figures.core.deals import WON, Deals
-from opp_pandas.figures.core.snapshots import context_from_load
+from opp_pandas.figures.core.snapshots import context_from_load, keys_of
 from opp_pandas.forecasting import Prediction, predict
 from opp_pandas.forecasting.walk import QUANTILES, crps
+from opp_pandas.frame_state import meaning_of, pack_definitions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from opp_pandas.history.versions import SavedVersion, Versions
@@ -22,18 +27,54 @@ _FACTS = ["target", "method", "first_day", "last_day", "mean", "sd", "low_80", "
 
 
 def save_forecast(
-    versions: Versions, name: str, df: pd.DataFrame, *, author: str | None, comment: str, options: dict[str, Any]
+    versions: Versions,
+    name: str,
+    df: pd.DataFrame,
+    *,
+    newest: Callable[[], pd.DataFrame | None],
+    author: str | None,
+    comment: str,
+    options: dict[str, Any],
 ) -> SavedVersion:
-    """Make the prediction of a frame, and keep it."""
-    found = predict(df, context=context_from_load(df), **options)
+    """Make the prediction of a frame, and keep it with what its amounts mean.
+
+    Raises
+    ------
+    ConfigurationError
+        If the frame holds a part of what the history records: what came is looked up among all deals.
+    """
+    versions.require_free(name)
+    load = context_from_load(df)
+    _refuse_part(df, newest)
+    stated = read_definitions(**{key: options.pop(key) for key in DEFINITIONS if key in options})
+    found = predict(df, context=load.with_definitions(**stated), **options)
+    carried = meaning_of(df)
+    definitions = {**unpack_definitions({} if carried is None else carried.definitions), **stated}
     return versions.append(
         name,
         found.deals.astype({"id": "str"}),
         author=author,
         comment=comment,
-        saved_at=context_from_load(df).as_of,
-        facts=_facts(found),
+        saved_at=load.as_of,
+        facts=_facts(found) | {"definitions": to_json(pack_definitions(definitions))},
     )
+
+
+def _refuse_part(df: pd.DataFrame, newest: Callable[[], pd.DataFrame | None]) -> None:
+    """Raise if a frame was narrowed, and the history knows deals that it left out."""
+    load = meaning_of(df)
+    here = keys_of(df)
+    if load is None or (load.all_deals and len(here) >= load.keys):
+        return
+    known = newest()
+    if known is None:
+        return
+    others = int((~keys_of(known).isin(here)).sum())
+    if others:
+        raise ConfigurationError(
+            f"this frame lacks {counted(others, 'deal')} that the history records, and what came of a forecast is "
+            "looked up among all of them: save the forecast of the whole load, or keep a history of this part"
+        )
 
 
 def _facts(found: Prediction) -> dict[str, Any]:
@@ -58,19 +99,18 @@ def _facts(found: Prediction) -> dict[str, Any]:
 
 def list_forecasts(versions: Versions) -> pd.DataFrame:
     """List the forecasts with what they foretold."""
-    table = versions.table()
-    facts = [versions.read(name).facts for name in table["name"]]
-    return table.assign(**{column: [one[column] for one in facts] for column in _FACTS})
+    facts = versions.facts().values()
+    return versions.table().assign(**{column: [one[column] for one in facts] for column in _FACTS})
 
 
 def score_forecasts(versions: Versions, newest: pd.DataFrame) -> pd.DataFrame:
     """Set what came beside what was foretold, for every forecast whose last day is over."""
     table = list_forecasts(versions)
-    context = context_from_load(newest)
-    deals = Deals(newest, context)
     actuals, scores = [], []
-    for name in table["name"]:
-        facts = versions.read(name).facts
+    for facts in versions.facts().values():
+        # Amounts are added up as they were when the forecast was made.
+        context = context_from_load(newest).with_definitions(**unpack_definitions(facts["definitions"]))
+        deals = Deals(newest, context)
         first, last = parse_day(facts["first_day"]), parse_day(facts["last_day"])
         rows = (deals.status == WON) & (deals.close_day >= first) & (deals.close_day <= last)
         if facts["created_by"] is not None:

@@ -139,9 +139,15 @@ class History:
         Raises
         ------
         ConfigurationError
-            If the name is taken.
+            If the name is taken, or `df` was narrowed and the history records deals that it left out.
         """
-        return forecasts.save_forecast(self._forecasts, name, df, author=author, comment=comment, options=options)
+
+        def newest() -> pd.DataFrame | None:
+            return self.as_of() if len(self.snapshots()) else None
+
+        return forecasts.save_forecast(
+            self._forecasts, name, df, newest=newest, author=author, comment=comment, options=options
+        )
 
     def forecasts(self) -> pd.DataFrame:
         """List the forecasts that were saved, oldest first.

@@ -128,8 +128,7 @@ class Versions:
         """
         import pyarrow as pa
 
-        if not name.strip():
-            raise ConfigurationError(f"a version of the {self._kind} needs a name")
+        self.require_free(name)
         try:
             told = json.dumps(dict(facts or {}), allow_nan=False)
             bare = frame.copy(deep=False)
@@ -145,10 +144,7 @@ class Versions:
         def build(opened: Opened) -> tuple[Any, SavedVersion]:
             listed = self._rows(opened, ["number", "name"])
             if name in listed.column("name").to_pylist():
-                raise ConfigurationError(
-                    f"there is a version {printable(name)!r} of the {self._kind} already, and versions are never "
-                    "changed: choose another name"
-                )
+                raise self._taken(name)
             row = {
                 "number": max(listed.column("number").to_pylist(), default=0) + 1,
                 "name": name,
@@ -162,6 +158,19 @@ class Versions:
 
         return self._table.commit("save", build)
 
+    def require_free(self, name: str) -> None:
+        """Raise if no version can have this name: before work is done that could not be kept."""
+        if not name.strip():
+            raise ConfigurationError(f"a version of the {self._kind} needs a name")
+        if name in self._rows(self._table.open(), ["name"]).column("name").to_pylist():
+            raise self._taken(name)
+
+    def _taken(self, name: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"there is a version {printable(name)!r} of the {self._kind} already, and versions are never changed: "
+            "choose another name"
+        )
+
     def table(self) -> pd.DataFrame:
         """List the versions, oldest first: ``number, name, saved_at, author, comment``."""
         rows: pd.DataFrame = self._rows(self._table.open(), _LISTED).to_pandas()
@@ -173,6 +182,11 @@ class Versions:
             "comment": "str",
         }
         return rows.astype(dtypes).sort_values("number", ignore_index=True)
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Return the facts of every version by its name, oldest first."""
+        rows = self._rows(self._table.open(), ["number", "name", "facts"]).sort_by("number").to_pylist()
+        return {row["name"]: json.loads(row["facts"]) for row in rows}
 
     def read(self, name: str) -> SavedVersion:
         """Read one version.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.cli.source import add_reading_command, definitions_of, read_deals
+from opp_pandas.cli.source import add_reading_command, definitions_of, history_of, read_deals
+from opp_pandas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -27,11 +28,31 @@ def add(commands: Any) -> None:
     window.add_argument("--horizon-days", type=int, metavar="N", help="days from the moment on (default 90)")
     window.add_argument("--period", metavar="2026Q4", help="in their place, the rest of a period that is going on")
     command.add_argument("--method", default="auto", metavar="NAME", help="auto (default), or a row of backtest")
+    command.add_argument(
+        "--save",
+        metavar="NAME",
+        help="keep it beside the history (--history DIR) under a name that no other forecast has; {day} in it becomes "
+        "the day of the load",
+    )
+    command.add_argument("--comment", default="", help="with --save: why it was made")
 
 
 def _run(options: argparse.Namespace, output: Output) -> None:
+    from opp_pandas.accessor import context_of
+
+    history = history_of(options)
+    if options.save is not None and history is None:
+        raise ConfigurationError("--save keeps the forecast beside a history: add --history DIR")
+    if options.save is not None and options.as_of is not None and options.file is None:
+        raise ConfigurationError("--save keeps what is foretold of the days to come: leave out --as-of")
     frame = read_deals(options, output)
-    found = frame.opp.predict(
-        options.period, horizon_days=options.horizon_days, method=options.method, **definitions_of(options)
-    )
-    output.prediction(found)
+    asked = {"period": options.period, "horizon_days": options.horizon_days, "method": options.method}
+    definitions = definitions_of(options)
+    saved = None
+    if options.save is not None:
+        stated = {name: value for name, value in definitions.items() if name != "as_of"}
+        name = options.save.replace("{day}", f"{context_of(frame).local_as_of:%Y-%m-%d}")
+        saved = history.save_forecast(name, frame, comment=options.comment, **asked, **stated)
+    output.prediction(frame.opp.predict(**asked, **definitions))
+    if saved is not None:
+        output.say(f"saved as {saved.name!r} in {options.history}", saved=saved.name, number=saved.number)
