@@ -247,8 +247,8 @@ class LoadReport:
     caveats : tuple of str
         What the rows may lack, for the bases of their figures: nights that a repaired history lost.
     regular, irregular : int
-        Records that were read in whole blocks, and column by column: the slower
-        way, for blocks with a value of another kind.
+        Records whose values are null or of their columns' kinds, and records with
+        a value that had to be read by itself.
     pages, requests : int
         Pages read and requests made.
     elapsed_s : float
@@ -297,7 +297,7 @@ class LoadReport:
         if self.unknown_relationships:
             lines.append(f"  relationships not read: {', '.join(self.unknown_relationships)}")
         if self.irregular:
-            lines.append(f"  {self.irregular:,} records were read column by column, {self.regular:,} in whole blocks")
+            lines.append(f"  values of {self.irregular:,} records were read one by one, of {self.regular:,} together")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:

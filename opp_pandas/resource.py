@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from opp_pandas.kinds import KINDS
 
@@ -17,6 +17,7 @@ SHORT, CUSTOM, LONG = 255, 32_000, 65_535
 CUSTOM_FIELDS = 150
 
 
+@lru_cache(4096)
 def snake_case(name: str) -> str:
     """Give the column name of an API name.
 

@@ -205,7 +205,7 @@ def test_decode__records_set_aside(record: Any, reason: str) -> None:
     if isinstance(record, dict) and record.get("relationships"):
         record = {**record, "attributes": {"healthScore": 1}}
     cells = decode_records([record, {"type": "opportunity", "id": 2}])
-    assert cells.quarantined == [(0, reason, record)]
+    assert cells.quarantined == [(0, 0, reason, record)]
     assert values_of(cells, "id") == [2]
     assert cells.unknown_attributes == {}
 

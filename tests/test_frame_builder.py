@@ -79,8 +79,10 @@ def test_collector__pages_of_all_forms_mix() -> None:
 @pytest.mark.parametrize("document", [{}, {"data": None}, {"data": {"type": "opportunity", "id": 1}}, {"meta": {}}])
 def test_collector__no_collection(document: dict[str, Any]) -> None:
     """A document without a list of data is refused, never read as no rows."""
-    with pytest.raises(DocumentError):
-        Collector().add_body(json.dumps(document).encode())
+    with Collector() as collector:
+        collector.add_body(json.dumps(document).encode())
+        with pytest.raises(DocumentError):
+            collector.finish()
 
 
 def test_collector__where_a_bad_page_came_from() -> None:

@@ -46,30 +46,27 @@ class Batch:
         An absent column is missing in every row.
     marks : CellMarks
         Cells that need care.
-    quarantined : list of (int, str, object)
-        Records set aside: number on the page (from 0), reason and original.
+    quarantined : list of (int, int, str, object)
+        Records set aside: page and number on it (from 0), reason and original.
     unknown_attributes : dict of str to str
         API names that the resource table does not have, with their columns.
     unknown_relationships : set of str
         The same of relationships.
-    page : int or None
-        The page that was read cell by cell, from 0; None: a regular block.
+    irregular : int
+        Records with a cell that was read by itself, and those of pages that were read record by record.
     """
 
     rows: int
     columns: dict[str, Any]
     marks: CellMarks = field(default_factory=CellMarks)
-    quarantined: list[tuple[int, str, Any]] = field(default_factory=list)
+    quarantined: list[tuple[int, int, str, Any]] = field(default_factory=list)
     unknown_attributes: dict[str, str] = field(default_factory=dict)
     unknown_relationships: set[str] = field(default_factory=set)
-    page: int | None = None
-
-    def is_empty(self, column: str) -> bool:
-        """Tell whether a column has no value."""
-        return _without_values(self.columns.get(column))
+    irregular: int = 0
 
 
-def _without_values(values: Any) -> bool:
+def without_values(values: Any) -> bool:
+    """Tell whether a column has no value."""
     return values is None or (isinstance(values, pa.Array) and values.null_count == len(values))
 
 
@@ -99,20 +96,34 @@ def make_frame(batches: Sequence[Batch], columns: Iterable[str], kept: Positions
     return pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
 
 
-def _aligned(parts: Sequence[Any], lengths: Sequence[int]) -> list[Any]:
-    """Bring the parts of one column to one Arrow type, or all to lists of Python values."""
+def joined_column(parts: list[Any], lengths: Sequence[int]) -> Any:
+    """Join the parts of one column.
+
+    Parameters
+    ----------
+    parts : list of Array, list or None
+        They are dropped on the way; None: missing in every row.
+    lengths : sequence of int
+        The rows of each.
+
+    Returns
+    -------
+    Array or list
+        Of Python values where the parts have no Arrow type in common.
+    """
     types = {part.type for part in parts if isinstance(part, pa.Array) and part.null_count < len(part)}
-    plain = any(isinstance(part, list) for part in parts)
-    if plain or len(types) > 1:
-        return [
-            [None] * length if part is None else part if isinstance(part, list) else part.to_pylist()
-            for part, length in zip(parts, lengths, strict=True)
-        ]
+    if any(isinstance(part, list) for part in parts) or len(types) > 1:
+        values: list[Any] = []
+        for part, length in zip(parts, lengths, strict=True):
+            values += [None] * length if part is None else part if isinstance(part, list) else part.to_pylist()
+        return values
     typed = types.pop() if types else next((part.type for part in parts if part is not None), pa.null())
-    return [
+    aligned = [
         part if part is not None and part.type == typed else pa.nulls(length, typed)
         for part, length in zip(parts, lengths, strict=True)
     ]
+    parts.clear()
+    return pa.concat_arrays(aligned) if len(aligned) > 1 else aligned[0]
 
 
 class MissingColumns:
@@ -141,15 +152,11 @@ class MissingColumns:
 
 def _pandas_array(parts: list[Any], lengths: Sequence[int], dtype: str, missing: MissingColumns, kept: Any) -> Any:
     """Join the parts of one column, one per batch, into a pandas array; ``"infer"``: of whatever dtype holds it."""
-    if all(map(_without_values, parts)):
+    if all(map(without_values, parts)):
         return missing.array("str" if dtype == "infer" else dtype)
-    aligned = _aligned(parts, lengths)
-    if isinstance(aligned[0], list):
-        values = [value for part in aligned for value in part]
-        return column_array(values if kept is None else [values[place] for place in kept], dtype)
-    parts.clear()
-    column = pa.concat_arrays(aligned) if len(aligned) > 1 else aligned[0]
-    del aligned
+    column = joined_column(parts, lengths)
+    if isinstance(column, list):
+        return column_array(column if kept is None else [column[place] for place in kept], dtype)
     if kept is not None:
         column = column.take(pa.array(kept))
         if column.null_count == len(column):

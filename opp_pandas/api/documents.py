@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/vnd.api+json"
 MAX_DEPTH = 64
 MAX_DIGITS = 400
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -142,7 +142,7 @@ def _decoded(body: bytes) -> tuple[Any, str]:
         return None, _syntax_problem(text, error)
     except RecursionError:
         return None, f"the answer nests deeper than {MAX_DEPTH} levels"
-    depth, members = _structure(body.removeprefix(_BOM))
+    depth, members = _structure(body.removeprefix(BOM))
     if depth > MAX_DEPTH:
         return None, f"the answer nests deeper than {MAX_DEPTH} levels"
     if members != sum(map(len, objects)):
@@ -186,6 +186,11 @@ def _structure(body: bytes) -> tuple[int, int]:
     return int(levels.max(initial=0)), int((outside == ord(":")).sum())
 
 
+def count_members(body: bytes) -> int:
+    """Return how many members the objects of a valid JSON text have, doubled ones counted twice."""
+    return _structure(body)[1]
+
+
 _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}:'))
 
 
@@ -206,7 +211,7 @@ def _doubled(text: str) -> str:
 
 
 def _text(body: bytes) -> tuple[str, str]:
-    body = body.removeprefix(_BOM)
+    body = body.removeprefix(BOM)
     if not body.strip():
         return "", "the answer is empty, where a JSON:API document was expected"
     if body[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in body[:4]:
@@ -249,7 +254,7 @@ def is_cut_short(body: bytes) -> bool:
     >>> is_cut_short(b'{"data": [{"id": 1'), is_cut_short(b'{"data": []}'), is_cut_short(b"<html>")
     (True, False, False)
     """
-    body = body.removeprefix(_BOM).lstrip()
+    body = body.removeprefix(BOM).lstrip()
     if body[:1] not in (b"{", b"["):
         return False
     try:

@@ -1,9 +1,10 @@
 """From the pages of a collection to one frame.
 
-A page's way: `Collector` cuts its records out of the body and reads blocks of
-them in one go (`opp_pandas.api.regular`), or where that refuses a block page by
-page and column by column (`opp_pandas.api.decode`), joins the batches to one
-frame with one row per id, and `join_names` puts the names beside the ids.
+A page's way: `Collector` reads blocks of pages in one go
+(`opp_pandas.api.regular`), or where that refuses a block page by page, parsed
+into columns (`opp_pandas.api.columnar`) that are decoded to Arrow
+(`opp_pandas.api.decode`), joins the batches to one frame with one row per id,
+and `join_names` puts the names beside the ids.
 
 Pages may overlap: rows move while a walk runs, so a row can come twice. One
 row per id stays, the copy with the later ``updated_at``; of equal copies the
@@ -23,11 +24,10 @@ import pandas as pd
 import pyarrow as pa
 
 from opp_pandas.api.batches import Batch, Positions, column_array, make_frame
-from opp_pandas.api.decode import decode_records, identifier
-from opp_pandas.api.documents import parse_document
-from opp_pandas.api.regular import Cut, cut_page, decode_block
+from opp_pandas.api.columnar import PageParser
+from opp_pandas.api.decode import decode_document, decode_page, identifier, join_parts
+from opp_pandas.api.regular import cut_page, decode_block
 from opp_pandas.api.transport.base_url import redacted
-from opp_pandas.errors import DocumentError
 from opp_pandas.frame_state import CellMarks, Rows
 from opp_pandas.kinds import INT64_MAX, TEXT, UnfitError
 from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, Resource
@@ -98,7 +98,8 @@ class Collector:
         self.block_bytes = BLOCK_BYTES
         self._pages = first_page
         self._done: list[Batch | Future[list[Batch]]] = []
-        self._block: list[tuple[Cut, dict[str, Any]]] = []
+        self._block: list[tuple[bytes, dict[str, Any]]] = []
+        self._parser = PageParser(resource)
         self._worker: ThreadPoolExecutor | None = None
         self._included: dict[str, dict[int, tuple[str | None, int | None, bool | None]]] = {}
 
@@ -122,9 +123,7 @@ class Collector:
     @property
     def rows_at_hand(self) -> int:
         """The rows decoded so far, without waiting."""
-        done = [entry.result() if entry.done() else [] for entry in self._done if isinstance(entry, Future)]
-        whole = [entry for entry in self._done if isinstance(entry, Batch)]
-        return sum(batch.rows for batches in [whole, *done] for batch in batches)
+        return sum(batch.rows for entry in self._done if _is_done(entry) for batch in _batches_of(entry))
 
     def add(self, document: Mapping[str, Any]) -> None:
         """Decode one page that is parsed already.
@@ -135,8 +134,10 @@ class Collector:
             If it is not a collection.
         """
         self._send_block()
-        self._done.append(decode_document(document, self.resource, self._pages))
-        self._note(document)
+        part, included = decode_document(document, self.resource)
+        self._done.append(join_parts([part], self.resource, self._pages))
+        self._pages += 1
+        self._note(included)
 
     def add_body(self, body: bytes, **where: Any) -> None:
         """Take the bytes of one page.
@@ -151,15 +152,11 @@ class Collector:
         Raises
         ------
         DocumentError
-            If this page, or one before it, is not a collection.
+            If a page before it is not a collection.
         """
-        cut = cut_page(body, self.resource.type)
-        if cut is None:
-            self.add(parse_document(body, **where))
-            return
-        self._block.append((cut, where))
-        self._note(cut.document)
-        if sum(page.end - page.start for page, _ in self._block) >= self.block_bytes:
+        self._block.append((body, where))
+        self._pages += 1
+        if sum(len(page) for page, _ in self._block) >= self.block_bytes:
             self._send_block()
 
     def add_page(self, page: Page) -> None:
@@ -172,9 +169,8 @@ class Collector:
         """
         self.add_body(page.body, method="GET", url=redacted(page.url), request_id=page.request_id)
 
-    def _note(self, document: Mapping[str, Any]) -> None:
-        self._pages += 1
-        for resource in document.get("included") or ():
+    def _note(self, included: Iterable[Any]) -> None:
+        for resource in included:
             entry = _lookup_entry(resource)
             if entry is not None:
                 self._included.setdefault(str(resource.get("type")), {})[entry[0]] = entry[1]
@@ -190,20 +186,23 @@ class Collector:
         if len(waiting) == 3:
             waiting[0].result()
 
-    def _decode(self, block: list[tuple[Cut, dict[str, Any]]], first_page: int) -> list[Batch]:
-        regular = decode_block([page for page, _ in block], self.resource)
+    def _decode(self, block: list[tuple[bytes, dict[str, Any]]], first_page: int) -> list[Batch]:
+        cuts = [cut for body, _ in block if (cut := cut_page(body, self.resource.type)) is not None]
+        regular = decode_block(cuts, self.resource) if len(cuts) == len(block) else None
         if regular is not None:
+            for cut in cuts:
+                self._note(cut.document.get("included") or ())
             return regular
-        return [
-            decode_document(parse_document(page.body, **where), self.resource, number)
-            for number, (page, where) in enumerate(block, first_page)
-        ]
+        parts = []
+        for body, where in block:
+            part, included = decode_page(body, self._parser, self.resource, **where)
+            parts.append(part)
+            self._note(included)
+        return [join_parts(parts, self.resource, first_page)]
 
     def _batches(self) -> list[Batch]:
         self._send_block()
-        found: list[Batch] = []
-        for entry in self._done:
-            found.extend(entry.result() if isinstance(entry, Future) else [entry])
+        found = [batch for entry in self._done for batch in _batches_of(entry)]
         self._done = list(found)
         return found
 
@@ -227,8 +226,8 @@ class Collector:
             lookups={kind: _entry_frame(found) for kind, found in self._included.items()},
             unknown_attributes=tuple(sorted({name for batch in batches for name in batch.unknown_attributes})),
             unknown_relationships=tuple(sorted(set().union(*(batch.unknown_relationships for batch in batches)))),
-            regular=sum(batch.rows for batch in batches if batch.page is None),
-            irregular=sum(batch.rows + len(batch.quarantined) for batch in batches if batch.page is not None),
+            regular=sum(batch.rows + len(batch.quarantined) - batch.irregular for batch in batches),
+            irregular=sum(batch.irregular for batch in batches),
             notes=conversion_notes(marks),
         )
 
@@ -250,31 +249,12 @@ def conversion_notes(marks: CellMarks) -> tuple[str, ...]:
     )
 
 
-def decode_document(document: Mapping[str, Any], resource: Resource, page: int) -> Batch:
-    """Decode a parsed page, whatever its records are.
+def _is_done(entry: Batch | Future[list[Batch]]) -> bool:
+    return not isinstance(entry, Future) or entry.done()
 
-    Parameters
-    ----------
-    document : mapping
-        The document.
-    resource : Resource
-        What its records are.
-    page : int
-        Its number, from 0.
 
-    Returns
-    -------
-    Batch
-
-    Raises
-    ------
-    DocumentError
-        If ``data`` is no list.
-    """
-    data = document.get("data")
-    if not isinstance(data, list):
-        raise DocumentError("a collection was expected: data must be a list", pointer="/data")
-    return decode_records(data, resource, page)
+def _batches_of(entry: Batch | Future[list[Batch]]) -> list[Batch]:
+    return entry.result() if isinstance(entry, Future) else [entry]
 
 
 def newest(ids: Positions, stamps: Callable[[], Positions]) -> tuple[Positions | None, pd.DataFrame]:
@@ -316,9 +296,9 @@ def _stamps(batch: Batch) -> Positions:
 
 def _quarantined(batches: Sequence[Batch]) -> pd.DataFrame:
     rows = [
-        (f"page {(batch.page or 0) + 1}, record {record}", reason, raw)
+        (f"page {page + 1}, record {record}", reason, raw)
         for batch in batches
-        for record, reason, raw in batch.quarantined
+        for page, record, reason, raw in batch.quarantined
     ]
     frame = pd.DataFrame(rows, columns=["row", "reason", "raw"])
     # As they came: to pandas null and 0 would be two numbers.

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from opp_pandas.api.batches import TAGS, TEXT, Batch, read_instants
+from opp_pandas.api.batches import TAGS, TEXT, Batch, read_instants, without_values
 from opp_pandas.api.decode import unknown_column
 from opp_pandas.api.documents import parse_document
 from opp_pandas.errors import DocumentError
@@ -155,7 +155,8 @@ def _decode_by(samples: Iterable[Mapping[str, Any]], cuts: Sequence[Cut], resour
     first, rest = _split(cuts)
     batches = [_decode([first], members, (), resource)]
     if rest:
-        empty = {name for name in members.attributes if batches[0].is_empty(members.columns[name])}
+        first_columns = batches[0].columns
+        empty = {name for name in members.attributes if without_values(first_columns.get(members.columns[name]))}
         try:
             batches.append(_decode(rest, members, empty, resource))
         except _IrregularError:

@@ -1,4 +1,4 @@
-"""Both decoders give what a reader of one record and one cell at a time gives, whatever comes."""
+"""Pages give what a reader of one record and one cell at a time gives, whatever comes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from opp_pandas.api import frame_builder
 from opp_pandas.api.batches import read_instants
 from opp_pandas.api.documents import parse_document
 from opp_pandas.api.frame_builder import BLOCK_BYTES
-from opp_pandas.api.regular import cut_page, decode_block
 from opp_pandas.errors import DocumentError
 from opp_pandas.kinds import INSTANTS, UnfitError
-from opp_pandas.resource import OPPORTUNITY
 from tests.slowload import assert_same, collect, load_slowly
 
 COMPACT = (",", ":")
@@ -56,12 +54,6 @@ def body_of(records: list[Any], **members: Any) -> bytes:
     """Write a page."""
     document = {"data": records, "links": {"next": "https://api.example/next"}, "meta": {"count": 3}} | members
     return json.dumps(document, separators=COMPACT, ensure_ascii=False).encode()
-
-
-def is_regular(*bodies: bytes) -> bool:
-    """Tell whether these pages are read in one block."""
-    cuts = [cut_page(body, OPPORTUNITY.type) for body in bodies]
-    return all(cut is not None for cut in cuts) and decode_block(cuts, OPPORTUNITY) is not None  # type: ignore[arg-type]  # none is None
 
 
 # --- any document ---------------------------------------------------------------------------------------------------
@@ -241,10 +233,10 @@ def outcome(load: Any, *arguments: Any) -> Any:
 
 def assert_same_outcome(bodies: list[bytes]) -> None:
     """Load both ways and compare results or refusals."""
-    expected = outcome(load_slowly, bodies, COLUMNS)
-    # All pages in one block, and each in one of its own.
-    for block_bytes in (BLOCK_BYTES, 1):
-        found = outcome(collect, bodies, COLUMNS, block_bytes)
+    # All pages in one block, each in one of its own, and in one with a page that the fast way refuses.
+    for block_bytes, more in ((BLOCK_BYTES, []), (1, []), (BLOCK_BYTES, [body_of([record(77, amount="5")])])):
+        expected = outcome(load_slowly, [*bodies, *more], COLUMNS)
+        found = outcome(collect, [*bodies, *more], COLUMNS, block_bytes)
         if isinstance(expected, str) or isinstance(found, str):
             assert found == expected
         else:
@@ -376,6 +368,21 @@ REFUSED_PAGES = {
     "an unknown key twice": with_text('"amount":5000', '"x":null,"x":null'),
     "a key twice, once escaped": with_text('"amount":5000', '"amount":5000,"\\u0061mount":null'),
     "the type twice": with_text('"attributes":', '"type":"opportunity","attributes":'),
+    "a link twice": with_text('"self":', '"self":"x","self":'),
+    "a link twice, beside a text that looks like an object": with_text('"self":', '"self":"x{","self":'),
+    "a link twice, and none elsewhere": with_text('"self":', '"self":"x","self":').replace(
+        b'{"related":"https://api.example/prospects"}', b"{}", 1
+    ),
+    "a link of a relationship twice": with_text('{"related":', '{"related":":","related":'),
+    "a relationship twice": with_text('"owner":', '"owner":null,"owner":'),
+    "the data of a relationship twice": with_text('{"data":{"type":"user"', '{"data":null,"data":{"type":"user"'),
+    "the id of a target twice": with_text('"type":"user"', '"type":"user","id":7'),
+    "a key twice in what is nested": with_text('"amount":5000', '"x":{"a":[{"b":1,"b":2}]}'),
+    "a key twice in an odd value": with_text('"amount":5000', '"amount":{"b":1,"b":2}'),
+    "a key twice beside the records": body_of(MANY, meta={"a": 1}).replace(b'"a":', b'"a":1,"a":'),
+    "an included member twice": body_of(MANY, included=[{"type": "user", "id": 7}]).replace(
+        b'"included":[{"type":"user"', b'"included":[{"type":"x","type":"user"'
+    ),
     "NaN": with_text('"amount":5000', '"amount":NaN'),
     "NaN where nothing is read": with_text('"self":', '"x":NaN,"self":'),
     "Infinity deep where nothing is read": with_text('"self":', '"x":[{"y":[-Infinity]}],"self":'),
@@ -400,6 +407,8 @@ def test_collect__odd_forms_as_the_slow_decoder(name: str) -> None:
     assert_same(collect([ODD_PAGES[name]]), load_slowly([ODD_PAGES[name]]))
     several = [body_of([record(number) for number in range(100, 130)]), ODD_PAGES[name], body_of([record(200)])]
     assert_same(collect(several), load_slowly(several))
+    beside_odd = [ODD_PAGES[name], body_of([record(200, amount="5")])]
+    assert_same(collect(beside_odd), load_slowly(beside_odd))
 
 
 @pytest.mark.parametrize("name", REFUSED_PAGES)
@@ -408,28 +417,36 @@ def test_collect__refused_as_the_slow_decoder_refuses(name: str) -> None:
     body = REFUSED_PAGES[name]
     with pytest.raises(DocumentError) as slow:
         parse_document(body)
-    for bodies in ([body], [body_of(MANY), body, body_of(MANY)]):
+    for bodies in ([body], [body_of(MANY), body, body_of(MANY)], [body_of([record(1, amount="5")]), body]):
         with pytest.raises(DocumentError) as fast:
             collect(bodies)
         assert str(fast.value) == str(slow.value)
 
 
+RECORD_BY_RECORD = (
+    "no id", "attributes that are a list", "a record that is no object", "another type", "one half of such a pair",
+    "a relationship to many where one is meant", "a number beyond 64 bits",
+)  # fmt: skip
 REGULAR = (
     "an unknown attribute in one record", "an unknown attribute that is null", "a custom field filled in one record",
-    "a pair of surrogates as escapes", "a byte order mark", "one record", "text that looks like a seam",
-    "an unknown date, which Arrow would take for one", "a nested opportunity",
+    "a pair of surrogates as escapes", "a byte order mark", "one record", "text that looks like a seam", "no records",
+    "an unknown date, which Arrow would take for one", "an unknown attribute of two kinds", "an unknown whole float",
+    "an unknown list", "a null and more in a list that nobody reads", "a nested opportunity",
+    "links within the last record",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ODD_PAGES)
-def test_decode_block__takes_regular_pages_only(name: str) -> None:
-    """A page is read in one block exactly when all its values are of their columns' kinds."""
-    assert is_regular(ODD_PAGES[name]) == (name in REGULAR)
+def test_collect__only_what_is_odd_is_read_by_itself(name: str) -> None:
+    """A record with a cell of another kind, no other; all of a page only where it holds what is no record."""
+    found = collect([ODD_PAGES[name]])
+    whole_page = found.regular + found.irregular
+    assert found.irregular == (0 if name in REGULAR else whole_page if name in RECORD_BY_RECORD else 1)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5])
 @pytest.mark.parametrize("links", [False, True])
-def test_decode_block__nulls_and_missing_members_are_regular(share: float, links: bool) -> None:
+def test_collect__nulls_and_missing_members_are_regular(share: float, links: bool) -> None:
     """However many relationships and attributes are null or absent, and whether set ones carry links."""
     draw = random.Random(4)
     records = [record(number) for number in range(1, 301)]
@@ -440,28 +457,46 @@ def test_decode_block__nulls_and_missing_members_are_regular(share: float, links
             entry["relationships"]["account"] = draw.choice([None, {"data": None}, {}])
             del entry["attributes"][draw.choice(["amount", "closeDate", "tags"])]
     bodies = [body_of(records[start : start + 100]) for start in (0, 100, 200)]
-    assert is_regular(*bodies)
-    assert_same(collect(bodies), load_slowly(bodies))
+    collected = collect(bodies)
+    assert collected.irregular == 0
+    assert_same(collected, load_slowly(bodies))
 
 
-def test_decode_block__rare_members_are_looked_for() -> None:
+def test_collect__rare_members_are_regular() -> None:
     """A member that a few of many records have is no reason to read all of them slowly."""
     records = [record(number) for number in range(1, 401)]
     records[217]["attributes"] |= {"healthScore": 22, "healthCategory": "RED", "notes": 'a "healthier": one'}
     records[318]["relationships"]["territory"] = {"data": {"type": "territory", "id": 4}}
     records[399]["attributes"]["healthScore"] = None
     bodies = [body_of(records[start : start + 100]) for start in (0, 100, 200, 300)]
-    assert is_regular(*bodies)
-    assert_same(collect(bodies), load_slowly(bodies))
+    collected = collect(bodies)
+    assert collected.irregular == 0
+    assert_same(collected, load_slowly(bodies))
 
 
-def test_collect__says_how_many_records_went_which_way() -> None:
-    """One value of another kind sends its block, and no other, the slower way."""
-    bodies = [body_of(MANY), body_of([record(number, amount="5") for number in range(30, 40)])]
-    apart = collect(bodies, block_bytes=1)
-    assert (apart.regular, apart.irregular) == (20, 10)
-    together = collect(bodies)
-    assert (together.regular, together.irregular) == (0, 30)
+@pytest.mark.parametrize("block_bytes", [1, BLOCK_BYTES])
+def test_collect__says_how_many_records_went_which_way(block_bytes: int) -> None:
+    """A record with values of another kind counts once, whatever stands beside it."""
+    odd = [record(number, amount="5", nextStep=5, closeDate="2026-12-10") for number in range(30, 34)]
+    collected = collect(
+        [body_of(MANY), body_of([*odd, *(record(number) for number in range(34, 40))])], None, block_bytes
+    )
+    assert (collected.regular, collected.irregular) == (26, 4)
+
+
+@pytest.mark.parametrize("text", ['he said "yes": done', "a: b", ':{"', '":"', "\\", '{"x":{"y":1}}', "{"])
+@pytest.mark.parametrize("place", ["name", "self", "related"])
+def test_collect__text_with_the_marks_of_json_is_text(text: str, place: str) -> None:
+    """Wherever it stands, and however much it looks like a member."""
+    entry = record(30)
+    {"name": entry["attributes"], "self": entry["links"], "related": entry["relationships"]["prospects"]["links"]}[
+        place
+    ][place] = text
+    bodies = [body_of([*MANY, entry]), body_of([*MANY, entry]).replace(b'":', b'" : ')]
+    for body in bodies:
+        collected = collect([body])
+        assert collected.irregular == 0
+        assert_same(collected, load_slowly([body]))
 
 
 def test_collect__notes_what_was_turned_or_left_out() -> None:
@@ -513,7 +548,7 @@ def test_decode__fields_that_are_asked_for_only() -> None:
 def test_decode__deep_records_never_reach_arrow() -> None:
     """A hundred thousand levels overflow the stack of Arrow's parser: it must not follow them."""
     program = (
-        "from tests.test_regular import REFUSED_PAGES, collect\n"
+        "from tests.test_columnar import REFUSED_PAGES, collect\n"
         "for name in ('a hundred thousand levels', 'levels with a break in each'):\n"
         "    try:\n        collect([REFUSED_PAGES[name]])\n"
         "    except Exception as problem:\n        print(type(problem).__name__)\n"
@@ -546,12 +581,3 @@ def test_read_instants__of_a_slice() -> None:
     stamps, odd = read_instants(texts)
     assert not odd.any()
     assert stamps.to_pandas().dt.year.iloc[0] == 2026
-
-
-def test_cut_page__usual_page() -> None:
-    """Records and the rest put together again are the document; where links stand in the last record too."""
-    for entries in (MANY, [*MANY, record(30) | {"relationships": {"prospects": {"data": [], "links": {}}}}]):
-        cut = cut_page(body_of(entries), OPPORTUNITY.type)
-        assert cut is not None
-        assert json.loads(b"[" + bytes(cut.records) + b"]") == entries
-        assert cut.document == {"data": [], "links": {"next": "https://api.example/next"}, "meta": {"count": 3}}
