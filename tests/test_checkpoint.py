@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ import pytest
 
 import opp_pandas as opp
 from conftest import NOW, STAGES
+from damage import cuts, flips, outcome
 from opp_pandas import errors
 from opp_pandas.api.query import Query
 from opp_pandas.load import checkpoint
@@ -245,6 +247,27 @@ def test_damaged_file__is_never_believed(client: Client, file: Path) -> None:
                 assert place < start
                 continue
             assert [body_rows(body) for body in bodies] == [body_rows(body) for body in whole]
+
+
+@pytest.mark.nightly
+def test_damage__of_every_byte(tmp_path: Path) -> None:
+    """Every byte of a small file flipped, and cut at every byte: refused, or the load ends as a whole one does."""
+    with opp.sandbox(opportunities=6, now=NOW, rate_limit=10**7) as small:
+        client, file = small.client(), tmp_path / "load.checkpoint"
+        walk = {"page_size": 2, "fields": ["name"], "count": True}
+        whole = [body_rows(page.body) for page in client.iter_pages(**walk)]
+        stop_after(client, file, 2, include=(), **walk)
+        cases = [*flips(file), *cuts(file)]
+        found = []
+        for words, content in cases:
+            file.write_bytes(content)
+            found.append((words, outcome(lambda: rows_of(client, file, walk), lambda read: read == whole)))
+    assert not [words for words, what in found if what == "OTHER"]
+    sys.stdout.write(f"{len(found)} damaged checkpoints: {Counter(what for _, what in found)}\n")
+
+
+def rows_of(client: Client, file: Path, walk: dict[str, Any]) -> list[bytes]:
+    return [body_rows(page.body) for page in iter_kept_pages(client, file, Query(**walk))]
 
 
 def body_rows(body: bytes) -> bytes:

@@ -232,7 +232,7 @@ def check(program: Program, kind: str, ending: Callable[[Case], None], folder: P
         raise
 
 
-@pytest.mark.parametrize(("ending", "kind"), [*zip(ENDINGS, KINDS * 2, strict=False), (written_again, "none")])
+@pytest.mark.parametrize(("ending", "kind"), [*zip(ENDINGS, KINDS * 2, strict=False), (edited_by_others, "own")])
 def test_kill__at_some_points(program: Program, tmp_path: Path, ending: Callable[[Case], None], kind: str) -> None:
     """When the answer for a new deal was there and not noted: every way to go on, every kind of id."""
     events = program.events_of(kind, tmp_path / "whole")
