@@ -93,15 +93,7 @@ class Owners:
 
 @dataclass(frozen=True, eq=False)
 class Keys:
-    """What tells records apart: their ids, or for adopted deals their texts.
-
-    Parameters
-    ----------
-    ids : ndarray of int64
-        Sorted.
-    texts : Index of str
-        In order of first appearance; their codes follow those of the ids.
-    """
+    """What tells records apart: their ids, sorted, or for adopted deals their texts, whose codes follow."""
 
     ids: Places
     texts: pd.Index
@@ -343,19 +335,7 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """The rows of one resource.
-
-    Parameters
-    ----------
-    cells : Cells
-        Where they are from.
-    rows : ndarray of int64, shape (n,)
-        Their places there, in order of observation.
-    keys : Keys
-        The distinct keys.
-    codes : ndarray of int64, shape (n,)
-        The key of every row.
-    """
+    """The rows of one resource: their places among all cells, in order, and the key of each as its code."""
 
     cells: Cells
     rows: Places

@@ -243,12 +243,11 @@ class History:
 
         rights = rights_of(loaded, recorded_by)
 
-        def guard(tally: Totals, earlier: Mapping[str, Any]) -> Mapping[str, Any]:
+        def guard(tally: Totals, earlier: Mapping[str, Any]) -> None:
             refuse_large_loss(tally.gone, tally.before, rights, earlier, max_loss, confirm)
-            return rights
 
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
-            return self._build(cells, sequence, loaded, moment, whole, guard)
+            return self._build(cells, sequence, loaded, moment, whole, rights, guard)
 
         added: Recorded = self._commit("record", build)
         return added
@@ -260,7 +259,8 @@ class History:
         loaded: Loaded,
         moment: int,
         whole: bool,
-        guard: Callable[[Totals, Mapping[str, Any]], Mapping[str, Any]],
+        rights: Mapping[str, Any],
+        guard: Callable[[Totals, Mapping[str, Any]], None],
     ) -> tuple[RowWriter | None, Recorded]:
         snapshots = snapshot_facts(cells)
         observed_at = stamp_of(moment)
@@ -278,7 +278,7 @@ class History:
         upto = cells.upto(moment)
         tally, owners = write_deals(writer, loaded, records, upto, moment, whole)
         told_before = [facts for _, at, facts in snapshots if at <= moment and facts["complete"]]
-        rights = guard(tally, (told_before[-1].get("rights") if told_before else None) or {})
+        guard(tally, (told_before[-1].get("rights") if told_before else None) or {})
         n_cells = writer.n
         write_lookups(writer, loaded, cells, upto, moment)
         facts = facts_of(loaded, known)

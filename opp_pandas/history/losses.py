@@ -22,17 +22,7 @@ _MOMENTS = ("first_night", "last_night", "whole_again")
 
 
 def rows_with_losses(rows: Any, damages: Iterable[tuple[str, Damage]], by: str, comment: str) -> Any:
-    """Return the rows that are left of a history, and rows that say what is not.
-
-    Parameters
-    ----------
-    rows : pyarrow.Table
-        What is left.
-    damages : iterable of (part, Damage)
-        `HISTORY`, or `FORECASTS`, and what was found there.
-    by, comment : str
-        Who accepts it, and why.
-    """
+    """Return the rows that are left of a history, and rows that say what is damaged, and who accepts it."""
     import pyarrow as pa
 
     cells = Cells(rows)

@@ -40,13 +40,7 @@ NO_MOMENT = int(np.iinfo(np.int64).min)
 
 
 class RowWriter:
-    """Collects rows and makes them a table.
-
-    Parameters
-    ----------
-    sequence : int
-        The number of the recording.
-    """
+    """Collects the rows of a recording, which has a number, and makes them a table."""
 
     def __init__(self, sequence: int) -> None:
         self.sequence = sequence
@@ -309,21 +303,8 @@ def write_facts(writer: RowWriter, facts: Mapping[str, Any], known: Mapping[str,
     return len(changed)
 
 
-def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: list[tuple[int, Any]]) -> None:
-    """Keep later snapshots true when rows are added before them.
-
-    Parameters
-    ----------
-    writer : RowWriter
-        Where the rows go.
-    records : Records
-        The deals as the history knows them.
-    added : pyarrow.Table
-        The new rows.
-    sightings : list of (moment, seen)
-        Every snapshot, in order: when, and which fields of which deals it saw: a
-        `Seen`.
-    """
+def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: list[tuple[int, Seen]]) -> None:
+    """Keep later snapshots, of which each saw some fields of some deals, true when rows are added before them."""
     fresh = Cells(added)
     new = fresh.records(DEAL)
     owners = new.keys.owners()
@@ -356,19 +337,7 @@ def restore_rows(writer: RowWriter, records: Records, added: Any, sightings: lis
 
 
 def restore_names_and_facts(writer: RowWriter, cells: Cells, added: Any, number: int, moment: int) -> None:
-    """Keep names, and what a load knew beside its rows, as they stood at the next snapshot.
-
-    Parameters
-    ----------
-    writer : RowWriter
-        Where the rows go.
-    cells : Cells
-        What the history knows.
-    added : pyarrow.Table
-        The new rows, observed before that snapshot.
-    number, moment : int
-        The snapshot: its number, and when it was [us since 1970].
-    """
+    """Keep names, and what a load knew beside its rows, as they stood at the snapshot that follows the added rows."""
     fresh = Cells(added)
     upto = cells.upto(moment, number)
     for resource in fresh.resources:
@@ -415,15 +384,7 @@ def _restore(
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Which cells a snapshot saw.
-
-    Parameters
-    ----------
-    keys : Keys or None
-        The deals; None: all that there were.
-    fields : frozenset of str or None
-        The fields; None: all.
-    """
+    """Which cells a snapshot saw: some fields (None: all) of some deals (None: all that there were)."""
 
     keys: Keys | None
     fields: frozenset[str] | None

@@ -23,7 +23,7 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -224,18 +224,7 @@ class Damage:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """One version of a table, checked.
-
-    Parameters
-    ----------
-    table : DeltaTable
-    format : int
-        In which it is written.
-    names : tuple of str
-        Its data files.
-    chain : _Chain
-        Where the chain of commits ends; nothing in format 1.
-    """
+    """One version of a table, checked: its format, the names of its data files, and where its chain ends."""
 
     table: Any
     format: int
@@ -253,12 +242,10 @@ class SealedTable:
 
     Parameters
     ----------
-    path : str or Path
-        A folder, or an address such as ``s3://bucket/history``.
-    storage_options : mapping of str to str, optional
-        Passed on to deltalake: region, keys, endpoints.
-    schema : pyarrow.Schema
-        Its columns; a table with more columns is read, too.
+    path, storage_options
+        As in `opp_pandas.History`.
+    schema : callable
+        Gives its columns; a table with more columns is read, too.
     title : str
         What it is, in words of errors.
     old_columns : frozenset of str, optional
@@ -335,9 +322,11 @@ class SealedTable:
         return self._create(deltalake) if create else None
 
     def _checked(self, table: Any, head: _Chain | None) -> Opened:
+        import pyarrow as pa
+
         version = table.version()
         found = self._format_of(table)
-        names = tuple(sorted(self._names(table)))
+        names = tuple(sorted(pa.table(table.get_add_actions()).column("path").to_pylist()))
         if found == 1:
             return Opened(table, 1, names, _Chain())
         if head is None and version > 0:
@@ -348,27 +337,27 @@ class SealedTable:
             raise self._damaged(
                 _log_name(version + 1), "is gone: the last commit is lost" if lost == 1 else f"is gone: {lost} are lost"
             )
-        for number in range(max(chain.version, 0), version + 1):
-            log = self._files.read(_log_name(number))
-            if log is None:
-                raise self._damaged(_log_name(number), "is gone")
-            if number == chain.version:
-                if digest_of(log) != chain.logs[-1]["digest"]:
-                    raise self._damaged(_log_name(number), "was changed or cut short")
-                continue
-            followed = chain.follow(number, log)
-            if followed is None:
-                raise self._damaged(_log_name(number), "was changed, or does not follow the commit before it")
-            chain = followed
+        if head is not None and digest_of(self._log(head.version)) != head.logs[-1]["digest"]:
+            raise self._damaged(_log_name(head.version), "was changed or cut short")
+        chain = self._followed(chain, version)
         if chain.live != _live_digest(names):
             raise self._damaged("_delta_log", "names other data files than were recorded")
         return Opened(table, found, names, chain)
 
-    @staticmethod
-    def _names(table: Any) -> list[str]:
-        import pyarrow as pa
+    def _log(self, version: int) -> Any:
+        log = self._files.read(_log_name(version))
+        if log is None:
+            raise self._damaged(_log_name(version), "is gone")
+        return log
 
-        return list(pa.table(table.get_add_actions()).column("path").to_pylist())
+    def _followed(self, chain: _Chain, upto: int) -> _Chain:
+        """Return the chain after the commits up to a version."""
+        for version in range(chain.version + 1, upto + 1):
+            followed = chain.follow(version, self._log(version))
+            if followed is None:
+                raise self._damaged(_log_name(version), "was changed, or does not follow the commit before it")
+            chain = followed
+        return chain
 
     def _format_of(self, table: Any) -> int:
         fields = table.schema().fields
@@ -443,15 +432,11 @@ class SealedTable:
 
     def _move_head(self, chain: _Chain, upto: int) -> None:
         """Let the head follow the commits up to a version; one that is further on stays."""
-        for number in range(chain.version + 1, upto + 1):
-            log = self._files.read(_log_name(number))
-            followed = None if log is None else chain.follow(number, log)
-            if followed is None:
-                return  # whoever opens the table says what is wrong
-            chain = followed
-        head = self._head()
-        if head is None or head.version < chain.version:
-            self._write_head(chain)
+        with suppress(DamagedHistoryError):  # whoever opens the table says what is wrong
+            chain = self._followed(chain, upto)
+            head = self._head()
+            if head is None or head.version < chain.version:
+                self._write_head(chain)
 
     # --- writing ------------------------------------------------------------
 

@@ -14,15 +14,7 @@ if TYPE_CHECKING:
 
 
 class Storage(SealedTable):
-    """A table of cells at a path or address.
-
-    Parameters
-    ----------
-    path : str or Path
-        A folder, or an address such as ``s3://bucket/history``.
-    storage_options : mapping of str to str, optional
-        Passed on to deltalake: region, keys, endpoints.
-    """
+    """A table of cells at a path or address."""
 
     def __init__(self, path: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> None:
         super().__init__(
@@ -48,21 +40,8 @@ class Storage(SealedTable):
     ) -> Any:
         """Read cells, in the columns of this format whatever they are written in.
 
-        Parameters
-        ----------
-        opened : Opened
-            From `open`.
-        fields : iterable of str or None, optional
-            Fields of deals, and `PRESENCE`; all if left out.
-        resources : iterable of str, optional
-            Only rows of these.
-        columns : iterable of str
-            Only these columns of the table: `STATE_COLUMNS` say how things stood.
-
-        Raises
-        ------
-        DamagedHistoryError
-            If one of its files is gone or damaged.
+        Where they are given, only some `fields` of deals (`PRESENCE` is one), only rows of some `resources`, and only
+        some `columns` of the table: `STATE_COLUMNS` say how things stood.
         """
         import pyarrow.dataset as ds
 

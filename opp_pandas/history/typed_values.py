@@ -54,15 +54,8 @@ STORED_IN = {kind: store for kind, (_, store, _) in enumerate(_TABLE) if store}
 class Packed:
     """One column as typed values.
 
-    Parameters
-    ----------
-    kinds : ndarray of int8
-        What each value is.
-    stores : mapping of str to ndarray or pyarrow array
-        The values by the column that keeps them: an Arrow array for text, else numbers; whatever where a row's kind is
-        kept elsewhere.
-    types : mapping of int to list
-        By place, what the JSON text does not tell.
+    Each value has a kind, and stands in the store of that kind: an Arrow array for text, else numbers, with whatever
+    where a value is kept elsewhere. `types` tells by place what the JSON text does not.
     """
 
     kinds: npt.NDArray[np.int8]

@@ -226,7 +226,7 @@ def build_basis(
         **more,
         "arguments": {**context.arguments, **(arguments or {})},
         "definitions": dict(definitions or {}),
-        "notes": [*said, *notes],
+        "notes": [*context.caveats, *said, *notes],
     }
     plain: dict[str, Any] = to_json(found)
     return plain
@@ -293,7 +293,7 @@ def build_history_basis(
         **more,
         "arguments": {**context.arguments, **(arguments or {})},
         "definitions": dict(definitions or {}),
-        "notes": [*said, *notes],
+        "notes": [*context.caveats, *said, *notes],
     }
     plain: dict[str, Any] = to_json(facts)
     return plain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,8 @@ class FigureContext:
         What amounts and percentages mean.
     scope : Scope, optional
         Which deals figures over time speak of; None: all.
+    caveats : tuple of str
+        What the deals may lack: nights that a repaired history lost. They stand in every basis.
 
     Raises
     ------
@@ -98,6 +100,7 @@ class FigureContext:
     periods: PeriodSpec = field(default_factory=PeriodSpec)
     money: MoneySpec = field(default_factory=MoneySpec)
     scope: Scope | None = None
+    caveats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, StageTable):
@@ -112,6 +115,11 @@ class FigureContext:
         periods = self.periods.but(**{name: options[name] for name in PERIOD_OPTIONS if name in options})
         money = self.money.but(**{name: options[name] for name in MONEY_OPTIONS if name in options})
         return self if periods is self.periods and money is self.money else replace(self, periods=periods, money=money)
+
+    def with_caveats(self, caveats: Iterable[str]) -> FigureContext:
+        """Return the context with more of what the deals may lack."""
+        found = tuple(dict.fromkeys([*self.caveats, *caveats]))
+        return self if found == self.caveats else replace(self, caveats=found)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -174,6 +182,7 @@ def settle_context(
         as_of=moment,
         timezone=zone,
         lookups=load.lookups if load else {},
+        caveats=load.caveats if load else (),
     )
     stated = unpack_definitions(load.definitions) if load else {}
     return context.with_definitions(**stated).with_definitions(**definitions)

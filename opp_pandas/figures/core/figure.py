@@ -16,7 +16,6 @@ from functools import cached_property, update_wrapper, wraps
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.parts import Part, combine_parts
@@ -228,7 +227,9 @@ class Figure(Generic[R]):
         TypeError
             If there is no such option; the text says which was perhaps meant.
         """
+        lost = caveats_of(subject, options.get("history"))
         if self.gather is not None:
+            context = context.with_caveats(lost) if isinstance(context, FigureContext) else context
             return self.merge([self.partial(subject, context=context, **options)], context=context, **options)
         refuse_unknown(self.name, options, self.__signature__.parameters)
         stated = {name: options.pop(name) for name in DEFINITIONS if name in options}
@@ -236,7 +237,7 @@ class Figure(Generic[R]):
         frame = subject if self.subject != "history" else None
 
         def settled(given: Any) -> FigureContext:
-            own = _with_definitions(given, stated)
+            own = _with_definitions(given, stated).with_caveats(lost)
             return own if scope is None else replace(own, scope=resolve_scope(scope, own.scope, frame))
 
         if self.subject == "history" and context is None:
@@ -245,10 +246,7 @@ class Figure(Generic[R]):
             context = tuple(map(settled, context))
         elif context is not None or frame is not None:
             context = settled(context)
-        result = self.function(subject, context=context, **options)
-        if basis := getattr(result, "attrs", {}).get(BASIS_KEY):
-            basis["notes"] = list(dict.fromkeys([*caveats_of(subject, options.get("history")), *basis["notes"]]))
-        return cast("R", as_result(result, self.heading))
+        return cast("R", as_result(self.function(subject, context=context, **options), self.heading))
 
     def _settle(self, context: Any, options: Mapping[str, Any]) -> tuple[FigureContext, dict[str, Any]]:
         refuse_unknown(self.name, options, self.__signature__.parameters)

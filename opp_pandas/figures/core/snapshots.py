@@ -153,7 +153,7 @@ def context_from_load(frame: pd.DataFrame) -> FigureContext:
             "this frame does not say of which moment it speaks: give context=(before, after), "
             "or use frames from read_opportunities, adopt or History.as_of"
         )
-    context = FigureContext(load.stages, load.as_of, load.timezone, load.lookups)
+    context = FigureContext(load.stages, load.as_of, load.timezone, load.lookups, caveats=load.caveats)
     return context.with_definitions(**unpack_definitions(load.definitions))
 
 
