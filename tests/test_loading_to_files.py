@@ -219,6 +219,25 @@ def test_other_engines__read_the_files(box: Sandbox, tmp_path: Path) -> None:
     assert read.row(0) == (len(frame), int(frame["amount"].sum()))
 
 
+def test_query_of_the_page__gives_the_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/how-to/larger-than-memory.md asks DuckDB is what `forecast` says."""
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "larger-than-memory.md"
+    query = page.read_text(encoding="utf-8").split("```sql")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    with opp.sandbox(opportunities=120, now=NOW) as box, box.client(timezone="America/New_York") as client:
+        deals = opp.read_opportunities(client, to="deals/", stages=STAGES, currency="USD")
+    expected = deals.forecast(freq="M", by="owner_id").query("open_count > 0").reset_index().dropna(subset="period")
+    found = [row for row in duckdb.sql(query).fetchall() if row[0] is not None]
+    key = [(row[0].strftime("%Y-%m"), row[1]) for row in found]
+    told = dict(zip(key, found, strict=True))
+    assert len(told) == len(expected) > 20
+    for row in expected.itertuples():
+        owner = None if row.owner_id == "(unassigned)" else row.owner_id
+        _, _, count, weighted = told[str(row.period), owner]
+        assert count == row.open_count
+        assert (weighted or 0) == pytest.approx(row.weighted_amount, rel=1e-12)
+
+
 def test_attributes_of_many_kinds__become_one_column() -> None:
     """What one file has as numbers and another one as text is text in both; whole and other numbers are numbers."""
     tables = [
