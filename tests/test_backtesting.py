@@ -113,6 +113,21 @@ def test_backtest__knows_nothing_of_what_came_later(seen: dict[str, list[dict[st
     pd.testing.assert_series_equal(early["forecast"], early_again["forecast"])
 
 
+def test_backtest__learns_nothing_from_the_days_of_grace(seen: dict[str, list[dict[str, Any]]]) -> None:
+    """Bookings that are taken 20 days after a month's end are unknown in those days: what they hold changes nothing."""
+    other = states(seed=2)
+    cut = "2025-10-31"
+    mixed = {day: old if day <= cut else other[day] for day, old in seen.items()}
+    one, two = (
+        backtest_forecasts(recorded(each), periods=12, weeks=(1,), freq="M", grace_days=20) for each in (seen, mixed)
+    )
+    # October is over by then, but what it brought is taken in November.
+    rows = [table[(table["as_of"] <= cut) & (table["method"] == "conversion")] for table in (one, two)]
+    assert rows[0]["forecast"].notna().sum() > 3
+    assert (rows[0]["as_of"] == cut).any()
+    pd.testing.assert_series_equal(rows[0]["forecast"], rows[1]["forecast"])
+
+
 def test_backtest__scores_are_those_of_its_rows(history: History, rows: pd.DataFrame) -> None:
     """WAPE, bias, CRPS skill and coverage recomputed; all of one week and method."""
     table = backtest(history, periods=12, weeks=(1, 3), freq="M")
