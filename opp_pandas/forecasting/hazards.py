@@ -18,12 +18,19 @@ import numpy.typing as npt
 from opp_pandas.forecasting.known import AGE_EDGES, CALENDAR_PLACES, MONTH_PLACES, Known, calendar_places
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opp_pandas.figures.core.days import Codes, Floats
 
 HALF_LIFE = 365.0
 """After so many days what was seen counts half [days]."""
 
 _LEAST_K, _MOST_K = 2.0, 200.0
+_MONTH, _LEVEL_HALF_LIFE = 30, 60.0
+_MOST_STARTS = 31
+BAND_OF_AGE = np.searchsorted(AGE_EDGES, np.arange(AGE_EDGES[-1] + 1), side="right") - 1
+"""The band of every age up to the last band's beginning [days]."""
+
 _AGE_K = 3.0
 _MONTH_PRIOR, _MONTH_NOISE = 0.06, 0.02
 """Variance of the logarithm of a month's factor between places in the quarter, and between equal months."""
@@ -78,9 +85,10 @@ class Hazards:
     loss: Cause
 
     @classmethod
-    def fit(cls, known: Known, name: str = "") -> Hazards:
-        """Learn them, told apart by a column; "" takes all deals together."""
-        return cls(*(_fit_cause(known, name, won) for won in (True, False)))
+    def fit(cls, known: Known, names: Sequence[str] = ("",)) -> dict[str, Hazards]:
+        """Learn them, told apart by each of several columns; "" takes all deals together."""
+        causes = [_Base.fit(known, won) for won in (True, False)]
+        return {name: cls(*(cause.told_apart(known, name) for cause in causes)) for name in names}
 
     def chances(self, levels: Codes, ages: npt.NDArray[np.int64], day: int, horizon: int) -> Floats:
         """Return the probability that each deal, open on the evening of `day`, is won within `horizon` days.
@@ -88,57 +96,114 @@ class Hazards:
         Parameters
         ----------
         levels, ages : ndarray of int, shape (n,)
-            Level and age that evening [days]; -1 is created the day after.
+            Level and age that evening [days].
         day, horizon : int
             The evening, and how many days follow.
         """
         if not len(levels):
             return np.empty(0)
-        span = int(ages.max()) + 2
-        pairs, place = np.unique(levels.astype(np.int64) * span + ages + 1, return_inverse=True)
-        level, age = pairs // span, pairs % span - 1
+        span = int(ages.max()) + 1
+        pairs, place = np.unique(levels.astype(np.int64) * span + ages, return_inverse=True)
         steps = np.arange(1, horizon + 1)
-        calendar = calendar_places(day + steps)
-        band = np.searchsorted(AGE_EDGES, age[:, None] + steps, side="right") - 1
-        win = self.win.rate[level[:, None], band] * self.win.calendar[calendar]
-        total = win + self.loss.rate[level[:, None], band] * self.loss.calendar[calendar]
-        before = np.exp(total - np.cumsum(total, axis=1))
-        won = np.sum(before * -np.expm1(-total) * win / np.maximum(total, 1e-300), axis=1)
+        won = self._won(pairs // span, (pairs % span)[:, None] + steps, calendar_places(day + steps))
         return np.asarray(won[place])
 
+    def chances_of_new(self, levels: Codes, day: int, horizon: int) -> Floats:
+        """Return the probability that a deal of each level is won within the window, summed over days of creation."""
+        steps = np.arange(1, horizon + 1)
+        calendar = calendar_places(day + steps)
+        # The chance changes little from one day of creation to the next.
+        starts = np.unique(np.linspace(1, horizon, min(horizon, _MOST_STARTS)).astype(np.int64))
+        number = np.zeros(len(levels))
+        for place, start in enumerate(starts.tolist()):
+            days = float(np.interp(steps, starts, np.eye(len(starts))[place]).sum())
+            ages = np.broadcast_to(np.arange(horizon - start + 1), (len(levels), horizon - start + 1))
+            number += days * self._won(levels, ages, calendar[start - 1 :])
+        return number
 
-def _weights(known: Known, first: int) -> Floats:
-    return 0.5 ** ((known.day - np.arange(first, known.day + 1)) / HALF_LIFE)
+    def _won(self, levels: Codes, ages: npt.NDArray[np.int64], calendar: Codes) -> Floats:
+        """Return the chance of a win over days, one row of ages for each level."""
+        band = BAND_OF_AGE[np.minimum(ages, len(BAND_OF_AGE) - 1)]
+        win = self.win.rate[levels[:, None], band] * self.win.calendar[calendar]
+        total = win + self.loss.rate[levels[:, None], band] * self.loss.calendar[calendar]
+        # Within a day winning and losing share what ends by their rates.
+        ended = np.exp(total - np.cumsum(total, axis=1)) * -np.expm1(-total)
+        return np.asarray(np.sum(ended * win / np.maximum(total, 1e-300), axis=1))
 
 
-def _fit_cause(known: Known, name: str, won: bool) -> Cause:
-    base = known.past.exposure("")
-    rows = known.day - base.first + 1
-    if rows < 1:
-        return Cause(np.full((1, len(AGE_EDGES)), 1e-9), np.ones(CALENDAR_PLACES))
-    weights = _weights(known, base.first)
-    places = calendar_places(np.arange(base.first, known.day + 1))
-    at_risk = base.at_risk[:rows, 0].astype(np.float64)
-    events = (base.wins if won else base.losses)[:rows, 0].astype(np.float64)
-    calendar, weighted = np.ones(CALENDAR_PLACES), weights @ events
-    for _ in range(2):
-        rate = rates_by_age(weighted, (weights * calendar[places]) @ at_risk)
-        calendar = _fit_calendar(at_risk @ rate, events.sum(axis=1), weights, places, base.first)
-    exposure = (weights * calendar[places]) @ at_risk
-    rate = rates_by_age(weighted, exposure)
-    if not name:
-        return Cause(rate[None, :], calendar)
-    table = known.past.exposure(name)
-    shape = table.at_risk.shape[1:]
-    risk = ((weights * calendar[places]).astype(np.float32) @ table.at_risk[:rows].reshape(rows, -1)).reshape(shape)
-    seen = (table.wins if won else table.losses)[:rows].reshape(rows, -1)
-    observed = (weights.astype(np.float32) @ seen).reshape(shape).astype(np.float64)
-    factor = np.ones(shape[0])
-    for _ in range(4):
-        factor = shrunk(observed.sum(axis=1), (risk * rate).sum(axis=1))
-        rate = rates_by_age(observed.sum(axis=0), (risk * factor[:, None]).sum(axis=0))
-    both = rate * factor[:, None]
-    return Cause(both * shrunk(observed, risk * both), calendar)
+@dataclass(frozen=True, eq=False)
+class _Base:
+    """One way to end, of all deals together."""
+
+    won: bool
+    weights: Floats
+    rate: Floats
+    calendar: Floats
+    level: float = 1.0
+
+    @classmethod
+    def fit(cls, known: Known, won: bool) -> _Base:
+        table = known.past.exposure("")
+        rows = known.day - table.first + 1
+        if rows < 1:
+            return cls(won, np.empty(0), np.full(len(AGE_EDGES), 1e-9), np.ones(CALENDAR_PLACES))
+        weights = 0.5 ** (np.arange(rows)[::-1] / HALF_LIFE)
+        places = table.places[:rows]
+        at_risk = table.at_risk[:rows, 0]
+        events = (table.wins if won else table.losses)[:rows, 0]
+        came = events.sum(axis=1, dtype=np.float64)
+        calendar, weighted = np.ones(CALENDAR_PLACES), _times(weights, events)
+        for _ in range(2):
+            rate = rates_by_age(weighted, _times(weights * calendar[places], at_risk))
+            calendar = _fit_calendar(_by(at_risk, rate), came, weights, places, table.first)
+        weights = weights * calendar[places]
+        rate = rates_by_age(weighted, _times(weights, at_risk))
+        level = _present_level(_by(at_risk, rate) * calendar[places], came)
+        return cls(won, weights, rate, calendar, level)
+
+    def told_apart(self, known: Known, name: str) -> Cause:
+        """Return the rates by level of a column."""
+        rows = len(self.weights)
+        if not name or not rows:
+            levels = len(known.past.columns[name].labels) if name else 1
+            return Cause(np.broadcast_to(self.rate * self.level, (levels, len(self.rate))), self.calendar)
+        table = known.past.exposure(name)
+        shape = table.at_risk.shape[1:]
+        risk = _times(self.weights, table.at_risk[:rows].reshape(rows, -1)).reshape(shape)
+        seen = (table.wins if self.won else table.losses)[:rows].reshape(rows, -1)
+        base = table.places[:rows]
+        observed = _times(self.weights / self.calendar[base], seen).reshape(shape)
+        rate = rates_by_age(observed.sum(axis=0), risk.sum(axis=0))
+        factor = np.ones(shape[0])
+        for _ in range(4):
+            factor = shrunk(observed.sum(axis=1), (risk * rate).sum(axis=1))
+            rate = rates_by_age(observed.sum(axis=0), (risk * factor[:, None]).sum(axis=0))
+        both = rate * factor[:, None]
+        return Cause(both * shrunk(observed, risk * both) * self.level, self.calendar)
+
+
+def _times(weights: Floats, table: npt.NDArray[np.float32]) -> Floats:
+    return np.asarray(weights.astype(np.float32) @ table, dtype=np.float64)
+
+
+def _by(table: npt.NDArray[np.float32], rate: Floats) -> Floats:
+    return np.asarray(table @ rate.astype(np.float32), dtype=np.float64)
+
+
+def _present_level(expected: Floats, came: Floats) -> float:
+    """Return by how much rates have drifted from their mean: recent months against what was expected of them.
+
+    How far months agree with their neighbours tells drift from chance: luck does
+    not last. Where they agree no more than chance, little is corrected.
+    """
+    months = np.arange(len(came))[::-1] // _MONTH
+    observed, due = np.bincount(months, came), np.bincount(months, expected)
+    due = due * (observed.sum() / max(due.sum(), 1e-9))
+    missed = observed - due
+    lasting = float(missed[1:] @ missed[:-1]) / max(float(due[1:] @ due[:-1]), 1e-9)
+    k = _MOST_K if lasting <= 1.0 / _MOST_K else 1.0 / lasting
+    weights = 0.5 ** (np.arange(len(due)) * _MONTH / _LEVEL_HALF_LIFE)
+    return float((weights @ observed + k) / (weights @ due + k))
 
 
 def _fit_calendar(expected: Floats, observed: Floats, weights: Floats, places: Codes, first: int) -> Floats:

@@ -88,6 +88,11 @@ class Exposure:
     wins: npt.NDArray[np.float32]
     losses: npt.NDArray[np.float32]
 
+    @cached_property
+    def places(self) -> Codes:
+        """The place of every day in its month and quarter."""
+        return calendar_places(self.first + np.arange(len(self.at_risk)))
+
     @classmethod
     def count(cls, past: Past, codes: Codes, levels: int) -> Exposure:
         """Count them."""
@@ -270,31 +275,87 @@ def read_past(
     # What the file is like is no news of the future: that a column is filled at the end is true of every day.
     stated = _amounts_are_stated(deals, ended, known)
     columns, left_out = _read_columns(deals, ended, known, segments)
-    rows = np.flatnonzero(known & (created <= day))
-    rows = rows[np.argsort(created[rows], kind="stable")]
-    if not len(rows):
+    undated = int((np.isin(status, (OPEN, WON, LOST)) & ~dated).sum())
+    notes = [f"{counted(undated, 'deal')} without a creation date left out"] if undated else []
+    notes += [f"column {name!r} is not used: {why}" for name, why in left_out.items()]
+    rows = np.flatnonzero(known)
+    return build_past(
+        day,
+        created[rows],
+        np.where(ended, close, FAR)[rows],
+        status[rows] == WON,
+        deals.amount[rows],
+        {name: column[rows] for name, column in columns.items()},
+        rows=rows,
+        observed_from=observed_from,
+        stated_amounts=stated,
+        by_size=segments is None,
+        notes=notes,
+        left_out=left_out,
+    )
+
+
+def build_past(
+    day: int,
+    created: Days,
+    closed: Days,
+    won: Flags,
+    amount: Floats,
+    columns: Mapping[str, npt.NDArray[np.object_]],
+    *,
+    rows: Codes | None = None,
+    observed_from: int | None = None,
+    stated_amounts: bool = True,
+    by_size: bool = True,
+    notes: Sequence[str] = (),
+    left_out: Mapping[str, str] | None = None,
+) -> Past:
+    """Return what was known of deals on a day, from arrays of calendar days.
+
+    Parameters
+    ----------
+    day : int
+        The evening; what was created or closed later is blanked.
+    created, closed, won, amount
+        As in `Past`, of all deals.
+    columns : mapping of str to ndarray of object, shape (n,)
+        What may tell them apart.
+    rows : ndarray of int, optional
+        Their positions in the frame.
+    observed_from, stated_amounts, notes, left_out
+        As in `Past`; the first inferred if left out.
+    by_size : bool, default True
+        Whether the amount itself may tell them apart.
+
+    Raises
+    ------
+    FrameError
+        If no deal existed by then.
+    """
+    order = np.flatnonzero(created <= day)
+    order = order[np.argsort(created[order], kind="stable")]
+    if not len(order):
         raise FrameError(f"no deal was created by {to_date(day):%Y-%m-%d}: nothing can be learned")
-    closed = np.where(ended[rows] & (close[rows] <= day), np.maximum(close, created)[rows], FAR).astype(np.int32)
-    won = (status[rows] == WON) & (closed < FAR)
-    amount = deals.amount[rows].copy()
-    coded = {name: _code(column, rows) for name, column in columns.items()}
-    if stated and segments is None and (amount > 0).any():
+    created, end, amount = created[order], closed[order], amount[order].copy()
+    closed = np.where(end <= day, np.maximum(end, created), FAR).astype(np.int32)
+    won = won[order] & (closed < FAR)
+    coded = {name: _code(column, order) for name, column in columns.items()}
+    if stated_amounts and by_size and (amount > 0).any():
         powers = np.where(amount > 0, np.floor(np.log2(np.where(amount > 0, amount, 1.0))), -1.0)
-        coded[SIZE] = _code(powers.astype(np.int64).astype(str), np.arange(len(rows)))
-    if not stated:
+        coded[SIZE] = _code(powers.astype(np.int64).astype(str), np.arange(len(order)))
+    if not stated_amounts:
         amount[closed == FAR] = np.nan
-    notes = []
-    start = _infer_start(created[rows], closed, day) if observed_from is None else observed_from
+    said = []
+    start = _infer_start(created, closed, day) if observed_from is None else observed_from
     if start != NO_DAY:
         words = "closings are taken as recorded since" if observed_from is None else "closings are recorded since"
-        notes.append(f"{words} {to_date(start):%Y-%m-%d}; deals that were open then count from that day on")
-    undated = int((np.isin(status, (OPEN, WON, LOST)) & ~dated).sum())
-    if undated:
-        notes.append(f"{counted(undated, 'deal')} without a creation date left out")
-    if not stated:
-        notes.append("open deals have no amounts of their own: each takes the mean of the deals won before")
-    notes += [f"column {name!r} is not used: {why}" for name, why in left_out.items()]
-    return Past(day, created[rows], closed, won, amount, rows, coded, start, stated, tuple(notes), left_out)
+        said.append(f"{words} {to_date(start):%Y-%m-%d}; deals that were open then count from that day on")
+    if not stated_amounts:
+        said.append("open deals have no amounts of their own: each takes the mean of the deals won before")
+    positions = order if rows is None else rows[order]
+    return Past(
+        day, created, closed, won, amount, positions, coded, start, stated_amounts, (*said, *notes), left_out or {}
+    )
 
 
 def _amounts_are_stated(deals: Deals, ended: Flags, known: Flags) -> bool:

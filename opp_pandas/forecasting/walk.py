@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from opp_pandas.forecasting.hazards import Hazards
+from opp_pandas.forecasting.normal import normal_quantile
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
@@ -50,7 +50,6 @@ _PHIS = np.exp(np.linspace(np.log(0.7), np.log(4.0), 12))
 _TAUS = np.linspace(0.02, 0.8, 27)
 QUANTILES = np.arange(0.0125, 1.0, 0.025)
 LEVELS = (0.5, 0.8, 0.9)
-_inverse = np.frompyfunc(NormalDist().inv_cdf, 1, 1)
 _ARRIVAL_HALF_LIFE = 120.0
 
 
@@ -82,7 +81,7 @@ def quantiles(mean: Floats, sd: Floats, p_none: Floats, q: npt.ArrayLike) -> Flo
     second = (sd**2 + mean**2) / some
     log_variance = np.log(np.maximum(second / m**2, 1.0 + 1e-12))
     inner = (np.asarray(q)[None, :] - p_none[:, None]) / some[:, None]
-    z = np.asarray(_inverse(np.clip(inner, 1e-9, 1 - 1e-9)), dtype=np.float64)
+    z = normal_quantile(np.clip(inner, 1e-9, 1 - 1e-9))
     values = np.exp(np.log(m)[:, None] - log_variance[:, None] / 2 + np.sqrt(log_variance)[:, None] * z)
     return np.where((inner <= 0) | (mean <= 0)[:, None], 0.0, values)
 
@@ -98,6 +97,7 @@ class Cut:
     """What the rows that need no past windows say on one evening."""
 
     known: Known
+    hazards: dict[str, Hazards]
     open_amount: float
     chances: dict[str, Floats]
     amounts: dict[str, Floats]
@@ -178,13 +178,13 @@ class Walk:
         if day + self.horizon <= self.past.day:
             closed = self.past.closed[known.open]
             came = self.past.won[known.open] & (closed <= day + self.horizon)
-        for name in self.columns:
-            fitted = Hazards.fit(known, name)
+        hazards = Hazards.fit(known, self.columns)
+        for name, fitted in hazards.items():
             p = fitted.chances(known.levels(name), known.ages, day, self.horizon)
             chances[name], amounts[name] = p, known.amounts(name)
             if came is not None:
                 evidence[name] = float(np.sum(np.log(np.clip(np.where(came, p, 1 - p), 1e-6, 1.0))))
-        return Cut(known, float(amounts[""].sum()), chances, amounts, evidence, self._naive(known))
+        return Cut(known, hazards, float(amounts[""].sum()), chances, amounts, evidence, self._naive(known))
 
     def _naive(self, known: Known) -> dict[str, float]:
         """Return what windows before brought, where the record covers them."""
@@ -254,7 +254,7 @@ class Walk:
             return parts[0], parts[1], parts[2]
         for at, cut in enumerate(self.cuts):
             name = self.columns[int(np.argmax(self.column_weights[:, at]))]
-            parts[:, at] = new_deals(cut.known, name, self.horizon)
+            parts[:, at] = new_deals(cut.known, cut.hazards[name], name, self.horizon)
         return parts[0], parts[1], parts[2]
 
     @cached_property
@@ -382,7 +382,7 @@ class Walk:
         )
 
 
-def new_deals(known: Known, name: str, horizon: int) -> tuple[float, float, float]:
+def new_deals(known: Known, hazards: Hazards, name: str, horizon: int) -> tuple[float, float, float]:
     """Return number, amount and variance of what deals bring that are created and won in the days to come."""
     past = known.past
     levels = len(past.columns[name].labels) if name else 1
@@ -392,7 +392,6 @@ def new_deals(known: Known, name: str, horizon: int) -> tuple[float, float, floa
     weight = 0.5 ** ((known.day - past.created[rows]) / _ARRIVAL_HALF_LIFE)
     days = float(np.sum(0.5 ** (np.arange(max(known.day - first + 1, 1)) / _ARRIVAL_HALF_LIFE)))
     rate = np.bincount(codes[rows], weight, minlength=levels) / days
-    fitted = Hazards.fit(known, name)
     amount = known.mean_won(name)
     won = past.won & (past.closed <= known.day) & ~np.isnan(past.amount)
     values = past.amount[won]
@@ -400,9 +399,7 @@ def new_deals(known: Known, name: str, horizon: int) -> tuple[float, float, floa
     live = np.flatnonzero(rate > 0)
     number = np.zeros(levels)
     if len(live):
-        for back in range(1, horizon + 1):
-            chance = fitted.chances(live, np.full(len(live), -1), known.day + back - 1, horizon - back + 1)
-            number[live] += rate[live] * chance
+        number[live] = rate[live] * hazards.chances_of_new(live, known.day, horizon)
     return float(number.sum()), float(number @ amount), float(number @ amount**2) * spread
 
 
