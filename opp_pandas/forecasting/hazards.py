@@ -31,7 +31,7 @@ _MOST_STARTS = 31
 BAND_OF_AGE = np.searchsorted(AGE_EDGES, np.arange(AGE_EDGES[-1] + 1), side="right") - 1
 """The band of every age up to the last band's beginning [days]."""
 
-_AGE_K = 3.0
+_AGE_K = 0.5
 _MONTH_PRIOR, _MONTH_NOISE = 0.06, 0.02
 """Variance of the logarithm of a month's factor between places in the quarter, and between equal months."""
 

@@ -13,7 +13,7 @@ truncation). The first day under observation is given or inferred, and said.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -47,6 +47,9 @@ NEVER_KNOWN_EARLY = frozenset({
     "stage_name", "stage_id", "stage_order", "stage_is_closed", "probability", "forecast_category", "id", "name",
     "next_step", "custom_id", "trashed_at", "lost_reason", "currency_type", "health_category", "stage",
 })  # fmt: skip
+
+
+Stated = Callable[["Past", Sequence[int]], dict[int, "Snapshot"]]
 
 
 def calendar_places(days: npt.NDArray[np.int64]) -> Codes:
@@ -118,6 +121,31 @@ class Exposure:
 
 
 @dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What was stated of the deals that were open on an evening, in the order of `Known.open`.
+
+    Parameters
+    ----------
+    p : ndarray of float, shape (n,)
+        Probability (0 to 1); NaN where none was stated.
+    close : ndarray of int, shape (n,)
+        Close date as a day number; `NO_DAY` where none.
+    amount : ndarray of float, shape (n,)
+        Amount [currency]; NaN where missing.
+    stage : ndarray of int, shape (n,)
+        Place of the stage; -1 where unknown.
+    stage_days : ndarray of float, shape (n,)
+        Days in it; NaN where unknown.
+    """
+
+    p: Floats
+    close: npt.NDArray[np.int64]
+    amount: Floats
+    stage: Codes
+    stage_days: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Past:
     """Deals as arrays of calendar days, as they were known on the evening of one day.
 
@@ -143,6 +171,8 @@ class Past:
         What a reader should know of it.
     left_out : mapping of str to str
         Columns that cannot be used, and why.
+    stated : function, optional
+        Gives the snapshots of several evenings, where a history kept them.
     """
 
     day: int
@@ -156,6 +186,7 @@ class Past:
     stated_amounts: bool = True
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    stated: Stated | None = None
     _tables: dict[str, Exposure] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -229,12 +260,20 @@ class Known:
         n = np.bincount(codes[rows], minlength=levels)
         return np.asarray((np.bincount(codes[rows], amount, minlength=levels) + k * overall) / (n + k))
 
-    def amounts(self, name: str) -> Floats:
-        """Return what each open deal would bring: its own amount, else the mean of won deals of its level."""
+    def amounts(self, name: str, snapshot: Snapshot | None = None) -> Floats:
+        """Return what each open deal would bring: its own amount, else the mean of won deals of its level.
+
+        Parameters
+        ----------
+        name : str
+            The column.
+        snapshot : Snapshot, optional
+            Amounts as they stood that evening; else those that the deals have by now.
+        """
         guessed = self.mean_won(name)[self.levels(name)]
-        if not self.past.stated_amounts:
+        if snapshot is None and not self.past.stated_amounts:
             return guessed
-        own = self.past.amount[self.open]
+        own = self.past.amount[self.open] if snapshot is None else snapshot.amount
         return np.where(np.isnan(own), guessed, own)
 
 
@@ -309,6 +348,7 @@ def build_past(
     by_size: bool = True,
     notes: Sequence[str] = (),
     left_out: Mapping[str, str] | None = None,
+    stated: Stated | None = None,
 ) -> Past:
     """Return what was known of deals on a day, from arrays of calendar days.
 
@@ -322,7 +362,7 @@ def build_past(
         What may tell them apart.
     rows : ndarray of int, optional
         Their positions in the frame.
-    observed_from, stated_amounts, notes, left_out
+    observed_from, stated_amounts, notes, left_out, stated
         As in `Past`; the first inferred if left out.
     by_size : bool, default True
         Whether the amount itself may tell them apart.
@@ -353,8 +393,9 @@ def build_past(
     if not stated_amounts:
         said.append("open deals have no amounts of their own: each takes the mean of the deals won before")
     positions = order if rows is None else rows[order]
+    notes = (*said, *notes)
     return Past(
-        day, created, closed, won, amount, positions, coded, start, stated_amounts, (*said, *notes), left_out or {}
+        day, created, closed, won, amount, positions, coded, start, stated_amounts, notes, left_out or {}, stated
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,18 +250,13 @@ def as_seen(known: Known, horizon: int, new_deals: bool, amounts: Floats) -> tup
 
 def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str) -> Prediction:
     past = asked.past
-    total, sd = float(forecasts.mean[-1]), float(forecasts.sd[-1])
-    chances, amounts = walk.deals_at(-1)
-    open_mean, new_mean = float(np.sum(chances * amounts)), float(walk.new[1][-1])
-    share = open_mean / (open_mean + new_mean) if open_mean + new_mean > 0 else float(not walk.new_deals)
-    scaled = scale_chances(chances, amounts, total * share)
-    open_mean = float(scaled @ amounts)
-    numbers, values = _new_part(walk, max(total - open_mean, 0.0))
+    bare = outlook(walk, forecasts, asked.won)
+    amounts, scaled, numbers = bare.amounts, bare.chances, bare.new_numbers
     cut = walk.cuts[-1]
     parts = pd.DataFrame(
         {
             "deals": [float(asked.won_count), float(scaled.sum()), float(numbers.sum())],
-            "mean": [asked.won, open_mean, float(numbers @ values)],
+            "mean": [asked.won, float(scaled @ amounts), float(numbers @ bare.new_amounts)],
         },
         index=pd.Index(["won", "open", "new"], name="part"),
     )
@@ -296,14 +291,9 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         definitions=_DEFINITIONS | _RECORD,
         notes=notes,
     )
-    return Prediction(
-        amounts,
-        scaled,
-        asked.won,
+    return replace(
+        bare,
         attrs={BASIS_KEY: basis, "positions": past.rows[cut.known.open]},
-        new_numbers=numbers,
-        new_amounts=values,
-        target_sd=sd,
         parts=parts,
         deals=table,
         method=name,
@@ -312,6 +302,19 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         windows=_windows(walk, forecasts),
         weights=weights,
         target=asked.target,
+    )
+
+
+def outlook(walk: Walk, forecasts: Forecasts, won: float = 0.0) -> Prediction:
+    """Return the distribution of the coming window: the deals' own luck, brought to what was forecast."""
+    chances, amounts = walk.deals_at(-1)
+    open_mean, new_mean = float(np.sum(chances * amounts)), float(walk.new[1][-1])
+    share = open_mean / (open_mean + new_mean) if open_mean + new_mean > 0 else float(not walk.new_deals)
+    total = float(forecasts.mean[-1])
+    scaled = scale_chances(chances, amounts, total * share)
+    numbers, values = _new_part(walk, max(total - float(scaled @ amounts), 0.0))
+    return Prediction(
+        amounts, scaled, won, new_numbers=numbers, new_amounts=values, target_sd=float(forecasts.sd[-1])
     )
 
 

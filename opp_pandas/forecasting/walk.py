@@ -17,17 +17,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.forecasting.hazards import Hazards
+from opp_pandas.forecasting.landmarks import LandmarkModel, features_of, is_dated_within
 from opp_pandas.forecasting.normal import normal_quantile
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
-    from opp_pandas.forecasting.known import Known, Past
+    from opp_pandas.forecasting.known import Known, Past, Snapshot
 
 ROWS = {
     "hazards": "every open deal by the hazards of winning and losing at its age, told apart by columns",
     "levelled": "the same, times how much more or less than it came in past windows",
     "landing": "open amount x the share of it that past windows of this length brought",
+    "dated": "amount x stated probability of open deals dated within the window, as a history kept them",
+    "landmark": "hazards, stated probability, close date and stage, each weighed by how it did in past windows",
     "last_window": "what the window before brought",
     "mean_window": "mean of past windows",
     "last_quarter": "what the same days a quarter ago brought",
@@ -36,9 +40,12 @@ ROWS = {
 """What a mix is made of."""
 
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
-_PRIOR = {"hazards": 0.5, "levelled": 0.3, "landing": 0.1}
+_PRIOR = {"hazards": 0.4, "levelled": 0.25, "landing": 0.1, "dated": 0.05, "landmark": 0.4}
+_STATED = ("dated", "landmark")
+"""Rows that need to know what was stated on each evening."""
 _NAIVE_PRIOR = 0.0125
 _WINDOWS = 40
+_REFIT, _ROUNDS = 5, 60
 _LEVEL_WINDOWS = 4.0
 """As much as so many windows speaks for no correction of the level."""
 _HALF_LIFE = 180.0
@@ -50,7 +57,7 @@ _PHIS = np.exp(np.linspace(np.log(0.7), np.log(4.0), 12))
 _TAUS = np.linspace(0.02, 0.8, 27)
 QUANTILES = np.arange(0.0125, 1.0, 0.025)
 LEVELS = (0.5, 0.8, 0.9)
-_ARRIVAL_HALF_LIFE = 120.0
+_ARRIVAL_HALF_LIFE = 60.0
 
 
 def months_before(day: int, months: int) -> int:
@@ -103,6 +110,8 @@ class Cut:
     amounts: dict[str, Floats]
     evidence: dict[str, float]
     naive: dict[str, float]
+    snapshot: Snapshot | None
+    came: Flags | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +162,8 @@ class Walk:
         earliest = past.first_day + max(horizon // 2, 14)
         days = [past.day - horizon - self.step * back for back in range(_WINDOWS)][::-1]
         self.days = np.array([day for day in days if day >= earliest and self._has_wins(day)] + [past.day])
-        self.cuts = [self._cut(int(day)) for day in self.days]
+        snapshots = {} if past.stated is None else past.stated(past, self.days.tolist())
+        self.cuts = [self._cut(int(day), snapshots.get(int(day))) for day in self.days]
         self.ended: Flags = self.days + horizon <= past.day
         now = past.known(past.day)
         self.actual = np.array(
@@ -171,7 +181,7 @@ class Walk:
     def _has_wins(self, day: int) -> bool:
         return bool((self.past.won & (self.past.closed <= day)).any())
 
-    def _cut(self, day: int) -> Cut:
+    def _cut(self, day: int, snapshot: Snapshot | None) -> Cut:
         known = self.past.known(day)
         chances, amounts, evidence = {}, {}, {}
         came = None
@@ -181,10 +191,10 @@ class Walk:
         hazards = Hazards.fit(known, self.columns)
         for name, fitted in hazards.items():
             p = fitted.chances(known.levels(name), known.ages, day, self.horizon)
-            chances[name], amounts[name] = p, known.amounts(name)
+            chances[name], amounts[name] = p, known.amounts(name, snapshot)
             if came is not None:
                 evidence[name] = float(np.sum(np.log(np.clip(np.where(came, p, 1 - p), 1e-6, 1.0))))
-        return Cut(known, hazards, float(amounts[""].sum()), chances, amounts, evidence, self._naive(known))
+        return Cut(known, hazards, float(amounts[""].sum()), chances, amounts, evidence, self._naive(known), snapshot, came)
 
     def _naive(self, known: Known) -> dict[str, float]:
         """Return what windows before brought, where the record covers them."""
@@ -220,31 +230,62 @@ class Walk:
             shares[:, at] = share / share.sum()
         return shares
 
+    def by_hazards(self, at: int) -> tuple[Floats, Floats]:
+        """Return chance and amount of each deal that was open on an evening, by the hazards of all columns."""
+        cut, share = self.cuts[at], self.column_weights[:, at]
+        kept = [(name, w) for name, w in zip(self.columns, share.tolist(), strict=True) if w > 1e-3]
+        whole = sum(w for _, w in kept)
+        p = sum(w / whole * cut.chances[name] for name, w in kept)
+        expected = sum(w / whole * cut.chances[name] * cut.amounts[name] for name, w in kept)
+        return np.asarray(p), np.asarray(expected / np.maximum(p, 1e-300))
+
     @cached_property
-    def open_moments(self) -> tuple[Floats, Floats, Floats]:
-        """Return mean and variance of what the open deals bring, and the logarithm of the chance of nothing."""
-        mean, variance, none = (np.empty(len(self.cuts)) for _ in range(3))
-        for at, cut in enumerate(self.cuts):
-            share = self.column_weights[:, at]
-            kept = share > 1e-3
-            p, amount = self.deals_at(at)
-            mean[at] = sum(
-                w * float(cut.amounts[n] @ cut.chances[n])
-                for n, w, k in zip(self.columns, share, kept, strict=True)
-                if k
-            ) / max(float(share[kept].sum()), 1e-9)
-            variance[at] = float(np.sum(amount**2 * p * (1 - p)))
-            none[at] = float(np.sum(np.log1p(-np.minimum(p, 1 - 1e-9))))
-        return mean, variance, none
+    def _hazard_deals(self) -> list[tuple[Floats, Floats]]:
+        return [self.by_hazards(at) for at in range(len(self.cuts))]
+
+    @cached_property
+    def _stated_chances(self) -> dict[str, list[Floats | None]]:
+        """Return what sellers' statements say of each deal on each evening; None where nothing was kept."""
+        dated: list[Floats | None] = []
+        found: list[Floats | None] = []
+        features: list[Floats | None] = []
+        pushes, before = np.zeros(len(self.past.created)), np.full(len(self.past.created), NO_DAY, dtype=np.int64)
+        model, learned = None, -_REFIT
+        for at, (cut, (hazard, _)) in enumerate(zip(self.cuts, self._hazard_deals, strict=True)):
+            if cut.snapshot is None:
+                dated, found, features = [*dated, None], [*found, None], [*features, None]
+                continue
+            rows, close, day = cut.known.open, cut.snapshot.close, int(self.days[at])
+            pushes[rows] += (before[rows] != NO_DAY) & (close != NO_DAY) & (close > before[rows])
+            before[rows] = close
+            x = features_of(hazard, cut.snapshot, pushes[rows], day, self.horizon)
+            weight = self.weights(at)
+            taught = [k for k in np.flatnonzero(weight).tolist() if features[k] is not None]
+            if taught and (len(taught) >= learned + _REFIT or at == len(self.cuts) - 1):
+                start, learned = None if model is None else model.weights, len(taught)
+                model = LandmarkModel.fit(
+                    [features[k] for k in taught], [self.cuts[k].came for k in taught], weight[taught].tolist(), start
+                )
+            features.append(x)
+            found.append(hazard if model is None else model.chances(x))
+            inside = is_dated_within(cut.snapshot, day, self.horizon)
+            dated.append(np.where(inside, np.nan_to_num(cut.snapshot.p), 0.0))
+        return {"dated": dated, "landmark": found}
 
     def deals_at(self, at: int) -> tuple[Floats, Floats]:
-        """Return chance and amount of each deal that was open on an evening."""
-        cut, share = self.cuts[at], self.column_weights[:, at]
-        p = np.sum([w * cut.chances[n] for n, w in zip(self.columns, share, strict=True)], axis=0)
-        expected = np.sum(
-            [w * cut.chances[n] * cut.amounts[n] for n, w in zip(self.columns, share, strict=True)], axis=0
-        )
-        return p, expected / np.maximum(p, 1e-300)
+        """Return chance and amount of each deal that was open on an evening, by the rows that know deals."""
+        p, amounts = self._hazard_deals[at]
+        weights = dict(zip(self.rows, self.mix_weights[:, at].tolist(), strict=True))
+        parts = [(sum(weights[name] for name in ("hazards", "levelled", "landing")), p)]
+        parts += [(weights[name], self._stated_chances[name][at]) for name in _STATED if weights.get(name, 0.0) > 0]
+        whole = sum(w for w, _ in parts)
+        return (sum(w / whole * q for w, q in parts) if whole > 0 else p), amounts
+
+    @cached_property
+    def moments(self) -> tuple[Floats, Floats]:
+        """Return the variance of what the deals bring, new ones too, and the logarithm of the chance of nothing."""
+        found = np.array([_moments(*self.deals_at(at)) for at in range(len(self.cuts))])
+        return found[:, 0] + self.new[2], found[:, 1] - self.new[0]
 
     @cached_property
     def new(self) -> tuple[Floats, Floats, Floats]:
@@ -260,7 +301,7 @@ class Walk:
     @cached_property
     def rows(self) -> dict[str, Floats]:
         """Return the means of every row, shape (m,)."""
-        base = self.open_moments[0] + self.new[1]
+        base = np.array([float(p @ amount) for p, amount in self._hazard_deals]) + self.new[1]
         found = {"hazards": base, "levelled": self._levelled(base)}
         amount = np.array([cut.open_amount for cut in self.cuts])
         landing, mean = (np.full(len(self.cuts), np.nan) for _ in range(2))
@@ -271,7 +312,15 @@ class Walk:
                 mean[at] = came / weight.sum()
                 if (weight * amount).sum() > 0:
                     landing[at] = amount[at] * came / float((weight * amount).sum())
-        found |= {"landing": landing, "mean_window": mean}
+        found["landing"] = landing
+        if self.past.stated is not None:
+            for name, chances in self._stated_chances.items():
+                sums = [
+                    np.nan if p is None else float(p @ deals[1])
+                    for p, deals in zip(chances, self._hazard_deals, strict=True)
+                ]
+                found[name] = np.array(sums) + self.new[1]
+        found["mean_window"] = mean
         return found | {
             name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"
         }
@@ -288,42 +337,36 @@ class Walk:
 
     @cached_property
     def mix_weights(self) -> Floats:
-        """Return the weight of every row on every evening, shape (rows, m): prior x exp(-what it scored worse)."""
-        names, means = list(self.rows), np.array(list(self.rows.values()))
-        prior = np.array([_PRIOR.get(name, _NAIVE_PRIOR) for name in names])
-        variance = self.open_moments[1] + self.new[2]
-        shares = np.zeros(means.shape)
-        for at in range(len(self.cuts)):
-            weight = self.weights(at)
-            loss = np.zeros(len(names))
-            usual = float(np.sum(weight * np.nan_to_num(self.actual))) / max(float(weight.sum()), 1e-9)
-            if weight.any() and usual > 0:
-                scores = np.array(
-                    [self._score(name, row, variance, weight) for name, row in zip(names, means, strict=True)]
-                )
-                # The two rows that always have something to say are what the others are measured against.
-                best = int(np.argmin([np.nansum(scores[row] * weight) for row in range(2)]))
-                for row in range(len(names)):
-                    both = (weight > 0) & np.isfinite(scores[row]) & np.isfinite(scores[best])
-                    scale = float(np.sum(weight * np.nan_to_num(scores[best]))) / float(weight.sum())
-                    gap = float(np.sum(weight[both] * (scores[row] - scores[best])[both]))
-                    loss[row] = gap / max(scale, 1e-9 * usual)
-            share = prior * np.isfinite(means[:, at])
-            share = share * np.exp(-np.clip(loss - loss[share > 0].min(), 0.0, 50.0))
-            shares[:, at] = share / share.sum()
-        return shares
+        """Return the weight of every row on every evening, shape (rows, m).
 
-    def _score(self, name: str, row: Floats, variance: Floats, weight: Floats) -> Floats:
-        """Return the past scores of a row; one without a spread of its own takes it from its misses."""
-        missed = np.where((weight > 0) & np.isfinite(row), row - np.nan_to_num(self.actual), 0.0)
-        seen = weight * np.isfinite(row)
-        if name in ("hazards", "levelled"):
-            sd = np.sqrt(_PHI[0] * variance + (_TAU[0] * row) ** 2)
-        else:
-            around = float(np.sum(seen * missed**2) + np.sum(seen * variance) / max(seen.sum(), 1e-9))
-            sd = np.full(len(row), np.sqrt(max(around / (seen.sum() + 1.0), 1e-9)))
-        values = quantiles(np.nan_to_num(row), np.nan_to_num(sd), np.zeros(len(row)), QUANTILES)
-        return np.where(np.isfinite(row) & (weight > 0), crps(values, np.nan_to_num(self.actual)), np.nan)
+        Weights sum to 1 and make the squared misses of past mixes small, each
+        measured by its expected size; they are pulled to the prior by their
+        divergence from it, so that few windows move them little.
+        """
+        names, means = list(self.rows), np.array(list(self.rows.values()))
+        base = means[0]
+        variance = np.array([_moments(*deals)[0] for deals in self._hazard_deals]) + self.new[2]
+        scale = np.maximum(_PHI[0] * variance + (_TAU[0] * base) ** 2, 1e-9)
+        # A row that has nothing to say of a window is no better and no worse than the hazards there.
+        apart = np.where(np.isfinite(means), means - base, 0.0)
+        missed = np.nan_to_num(self.actual - base)
+        seen = np.array([self.weights(at) for at in range(len(self.cuts))]) / scale
+        gram = np.einsum("at,it,jt->aij", seen, apart, apart)
+        pull = np.einsum("at,it,t->ai", seen, apart, missed)
+        prior = np.array([_PRIOR.get(name, _NAIVE_PRIOR) for name in names])
+        available = np.isfinite(means.T)
+        logs = np.where(available, np.log(prior), -np.inf)
+        logs = logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
+        rate = (1.0 / (1.0 + np.abs(gram).max(axis=(1, 2))))[:, None]
+        share = np.exp(logs)
+        for _ in range(_ROUNDS):
+            slope = np.einsum("aij,aj->ai", gram, share) - pull
+            step = np.where(share > 0, (1 - rate) * np.log(np.maximum(share, 1e-300)), -np.inf) + rate * np.where(
+                available, logs - slope, 0.0
+            )
+            share = np.exp(step - step.max(axis=1, keepdims=True))
+            share = share / share.sum(axis=1, keepdims=True)
+        return np.asarray(share.T)
 
     @cached_property
     def mix(self) -> Forecasts:
@@ -344,8 +387,8 @@ class Walk:
         own : bool, default True
             Whether the deals' own luck is part of it; naive rows know no deals.
         """
-        variance = self.open_moments[1] + self.new[2]
-        p_none = np.exp(self.open_moments[2] - self.new[0]) if own else np.zeros(len(mean))
+        variance, none = self.moments
+        p_none = np.exp(none) if own else np.zeros(len(mean))
         sd = np.full(len(mean), np.nan)
         for at in range(len(mean)):
             phi, tau = self.fit_spread(mean, variance, at)
@@ -380,6 +423,11 @@ class Walk:
             {level: tuple(end[rows] for end in forecasts.interval(level)) for level in LEVELS},
             max(int(np.ceil(self.horizon / self.step)), 1),
         )
+
+
+def _moments(p: Floats, amounts: Floats) -> tuple[float, float]:
+    """Return the variance of what deals bring, and the logarithm of the chance of nothing."""
+    return float(np.sum(amounts**2 * p * (1 - p))), float(np.sum(np.log1p(-np.minimum(p, 1 - 1e-9))))
 
 
 def new_deals(known: Known, hazards: Hazards, name: str, horizon: int) -> tuple[float, float, float]:

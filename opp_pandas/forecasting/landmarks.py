@@ -1,0 +1,102 @@
+"""What sellers state of open deals as evidence, weighed by its own record: a landmark model.
+
+On every evening of a walk (a landmark) each open deal has its probability by the
+hazards, and what its seller states: a percentage, a close date, a stage. Whether
+it was won within the window teaches a logistic regression, pulled to what the
+hazards say: with little history nothing is added to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opp_pandas.figures.core.days import NO_DAY
+
+if TYPE_CHECKING:
+    from opp_pandas.figures.core.days import Flags, Floats
+    from opp_pandas.forecasting.known import Snapshot
+
+_PULL = 1.0
+_STAGES = 12
+_MOST_ROWS = 40_000
+
+
+def log_odds(p: Floats) -> Floats:
+    """Return the logarithm of the odds, of probabilities kept off 0 and 1."""
+    inside = np.clip(p, 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def is_dated_within(snapshot: Snapshot, day: int, horizon: int) -> Flags:
+    """Return which deals are stated to close in the days after an evening."""
+    return np.asarray((snapshot.close > day) & (snapshot.close <= day + horizon))
+
+
+def features_of(hazard: Floats, snapshot: Snapshot, pushes: Floats, day: int, horizon: int) -> Floats:
+    """Return the features of open deals on an evening, shape (n, k)."""
+    said = np.where(np.isnan(snapshot.p), 0.0, log_odds(np.nan_to_num(snapshot.p, nan=0.5)))
+    dated, inside = snapshot.close != NO_DAY, is_dated_within(snapshot, day, horizon)
+    overdue, later = dated & (snapshot.close <= day), dated & (snapshot.close > day + horizon)
+    away = np.where(later, snapshot.close - day - horizon, 0), np.where(overdue, day - snapshot.close, 0)
+    early = np.where(inside, 1.0 - (snapshot.close - day) / horizon, 0.0)
+    stage = np.minimum(snapshot.stage, _STAGES - 1)[:, None] == np.arange(_STAGES)
+    return np.column_stack(
+        [
+            log_odds(hazard),
+            *(part * 1.0 for part in (inside, overdue, later, np.isnan(snapshot.p))),
+            *(part * said for part in (inside, overdue, later, ~dated)),
+            early,
+            *(np.log1p(np.maximum(days, 0)) / 3 for days in away),
+            np.log1p(pushes),
+            np.log1p(np.nan_to_num(np.maximum(snapshot.stage_days, 0.0))) / 3,
+            stage,
+        ]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkModel:
+    """Weights of the features, the first of which, the hazards' log-odds, stands at 1 before anything is learned."""
+
+    weights: Floats
+
+    @classmethod
+    def fit(
+        cls, features: Sequence[Floats], outcomes: Sequence[Any], weights: Sequence[float], start: Floats | None
+    ) -> LandmarkModel:
+        """Learn from landmarks whose windows had ended.
+
+        Parameters
+        ----------
+        features, outcomes : sequence of ndarray
+            Of each landmark.
+        weights : sequence of float
+            How much each counts.
+        start : ndarray of float, optional
+            Weights to begin with.
+        """
+        x, y = np.concatenate(features), np.concatenate(outcomes).astype(np.float64)
+        w = np.repeat(weights, [len(part) for part in features])
+        every = -(-len(x) // _MOST_ROWS)
+        x, y, w = x[::every], y[::every], w[::every] * every
+        x = np.column_stack([np.ones(len(x)), x])
+        usual = np.zeros(x.shape[1])
+        usual[1] = 1.0
+        found = usual if start is None else start
+        for _ in range(25):
+            p = 1 / (1 + np.exp(-np.clip(x @ found, -30, 30)))
+            slope = x.T @ (w * (p - y)) + _PULL * (found - usual)
+            curve = (x * (w * p * (1 - p))[:, None]).T @ x + _PULL * np.eye(len(found))
+            step = np.linalg.solve(curve, slope)
+            found = found - np.clip(step, -2.0, 2.0)
+            if np.abs(step).max() < 1e-3:
+                break
+        return cls(found)
+
+    def chances(self, features: Floats) -> Floats:
+        """Return the probability of each deal to be won within the window."""
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.weights[0] + features @ self.weights[1:], -30, 30))))
