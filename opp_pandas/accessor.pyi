@@ -1502,6 +1502,7 @@ class OpportunityAccessor:
     def compare(
         self,
         period: Any = ...,
+        history: Any = ...,
         *,
         horizon_days: int | None = ...,
         methods: Sequence[Any] | Mapping[str, Any] | None = ...,
@@ -1509,6 +1510,7 @@ class OpportunityAccessor:
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -1525,13 +1527,21 @@ class OpportunityAccessor:
     ) -> pd.DataFrame:
         r"""Set methods side by side: what each says of the coming period, and how it did before.
 
+        ``history`` is a History, or an earlier frame to compare this one with.
+        ``present=True`` takes this frame as it is now, unsaved edits included, for
+        the last moment, in place of `until`.
+
         Parameters
         ----------
         methods : sequence or mapping, optional
             Names of `METHODS`, forecasters and classifiers, a mapping to name them;
-            all of `METHODS` if left out. Naive rows stand beside in any case.
+            all of `METHODS` that have something to go by if left out. Naive rows stand beside in any case.
         quota : float, optional
             An amount to reach [currency].
+        scope : mask or callable, optional
+            Only these deals: a mask of the frame, or a function from the frame of
+            any moment to a mask. Left out: the conditions of the load, evaluated at every
+            moment, and the rows of the frame, by id.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -2424,12 +2434,16 @@ class OpportunityAccessor:
     def predict(
         self,
         period: Any = ...,
+        history: Any = ...,
         *,
         horizon_days: int | None = ...,
         method: Any = ...,
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        quota: float | Mapping[Any, float] | None = ...,
+        by: str | None = ...,
+        scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -2445,6 +2459,10 @@ class OpportunityAccessor:
         timezone: str | None = ...,
     ) -> Prediction:
         r"""Forecast what a period, or the days to come, will bring, from how deals were won and lost before.
+
+        ``history`` is a History, or an earlier frame to compare this one with.
+        ``present=True`` takes this frame as it is now, unsaved edits included, for
+        the last moment, in place of `until`.
 
         Every open deal is won or lost at a rate of its age, told apart by columns
         such as segment, owner or size of amount as far as they foretold deals
@@ -2469,6 +2487,17 @@ class OpportunityAccessor:
             Whether deals count that are created within the window.
         observed_from : str or date, optional
             First day from which closings were recorded; inferred where left out, and said.
+        history : History, optional
+            Snapshots. Probabilities, close dates, amounts and stages as they stood
+            on past evenings are then evidence, weighed by their own record.
+        quota : float or mapping, optional
+            An amount to reach; by group where `by` names a column [currency].
+        by : str, optional
+            A column to split what was won and what open deals bring by.
+        scope : mask or callable, optional
+            Only these deals: a mask of the frame, or a function from the frame of
+            any moment to a mask. Left out: the conditions of the load, evaluated at every
+            moment, and the rows of the frame, by id.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -2507,7 +2536,8 @@ class OpportunityAccessor:
         -------
         Prediction
             ``.mean, .sd, .quantile(q), .p_at_least(x), .interval(level)`` and ``.parts,
-            .deals, .record, .windows, .weights, .method, .why, .target, .tested``.
+            .deals, .groups, .record, .windows, .weights, .method, .why, .target,
+            .tested``; with a quota ``.p_quota`` and ``.attainment``.
 
         Raises
         ------
@@ -3840,6 +3870,7 @@ class PlotAccessor:
     def compare(
         self,
         period: Any = ...,
+        history: Any = ...,
         *,
         horizon_days: int | None = ...,
         methods: Sequence[Any] | Mapping[str, Any] | None = ...,
@@ -3847,6 +3878,7 @@ class PlotAccessor:
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -4224,12 +4256,16 @@ class PlotAccessor:
     def mix_weights(
         self,
         period: Any = ...,
+        history: Any = ...,
         *,
         horizon_days: int | None = ...,
         method: Any = ...,
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        quota: float | Mapping[Any, float] | None = ...,
+        by: str | None = ...,
+        scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -4349,12 +4385,16 @@ class PlotAccessor:
     def predict(
         self,
         period: Any = ...,
+        history: Any = ...,
         *,
         horizon_days: int | None = ...,
         method: Any = ...,
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        quota: float | Mapping[Any, float] | None = ...,
+        by: str | None = ...,
+        scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -4369,7 +4409,6 @@ class PlotAccessor:
         stages: StageMap | None = ...,
         timezone: str | None = ...,
         ax: Axes | None = ...,
-        quota: float | None = ...,
     ) -> Axes:
         r"""Draw `predict`; options of the figure and of the drawing are given together.
 
@@ -4564,12 +4603,16 @@ class PlotAccessor:
     def track_record(
         self,
         period: Any = ...,
+        history: Any = ...,
         *,
         horizon_days: int | None = ...,
         method: Any = ...,
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        quota: float | Mapping[Any, float] | None = ...,
+        by: str | None = ...,
+        scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,

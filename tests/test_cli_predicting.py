@@ -10,8 +10,7 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.cli import main
-from opp_pandas.forecasting import METHODS
-from worlds import World, frame_of, generate
+from worlds import START, World, frame_of, generate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +82,7 @@ def test_predict__of_a_period_says_what_is_missing_to_a_record(
 def test_predict__of_a_file_is_that_of_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file with its columns mapped; a record too short to score any window is null, not NaN."""
     for days, few in ((400, False), (12, True)):
-        frame = frame_of(generate(World(days=days), 3))
+        frame = frame_of(generate(World(days=days), 0))
         file, columns = tmp_path / "deals.csv", tmp_path / "map.json"
         opened = pd.to_datetime(frame["external_created_at"]).dt.strftime("%Y-%m-%d")
         day = {"Opened": opened, "Ends": frame["close_date"]}
@@ -92,7 +91,7 @@ def test_predict__of_a_file_is_that_of_its_rows(tmp_path: Path, capsys: pytest.C
         told = {"Deal": "custom_id", "Value": "amount", "Stage": "stage_name", "Opened": "external_created_at"}
         columns.write_text(json.dumps(told | {"Ends": "close_date"}))
         words = ["--from", str(file), "--map", str(columns), "--won", "Won", "--lost", "Lost"]
-        until = str(pd.to_datetime(frame["close_date"]).max().date())
+        until = str(START + days)
         said = answer(capsys, "predict", "--horizon-days", "30", "--as-of", until, *words)
         assert said["load"]["rows"] == len(frame)
         assert (said["record"]["wape"] is None) is few
@@ -139,7 +138,7 @@ def test_backtest__has_a_row_for_each_method(box: Sandbox, capsys: pytest.Captur
     """All methods, or one with the naive rows beside; the numbers are those of the notebook."""
     said = answer(capsys, "backtest", "--horizon-days", "30", *WON_LOST)
     expected = opp.read_opportunities(box.client(), stages=STAGES).opp.backtest(horizon_days=30)
-    assert [row["method"] for row in said["rows"]] == list(METHODS)
+    assert [row["method"] for row in said["rows"]] == list(expected.index)
     assert [row["crps"] for row in said["rows"]] == pytest.approx(list(expected["crps"]))
     one = answer(capsys, "backtest", "--horizon-days", "30", "--method", "hazards", *WON_LOST)
     assert next(row["method"] for row in one["rows"]) == "hazards"

@@ -1,13 +1,16 @@
 """Walk-forward: what was forecast at each as-of date from what was known then, against what came.
 
 ``python -m pytest -n0 -m nightly -s tests/test_walk_forward.py`` prints the table of the
-shared sets and that of the generated worlds.
+shared sets and that of the generated worlds (500 draws of each, or as many as the
+environment variable OPP_PANDAS_DRAWS says).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,12 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from opp_pandas.forecasting.walk import score_windows
-from worlds import WORLDS, came, frame_of, generate
+from opp_pandas.forecasting import Bookings
+from opp_pandas.forecasting.predicting import outlook
+from opp_pandas.forecasting.walk import NAIVE, Walk, crps, score_windows
+from worlds import WORLDS, came, expected, generate, past_of, weighted
+
+DRAWS = int(os.environ.get("OPP_PANDAS_DRAWS", "500"))
 
 MONTHS = pd.date_range("2024-01-01", periods=26, freq="MS")
 WEEKS = pd.date_range("2017-05-01", "2017-08-31", freq="7D")
@@ -84,24 +91,88 @@ def test_shared_set__meets_its_lines(name: str, data: Path) -> None:
     assert lines["low"] <= record["coverage_80"] <= lines["high"]
 
 
-@pytest.mark.parametrize("name", WORLDS)
-@pytest.mark.parametrize("draws", [500])
-def test_world__is_covered(name: str, draws: int) -> None:
-    """On generated organisations the intervals cover, the mean has little bias, and naive rows are no better."""
-    rows, naive = [], []
-    for seed in range(draws):
-        world = generate(WORLDS[name], seed)
-        found = frame_of(world).opp.compare(horizon_days=30)
-        prediction = frame_of(world).opp.predict(horizon_days=30)
-        actual = came(world, 30, new_deals=True)
-        rows.append(
-            [prediction.mean, actual, prediction.crps(actual), *np.ravel([prediction.interval(x) for x in LEVELS])]
+@dataclass(frozen=True)
+class Scores:
+    """How forecasts of many draws of a world did; amounts are shares of what came on average.
+
+    Parameters
+    ----------
+    coverage : mapping of float to float
+        Share of draws that lay in the central interval.
+    bias : float
+        Mean forecast over what somebody who knows every deal's chance expects, less 1.
+    crps, best_naive, weighted : float
+        Mean scores: of the forecast, of the naive row that did best, and of the
+        pipeline weighed by the sellers (of draws without new deals, as is `crps_open` of the forecast).
+    """
+
+    n: int
+    coverage: dict[float, float]
+    bias: float
+    bias_error: float
+    crps: float
+    naive: str
+    best_naive: float
+    naive_error: float
+    crps_open: float
+    weighted: float
+    weighted_error: float
+    width: float
+
+    def __str__(self) -> str:
+        inside = " ".join(f"{level:.0%} {share:.3f}" for level, share in self.coverage.items())
+        return (
+            f"n {self.n} | covered {inside} | bias {self.bias:+.3f} (se {self.bias_error:.3f}) | crps {self.crps:.4f}, "
+            f"{self.naive} {self.best_naive:.4f} (se of the difference {self.naive_error:.4f}) | open deals "
+            f"{self.crps_open:.4f}, weighted pipeline {self.weighted:.4f} (se {self.weighted_error:.4f}) | "
+            f"width {self.width:.2f}"
         )
-        naive.append((found["mean"] - actual).abs())
-    table = np.array(rows)
-    intervals = {level: (table[:, 3 + 2 * k], table[:, 4 + 2 * k]) for k, level in enumerate(LEVELS)}
-    record = score_windows(table[:, 0], table[:, 1], table[:, 2], intervals, 1)
-    missed = pd.DataFrame(naive).mean() / table[:, 1].mean()
-    show(name, record, missed.to_frame("wape"))
-    assert record["coverage_80"] >= 0.70
-    assert abs(record["bias"]) <= 0.10
+
+
+def score_world(name: str, draws: int, horizon: int = 30) -> Scores:
+    """Forecast draws of a world, every second one without new deals, and score them against what came."""
+    rows, naive, sellers = [], [], []
+    for draw in range(draws):
+        deals, new_deals = generate(WORLDS[name], draw + 10_000 * list(WORLDS).index(name)), bool(draw % 2)
+        walk = Walk(past_of(deals), horizon, new_deals=new_deals)
+        found, actual = outlook(walk, walk.mix), came(deals, horizon, new_deals=new_deals)
+        ends = np.ravel([found.interval(level) for level in LEVELS])
+        rows.append([found.mean, actual, found.crps(actual), expected(deals, horizon, new_deals=new_deals), *ends])
+        beside = {row: walk.forecasts(row) for row in NAIVE}
+        naive.append({row: float(crps(f.quantiles[-1:], np.array([actual]))[0]) if np.isfinite(f.mean[-1]) else np.nan
+                      for row, f in beside.items()})  # fmt: skip
+        sellers.append(np.nan if new_deals else Bookings(*weighted(deals, horizon)).crps(actual))
+    table, rival, only = np.array(rows), pd.DataFrame(naive), np.array(sellers)
+    mean, actual, score, due = table[:, :4].T
+    usual, is_open = actual.mean(), ~np.isnan(only)
+    best = str(rival.mean().idxmin())
+    per_open = actual[is_open].mean()
+    return Scores(
+        draws,
+        {level: float(np.mean((table[:, 4 + 2 * k] <= actual) & (actual <= table[:, 5 + 2 * k])))
+         for k, level in enumerate(LEVELS)},
+        float(mean.sum() / due.sum() - 1),
+        float((mean - due).std() / np.sqrt(draws) / due.mean()),
+        float(score.mean() / usual),
+        best,
+        float(rival[best].mean() / usual),
+        float((score - rival[best]).std() / np.sqrt(draws) / usual),
+        float(score[is_open].mean() / per_open),
+        float(only[is_open].mean() / per_open),
+        float((score - only)[is_open].std() / np.sqrt(is_open.sum()) / per_open),
+        float((table[:, 7] - table[:, 6]).mean() / usual),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_world__is_covered_without_bias_and_better_than_naive(name: str) -> None:
+    """Intervals cover, the mean has no bias, and no naive row and no sellers' sum scores better, beyond chance."""
+    scores = score_world(name, DRAWS)
+    sys.stdout.write(f"\n{name}: {scores}\n")
+    for level in (0.8, 0.9):
+        chance = 2 * np.sqrt(level * (1 - level) / DRAWS)
+        assert scores.coverage[level] >= (level - 0.03 if WORLDS[name].holds else 0.7) - chance
+        assert not WORLDS[name].holds or scores.coverage[level] <= level + 0.03 + chance
+    assert abs(scores.bias) <= 0.05 + 2 * scores.bias_error
+    assert scores.crps <= scores.best_naive + 2 * scores.naive_error
+    assert scores.crps_open <= scores.weighted + 2 * scores.weighted_error

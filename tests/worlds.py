@@ -174,9 +174,14 @@ def past_of(deals: dict[str, Any]) -> Past:
 def snapshot_of(deals: dict[str, Any], known: Known) -> Snapshot:
     """Return what was said of the deals that were open on an evening."""
     rows = known.past.rows[known.open]
-    none = np.full(len(rows), np.nan)
     close = FIRST + stated_close(deals["first"][rows], known.day - FIRST)
-    return Snapshot(deals["percent"][rows] / 100, close, in_dollars(deals)[rows], np.full(len(rows), -1), none)
+    return Snapshot(
+        deals["percent"][rows] / 100,
+        close,
+        in_dollars(deals)[rows],
+        np.zeros(len(rows), dtype=np.intp),
+        known.ages * 1.0,
+    )
 
 
 def frame_of(deals: dict[str, Any], **changes: Any) -> pd.DataFrame:

@@ -237,10 +237,11 @@ def backtest(
 
 def _windows(source: Any, context: FigureContext, horizon_days: int, options: Mapping[str, Any]) -> pd.DataFrame:
     """Score the methods of `predict` on windows before the present one."""
-    frame = source
+    frame, kept = source, None
     if not isinstance(source, pd.DataFrame):
         state = next(read_states(source, [None], context=context, columns=(), what="a backtest")).scoped
-        frame, context = state.frame, state.context
+        frame, context, kept = state.frame, state.context, source
+    options = dict(options) | {"history": kept if isinstance(kept, Snapshots) else None}
     table = compare(frame, context=context, horizon_days=horizon_days, **options)
     basis = table.attrs[BASIS_KEY] | {"figure": "backtest", "title": f"Backtest, windows of {horizon_days} days"}
     return attach_basis(pd.DataFrame(table).drop(columns=["mean", "low_80", "high_80", "p_quota"]), basis)

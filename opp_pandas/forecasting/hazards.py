@@ -57,11 +57,11 @@ def shrunk(observed: npt.NDArray[Any], expected: npt.NDArray[Any], least: float 
 def rates_by_age(events: Floats, at_risk: Floats) -> Floats:
     """Return the rate per day in each age band, each pulled to that of the band before."""
     overall = max(float(events.sum()) / max(float(at_risk.sum()), 1.0), 1e-9)
-    rates, before = np.empty(len(events)), overall
-    for band in range(len(events)):
-        before = (events[band] + _AGE_K) / (at_risk[band] + _AGE_K / max(before, overall * 1e-3))
-        rates[band] = before
-    return rates
+    rates, before = [], overall
+    for came, exposed in zip(events.tolist(), at_risk.tolist(), strict=True):
+        before = (came + _AGE_K) / (exposed + _AGE_K / max(before, overall * 1e-3))
+        rates.append(before)
+    return np.array(rates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,21 +111,19 @@ class Hazards:
     def chances_of_new(self, levels: Codes, day: int, horizon: int) -> Floats:
         """Return the probability that a deal of each level is won within the window, summed over days of creation."""
         steps = np.arange(1, horizon + 1)
-        calendar = calendar_places(day + steps)
         # The chance changes little from one day of creation to the next.
         starts = np.unique(np.linspace(1, horizon, min(horizon, _MOST_STARTS)).astype(np.int64))
-        number = np.zeros(len(levels))
-        for place, start in enumerate(starts.tolist()):
-            days = float(np.interp(steps, starts, np.eye(len(starts))[place]).sum())
-            ages = np.broadcast_to(np.arange(horizon - start + 1), (len(levels), horizon - start + 1))
-            number += days * self._won(levels, ages, calendar[start - 1 :])
-        return number
+        days = np.array([np.interp(steps, starts, row).sum() for row in np.eye(len(starts))])
+        ages = np.tile(steps - starts[:, None], (len(levels), 1))
+        won = self._won(np.repeat(levels, len(starts)), ages, calendar_places(day + steps))
+        return np.asarray(won.reshape(len(levels), -1) @ days)
 
     def _won(self, levels: Codes, ages: npt.NDArray[np.int64], calendar: Codes) -> Floats:
-        """Return the chance of a win over days, one row of ages for each level."""
-        band = BAND_OF_AGE[np.minimum(ages, len(BAND_OF_AGE) - 1)]
+        """Return the chance of a win over days, one row of ages for each level; nothing happens before age 0."""
+        band = BAND_OF_AGE[np.clip(ages, 0, len(BAND_OF_AGE) - 1)]
         win = self.win.rate[levels[:, None], band] * self.win.calendar[calendar]
         total = win + self.loss.rate[levels[:, None], band] * self.loss.calendar[calendar]
+        total = np.where(ages < 0, 0.0, total)
         # Within a day winning and losing share what ends by their rates.
         ended = np.exp(total - np.cumsum(total, axis=1)) * -np.expm1(-total)
         return np.asarray(np.sum(ended * win / np.maximum(total, 1e-300), axis=1))

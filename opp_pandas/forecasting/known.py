@@ -283,6 +283,7 @@ def read_past(
     day: int | None = None,
     observed_from: int | None = None,
     segments: Sequence[str] | None = None,
+    stated: Stated | None = None,
 ) -> Past:
     """Return what was known of a frame's deals on a day: the as-of view from created and closed dates alone.
 
@@ -296,6 +297,8 @@ def read_past(
         First day from which closings were recorded; inferred if left out.
     segments : sequence of str, optional
         Columns that tell deals apart; all that may, if left out.
+    stated : function, optional
+        As in `Past`.
 
     Raises
     ------
@@ -312,7 +315,7 @@ def read_past(
     if not known.any():
         raise FrameError("a forecast learns from created and closed dates, and no deal has a creation date")
     # What the file is like is no news of the future: that a column is filled at the end is true of every day.
-    stated = _amounts_are_stated(deals, ended, known)
+    own_amounts = _amounts_are_stated(deals, ended, known)
     columns, left_out = _read_columns(deals, ended, known, segments)
     undated = int((np.isin(status, (OPEN, WON, LOST)) & ~dated).sum())
     notes = [f"{counted(undated, 'deal')} without a creation date left out"] if undated else []
@@ -327,10 +330,11 @@ def read_past(
         {name: column[rows] for name, column in columns.items()},
         rows=rows,
         observed_from=observed_from,
-        stated_amounts=stated,
+        stated_amounts=own_amounts,
         by_size=segments is None,
         notes=notes,
         left_out=left_out,
+        stated=stated,
     )
 
 

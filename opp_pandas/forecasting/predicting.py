@@ -11,18 +11,20 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.basis import BASIS_KEY, Facts, attach_basis, build_basis, counted
-from opp_pandas.figures.core.days import parse_day, to_date
+from opp_pandas.figures.core.days import NO_DAY, parse_day, to_date
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.core.groups import read_groups, require_one_column
 from opp_pandas.figures.hygiene import zombie_age
 from opp_pandas.forecasting.known import FAR, SIZE, Known, Past, describe_columns, read_past
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
+from opp_pandas.forecasting.stated import read_stated
 from opp_pandas.forecasting.walk import NAIVE, QUANTILES, ROWS, Forecasts, Walk, crps
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Floats
+    from opp_pandas.figures.core.days import Codes, Floats
 
 METHODS = {"mix": "all rows below, weighed by their past scores", **ROWS}
 """The methods by name."""
@@ -75,11 +77,13 @@ def _ask(
     new_deals: bool,
     segments: Sequence[str] | None,
     observed_from: Any,
+    history: Any = None,
 ) -> _Asked:
     deals = Deals(frame, context)
     day = context.today
     start = None if observed_from is None else parse_day(observed_from)
-    past = read_past(deals, day=day, observed_from=start, segments=segments)
+    stated = None if history is None else read_stated(history, deals, context)
+    past = read_past(deals, day=day, observed_from=start, segments=segments, stated=stated)
     if not (past.closed < FAR).any():
         raise FrameError(f"no deal was won or lost by {to_date(day):%Y-%m-%d}: nothing can be learned")
     if (period is None) == (horizon_days is None):
@@ -121,6 +125,9 @@ def predict(
     segments: Sequence[str] | None = None,
     new_deals: bool = True,
     observed_from: Any = None,
+    history: Any = None,
+    quota: float | Mapping[Any, float] | None = None,
+    by: str | None = None,
 ) -> Prediction:
     """Forecast what a period, or the days to come, will bring, from how deals were won and lost before.
 
@@ -152,12 +159,20 @@ def predict(
         Whether deals count that are created within the window.
     observed_from : str or date, optional
         First day from which closings were recorded; inferred where left out, and said.
+    history : History, optional
+        Snapshots. Probabilities, close dates, amounts and stages as they stood
+        on past evenings are then evidence, weighed by their own record.
+    quota : float or mapping, optional
+        An amount to reach; by group where `by` names a column [currency].
+    by : str, optional
+        A column to split what was won and what open deals bring by.
 
     Returns
     -------
     Prediction
         ``.mean, .sd, .quantile(q), .p_at_least(x), .interval(level)`` and ``.parts,
-        .deals, .record, .windows, .weights, .method, .why, .target, .tested``.
+        .deals, .groups, .record, .windows, .weights, .method, .why, .target,
+        .tested``; with a quota ``.p_quota`` and ``.attainment``.
 
     Raises
     ------
@@ -166,9 +181,9 @@ def predict(
     ConfigurationError
         If an argument cannot be used, or the period is over or has not begun.
     """
-    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from)
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history)
     walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
-    return _build(asked, walk, *_chosen(walk, method))
+    return _build(asked, walk, *_chosen(walk, method), quota, by)
 
 
 def predict_and_compare(
@@ -248,7 +263,9 @@ def as_seen(known: Known, horizon: int, new_deals: bool, amounts: Floats) -> tup
     return KnownDeals(frame, evening), window
 
 
-def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str) -> Prediction:
+def _build(
+    asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str, quota: Any = None, by: str | None = None
+) -> Prediction:
     past = asked.past
     bare = outlook(walk, forecasts, asked.won)
     amounts, scaled, numbers = bare.amounts, bare.chances, bare.new_numbers
@@ -271,6 +288,11 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         *past.notes,
         f"columns that tell deals apart: {describe_columns(past)}",
     ]
+    if past.stated is not None:
+        kept = sum(cut.snapshot is not None for cut in walk.cuts)
+        notes.append(f"what was stated of open deals was kept for {kept} of {len(walk.cuts)} evenings")
+    groups = _by_group(asked, bare, past.rows[cut.known.open], by, quota)
+    whole = float(sum(quota.values())) if isinstance(quota, Mapping) else quota
     if zombies:
         amount = float(table.loc[table["zombie"], "amount"].sum())
         notes.append(f"{counted(zombies, 'open deal')} ({amount:,.0f}) older than any deal that was ever won")
@@ -287,7 +309,7 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         last_day=f"{to_date(asked.last):%Y-%m-%d}",
         created_by=None if walk.new_deals else f"{to_date(past.day):%Y-%m-%d}",
         record=record.iloc[0].to_dict(),
-        arguments={"method": name, "horizon_days": walk.horizon, "new_deals": walk.new_deals},
+        arguments={"method": name, "horizon_days": walk.horizon, "new_deals": walk.new_deals, "by": by, "quota": whole},
         definitions=_DEFINITIONS | _RECORD,
         notes=notes,
     )
@@ -302,7 +324,40 @@ def _build(asked: _Asked, walk: Walk, name: str, forecasts: Forecasts, why: str)
         windows=_windows(walk, forecasts),
         weights=weights,
         target=asked.target,
+        quota=whole,
+        groups=groups,
     )
+
+
+def _by_group(asked: _Asked, bare: Prediction, positions: Codes, by: str | None, quota: Any) -> pd.DataFrame:
+    """Split what was won and what open deals bring by a column; new deals have no group yet."""
+    if by is None:
+        if isinstance(quota, Mapping):
+            raise ConfigurationError("quotas by group need by=, the column that the groups are of")
+        return pd.DataFrame()
+    require_one_column(by)
+    (group,) = read_groups(asked.deals, by)
+    codes, past = np.asarray(group.codes, dtype=np.intp), asked.past
+    rows = past.won & (past.closed >= asked.first) & (past.closed <= past.day) & ~np.isnan(past.amount)
+    won = np.bincount(codes[past.rows[rows]], past.amount[rows], minlength=len(group))
+    quotas = np.full(len(group), np.nan)
+    for key, value in quota.items() if isinstance(quota, Mapping) else ():
+        quotas[group.find(key)] = value
+    # What past windows showed beyond the deals' own luck falls on every group alike.
+    common = max(bare.sd**2 - bare.own_variance, 0.0) / max(bare.mean - asked.won, 1e-9) ** 2
+    found = []
+    for code in range(len(group)):
+        mine = codes[positions] == code
+        part = Prediction(bare.amounts[mine], bare.chances[mine], float(won[code]))
+        expected = part.mean - part.won_amount
+        part = replace(part, target_sd=float(np.sqrt(part.own_variance + common * expected**2)), quota=quotas[code])
+        low, high = part.interval(0.8)
+        found.append([int(mine.sum()), part.won_amount, expected, part.mean, low, high, part.p_quota, part.attainment])
+    names = ["open_deals", "won", "open", "mean", "low_80", "high_80", "p_quota", "attainment"]
+    table = pd.DataFrame(found, columns=names, index=group.labels.rename(by))
+    new = float(bare.new_numbers @ bare.new_amounts)
+    table.loc["(new deals)", ["open_deals", "won", "open", "mean"]] = [0, 0.0, 0.0, new]
+    return table if isinstance(quota, Mapping) else table.drop(columns=["p_quota", "attainment"])
 
 
 def outlook(walk: Walk, forecasts: Forecasts, won: float = 0.0) -> Prediction:
@@ -313,9 +368,7 @@ def outlook(walk: Walk, forecasts: Forecasts, won: float = 0.0) -> Prediction:
     total = float(forecasts.mean[-1])
     scaled = scale_chances(chances, amounts, total * share)
     numbers, values = _new_part(walk, max(total - float(scaled @ amounts), 0.0))
-    return Prediction(
-        amounts, scaled, won, new_numbers=numbers, new_amounts=values, target_sd=float(forecasts.sd[-1])
-    )
+    return Prediction(amounts, scaled, won, new_numbers=numbers, new_amounts=values, target_sd=float(forecasts.sd[-1]))
 
 
 def _new_part(walk: Walk, mean: float) -> tuple[Floats, Floats]:
@@ -392,6 +445,12 @@ def _reasons(walk: Walk, most: int = 3) -> list[str]:
             shown = {code: _level_in_words(name, labels[code]) for code in np.unique(levels).tolist()}
             words.append([shown[code] for code in levels.tolist()])
             effects.append(weight * np.log(np.maximum(cut.chances[name], 1e-9) / np.maximum(plain, 1e-9)))
+    if cut.snapshot is not None:
+        percent, close = cut.snapshot.p * 100, cut.snapshot.close
+        days = [f"dated {to_date(day):%Y-%m-%d}" if day != NO_DAY else "without a close date" for day in close.tolist()]
+        stated = ["no percentage" if np.isnan(p) else f"stated {p:.0f} %" for p in percent]
+        words.append([f"{one}, {two}" for one, two in zip(stated, days, strict=True)])
+        effects.append(np.log(np.maximum(walk.deals_at(-1)[0], 1e-9) / np.maximum(walk.by_hazards(-1)[0], 1e-9)))
     table = np.array(effects)
     order = np.argsort(-np.abs(table), axis=0, kind="stable")[:most]
     return [
@@ -414,16 +473,17 @@ def compare(
     segments: Sequence[str] | None = None,
     new_deals: bool = True,
     observed_from: Any = None,
+    history: Any = None,
 ) -> pd.DataFrame:
     """Set methods side by side: what each says of the coming period, and how it did before.
 
     Parameters
     ----------
-    frame, context, period, horizon_days, segments, new_deals, observed_from
+    frame, context, period, horizon_days, segments, new_deals, observed_from, history
         As in `predict`.
     methods : sequence or mapping, optional
         Names of `METHODS`, forecasters and classifiers, a mapping to name them;
-        all of `METHODS` if left out. Naive rows stand beside in any case.
+        all of `METHODS` that have something to go by if left out. Naive rows stand beside in any case.
     quota : float, optional
         An amount to reach [currency].
 
@@ -438,7 +498,7 @@ def compare(
         all were scored on, once those are worth eight without overlap and it is
         better than the mix beyond chance; else nothing.
     """
-    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from)
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history)
     return _set_beside(asked, Walk(asked.past, asked.horizon, new_deals=new_deals), methods, quota)
 
 
@@ -481,7 +541,7 @@ def _set_beside(
 def _by_method(walk: Walk, methods: Sequence[Any] | Mapping[str, Any] | None) -> dict[str, Forecasts]:
     named_methods: dict[str, Any] = {}
     if methods is None:
-        named_methods = {name: name for name in METHODS}
+        named_methods = {name: name for name in ("mix", *walk.rows)}
     elif isinstance(methods, Mapping):
         named_methods = dict(methods)
     else:

@@ -51,6 +51,11 @@ class Prediction(Bookings):
         What the mix was made of on each evening.
     target : str
         What is forecast, in words.
+    quota : float, optional
+        An amount to reach [currency].
+    groups : DataFrame
+        By group, where asked: ``open_deals, won, open, mean, low_80, high_80`` and,
+        with quotas, ``p_quota, attainment``.
     """
 
     new_numbers: Floats = field(default_factory=lambda: np.empty(0))
@@ -64,6 +69,8 @@ class Prediction(Bookings):
     windows: pd.DataFrame = field(default_factory=pd.DataFrame)
     weights: pd.DataFrame = field(default_factory=pd.DataFrame)
     target: str = ""
+    quota: float | None = None
+    groups: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def mean(self) -> float:
@@ -73,12 +80,23 @@ class Prediction(Bookings):
     @cached_property
     def sd(self) -> float:
         """Standard deviation of bookings [currency]."""
-        return max(self.target_sd, self._own_sd)
+        return max(self.target_sd, float(np.sqrt(self.own_variance)))
 
     @cached_property
-    def _own_sd(self) -> float:
+    def own_variance(self) -> float:
+        """Variance of the deals' own luck, were they independent [currency squared]."""
         new = float(self.new_numbers @ self.new_amounts**2)
-        return float(np.sqrt(np.sum(self.amounts**2 * self.chances * (1 - self.chances)) + new))
+        return float(np.sum(self.amounts**2 * self.chances * (1 - self.chances))) + new
+
+    @property
+    def p_quota(self) -> float:
+        """Probability that bookings reach the quota; missing without one."""
+        return float("nan") if self.quota is None else self.p_at_least(self.quota)
+
+    @property
+    def attainment(self) -> float:
+        """Expected bookings over the quota; missing without one."""
+        return self.mean / self.quota if self.quota else float("nan")
 
     @cached_property
     def _grid(self) -> tuple[float, float, Floats]:

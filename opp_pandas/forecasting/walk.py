@@ -40,10 +40,10 @@ ROWS = {
 """What a mix is made of."""
 
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
-_PRIOR = {"hazards": 0.4, "levelled": 0.25, "landing": 0.1, "dated": 0.05, "landmark": 0.4}
+_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.09, "landmark": 0.9}
 _STATED = ("dated", "landmark")
 """Rows that need to know what was stated on each evening."""
-_NAIVE_PRIOR = 0.0125
+_NAIVE_PRIOR = 0.01
 _WINDOWS = 40
 _REFIT, _ROUNDS = 5, 60
 _LEVEL_WINDOWS = 4.0
@@ -51,7 +51,7 @@ _LEVEL_WINDOWS = 4.0
 _HALF_LIFE = 180.0
 _EVIDENCE = 0.5
 """Deals of one window share their luck, and a deal is in several windows: its evidence counts so much."""
-_PHI, _TAU = (1.2, 0.4), (0.12, 0.6)
+_PHI, _TAU = (1.1, 0.4), (0.1, 0.6)
 """Where the spread is pulled to, and how far off it may be (standard deviation of the logarithm)."""
 _PHIS = np.exp(np.linspace(np.log(0.7), np.log(4.0), 12))
 _TAUS = np.linspace(0.02, 0.8, 27)
@@ -194,7 +194,9 @@ class Walk:
             chances[name], amounts[name] = p, known.amounts(name, snapshot)
             if came is not None:
                 evidence[name] = float(np.sum(np.log(np.clip(np.where(came, p, 1 - p), 1e-6, 1.0))))
-        return Cut(known, hazards, float(amounts[""].sum()), chances, amounts, evidence, self._naive(known), snapshot, came)
+        return Cut(
+            known, hazards, float(amounts[""].sum()), chances, amounts, evidence, self._naive(known), snapshot, came
+        )
 
     def _naive(self, known: Known) -> dict[str, float]:
         """Return what windows before brought, where the record covers them."""
@@ -248,25 +250,25 @@ class Walk:
         """Return what sellers' statements say of each deal on each evening; None where nothing was kept."""
         dated: list[Floats | None] = []
         found: list[Floats | None] = []
-        features: list[Floats | None] = []
+        features: dict[int, Floats] = {}
         pushes, before = np.zeros(len(self.past.created)), np.full(len(self.past.created), NO_DAY, dtype=np.int64)
         model, learned = None, -_REFIT
         for at, (cut, (hazard, _)) in enumerate(zip(self.cuts, self._hazard_deals, strict=True)):
             if cut.snapshot is None:
-                dated, found, features = [*dated, None], [*found, None], [*features, None]
+                dated, found = [*dated, None], [*found, None]
                 continue
             rows, close, day = cut.known.open, cut.snapshot.close, int(self.days[at])
             pushes[rows] += (before[rows] != NO_DAY) & (close != NO_DAY) & (close > before[rows])
             before[rows] = close
             x = features_of(hazard, cut.snapshot, pushes[rows], day, self.horizon)
             weight = self.weights(at)
-            taught = [k for k in np.flatnonzero(weight).tolist() if features[k] is not None]
+            taught = [k for k in np.flatnonzero(weight).tolist() if k in features]
             if taught and (len(taught) >= learned + _REFIT or at == len(self.cuts) - 1):
                 start, learned = None if model is None else model.weights, len(taught)
                 model = LandmarkModel.fit(
                     [features[k] for k in taught], [self.cuts[k].came for k in taught], weight[taught].tolist(), start
                 )
-            features.append(x)
+            features[at] = x
             found.append(hazard if model is None else model.chances(x))
             inside = is_dated_within(cut.snapshot, day, self.horizon)
             dated.append(np.where(inside, np.nan_to_num(cut.snapshot.p), 0.0))
@@ -277,7 +279,9 @@ class Walk:
         p, amounts = self._hazard_deals[at]
         weights = dict(zip(self.rows, self.mix_weights[:, at].tolist(), strict=True))
         parts = [(sum(weights[name] for name in ("hazards", "levelled", "landing")), p)]
-        parts += [(weights[name], self._stated_chances[name][at]) for name in _STATED if weights.get(name, 0.0) > 0]
+        for name in _STATED:
+            stated = self._stated_chances[name][at] if weights.get(name, 0.0) > 0 else None
+            parts += [] if stated is None else [(weights[name], stated)]
         whole = sum(w for w, _ in parts)
         return (sum(w / whole * q for w, q in parts) if whole > 0 else p), amounts
 
@@ -376,7 +380,9 @@ class Walk:
 
     def forecasts(self, name: str) -> Forecasts:
         """Return the forecasts of the mix or of one row."""
-        return self.mix if name == "mix" else self.spread(self.rows[name], own=name not in NAIVE)
+        if name == "mix":
+            return self.mix
+        return self.spread(self.rows.get(name, np.full(len(self.cuts), np.nan)), own=name not in NAIVE)
 
     def spread(self, mean: Floats, *, own: bool = True) -> Forecasts:
         """Give means a spread: deal-level variance x phi + (tau x mean)^2, both from what was missed before.
@@ -396,7 +402,7 @@ class Walk:
         return Forecasts(mean, sd, np.minimum(p_none, 0.99))
 
     def fit_spread(self, mean: Floats, variance: Floats, at: int) -> tuple[float, float]:
-        """Return (phi, tau) on an evening: the most likely after the windows that had ended, pulled to (1.2, 0.12)."""
+        """Return (phi, tau) on an evening: the most likely after the windows that had ended, pulled to (1.1, 0.1)."""
         weight = self.weights(at) * np.isfinite(mean)
         rows = weight > 0
         table = _PHIS[:, None, None] * variance[rows] + (_TAUS[None, :, None] * mean[rows]) ** 2

@@ -154,7 +154,7 @@ class Figure(Generic[R]):
     alone : bool
         Whether a figure over time takes the deals alone where there is no history.
     first : str
-        The argument that may stand first, without its name; where there is a
+        The argument that may stand first, without its name; in a figure of a
         history, that comes first instead.
     gather : callable, optional
         Takes `Deals` and those of the figure's own options that it names, and
@@ -317,7 +317,7 @@ class Figure(Generic[R]):
 
     @property
     def _positional(self) -> tuple[str, ...]:
-        return ("scenarios",) if self.over_time else ("scenarios", self.first)
+        return ("scenarios",) if self.subject == "history" else ("scenarios", self.first)
 
     @cached_property
     def method_signature(self) -> inspect.Signature:
