@@ -30,7 +30,7 @@ def _close() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    return frame_of(generate(World(), 1))
+    return frame_of(generate(World(), 0))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_plot_mix_weights__layers_are_the_weights(frame: pd.DataFrame) -> None:
 @pytest.mark.parametrize("name", PREDICTED)
 def test_plots_of_a_prediction__say_when_there_is_nothing(name: str, frame: pd.DataFrame) -> None:
     """A week after the first deal: no window, no win, and words in place of bare axes."""
-    early = frame_of(generate(World(days=20, recorded_from=19), 3))
+    early = frame_of(generate(World(days=20, recorded_from=19), 0))
     ax = getattr(early.opp.plot, name)(horizon_days=30)
     ax.figure.canvas.draw()
     assert ax.texts or ax.patches or ax.collections
