@@ -56,12 +56,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -89,6 +89,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -96,10 +97,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -134,12 +138,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -162,6 +166,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -169,10 +174,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -203,12 +211,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -232,6 +240,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -239,10 +248,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -270,12 +282,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -314,6 +326,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -321,10 +334,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -374,12 +390,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -409,6 +425,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -416,10 +433,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -465,12 +485,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -503,6 +523,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -510,10 +531,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -548,12 +572,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -573,6 +597,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -580,10 +605,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
@@ -621,12 +649,12 @@ class Figures:
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
         probability: ProbabilitySource | None = ...,
         category: str | None = ...,
-        category_names: Mapping[str, str] | None = ...,
-        rates: Rates | None = ...,
-        currency: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
@@ -654,6 +682,7 @@ class Figures:
             "end" or "start": the calendar year after which a fiscal year is named.
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
         probability : str, optional
             "own", "stage" or "own_else_stage": whose percentages count.
         category : str, optional
@@ -661,10 +690,13 @@ class Figures:
             deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
+            Turns several currencies into one. False:
+            none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
         overdue : str, optional
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
