@@ -31,8 +31,13 @@ def check_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> tuple
     return found, suffix
 
 
-def write_whole(path: Path, content: bytes) -> Path:
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
     """Write a file beside the old one and put it in its place: whatever fails, the old one stays as it was.
+
+    ``private``: readable by its owner only.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def write_whole(path: Path, content: bytes) -> Path:
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         # Not a temporary file of the system's: those are for their owner only, and a report is to be read.
-        with fresh.open("xb") as file:
+        with os.fdopen(os.open(fresh, _NEW_FILE, 0o600 if private else 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from opp_pandas.changes.column_diff import missing_array, read_column
 from opp_pandas.changes.row_matching import Rows, match_rows, usable_frame
 from opp_pandas.changes.rules import column_kind
 from opp_pandas.errors import (
@@ -38,6 +37,7 @@ from opp_pandas.frame_state import (
 from opp_pandas.instants import parse_day_start
 from opp_pandas.kinds import INSTANTS, TAGS, is_missing
 from opp_pandas.load.custom_fields import convert_texts, shown_name
+from opp_pandas.load.upsert import missing
 from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _aligned(frame: pd.DataFrame, new: pd.DataFrame, labels: list[Any], loaded: 
             columns[column] = _categorical(new.get(column, pd.Series(None, new.index, dtype=object)), dtype).array
             continue
         if column not in new.columns:
-            values = missing_array(len(new), str(dtype))
+            values = missing(len(new), dtype)
         elif column in loaded.converted:
             values = _converted(new[column], loaded.custom_fields[column])
         else:
@@ -176,7 +176,7 @@ def _read(series: pd.Series, column: str, zone: str | None) -> Any:
         return series
     if kind is INSTANTS:
         series = pd.Series([_day_or_instant(value, zone) for value in series], dtype=object)
-    values, reasons = read_column(series, kind)
+    values, reasons = kind.read_column(series)
     for place, reason in sorted(reasons.items()):
         value = printable(repr(series.iloc[place]), 60)
         raise FrameError(f"new row {place}: {column} {value} {reason}")

@@ -11,6 +11,8 @@ import datetime as dt
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, cast
 from zoneinfo import ZoneInfo
@@ -39,6 +41,29 @@ class UnfitError(ValueError):
 def is_missing(value: Any) -> bool:
     """Whether a cell is missing, in any of the ways in which pandas says so."""
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+def plain_value(value: Any) -> Any:
+    """Return a cell as a Python value for a report: None where it is missing, lists for tuples."""
+    if is_missing(value):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, tuple) else value
+
+
+@dataclass
+class ColumnDiff:
+    """What differs in one column.
+
+    ``changed`` says it by row, unreadable cells included, ``values`` is the
+    column in its own dtype, missing where a cell cannot be read, and ``reasons``
+    says why, by position.
+    """
+
+    changed: Mask
+    values: Any
+    reasons: dict[int, str] = field(default_factory=dict)
 
 
 class Kind(ABC):
@@ -78,11 +103,30 @@ class Kind(ABC):
         """Build a column from decoded values, None where one is missing."""
         return pd.array(list(values), dtype=cast("Any", self.dtype))
 
+    def array_of(self, values: Iterable[Any]) -> Any:
+        """Build a column from JSON values that it can hold."""
+        return self.array([self.decode(value)[0] for value in values])
+
     # --- columns whose dtype pandas has changed
 
     def own_array(self, series: pd.Series) -> Any:
         """Return the array of a column whose dtype is the kind's own, or loses nothing on the way back; else None."""
         return series.array if str(series.dtype) == self.dtype else None
+
+    def read_column(self, series: pd.Series) -> tuple[Any, dict[int, str]]:
+        """Read a column of whatever dtype: its values, missing where a cell cannot be read, and why, by position."""
+        values = self.own_array(series)
+        if values is not None:
+            return values, {}
+        decoded: list[Any] = [None] * len(series)
+        reasons: dict[int, str] = {}
+        for place, value in enumerate(series.array):
+            if not is_missing(value):
+                try:
+                    decoded[place] = self.read_cell(value)
+                except (ValueError, OverflowError) as problem:
+                    reasons[place] = str(problem)
+        return self.array(decoded), reasons
 
     @abstractmethod
     def read_cell(self, value: Any) -> Any:
@@ -91,6 +135,26 @@ class Kind(ABC):
     @abstractmethod
     def echoes(self, value: Any, base: Any) -> bool:
         """Whether a value of another dtype, not missing, is the loaded cell seen through it."""
+
+    def compare(self, series: pd.Series, base: Any) -> ColumnDiff:
+        """Compare a column of whatever dtype with the values that were loaded for the same rows.
+
+        A cell that only drifted is no edit; one that cannot be read is an edit that
+        has to be refused.
+        """
+        values = self.own_array(series)
+        if values is not None:
+            return ColumnDiff(self.differs(values, base), values)
+        values, reasons = self.read_column(series)
+        changed = self.differs(values, base)
+        changed[list(reasons)] = True
+        raw = series.array
+        for place in np.flatnonzero(changed):
+            value, before = raw[place], base[place]
+            if not is_missing(value) and not is_missing(before) and self.echoes(value, before):
+                changed[place] = False
+                reasons.pop(int(place), None)
+        return ColumnDiff(changed, values, reasons)
 
     def differs(self, values: Any, base: Any) -> Mask:
         """Compare two columns of the kind's dtype cell by cell."""
@@ -485,6 +549,16 @@ class _Tags(Kind):
             raise ValueError("holds something that is not text; tags are a list of texts")
         return tuple(TEXT.read_cell(item) for item in value)
 
+    def compare(self, series: pd.Series, base: Any) -> ColumnDiff:
+        # Lists that nobody touched are the bulk of a column, and quick to see.
+        pairs = zip(series.tolist(), base, strict=True)
+        same = (type(value) is list and tuple(value) == before for value, before in pairs)
+        rest = np.flatnonzero(~np.fromiter(same, bool, len(series)))
+        diff = super().compare(series.iloc[rest], base[rest])
+        values, changed = np.array(base, dtype=object), np.zeros(len(series), dtype=bool)
+        values[rest], changed[rest] = diff.values, diff.changed
+        return ColumnDiff(changed, values, {int(rest[place]): reason for place, reason in diff.reasons.items()})
+
     def echoes(self, value: Any, base: Any) -> bool:
         forms = (str(list(base)), str(tuple(base)), json.dumps(base), json.dumps(base, ensure_ascii=False))
         return isinstance(value, str) and value in forms
@@ -585,7 +659,8 @@ def kind_of_dtype(dtype: Any) -> Kind | None:
     return _OF_DTYPE.get(str(dtype))
 
 
-_OF_DTYPE = {kind.dtype: kind for kind in KINDS.values() if kind.dtype != "object"}
+# Where several kinds share a dtype the plainest, which comes first, says what its columns hold.
+_OF_DTYPE = {kind.dtype: kind for kind in reversed(KINDS.values()) if kind.dtype != "object"}
 
 
 def _masked_differs(values: Any, base: Any) -> Mask:

@@ -16,7 +16,6 @@ from opp_pandas.adoption.cells import (
     TOO_LARGE,
     TWO_READINGS,
     read_amounts,
-    read_booleans,
     read_integers,
     read_numbers,
     read_probabilities,
@@ -24,6 +23,7 @@ from opp_pandas.adoption.cells import (
     read_texts,
 )
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.kinds import BOOLEAN
 
 
 def read_one(text: object) -> Decimal | None:
@@ -264,6 +264,6 @@ def test_read_integers_and_booleans() -> None:
     reading = read_integers(pd.Series(["12", 7.0, 7.5, "x", None], dtype=object))
     assert list(reading.values) == [12, 7, pd.NA, pd.NA, pd.NA]
     assert list(reading.refused) == [3, 2]
-    truth = read_booleans(pd.Series([True, False, None, "yes"], dtype=object))
-    assert list(truth.values) == [True, False, pd.NA, pd.NA]
-    assert list(truth.refused) == [3]
+    values, refused = BOOLEAN.read_column(pd.Series([True, False, None, "yes"], dtype=object))
+    assert list(values) == [True, False, pd.NA, pd.NA]
+    assert list(refused) == [3]

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opp_pandas.changes.column_diff import diff_column, plain_value
-from opp_pandas.kinds import KINDS, is_missing
+from opp_pandas.kinds import KINDS, is_missing, plain_value
 
 MOMENT = pd.Timestamp("2026-12-10T22:00Z").as_unit("us")
 
@@ -55,7 +54,7 @@ def base_of(kind: str, value: Any) -> Any:
 )
 def test_drift__is_no_edit(kind: str, base: Any, now: Any) -> None:
     """The loaded value seen through another dtype."""
-    diff = diff_column(pd.Series([now], dtype=object), base_of(kind, base), KINDS[kind])
+    diff = KINDS[kind].compare(pd.Series([now], dtype=object), base_of(kind, base))
     assert (diff.changed.tolist(), diff.reasons) == ([False], {})
 
 
@@ -90,7 +89,7 @@ def test_drift__is_no_edit(kind: str, base: Any, now: Any) -> None:
 )
 def test_edit__is_one_whatever_the_dtype(kind: str, base: Any, now: Any, reason: str | None) -> None:
     """A real edit is seen, and where it cannot be read it says why."""
-    diff = diff_column(pd.Series([now], dtype=object), base_of(kind, base), KINDS[kind])
+    diff = KINDS[kind].compare(pd.Series([now], dtype=object), base_of(kind, base))
     assert diff.changed.tolist() == [True]
     assert (reason is None) == (diff.reasons == {})
     assert reason is None or reason in diff.reasons[0]
@@ -99,7 +98,7 @@ def test_edit__is_one_whatever_the_dtype(kind: str, base: Any, now: Any, reason:
 def test_instants_beyond_the_range__are_refused() -> None:
     """A column of seconds can hold what microseconds cannot."""
     series = pd.Series(np.array([2**50], dtype="datetime64[s]")).dt.tz_localize("UTC")
-    diff = diff_column(series, base_of("instant", None), KINDS["instant"])
+    diff = KINDS["instant"].compare(series, base_of("instant", None))
     assert diff.changed.tolist() == [True]
     assert set(diff.reasons) == {0}
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import opp_pandas as opp
 from loads import load, lookups, resource
 from opp_pandas.api.custom_field_types import CustomField
+from opp_pandas.changes.changeset import members_of
 from opp_pandas.frame_state import attach_loaded, require_loaded
 from opp_pandas.notebook.edit_session import Entry, Sheet
 from opp_pandas.notebook.ordering import Ordering
@@ -217,7 +218,7 @@ def test_relation__is_set_by_name_with_its_id() -> None:
     assert text(sheet, 1, "owner_name") == "#77"
     assert "not a stage" in put(sheet, 1, "stage_id", "99")[0]
     assert not sheet.clear([(2, "account_name")])
-    sent = {entry.id: entry.relationships() for entry in sheet.changes().updates}
+    sent = {entry.id: members_of(entry)[1] for entry in sheet.changes().updates}
     assert sent == {1: {"opportunityStage": 2, "owner": 2}, 2: {"owner": 77}, 3: {"account": None}}
     assert not sheet.changes().refusals
 

@@ -77,7 +77,6 @@ def test_columns__drift_and_differ(name: str) -> None:
 
 # Tables by kind that leave some out on purpose: read in another way beside the table, or never asked for.
 APART = {
-    "adoption/adopt.py": {"instant", "tags"},
     "exporting/sheets.py": {"boolean", "integer"},
     "sandbox_server/filters.py": {"tags"},
     "sandbox_server/openapi.py": {"instant", "tags"},

@@ -19,7 +19,6 @@ import pandas as pd
 from opp_pandas.adoption.cells import (
     Reading,
     read_amounts,
-    read_booleans,
     read_integers,
     read_probabilities,
     read_tags,
@@ -38,7 +37,7 @@ from opp_pandas.errors import (
 from opp_pandas.figures.core.context import read_definitions
 from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded, freeze, loaded_of
 from opp_pandas.instants import parse_end
-from opp_pandas.kinds import INSTANT
+from opp_pandas.kinds import INSTANT, INTEGER, TEXT, kind_of_dtype
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import check_shape, failure_table, find_failures
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
@@ -317,7 +316,10 @@ class _Reader:
             return read_tags(values)
         if dtype == INSTANT:
             return read_instants(values, self.zone, self.dayfirst)
-        return {"Int64": read_integers, "boolean": read_booleans, "str": read_texts}[dtype](values)
+        kind = kind_of_dtype(dtype)
+        if kind is INTEGER:
+            return read_integers(values)
+        return read_texts(values) if kind is None or kind is TEXT else Reading(*kind.read_column(values))
 
     def _read_amount(self, values: pd.Series) -> Reading:
         reading, precise, currencies = read_amounts(values)

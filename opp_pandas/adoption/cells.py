@@ -449,15 +449,3 @@ def _written_list(text: str) -> list[str] | None:
         if is_list_of_text(found) and (read is json.loads or str(found) == text):
             return list(found)
     return None
-
-
-def read_booleans(values: pd.Series) -> Reading:
-    """Read true and false; anything else is refused."""
-    refused: dict[int, str] = {}
-    cells: list[bool | None] = []
-    for place, cell in enumerate(objects(values)):
-        known = isinstance(cell, bool | np.bool_)
-        if not known and cell is not None:
-            refused[place] = "must be true or false"
-        cells.append(bool(cell) if known else None)
-    return Reading(pd.array(cells, dtype="boolean"), refused)

@@ -36,25 +36,11 @@ TWIN_WAIT_S, TWIN_POLL_S = 60.0, 0.25
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """How a plan is sent.
+    """How a plan is sent: the arguments that all doors have, as `write_back` explains them.
 
-    Parameters
-    ----------
-    client : Client
-        Where to.
-    on_conflict : {"skip", "ask", "mine", "theirs"}
-        Where both sides changed a cell.
-    ask : callable, optional
-        Who is asked with "ask"; default a question on the terminal or in the notebook.
-    workers : int
-        Rows written at once, 1 to 4.
-    journal : str, Path or None
-        The folder of journals, or the journal.
-    progress : bool, callable or None
-        Whether to show a progress bar; None: where somebody watches. Or who is
-        told, with ``progress(done, total)``, and stops the rest by False.
-    shared : bool
-        Whether somebody else may have sent the plan, as one in a file.
+    ``ask`` is by default a question on the terminal or in the notebook;
+    ``journal`` is the folder of journals, or the journal itself; ``shared`` says
+    whether somebody else may have sent the plan, as one in a file.
     """
 
     client: Client
@@ -77,13 +63,7 @@ class ApplyOptions:
             raise ReadOnlyError("the client was opened with read_only=True; nothing was sent")
 
     def open_journal(self) -> Journal:
-        """Open the journal of the service.
-
-        Raises
-        ------
-        ConfigurationError
-            If ``journal`` names another file.
-        """
+        """Open the journal of the service, if ``journal`` names no other file."""
         file = Path(self.journal) if self.journal is not None and Path(self.journal).suffix == SUFFIX else None
         if file is not None and not file.exists():
             raise JournalError("there is no such journal", file)
@@ -126,21 +106,10 @@ def ask_here(row_id: int, column: str, loaded: Any, mine: Any, theirs: Any) -> s
 
 
 def check_confirmation(plan: ChangeSet, confirm: int | str | None, other: ChangeSet | None = None) -> None:
-    """Hold a plan to what was confirmed.
+    """Hold a plan to what was confirmed: the number of its rows, or its fingerprint.
 
-    Parameters
-    ----------
-    plan : ChangeSet
-        What would be sent.
-    confirm : int, str or None
-        The number of its rows, or its fingerprint.
-    other : ChangeSet, optional
-        The same plan with its names resolved, whose fingerprint counts too.
-
-    Raises
-    ------
-    ConfirmationNeededError
-        If the plan is large and nothing was confirmed, or something else was.
+    That of `other`, the same plan with its names resolved, counts too. Where the plan
+    is large and nothing was confirmed, or something else was, confirmation is needed.
     """
     reason = plan.confirmation_reason()
     if confirm is None:

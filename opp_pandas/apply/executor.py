@@ -24,12 +24,11 @@ import pandas as pd
 from opp_pandas.apply.operation import Task, Wire
 from opp_pandas.apply.report import WriteReport, build_requests
 from opp_pandas.apply.send_creates import Creations, count_look_ups
-from opp_pandas.apply.send_deletes import send_deletion
-from opp_pandas.apply.send_updates import send_update
+from opp_pandas.apply.send_existing import send_deletion, send_update
 from opp_pandas.apply.status import Outcome, Status, is_service_failure
 from opp_pandas.apply.workers import batches, run_units
 from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate
-from opp_pandas.changes.plan_file import entry_objection
+from opp_pandas.changes.rules import entry_objection
 from opp_pandas.errors import (
     CallBudgetError,
     ForeignRowsError,
@@ -54,17 +53,7 @@ STOP_AFTER_FAILURES = 5
 
 
 class Executor:
-    """Carries out one plan against one client.
-
-    Parameters
-    ----------
-    options : ApplyOptions
-        Where to, and how.
-    plan : OpenPlan
-        Where every step is written down before and after it is made.
-    clock : callable
-        Seconds now; passed in so that tests need not wait.
-    """
+    """Carries out one plan against one client; ``clock`` gives seconds, so that tests need not wait."""
 
     def __init__(self, options: ApplyOptions, plan: OpenPlan, clock: Callable[[], float] = time.monotonic) -> None:
         self.client, self.plan, self.clock = options.client, plan, clock
@@ -79,12 +68,8 @@ class Executor:
     def carry_out(self, tasks: Sequence[Task], progress: Callable[[], Any] = lambda: None) -> None:
         """Send tasks, their names already resolved; each one's outcome says how it went.
 
-        Raises
-        ------
-        JournalError
-            If a step cannot be written down; nothing more is sent then.
-        KeyboardInterrupt
-            After the outcomes known so far were set.
+        Where a step cannot be written down, a JournalError says so and nothing more
+        is sent. Ctrl-C is raised after the outcomes known so far were set.
         """
         try:
             self._creations.look_up(tasks)

@@ -49,25 +49,13 @@ KEEP_DAYS = 30
 
 @dataclass(frozen=True)
 class Step:
-    """One row of a plan in a journal.
+    """One row of a plan in a journal: what was planned, and its state, one of `STATES`.
 
-    Parameters
-    ----------
-    number : int
-        Its place in the plan.
-    action : {"update", "create", "delete"}
-        What is intended.
-    state : str
-        One of `STATES`.
-    entry : RowUpdate, RowCreation or RowDeletion
-        What was planned.
-    facts : mapping
-        What became of it: ``status, sends, sent`` (cells as sent, with what the
-        service had before), ``stored`` (wire values after it), ``row_id`` ...
+    ``facts`` are what became of it: ``status, sends, sent`` (cells as sent, with
+    what the service had before), ``stored`` (wire values after it), ``row_id`` ...
     """
 
     number: int
-    action: str
     state: str
     entry: Entry
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -75,21 +63,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Claim:
-    """What is known of a new deal.
+    """What is known of a new deal: which step of which plan creates it, or did.
 
-    Parameters
-    ----------
-    plan, step : int
-        Who creates it, or did.
-    sends : int
-        How often it was sent.
-    row_id : int or None
-        The deal, once that is sure.
-    values : mapping
-        With which values it was sent.
-    before : list of int or None
-        Deals that looked like it before it was sent for the first time: none of
-        them is the one that was sent. None: nobody asked.
+    ``values`` are those that it was sent with, ``row_id`` is the deal, once that
+    is sure. None of the deals in ``before`` is it: they looked like it before it
+    was sent for the first time; None: nobody asked.
     """
 
     plan: int
@@ -145,18 +123,15 @@ class Journal(Store):
             states[step] = state
             facts[step] |= content
         return [
-            Step(step, data["action"], states[step], entry_from_json(data["action"], data["entry"]), facts[step])
+            Step(step, states[step], entry_from_json(data["action"], data["entry"]), facts[step])
             for step, _, data in planned
         ]
 
     def begin(self, plan: ChangeSet, *, may_wait: bool = False, **facts: Any) -> OpenPlan:
         """Write down a whole plan before anything of it is sent, and claim its new deals; forget what is old.
 
-        Raises
-        ------
-        SamePlanError
-            If another program is creating these deals by the very same plan,
-            and `may_wait`; nothing is written down then.
+        Where another program is creating these deals by the very same plan, and `may_wait`,
+        a SamePlanError is raised and nothing written down.
         """
         self._purge_when_due()
         steps = list(enumerate(plan.entries))
@@ -177,13 +152,7 @@ class Journal(Store):
         return opened
 
     def reopen(self, number: int) -> OpenPlan:
-        """Take a plan up again.
-
-        Raises
-        ------
-        JournalError
-            If it is not there, or somebody is writing by it.
-        """
+        """Take a plan up again, if it is there and nobody else is writing by it."""
         with contextlib.ExitStack() as stack:
             opened = stack.enter_context(OpenPlan(self, number))
             steps = self.steps(number)
@@ -237,24 +206,12 @@ class Journal(Store):
 
 
 class OpenPlan:
-    """A plan that this program writes by, and nobody else.
+    """A plan that this program writes by, and nobody else: that one gets a JournalError.
 
-    Attributes
-    ----------
-    number : int
-        Its number in the journal.
-    facts : mapping
-        ``created_at, fingerprint, on_conflict, loaded_rows``, and for an
-        undoing ``undoes``: the number of the plan and those of its steps.
-    claims : dict of str to Claim
-        The new deals that are this plan's to create or were created before, by key.
-    held : dict of str to int
-        The others: which plan is creating them at this moment.
-
-    Raises
-    ------
-    JournalError
-        If somebody is writing by it already.
+    ``facts`` are ``created_at, fingerprint, on_conflict, loaded_rows``, and for an
+    undoing ``undoes``: the number of the plan and those of its steps. ``claims``
+    are the new deals that are this plan's to create or were created before, by
+    key; ``held`` says of the others which plan is creating them at this moment.
     """
 
     def __init__(self, journal: Journal, number: int) -> None:
@@ -320,48 +277,43 @@ class OpenPlan:
         facts = {**row.facts, "counts": _moved(row.facts["counts"], states[claim.step], "failed")}
         journal.append(row, [(claim.step, "failed", words)], facts)
 
-    def _claim_after(self, step: int, **changes: Any) -> Claim | None:
-        creation = self._creations.get(step)
-        return replace(self.claims[creation.key], **changes) if creation is not None else None
-
     # --- steps ----------------------------------------------------------------------
 
     def sent(self, step: int, sends: int, cells: Sequence[Any], noted: Mapping[str, Any]) -> None:
         """Note that a row is about to be sent, for the how-manieth time, what of it, and what else `undo` needs."""
         facts = {"sends": sends, "sent": list(cells), "sent_at": _now(), **noted}
         changes = {name: noted[name] for name in ("values", "before") if name in noted}
-        self._note(step, "sent", facts, self._claim_after(step, sends=sends, **changes))
+        self._note(step, "sent", facts, changes | {"sends": sends})
 
     def settled(self, step: int, outcome: Outcome) -> None:
         """Note what came of a row."""
         state = outcome.status.journal_state
-        facts = outcome.facts() | {"settled_at": _now()}
         changes: dict[str, Any] = {} if outcome.id is None else {"row_id": outcome.id}
         if state == "done" and step in self._creations:
             changes["values"] = dict(self._creations[step].values)
-        claim = self._claim_after(step, **changes)
-        # What was surely not applied is anybody's again.
-        free = claim is not None and claim.row_id is None and state not in OPEN_STATES
-        self._note(step, state, facts, claim, free)
+        self._note(step, state, outcome.facts() | {"settled_at": _now()}, changes)
 
     def mark(self, step: int, state: str) -> None:
-        """Set the state alone; a new deal that was undone, or not sent at all, may be created again."""
-        claim = self._claim_after(step)
-        self._note(step, state, {}, claim, state == "undone")
+        """Set the state alone; a new deal that was undone may be created again."""
+        self._note(step, state, {}, {})
 
-    def _note(self, step: int, state: str, facts: Mapping[str, Any], claim: Claim | None, free: bool = False) -> None:
-        journal = self.journal
+    def _note(self, step: int, state: str, facts: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Add to the chain of the plan, and to what is known of a new deal."""
+        journal, creation = self.journal, self._creations.get(step)
         with journal.writing():
             row = journal.plan(self.number)
             if row.facts["writer"] != self.writer:
                 raise JournalError(f"another program has taken plan {self.number} over", journal.path)
             counts = _moved(row.facts["counts"], self.states[step], state)
             journal.append(row, [(step, state, facts)], {**row.facts, "counts": counts})
-            if claim is not None:
-                journal.put_key(self._creations[step].key, None if free else asdict(claim))
+            if creation is not None:
+                claim = replace(self.claims[creation.key], **changes)
+                # What was surely not applied is anybody's again.
+                not_applied = "status" in facts and claim.row_id is None and state not in OPEN_STATES
+                journal.put_key(creation.key, None if not_applied or state == "undone" else asdict(claim))
         self.states[step] = state
-        if claim is not None:
-            self.claims[self._creations[step].key] = claim
+        if creation is not None:
+            self.claims[creation.key] = claim
 
 
 def journal_path(folder: Path, service: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import platformdirs
@@ -18,9 +18,6 @@ from opp_pandas.apply.journal import KEEP_DAYS, OPEN_STATES, Journal
 from opp_pandas.apply.journal_store import SUFFIX, UNBORN
 from opp_pandas.apply.journal_takeover import old_files, read_service
 from opp_pandas.errors import ConfigurationError, JournalError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 FOLDER_VARIABLE = "OPP_PANDAS_JOURNAL"
 _STATES = ["unknown", "conflict", "failed", "done", "undone"]
@@ -63,46 +60,34 @@ def list_journals(folder: str | Path | None = None, *, service: str | None = Non
         undone``. A journal that cannot be read has a ``problem`` in place of
         them.
     """
+    place = journal_folder(folder)
     records: list[list[Any]] = []
-    for path, journal, problem in _journals(journal_folder(folder)):
-        if journal is None:
-            records.append([str(path), *[None] * (len(_COLUMNS) - 2), problem])
+
+    def add_problem(path: Path, problem: JournalError) -> None:
+        records.append([str(path), *[None] * (len(_COLUMNS) - 2), str(problem.message)])
+
+    for path in old_files(place):
+        try:
+            # One that is gone was taken over with the one before it, which is of the same service.
+            if path.exists():
+                Journal.open(place, read_service(path)).close()
+        except JournalError as problem:
+            add_problem(path, problem)
+    for path in sorted(set(place.glob(f"*{SUFFIX}")) - set(old_files(place))):
+        try:
+            with Journal(path) as journal:
+                plans = journal.plans()
+        except JournalError as problem:
+            add_problem(path, problem)
             continue
-        with journal:
-            plans = journal.plans()
-            if service in (None, journal.service):
-                for number, row in plans.items():
-                    made = pd.Timestamp(row.facts["created_at"])
-                    records.append([str(path), number, made, journal.service, *_counts(row.facts), None])
+        for number, row in plans.items() if service in (None, journal.service) else ():
+            facts, counts = row.facts, row.facts["counts"]
+            still_open = sum(count for state, count in counts.items() if state in OPEN_STATES)
+            numbers = [facts["rows"], still_open, *(counts.get(state, 0) for state in _STATES)]
+            records.append([str(path), number, pd.Timestamp(facts["created_at"]), journal.service, *numbers, None])
     frame = pd.DataFrame(records, columns=_COLUMNS)
     dtypes = dict.fromkeys(_NUMBERS, "Int64") | dict.fromkeys(("journal", "service", "problem"), "str")
     return frame.astype({"created_at": "datetime64[us, UTC]", **dtypes})
-
-
-def _journals(folder: Path) -> Iterator[tuple[Path, Journal | None, str]]:
-    """Open every journal of a folder, those of older versions first taken over; or say what is wrong with it."""
-    for path in old_files(folder):
-        if not path.exists():
-            # Taken over with the one before it, which is of the same service.
-            continue
-        try:
-            Journal.open(folder, read_service(path)).close()
-        except JournalError as error:
-            yield path, None, str(error.message)
-    for path in sorted(set(folder.glob(f"*{SUFFIX}")) - set(old_files(folder))):
-        try:
-            journal = Journal(path)
-            journal.plans()
-        except JournalError as error:
-            yield path, None, str(error.message)
-        else:
-            yield path, journal, ""
-
-
-def _counts(facts: Mapping[str, Any]) -> list[int]:
-    counts = facts["counts"]
-    still_open = sum(number for state, number in counts.items() if state in OPEN_STATES)
-    return [facts["rows"], still_open, *(counts.get(state, 0) for state in _STATES)]
 
 
 def purge_journals(

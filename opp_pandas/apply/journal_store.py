@@ -118,35 +118,33 @@ class Store:
         self._connection.close()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Read several things as they stand at one moment; within `writing` it changes nothing."""
-        with self._guard, translated(self.path, DAMAGED):
-            if self._connection.in_transaction:
-                yield
-                return
-            self._connection.execute("BEGIN")
+    def _transaction(self, begin: str, message: str) -> Iterator[None]:
+        with self._guard, translated(self.path, message):
+            self._connection.execute(begin)
             try:
                 self._read_head()
                 yield
             finally:
+                # Nothing is left to undo after a commit.
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read several things as they stand at one moment; within `writing` it changes nothing."""
+        with self._guard:
+            inside = self._connection.in_transaction
+            with translated(self.path, DAMAGED) if inside else self._transaction("BEGIN", DAMAGED):
+                yield
+
+    @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Change several things at once, or none of them; on the disk when the block has ended."""
-        with self._guard, translated(self.path, "the journal cannot be written, so nothing more is sent"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._read_head()
-                yield
-                text = dump(self._head)
-                self._changed("UPDATE head SET facts = ?, digest = ? WHERE one = 1", text, _digest(text))
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self._transaction("BEGIN IMMEDIATE", "the journal cannot be written, so nothing more is sent"):
+            yield
+            text = dump(self._head)
+            self._changed("UPDATE head SET facts = ?, digest = ? WHERE one = 1", text, _digest(text))
+            self._connection.execute("COMMIT")
 
     def _read_head(self) -> None:
         text, digest = self._connection.execute("SELECT facts, digest FROM head WHERE one = 1").fetchone()
@@ -277,12 +275,9 @@ def make_store(path: Path, service: str) -> None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Look at a journal before it is opened as a database, and leave it as it is.
+    """Refuse what is not there, empty, no journal, of a newer version, or not the user's own.
 
-    Raises
-    ------
-    JournalError
-        If it is not there, empty, something else, of a newer version, or not the user's own.
+    It is looked at before it is opened as a database, and left as it is.
     """
     refuse_other_owner(path.parent)
     try:

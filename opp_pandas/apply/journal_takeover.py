@@ -26,10 +26,7 @@ _JOINED = "an earlier write had created it"
 def take_over(journal: Journal, folder: Path, service: str) -> None:
     """Bring the plans of older files for a service into its journal, once, and remove the files.
 
-    Raises
-    ------
-    JournalError
-        If one of them is damaged, or an older version is writing it at the moment.
+    A JournalError says if one of them is damaged, or being written by an older version.
     """
     # Their names begin with the moment at which they were made.
     old = [path for path in old_files(folder) if _is_for(path, service)]
@@ -60,13 +57,7 @@ def old_files(folder: Path) -> list[Path]:
 
 
 def read_service(path: Path) -> str:
-    """Read for which service an older file is.
-
-    Raises
-    ------
-    JournalError
-        If it is damaged, or something else.
-    """
+    """Read for which service an older file is; a JournalError says if it is damaged, or something else."""
     refuse_foreign(path)
     with translated(path, DAMAGED), contextlib.closing(_connect(path)) as connection:
         return _meta(connection)["service"]

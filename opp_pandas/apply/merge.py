@@ -24,17 +24,10 @@ _ONE_SUM = frozenset({"amount", "amount_precise"})
 class Merged:
     """What is left to do for one row.
 
-    Parameters
-    ----------
-    send : tuple of Cell
-        Mine alone changed, or the policy chose mine; ``before`` is what the
-        service has now.
-    done : tuple of Cell
-        Both sides made the same change: nothing to do.
-    kept : tuple of Cell
-        Both changed, and the policy chose theirs.
-    conflicts : tuple of (Cell, object)
-        Both changed, differently, with the service's present value.
+    ``send``: mine alone changed, or the policy chose mine; ``done``: both sides
+    made the same change; ``kept``: both changed, and the policy chose theirs;
+    ``conflicts``: both changed, differently, with the service's present value.
+    The ``before`` of a cell is what the service has now.
     """
 
     send: tuple[Cell, ...] = ()
@@ -46,22 +39,11 @@ class Merged:
 def merge_row(
     cells: tuple[Cell, ...], theirs: Mapping[str, Any], policy: Policy | Mapping[str, Policy] = "skip"
 ) -> Merged:
-    """Merge the edited cells of one row with what the service has now.
+    """Merge the edited cells of one row with the wire values that the service has now.
 
-    Parameters
-    ----------
-    cells : tuple of Cell
-        The edits, with the loaded value as ``before`` (wire values).
-    theirs : mapping of str to object
-        The service's present wire values by column; a column that is not there
-        was not sent, and counts as unchanged.
-    policy : {"skip", "ask", "mine", "theirs"}, or mapping of column to policy
-        What to do where both sides changed one cell. "skip" and "ask" leave it
-        as a conflict.
-
-    Returns
-    -------
-    Merged
+    A column that is not among `theirs` was not sent, and counts as unchanged.
+    The policy says what to do where both sides changed one cell: "skip" and
+    "ask" leave it as a conflict.
     """
     clash = {cell.column for cell in cells if _clashes(cell, theirs)}
     if clash & _ONE_SUM:

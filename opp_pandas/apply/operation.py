@@ -65,12 +65,7 @@ class Wire:
     def write(self, task: Task, cells: Iterable[Cell], send: Callable[[], Answer]) -> Answer:
         """Write down what is about to be sent, then send it.
 
-        Raises
-        ------
-        LostAnswerError
-            If it may have been applied.
-        ServiceError
-            If it was surely not applied.
+        A LostAnswerError says that it may have been applied, a ServiceError that it surely was not.
         """
         task.outcome.sent = tuple(cells)
         self.plan.sent(task.number, task.sends + 1, task.outcome.sent, task.noted)
@@ -135,10 +130,7 @@ class Operation(ABC):
 def settle(operation: Operation, why: str = "") -> None:
     """Send a row; where the answer is lost look, and send once more what was not applied.
 
-    Raises
-    ------
-    ServiceError
-        If the row was surely not applied.
+    A ServiceError says that the row was surely not applied.
     """
     task, unsure = operation.task, True
     while task.sends < operation.most_sends:

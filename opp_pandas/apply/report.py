@@ -13,6 +13,7 @@ import pandas as pd
 from opp_pandas._html import as_written, table_html
 from opp_pandas.api.documents import build_document
 from opp_pandas.apply.status import STATUS_OF, Outcome, Status, sentences
+from opp_pandas.changes.changeset import RowDeletion, RowUpdate, members_of
 from opp_pandas.changes.plan import frame_of
 from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_html
 from opp_pandas.errors import PartialWriteError, printable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opp_pandas.accessor import OpportunityFrame
-    from opp_pandas.changes.plan import ChangeSet
+from opp_pandas.changes.plan import ChangeSet
 
 ROW_DTYPES = {
     "id": "Int64",
@@ -244,14 +245,13 @@ def _body(request: Mapping[str, Any]) -> str:
 
 def build_requests(plan: ChangeSet) -> list[dict[str, Any]]:
     """List the writes of a plan as they go over the wire: ``method, path, body``."""
-
-    def body(entry: Any, row_id: int | None) -> Any:
-        return json.loads(build_document(OPPORTUNITY, row_id, entry.attributes(), entry.relationships()))
-
     path = f"/{OPPORTUNITY.path}"
-    requests = [
-        {"method": "PATCH", "path": f"{path}/{entry.id}", "body": body(entry, entry.id)} for entry in plan.updates
-    ]
-    requests += [{"method": "POST", "path": path, "body": body(entry, None)} for entry in plan.creations]
-    requests += [{"method": "DELETE", "path": f"{path}/{entry.id}", "body": None} for entry in plan.deletions]
+    requests: list[dict[str, Any]] = []
+    for entry in plan.entries:
+        if isinstance(entry, RowDeletion):
+            requests.append({"method": "DELETE", "path": f"{path}/{entry.id}", "body": None})
+            continue
+        row_id = entry.id if isinstance(entry, RowUpdate) else None
+        where = {"method": "POST", "path": path} if row_id is None else {"method": "PATCH", "path": f"{path}/{row_id}"}
+        requests.append(where | {"body": json.loads(build_document(OPPORTUNITY, row_id, *members_of(entry)))})
     return requests

@@ -19,7 +19,9 @@ from opp_pandas.api.decode import decode_records, unknown_column
 from opp_pandas.api.frame_builder import join_names
 from opp_pandas.apply.status import Status
 from opp_pandas.frame_state import CellMarks, Loaded, Pending, Rows, attach_loaded, freeze
+from opp_pandas.load.changed_records import joined_lookup
 from opp_pandas.load.custom_fields import shown_cells
+from opp_pandas.load.upsert import Places, extended, put
 from opp_pandas.resource import INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 _METADATA = [entry.column for entry in OPPORTUNITY.metadata]
 _COLUMN_OF = {entry.name: entry.column for entry in OPPORTUNITY.attributes}
-Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def take_outcomes(
@@ -38,32 +39,18 @@ def take_outcomes(
     lookups: Mapping[str, pd.DataFrame],
     client: Client | None = None,
 ) -> pd.DataFrame:
-    """Write what the service answered into `frame`, in place, and give it a new carrier.
+    """Write what the service answered into the frame that was written back, in place, and give it a new carrier.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        The frame that was written back.
-    loaded : Loaded
-        What it carried.
-    outcomes : sequence of Outcome
-        How each change went.
-    lookups : mapping of str to DataFrame
-        Look-ups for names, as read since.
-    client : Client, optional
-        Where the rows are now, for frames that came from a file.
-
-    Returns
-    -------
-    DataFrame
-        `frame`.
+    ``lookups`` are the names that were read since, ``client`` is where the rows
+    are now, for frames that came from a file.
     """
     answered = [entry for entry in outcomes if entry.status.ok and entry.resource is not None]
     gone = [entry for entry in outcomes if entry.action == "delete" and entry.status in (Status.WRITTEN, Status.GONE)]
     unsure = [entry for entry in outcomes if entry.action == "create" and entry.status is Status.UNKNOWN]
     if not answered and not gone and not unsure:
         return frame
-    known = _joined(loaded.lookups, lookups)
+    fresh = {kind: joined_lookup(loaded.lookups.get(kind), lookup) for kind, lookup in lookups.items()}
+    known = {**loaded.lookups, **fresh}
     rows = _decode(answered, known)
     pending = dict(loaded.pending)
     for entry in unsure:
@@ -75,9 +62,7 @@ def take_outcomes(
     if gone:
         baseline, pending = _without(baseline, [entry.id for entry in gone], pending)
         _drop_rows(frame, [entry.position for entry in gone if entry.position >= 0])
-    stages = loaded.stages
-    if "opportunityStage" in lookups:
-        stages = stages.with_ids(lookups["opportunityStage"])
+    stages = loaded.stages.with_ids(lookups["opportunityStage"]) if "opportunityStage" in lookups else loaded.stages
     successor = loaded.renewed(
         baseline=baseline,
         created=pending,
@@ -86,15 +71,6 @@ def take_outcomes(
         client=loaded.client if loaded.client is not None else client,
     )
     return attach_loaded(frame, successor)
-
-
-def _joined(loaded: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Put look-ups together; what was read later stands."""
-    both = dict(loaded)
-    for kind, lookup in fresh.items():
-        parts = [lookup, both[kind]] if kind in both else [lookup]
-        both[kind] = pd.concat(parts, ignore_index=True).drop_duplicates("id", ignore_index=True)
-    return both
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +126,10 @@ def _new_baseline(base: Rows, answered: Sequence[Outcome], rows: _Rows, pending:
     frozen = freeze(rows.frame)
     arrays: dict[str, Any] = {}
     for column in base.frame.columns:
-        array = base.frame[column].array
-        if appended:
-            array = _extended(array, appended)
+        array = extended(base.frame[column].array, appended)
         if column in frozen.columns:
             held = rows.held[column]
-            array = _with(array, positions[held], frozen[column][held])
+            array = put(array, positions[held], frozen[column][held])
         arrays[column] = array
     touched = {(int(position), column) for column, held in rows.held.items() for position in positions[held]}
     marks = base.marks.without(lambda *cell: cell in touched) | rows.marks.at(positions)
@@ -163,31 +137,7 @@ def _new_baseline(base: Rows, answered: Sequence[Outcome], rows: _Rows, pending:
     return Rows(fresh, marks)
 
 
-def _extended(array: Any, number: int) -> Any:
-    if array.dtype == object:
-        return np.concatenate([np.asarray(array, dtype=object), np.full(number, None, dtype=object)])
-    return array.take(np.append(np.arange(len(array)), np.full(number, -1)), allow_fill=True)
-
-
-def _with(array: Any, positions: Places, values: pd.Series) -> Any:
-    """Copy `array` with `values` at `positions`; the same array where nothing differs."""
-    if not len(positions):
-        return array
-    if array.dtype == object:
-        fresh = np.array(array, dtype=object)
-        for position, value in zip(positions, values.array, strict=True):
-            fresh[position] = value
-        return fresh
-    replacement = values.array if values.dtype == array.dtype else values.astype(array.dtype).array
-    if array.take(positions).equals(replacement):
-        return array
-    fresh = array.copy()
-    fresh[positions] = replacement
-    return fresh
-
-
 def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: Places, rows: _Rows) -> None:
-    """Set the answered rows in the user's frame, column by column."""
     back = {label: column for column, label in loaded.labels.items()}
     for place, label in enumerate(frame.columns):
         column = back.get(str(label), label)
@@ -201,7 +151,7 @@ def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: Places, rows: _Rows)
             continue
         # A drifted column takes its own dtype back when it can hold every cell.
         array = current.array if current.dtype == values.dtype else _restored(current, str(values.dtype))
-        fresh = _with(array, places[held], values)
+        fresh = put(array, places[held], values)
         if fresh is not array or current.dtype != values.dtype:
             frame.isetitem(place, fresh)
     if "id" in frame.index.names:
@@ -223,7 +173,6 @@ def _restored(series: pd.Series, dtype: str) -> Any:
 def _without(
     baseline: Rows, ids: Sequence[int | None], pending: Mapping[Any, Pending]
 ) -> tuple[Rows, dict[Any, Pending]]:
-    """Give the baseline without deleted rows, and the new places of the rows that wait."""
     keep = np.flatnonzero(~baseline.frame["id"].isin([value for value in ids if value is not None]).to_numpy())
     fresh = np.full(len(baseline), -1)
     fresh[keep] = np.arange(len(keep))
@@ -236,7 +185,6 @@ def _without(
 
 
 def _drop_rows(frame: pd.DataFrame, places: Sequence[int]) -> None:
-    """Drop rows by position, in place, whatever the index is like."""
     if not places:
         return
     kept = frame.iloc[np.setdiff1d(np.arange(len(frame)), places)]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from opp_pandas.apply.merge import same_value
-from opp_pandas.changes.changeset import Cell, RowCreation, RowUpdate
+from opp_pandas.changes.changeset import Cell, RowCreation, RowUpdate, related_id
 from opp_pandas.changes.rules import WRITABLE
 from opp_pandas.errors import (
     AccessDeniedError,
@@ -169,6 +169,11 @@ class Outcome:
         self.status = Status.ADJUSTED if differing else Status.WRITTEN
         self.detail = sentences(detail, *words)
 
+    def take_joined(self, resource: Mapping[str, Any], cells: Iterable[Cell], why: str) -> None:
+        """Take a deal that was there already in the place of a new one: nothing of that was sent to it."""
+        self.take_resource(resource, cells, why)
+        self.joined, self.status, self.sent = True, Status.UNCHANGED, ()
+
     def take_conflict(self, conflicts: Iterable[tuple[Cell, Any]], before: str = "") -> None:
         """Note which cells both sides changed."""
         self.conflicts = tuple(conflicts)
@@ -250,12 +255,8 @@ def wire_cells(resource: Mapping[str, Any], columns: Iterable[str]) -> dict[str,
                 values[column] = attributes[attribute.name]
             continue
         value = relationships.get(OPPORTUNITY.relationship_by_column[column].name)
-        target = value.get("data", ...) if isinstance(value, dict) else ...
-        if target is None:
-            values[column] = None
-        elif isinstance(target, dict):
-            row_id = target.get("id")
-            values[column] = int(row_id) if isinstance(row_id, str) and row_id.isdigit() else row_id
+        if isinstance(value, dict) and (value.get("data", ...) is None or isinstance(value.get("data"), dict)):
+            values[column] = related_id(value) if value["data"] else None
     return values
 
 

@@ -16,10 +16,9 @@ from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.apply.write_back import resolve_at_service
 from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan import ChangeSet
-from opp_pandas.changes.plan_file import entry_objection
-from opp_pandas.changes.rules import WRITABLE
+from opp_pandas.changes.rules import WRITABLE, entry_objection
 from opp_pandas.errors import ConfigurationError, NotFoundError, named, printable
-from opp_pandas.resource import OPPORTUNITY
+from opp_pandas.kinds import TAGS, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +153,7 @@ def resume(
             tasks, report = announce(whole, tasks=[_task_of(step) for step in steps], shared=True)
             again = [task for task, step in zip(tasks, steps, strict=True) if _is_unsettled(step, on_conflict)]
             report = carry_out(options, reopened, again, report)
-            _mark_what_it_undid(reopened)
+            _pass_on(reopened, [step for step, state in reopened.states.items() if state == "done"], "undone")
     return report
 
 
@@ -292,29 +291,19 @@ def _undoable(journal: Journal) -> int:
     return max(numbers)
 
 
-def _mark_what_it_undid(plan: OpenPlan) -> None:
-    """After an undoing was finished by `resume`: mark what it undid."""
-    undoes = plan.facts.get("undoes")
-    if undoes:
-        done = [step for number, step in enumerate(undoes["steps"]) if plan.states[number] == "done"]
-        _mark_other(plan, done, "undone")
-
-
 def _mark(plan: OpenPlan, steps: Sequence[int], state: str) -> None:
     """Mark steps as undone or done; what an undoing took back stands again where that is undone."""
     for step in steps:
         plan.mark(step, state)
+    _pass_on(plan, steps, "done" if state == "undone" else "undone")
+
+
+def _pass_on(plan: OpenPlan, steps: Sequence[int], state: str) -> None:
+    """Mark what steps of an undoing took back, where that plan is still there: it is kept for some weeks only."""
     undoes = plan.facts.get("undoes")
-    if undoes and steps:
-        _mark_other(plan, [undoes["steps"][step] for step in steps], "done" if state == "undone" else "undone")
-
-
-def _mark_other(plan: OpenPlan, steps: Sequence[int], state: str) -> None:
-    """Mark steps of the plan that an undoing took back, where it is still there: it is kept for some weeks only."""
-    number = plan.facts["undoes"]["plan"]
-    if number in plan.journal.plans():
-        with plan.journal.reopen(number) as other:
-            _mark(other, steps, state)
+    if undoes and steps and undoes["plan"] in plan.journal.plans():
+        with plan.journal.reopen(undoes["plan"]) as other:
+            _mark(other, [undoes["steps"][step] for step in steps], state)
 
 
 def _reverse(step: Step, client: Client, allow_delete: bool) -> RowUpdate | RowDeletion | Refusal | None:
@@ -365,13 +354,21 @@ def _cents_note(step: Step, entry: RowUpdate | RowDeletion | Refusal | None) -> 
     return f"the amount of id {entry.id} goes back to a whole number: its cents were not written down"
 
 
+# What no service fills in by itself: a new deal that was not given it has none.
+_EMPTY_TEXTS: dict[str, Any] = {
+    column: [] if kind is TAGS else None
+    for column, kind in WRITABLE.items()
+    if kind in (TEXT, TAGS) and column not in ("amount_precise", "currency_type")
+}
+
+
 def _reverse_creation(
     step: Step, creation: RowCreation, client: Client, allow_delete: bool
 ) -> RowDeletion | Refusal | None:
     row_id, before = step.facts.get("row_id"), step.facts.get("stored")
     if not before or step.facts.get("found"):
         # What a colleague wrote into it before it was found is no part of what was created.
-        before = {**_empty_texts(), **creation.values}
+        before = {**_EMPTY_TEXTS, **creation.values}
     if row_id is None:
         if creation.custom_id is None:
             reason = "nobody knows whether it was created, and it has no custom id: look for it by its name"
@@ -393,18 +390,9 @@ def _reverse_creation(
     return RowDeletion(int(row_id), -1, creation.values.get("name"), before)
 
 
-def _empty_texts() -> dict[str, Any]:
-    """Give the writable texts and tags that no service fills in by itself, empty."""
-    kinds = {entry.column: entry.kind for entry in OPPORTUNITY.attributes if entry.column in WRITABLE}
-    empty: dict[str, Any] = {
-        column: [] if kind == "tags" else None for column, kind in kinds.items() if kind in ("text", "tags")
-    }
-    return {column: value for column, value in empty.items() if column not in ("amount_precise", "currency_type")}
-
-
 def _refusal(step: Step, row_id: int | None, reason: str) -> Refusal:
     label = step.entry.label if isinstance(step.entry, RowCreation) else None
-    return Refusal(row_id, -1 - step.number, label, step.action, "id", None, None, reason)
+    return Refusal(row_id, -1 - step.number, label, step.entry.action, "id", None, None, reason)
 
 
 def _exists(client: Client, row_id: int) -> bool:

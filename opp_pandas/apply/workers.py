@@ -22,24 +22,12 @@ Unit = TypeVar("Unit")
 def run_units(
     units: Iterable[Unit], handle: Callable[[Unit], None], workers: int, stop: threading.Event, grace_s: float = GRACE_S
 ) -> None:
-    """Hand every unit to one of the workers.
+    """Hand every unit, pieces of work that do not touch each other, to one of the workers.
 
     One worker is the caller's own thread. With more, Ctrl-C sets `stop`, ends
     waits before a repetition, lets requests under way come home for `grace_s`
-    seconds, and is raised then; so is the first exception of a worker.
-
-    Parameters
-    ----------
-    units : iterable
-        Pieces of work that do not touch each other.
-    handle : callable
-        Does one piece; looks at `stop` in between.
-    workers : int
-        How many at once.
-    stop : threading.Event
-        Set when nothing more may be begun.
-    grace_s : float
-        See above [s].
+    seconds, and is raised then; so is the first exception of a worker. `handle`
+    looks at `stop` in between.
     """
     waiting = deque(units)
     if min(workers, len(waiting)) <= 1:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from opp_pandas.errors import printable
 from opp_pandas.resource import OPPORTUNITY
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Cell(NamedTuple):
@@ -35,21 +33,10 @@ class RowUpdate:
     base_position: int
     cells: tuple[Cell, ...]
 
-    def attributes(self) -> dict[str, Any]:
-        """Changed attributes by API name."""
-        return {
-            OPPORTUNITY.by_column[cell.column].name: cell.after
-            for cell in self.cells
-            if cell.column in OPPORTUNITY.by_column
-        }
-
-    def relationships(self) -> dict[str, int | None]:
-        """Changed relationships by API name."""
-        return {
-            OPPORTUNITY.relationship_by_column[cell.column].name: cell.after
-            for cell in self.cells
-            if cell.column in OPPORTUNITY.relationship_by_column
-        }
+    @property
+    def values(self) -> dict[str, Any]:
+        """What is sent, by column."""
+        return {cell.column: cell.after for cell in self.cells}
 
 
 @dataclass(frozen=True)
@@ -84,15 +71,6 @@ class RowCreation:
         custom = printable(self.custom_id, 80)
         return f"the custom id {custom} made here" if self.custom_id == self.key else f"its own custom id {custom}"
 
-    def attributes(self) -> dict[str, Any]:
-        """Attributes by API name."""
-        return {OPPORTUNITY.by_column[c].name: v for c, v in self.values.items() if c in OPPORTUNITY.by_column}
-
-    def relationships(self) -> dict[str, int | None]:
-        """Relationships by API name."""
-        known = OPPORTUNITY.relationship_by_column
-        return {known[c].name: v for c, v in self.values.items() if c in known}
-
 
 @dataclass(frozen=True)
 class RowDeletion:
@@ -123,5 +101,20 @@ class Refusal:
     reason: str
 
 
+def related_id(value: Any) -> Any:
+    """The id that a relationship's wire value names, or the odd thing itself."""
+    row_id = value["data"].get("id") if isinstance(value, Mapping) and value.get("data") else value
+    return int(row_id) if isinstance(row_id, str) and row_id.isdigit() else row_id
+
+
 Entry = RowUpdate | RowCreation | RowDeletion
 """One row of a plan: one request that changes something."""
+
+
+def members_of(entry: RowUpdate | RowCreation) -> tuple[dict[str, Any], dict[str, int | None]]:
+    """Attributes and relationships that a row sends, by API name."""
+    attributes, relationships = OPPORTUNITY.by_column, OPPORTUNITY.relationship_by_column
+    return (
+        {attributes[column].name: value for column, value in entry.values.items() if column in attributes},
+        {relationships[column].name: value for column, value in entry.values.items() if column in relationships},
+    )

@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import Cell, Refusal, RowDeletion, RowUpdate
-from opp_pandas.changes.column_diff import ColumnDiff, diff_column, plain_value
+from opp_pandas.changes.changeset import Cell, Refusal, RowDeletion, RowUpdate, related_id
 from opp_pandas.changes.guards import aggregate_reason
 from opp_pandas.changes.impact import Figures
 from opp_pandas.changes.name_lookup import NameBook
-from opp_pandas.changes.new_rows import find_creations
+from opp_pandas.changes.new_rows import NewRows
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.row_matching import match_rows, usable_frame
 from opp_pandas.errors import ConfigurationError, named, printable
@@ -28,7 +27,7 @@ from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import Loaded, freeze_value, require_loaded
 from opp_pandas.instants import build_instant
-from opp_pandas.kinds import INT64_MAX, TEXT, is_missing
+from opp_pandas.kinds import INT64_MAX, TEXT, ColumnDiff, is_missing, plain_value
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
@@ -132,8 +131,6 @@ class _Edit:
 
 
 class _Comparison:
-    """One frame against its baseline."""
-
     def __init__(self, frame: pd.DataFrame, loaded: Loaded, levels: Sequence[str]) -> None:
         self.frame, self.loaded, self.base, self.levels = frame, loaded, loaded.baseline, levels
         self.book = NameBook.of(loaded)
@@ -156,13 +153,12 @@ class _Comparison:
             for row_id, place in zip(ids, kept, strict=True)
             if row_id not in deleted
         ]
-        creations, refused = find_creations(self.frame, self.loaded, self.rows, self.book, custom_ids)
-        self.refusals += refused
-        return ChangeSet(
-            updates=tuple(updates),
-            creations=tuple(creations),
-            deletions=tuple(deletions),
-            refusals=tuple(sorted(self.refusals, key=lambda entry: entry.position)),
+        new = NewRows(self.frame, self.loaded, self.rows, self.book)
+        creations = new.read(custom_ids)
+        self.refusals += new.refusals
+        refusals = sorted(self.refusals, key=lambda entry: entry.position)
+        return ChangeSet.of(
+            [*updates, *creations, *deletions, *refusals],
             timezone=self.loaded.timezone,
             loaded_rows=len(self.base),
             names=self.book.names,
@@ -173,7 +169,6 @@ class _Comparison:
         )
 
     def _suspicion(self, updates: list[RowUpdate]) -> str | None:
-        """Say why the edits look like values of other deals."""
         read_only: dict[str, dict[int, Any]] = {}
         for entry in self.refusals:
             if entry.action == "update" and entry.position >= 0 and self.rows.places[entry.position] >= 0:
@@ -185,8 +180,7 @@ class _Comparison:
             return {}
         places = np.array([update.base_position for update in updates], dtype=np.int64)
         names = self.base.frame["name"].array.take(places)
-        pairs = zip(updates, names, strict=True)
-        return {update.id: name for update, name in pairs if isinstance(name, str)}
+        return {update.id: name for update, name in zip(updates, names, strict=True) if isinstance(name, str)}
 
     def _refuse(self, place: int, action: str, column: str, before: Any, after: Any, reason: str) -> None:
         row_id = self.rows.ids[place]
@@ -347,6 +341,7 @@ class _Comparison:
         place_of = {int(value): place for place, value in enumerate(self.rows.ids) if value is not pd.NA}
         base_places = self.base.ids.get_indexer(pd.Index(delete, dtype=np.int64))
         can_delete = self.base.frame.get("can_delete")
+        columns = [column for column in rules.WRITABLE if column in self.base.frame.columns]
         deletions = []
         for row_id, base_place in zip(delete, base_places.tolist(), strict=True):
             place = place_of.get(row_id, -1)
@@ -355,11 +350,7 @@ class _Comparison:
             elif can_delete is not None and not can_delete.fillna(True).iloc[base_place]:
                 self._refuse_deletion(row_id, place, "this user may not delete the deal (can_delete is false)")
             else:
-                before = {
-                    column: loaded_value(self.loaded, base_place, column)
-                    for column in rules.WRITABLE
-                    if column in self.base.frame.columns
-                }
+                before = {column: loaded_value(self.loaded, base_place, column) for column in columns}
                 deletions.append(RowDeletion(row_id, place, before.get("name"), before))
         return deletions
 
@@ -390,7 +381,7 @@ def loaded_values(loaded: Loaded, places: np.ndarray[Any, Any], column: str) -> 
         for index, place in enumerate(places.tolist()):
             if (place, column) in original:
                 value = original[place, column]
-                found[index] = _identity(value) if related else value
+                found[index] = related_id(value) if related else value
     return found
 
 
@@ -399,16 +390,10 @@ def loaded_value(loaded: Loaded, place: int, column: str) -> Any:
     return loaded_values(loaded, np.array([place]), column)[0]
 
 
-def _identity(value: Any) -> Any:
-    """Give the id of a resource identifier whose form was unusual, or the odd thing itself."""
-    row_id = value.get("data", {}).get("id") if isinstance(value, Mapping) and value.get("data") else value
-    return int(row_id) if isinstance(row_id, str) and row_id.isdigit() else row_id
-
-
 def _diff(column: str, series: pd.Series, base: Any) -> ColumnDiff:
     kind = rules.column_kind(column, base.dtype)
     if kind is not None:
-        return diff_column(series, base, kind)
+        return kind.compare(series, base)
     # Columns that are never written: whatever the service sent.
     pairs = zip(series.array, base, strict=True)
     changed = np.fromiter((not _same(value, before) for value, before in pairs), dtype=bool, count=len(series))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,21 +46,10 @@ def aggregate_reason(
 ) -> str | None:
     """Say why edits look like the values of other deals, or return None.
 
-    Parameters
-    ----------
-    updates : sequence of RowUpdate
-        What would be sent.
-    read_only : mapping of str to mapping of int to object
-        Cells of columns that cannot be written and differ from what was loaded,
-        by column and position in the load.
-    frame : DataFrame
-        The edited frame, one row per deal.
-    places : ndarray of int
-        Position in the load of each of its rows; -1 where it has none.
-    base : DataFrame
-        What was loaded.
-    levels : sequence of str
-        Columns that came as levels of the frame's index.
+    ``read_only`` are cells of columns that cannot be written and differ from
+    what was loaded, by column and position in the load; ``places`` are the
+    positions there of the edited frame's rows, -1 where it has none; ``levels``
+    are columns that came as levels of the frame's index.
     """
     edits = _telling(updates)
     return (
@@ -79,16 +68,10 @@ def _telling(updates: Sequence[RowUpdate]) -> Edits:
             if cell.follows is None and cell.after is not None:
                 edits.setdefault(cell.column, {})[update.base_position] = cell.after
     return {
-        column: dict(zip(cells, _decoded(column, cells.values()), strict=True))
+        column: dict(zip(cells, WRITABLE[column].array_of(cells.values()), strict=True))
         for column, cells in edits.items()
         if len(cells) == 1 or len({str(value) for value in cells.values()}) > 1
     }
-
-
-def _decoded(column: str, values: Iterable[Any]) -> Any:
-    """Return the cells of wire values, as an array of the column gives them."""
-    kind = WRITABLE[column]
-    return kind.array([kind.decode(value)[0] for value in values])
 
 
 def _contradiction(read_only: Mapping[str, Mapping[int, Any]], base: pd.DataFrame) -> str | None:
@@ -118,9 +101,9 @@ def _moved_index(updates: Sequence[RowUpdate], levels: Sequence[str], rows: int)
 
 def _only_holders(series: pd.Series, cells: Mapping[int, Any]) -> dict[int, int]:
     """Find for each cell the one other loaded row that holds its value; there may be none, or several."""
-    wanted = pd.Series(list(cells.values()), dtype=series.dtype) if series.dtype != object else None
-    if wanted is None:
+    if series.dtype == object:
         return {}
+    wanted = pd.Series(list(cells.values()), dtype=series.dtype)
     holders: dict[Any, list[int]] = {}
     for place in np.flatnonzero(series.isin(wanted).to_numpy()).tolist():
         holders.setdefault(series.array[place], []).append(place)

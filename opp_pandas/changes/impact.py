@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.batches import column_array
 from opp_pandas.changes.name_lookup import NameBook
+from opp_pandas.changes.rules import WRITABLE, column_kind
 from opp_pandas.figures import FigureContext, forecast
 from opp_pandas.figures.core.days import NO_DAY, local_days
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.quotas import read_quota
-from opp_pandas.kinds import KINDS
-from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+from opp_pandas.kinds import TAGS
+from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,20 +35,9 @@ MOVES = ("pushed", "pulled")
 class Figures:
     """What the effect of a plan is worked out from: the load, and how its forecast is made.
 
-    Parameters
-    ----------
-    loaded : Loaded
-        What the plan starts from.
-    quota : number, mapping or DataFrame, optional
-        A number for every period, period -> number, or a frame ``period,
-        quota`` [currency]: coverage needs one.
-    definitions : mapping, optional
-        How time is cut and what amounts mean, where that is not as the load says.
-
-    Raises
-    ------
-    ConfigurationError, MissingColumnError
-        If an argument cannot be used.
+    ``quota`` is as in `find_changes`, ``definitions`` say how time is cut and what
+    amounts mean, where that is not as the load says; what cannot be used of them is
+    refused at once.
     """
 
     loaded: Loaded
@@ -77,34 +66,13 @@ class Figures:
         with suppress_unmapped_stages():
             return forecast(frame, context=self.context, quota=self.quota)
 
-    def effect(self, plan: ChangeSet) -> pd.DataFrame:
-        """Compare the forecast before and after a plan: see `forecast_effect`."""
-        return forecast_effect(plan, self)
-
 
 def forecast_effect(plan: ChangeSet, figures: Figures) -> pd.DataFrame:
-    """Compare the forecast of what was loaded with the same after the plan.
+    """Compare the forecast of what was loaded with the same after the plan: see `ChangeSet.effect`.
 
-    Parameters
-    ----------
-    plan : ChangeSet
-        What would be sent. New deals without a currency count in that of the load.
-    figures : Figures
-        What the plan starts from, and how the forecast is made.
-
-    Returns
-    -------
-    DataFrame, shape (p, 8), or (p, 10) with a quota
-        The periods that change, with ``open_before, open_after,
-        weighted_before, weighted_after, won_before, won_after`` [currency of
-        the load], ``coverage_before, coverage_after`` [ratio], ``pushed`` and
-        ``pulled``: deals that leave the period for a later or an earlier one,
-        closed ones too.
-
-    Raises
-    ------
-    FrameError
-        If the rows cannot be summed: no amounts, several currencies without rates.
+    New deals without a currency count in that of the load; closed deals that
+    leave their period are pushed or pulled, too. A FrameError says why rows cannot
+    be summed: no amounts, several currencies without rates.
     """
     base = figures.loaded.baseline.frame
     known = base["id"].notna().to_numpy()
@@ -152,16 +120,14 @@ def _moves(plan: ChangeSet, figures: Figures, edited: pd.DataFrame) -> Counter[t
 def _edited(plan: ChangeSet, base: pd.DataFrame) -> pd.DataFrame:
     """Give the loaded rows with the plan's updates in them."""
     after = base.copy(deep=False)
-    by_column: dict[str, tuple[list[int], list[Any]]] = {}
+    by_column: dict[str, dict[int, Any]] = {}
     for update in plan.updates:
         for cell in update.cells:
-            places, values = by_column.setdefault(cell.column, ([], []))
-            places.append(update.base_position)
-            values.append(_decoded(cell.column, cell.after))
-    for column, (places, values) in by_column.items():
-        if column in after.columns and COLUMN_DTYPES[column] != "object":
+            by_column.setdefault(cell.column, {})[update.base_position] = cell.after
+    for column, cells in by_column.items():
+        if column in after.columns and WRITABLE[column] is not TAGS:
             array = after[column].array.copy()
-            array[places] = column_array(values, COLUMN_DTYPES[column])
+            array[list(cells)] = WRITABLE[column].array_of(cells.values())
             after[column] = array
     return after
 
@@ -173,11 +139,11 @@ def _planned(plan: ChangeSet, edited: pd.DataFrame) -> pd.DataFrame:
         return kept
     currencies = kept["currency_type"].dropna().unique().tolist() if "currency_type" in kept.columns else []
     rows = [_new_deal(plan, entry, currencies[0] if len(currencies) == 1 else None) for entry in plan.creations]
-    new: dict[str, Any] = {}
+    new = {}
     for column in kept.columns:
-        dtype = COLUMN_DTYPES.get(column, "object")
-        if dtype != "object" and str(kept[column].dtype) == dtype:
-            new[column] = column_array([_decoded(column, row.get(column)) for row in rows], dtype)
+        kind = column_kind(column, COLUMN_DTYPES.get(column))
+        if kind is not None and kind is not TAGS and str(kept[column].dtype) == kind.dtype:
+            new[column] = kind.array_of(row.get(column) for row in rows)
     return pd.concat([kept, pd.DataFrame(new)], ignore_index=True)
 
 
@@ -190,8 +156,3 @@ def _new_deal(plan: ChangeSet, entry: RowCreation, currency: str | None) -> dict
     if row.get("currency_type") is None:
         row["currency_type"] = currency
     return row
-
-
-def _decoded(column: str, value: Any) -> Any:
-    attribute = OPPORTUNITY.by_column.get(column)
-    return value if attribute is None else KINDS[attribute.kind].decode(value)[0]

@@ -94,22 +94,15 @@ def names_of(lookup: pd.DataFrame | None) -> dict[int, str]:
 def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:
     """Settle the names of new deals with what the service has.
 
-    Parameters
-    ----------
-    plan : ChangeSet
-        With creations whose stage, owner or account is known by name only, and
-        with what is to be done about names that the service does not know.
-    book : NameBook
-        The service's names.
-
-    Returns
-    -------
-    ChangeSet
-        The same plan with ids. A new deal whose name fits several ids, or none,
-        moves to the refused, with one reason for all rows of a column; or it
-        stays without that owner or account, and says so.
+    A new deal whose name fits several ids, or none, moves to the refused, with
+    one reason for all rows of a column; or it stays without that owner or
+    account, and says so.
     """
-    unknown = _unknown_names(plan, book)
+    unknown: dict[str, Counter[str]] = {}
+    for entry in plan.creations:
+        for column, name in entry.unresolved.items():
+            if not book.ids(EDITABLE_NAMES[column], name):
+                unknown.setdefault(column, Counter())[name] += 1
     creations: list[RowCreation] = []
     refusals = list(plan.refusals)
     left_out: Counter[str] = Counter()
@@ -138,16 +131,6 @@ def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:
         for column, number in left_out.items()
     ]
     return replace(plan, creations=tuple(creations), refusals=tuple(refusals), notes=(*plan.notes, *notes))
-
-
-def _unknown_names(plan: ChangeSet, book: NameBook) -> dict[str, Counter[str]]:
-    """Count by column the names of new deals that the service has under no id."""
-    unknown: dict[str, Counter[str]] = {}
-    for entry in plan.creations:
-        for column, name in entry.unresolved.items():
-            if not book.ids(EDITABLE_NAMES[column], name):
-                unknown.setdefault(column, Counter())[name] += 1
-    return unknown
 
 
 def _unknown_reason(column: str, unknown: Counter[str], book: NameBook) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from opp_pandas.changes import rules
 from opp_pandas.changes.changeset import Refusal, RowCreation
-from opp_pandas.changes.column_diff import plain_value, read_column
 from opp_pandas.errors import printable
-from opp_pandas.frame_state import OWN_CUSTOM_ID, Loaded, Pending
+from opp_pandas.frame_state import OWN_CUSTOM_ID
+from opp_pandas.kinds import plain_value
 from opp_pandas.load.custom_fields import custom_objection, missing_required
 from opp_pandas.resource import EDITABLE_NAMES
 
@@ -17,81 +17,58 @@ if TYPE_CHECKING:
 
     from opp_pandas.changes.name_lookup import NameBook
     from opp_pandas.changes.row_matching import Rows
+    from opp_pandas.choices import CustomIds
+    from opp_pandas.frame_state import Loaded
 
 
-def find_creations(
-    frame: pd.DataFrame, loaded: Loaded, rows: Rows, book: NameBook, custom_ids: Literal["auto", "always", "never"]
-) -> tuple[list[RowCreation], list[Refusal]]:
-    """Read the new rows of a frame.
+class NewRows:
+    """The rows of a usable frame that wait to be created, read column by column.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A usable frame, as `opp_pandas.changes.row_matching.usable_frame` gives it.
-    loaded : Loaded
-        What travels with it.
-    rows : Rows
-        Which of its rows wait to be created.
-    book : NameBook
-        The names that the load knows.
-    custom_ids : {"auto", "always", "never"}
-        Whether deals without a custom id get one of ours.
-
-    Returns
-    -------
-    (list of RowCreation, list of Refusal)
-        A row with a refused cell is held back whole.
+    A row with a refused cell is held back whole.
     """
-    if not rows.created:
-        return [], []
-    return _NewRows(frame, loaded, rows.created, book).read(_gives_ids(loaded, custom_ids))
 
-
-def _gives_ids(loaded: Loaded, custom_ids: str) -> bool:
-    """Whether new deals get a custom id of ours: where no deal has one that the outside CRM may have given."""
-    if custom_ids != "auto":
-        return custom_ids == "always"
-    column = loaded.baseline.frame.get("custom_id")
-    if column is None:
-        # A load without the column does not tell; an adopted file without it has none.
-        return loaded.kind == "adopt"
-    return bool(column.dropna().str.startswith(OWN_CUSTOM_ID).all())
-
-
-class _NewRows:
-    """The new rows of one frame, read column by column."""
-
-    def __init__(
-        self, frame: pd.DataFrame, loaded: Loaded, created: dict[int, tuple[Any, Pending]], book: NameBook
-    ) -> None:
-        self.frame, self.loaded, self.created, self.book = frame, loaded, created, book
-        self.places = list(created)
-        self.values: dict[int, dict[str, Any]] = {place: {} for place in created}
-        self.unresolved: dict[int, dict[str, str]] = {place: {} for place in created}
+    def __init__(self, frame: pd.DataFrame, loaded: Loaded, rows: Rows, book: NameBook) -> None:
+        self.frame, self.loaded, self.created, self.book = frame, loaded, rows.created, book
+        self.places = list(self.created)
+        self.values: dict[int, dict[str, Any]] = {place: {} for place in self.created}
+        self.unresolved: dict[int, dict[str, str]] = {place: {} for place in self.created}
         self.refusals: list[Refusal] = []
 
-    def read(self, gives_ids: bool) -> tuple[list[RowCreation], list[Refusal]]:
-        """Give the creations and what was refused."""
+    def read(self, custom_ids: CustomIds) -> list[RowCreation]:
+        """Give the creations; `refusals` are known then, too."""
+        if not self.created:
+            return []
         for column in self.frame.columns:
             if column in rules.WRITABLE:
                 self._read_column(column)
         for column in EDITABLE_NAMES:
             if column in self.frame.columns:
                 self._read_names(column)
+        gives_ids = self._gives_ids(custom_ids)
         for place, row in self.values.items():
             if not str(row.get("name") or "").strip():
                 self._refuse(place, "name", None, "a new deal needs a name")
             for column, reason in missing_required(self.loaded.custom_fields, row):
                 self._refuse(place, column, None, reason)
             self._resolve_amounts(place, row)
-            self._resolve_custom_id(place, row, gives_ids)
+            if gives_ids and row.get("custom_id") is None:
+                row["custom_id"] = self.created[place][1].key
         held = {entry.position for entry in self.refusals}
-        creations = [
+        return [
             RowCreation(place, label, self.values[place], self.unresolved[place], pending.key, pending.attempted)
             for place, (label, pending) in self.created.items()
             if place not in held
         ]
-        return creations, self.refusals
+
+    def _gives_ids(self, custom_ids: CustomIds) -> bool:
+        """Whether new deals get a custom id of ours: where no deal has one that the outside CRM may have given."""
+        if custom_ids != "auto":
+            return custom_ids == "always"
+        column = self.loaded.baseline.frame.get("custom_id")
+        if column is None:
+            # A load without the column does not tell; an adopted file without it has none.
+            return self.loaded.kind == "adopt"
+        return bool(column.dropna().str.startswith(OWN_CUSTOM_ID).all())
 
     def _refuse(self, place: int, column: str, after: Any, reason: str) -> None:
         label = self.frame.index[place]
@@ -100,7 +77,7 @@ class _NewRows:
     def _read_column(self, column: str) -> None:
         series = self.frame[column].iloc[self.places]
         kind = rules.WRITABLE[column]
-        values, reasons = read_column(series, kind)
+        values, reasons = kind.read_column(series)
         for index, (place, after) in enumerate(zip(self.places, kind.encode_all(values), strict=True)):
             if index in reasons:
                 reason: str | None = rules.unreadable_reason(column, series.iloc[index], reasons[index])
@@ -151,8 +128,3 @@ class _NewRows:
             del row["amount_precise"]
         else:
             row["amount_precise"] = exact
-
-    def _resolve_custom_id(self, place: int, row: dict[str, Any], gives_ids: bool) -> None:
-        pending = self.created[place][1]
-        if gives_ids and row.get("custom_id") is None:
-            row["custom_id"] = pending.key

@@ -17,10 +17,12 @@ import pandas as pd
 
 from opp_pandas._html import as_written
 from opp_pandas.changes.changeset import Refusal, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.impact import forecast_effect
 from opp_pandas.changes.plan_file import fingerprint_of, load_plan, save_plan
 from opp_pandas.changes.present import plan_html, plan_text
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.figures.core.basis import counted
+from opp_pandas.kinds import INSTANTS, KINDS
 from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -171,7 +173,7 @@ class ChangeSet:
         if self.figures is None:
             return self.kept_effect, ""
         try:
-            return self.figures.effect(self), ""
+            return forecast_effect(self, self.figures), ""
         except FrameError as problem:
             return None, str(problem)
 
@@ -227,16 +229,14 @@ class ChangeSet:
     def shown(self, column: str, value: Any) -> Any:
         """Give a wire value as people read it: instants in the load's zone."""
         attribute = OPPORTUNITY.by_column.get(column)
-        if value is not None and attribute is not None and attribute.kind == "instant" and isinstance(value, str):
-            try:
-                moment = pd.Timestamp(value)
-                moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
-                local = moment.tz_convert(self.timezone or "UTC")
-            except (ValueError, OverflowError):
-                return value
-            # The year 10,000 of a zone has no name in Python's calendar.
-            return local if local.year <= dt.MAXYEAR else value
-        return value
+        if value is None or attribute is None or KINDS[attribute.kind] is not INSTANTS:
+            return value
+        try:
+            local = INSTANTS.array_of([value])[0].tz_convert(self.timezone or "UTC")
+        except (ValueError, OverflowError):
+            return value
+        # The year 10,000 of a zone has no name in Python's calendar.
+        return local if local.year <= dt.MAXYEAR else value
 
     def words(self, column: str, value: Any) -> str:
         """Give a wire value as one short printable text, ids with their names."""

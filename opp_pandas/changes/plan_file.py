@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,20 +16,21 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from opp_pandas._files import write_whole
 from opp_pandas.api.decode import identifier
 from opp_pandas.changes import rules
 from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.impact import MOVES
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.kinds import UnfitError
-from opp_pandas.resource import EDITABLE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opp_pandas.changes.changeset import Entry
     from opp_pandas.changes.plan import ChangeSet
 
 FORMAT, VERSION = "opp_pandas plan", 1
+_ACTIONS = {"updates": "update", "creations": "create", "deletions": "delete"}
 _LARGEST = 256 * 1024 * 1024
 
 
@@ -51,29 +50,19 @@ def checksum_of(facts: Any) -> str:
 
 def changes_to_json(plan: ChangeSet) -> dict[str, Any]:
     """Give what a plan sends as plain JSON values."""
-    return {
-        "updates": [entry_to_json(entry) for entry in plan.updates],
-        "creations": [entry_to_json(entry) for entry in plan.creations],
-        "deletions": [entry_to_json(entry) for entry in plan.deletions],
-    }
+    return {name: [entry_to_json(entry) for entry in getattr(plan, name)] for name in _ACTIONS}
 
 
-def entry_to_json(entry: RowUpdate | RowCreation | RowDeletion) -> dict[str, Any]:
+def entry_to_json(entry: Entry) -> dict[str, Any]:
     """Give one row of a plan as plain JSON values; where it stood in a frame is left out."""
     if isinstance(entry, RowUpdate):
         return {"id": entry.id, "cells": list(entry.cells)}
-    if isinstance(entry, RowCreation):
-        values, unresolved = dict(entry.values), dict(entry.unresolved)
-        label = entry.label if isinstance(entry.label, str | int) else printable(entry.label, 80)
-        facts = {
-            "label": label,
-            "key": entry.key,
-            "values": values,
-            "unresolved": unresolved,
-            "attempted": entry.attempted,
-        }
-        return facts | ({"left_out": dict(entry.left_out)} if entry.left_out else {})
-    return {"id": entry.id, "name": entry.name, "before": dict(entry.before)}
+    if isinstance(entry, RowDeletion):
+        return {"id": entry.id, "name": entry.name, "before": dict(entry.before)}
+    label = entry.label if isinstance(entry.label, str | int) else printable(entry.label, 80)
+    facts: dict[str, Any] = {"label": label, "key": entry.key, "attempted": entry.attempted}
+    facts |= {"values": dict(entry.values), "unresolved": dict(entry.unresolved)}
+    return facts | ({"left_out": dict(entry.left_out)} if entry.left_out else {})
 
 
 def entry_from_json(action: str, data: Any) -> Any:
@@ -88,37 +77,6 @@ def entry_from_json(action: str, data: Any) -> Any:
         key, attempted, left_out = str(data["key"]), bool(data["attempted"]), dict(data.get("left_out", {}))
         return RowCreation(-1, data["label"], values, unresolved, key, attempted, left_out)
     return RowDeletion(identifier(data["id"]), -1, data["name"], dict(data["before"]))
-
-
-def entry_objection(entry: RowUpdate | RowCreation | RowDeletion) -> tuple[str, str] | None:
-    """Give the column of a row that today's rules do not let through, and why; None where all may be sent."""
-    values = {}
-    if isinstance(entry, RowUpdate):
-        values = {cell.column: cell.after for cell in entry.cells}
-    elif isinstance(entry, RowCreation):
-        values = dict(entry.values)
-        if not set(entry.unresolved) <= set(EDITABLE_NAMES):
-            return next(iter(set(entry.unresolved) - set(EDITABLE_NAMES))), "a name of no known column"
-    for column, value in values.items():
-        try:
-            _check(column, value)
-        except ValueError as problem:
-            return column, str(problem)
-    return None
-
-
-def _check(column: str, value: Any) -> None:
-    """Hold a value to the rules that it has to pass to be sent."""
-    kind = rules.WRITABLE.get(column)
-    if kind is None:
-        raise ValueError(f"{printable(column, 40)} cannot be written")
-    try:
-        kind.decode(value)
-    except UnfitError as problem:
-        raise ValueError(f"{column} {problem}") from None
-    objection = rules.value_objection(column, value)
-    if objection is not None:
-        raise ValueError(objection)
 
 
 def save_plan(plan: ChangeSet, path: str | Path) -> Path:
@@ -141,28 +99,11 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
         "fingerprint": plan.fingerprint,
     }
     whole = {"format": FORMAT, "version": VERSION, "sha256": checksum_of(content), "plan": content}
-    # mkstemp makes the file readable by its owner only.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(whole, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return target
+    return write_whole(target, json.dumps(whole, ensure_ascii=False, indent=1).encode(), private=True)
 
 
 def load_plan(path: str | Path, cls: type[ChangeSet]) -> ChangeSet:
-    """Read a plan from a file.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not a plan of this version, damaged, or changed by hand.
-    """
+    """Read a plan from a file: see `ChangeSet.load`."""
     source = Path(path)
     problem = None
     try:
@@ -187,14 +128,13 @@ def _read(whole: Mapping[str, Any], cls: type[ChangeSet]) -> ChangeSet:
     if checksum_of(content) != whole["sha256"]:
         raise ValueError("its checksum does not fit, so it is damaged or was changed by hand")
     changes = content["changes"]
-    plan = cls(
-        updates=tuple(entry_from_json("update", entry) for entry in changes["updates"]),
-        creations=tuple(entry_from_json("create", entry) for entry in changes["creations"]),
-        deletions=tuple(entry_from_json("delete", entry) for entry in changes["deletions"]),
-        refusals=tuple(
-            Refusal(row_id, -1, row, action, column, None, None, reason)
-            for row_id, row, action, column, reason in content["refusals"]
-        ),
+    entries = [entry_from_json(action, entry) for name, action in _ACTIONS.items() for entry in changes[name]]
+    refusals = [
+        Refusal(row_id, -1, row, action, column, None, None, reason)
+        for row_id, row, action, column, reason in content["refusals"]
+    ]
+    plan = cls.of(
+        [*entries, *refusals],
         timezone=content["timezone"],
         loaded_rows=content["loaded_rows"],
         names={column: {int(key): name for key, name in names.items()} for column, names in content["names"].items()},
@@ -218,12 +158,12 @@ def _held_back(plan: ChangeSet) -> ChangeSet:
     refusals = list(plan.refusals)
 
     def may_be_sent(entry: RowUpdate | RowCreation) -> bool:
-        objection = entry_objection(entry)
+        objection = rules.entry_objection(entry)
         if objection is not None:
             row_id, label = getattr(entry, "id", None), getattr(entry, "label", None)
             # A place of its own: refusals of one row are told together.
-            place = -2 - len(refusals)
-            refusals.append(Refusal(row_id, place, label, entry.action, objection[0], None, None, objection[1]))
+            column, reason = objection
+            refusals.append(Refusal(row_id, -2 - len(refusals), label, entry.action, column, None, None, reason))
         return objection is None
 
     updates, creations = tuple(filter(may_be_sent, plan.updates)), tuple(filter(may_be_sent, plan.creations))

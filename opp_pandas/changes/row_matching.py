@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.api.decode import identifier
-from opp_pandas.changes.column_diff import read_column
 from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
 from opp_pandas.kinds import INTEGER, UnfitError
 from opp_pandas.load.custom_fields import plain_frame
@@ -27,16 +26,10 @@ _NOT_NEW = "has no id and came neither by add() nor by adopt(); bring new deals 
 class Rows:
     """Where each row of a frame belongs.
 
-    Parameters
-    ----------
-    ids : array of Int64, shape (n,)
-        The ids, read back from whatever dtype they have drifted to.
-    places : ndarray of int, shape (n,)
-        Position in the baseline; -1 for rows that are not in it under an id.
-    created : dict of int to (label, Pending)
-        Position of every row that waits to be created.
-    refused : dict of int to str
-        Position of every other row and why it cannot be written.
+    ``ids`` are read back from whatever dtype they have drifted to; ``places`` are
+    positions in the baseline, -1 for rows that are not in it under an id.
+    ``created`` holds the rows that wait to be created, by position, with their
+    label, ``refused`` every other one and why it cannot be written.
     """
 
     ids: Any
@@ -46,13 +39,7 @@ class Rows:
 
 
 def usable_frame(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
-    """Bring a frame into the shape that is compared: plain unique columns, ids in a column, API names.
-
-    Raises
-    ------
-    FrameError, DuplicateRowsError, MissingColumnError
-        If the columns are a MultiIndex, one stands twice, or ``id`` is gone.
-    """
+    """Bring a frame into the shape that is compared, or refuse it: plain unique columns, ids in a column, API names."""
     if isinstance(frame.columns, pd.MultiIndex):
         raise FrameError(
             "the columns are a MultiIndex; give changes() a frame with one row per deal, not a pivot of it"
@@ -73,14 +60,10 @@ def usable_frame(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
 
 
 def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
-    """Match the rows of a usable frame with what was loaded.
-
-    Raises
-    ------
-    DuplicateRowsError
-        If one deal stands in several rows, as after a merge or explode.
-    """
-    values, reasons = read_column(_ids(frame["id"]), INTEGER)
+    """Match the rows of a usable frame with what was loaded; one deal in several rows, as after a merge, is refused."""
+    own = frame["id"]
+    own = own.map(_read_id, na_action="ignore") if own.dtype in ("object", "str") else own
+    values, reasons = INTEGER.read_column(own)
     present = ~np.asarray(values.isna())
     if present.all() and _are_the_loaded(values, loaded):
         # Every row stands where it was loaded: no look-up of a million ids has to say so.
@@ -109,12 +92,8 @@ def _are_the_loaded(ids: Any, loaded: Loaded) -> bool:
     return len(ids) == len(known) and not INTEGER.differs(ids, known).any()
 
 
-def _ids(ids: pd.Series) -> pd.Series:
-    """Read ids that came as text, as from a CSV that was read without types."""
-    return ids.map(_id, na_action="ignore") if ids.dtype in ("object", "str") else ids
-
-
-def _id(value: Any) -> Any:
+def _read_id(value: Any) -> Any:
+    """Read an id that came as text, as from a CSV that was read without types."""
     try:
         return identifier(value) if isinstance(value, str) else value
     except UnfitError:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from opp_pandas.changes.changeset import RowDeletion, RowUpdate
 from opp_pandas.errors import printable
-from opp_pandas.kinds import INTEGER, KINDS, Kind, kind_of_dtype
-from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
+from opp_pandas.kinds import INTEGER, KINDS, Kind, UnfitError, kind_of_dtype
+from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY
+
+if TYPE_CHECKING:
+    from opp_pandas.changes.changeset import Entry
 
 _DECIMAL = re.compile(r"-?\d{1,15}(\.\d+)?", re.ASCII)
 _PRECISE_LENGTH = OPPORTUNITY.by_column["amount_precise"].max_length or 15
@@ -76,6 +80,27 @@ def value_objection(column: str, value: Any) -> str | None:
     if column == "amount_precise" and not _DECIMAL.fullmatch(value):
         return f"{column} {printable(value, 40)!r} is not a decimal number such as '5000.50'"
     return None
+
+
+def entry_objection(entry: Entry) -> tuple[str, str] | None:
+    """Give the column of a row that today's rules do not let through, and why; None where all may be sent."""
+    if isinstance(entry, RowDeletion):
+        return None
+    unknown = () if isinstance(entry, RowUpdate) else set(entry.unresolved) - set(EDITABLE_NAMES)
+    reasons = [(column, "a name of no known column") for column in unknown]
+    for column, value in entry.values.items():
+        kind = WRITABLE.get(column)
+        if kind is None:
+            reasons.append((column, f"{printable(column, 40)} cannot be written"))
+            continue
+        try:
+            kind.decode(value)
+        except UnfitError as problem:
+            reasons.append((column, f"{column} {problem}"))
+            continue
+        objection = value_objection(column, value)
+        reasons += [(column, objection)] if objection is not None else []
+    return reasons[0] if reasons else None
 
 
 def amounts_agree(amount: int | None, precise: str | None) -> bool:

@@ -72,7 +72,8 @@ def missing(number: int, dtype: Any) -> Any:
         return np.full(number, None, dtype=object)
     if str(dtype) == "bool":
         dtype = "boolean"
-    return pd.Series(np.full(number, None, dtype=object)).astype(dtype).array
+    # Taken from nowhere: a list of so many None would have to be made and read.
+    return pd.array([], dtype=dtype).take(np.full(number, -1), allow_fill=True)
 
 
 def extended(array: Any, number: int) -> Any:

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.changes import rules
-from opp_pandas.changes.column_diff import diff_column
 from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.changes.row_matching import Rows, match_rows, usable_frame
 from opp_pandas.errors import printable
@@ -191,7 +190,7 @@ class Cells:
         by_hand = np.zeros(len(places), dtype=bool)
         names = self._window(places, field.column)
         base = self._base(places, field.name)
-        differs = names.notna().to_numpy() if base is None else diff_column(names, base, TEXT).changed
+        differs = names.notna().to_numpy() if base is None else TEXT.compare(names, base).changed
         edited = np.flatnonzero(differs)
         ids = self.relation_ids(places[edited], field)
         for index, name, row_id in zip(edited.tolist(), names.array.take(edited), ids, strict=True):
@@ -253,7 +252,7 @@ class Cells:
         else:
             series = self._window(rows, field.column)
         kind = rules.column_kind(field.name, base.dtype)
-        return np.zeros(len(rows), dtype=bool) if kind is None else diff_column(series, base, kind).changed
+        return np.zeros(len(rows), dtype=bool) if kind is None else kind.compare(series, base).changed
 
     def cells(self, places: Places, column: str) -> list[CellView]:
         """Give cells of one column with their marks."""
@@ -318,7 +317,7 @@ class Cells:
                 continue
             places = self.rows.places
             before = base[name].array.take(places, allow_fill=True)
-            diff = diff_column(series, before, kind)
+            diff = kind.compare(series, before)
             if diff.reasons:
                 first, reason = next(iter(diff.reasons.items()))
                 label = printable(self._frame.index[first], 40)

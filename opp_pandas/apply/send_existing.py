@@ -1,4 +1,7 @@
-"""Edited rows: merged with what the service has, sent, and looked at again where the answer was lost."""
+"""Rows that are there: edits are merged with what the service has, deals deleted that are as they were loaded.
+
+Where the answer was lost the row is looked at again.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from opp_pandas.apply.apply_options import ask_here
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.operation import GONE, Operation, settle
 from opp_pandas.apply.status import Status, sentences, wire_cells
-from opp_pandas.changes.changeset import RowUpdate
+from opp_pandas.changes.changeset import Cell, RowUpdate, members_of
 from opp_pandas.errors import NotFoundError, ServiceError, printable
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Answer
     from opp_pandas.apply.apply_options import Ask
     from opp_pandas.apply.operation import Task, Wire
-    from opp_pandas.changes.changeset import Cell
+    from opp_pandas.changes.changeset import RowDeletion
     from opp_pandas.choices import Policy
 
 
@@ -91,8 +94,7 @@ class _Patch(Operation):
         self._request = request
 
     def send(self) -> Answer:
-        request = self._request
-        return self.wire.client.update(request.id, request.attributes(), request.relationships())
+        return self.wire.client.update(self._request.id, *members_of(self._request))
 
     def take(self, answer: Answer) -> None:
         if answer.data is not None:
@@ -118,3 +120,47 @@ class _Patch(Operation):
             return False
         self.outcome.take_conflict(seen, f"{why}, and the service has other values now: ")
         return True
+
+
+def send_deletion(wire: Wire, task: Task, deletion: RowDeletion, theirs: Mapping[str, Any] | None) -> None:
+    """Delete a deal; None: the service no longer has it."""
+    outcome, policy = task.outcome, wire.options.on_conflict
+    if theirs is None:
+        if task.attempted:
+            outcome.settle(Status.WRITTEN, "an earlier attempt had deleted it")
+        else:
+            outcome.settle(Status.GONE, GONE)
+        return
+    changed = [
+        (Cell(column, deletion.before[column], None), value)
+        for column, value in wire_cells(theirs, deletion.before).items()
+        if not same_value(column, value, deletion.before[column])
+    ]
+    if changed and policy == "theirs":
+        outcome.settle(Status.UNCHANGED, "it changed since it was loaded, and theirs was kept")
+    elif changed and policy != "mine":
+        outcome.take_conflict(changed, "it changed since it was loaded: ")
+    else:
+        settle(_Delete(wire, task, deletion.id))
+
+
+class _Delete(Operation):
+    unseen = "it is still there"
+
+    def __init__(self, wire: Wire, task: Task, row_id: int) -> None:
+        super().__init__(wire, task)
+        self._id = row_id
+
+    def send(self) -> Answer:
+        return self.wire.client.delete(self._id)
+
+    def missing(self, why: str) -> None:
+        if why:
+            self.outcome.settle(Status.WRITTEN, f"{why}; it is deleted", 404)
+        else:
+            super().missing(why)
+
+    def look(self, why: str) -> bool:  # noqa: ARG002
+        # A record that is gone raises NotFoundError.
+        self.wire.client.get(self._id)
+        return False
