@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from opp_pandas.errors import ConfigurationError, DamagedHistoryError
 from opp_pandas.frame_state import loaded_of
 from opp_pandas.history import History
 from opp_pandas.history.query_identity import pack_query, unpack_query
+from opp_pandas.history.typed_values import pack
 
 LOG = ("id", "custom_id", "action", "field", "before", "after", "observed_at", "updated_at")
 OLD = Path(__file__).parent / "data" / "history_format1"
@@ -192,6 +194,21 @@ def test_query__with_marks_for_values_comes_back() -> None:
     """A filter whose values look like the marks of format 1 stays what it was."""
     query = {"filter": {"x": {"$tuple": [1]}, "y": ("a", None), "z": {"$not_null": True}}}
     assert unpack_query(pack_query(query)) == query
+
+
+def test_tags__take_time_by_their_number() -> None:
+    """Twice as many lists of tags take twice the time to record, not four times."""
+
+    def seconds(n: int) -> float:
+        column = pd.Series([["q4"], ["renewal"]] * (n // 2), name="tags", dtype=object)
+        found = []
+        for _ in range(3):
+            began = time.process_time()
+            pack(column)
+            found.append(time.process_time() - began)
+        return min(found)
+
+    assert seconds(60_000) < 3 * seconds(30_000)
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

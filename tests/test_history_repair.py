@@ -167,6 +167,9 @@ def test_figures__say_what_the_history_lost(tmp_path: Path) -> None:
     assert said(now.opp.waterfall(repaired, period=("2026-01-02", "2026-01-05")))
     assert said(now.opp.waterfall(repaired.as_of(moment(3)), period=("2026-01-02", "2026-01-05")))
     assert said(now.opp.time_in_stage(repaired))
+    lacking = repaired.as_of(moment(3))
+    lacking.to_parquet(tmp_path / "lacking.parquet")
+    assert said(opp.scan(tmp_path / "lacking.parquet").stage_distribution())
 
 
 def test_load__does_not_go_on_from_what_is_in_doubt(tmp_path: Path) -> None:

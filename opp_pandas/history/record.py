@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,7 +193,6 @@ class Totals:
     changed: int = 0
     appeared: int = 0
     gone: int = 0
-    fields: dict[str, int] = field(default_factory=dict)
 
 
 def is_joined(loaded: Loaded, column: str) -> bool:
@@ -249,7 +248,6 @@ def write_deals(
             locked=[moved[place] for place in locked if place in moved],
         )
         touched[places] = True
-        tally.fields[column] = len(places)
     tally.changed = int((touched & there).sum())
     if complete and len(records.keys):
         missing = present.copy()

@@ -80,7 +80,8 @@ def frame_at(
             raise MissingColumnError(missing, names, "The history has never seen it.")
         kept = {"id", *wanted}
         entries = [entry for entry in entries if entry[0] in kept]
-    codes = _order(records, upto)
+    # By id, then adopted ones as they first came.
+    codes = np.flatnonzero(records.present(upto))
     if only is not None:
         codes = codes[only.codes(records.keys.owners(codes)) >= 0]
     lookups = lookups_at(cells, upto)
@@ -119,13 +120,6 @@ def _framed(columns: Mapping[str, Any], index: pd.RangeIndex) -> pd.DataFrame:
         for name, values in columns.items()
     }
     return pd.DataFrame(kept, index=index, copy=False)
-
-
-def _order(records: Records, upto: int) -> Places:
-    """The deals that are there: by id, then adopted ones as they first came."""
-    if not len(records.keys):
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(records.present(upto))
 
 
 def _marks(cells: Cells, rows: Places, name: str) -> CellMarks:
