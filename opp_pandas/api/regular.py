@@ -1,8 +1,7 @@
 """Blocks of regular records, read by Arrow's JSON parser in one go.
 
 A block is regular when its records have the members that a sample of them has,
-or lack them, and every value is null or of its column's kind; members that the
-sample missed are looked for once. The parser is told all members with their
+or lack them, and every value is null or of its column's kind. The parser is told all members with their
 types, so that it refuses anything else: another kind, a fraction, a number beyond
 64 bits, a member twice, a name that is not in the sample, broken JSON. What it
 cannot see is looked at afterwards: the types of resource identifiers, the form of
@@ -38,8 +37,6 @@ _SAMPLE_BYTES = 32_768
 _HEAD = rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:\s*\[\s*(\{[^][{}]*?("type"\s*:\s*"%b"))'
 _TAIL = re.compile(rb'\]\s*(?:\}\s*\Z|,\s*"(?:included|links|meta|jsonapi)"\s*:)')
 _MAX_TAILS = 20
-_NAME = re.compile(rb'"(\w+)"\s*:')
-_MAX_RARE = 100
 _KINDS = {"integer": pa.int64(), "text": TEXT, "instant": TEXT, "tags": TAGS, "boolean": pa.bool_()}
 _SCALARS = {str: TEXT, bool: pa.bool_(), int: pa.int64(), float: pa.float64(), type(None): pa.null()}
 _SCANNER = json.JSONDecoder()
@@ -139,13 +136,8 @@ def decode_block(cuts: Sequence[Cut], resource: Resource) -> list[Batch] | None:
     list of Batch or None
         None: the block is not regular.
     """
-    samples = list(_samples(cuts))
     try:
-        return _decode_by(samples, cuts, resource)
-    except _IrregularError:
-        rare = list(_samples_of_rare_members(cuts, samples))
-    try:
-        return _decode_by([*samples, *rare], cuts, resource) if rare else None
+        return _decode_by(list(_samples(cuts)), cuts, resource)
     except _IrregularError:
         return None
 
@@ -195,16 +187,6 @@ def _record_at(cut: Cut, start: int) -> Iterator[Mapping[str, Any]]:
         yield _SCANNER.raw_decode(text)[0]
     except (ValueError, RecursionError):
         return
-
-
-def _samples_of_rare_members(cuts: Sequence[Cut], samples: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Parse a record for each member that no sample has: services leave some members out of most records."""
-    seen = set(_NAME.findall(json.dumps(list(samples)).encode()))
-    for cut in cuts:
-        for name in sorted(set(_NAME.findall(cut.body, cut.start, cut.end)) - seen)[:_MAX_RARE]:
-            seen.add(name)
-            place = cut.body.find(b'"%b"' % name, cut.start, cut.end)
-            yield from _record_at(cut, max(cut.body.rfind(cut.opener, cut.start, place), cut.start))
 
 
 # --- what the parser is told ------------------------------------------------------
