@@ -236,6 +236,10 @@ def test_fractions__are_refused_before_they_are_summed(tmp_path: Path) -> None:
     write(frame.assign(probability=frame["probability"].clip(0, 100) / 100), tmp_path / "a.parquet")
     with pytest.raises(errors.FrameError, match="between 0 and 1 in all files"):
         opp.scan(tmp_path, **GIVEN).forecast()
+    write(frame, tmp_path / "b.parquet")
+    write(frame.assign(probability=0.35), tmp_path / "c.parquet")
+    with pytest.raises(errors.FrameError, match=r"between 0 and 1 in .*c\.parquet"):
+        opp.scan([tmp_path / "b.parquet", tmp_path / "c.parquet"], **GIVEN).forecast()
     assert len(opp.scan(tmp_path, columns={"probability": "share"}, **GIVEN).forecast())
 
 
@@ -255,6 +259,18 @@ def test_column_that_nobody_asks_for__is_not_read(tmp_path: Path) -> None:
     assert_figures(scan, frame, CALLS[:1])
     with pytest.raises(OSError, match=r"(?i)thrift|page|zstd"):
         scan.validate()
+
+
+def test_column_that_late_rows_need__is_read_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the last deals lack the id of their stage, so that its name counts: nobody knew that from the first ones."""
+    frame = deals(n=2_000)
+    frame["stage_id"] = frame["stage_id"].fillna(1)
+    frame["stage_name"] = frame["stage_id"].map({1: "Lead", 2: "Offer", 3: "Won", 4: "Lost"}).astype("str")
+    frame.loc[frame.index > 1_900, "stage_id"] = pd.NA
+    write(frame, tmp_path / "a.parquet", row_group_size=100)
+    monkeypatch.setattr(scanned_files, "MOST_ROWS", 100)
+    monkeypatch.setattr(scanned_files, "_FEW", 10)
+    assert_figures(opp.scan(tmp_path, **GIVEN), frame, CALLS[:1])
 
 
 def test_folders_names__are_columns(tmp_path: Path) -> None:
@@ -386,9 +402,11 @@ def test_history__is_scanned_at_any_moment(loaded: pd.DataFrame, tmp_path: Path)
     ],
 )
 def test_where__chooses_the_rows(tmp_path: Path, where: dict[str, Any], mask: Any) -> None:
-    """As a mask in pandas; days are days in the zone."""
+    """As a mask in pandas, whatever types the files have; days are days in the zone."""
     frame = deals()
-    write(frame, tmp_path / "a.parquet", row_group_size=30)
+    for number, form in enumerate(WRITERS):
+        part = frame.iloc[25 * number : 25 * (number + 1)]
+        write(part, tmp_path / f"{number}.parquet", form, row_group_size=10)
     chosen = frame[mask(frame).fillna(False)].reset_index(drop=True)
     assert_figures(opp.scan(tmp_path, where=where, **GIVEN), chosen, [CALLS[0], CALLS[3]])
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
@@ -109,9 +110,9 @@ def _predicate(where: Where, zone: str | None, file: File) -> Any:
         if own is None or kind not in ("Int64", "Float64", INSTANT) or pa.types.is_decimal(file.type_of(column)):
             continue
         if isinstance(value, list):
-            ends = [_ends(item, kind, zone) for item in value]
+            ends = [_ends(item, file.type_of(column), zone) for item in value]
         else:
-            ends = [_ends(value, kind, zone)]
+            ends = [_ends(value, file.type_of(column), zone)]
         if all(end is not None for end in ends):
             field = pads.field(own)
             spans = [
@@ -122,14 +123,17 @@ def _predicate(where: Where, zone: str | None, file: File) -> Any:
     return functools.reduce(operator.and_, tests) if tests else None
 
 
-def _ends(value: Any, kind: str, zone: str | None) -> tuple[Any, Any] | None:
+def _ends(value: Any, typed: pa.DataType, zone: str | None) -> tuple[Any, Any] | None:
     """Return the least and the greatest value that fit; None where missing ones do, too."""
     if value is NOT_NULL or value is None or value is pd.NA or value is pd.NaT:
         return None
     low, high = value if isinstance(value, tuple) else (value, value)
-    if kind == INSTANT:
+    if pa.types.is_timestamp(typed):
         low = None if low is None else parse_moment(low, zone, "where").first
         high = None if high is None else parse_moment(high, zone, "where").last
+        # In the unit of the file, cut off: nothing in it lies between the two.
+        low, high = (None if end is None else pa.scalar(end, pa.timestamp("us", tz="UTC")) for end in (low, high))
+        low, high = (None if end is None else pc.cast(end, typed, safe=False) for end in (low, high))
     return low, high
 
 
@@ -237,21 +241,19 @@ class Files:
         Raises
         ------
         FrameError
-            If all lie between 0 and 1.
+            If all lie between 0 and 1, or all of one file below 1.
         """
         if self.meanings:
             return
-        highest = 0.0
+        highest = []
         for file in self.files:
-            for group in file.fragment.row_groups:
-                known = (group.statistics or {}).get(file.names.get("probability"))
-                if known is None:
-                    return
-                highest = max(highest, float(known["max"]))
-        if 0 < highest <= 1:
+            known = [(group.statistics or {}).get(file.names.get("probability")) for group in file.fragment.row_groups]
+            highest.append(max((float(each["max"]) if each else 100.0 for each in known), default=0.0))
+        fractions = [file.shown for file, most in zip(self.files, highest, strict=True) if 0 < most < 1]
+        if fractions or 0 < max(highest) <= 1:
             raise FrameError(
-                "column 'probability' lies between 0 and 1 in all files, and figures take percentages, 0 to 100: "
-                "multiply by 100, or load the files with opp.adopt(frame, probability='fraction')"
+                f"column 'probability' lies between 0 and 1 in {[*fractions, 'all files'][0]}, and figures take "
+                "percentages, 0 to 100: multiply by 100, or load the file with opp.adopt(frame, probability='fraction')"
             )
 
 
