@@ -315,6 +315,8 @@ ODD_PAGES = {
     "a null among tags": body_of([*MANY, record(30, tags=["a", None])]),
     "a number among tags": body_of([*MANY, record(30, tags=["a", 5])]),
     "a text id": body_of([*MANY, record(30) | {"id": "30"}]),
+    "an id of 0": body_of([*MANY, record(30) | {"id": 0}]),
+    "an owner with an id of 0": with_text('{"type":"user","id":7}', '{"type":"user","id":0}'),
     "no id": body_of([*MANY, record(30) | {"id": None}]),
     "an instant with an offset": body_of([*MANY, record(30, closeDate="2026-12-10T22:00:00.000+05:30")]),
     "an instant without a zone": body_of([*MANY, record(30, closeDate="2026-12-10T22:00:00.000")]),
@@ -424,8 +426,8 @@ def test_collect__refused_as_the_slow_decoder_refuses(name: str) -> None:
 
 
 RECORD_BY_RECORD = (
-    "no id", "attributes that are a list", "a record that is no object", "another type", "one half of such a pair",
-    "a relationship to many where one is meant", "a number beyond 64 bits",
+    "no id", "an id of 0", "attributes that are a list", "a record that is no object", "another type",
+    "one half of such a pair", "a relationship to many where one is meant", "a number beyond 64 bits",
 )  # fmt: skip
 REGULAR = (
     "an unknown attribute in one record", "an unknown attribute that is null", "a custom field filled in one record",

@@ -334,7 +334,8 @@ def _all_equal(texts: pa.Array, text: str) -> bool:
 
 
 def _are_ids(values: pa.Array) -> bool:
-    return (pc.min(values).as_py() or 1) > 0
+    lowest = pc.min(values).as_py()
+    return lowest is None or lowest > 0
 
 
 def _attribute(name: str, values: pa.Array, resource: Resource) -> pa.Array:
