@@ -184,7 +184,7 @@ def _few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_soak__ends_as_the_model(box: Sandbox, tmp_path: Path) -> None:
-    """300 operations: everything that was wanted stands there once; so few say of the requests only that they are few."""
+    """300 operations: everything that was wanted stands there once, at few requests for each."""
     writers, asked, _ = soak(box, tmp_path, 300)
     check(box, writers)
     assert asked < 2.5
