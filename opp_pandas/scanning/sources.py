@@ -43,8 +43,8 @@ USUAL = (
 """Columns that most figures ask for: where reading a few more costs less than reading again."""
 _SLOW_SCAN_S = 1.0
 _MOST_WORKERS = 4
-# Parts put together at once: putting each to the sum of all before it would take long where groups are many.
-_TOGETHER = 16
+# Parts put together at once: one by one would take long, and many at once much memory, where groups are many.
+_TOGETHER = 4
 
 
 class Source(Protocol):
