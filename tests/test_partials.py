@@ -31,6 +31,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "kpis": [{}, {"by": "owner_name", "quota": 100_000, "period": "2026Q2", "window_days": 90}],
     "win_rates": [{"by": ["owner_name"], "shrink_by": "fit"}, {"by": "account_id", "window_days": 200}],
     "concentration": [{}, {"by": "owner_name", "measure": "won_amount"}, {"measure": "weighted_amount"}],
+    "hygiene": [{}, {"checks": ["old", "zombie", "outlier", "no_amount"]}, {"stale_days": 3, "rates": {"USD": 1.0}}],
     "bookings": [{}, {"period": "2026Q2", "overdue": "include"}],
 }
 MERGEABLE = sorted(name for name, figure in FIGURES.items() if figure.gather is not None)
@@ -41,7 +42,13 @@ def in_pieces(name: str, frame: pd.DataFrame, ends: list[int], **options: Any) -
     stands_on = context(timezone=options.pop("timezone", "UTC"))
     pieces = [frame.iloc[a:b] for a, b in zip([0, *ends], [*ends, len(frame)], strict=True)]
     figure = FIGURES[name]
-    parts = [pickle.loads(pickle.dumps(figure.partial(piece, context=stands_on, **options))) for piece in pieces]  # noqa: S301
+    survey = None
+    if figure.survey is not None:
+        survey = combine_parts([figure.partial_survey(piece, context=stands_on, **options) for piece in pieces])
+    parts = [
+        pickle.loads(pickle.dumps(figure.partial(piece, context=stands_on, survey=survey, **options)))  # noqa: S301
+        for piece in pieces
+    ]
     return figure.merge([combine_parts(parts[:2]), *parts[2:]], context=stands_on, **options)
 
 

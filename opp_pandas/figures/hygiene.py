@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +17,14 @@ from opp_pandas.figures.core.deals import LOST, OPEN, STANDINGS, WON, Deals, rea
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
-from opp_pandas.figures.core.tally import Quantity, Term, tally
+from opp_pandas.figures.core.parts import Rows
+from opp_pandas.figures.core.tally import Histogram, Members, Quantity, Term, grouped_median, tally
 from opp_pandas.figures.rates import divide
 
 if TYPE_CHECKING:
     from opp_pandas.choices import Check, Measure
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
+    from opp_pandas.figures.core.days import Codes, Flags
     from opp_pandas.figures.core.parts import Part
 
 CHECKS = {
@@ -44,14 +47,105 @@ CHECKS = {
 _ODDS_APART = 25
 _FEWEST_WON = 10
 """Won deals, below which nothing is said of how long a deal takes."""
+_FEWEST_OPEN = 10
 _FAR_DAYS = 5 * 366
 _NAMED = ("id", "custom_id", "name", "owner_name")
 _SHOWN = (*_NAMED, "account_name", "amount", "close_date")
 
 
-@figure(definitions=CHECKS)
+def _survey(deals: Deals) -> Part:
+    """Count how long won deals took and what open ones bring: what is unusual is so among all deals."""
+    part: dict[str, Any] = {"facts": Facts.of(deals)}
+    if deals.has("close_date") and (deals.has("created_at") or deals.has("external_created_at")):
+        close, created = deals.close_day, deals.created_day
+        won = (deals.status == WON) & (close != NO_DAY) & (created != NO_DAY) & (close <= deals.context.today)
+        rows = np.flatnonzero(won)
+        part["cycles"] = Histogram.of([], rows, (close[rows] - created[rows]).astype(np.float64))
+    if deals.has("amount"):
+        rows = np.flatnonzero((deals.status == OPEN) & (deals.own_amount > 0))
+        part |= {"amounts": Histogram.of([], rows, deals.own_amount[rows]), "currencies": deals.currencies}
+    return part
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a deal needs a look.
+
+    Parameters
+    ----------
+    stale_days : int
+        Without an event for longer, an open deal is untouched [days].
+    old, zombie : float or None
+        Open for longer than most, and than any, won deal took [days]; None where too few are won.
+    usual, spread : float or None
+        The median amount of open deals, and the spread of its logarithm; None
+        where there are too few, or several currencies.
+    """
+
+    stale_days: int
+    old: float | None = None
+    zombie: float | None = None
+    usual: float | None = None
+    spread: float | None = None
+
+    @classmethod
+    def of(cls, survey: Part, stale_days: int) -> Limits:
+        """Work the limits out from what is known of all deals."""
+        limits = cls(stale_days)
+        cycles, amounts = survey.get("cycles"), survey.get("amounts")
+        if cycles is not None and (n := int(cycles.counts.sum())) >= _FEWEST_WON:
+            old, zombie = cycles.quantile(0.9), zombie_age(cycles.values.max(), n)
+            limits = replace(limits, old=old, zombie=zombie)
+        if amounts is None or amounts.counts.sum() < _FEWEST_OPEN or len(survey["currencies"].counts) > 1:
+            return limits
+        logs, nowhere = np.log(amounts.values), np.zeros(len(amounts), dtype=np.intp)
+        median = grouped_median(nowhere, logs, 1, amounts.counts)[0]
+        spread = 1.4826 * grouped_median(nowhere, np.abs(logs - median), 1, amounts.counts)[0]
+        return replace(limits, usual=float(np.exp(median)), spread=float(spread))
+
+
+def _gather(deals: Deals, survey: Part, stale_days: int = 30, checks: Sequence[Check] | None = None) -> Part:
+    wanted = list(CHECKS) if checks is None else list(checks)
+    unknown = [name for name in wanted if name not in CHECKS]
+    if unknown:
+        raise ConfigurationError(f"there is no check {named(unknown)}; there are {named(CHECKS, 20)}")
+    if stale_days < 1:
+        raise ConfigurationError(f"stale_days must be 1 or more, not {stale_days!r}")
+    limits = Limits.of(survey, stale_days)
+    found: dict[int, dict[str, str]] = {}
+    counts = {}
+    for name in wanted:
+        flagged = CHECKERS[name](deals, limits)
+        if flagged is None:
+            continue
+        counts[name] = len(flagged)
+        for place, reason in flagged.items():
+            found.setdefault(place, {})[name] = reason
+    rows = np.array(sorted(found), dtype=np.intp)
+    table = deals.frame[[name for name in _SHOWN if deals.has(name)]].iloc[rows].copy()
+    if deals.has("amount"):
+        # Several currencies without rates are no reason to hide what needs a look: each amount stands as it is.
+        amount = (deals.own_amount if deals.rates is None else deals.amount)[rows]
+        table[_SIZE] = np.nan_to_num(np.abs(amount))
+        if deals.rates is not None:
+            table["amount"] = amount
+    for title, words in (
+        ("checks", [", ".join(found[row]) for row in rows.tolist()]),
+        ("reasons", ["; ".join(found[row].values()) for row in rows.tolist()]),
+    ):
+        table[title] = pd.Series(words, index=table.index, dtype="str")
+    part: dict[str, Any] = {"facts": Facts.of(deals, more=counts), "rows": Rows(table)}
+    if deals.has("owner_name"):
+        part["owners"] = Members.of(read_axes(deals, "owner_name"), rows)
+    return part if not deals.has("amount") else part | {"currencies": deals.currencies}
+
+
+_SIZE = "size of the amount"
+
+
+@figure(definitions=CHECKS, gather=_gather, survey=_survey)
 def hygiene(
-    frame: pd.DataFrame,
+    part: Part,
     *,
     context: FigureContext,
     stale_days: int = 30,
@@ -85,47 +179,28 @@ def hygiene(
     ConfigurationError
         If a check does not exist.
     """
-    wanted = list(CHECKS) if checks is None else list(checks)
-    unknown = [name for name in wanted if name not in CHECKS]
-    if unknown:
-        raise ConfigurationError(f"there is no check {named(unknown)}; there are {named(CHECKS, 20)}")
-    if stale_days < 1:
-        raise ConfigurationError(f"stale_days must be 1 or more, not {stale_days!r}")
-    deals = Deals(frame, context)
-    found: dict[int, dict[str, str]] = {}
-    counts = {}
-    for name in wanted:
-        flagged = CHECKERS[name](deals, stale_days)
-        if flagged is None:
-            continue
-        counts[name] = len(flagged)
-        for place, reason in flagged.items():
-            found.setdefault(place, {})[name] = reason
+    wanted, facts = list(CHECKS) if checks is None else list(checks), part["facts"]
+    table = part["rows"].frame
+    if "owners" in part:
+        owner = part["owners"].groups(context)[0]
+        table = table.assign(owner_name=owner.labels[owner.codes].to_numpy())
+    if _SIZE in table.columns:
+        table = table.iloc[np.argsort(-table[_SIZE].to_numpy(), kind="stable")].drop(columns=_SIZE)
+    counts = {name: facts.counts[name] for name in wanted if name in facts.counts}
     skipped = [name for name in wanted if name not in counts]
-    places = np.array(sorted(found), dtype=np.intp)
-    if deals.has("amount"):
-        # Several currencies without rates are no reason to hide what needs a look: each amount stands as it is.
-        amount = deals.own_amount if deals.rates is None else deals.amount
-        places = places[np.argsort(-np.nan_to_num(np.abs(amount[places])), kind="stable")]
-    table = identify(deals, places, _SHOWN)
-    if deals.rates is not None and deals.has("amount"):
-        table["amount"] = amount[places]
-    for title, words in (
-        ("checks", [", ".join(found[place]) for place in places.tolist()]),
-        ("reasons", ["; ".join(found[place].values()) for place in places.tolist()]),
-    ):
-        table[title] = pd.Series(words, index=table.index, dtype="str")
-    notes = [f"{counted(len(places), 'deal')} flagged, {counted(sum(counts.values()), 'reason')}"]
+    notes = [f"{counted(len(table), 'deal')} flagged, {counted(sum(counts.values()), 'reason')}"]
     if skipped:
         notes.append(f"checks left out, as the frame lacks the column or too few deals are won: {', '.join(skipped)}")
-    currencies = deals.currencies.counts if deals.has("amount") else {}
+    money, rates = part.get("currencies"), context.money.exchange
+    n_currencies = 0 if money is None else len(money.counts)
+    currency = money.base if money is not None and n_currencies == 1 else None
     basis = build_basis(
         "hygiene",
         context,
-        Facts.of(deals),
+        facts,
         counts=counts,
-        currency=deals.currency if len(currencies) == 1 or deals.rates is not None else None,
-        n_currencies=len(currencies),
+        currency=currency if rates is None else rates.base,
+        n_currencies=n_currencies,
         arguments={"stale_days": stale_days, "checks": wanted},
         definitions={name: CHECKS[name] for name in wanted},
         notes=notes,
@@ -151,7 +226,7 @@ def flags_of(table: pd.DataFrame) -> pd.Series:
 _Found = Mapping[int, str] | None
 
 
-def _overdue(deals: Deals, _: int) -> _Found:
+def _overdue(deals: Deals, _: Limits) -> _Found:
     if not deals.has("close_date"):
         return None
     today = deals.context.today
@@ -163,26 +238,26 @@ def _overdue(deals: Deals, _: int) -> _Found:
     }
 
 
-def _no_close_date(deals: Deals, _: int) -> _Found:
+def _no_close_date(deals: Deals, _: Limits) -> _Found:
     if not deals.has("close_date"):
         return None
     return _same((deals.status == OPEN) & (deals.close_day == NO_DAY), "no close date: in no period's forecast")
 
 
-def _no_amount(deals: Deals, _: int) -> _Found:
+def _no_amount(deals: Deals, _: Limits) -> _Found:
     if not deals.has("amount"):
         return None
     return _same((deals.status == OPEN) & np.isnan(deals.own_amount), "no amount: in no sum")
 
 
-def _negative_amount(deals: Deals, _: int) -> _Found:
+def _negative_amount(deals: Deals, _: Limits) -> _Found:
     if not deals.has("amount"):
         return None
     rows = np.flatnonzero(((deals.status == OPEN) | (deals.status == WON)) & (deals.own_amount < 0))
     return {place: f"the amount is {deals.own_amount[place]:,.2f}, and sums shrink by it" for place in rows.tolist()}
 
 
-def _no_probability(deals: Deals, _: int) -> _Found:
+def _no_probability(deals: Deals, _: Limits) -> _Found:
     if not deals.has("probability"):
         return None
     given = read_numbers(deals.frame["probability"]).floats
@@ -195,14 +270,14 @@ def _no_probability(deals: Deals, _: int) -> _Found:
     }
 
 
-def _no_next_step(deals: Deals, _: int) -> _Found:
+def _no_next_step(deals: Deals, _: Limits) -> _Found:
     if not deals.has("next_step"):
         return None
     empty = deals.frame["next_step"].isna() | (deals.frame["next_step"].astype("str").str.strip() == "")
     return _same((deals.status == OPEN) & empty.to_numpy(), "no next step is written down")
 
 
-def _no_owner(deals: Deals, _: int) -> _Found:
+def _no_owner(deals: Deals, _: Limits) -> _Found:
     columns = [name for name in ("owner_id", "owner_name") if deals.has(name)]
     if not columns:
         return None
@@ -215,30 +290,21 @@ def _touched_day(deals: Deals) -> Days | None:
     return None if column is None else local_days(deals.frame[column], deals.context.timezone)
 
 
-def _untouched(deals: Deals, stale_days: int) -> _Found:
+def _untouched(deals: Deals, limits: Limits) -> _Found:
     touched = _touched_day(deals)
     if touched is None:
         return None
     today = deals.context.today
-    rows = np.flatnonzero((deals.status == OPEN) & (touched != NO_DAY) & (today - touched > stale_days))
+    rows = np.flatnonzero((deals.status == OPEN) & (touched != NO_DAY) & (today - touched > limits.stale_days))
     return {
-        place: f"nothing happened for {counted(today - touched[place], 'day')} (limit {stale_days})"
+        place: f"nothing happened for {counted(today - touched[place], 'day')} (limit {limits.stale_days})"
         for place in rows.tolist()
     }
 
 
-def zombie_age(cycles: Integers | Floats) -> float:
+def zombie_age(longest: float, n_won: int) -> float:
     """Return the age beyond which no deal was ever won; infinite where too few were won to say so [days]."""
-    return float(max(cycles.max(), 1)) if len(cycles) >= _FEWEST_WON else np.inf
-
-
-def _cycles(deals: Deals) -> Floats | None:
-    """Return how long the deals took that were won by now; None where too few are known."""
-    if not deals.has("close_date") or not (deals.has("created_at") or deals.has("external_created_at")):
-        return None
-    close, created = deals.close_day, deals.created_day
-    won = (deals.status == WON) & (close != NO_DAY) & (created != NO_DAY) & (close <= deals.context.today)
-    return np.asarray(close[won] - created[won], dtype=np.float64) if won.sum() >= _FEWEST_WON else None
+    return float(max(longest, 1)) if n_won >= _FEWEST_WON else np.inf
 
 
 def _open_for_longer(deals: Deals, limit: float, why: str) -> dict[int, str]:
@@ -247,23 +313,19 @@ def _open_for_longer(deals: Deals, limit: float, why: str) -> dict[int, str]:
     return {place: f"open for {counted(age[place], 'day')}; {why}" for place in rows.tolist()}
 
 
-def _old(deals: Deals, _: int) -> _Found:
-    cycles = _cycles(deals)
-    if cycles is None:
+def _old(deals: Deals, limits: Limits) -> _Found:
+    if limits.old is None:
         return None
-    limit = float(np.quantile(cycles, 0.9))
-    return _open_for_longer(deals, limit, f"9 of 10 won deals took {limit:,.0f} or less")
+    return _open_for_longer(deals, limits.old, f"9 of 10 won deals took {limits.old:,.0f} or less")
 
 
-def _zombie(deals: Deals, _: int) -> _Found:
-    cycles = _cycles(deals)
-    if cycles is None:
+def _zombie(deals: Deals, limits: Limits) -> _Found:
+    if limits.zombie is None:
         return None
-    limit = zombie_age(cycles)
-    return _open_for_longer(deals, limit, f"no deal was ever won after more than {limit:,.0f}")
+    return _open_for_longer(deals, limits.zombie, f"no deal was ever won after more than {limits.zombie:,.0f}")
 
 
-def _stage_contradicts(deals: Deals, _: int) -> _Found:
+def _stage_contradicts(deals: Deals, _: Limits) -> _Found:
     by_stage = deals.context.stages.frame["probability"].to_numpy(dtype=np.float64, na_value=np.nan)
     if not deals.has("probability") or not (~np.isnan(by_stage)).any():
         return None
@@ -275,20 +337,15 @@ def _stage_contradicts(deals: Deals, _: int) -> _Found:
     }
 
 
-def _outlier(deals: Deals, _: int) -> _Found:
-    if not deals.has("amount") or len(deals.currencies.counts) > 1:
+def _outlier(deals: Deals, limits: Limits) -> _Found:
+    usual, spread = limits.usual, limits.spread
+    if usual is None or spread is None or not deals.has("amount"):
         return None
-    amount = deals.own_amount
-    positive = (deals.status == OPEN) & (amount > 0)
-    if positive.sum() < 10:
-        return None
-    logs = np.log(amount[positive])
-    median = np.median(logs)
-    spread = 1.4826 * np.median(np.abs(logs - median))
     if spread == 0:
         return {}
-    rows = np.flatnonzero(positive)[np.abs(logs - median) / spread > 3.5]
-    usual = float(np.exp(median))
+    amount = deals.own_amount
+    positive = np.flatnonzero((deals.status == OPEN) & (amount > 0))
+    rows = positive[np.abs(np.log(amount[positive]) - math.log(usual)) / spread > 3.5]
 
     def reason(value: float) -> str:
         times = f"{value / usual:,.0f} times" if value > usual else f"one {usual / value:,.0f}th of"
@@ -297,7 +354,7 @@ def _outlier(deals: Deals, _: int) -> _Found:
     return {place: reason(float(amount[place])) for place in rows.tolist()}
 
 
-def _far_close_date(deals: Deals, _: int) -> _Found:
+def _far_close_date(deals: Deals, _: Limits) -> _Found:
     if not deals.has("close_date"):
         return None
     rows = np.flatnonzero((deals.status == OPEN) & (deals.close_day > deals.context.today + _FAR_DAYS))
@@ -306,7 +363,7 @@ def _far_close_date(deals: Deals, _: int) -> _Found:
     }
 
 
-def _closed_later(deals: Deals, _: int) -> _Found:
+def _closed_later(deals: Deals, _: Limits) -> _Found:
     if not deals.has("close_date"):
         return None
     closed = (deals.status == WON) | (deals.status == LOST)
@@ -316,7 +373,7 @@ def _closed_later(deals: Deals, _: int) -> _Found:
     }
 
 
-def _closed_before_created(deals: Deals, _: int) -> _Found:
+def _closed_before_created(deals: Deals, _: Limits) -> _Found:
     if not deals.has("close_date") or not (deals.has("created_at") or deals.has("external_created_at")):
         return None
     closed = ((deals.status == WON) | (deals.status == LOST)) & (deals.close_day != NO_DAY)
@@ -490,7 +547,7 @@ def concentration(
 def rows_of_hygiene(ask: Question) -> Trace:
     """Find the deals behind a number, for `explain`."""
     deals = ask.deals
-    found = CHECKERS[ask.column](deals, ask.arguments["stale_days"]) or {}
+    found = CHECKERS[ask.column](deals, Limits.of(_survey(deals), ask.arguments["stale_days"])) or {}
     rows = np.zeros(len(deals), dtype=bool)
     rows[list(found)] = True
     if ask.parts:

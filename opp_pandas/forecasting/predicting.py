@@ -407,7 +407,7 @@ def _deal_table(asked: _Asked, walk: Walk, chances: Floats, amounts: Floats) -> 
     frame = asked.deals.frame
     key = next((column for column in ("id", "custom_id") if column in frame and frame[column].notna().any()), None)
     ages = cut.known.ages
-    won = past.won & (past.closed < FAR)
+    cycles = (past.closed - past.created)[past.won & (past.closed < FAR)]
     table = pd.DataFrame(
         {
             "id": frame[key].iloc[rows].to_numpy() if key else rows,
@@ -415,7 +415,7 @@ def _deal_table(asked: _Asked, walk: Walk, chances: Floats, amounts: Floats) -> 
             "amount": amounts,
             "expected_amount": chances * amounts,
             "age_days": ages,
-            "zombie": ages > zombie_age((past.closed - past.created)[won]),
+            "zombie": ages > zombie_age(cycles.max(initial=0), len(cycles)),
             "reasons": _reasons(walk),
         }
     )

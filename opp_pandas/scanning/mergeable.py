@@ -84,16 +84,24 @@ class Figures:
         own = dict(options)
         context = self.context(**{name: own.pop(name) for name in GIVEN if name in own})
         with suppress_unmapped_stages():
-            part = self._source.part(functools.partial(_gather, figure.name, context, own))
+            survey = None
+            if figure.survey is not None:
+                survey = self._source.part(functools.partial(_survey, figure.name, context, own))
+            part = self._source.part(functools.partial(_gather, figure.name, context, own, survey))
         # Once, and not for every piece.
         if unsettled := part["facts"].unsettled:
             warn_of_unmapped_stages(unsettled)
         return figure.merge([part], context=context, **own)
 
 
-def _gather(name: str, context: FigureContext, options: Mapping[str, Any], piece: Any) -> Part:
+def _survey(name: str, context: FigureContext, options: Mapping[str, Any], piece: Any) -> Part | None:
+    """Gather what a figure must know of all pieces before it looks at any of them again."""
+    return mergeable()[name].partial_survey(piece, context=context, **options)
+
+
+def _gather(name: str, context: FigureContext, options: Mapping[str, Any], survey: Part | None, piece: Any) -> Part:
     """Gather what a figure needs to know of a piece, in whatever process: the figure goes there by its name."""
-    return mergeable()[name].partial(piece, context=context, **options)
+    return mergeable()[name].partial(piece, context=context, survey=survey, **options)
 
 
 def mergeable() -> dict[str, Figure[Any]]:

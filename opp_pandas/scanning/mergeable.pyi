@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from opp_pandas.choices import FiscalLabel, Freq, Measure, Overdue, ProbabilitySource
+from opp_pandas.choices import Check, FiscalLabel, Freq, Measure, Overdue, ProbabilitySource
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.figure import Figure
 from opp_pandas.figures.core.money import Rates
@@ -378,6 +378,81 @@ class Figures:
         -----
         UnmappedStageWarning
             If deals are in stages that nobody called open, won or lost; they are left out.
+        """
+    def hygiene(
+        self,
+        *,
+        stale_days: int = ...,
+        checks: Sequence[Check] | None = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""List the deals that need a look, and say why.
+
+        Parameters
+        ----------
+        stale_days : int, default 30
+            Without an event for longer, an open deal is untouched [days].
+        checks : sequence of str, optional
+            Only these; all of `CHECKS` if left out.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame
+            A row per deal, indexed like the frame: of ``id, custom_id, name,
+            owner_name, account_name, amount, close_date`` those that the frame has,
+            owners' names from the look-ups; ``checks`` that flagged it, separated by
+            commas, and ``reasons`` in words. Largest amounts first. Nothing to say:
+            no rows.
+
+        Raises
+        ------
+        ConfigurationError
+            If a check does not exist.
         """
     def kpis(
         self,

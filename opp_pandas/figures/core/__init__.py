@@ -15,6 +15,12 @@ makes one part of several at any time, in any order, as a tree or as a running s
 
     part = combine_parts([part, figure.partial(piece, context=context, **options)])
 
+A figure that must know something of all deals first (``figure.survey`` is not None, as with
+the usual amount and the longest cycle in `hygiene`) takes two passes::
+
+    survey = combine_parts([figure.partial_survey(piece, context=context, **options) for piece in pieces])
+    parts = (figure.partial(piece, context=context, survey=survey, **options) for piece in pieces)
+
 The context must be the same for all pieces (stages, ``as_of``, time zone, look-ups,
 definitions), and the options, too. Where rates are given and some amounts name no
 currency, state ``currency=``: a piece cannot know what the others name. A piece

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,12 +125,8 @@ class Facts:
     @classmethod
     def merged(cls, parts: Sequence[Facts]) -> Facts:
         """Add up what was counted of several pieces."""
-        first = parts[0]
-        currencies = None
-        if first.currencies is not None:
-            counted_by = [part.currencies for part in parts if part.currencies is not None]
-            named = added(each.named for each in counted_by)
-            currencies = replace(first.currencies, named=named, has_column=any(each.has_column for each in counted_by))
+        money = [part.currencies for part in parts if part.currencies is not None]
+        currencies = type(money[0]).merged(money) if money else None
         columns = frozenset.union(*(part.columns for part in parts))
         return cls(added(part.counts for part in parts), added(part.unsettled for part in parts), columns, currencies)
 

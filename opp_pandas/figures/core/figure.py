@@ -160,6 +160,9 @@ class Figure(Generic[R]):
         Takes `Deals` and those of the figure's own options that it names, and
         gives a `Part`; the function takes that in place of the frame. Such a
         figure can be worked out in pieces.
+    survey : callable, optional
+        Gathers what must be known of all deals before any piece can be gathered;
+        `gather` is then given that as ``survey``.
     """
 
     def __init__(
@@ -172,11 +175,12 @@ class Figure(Generic[R]):
         alone: bool = False,
         first: str = "period",
         gather: Gatherer | None = None,
+        survey: Gatherer | None = None,
     ) -> None:
         update_wrapper(self, function)
         self.name = function.__name__
         self.function = function
-        self.gather = gather
+        self.gather, self.survey = gather, survey
         self.heading = heading or self.name.replace("_", " ").capitalize()
         self.definitions = dict(definitions or {})
         self.find_rows = rows
@@ -230,7 +234,9 @@ class Figure(Generic[R]):
         lost = caveats_of(subject, options.get("history"))
         if self.gather is not None:
             context = context.with_caveats(lost) if isinstance(context, FigureContext) else context
-            return self.merge([self.partial(subject, context=context, **options)], context=context, **options)
+            survey = self.partial_survey(subject, context=context, **options)
+            part = self.partial(subject, context=context, survey=survey, **options)
+            return self.merge([part], context=context, **options)
         refuse_unknown(self.name, options, self.__signature__.parameters)
         stated = {name: options.pop(name) for name in DEFINITIONS if name in options}
         scope = options.pop("scope", None) if self.over_time else None
@@ -254,7 +260,21 @@ class Figure(Generic[R]):
         own = {name: value for name, value in options.items() if name not in DEFINITIONS}
         return _with_definitions(context, stated), own
 
-    def partial(self, frame: pd.DataFrame, /, *, context: FigureContext, **options: Any) -> Part:
+    def _gathered(
+        self, gather: Gatherer, frame: pd.DataFrame, context: FigureContext, options: Mapping[str, Any], **more: Any
+    ) -> Part:
+        context, own = self._settle(context, options)
+        taken = inspect.signature(gather).parameters
+        known = {name: value for name, value in {**own, **more}.items() if name in taken}
+        return gather(Deals(frame, context), **known)
+
+    def partial_survey(self, frame: pd.DataFrame, /, *, context: FigureContext, **options: Any) -> Part | None:
+        """Gather of a piece what must be known of all deals before `partial`; None where nothing must be."""
+        return None if self.survey is None else self._gathered(self.survey, frame, context, options)
+
+    def partial(
+        self, frame: pd.DataFrame, /, *, context: FigureContext, survey: Part | None = None, **options: Any
+    ) -> Part:
         """Gather what the figure needs to know of a piece of the deals.
 
         Parameters
@@ -263,6 +283,8 @@ class Figure(Generic[R]):
             Some of the deals: each deal in one piece, in any order.
         context : FigureContext
             The same for all pieces.
+        survey : Part, optional
+            Where the figure has a ``survey``: that of all pieces, combined.
         **options
             As for the figure itself.
 
@@ -278,9 +300,7 @@ class Figure(Generic[R]):
         """
         if self.gather is None:
             raise ConfigurationError(f"{self.name} cannot be merged from pieces: it needs to see all deals at once")
-        context, own = self._settle(context, options)
-        taken = inspect.signature(self.gather).parameters
-        return self.gather(Deals(frame, context), **{name: value for name, value in own.items() if name in taken})
+        return self._gathered(self.gather, frame, context, options, survey=survey)
 
     def merge(self, parts: Iterable[Part], /, *, context: FigureContext, **options: Any) -> R:
         """Work the figure out from the parts of all pieces.
@@ -419,11 +439,14 @@ def figure(
     alone: bool = False,
     first: str = "period",
     gather: Gatherer | None = None,
+    survey: Gatherer | None = None,
 ) -> Callable[[Callable[..., R]], Figure[R]]:
     """Register a function as a figure; see `Figure`."""
 
     def register(function: Callable[..., R]) -> Figure[R]:
-        made = Figure(function, heading=heading, definitions=definitions, alone=alone, first=first, gather=gather)
+        made = Figure(
+            function, heading=heading, definitions=definitions, alone=alone, first=first, gather=gather, survey=survey
+        )
         FIGURES[made.name] = made
         return made
 

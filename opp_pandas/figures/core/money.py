@@ -7,7 +7,7 @@ amount is ever taken at a rate of 1 because nothing better was known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -180,6 +180,15 @@ class CurrencyCounts:
     named: Mapping[str | None, int]
     stated: str | None = None
     has_column: bool = True
+
+    @classmethod
+    def merged(cls, parts: Sequence[CurrencyCounts]) -> CurrencyCounts:
+        """Add up the deals of several pieces."""
+        named: dict[str | None, int] = {}
+        for part in parts:
+            for word, n in part.named.items():
+                named[word] = named.get(word, 0) + n
+        return cls(named, parts[0].stated, any(part.has_column for part in parts))
 
     @cached_property
     def organisation(self) -> str | None:

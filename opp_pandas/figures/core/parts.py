@@ -32,7 +32,7 @@ class Rows:
     @classmethod
     def merged(cls, parts: Sequence[Rows]) -> Rows:
         """Put the rows of several pieces below each other."""
-        return cls(pd.concat([part.frame for part in parts], ignore_index=True))
+        return cls(pd.concat([part.frame for part in parts]))
 
 
 def combine_parts(parts: Iterable[Part]) -> Part:

@@ -88,7 +88,7 @@ class Tally:
 
     def groups(self, context: FigureContext) -> list[Group]:
         """Name and sort the groups; their codes are those of the cells."""
-        return [axis.group(codes, context) for axis, codes in zip(self.axes, self.places, strict=True)]
+        return Members(self.axes, self.places).groups(context)
 
     def add(self, name: str, into: Codes, size: int, chosen: Flags | slice = slice(None)) -> npt.NDArray[Any]:
         """Add one of the sums of some cells into `size` places; ``weighted`` is the sum of amount x probability.
@@ -147,12 +147,11 @@ class Histogram:
     @classmethod
     def of(cls, groupings: Sequence[Grouping], rows: Codes, values: Floats) -> Histogram:
         """Count the values of some deals by group."""
-        axes = tuple(axis for axis, _ in groupings)
-        places = [codes[rows].astype(np.intp) - axis.low for axis, codes in groupings]
+        members = Members.of(groupings, rows)
         cells = np.zeros(len(rows), dtype=np.intp)
-        for axis, codes in zip(axes, places, strict=True):
+        for axis, codes in zip(members.axes, members.places, strict=True):
             cells = cells * axis.size + codes
-        return cls._counted(axes, places, cells, values, np.ones(len(rows), dtype=np.int64), exact=True)
+        return cls._counted(members.axes, members.places, cells, values, np.ones(len(rows), dtype=np.int64), exact=True)
 
     @classmethod
     def _counted(
@@ -188,11 +187,45 @@ class Histogram:
         rounded = np.ldexp(np.rint(fraction * 4_096) / 4_096, exponent)
         return cls._counted(axes, places, cells, rounded, counts, exact and bool((rounded == values).all()))
 
+    def quantile(self, q: float) -> float:
+        """Return a quantile of all values, between two of them by their distance."""
+        order = np.argsort(self.values, kind="stable")
+        ends = np.cumsum(self.counts[order])
+        place, rest = divmod(q * (int(ends[-1]) - 1), 1)
+        low, high = self.values[order][np.searchsorted(ends, [place, min(place + 1, ends[-1] - 1)], side="right")]
+        return float(low + (high - low) * rest)
+
     def medians(self, context: FigureContext) -> Floats:
         """Return the median of every group; NaN for those without a value."""
-        groups = [axis.group(codes, context) for axis, codes in zip(self.axes, self.places, strict=True)]
-        row, size = combine(groups, len(self))
+        row, size = combine(Members(self.axes, self.places).groups(context), len(self))
         return grouped_median(row, self.values, size, self.counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """The groups of single rows, named once all pieces are known."""
+
+    axes: tuple[Axis, ...]
+    places: Sequence[Codes]
+
+    def __len__(self) -> int:
+        return len(self.places[0])
+
+    @classmethod
+    def of(cls, groupings: Sequence[Grouping], rows: Codes) -> Members:
+        """Return the groups of some deals."""
+        places = [codes[rows].astype(np.intp) - axis.low for axis, codes in groupings]
+        return cls(tuple(axis for axis, _ in groupings), places)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Members]) -> Members:
+        """Put the rows of several pieces below each other."""
+        axes, places, _ = _merge_axes(parts)
+        return cls(axes, places)
+
+    def groups(self, context: FigureContext) -> list[Group]:
+        """Name and sort the groups; their codes are those of the rows."""
+        return [axis.group(codes, context) for axis, codes in zip(self.axes, self.places, strict=True)]
 
 
 MOST_VALUES = 250_000
