@@ -63,3 +63,17 @@ def test_plan_of_a_newer_version__says_so(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace('"version": 1', '"version": 7'), encoding="utf-8")
     with pytest.raises(opp.errors.ConfigurationError, match="it has version 7, and this package reads version 1"):
         ChangeSet.load(path)
+
+
+def test_plan__says_of_each_new_deal_how_it_is_found_again() -> None:
+    """By its own id, by one made here, or by name and values: as text and as HTML."""
+    made = RowCreation(2, "b", {"name": "Made", "custom_id": "k2"}, key="k2")
+    bare = RowCreation(3, "c", {"name": "Bare"}, key="k3")
+    plan = ChangeSet(creations=(*PLAN.creations, made, bare))
+    for words in (
+        "found again by its own custom id CRM 1",
+        "found again by the custom id k2 made here",
+        "found again by its name and values, where no other deal has the same",
+    ):
+        assert words in repr(plan)
+        assert words in plan._repr_html_()

@@ -198,6 +198,18 @@ def test_resume__without_a_plan_takes_up_the_last_one_where_rows_only_failed(
     assert len(opp.resume(client).rows) == 0
 
 
+def test_undo__of_a_lost_new_deal_leaves_one_that_bore_its_id_before(
+    client: Client, df: pd.DataFrame, box: Sandbox
+) -> None:
+    """What had the custom id before the first attempt is somebody else's, and is not deleted for ours."""
+    theirs = client.create({"name": "Theirs", "customId": "CRM 1"}).data["id"]
+    df = df.opp.add({"name": "Ours", "custom_id": "CRM 1"})
+    box.fail(0, method="POST", times=2)
+    assert statuses(df.opp.write_back(on_conflict="mine")) == ["unknown"]
+    assert len(opp.undo(client, allow_delete=True).rows) == 0
+    assert client.get(theirs).data["attributes"]["name"] == "Theirs"
+
+
 @pytest.fixture
 def resumed(client: Client, df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """A frame whose new deal was created by a resume that it knows nothing of."""
