@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import forecast, show
 from opp_pandas.forecasting import Bookings, bookings
+from opp_pandas.forecasting.distribution import normal_cdf
 from portfolios import LEAD, WON, context, portfolio, random_portfolio
 
 AMOUNTS = np.array([100_000.0, 50_000.0, 20_000.0, 80_000.0])
@@ -38,6 +40,35 @@ def test_bookings__golden_correlation() -> None:
     assert found.sd == pytest.approx(67_644.691, abs=1e-3)
     values = found.pmf
     assert (values * values.index).sum() == pytest.approx(112_000)
+
+
+@pytest.mark.parametrize(("rho", "cv"), [(0.0, 0.0), (0.1, 0.0), (0.4, 0.3)])
+def test_bookings__of_many_deals_equals_simulation(rho: float, cv: float) -> None:
+    """Draws of a common luck and of each deal's own fall as the distribution says; cents, large deals, sure ones."""
+    rng = np.random.default_rng(7)
+    amounts = np.round(np.append(rng.lognormal(10, 1.2, 400), [2e6, -3e4]), 2)
+    chances = np.append(rng.beta(1, 3, 398), [0.0, 1.0, 0.3, 0.5])
+    found = Bookings(amounts, chances, 1e5, rho=rho, cv=cv)
+    normal = NormalDist()
+    needed = np.array([normal.inv_cdf(p) if 0 < p < 1 else np.inf * (2 * p - 1) for p in chances])
+    sums = []
+    for _ in range(20):
+        luck = rng.normal(size=(1_000, 1)) * np.sqrt(rho) + rng.normal(size=(1_000, len(amounts))) * np.sqrt(1 - rho)
+        sizes = amounts * (1 + cv * rng.choice([-1, 1], size=luck.shape))
+        sums.append(1e5 + np.where(luck < needed, sizes, 0).sum(axis=1))
+    drawn = np.concatenate(sums)
+    for q in (0.02, 0.1, 0.5, 0.9, 0.98):
+        assert (drawn <= found.quantile(q)).mean() == pytest.approx(q, abs=4 * np.sqrt(q * (1 - q) / len(drawn)) + 2e-3)
+    assert found.mean == pytest.approx(1e5 + (amounts * chances).sum())
+    assert found.sd == pytest.approx(drawn.std(), rel=0.03)
+
+
+def test_normal_cdf__equals_the_library() -> None:
+    """To 1e-13 wherever it is asked, exactly at the infinities."""
+    values = np.append(np.random.default_rng(3).uniform(-12, 12, 20_000), [0.0, 9.0, -9.0, np.inf, -np.inf])
+    normal = NormalDist()
+    assert normal_cdf(values) == pytest.approx(np.array([normal.cdf(value) for value in values]), abs=1e-13)
+    assert normal_cdf(np.array([np.inf, -np.inf])).tolist() == [1.0, 0.0]
 
 
 @given(

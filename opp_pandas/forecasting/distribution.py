@@ -9,9 +9,10 @@ with a common divisor need no rounding at all.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,15 @@ _MOST_BINS = 1 << 21
 _VARIANCE_ERROR = 1e-4
 """How much of the variance the grid may add; the standard deviation is off by half of it."""
 _TAIL = 1e-15
+_LONG = 1 << 10
+"""Bins from which on a factor's tails are cut."""
 _FEWEST_NODES, _MOST_NODES = 21, 1_281
 _CDF_ERROR = 1e-4
 _REACH = 6.5
 """Common luck beyond so many standard deviations is left out: it is rarer than one in 10^10."""
+
+_NORMAL_STEPS = 512
+_NORMAL_FAR = 9 * _NORMAL_STEPS
 
 RHO = 0.0
 """Correlation of the deals where nobody states one: the same in bookings, report and dashboard."""
@@ -116,14 +122,20 @@ class Bookings:
         points = np.linspace(-_REACH, _REACH, number)
         weights = np.exp(-(points**2) / 2)
         weights /= weights.sum()
+        chosen = slice(every - 1, None, every)
+        shift, scale = math.sqrt(self.rho), math.sqrt(1 - self.rho)
+        return [
+            (float(weight), normal_cdf((self._luck_needed + shift * point) / scale))
+            for point, weight in zip(points[chosen], weights[chosen], strict=True)
+        ]
+
+    @cached_property
+    def _luck_needed(self) -> Floats:
+        """Normal quantile of each chance."""
         distinct, place = np.unique(self.chances, return_inverse=True)
         normal = NormalDist()
-        inner = np.array([normal.inv_cdf(p) if 0 < p < 1 else (math.inf if p == 1 else -math.inf) for p in distinct])
-        found = []
-        for point, weight in list(zip(points, weights, strict=True))[every - 1 :: every]:
-            shifted = (inner + math.sqrt(self.rho) * point) / math.sqrt(1 - self.rho)
-            found.append((float(weight), np.array([normal.cdf(value) for value in shifted])[place]))
-        return found
+        found = [normal.inv_cdf(p) if 0 < p < 1 else (math.inf if p == 1 else -math.inf) for p in distinct]
+        return np.array(found)[place]
 
     @cached_property
     def mean(self) -> float:
@@ -333,6 +345,28 @@ class Bookings:
         return as_page(repr(self).strip("<>"), ("amounts", self.to_frame().map(lambda value: f"{value:,.0f}")))
 
 
+@cache
+def _normal_table() -> Floats:
+    """Normal distribution function at steps of 1 / 512 from -9 to 9."""
+    normal = NormalDist()
+    return np.array([normal.cdf(place / _NORMAL_STEPS) for place in range(-_NORMAL_FAR, _NORMAL_FAR + 1)])
+
+
+def normal_cdf(values: Floats) -> Floats:
+    """Return the normal distribution function, to 1e-13; exactly 0 and 1 at the infinities.
+
+    The nearest value of a table, and the first three terms of the series from there on.
+    """
+    inside = np.clip(values, -_NORMAL_FAR / _NORMAL_STEPS, _NORMAL_FAR / _NORMAL_STEPS)
+    near = np.rint(inside * _NORMAL_STEPS)
+    from_there, there = inside - near / _NORMAL_STEPS, near / _NORMAL_STEPS
+    density = np.exp(-(there**2) / 2) / math.sqrt(2 * math.pi)
+    series = from_there * (1 - from_there * (there / 2 - from_there * (there**2 - 1) / 6))
+    found = np.clip(_normal_table()[near.astype(np.int64) + _NORMAL_FAR] + density * series, 0.0, 1.0)
+    found[np.isposinf(values)], found[np.isneginf(values)] = 1.0, 0.0
+    return found
+
+
 def _added(parts: list[tuple[int, Floats]]) -> tuple[int, Floats]:
     """Add distributions up: the first bin of the sum, and its probabilities."""
     first = min(start for start, _ in parts)
@@ -353,11 +387,16 @@ def _furthest(one: tuple[int, Floats], two: tuple[int, Floats]) -> float:
 def _multiply(amounts: Floats, chances: Floats, step: float, cv: float) -> tuple[int, Floats]:
     """Multiply the deals' distributions out; gives the first bin and the probabilities from there on."""
     live = (amounts != 0) & (chances > 0)
-    offset, heap = 0, []
-    for serial, (amount, chance) in enumerate(zip(amounts[live].tolist(), chances[live].tolist(), strict=True)):
-        factor, start = _factor(amount, chance, step, cv)
-        offset += start
-        heap.append((len(factor), serial, factor))
+    if not live.any():
+        return 0, np.ones(1)
+    offset, rows = _factors(amounts[live], chances[live], step, cv)
+    # Short factors of one length are multiplied in pairs, all pairs at once: thousands of deals take few steps.
+    for size in (1 << power for power in range(1, _LONG.bit_length() - 1)):
+        if size in rows:
+            pairs = _multiply_pairs(rows.pop(size))
+            rows[2 * size] = np.concatenate([rows[2 * size], pairs]) if 2 * size in rows else pairs
+    # Long ones lose their empty tails before they meet others, the shortest first.
+    heap = [(len(row), serial, row) for serial, row in enumerate(itertools.chain.from_iterable(rows.values()))]
     heapq.heapify(heap)
     serial = len(heap)
     while len(heap) > 1:
@@ -367,26 +406,49 @@ def _multiply(amounts: Floats, chances: Floats, step: float, cv: float) -> tuple
         offset += cut
         heapq.heappush(heap, (len(product), serial, product))
         serial += 1
-    return (offset, heap[0][2]) if heap else (0, np.ones(1))
+    return offset, np.trim_zeros(heap[0][2], "b")
 
 
-def _factor(amount: float, chance: float, step: float, cv: float) -> tuple[Floats, int]:
-    """Give one deal's distribution on the grid, each value split between two bins so that the mean stays."""
-    points = [(0.0, 1.0 - chance)]
-    points += [(amount, chance)] if cv == 0 else [(amount * (1 - cv), chance / 2), (amount * (1 + cv), chance / 2)]
-    places = []
-    for value, weight in points:
-        place = math.floor(value / step + 1e-9)
-        part = min(max(value / step - place, 0.0), 1.0)
-        part = 0.0 if part < 1e-9 else part
-        places += [(place, weight * (1 - part)), (place + 1, weight * part)]
-    low = min(place for place, weight in places if weight > 0)
-    high = max(place for place, weight in places if weight > 0)
-    factor = np.zeros(high - low + 1)
-    for place, weight in places:
-        if weight > 0:
-            factor[place - low] += weight
-    return factor, low
+def _factors(amounts: Floats, chances: Floats, step: float, cv: float) -> tuple[int, dict[int, Floats]]:
+    """Put each deal's distribution on the grid, every value split between two bins so that the mean stays.
+
+    Gives the sum of the first bins, and the factors by their length, a power of two: one row each.
+    """
+    won = [(amounts, chances)] if cv == 0 else [(amounts * (1 + side), chances / 2) for side in (-cv, cv)]
+    ends = [(np.zeros_like(amounts), 1 - chances), *won]
+    places, weights = [], []
+    for value, weight in ends:
+        place = np.floor(value / step + 1e-9)
+        part = np.clip(value / step - place, 0.0, 1.0)
+        part[part < 1e-9] = 0.0
+        places += [place, place + 1]
+        weights += [weight * (1 - part), weight * part]
+    place, weight = np.array(places).astype(np.int64), np.array(weights)
+    low = np.where(weight > 0, place, np.iinfo(np.int64).max).min(axis=0)
+    span = np.where(weight > 0, place - low, 0)
+    lengths = 1 << np.maximum(np.ceil(np.log2(span.max(axis=0) + 1)), 1).astype(np.int64)
+    rows = {}
+    for size in np.unique(lengths).tolist():
+        chosen = np.flatnonzero(lengths == size)
+        rows[size] = np.zeros((len(chosen), size))
+        for bins, share in zip(span, weight, strict=True):
+            rows[size][np.arange(len(chosen)), bins[chosen]] += share[chosen]
+    return int(low.sum()), rows
+
+
+def _multiply_pairs(rows: Floats) -> Floats:
+    """Multiply each two neighbouring rows; one that is left over stays as it is."""
+    size, half = rows.shape[1], len(rows) // 2
+    one, two = rows[: 2 * half : 2], rows[1 : 2 * half : 2]
+    found = np.zeros((len(rows) - half, 2 * size))
+    found[half:, :size] = rows[2 * half :]
+    if size <= 32:
+        for shift in range(size):
+            found[:half, shift : shift + size] += one[:, shift, np.newaxis] * two
+    else:
+        product = np.fft.irfft(np.fft.rfft(one, 2 * size) * np.fft.rfft(two, 2 * size), 2 * size)
+        found[:half] = np.maximum(product, 0.0)
+    return found
 
 
 def _convolve(one: Floats, two: Floats) -> Floats:
@@ -400,7 +462,7 @@ def _convolve(one: Floats, two: Floats) -> Floats:
 
 def trim_pmf(pmf: Floats) -> tuple[Floats, int]:
     """Cut tails that hold next to nothing; a rare large deal holds more than that and stays."""
-    if len(pmf) < 1_024:
+    if len(pmf) < _LONG:
         return pmf, 0
     inside = np.flatnonzero(np.cumsum(pmf) > _TAIL)
     inside_back = np.flatnonzero(np.cumsum(pmf[::-1]) > _TAIL)
