@@ -1,7 +1,7 @@
 """``import opp_pandas.dask`` registers ``ddf.opp`` on Dask DataFrames (extra ``dask``).
 
->>> import opp_pandas.dask
->>> import dask.dataframe as dd
+>>> import dask.dataframe as dd, pandas as pd
+>>> import opp_pandas as opp, opp_pandas.dask
 >>> deals = pd.DataFrame({"id": [1, 2], "amount": [5, 7], "stage_name": ["Lead", "Won"], "probability": [50, 100]})
 >>> ddf = dd.from_pandas(deals.assign(close_date=pd.Timestamp("2026-10-01", tz="UTC")), npartitions=2)
 >>> ddf.opp.forecast(as_of="2026-09-30", stages=opp.StageMap(won=["Won"]))["won_amount"].tolist()

@@ -163,7 +163,7 @@ def test_open_dashboard__says_which_owner_of_a_quota_is_not_there() -> None:
 def test_open_dashboard__of_no_deals_says_so() -> None:
     """Pictures of nothing, and no error."""
     empty = open_dashboard(FRAME.iloc[:0], context=context())
-    assert empty.headlines["Open"].startswith("0 (0 deals)")
+    assert empty.headlines["Open"].startswith("USD 0 (0 deals)")
     assert "nothing to show" in empty.pictures["forecast"].alt_text  # type: ignore[attr-defined]
 
 

@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
     from opp_pandas.sandbox_handle import Sandbox
 
-LOADER = """
+PART_BYTES = 90_000
+LOADER = f"""
 import sys
 import opp_pandas as opp
 from opp_pandas.load import to_files
 url, token, folder, checkpoint = sys.argv[1:]
-to_files.PART_BYTES = 30_000
+to_files.PART_BYTES = {PART_BYTES}
 opp.read_opportunities(opp.connect(url, token=token), page_size=5, to=folder, checkpoint=checkpoint,
                        stages=opp.StageMap(won=["Closed Won"], lost=["Closed Lost"]))
 print("complete")
@@ -53,7 +54,7 @@ def box() -> Iterator[Sandbox]:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a file hold some dozens of deals."""
-    monkeypatch.setattr(to_files, "PART_BYTES", 90_000)
+    monkeypatch.setattr(to_files, "PART_BYTES", PART_BYTES)
 
 
 def rows_of(folder: Path) -> pd.DataFrame:

@@ -115,7 +115,7 @@ def as_loaded(values: pd.Series) -> pd.Series:
     values = values.reset_index(drop=True)
     if isinstance(values.dtype, pd.StringDtype):
         return values.astype("str")
-    if COLUMN_DTYPES.get(name) != "Int64" or values.dtype.kind != "f":
+    if COLUMN_DTYPES.get(name) != "Int64" or values.dtype.kind not in "iuf":
         return values
     # Without nullable dtypes, ids with missing ones among them are floats.
     if (values.isna() | (values == values.round())).all():

@@ -152,10 +152,10 @@ def scan(
     >>> import tempfile, opp_pandas as opp
     >>> with opp.sandbox(opportunities=50, now="2026-10-20T15:00:00Z") as box, tempfile.TemporaryDirectory() as folder:
     ...     deals = opp.read_opportunities(box.client(), to=f"{folder}/deals")
-    ...     print(
-    ...         deals.rows, deals.kpis()["value"]["open_count"] == deals.stage_distribution()["count"].iloc[:-2].sum()
-    ...     )
-    50 True
+    ...     print(deals.rows, deals.stage_distribution()["count"].sum())
+    50 49
+
+    One of the deals lies in the trash and stands outside every figure.
     """
     definitions = {
         "currency": currency,
