@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import forecast, show
 from opp_pandas.forecasting import Bookings, bookings
-from opp_pandas.forecasting.distribution import normal_cdf
+from opp_pandas.forecasting.normal import normal_cdf, normal_quantile
 from portfolios import LEAD, WON, context, portfolio, random_portfolio
 
 AMOUNTS = np.array([100_000.0, 50_000.0, 20_000.0, 80_000.0])
@@ -63,12 +63,15 @@ def test_bookings__of_many_deals_equals_simulation(rho: float, cv: float) -> Non
     assert found.sd == pytest.approx(drawn.std(), rel=0.03)
 
 
-def test_normal_cdf__equals_the_library() -> None:
-    """To 1e-13 wherever it is asked, exactly at the infinities."""
-    values = np.append(np.random.default_rng(3).uniform(-12, 12, 20_000), [0.0, 9.0, -9.0, np.inf, -np.inf])
-    normal = NormalDist()
+def test_normal__equals_the_library() -> None:
+    """To 1e-13 wherever it is asked, far out too, and exactly at the infinities."""
+    normal, rng = NormalDist(), np.random.default_rng(3)
+    values = np.append(rng.uniform(-12, 12, 20_000), [0.0, 9.0, -9.0, np.inf, -np.inf])
     assert normal_cdf(values) == pytest.approx(np.array([normal.cdf(value) for value in values]), abs=1e-13)
     assert normal_cdf(np.array([np.inf, -np.inf])).tolist() == [1.0, 0.0]
+    chances = np.append(rng.uniform(0, 1, 20_000), [1e-12, 1e-6, 0.5, 1 - 1e-6])
+    assert normal_quantile(chances) == pytest.approx(np.array([normal.inv_cdf(p) for p in chances]), abs=1e-7)
+    assert normal_quantile(np.array([0.0, 1.0])).tolist() == [-np.inf, np.inf]
 
 
 @given(

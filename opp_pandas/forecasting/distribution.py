@@ -12,8 +12,7 @@ import heapq
 import itertools
 import math
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from statistics import NormalDist
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from opp_pandas.figures.core.lineage import Question, Trace, span
 from opp_pandas.figures.core.parts import Rows
 from opp_pandas.figures.core.tally import tally
 from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
+from opp_pandas.forecasting.normal import normal_cdf, normal_quantile
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -46,9 +46,6 @@ _FEWEST_NODES, _MOST_NODES = 21, 1_281
 _CDF_ERROR = 1e-4
 _REACH = 6.5
 """Common luck beyond so many standard deviations is left out: it is rarer than one in 10^10."""
-
-_NORMAL_STEPS = 512
-_NORMAL_FAR = 9 * _NORMAL_STEPS
 
 RHO = 0.0
 """Correlation of the deals where nobody states one: the same in bookings, report and dashboard."""
@@ -132,10 +129,7 @@ class Bookings:
     @cached_property
     def _luck_needed(self) -> Floats:
         """Normal quantile of each chance."""
-        distinct, place = np.unique(self.chances, return_inverse=True)
-        normal = NormalDist()
-        found = [normal.inv_cdf(p) if 0 < p < 1 else (math.inf if p == 1 else -math.inf) for p in distinct]
-        return np.array(found)[place]
+        return normal_quantile(self.chances)
 
     @cached_property
     def mean(self) -> float:
@@ -343,28 +337,6 @@ class Bookings:
 
     def _repr_html_(self) -> str:
         return as_page(repr(self).strip("<>"), ("amounts", self.to_frame().map(lambda value: f"{value:,.0f}")))
-
-
-@cache
-def _normal_table() -> Floats:
-    """Normal distribution function at steps of 1 / 512 from -9 to 9."""
-    normal = NormalDist()
-    return np.array([normal.cdf(place / _NORMAL_STEPS) for place in range(-_NORMAL_FAR, _NORMAL_FAR + 1)])
-
-
-def normal_cdf(values: Floats) -> Floats:
-    """Return the normal distribution function, to 1e-13; exactly 0 and 1 at the infinities.
-
-    The nearest value of a table, and the first three terms of the series from there on.
-    """
-    inside = np.clip(values, -_NORMAL_FAR / _NORMAL_STEPS, _NORMAL_FAR / _NORMAL_STEPS)
-    near = np.rint(inside * _NORMAL_STEPS)
-    from_there, there = inside - near / _NORMAL_STEPS, near / _NORMAL_STEPS
-    density = np.exp(-(there**2) / 2) / math.sqrt(2 * math.pi)
-    series = from_there * (1 - from_there * (there / 2 - from_there * (there**2 - 1) / 6))
-    found = np.clip(_normal_table()[near.astype(np.int64) + _NORMAL_FAR] + density * series, 0.0, 1.0)
-    found[np.isposinf(values)], found[np.isneginf(values)] = 1.0, 0.0
-    return found
 
 
 def _added(parts: list[tuple[int, Floats]]) -> tuple[int, Floats]:
