@@ -96,34 +96,35 @@ class ClassifierForecaster:
 
     def fit(self, known: KnownDeals) -> ClassifierForecaster:
         """Learn from what was known."""
-        frame, parts, outcomes = known.frame, [], []
+        frame = known.frame
+        static = self._static(frame)
+        self._columns = list(static.columns)
+        created, closed = (frame[name].to_numpy(dtype="datetime64[D]") for name in ("created_day", "closed_day"))
+        closed = np.where(np.isnat(closed), np.datetime64("9999-12-31"), closed)
+        values, won, today = static.to_numpy(dtype=float), frame["is_won"].to_numpy(dtype=bool), _day(known.as_of)
+        parts, outcomes = [], []
         for back in range(self.landmarks):
-            evening = known.as_of - pd.Timedelta(days=self.horizon_days + 14 * back)
-            closed = frame["closed_day"]
-            is_open = (frame["created_day"] <= evening) & (closed.isna() | (closed > evening))
-            if is_open.any():
-                until = evening + pd.Timedelta(days=self.horizon_days)
-                parts.append(self._features(frame[is_open], evening))
-                outcomes.append((frame["is_won"] & (closed <= until))[is_open])
-        self._columns: list[str] = []
+            evening = today - self.horizon_days - 14 * back
+            rows = (created <= evening) & (closed > evening)
+            parts.append(_with_age(values[rows], created[rows], evening))
+            outcomes.append((won & (closed <= evening + self.horizon_days))[rows].astype(int))
+        x, y = np.concatenate(parts), np.concatenate(outcomes)
         self._fitted: Any = None
-        self._rate = 0.0
-        if parts:
-            x, y = pd.concat(parts), pd.concat(outcomes).astype(int)
-            self._columns, self._rate = list(x.columns), float(y.mean())
-            if y.nunique() == 2:
-                made = self.classifier
-                if hasattr(made, "get_params"):
-                    made = type(made)(**made.get_params(deep=False))
-                self._fitted = made.fit(x.fillna(0).to_numpy(dtype=float), y.to_numpy())
+        self._rate = float(y.mean()) if len(y) else 0.0
+        if len(np.unique(y)) == 2:
+            made = self.classifier
+            if hasattr(made, "get_params"):
+                made = type(made)(**made.get_params(deep=False))
+            self._fitted = made.fit(x, y)
         return self
 
     def chances(self, deals: pd.DataFrame, evening: pd.Timestamp) -> Floats:
         """Return the probability of each deal to be won within the window after an evening."""
-        x = self._features(deals, evening).reindex(columns=self._columns, fill_value=0).fillna(0)
-        if self._fitted is None or not len(x):
+        if self._fitted is None or deals.empty:
             return np.full(len(deals), self._rate)
-        return np.asarray(self._fitted.predict_proba(x.to_numpy(dtype=float))[:, 1], dtype=np.float64)
+        static = self._static(deals).reindex(columns=self._columns, fill_value=0.0).to_numpy(dtype=float)
+        x = _with_age(static, deals["created_day"].to_numpy(dtype="datetime64[D]"), _day(evening))
+        return np.asarray(self._fitted.predict_proba(x)[:, 1], dtype=np.float64)
 
     def predict(self, window: Window) -> Bookings:
         """Forecast what open deals bring in a window; new deals are none of its business."""
@@ -131,9 +132,15 @@ class ClassifierForecaster:
         return Bookings(window.open_deals["amount"].fillna(0).to_numpy(dtype=float), chances)
 
     @staticmethod
-    def _features(deals: pd.DataFrame, evening: pd.Timestamp) -> pd.DataFrame:
+    def _static(deals: pd.DataFrame) -> pd.DataFrame:
         kept = deals.drop(columns=["created_day", "closed_day", "is_won", "id"], errors="ignore")
-        numbers = kept.select_dtypes("number").astype(float)
         labels = pd.get_dummies(kept.select_dtypes(exclude="number"), dtype=float)
-        age = (evening - deals["created_day"]).dt.days.astype(float)
-        return pd.concat([numbers, labels], axis=1).assign(age_days=age)
+        return pd.concat([kept.select_dtypes("number").astype(float).fillna(0.0), labels], axis=1)
+
+
+def _day(moment: pd.Timestamp) -> Any:
+    return np.datetime64(moment, "D")
+
+
+def _with_age(values: Floats, created: Any, evening: Any) -> Floats:
+    return np.column_stack([values, (evening - created).astype(float)])
