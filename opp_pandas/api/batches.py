@@ -1,6 +1,6 @@
 """Decoded rows as Arrow columns, and the way from there to pandas.
 
-Both decoders give a `Batch`. It holds no Python object per record, so that a
+A `Batch` holds no Python object per record, so that a
 load of a million rows neither feeds the garbage collector nor doubles in memory
 when the batches become one frame.
 """
@@ -63,11 +63,6 @@ class Batch:
     unknown_attributes: dict[str, str] = field(default_factory=dict)
     unknown_relationships: set[str] = field(default_factory=set)
     irregular: int = 0
-
-
-def without_values(values: Any) -> bool:
-    """Tell whether a column has no value."""
-    return values is None or (isinstance(values, pa.Array) and values.null_count == len(values))
 
 
 def make_frame(batches: Sequence[Batch], columns: Iterable[str], kept: Positions | None = None) -> pd.DataFrame:
@@ -152,7 +147,7 @@ class MissingColumns:
 
 def _pandas_array(parts: list[Any], lengths: Sequence[int], dtype: str, missing: MissingColumns, kept: Any) -> Any:
     """Join the parts of one column, one per batch, into a pandas array; ``"infer"``: of whatever dtype holds it."""
-    if all(map(without_values, parts)):
+    if all(part is None or (isinstance(part, pa.Array) and part.null_count == len(part)) for part in parts):
         return missing.array("str" if dtype == "infer" else dtype)
     column = joined_column(parts, lengths)
     if isinstance(column, list):
@@ -187,13 +182,13 @@ def _from_lists(column: pa.Array) -> Any:
     ends = np.cumsum(lengths)
     present = column.is_valid().to_numpy(zero_copy_only=False)
     bounds = zip(present.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True)
-    with _without_collection():
+    with without_collection():
         lists = (texts[start:end] if there else None for there, start, end in bounds)
         return np.fromiter(lists, dtype=object, count=len(column))
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Hold the garbage collector while many lists are made: it would walk them again and again."""
     enabled = gc.isenabled()
     gc.disable()

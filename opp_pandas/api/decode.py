@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 from msgspec import UNSET
 
 from opp_pandas.api.batches import STAMP, TAGS, TEXT, Batch, joined_column, read_instants
-from opp_pandas.api.columnar import PageColumns, PageParser, Target, json_value
 from opp_pandas.api.documents import parse_document
+from opp_pandas.api.page_parser import PageColumns, PageParser, Target, json_value
 from opp_pandas.errors import DocumentError, printable
 from opp_pandas.frame_state import CellMarks
 from opp_pandas.kinds import BOOLEAN, INSTANTS, INT64_MAX, KINDS, UnfitError
@@ -81,11 +81,9 @@ class Part:
         """Read the cells that are null or as the service writes them at once, any other by itself."""
         array, places = bulk(values)
         if len(places):
-            others = [row for row in places if values[row] is not UNSET]
-            self.absent += len(places) - len(others)
-            self.others += [values[row] for row in others]
-            cells = [self.read_cell((row, column), values[row], read_cell) for row in others]
-            array = _patched(array, others, cells) if cells else array
+            self.others += [values[row] for row in places]
+            cells = [self.read_cell((row, column), values[row], read_cell) for row in places]
+            array = _patched(array, places, cells)
         self.columns[column] = array
 
     def read_related(self, column: str, kind: str, values: Sequence[Any], targets: Sequence[Any]) -> None:
@@ -181,9 +179,11 @@ def decode_columns(page: PageColumns, resource: Resource) -> Part:
     part.read("id", page.ids, _read_ids, _identity)
     for name, values in page.attributes.items():
         attribute = resource.by_name.get(name)
-        absent = 0 if any(values) else values.count(UNSET)
-        if not any(values) and values.count(None) + absent == part.rows:
+        absent = values.count(UNSET)
+        if absent:
             part.absent += absent
+            values = [None if value is UNSET else value for value in values]
+        if not any(values) and values.count(None) == part.rows:
             if attribute is None and absent < part.rows:
                 part.unknown_attributes[name] = unknown_column(name, resource)
         elif attribute is not None:
@@ -323,6 +323,8 @@ def _read_tags(values: Sequence[Any]) -> Bulk:
 
 def _read_targets(kind: str, targets: Sequence[Any]) -> Bulk:
     """Read the ids of relationships; a target that is not simply one of the type is left."""
+    if set(map(type, targets)) <= {int, type(None)}:
+        return pa.array(targets, type=pa.int64()), ()
     ids = [target.id if target else None for target in targets]
     kinds = [target.type for target in targets if target]
     if kinds.count(kind) == len(kinds) and set(map(type, ids)) <= {int, type(None)}:
@@ -375,9 +377,6 @@ _READERS: dict[str, tuple[ReadColumn, ReadCell]] = {
 
 def _unknown_array(values: Sequence[Any], part: Part) -> Any:
     """Make an Arrow array where all values are of one plain kind; else return them."""
-    if not set(map(type, values)).isdisjoint({type(UNSET)}):
-        part.absent += values.count(UNSET)
-        values = [None if value is UNSET else value for value in values]
     kinds = {type(value) for value in values if value is not None}
     typed = {str: TEXT, int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(kinds.pop())
     if typed is not None and not kinds:

@@ -1,10 +1,8 @@
 """From the pages of a collection to one frame.
 
-A page's way: `Collector` reads blocks of pages in one go
-(`opp_pandas.api.regular`), or where that refuses a block page by page, parsed
-into columns (`opp_pandas.api.columnar`) that are decoded to Arrow
-(`opp_pandas.api.decode`), joins the batches to one frame with one row per id,
-and `join_names` puts the names beside the ids.
+A page's way: `Collector` has it parsed into columns (`opp_pandas.api.page_parser`)
+that are decoded to Arrow (`opp_pandas.api.decode`), joins the batches to one
+frame with one row per id, and `join_names` puts the names beside the ids.
 
 Pages may overlap: rows move while a walk runs, so a row can come twice. One
 row per id stays, the copy with the later ``updated_at``; of equal copies the
@@ -23,10 +21,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from opp_pandas.api.batches import Batch, Positions, column_array, make_frame
-from opp_pandas.api.columnar import PageParser
+from opp_pandas.api.batches import Batch, Positions, column_array, make_frame, without_collection
 from opp_pandas.api.decode import decode_document, decode_page, identifier, join_parts
-from opp_pandas.api.regular import cut_page, decode_block
+from opp_pandas.api.page_parser import PageParser
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.frame_state import CellMarks, Rows
 from opp_pandas.kinds import INT64_MAX, TEXT, UnfitError
@@ -97,7 +94,7 @@ class Collector:
         self.columns = tuple(everything if columns is None else dict.fromkeys(("id", *columns)))
         self.block_bytes = BLOCK_BYTES
         self._pages = first_page
-        self._done: list[Batch | Future[list[Batch]]] = []
+        self._done: list[Batch | Future[Batch]] = []
         self._block: list[tuple[bytes, dict[str, Any]]] = []
         self._parser = PageParser(resource)
         self._worker: ThreadPoolExecutor | None = None
@@ -123,7 +120,7 @@ class Collector:
     @property
     def rows_at_hand(self) -> int:
         """The rows decoded so far, without waiting."""
-        return sum(batch.rows for entry in self._done if _is_done(entry) for batch in _batches_of(entry))
+        return sum(_batch_of(entry).rows for entry in self._done if isinstance(entry, Batch) or entry.done())
 
     def add(self, document: Mapping[str, Any]) -> None:
         """Decode one page that is parsed already.
@@ -186,23 +183,18 @@ class Collector:
         if len(waiting) == 3:
             waiting[0].result()
 
-    def _decode(self, block: list[tuple[bytes, dict[str, Any]]], first_page: int) -> list[Batch]:
-        cuts = [cut for body, _ in block if (cut := cut_page(body, self.resource.type)) is not None]
-        regular = decode_block(cuts, self.resource) if len(cuts) == len(block) else None
-        if regular is not None:
-            for cut in cuts:
-                self._note(cut.document.get("included") or ())
-            return regular
+    def _decode(self, block: list[tuple[bytes, dict[str, Any]]], first_page: int) -> Batch:
         parts = []
-        for body, where in block:
-            part, included = decode_page(body, self._parser, self.resource, **where)
-            parts.append(part)
-            self._note(included)
-        return [join_parts(parts, self.resource, first_page)]
+        with without_collection():
+            for body, where in block:
+                part, included = decode_page(body, self._parser, self.resource, **where)
+                parts.append(part)
+                self._note(included)
+            return join_parts(parts, self.resource, first_page)
 
     def _batches(self) -> list[Batch]:
         self._send_block()
-        found = [batch for entry in self._done for batch in _batches_of(entry)]
+        found = [_batch_of(entry) for entry in self._done]
         self._done = list(found)
         return found
 
@@ -249,12 +241,8 @@ def conversion_notes(marks: CellMarks) -> tuple[str, ...]:
     )
 
 
-def _is_done(entry: Batch | Future[list[Batch]]) -> bool:
-    return not isinstance(entry, Future) or entry.done()
-
-
-def _batches_of(entry: Batch | Future[list[Batch]]) -> list[Batch]:
-    return entry.result() if isinstance(entry, Future) else [entry]
+def _batch_of(entry: Batch | Future[Batch]) -> Batch:
+    return entry.result() if isinstance(entry, Future) else entry
 
 
 def newest(ids: Positions, stamps: Callable[[], Positions]) -> tuple[Positions | None, pd.DataFrame]:

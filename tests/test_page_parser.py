@@ -550,7 +550,7 @@ def test_decode__fields_that_are_asked_for_only() -> None:
 def test_decode__deep_records_never_reach_arrow() -> None:
     """A hundred thousand levels overflow the stack of Arrow's parser: it must not follow them."""
     program = (
-        "from tests.test_columnar import REFUSED_PAGES, collect\n"
+        "from tests.test_page_parser import REFUSED_PAGES, collect\n"
         "for name in ('a hundred thousand levels', 'levels with a break in each'):\n"
         "    try:\n        collect([REFUSED_PAGES[name]])\n"
         "    except Exception as problem:\n        print(type(problem).__name__)\n"

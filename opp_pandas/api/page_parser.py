@@ -2,9 +2,11 @@
 
 A page goes through msgspec into structs whose fields are the members that the
 records have had so far; a page with another member has its names added and is
-parsed once more. What the structs cannot hold (a relationship that is a number,
-an id that is none, broken JSON) is left to `opp_pandas.api.documents`, which
-reads or refuses it.
+parsed once more. The structs are strict about ids and types, so that nobody
+looks at them again; a page that they refuse is tried with structs that take any
+id and type. What these cannot hold either (a relationship that is a number, an
+id that is none, broken JSON) is left to `opp_pandas.api.documents`, which reads
+or refuses it.
 
 Of two members with one name the parser keeps the last, where a document is not
 valid. So members are counted in the bytes and in the structs, and a page whose
@@ -16,12 +18,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, filterfalse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
 from opp_pandas.api.documents import BOM, count_members
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
 
 _ABSENT = Raw(b"")
+_Id = Annotated[int, Meta(ge=1, le=INT64_MAX)]
 _MAX_NAMES = 2_000
 _MAX_DEPTH = 40
 _MAX_INCLUDED = 10_000
@@ -70,7 +74,7 @@ class PageColumns:
     attributes : mapping of str to sequence
         JSON values; None where a record lacks the attribute, or UNSET.
     relationships : mapping of str to (sequence, sequence)
-        What came, and the `Target` or nothing that it points to.
+        What came, and where it points: ids of the right type, or a `Target` that is still to be looked at, or None.
     unread : iterable of str
         The other relationships, to many or of unknown names.
     meta : sequence
@@ -127,9 +131,13 @@ class ParsedPage(PageColumns):
         return members == found or members == count_members(self.body)
 
     def _raw_of_relationships(self) -> Iterable[Raw]:
-        for values, targets in self.relationships.values():
-            yield from (raw for value in values if value for raw in (value.links, value.meta) if raw is not _ABSENT)
-            yield from (target.meta for target in targets if target and target.meta is not _ABSENT)
+        for values, _ in self.relationships.values():
+            present = list(filter(None, values))
+            targets = [value.data for value in present if value.data]
+            for raw in chain.from_iterable((value.links, value.meta) for value in present):
+                if raw is not _ABSENT:
+                    yield raw
+            yield from (target.meta for target in targets if target.meta is not _ABSENT)
 
 
 def json_value(value: Any) -> Any:
@@ -195,6 +203,7 @@ class PageParser:
 
     def __init__(self, resource: Resource) -> None:
         self._resource = resource
+        self._types = {entry.name: entry.type for entry in resource.relationships if not entry.to_many}
         self._names: dict[str, dict[str, None]] = {"attributes": {}, "relationships": {}, "": {}}
         self._included: dict[bytes, tuple[int, Any]] = {}
         self._build()
@@ -205,18 +214,18 @@ class PageParser:
         if not _is_unicode(body):
             return None
         try:
-            document = self._decoder.decode(body)
-        except msgspec.ValidationError:
+            return self._parsed(body) or (self._parsed(body) if self._learn(body) else None)
+        except (_NotPlainError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def _parsed(self, body: bytes) -> ParsedPage | None:
+        """Parse a page by the structs as they are; None where they do not fit."""
+        for strict, decoder in self._decoders.items():
             try:
-                document = self._decoder.decode(body) if self._learn(body) else None
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        try:
-            return None if document is None else self._columns(document, body)
-        except (_NotPlainError, msgspec.DecodeError, RecursionError):
-            return None
+                return self._columns(decoder.decode(body), body, strict=strict)
+            except msgspec.ValidationError:
+                continue
+        return None
 
     def _learn(self, body: bytes) -> bool:
         """Add the names of a page's members; tell whether there are new ones."""
@@ -237,50 +246,51 @@ class PageParser:
         return known < found <= _MAX_NAMES
 
     def _build(self) -> None:
-        to_one = {entry.name for entry in self._resource.relationships if not entry.to_many}
-        self._to_one = [name for name in self._names["relationships"] if name in to_one]
-        self._unread = [name for name in self._names["relationships"] if name not in to_one]
-        attributes = _struct((name, Any, UNSET) for name in self._names["attributes"])
-        relationships = _struct(
-            [
-                *((name, Related | None | UnsetType, UNSET) for name in self._to_one),
-                *((name, Raw, _ABSENT) for name in self._unread),
-            ]
-        )
-        record = _struct(
-            [
-                ("type", Any),
-                ("id", Any),
-                ("attributes", attributes | None | UnsetType, UNSET),
-                ("relationships", relationships | None | UnsetType, UNSET),
-                ("meta", dict[str, Any] | None | UnsetType, UNSET),
-                *((name, Raw, _ABSENT) for name in self._names[""]),
-            ]
-        )
+        self._to_one = [name for name in self._names["relationships"] if name in self._types]
+        self._unread = [name for name in self._names["relationships"] if name not in self._types]
+        self._attributes = _struct((name, Any, UNSET) for name in self._names["attributes"])
+        self._empty = self._attributes(), self._relationships(strict=False)()
+        self._decoders = {strict: msgspec.json.Decoder(self._document(strict=strict)) for strict in (True, False)}
+
+    def _relationships(self, *, strict: bool) -> Any:
+        related = ((name, _related(self._types[name]) if strict else Related) for name in self._to_one)
+        to_one = ((name, kind | None | UnsetType, UNSET) for name, kind in related)
+        return _struct([*to_one, *((name, Raw, _ABSENT) for name in self._unread)])
+
+    def _document(self, *, strict: bool) -> Any:
+        """Make the struct of a page."""
+        relationships = self._relationships(strict=strict)
+        members = [
+            ("id", _Id if strict else Any),
+            ("attributes", self._attributes | None | UnsetType, UNSET),
+            ("relationships", relationships | None | UnsetType, UNSET),
+            ("meta", dict[str, Any] | None | UnsetType, UNSET),
+            *((name, Raw, _ABSENT) for name in self._names[""]),
+        ]
+        record = _struct(members, self._resource.type) if strict else _struct([*members, ("type", Any, None)])
         objects = dict[str, Any] | None | UnsetType
-        document = _struct(
+        return _struct(
             [
                 ("data", list[record]),  # type: ignore[valid-type]  # made here
                 ("included", list[Raw] | None | UnsetType, UNSET),
                 *((name, objects, UNSET) for name in ("links", "meta", "jsonapi")),
             ]
         )
-        self._empty = attributes(), relationships()
-        self._decoder = msgspec.json.Decoder(document)
 
-    def _columns(self, document: Any, body: bytes) -> ParsedPage | None:
+    def _columns(self, document: Any, body: bytes, *, strict: bool) -> ParsedPage | None:
         records, included, *rest = astuple(document)
         rows = len(records)
-        types, ids, attributes, relationships, meta, *others = _columns_of(records, 5 + len(self._names[""]))
-        if types.count(self._resource.type) != rows:
+        columns = _columns_of(records, 4 + len(self._names[""]) + (not strict))
+        if not strict and columns.pop().count(self._resource.type) != rows:
             return None
+        ids, attributes, relationships, meta, *others = columns
         members = 1 + 2 * rows + sum(1 + members_of(part) for part in rest if part is not UNSET)
-        parts = []
-        for column, empty in zip((attributes, relationships), self._empty, strict=True):
-            members += rows - column.count(UNSET)
-            parts.append([part or empty for part in column])
+        members += sum(rows - column.count(UNSET) for column in (attributes, relationships))
         members += sum(1 + members_of(value) for value in meta if value is not UNSET)
-        related = _columns_of(parts[1], len(self._names["relationships"]))
+        cells, related = (
+            _columns_of([part or empty for part in column], len(empty.__struct_fields__))
+            for column, empty in zip((attributes, relationships), self._empty, strict=True)
+        )
         raw = [
             [value for value in column if value is not _ABSENT] for column in (*related[len(self._to_one) :], *others)
         ]
@@ -289,19 +299,13 @@ class PageParser:
         read = {}
         for name, values in zip(self._to_one, related, strict=False):
             targets = [value.data if value else None for value in values]
-            there = _count_true(targets)
-            members += 4 * there
-            if there < rows:
-                absent = list(filterfalse(None, values)).count(UNSET)
-                without_data = list(filterfalse(None, targets)).count(UNSET)
-                members += rows - absent + _count_true(values) - without_data - 2 * there
-            read[name] = values, targets
+            members += _members_of_relationship(values, targets)
+            read[name] = values, [target.id if target else None for target in targets] if strict else targets
         resources: list[Any] = []
         if included is not UNSET:
             resources, more = self._resources(included or [])
             members += 1 + more
-        columns = _columns_of(parts[0], len(self._names["attributes"]))
-        named = dict(zip(self._names["attributes"], columns, strict=True))
+        named = dict(zip(self._names["attributes"], cells, strict=True))
         return ParsedPage(ids, named, read, unread, meta, body, members, list(chain(*raw)), resources)
 
     def _resources(self, included: Iterable[Raw]) -> tuple[list[Any], int]:
@@ -320,13 +324,24 @@ class PageParser:
         return resources, members
 
 
-def _struct(fields: Iterable[tuple[Any, ...]]) -> Any:
-    """Make a struct with fields of any name."""
+@cache
+def _related(kind: str) -> Any:
+    """Make the struct of a relationship that points to one type."""
+    options: dict[str, Any] = {"gc": False, "eq": False, "forbid_unknown_fields": True}
+    target = msgspec.defstruct("Target", [("id", _Id), ("meta", Raw, _ABSENT)], tag_field="type", tag=kind, **options)
+    fields = [("data", target | None | UnsetType, UNSET), ("links", Raw, _ABSENT), ("meta", Raw, _ABSENT)]
+    return msgspec.defstruct("Related", fields, **options)
+
+
+def _struct(fields: Iterable[tuple[Any, ...]], kind: str | None = None) -> Any:
+    """Make a struct with fields of any name; of one type where that is given."""
     named = [(f"member{number}", *each) for number, each in enumerate(fields)]
     return msgspec.defstruct(
         "Members",
         [(name, *rest) for name, _, *rest in named],
         rename={name: member for name, member, *_ in named},
+        tag_field=None if kind is None else "type",
+        tag=kind,
         gc=False,
         eq=False,
         forbid_unknown_fields=True,
@@ -340,6 +355,16 @@ def _can_be_field(name: str) -> bool:
 
 def _count_true(values: Iterable[Any]) -> int:
     return len(list(filter(None, values)))
+
+
+def _members_of_relationship(values: Sequence[Any], targets: Sequence[Any]) -> int:
+    """Count the members that a relationship takes in all records; its links and its meta apart."""
+    there = _count_true(targets)
+    if there == len(values):
+        return 4 * there
+    absent = list(filterfalse(None, values)).count(UNSET)
+    without_data = list(filterfalse(None, targets)).count(UNSET)
+    return 2 * there + len(values) - absent + _count_true(values) - without_data
 
 
 def _columns_of(structs: Sequence[Any], count: int) -> list[tuple[Any, ...]]:
