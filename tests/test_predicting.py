@@ -135,6 +135,27 @@ def test_compare__sets_methods_side_by_side(frame: pd.DataFrame) -> None:
     assert frame.opp.compare(horizon_days=30, methods=["landing"]).index.tolist()[0] == "landing"
 
 
+@pytest.mark.parametrize("method", ["mix", "landing", "last_window"])
+@pytest.mark.parametrize("asked", [{"horizon_days": 30}, {"period": "2025Q1"}], ids=str)
+def test_compare__says_the_same_as_predict(frame: pd.DataFrame, asked: dict[str, Any], method: str) -> None:
+    """Mean, interval and chance of a quota are the same to the last digit, of any method and with quotas by group."""
+    quota = {"small": 200_000.0, "large": 300_000.0}
+    found = frame.opp.predict(**asked, method=method, quota=quota, by="segment")
+    row = frame.opp.compare(**asked, methods=[method], quota=500_000.0).loc[method]
+    assert tuple(row[["mean", "low_80", "high_80", "p_quota"]]) == (found.mean, *found.interval(0.8), found.p_quota)
+    assert 0 < found.p_quota < 1
+    assert frame.opp.predict(**asked, method=method).interval(0.8) == found.interval(0.8)
+
+
+def test_predict__gives_only_reasons_that_change_something(frame: pd.DataFrame) -> None:
+    """No factor of 1.00 is listed, and an empty text is called empty."""
+    region = np.where(np.arange(len(frame)) % 2 == 0, " ", "north")
+    reasons = frame.assign(region=region).opp.predict(horizon_days=30, segments=["segment", "region"]).deals["reasons"]
+    assert not reasons.str.contains(": 1.00 times").any()
+    assert (reasons.str.len() > 0).all()
+    assert not reasons.str.contains(r"region\s*:", regex=True).any()
+
+
 def test_backtest__without_a_history(frame: pd.DataFrame) -> None:
     """Created and closed dates are enough for a backtest."""
     table = frame.opp.backtest(horizon_days=30)
@@ -241,6 +262,9 @@ def test_predict__learns_what_statements_of_a_history_are_worth(kept: tuple[dict
     table = frame.opp.compare(horizon_days=30, history=history)
     assert table.loc["landmark", "crps"] < 0.9 * table.loc["dated", "crps"]
     assert table.loc["dated", "bias"] > 0.3
+    ends = tuple(table.loc["mix", ["mean", "low_80", "high_80"]])
+    assert ends == (found.mean, *found.interval(0.8))
+    assert frame.opp.predict(horizon_days=30, history=history_in_memory()).mean == frame.opp.predict(horizon_days=30).mean
     assert frame.opp.backtest(history, horizon_days=30).loc["landmark", "windows"] > 15
 
 

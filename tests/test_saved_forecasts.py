@@ -30,6 +30,8 @@ def test_forecasts__are_kept_and_scored(tmp_path: Path) -> None:
     saved = history.save_forecast("commit", now, author="Ana", comment="first", horizon_days=60)
     history.save_forecast("far", now, horizon_days=365)
     assert saved.name == "commit"
+    assert saved.prediction.deals.astype({"id": "str"}).equals(saved.frame)
+    assert saved.prediction.mean == saved.facts["mean"]
     with pytest.raises(ConfigurationError, match="never"):
         history.save_forecast("commit", now, horizon_days=30)
     table = history.forecasts()

@@ -20,7 +20,7 @@ from opp_pandas.forecasting.known import FAR, SIZE, Known, Past, describe_column
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
 from opp_pandas.forecasting.stated import read_stated
-from opp_pandas.forecasting.walk import NAIVE, QUANTILES, ROWS, Forecasts, Walk, crps
+from opp_pandas.forecasting.walk import NAIVE, ROWS, Forecasts, Walk, crps
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -187,10 +187,10 @@ def predict(
 
 
 def predict_and_compare(
-    frame: pd.DataFrame, *, context: FigureContext, period: Any, quota: float | None = None
+    frame: pd.DataFrame, *, context: FigureContext, period: Any, quota: float | None = None, history: Any = None
 ) -> tuple[Prediction, pd.DataFrame]:
     """Return what `predict` and `compare` say of a period, from one walk through the past."""
-    asked = _ask(frame, context, period, None, True, None, None)
+    asked = _ask(frame, context, period, None, True, None, None, history)
     walk = Walk(asked.past, asked.horizon, new_deals=True)
     return _build(asked, walk, *_chosen(walk, "auto")), _set_beside(asked, walk, None, quota)
 
@@ -427,11 +427,14 @@ def _level_in_words(name: str, label: str) -> str:
         power = int(label)
         return f"an amount of {2**power:,} to {2 ** (power + 1):,}" if power >= 0 else "no amount"
     column = name.removesuffix("_name").removesuffix("_id").replace("_", " ")
-    return f"{column} missing" if label == "(missing)" else f"{column} {label}"
+    return f"{column} missing" if label == "(missing)" else f"{column} {label if label.strip() else 'empty'}"
 
 
 def _reasons(walk: Walk, most: int = 3) -> list[str]:
-    """Say in words what makes each deal likelier to be won than the mean open deal, or less likely."""
+    """Say in words what makes each deal likelier to be won than the mean open deal, or less likely.
+
+    What changes nothing at two decimals is no reason.
+    """
     cut, share = walk.cuts[-1], walk.column_weights[:, -1]
     plain = cut.chances[""]
     if not len(plain):
@@ -451,12 +454,15 @@ def _reasons(walk: Walk, most: int = 3) -> list[str]:
         stated = ["no percentage" if np.isnan(p) else f"stated {p:.0f} %" for p in percent]
         words.append([f"{one}, {two}" for one, two in zip(stated, days, strict=True)])
         effects.append(np.log(np.maximum(walk.deals_at(-1)[0], 1e-9) / np.maximum(walk.by_hazards(-1)[0], 1e-9)))
-    table = np.array(effects)
-    order = np.argsort(-np.abs(table), axis=0, kind="stable")[:most]
+    factors = np.exp(effects).round(2)
+    order = np.argsort(-np.abs(np.array(effects)), axis=0, kind="stable")[:most]
     return [
         "; ".join(
-            f"{words[row][deal]}: {np.exp(table[row, deal]):.2f} times as likely" for row in order[:, deal].tolist()
+            f"{words[row][deal]}: {factors[row, deal]:.2f} times as likely"
+            for row in order[:, deal].tolist()
+            if factors[row, deal] != 1.0
         )
+        or "like the mean open deal"
         for deal in range(len(plain))
     ]
 
@@ -505,21 +511,18 @@ def compare(
 def _set_beside(
     asked: _Asked, walk: Walk, methods: Sequence[Any] | Mapping[str, Any] | None, quota: float | None
 ) -> pd.DataFrame:
-    found = _by_method(walk, methods)
+    by_method = _by_method(walk, methods)
     rows = {}
-    for name, forecasts in found.items():
-        facts: dict[str, Any] = {"mean": asked.won + forecasts.mean[-1], "low_80": np.nan, "high_80": np.nan}
-        facts["p_quota"] = np.nan
+    for name, forecasts in by_method.items():
+        facts = dict.fromkeys(("mean", "low_80", "high_80", "p_quota"), np.nan)
         if np.isfinite(forecasts.mean[-1]):
-            low, high = forecasts.interval(0.8)
-            facts |= {"low_80": asked.won + low[-1], "high_80": asked.won + high[-1]}
-            if quota is not None:
-                reached = np.interp(quota - asked.won, forecasts.quantiles[-1], QUANTILES, left=0.0, right=1.0)
-                facts["p_quota"] = float(quota <= asked.won) or 1.0 - float(reached)
+            found = replace(outlook(walk, forecasts, asked.won), quota=quota)
+            low, high = found.interval(0.8)
+            facts = {"mean": found.mean, "low_80": low, "high_80": high, "p_quota": found.p_quota}
         rows[name] = facts | walk.record_of(forecasts)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "method"
-    best, words = best_method(walk, found)
+    best, words = best_method(walk, by_method)
     basis = build_basis(
         "compare",
         asked.deals.context,
@@ -530,7 +533,7 @@ def _set_beside(
         best=best,
         verdict=words,
         few_windows=walk.independent < ENOUGH_WINDOWS,
-        methods={name: METHODS.get(name, "the user's own") for name in found},
+        methods={name: METHODS.get(name, "the user's own") for name in by_method},
         arguments={"horizon_days": walk.horizon, "new_deals": walk.new_deals, "quota": quota},
         definitions=_RECORD | {"p_quota": "probability that bookings reach the quota"},
         notes=[asked.target, words, *asked.past.notes],

@@ -28,15 +28,17 @@ _FAR_APART = 1 << 24
 
 
 def read_stated(history: Snapshots, deals: Deals, context: FigureContext) -> Stated:
-    """Return what gives the snapshots of several evenings, of the deals of a frame.
+    """Return what gives the snapshots of several evenings, of the deals of a frame; none of a history still empty.
 
     Raises
     ------
     HistoryNeededError
-        If it is no history, or an empty one.
+        If it is no history.
     """
-    if not isinstance(history, Snapshots) or not len(history.snapshots()):
+    if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"history= takes a History with snapshots. {HOW_TO_START}")
+    if not len(history.snapshots()):
+        return lambda past, days: {}
     keys = pd.Index(keys_of(deals.frame), dtype=object)
     first = day_of(history.snapshots()["observed_at"].min(), context.timezone)
     entries = history.stage_entries()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +16,22 @@ from opp_pandas.figures.core.snapshots import context_from_load, keys_of
 from opp_pandas.forecasting import Prediction, predict
 from opp_pandas.forecasting.walk import QUANTILES, crps
 from opp_pandas.frame_state import meaning_of, pack_definitions
+from opp_pandas.history.versions import SavedVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
 
-    from opp_pandas.history.versions import SavedVersion, Versions
+    from opp_pandas.history.versions import Versions
+
+
+@dataclass(frozen=True, eq=False)
+class SavedForecast(SavedVersion):
+    """A forecast as it was saved, with the prediction that it was made of."""
+
+    prediction: Prediction
+
 
 _FACTS = ["target", "method", "first_day", "last_day", "mean", "sd", "low_80", "high_80"]
 
@@ -35,7 +45,7 @@ def save_forecast(
     author: str | None,
     comment: str,
     options: dict[str, Any],
-) -> SavedVersion:
+) -> SavedForecast:
     """Make the prediction of a frame, and keep it with what its amounts mean.
 
     Raises
@@ -50,7 +60,7 @@ def save_forecast(
     found = predict(df, context=load.with_definitions(**stated), **options)
     carried = meaning_of(df)
     definitions = {**unpack_definitions({} if carried is None else carried.definitions), **stated}
-    return versions.append(
+    saved = versions.append(
         name,
         found.deals.astype({"id": "str"}),
         author=author,
@@ -58,6 +68,7 @@ def save_forecast(
         saved_at=load.as_of,
         facts=_facts(found) | {"definitions": to_json(pack_definitions(definitions))},
     )
+    return SavedForecast(**vars(saved), prediction=found)
 
 
 def _refuse_part(df: pd.DataFrame, newest: Callable[[], pd.DataFrame | None]) -> None:

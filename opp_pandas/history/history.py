@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from opp_pandas.accessor import OpportunityFrame
-    from opp_pandas.history.versions import SavedVersion
+    from opp_pandas.history.forecasts import SavedForecast
 
 
 class History:
@@ -121,7 +121,7 @@ class History:
 
     def save_forecast(
         self, name: str, df: pd.DataFrame, *, author: str | None = None, comment: str = "", **options: Any
-    ) -> SavedVersion:
+    ) -> SavedForecast:
         """Keep the prediction of a frame under a name; nothing ever changes it.
 
         Parameters
@@ -135,6 +135,11 @@ class History:
         comment : str, default ""
         **options
             What `predict` takes: ``period``, ``horizon_days``, ``method`` ...
+
+        Returns
+        -------
+        SavedForecast
+            ``number, name, saved_at, author, comment, facts, frame``, and ``prediction`` as it was made.
 
         Raises
         ------

@@ -221,7 +221,8 @@ class Board:
     def predicted(self) -> Prediction | str:
         """What the present period is predicted to bring, of all deals; or why nobody can tell."""
         try:
-            return predict(self.frame, context=self.context, period=self._labels([self._today])[0])
+            period = self._labels([self._today])[0]
+            return predict(self.frame, context=self.context, period=period, history=self.history)
         except (FrameError, ConfigurationError) as error:
             return str(error)
 

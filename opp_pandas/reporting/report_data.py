@@ -130,7 +130,9 @@ class Material:
         quota = self.kpis["quota"].iloc[0] if "quota" in self.kpis.columns else None
         target = None if quota is None or pd.isna(quota) else float(quota)
         try:
-            return predict_and_compare(self.frame, context=self.context, period=self.period, quota=target)
+            return predict_and_compare(
+                self.frame, context=self.context, period=self.period, quota=target, history=self.history
+            )
         except (FrameError, ConfigurationError) as error:
             # A period whose last day is the moment has nothing to come; a young pipeline has nothing to learn from.
             return str(error)

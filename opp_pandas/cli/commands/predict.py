@@ -47,12 +47,13 @@ def _run(options: argparse.Namespace, output: Output) -> None:
         raise ConfigurationError("--save keeps what is foretold of the days to come: leave out --as-of")
     frame = read_deals(options, output)
     asked = {"period": options.period, "horizon_days": options.horizon_days, "method": options.method}
+    asked["history"] = history
     definitions = definitions_of(options)
-    saved = None
-    if options.save is not None:
+    if options.save is None:
+        output.prediction(frame.opp.predict(**asked, **definitions))
+    else:
         stated = {name: value for name, value in definitions.items() if name != "as_of"}
         name = options.save.replace("{day}", f"{context_of(frame).local_as_of:%Y-%m-%d}")
         saved = history.save_forecast(name, frame, comment=options.comment, **asked, **stated)
-    output.prediction(frame.opp.predict(**asked, **definitions))
-    if saved is not None:
+        output.prediction(saved.prediction)
         output.say(f"saved as {saved.name!r} in {options.history}", saved=saved.name, number=saved.number)
