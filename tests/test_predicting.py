@@ -264,7 +264,8 @@ def test_predict__learns_what_statements_of_a_history_are_worth(kept: tuple[dict
     assert table.loc["dated", "bias"] > 0.3
     ends = tuple(table.loc["mix", ["mean", "low_80", "high_80"]])
     assert ends == (found.mean, *found.interval(0.8))
-    assert frame.opp.predict(horizon_days=30, history=history_in_memory()).mean == frame.opp.predict(horizon_days=30).mean
+    new = frame.opp.predict(horizon_days=30, history=history_in_memory())
+    assert new.mean == frame.opp.predict(horizon_days=30).mean
     assert frame.opp.backtest(history, horizon_days=30).loc["landmark", "windows"] > 15
 
 

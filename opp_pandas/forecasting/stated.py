@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ def read_stated(history: Snapshots, deals: Deals, context: FigureContext) -> Sta
     if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"history= takes a History with snapshots. {HOW_TO_START}")
     if not len(history.snapshots()):
-        return lambda past, days: {}
+        return _nothing
     keys = pd.Index(keys_of(deals.frame), dtype=object)
     first = day_of(history.snapshots()["observed_at"].min(), context.timezone)
     entries = history.stage_entries()
@@ -56,6 +56,10 @@ def read_stated(history: Snapshots, deals: Deals, context: FigureContext) -> Sta
         }
 
     return stated
+
+
+def _nothing(*_: Any) -> dict[int, Snapshot]:
+    return {}
 
 
 def _snapshot(past: Past, day: int, then: Deals, keys: pd.Index, since: np.ndarray) -> Snapshot:
