@@ -345,6 +345,10 @@ class OpportunityAccessor:
         unknown_names: UnknownNames = ...,
         quota: Any = ...,
         journal: str | Path | None = ...,
+        decimal: Literal[".", ","] | None = ...,
+        thousands: str | None = ...,
+        dayfirst: bool | None = ...,
+        date_format: str | Mapping[str, str] | None = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -360,8 +364,9 @@ class OpportunityAccessor:
 
         The grid shows rows as they are asked for, so that its size does not matter.
         Cells are edited by keyboard or mouse; every value is read once, in Python,
-        by its column's dtype, and what cannot be read or may not be written is
-        refused with the reason. Below the grid stands what waits: reviewing it is a
+        by its column's dtype: also ``$12,500.00``, ``55%``, ``Dec 31, 2026`` and what
+        else spreadsheets copy. What has two readings, cannot be read or may not be
+        written is refused with the reason. Below the grid stands what waits: reviewing it is a
         dry run with its effect on the forecast, sending it runs beside the kernel,
         and rows that were refused or that both sides changed stay pending.
 
@@ -384,6 +389,9 @@ class OpportunityAccessor:
             coverage by period needs a quota.
         journal : str or Path, optional
             Folder of journals, as for `write_back`.
+        decimal, thousands, dayfirst, date_format
+            How numbers and dates are written by those who type and paste, as for
+            `adopt`; without them, a pasted column has to prove it.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional

@@ -327,7 +327,7 @@ def test_adopt__keys_written_as_floats_in_text() -> None:
 
 def test_adopt__raises_for_cells_or_lists_them_in_silence_on_request() -> None:
     """on_invalid is as in loading: raise, ignore, and nothing else."""
-    source = export().assign(Amount="12k")
+    source = export().assign(Amount="12q")
     with pytest.raises(InvalidFrameError) as raised:
         adopt(source, on_invalid="raise")
     assert set(raised.value.failure_cases["column"]) == {"amount"}
@@ -339,7 +339,7 @@ def test_adopt__raises_for_cells_or_lists_them_in_silence_on_request() -> None:
 def test_adopt__cells_that_cannot_be_read() -> None:
     """They are missing in the frame, kept in the baseline, locked, listed, and warned of once."""
     source = export().assign(
-        Amount=["$1,234.50", "12k", "5"], Probability=["50%", "high", "20"], CloseDate=["2026-02-30", "2026-01-01", "x"]
+        Amount=["$1,234.50", "12q", "5"], Probability=["50%", "high", "20"], CloseDate=["2026-02-30", "2026-01-01", "x"]
     )
     source.index = pd.Index(["r1", "r2", "r3"])
     with pytest.warns(InvalidValuesWarning, match="4 cells .*close_date 2") as caught:
@@ -350,14 +350,14 @@ def test_adopt__cells_that_cannot_be_read() -> None:
     locked = {(1, "amount"), (1, "probability"), (0, "close_date"), (2, "close_date")}
     assert set(known.baseline.marks.locked) == locked
     assert known.baseline.marks.original == {
-        (1, "amount"): "12k", (1, "probability"): "high", (0, "close_date"): "2026-02-30", (2, "close_date"): "x",
+        (1, "amount"): "12q", (1, "probability"): "high", (0, "close_date"): "2026-02-30", (2, "close_date"): "x",
     }  # fmt: skip
     assert df["amount"].tolist() == [1235, pd.NA, 5]
     assert df.loc["r1", "amount_precise"] == "1234.50"
     assert df["amount_precise"].isna().tolist() == [False, True, True]
     listed = known.report.failures
     assert set(zip(listed["row"], listed["column"], listed["value"], strict=True)) == {
-        ("r2", "amount", "12k"),
+        ("r2", "amount", "12q"),
         ("r2", "probability", "high"),
         ("r1", "close_date", "2026-02-30"),
         ("r3", "close_date", "x"),
@@ -500,3 +500,39 @@ def test_figures__an_amount_that_is_cleared_takes_its_cents_along() -> None:
     dated = df.assign(close_date=pd.Timestamp("2026-07-01", tz="UTC"), probability=50)
     compared = dated.opp.scenario({"same": lambda deals: deals})
     assert compared["open_amount"].tolist() == [7.5, 7.5]
+
+
+def test_adopt__what_has_two_readings_is_asked_with_the_argument_that_settles_it() -> None:
+    """Numbers and dates that read both ways, and arguments that the file proves wrong, are errors that say so."""
+    source = export().assign(Amount="12,500", CloseDate="20-10-16")
+    with pytest.raises(ConfigurationError, match=r"'Amount'\): '12,500' may be 12500 \(decimal='.'\) or"):
+        adopt(source, timezone="UTC")
+    with pytest.raises(ConfigurationError, match="date_format='%y-%m-%d'"):
+        adopt(source, thousands=",", timezone="UTC")
+    df = adopt(source, thousands=",", date_format={"CloseDate": "%y-%m-%d"}, timezone="UTC")
+    assert df["amount"].tolist() == [12500] * len(source)
+    assert df["close_date"].dt.strftime("%Y-%m-%d").unique().tolist() == ["2020-10-16"]
+    with pytest.raises(ConfigurationError, match="dayfirst=True was passed, and the column proves the contrary"):
+        adopt(source.assign(Amount=1, CloseDate="12/31/2026"), dayfirst=True, timezone="UTC")
+    with pytest.raises(MissingColumnError, match="Closed"):
+        adopt(source, thousands=",", date_format={"Closed": "%y-%m-%d"}, timezone="UTC")
+
+
+def test_adopt__names_that_differ_by_case_or_blanks_alone() -> None:
+    """Stages are read as the map writes them, owners as most rows do; the notes count what was matched."""
+    deals = pd.DataFrame(
+        {
+            "Name": ["a", "b", "c", "d"],
+            "Stage": ["Negotiation ", "negotiation", "Won", "Negotiation "],
+            "Owner": ["Sam Lee", "sam lee", "Sam  Lee", "Sam Lee"],
+        }
+    )
+    stages = StageMap(order=["Negotiation"], won=["Won"])
+    df = adopt(deals, {"Owner": "owner_name"}, stages=stages, timezone="UTC")
+    assert df["stage_name"].tolist() == ["Negotiation", "Negotiation", "Won", "Negotiation"]
+    assert df["owner_name"].unique().tolist() == ["Sam Lee"]
+    notes = df.opp.load_report.notes
+    assert "stage_name: 'Negotiation ' read as 'Negotiation', 2 deals" in notes
+    assert "owner_name: 'Sam  Lee' read as 'Sam Lee', 1 deal" in notes
+    both = adopt(deals, {"Owner": "owner_name"}, stages=StageMap(order=["NEGOTIATION", "negotiation"]))
+    assert both["stage_name"].tolist()[:2] == ["Negotiation ", "negotiation"]

@@ -11,124 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opp_pandas.adoption.cells import (
-    NOT_A_NUMBER,
     NOT_TEXT,
     TOO_LARGE,
-    TWO_READINGS,
     read_amounts,
     read_integers,
-    read_numbers,
     read_probabilities,
     read_tags,
     read_texts,
 )
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.kinds import BOOLEAN
-
-
-def read_one(text: object) -> Decimal | None:
-    """Read a cell that stands alone in its column."""
-    return read_numbers(pd.Series([text], dtype=object)).values[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("1234.50", "1234.50"),
-        (" 1234 ", "1234"),
-        ("-7", "-7"),
-        ("+7.25", "7.25"),
-        ("$1,234.50", "1234.50"),
-        ("US$ 1,234", "1234"),
-        ("1,234,567", "1234567"),
-        ("12,34,567.00", "1234567.00"),
-        ("USD 1,200,000", "1200000"),
-        ("1.234,50 €", "1234.50"),
-        ("1.234.567", "1234567"),
-        ("12,5", "12.5"),
-        ("CHF 1'234.50", "1234.50"),
-        ("1’234’567", "1234567"),  # noqa: RUF001  # as Swiss files write it
-        ("1 234,50 EUR", "1234.50"),
-        ("1\u202f234\u00a0567", "1234567"),
-        ("(1,234.50)", "-1234.50"),
-        ("-$5.10", "-5.10"),
-        ("$-5.10", "-5.10"),
-        ("\u22125.10", "-5.10"),
-        ("5.10-", "-5.10"),
-        ("0.333", "0.333"),
-        (".5", "0.5"),
-        ("1234.567", "1234.567"),
-        ("1,234", "1234"),
-        (Decimal("0.10"), "0.10"),
-        (5, "5"),
-        (0.1 + 0.2, "0.3"),
-        (35698.100000000006, "35698.1"),
-        (np.float32(0.1), "0.1"),
-        (1e300, str(int(1e300))),
-    ],
-)
-def test_read_numbers__what_has_one_reading(text: object, number: str) -> None:
-    """Signs, codes, separators, brackets and float noise are read to the exact decimal."""
-    assert read_one(text) == Decimal(number)
-
-
-@pytest.mark.parametrize(
-    "text", ["12k", "1.2M", "abc", "1e5", "1,23,4", "1.2.3", "$", "1 2 3", "50%", "€5 USD", "(5", "--5"]
-)
-def test_read_numbers__what_is_no_number(text: str) -> None:
-    """Text that is no plain number is refused, never cut down to its digits."""
-    found = read_numbers(pd.Series([text, "5.00"]))
-    assert found.values == [None, Decimal("5.00")]
-    assert found.refused == {0: NOT_A_NUMBER}
-
-
-@pytest.mark.parametrize("cell", [True, np.True_, float("inf"), [1], {"a": 1}, pd.Timestamp("2020-01-01")])
-def test_read_numbers__objects_that_are_no_numbers(cell: object) -> None:
-    """Truth values, infinities and containers are refused."""
-    values = pd.Series([None], dtype=object)
-    values.iloc[0] = cell
-    assert read_numbers(values).refused == {0: NOT_A_NUMBER}
-
-
-@pytest.mark.parametrize(
-    ("cells", "numbers"),
-    [
-        (["1.234"], [None]),
-        (["1.234", "12.50"], ["1.234", "12.50"]),
-        (["1.234", "$1,234.50"], ["1.234", "1234.50"]),
-        (["1.234", "99,00 €"], ["1234", "99.00"]),
-        (["1,234", "99,00 €"], ["1.234", "99.00"]),
-        (["1,234", "9.50"], ["1234", "9.50"]),
-        (["1,234", "1.234"], ["1234", None]),
-        (["$1,234.50", "1.234,50 €", "1.234", "1,234"], ["1234.50", "1234.50", None, None]),
-    ],
-)
-def test_read_numbers__one_separator_and_three_digits(cells: list[str], numbers: list[str | None]) -> None:
-    """1.234 is read only as the rest of the column proves; where it proves nothing or both, it is refused."""
-    found = read_numbers(pd.Series(cells))
-    assert found.values == [None if number is None else Decimal(number) for number in numbers]
-    assert set(found.refused.values()) <= {TWO_READINGS}
-    assert list(found.refused) == [place for place, number in enumerate(numbers) if number is None]
-
-
-def test_read_numbers__missing_words() -> None:
-    """Blank cells and the words of spreadsheets for nothing are missing, not wrong."""
-    found = read_numbers(pd.Series(["", "  ", "N/A", "null", None, "NaN"], dtype=object))
-    assert found.values == [None] * 6
-    assert not found.refused
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(st.integers(0, 10**13), st.sampled_from(["en", "de", "ch", "fr"])), min_size=1, max_size=5))
-def test_read_numbers__cents_in_any_style(cases: list[tuple[int, str]]) -> None:
-    """Amounts with two decimals come back exactly from every style, also side by side."""
-    styles = {"en": (",", "."), "de": (".", ","), "ch": ("'", "."), "fr": ("\u202f", ",")}
-    cells = []
-    for cents, style in cases:
-        thousands, decimal = styles[style]
-        whole = f"{cents // 100:,}".replace(",", thousands)
-        cells.append(f"{whole}{decimal}{cents % 100:02d}")
-    assert read_numbers(pd.Series(cells)).values == [Decimal(cents) / 100 for cents, _ in cases]
+from opp_pandas.parsing.numbers import NOT_A_NUMBER
 
 
 @settings(deadline=None, max_examples=100)

@@ -231,7 +231,7 @@ def test_stages_file__says_what_stages_mean(box: Sandbox, tmp_path: Path, capsys
         (["forecast", "--where", "owner"], "NAME=VALUE"),
         (["forecast", "--where", "amount=12,5"], "--where amount=12,5: amount is a whole number"),
         (["forecast", "--where", "stage_is_closed=maybe"], "true or false"),
-        (["forecast", "--quota", "much"], "--quota 'much': a number is expected"),
+        (["forecast", "--quota", "much"], "--quota 'much' must be a number"),
         (["forecast", "--quota", "Sam Lee=1", "--quota", "2"], "GROUP=NUMBER"),
         (["forecast", "--quota", "no-such.csv"], "no-such.csv"),
         (["forecast", "--stages", "no-such.json"], "no-such.json"),

@@ -17,6 +17,7 @@ PACKAGE = Path(opp_pandas.__file__).parent
 LAYERS = (
     ("errors",),
     ("timezones", "instants", "_files", "_html"),
+    ("parsing",),
     ("kinds",),
     ("choices",),
     ("resource", "stages"),

@@ -46,6 +46,17 @@ def test_unknown_names__are_refused_with_one_reason_for_each_column(frame: pd.Da
     assert "unknown_names='leave_out'" in shown
 
 
+def test_names__that_differ_by_case_or_blanks_alone_are_matched_and_said(box: Sandbox) -> None:
+    """An owner written with other blanks or another case is that owner; a note counts the deals."""
+    frame = opp.read_opportunities(box.client(), stages=STAGES, limit=2)
+    name = frame["owner_name"].dropna().iloc[0]
+    added = opp.of(frame).add([{"name": "A", "owner_name": f" {name.upper()} "}])
+    report = added.opp.write_back()
+    assert report.counts() == {"written": 1}
+    assert report.plan.notes == (f"owner_name: {f' {name.upper()} '!r} read as {name!r}, 1 new deal",)
+    assert opp.read_opportunities(box.client(), stages=STAGES).set_index("name").loc["A", "owner_name"] == name
+
+
 def test_unknown_names__left_out_are_said_in_each_row_and_once_in_all(frame: pd.DataFrame, box: Sandbox) -> None:
     """All four deals are created; what was left out stands in their rows, in a note, and in no later change."""
     report = frame.opp.write_back(unknown_names="leave_out")

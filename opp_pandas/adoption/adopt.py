@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.adoption.cells import (
-    Reading,
     read_amounts,
     read_integers,
     read_probabilities,
@@ -25,26 +25,30 @@ from opp_pandas.adoption.cells import (
     read_texts,
 )
 from opp_pandas.adoption.column_names import ColumnPlan, plain_name, plan_columns
-from opp_pandas.adoption.dates import read_instants
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
     FrameError,
     InvalidFrameError,
     InvalidValuesWarning,
+    MissingColumnError,
     named,
 )
+from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.context import read_definitions
 from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded, freeze, loaded_of
 from opp_pandas.instants import parse_end
 from opp_pandas.kinds import INSTANT, INTEGER, TEXT, kind_of_dtype
+from opp_pandas.parsing.dates import parse_dates
+from opp_pandas.parsing.names import fold_name, match_names
+from opp_pandas.parsing.reading import Conventions, Reading
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import check_shape, failure_table, find_failures
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable
 
     from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.choices import Duplicates, FiscalLabel, OnInvalid
@@ -88,6 +92,9 @@ def adopt(
     rates: Rates | None = None,
     duplicates: Duplicates = "error",
     dayfirst: bool | None = None,
+    date_format: str | Mapping[str, str] | None = None,
+    decimal: Literal[".", ","] | None = None,
+    thousands: str | None = None,
     on_invalid: OnInvalid = "warn",
 ) -> OpportunityFrame:
     """Take any frame of opportunities into the columns and dtypes of this package.
@@ -126,6 +133,15 @@ def adopt(
     dayfirst : bool, optional
         Whether 03/04/2026 is the third of April. Needed when a column holds
         such dates and none of them proves the order.
+    date_format : str or mapping of column to str, optional
+        How dates are written where they cannot be told apart otherwise: a format
+        of `strptime` such as ``"%y-%m-%d"`` for 20-10-16, or ``"excel"`` for
+        serial days such as 46387. A mapping names columns of the file, or ours.
+    decimal : {".", ","}, optional
+        The decimal mark. Needed, this or `thousands`, when a column holds
+        numbers such as 1,250 and nothing else in it proves what the comma is.
+    thousands : {",", ".", " ", "'"}, optional
+        The mark between groups of three digits.
     on_invalid : {"warn", "raise", "ignore"}
         What to do about cells that could not be read or break the schema; they
         are listed in ``df.opp.load_report.failures``, and no row is dropped.
@@ -136,6 +152,8 @@ def adopt(
         The columns of `CORE_COLUMNS`, further known ones, then the file's own;
         with the index of `frame` if its labels are unique. ``id`` is missing:
         the rows wait to be created. The source's key is text in ``custom_id``.
+        Stages and owners that differ from others, or from `stages`, by case or
+        blanks alone are those, and the notes count them.
         Amounts are whole units, halves rounded away from zero; where there are
         cents, ``amount_precise`` holds the exact text, and figures use it.
         Probabilities are whole percent: 0.333 becomes 33, is listed as a
@@ -154,8 +172,10 @@ def adopt(
     MissingColumnError
         If `columns` names a source column that is not there.
     ConfigurationError
-        If an argument cannot be used, or the file can be read in two ways:
-        fractions or percent, day or month first.
+        If an argument cannot be used or the file proves it wrong, or the file
+        can be read in two ways: fractions or percent, day or month first,
+        thousands or decimals. The error shows both readings, and the argument
+        that settles it.
     InvalidFrameError
         With ``on_invalid="raise"``, if a cell could not be read or breaks a rule.
 
@@ -183,7 +203,8 @@ def adopt(
     source = _checked_source(frame)
     is_source = probability in ("own", "stage", "own_else_stage")
     source_of_p, unit = (probability, None) if is_source else (None, cast("Unit | None", probability))
-    _check_arguments(stages, unit, duplicates, dayfirst, on_invalid)
+    _check_arguments(stages, unit, duplicates, on_invalid)
+    conventions = Conventions(decimal, thousands, dayfirst, date_format)
     zone = check_zone(timezone) if timezone is not None else None
     moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else parse_end(as_of, zone)
     code = _checked_currency(currency)
@@ -193,8 +214,9 @@ def adopt(
     )  # fmt: skip
     plan = plan_columns(source, columns)
 
-    reader = _Reader(source, plan, zone or "UTC", unit, dayfirst)
+    reader = _Reader(source, plan, zone or "UTC", unit, conventions)
     reader.read_all()
+    reader.match_names(stages)
     if code is not None:
         reader.fill_currency(code)
     adopted = reader.frame()
@@ -247,17 +269,13 @@ def _checked_source(frame: object) -> pd.DataFrame:
     return source
 
 
-def _check_arguments(
-    stages: object, probability: object, duplicates: object, dayfirst: object, on_invalid: object
-) -> None:
+def _check_arguments(stages: object, probability: object, duplicates: object, on_invalid: object) -> None:
     if stages is not None and not isinstance(stages, StageMap):
         raise ConfigurationError("stages= is a StageMap: StageMap(order=[...], won=[...], lost=[...])")
     if probability not in (None, "percent", "fraction"):
         raise ConfigurationError(f"probability= is 'percent' or 'fraction', not {probability!r}")
     if duplicates not in ("error", "keep"):
         raise ConfigurationError(f"duplicates= is 'error' or 'keep', not {duplicates!r}")
-    if dayfirst not in (None, True, False):
-        raise ConfigurationError(f"dayfirst= is True, False or None, not {dayfirst!r}")
     if on_invalid not in ("warn", "raise", "ignore"):
         raise ConfigurationError(f"on_invalid= is 'warn', 'raise' or 'ignore', not {on_invalid!r}")
 
@@ -282,9 +300,9 @@ class _Reader:
         plan: ColumnPlan,
         zone: str,
         unit: Literal["percent", "fraction"] | None,
-        dayfirst: bool | None,
+        conventions: Conventions,
     ) -> None:
-        self.source, self.plan, self.zone, self.unit, self.dayfirst = source, plan, zone, unit, dayfirst
+        self.source, self.plan, self.zone, self.unit, self.conventions = source, plan, zone, unit, conventions
         self.columns: dict[str, Any] = {}
         self.raw: dict[str, pd.Series] = {}
         self.cases: list[tuple[str, int, str]] = []
@@ -294,8 +312,14 @@ class _Reader:
         self._exact_percent: dict[int, Decimal] = {}
 
     def read_all(self) -> None:
+        formats = self.conventions.date_format
+        dates = [(c, label) for c, label in self.plan.taken.items() if COLUMN_DTYPES[c] == INSTANT]
+        if isinstance(formats, Mapping) and (unknown := [n for n in formats if not any(n in pair for pair in dates)]):
+            raise MissingColumnError(unknown, [label for _, label in dates], "date_format= names columns with dates")
         for column, label in self.plan.taken.items():
-            self._take(column, self.source[label], self._read(column, self.source[label]))
+            reading = self._read(column, self.source[label], self.conventions.of_column(column, label))
+            reading.require_settled(column if column == label else f"{column} (column {label!r})")
+            self._take(column, self.source[label], reading)
         if self.plan.key_in_index:
             keys = self.source.index.to_series()
             self._take("custom_id", keys, _settled_keys(read_texts(keys)))
@@ -303,26 +327,26 @@ class _Reader:
         if self._exact_percent:
             self.notes.append(self._rounding_note())
 
-    def _read(self, column: str, values: pd.Series) -> Reading:
+    def _read(self, column: str, values: pd.Series, conventions: Conventions) -> Reading:
         dtype = COLUMN_DTYPES[column]
         if column == "amount":
-            return self._read_amount(values)
+            return self._read_amount(values, conventions)
         if column == "probability":
-            reading, self._exact_percent = read_probabilities(values, self.unit)
+            reading, self._exact_percent = read_probabilities(values, self.unit, conventions)
             return reading
         if column == "custom_id":
             return _settled_keys(read_texts(values))
         if column == "tags":
             return read_tags(values)
         if dtype == INSTANT:
-            return read_instants(values, self.zone, self.dayfirst)
+            return parse_dates(values, self.zone, conventions)
         kind = kind_of_dtype(dtype)
         if kind is INTEGER:
-            return read_integers(values)
+            return read_integers(values, conventions)
         return read_texts(values) if kind is None or kind is TEXT else Reading(*kind.read_column(values))
 
-    def _read_amount(self, values: pd.Series) -> Reading:
-        reading, precise, currencies = read_amounts(values)
+    def _read_amount(self, values: pd.Series, conventions: Conventions) -> Reading:
+        reading, precise, currencies = read_amounts(values, conventions)
         if precise is not None:
             self._fill("amount_precise", precise.values)
         if currencies:
@@ -355,6 +379,24 @@ class _Reader:
             self.cases.append((column, place, rule))
             self.original[place, column] = values.iloc[place]
         self.notes += [f"{column}: {note}" for note in reading.notes]
+
+    def match_names(self, stages: StageMap | None) -> None:
+        """Take names that differ by case or blanks alone as one: as `stages` writes it, else as most rows do."""
+        for column in ("stage_name", "owner_name"):
+            if column not in self.columns:
+                continue
+            names = pd.Series(self.columns[column])
+            counts = names.value_counts()
+            known = [key for key in stages.keys if isinstance(key, str)] if stages and column == "stage_name" else []
+            usual = {fold_name(name): " ".join(name.split()) for name in reversed(counts.index)}
+            known += [name for folded, name in usual.items() if folded not in set(map(fold_name, known))]
+            matched = match_names(counts.index, known)
+            if matched:
+                self.columns[column] = names.replace(matched).array
+            self.notes += [
+                f"{column}: {name!r} read as {other!r}, {counted(int(counts[name]), 'deal')}"
+                for name, other in matched.items()
+            ]
 
     def fill_currency(self, code: str) -> None:
         self._fill("currency_type", pd.array([code] * len(self.source), dtype="str"))

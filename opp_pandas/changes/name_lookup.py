@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from opp_pandas.changes.changeset import Refusal, RowCreation
 from opp_pandas.errors import named, printable
 from opp_pandas.figures.core.basis import counted
+from opp_pandas.parsing.names import fold_name
 from opp_pandas.resource import EDITABLE_NAMES, INCLUDABLE
 
 if TYPE_CHECKING:
@@ -50,9 +51,18 @@ class NameBook:
                 by_name.setdefault(name, []).append(key)
         return found
 
+    @cached_property
+    def _folded(self) -> dict[str, dict[str, list[int]]]:
+        found: dict[str, dict[str, list[int]]] = {}
+        for id_column, names in self.names.items():
+            for key, name in names.items():
+                found.setdefault(id_column, {}).setdefault(fold_name(name), []).append(key)
+        return found
+
     def ids(self, id_column: str, name: str) -> list[int]:
-        """Every id that bears a name."""
-        return self._ids.get(id_column, {}).get(name, [])
+        """Every id that bears a name; where none does, those whose name differs by case or blanks alone."""
+        exact = self._ids.get(id_column, {}).get(name, [])
+        return exact or self._folded.get(id_column, {}).get(fold_name(name), [])
 
     def name(self, id_column: str, row_id: int | None) -> str | None:
         """The name of an id, or None where it is not known."""
@@ -106,6 +116,7 @@ def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:
     creations: list[RowCreation] = []
     refusals = list(plan.refusals)
     left_out: Counter[str] = Counter()
+    matched: Counter[tuple[str, str, str]] = Counter()
     for entry in plan.creations:
         ids: dict[str, int] = {}
         omitted: dict[str, str] = {}
@@ -114,6 +125,8 @@ def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:
             found = book.resolve(column, name)
             if isinstance(found, int):
                 ids[EDITABLE_NAMES[column]] = found
+                if (own := book.name(EDITABLE_NAMES[column], found)) not in (None, name):
+                    matched[column, name, str(own)] += 1
             elif name not in unknown.get(column, {}):
                 reasons[column] = f"{found}, or drop the column {column}"
             elif plan.unknown_names == "leave_out" and column in OMITTABLE and EDITABLE_NAMES[column] in book.names:
@@ -129,6 +142,10 @@ def resolve_names(plan: ChangeSet, book: NameBook) -> ChangeSet:
     notes = [
         f"{column} is left out of {counted(number, 'new deal')}: {_known_to_nobody(unknown[column])}"
         for column, number in left_out.items()
+    ]
+    notes += [
+        f"{column}: {printable(name, 60)!r} read as {printable(own, 60)!r}, {counted(number, 'new deal')}"
+        for (column, name, own), number in matched.items()
     ]
     return replace(plan, creations=tuple(creations), refusals=tuple(refusals), notes=(*plan.notes, *notes))
 

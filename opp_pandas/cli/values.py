@@ -12,10 +12,12 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.periods import WeekCalendar
+from opp_pandas.kinds import INSTANT
+from opp_pandas.load.custom_field_values import read_boolean
+from opp_pandas.parsing.dates import parse_date
+from opp_pandas.parsing.numbers import parse_number
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.stages import StageMap
-
-_YES_NO = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def read_conditions(texts: Sequence[str]) -> dict[str, Any]:
@@ -39,8 +41,8 @@ def read_conditions(texts: Sequence[str]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> read_conditions(["owner=7", "owner=9", "amount=1000..", "next_step="])
-    {'owner': [7, 9], 'amount': (1000, None), 'next_step': None}
+    >>> read_conditions(["owner=7", "owner=9", "amount=1.2k..", "close_date=..12/31/2026", "next_step="])
+    {'owner': [7, 9], 'amount': (1200, None), 'close_date': (None, '2026-12-31'), 'next_step': None}
     """
     found: dict[str, list[Any]] = {}
     for text in texts:
@@ -65,18 +67,24 @@ def _typed(name: str, text: str) -> Any:
     if not text:
         return None
     dtype = COLUMN_DTYPES.get(name, "Int64" if name in ("owner", "stage", "account", "creator", "updater") else "str")
-    if dtype == "Int64":
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigurationError(
-                f"--where {name}={printable(text)}: {name} is a whole number; write it without signs for thousands"
-            ) from None
-    if dtype == "boolean":
-        if text.lower() not in _YES_NO:
-            raise ConfigurationError(f"--where {name}={printable(text)}: {name} is true or false")
-        return _YES_NO[text.lower()]
-    return text
+    problem = "is true or false"
+    try:
+        if dtype == "Int64":
+            number = parse_number(text)
+            if number == int(number):
+                return int(number)
+            problem = "is a whole number"
+        elif dtype == INSTANT:
+            moment = parse_date(text, "UTC")
+            # Days stay days, so that they are days of the zone, and moments stay as they were written.
+            return moment.date().isoformat() if moment == moment.normalize() and ":" not in text else text
+        elif dtype != "boolean":
+            return text
+        elif (answer := read_boolean(text)) is not None:
+            return answer
+    except ValueError as error:
+        problem = f"{printable(repr(text), 60)} {error}"
+    raise ConfigurationError(f"--where {name}={printable(text)}: {name} {problem}")
 
 
 def read_list(text: str | None) -> list[str] | None:
@@ -100,8 +108,8 @@ def read_quota(texts: Sequence[str] | None) -> Any:
 
     Examples
     --------
-    >>> read_quota(["400000"]), read_quota(["Sam Lee=400000", "Ana Ruiz=350000"])
-    (400000.0, {'Sam Lee': 400000.0, 'Ana Ruiz': 350000.0})
+    >>> read_quota(["$1,200,000"]), read_quota(["Sam Lee=400k", "Ana Ruiz=350000"])
+    (1200000.0, {'Sam Lee': 400000.0, 'Ana Ruiz': 350000.0})
     """
     if not texts:
         return None
@@ -133,9 +141,9 @@ def _quota_file(path: Path) -> pd.DataFrame:
 
 def _number(text: str) -> float:
     try:
-        return float(text.replace("_", ""))
-    except ValueError:
-        raise ConfigurationError(f"--quota {printable(text)!r}: a number is expected, such as 400000") from None
+        return float(parse_number(text.replace("_", "")))
+    except ValueError as error:
+        raise ConfigurationError(f"--quota {printable(text)!r} {error}") from None
 
 
 def read_stages(options: argparse.Namespace) -> StageMap | None:

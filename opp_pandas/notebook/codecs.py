@@ -1,8 +1,7 @@
 """Cells as text and back: the only form in which values cross to the browser.
 
-A reader takes exactly what its writer wrote, bit for bit, and otherwise only
-what has one meaning: ``1,250`` is a thousand to some and a little more than one
-to others, so neither is taken.
+A codec takes exactly what it wrote, bit for bit. What people type and paste is
+read by `read_texts`, a column at a time, where it has one meaning.
 """
 
 from __future__ import annotations
@@ -20,17 +19,20 @@ import pandas as pd
 
 from opp_pandas.errors import named, printable
 from opp_pandas.instants import parse_clock, parse_day
-from opp_pandas.kinds import INTEGER, is_missing
+from opp_pandas.kinds import INSTANTS, INTEGER, is_missing
 from opp_pandas.load.custom_field_values import (
     read_number,
     read_options,
     write_number,
     write_options,
 )
+from opp_pandas.parsing.dates import NOT_A_DATE, parse_dates
+from opp_pandas.parsing.numbers import NOT_A_NUMBER, parse_numbers
 
 if TYPE_CHECKING:
     from opp_pandas.changes.name_lookup import NameBook
     from opp_pandas.kinds import Kind
+    from opp_pandas.parsing.reading import Conventions, Reading
 
 
 class Codec(Protocol):
@@ -236,3 +238,87 @@ class Anything:
     def read(self, text: str) -> Any:  # noqa: ARG002 - the other readers' signature
         """Nothing can be read."""
         raise ValueError("cannot be edited here")
+
+
+# --- what people type and paste -------------------------------------------------------
+
+
+def read_texts(
+    codec: Codec, texts: Sequence[str], conventions: Conventions, *, percent: bool = False
+) -> list[Any | ValueError]:
+    """Read texts of one column as people and spreadsheets write them.
+
+    Parameters
+    ----------
+    codec : Codec
+        What it wrote itself is read as that.
+    texts : sequence of str
+        Read together: what one of them proves of separators or of the order of
+        day and month holds for all.
+    conventions : Conventions
+        What somebody said about them.
+    percent : bool, default False
+        Whether ``55%`` is 55.
+
+    Returns
+    -------
+    list
+        A value for each text, or the ValueError that says why there is none.
+
+    Examples
+    --------
+    >>> from opp_pandas.parsing.reading import ANY
+    >>> read_texts(Plain(INTEGER), ["$1,250,000", "1,250", "(2,000)"], ANY)
+    [1250000, 1250, -2000]
+    >>> read_texts(Plain(INTEGER), ["1,250"], ANY)
+    [ValueError("may be 1250 (decimal='.') or 1.25 (decimal=',')")]
+    """
+    if codec == Plain(INTEGER) or isinstance(codec, Numbers):
+        found: Reading = parse_numbers(pd.Series(texts, dtype="str"), conventions, percent_sign=percent)
+        spelled = [None if value is None else _digits(value) for value in found.values]
+    elif isinstance(codec, Clocks) or (isinstance(codec, Plain) and codec.kind is INSTANTS):
+        zone = (codec.zone if isinstance(codec, Plain) else None) or "UTC"
+        series = pd.Series(texts, dtype="str")
+        found, local = parse_dates(series, zone, conventions), parse_dates(series, "UTC", conventions).values
+        spelled = [
+            # A time of the clocks is left to the codec, which knows the hours that they skip and repeat.
+            None if pd.isna(value) else (value if value == clock else clock.tz_localize(None)).isoformat()
+            for value, clock in zip(found.values, local, strict=True)
+        ]
+        spelled = [text and text.removesuffix("T00:00:00").removesuffix("T00:00:00+00:00") for text in spelled]
+    else:
+        return [_tried(codec, text) for text in texts]
+    return [
+        _chosen(codec, text, spelled[place], found, place, conventions.decimal_mark) for place, text in enumerate(texts)
+    ]
+
+
+def _chosen(
+    codec: Codec, text: str, spelled: str | None, found: Reading, place: int, mark: str | None
+) -> Any | ValueError:
+    """Decide between what the codec itself wrote and what people write."""
+    own = _tried(codec, text)
+    if place in found.unsettled:
+        doubt = mark == "," or isinstance(own, ValueError)
+        return ValueError(found.unsettled[place].reason) if doubt else own
+    if spelled is None:
+        reason = found.refused.get(place, NOT_A_NUMBER)
+        told = isinstance(own, ValueError) and reason not in (NOT_A_NUMBER, NOT_A_DATE)
+        return ValueError(reason) if told else own
+    value = _tried(codec, spelled)
+    if isinstance(own, ValueError) or value == own:
+        return value if isinstance(own, ValueError) else own
+    if isinstance(codec, Numbers) and mark == ",":
+        return ValueError(f"may be {spelled}, or {text.strip()} as the grid writes it; write {spelled}")
+    return value if isinstance(codec, Numbers) else own
+
+
+def _digits(value: Decimal) -> str:
+    return str(int(value)) if value == value.to_integral_value() else f"{value:f}"
+
+
+def _tried(codec: Codec, text: str) -> Any | ValueError:
+    try:
+        return codec.read(text)
+    except ValueError as problem:
+        return problem

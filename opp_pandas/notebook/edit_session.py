@@ -22,9 +22,11 @@ from opp_pandas.frame_state import attach_loaded, require_loaded
 from opp_pandas.kinds import TEXT, is_missing
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.notebook.cells import Cells, Places
-from opp_pandas.notebook.codecs import Plain
+from opp_pandas.notebook.codecs import Plain, Relations, read_texts
 from opp_pandas.notebook.edit_steps import CellStep, ColumnEdit, RowStep, Step
 from opp_pandas.notebook.fields import NAME_OF, Field
+from opp_pandas.parsing.names import fold_name
+from opp_pandas.parsing.reading import ANY, Conventions
 
 if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
@@ -63,6 +65,8 @@ class Sheet(Cells):
     custom_fields : mapping of str to CustomField, optional
         What the organisation made of its custom fields, where the load does
         not know it.
+    conventions : Conventions
+        How numbers and dates are written by those who type and paste.
 
     Raises
     ------
@@ -70,7 +74,13 @@ class Sheet(Cells):
         As `find_changes` does.
     """
 
-    def __init__(self, frame: pd.DataFrame, custom_fields: Mapping[str, CustomField] | None = None) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        custom_fields: Mapping[str, CustomField] | None = None,
+        conventions: Conventions = ANY,
+    ) -> None:
+        self.conventions = conventions
         loaded = require_loaded(frame, "edit()")
         usable_frame(frame.iloc[:0], loaded)
         own = frame.copy(deep=False)
@@ -80,8 +90,12 @@ class Sheet(Cells):
 
     def begin(self, frame: pd.DataFrame) -> None:
         """Begin anew with a frame: what was done before is forgotten."""
+        conventions = self.conventions
         self.__dict__.clear()
         super().__init__(frame)
+        self.conventions = conventions
+        self.read_as: dict[str, str] = {}
+        """Names of the last edits that were matched though they are written otherwise, and what they were read as."""
         self._next_uid = len(frame)
         self.done: list[Step] = []
         self.undone: list[Step] = []
@@ -106,10 +120,10 @@ class Sheet(Cells):
         """
         objections: list[Objection] = []
         values: dict[str, dict[int, Any]] = {}
-        standing = self._standing(entries)
+        standing, read = self._standing(entries), self._read_written(entries)
         for entry in entries:
             try:
-                for column, value in self._read(entry, standing).items():
+                for column, value in self._read(entry, standing, read).items():
                     values.setdefault(column, {})[entry.row] = value
             except ValueError as problem:
                 objections.append(Objection(entry.row, entry.column, entry.text, str(problem)))
@@ -132,7 +146,34 @@ class Sheet(Cells):
             found |= {(uid, column): pair for uid, *pair in zip(uids, places.tolist(), texts, strict=True)}  # type: ignore[misc]
         return found
 
-    def _read(self, entry: Entry, standing: Mapping[tuple[int, str], tuple[int, str | None]]) -> dict[str, Any]:
+    def _read_written(self, entries: Iterable[Entry]) -> dict[tuple[str, str], Any]:
+        """Read the texts that are to be set, column by column."""
+        texts: dict[str, dict[str, None]] = {}
+        for entry in entries:
+            if entry.text is not None and entry.column in self.fields:
+                texts.setdefault(entry.column, {})[entry.text] = None
+        found: dict[tuple[str, str], Any] = {}
+        self.read_as = {}
+        for column, written in texts.items():
+            field = self.fields[column]
+            said = self.conventions.of_column(column, field.name)
+            values = read_texts(field.codec, list(written), said, percent=field.name == "probability")
+            found |= {(column, text): value for text, value in zip(written, values, strict=True)}
+            if isinstance(field.codec, Relations):
+                names = {
+                    text: field.codec.show(value)
+                    for text, value in zip(written, values, strict=True)
+                    if not isinstance(value, ValueError)
+                }
+                self.read_as |= {t: name for t, name in names.items() if t != name and fold_name(t) == fold_name(name)}
+        return found
+
+    def _read(
+        self,
+        entry: Entry,
+        standing: Mapping[tuple[int, str], tuple[int, str | None]],
+        read: Mapping[tuple[str, str], Any],
+    ) -> dict[str, Any]:
         """Give what an entry means, by column; a ValueError says why it cannot be."""
         if entry.column not in self.fields:
             raise ValueError(f"there is no column {printable(entry.column, 60)}")
@@ -148,10 +189,9 @@ class Sheet(Cells):
             if text == before:
                 # The very text that stands there: nothing is read, so nothing can be lost.
                 return {}
-            try:
-                value = field.codec.read(text)
-            except ValueError as problem:
-                raise ValueError(f"{field.title}: {printable(repr(text), 60)} {problem}") from None
+            value = read[entry.column, entry.text] if text == entry.text else field.codec.read(text)
+            if isinstance(value, ValueError):
+                raise ValueError(f"{field.title}: {printable(repr(text), 60)} {value}")
         if field.id_column is not None:
             return self._relation(field, value)
         self._check(field, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from opp_pandas.changes.impact import Figures
 from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
@@ -14,9 +14,10 @@ from opp_pandas.notebook.grid import build_grid, load_anywidget
 from opp_pandas.notebook.grid_controller import Desk
 from opp_pandas.notebook.panel import Panel, pending_words
 from opp_pandas.notebook.to_code import recipe
+from opp_pandas.parsing.reading import Conventions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -115,14 +116,19 @@ def open_editor(
     unknown_names: UnknownNames = "refuse",
     quota: Any = None,
     journal: str | Path | None = None,
+    decimal: Literal[".", ","] | None = None,
+    thousands: str | None = None,
+    dayfirst: bool | None = None,
+    date_format: str | Mapping[str, str] | None = None,
     **definitions: Any,
 ) -> Editor:
     """Edit a frame in a notebook, cell by cell, and send what was edited.
 
     The grid shows rows as they are asked for, so that its size does not matter.
     Cells are edited by keyboard or mouse; every value is read once, in Python,
-    by its column's dtype, and what cannot be read or may not be written is
-    refused with the reason. Below the grid stands what waits: reviewing it is a
+    by its column's dtype: also ``$12,500.00``, ``55%``, ``Dec 31, 2026`` and what
+    else spreadsheets copy. What has two readings, cannot be read or may not be
+    written is refused with the reason. Below the grid stands what waits: reviewing it is a
     dry run with its effect on the forecast, sending it runs beside the kernel,
     and rows that were refused or that both sides changed stay pending.
 
@@ -145,6 +151,9 @@ def open_editor(
         coverage by period needs a quota.
     journal : str or Path, optional
         Folder of journals, as for `write_back`.
+    decimal, thousands, dayfirst, date_format
+        How numbers and dates are written by those who type and paste, as for
+        `adopt`; without them, a pasted column has to prove it.
 
     Returns
     -------
@@ -173,7 +182,7 @@ def open_editor(
     if missing or (columns is not None and not columns):
         raise MissingColumnError(missing, frame.columns, "The editor shows columns of the frame, at least one.")
     fields, notes = _custom_fields(loaded, client)
-    sheet = Sheet(frame, fields)
+    sheet = Sheet(frame, fields, Conventions(decimal, thousands, dayfirst, date_format))
     desk = Desk(sheet, columns, unknown_names=unknown_names)
     grid = build_grid(desk, label=f"Editor of {len(frame):,} deals", height=height)
     # Arguments that cannot be used are refused now, not when the changes are reviewed.

@@ -1,8 +1,9 @@
-"""Dates of foreign files as instants: zones, conventions, the ends of the calendar."""
+"""Dates as people write them, as instants: zones, conventions, the ends of the calendar."""
 
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -11,15 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.adoption.dates import BARE_NUMBER, NO_SUCH_DATE, NOT_A_DATE, OUT_OF_RANGE, read_instants
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.kinds import INSTANT
+from opp_pandas.parsing.dates import BARE_NUMBER, NO_SERIAL, NO_SUCH_DATE, NOT_A_DATE, OUT_OF_RANGE, parse_dates
+from opp_pandas.parsing.reading import Conventions
 
 
-def read(*cells: object, zone: str = "UTC", dayfirst: bool | None = None) -> list[str | None]:
+def read(*cells: object, zone: str = "UTC", **conventions: Any) -> list[str | None]:
     """Read cells and give the instants as ISO text in UTC."""
     values = pd.Series(cells, dtype="str" if all(isinstance(cell, str) for cell in cells) else object)
-    reading = read_instants(values, zone, dayfirst)
+    reading = parse_dates(values, zone, Conventions(**conventions))
+    reading.require_settled("close_date")
     assert reading.values.dtype == INSTANT
     instants = reading.values.tz_localize(None).to_numpy(dtype="M8[us]")
     return [None if np.isnat(instant) else str(instant).removesuffix(".000000") for instant in instants]
@@ -51,12 +54,19 @@ def read(*cells: object, zone: str = "UTC", dayfirst: bool | None = None) -> lis
         ("3 September 2026", "2026-09-03T00:00:00"),
         ("Dec 31, 2026", "2026-12-31T00:00:00"),
         ("May 3 2026 14:05", "2026-05-03T14:05:00"),
+        ("31.12.26", "2026-12-31T00:00:00"),
+        ("12/31/26", "2026-12-31T00:00:00"),
+        ("31-Dec-26", "2026-12-31T00:00:00"),
+        ("31-12-99", "1999-12-31T00:00:00"),
+        ("Thursday, December 31st, 2026", "2026-12-31T00:00:00"),
+        ("31. 12. 2026", "2026-12-31T00:00:00"),
+        ("2026. 12. 31.", "2026-12-31T00:00:00"),
         ("0001-01-01", "0001-01-01T00:00:00"),
         ("9999-12-31 23:59:59", "9999-12-31T23:59:59"),
         ("2024-02-29", "2024-02-29T00:00:00"),
     ],
 )
-def test_read_instants__text(text: str, instant: str) -> None:
+def test_parse_dates__text(text: str, instant: str) -> None:
     """Dates as people and machines write them, over the whole calendar."""
     assert read(text) == [instant]
 
@@ -75,22 +85,23 @@ def test_read_instants__text(text: str, instant: str) -> None:
         ("2026-01-01 13:00 pm", NO_SUCH_DATE),
         ("45/45/2026", NO_SUCH_DATE),
         ("soon", NOT_A_DATE),
-        ("12/31/26", NOT_A_DATE),
-        ("20261231", NOT_A_DATE),
+        ("12/31", NOT_A_DATE),
+        ("Dec-26", NOT_A_DATE),
+        ("20261231", BARE_NUMBER),
         ("Marble 3, 2026", NOT_A_DATE),
         ("2026-12", NOT_A_DATE),
         ("9999-12-31 23:59:59-05:00", OUT_OF_RANGE),
     ],
 )
-def test_read_instants__what_is_no_date(text: str, reason: str) -> None:
+def test_parse_dates__what_is_no_date(text: str, reason: str) -> None:
     """Impossible and unreadable dates are refused one by one; their neighbours are read."""
-    reading = read_instants(pd.Series([text, "2026-01-01", text]), "UTC", None)
+    reading = parse_dates(pd.Series([text, "2026-01-01", text]), "UTC")
     assert reading.refused == {0: reason, 2: reason}
     assert pd.isna(reading.values[0])
     assert reading.values[1] == pd.Timestamp("2026-01-01", tz="UTC")
 
 
-def test_read_instants__midnight_in_the_zone() -> None:
+def test_parse_dates__midnight_in_the_zone() -> None:
     """A date is midnight where the deal is; a full instant is kept."""
     assert read("2026-12-31", "2026-07-01T00:00:00Z", zone="America/New_York") == [
         "2026-12-31T05:00:00",
@@ -99,39 +110,80 @@ def test_read_instants__midnight_in_the_zone() -> None:
     assert read("2026-12-31 10:00", zone="Asia/Tokyo") == ["2026-12-31T01:00:00"]
 
 
-def test_read_instants__clock_changes() -> None:
+def test_parse_dates__clock_changes() -> None:
     """A day whose midnight is skipped starts after the gap; of a repeated hour the first is taken, and said."""
     assert read("2018-11-04", zone="America/Sao_Paulo") == ["2018-11-04T03:00:00"]
-    reading = read_instants(pd.Series(["2026-11-01 01:30", "2026-11-02", None]), "America/New_York", None)
+    reading = parse_dates(pd.Series(["2026-11-01 01:30", "2026-11-02", None]), "America/New_York")
     assert reading.values[0] == pd.Timestamp("2026-11-01 05:30", tz="UTC")
     assert reading.notes == ["1 times stand in an hour that clocks repeat in America/New_York; the first was taken"]
 
 
-def test_read_instants__ends_of_the_calendar_in_a_zone() -> None:
+def test_parse_dates__ends_of_the_calendar_in_a_zone() -> None:
     """The years 1 and 9999 are kept in any zone that leaves them inside the calendar, and refused where not."""
     assert read("9999-12-31", "0001-01-01", "2026-01-01", zone="America/New_York")[0] == "9999-12-31T05:00:00"
-    reading = read_instants(pd.Series(["9999-12-31 23:00", "0001-01-01"]), "America/New_York", None)
+    reading = parse_dates(pd.Series(["9999-12-31 23:00", "0001-01-01"]), "America/New_York")
     assert reading.refused == {0: OUT_OF_RANGE}
-    assert read_instants(pd.Series(["0001-01-01"]), "Asia/Tokyo", None).refused == {0: OUT_OF_RANGE}
+    assert parse_dates(pd.Series(["0001-01-01"]), "Asia/Tokyo").refused == {0: OUT_OF_RANGE}
 
 
-def test_read_instants__day_or_month_first() -> None:
-    """What reads both ways is asked for, with examples, unless the column or the caller settles it."""
-    with pytest.raises(ConfigurationError, match=r"'03/04/2026', '05/06/2026' may be day/month .* pass dayfirst=True"):
-        read("03/04/2026", "05/06/2026", "2026-01-01")
-    with pytest.raises(ConfigurationError, match="the column writes dates both ways"):
-        read("03/04/2026", "25/12/2026", "12/25/2026")
+def test_parse_dates__day_or_month_first() -> None:
+    """What reads both ways is asked for, with both readings, unless the column or the caller settles it."""
+    both = r"'03/04/2026' may be 2026-04-03 \(dayfirst=True\) or 2026-03-04 \(dayfirst=False\), and 1 more cells"
+    for cells in (("03/04/2026", "05/06/2026", "2026-01-01"), ("03/04/2026", "05/06/2026", "25/12/2026", "12/25/2026")):
+        with pytest.raises(ConfigurationError, match=both):
+            read(*cells)
     assert read("03/04/2026", dayfirst=True) == ["2026-04-03T00:00:00"]
     assert read("03/04/2026", dayfirst=False) == ["2026-03-04T00:00:00"]
     assert read("25/12/2026", "12/25/2026") == ["2026-12-25T00:00:00"] * 2
     assert read("03/04/2026", "25/12/2026") == ["2026-04-03T00:00:00", "2026-12-25T00:00:00"]
-    reading = read_instants(pd.Series(["03/04/2026", "12/25/2026"]), "UTC", None)
+    reading = parse_dates(pd.Series(["03/04/2026", "12/25/2026"]), "UTC")
     assert reading.values[0] == pd.Timestamp("2026-03-04", tz="UTC")
     assert reading.notes == ["dates were read month first, as '12/25/2026' proves"]
-    assert read_instants(pd.Series(["12/25/2026"]), "UTC", True).refused == {0: NO_SUCH_DATE}
 
 
-def test_read_instants__objects_and_dtypes() -> None:
+@pytest.mark.parametrize(("dayfirst", "contrary"), [(True, "12/25/2026"), (False, "25.12.26")])
+def test_parse_dates__what_was_said_is_held_against_the_column(dayfirst: bool, contrary: str) -> None:
+    """An order that every telling date contradicts is an error; beside dates that prove it, one cell is refused."""
+    with pytest.raises(ConfigurationError, match=f"dayfirst={dayfirst} was passed, and the column proves the contrary"):
+        read("03/04/2026", contrary, dayfirst=dayfirst)
+    proving = "25/12/2026" if dayfirst else "12/25/2026"
+    assert read("03/04/2026", contrary, proving, dayfirst=dayfirst)[1] is None
+
+
+def test_parse_dates__years_of_two_digits_between_dashes() -> None:
+    """20-10-16 is asked for with the formats that settle it, and read by the one that is said, for one column too."""
+    with pytest.raises(ConfigurationError, match=r"2016-10-20 \(date_format='%d-%m-%y'\) or 2020-10-16 \(date_format"):
+        read("20-10-16")
+    assert read("20-10-16", date_format="%y-%m-%d") == ["2020-10-16T00:00:00"]
+    assert read("20-10-16", dayfirst=True) == ["2016-10-20T00:00:00"]
+    assert read("20-10-16", "99-12-31") == ["2020-10-16T00:00:00", "1999-12-31T00:00:00"]
+    assert Conventions(date_format={"Due": "%y-%m-%d"}).of_column("created_at", "Made").date_format is None
+
+
+def test_parse_dates__by_a_format() -> None:
+    """What does not fit the format is refused, and a format that nothing fits is an error."""
+    assert read(20261231, "20260101", None, date_format="%Y%m%d")[:2] == ["2026-12-31T00:00:00", "2026-01-01T00:00:00"]
+    assert read("2026-12-31 10:00+0200", zone="Asia/Tokyo", date_format="%Y-%m-%d %H:%M%z") == ["2026-12-31T08:00:00"]
+    assert parse_dates(pd.Series(["31.12.26", "x"]), "UTC", Conventions(date_format="%d.%m.%y")).refused == {
+        1: "is not written as %d.%m.%y"
+    }
+    with pytest.raises(ConfigurationError, match="no cell is written so, as '12/31/2026' is not"):
+        read("12/31/2026", date_format="%d.%m.%Y")
+    with pytest.raises(ConfigurationError, match="date_format= is a format such as"):
+        Conventions(date_format="dd.mm.yyyy")
+
+
+def test_parse_dates__serial_days() -> None:
+    """Excel's days are read when told, with their time; days before March 1900, which Excel miscounts, are not."""
+    cells = [46387, 46387.7500000001, "46387", 60, "2026-01-01", 61, None]
+    assert read(*cells, date_format="excel") == [
+        "2026-12-31T00:00:00", "2026-12-31T18:00:00", "2026-12-31T00:00:00", None, "2026-01-01T00:00:00",
+        "1900-03-01T00:00:00", None,
+    ]  # fmt: skip
+    assert parse_dates(pd.Series([60]), "UTC", Conventions(date_format="excel")).refused == {0: NO_SERIAL}
+
+
+def test_parse_dates__objects_and_dtypes() -> None:
     """Datetimes, dates and Timestamps of every kind are read; bare numbers are not guessed to be dates."""
     berlin = ZoneInfo("Europe/Berlin")
     cells = [
@@ -141,25 +193,25 @@ def test_read_instants__objects_and_dtypes() -> None:
     values = pd.Series([None] * len(cells), dtype=object)
     for place, cell in enumerate(cells):
         values.iat[place] = cell
-    reading = read_instants(values, "America/New_York", None)
+    reading = parse_dates(values, "America/New_York")
     hours = [None if pd.isna(instant) else instant.hour for instant in reading.values]
     assert hours == [5, 10, 4, 0, 5, 5, None, None, None, None]
     assert reading.refused == {8: BARE_NUMBER, 9: NOT_A_DATE}
-    assert read_instants(pd.Series([45000, 45001]), "UTC", None).refused == {0: BARE_NUMBER, 1: BARE_NUMBER}
-    assert not read_instants(pd.Series([np.nan, np.nan]), "UTC", None).refused
+    assert parse_dates(pd.Series([45000, 45001]), "UTC").refused == {0: BARE_NUMBER, 1: BARE_NUMBER}
+    assert not parse_dates(pd.Series([np.nan, np.nan]), "UTC").refused
     for unit in ("s", "ms", "us", "ns"):
         naive = pd.Series(np.array(["2026-07-01", "NaT"], dtype=f"M8[{unit}]"))
         for column in (naive, naive.dt.tz_localize("America/New_York"), naive.astype("category")):
-            read_back = read_instants(column, "America/New_York", None).values
+            read_back = parse_dates(column, "America/New_York").values
             assert read_back.dtype == INSTANT
             assert read_back[0] == pd.Timestamp("2026-07-01T04:00Z")
             assert pd.isna(read_back[1])
     noisy = pd.Series(pd.to_datetime(["2015-08-25 06:59:59.999999786", "1960-01-01 00:00:00.000000018"]))
     for column in (noisy, noisy.dt.tz_localize("UTC"), noisy.astype(object)):
-        assert list(read_instants(column, "UTC", None).values) == [
+        assert list(parse_dates(column, "UTC").values) == [
             pd.Timestamp("2015-08-25T07:00Z"), pd.Timestamp("1960-01-01T00:00Z"),
         ]  # fmt: skip
-    assert read_instants(pd.Series(["", "n/a", None], dtype=object), "UTC", None).refused == {}
+    assert parse_dates(pd.Series(["", "n/a", None], dtype=object), "UTC").refused == {}
 
 
 @settings(deadline=None, max_examples=60)
@@ -167,7 +219,7 @@ def test_read_instants__objects_and_dtypes() -> None:
     st.lists(st.datetimes(dt.datetime(1, 1, 3), dt.datetime(9999, 12, 29)), min_size=1, max_size=6),
     st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata", "Africa/Cairo", "Australia/Lord_Howe"]),
 )
-def test_read_instants__as_python_reckons(times: list[dt.datetime], zone: str) -> None:
+def test_parse_dates__as_python_reckons(times: list[dt.datetime], zone: str) -> None:
     """Local times become the instants that Python's own zones give, through text and through datetimes."""
     expected = []
     for time in times:
@@ -179,6 +231,6 @@ def test_read_instants__as_python_reckons(times: list[dt.datetime], zone: str) -
         pd.Series(times, dtype=object),
         pd.Series(np.array(times, dtype="M8[us]")),
     ):
-        got = read_instants(values, zone, None).values.tz_localize(None).to_numpy(dtype="M8[us]")
+        got = parse_dates(values, zone).values.tz_localize(None).to_numpy(dtype="M8[us]")
         for instant, wanted in zip(got, expected, strict=True):
             assert wanted is None or instant == np.datetime64(wanted)
