@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ from opp_pandas.sandbox_server.evolution import Evolution, MovableClock
 from opp_pandas.sandbox_server.generator import fill
 from opp_pandas.sandbox_server.instants import Clock, parse_instant, running_clock
 from opp_pandas.sandbox_server.server import Server
-from opp_pandas.sandbox_server.settings import Fault, Switches
+from opp_pandas.sandbox_server.settings import Fault, Switches, SwitchOptions
 from opp_pandas.sandbox_server.signin import SignIn
 from opp_pandas.sandbox_server.store import Store
 
@@ -282,7 +282,7 @@ def sandbox(
     port: int = 0,
     token: str | None = None,
     scopes: frozenset[str] = ALL_SCOPES,
-    **switches: Any,
+    **switches: Unpack[SwitchOptions],
 ) -> Sandbox:
     """Serve the Opportunity API from this machine, with made-up deals whose truth is known.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+import requests
 
 import opp_pandas as opp
 from conftest import STAGES
@@ -255,3 +257,29 @@ def test_prospects__of_a_malformed_role_are_said(box: Any, role: dict[str, Any],
     expected = opp.read_opportunities(box.client(), stages=STAGES, prospects=True)
     pd.testing.assert_frame_equal(found, expected)
     assert any("prospect roles name no deal" in note for note in found.opp.load_report.notes)
+
+
+def test_numbers_where_text_belongs__are_noted() -> None:
+    """In the deals, the names of stages and what `refresh` brings: kept as their digits, and said."""
+    box = opp.sandbox(12, seed=11, now=NOW)
+
+    def sent(path: str, query: str, **values: Any) -> bytes:
+        answer = requests.get(f"{box.url}{path}?{query}", headers={"Authorization": f"Bearer {box.token}"}, timeout=60)
+        document = answer.json() | {"links": {}}
+        for record in document["data"]:
+            record["attributes"] |= values
+        return json.dumps(document).encode()
+
+    box.fail(200, path="/opportunities", body=sent("/opportunities", "page[size]=200", nextStep=5))
+    box.fail(200, path="/opportunityStages", body=sent("/opportunityStages", "", name=7))
+    df = opp.read_opportunities(box.client())
+    assert set(df["next_step"]) == {"5"}
+    assert set(df["stage_name"]) == {"7"}
+    assert df.opp.load_report.notes == (
+        "next_step: 12 numbers came where text belongs, and stand as text",
+        "opportunityStage: 6 names came as numbers, and stand as text",
+    )
+    box.fail(200, path="/opportunities", body=sent("/opportunities", "filter[id]=1,2", name=8, updatedAt=NOW))
+    again = df.opp.refresh()
+    assert again.loc[again["id"] == 1, "name"].tolist() == ["8"]
+    assert "name: 2 numbers came where text belongs, and stand as text" in again.opp.load_report.notes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -11,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ import requests
 import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas.cli import _parser, main
+from opp_pandas.sandbox_server.settings import Switches, SwitchOptions, switch_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,20 +51,87 @@ def test_demo__shows_the_whole_job(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in shown
 
 
+@contextlib.contextmanager
+def ending(child: subprocess.Popen[str]) -> Iterator[None]:
+    """End a child process whatever happens, so that a failing test fails instead of waiting for it."""
+    try:
+        yield
+    finally:
+        child.kill()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends child processes without a signal they can handle")
-def test_sandbox__prints_url_and_token_and_serves_until_stopped(tmp_path: Path) -> None:
-    """First line the base URL, second the token; the records stay in the file."""
+def test_sandbox__prints_what_programs_need_and_serves_until_stopped(tmp_path: Path) -> None:
+    """First line the base URL, second the token; then lines for a shell; the records stay in the file."""
     token_file = tmp_path / "token"
     token_file.write_text("from-a-file\n", encoding="utf-8")
     options = ["--opportunities", "7", "--db", str(tmp_path / "records.db"), "--token-file", str(token_file)]
-    with subprocess.Popen([*COMMAND, "sandbox", *options], stdout=subprocess.PIPE, text=True) as child:
+    options += ["--rate-limit", "9", "--generation", "reference", "--app", str(tmp_path / "app.pem")]
+    options += ["--refresh-tokens", "2", "--faults", '{"status": 503, "path": "/users", "body": "later"}']
+    with subprocess.Popen([*COMMAND, "sandbox", *options], stdout=subprocess.PIPE, text=True) as child, ending(child):
         assert child.stdout is not None
         url, token = child.stdout.readline().strip(), child.stdout.readline().strip()
-        assert token == "from-a-file"
-        answer = requests.get(f"{url}/opportunities", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        lines = [shlex.split(child.stdout.readline()) for _ in range(11)]
+        env = dict(line[1].split("=", 1) for line in lines)
+        assert [line[0] for line in lines] == ["export"] * 11
+        assert (env["OPP_PANDAS_URL"], env["OPP_PANDAS_TOKEN"]) == (url, token) == (url, "from-a-file")
+        bearer = {"Authorization": f"Bearer {token}"}
+        answer = requests.get(f"{url}/opportunities", headers=bearer, timeout=60)
         assert len(answer.json()["data"]) == 7
+        assert answer.headers["X-RateLimit-Limit"] == "9"
+        assert "amountPrecise" not in answer.json()["data"][0]["attributes"]
+        assert requests.get(f"{url}/users", headers=bearer, timeout=60).content == b"later"
+        for name in ("OPP_PANDAS_REFRESH_TOKEN", "OPP_PANDAS_REFRESH_TOKEN_2"):
+            asked = {"grant_type": "refresh_token", "refresh_token": env[name]}
+            asked |= {key.lower(): env[f"OPP_PANDAS_{key}"] for key in ("CLIENT_ID", "CLIENT_SECRET")}
+            assert requests.post(env["OPP_PANDAS_TOKEN_URL"], data=asked, timeout=60).json()["scope"]
+        guid, install, key = (env[f"OPP_PANDAS_APP_{name}"] for name in ("GUID", "INSTALL_ID", "KEY_FILE"))
+        app = opp.AppSignIn(url, guid=guid, install_id=install, private_key=Path(key))
+        assert opp.connect(url, auth=app).get(1)
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=60) == 0
+
+
+def test_sandbox__takes_every_switch() -> None:
+    """A switch is an option, with its meaning and its kind; callables are for programs only."""
+    words = {
+        "bool": [],
+        "tuple[str, ...]": ["name,amount"],
+        "int": ["5"],
+        "int | None": ["5"],
+        "float": ["0.5"],
+        "float | Callable[[], float]": ["0.5"],
+        "datetime | None": ["2026-09-01T08:00:00Z"],
+        "list[Fault]": ['{"status": 503}'],
+    }
+    for entry in dataclasses.fields(Switches):
+        option = f"--{entry.name.replace('_', '-')}"
+        if entry.name == "before_request":
+            continue
+        hint = switch_types()[entry.name]
+        said = [typing.get_args(hint)[-1]] if typing.get_origin(hint) is typing.Literal else words[str(entry.type)]
+        read = vars(_parser().parse_args(["sandbox", option, *said]))
+        assert Switches.of({"ignore_parameters": (), entry.name: read[entry.name]} | _FITTING.get(entry.name, {}))
+
+
+_FITTING: dict[str, Any] = {"ignore_parameters": {"ignore_parameters": ("sort",)}}
+
+
+def test_sandbox__types_name_the_switches() -> None:
+    """What type checkers are told of the switches is what there is."""
+    assert typing.get_type_hints(SwitchOptions) == switch_types()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--faults", "503"], ["--faults", '{"times": 2}'], ["--scopes", "deals.read"], ["--generation", "old"]],
+)
+def test_sandbox__refuses_what_it_does_not_know(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault without a status, a scope or choice that there is not: said, with what there is."""
+    with pytest.raises(SystemExit) as ended:
+        _parser().parse_args(["sandbox", *wrong])
+    assert ended.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -129,15 +199,14 @@ def test_help__names_the_commands() -> None:
 def test_login__keeps_a_sign_in_that_connect_finds(
     box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Signed in once through the browser, a client needs no token; the secret is in no output."""
+    """Signed in once through a browser that blocks, a client needs no token; the secret is in no output."""
     monkeypatch.setenv("OPP_PANDAS_SIGN_IN_FOLDER", str(tmp_path / "sign-in"))
     monkeypatch.setenv("OPP_PANDAS_CLIENT_SECRET", box.client_secret)
     monkeypatch.delenv("OPP_PANDAS_TOKEN", raising=False)
 
     def browser(address: str) -> bool:
-        # Like a real browser it goes its own way while the program waits for it.
-        threading.Thread(target=requests.get, args=(address,), kwargs={"timeout": 60}).start()
-        return True
+        # As curl or w3m does, it comes back only when the page that it was led to has answered.
+        return requests.get(address, timeout=20).ok
 
     monkeypatch.setattr("webbrowser.open", browser)
     with socket.create_server(("127.0.0.1", 0)) as free:

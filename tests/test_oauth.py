@@ -509,6 +509,22 @@ def test_login__that_nobody_answers_ends(folder: Path, redirect_uri: str, caplog
         assert f"{box.origin}/oauth/authorize?" in caplog.text
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_login__with_a_browser_that_blocks(folder: Path, redirect_uri: str, ends: bool) -> None:
+    """A command such as curl or w3m, which comes back after the page has answered, or never."""
+    closed = threading.Event()
+
+    def browse(page: str) -> None:
+        requests.get(page, timeout=20)
+        if not ends:
+            closed.wait(20)
+
+    with opp.sandbox(opportunities=1) as box:
+        assert sign_in_at(box, folder, redirect_uri, show=browse, timeout_s=20).token()
+    assert not closed.is_set()
+    closed.set()
+
+
 def test_login__on_a_taken_port(folder: Path) -> None:
     """A port in use is named."""
     with socket.create_server(("127.0.0.1", 0)) as taken, opp.sandbox(opportunities=1) as box:

@@ -99,6 +99,7 @@ class Collector:
         self._parser = PageParser(resource)
         self._worker: ThreadPoolExecutor | None = None
         self._included: dict[str, dict[int, tuple[str | None, int | None, bool | None]]] = {}
+        self._numbered: dict[tuple[str, Any], Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -171,6 +172,8 @@ class Collector:
             entry = _lookup_entry(resource)
             if entry is not None:
                 self._included.setdefault(str(resource.get("type")), {})[entry[0]] = entry[1]
+            if name_notes([resource]):
+                self._numbered[resource["type"], resource["id"]] = resource
 
     def _send_block(self) -> None:
         if not self._block:
@@ -220,7 +223,7 @@ class Collector:
             unknown_relationships=tuple(sorted(set().union(*(batch.unknown_relationships for batch in batches)))),
             regular=sum(batch.rows + len(batch.quarantined) - batch.irregular for batch in batches),
             irregular=sum(batch.irregular for batch in batches),
-            notes=conversion_notes(marks),
+            notes=(*conversion_notes(marks), *name_notes(self._numbered.values())),
         )
 
 
@@ -311,6 +314,17 @@ def lookup_frame(resources: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return _entry_frame(entries)
 
 
+def name_notes(resources: Iterable[Any]) -> tuple[str, ...]:
+    """Say in sentences of how many related resources the name came as a number."""
+    numbers = Counter(
+        str(resource.get("type"))
+        for resource in resources
+        if isinstance(resource, Mapping) and isinstance(named := resource.get("attributes"), Mapping)
+        if any(type(named.get(name)) in (int, float) for name in ("name", "firstName", "lastName"))
+    )
+    return tuple(f"{kind}: {n:,} names came as numbers, and stand as text" for kind, n in numbers.items())
+
+
 def _lookup_entry(resource: Any) -> tuple[int, tuple[str | None, int | None, bool | None]] | None:
     """Read id, name, order and whether it is closed; None where there is no usable id."""
     try:
@@ -331,7 +345,7 @@ def _lookup_entry(resource: Any) -> tuple[int, tuple[str | None, int | None, boo
 
 def _text(value: Any) -> str | None:
     try:
-        return TEXT.decode(value)[0] if isinstance(value, str) else None
+        return TEXT.decode(value)[0]
     except UnfitError:
         return None
 

@@ -22,7 +22,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.instants import parse_moment
-from opp_pandas.resource import OPPORTUNITY, RESOURCES, Attribute, Resource, snake_case
+from opp_pandas.resource import LOOKUP_COLUMNS, OPPORTUNITY, RESOURCES, Attribute, Resource, snake_case
 
 DEFAULT_SORT = "id"
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 250, 1_000
@@ -353,7 +353,10 @@ def _not_filterable(name: str, attribute: Attribute | None, related: bool, membe
     if related and member:
         base = name.replace("_name", "").split(".")[0]
         if base in known:
-            return f"{text}: it takes ids only. Filter by {base!r}, or in pandas: df[df[{column!r}] == ...]"
+            later = f", or in pandas: df[df[{column!r}] == ...]" if column in LOOKUP_COLUMNS else ""
+            if base == "prospects":
+                later = "; read_opportunities(prospects=True) gives the ids of each deal as the column prospect_ids"
+            return f"{text}: it takes ids only. Filter by {base!r}{later}"
     kind = attribute.kind if attribute is not None else "integer"
     example = {
         "instant": f"df[df[{column!r}].between(...)]",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
+from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame, name_notes
 from opp_pandas.api.query import LISTS, Query, field_names, include_names
 from opp_pandas.errors import AccessDeniedError, ForeignRowsError, NotFoundError, ServiceError
 from opp_pandas.load.arrival import ignores_fields, is_sorted, leave_out_unasked, leave_out_unfit
@@ -386,6 +386,7 @@ def changes_since(
         return None, frozenset()
     for kind, lookup in changed.collected.lookups.items():
         lookups[kind] = joined_lookup(lookups.get(kind), lookup)
+    notes.extend(note for note in changed.collected.notes if note not in notes)
     return not_older(known, changed.rows), changed.left
 
 
@@ -467,8 +468,11 @@ def read_lookup(client: Client, resource: Any, notes: list[str] | None = None) -
     """Read all stages or all users as a look-up; None, and a note, where the token may not."""
     try:
         pages = client.iter_pages(resource=resource, page_size=1000 if resource is USER else None)
-        return lookup_frame(entry for page in pages for entry in page.document["data"])
+        records = [entry for page in pages for entry in page.document["data"]]
     except AccessDeniedError:
         if notes is not None:
             notes.append(f"the token may not read {resource.path}: ids stand without names, order and meaning")
         return None
+    if notes is not None:
+        notes.extend(name_notes(records))
+    return lookup_frame(records)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame
+from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame, name_notes
 from opp_pandas.errors import AccessDeniedError
 from opp_pandas.load.arrival import ignored_note, leave_out_unasked, leave_out_unfit
 from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup, read_changed
@@ -105,7 +105,8 @@ def catch_up(
     ServiceError
         If anything cannot be read.
     """
-    now, moment = _read_lookups(client, include, lookups, since)
+    notes: list[str] = []
+    now, moment = _read_lookups(client, include, lookups, since, notes)
     changed = read_changed(
         client,
         replace(query, include=tuple(name for name in include if name != "stage")),
@@ -116,7 +117,7 @@ def catch_up(
     )
     for kind, lookup in changed.collected.lookups.items():
         now[kind] = joined_lookup(lookup, now[kind]) if kind in now else lookup
-    notes: list[str] = []
+    notes += changed.collected.notes
     fresh = not_older(old, changed.rows)
     named = leave_out_unasked(join_names(fresh.frame, now, include), query.fields)
     fits, left_out = leave_out_unfit(replace(fresh, frame=named), query.filter, zone, notes)
@@ -135,7 +136,7 @@ def catch_up(
 
 
 def _read_lookups(
-    client: Client, include: Iterable[str], lookups: Mapping[str, pd.DataFrame], since: pd.Timestamp
+    client: Client, include: Iterable[str], lookups: Mapping[str, pd.DataFrame], since: pd.Timestamp, notes: list[str]
 ) -> tuple[dict[str, pd.DataFrame], pd.Timestamp | None]:
     """Read names again; a renaming bumps the record that is renamed, not the deals."""
     found = dict(lookups)
@@ -145,7 +146,7 @@ def _read_lookups(
         if resource.type not in wanted or (resource is not STAGE and resource.type not in found):
             continue
         try:
-            lookup, date = _read_lookup(client, resource, since)
+            lookup, date = _read_lookup(client, resource, since, notes)
         except AccessDeniedError:
             # The load said so already.
             continue
@@ -154,15 +155,18 @@ def _read_lookups(
     return found, moment
 
 
-def _read_lookup(client: Client, resource: Resource, since: pd.Timestamp) -> tuple[pd.DataFrame, pd.Timestamp | None]:
+def _read_lookup(
+    client: Client, resource: Resource, since: pd.Timestamp, notes: list[str]
+) -> tuple[pd.DataFrame, pd.Timestamp | None]:
     asked: dict[str, Any] = {"resource": resource}
     if resource is not STAGE:
         asked |= {"filter": {"updated_at": (since, None)}, "sort": ("updated_at", "id")}
         names = ("name", "firstName", "lastName") if resource is USER else ("name",)
         asked |= {"fields": names, "page_size": SWEEP_PAGE}
     pages = list(client.iter_pages(**asked))
-    found = lookup_frame(record for page in pages for record in page.document["data"])
-    return found, pages[0].date if pages else None
+    records = [record for page in pages for record in page.document["data"]]
+    notes += name_notes(records)
+    return lookup_frame(records), pages[0].date if pages else None
 
 
 def _meeting(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from opp_pandas.errors import ConfigurationError, named
 
@@ -164,9 +164,9 @@ class Switches:
         made = cls(**given)  # type: ignore[arg-type]
         if wrong := set(made.ignore_parameters) - {"filter", "sort", "fields"}:
             raise ConfigurationError(f"ignore_parameters= takes 'filter', 'sort' and 'fields', not {named(wrong)}")
-        for name, choices in _CHOICES.items():
-            if getattr(made, name) not in choices:
-                raise ConfigurationError(f"{name}= is one of {named(choices)}, not {getattr(made, name)!r}")
+        for name, hint in switch_types().items():
+            if get_origin(hint) is Literal and getattr(made, name) not in get_args(hint):
+                raise ConfigurationError(f"{name}= is one of {named(get_args(hint))}, not {getattr(made, name)!r}")
         return made
 
     def next_fault(self, method: str, path: str) -> Fault | None:
@@ -184,8 +184,40 @@ class Switches:
         return None
 
 
-_CHOICES = {
-    "read_only_members": ("ignore", "refuse"),
-    "generation": ("current", "reference"),
-    "reset_format": ("epoch", "seconds", "iso", "http"),
-}
+class SwitchOptions(TypedDict, total=False):
+    """The fields of `Switches` as keyword arguments, for type checkers."""
+
+    require_content_type_on_get: bool
+    refuse_doubled_parameters: bool
+    read_only_members: Literal["ignore", "refuse"]
+    check_probability_range: bool
+    check_custom_fields: bool
+    require_on_create: tuple[str, ...]
+    generation: Literal["current", "reference"]
+    ids_as_text: bool
+    extra_relationships: bool
+    list_trashed: bool
+    count_by_default: bool
+    count_truncated: bool
+    latency_s: float
+    index_lag_s: float | Callable[[], float]
+    rate_limit: int
+    rate_period_s: int
+    two_number_rate_header: bool
+    reset_format: Literal["epoch", "seconds", "iso", "http"]
+    maintenance_until: datetime | None
+    bad_gateway_above: int | None
+    token_life_s: int
+    refresh_life_s: int
+    mint_interval_s: int
+    keep_old_refresh_tokens: bool
+    ignore_upper_bounds: bool
+    idle_timeout_s: float
+    ignore_parameters: tuple[str, ...]
+    before_request: Callable[[str, str], None] | None
+    faults: list[Fault]
+
+
+def switch_types() -> dict[str, Any]:
+    """Return the type of each switch."""
+    return get_type_hints(Switches)

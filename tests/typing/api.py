@@ -72,3 +72,9 @@ def editing(df: pd.DataFrame) -> None:
     report: WriteReport | None = editor.report
     lines: str = editor.code
     del plan, report, lines
+
+
+def serving() -> None:
+    opp.sandbox(20, rate_limit=100, generation="reference").close()
+    opp.sandbox(20, rate_limits=100)  # type: ignore[call-arg]
+    opp.sandbox(20, generation="old")  # type: ignore[arg-type]

@@ -281,9 +281,15 @@ def _wait_for_browser(
             "for another one pass ask=input and paste the address that the browser ends at"
         )
     server = _listen(target.hostname or "", target.port, target.path, state)
-    with server:
+
+    def open_browser() -> None:
         if show(page) is False:
             logger.warning("no browser could be opened here; open this address in one: %s", page)
+
+    with server:
+        # Some browsers end only with their window (w3m, BROWSER=curl), and then nobody would hear them come back.
+        opening = threading.Thread(target=open_browser, name="opp_pandas browser", daemon=True)
+        opening.start()
         until = time.monotonic() + timeout_s
         while server.code is None and time.monotonic() < until:
             server.timeout = min(retry.SLICE_S, timeout_s)
