@@ -7,7 +7,7 @@ they are missing); a batch of edits is made as a whole or refused as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -25,31 +25,13 @@ from opp_pandas.notebook.cells import Cells, Places
 from opp_pandas.notebook.codecs import Plain, Relations, read_texts
 from opp_pandas.notebook.edit_steps import CellStep, ColumnEdit, RowStep, Step
 from opp_pandas.notebook.fields import NAME_OF, Field
+from opp_pandas.notebook.messages import Entry, Objection
 from opp_pandas.parsing.names import fold_name
 from opp_pandas.parsing.reading import ANY, Conventions
 
 if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.changes.plan import ChangeSet
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell to be set: the row's number, the frame's column, and the text (None: missing)."""
-
-    row: int
-    column: str
-    text: str | None
-
-
-@dataclass(frozen=True)
-class Objection:
-    """Why one cell was not set."""
-
-    row: int
-    column: str
-    text: str | None
-    reason: str
 
 
 class Sheet(Cells):
@@ -110,13 +92,13 @@ class Sheet(Cells):
 
     # --- edits ------------------------------------------------------------------------
 
-    def put(self, entries: Sequence[Entry]) -> list[Objection]:
-        """Set cells from texts, all or none.
+    def put(self, entries: Sequence[Entry], *, partly: bool = False) -> list[Objection]:
+        """Set cells from texts: all or none, or `partly` those that can be.
 
         Returns
         -------
         list of Objection
-            Empty when all were set; else nothing was.
+            Why cells were not set.
         """
         objections: list[Objection] = []
         values: dict[str, dict[int, Any]] = {}
@@ -127,10 +109,12 @@ class Sheet(Cells):
                     values.setdefault(column, {})[entry.row] = value
             except ValueError as problem:
                 objections.append(Objection(entry.row, entry.column, entry.text, str(problem)))
-        if not objections:
+        if partly or not objections:
             self._apply(self._step(values))
+            refused = {(entry.row, entry.column) for entry in objections}
             for entry in entries:
-                self._forget_problem(entry.row, entry.column)
+                if (entry.row, entry.column) not in refused:
+                    self._forget_problem(entry.row, entry.column)
         return objections
 
     def _standing(self, entries: Iterable[Entry]) -> dict[tuple[int, str], tuple[int, str | None]]:

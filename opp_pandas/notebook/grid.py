@@ -26,19 +26,18 @@ def load_anywidget() -> Any:
 
 
 @cache
-def browser_sources() -> tuple[str, str]:
-    """Give the grid's ES module, put together from its parts in the order of their names, and its style sheet."""
+def bundle(name: str) -> tuple[str, str]:
+    """Return the ES module and the style sheet of an entry of the front end, as built from ``frontend/src/entries``."""
     folder = files("opp_pandas.notebook") / "static"
-    parts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".js")), key=lambda entry: entry.name)
-    module = "\n".join(entry.read_text(encoding="utf-8") for entry in parts)
-    return module, (folder / "grid.css").read_text(encoding="utf-8")
+    module, style = (folder / f"{name}.{ending}" for ending in ("js", "css"))
+    return module.read_text(encoding="utf-8"), style.read_text(encoding="utf-8")
 
 
 @cache
 def _grid_class() -> Any:
     import traitlets
 
-    module, style = browser_sources()
+    module, style = bundle("editor")
 
     class EditorGrid(load_anywidget().AnyWidget):  # type: ignore[misc]
         """The grid: what it shows in two traits, everything else by messages."""
@@ -78,7 +77,7 @@ def build_grid(desk: Desk, *, label: str, height: int) -> Any:
     grid = _grid_class()(fields=desk.fields(), state=desk.state(), label=label, height=height)
 
     def answer(_widget: Any, message: Any, _buffers: Any) -> None:
-        grid.send({**desk.handle(message), "to": message.get("id") if isinstance(message, dict) else None})
+        grid.send(desk.handle(message))
 
     def show() -> None:
         grid.state = desk.state()

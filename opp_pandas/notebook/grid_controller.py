@@ -1,8 +1,7 @@
 """What the grid in the browser asks for, answered without a browser.
 
-Every message is a mapping with a ``do``; every answer is made of texts, numbers
-and lists. Rows are named by their own numbers, ranges by where they stand, and a
-range that was marked before the rows were sorted anew is refused.
+The messages are those of `messages`. Rows are named by their own numbers, ranges by
+where they stand, and a range that was marked before the rows were sorted anew is refused.
 """
 
 from __future__ import annotations
@@ -12,27 +11,31 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from opp_pandas.errors import FrameError, named, printable
 from opp_pandas.figures.core.basis import counted
+from opp_pandas.notebook import messages
 from opp_pandas.notebook.clipboard import build_tsv, parse_tsv
 from opp_pandas.notebook.codecs import Relations
-from opp_pandas.notebook.edit_session import Entry, Objection, Sheet
 from opp_pandas.notebook.edit_steps import CellStep, Step
 from opp_pandas.notebook.fields import Field, first_columns
+from opp_pandas.notebook.messages import Answer, Entry, Objection, PlaceAnswer, TextAnswer, sent
 from opp_pandas.notebook.ordering import Ordering
 from opp_pandas.notebook.to_code import recipe
 
 if TYPE_CHECKING:
     from opp_pandas.choices import UnknownNames
     from opp_pandas.notebook.cells import CellView
+    from opp_pandas.notebook.edit_session import Sheet
 
 MOST_ROWS = 500
 MOST_CHOICES = 50
 MOST_PASTED = 50_000
 MOST_MARKED = 200_000
 SAID_OBJECTIONS = 3
-Message = Mapping[str, Any]
-Answer = dict[str, Any]
+MOST_OBJECTIONS = 100
 
 
 class Desk:
@@ -76,28 +79,29 @@ class Desk:
 
     # --- what is shown ------------------------------------------------------------
 
-    def fields(self) -> list[Answer]:
+    def fields(self) -> list[dict[str, Any]]:
         """Describe every column, for headers, editors and the chooser."""
-        return [_described(field) for field in self.sheet.fields.values()]
+        return [sent(_described(field)) for field in self.sheet.fields.values()]
 
-    def state(self) -> Answer:
+    def state(self) -> dict[str, Any]:
         """Say what stands where: small, and sent after every change."""
-        return {
-            "columns": self.columns,
-            "count": len(self.ordering),
-            "total": int(self.sheet.kept().sum()),
-            "view": self._view,
-            "version": self._version,
-            "sort": self.ordering.column,
-            "descending": self.ordering.descending,
-            "filter": self.ordering.filter,
-            "only_changed": self.ordering.only_changed,
-            "undo": bool(self.sheet.done),
-            "redo": bool(self.sheet.undone),
-            "pending": self.sheet.pending(),
-            "busy": self.busy,
-            "zone": self.sheet.loaded.timezone or "UTC",
-        }
+        state = messages.State(
+            columns=self.columns,
+            count=len(self.ordering),
+            total=int(self.sheet.kept().sum()),
+            view=self._view,
+            version=self._version,
+            sort=self.ordering.column,
+            descending=self.ordering.descending,
+            filter=self.ordering.filter,
+            only_changed=self.ordering.only_changed,
+            undo=bool(self.sheet.done),
+            redo=bool(self.sheet.undone),
+            pending=messages.Pending(**self.sheet.pending()),
+            busy=self.busy,
+            zone=self.sheet.loaded.timezone or "UTC",
+        )
+        return sent(state)
 
     def changed(self) -> None:
         """Tell whoever shows the sheet that something is different."""
@@ -116,173 +120,178 @@ class Desk:
 
     # --- messages -------------------------------------------------------------------
 
-    def handle(self, message: Any) -> Answer:
+    def handle(self, message: Any) -> dict[str, Any]:
         """Answer one message, whatever it is: nobody waits for an answer that never comes.
 
         Returns
         -------
         dict
-            ``said``: what happened, for the live region; ``objections``: what
-            was refused, and nothing happened then; and what was asked for. Or
-            ``error``: why nothing of it is there.
+            The request's `Answer`, as it crosses to the page.
         """
-        if not isinstance(message, Mapping):
-            return {"error": f"a message is a mapping, not {printable(repr(message), 40)}"}
-        name = str(message.get("do"))
-        action = _ACTIONS.get(name)
-        if action is None:
-            return {"error": f"there is nothing called {printable(name, 40)}"}
+        to = message.get("id") if isinstance(message, Mapping) else None
+        answer = self._answer(message)
+        answer.to = to if isinstance(to, str) else ""
+        return sent(answer)
+
+    def _answer(self, message: Any) -> Answer:
+        try:
+            request = messages.read_request(message)
+        except ValueError as problem:
+            return Answer(error=f"the page sent a message that cannot be read: {printable(problem, 200)}")
         with self.lock:
-            if self.busy and name not in _READING:
-                return {"error": self.busy}
+            if self.busy and not request.reads:
+                return Answer(error=self.busy)
             steps = len(self.sheet.log)
             try:
-                if "range" in message and message["range"].get("view") != self._view:
-                    return {"error": "the rows were ordered anew meanwhile; mark them again"}
-                return action(self, message)
+                if isinstance(request, messages.Ranged) and request.range.view != self._view:
+                    return Answer(error="the rows were ordered anew meanwhile; mark them again")
+                return _ACTIONS[type(request)](self, request)
             except FrameError as problem:
-                return {"error": str(problem)}
+                return Answer(error=str(problem))
             except Exception as problem:  # noqa: BLE001 - the page must not show a cell as being sent for ever
                 what = f"{type(problem).__name__}: {printable(problem, 200)}"
                 done = "done, but then" if len(self.sheet.log) > steps else "not saved:"
-                return {
-                    "error": f"{'that did not work:' if name in _READING else done} the editor met an error ({what})"
-                }
+                return Answer(
+                    error=f"{'that did not work:' if request.reads else done} the editor met an error ({what})"
+                )
 
-    def _rows(self, message: Message) -> Answer:
+    def _rows(self, message: messages.Rows) -> Answer:
         """Give some rows: at most `MOST_ROWS`."""
-        start = max(int(message["from"]), 0)
-        uids = self.ordering.slice(start, min(int(message["to"]), start + MOST_ROWS))
+        start = max(message.start, 0)
+        uids = self.ordering.slice(start, min(message.stop, start + MOST_ROWS))
         places = self.sheet.places(uids.tolist())
-        columns = [column for column in message.get("columns", self.columns) if column in self.sheet.fields]
+        columns = [column for column in message.columns if column in self.sheet.fields]
         by_column = [self.sheet.cells(places, column) for column in columns]
         rows = []
         for number, (uid, place) in enumerate(zip(uids.tolist(), places.tolist(), strict=True)):
             cells = [
-                _sent(view[number], self.sheet.cell_lock(place, column), self.sheet.fields[column].locked)
+                _shown_cell(view[number], self.sheet.cell_lock(place, column), self.sheet.fields[column].locked)
                 for column, view in zip(columns, by_column, strict=True)
             ]
-            rows.append({"row": uid, **self._row_facts(uid, place), "cells": cells})
-        return {"from": start, "columns": columns, "view": self._view, "version": self._version, "rows": rows}
+            rows.append(self._row(uid, place, cells))
+        return messages.RowsAnswer(start=start, columns=columns, view=self._view, version=self._version, rows=rows)
 
-    def _row_facts(self, uid: int, place: int) -> Answer:
-        facts: Answer = {}
-        if uid in self.sheet.deleted:
-            facts["state"] = "deleted"
-        elif self.sheet.is_new[place]:
-            facts["state"] = "new"
-        if lock := self.sheet.row_lock(place):
-            facts["lock"] = lock
-        if problem := self.sheet.problems.get((uid, ""), ""):
-            facts["problem"] = problem
-        return facts
+    def _row(self, uid: int, place: int, cells: list[Any]) -> messages.Row:
+        deleted = uid in self.sheet.deleted
+        return messages.Row(
+            uid,
+            cells,
+            state="deleted" if deleted else "new" if self.sheet.is_new[place] else "",
+            lock=self.sheet.row_lock(place),
+            problem=self.sheet.problems.get((uid, ""), ""),
+        )
 
-    def _edit(self, message: Message) -> Answer:
-        entries = [Entry(int(cell["row"]), str(cell["column"]), cell["text"]) for cell in message["cells"]]
-        return self._put(entries)
+    def _edit(self, message: messages.Edit) -> Answer:
+        return self._put(message.cells)
 
-    def _put(self, entries: Sequence[Entry], doing: str = "set") -> Answer:
+    def _put(self, entries: Sequence[Entry], doing: str = "set", *, partly: bool = False) -> Answer:
         before = len(self.sheet.log)
-        objections = self.sheet.put(entries)
-        if objections:
-            return {"objections": [_objection(entry) for entry in objections[:20]], "said": _refused(objections)}
+        objections = self.sheet.put(entries, partly=partly)
         if len(self.sheet.log) == before:
-            return {"said": "nothing changed"}
+            return self._objected(objections) if objections else Answer(said="nothing changed")
         self._tags = None
         self.changed()
         if len(entries) == 1:
             field = self.sheet.fields[entries[0].column]
             text = self.sheet.texts(self.sheet.places([entries[0].row]), field.column)[0]
-            return {"said": f"{field.title} {doing} to {_shown(text)}"}
-        return {"said": f"{counted(len(entries), 'cell')} {doing}"}
+            return Answer(said=f"{field.title} {doing} to {_shown(text)}")
+        said = f"{counted(len(entries) - len(objections), 'cell')} {doing}"
+        return self._objected(objections, f"{said}; {len(objections):,} refused:") if objections else Answer(said=said)
 
-    def _cells(self, message: Message) -> list[tuple[int, str]]:
+    def _objected(self, objections: Sequence[Objection], said: str = "") -> Answer:
+        """Say what was refused and why; without other words nothing was changed."""
+        reasons = list(dict.fromkeys(entry.reason for entry in objections))
+        more = f"; and {len(reasons) - SAID_OBJECTIONS} more reasons" if len(reasons) > SAID_OBJECTIONS else ""
+        cells = "" if len(objections) == 1 else f" {len(objections):,} cells:"
+        words = f"{said or f'refused, nothing was changed:{cells}'} {'; '.join(reasons[:SAID_OBJECTIONS])}{more}"
+        first = [replace(entry, index=self.ordering.index(entry.row)) for entry in objections[:MOST_OBJECTIONS]]
+        return Answer(said=words, objections=first)
+
+    def _cells(self, message: messages.Ranged) -> list[tuple[int, str]]:
         """The cells of a marked range, row by row."""
         uids = self._marked_rows(message)
-        columns = [str(column) for column in message["range"]["columns"] if column in self.sheet.fields]
+        columns = [column for column in message.range.columns if column in self.sheet.fields]
         if len(uids) * len(columns) > MOST_MARKED:
             # The kernel would be busy for long; and so much is rarely meant.
             size = f"{len(uids) * len(columns):,} cells are too many at once"
             raise FrameError(f"{size}; at most {MOST_MARKED:,}: mark fewer columns")
         return [(uid, column) for uid in uids for column in columns]
 
-    def _marked_rows(self, message: Message) -> list[int]:
-        marked = message["range"]
-        uids: list[int] = self.ordering.slice(int(marked["from"]), int(marked["to"]) + 1).tolist()
+    def _marked_rows(self, message: messages.Ranged) -> list[int]:
+        uids: list[int] = self.ordering.slice(message.range.start, message.range.stop + 1).tolist()
         return uids
 
-    def _clear(self, message: Message) -> Answer:
+    def _clear(self, message: messages.Clear) -> Answer:
         return self._put([Entry(row, column, None) for row, column in self._cells(message)], "cleared")
 
-    def _empty(self, message: Message) -> Answer:
+    def _empty(self, message: messages.Empty) -> Answer:
         """Set empty text, which is not the same as missing."""
         return self._put([Entry(row, column, "") for row, column in self._cells(message)])
 
-    def _fill(self, message: Message) -> Answer:
+    def _fill(self, message: messages.Fill) -> Answer:
         """Put the first cell of each marked column into the others."""
         cells = self._cells(message)
         first = {column: row for row, column in reversed(cells)}
         texts = {c: self.sheet.texts(self.sheet.places([row]), c)[0] for c, row in first.items()}
         return self._put([Entry(row, column, texts[column]) for row, column in cells if row != first[column]])
 
-    def _revert(self, message: Message) -> Answer:
+    def _revert(self, message: messages.Revert) -> Answer:
         count = self.sheet.revert(self._cells(message))
         if count:
             self.changed()
-        return {"said": f"{counted(count, 'cell')} as loaded again" if count else "nothing to put back"}
+        return Answer(said=f"{counted(count, 'cell')} as loaded again" if count else "nothing to put back")
 
-    def _copy(self, message: Message) -> Answer:
-        marked = message["range"]
-        uids = self.ordering.slice(int(marked["from"]), int(marked["to"]) + 1)
-        places = self.sheet.places(uids.tolist())
-        columns = [str(column) for column in marked["columns"] if column in self.sheet.fields]
+    def _copy(self, message: messages.Copy) -> Answer:
+        places = self.sheet.places(self._marked_rows(message))
+        columns = [column for column in message.range.columns if column in self.sheet.fields]
         texts = [self.sheet.texts(places, column) for column in columns]
         rows = list(zip(*texts, strict=True))
-        return {"text": build_tsv(rows), "said": f"{counted(len(rows) * len(columns), 'cell')} copied"}
+        return TextAnswer(text=build_tsv(rows), said=f"{counted(len(rows) * len(columns), 'cell')} copied")
 
-    def _paste(self, message: Message) -> Answer:
-        """Paste a range; one value goes into every marked cell."""
-        pasted = parse_tsv(str(message["text"])) if message["text"] else []
+    def _paste(self, message: messages.Paste) -> Answer:
+        """Paste a range, or one value into every marked cell; cells that are refused stay as they are."""
+        pasted = parse_tsv(message.text) if message.text else []
         width = max(map(len, pasted), default=0)
         if not pasted:
-            return {"said": "there is nothing to paste"}
+            return Answer(said="there is nothing to paste")
         if len(pasted) * width > MOST_PASTED:
-            return {"error": f"{len(pasted) * width:,} cells are too many to paste; at most {MOST_PASTED:,}"}
+            return Answer(error=f"{len(pasted) * width:,} cells are too many to paste; at most {MOST_PASTED:,}")
         if len(pasted) == width == 1:
-            return self._put([Entry(row, column, pasted[0][0]) for row, column in self._cells(message)], "pasted")
-        marked = message["range"]
-        start, first = int(marked["from"]), self.columns.index(marked["columns"][0])
+            return self._put(
+                [Entry(row, column, pasted[0][0]) for row, column in self._cells(message)], "pasted", partly=True
+            )
+        start, first = message.range.start, self.columns.index(message.range.columns[0])
         uids = self.ordering.slice(start, start + len(pasted)).tolist()
         columns = self.columns[first : first + width]
         if len(uids) < len(pasted) or len(columns) < width:
             sizes = ((len(pasted), width), (len(uids), len(columns)))
             pasted_size, left = (f"{counted(rows, 'row')} and {counted(wide, 'column')}" for rows, wide in sizes)
-            return {"error": f"{pasted_size} do not fit here: {left} are left"}
+            return Answer(error=f"{pasted_size} do not fit here: {left} are left")
         entries = [
             Entry(uid, column, text)
             for uid, row in zip(uids, pasted, strict=True)
             for column, text in zip(columns, row, strict=False)
         ]
-        return self._put(entries, "pasted")
+        return self._put(entries, "pasted", partly=True)
 
-    def _add(self, message: Message) -> Answer:  # noqa: ARG002 - every action takes its message
+    def _add(self, message: messages.Add) -> Answer:  # noqa: ARG002 - every action takes its message
         uid = self.sheet.add()
         self.ordering.append(uid)
         self.moved()
-        return {"row": uid, "index": len(self.ordering) - 1, "said": "a new deal was added below; it needs a name"}
+        return PlaceAnswer(index=len(self.ordering) - 1, said="a new deal was added below; it needs a name")
 
-    def _delete(self, message: Message) -> Answer:
+    def _delete(self, message: messages.Delete) -> Answer:
         """Mark deals for deletion; those that are all marked already are kept again."""
         uids = self._marked_rows(message)
         if uids and set(uids) <= self.sheet.deleted:
             self.sheet.restore(uids)
             self.changed()
-            return {"said": f"{counted(len(uids), 'deal')} will not be deleted"}
+            return Answer(said=f"{counted(len(uids), 'deal')} will not be deleted")
         objections = self.sheet.delete(uids)
         if objections:
-            return {"objections": [_objection(entry) for entry in objections[:20]], "said": _refused(objections)}
+            return self._objected(objections)
         if not uids:
-            return {"said": "no deal is marked"}
+            return Answer(said="no deal is marked")
         places = self.sheet.places(uids)
         new = [uid for uid, place in zip(uids, places, strict=True) if self.sheet.is_new[place]]
         self.ordering.drop(new)
@@ -290,61 +299,57 @@ class Desk:
         said = [f"{counted(len(new), 'new deal')} dropped"] if new else []
         if len(uids) > len(new):
             said.append(f"{counted(len(uids) - len(new), 'deal')} will be deleted when the changes are sent")
-        return {"said": "; ".join(said)}
+        return Answer(said="; ".join(said))
 
-    def _undo(self, message: Message) -> Answer:  # noqa: ARG002
+    def _undo(self, message: messages.Undo) -> Answer:  # noqa: ARG002
         return self._walked(self.sheet.undo(), "undone", "nothing to undo")
 
-    def _redo(self, message: Message) -> Answer:  # noqa: ARG002
+    def _redo(self, message: messages.Redo) -> Answer:  # noqa: ARG002
         return self._walked(self.sheet.redo(), "done again", "nothing to do again")
 
     def _walked(self, step: Step | None, words: str, none: str) -> Answer:
         if step is None:
-            return {"said": none}
+            return Answer(said=none)
         self._tags = None
         if not isinstance(step, CellStep):
             self.ordering.show(self.columns)
             self.moved()
-            return {"said": f"{words}: rows"}
+            return Answer(said=f"{words}: rows")
         self.changed()
         edit = step.edits[-1]
-        return {
-            "said": f"{words}: {named(dict.fromkeys(self.sheet.fields[e.column].title for e in step.edits), 3)}",
-            "row": edit.rows[0],
-            "index": self.ordering.index(edit.rows[0]),
-            "column": edit.column,
-        }
+        titles = dict.fromkeys(self.sheet.fields[each.column].title for each in step.edits)
+        index = self.ordering.index(edit.rows[0])
+        return PlaceAnswer(said=f"{words}: {named(titles, 3)}", index=index, column=edit.column)
 
-    def _sort(self, message: Message) -> Answer:
-        column = message.get("column")
+    def _sort(self, message: messages.Sort) -> Answer:
+        column = message.column
         if column is not None and column not in self.sheet.fields:
-            return {"error": f"there is no column {printable(column, 60)}"}
-        descending = bool(message.get("descending"))
-        self.ordering.sort(column, self.columns, descending=descending)
+            return Answer(error=f"there is no column {printable(column, 60)}")
+        self.ordering.sort(column, self.columns, descending=message.descending)
         self.moved()
         if column is None:
-            return {"said": "rows stand as they were loaded"}
-        return {"said": f"sorted by {self.sheet.fields[column].title}, {'descending' if descending else 'ascending'}"}
-
-    def _filter(self, message: Message) -> Answer:
-        self.ordering.show(
-            self.columns, filter=message.get("text") and str(message["text"]), only_changed=message.get("only_changed")
+            return Answer(said="rows stand as they were loaded")
+        return Answer(
+            said=f"sorted by {self.sheet.fields[column].title}, {'descending' if message.descending else 'ascending'}"
         )
-        self.moved()
-        return {"said": counted(len(self.ordering), "row")}
 
-    def _choose_columns(self, message: Message) -> Answer:
-        wanted = [str(column) for column in message["columns"] if column in self.sheet.fields]
+    def _filter(self, message: messages.Filter) -> Answer:
+        self.ordering.show(self.columns, filter=message.text, only_changed=message.only_changed)
+        self.moved()
+        return Answer(said=counted(len(self.ordering), "row"))
+
+    def _choose_columns(self, message: messages.Columns) -> Answer:
+        wanted = [column for column in message.columns if column in self.sheet.fields]
         if not wanted:
-            return {"error": "at least one column has to be shown"}
+            return Answer(error="at least one column has to be shown")
         self.columns = wanted
         self.changed()
-        return {"said": f"{counted(len(wanted), 'column')} shown"}
+        return Answer(said=f"{counted(len(wanted), 'column')} shown")
 
-    def _choices(self, message: Message) -> Answer:
+    def _choices(self, message: messages.Choices) -> Answer:
         """Give what may be chosen in a cell, at most `MOST_CHOICES`, those that begin as typed first."""
-        field = self.sheet.fields[str(message["column"])]
-        typed = str(message.get("text") or "").casefold()
+        field = self.sheet.fields[message.column]
+        typed = message.text.casefold()
         if isinstance(field.codec, Relations):
             known = field.codec.book.names.get(field.codec.id_column, {})
             ids = self.sheet.stage_ids if field.codec.id_column == "stage_id" else sorted(known, key=known.__getitem__)
@@ -354,10 +359,11 @@ class Desk:
             pairs = [(option, option) for option in options]
         fits = [(text, name.casefold()) for text, name in pairs if typed in text.casefold()]
         fits.sort(key=lambda pair: not pair[1].startswith(typed))
-        return {"choices": [text for text, _ in fits[:MOST_CHOICES]], "more": max(len(fits) - MOST_CHOICES, 0)}
+        shown = [text for text, _ in fits[:MOST_CHOICES]]
+        return messages.ChoicesAnswer(choices=shown, more=max(len(fits) - MOST_CHOICES, 0))
 
-    def _code(self, message: Message) -> Answer:  # noqa: ARG002
-        return {"text": recipe(self.sheet, self.unknown_names), "said": "the code that does the same was copied"}
+    def _code(self, message: messages.Code) -> Answer:  # noqa: ARG002
+        return TextAnswer(text=recipe(self.sheet, self.unknown_names), said="the code that does the same was copied")
 
     def _known_tags(self) -> list[str]:
         if self._tags is None:
@@ -367,67 +373,40 @@ class Desk:
         return self._tags
 
 
-_ACTIONS: Mapping[str, Callable[[Desk, Message], Answer]] = {
-    "rows": Desk._rows,
-    "edit": Desk._edit,
-    "clear": Desk._clear,
-    "empty": Desk._empty,
-    "fill": Desk._fill,
-    "revert": Desk._revert,
-    "copy": Desk._copy,
-    "paste": Desk._paste,
-    "add": Desk._add,
-    "delete": Desk._delete,
-    "undo": Desk._undo,
-    "redo": Desk._redo,
-    "sort": Desk._sort,
-    "filter": Desk._filter,
-    "columns": Desk._choose_columns,
-    "choices": Desk._choices,
-    "code": Desk._code,
+_ACTIONS: Mapping[type[messages.Request], Callable[[Desk, Any], Answer]] = {
+    messages.Rows: Desk._rows,
+    messages.Edit: Desk._edit,
+    messages.Clear: Desk._clear,
+    messages.Empty: Desk._empty,
+    messages.Fill: Desk._fill,
+    messages.Revert: Desk._revert,
+    messages.Copy: Desk._copy,
+    messages.Paste: Desk._paste,
+    messages.Add: Desk._add,
+    messages.Delete: Desk._delete,
+    messages.Undo: Desk._undo,
+    messages.Redo: Desk._redo,
+    messages.Sort: Desk._sort,
+    messages.Filter: Desk._filter,
+    messages.Columns: Desk._choose_columns,
+    messages.Choices: Desk._choices,
+    messages.Code: Desk._code,
 }
-_READING = frozenset({"rows", "copy", "sort", "filter", "columns", "choices", "code"})
 
 
-def _described(field: Field) -> Answer:
-    return {
-        "column": field.column,
-        "name": field.name,
-        "title": field.title,
-        "meaning": field.meaning,
-        "kind": field.kind,
-        "locked": field.locked,
-        "choosing": field.choosing,
-        "separator": field.separator,
-        # Typing chooses from the list only where nothing else may stand there.
-        "strict": bool(field.choosing)
-        and field.kind != "tags"
-        and field.name != "forecast_category"
-        and not field.named_only,
-    }
+def _described(field: Field) -> messages.Column:
+    # Typing chooses from the list only where nothing else may stand there.
+    strict = field.kind != "tags" and field.name != "forecast_category" and not field.named_only
+    facts = {name: getattr(field, name) for name in messages.Column.__struct_fields__ if name != "strict"}
+    return messages.Column(**facts, strict=bool(field.choosing) and strict)
 
 
-def _sent(view: CellView, lock: str, field_lock: str) -> Any:
+def _shown_cell(view: CellView, lock: str, field_lock: str) -> str | messages.Marked | None:
     """Give a cell as it is sent: the bare text where there is nothing else to say."""
-    extra: Answer = {}
-    if view.changed:
-        extra["was"] = view.was
-    if view.problem:
-        extra["problem"] = view.problem
-    if lock and lock != field_lock:
-        extra["lock"] = lock
-    return {"text": view.text, **extra} if extra else view.text
-
-
-def _objection(entry: Objection) -> Answer:
-    return {"row": entry.row, "column": entry.column, "text": entry.text, "reason": entry.reason}
-
-
-def _refused(objections: Sequence[Objection]) -> str:
-    reasons = list(dict.fromkeys(entry.reason for entry in objections))
-    more = f"; and {len(reasons) - SAID_OBJECTIONS} more reasons" if len(reasons) > SAID_OBJECTIONS else ""
-    cells = "" if len(objections) == 1 else f" {len(objections):,} cells:"
-    return f"refused, nothing was changed:{cells} {'; '.join(reasons[:SAID_OBJECTIONS])}{more}"
+    lock = lock if lock != field_lock else ""
+    if not (view.changed or view.problem or lock):
+        return view.text
+    return messages.Marked(view.text, view.was if view.changed else UNSET, view.problem, lock)
 
 
 def _shown(text: str | None) -> str:

@@ -1,27 +1,55 @@
+import { icon, make, setAttribute } from "../core/dom";
+import type { ChoicesAnswer, Column } from "../messages";
+
+export type Move = "down" | "right" | "left" | "stay";
+
+interface Options {
+  field: Column;
+  /** Null: missing. */
+  text: string | null;
+  /** What the first key put there. */
+  typed: string | undefined;
+  label: string;
+  /** Asks Python what may be chosen. */
+  choices: (text: string) => Promise<Partial<ChoicesAnswer>>;
+  onCommit: (text: string | null, move: Move | null, same: boolean) => void;
+  onCancel: () => void;
+  /** Takes a key that was pressed while the editor waited. */
+  onLate: (event: KeyboardEvent) => void;
+}
+
 // Keys whose meaning depends on what the list shows.
 const LIST_KEYS = new Set(["Enter", "Tab", "ArrowDown", "ArrowUp"]);
 
 /** The editor of one cell: a line of text, several lines, a date, or a list to choose from. */
-class CellEditor {
-  /**
-   * @param {object} options - field, text (null: missing), typed (what the first key put there), label,
-   *   choices (asks Python), onCommit(text, move), onCancel(), onLate(event) (a key pressed while the editor waited).
-   */
-  constructor(options) {
-    Object.assign(this, options);
-    this.opened = this.text;
-    this.strict = Boolean(this.field.strict);
-    // Whether the last part is being typed: then a choice completes it, otherwise it stands beside it.
-    this.typing = this.typed !== undefined;
-    this.done = false;
-    // The question to Python that has no answer yet, and the keys that wait for it.
-    this.asking = null;
-    this.held = [];
-    const value = this.typed ?? this.text ?? "";
+export class CellEditor {
+  readonly element: HTMLElement;
+  private readonly options: Options;
+  private readonly field: Column;
+  private readonly opened: string | null;
+  /** Whether the last part is being typed: then a choice completes it, otherwise it stands beside it. */
+  private typing: boolean;
+  private done = false;
+  /** The question to Python that has no answer yet, and the keys that wait for it. */
+  private asking: object | null = null;
+  private held: KeyboardEvent[] = [];
+  private readonly input: HTMLInputElement | HTMLTextAreaElement;
+  private readonly list: HTMLElement | null;
+  private readonly picker: HTMLInputElement | null;
+  private shown: string[] = [];
+  private at = -1;
+  private reason: HTMLElement | null = null;
+
+  constructor(options: Options) {
+    this.options = options;
+    this.field = options.field;
+    this.opened = options.text;
+    this.typing = options.typed !== undefined;
+    const value = options.typed ?? options.text ?? "";
     const many = this.field.kind === "text" && !this.field.choosing;
     this.input = make(many ? "textarea" : "input", {
       class: "opp-input",
-      "aria-label": this.label,
+      "aria-label": options.label,
       "data-lm-suppress-shortcuts": "true",
       autocomplete: "off",
       spellcheck: "false",
@@ -30,23 +58,24 @@ class CellEditor {
     });
     this.input.value = value;
     this.element = make("div", { class: "opp-editing", "data-kind": this.field.kind }, this.input);
-    if (this.field.choosing) this.buildList();
-    if (this.field.kind === "instant" || this.field.kind === "day") this.buildCalendar();
+    this.list = this.field.choosing ? this.buildList() : null;
+    this.picker = this.field.kind === "instant" || this.field.kind === "day" ? this.buildCalendar() : null;
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     this.element.addEventListener("focusout", (event) => {
-      if (!this.element.contains(event.relatedTarget)) this.commit(null);
+      if (!this.element.contains(event.relatedTarget as Node | null)) this.commit(null);
     });
   }
 
-  focus() {
+  focus(): void {
     this.input.focus({ preventScroll: true });
-    if (this.typed === undefined) this.input.select();
+    const typed = this.options.typed !== undefined;
+    if (!typed) this.input.select();
     else this.input.setSelectionRange(this.input.value.length, this.input.value.length);
-    if (this.field.choosing) this.ask(this.typed === undefined ? "" : this.part());
+    if (this.list) void this.ask(typed ? this.part() : "");
   }
 
   /** Show why what was typed was refused. */
-  refuse(reason) {
+  refuse(reason: string): void {
     setAttribute(this.input, "aria-invalid", "true");
     this.reason?.remove();
     const id = `opp-reason-${Math.random().toString(36).slice(2)}`;
@@ -55,31 +84,31 @@ class CellEditor {
     this.element.append(this.reason);
   }
 
-  commit(move) {
+  commit(move: Move | null): void {
     if (this.done) return;
     this.end();
     const value = this.input.value;
     const before = this.opened === null ? null : this.opened.replace(/\r\n?/g, "\n");
     // Emptied is missing; an empty text that was left alone stays one.
     const text = value === "" ? (before === "" ? "" : null) : value;
-    this.onCommit(text, move, text === before);
+    this.options.onCommit(text, move, text === before);
   }
 
-  cancel() {
+  private cancel(): void {
     if (this.done) return;
     this.end();
-    this.onCancel();
+    this.options.onCancel();
   }
 
-  end() {
+  private end(): void {
     this.done = true;
     this.held = [];
   }
 
-  onKey(event) {
+  private onKey(event: KeyboardEvent): void {
     event.stopPropagation();
     // The button of the calendar has its own meaning for keys.
-    if (event.isComposing || (event.target.tagName === "BUTTON" && event.key !== "Escape")) return;
+    if (event.isComposing || ((event.target as Element).tagName === "BUTTON" && event.key !== "Escape")) return;
     const plain = !event.ctrlKey && !event.metaKey;
     if (this.asking && plain && (LIST_KEYS.has(event.key) || (this.held.length > 0 && event.key.length === 1))) {
       // What a key means depends on the list for what was typed before it: it waits, and so do those after it.
@@ -88,33 +117,34 @@ class CellEditor {
     } else this.press(event);
   }
 
-  hold(event) {
+  private hold(event: KeyboardEvent): void {
     this.held.push(event);
     setAttribute(this.input, "aria-busy", "true");
   }
 
   /** Take a key that another editor or this one held back. */
-  late(event) {
+  late(event: KeyboardEvent): void {
     if (this.asking) this.hold(event);
     else if (event.key.length === 1) this.type(event.key);
     else this.press(event);
   }
 
   /** Take the keys that waited for the list; those after the end of this editor are the grid's. */
-  release() {
+  private release(): void {
     setAttribute(this.input, "aria-busy", null);
     for (const event of this.held.splice(0)) {
-      if (this.done) this.onLate(event);
+      if (this.done) this.options.onLate(event);
       else this.late(event);
     }
   }
 
-  type(text) {
-    this.input.setRangeText(text, this.input.selectionStart, this.input.selectionEnd, "end");
+  private type(text: string): void {
+    const { selectionStart, selectionEnd, value } = this.input;
+    this.input.setRangeText(text, selectionStart ?? value.length, selectionEnd ?? value.length, "end");
     this.input.dispatchEvent(new Event("input"));
   }
 
-  press(event) {
+  private press(event: KeyboardEvent): void {
     const { key } = event;
     const marked = this.list && !this.list.hidden && this.at >= 0;
     if (key === "Escape") {
@@ -138,19 +168,17 @@ class CellEditor {
       this.showCalendar();
     } else if ((key === "ArrowDown" || key === "ArrowUp") && this.list) {
       event.preventDefault();
-      if (this.list.hidden) this.ask("");
+      if (this.list.hidden) void this.ask("");
       else this.mark(this.at + (key === "ArrowDown" ? 1 : -1));
     }
   }
 
   // --- lists ------------------------------------------------------------------------------------------------------
 
-  buildList() {
+  private buildList(): HTMLElement {
     const id = `opp-list-${Math.random().toString(36).slice(2)}`;
-    this.list = make("div", { class: "opp-list", role: "listbox", id, "aria-label": this.field.title });
-    this.list.hidden = true;
-    this.shown = [];
-    this.at = -1;
+    const list = make("div", { class: "opp-list", role: "listbox", id, "aria-label": this.field.title });
+    list.hidden = true;
     for (const [name, value] of Object.entries({
       role: "combobox",
       "aria-expanded": "false",
@@ -159,32 +187,33 @@ class CellEditor {
       "aria-haspopup": "listbox",
     }))
       setAttribute(this.input, name, value);
-    this.element.append(this.list);
+    this.element.append(list);
     this.input.addEventListener("input", () => {
       this.typing = true;
-      this.ask(this.part());
+      void this.ask(this.part());
     });
     // The pointer must not take the focus away before the click is there.
-    this.list.addEventListener("pointerdown", (event) => event.preventDefault());
-    this.list.addEventListener("click", (event) => {
-      const option = event.target.closest("[role=option]");
+    list.addEventListener("pointerdown", (event) => event.preventDefault());
+    list.addEventListener("click", (event) => {
+      const option = (event.target as Element).closest<HTMLElement>("[role=option]");
       if (option) this.choose(this.shown[Number(option.dataset.at)], "stay");
     });
+    return list;
   }
 
   /** What is being typed: the last part where several are chosen. */
-  part() {
+  private part(): string {
     const { separator } = this.field;
-    return separator ? this.input.value.split(separator.trim() || separator).pop().trim() : this.input.value;
+    return separator ? (this.input.value.split(separator.trim() || separator).at(-1) ?? "").trim() : this.input.value;
   }
 
-  chosen() {
+  private chosen(): string[] {
     const { separator } = this.field;
     if (!separator) return [this.opened ?? ""];
     const text = this.input.value.trim();
     if (text.startsWith("[")) {
       try {
-        return JSON.parse(text).map(String);
+        return (JSON.parse(text) as unknown[]).map(String);
       } catch {
         // Not a list yet, or no longer: it is read as what it looks like.
       }
@@ -194,15 +223,15 @@ class CellEditor {
   }
 
   /** Several values as one text: a JSON list where the separator stands inside one of them. */
-  joined(values) {
+  private joined(values: string[]): string {
     const { separator, kind } = this.field;
     if (values.length === 0) return kind === "tags" ? "[]" : "";
     return values.some((value) => value.includes(separator.trim() || separator)) ? JSON.stringify(values) : values.join(separator);
   }
 
-  async ask(text) {
+  private async ask(text: string): Promise<void> {
     const question = (this.asking = {});
-    const answer = await this.choices(text);
+    const answer = await this.options.choices(text);
     // Only the list for what was typed last counts: an earlier one would take back what people marked in it.
     if (question !== this.asking) return;
     this.asking = null;
@@ -210,16 +239,18 @@ class CellEditor {
     this.release();
   }
 
-  fill(choices, more, text) {
+  private fill(choices: string[], more: number, text: string): void {
+    const { list } = this;
+    if (!list) return;
     const chosen = this.chosen();
     this.shown = choices;
-    this.list.replaceChildren(
+    list.replaceChildren(
       ...choices.map((choice, at) =>
         make(
           "div",
           {
             role: "option",
-            id: `${this.list.id}-${at}`,
+            id: `${list.id}-${at}`,
             "data-at": at,
             "aria-selected": String(chosen.includes(choice)),
           },
@@ -227,27 +258,28 @@ class CellEditor {
         ),
       ),
     );
-    if (more) this.list.append(make("div", { class: "opp-more", role: "presentation" }, `and ${more} more: type to find them`));
-    this.list.hidden = choices.length === 0;
+    if (more) list.append(make("div", { class: "opp-more", role: "presentation" }, `and ${more} more: type to find them`));
+    list.hidden = choices.length === 0;
     setAttribute(this.input, "aria-expanded", String(choices.length > 0));
     const untouched = !this.field.separator && this.input.value === this.opened;
-    this.mark(untouched ? choices.indexOf(this.opened) : this.strict && text !== "" && !this.field.separator ? 0 : -1);
+    this.mark(untouched ? choices.indexOf(this.opened ?? "") : this.field.strict && text !== "" && !this.field.separator ? 0 : -1);
   }
 
-  mark(at) {
+  private mark(at: number): void {
     const count = this.shown.length;
     this.at = count === 0 ? -1 : Math.min(Math.max(at, -1), count - 1);
-    [...this.list.children].forEach((option, place) => option.classList.toggle("opp-at", place === this.at));
-    const option = this.at < 0 ? null : this.list.children[this.at];
+    const options = [...(this.list?.children ?? [])];
+    options.forEach((option, place) => option.classList.toggle("opp-at", place === this.at));
+    const option = this.at < 0 ? null : options[this.at];
     setAttribute(this.input, "aria-activedescendant", option?.id);
     option?.scrollIntoView({ block: "nearest" });
   }
 
-  choose(choice, move) {
+  private choose(choice: string, move: Move): void {
     const { separator } = this.field;
     if (!separator) {
       this.input.value = choice;
-      this.commit(move === "stay" ? "stay" : move);
+      this.commit(move);
       return;
     }
     const parts = this.chosen();
@@ -257,26 +289,28 @@ class CellEditor {
     const kept = parts.includes(choice) ? parts.filter((part) => part !== choice) : [...parts, choice];
     this.input.value = this.joined(kept);
     this.input.focus({ preventScroll: true });
-    this.ask("");
+    void this.ask("");
   }
 
   // --- dates ------------------------------------------------------------------------------------------------------
 
-  buildCalendar() {
-    this.picker = make("input", { type: "date", class: "opp-picker", tabindex: "-1", "aria-label": `${this.label}, calendar` });
+  private buildCalendar(): HTMLInputElement {
+    const picker = make("input", { type: "date", class: "opp-picker", tabindex: "-1", "aria-label": `${this.options.label}, calendar` });
     const button = make("button", { type: "button", class: "opp-calendar", title: "Calendar (Alt+Down)", "aria-label": "Calendar" });
     button.append(icon("calendar"));
     button.addEventListener("click", () => this.showCalendar());
-    this.picker.addEventListener("change", () => {
+    picker.addEventListener("change", () => {
       // Empty after the calendar's own "Clear".
-      this.input.value = this.picker.value;
+      this.input.value = picker.value;
       this.input.focus({ preventScroll: true });
     });
-    this.element.append(button, this.picker);
+    this.element.append(button, picker);
+    return picker;
   }
 
-  showCalendar() {
+  private showCalendar(): void {
+    if (!this.picker) return;
     this.picker.value = /^\d{4}-\d\d-\d\d/.exec(this.input.value)?.[0] ?? "";
-    this.picker.showPicker?.();
+    this.picker.showPicker();
   }
 }

@@ -1,62 +1,71 @@
+import { icon, isDark, make, setAttribute } from "../core/dom";
+import { Line, type Model } from "../core/line";
+import type { Answer, AnswerTo, Column, Range, Request, RowsAnswer, State } from "../messages";
+import { CellEditor, type Move } from "./cell-editor";
+import { type Cell, marksOf, RowCache, type ShownRow, shownText, spokenText, textOf } from "./rows";
+import { Tools } from "./tools";
+
+interface Place {
+  row: number;
+  column: number;
+}
+type RowElement = HTMLElement & { drawn?: ShownRow };
+
 const ROW_HEIGHT = 30;
 const HEAD_HEIGHT = 32;
 const ROW_HEAD_WIDTH = 64;
 const OVERSCAN = 6;
-const WIDTHS = { integer: 110, number: 110, instant: 140, day: 140, boolean: 90, relation: 150, tags: 150, text: 170, other: 170 };
+const WIDTHS: Record<string, number> = { integer: 110, number: 110, instant: 140, day: 140, boolean: 90, relation: 150, tags: 150, text: 170, other: 170 };
 const NARROWEST = 56;
 
+const isRows = (answer: Partial<RowsAnswer>): answer is RowsAnswer => answer.rows !== undefined;
+
 /** The grid: rows that can be seen, a cell that has the focus, a range that is marked. */
-class Grid {
-  constructor(model, root) {
+export class Grid {
+  fields = new Map<string, Column>();
+  state: State;
+  private readonly model: Model;
+  private readonly line: Line<Request, AnswerTo>;
+  private readonly rows = new RowCache();
+  private readonly rowElements = new Map<number, RowElement>();
+  private readonly widths = new Map<string, number>();
+  // Row -1 is the header.
+  private active: Place = { row: 0, column: 0 };
+  private anchor: Place = { row: 0, column: 0 };
+  private editor: CellEditor | null = null;
+  private fetching: string | null = null;
+  private awaited: { typed: string | undefined } | null = null;
+  private dragging = false;
+  private readonly head = make("div", { class: "opp-head", role: "row", "aria-rowindex": "1" });
+  private readonly body = make("div", { class: "opp-body", role: "rowgroup" });
+  private readonly layer = make("div", { class: "opp-layer" });
+  private readonly nothing = make("div", { class: "opp-nothing" }, "No row fits.");
+  private readonly detail = make("div", { class: "opp-detail" });
+  private readonly status = make("div", { class: "opp-status", role: "status" });
+  private readonly alarm = make("div", { class: "opp-alarm", role: "alert" });
+  private readonly table: HTMLElement;
+  private readonly canvas: HTMLElement;
+  private readonly scroll: HTMLElement;
+  private readonly tools: Tools;
+  private readonly root: HTMLElement;
+  private readonly resized: ResizeObserver;
+  private readonly themed: MutationObserver;
+  private readonly onFields = () => this.takeFields();
+  private readonly onState = () => this.takeState();
+
+  constructor(model: Model, root: HTMLElement) {
     this.model = model;
+    this.state = model.get("state") as State;
     this.line = new Line(model, (answer) => this.takeLate(answer));
-    this.rows = new Rows();
-    this.rowElements = new Map();
-    this.widths = new Map();
-    // Row -1 is the header.
-    this.active = { row: 0, column: 0 };
-    this.anchor = { row: 0, column: 0 };
-    this.build(root);
-    this.onFields = () => this.takeFields();
-    this.onState = () => this.takeState();
-    model.on("change:fields", this.onFields);
-    model.on("change:state", this.onState);
-    this.resized = new ResizeObserver(() => this.draw());
-    this.resized.observe(this.scroll);
-    this.themed = new MutationObserver(() => this.takeTheme());
-    for (const node of [document.documentElement, document.body]) this.themed.observe(node, { attributes: true });
-    this.takeFields();
-    requestAnimationFrame(() => this.takeTheme());
-  }
-
-  close() {
-    this.line.close();
-    this.tools.close();
-    this.model.off("change:fields", this.onFields);
-    this.model.off("change:state", this.onState);
-    this.resized.disconnect();
-    this.themed.disconnect();
-  }
-
-  // --- building -----------------------------------------------------------------------------------------------------
-
-  build(root) {
-    this.head = make("div", { class: "opp-head", role: "row", "aria-rowindex": "1" });
-    this.body = make("div", { class: "opp-body", role: "rowgroup" });
     this.table = make(
       "div",
-      { class: "opp-table", role: "grid", "aria-label": this.model.get("label"), "aria-multiselectable": "true" },
+      { class: "opp-table", role: "grid", "aria-label": model.get("label") as string, "aria-multiselectable": "true" },
       make("div", { class: "opp-headgroup", role: "rowgroup" }, this.head),
       this.body,
     );
-    this.layer = make("div", { class: "opp-layer" });
-    this.nothing = make("div", { class: "opp-nothing" }, "No row fits.");
     this.canvas = make("div", { class: "opp-canvas" }, this.table, this.layer);
     this.scroll = make("div", { class: "opp-scroll" }, this.nothing, this.canvas);
-    this.scroll.style.height = `${this.model.get("height")}px`;
-    this.detail = make("div", { class: "opp-detail" });
-    this.status = make("div", { class: "opp-status", role: "status" });
-    this.alarm = make("div", { class: "opp-alarm", role: "alert" });
+    this.scroll.style.height = `${model.get("height") as number}px`;
     this.tools = new Tools(this);
     this.root = make(
       "div",
@@ -68,6 +77,29 @@ class Grid {
     );
     this.tools.element.after(this.tools.chooser);
     root.append(this.root);
+    this.listen();
+    model.on("change:fields", this.onFields);
+    model.on("change:state", this.onState);
+    this.resized = new ResizeObserver(() => this.draw());
+    this.resized.observe(this.scroll);
+    this.themed = new MutationObserver(() => this.takeTheme());
+    for (const node of [document.documentElement, document.body]) this.themed.observe(node, { attributes: true });
+    this.takeFields();
+    requestAnimationFrame(() => this.takeTheme());
+  }
+
+  close(): void {
+    this.line.close();
+    this.tools.close();
+    this.model.off("change:fields", this.onFields);
+    this.model.off("change:state", this.onState);
+    this.resized.disconnect();
+    this.themed.disconnect();
+  }
+
+  // --- building -----------------------------------------------------------------------------------------------------
+
+  private listen(): void {
     this.scroll.addEventListener("scroll", () => this.draw());
     this.table.addEventListener("keydown", (event) => this.onKey(event));
     this.table.addEventListener("pointerdown", (event) => this.onPointerDown(event));
@@ -76,26 +108,28 @@ class Grid {
       if (this.cellAt(event) && this.active.row >= 0) this.edit();
     });
     this.table.addEventListener("focusin", (event) => this.onFocus(event));
-    for (const kind of ["copy", "cut", "paste"]) this.table.addEventListener(kind, (event) => this.onClipboard(event));
+    for (const kind of ["copy", "cut", "paste"] as const)
+      this.table.addEventListener(kind, (event) => void this.onClipboard(event));
   }
 
-  takeTheme() {
+  private takeTheme(): void {
     this.root.classList.toggle("opp-dark", isDark(this.root.parentElement ?? this.root));
   }
 
-  takeFields() {
-    this.fields = new Map(this.model.get("fields").map((field) => [field.column, field]));
+  private takeFields(): void {
+    this.fields = new Map((this.model.get("fields") as Column[]).map((field) => [field.column, field]));
+    this.dropRows();
     this.takeState();
   }
 
-  takeState() {
+  private takeState(): void {
     const before = this.state;
-    this.state = this.model.get("state");
+    this.state = this.model.get("state") as State;
     const columns = this.state.columns.join("\n");
     // What was said before the changes were sent is no longer so afterwards.
-    if (before && before.busy !== this.state.busy) this.say(this.state.busy);
-    if (before?.view !== this.state.view) this.dropRows();
-    if (before?.columns.join("\n") !== columns) {
+    if (before.busy !== this.state.busy) this.say(this.state.busy);
+    if (before.view !== this.state.view) this.dropRows();
+    if (before.columns.join("\n") !== columns) {
       this.dropRows();
       this.active.column = Math.min(this.active.column, this.state.columns.length - 1);
       this.anchor.column = Math.min(this.anchor.column, this.state.columns.length - 1);
@@ -109,7 +143,7 @@ class Grid {
     this.draw();
   }
 
-  dropRows() {
+  private dropRows(): void {
     // What was said beside a cell would hang over another one.
     this.hush();
     this.rows.clear();
@@ -117,11 +151,18 @@ class Grid {
     this.rowElements.clear();
   }
 
-  field(column) {
-    return this.fields.get(this.state.columns[column]);
+  /** What is known of a column that is shown; Python names none without describing it. */
+  column(name: string): Column {
+    const field = this.fields.get(name);
+    if (!field) throw new Error(`nothing is known of the column ${name}`);
+    return field;
   }
 
-  width(column) {
+  private field(place: number): Column {
+    return this.column(this.state.columns[place]);
+  }
+
+  private width(column: number): number {
     const field = this.field(column);
     const usual = field.name === "name" ? 220 : WIDTHS[field.kind] ?? 150;
     return this.widths.get(field.column) ?? Math.min(Math.max(usual, 8 * field.title.length + 34), 260);
@@ -129,7 +170,7 @@ class Grid {
 
   // --- drawing ------------------------------------------------------------------------------------------------------
 
-  drawHead() {
+  private drawHead(): void {
     const { columns, sort, descending, count } = this.state;
     const widths = columns.map((_, column) => this.width(column));
     const total = widths.reduce((sum, width) => sum + width, ROW_HEAD_WIDTH);
@@ -138,26 +179,25 @@ class Grid {
     this.body.style.height = `${count * ROW_HEIGHT}px`;
     setAttribute(this.table, "aria-rowcount", count + 1);
     setAttribute(this.table, "aria-colcount", columns.length + 1);
-    while (this.head.children.length > columns.length + 1) this.head.lastChild.remove();
+    while (this.head.children.length > columns.length + 1) this.head.lastElementChild?.remove();
     if (!this.head.firstChild)
       this.head.append(make("div", { class: "opp-corner", role: "columnheader", "aria-colindex": "1" }, "Row"));
     columns.forEach((column, place) => {
-      const field = this.fields.get(column);
-      let cell = this.head.children[place + 1];
+      const field = this.column(column);
+      let cell = this.head.children[place + 1] as HTMLElement | undefined;
       if (!cell) {
         cell = make("div", { class: "opp-headcell", role: "columnheader", tabindex: "-1", "aria-colindex": place + 2 });
         cell.append(make("span", { class: "opp-title" }), make("span", { class: "opp-arrow", "aria-hidden": "true" }));
         cell.append(make("span", { class: "opp-edge", "aria-hidden": "true" }));
         this.head.append(cell);
       }
-      cell.dataset.place = place;
-      cell.dataset.column = column;
-      cell.dataset.kind = field.kind;
+      Object.assign(cell.dataset, { place: String(place), column, kind: field.kind });
       const sorted = sort === column ? (descending ? "descending" : "ascending") : null;
       setAttribute(cell, "aria-sort", sorted);
       setAttribute(cell, "title", this.headFacts(field).join("\n"));
-      cell.querySelector(".opp-title").textContent = field.title;
-      cell.querySelector(".opp-arrow").textContent = sorted ? (descending ? "▼" : "▲") : "";
+      const [title, arrow] = cell.querySelectorAll("span");
+      title.textContent = field.title;
+      arrow.textContent = sorted ? (descending ? "▼" : "▲") : "";
       cell.classList.toggle("opp-locked", Boolean(field.locked));
       const locked = cell.querySelector(".opp-icon");
       if (field.locked && !locked) cell.insertBefore(icon("lock"), cell.firstChild);
@@ -166,13 +206,12 @@ class Grid {
   }
 
   /** What there is to know of a column. */
-  headFacts(field) {
+  private headFacts(field: Column): string[] {
     return [field.meaning, field.locked, field.kind === "instant" ? `times in ${this.state.zone}` : ""].filter(Boolean);
   }
 
   /** Draw the rows that can be seen, and the one with the focus; ask for those that are not here. */
-  draw() {
-    if (!this.state) return;
+  private draw(): void {
     const from = Math.max(Math.floor(this.scroll.scrollTop / ROW_HEIGHT) - OVERSCAN, 0);
     const seen = Math.ceil(this.scroll.clientHeight / ROW_HEIGHT) + 2 * OVERSCAN;
     const to = Math.min(from + seen, this.state.count);
@@ -185,41 +224,40 @@ class Grid {
     for (let index = from; index < to; index++) this.drawRow(index);
     if (this.active.row >= 0 && this.active.row < this.state.count) this.drawRow(this.active.row);
     this.drawRange();
-    if (to > from && !this.rows.covers(from, to, this.state)) this.load(from, to);
+    if (to > from && !this.rows.covers(from, to, this.state)) void this.load(from, to);
   }
 
-  async load(from, to) {
+  private async load(from: number, to: number): Promise<void> {
     const wanted = `${from} ${to} ${this.state.version} ${this.state.view} ${this.state.columns.length}`;
     if (this.fetching === wanted) return;
     this.fetching = wanted;
     const start = Math.max(from - 40, 0);
-    const answer = await this.line.ask({ do: "rows", from: start, to: Math.min(to + 40, start + 500), columns: this.state.columns });
+    const answer = await this.line.ask({ do: "rows", start, stop: Math.min(to + 40, start + 500), columns: this.state.columns });
     if (this.fetching === wanted) this.fetching = null;
     if (answer.error) this.say(answer.error.replace("not saved: ", ""), true);
-    if (answer.rows && answer.view === this.state.view) {
+    if (isRows(answer) && answer.view === this.state.view) {
       this.rows.take(answer);
       this.draw();
       this.editAwaited();
     }
   }
 
-  drawRow(index) {
+  private drawRow(index: number): void {
     let element = this.rowElements.get(index);
     if (!element) {
-      element = make("div", { class: "opp-row", role: "row", "aria-rowindex": index + 2, "data-index": index });
-      element.style.top = `${index * ROW_HEIGHT}px`;
-      element.append(make("div", { class: "opp-rowhead", role: "rowheader", "aria-colindex": "1" }));
+      const made: RowElement = make("div", { class: "opp-row", role: "row", "aria-rowindex": index + 2, "data-index": index });
+      element = made;
+      made.style.top = `${index * ROW_HEIGHT}px`;
+      made.append(make("div", { class: "opp-rowhead", role: "rowheader", "aria-colindex": "1" }));
       this.state.columns.forEach((column, place) => {
         const cell = make("div", { class: "opp-cell", role: "gridcell", tabindex: "-1", "aria-colindex": place + 2 });
         cell.append(make("span", { class: "opp-text" }));
-        cell.dataset.place = place;
-        cell.dataset.column = column;
-        cell.dataset.kind = this.fields.get(column).kind;
-        element.append(cell);
+        Object.assign(cell.dataset, { place: String(place), column, kind: this.column(column).kind });
+        made.append(cell);
       });
       this.rowElements.set(index, element);
       // In their order, so that readers walk them as they stand.
-      const next = [...this.body.children].find((other) => Number(other.dataset.index) > index);
+      const next = [...this.body.children].find((other) => Number((other as HTMLElement).dataset.index) > index);
       this.body.insertBefore(element, next ?? null);
     }
     const row = this.rows.get(index);
@@ -227,18 +265,21 @@ class Grid {
     if (!row || (element.drawn === row && !row.touched)) return;
     element.drawn = row;
     row.touched = false;
-    this.drawRowHead(element.firstChild, index, row);
-    this.state.columns.forEach((_, place) => this.drawCell(element.children[place + 1], row, place));
+    const [head, ...cells] = element.children as Iterable<Element> as Iterable<HTMLElement>;
+    this.drawRowHead(head, index, row);
+    cells.forEach((cell, place) => this.drawCell(cell, row, place));
     element.classList.toggle("opp-deleted", row.state === "deleted");
   }
 
-  drawRowHead(head, index, row) {
-    const marks = [];
-    const words = [];
-    if (row.problem) (marks.push("!"), words.push(row.problem));
-    if (row.state === "new") (marks.push("+"), words.push("new deal"));
-    if (row.state === "deleted") (marks.push("✕"), words.push("will be deleted"));
-    if (row.cells.some((cell) => "was" in marksOf(cell))) (marks.push("◆"), words.push("changed"));
+  private drawRowHead(head: HTMLElement, index: number, row: ShownRow): void {
+    const said: [string, string | undefined | false][] = [
+      ["!", row.problem],
+      ["+", row.state === "new" && "new deal"],
+      ["✕", row.state === "deleted" && "will be deleted"],
+      ["◆", row.cells.some((cell) => "was" in marksOf(cell)) && "changed"],
+    ];
+    const marks = said.filter(([, word]) => word).map(([mark]) => mark);
+    const words = said.map(([, word]) => word).filter((word) => typeof word === "string");
     if (row.lock && row.state !== "deleted") words.push(row.lock);
     head.replaceChildren(make("span", { class: "opp-number" }, String(index + 1)));
     if (row.lock && row.state !== "deleted") head.prepend(icon("lock"));
@@ -248,12 +289,12 @@ class Grid {
     head.classList.toggle("opp-problem", Boolean(row.problem));
   }
 
-  drawCell(cell, row, place) {
+  private drawCell(cell: HTMLElement, row: ShownRow, place: number): void {
     const field = this.field(place);
     const value = row.cells[place];
     const text = textOf(value);
     const marks = marksOf(value);
-    cell.firstChild.textContent = shownText(text, field);
+    if (cell.firstElementChild) cell.firstElementChild.textContent = shownText(text, field);
     const lock = field.locked || row.lock || marks.lock;
     cell.classList.toggle("opp-missing", text === null || text === "");
     cell.classList.toggle("opp-changed", "was" in marks);
@@ -263,7 +304,7 @@ class Grid {
     setAttribute(cell, "aria-readonly", lock ? "true" : null);
     setAttribute(cell, "aria-invalid", marks.problem ? "true" : null);
     setAttribute(cell, "aria-label", text === null || text === "" ? spokenText(text) : null);
-    const facts = [];
+    const facts: string[] = [];
     if ("was" in marks) facts.push(`changed, was ${spokenText(marks.was)}`);
     if (marks.problem) facts.push(marks.problem);
     if (marks.lock) facts.push(marks.lock);
@@ -272,12 +313,13 @@ class Grid {
   }
 
   /** Mark the range, and let exactly one cell take the focus. */
-  drawRange() {
+  private drawRange(): void {
     const { rows, columns } = this.range();
-    for (const [index, element] of [[-1, this.head], ...this.rowElements]) {
+    const lines: [number, HTMLElement][] = [[-1, this.head], ...this.rowElements];
+    for (const [index, element] of lines) {
       const inside = index >= rows[0] && index <= rows[1];
       for (let place = 0; place < this.state.columns.length; place++) {
-        const cell = element.children[place + 1];
+        const cell = element.children[place + 1] as HTMLElement | undefined;
         if (!cell) continue;
         const here = index === this.active.row && place === this.active.column;
         const marked = index >= 0 && inside && place >= columns[0] && place <= columns[1];
@@ -288,26 +330,26 @@ class Grid {
         cell.classList.toggle("opp-marked", marked && (rows[0] !== rows[1] || columns[0] !== columns[1]));
         if (index >= 0) setAttribute(cell, "aria-selected", String(marked));
       }
-      if (index >= 0) element.firstChild.classList.toggle("opp-marked", inside);
+      if (index >= 0) element.firstElementChild?.classList.toggle("opp-marked", inside);
     }
     this.drawDetail();
   }
 
   /** Say below the grid what a tooltip says of the active cell, for people without a mouse. */
-  drawDetail() {
+  private drawDetail(): void {
     const cell = this.valueAt(this.active);
-    const parts = [];
+    const parts: (string | HTMLElement)[] = [];
     const field = this.field(this.active.column);
-    if (field && this.active.row < 0) parts.push(make("b", {}, this.headFacts(field).join("; ")));
-    else if (field) parts.push(make("b", {}, `${field.title}: `));
-    if (cell !== undefined && field) {
+    if (this.active.row < 0) parts.push(make("b", {}, this.headFacts(field).join("; ")));
+    else parts.push(make("b", {}, `${field.title}: `));
+    if (cell !== undefined) {
       const marks = marksOf(cell);
       const row = this.rows.get(this.active.row);
       parts.push(spokenText(textOf(cell)).slice(0, 400));
       if ("was" in marks) parts.push(make("span", { class: "opp-was" }, `  was ${spokenText(marks.was).slice(0, 200)}`));
-      const words = marks.problem || row.problem;
+      const words = marks.problem || row?.problem;
       if (words) parts.push(make("span", { class: "opp-why" }, `  ${words}`));
-      const lock = marks.lock || row.lock || field.locked;
+      const lock = marks.lock || row?.lock || field.locked;
       if (lock) parts.push(make("span", { class: "opp-lockword" }, `  ${lock}`));
     }
     this.detail.replaceChildren(...parts);
@@ -315,34 +357,34 @@ class Grid {
 
   // --- places -------------------------------------------------------------------------------------------------------
 
-  valueAt({ row, column }) {
+  private valueAt({ row, column }: Place): Cell | undefined {
     return this.rows.get(row)?.cells[column];
   }
 
-  element({ row, column }) {
-    return (row < 0 ? this.head : this.rowElements.get(row))?.children[column + 1];
+  private element({ row, column }: Place): HTMLElement | undefined {
+    return (row < 0 ? this.head : this.rowElements.get(row))?.children[column + 1] as HTMLElement | undefined;
   }
 
-  range() {
-    const pair = (one, other) => [Math.min(one, other), Math.max(one, other)];
+  private range(): { rows: [number, number]; columns: [number, number] } {
+    const pair = (one: number, other: number): [number, number] => [Math.min(one, other), Math.max(one, other)];
     return {
       rows: pair(this.anchor.row, this.active.row),
       columns: pair(this.anchor.column, this.active.column),
     };
   }
 
-  rangeMessage() {
+  rangeMessage(): Range {
     const { rows, columns } = this.range();
     return {
-      from: Math.max(rows[0], 0),
-      to: rows[1],
+      start: Math.max(rows[0], 0),
+      stop: rows[1],
       columns: this.state.columns.slice(columns[0], columns[1] + 1),
       view: this.state.view,
     };
   }
 
   /** Go to a cell; with `extend` the range reaches from where it began. */
-  go(row, column, { extend = false, focus = true } = {}) {
+  go(row: number, column: number, { extend = false, focus = true } = {}): void {
     const lowest = extend ? 0 : -1;
     this.awaited = null;
     this.active = {
@@ -356,7 +398,7 @@ class Grid {
   }
 
   /** Scroll so that the active cell can be seen beside the head and the fixed columns. */
-  reveal() {
+  private reveal(): void {
     const { row, column } = this.active;
     if (row >= 0) {
       const top = row * ROW_HEIGHT;
@@ -376,30 +418,34 @@ class Grid {
       this.scroll.scrollLeft = Math.min(left, left + this.width(column) - room);
   }
 
-  cellAt(event) {
-    const cell = event.target.closest?.("[data-place]");
+  private cellAt(event: Event): Place | null {
+    const cell = (event.target as Element).closest<HTMLElement>("[data-place]");
     if (!cell || !this.table.contains(cell)) return null;
-    const row = cell.closest(".opp-row");
+    const row = cell.closest<HTMLElement>(".opp-row");
     return { row: row ? Number(row.dataset.index) : -1, column: Number(cell.dataset.place) };
   }
 
   // --- what people do -----------------------------------------------------------------------------------------------
 
-  onFocus(event) {
+  private onFocus(event: FocusEvent): void {
     const place = this.cellAt(event);
     if (place && (place.row !== this.active.row || place.column !== this.active.column))
       this.go(place.row, place.column, { focus: false });
   }
 
-  onPointerDown(event) {
+  private onPointerDown(event: PointerEvent): void {
+    const target = event.target as Element;
     if (event.button !== 0) return;
     const place = this.cellAt(event);
     if (!place) {
-      const head = event.target.closest(".opp-rowhead");
-      if (head) this.markRows(Number(head.parentElement.dataset.index), event);
+      const row = target.closest(".opp-rowhead") && target.closest<HTMLElement>(".opp-row");
+      if (row) {
+        event.preventDefault();
+        this.markRows(Number(row.dataset.index), event.shiftKey);
+      }
       return;
     }
-    if (event.target.classList.contains("opp-edge")) {
+    if (target.classList.contains("opp-edge")) {
       this.resize(event, place.column);
       return;
     }
@@ -413,34 +459,33 @@ class Grid {
     }
     this.dragging = true;
     addEventListener("pointerup", () => (this.dragging = false), { once: true });
-    const box = this.element(place).getBoundingClientRect();
-    if (this.field(place.column).choosing && (event.clientX > box.right - 22) && (again || event.detail === 1)) {
+    const right = this.element(place)?.getBoundingClientRect().right ?? Infinity;
+    if (this.field(place.column).choosing && event.clientX > right - 22 && (again || event.detail === 1)) {
       event.preventDefault();
       addEventListener("pointerup", () => this.edit(), { once: true });
     }
   }
 
-  onPointerMove(event) {
+  private onPointerMove(event: PointerEvent): void {
     if (!this.dragging || !(event.buttons & 1)) return;
     const place = this.cellAt(event);
     if (place && place.row >= 0 && (place.row !== this.active.row || place.column !== this.active.column))
       this.go(place.row, place.column, { extend: true });
   }
 
-  markRows(row, event) {
-    event.preventDefault();
-    if (!event.shiftKey) this.anchor = { row, column: 0 };
+  private markRows(row: number, extend: boolean): void {
+    if (!extend) this.anchor = { row, column: 0 };
     this.active = { row, column: this.state.columns.length - 1 };
     this.anchor.column = 0;
     this.draw();
     this.element(this.active)?.focus({ preventScroll: true });
   }
 
-  resize(event, column) {
+  private resize(event: PointerEvent, column: number): void {
     event.preventDefault();
     const key = this.state.columns[column];
     const [start, width] = [event.clientX, this.width(column)];
-    const move = (moved) => {
+    const move = (moved: PointerEvent) => {
       this.widths.set(key, Math.max(width + moved.clientX - start, NARROWEST));
       this.drawHead();
     };
@@ -448,26 +493,26 @@ class Grid {
     addEventListener("pointerup", () => removeEventListener("pointermove", move), { once: true });
   }
 
-  sort(column) {
+  private sort(column: number): void {
     const key = this.state.columns[column];
     const { sort, descending } = this.state;
-    if (sort !== key) this.send({ do: "sort", column: key, descending: false });
-    else if (!descending) this.send({ do: "sort", column: key, descending: true });
-    else this.send({ do: "sort", column: null });
+    const next = sort !== key ? { column: key } : descending ? { column: null } : { column: key, descending: true };
+    void this.send({ do: "sort", ...next });
   }
 
-  onKey(event) {
+  private onKey(event: KeyboardEvent): void {
     if (!event.defaultPrevented && !event.isComposing) this.press(event);
   }
 
-  press(event) {
+  private press(event: KeyboardEvent): void {
     const control = event.ctrlKey || event.metaKey;
     const { row, column } = this.active;
     const [lastRow, lastColumn] = [this.state.count - 1, this.state.columns.length - 1];
     const page = Math.max(Math.floor((this.scroll.clientHeight - HEAD_HEIGHT) / ROW_HEIGHT) - 1, 1);
     const extend = event.shiftKey;
-    const to = (r, c) => this.go(r, c, { extend });
-    const keys = {
+    const to = (r: number, c: number) => this.go(r, c, { extend });
+    const act = (name: "clear" | "empty" | "revert" | "fill") => void this.send({ do: name, range: this.rangeMessage() });
+    const keys: Partial<Record<string, () => void>> = {
       ArrowUp: () => to(control ? 0 : row - 1, column),
       ArrowDown: () => (event.altKey ? this.edit() : to(control ? lastRow : row + 1, column)),
       ArrowLeft: () => (event.altKey ? this.widen(-16) : to(row, control ? 0 : column - 1)),
@@ -478,89 +523,88 @@ class Grid {
       PageDown: () => to(row + page, column),
       Enter: () => (row < 0 ? this.sort(column) : this.edit()),
       F2: () => this.edit(),
-      Delete: () => this.send({ do: event.shiftKey ? "empty" : "clear", range: this.rangeMessage() }),
-      Backspace: () => this.send({ do: control ? "revert" : "clear", range: this.rangeMessage() }),
+      Delete: () => act(event.shiftKey ? "empty" : "clear"),
+      Backspace: () => act(control ? "revert" : "clear"),
       Escape: () => this.dismiss(),
     };
-    const letters = {
+    const letters: typeof keys = {
       a: () => this.markAll(),
-      z: () => this.step(event.shiftKey ? "redo" : "undo"),
-      y: () => this.step("redo"),
-      d: () => this.send({ do: "fill", range: this.rangeMessage() }),
+      z: () => void this.step(event.shiftKey ? "redo" : "undo"),
+      y: () => void this.step("redo"),
+      d: () => act("fill"),
     };
     event.stopPropagation();
-    const act = control && !event.altKey ? letters[event.key.toLowerCase()] ?? keys[event.key] : keys[event.key];
-    if (act) {
+    const found = (control && !event.altKey && letters[event.key.toLowerCase()]) || keys[event.key];
+    if (found) {
       event.preventDefault();
-      act();
+      found();
     } else if (!control && !event.altKey && event.key === " " && event.shiftKey) {
       event.preventDefault();
-      this.markRows(row, { preventDefault() {}, shiftKey: false });
+      this.markRows(row, false);
     } else if (!control && !event.altKey && event.key.length === 1 && row >= 0) {
       event.preventDefault();
       this.edit(event.key);
     }
   }
 
-  widen(step) {
+  private widen(step: number): void {
     this.widths.set(this.state.columns[this.active.column], Math.max(this.width(this.active.column) + step, NARROWEST));
     this.drawHead();
     this.reveal();
   }
 
-  markAll() {
+  private markAll(): void {
     this.anchor = { row: 0, column: 0 };
     this.go(this.state.count - 1, this.state.columns.length - 1, { extend: true });
   }
 
-  async step(name) {
+  async step(name: "undo" | "redo"): Promise<void> {
     const answer = await this.send({ do: name });
-    const column = this.state.columns.indexOf(answer.column);
-    if (answer.index >= 0 && column >= 0) this.go(answer.index, column);
+    const column = this.state.columns.indexOf(answer.column ?? "");
+    if (answer.index !== undefined && answer.index >= 0 && column >= 0) this.go(answer.index, column);
   }
 
-  dismiss() {
+  private dismiss(): void {
     this.hush();
     this.alarm.textContent = "";
     this.anchor = { ...this.active };
     this.draw();
   }
 
-  async onClipboard(event) {
-    if (event.target.closest(".opp-editing")) return;
+  private async onClipboard(event: ClipboardEvent): Promise<void> {
+    if ((event.target as Element).closest(".opp-editing")) return;
     event.preventDefault();
     if (this.active.row < 0) {
       this.say("the head is no cell: mark the cells first", true);
       return;
     }
     if (event.type === "paste") {
-      const text = event.clipboardData.getData("text/plain");
-      const answer = await this.send({ do: "paste", text, range: this.rangeMessage() });
-      if (answer.objections) this.showRefusal(answer.objections[0], answer.said);
+      const text = event.clipboardData?.getData("text/plain") ?? "";
+      this.showRefusal(await this.send({ do: "paste", text, range: this.rangeMessage() }));
       return;
     }
     const range = this.rangeMessage();
     const copied = await this.copy({ do: "copy", range });
-    if (copied && event.type === "cut") await this.send({ do: "clear", range });
+    if (copied && event.type === "cut") void this.send({ do: "clear", range });
   }
 
   /** Put a text that Python writes onto the clipboard. */
-  async copy(message) {
+  async copy(message: Extract<Request, { do: "copy" | "code" }>): Promise<boolean> {
     const answer = await this.line.ask(message);
     try {
       if (answer.error) throw new Error(answer.error);
-      await navigator.clipboard.writeText(answer.text);
+      await navigator.clipboard.writeText(answer.text ?? "");
     } catch (problem) {
-      this.say(`nothing was copied: ${problem.message}`, true);
+      this.say(`nothing was copied: ${problem instanceof Error ? problem.message : String(problem)}`, true);
       return false;
     }
-    this.say(answer.said);
+    this.say(answer.said ?? "");
     return true;
   }
 
   // --- editing ------------------------------------------------------------------------------------------------------
 
-  edit(typed) {
+  private edit(typed?: string): void {
     const place = { ...this.active };
     if (place.row < 0) return;
     this.alarm.textContent = "";
@@ -588,25 +632,26 @@ class Grid {
   }
 
   /** Edit the active cell if people began to before it was here. */
-  editAwaited() {
+  private editAwaited(): void {
     if (this.awaited && this.rows.get(this.active.row)) this.edit(this.awaited.typed);
   }
 
-  open(place, row, field, text, typed) {
+  private open(place: Place, row: ShownRow, field: Column, text: string | null, typed?: string): CellEditor {
     this.editor?.commit(null);
     this.hush();
-    const name = row.cells[this.state.columns.findIndex((column) => this.fields.get(column).name === "name")];
+    const named = this.state.columns.findIndex((column) => this.column(column).name === "name");
+    const name = named < 0 ? null : textOf(row.cells[named]);
     this.editor = new CellEditor({
       field,
       text,
       typed,
-      label: `${field.title}${name ? ` of ${textOf(name)}` : `, row ${place.row + 1}`}`,
+      label: `${field.title}${name ? ` of ${name}` : `, row ${place.row + 1}`}`,
       choices: (query) => this.line.ask({ do: "choices", column: field.column, text: query }),
       onCancel: () => {
         this.closeEditor(true);
         this.say("left as it was");
       },
-      onCommit: (value, move, same) => this.commit(place, row, field, value, move, same),
+      onCommit: (value, move, same) => void this.commit(place, row, field, value, move, same),
       onLate: (event) => (this.editor ? this.editor.late(event) : this.press(event)),
     });
     this.place(this.editor.element, place);
@@ -615,7 +660,7 @@ class Grid {
     return this.editor;
   }
 
-  place(element, { row, column }) {
+  private place(element: HTMLElement, { row, column }: Place): void {
     let left = ROW_HEAD_WIDTH;
     for (let other = 0; other < column; other++) left += this.width(other);
     if (column === 0) left += this.scroll.scrollLeft;
@@ -626,14 +671,14 @@ class Grid {
     element.classList.toggle("opp-upward", below < 150 && row * ROW_HEIGHT - this.scroll.scrollTop > 150);
   }
 
-  closeEditor(focus) {
+  private closeEditor(focus: boolean): void {
     this.editor?.element.remove();
     this.editor = null;
     if (focus) this.element(this.active)?.focus({ preventScroll: true });
   }
 
-  async commit(place, row, field, text, move, same) {
-    const moves = { down: [1, 0], right: [0, 1], left: [0, -1], stay: [0, 0] };
+  private async commit(place: Place, row: ShownRow, field: Column, text: string | null, move: Move | null, same: boolean): Promise<void> {
+    const moves: Record<Move, [number, number]> = { down: [1, 0], right: [0, 1], left: [0, -1], stay: [0, 0] };
     this.closeEditor(move !== null);
     if (move !== null && moves[move]) this.go(place.row + moves[move][0], place.column + moves[move][1]);
     if (same) return;
@@ -645,8 +690,8 @@ class Grid {
     // Whatever the answer: the cell is not being sent any more, also where the rows themselves come late.
     const done = !answer.objections && !answer.error;
     const marks = { ...marksOf(done ? row.cells[place.column] : before), sending: false };
-    row.cells[place.column] = { ...marks, text: done ? text : textOf(before) };
-    if (answer.error) row.cells[place.column].problem = answer.error;
+    const problem = answer.error ?? marks.problem;
+    row.cells[place.column] = { ...marks, text: done ? text : textOf(before), ...(problem && { problem }) };
     row.touched = true;
     this.draw();
     if (done) return;
@@ -661,18 +706,18 @@ class Grid {
     editor.refuse(answer.objections[0].reason);
   }
 
-  showRefusal(objection, said) {
-    for (const [index, row] of this.rows.known) {
-      const column = this.state.columns.indexOf(objection.column);
-      if (row.row === objection.row && column >= 0) this.bubble({ row: index, column }, said);
-    }
+  /** Show the first refusal beside its cell. */
+  showRefusal(answer: Answer): void {
+    const [first] = answer.objections ?? [];
+    const column = this.state.columns.indexOf(first?.column ?? "");
+    if (answer.said && column >= 0 && (first?.index ?? -1) >= 0) this.bubble({ row: first.index, column }, answer.said);
   }
 
-  hush() {
+  private hush(): void {
     this.layer.querySelector(".opp-bubble")?.remove();
   }
 
-  bubble(place, words) {
+  private bubble(place: Place, words: string): void {
     this.hush();
     const element = make("div", { class: "opp-editing opp-bubble" }, make("div", { class: "opp-reason" }, words));
     this.place(element, place);
@@ -680,7 +725,7 @@ class Grid {
   }
 
   /** Ask Python to do something, and say what came of it. */
-  async send(message) {
+  async send<K extends Request["do"]>(message: Extract<Request, { do: K }>): Promise<Partial<AnswerTo[K]> & Answer> {
     this.hush();
     const answer = await this.line.ask(message);
     if (answer.error) this.say(answer.error, true);
@@ -689,8 +734,8 @@ class Grid {
   }
 
   /** What was given up came about after all, or was refused: the rows themselves come with the state. */
-  takeLate(answer) {
-    if (answer.rows) {
+  private takeLate(answer: Answer): void {
+    if (isRows(answer)) {
       this.fetching = null;
       this.draw();
       return;
@@ -699,15 +744,8 @@ class Grid {
     if (words) this.say(`an answer came late: ${words}`, Boolean(answer.error || answer.objections));
   }
 
-  say(words, alarm = false) {
+  private say(words: string, alarm = false): void {
     this.status.textContent = alarm ? "" : words;
     this.alarm.textContent = alarm ? words : "";
   }
 }
-
-export default {
-  render({ model, el }) {
-    const grid = new Grid(model, el);
-    return () => grid.close();
-  },
-};

@@ -1,0 +1,54 @@
+// Elements, made without ever parsing data as HTML: every text is set as text.
+
+const SVG = "http://www.w3.org/2000/svg";
+const SHAPES: Record<"lock" | "calendar", string> = {
+  lock: "M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z",
+  calendar: "M2 3h2V1h2v2h4V1h2v2h2v12H2zm2 4v6h8V7z",
+};
+
+type Value = string | number | boolean | null | undefined;
+
+/** Make an element: attributes by name, children as elements or texts. */
+export function make<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Record<string, Value> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Set an attribute, or take it away where the value is empty or null; nothing is touched that stands already. */
+export function setAttribute(element: Element, name: string, value: Value): void {
+  if (value === null || value === undefined || value === "") element.removeAttribute(name);
+  else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
+}
+
+/** Draw a small sign. */
+export function icon(name: keyof typeof SHAPES): SVGSVGElement {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  svg.classList.add("opp-icon");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", SHAPES[name]);
+  path.setAttribute("fill-rule", "evenodd");
+  svg.append(path);
+  return svg;
+}
+
+/** Whether what stands behind an element is dark. */
+export function isDark(element: Element): boolean {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  for (let node: Element | null = canvas && element; node && canvas; node = node.parentElement) {
+    const color = getComputedStyle(node).backgroundColor;
+    if (!color || color === "transparent" || /, 0\)$/.test(color)) continue;
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [red, green, blue] = canvas.getImageData(0, 0, 1, 1).data;
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 128;
+  }
+  return window.matchMedia("(prefers-color-scheme: dark)").matches;
+}
