@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -39,6 +41,21 @@ settings.register_profile(
 )
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# What starts a server, a browser or another program, or keeps a history on disk.
+_BEYOND_CORE = re.compile(r"\bsandbox\(|\bbox\b|History\(|histories|subprocess|browsing|rawserver|nbclient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as core the tests of the modules that stay within this process."""
+    core = {}
+    for item in items:
+        module = getattr(item, "module", None)
+        if module is not None and module not in core:
+            core[module] = not _BEYOND_CORE.search(inspect.getsource(module))
+        if core.get(module) and not item.get_closest_marker("nightly"):
+            item.add_marker("core")
 
 
 @pytest.fixture
