@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 from opp_pandas.kinds import KINDS
 
@@ -86,10 +87,15 @@ class Relationship:
     filter_keys : tuple of str
         The attributes of the other resource that filters may name.
     read_only, to_many : bool
-        Whether it can be written; whether it points to many (links only).
+        Whether it can be written; whether it points to many.
     lookup : tuple of str
         The columns of the other resource that are joined for reading: with
         ``("name",)`` the owner gives ``owner_name``. Ids stay the truth.
+    way_back : str or None
+        Of one to many that carries links only: how a filter on the other
+        resource names this one. Without it the ids come with the record.
+    documented : bool
+        Whether the resource's reference page has it; the others came later.
     """
 
     name: str
@@ -100,6 +106,8 @@ class Relationship:
     read_only: bool = False
     to_many: bool = False
     lookup: tuple[str, ...] = ()
+    way_back: str | None = None
+    documented: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +182,10 @@ class Resource:
 
 def _read_only_instant(name: str, meaning: str) -> Attribute:
     return Attribute(name, "instant", meaning, filterable=True, sortable=True, read_only=True)
+
+
+def _newer_link(name: str, kind: str, meaning: str, *more: Any, **flags: Any) -> Relationship:
+    return Relationship(name, kind, meaning, *more, **(flags | {"documented": False}))
 
 
 def _newer_text(name: str, meaning: str) -> Attribute:
@@ -252,7 +264,24 @@ OPPORTUNITY = Resource(
         Relationship("account", "account", "the customer", "account_id", ("id", "name"), lookup=("name",)),
         Relationship("creator", "user", "who created the record", "creator_id", read_only=True, lookup=("name",)),
         Relationship("updater", "user", "who last changed the record", "updater_id", read_only=True, lookup=("name",)),
-        Relationship("prospects", "prospect", "people on the deal", None, ("id",), read_only=True, to_many=True),
+        Relationship(
+            "prospects", "prospect", "people on the deal", None, ("id",), True, to_many=True, way_back="opportunities"
+        ),
+        _newer_link("territory", "territory", "where the deal is", "territory_id", ("id", "name"), lookup=("name",)),
+        _newer_link(
+            "primaryProspect", "prospect", "the main person on the deal", "primary_prospect_id", lookup=("name",)
+        ),
+        _newer_link(
+            "externalCreator", "user", "who created the deal in an outside CRM", "external_creator_id", lookup=("name",)
+        ),
+        _newer_link(
+            "defaultPluginMapping", "pluginMapping", "its link to an outside CRM", "default_plugin_mapping_id", (), True
+        ),
+        _newer_link("assignedTeams", "team", "teams that work on the deal", to_many=True),
+        _newer_link("assignedUsers", "user", "people who work on the deal", to_many=True),
+        _newer_link("favorites", "favorite", "whose favourite it is", to_many=True, way_back="target"),
+        _newer_link("opportunityHealthFactors", "opportunityHealthFactor", "what its health stands on", to_many=True),
+        _newer_link("opportunityLineItems", "opportunityLineItem", "the products of the deal", to_many=True),
     ),
     metadata=(
         MetaEntry(
@@ -278,7 +307,9 @@ STAGE = Resource(
     ),
     relationships=(
         Relationship("creator", "user", "who created the stage", "creator_id", read_only=True),
-        Relationship("opportunities", "opportunity", "deals in it", None, read_only=True, to_many=True),
+        Relationship(
+            "opportunities", "opportunity", "deals in it", None, read_only=True, to_many=True, way_back="stage"
+        ),
     ),
 )
 
@@ -293,6 +324,54 @@ USER = Resource(
         Attribute("title", "text", "the user's position", SHORT),
         _read_only_instant("createdAt", "when the user was created [instant, UTC]"),
         _read_only_instant("updatedAt", "when the user last changed [instant, UTC]"),
+        Attribute("locked", "boolean", "whether the user is locked out", filterable=True, sortable=True),
+    ),
+    relationships=(
+        Relationship("role", "role", "the user's place in the organisation", "role_id", ("id",), lookup=("name",)),
+        Relationship("teams", "team", "the user's teams", None, ("id",), to_many=True),
+    ),
+)
+
+ROLE = Resource(
+    type="role",
+    path="roles",
+    attributes=(
+        Attribute("name", "text", "what the role is called", SHORT, filterable=True, sortable=True),
+        Attribute("externalId", "text", "the role's permanent key", SHORT, filterable=True, sortable=True),
+        _read_only_instant("createdAt", "when the role was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the role last changed [instant, UTC]"),
+    ),
+    relationships=(
+        Relationship("parentRole", "role", "the role above it", "parent_role_id", ("id",)),
+        Relationship(
+            "childRoles", "role", "the roles below it", None, read_only=True, to_many=True, way_back="parentRole"
+        ),
+    ),
+)
+
+TEAM = Resource(
+    type="team",
+    path="teams",
+    attributes=(
+        Attribute("name", "text", "what the team is called", SHORT, filterable=True, sortable=True),
+        Attribute("color", "text", "colour in the service's own pages", SHORT),
+        _read_only_instant("createdAt", "when the team was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the team last changed [instant, UTC]"),
+    ),
+    relationships=(
+        Relationship("users", "user", "who is in the team", None, ("id",), to_many=True),
+        Relationship("creator", "user", "who created the team", "creator_id", read_only=True),
+        Relationship("updater", "user", "who last changed the team", "updater_id", read_only=True),
+    ),
+)
+
+TERRITORY = Resource(
+    type="territory",
+    path="territories",
+    attributes=(
+        Attribute("name", "text", "what the territory is called", SHORT, filterable=True, sortable=True),
+        _read_only_instant("createdAt", "when the territory was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the territory last changed [instant, UTC]"),
     ),
 )
 
@@ -324,7 +403,9 @@ PROSPECT = Resource(
     relationships=(
         Relationship("account", "account", "where the person works", "account_id", ("id",)),
         Relationship("owner", "user", "who owns the prospect", "owner_id", ("id",)),
-        Relationship("opportunities", "opportunity", "deals of the person", None, ("id",), to_many=True),
+        Relationship(
+            "opportunities", "opportunity", "deals of the person", None, ("id",), to_many=True, way_back="prospects"
+        ),
     ),
 )
 
@@ -345,7 +426,11 @@ PROSPECT_ROLE = Resource(
     ),
 )
 
-RESOURCES = {resource.type: resource for resource in (OPPORTUNITY, STAGE, USER, ACCOUNT, PROSPECT, PROSPECT_ROLE)}
+RESOURCES = {
+    resource.type: resource
+    for resource in (OPPORTUNITY, STAGE, USER, ACCOUNT, PROSPECT, PROSPECT_ROLE, ROLE, TEAM, TERRITORY)
+}
+"""The resources that the sandbox serves and the client knows; what it can write, the sandbox says itself."""
 
 LOOKUP_COLUMNS = {
     f"{relation}_{field}": LookupColumn(

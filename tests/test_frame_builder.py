@@ -210,4 +210,4 @@ def test_collector__record_of_the_real_service() -> None:
     assert (row["stage_id"], row["owner_id"], row["account_id"], row["tags"]) == (1, 1, 1, [])
     assert str(row["close_date"]) == "2021-12-09 22:00:00+00:00"
     assert (collected.rows.marks.original, collected.rows.marks.locked) == ({}, {})
-    assert collected.unknown_relationships == ("assignedUsers", "opportunityHealthFactors")
+    assert collected.unknown_relationships == ()

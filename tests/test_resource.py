@@ -17,10 +17,10 @@ ON_THE_REFERENCE_PAGE, ADDED_SINCE = 169, 7
 
 
 def test_attributes__are_all_there() -> None:
-    """169 attributes of the reference page, seven added since, seven relationships, three metadata entries."""
+    """Of the reference page 169 attributes and seven relationships, later seven and nine; three metadata entries."""
     assert sum(entry.documented for entry in OPPORTUNITY.attributes) == ON_THE_REFERENCE_PAGE
     assert len(OPPORTUNITY.attributes) == ON_THE_REFERENCE_PAGE + ADDED_SINCE
-    assert len(OPPORTUNITY.relationships) == 7
+    assert [entry.documented for entry in OPPORTUNITY.relationships] == [True] * 7 + [False] * 9
     assert [entry.name for entry in OPPORTUNITY.metadata] == ["canWrite", "canDelete", "dataConnections"]
 
 
@@ -77,6 +77,9 @@ def test_lookup_columns__are_all_derived_from_the_relationships():
         "account_name",
         "creator_name",
         "updater_name",
+        "territory_name",
+        "primary_prospect_name",
+        "external_creator_name",
     ]
     assert {name: (entry.id_column, entry.type, entry.dtype) for name, entry in LOOKUP_COLUMNS.items()} == {
         "stage_name": ("stage_id", "opportunityStage", "str"),
@@ -86,6 +89,11 @@ def test_lookup_columns__are_all_derived_from_the_relationships():
         "account_name": ("account_id", "account", "str"),
         "creator_name": ("creator_id", "user", "str"),
         "updater_name": ("updater_id", "user", "str"),
+        "territory_name": ("territory_id", "territory", "str"),
+        "primary_prospect_name": ("primary_prospect_id", "prospect", "str"),
+        "external_creator_name": ("external_creator_id", "user", "str"),
     }
-    assert EDITABLE_NAMES == {"stage_name": "stage_id", "owner_name": "owner_id", "account_name": "account_id"}
-    assert list(INCLUDABLE) == ["stage", "owner", "account", "creator", "updater"]
+    assert list(EDITABLE_NAMES) == [
+        f"{name}_name" for name in ("stage", "owner", "account", "territory", "primary_prospect", "external_creator")
+    ]
+    assert list(INCLUDABLE) == [name.removesuffix("_name") for name in LOOKUP_COLUMNS if name.endswith("_name")]

@@ -190,13 +190,14 @@ def test_ids__may_be_text(api: Api) -> None:
     assert changed.json()["data"]["relationships"]["owner"]["data"] == {"type": "user", "id": "2"}
 
 
-def test_extra_relationships__have_links_nothing_or_null(api: Api) -> None:
-    """What live records carry beside the documented ones."""
-    api.box.switches.extra_relationships = True
+def test_newer_relationships__have_links_nothing_or_null(api: Api) -> None:
+    """What live records carry beside those of the reference page, which the older generation leaves out."""
     relationships = api.get("/opportunities/1")["data"]["relationships"]
-    assert relationships["assignedUsers"] == {}
+    assert relationships["opportunityHealthFactors"] == {}
     assert relationships["defaultPluginMapping"] == {"data": None}
     assert relationships["favorites"]["links"]["related"].startswith(api.box.url)
+    api.box.switches.generation = "reference"
+    assert len(api.get("/opportunities/1")["data"]["relationships"]) == 7
 
 
 def test_trashed_rows__can_be_left_out() -> None:

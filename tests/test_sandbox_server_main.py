@@ -198,4 +198,5 @@ def test_small_addresses__are_there(api: Api) -> None:
     assert api.call("GET", f"/opportunities/{'9' * 400}").status_code == 404
     wrong = api.call("PUT", "/opportunities")
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "GET, HEAD, POST")
-    assert api.call("POST", "/users", edit("user", {"firstName": "A"})).status_code == 405
+    assert api.call("POST", "/accounts", edit("account", {"name": "A"})).status_code == 405
+    assert api.call("DELETE", "/users/1").status_code == 405

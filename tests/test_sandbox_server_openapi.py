@@ -107,8 +107,8 @@ def _point_at_records(case: Any) -> None:
         if "id" in data:
             data["id"] = case.path_parameters["id"]
         for link in data.get("relationships", {}).values():
-            if link["data"] is not None:
-                link["data"]["id"] = 1
+            for identifier in link["data"] if isinstance(link["data"], list) else filter(None, [link["data"]]):
+                identifier["id"] = 1
 
 
 def _refused_though_valid(description: dict[str, Any], box: Sandbox, examples: int) -> Counter[tuple[str, str]]:

@@ -37,6 +37,8 @@ INCLUDED_FIELDS = {
     "opportunityStage": ("name", "order", "isClosed"),
     "user": ("name", "firstName", "lastName", "email"),
     "account": ("name",),
+    "territory": ("name",),
+    "prospect": ("name", "firstName", "lastName"),
 }
 
 _NULL, _NOT_NULL = "__null__", "__notnull__"

@@ -15,7 +15,7 @@ from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup,
 from opp_pandas.load.fetch import wanted_columns
 from opp_pandas.load.upsert import not_older
 from opp_pandas.load.where import rows_that_fit, split_where
-from opp_pandas.resource import ACCOUNT, INCLUDABLE, STAGE, USER, Resource
+from opp_pandas.resource import INCLUDABLE, RESOURCES, STAGE, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -140,10 +140,10 @@ def _read_lookups(
 ) -> tuple[dict[str, pd.DataFrame], pd.Timestamp | None]:
     """Read names again; a renaming bumps the record that is renamed, not the deals."""
     found = dict(lookups)
-    wanted = {INCLUDABLE[name] for name in include} | {STAGE.type}
+    wanted = dict.fromkeys((STAGE.type, *(INCLUDABLE[name] for name in include)))
     moment = None
-    for resource in (STAGE, USER, ACCOUNT):
-        if resource.type not in wanted or (resource is not STAGE and resource.type not in found):
+    for resource in (RESOURCES[kind] for kind in wanted):
+        if resource is not STAGE and resource.type not in found:
             continue
         try:
             lookup, date = _read_lookup(client, resource, since, notes)
@@ -161,7 +161,7 @@ def _read_lookup(
     asked: dict[str, Any] = {"resource": resource}
     if resource is not STAGE:
         asked |= {"filter": {"updated_at": (since, None)}, "sort": ("updated_at", "id")}
-        names = ("name", "firstName", "lastName") if resource is USER else ("name",)
+        names = ("name", "firstName", "lastName") if "firstName" in resource.by_name else ("name",)
         asked |= {"fields": names, "page_size": SWEEP_PAGE}
     pages = list(client.iter_pages(**asked))
     records = [record for page in pages for record in page.document["data"]]

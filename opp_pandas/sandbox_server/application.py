@@ -19,7 +19,7 @@ from opp_pandas.sandbox_server import errors
 from opp_pandas.sandbox_server.access import VERBS, Identity, RateLimit, Tokens
 from opp_pandas.sandbox_server.customfields import types_document
 from opp_pandas.sandbox_server.errors import Problem
-from opp_pandas.sandbox_server.openapi import describe
+from opp_pandas.sandbox_server.openapi import KEPT, describe
 from opp_pandas.sandbox_server.operations import MEDIA_TYPE, Call, Operations, bad_gateway, document
 from opp_pandas.sandbox_server.selection import merge_doubled
 from opp_pandas.sandbox_server.store import TABLES, Store, dump_json
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from opp_pandas.sandbox_server.signin import SignIn
 
 ROOT = "/api/v2"
-WRITABLE = ("opportunity", "opportunityStage", "opportunityProspectRole")
+WRITABLE = ("opportunity", "opportunityStage", "opportunityProspectRole", "role", "team", "user")
 """The resources that can be written; the others are read only here."""
 _DESCRIPTIONS = (f"{ROOT}/openapi.json", f"{ROOT}/schema/openapi.json")
 _LOG = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class Application:
             if kind in WRITABLE:
                 yield Rule(path, endpoint=(kind, do.create), methods=["POST"])
                 yield Rule(one, endpoint=(kind, do.update), methods=["PATCH"])
-                yield Rule(one, endpoint=(kind, do.delete), methods=["DELETE"])
+                if kind not in KEPT:
+                    yield Rule(one, endpoint=(kind, do.delete), methods=["DELETE"])
         for path, answer in _SMALL_ANSWERS.items():
             yield Rule(f"{ROOT}{path}", endpoint=(None, answer), methods=["GET"])
 

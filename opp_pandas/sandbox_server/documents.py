@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.resource import RESOURCES, Relationship
+from opp_pandas.resource import RESOURCES
 from opp_pandas.sandbox_server.selection import Selection, View
 from opp_pandas.sandbox_server.store import TABLES, Record, Store, Table, dump_json
 
 if TYPE_CHECKING:
     from opp_pandas.sandbox_server.settings import Switches
 
-# How a filter on the other side names the way back of a to-many relationship.
-_WAY_BACK = {("opportunity", "prospects"): "opportunities", ("opportunityStage", "opportunities"): "stage"}
-_WAY_BACK[("prospect", "opportunities")] = "prospects"
-# Seen in live records and in no document: relationships with links only, with nothing, with null.
-_EXTRA_FIXED = b'"assignedUsers":{},"defaultPluginMapping":{"data":null}'
 _FLAG = {True: b"true", False: b"false"}
 Write = Callable[[Record], bytes]
 
@@ -85,19 +80,34 @@ class Writer:
     def _included(self, table: Table, records: Sequence[Record], view: View) -> bytes:
         if not view.include:
             return b""
-        wanted: dict[str, set[int]] = {}
-        for name in view.include:
-            position = table.links.index(table.link_columns[name])
-            kind = table.resource.relationship_by_name[name].type
-            wanted.setdefault(kind, set()).update(
-                key for key in (record.links[position] for record in records) if key is not None
-            )
+        found: dict[str, dict[int, Record]] = {table.resource.type: {record.id: record for record in records}}
+        own = set(found[table.resource.type])
+        for path in view.include:
+            self._follow(table, records, path, found)
         plain = View(view.fields, (), authorization=False, connections=False)
         parts: list[bytes] = []
-        for kind, keys in wanted.items():
+        for kind, by_id in found.items():
             write = self._resource_writer(TABLES[kind], plain)
-            parts += [write(record) for record in self._store.select_ids(TABLES[kind], sorted(keys))]
+            # What is data already is not included as well.
+            parts += [write(by_id[key]) for key in sorted(by_id) if kind != table.resource.type or key not in own]
         return b',"included":[%b]' % b",".join(parts)
+
+    def _follow(
+        self, table: Table, records: Sequence[Record], path: tuple[str, ...], found: dict[str, dict[int, Record]]
+    ) -> None:
+        """Read what records point to, and what those point to, as far as the path goes."""
+        if not path:
+            return
+        name, kind = path[0], table.resource.relationship_by_name[path[0]].type
+        if name in table.list_texts:
+            place = list(table.list_texts).index(name)
+            keys = {key for record in records for key in record.ids(place)}
+        else:
+            place = table.links.index(table.link_columns[name])
+            keys = {key for record in records if (key := record.links[place]) is not None}
+        there = found.setdefault(kind, {})
+        there |= {record.id: record for record in self._store.select_ids(TABLES[kind], sorted(keys - there.keys()))}
+        self._follow(TABLES[kind], [there[key] for key in sorted(keys & there.keys())], path[1:], found)
 
     def _resource_writer(self, table: Table, view: View) -> Write:
         """Prepare what all records of a page have in common, and give the function that writes one."""
@@ -133,35 +143,45 @@ class Writer:
 
     def _relationship_writer(self, table: Table, view: View) -> Write:
         wanted = view.fields.get(table.resource.type)
-        shown = [entry for entry in table.resource.relationships if wanted is None or entry.name in wanted]
+        older = self._switches.generation == "reference"
+        shown = [
+            entry
+            for entry in table.resource.relationships
+            if (wanted is None or entry.name in wanted) and (entry.documented or not older)
+        ]
         to_one: list[tuple[bytes, bytes, int]] = []
+        listed: list[tuple[bytes, bytes, int]] = []
+        links_only: list[bytes] = []
+        fixed: list[bytes] = []
         for entry in shown:
+            identifier = f'{{"type":"{entry.type}","id":{self._quote}'
             if not entry.to_many:
                 position = table.links.index(table.link_columns[entry.name])
-                before = f'"{entry.name}":{{"data":{{"type":"{entry.type}","id":{self._quote}'
+                before = f'"{entry.name}":{{"data":{identifier}'
                 to_one.append((before.encode(), f'"{entry.name}":{{"data":null}}'.encode(), position))
+            elif entry.way_back is not None:
+                path = RESOURCES[entry.type].path if entry.type in RESOURCES else f"{entry.type}s"
+                address = f"{self._base}/{path}?filter%5B{entry.way_back}%5D%5Bid%5D="
+                links_only.append(f'"{entry.name}":{{"links":{{"related":"{address}'.encode())
+            elif entry.name in table.list_texts:
+                listed.append((entry.name.encode(), identifier.encode(), list(table.list_texts).index(entry.name)))
+            else:
+                fixed.append(f'"{entry.name}":{{}}'.encode())
         after = f"{self._quote}}}}}".encode()
-        links_only = [(entry.name, self._related(table, entry)) for entry in shown if entry.to_many]
-        fixed: list[bytes] = []
-        if self._switches.extra_relationships and wanted is None and table.resource.type == "opportunity":
-            links_only.append(("favorites", f"{self._base}/favorites?filter%5Btarget%5D%5Bid%5D="))
-            fixed.append(_EXTRA_FIXED)
-        to_many = [f'"{name}":{{"links":{{"related":"{address}'.encode() for name, address in links_only]
 
         def write(record: Record) -> bytes:
             parts = []
             for before, null, position in to_one:
                 key = record.links[position]
                 parts.append(null if key is None else b"%b%d%b" % (before, key, after))
-            parts += [b'%b%d"}}' % (before, record.id) for before in to_many]
+            parts += [b'%b%d"}}' % (before, record.id) for before in links_only]
+            for name, before, place in listed:
+                ids = b",".join([b"%b%d%b" % (before, key, after[:-1]) for key in record.ids(place)])
+                # Live records were seen with nothing in a relationship: neither data nor links.
+                parts.append(b'"%b":{}' % name if record.lists[place] is None else b'"%b":{"data":[%b]}' % (name, ids))
             return b",".join([*parts, *fixed])
 
         return write
-
-    def _related(self, table: Table, entry: Relationship) -> str:
-        """Give the address of the other side of a to-many relationship, up to this record's id."""
-        way_back = _WAY_BACK[(table.resource.type, entry.name)]
-        return f"{self._base}/{RESOURCES[entry.type].path}?filter%5B{way_back}%5D%5Bid%5D="
 
 
 def _meta_writer(view: View) -> Write | None:

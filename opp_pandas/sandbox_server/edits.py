@@ -24,10 +24,11 @@ Exists = Callable[[str, int], bool]
 
 @dataclass(frozen=True)
 class Edit:
-    """A checked create or update: attributes by API name, links by column."""
+    """A checked create or update: attributes and lists by API name, links by column."""
 
     attributes: dict[str, Any] = field(default_factory=dict)
     links: dict[str, int | None] = field(default_factory=dict)
+    lists: dict[str, list[int]] = field(default_factory=dict)
 
 
 def read_body(body: bytes) -> Any:
@@ -133,26 +134,33 @@ class _Check:
     def _check_relationship(self, name: str, value: Any) -> None:
         pointer = f"/data/relationships/{_escape(name)}"
         entry = self._table.resource.relationship_by_name.get(name)
-        if entry is None:
+        if entry is None or (self._switches.generation == "reference" and not entry.documented):
             self._complain(f"'{_shown(name)}' is not a relationship of {self._table.resource.type}.", pointer)
-        elif entry.read_only or entry.to_many:
+        elif entry.read_only or (entry.to_many and name not in self._table.list_columns):
             if self._switches.read_only_members == "refuse":
                 self._complain(f"{_label(name)} is read-only.", pointer)
         elif not isinstance(value, dict) or "data" not in value:
             self._complain(f"{_label(name)} must be an object with data.", pointer)
+        elif entry.to_many:
+            if not isinstance(value["data"], list):
+                self._complain(f"{_label(name)} must be a list.", f"{pointer}/data")
+                return
+            ids = [self._read_id(entry, data, f"{pointer}/data/{n}") for n, data in enumerate(value["data"])]
+            self._edit.lists[name] = list(dict.fromkeys(key for key in ids if key is not None))
         else:
-            self._check_identifier(entry, value["data"], f"{pointer}/data")
+            data = value["data"]
+            key = None if data is None else self._read_id(entry, data, f"{pointer}/data")
+            self._edit.links[self._table.link_columns[name]] = key
 
-    def _check_identifier(self, entry: Relationship, data: Any, pointer: str) -> None:
-        column = self._table.link_columns[entry.name]
-        if data is None:
-            self._edit.links[column] = None
-        elif not isinstance(data, dict) or data.get("type") != entry.type or not _is_id(data.get("id")):
+    def _read_id(self, entry: Relationship, data: Any, pointer: str) -> int | None:
+        """Read where an identifier points; what is wrong with it is noted."""
+        if not isinstance(data, dict) or data.get("type") != entry.type or not _is_id(data.get("id")):
             self._complain(f"{_label(entry.name)} must name a record of type {entry.type} by its id.", pointer)
         elif not self._exists(entry.type, int(data["id"])):
             self._complain(f"{_label(entry.name)} must exist.", pointer)
         else:
-            self._edit.links[column] = int(data["id"])
+            return int(data["id"])
+        return None
 
     def _check_required(self) -> None:
         needed = self._switches.require_on_create if self._table.resource.type == "opportunity" else ()

@@ -104,6 +104,9 @@ def _find_target(table: Table, given: Filter) -> Target:
 
 
 def _relationship_target(table: Table, relationship: Relationship, key: str) -> Target:
+    if relationship.name in table.list_texts:
+        inside = f"SELECT 1 FROM json_each({table.list_texts[relationship.name]}) AS listed WHERE {{}}"
+        return Target("listed.value", "integer", f"EXISTS ({inside})")
     if relationship.to_many:
         # People and deals meet in the table of roles.
         own, other = f"{table.resource.type}_id", f"{relationship.type}_id"

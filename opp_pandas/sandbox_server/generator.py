@@ -84,6 +84,7 @@ class _Organisation:
         self._random = np.random.default_rng(seed)
         self._now = float(int(now.timestamp()))
         self._stage_map = stages
+        self._founded = instant_texts(np.full(1, self._now - 1600 * DAY_S))[0]
         self._owners = int(np.clip(opportunities // 40, 6, 60))
         self._accounts = max(8, int(opportunities * 0.35))
         self._team = np.arange(self._owners) % len(customfields.REGIONS)
@@ -94,6 +95,7 @@ class _Organisation:
     def write(self) -> None:
         """Draw and store everything in one transaction."""
         with self._store.transaction():
+            self._write_organisation()
             self._write_users()
             stages = self._write_stages()
             employees = self._write_accounts()
@@ -102,7 +104,7 @@ class _Organisation:
                 self._check_stages(stages)
                 deals = self._draw_deals(employees, len(stages.open))
                 self._write_deals(deals, stages, employees)
-                self._write_roles(deals, people)
+                self._write_prospect_roles(deals, people)
             self._store.build_indexes()
 
     def _write_users(self) -> None:
@@ -110,6 +112,11 @@ class _Organisation:
         lasts = self._pick(vocabulary.LAST_NAMES, self._owners)
         hired = instant_texts(self._now - self._random.uniform(400, 1500, self._owners) * DAY_S)
         titles = self._pick(vocabulary.TITLES, self._owners)
+        managers = vocabulary.MANAGERS
+        firsts += [first for first, _ in managers]
+        lasts += [last for _, last in managers]
+        titles += [role for role, _ in vocabulary.MANAGING_ROLES]
+        hired += [self._founded] * len(managers)
         # Two people of one name are two people: figures must group by id.
         firsts[self._owners - 1], lasts[self._owners - 1] = firsts[0], lasts[0]
         self._store.insert_many(
@@ -119,15 +126,45 @@ class _Organisation:
                     {
                         "name": f"{first} {last}", "firstName": first, "lastName": last,
                         "email": f"seller{number}@example.com", "title": title, "createdAt": at, "updatedAt": at,
-                    }
+                        "locked": False,
+                    },
+                    {"role_id": self._role_of(number)},
+                    {"teams": self._teams_of(number)},
                 )
                 for number, (first, last, title, at) in enumerate(zip(firsts, lasts, titles, hired, strict=True), 1)
             ),
         )  # fmt: skip
 
+    def _role_of(self, user: int) -> int:
+        """Give the role of a user: sellers first, behind them whoever holds the managing roles, in order."""
+        managing = len(vocabulary.MANAGING_ROLES)
+        return managing + int(self._team[user - 1]) + 1 if user <= self._owners else user - self._owners
+
+    def _teams_of(self, user: int) -> list[int]:
+        """Give the teams of a user: a seller's region, and for some a second one that goes across regions."""
+        if user > self._owners:
+            return []
+        across = [len(customfields.REGIONS) + 1] if user % 5 == 0 else []
+        return [int(self._team[user - 1]) + 1, *across]
+
+    def _write_organisation(self) -> None:
+        """Write roles, teams and territories; nothing is drawn, so that the deals of a seed stay as they are."""
+        regions, dates = customfields.REGIONS, {"createdAt": self._founded, "updatedAt": self._founded}
+        roles = [*vocabulary.MANAGING_ROLES]
+        above = {region: place for place, (role, _) in enumerate(roles, 1) for region in regions if region in role}
+        roles += [(f"Account Executive {region}", above[region]) for region in regions]
+        named: dict[str, list[tuple[str, dict[str, int | None]]]] = {
+            "role": [(name, {"parent_role_id": parent}) for name, parent in roles],
+            "team": [(name, {}) for name in (*regions, vocabulary.TEAM_ACROSS)],
+            "territory": [(name, {}) for name in regions],
+        }
+        for kind, entries in named.items():
+            self._store.insert_many(
+                TABLES[kind], (NewRecord({"name": name, **dates}, links) for name, links in entries)
+            )
+
     def _write_stages(self) -> _Stages:
-        stages, table = self._stage_map, TABLES["opportunityStage"]
-        at = instant_texts(np.full(1, self._now - 1600 * DAY_S))[0]
+        stages, table, at = self._stage_map, TABLES["opportunityStage"], self._founded
         keys = stages.keys
         taken = {key for key in keys if isinstance(key, int)}
         free = (number for number in range(1, len(keys) + len(taken) + 1) if number not in taken)
@@ -256,8 +293,8 @@ class _Organisation:
         lost_id = lost_ids[self._random.integers(0, len(lost_ids), n)]
         stage_id = np.where(deals.closed, np.where(deals.won, won_id, lost_id), open_ids[deals.stage])
         drawn = draw_columns(self._random, deals, self._optimism[deals.owner], employees[deals.account], self._now)
-        region = [customfields.REGIONS[team] for team in self._team[deals.owner]]
-        self._store.insert_many(TABLES["opportunity"], opportunity_records(drawn, stage_id, region))
+        records = opportunity_records(drawn, stage_id, self._team[deals.owner])
+        self._store.insert_many(TABLES["opportunity"], records)
         closing_days = np.datetime_as_string(deals.closing.astype("datetime64[s]").astype("datetime64[D]"))
         outcomes = np.where(deals.won, "won", "lost").tolist()
         numbers = range(1, n + 1)
@@ -265,7 +302,7 @@ class _Organisation:
             zip(numbers, outcomes, closing_days.tolist(), deals.p.tolist(), deals.p_start.tolist(), strict=True)
         )
 
-    def _write_roles(self, deals: Deals, people: int) -> None:
+    def _write_prospect_roles(self, deals: Deals, people: int) -> None:
         chosen = np.flatnonzero(self._random.random(self._n) < 0.5)
         at = instant_texts(deals.created[chosen])
         roles = self._pick(vocabulary.ROLES, len(chosen))
@@ -279,6 +316,7 @@ class _Organisation:
                 for deal, role, when in zip(chosen, roles, at, strict=True)
             ),
         )
+        self._store.set_primary_prospects()
 
     def _pick(self, options: Sequence[str], n: int) -> list[str]:
         return [options[place] for place in self._random.integers(0, len(options), n)]

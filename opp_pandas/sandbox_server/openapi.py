@@ -7,10 +7,13 @@ from typing import Any
 
 from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
 from opp_pandas.sandbox_server.selection import LARGEST_OFFSET, LARGEST_PAGE, UNDOCUMENTED
+from opp_pandas.sandbox_server.store import TABLES
 
 MEDIA_TYPE = "application/vnd.api+json"
 Schema = dict[str, Any]
 
+KEPT = ("user",)
+"""The resources that can be written but not deleted, as the service has it."""
 _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 _FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
 _SECURITY: Schema = {
@@ -89,7 +92,8 @@ def _resource_paths(resource: Resource, writable: bool) -> Schema:
     if writable:
         collection["post"] = _operation(f"create{name}", f"Create one {kind}", 201, one, body=given)
         record["patch"] = _operation(f"update{name}", f"Change one {kind}", 200, one, body=_reference(f"{name}Update"))
-        record["delete"] = _operation(f"delete{name}", f"Remove one {kind}", 204, None, more=[409])
+        if kind not in KEPT:
+            record["delete"] = _operation(f"delete{name}", f"Remove one {kind}", 204, None, more=[409])
     return {f"/{resource.path}": collection, f"/{resource.path}/{{id}}": record}
 
 
@@ -139,7 +143,7 @@ def _collection_parameters(resource: Resource) -> list[Schema]:
 
 def _view_parameters(resource: Resource) -> list[Schema]:
     names = [*resource.by_name, *resource.relationship_by_name]
-    include = [entry.name for entry in resource.relationships if not entry.to_many]
+    include = [entry.name for entry in resource.relationships if entry.way_back is None and entry.type in RESOURCES]
     lists = {f"fields[{resource.type}]": names, **({"include": include} if include else {})}
     made = [
         _query(key, {"type": "array", "items": {"type": "string", "enum": words}}, style="form", explode=False)
@@ -164,9 +168,9 @@ def _resource_schemas(resource: Resource) -> Schema:
         "attributes": _closed({entry.name: _attribute(entry) for entry in resource.attributes if not entry.read_only}),
         "relationships": _closed(
             {
-                entry.name: _to_one(entry)
+                entry.name: _related(entry)
                 for entry in resource.relationships
-                if not entry.read_only and not entry.to_many
+                if not entry.read_only and (not entry.to_many or entry.name in TABLES[resource.type].list_columns)
             }
         ),
     }
@@ -243,14 +247,16 @@ def _attribute(entry: Attribute) -> Schema:
     return base
 
 
-def _to_one(entry: Relationship) -> Schema:
+def _related(entry: Relationship) -> Schema:
     identifier = _object({"type": {"type": "string", "const": entry.type}, "id": _ID}, required=["type", "id"])
-    return _object({"data": {"anyOf": [identifier, {"type": "null"}]}}, required=["data"])
+    one: Schema = {"anyOf": [identifier, {"type": "null"}]}
+    return _object({"data": {"type": "array", "items": identifier} if entry.to_many else one}, required=["data"])
 
 
 def _served_relationship(entry: Relationship) -> Schema:
-    if not entry.to_many:
-        return _to_one(entry)
+    if entry.way_back is None:
+        # Live records were seen with nothing in a relationship to many.
+        return _related(entry) | ({"required": []} if entry.to_many else {})
     return _object({"links": _object({"related": {"type": "string"}}, required=["related"])}, required=["links"])
 
 

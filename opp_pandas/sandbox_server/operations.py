@@ -14,9 +14,10 @@ from opp_pandas.sandbox_server.edits import Edit, read_body, read_edit, resolve_
 from opp_pandas.sandbox_server.filters import Condition
 from opp_pandas.sandbox_server.instants import Clock, instant_text
 from opp_pandas.sandbox_server.selection import Pairs, Selection, View, read_selection, read_view
-from opp_pandas.sandbox_server.store import TABLES, NewRecord, Record, Store, Table
+from opp_pandas.sandbox_server.store import TABLES, NewRecord, Record, Store, Table, dump_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from opp_pandas.sandbox_server.access import Identity
@@ -112,7 +113,7 @@ class Operations:
                     attributes["order"] = self._store.count(table, "1", ()) + 1
             attributes["createdAt"] = attributes["updatedAt"] = self._now()
             links |= {name: call.identity.user for name in ("creator_id", "updater_id") if name in table.links}
-            key = self._store.insert(table, NewRecord(attributes, links))
+            key = self._store.insert(table, NewRecord(attributes, links, edit.lists))
             made = self._existing(replace(call, key=key))
             lag = self._switches.index_lag_s
             if lag_s := lag() if callable(lag) else lag:
@@ -132,16 +133,16 @@ class Operations:
             attributes, links = dict(edit.attributes), dict(edit.links)
             if table.resource.type == "opportunity":
                 resolve_amounts(attributes, before.attributes())
-            if _changes(table, before, attributes, links):
+            if _changes(table, before, attributes, links, edit.lists):
                 attributes["updatedAt"] = self._now()
                 if "updater_id" in table.links:
                     links["updater_id"] = call.identity.user
-                self._store.update(table, before, attributes, links)
+                self._store.update(table, before, attributes, links, edit.lists)
             after = self._existing(call)
         return document(self._writer(call).one(table, after, view))
 
     def delete(self, call: Call) -> Response:
-        """Answer ``DELETE``: 204 and nothing in it."""
+        """Answer ``DELETE``: 204 and nothing in it; who was in a deleted role or team still names it."""
         with self._store.transaction():
             if not self._existing(call).can_delete:
                 raise errors.not_allowed()
@@ -172,8 +173,13 @@ class Operations:
 
     @staticmethod
     def _demand_included(call: Call, view: View) -> None:
-        kinds = (call.table.resource.relationship_by_name[name].type for name in view.include)
-        call.identity.demand_included(TABLES[kind] for kind in kinds)
+        tables = []
+        for path in view.include:
+            table = call.table
+            for name in path:
+                table = TABLES[table.resource.relationship_by_name[name].type]
+                tables.append(table)
+        call.identity.demand_included(tables)
 
     def _existing(self, call: Call) -> Record:
         found = self._store.get(call.table, call.key)
@@ -205,7 +211,18 @@ def bad_gateway() -> Response:
     return Response(b"<html><body>Bad Gateway</body></html>", 502, content_type="text/html")
 
 
-def _changes(table: Table, before: Record, attributes: dict[str, Any], links: dict[str, int | None]) -> bool:
+def _changes(
+    table: Table,
+    before: Record,
+    attributes: dict[str, Any],
+    links: dict[str, int | None],
+    lists: Mapping[str, Sequence[int]],
+) -> bool:
     """Whether an edit says anything new; one that does not leaves ``updatedAt`` alone."""
     old, old_links = before.attributes(), dict(zip(table.links, before.links, strict=True))
-    return any(old.get(name) != value for name, value in attributes.items()) or old_links != old_links | links
+    old_lists = dict(zip(table.list_texts, before.lists, strict=True))
+    return (
+        any(old.get(name) != value for name, value in attributes.items())
+        or old_links != old_links | links
+        or any(dump_json(ids) != old_lists[name] for name, ids in lists.items())
+    )

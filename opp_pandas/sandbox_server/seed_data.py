@@ -141,24 +141,27 @@ def draw_columns(
     )
 
 
-def opportunity_records(drawn: Columns, stage_ids: Integers, regions: Sequence[str]) -> Iterator[NewRecord]:
-    """Give the record of each deal, in order."""
+def opportunity_records(drawn: Columns, stage_ids: Integers, teams: Integers) -> Iterator[NewRecord]:
+    """Give the record of each deal, in order; `teams` has the place of each deal's team among the regions."""
     flags, deals = drawn.flags, drawn.deals
     owners, accounts = (deals.owner + 1).tolist(), (deals.account + 1).tolist()
     for place, stage_id in enumerate(stage_ids.tolist()):
-        owner, pick = owners[place], drawn.pick[place]
+        owner, pick, team = owners[place], drawn.pick[place], int(teams[place])
         links = {
             "stage_id": stage_id,
             "owner_id": None if flags["no_owner"][place] else owner,
             "account_id": None if flags["no_account"][place] else accounts[place],
             "creator_id": owner if pick % 3 else 1,
             "updater_id": owner if pick % 5 else None,
+            "external_creator_id": owner if flags["outside"][place] else None,
+            "territory_id": team + 1 if pick % 12 else None,
         }
-        attributes = _standard(drawn, place) | _custom(drawn, place, regions[place])
+        lists = {"assignedTeams": [team + 1], "assignedUsers": None if pick % 4 else [owner]}
+        attributes = _standard(drawn, place) | _custom(drawn, place, customfields.REGIONS[team])
         connections: list[dict[str, Any]] = []
         if flags["connected"][place]:
             connections = [{"id": f"006{pick:012d}", "type": "Opportunity", "service": "crm"}]
-        yield NewRecord(attributes, links, not flags["locked"][place], not flags["kept"][place], connections)
+        yield NewRecord(attributes, links, lists, not flags["locked"][place], not flags["kept"][place], connections)
 
 
 def _standard(drawn: Columns, place: int) -> dict[str, Any]:
@@ -195,6 +198,7 @@ def _standard(drawn: Columns, place: int) -> dict[str, Any]:
     if flags["outside"][place]:
         attributes["externalCreatedAt"] = drawn.outside_at[place]
         attributes["externalUpdatedAt"] = updated
+        attributes["customId"] = f"CRM-{place + 1:07d}"
     if flags["planned"][place]:
         attributes["mapLink"] = f"https://plans.example.com/{pick}"
         attributes["mapStatus"] = ("On track", "At risk")[pick % 2]

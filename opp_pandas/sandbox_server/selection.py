@@ -49,7 +49,7 @@ class View:
     """How records are shown: the parameters that one record and a collection share."""
 
     fields: dict[str, frozenset[str]]
-    include: tuple[str, ...]
+    include: tuple[tuple[str, ...], ...]
     authorization: bool
     connections: bool
 
@@ -136,7 +136,7 @@ class Selection:
 def read_view(table: Table, pairs: Pairs) -> View:
     """Read the parameters on how records are shown."""
     fields: dict[str, frozenset[str]] = {}
-    include: tuple[str, ...] = ()
+    include: tuple[tuple[str, ...], ...] = ()
     flags = {"provideAuthorizationMeta": False, "provideDataConnections": False}
     for key, value in pairs:
         name, keys = _split_key(key)
@@ -257,15 +257,21 @@ def _read_fields(parameter: str, keys: list[str], text: str) -> dict[str, frozen
 UNDOCUMENTED = {"opportunity": {"healthCategory", "healthScore", "mapNumberOfOverdueTasks"}}
 
 
-def _read_include(table: Table, text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(filter(None, (name.strip() for name in text.split(",")))))
-    for name in names:
-        relationship = table.resource.relationship_by_name.get(name)
-        if relationship is None:
-            raise bad_parameter("include", f"'{name[:60]}' is not a relationship of {table.resource.type}.")
-        if relationship.to_many:
-            raise bad_parameter("include", f"'{name}' has links only and cannot be included.")
-    return names
+def _read_include(table: Table, text: str) -> tuple[tuple[str, ...], ...]:
+    """Read the paths of relationships, such as ``account.owner``."""
+    paths = tuple(dict.fromkeys(filter(None, (name.strip() for name in text.split(",")))))
+    for path in paths:
+        resource = table.resource
+        for name in path.split("."):
+            relationship = resource.relationship_by_name.get(name)
+            if relationship is None:
+                raise bad_parameter("include", f"'{name[:60]}' is not a relationship of {resource.type}.")
+            if relationship.way_back is not None:
+                raise bad_parameter("include", f"'{name}' has links only and cannot be included.")
+            if relationship.type not in RESOURCES:
+                raise bad_parameter("include", f"'{name}' cannot be included here.")
+            resource = RESOURCES[relationship.type]
+    return tuple(tuple(path.split(".")) for path in paths)
 
 
 def _read_sort(table: Table, text: str) -> tuple[SortTerm, ...]:

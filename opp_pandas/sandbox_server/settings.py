@@ -70,11 +70,9 @@ class Switches:
     require_on_create : tuple of str
         Attributes that a create must carry; the documents name none.
     generation : {"current", "reference"}
-        ``reference`` serves the reference page's attributes only, without the later ones.
+        ``reference`` serves the reference page's attributes and relationships only, without the later ones.
     ids_as_text : bool
         Send ids as text, as JSON:API says and this service does not.
-    extra_relationships : bool
-        Add relationships that the live service sends and the documents leave out.
     list_trashed : bool
         Whether collections contain thrown-away rows.
     count_by_default : bool
@@ -124,7 +122,6 @@ class Switches:
     require_on_create: tuple[str, ...] = ("name",)
     generation: Literal["current", "reference"] = "current"
     ids_as_text: bool = False
-    extra_relationships: bool = False
     list_trashed: bool = True
     count_by_default: bool = False
     count_truncated: bool = False

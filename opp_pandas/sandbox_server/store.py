@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.resource import RESOURCES, Attribute, Resource
+from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
 
 # "oppd" in ASCII: a file with another mark is somebody else's database.
 _APPLICATION_ID = 0x6F707064
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+# Relationships to many that the records on the other side hold, as one fact has one place.
+_HELD_BY = {("team", "users"): "teams"}
 
 dump_json: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -65,6 +67,31 @@ class Table:
         return tuple(dict.fromkeys(self.link_columns.values()))
 
     @cached_property
+    def list_columns(self) -> dict[str, str]:
+        """The column of each relationship to many whose ids come with the record: a JSON text of ids."""
+        return {
+            entry.name: f"{entry.name}_ids"
+            for entry in self.resource.relationships
+            if entry.to_many and entry.way_back is None and self._is_held(entry)
+        }
+
+    def _is_held(self, entry: Relationship) -> bool:
+        return entry.type in RESOURCES and (self.resource.type, entry.name) not in _HELD_BY
+
+    @cached_property
+    def list_texts(self) -> dict[str, str]:
+        """The SQL of every list of ids of this table: its own columns, and what other tables hold."""
+        own = {name: f'{self.name}."{column}"' for name, column in self.list_columns.items()}
+        for (kind, name), held in _HELD_BY.items():
+            if kind == self.resource.type:
+                entry = self.resource.relationship_by_name[name]
+                own[name] = (
+                    f"(SELECT json_group_array(holder.id) FROM {RESOURCES[entry.type].path} AS holder, "
+                    f'json_each(holder."{held}_ids") AS one WHERE one.value = {self.name}.id)'
+                )
+        return own
+
+    @cached_property
     def own_names(self) -> tuple[str, ...]:
         """The API names of `indexed`."""
         return tuple(entry.name for entry in self.indexed)
@@ -73,15 +100,19 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """Every column, in the order of `Store.insert_many`."""
         own = (entry.column for entry in self.indexed)
-        return ("id", "attributes", "shape", *own, *self.links, "can_write", "can_delete", "data_connections")
+        facts = ("can_write", "can_delete", "data_connections")
+        return ("id", "attributes", "shape", *own, *self.links, *self.list_columns.values(), *facts)
 
     @cached_property
     def record_columns(self) -> str:
         """The columns that a `Record` is read from, for SELECT."""
         # Text leaves as it came, as UTF-8: nothing of a page is decoded and encoded again.
         text = f"CAST({self.name}.attributes AS BLOB)"
-        names = ("shape", *self.links, "can_write", "can_delete", "data_connections")
-        return ", ".join([f"{self.name}.id", text, *(f'{self.name}."{name}"' for name in names)])
+        before, after = (
+            [f'{self.name}."{name}"' for name in names]
+            for names in (("shape", *self.links), ("can_write", "can_delete", "data_connections"))
+        )
+        return ", ".join([f"{self.name}.id", text, *before, *self.list_texts.values(), *after])
 
     def create_statement(self) -> str:
         """Give the SQL that makes the table."""
@@ -90,6 +121,7 @@ class Table:
         exact = {"amountPrecise": "REAL"}
         own = [f'"{entry.column}" {exact.get(entry.name) or types.get(entry.kind, "TEXT")}' for entry in self.indexed]
         links = [f'"{column}" INTEGER' for column in self.links]
+        lists = [f'"{column}" TEXT' for column in self.list_columns.values()]
         # AUTOINCREMENT: the id of a deleted record never names another one.
         lines = [
             "id INTEGER PRIMARY KEY AUTOINCREMENT",
@@ -97,6 +129,7 @@ class Table:
             "shape INTEGER NOT NULL",
             *own,
             *links,
+            *lists,
             "can_write INTEGER NOT NULL",
             "can_delete INTEGER NOT NULL",
             "data_connections TEXT NOT NULL",
@@ -119,6 +152,7 @@ class Record:
     id: int
     text: bytes
     links: tuple[int | None, ...]
+    lists: tuple[str | None, ...]
     can_write: bool
     can_delete: bool
     data_connections: str
@@ -128,6 +162,11 @@ class Record:
         read: dict[str, Any] = json.loads(b"{%b}" % self.text)
         return read
 
+    def ids(self, place: int) -> list[int]:
+        """Read the ids of one list."""
+        found: list[int] = json.loads(self.lists[place] or "[]")
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
@@ -135,6 +174,7 @@ class NewRecord:
 
     attributes: Mapping[str, Any]
     links: Mapping[str, int | None] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
     can_write: bool = True
     can_delete: bool = True
     data_connections: Sequence[Mapping[str, Any]] = ()
@@ -248,12 +288,22 @@ class Store:
             return int(self._connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
     def update(
-        self, table: Table, record: Record, attributes: Mapping[str, Any], links: Mapping[str, int | None]
+        self,
+        table: Table,
+        record: Record,
+        attributes: Mapping[str, Any],
+        links: Mapping[str, int | None],
+        lists: Mapping[str, Sequence[int] | None] | None = None,
     ) -> None:
-        """Change some attributes and links of one record."""
+        """Change some attributes, links and lists of one record."""
+        own = {
+            name: None if text is None else json.loads(text)
+            for name, text in zip(table.list_texts, record.lists, strict=True)
+        }
         changed = NewRecord(
             record.attributes() | dict(attributes),
             dict(zip(table.links, record.links, strict=True)) | dict(links),
+            own | dict(lists or {}),
             record.can_write,
             record.can_delete,
             json.loads(record.data_connections),
@@ -275,6 +325,7 @@ class Store:
             self._shape_of(table, frozenset(given)),
             *map(given.get, table.own_names),
             *map(record.links.get, table.links),
+            *(None if ids is None else dump_json(list(ids)) for ids in map(record.lists.get, table.list_columns)),
             record.can_write,
             record.can_delete,
             connections,
@@ -318,7 +369,7 @@ class Store:
         statement = f"SELECT {table.record_columns} FROM {table.name} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         with self._lock:
             rows = self._connection.execute(statement, (*values, limit, offset)).fetchall()
-        return [self._record(row) for row in rows]
+        return [self._record(table, row) for row in rows]
 
     def select_ids(self, table: Table, keys: Sequence[int]) -> list[Record]:
         """Read the records with these ids, in order of id."""
@@ -329,10 +380,11 @@ class Store:
             found += self.select(table, f"{table.name}.id IN ({marks})", some, f"{table.name}.id", len(some))
         return sorted(found, key=lambda record: record.id)
 
-    def _record(self, row: tuple[Any, ...]) -> Record:
+    def _record(self, table: Table, row: tuple[Any, ...]) -> Record:
         text, nulls = row[1], self._nulls[row[2]]
         text = b"%b,%b" % (text, nulls) if text and nulls else text or nulls
-        return Record(row[0], text, row[3:-3], bool(row[-3]), bool(row[-2]), row[-1])
+        split = len(row) - 3 - len(table.list_texts)
+        return Record(row[0], text, row[3:split], row[split:-3], bool(row[-3]), bool(row[-2]), row[-1])
 
     def count(self, table: Table, where: str, values: Sequence[Any]) -> int:
         """Count records."""
@@ -345,6 +397,15 @@ class Store:
         with self._lock:
             statement = f"SELECT 1 FROM {TABLES[kind].name} WHERE id = ?"
             return self._connection.execute(statement, (key,)).fetchone() is not None
+
+    def set_primary_prospects(self) -> None:
+        """Let each opportunity point to the person whose role in it is the primary one."""
+        with self._lock:
+            self._connection.execute(
+                "UPDATE opportunities SET primary_prospect_id = (SELECT role.prospect_id FROM opportunityProspectRoles "
+                "AS role WHERE role.opportunity_id = opportunities.id "
+                "AND json_extract('{' || role.attributes || '}', '$.primary') LIMIT 1)"
+            )
 
     def write_truth(self, facts: Iterable[tuple[int, str, str, float, float]]) -> None:
         """Keep what the generator knows of each opportunity."""

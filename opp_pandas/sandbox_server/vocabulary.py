@@ -11,6 +11,16 @@ LAST_NAMES = (
     "Tanaka", "Dubois", "Petrov", "Haddad", "van der Berg", "Jensen", "Özdemir", "Rossi", "Kim", "Łukaszewicz",
 )  # fmt: skip
 TITLES = ("Account Executive", "Senior Account Executive", "Account Manager", "Sales Development Representative")
+# Roles that manage, each with the place of the one above it, and who holds them; sellers stand below the regions.
+MANAGING_ROLES = (
+    ("Chief Revenue Officer", None), ("VP International", 1), ("VP Americas", 1), ("Director EMEA", 2),
+    ("Director APAC", 2), ("Director AMER", 3), ("Director LATAM", 3),
+)  # fmt: skip
+MANAGERS = (
+    ("Rosa", "Falk"), ("Henrik", "Bauer"), ("Carmen", "Ortiz"), ("Maya", "Stein"), ("Kenji", "Mori"),
+    ("Ruth", "Carter"), ("Diego", "Vargas"),
+)  # fmt: skip
+TEAM_ACROSS = "Strategic accounts"
 
 COMPANY_FIRST = (
     "Acme", "Bright", "Cobalt", "Delta", "Ember", "Falcon", "Granite", "Harbour", "Iron", "Juniper", "Kestrel", "Lumen",
