@@ -22,6 +22,7 @@ from opp_pandas.frame_state import (
 if TYPE_CHECKING:
     from opp_pandas.figures import FigureContext
     from opp_pandas.figures.core.figure import Figure, Plot
+    from opp_pandas.organisation import Organisation
     from opp_pandas.stages import StageMap, StageTable
 
 GIVEN = ("as_of", "stages", "timezone")
@@ -254,6 +255,11 @@ class OpportunityAccessor(metaclass=_Listed):
     def stages(self) -> StageTable:
         """What each stage means: open, won or lost, in order."""
         return _require_meaning(self._frame, "stages").stages
+
+    @property
+    def organisation(self) -> Organisation | None:
+        """Roles, teams and users as loaded with ``organisation=True``, else None: see `Organisation`."""
+        return _require_meaning(self._frame, "organisation").organisation
 
     def validate(self) -> pd.DataFrame:
         """Check every cell against `OpportunitySchema`.

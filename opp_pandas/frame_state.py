@@ -23,6 +23,7 @@ import pandas as pd
 
 from opp_pandas._html import as_page
 from opp_pandas.errors import NotLoadedError
+from opp_pandas.organisation import Organisation
 from opp_pandas.resource import EDITABLE_NAMES, OPPORTUNITY
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable
 
@@ -357,6 +358,8 @@ class Loaded:
         where no service said what time it is.
     key : str
         Tells one load from another, so that pieces of two loads do not mix.
+    organisation : Organisation or None
+        Roles, teams and users, where they were asked for.
     service : str or None
         Address of the service that the ids belong to; taken from `client`, and
         still known where the client is not, as after pickle.
@@ -378,6 +381,7 @@ class Loaded:
     query: Mapping[str, Any] = field(default_factory=dict)
     watermark: pd.Timestamp | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    organisation: Organisation | None = None
     service: str | None = None
 
     def __post_init__(self) -> None:
@@ -412,6 +416,7 @@ class Loaded:
             timezone=self.timezone,
             as_of=self.as_of,
             definitions=self.definitions,
+            organisation=self.organisation,
             exact_amounts_alone=alone or bool((base["amount"].isna() & base["amount_precise"].notna()).any()),
             caveats=self.report.caveats,
         )
@@ -438,7 +443,7 @@ class Meaning:
         How many there were, and how many deals among them had an id or a custom id.
     all_deals : bool
         Whether the load had neither conditions nor a limit.
-    stages, lookups, timezone, as_of, definitions
+    stages, lookups, timezone, as_of, definitions, organisation
         As in `Loaded`; out of a text, `definitions` are as `pack_definitions` wrote them.
     exact_amounts_alone : bool
         Whether deals came with an exact amount and no whole one.
@@ -457,6 +462,7 @@ class Meaning:
     definitions: Mapping[str, Any]
     exact_amounts_alone: bool
     caveats: tuple[str, ...] = ()
+    organisation: Organisation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Write it down; JSON keeps it."""
@@ -477,6 +483,7 @@ class Meaning:
                 for kind, lookup in self.lookups.items()
                 if len(lookup) <= MOST_NAMES
             },
+            "organisation": None if self.organisation is None else self.organisation.to_dict(),
         }
 
     def to_text(self, kind: str, key: str, **more: Any) -> str:
@@ -502,6 +509,7 @@ class Meaning:
                 definitions=dict(facts["definitions"]),
                 exact_amounts_alone=facts["exact_amounts_alone"] is True,
                 caveats=tuple(facts.get("caveats", ())),
+                organisation=Organisation.from_dict(facts["organisation"]) if facts.get("organisation") else None,
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             # Somebody else's text: the frame is a plain one, and what needs a load says so.

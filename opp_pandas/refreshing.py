@@ -31,6 +31,7 @@ from opp_pandas.load.changed_records import ids_at_service, index_of, list_ids
 from opp_pandas.load.custom_fields import convert_texts, plain_frame
 from opp_pandas.load.failures import row_failures
 from opp_pandas.load.incremental import catch_up
+from opp_pandas.load.people import read_organisation
 from opp_pandas.load.upsert import Places, extended, overlay, put
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import resolve_stages
@@ -332,6 +333,9 @@ class _Refresh:
             self.notes.append(
                 "cells in conflict keep your value; write_back(on_conflict=...) or refresh(...) settles them"
             )
+        organisation = self.loaded.organisation
+        if organisation is not None:
+            organisation = read_organisation(self.client, self.notes)
         conflicts = pd.DataFrame(self.conflicts, columns=["id", "field", "loaded", "mine", "theirs"], dtype=object)
         report = replace(
             self.loaded.report,
@@ -352,6 +356,7 @@ class _Refresh:
             watermark=moment if moment is not None else self.loaded.watermark,
             client=self.client,
             report=report,
+            organisation=organisation,
         )
         return attach_loaded(shown, loaded)
 

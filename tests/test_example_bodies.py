@@ -67,6 +67,7 @@ DEAL: dict[str, Any] = {
         "updater": {"data": None},
         "primaryProspect": {},
         "favorites": {"meta": {"count": 0}},
+        "dealRoom": {},
     },
     "links": {"self": "https://api.outreach.io/api/v2/opportunities/4711"},
     "meta": {"canWrite": True, "canDelete": False},
@@ -156,7 +157,7 @@ def test_load__reads_two_pages_and_the_stages(server: RawServer) -> None:
     assert not bool(first["can_delete"])
     assert df.loc[1, ["owner_id", "account_id", "stage_id", "amount", "updater_id"]].isna().all()
     assert set(report.unknown_attributes) == {"healthCategory", "healthScore"}
-    assert set(report.unknown_relationships) == {"favorites", "primaryProspect"}
+    assert set(report.unknown_relationships) == {"dealRoom"}
     assert len(df.opp.changes()) == 0
     assert df.opp.forecast(freq="M", as_of="2026-10-01").index[0] == pd.Period("2026-11"), "30 November in Berlin"
     query = server.requests[0].target

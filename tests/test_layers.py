@@ -20,7 +20,7 @@ LAYERS = (
     ("parsing",),
     ("kinds",),
     ("choices",),
-    ("resource", "stages"),
+    ("resource", "stages", "organisation"),
     ("frame_state",),
     ("schema",),
     ("api", "figures", "sandbox_server"),

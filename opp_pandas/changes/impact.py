@@ -53,7 +53,9 @@ class Figures:
     def context(self) -> FigureContext:
         """What the forecast stands on beside the deals."""
         loaded = self.loaded
-        own = FigureContext(loaded.stages, loaded.as_of, loaded.timezone, loaded.lookups)
+        own = FigureContext(
+            loaded.stages, loaded.as_of, loaded.timezone, loaded.lookups, organisation=loaded.organisation
+        )
         return own.with_definitions(**loaded.definitions).with_definitions(**self.definitions)
 
     @property

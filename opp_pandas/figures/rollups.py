@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from opp_pandas.figures.forecasts import (
     kinds_of,
     sums_behind,
 )
+from opp_pandas.organisation import Organisation
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -39,7 +40,7 @@ _ADJUSTED_DEFINITIONS = {
 }
 _ROLLED = KINDS
 """Overdue in another period than the one asked for, which holds as_of."""
-Tree = Mapping[Any, Any] | pd.DataFrame
+Tree = Mapping[Any, Any] | pd.DataFrame | Organisation | Literal[False]
 Adjustments = Mapping[Any, float] | pd.DataFrame
 
 
@@ -77,11 +78,14 @@ def rollup(
         Stages, moment, time zone, names.
     by : str or sequence of str, default "owner_name"
         Columns to group by; exactly one with a `tree`.
-    tree : mapping or DataFrame, optional
+    tree : mapping, DataFrame or Organisation, optional
         Who reports to whom: person -> manager, or ``id, manager_id`` and
-        optionally ``name``. People are ids where the frame has owner ids, or
-        names that only one of them bears; else names. Any other text is a node
-        without deals of its own. Any depth; whoever has no manager is a root.
+        optionally ``name``; or an `Organisation`, whose roles are the managers,
+        with the owners of deals below their roles. Left out: the organisation
+        that the load has, if deals are grouped by ``owner_name``; False: none.
+        People are ids where the frame has owner ids, or names that only one of
+        them bears; else names. Any other text is a node without deals of its
+        own. Any depth; whoever has no manager is a root.
     adjustments : mapping or DataFrame, optional
         A manager's call for a node: node -> amount, or ``node, amount`` and
         optionally ``who, when, note``. It replaces the node's `measure` on the
@@ -106,6 +110,14 @@ def rollup(
     ConfigurationError
         If the tree has a cycle or a name that several people bear, or an
         adjustment names no node.
+
+    Examples
+    --------
+    >>> import opp_pandas as opp
+    >>> with opp.sandbox(opportunities=200) as box:
+    ...     df = opp.read_opportunities(box.client(), organisation=True)
+    >>> df.opp.rollup()["manager"].head(3).to_dict()
+    {'Chief Revenue Officer': nan, 'VP Americas': 'Chief Revenue Officer', 'Director AMER': 'VP Americas'}
     """
     overdue, cells, label = context.money.overdue, part["cells"], None
     holds_today = True
@@ -117,6 +129,10 @@ def rollup(
     groups = cells.groups(context)
     if not groups:
         raise ConfigurationError("by names no column; a roll-up takes one or more, such as by='owner_name'")
+    if tree is False:
+        tree = None
+    elif tree is None and len(groups) == 1 and groups[0].name == "owner_name" and _by_id(groups[0]):
+        tree = context.organisation
     group, n_groups = combine(groups, len(cells))
     rolls = overdue == "roll_forward" and holds_today
     elsewhere = cells.layer == _ROLLED
@@ -130,6 +146,7 @@ def rollup(
         sums["forecast_amount"] = sums["forecast_amount"] + totals.of("weighted", OVERDUE)
     sums["forecast_amount"] = sums["forecast_amount"] + rolled[ids]
     places: dict[str, Any] | None = None
+    notes: list[str] = []
     if tree is None:
         if adjustments is not None:
             raise ConfigurationError("adjustments are made on a tree: give tree= as well")
@@ -138,6 +155,7 @@ def rollup(
         if len(groups) != 1:
             raise ConfigurationError("a tree takes exactly one grouping, such as by='owner_name'")
         table, places = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
+        notes = _notes_on(tree, groups[0])
     arguments = {
         "by": by,
         "period": label,
@@ -153,6 +171,7 @@ def rollup(
         total={name: values.sum() for name, values in sums.items()},
         arguments=arguments,
         definitions=DEFINITIONS | more,
+        notes=notes,
     )
     return attach_basis(table, basis)
 
@@ -168,17 +187,19 @@ def _up_the_tree(
     """Give the table by node, and where each node stands: its manager, and its code among the groups."""
     if measure not in sums:
         raise ConfigurationError(f"measure must be one of {named(sums, 20)}, not {measure!r}")
-    by_id = any(key is not None for key in group.keys)
+    by_id = _by_id(group)
     own_keys = [
         key if by_id and key is not None else label for key, label in zip(group.keys, group.labels, strict=True)
     ]
-    parents, names = _read_tree(tree)
-    if by_id:
+    parents, names, roles = _read_tree(tree, own_keys)
+    if roles and not by_id:
+        raise ConfigurationError("the organisation knows people by id, and these deals have no owner_id")
+    if by_id and not roles:
         known = context.lookups.get("user")
         if known is not None and {"id", "name"} <= set(known.columns):
             names = {**dict(zip(known["id"], known["name"], strict=True)), **names}
         parents = _by_ids(parents, names, group)
-    nodes = list(dict.fromkeys([*parents, *parents.values(), *own_keys]))
+    nodes = list(dict.fromkeys([*roles, *parents, *parents.values(), *own_keys]))
     place = {key: position for position, key in enumerate(nodes)}
     above = np.array([place[parents[key]] if key in parents else -1 for key in nodes], dtype=np.intp)
     label_of = dict(zip(own_keys, group.labels, strict=True))
@@ -214,9 +235,28 @@ def _kind(value: object) -> str:
     return "a Series; .to_dict() makes a mapping of it" if isinstance(value, pd.Series) else type(value).__name__
 
 
-def _read_tree(tree: Tree) -> tuple[dict[Any, Any], dict[Any, str]]:
+def _by_id(group: Group) -> bool:
+    return any(key is not None for key in group.keys)
+
+
+def _notes_on(tree: Tree, group: Group) -> list[str]:
+    """Say what is odd about the organisation, and how many owners it does not know."""
+    if not isinstance(tree, Organisation):
+        return []
+    strangers = {key for key in group.keys if key is not None} - set(tree.users["id"])
+    words = f"{len(strangers):,} owners are not among the organisation's users: at the top (ids {named(strangers)})"
+    return [*tree.notes, *([words] if strangers else [])]
+
+
+def _read_tree(tree: Tree, owners: Sequence[Any]) -> tuple[dict[Any, Any], dict[Any, str], list[Any]]:
+    """Give who reports to whom, names by key, and the roles where an organisation has them."""
+    if isinstance(tree, Organisation):
+        lines, called = tree.reporting_lines
+        # Of the people only those who own deals: everybody else would stand there with nothing.
+        shown = {*tree.role_keys, *owners}
+        return {child: parent for child, parent in lines.items() if child in shown}, called, tree.role_keys
     if isinstance(tree, Mapping):
-        return {child: parent for child, parent in tree.items() if not pd.isna(parent)}, {}
+        return {child: parent for child, parent in tree.items() if not pd.isna(parent)}, {}, []
     if not isinstance(tree, pd.DataFrame):
         raise ConfigurationError(f"a tree is person -> manager, or a frame id, manager_id, not {_kind(tree)}")
     missing = [name for name in ("id", "manager_id") if name not in tree.columns]
@@ -230,7 +270,7 @@ def _read_tree(tree: Tree) -> tuple[dict[Any, Any], dict[Any, str]]:
     names: dict[Any, str] = {}
     if "name" in tree.columns:
         names = {key: str(name) for key, name in zip(tree["id"], tree["name"], strict=True) if not pd.isna(name)}
-    return parents, names
+    return parents, names, []
 
 
 def _by_ids(parents: Mapping[Any, Any], names: Mapping[Any, str], group: Group) -> dict[Any, Any]:

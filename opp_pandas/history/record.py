@@ -291,6 +291,8 @@ def facts_of(loaded: Loaded, known: Mapping[str, Any]) -> dict[str, Any]:
         "labels": dict(loaded.labels),
         "source": loaded.report.source,
         "query": pack_query(loaded.query),
+        # A load that did not ask for the organisation says nothing about it: what was known stands.
+        **({} if loaded.organisation is None else {"organisation": loaded.organisation.to_dict()}),
     }
 
 

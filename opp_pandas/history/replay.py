@@ -17,6 +17,7 @@ from opp_pandas.history.query_identity import unpack_query
 from opp_pandas.history.record import RowWriter
 from opp_pandas.history.snapshot_metadata import BEGINS, load_facts, snapshot_facts
 from opp_pandas.history.typed_values import LOCKED, Places, decode
+from opp_pandas.organisation import Organisation
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
 
@@ -168,6 +169,7 @@ def _loaded(
         created={place: place for place in waiting},
         definitions=unpack_definitions(facts.get("definitions") or {}),
         labels=facts.get("labels") or {},
+        organisation=Organisation.from_dict(facts["organisation"]) if "organisation" in facts else None,
         query=query if wanted is None else {**query, "fields": wanted},
         watermark=watermark,
     )

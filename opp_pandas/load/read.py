@@ -25,9 +25,11 @@ from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
 from opp_pandas.load.failures import row_failures, warn_of_load
 from opp_pandas.load.fetch import Arrived, LoadPlan, read_all, select_rows
 from opp_pandas.load.partitions import check_partitions
+from opp_pandas.load.people import owners_in, read_organisation
 from opp_pandas.load.prospects import add_prospect_ids
 from opp_pandas.load.warm_start import go_on
 from opp_pandas.load.where import Where, columns_needed, split_where, without_labels
+from opp_pandas.organisation import NAMES
 from opp_pandas.resource import INCLUDABLE
 from opp_pandas.stages import StageMap, resolve_stages
 from opp_pandas.timezones import check_zone
@@ -77,6 +79,7 @@ def read_opportunities(
     authorization_meta: bool = False,
     data_connections: bool = False,
     prospects: bool = False,
+    organisation: bool = False,
     page_size: int | None = None,
     partitions: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -138,6 +141,12 @@ def read_opportunities(
         Add ``prospect_ids``, who stands on each deal, read through the
         prospects' roles at a request for every hundred deals. The column is for
         reading; `Client.link_prospect` puts somebody on a deal.
+    organisation : bool
+        Read roles, teams and users as well, at three requests and more for each
+        thousand of them. They travel with the load: `rollup` goes up the tree of
+        roles, figures take ``by="team"`` and ``by="role"``, and a history keeps
+        them with each snapshot. ``where={"team": "EMEA"}`` and ``where={"role":
+        ...}`` choose the deals of the people who are in it now, and read it too.
     page_size : int, optional
         Rows asked for at once; default the client's.
     partitions : int
@@ -221,6 +230,10 @@ def read_opportunities(
     notes: list[str] = []
     custom_fields: dict[str, CustomField] = {}
     wanted_fields = _checked_fields(fields)
+    where = dict(where or {})
+    whole = read_organisation(client, notes) if organisation or any(name in where for name in NAMES) else None
+    if whole is not None:
+        where = owners_in(whole, where, asked=filter or {})
     conditions, condition = _settled_conditions(client, filter, where, zone, custom_fields)
     sent = {**conditions, **condition.service}
     if wanted_fields is not None:
@@ -254,7 +267,13 @@ def read_opportunities(
         from opp_pandas.scanning.scanner import scan
 
         folder, report = load_to_files(
-            plan, to, stages=stages, definitions=definitions, prospects=prospects, on_invalid=on_invalid
+            plan,
+            to,
+            stages=stages,
+            definitions=definitions,
+            prospects=prospects,
+            organisation=whole,
+            on_invalid=on_invalid,
         )
         if checkpoint is not None:
             remove_checkpoint(checkpoint)
@@ -320,6 +339,7 @@ def read_opportunities(
         watermark=arrived.moment,
         custom_fields=custom_fields,
         definitions=definitions,
+        organisation=whole,
     )
     warn_of_load(report, on_invalid)
     # A load that went on from the history never opened the file: whatever is there is none of its own.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from opp_pandas.api.paging import Page
     from opp_pandas.load.fetch import LoadPlan
+    from opp_pandas.organisation import Organisation
     from opp_pandas.stages import StageMap
 
 PART_BYTES = 48_000_000
@@ -56,6 +57,7 @@ def load_to_files(
     stages: StageMap | None,
     definitions: Mapping[str, Any],
     prospects: bool,
+    organisation: Organisation | None,
     on_invalid: str,
 ) -> tuple[Path, LoadReport]:
     """Load into a folder of Parquet files.
@@ -66,7 +68,7 @@ def load_to_files(
         What to read.
     to : path
         The folder; it must not be there yet, or be empty.
-    stages, definitions, prospects, on_invalid
+    stages, definitions, prospects, organisation, on_invalid
         As in `opp_pandas.load.read.read_opportunities`.
 
     Returns
@@ -119,6 +121,7 @@ def load_to_files(
             timezone=plan.zone,
             as_of=walked.moment if walked.moment is not None else pd.Timestamp.now(tz="UTC"),
             definitions=definitions,
+            organisation=organisation,
             exact_amounts_alone=load.exact_amounts_alone or not {"amount", "amount_precise"} <= load.columns,
         )
         how = {name: getattr(report, name) for name in ("complete", "pages", "requests", "notes")}

@@ -20,6 +20,7 @@ from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.scope import Scope
+    from opp_pandas.organisation import Organisation
 
 PERIOD_OPTIONS = tuple(each.name for each in fields(PeriodSpec))
 MONEY_OPTIONS = tuple(each.name for each in fields(MoneySpec))
@@ -79,6 +80,8 @@ class FigureContext:
         Which deals figures over time speak of; None: all.
     caveats : tuple of str
         What the deals may lack: nights that a repaired history lost. They stand in every basis.
+    organisation : Organisation, optional
+        Roles, teams and users, where the load has them.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class FigureContext:
     money: MoneySpec = field(default_factory=MoneySpec)
     scope: Scope | None = None
     caveats: tuple[str, ...] = ()
+    organisation: Organisation | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, StageTable):
@@ -183,6 +187,7 @@ def settle_context(
         timezone=zone,
         lookups=load.lookups if load else {},
         caveats=load.caveats if load else (),
+        organisation=load.organisation if load else None,
     )
     stated = unpack_definitions(load.definitions) if load else {}
     return context.with_definitions(**stated).with_definitions(**definitions)

@@ -19,6 +19,7 @@ from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.blocks import look_up, smallest_integer
 from opp_pandas.figures.core.categories import resolve_categories
 from opp_pandas.figures.core.deals import Deals, factorize, some_of
+from opp_pandas.organisation import NAMES
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import CATEGORIES
 
@@ -158,7 +159,7 @@ class Axis:
             return labels, [None] * len(labels), np.roll(np.arange(len(labels)), 1)
         if self.kind == "people":
             return self._name_people(context)
-        missing = UNASSIGNED if self.name.endswith("_id") else MISSING
+        missing = UNASSIGNED if self.name.endswith("_id") or self.name in NAMES else MISSING
         return self._finish(list(self.entries), [None] * len(self.entries), missing, self.some_missing)
 
     def _name_people(self, context: FigureContext) -> tuple[pd.Index, list[Any], Codes]:
@@ -225,7 +226,8 @@ def read_groups(deals: Deals, by: str | Sequence[str] | None) -> list[Group]:
     by : str, sequence of str or None
         Columns of the frame. ``owner_name``, ``account_name``, ``creator_name``
         and ``updater_name`` group by the id underneath; ``stage_name`` keeps
-        the pipeline's order; ``category`` is the forecast category.
+        the pipeline's order; ``category`` is the forecast category; ``team`` and
+        ``role`` are the owners', where the load has the organisation.
 
     Returns
     -------
@@ -264,10 +266,27 @@ def _read_axis(deals: Deals, name: str) -> Grouping:
         return stage_axis(deals, name)
     if name in LOOKUP_COLUMNS and name.endswith("_name"):
         return _person_or_account_axis(deals, name)
+    if name in NAMES and not deals.has(name):
+        return _organisation_axis(deals, name)
     deals.need(name)
     codes, distinct = deals.coded(name)
     ordered = isinstance(deals.frame[name].dtype, pd.CategoricalDtype)
     return Axis(name, "values", list(distinct), _some_missing(codes), ordered), codes
+
+
+def _organisation_axis(deals: Deals, name: str) -> Grouping:
+    """Group by the owners' team or role; who is in several teams is in a group of these teams: no deal counts twice."""
+    organisation = deals.context.organisation
+    if organisation is None or not deals.has("owner_id"):
+        hint = f"by={name!r} needs owner_id and a load with read_opportunities(organisation=True)."
+        raise MissingColumnError([name], list(deals.frame.columns), hint)
+    known = organisation.labels_of(name)
+    codes, ids = deals.coded("owner_id")
+    entries = sorted({known[key] for key in ids if key in known})
+    place = {label: code for code, label in enumerate(entries)}
+    table = np.array([-1, *(place.get(known.get(key, ""), -1) for key in ids)], dtype=np.intp)
+    codes = table[codes.astype(np.intp) + 1].astype(smallest_integer(len(entries)))
+    return Axis(name, "values", entries, _some_missing(codes)), codes
 
 
 def _some_missing(codes: SmallCodes) -> bool:
