@@ -85,10 +85,11 @@ class Organisation:
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Organisation:
         """Read what `to_dict` wrote."""
-        rows = {
-            name: [[tuple(v) if isinstance(v, list) else v for v in row] for row in facts[name]] for name in _DTYPES
-        }
-        return cls(**{name: _table(name, rows[name]) for name in _DTYPES})
+
+        def rows(name: str) -> list[list[Any]]:
+            return [[tuple(value) if isinstance(value, list) else value for value in row] for row in facts[name]]
+
+        return cls(**{name: _table(name, rows(name)) for name in _DTYPES})
 
     @cached_property
     def reporting_lines(self) -> tuple[dict[Any, Any], dict[Any, str]]:
