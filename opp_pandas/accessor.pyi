@@ -43,6 +43,7 @@ from opp_pandas.forecasting.win_model import WinModel
 from opp_pandas.frame_state import LoadReport
 from opp_pandas.notebook.dashboards import Dashboard
 from opp_pandas.notebook.editor import Editor
+from opp_pandas.organisation import Organisation
 from opp_pandas.refreshing import Reconciliation
 from opp_pandas.reporting.blocks import Section
 from opp_pandas.reporting.report_data import Material
@@ -483,6 +484,9 @@ class OpportunityAccessor:
     @property
     def load_report(self) -> LoadReport:
         """How the load went: see `LoadReport`."""
+    @property
+    def organisation(self) -> Organisation | None:
+        """Roles, teams and users as loaded with ``organisation=True``, else None: see `Organisation`."""
     @property
     def plot(self) -> PlotAccessor:
         """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
@@ -2744,11 +2748,14 @@ class OpportunityAccessor:
         ----------
         by : str or sequence of str, default "owner_name"
             Columns to group by; exactly one with a `tree`.
-        tree : mapping or DataFrame, optional
+        tree : mapping, DataFrame or Organisation, optional
             Who reports to whom: person -> manager, or ``id, manager_id`` and
-            optionally ``name``. People are ids where the frame has owner ids, or
-            names that only one of them bears; else names. Any other text is a node
-            without deals of its own. Any depth; whoever has no manager is a root.
+            optionally ``name``; or an `Organisation`, whose roles are the managers,
+            with the owners of deals below their roles. Left out: the organisation
+            that the load has, if deals are grouped by ``owner_name``; False: none.
+            People are ids where the frame has owner ids, or names that only one of
+            them bears; else names. Any other text is a node without deals of its
+            own. Any depth; whoever has no manager is a root.
         adjustments : mapping or DataFrame, optional
             A manager's call for a node: node -> amount, or ``node, amount`` and
             optionally ``who, when, note``. It replaces the node's `measure` on the

@@ -577,11 +577,14 @@ class Figures:
         ----------
         by : str or sequence of str, default "owner_name"
             Columns to group by; exactly one with a `tree`.
-        tree : mapping or DataFrame, optional
+        tree : mapping, DataFrame or Organisation, optional
             Who reports to whom: person -> manager, or ``id, manager_id`` and
-            optionally ``name``. People are ids where the frame has owner ids, or
-            names that only one of them bears; else names. Any other text is a node
-            without deals of its own. Any depth; whoever has no manager is a root.
+            optionally ``name``; or an `Organisation`, whose roles are the managers,
+            with the owners of deals below their roles. Left out: the organisation
+            that the load has, if deals are grouped by ``owner_name``; False: none.
+            People are ids where the frame has owner ids, or names that only one of
+            them bears; else names. Any other text is a node without deals of its
+            own. Any depth; whoever has no manager is a root.
         adjustments : mapping or DataFrame, optional
             A manager's call for a node: node -> amount, or ``node, amount`` and
             optionally ``who, when, note``. It replaces the node's `measure` on the
