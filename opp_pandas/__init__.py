@@ -19,6 +19,8 @@ from opp_pandas.stages import StageMap
 
 if TYPE_CHECKING:
     from opp_pandas.accessor import OpportunityFrame
+    from opp_pandas.activity.read import read_activity
+    from opp_pandas.activity.touches import add_touches
     from opp_pandas.adoption.adopt import adopt
     from opp_pandas.api.auth.oauth import login
     from opp_pandas.api.auth.s2s import AppSignIn
@@ -43,6 +45,7 @@ __version__ = "0.1.0"
 # Where each door lives: looked up when it is first used, so that importing the
 # package costs little more than importing pandas.
 _DOORS = {
+    "add_touches": "opp_pandas.activity.touches",
     "adopt": "opp_pandas.adoption.adopt",
     "apply_plan": "opp_pandas.apply.undo",
     "resume": "opp_pandas.apply.undo",
@@ -52,6 +55,7 @@ _DOORS = {
     "ChangeSet": "opp_pandas.changes.plan",
     "explain": "opp_pandas.figures",
     "show": "opp_pandas.figures",
+    "read_activity": "opp_pandas.activity.read",
     "read_opportunities": "opp_pandas.load.read",
     "read_export": "opp_pandas.exporting",
     "sandbox": "opp_pandas.sandbox_handle",
@@ -70,6 +74,8 @@ _DOORS = {
 __all__ = [
     "connect",
     "read_opportunities",
+    "read_activity",
+    "add_touches",
     "adopt",
     "scan",
     "read_export",

@@ -363,6 +363,8 @@ class Loaded:
     service : str or None
         Address of the service that the ids belong to; taken from `client`, and
         still known where the client is not, as after pickle.
+    activity : DataFrame or None
+        What was done on the deals, where that was asked for, as `read_activity` gives it.
     """
 
     kind: Literal["read", "adopt"]
@@ -383,6 +385,7 @@ class Loaded:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     organisation: Organisation | None = None
     service: str | None = None
+    activity: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         if self.client is not None:

@@ -426,9 +426,91 @@ PROSPECT_ROLE = Resource(
     ),
 )
 
+
+def _own_instant(name: str, meaning: str, *, known: bool = False) -> Attribute:
+    return Attribute(name, "instant", meaning, filterable=known, sortable=known)
+
+
+_ON_A_DEAL = (
+    Relationship("opportunity", "opportunity", "the deal", "opportunity_id", ("id",)),
+    Relationship("prospect", "prospect", "the person", "prospect_id", ("id",)),
+)
+
+CALL = Resource(
+    type="call",
+    path="calls",
+    attributes=(
+        Attribute("direction", "text", "inbound or outbound"),
+        Attribute("outcome", "text", "Answered or Not Answered", SHORT, filterable=True, sortable=True),
+        Attribute("state", "text", "where the call stands", SHORT, filterable=True, sortable=True, read_only=True),
+        Attribute("note", "text", "what was noted of it", LONG),
+        _own_instant("dialedAt", "when it was dialled [instant, UTC]"),
+        _own_instant("answeredAt", "when it was answered [instant, UTC]"),
+        _own_instant("completedAt", "when it ended [instant, UTC]"),
+        _read_only_instant("createdAt", "when the record was made, which may be after the call [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the record last changed [instant, UTC]"),
+    ),
+    relationships=(*_ON_A_DEAL, Relationship("user", "user", "who called", "user_id", ("id",))),
+)
+
+MAILING = Resource(
+    type="mailing",
+    path="mailings",
+    attributes=(
+        Attribute("mailingType", "text", "kind of mailing", SHORT, filterable=True, sortable=True, read_only=True),
+        Attribute("subject", "text", "its subject", SHORT),
+        Attribute("state", "text", "where the mailing stands", SHORT, filterable=True, sortable=True),
+        _own_instant("scheduledAt", "when it is to be sent [instant, UTC]", known=True),
+        *(
+            _read_only_instant(f"{word}At", f"when it was {word} [instant, UTC]")
+            for word in ("delivered", "opened", "clicked", "replied", "bounced", "created", "updated")
+        ),
+    ),
+    relationships=(*_ON_A_DEAL, Relationship("user", "user", "who sent it", "user_id", read_only=True)),
+)
+
+TASK = Resource(
+    type="task",
+    path="tasks",
+    attributes=(
+        Attribute("action", "text", "action_item, call, email or in_person", SHORT),
+        Attribute("taskType", "text", "why it is there", SHORT, filterable=True, sortable=True, read_only=True),
+        Attribute("state", "text", "pending, incomplete or complete", SHORT, True, True, read_only=True),
+        Attribute("note", "text", "what was noted of it", LONG),
+        Attribute("completed", "boolean", "whether it is done", read_only=True),
+        Attribute("completedAt", "instant", "when it was done [instant, UTC]", read_only=True),
+        _own_instant("dueAt", "when it is due [instant, UTC]", known=True),
+        _read_only_instant("scheduledAt", "when a pending task is scheduled for [instant, UTC]"),
+        _read_only_instant("createdAt", "when the task was made [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the task last changed [instant, UTC]"),
+    ),
+    relationships=(*_ON_A_DEAL, Relationship("owner", "user", "whose task it is", "owner_id", ("id",))),
+)
+
+EVENT = Resource(
+    type="event",
+    path="events",
+    attributes=(
+        Attribute("name", "text", "what took place", SHORT, filterable=True),
+        Attribute("body", "text", "text of an outside event", LONG),
+        _own_instant("eventAt", "when it took place [instant, UTC]", known=True),
+        _read_only_instant("createdAt", "when the service first had it [instant, UTC]"),
+    ),
+    relationships=(
+        *_ON_A_DEAL,
+        Relationship("call", "call", "the call that it tells of", "call_id", ("id",)),
+        Relationship("mailing", "mailing", "the mailing that it tells of", "mailing_id", ("id",)),
+        Relationship("task", "task", "the task that it tells of", "task_id", ("id",)),
+        Relationship("user", "user", "who caused it", "user_id", ("id",)),
+    ),
+)
+
+ACTIVITY = (CALL, MAILING, TASK, EVENT)
+"""What sellers do on deals, and what the service logs of it."""
+
 RESOURCES = {
     resource.type: resource
-    for resource in (OPPORTUNITY, STAGE, USER, ACCOUNT, PROSPECT, PROSPECT_ROLE, ROLE, TEAM, TERRITORY)
+    for resource in (OPPORTUNITY, STAGE, USER, ACCOUNT, PROSPECT, PROSPECT_ROLE, ROLE, TEAM, TERRITORY, *ACTIVITY)
 }
 """The resources that the sandbox serves and the client knows; what it can write, the sandbox says itself."""
 
@@ -452,6 +534,19 @@ INCLUDABLE = {entry.relation: entry.type for entry in LOOKUP_COLUMNS.values()}
 
 EDITABLE_NAMES = {name: entry.id_column for name, entry in LOOKUP_COLUMNS.items() if entry.editable}
 
+TOUCH_COLUMNS = {
+    "touch_count": "Int64",
+    "last_touch_at": "datetime64[us, UTC]",
+    "next_touch_at": "datetime64[us, UTC]",
+    "meeting_count": "Int64",
+    "call_count": "Int64",
+    "mailing_count": "Int64",
+    "task_count": "Int64",
+    "last_meeting_at": "datetime64[us, UTC]",
+    "next_meeting_at": "datetime64[us, UTC]",
+}
+"""The columns that are joined from activity, and their dtypes."""
+
 COLUMN_DTYPES: dict[str, str] = {
     "id": "Int64",
     **{entry.column: entry.dtype for entry in OPPORTUNITY.attributes},
@@ -459,5 +554,6 @@ COLUMN_DTYPES: dict[str, str] = {
     **{name: entry.dtype for name, entry in LOOKUP_COLUMNS.items()},
     **{entry.column: entry.dtype for entry in OPPORTUNITY.metadata},
     "prospect_ids": "object",
+    **TOUCH_COLUMNS,
 }
 """Every column this package knows and its dtype."""

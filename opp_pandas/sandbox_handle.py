@@ -16,6 +16,7 @@ import pandas as pd
 from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES, Identity, Tokens
+from opp_pandas.sandbox_server.activity import Activity
 from opp_pandas.sandbox_server.application import ROOT, Application, LoggedRequest
 from opp_pandas.sandbox_server.apptokens import load_public_key
 from opp_pandas.sandbox_server.evolution import Evolution, MovableClock
@@ -71,7 +72,7 @@ class Sandbox:
         tokens = Tokens(clock)
         tokens.accept(token, Identity(scopes, user=1))
         self._sign_in = SignIn(tokens, switches, clock)
-        self._application = Application(store, tokens, self._sign_in, switches, clock)
+        self._application = Application(store, tokens, self._sign_in, switches, clock, Activity(store, seed, clock))
         self._server = Server(self._application, clock, host, port, self.switches.idle_timeout_s)
         # Also runs when the program ends, and when the last name of the sandbox is gone.
         self._finish = weakref.finalize(self, _close, self._server, store)

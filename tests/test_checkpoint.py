@@ -18,9 +18,9 @@ import opp_pandas as opp
 from conftest import NOW, STAGES
 from damage import cuts, flips, outcome
 from opp_pandas import errors
+from opp_pandas.api import checkpoint
+from opp_pandas.api.checkpoint import iter_kept_pages
 from opp_pandas.api.query import Query
-from opp_pandas.load import checkpoint
-from opp_pandas.load.checkpoint import iter_kept_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,6 +24,7 @@ LAYERS = (
     ("frame_state",),
     ("schema",),
     ("api", "figures", "sandbox_server"),
+    ("activity",),
     ("forecasting",),
     ("history",),
     ("load", "adoption"),
@@ -79,7 +80,9 @@ def test_imports__run_downward(part: str, path: Path) -> None:
         assert other == part or RANK[other] < own or (RANK[other] == own and other == part), f"{path.name}: {other}"
 
 
-@pytest.mark.parametrize("room", ["changes", "apply", "notebook", "exporting", "history", "load", "scanning", "api"])
+@pytest.mark.parametrize(
+    "room", ["changes", "apply", "notebook", "exporting", "history", "load", "scanning", "api", "activity"]
+)
 def test_room__imports_in_no_circle(room: str) -> None:
     """The modules of a room can be read one after the other, late imports counted."""
     paths = {

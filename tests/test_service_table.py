@@ -112,12 +112,19 @@ RELATED = {
     "roles": ("test_service_table", "test_related_resources__have_both_ends"),
     "teams": ("test_service_table", "test_related_resources__have_both_ends"),
     "territories": ("test_service_table", "test_related_resources__have_both_ends"),
+    **dict.fromkeys(("calls", "mailings", "tasks", "events"), ("test_activity", "test_activity__has_both_ends")),
 }
 BEYOND = {
     "walks that survive change": ("test_refreshing", "test_load__reads_again_what_changed_meanwhile"),
     "refresh": ("test_refreshing", "test_refresh__is_the_three_way_merge"),
     "deletions": ("test_refreshing", "test_reconcile__finds_deleted_and_new_deals"),
     "stopped loads": ("test_checkpoint", "test_killed_process__is_gone_on_with"),
+    "filter[opportunity][id] of calls, mailings, tasks, events": (
+        "test_activity",
+        "test_activity_resource__is_filtered_sorted_and_paged",
+    ),
+    "a service that ignores it": ("test_activity", "test_service__that_ignores_the_filter_by_deal"),
+    "how many requests activity takes": ("test_activity", "test_requests__stay_within_the_budget"),
     "what the service cannot filter": ("test_where", "test_where__tests_at_the_service_what_it_can"),
     "programs of others: tap-outreach": (
         "test_sandbox_server_readers",

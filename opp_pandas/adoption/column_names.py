@@ -17,13 +17,13 @@ from typing import Any
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named
-from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY
+from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY, TOUCH_COLUMNS
 
 # The service alone fills these; a file's columns of that name mean something else.
 SERVICE_ONLY = frozenset(
     {
         "id", "created_at", "updated_at", "creator_id", "updater_id", "creator_name", "updater_name",
-        "stage_order", "stage_is_closed", "can_write", "can_delete", "data_connections", "prospect_ids",
+        "stage_order", "stage_is_closed", "can_write", "can_delete", "data_connections", "prospect_ids", *TOUCH_COLUMNS,
     }
 )  # fmt: skip
 # Ids of the service, too, but a user may know them and say so with columns=.

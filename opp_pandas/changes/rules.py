@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opp_pandas.changes.changeset import RowDeletion, RowUpdate
 from opp_pandas.errors import printable
 from opp_pandas.kinds import INTEGER, KINDS, Kind, UnfitError, kind_of_dtype
-from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY
+from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY, TOUCH_COLUMNS
 
 if TYPE_CHECKING:
     from opp_pandas.changes.changeset import Entry
@@ -33,6 +33,8 @@ def read_only_reason(column: str) -> str:
     """Say why a column cannot be written."""
     if column == "prospect_ids":
         return f"{column} is for reading; client.link_prospect(opportunity_id, prospect_id) puts somebody on a deal"
+    if column in TOUCH_COLUMNS:
+        return f"{column} is for reading: it is counted from what read_activity finds"
     known = column in COLUMN_DTYPES
     return f"{column} " + (
         "is kept by the service and cannot be written"

@@ -4,6 +4,5 @@
 - `where`: conditions that the service can answer, and those that only the loaded rows can
 - `arrival`: what came, held against filter, sort and fields
 - `changed_records`, `upsert`: what changed while the pages were read, laid over the rows that came first
-- `checkpoint`: pages kept on disk, so that an interrupted load goes on
 - `custom_fields`, `custom_field_values`: custom fields under the organisation's own names and types
 """

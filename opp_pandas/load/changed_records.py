@@ -216,16 +216,14 @@ def list_ids(client: Client, asked: Mapping[str, Any]) -> tuple[set[int], int | 
     return seen, lacking
 
 
-def ids_of(page: Page, *, strict: bool = True) -> list[int]:
+def ids_of(page: Page) -> list[int]:
     """Read the ids of a page's rows.
 
     Raises
     ------
     DocumentError
-        If `strict` and a row has no usable id: what it is cannot be said then.
+        If a row has no usable id: what it is cannot be said then.
     """
-    if not strict:
-        return list(record_ids(page.document))
     found = []
     for place, record in enumerate(page.document["data"]):
         try:

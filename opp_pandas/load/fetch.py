@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import pandas as pd
 
+from opp_pandas.api.checkpoint import iter_kept_pages
 from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame, name_notes
 from opp_pandas.api.query import LISTS, Query, field_names, include_names
 from opp_pandas.errors import AccessDeniedError, ForeignRowsError, NotFoundError, ServiceError
 from opp_pandas.load.arrival import ignores_fields, is_sorted, leave_out_unasked, leave_out_unfit
 from opp_pandas.load.changed_records import index_of, joined_lookup, read_changed
-from opp_pandas.load.checkpoint import iter_kept_pages
 from opp_pandas.load.partitions import iter_partitioned
 from opp_pandas.load.upsert import not_older, overlay
 from opp_pandas.load.where import rows_that_fit

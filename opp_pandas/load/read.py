@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 import numpy as np
 import pandas as pd
 
+from opp_pandas.activity.read import ATTRS_KEY as ACTIVITY_KEY
+from opp_pandas.activity.read import read_activity
+from opp_pandas.activity.touches import add_touches
+from opp_pandas.api.checkpoint import remove_checkpoint
 from opp_pandas.api.decode import unknown_column
 from opp_pandas.api.query import Query, settle_filter, sort_names
 from opp_pandas.errors import (
@@ -20,7 +24,6 @@ from opp_pandas.errors import (
 from opp_pandas.figures.core.context import read_definitions
 from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded
 from opp_pandas.load.arrival import columns_of, ignored_note, is_sorted, sort_rows
-from opp_pandas.load.checkpoint import remove_checkpoint
 from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
 from opp_pandas.load.failures import row_failures, warn_of_load
 from opp_pandas.load.fetch import Arrived, LoadPlan, read_all, select_rows
@@ -80,6 +83,7 @@ def read_opportunities(
     data_connections: bool = False,
     prospects: bool = False,
     organisation: bool = False,
+    touches: bool = False,
     page_size: int | None = None,
     partitions: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -147,6 +151,10 @@ def read_opportunities(
         roles, figures take ``by="team"`` and ``by="role"``, and a history keeps
         them with each snapshot. ``where={"team": "EMEA"}`` and ``where={"role":
         ...}`` choose the deals of the people who are in it now, and read it too.
+    touches : bool
+        Add how often and when each deal was touched, and what is planned, as
+        `add_touches` does, from the activity that `read_activity` reads. Nothing of
+        it is asked for otherwise.
     page_size : int, optional
         Rows asked for at once; default the client's.
     partitions : int
@@ -262,7 +270,7 @@ def read_opportunities(
     )
     check_partitions(partitions, plan.query, limit=limit, checkpoint=checkpoint)
     if to is not None:
-        _check_streamed(sort=sort, limit=limit, history=history)
+        _check_streamed(sort=sort, limit=limit, history=history, touches=touches or None)
         from opp_pandas.load.to_files import load_to_files
         from opp_pandas.scanning.scanner import scan
 
@@ -297,6 +305,12 @@ def read_opportunities(
         rows, complete = rows.take(np.arange(limit)), None
     if prospects:
         rows = replace(rows, frame=add_prospect_ids(rows.frame, client, notes))
+    as_of = arrived.moment if arrived.moment is not None else pd.Timestamp.now(tz="UTC")
+    activity, beside = None, None if checkpoint is None else f"{os.fspath(checkpoint)}.activity"
+    if touches:
+        activity = read_activity(client, rows.frame, checkpoint=beside, progress=progress)
+        notes += activity.attrs[ACTIVITY_KEY]["notes"]
+        rows = replace(rows, frame=add_touches(rows.frame, activity, as_of=as_of))
     report = LoadReport(
         source=client.url,
         rows=len(rows),
@@ -322,7 +336,7 @@ def read_opportunities(
         stages=resolve_stages(stages, arrived.lookups.get("opportunityStage")),
         lookups=arrived.lookups,
         timezone=zone,
-        as_of=arrived.moment if arrived.moment is not None else pd.Timestamp.now(tz="UTC"),
+        as_of=as_of,
         client=client,
         report=report,
         query={
@@ -340,6 +354,7 @@ def read_opportunities(
         custom_fields=custom_fields,
         definitions=definitions,
         organisation=whole,
+        activity=activity,
     )
     warn_of_load(report, on_invalid)
     # A load that went on from the history never opened the file: whatever is there is none of its own.

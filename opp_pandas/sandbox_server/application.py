@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from opp_pandas.resource import CUSTOM_FIELDS
+from opp_pandas.resource import ACTIVITY, CUSTOM_FIELDS
 from opp_pandas.sandbox_server import errors
 from opp_pandas.sandbox_server.access import VERBS, Identity, RateLimit, Tokens
 from opp_pandas.sandbox_server.customfields import types_document
@@ -25,6 +25,7 @@ from opp_pandas.sandbox_server.selection import merge_doubled
 from opp_pandas.sandbox_server.store import TABLES, Store, dump_json
 
 if TYPE_CHECKING:
+    from opp_pandas.sandbox_server.activity import Activity
     from opp_pandas.sandbox_server.instants import Clock
     from opp_pandas.sandbox_server.settings import Fault, Switches
     from opp_pandas.sandbox_server.signin import SignIn
@@ -75,6 +76,8 @@ class Application:
         How to behave; read anew at each request.
     clock : callable
         Gives the present moment.
+    activity : Activity
+        What is done on the deals; made when it is first asked for.
 
     Attributes
     ----------
@@ -84,8 +87,11 @@ class Application:
         The last 10,000 requests.
     """
 
-    def __init__(self, store: Store, tokens: Tokens, sign_in: SignIn, switches: Switches, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, tokens: Tokens, sign_in: SignIn, switches: Switches, clock: Clock, activity: Activity
+    ) -> None:
         self._tokens, self._sign_in, self._switches, self._clock = tokens, sign_in, switches, clock
+        self._activity = activity
         self._operations = Operations(store, switches, clock)
         self._limit = RateLimit(switches, clock)
         # Faults and limits are counted across all connections.
@@ -188,6 +194,8 @@ class Application:
         if kind is not None:
             identity.demand(TABLES[kind], VERBS[request.method])
         table = TABLES[kind or "opportunity"]
+        if table.resource in ACTIVITY:
+            self._activity.catch_up()
         call = Call(identity, table, arguments.get("key", 0), pairs, request.get_data(), _base(request))
         answered: Response = answer(call)
         return answered

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
+from opp_pandas.resource import ACTIVITY, RESOURCES, Attribute, Relationship, Resource
 
 # "oppd" in ASCII: a file with another mark is somebody else's database.
 _APPLICATION_ID = 0x6F707064
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 # Relationships to many that the records on the other side hold, as one fact has one place.
 _HELD_BY = {("team", "users"): "teams"}
 
@@ -138,7 +138,8 @@ class Table:
 
     def index_statements(self) -> Iterator[str]:
         """Give the SQL that makes the table's indexes."""
-        for column in ("updated_at", *self.links):
+        stamp = "updated_at" if "updated_at" in self.columns else "created_at"
+        for column in (stamp, *self.links):
             yield f'CREATE INDEX IF NOT EXISTS {self.name}_{column} ON {self.name} ("{column}", id)'
 
 
@@ -264,13 +265,13 @@ class Store:
         with self._lock:
             yield
 
-    def insert_many(self, table: Table, records: Iterable[NewRecord]) -> None:
-        """Store records in one statement; the caller opens the transaction."""
+    def insert_many(self, table: Table, records: Iterable[NewRecord], *, replace: bool = False) -> None:
+        """Store records in one statement in the caller's transaction; `replace`: in place of those with their ids."""
         marks = ", ".join("?" * len(table.columns))
         names = ", ".join(f'"{name}"' for name in table.columns)
         with self._lock:
             self._connection.executemany(
-                f"INSERT INTO {table.name} ({names}) VALUES ({marks})",
+                f"INSERT{' OR REPLACE' if replace else ''} INTO {table.name} ({names}) VALUES ({marks})",
                 (self._row(table, record) for record in records),
             )
 
@@ -345,11 +346,17 @@ class Store:
         return key
 
     def delete(self, table: Table, key: int) -> None:
-        """Remove a record, and the prospects' roles in it when it is an opportunity; in the caller's transaction."""
+        """Remove a record; an opportunity takes prospects' roles along, and leaves its activity without a deal.
+
+        In the caller's transaction.
+        """
         with self._lock:
             self._connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (key,))
             if table.name == "opportunities":
                 self._connection.execute("DELETE FROM opportunityProspectRoles WHERE opportunity_id = ?", (key,))
+                for resource in ACTIVITY:
+                    orphans = f"UPDATE {resource.path} SET opportunity_id = NULL WHERE opportunity_id = ?"
+                    self._connection.execute(orphans, (key,))
 
     def get(self, table: Table, key: int) -> Record | None:
         """Read one record."""
@@ -407,6 +414,17 @@ class Store:
                 "AND json_extract('{' || role.attributes || '}', '$.primary') LIMIT 1)"
             )
 
+    def read_activity_until(self) -> float:
+        """Read up to when there is activity [s since 1970]; before everything where there is none yet."""
+        with self._lock:
+            found = self._connection.execute("SELECT max(until) FROM activity").fetchone()[0]
+        return float("-inf") if found is None else float(found)
+
+    def write_activity_until(self, moment: float) -> None:
+        """Keep up to when there is activity; in the caller's transaction."""
+        with self._lock:
+            self._connection.execute("INSERT INTO activity VALUES (?)", (moment,))
+
     def write_truth(self, facts: Iterable[tuple[int, str, str, float, float]]) -> None:
         """Keep what the generator knows of each opportunity."""
         with self._lock:
@@ -427,5 +445,6 @@ class Store:
 
 _MORE_TABLES = (
     "CREATE TABLE shape (id INTEGER PRIMARY KEY, nulls TEXT NOT NULL)",
+    "CREATE TABLE activity (until REAL)",
     "CREATE TABLE truth (id INTEGER PRIMARY KEY, outcome TEXT, closing_day TEXT, p REAL, p_start REAL)",
 )

@@ -25,9 +25,9 @@ from urllib.parse import quote
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from opp_pandas.api.paging import Page
+from opp_pandas.api.paging import Page, record_ids
 from opp_pandas.errors import ConfigurationError, ResponseError, printable
-from opp_pandas.load.changed_records import ids_of
+from opp_pandas.resource import OPPORTUNITY, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,7 +42,9 @@ _CURSOR_REFUSED = frozenset({400, 404, 410, 422})
 _ID_FILTER = quote("filter[id]", safe="")
 
 
-def iter_kept_pages(client: Client, path: str | os.PathLike[str], query: Query) -> Iterator[Page]:
+def iter_kept_pages(
+    client: Client, path: str | os.PathLike[str], query: Query, resource: Resource = OPPORTUNITY
+) -> Iterator[Page]:
     """Read a collection page by page, keeping each page in a file.
 
     Parameters
@@ -53,6 +55,8 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], query: Query) 
         The file. One that another call with the same query left is gone on with.
     query : Query
         What is asked.
+    resource : Resource, default OPPORTUNITY
+        Of which collection.
 
     Yields
     ------
@@ -69,7 +73,7 @@ def iter_kept_pages(client: Client, path: str | os.PathLike[str], query: Query) 
         in use.
     """
     file = Path(path)
-    parts = client.urls(query)
+    parts = client.urls(query, resource)
     if not file.parent.is_dir():
         raise ConfigurationError(f"the checkpoint {printable(file)} cannot be opened: there is no such folder")
     lock = FileLock(f"{os.fspath(file)}.lock", timeout=0)
@@ -151,7 +155,7 @@ def _pages_of(part: int, stream: IO[bytes], begun: int) -> Iterator[Page]:
 
 def _behind(first: str, before: Iterable[Page]) -> str:
     """Give the URL of what follows the largest id that was read."""
-    largest = max((key for page in before for key in ids_of(page, strict=False)), default=None)
+    largest = max((key for page in before for key in record_ids(page.document)), default=None)
     if largest is None or _ID_FILTER in first:
         return first
     syntax = "" if "newFilterSyntax=true" in first else "&newFilterSyntax=true"
