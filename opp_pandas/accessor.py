@@ -278,6 +278,7 @@ class OpportunityAccessor(metaclass=_Listed):
 
         return validate_with_labels(self._frame)
 
+    add_touches = _Door("activity.touches", "add_touches")
     refresh = _Door("refreshing", "refresh")
     reconcile = _Door("refreshing", "reconcile")
     relabel = _Door("load.custom_fields", "relabel")

@@ -133,6 +133,47 @@ class OpportunityAccessor:
         present : bool
             True to add it at the end, False to remove it.
         """
+    def add_touches(self, activity: pd.DataFrame, *, as_of: Any = ...) -> OpportunityFrame:
+        r"""Join to deals how often and when they were touched; the activity travels along with the load.
+
+        Parameters
+        ----------
+        frame : DataFrame, shape (n, k)
+            Deals with ``id``. Never modified.
+        activity : DataFrame
+            As `read_activity` gives it: ``opportunity_id, kind, done_at, planned_at, created_at``.
+        as_of : str, datetime or date, optional
+            What was put down or done later is not seen; default the moment of the
+            load, else the last moment of the activity.
+
+        Returns
+        -------
+        DataFrame, shape (n, k + 9)
+            With ``touch_count`` (meetings, calls, delivered mailings and completed
+            tasks), ``last_touch_at``, ``next_touch_at`` (the next one that is planned),
+            ``meeting_count, call_count, mailing_count, task_count``,
+            ``last_meeting_at`` and ``next_meeting_at``. Deals without activity have
+            counts of 0; deals without an id, missing ones. `hygiene` and `ageing` use
+            the columns, `fit_win_model` and `predict` the activity itself.
+
+        Raises
+        ------
+        MissingColumnError, FrameError
+            If the frame has no ids, or the activity is none.
+
+        Examples
+        --------
+        >>> import opp_pandas as opp
+        >>> with opp.sandbox(opportunities=40, now="2026-09-01T08:00:00Z") as box:
+        ...     df = opp.read_opportunities(box.client())
+        ...     df = opp.add_touches(df, opp.read_activity(box.client(), df))
+        >>> bool(
+        ...     (
+        ...         df["touch_count"] == df[["meeting_count", "call_count", "mailing_count", "task_count"]].sum(axis=1)
+        ...     ).all()
+        ... )
+        True
+        """
     def attach(self, original: pd.DataFrame) -> OpportunityFrame:
         r"""Put what was loaded back on a frame that lost it, as after a merge.
 

@@ -233,12 +233,10 @@ def _typed(rows: pd.DataFrame, resource: Resource) -> pd.DataFrame:
     """Return the rows with the dtypes of their resource, also where no record had a value."""
     dtypes = {entry.column: entry.dtype for entry in resource.attributes}
     dtypes |= dict.fromkeys(resource.relationship_by_column, "Int64")
-    empty = {
-        name: pd.Series(pd.NA, index=rows.index, dtype="object").astype(dtypes[name])
-        for name in rows
-        if rows[name].dtype != dtypes.get(name, rows[name].dtype) and rows[name].isna().all()
-    }
-    return rows.assign(**empty)
+    empty = [
+        name for name, dtype in dtypes.items() if name in rows and rows[name].dtype != dtype and rows[name].isna().all()
+    ]
+    return rows.astype(dict.fromkeys(empty, "object")).astype({name: dtypes[name] for name in empty})
 
 
 def _deals_on(page: Page) -> set[int]:
@@ -272,8 +270,10 @@ def _by_deal(collected: Collected) -> pd.DataFrame:
     }
     if not several:
         return rows
-    deals = rows["opportunity_id"].astype("object")
+    deals: list[Any] = rows["opportunity_id"].tolist()
     for row, found in several.items():
-        deals.iat[row] = found or pd.NA
-    spread = rows.assign(opportunity_id=deals).explode("opportunity_id", ignore_index=True)
+        deals[row] = found or pd.NA
+    spread = rows.assign(opportunity_id=pd.Series(deals, index=rows.index, dtype="object")).explode(
+        "opportunity_id", ignore_index=True
+    )
     return spread.astype({"opportunity_id": "Int64"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from opp_pandas.activity.sources import COLUMNS, TOUCHES
 from opp_pandas.errors import FrameError, MissingColumnError
 from opp_pandas.frame_state import attach_loaded, loaded_of
 from opp_pandas.instants import parse_end
+from opp_pandas.resource import TOUCH_COLUMNS
 
 if TYPE_CHECKING:
     from opp_pandas.accessor import OpportunityFrame
@@ -88,11 +89,10 @@ def summarize_touches(activity: pd.DataFrame, deals: pd.Index, as_of: pd.Timesta
     counts = touches.groupby(["opportunity_id", "kind"]).size().unstack(fill_value=0)
 
     def of(frame: pd.DataFrame, moment: str, pick: str) -> pd.Series:
-        return frame.groupby("opportunity_id")[moment].agg(pick).reindex(deals).astype(COLUMNS["done_at"])
+        return frame.groupby("opportunity_id")[moment].agg(pick).reindex(deals)
 
     def count(kinds: tuple[str, ...]) -> pd.Series:
-        some = counts.reindex(columns=list(kinds), fill_value=0).sum(axis=1)
-        return some.reindex(deals, fill_value=0).astype("Int64")
+        return counts.reindex(columns=list(kinds), fill_value=0).sum(axis=1).reindex(deals, fill_value=0)
 
     meetings, next_meetings = (frame[frame["kind"] == "meeting"] for frame in (touches, planned))
     return pd.DataFrame(
@@ -105,7 +105,7 @@ def summarize_touches(activity: pd.DataFrame, deals: pd.Index, as_of: pd.Timesta
             "next_meeting_at": of(next_meetings, "planned_at", "min"),
         },
         index=deals,
-    )
+    ).astype(TOUCH_COLUMNS)
 
 
 def add_touches(frame: pd.DataFrame, activity: pd.DataFrame, *, as_of: Any = None) -> OpportunityFrame:
@@ -161,5 +161,5 @@ def add_touches(frame: pd.DataFrame, activity: pd.DataFrame, *, as_of: Any = Non
     joined = table.reindex(pd.Index(frame["id"].astype("Int64"))).set_axis(frame.index)
     joined = frame.assign(**{name: joined[name] for name in joined.columns})
     if loaded is None:
-        return joined
-    return attach_loaded(joined, loaded.renewed(activity=activity))
+        return cast("OpportunityFrame", joined)
+    return cast("OpportunityFrame", attach_loaded(joined, loaded.renewed(activity=activity)))
