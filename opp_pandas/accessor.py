@@ -31,7 +31,7 @@ GIVEN = ("as_of", "stages", "timezone")
 
 def _documented(text: str, given: list[inspect.Parameter], method: Callable[..., Any]) -> None:
     """Give a method the documentation of a function, and its signature without the frame."""
-    vars(method)["__doc__"] = text.split("\n    Examples\n    --------")[0]
+    vars(method)["__doc__"] = text
     vars(method)["__signature__"] = inspect.Signature(given)
 
 
@@ -166,6 +166,11 @@ class OpportunityAccessor(metaclass=_Listed):
     ----------
     frame : DataFrame
         Any frame: opportunities are asked for when a method needs them.
+
+    Examples
+    --------
+    >>> isinstance(df.opp, opp.OpportunityAccessor), "forecast" in dir(df.opp)
+    (True, True)
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
@@ -248,12 +253,24 @@ class OpportunityAccessor(metaclass=_Listed):
 
     @property
     def load_report(self) -> LoadReport:
-        """How the load went: see `LoadReport`."""
+        """How the load went: see `LoadReport`.
+
+        Examples
+        --------
+        >>> df.opp.load_report.rows, df.opp.load_report.complete
+        (279, True)
+        """
         return require_loaded(self._frame, "load_report").report
 
     @property
     def stages(self) -> StageTable:
-        """What each stage means: open, won or lost, in order."""
+        """What each stage means: open, won or lost, in order.
+
+        Examples
+        --------
+        >>> df.opp.stages.status
+        array(['open', 'open', 'open', 'open', 'won', 'lost'], dtype=object)
+        """
         return _require_meaning(self._frame, "stages").stages
 
     @property
@@ -273,6 +290,11 @@ class OpportunityAccessor(metaclass=_Listed):
         ------
         InvalidFrameError
             With every bad cell in ``.failure_cases``.
+
+        Examples
+        --------
+        >>> df.opp.validate() is df
+        True
         """
         from opp_pandas.load.custom_fields import validate_with_labels
 
@@ -292,7 +314,14 @@ class OpportunityAccessor(metaclass=_Listed):
 
     @property
     def plot(self) -> PlotAccessor:
-        """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings."""
+        """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings.
+
+        Examples
+        --------
+        >>> ax = df.opp.plot.stage_distribution()
+        >>> ax.alt_text[:60]
+        'Stage distribution, as of 2026-11-02. 277 deals in 6 stages,'
+        """
         return PlotAccessor(self)
 
     # --- files, edits, write-back --------------------------------------------
@@ -351,5 +380,10 @@ def of(frame: pd.DataFrame) -> OpportunityAccessor:
     -------
     OpportunityAccessor
         The same as ``frame.opp``, which type checkers take for a column.
+
+    Examples
+    --------
+    >>> opp.of(df).kpis()["open_count"].tolist() == df.opp.kpis()["open_count"].tolist()
+    True
     """
     return OpportunityAccessor(frame)

@@ -73,6 +73,12 @@ def add_rows(frame: pd.DataFrame, rows: pd.DataFrame | Mapping[str, Any] | Seque
         If two columns of the new rows are one field.
     NotLoadedError
         If nothing of a load travels with the frame.
+
+    Examples
+    --------
+    >>> more = df.opp.add({"name": "New deal", "amount": 5000, "stage_name": "Qualify"})
+    >>> len(more) - len(df), len(more.opp.changes().created)
+    (1, 1)
     """
     loaded = require_loaded(frame, "add()")
     levels = [name for name in frame.index.names if name in COLUMN_DTYPES]
@@ -239,6 +245,13 @@ def attach_again(frame: pd.DataFrame, original: pd.DataFrame) -> pd.DataFrame:
         If text such as ``""`` or ``"NA"``, which a CSV reads as missing, was
         taken as unchanged; if a column of the load is missing while another
         looks like its renamed twin (``"next_step "``, ``amount_x``).
+
+    Examples
+    --------
+    >>> regions = pd.DataFrame({"owner_id": [1, 2], "region": ["East", "West"]})
+    >>> merged = df.merge(regions, on="owner_id", how="left").opp.attach(df)
+    >>> len(merged.opp.changes())
+    0
     """
     loaded = loaded_of(original)
     if loaded is None:
@@ -345,6 +358,13 @@ def set_close_date(
     ------
     ConfigurationError
         If the day cannot be read, or carries a time of day.
+
+    Examples
+    --------
+    >>> df.opp.set_close_date(df["id"] == 25, "2026-12-31")
+    >>> df.opp.changes().cells[["id", "field", "after"]]
+       id       field                      after
+    0  25  close_date  2026-12-31 00:00:00-05:00
     """
     load = meaning_of(frame)
     zone = timezone if timezone is not None else (load.timezone if load else None)
@@ -385,6 +405,15 @@ def change_tag(frame: pd.DataFrame, mask: Any, tag: str, *, present: bool) -> No
         The tag.
     present : bool
         True to add it at the end, False to remove it.
+
+    Examples
+    --------
+    >>> df.opp.add_tag(df["id"] == 25, "renewal")
+    >>> df.loc[df["id"] == 25, "tags"].item()
+    ['pilot', 'renewal']
+    >>> df.opp.remove_tag(df["id"] == 25, "renewal")
+    >>> len(df.opp.changes())
+    0
     """
     if not isinstance(tag, str):
         raise ConfigurationError(f"a tag is text, not {tag!r}")

@@ -37,6 +37,12 @@
     +- IncompleteLoadWarning                 not every row arrived
     +- GuessedStagesWarning                  won and lost were guessed from stage names
     +- UnmappedStageWarning                  deals are in stages whose outcome nobody stated
+
+>>> try:
+...     df.drop(columns="amount").opp.forecast()
+... except opp.errors.OppPandasError as error:
+...     type(error).__name__, error.missing
+('MissingColumnError', ('amount',))
 """
 
 from __future__ import annotations

@@ -97,6 +97,15 @@ def refresh(
         If the rows did not come from a service.
     ServiceError
         If anything cannot be read: then nothing of it counts as read.
+
+    Examples
+    --------
+    >>> made_up = opp.sandbox(opportunities=20, now="2026-11-02")
+    >>> before = opp.read_opportunities(made_up.client(), stages=stages)
+    >>> happened = made_up.advance(days=7)
+    >>> after = before.opp.refresh()
+    >>> len(after) >= len(before), len(after.opp.changes())
+    (True, 0)
     """
     if on_conflict not in ("skip", "mine", "theirs"):
         raise ConfigurationError(f"on_conflict is 'skip', 'mine' or 'theirs', not {on_conflict!r}")
@@ -511,6 +520,15 @@ def reconcile(frame: pd.DataFrame, client: Client | None = None, *, confirm: int
     ServiceError
         If a page cannot be read, or fewer deals came than the service counts: a
         list that is not whole says nothing about deletions.
+
+    Examples
+    --------
+    >>> made_up = opp.sandbox(opportunities=20, now="2026-11-02").client()
+    >>> before = opp.read_opportunities(made_up, stages=stages)
+    >>> answer = made_up.delete(3)
+    >>> found = before.opp.reconcile()
+    >>> found.gone, len(found.frame)
+    ([3], 19)
     """
     if isinstance(confirm, bool) or not isinstance(confirm, int) or confirm < 0:
         raise ConfigurationError(f"confirm is a number of deals, 0 or more, not {confirm!r}")

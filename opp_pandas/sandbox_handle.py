@@ -50,6 +50,20 @@ class Sandbox:
     ----------
     switches : Switches
         Strictness, limits and faults; may be changed while it serves.
+
+    Examples
+    --------
+    >>> made_up = opp.sandbox(opportunities=20, now="2026-11-02")
+    >>> made_up.fail(503)  # the next request fails once
+    >>> deals = opp.read_opportunities(made_up.client(), stages=stages)
+    >>> made_up.requests[0].status, len(deals), len(made_up.truth), made_up.url.startswith(made_up.origin)
+    (503, 20, 20, True)
+    >>> made_up.now.date(), made_up.advance(days=7) > 0, made_up.now.date()
+    (datetime.date(2026, 11, 2), True, datetime.date(2026, 11, 9))
+    >>> token = made_up.issue_refresh_token()  # for programs that are configured with one
+    >>> made_up.client_id, made_up.token in repr(made_up), made_up.client_secret in repr(made_up)
+    ('sandbox-app', False, False)
+    >>> made_up.close()
     """
 
     def __init__(

@@ -474,6 +474,16 @@ def get_schema() -> Any:
         ``.validate(frame, lazy=True)`` to collect every failure. All columns but
         ``id`` may be absent; all may hold missing cells; unknown columns pass.
         `validate` gives the same failures, and names rows by id as well.
+
+    Examples
+    --------
+    >>> opp.OpportunitySchema.validate(df.head(3))["id"].tolist()
+    [1, 2, 3]
+    >>> try:
+    ...     df.assign(probability=101).opp.validate()
+    ... except opp.errors.InvalidFrameError as error:
+    ...     error.failure_cases["rule"].unique().tolist()
+    ['0 to 100']
     """
     from typing import Annotated
 
@@ -501,7 +511,8 @@ def get_schema() -> Any:
         "__annotations__": annotations,
         "__module__": __name__,
         "__qualname__": "OpportunitySchema",
-        "__doc__": "Opportunities in columns: dtypes, text limits, ranges, instants with a zone, unique ids.",
+        "__doc__": "Opportunities in columns: dtypes, text limits, ranges, instants with a zone, unique ids.\n\n    "
+        + (get_schema.__doc__ or "").partition("\n\n    ")[2],
         "Config": Config,
     }
     columns_of: dict[str, list[str]] = {}

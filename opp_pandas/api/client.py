@@ -107,6 +107,13 @@ def connect(
     ------
     ConfigurationError
         If the URL, token, zone or a limit cannot be used.
+
+    Examples
+    --------
+    >>> with opp.connect(box.url, token=box.token, timezone="America/New_York", max_calls=10) as client:
+    ...     deals = opp.read_opportunities(client, limit=5, stages=stages)
+    >>> len(deals), client.calls < 10
+    (5, True)
     """
     base, source = _chosen_url(url)
     origin = parse_origin(base, what=source)
@@ -155,6 +162,33 @@ class Client:
         Rows per page.
     definitions : mapping
         How the organisation cuts time and what its amounts mean; travels with loads.
+
+    Examples
+    --------
+    >>> client.url == box.url, client.calls > 0, client.scope, client.calls_left
+    (True, True, None, None)
+    >>> client.get(1).data["attributes"]["name"]
+    'Juniper expansion 2026-1'
+    >>> [stage["attributes"]["name"] for stage in client.stages()][:3]
+    ['Qualify', 'Discover', 'Propose']
+    >>> len(client.users([1, 2])), len(client.accounts([1])), len(client.prospects([1]))
+    (2, 1, 1)
+    >>> len(client.prospect_roles([25])), client.custom_fields()[0].label
+    (1, 'Region')
+    >>> sum(1 for page in client.iter_pages(filter={"owner": [1]}, page_size=20))
+    3
+    >>> new = client.create({"name": "Pilot"}, {"opportunityStage": 1})
+    >>> client.update(new.data["id"], {"nextStep": "Call"}).data["attributes"]["nextStep"]
+    'Call'
+    >>> role = client.link_prospect(new.data["id"], 1, primary=True)
+    >>> client.delete(new.data["id"]).status
+    204
+    >>> from opp_pandas.api.query import Query
+    >>> asked = Query({"owner": [1]}, page_size=20)
+    >>> len(client.urls(asked)), [page.number for page in client.walk(asked)]
+    (1, [1, 2, 3])
+    >>> client.wait(0)
+    >>> client.close()  # opens again when needed
     """
 
     def __init__(

@@ -45,7 +45,14 @@ _NULL, _NOT_NULL = "__null__", "__notnull__"
 
 
 class _NotNull:
-    """The test that a value is there; see `NOT_NULL`."""
+    """The test that a value is there; see `NOT_NULL`.
+
+    Examples
+    --------
+    >>> known = opp.read_opportunities(client, filter={"custom_id": opp.NOT_NULL}, stages=stages)
+    >>> int(known["custom_id"].isna().sum())
+    0
+    """
 
     __slots__ = ()
 

@@ -59,6 +59,14 @@ def list_journals(folder: str | Path | None = None, *, service: str | None = Non
         settled, ``unknown`` of them perhaps applied; ``conflict, failed, done,
         undone``. A journal that cannot be read has a ``problem`` in place of
         them.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 157, "next_step"] = "Call back"
+    >>> report = df.opp.write_back()
+    >>> opp.list_journals()[["plan", "rows", "open", "done"]]
+       plan  rows  open  done
+    0     1     1     0     1
     """
     place = journal_folder(folder)
     records: list[list[Any]] = []
@@ -110,6 +118,13 @@ def purge_journals(
     DataFrame
         What was removed, as `list_journals` shows it. Plans that are being
         written stay, and journals that cannot be read.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 25, "next_step"] = "Call back"
+    >>> report = df.opp.write_back()
+    >>> len(opp.purge_journals(days=90)), len(opp.purge_journals(days=0))
+    (0, 1)
     """
     if days < 0:
         raise ConfigurationError(f"days is 0 or more, not {days}")

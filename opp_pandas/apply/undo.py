@@ -68,6 +68,14 @@ def apply_plan(
         If the plan was made for another service, or cannot be read.
     ConfirmationNeededError
         As in `write_back`.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 68, "next_step"] = "Call back"
+    >>> saved = df.opp.changes().save("plan.json")
+    >>> opp.apply_plan(client, "plan.json").rows[["id", "action", "status"]]
+       id  action   status
+    0  68  update  written
     """
     known = plan if isinstance(plan, ChangeSet) else ChangeSet.load(plan)
     options = ApplyOptions(_connected(client), on_conflict, ask, workers, journal, progress, shared=True)
@@ -139,6 +147,13 @@ def resume(
         If several plans are unfinished.
     JournalError
         If the journal is damaged, or somebody is writing by the plan.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 118, "next_step"] = "Call back"
+    >>> report = df.opp.write_back()
+    >>> opp.resume(client).rows["status"].tolist()
+    []
     """
     options = ApplyOptions(_connected(client), on_conflict or "skip", ask, workers, journal, progress, shared=True)
     with options.open_journal() as opened:
@@ -247,6 +262,14 @@ def undo(
         If there is no such plan.
     ConfirmationNeededError
         As in `write_back`.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 130, "next_step"] = "Call back"
+    >>> report = df.opp.write_back()
+    >>> opp.undo(client).rows[["id", "action", "status"]]
+        id  action   status
+    0  130  update  written
     """
     options = ApplyOptions(_connected(client), on_conflict, ask, workers, journal, progress)
     found = options.client

@@ -125,6 +125,16 @@ def write_back(
         If the client was opened with ``read_only=True``.
     JournalError
         If no journal can be kept; what was sent until then is in the frame.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 176, "next_step"] = "Send order form"
+    >>> df.opp.write_back(dry_run=True).rows[["id", "action", "status"]]
+        id  action   status
+    0  176  update  planned
+    >>> report = df.opp.write_back()
+    >>> report.rows["status"].tolist(), len(df.opp.changes())
+    (['written'], 0)
     """
     loaded = require_loaded(frame, "write_back()")
     plan = find_changes(

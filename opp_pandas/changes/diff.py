@@ -86,6 +86,15 @@ def find_changes(
     ConfigurationError
         If ``delete`` names ids without ``allow_delete=True``, or is no list of
         ids, or an argument of the forecast cannot be used.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 25, ["amount", "next_step"]] = [30_000, "Send order form"]
+    >>> df.opp.changes().cells
+       id           field            before            after
+    0  25          amount             24826            30000
+    1  25       next_step  Call procurement  Send order form
+    2  25  amount_precise          24826.22            30000
     """
     loaded = require_loaded(frame, "changes()")
     if custom_ids not in ("auto", "always", "never"):

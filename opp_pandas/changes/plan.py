@@ -70,6 +70,27 @@ class ChangeSet:
         service does not know.
     suspicion : str
         Why the edits look like values of other deals; empty where they do not.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 25, "amount"] = 40_000
+    >>> plan = df.opp.changes()
+    >>> plan.summary(), len(plan.entries), plan.confirmation_reason()
+    ('1 updated', 1, None)
+    >>> plan.cells[["id", "field", "before", "after"]].head(1)
+       id   field before  after
+    0  25  amount  24826  40000
+    >>> len(plan.created), len(plan.deleted), len(plan.refused), plan.deal_names[25]
+    (0, 0, 0, 'Willow renewal 2026-25')
+    >>> plan.effect[["open_before", "open_after"]]
+            open_before  open_after
+    period
+    2026Q4    296278.05   311451.83
+    >>> plan.why_no_effect, plan.words("owner_id", 1), plan.shown("amount", 40_000)
+    ('', "Jürgen O'Brien (1)", 40000)
+    >>> saved = plan.save("plan.json")
+    >>> opp.ChangeSet.load("plan.json").fingerprint == plan.fingerprint
+    True
     """
 
     updates: tuple[RowUpdate, ...] = ()

@@ -58,6 +58,13 @@ def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str], *, timezone: str |
     See Also
     --------
     to_excel, read_export
+
+    Examples
+    --------
+    >>> df.opp.to_csv("deals.csv")
+    PosixPath('deals.csv')
+    >>> len(opp.read_export("deals.csv", original=df).opp.changes())
+    0
     """
     target, _ = check_path(path, (".csv",))
     zone = zone_of(frame, timezone)

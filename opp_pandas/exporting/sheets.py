@@ -73,6 +73,13 @@ def to_excel(frame: pd.DataFrame, path: str | os.PathLike[str], *, timezone: str
     See Also
     --------
     to_csv, read_export
+
+    Examples
+    --------
+    >>> df.opp.to_excel("deals.xlsx")
+    PosixPath('deals.xlsx')
+    >>> len(opp.read_export("deals.xlsx", original=df).opp.changes())
+    0
     """
     target, _ = check_path(path, (".xlsx",))
     try:

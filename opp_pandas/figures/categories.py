@@ -61,6 +61,17 @@ def category_forecast(
         pipeline; missing for omitted) and ``weighted_amount`` (open deals)
         [currency]. Overdue deals stand in their own period. The basis says how
         many open deals have a stated category and how many a band.
+
+    Examples
+    --------
+    >>> df.opp.category_forecast().loc["2026Q4"]
+               count     amount  cumulative_amount  weighted_amount
+    category
+    closed         5   86785.38           86785.38           0.0000
+    commit         7  112369.82          199155.20       91351.7250
+    best_case      7   85917.00          285072.20       45464.9000
+    pipeline       5   97991.23          383063.43       25454.4345
+    omitted        0       0.00                NaN           0.0000
     """
     cells, facts, width = part["cells"], part["facts"], len(CATEGORIES)
     # The last axis has a place for deals without a category, before the others; none of these is open or won.

@@ -241,6 +241,22 @@ def forecast(
     -----
     UnmappedStageWarning
         If deals are in stages that nobody called open, won or lost; they are left out.
+
+    Examples
+    --------
+    >>> table = df.opp.forecast(quota=450_000)
+    >>> table.loc["2026Q4":"2027Q1", ["open_count", "weighted_amount", "won_amount", "attainment"]].round(2)
+            open_count  weighted_amount  won_amount  attainment
+    period
+    2026Q4          19        162271.06    86785.38        0.19
+    2027Q1          38        407761.50        0.00        0.00
+    >>> years = df.opp.forecast(by="owner_name", freq="Y", fiscal_start=2)
+    >>> years.loc["2027", ["open_count", "open_amount"]].head(3)
+                 open_count  open_amount
+    owner_name
+    Dmitri Lee            4     97755.16
+    Ivan García           7     79801.00
+    Jürgen Lee            9    180891.00
     """
     overdue, periods, cells = context.money.overdue, context.periods.cut, part["cells"]
     present = int(periods.ordinals(np.array([context.today]))[0])

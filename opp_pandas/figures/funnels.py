@@ -100,6 +100,19 @@ def stage_distribution(
         If a needed column is not there.
     MixedCurrencyError
         If the deals are in more than one currency and no rates are given.
+
+    Examples
+    --------
+    >>> df.opp.stage_distribution()
+    Stage distribution, as of 2026-11-02, amounts in USD
+                count     amount weighted_amount missing_amount_count
+    stage_name
+    Qualify        28    689,399         302,362                    0
+    Discover       14    199,100         104,128                    0
+    Propose        13    138,665          93,785                    0
+    Negotiate      10    178,135         144,490                    0
+    Closed Won     77  1,536,453               0                    3
+    Closed Lost   135  3,727,812               0                    1
     """
     return _distribution("stage_distribution", part, context, by)[0]
 
@@ -202,6 +215,18 @@ def funnel(
         If `cohort` or `step_conversion` asks for what only snapshots over time know.
     MissingColumnError
         If the history lacks a column.
+
+    Examples
+    --------
+    >>> df.opp.funnel(history)[["count", "reached", "step_conversion"]].round(2)
+                 count  reached  step_conversion
+    stage_name
+    Qualify         28      129              NaN
+    Discover        14       87             0.67
+    Propose         13       59             0.68
+    Negotiate       10       42             0.71
+    Closed Won      77       32             0.76
+    Closed Lost    135     <NA>              NaN
     """
     if history is None and (cohort is not None or step_conversion or window_days is not None):
         asked = "a cohort" if cohort is not None else "step conversion" if step_conversion else "a window"

@@ -178,6 +178,14 @@ def hygiene(
     ------
     ConfigurationError
         If a check does not exist.
+
+    Examples
+    --------
+    >>> df.opp.hygiene(stale_days=45)[["id", "amount", "reasons"]].head(3)
+          id  amount                                            reasons
+    162  163   45110             no close date: in no period's forecast
+    231  232   30900            nothing happened for 48 days (limit 45)
+    156  157   25480  nothing happened for 111 days (limit 45); open...
     """
     wanted, facts = list(CHECKS) if checks is None else list(checks), part["facts"]
     table = part["rows"].frame
@@ -431,6 +439,14 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
         ``age_days`` (since creation), ``idle_days`` (since the last event),
         ``overdue_days`` (0 while the close date is ahead) [days]. Time in the
         present stage needs a history.
+
+    Examples
+    --------
+    >>> df.opp.ageing()[["id", "stage_name", "age_days", "idle_days"]].head(3)
+          id stage_name  age_days  idle_days
+    24    25    Qualify       191          6
+    67    68    Qualify       181          2
+    117  118  Negotiate       287         21
     """
     deals = Deals(frame, context)
     rows = np.flatnonzero(deals.status == OPEN)
@@ -509,6 +525,15 @@ def concentration(
         ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
         squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
         no share.
+
+    Examples
+    --------
+    >>> df.opp.concentration(by="owner_name").head(3)
+                           count     amount     share  cumulative_share
+    owner_name
+    Sam Novak                 18  391144.05  0.324520          0.324520
+    Jürgen O'Brien (id 6)     10  265291.00  0.220104          0.544624
+    Jürgen Lee                12  207441.00  0.172107          0.716732
     """
     cells = part["cells"]
     groups = cells.groups(context)

@@ -73,6 +73,15 @@ def waterfall_deals(
     ------
     HistoryNeededError
         If `history` is neither a history nor two frames.
+
+    Examples
+    --------
+    >>> moved = df.opp.waterfall_deals(history, period="2026Q4", since="2026-09-04")
+    >>> moved[["id", "bucket", "amount"]].head(3)
+        id bucket    amount
+    0   25  start  24826.22
+    1   42  start   3811.38
+    2  118  start   5641.22
     """
     words = _words_of(labels)
     if bucket is not None and bucket not in words.values():
@@ -143,6 +152,25 @@ def waterfall(
         If `history` is neither a history nor two frames.
     ConfigurationError
         If an argument cannot be used.
+
+    Examples
+    --------
+    >>> moved = df.opp.waterfall(history, period="2026Q4", since="2026-09-04")
+    >>> moved.loc[moved["count"] > 0, ["count", "amount"]].round(2)
+                count     amount
+    bucket
+    start          48  833565.90
+    created         2   20290.00
+    appeared        1    8480.00
+    pulled_in       2   15194.00
+    pushed_in       3   59510.23
+    increased       1     221.00
+    decreased       9  -13293.22
+    won             5  -86785.38
+    lost            9 -135248.48
+    pushed_out     13 -200890.00
+    pulled_out     10 -204766.00
+    end            19  296278.05
     """
     words = _words_of(labels)
     moves, basis = _moves(history, period, since, until, context, by, method)

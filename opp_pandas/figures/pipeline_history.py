@@ -67,6 +67,15 @@ def pipeline_over_time(
     ------
     HistoryNeededError
         Without a history.
+
+    Examples
+    --------
+    >>> df.opp.pipeline_over_time(history, by="owner_name").groupby("moment").sum().round(0).tail(3)
+                               open_count  open_amount  weighted_amount
+    moment
+    2026-07-05 15:00:00+00:00          51    1347075.0         729298.0
+    2026-09-03 15:00:00+00:00          71    1288004.0         630648.0
+    2026-11-02 15:00:00+00:00          65    1205299.0         644765.0
     """
     if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"the pipeline over time needs snapshots: pass a History. {HOW_TO_START}")

@@ -242,6 +242,16 @@ def linearity(
         year, by the calendar or 4-4-5; missing before that month begins) and
         ``gini`` over the weeks up to as_of, each by its days: 0 where every
         day brought the same.
+
+    Examples
+    --------
+    >>> df.opp.linearity(period="2026Q3")[["won_amount", "share"]].head(4).round(2)
+          won_amount  share
+    week
+    1        6914.08   0.01
+    2           0.00   0.00
+    3       17613.68   0.03
+    4       76282.90   0.13
     """
     deals = Deals(frame, context)
     periods = context.periods.cut
@@ -324,6 +334,18 @@ def pacing(
         With a quota ``attained`` (won to date / quota) in the last row. The
         basis holds ``usual_share``, the mean of the earlier shares, and
         ``landing``, won to date over it.
+
+    Examples
+    --------
+    >>> df.opp.pacing(quota=500_000)
+    Pacing, as of 2026-11-02, amounts in USD
+           day days won_to_date won_amount   share attained
+    period
+    2025Q4  33   92      19,684     76,761  25.6 %
+    2026Q1  32   90     186,156    223,075  83.4 %
+    2026Q2  33   91      36,590    251,249  14.6 %
+    2026Q3  33   92     118,661    595,360  19.9 %
+    2026Q4  33   92      86,785     86,785           17.4 %
     """
     if compare < 1:
         raise ConfigurationError(f"compare must be 1 or more, not {compare!r}")

@@ -300,6 +300,12 @@ def kpis(
         If the deals are in more than one currency and no rates are given.
     ConfigurationError
         If an argument cannot be used, or a quota fits no group.
+
+    Examples
+    --------
+    >>> df.opp.kpis()[["open_amount", "win_rate", "average_won_amount", "median_cycle_days"]].round(2)
+       open_amount  win_rate  average_won_amount  median_cycle_days
+    0   1205299.21      0.36            20762.88              117.0
     """
     cells, facts = part["cells"], part["facts"]
     groups = cells.groups(context)
@@ -410,6 +416,15 @@ def win_rates(
         best), see `rank_intervals`; ``rank`` where both agree, else missing. A
         group without losses has a rate of 1, one without closed deals a
         missing rate and no rank. Deals that close after as_of are left out.
+
+    Examples
+    --------
+    >>> df.opp.win_rates(by="owner_name").iloc[:3, :4].round(3)
+                 won_count  lost_count  overdue_count  win_rate
+    owner_name
+    Dmitri Lee          15          14              1     0.517
+    Ivan García         13          20              0     0.394
+    Jürgen Lee          10          22              0     0.312
     """
     cells = part["cells"]
     groups = cells.groups(context)

@@ -113,11 +113,13 @@ def rollup(
 
     Examples
     --------
-    >>> import opp_pandas as opp
-    >>> with opp.sandbox(opportunities=200) as box:
-    ...     df = opp.read_opportunities(box.client(), organisation=True)
-    >>> df.opp.rollup()["manager"].head(3).to_dict()
-    {'Chief Revenue Officer': nan, 'VP Americas': 'Chief Revenue Officer', 'Director AMER': 'VP Americas'}
+    >>> team = df.opp.rollup("owner_name", period="2026Q4")
+    >>> team[["open_amount", "won_amount", "forecast_amount"]].head(3)
+                 open_amount  won_amount  forecast_amount
+    owner_name
+    Dmitri Lee       11880.0      4380.0           7350.0
+    Ivan García      41010.0         0.0          26301.5
+    Jürgen Lee        8187.0         0.0           5368.9
     """
     overdue, cells, label = context.money.overdue, part["cells"], None
     holds_today = True

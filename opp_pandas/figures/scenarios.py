@@ -215,8 +215,14 @@ def scenario(
 
     Examples
     --------
-    >>> scale(amount=0.9).words
-    'amounts x 0.9, probabilities x 1'
+    >>> from opp_pandas.figures import scale, set_values
+    >>> changes = {"smaller": scale(amount=0.8), "cautious": set_values("probability < 50", probability=0)}
+    >>> df.opp.scenario(changes).xs("2026Q4", level="period")[["open_amount", "forecast_amount"]].round(2)
+              open_amount  forecast_amount
+    scenario
+    as it is    296278.05        227692.94
+    smaller     237022.44        199511.43
+    cautious    296278.05        201199.00
     """
     if not isinstance(scenarios, Mapping):
         raise ConfigurationError(

@@ -89,6 +89,16 @@ def slippage(
     ------
     HistoryNeededError
         If `history` is neither a history nor two frames.
+
+    Examples
+    --------
+    >>> table = df.opp.slippage(history, period="2026Q4", since="2026-09-04", by="owner_name")
+    >>> table[["due_count", "slipped_count", "won_count"]].head(3)
+                 due_count  slipped_count  won_count
+    owner_name
+    Dmitri Lee           2              2          0
+    Ivan García          9              2          0
+    Jürgen Lee           7              4          0
     """
     if by is not None:
         require_one_column(by)
@@ -178,6 +188,15 @@ def pushes(
     ------
     HistoryNeededError
         Without a history.
+
+    Examples
+    --------
+    >>> df.opp.pushes(history, since="2026-06-01").head(3)
+                 deals  date_moves  pushes  days_pushed  pulls
+    owner_name
+    Dmitri Lee      14          17      10         1043      5
+    Ivan García     10          11       8          659      9
+    Jürgen Lee      11          15      11         1117      5
     """
     if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"pushes are moves of a close date over time: pass history=. {HOW_TO_START}")
@@ -261,6 +280,14 @@ def flows(
     ------
     HistoryNeededError
         If `history` is neither a history nor two frames.
+
+    Examples
+    --------
+    >>> df.opp.flows(history, since="2026-09-04").tail(3)
+       stage_from   stage_to  count   amount
+    15      (new)   Discover      5  75140.0
+    16      (new)    Propose      3  39812.0
+    17      (new)  Negotiate      2  16890.0
     """
     if since is None and isinstance(history, Snapshots) and len(history.snapshots()):
         since = history.snapshots()["observed_at"].min()

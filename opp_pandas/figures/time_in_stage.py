@@ -87,6 +87,14 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     ------
     HistoryNeededError
         Without a history.
+
+    Examples
+    --------
+    >>> df.opp.stage_spells(history)[["id", "stage_name", "way", "seen_before"]].head(3)
+       id stage_name       way  seen_before
+    0   1   Discover  advanced         True
+    1   1    Propose  advanced        False
+    2   2    Qualify  advanced        False
     """
     entries = read_entries(history, context, "a time in stage")
     table = context.stages.frame
@@ -167,6 +175,16 @@ def time_in_stage(
     ------
     HistoryNeededError
         Without a history.
+
+    Examples
+    --------
+    >>> df.opp.time_in_stage(history, quantiles=[0.5])[["entries", "still", "median_days", "advanced", "lost"]]
+                entries  still  median_days  advanced      lost
+    stage_name
+    Qualify          74     28    77.964324  0.600387  0.296750
+    Discover         27     14    82.601586  0.336694  0.663306
+    Propose          27     13    82.856255  0.722611  0.195804
+    Negotiate        19     10    80.301943  0.870977  0.000000
     """
     if not all(0 < share < 1 for share in quantiles):
         raise ConfigurationError(f"quantiles lie between 0 and 1, not {list(quantiles)}")
@@ -228,6 +246,15 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
         Indexed by ``stage_name`` and ``days``: ``at_risk`` [stays],
         ``still`` (Kaplan-Meier), ``advanced, back, lost`` (Aalen-Johansen)
         [share]; a row for every day on which a stay ended.
+
+    Examples
+    --------
+    >>> df.opp.step_curves(history).round(2).tail(3)
+                           at_risk  still  advanced  back  lost
+    stage_name days
+    Negotiate  80.301943         4   0.39      0.61   0.0   0.0
+               96.537208         3   0.26      0.74   0.0   0.0
+               109.489952        2   0.13      0.87   0.0   0.0
     """
     spells = stage_spells(history, context=context)
     spells = _followed(spells)
@@ -277,6 +304,16 @@ def stage_chain(
     -----
     A chain has no memory: how long a deal has been in its stage does not
     matter to it. `time_in_stage` shows whether that is so.
+
+    Examples
+    --------
+    >>> df.opp.stage_chain(history)[["won", "lost", "expected_days"]]
+                     won      lost  expected_days
+    stage_name
+    Qualify     0.520930  0.479070     194.540310
+    Discover    0.484211  0.515789     116.212281
+    Propose     0.789474  0.210526     121.302632
+    Negotiate   1.000000  0.000000      64.750000
     """
     if step_days <= 0 or smoothing < 0:
         raise ConfigurationError("step_days must be above 0, and smoothing 0 or more")

@@ -48,6 +48,14 @@ def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[s
     DataFrame
         A row per group that has such a deal, largest amount first: ``count``
         [deals], ``amount, weighted_amount`` [currency]. None: no rows.
+
+    Examples
+    --------
+    >>> df.opp.undated()
+    Open deals without a close date, as of 2026-11-02, amounts in USD
+               count  amount weighted_amount
+    owner_name
+    Sam Novak      1  45,110          33,832
     """
     deals = Deals(frame, context)
     groups = read_groups(deals, by)
@@ -110,6 +118,10 @@ def draw_undated(table: pd.DataFrame, ax: Any = None, *, kit: Any, max_groups: i
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.undated()
     """
     if not len(table):
         return kit.draw_nothing(ax, "every open deal has a close date")

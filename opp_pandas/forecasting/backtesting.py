@@ -87,6 +87,15 @@ def backtest_forecasts(
     ------
     HistoryNeededError
         Without a history, or if it covers no whole period.
+
+    Examples
+    --------
+    >>> table = df.opp.backtest_forecasts(history, periods=1)
+    >>> table[["period", "week", "method", "as_of"]].head(3)
+       period  week       method      as_of
+    0  2026Q3     1   conversion 2026-06-30
+    1  2026Q3     1  last_period 2026-06-30
+    2  2026Q3     1    last_year 2026-06-30
     """
     if not isinstance(history, Snapshots):
         raise HistoryNeededError(f"a backtest forecasts from what was known then: pass a History. {HOW_TO_START}")
@@ -197,6 +206,12 @@ def backtest(
     ----------
     .. [1] Gneiting and Raftery, Strictly proper scoring rules, prediction, and
        estimation, JASA 102 (2007).
+
+    Examples
+    --------
+    >>> record = df.opp.backtest(horizon_days=90, methods=["last_window"])
+    >>> record.loc["last_window", ["windows", "wape", "coverage_80"]].notna().tolist()
+    [True, True, True]
     """
     if isinstance(history, pd.DataFrame) or horizon_days is not None:
         options = {"methods": methods, "new_deals": new_deals, "segments": segments, "observed_from": observed_from}

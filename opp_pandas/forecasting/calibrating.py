@@ -127,6 +127,16 @@ def calibration(
     References
     ----------
     .. [1] Murphy (1973) and Dimitriadis et al. (2021): see `opp_pandas.forecasting.scoring`.
+
+    Examples
+    --------
+    >>> table = df.opp.calibration(history, target=90, times=["2026-05-10", "2026-07-10"], bins=3)
+    >>> table[["p_mean", "deals", "won_share"]].round(2)
+         p_mean  deals  won_share
+    bin
+    0      0.21     14       0.06
+    1      0.52     36       0.27
+    2      0.78     28       0.49
     """
     if isinstance(target, bool) or not (target in ("ever", "period") or (isinstance(target, int) and target > 0)):
         raise ConfigurationError(f"target is 'ever', 'period' or a number of days above 0, not {target!r}")
@@ -363,6 +373,14 @@ def recalibrate(
         A row per open deal with a percentage at `until`: ``id, probability,
         recalibrated`` [percent]. The basis holds ``shift`` and ``slope`` of the
         log-odds, and how many forecasts taught them.
+
+    Examples
+    --------
+    >>> learned = df.opp.recalibrate(history, target=90, times=["2026-05-10", "2026-07-10"])
+    >>> learned[["id", "probability", "recalibrated"]].head(2).round(0)
+       id  probability  recalibrated
+    0  25         75.0          47.0
+    1  68         15.0           6.0
     """
     _, last, _, p, outcome, counts = _collect(history, target, times, until, context)
     # A deal at many moments is one witness: its forecasts share what became of it.

@@ -510,6 +510,12 @@ def bookings(
         If a needed column is not there.
     MixedCurrencyError
         If the deals are in more than one currency and no rates are given.
+
+    Examples
+    --------
+    >>> quarter = df.opp.bookings("2026Q4")
+    >>> round(quarter.mean), round(quarter.quantile(0.1)), round(quarter.p_at_least(250_000), 2)
+    (227693, 184834, 0.24)
     """
     facts, chosen = part["facts"], part["open"].frame
     won = float(part["won"].sums["amount"].sum() / part["won"].unit)

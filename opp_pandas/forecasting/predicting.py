@@ -180,6 +180,14 @@ def predict(
         If no deal has a creation date, or none was won or lost yet.
     ConfigurationError
         If an argument cannot be used, or the period is over or has not begun.
+
+    Examples
+    --------
+    >>> coming = df.opp.predict(horizon_days=90, quota=400_000)
+    >>> list(coming.parts.index), coming.quantile(0.1) < coming.mean < coming.quantile(0.9)
+    (['won', 'open', 'new'], True)
+    >>> coming.deals[["id", "p", "expected_amount"]].dtypes.astype(str).to_dict()
+    {'id': 'int64', 'p': 'float64', 'expected_amount': 'float64'}
     """
     asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history)
     walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
@@ -503,6 +511,12 @@ def compare(
         basis names in ``best`` the method of the lowest CRPS over windows that
         all were scored on, once those are worth eight without overlap and it is
         better than the mix beyond chance; else nothing.
+
+    Examples
+    --------
+    >>> table = df.opp.compare(horizon_days=90, methods=["last_window"])
+    >>> {"mean", "low_80", "high_80", "wape"} <= set(table.columns), "last_window" in table.index
+    (True, True)
     """
     asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history)
     return _set_beside(asked, Walk(asked.past, asked.horizon, new_deals=new_deals), methods, quota)

@@ -234,6 +234,14 @@ def fit_win_model(
     ------
     FrameError
         If fewer than 20 deals were won, or lost, or nothing is left to learn from.
+
+    Examples
+    --------
+    >>> model = df.opp.fit_win_model(features=["amount", "owner_name"])
+    >>> list(model.evaluation.columns[:3])
+    ['n', 'groups', 'brier']
+    >>> model.predict(df.head(3)).between(0, 1).tolist()
+    [True, True, True]
     """
     deals = Deals(frame, context)
     ended: Flags = np.isin(deals.status, (WON, LOST))
@@ -262,7 +270,7 @@ def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | No
         deals.need(*features, hint="features= names columns of the frame.")
     for name in frame.columns if features is None else features:
         column = frame[name]
-        if features is None and (name in NEVER_KNOWN_EARLY or name in _AT_THE_END or column[ended].nunique() < 1):
+        if features is None and (name in NEVER_KNOWN_EARLY or name in _AT_THE_END or column[ended].isna().all()):
             continue
         number = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
         if pd.api.types.is_datetime64_any_dtype(column.dtype):

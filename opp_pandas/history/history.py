@@ -93,13 +93,25 @@ class History:
 
     Examples
     --------
-    >>> import tempfile
-    >>> import opp_pandas as opp
-    >>> with tempfile.TemporaryDirectory() as folder, opp.sandbox(20, now="2026-09-01T08:00:00Z") as box:
-    ...     history = History(folder)
-    ...     added = history.record(opp.read_opportunities(box.client()))
-    ...     print(added.appeared, len(history.as_of("2026-09-01")))
-    20 20
+    >>> len(history.columns()) > 20, history.location.endswith("pipeline-history")
+    (True, True)
+    >>> history.snapshots()[["deals", "appeared", "changed"]].tail(2)
+              deals  appeared  changed
+    sequence
+    3           257        37       43
+    4           279        22       66
+    >>> len(history.as_of("2026-08-01")), [len(state) for state in history.states(["2026-07-01", "2026-08-01"])]
+    (220, [200, 220])
+    >>> history.stage_entries()[["id", "stage_name"]].head(2)
+       id stage_name
+    0   1   Discover
+    1   1    Propose
+    >>> history.versions()["operation"].unique().tolist()
+    ['create', 'record']
+    >>> len(history.verify()), len(history.losses()), history.caveats()
+    (0, 0, ())
+    >>> history.newest_load("another question", ["id"]) is None
+    True
     """
 
     def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
@@ -145,6 +157,12 @@ class History:
         ------
         ConfigurationError
             If the name is taken, or `df` was narrowed and the history records deals that it left out.
+
+        Examples
+        --------
+        >>> saved = history.save_forecast("November call", df, period="2026Q4", comment="before the board meeting")
+        >>> "November call" in history.forecasts()["name"].tolist()
+        True
         """
 
         def newest() -> pd.DataFrame | None:
@@ -162,6 +180,11 @@ class History:
         DataFrame
             ``number, name, saved_at, author, comment, target, method, first_day,
             last_day, mean, sd, low_80, high_80``.
+
+        Examples
+        --------
+        >>> history.forecasts().columns[:3].tolist()
+        ['number', 'name', 'saved_at']
         """
         return forecasts.list_forecasts(self._forecasts)
 
@@ -173,6 +196,11 @@ class History:
         DataFrame
             As `forecasts`, with ``actual, error, ape, crps, inside_80``; missing
             where the last day is not over.
+
+        Examples
+        --------
+        >>> history.forecast_accuracy().columns[:3].tolist()
+        ['number', 'name', 'saved_at']
         """
         return forecasts.score_forecasts(self._forecasts, self.as_of())
 
@@ -241,6 +269,13 @@ class History:
         -----
         A snapshot of an earlier moment than the last one is put in between;
         what later snapshots saw stays as it was.
+
+        Examples
+        --------
+        >>> mine = opp.History("mine")
+        >>> added = mine.record(df)
+        >>> added.appeared, added.changed
+        (279, 0)
         """
         loaded = require_loaded(df, "record")
         moment = moment_of(loaded, observed_at)
@@ -341,6 +376,17 @@ class History:
         ------
         ConfigurationError
             If the history holds deals of another kind (by id, by custom id).
+
+        Examples
+        --------
+        >>> from opp_pandas.history.importers import table_events
+        >>> log = pd.DataFrame(
+        ...     {"id": [1, 1], "at": ["2026-01-05", "2026-02-09"], "field": "amount", "value": [900, 1200]}
+        ... )
+        >>> mine = opp.History("mine")
+        >>> report = mine.import_events(table_events(log))
+        >>> mine.as_of("2026-01-31", columns=["id", "amount"])["amount"].tolist()
+        [900]
         """
         from opp_pandas.history.event_import import write_events
 
@@ -392,6 +438,11 @@ class History:
         ------
         HistoryNeededError
             If the history is empty, or begins later.
+
+        Examples
+        --------
+        >>> history.as_of("2026-08-01", columns=["id", "amount", "stage_name"]).shape
+        (220, 3)
         """
         wanted = None if columns is None else list(columns)
         cells = self._cells("as_of", None if wanted is None else replay.stored_fields(wanted))
@@ -542,6 +593,14 @@ class History:
         ------
         HistoryNeededError
             If the history is empty, or begins after `t0`.
+
+        Examples
+        --------
+        >>> log = history.diff("2026-09-04", "2026-11-02", fields=["stage_id"])
+        >>> log[["id", "field", "before", "after"]].head(2)
+           id     field before after
+        0   2  stage_id      4     5
+        1  42  stage_id      4     5
         """
         wanted = None if fields is None else [*replay.stored_fields(fields), "custom_id"]
         cells = self._cells("diff", wanted, COLUMNS)
@@ -596,6 +655,12 @@ class History:
 
             SELECT * FROM 'validity.parquet' WHERE valid_from <= TIMESTAMPTZ '2026-09-30 23:59:59Z'
             AND (valid_to IS NULL OR valid_to > TIMESTAMPTZ '2026-09-30 23:59:59Z')
+
+        Examples
+        --------
+        >>> path = history.write_validity("deals.parquet", columns=["amount", "stage_name"])
+        >>> pd.read_parquet("deals.parquet").columns.tolist()
+        ['id', 'valid_from', 'valid_to', 'amount', 'stage_name']
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -631,6 +696,15 @@ class History:
         dict
             ``files_before, files_after``. The old files stay until `vacuum`,
             so that readers of older versions are not disturbed.
+
+        Examples
+        --------
+        >>> mine = opp.History("mine")
+        >>> added = mine.record(df)
+        >>> mine.compact()
+        {'files_before': 1, 'files_after': 1}
+        >>> mine.vacuum(older_than_days=7), mine.upgrade()
+        (0, False)
         """
 
         def build(opened: Opened | None) -> tuple[Any, dict[str, int]]:
@@ -673,6 +747,15 @@ class History:
         -------
         int
             Rows removed. The files go with `vacuum`.
+
+        Examples
+        --------
+        >>> mine = opp.History("mine")
+        >>> for day in ("2026-06-06", "2026-08-05"):
+        ...     added = mine.record(history.as_of(day))
+        >>> lines = mine.forget("2026-07-01")
+        >>> str(mine.snapshots()["observed_at"].min().date())
+        '2026-06-07'
         """
 
         def build(opened: Opened | None) -> tuple[Any, int]:
@@ -733,10 +816,17 @@ class History:
 
         Examples
         --------
-        After a disk lost files, the nightly job goes on in a new folder::
-
-            opp.History("history").verify()
-            opp.History("history").repair("history-2", by="Ana", comment="disk failure, no copy")
+        >>> from pathlib import Path
+        >>> mine = opp.History("mine")
+        >>> for day in ("2026-06-06", "2026-08-05"):
+        ...     added = mine.record(history.as_of(day))
+        >>> newest = max(Path("mine").glob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
+        >>> newest.unlink()  # a disk lost a file
+        >>> mine.verify()["problem"].tolist()
+        ['is gone']
+        >>> lost = mine.repair("mine-2", by="Ana", comment="disk failure, no copy")
+        >>> len(opp.History("mine-2").losses())
+        1
         """
         if not by.strip():
             raise ConfigurationError("repair() needs the name of who accepts the loss: by=")

@@ -134,6 +134,12 @@ def relabel(frame: pd.DataFrame, client: Client | None = None, *, convert: bool 
         If there is no client to ask.
     FrameError
         With ``convert=True``, if an edited cell cannot be converted.
+
+    Examples
+    --------
+    >>> named = df.opp.relabel()
+    >>> [name for name in named.columns if name not in df.columns][:3]
+    ['Region', 'Segment', 'Products']
     """
     loaded = require_loaded(frame, "relabel()")
     fields = loaded.custom_fields

@@ -216,6 +216,14 @@ def read_opportunities(
     ``load_report.notes`` says why, where the history holds no load with this
     filter and these fields, or ``sort=``, permissions or data connections are
     asked for; ``where=`` and ``limit=`` are applied to what the history has.
+
+    Examples
+    --------
+    >>> deals = opp.read_opportunities(client, filter={"stage": [3, 4]}, stages=stages)
+    >>> deals.opp.load_report.rows == len(deals)
+    True
+    >>> deals["stage_name"].unique().tolist()
+    ['Negotiate', 'Propose']
     """
     if client is None:
         from opp_pandas.api.client import connect

@@ -337,6 +337,12 @@ def open_dashboard(
         If a needed column is not there.
     MixedCurrencyError
         If the deals are in more than one currency and no rates are given.
+
+    Examples
+    --------
+    >>> dashboard = df.opp.dashboard(quota=450_000)
+    >>> sorted(dashboard.pictures)
+    ['ageing', 'forecast', 'prediction', 'stages']
     """
     if history is not None and not (hasattr(history, "as_of") and hasattr(history, "stage_entries")):
         raise ConfigurationError(f"history must be an opp_pandas.History, not {type(history).__name__}")

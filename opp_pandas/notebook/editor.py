@@ -171,6 +171,14 @@ def open_editor(
         If ``height``, or an argument of the forecast, cannot be used.
     MissingExtraError
         If anywidget is not installed.
+
+    Examples
+    --------
+    >>> editor = df.opp.edit(columns=["name", "amount", "next_step"])
+    >>> editor.changes, editor.report
+    (ChangeSet: nothing to write, None)
+    >>> editor.frame.shape == df.shape
+    True
     """
     load_anywidget()
     if isinstance(height, bool) or not isinstance(height, int) or not SHORTEST <= height <= TALLEST:

@@ -53,6 +53,10 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     -------
     Axes
         Few possible amounts: a line for each. Many: a histogram of 60 bins.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.bookings("2026Q4", quota=250_000)
     """
     from opp_pandas.forecasting import Bookings
 
@@ -107,6 +111,10 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     -------
     Axes
         Deals without an age or an amount above 0 are not drawn; the title says how many.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.ageing()
     """
     require_columns(table, "stage_name", "amount", "age_days", "overdue_days")
     age = table["age_days"].to_numpy(dtype=float, na_value=np.nan)
@@ -179,6 +187,10 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.linearity("2026Q3")
     """
     require_columns(table, "won_amount", "share", "cumulative_share", "week_start")
     with canvas(ax) as axes:

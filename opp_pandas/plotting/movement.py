@@ -69,6 +69,10 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     ------
     ConfigurationError
         If the table is grouped.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.waterfall(history, period="2026Q4", since="2026-09-04")
     """
     require_columns(table, "count", "amount")
     if table.index.nlevels > 1:
@@ -138,6 +142,10 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     ------
     MissingColumnError
         If the funnel was made without a history.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.conversion(history)
     """
     require_columns(
         table, "reached", "reached_amount", "step_conversion", "overall_conversion", "lost_count", "still_count"
@@ -217,6 +225,10 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Axes
         Quantiles that too few deals were seen to reach are not drawn; a line
         that ends in an arrow goes on beyond what was seen.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.time_in_stage(history)
     """
     require_columns(table, "entries", "still")
     names = [column for column in table.columns if str(column).endswith("_days")]
@@ -274,6 +286,10 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.flows(history, since="2026-07-06")
     """
     require_columns(table, "stage_from", "stage_to", "count", "amount")
     if measure not in ("amount", "count"):
@@ -404,6 +420,10 @@ def plot_pipeline_over_time(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.pipeline_over_time(history)
     """
     require_columns(table, "open_count", "open_amount", "weighted_amount", measure)
     with canvas(ax, width=9.0) as axes:

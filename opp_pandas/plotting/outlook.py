@@ -55,6 +55,10 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         Above each earlier period stands the share that was won by that day.
         The present one has a diamond where it lands if that share is the usual
         one, and a line at its quota if there is one.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.pacing(quota=500_000)
     """
     require_columns(table, "day", "days", "won_to_date", "won_amount", "share")
     basis = table.attrs.get(BASIS_KEY, {})
@@ -123,6 +127,12 @@ def plot_scenario(
     Axes
         Up to 7 scenarios and 16 periods: a bar per scenario and period. More:
         a bar per scenario, and beside it the change against "as it is".
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import scale, set_values
+    >>> changes = {"smaller": scale(amount=0.8), "cautious": set_values("probability < 50", probability=0)}
+    >>> ax = df.opp.plot.scenario(changes)
     """
     require_columns(table, measure, "change")
     names = list(dict.fromkeys(table.index.get_level_values("scenario")))
@@ -191,6 +201,10 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     -------
     Axes
         Most deals first. Checks that found nothing are not drawn.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.hygiene()
     """
     require_columns(table, "checks", "reasons")
     from matplotlib.ticker import MaxNLocator

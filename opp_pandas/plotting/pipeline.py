@@ -89,6 +89,10 @@ def plot_forecast(
     ------
     MissingColumnError
         If the table is no forecast.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.forecast(quota=450_000)
     """
     require_columns(table, "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
     if measure is not None:
@@ -227,6 +231,10 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     -------
     Axes
         Omitted deals are not drawn.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.category_forecast()
     """
     require_columns(table, "amount", "cumulative_amount")
     with canvas(ax) as axes:
@@ -281,6 +289,10 @@ def plot_stage_distribution(
     ------
     ConfigurationError
         If the table is grouped.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.stage_distribution()
     """
     require_columns(table, "count", "amount", "weighted_amount", measure)
     if table.index.nlevels > 1:
@@ -352,6 +364,10 @@ def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | N
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.funnel(history)
     """
     from opp_pandas.plotting.movement import plot_conversion
 

@@ -77,6 +77,10 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
         Won to date, open deals and new deals lie end to end and add up to the
         mean; below them the intervals of 50, 80 and 90 % within each other. The
         sentence below the axis says how often such an interval held before.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.predict(horizon_days=90, quota=400_000)
     """
     basis = _require_prediction(result)
     with canvas(ax, height=3.6) as axes:
@@ -134,6 +138,10 @@ def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         the error (WAPE), the score (CRPS as a share of what came: lower is
         better) and how often the 80 % interval held in past windows. A method
         that has nothing to go by is named there.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.compare(horizon_days=90, methods=["last_window"])
     """
     require_columns(table, "mean", "low_80", "high_80", "wape", "crps_share", "coverage_80")
     basis = table.attrs.get(BASIS_KEY, {})
@@ -194,6 +202,10 @@ def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
     Axes
         A line per window over the 80 % interval with a dash at the mean; what
         came is a point inside of it, a cross outside.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.track_record(horizon_days=90)
     """
     basis = _require_prediction(result)
     table = result.windows
@@ -243,6 +255,10 @@ def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
     Axes
         Layers that add up to 100 %; the last evening is that of the forecast. With
         one evening only, bars.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.mix_weights(horizon_days=90)
     """
     _require_prediction(result)
     weights = result.weights.loc[:, (result.weights > 0.005).any()]

@@ -44,6 +44,10 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         A point per bin, with the interval of the share won and, above it, the
         number of distinct deals; the thin line shows the probabilities in the
         bin. On the diagonal probabilities come true; below it they were too high.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.calibration(history, target=90, times=["2026-05-10", "2026-07-10"])
     """
     basis = table.attrs.get(BASIS_KEY, {})
     return _draw(table, ax, table, str(basis.get("title", "Calibration")), basis)
@@ -64,6 +68,10 @@ def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
     -------
     Axes
         As in `plot_calibration`.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.win_model(features=["amount", "owner_name"])
     """
     if not isinstance(result, forecasting.WinModel):
         raise ConfigurationError(f"this plot takes what fit_win_model() gives, not {type(result).__name__}")

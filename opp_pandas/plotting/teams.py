@@ -50,6 +50,10 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     Axes
         Rows stand by the number of closed deals, not by rate: intervals that
         overlap give no order.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.win_rates(by="owner_name")
     """
     require_columns(table, "win_rate", "win_rate_low", "win_rate_high", "won_count", "lost_count")
     closed = table["won_count"].to_numpy() + table["lost_count"].to_numpy()
@@ -99,6 +103,10 @@ def plot_coverage(
     -------
     Axes
         Bars of more than four targets are cut, and marked.
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.coverage(by="owner_name", quota=150_000)
     """
     require_columns(table, "quota", "coverage")
     known = table[table["coverage"].notna()]
@@ -160,6 +168,10 @@ def plot_rollup(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.rollup("owner_name", period="2026Q4")
     """
     require_columns(table, measure)
     shown = table.iloc[:max_rows]
@@ -214,6 +226,10 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.concentration(by="owner_name")
     """
     require_columns(table, "amount", "share", "cumulative_share")
     shown = table.iloc[:max_groups]

@@ -137,6 +137,11 @@ def write_report(
     MissingColumnError, HistoryNeededError
         If a section that was asked for by name lacks what it needs; without
         `sections` the page says why it is left out.
+
+    Examples
+    --------
+    >>> df.opp.report("forecast.html", sections=["hygiene", "largest"])
+    PosixPath('forecast.html')
     """
     target, suffix = check_path(path, FORMS)
     report = assemble(

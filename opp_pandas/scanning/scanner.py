@@ -42,6 +42,17 @@ class Scan(Figures):
         Rows in all files, those that ``where=`` leaves out included.
     load_report : LoadReport or None
         How the load went, right after ``read_opportunities(..., to=...)``.
+
+    Examples
+    --------
+    >>> df.to_parquet("deals.parquet")
+    >>> deals = opp.scan("deals.parquet", stages=stages)
+    >>> len(deals), deals.rows, deals.columns[:3]
+    (279, 279, ['id', 'name', 'amount'])
+    >>> int(deals.forecast().loc["2026Q4", "open_count"]), len(deals.validate())
+    (19, 279)
+    >>> deals.of_load(df.opp.load_report).load_report.rows
+    279
     """
 
     load_report: LoadReport | None = None

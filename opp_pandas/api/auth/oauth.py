@@ -208,6 +208,23 @@ def login(
         If an address cannot be used, or the browser did not come back in time.
     AuthenticationError
         If the sign-in was refused.
+
+    Examples
+    --------
+    >>> from threading import Thread
+    >>> import requests
+    >>> from opp_pandas.api.auth.token_store import TokenStore
+    >>> def browser(page):  # in real life a person clicks "Allow" there
+    ...     Thread(target=requests.get, args=[page]).start()
+    >>> signed_in = opp.login(
+    ...     box.url,
+    ...     client_id=box.client_id,
+    ...     client_secret=box.client_secret,
+    ...     show=browser,
+    ...     store=TokenStore(box.url, "sign-in"),
+    ... )
+    >>> opp.connect(box.url, auth=signed_in).get(1).status
+    200
     """
     origin = parse_origin(url)
     secret = Secret(client_secret, name="client secret")

@@ -48,6 +48,21 @@ class AppSignIn:
         If PyJWT with cryptography is not installed.
     ConfigurationError
         If the key cannot be used.
+
+    Examples
+    --------
+    >>> from cryptography.hazmat.primitives import serialization as ways
+    >>> from cryptography.hazmat.primitives.asymmetric import rsa
+    >>> key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    >>> public = key.public_key().public_bytes(ways.Encoding.PEM, ways.PublicFormat.SubjectPublicKeyInfo)
+    >>> private = key.private_bytes(ways.Encoding.PEM, ways.PrivateFormat.PKCS8, ways.NoEncryption())
+    >>> made_up = opp.sandbox(opportunities=3)
+    >>> install = made_up.install_app("guid-1", public.decode())
+    >>> app = opp.AppSignIn(made_up.url, guid="guid-1", install_id=install, private_key=private)
+    >>> opp.connect(made_up.url, auth=app).get(1).status
+    200
+    >>> app.renew(app.token()) is None  # made less than a minute ago
+    True
     """
 
     def __init__(

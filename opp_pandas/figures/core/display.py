@@ -44,6 +44,17 @@ def show(result: Any, *, max_rows: int = MOST_ROWS) -> Shown:
     ------
     ConfigurationError
         If the result carries no basis.
+
+    Examples
+    --------
+    >>> opp.show(df.opp.undated())
+    Open deals without a close date, as of 2026-11-02, amounts in USD
+               count  amount weighted_amount
+    owner_name
+    Sam Novak      1  45,110          33,832
+    - 279 deals; stages open: 'Qualify', 'Discover', 'Propose', 'Negotiate'; won: 'Closed Won'; lost: 'Closed Lost'
+    - 2 deals in the trash, left out
+    - 3 open or won deals without an amount: counted, never taken as 0
     """
     basis = basis_of(result)
     written = Written(result if isinstance(result, pd.DataFrame) else result.to_frame(), basis, max_rows)

@@ -124,6 +124,14 @@ def explain(
     ConfigurationError
         If the result carries no basis, has no such row or column, or rows
         cannot be given for this kind of figure.
+
+    Examples
+    --------
+    >>> table = df.opp.kpis()
+    >>> opp.explain(table).basis["as_of"]
+    '2026-11-02T15:00:00+00:00'
+    >>> df.opp.explain(table, column="open_amount", at=0).value
+    1205299.21
     """
     basis = basis_of(result)
     figure = str(basis["figure"])
@@ -185,6 +193,15 @@ def explain_frame(
     Returns
     -------
     Explanation
+
+    Examples
+    --------
+    >>> table = df.opp.forecast()
+    >>> found = df.opp.explain(table, column="open_amount", at="2026Q4")
+    >>> found.formula
+    'amounts of the open deals, overdue ones included, omitted ones left out'
+    >>> len(found.rows)
+    19
     """
     return explain(result, frame, context=context, column=column, at=at, scenarios=scenarios)
 

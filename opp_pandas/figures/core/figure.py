@@ -355,8 +355,8 @@ class Figure(Generic[R]):
 
     @cached_property
     def method_doc(self) -> str:
-        """The documentation of the method of ``df.opp``; the examples call the function and stay with it."""
-        text = (self.__doc__ or "").split("\n    Examples\n    --------")[0]
+        """The documentation of the method of ``df.opp``."""
+        text = self.__doc__ or ""
         text = re.sub(rf"    (?:{self.subject}|context)\b[^\n]*\n(?:        [^\n]*\n|\n(?=        ))+", "", text)
         text = _with_parameters(text, [*GIVEN])
         if self.over_time:
