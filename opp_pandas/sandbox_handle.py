@@ -63,6 +63,10 @@ class Sandbox:
     >>> token = made_up.issue_refresh_token()  # for programs that are configured with one
     >>> made_up.client_id, made_up.token in repr(made_up), made_up.client_secret in repr(made_up)
     ('sandbox-app', False, False)
+    >>> made_up.install_app("guid-1", "no key")  # for apps: see `AppSignIn`
+    Traceback (most recent call last):
+        ...
+    opp_pandas.errors.ConfigurationError: this is not an RSA public key in PEM form
     >>> made_up.close()
     """
 

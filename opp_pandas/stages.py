@@ -73,8 +73,11 @@ class StageMap:
 
     Examples
     --------
+    >>> from opp_pandas.stages import StageMap
     >>> StageMap(order=["Lead", "Offer"], won=["Won"], lost=["Lost"], probability={"Lead": 10, "Offer": 60})
     StageMap(order=['Lead', 'Offer'], won=['Won'], lost=['Lost'], probability={'Lead': 10.0, 'Offer': 60.0})
+    >>> stages.keys, stages.to_dict()["won"]
+    (('Closed Won', 'Closed Lost'), ['Closed Won'])
     """
 
     __slots__ = ("category", "lost", "order", "probability", "won")

@@ -29,7 +29,7 @@ def public_names() -> Iterator[tuple[str, Any, str]]:
         yield name, thing, ""
         if inspect.isclass(thing) and thing.__module__.startswith("opp_pandas") and name != "OpportunityAccessor":
             for member, value in vars(thing).items():
-                if not member.startswith("_") and (callable(value) or isinstance(value, property | classmethod)):
+                if member[0].islower() and (callable(value) or isinstance(value, property | classmethod)):
                     yield f"{name}.{member}", getattr(thing, member), examples_of(thing)
     for room in (figures, forecasting, importers, plotting):
         for name in room.__all__:
@@ -63,5 +63,9 @@ def test_figures_and_plots__show_what_people_type() -> None:
 
 def test_documentation__explains_where_people_look() -> None:
     """No argument is explained by pointing at another function."""
-    vague = [name for name, (thing, _) in NAMES.items() if re.search(r"\b[Aa]s in `", inspect.getdoc(thing) or "")]
+    vague = [
+        name
+        for name, (thing, _) in NAMES.items()
+        if re.search(r"^\s*As in `", inspect.getdoc(thing) or "", re.MULTILINE)
+    ]
     assert not vague

@@ -117,7 +117,7 @@ def adopt(
     probability : {"percent", "fraction", "own", "stage", "own_else_stage"}, optional
         What bare numbers in the probability column are. Needed as soon as all
         of them lie between 0 and 1. Text with ``%`` is percent in any case.
-        The last three say whose percentages figures take, as in `forecast`.
+        The last three say whose percentages figures take: the deals' own, or those of their stage.
     timezone : str, optional
         Zone of calendar days and of times that name none, such as
         ``"America/New_York"``. Without one: UTC, and figures say so.

@@ -277,8 +277,12 @@ class Client:
             Which one.
         resource : Resource, default OPPORTUNITY
             What it is.
-        include, fields, authorization_meta, data_connections
-            As in `iter_pages`.
+        include : iterable of str
+            stage, owner, account, creator, updater.
+        fields : iterable of str, or mapping of type to iterable, optional
+            Only these; relationships that are needed are added.
+        authorization_meta, data_connections : bool, default False
+            Whether to ask for what the user may edit, and for outside records.
 
         Returns
         -------
@@ -337,7 +341,7 @@ class Client:
         authorization_meta, data_connections : bool, default False
             Whether to ask for what the user may edit, and for outside records.
         start : str, optional
-            The URL of a page to go on from, as in `Page.next_url`; the other
+            The URL of a page to go on from (`Page.next_url`); the other
             parameters are then in that URL already.
 
         Returns
@@ -371,8 +375,10 @@ class Client:
         ----------
         asked : Query
             What is asked.
-        resource, start
-            As in `iter_pages`.
+        resource : Resource, default OPPORTUNITY
+            What is read.
+        start : str, optional
+            The URL of a page to go on from (`Page.next_url`).
 
         Returns
         -------

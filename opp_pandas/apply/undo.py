@@ -54,8 +54,23 @@ def apply_plan(
         Where to; None: as `opp_pandas.connect` finds it.
     plan : ChangeSet, str or Path
         The plan, or the file that ``plan.save(path)`` wrote.
-    dry_run, on_conflict, ask, confirm, workers, journal, progress
-        As in `write_back`.
+    dry_run : bool
+        Show what would be sent, and send nothing.
+    on_conflict : {"skip", "ask", "mine", "theirs"}
+        Where both sides changed a cell: leave the row and report it, ask, send
+        mine, or keep theirs.
+    confirm : int or str, optional
+        The number of rows in the plan, or its fingerprint, to confirm a large one.
+    journal : str or Path, optional
+        Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's folder for state.
+    ask : callable, optional
+        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
+        "theirs" or "skip". Default: a question where the program runs.
+    workers : int, default 4
+        Rows written at once, 1 to 4.
+    progress : bool or callable, optional
+        Show a progress bar; default: only where somebody watches. A callable is
+        told instead: ``progress(done, total)`` after each row.
 
     Returns
     -------
@@ -67,7 +82,7 @@ def apply_plan(
     ConfigurationError
         If the plan was made for another service, or cannot be read.
     ConfirmationNeededError
-        As in `write_back`.
+        If the plan is large and `confirm` does not name its rows.
 
     Examples
     --------
@@ -132,8 +147,14 @@ def resume(
         unfinished plan for this service, else the last one if rows of it failed.
     on_conflict : {"skip", "ask", "mine", "theirs"}, optional
         Default: as the plan was sent. Given, rows in conflict are tried again.
-    ask, workers, progress
-        As in `write_back`.
+    ask : callable, optional
+        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
+        "theirs" or "skip". Default: a question where the program runs.
+    workers : int, default 4
+        Rows written at once, 1 to 4.
+    progress : bool or callable, optional
+        Show a progress bar; default: only where somebody watches. A callable is
+        told instead: ``progress(done, total)`` after each row.
 
     Returns
     -------
@@ -230,7 +251,7 @@ def undo(
 ) -> WriteReport:
     """Take a plan back: put the old values where ours still stand.
 
-    A value that somebody has changed since is a conflict, as in `write_back`.
+    A value that somebody has changed since is a conflict, and stays unless `on_conflict` says otherwise.
     What was not sent yet will not be. The undoing is a plan of its own, which
     can be undone in its turn: then the plan stands again.
 
@@ -247,8 +268,19 @@ def undo(
         Show what would be sent.
     allow_delete : bool
         Whether deals that the plan created may be deleted.
-    on_conflict, ask, confirm, workers, progress
-        As in `write_back`.
+    on_conflict : {"skip", "ask", "mine", "theirs"}
+        Where both sides changed a cell: leave the row and report it, ask, send
+        mine, or keep theirs.
+    confirm : int or str, optional
+        The number of rows in the plan, or its fingerprint, to confirm a large one.
+    ask : callable, optional
+        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
+        "theirs" or "skip". Default: a question where the program runs.
+    workers : int, default 4
+        Rows written at once, 1 to 4.
+    progress : bool or callable, optional
+        Show a progress bar; default: only where somebody watches. A callable is
+        told instead: ``progress(done, total)`` after each row.
 
     Returns
     -------
@@ -261,7 +293,7 @@ def undo(
     ConfigurationError
         If there is no such plan.
     ConfirmationNeededError
-        As in `write_back`.
+        If the plan is large and `confirm` does not name its rows.
 
     Examples
     --------

@@ -86,8 +86,8 @@ class ChangeSet:
             open_before  open_after
     period
     2026Q4    296278.05   311451.83
-    >>> plan.why_no_effect, plan.words("owner_id", 1), plan.shown("amount", 40_000)
-    ('', "Jürgen O'Brien (1)", 40000)
+    >>> len(opp.ChangeSet.of(plan.entries)), plan.why_no_effect, plan.words("owner_id", 1), plan.shown("amount", 40_000)
+    (1, '', "Jürgen O'Brien (1)", 40000)
     >>> saved = plan.save("plan.json")
     >>> opp.ChangeSet.load("plan.json").fingerprint == plan.fingerprint
     True

@@ -175,8 +175,12 @@ def funnel(
 
     Parameters
     ----------
-    frame, context, by
-        As in `stage_distribution`.
+    frame : DataFrame, shape (n, k)
+        Opportunities with ``amount`` and ``stage_id`` or ``stage_name``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    by : str or sequence of str, optional
+        Columns to group by, outside the stage.
     history : History or DataFrame, optional
         Snapshots, imported events, or a frame of which stages the deals
         entered: ``id``, ``stage_id`` or ``stage_name``, and ``entered_at``

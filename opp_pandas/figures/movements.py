@@ -54,8 +54,24 @@ def waterfall_deals(
 
     Parameters
     ----------
-    history, period, since, until, context, by, method, labels
-        As in `waterfall`.
+    history : History or pair of DataFrame
+        Snapshots, or the deals before and after.
+    period : str, Period or pair of day
+        Whose close dates count: ``"2026Q3"``, or first and last day.
+    since, until : str, date or Timestamp, optional
+        From when to when. Left out: from the end of the day before the period, or
+        the first snapshot where that came later, until the period's last day or the
+        newest snapshot.
+    context : FigureContext or pair, optional
+        What stages mean and in which zone days begin; those of the loads if left
+        out.
+    by : str, optional
+        A waterfall for each group. A deal that changed hands leaves the one
+        group and comes into the other.
+    method : {"ends", "path"}, default "ends"
+        Compare the two ends, or list the moves of every day between.
+    labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
+        Whose names the moves bear.
     bucket : str, optional
         Only the moves of this bar, by its name among `labels`.
 

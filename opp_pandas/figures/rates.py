@@ -268,7 +268,8 @@ def kpis(
     by : str or sequence of str, optional
         Columns to group by; without it there is one row.
     quota : number, mapping or DataFrame, optional
-        As in `forecast`, for the one period that `period` names.
+        A number for every group, group -> number, or a frame with ``period``, the
+        group and ``quota``, for the one period that `period` names [currency].
     period : object, optional
         The period that quota, attainment, gap and coverage speak of (``"2026Q4"``,
         a Period, a day in it). The one that holds as_of if left out.

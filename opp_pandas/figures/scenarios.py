@@ -28,7 +28,14 @@ _COMPARED = ("open_count", "open_amount", "weighted_amount", "won_amount", "fore
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """One change of a scenario; made by `set_values`, `scale`, `drop_largest` and `commit_lands`."""
+    """One change of a scenario; made by `set_values`, `scale`, `drop_largest` and `commit_lands`.
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import scale
+    >>> scale(amount=0.9).words
+    'amounts x 0.9, probabilities x 1'
+    """
 
     words: str
     apply: Callable[[Deals], pd.DataFrame]
@@ -54,6 +61,12 @@ def set_values(where: Any = None, **values: Any) -> Change:
     Returns
     -------
     Change
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import set_values
+    >>> set_values("amount > 100_000", probability=50).words
+    'probability = 50 where amount > 100_000'
     """
     unknown = [name for name in values if name not in _SETTABLE]
     if unknown or not values:
@@ -84,7 +97,7 @@ def set_values(where: Any = None, **values: Any) -> Change:
         return changed
 
     listed = ", ".join(f"{name} = {value}" for name, value in values.items())
-    return Change(listed if where is None else f"{listed} where {where if isinstance(where, str) else 'chosen'}", apply)
+    return Change(listed + _where_in_words(where), apply)
 
 
 def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -> Change:
@@ -93,13 +106,20 @@ def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -
     Parameters
     ----------
     where : str, boolean mask or callable, optional
-        As in `set_values`.
+        A query text (``"amount > 100_000"``), a mask, or a function from frame to
+        mask; all open deals if left out.
     amount, probability : float, default 1
         Factors, 0 or more.
 
     Returns
     -------
     Change
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import scale
+    >>> scale("owner_name == 'Ivan García'", amount=0.8).words
+    "amounts x 0.8, probabilities x 1 where owner_name == 'Ivan García'"
     """
     if not (amount >= 0 and probability >= 0):
         raise ConfigurationError("scale takes factors of 0 or more")
@@ -113,7 +133,7 @@ def scale(where: Any = None, *, amount: float = 1.0, probability: float = 1.0) -
             changed = changed.assign(probability=np.where(rows, scaled, deals.percent))
         return changed.drop(columns="amount_precise", errors="ignore")
 
-    return Change(f"amounts x {amount:g}, probabilities x {probability:g}", apply)
+    return Change(f"amounts x {amount:g}, probabilities x {probability:g}{_where_in_words(where)}", apply)
 
 
 def drop_largest(n: int) -> Change:
@@ -127,6 +147,13 @@ def drop_largest(n: int) -> Change:
     Returns
     -------
     Change
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import drop_largest
+    >>> sums = df.opp.scenario({"without the two largest": drop_largest(2)})["open_amount"].groupby("scenario").sum()
+    >>> sums.round().tolist()
+    [1205299.0, 1013628.0]
     """
     if n < 1:
         raise ConfigurationError(f"drop_largest takes 1 or more, not {n!r}")
@@ -147,6 +174,12 @@ def commit_lands() -> Change:
     Returns
     -------
     Change
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import commit_lands
+    >>> commit_lands().words
+    'every commit deal at 100 %'
     """
 
     def apply(deals: Deals) -> pd.DataFrame:
@@ -163,6 +196,10 @@ def _require_own_percentages(deals: Deals) -> None:
             "the scenario changes the deals' own percentages, and probability='stage' does not read them: "
             "leave it out, or take probability='own_else_stage'"
         )
+
+
+def _where_in_words(where: Any) -> str:
+    return "" if where is None else f" where {where if isinstance(where, str) else 'chosen'}"
 
 
 def _rows(frame: pd.DataFrame, where: Any) -> Any:
@@ -199,7 +236,7 @@ def scenario(
         What each scenario changes: `set_values`, `scale`, `drop_largest`,
         `commit_lands`, or any function from frame to frame.
     by : str or sequence of str, optional
-        As in `forecast`.
+        Columns to group by; ``owner_name`` and ``account_name`` use the id underneath.
 
     Returns
     -------

@@ -72,8 +72,17 @@ def slippage(
 
     Parameters
     ----------
-    history, period, since, until, context
-        As in `waterfall`.
+    history : History or pair of DataFrame
+        Snapshots, or the deals before and after.
+    period : str, Period or pair of day
+        Whose close dates count: ``"2026Q3"``, or first and last day.
+    since, until : str, date or Timestamp, optional
+        From when to when. Left out: from the end of the day before the period, or
+        the first snapshot where that came later, until the period's last day or the
+        newest snapshot.
+    context : FigureContext or pair, optional
+        What stages mean and in which zone days begin; those of the loads if left
+        out.
     by : str, optional
         A column to group by, as it was at the start.
 

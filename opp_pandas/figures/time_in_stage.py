@@ -155,8 +155,11 @@ def time_in_stage(
 
     Parameters
     ----------
-    history, context
-        As in `stage_spells`.
+    history : History or DataFrame
+        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+        ``stage_name`` and ``entered_at``, a row per entry.
+    context : FigureContext
+        Stages, and the moment until which stays are followed.
     quantiles : sequence of float, default (0.5, 0.75, 0.9)
         Shares of stays.
 
@@ -237,8 +240,11 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
 
     Parameters
     ----------
-    history, context
-        As in `stage_spells`.
+    history : History or DataFrame
+        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+        ``stage_name`` and ``entered_at``, a row per entry.
+    context : FigureContext
+        Stages, and the moment until which stays are followed.
 
     Returns
     -------
@@ -280,8 +286,11 @@ def stage_chain(
 
     Parameters
     ----------
-    history, context
-        As in `stage_spells`.
+    history : History or DataFrame
+        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+        ``stage_name`` and ``entered_at``, a row per entry.
+    context : FigureContext
+        Stages, and the moment until which stays are followed.
     step_days : float, default 7
         Length of one step [days].
     smoothing : float, default 0

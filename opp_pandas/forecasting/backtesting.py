@@ -166,8 +166,12 @@ def backtest(
         For windows: what `compare` takes. Naive rows stand beside in any case.
     horizon_days : int, optional
         Length of a window; 90 on a frame [days].
-    new_deals, segments, observed_from
-        For windows, as in `predict`.
+    new_deals : bool, default True
+        For windows: whether deals count that are created within one.
+    segments : sequence of str, optional
+        For windows: columns that tell deals apart; found by their record if left out.
+    observed_from : str or date, optional
+        For windows: first day from which closings were recorded; inferred if left out.
     periods : int or sequence, default 9
         With a History: how many whole past periods, or which ones (``["2026Q1",
         "2026Q2"]``). Periods before the history are left out. Of nine, eight can
@@ -181,14 +185,15 @@ def backtest(
     context : FigureContext, optional
         What stages mean and in which zone days begin; those of the loads if left out.
     rho : float, default 0
-        Correlation of the deals of "weighted", as in `bookings`.
+        Correlation of the deals of "weighted": 0 makes its spread too small.
     level : float, default 0.9
         Confidence of the intervals of the WAPE.
 
     Returns
     -------
     DataFrame
-        Of windows: indexed by ``method``, the record as in `compare`. Of periods:
+        Of windows: indexed by ``method``, its record: ``windows, wape, bias, crps,
+        coverage_80`` and others. Of periods:
         indexed by ``week`` and ``method`` (`METHODS`): ``periods``, ``wape,
         wape_low, wape_high, mape, bias`` [share], ``crps`` [currency],
         ``crps_skill``, and for "weighted" ``inside_50, inside_80, inside_90``

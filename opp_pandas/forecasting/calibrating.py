@@ -102,7 +102,7 @@ def calibration(
     context : FigureContext, optional
         What stages mean and in which zone days begin; those of the loads if left out.
     bins : {"isotonic", "fixed"} or int, optional
-        As in `put_in_bins`: isotonic below 500 forecasts, else ten of equal width.
+        How forecasts are put in bins: isotonic below 500 forecasts, else ten of equal width.
     level : float, default 0.95
         Confidence of all intervals.
 
@@ -313,6 +313,14 @@ class Recalibration:
     ----------
     pull : float, default 5
         As much as so many deals speaks for leaving percentages alone.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting import Recalibration
+    >>> import numpy as np
+    >>> said, came = np.array([0.8] * 10), np.array([1.0] * 4 + [0.0] * 6)
+    >>> Recalibration().fit(said, came).apply(np.array([0.8])).round(2)
+    array([0.49])
     """
 
     def __init__(self, pull: float = 5.0) -> None:
@@ -364,8 +372,17 @@ def recalibrate(
 
     Parameters
     ----------
-    history, target, times, until, context
-        As in `calibration`.
+    history : History or pair of DataFrame
+        Snapshots, or the deals before and after.
+    target : {"ever", "period"} or int, default "ever"
+        What a probability is taken to say: the deal is won at all, by the end of
+        its period, or within so many days.
+    times : sequence of str, date or Timestamp
+        For snapshots: the moments at which probabilities are taken.
+    until : str, date or Timestamp, optional
+        For snapshots: the moment at which outcomes are taken; the newest snapshot if left out.
+    context : FigureContext, optional
+        What stages mean and in which zone days begin; those of the loads if left out.
 
     Returns
     -------

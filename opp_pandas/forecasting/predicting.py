@@ -493,8 +493,23 @@ def compare(
 
     Parameters
     ----------
-    frame, context, period, horizon_days, segments, new_deals, observed_from, history
-        As in `predict`.
+    frame : DataFrame, shape (n, k)
+        Open and closed opportunities, as `predict` needs them. Never modified.
+    context : FigureContext
+        Stages, moment, time zone, names. Nothing that closed after its moment is seen.
+    period : object, optional
+        A period that is going on (``"2026Q3"``, a day in it): what was won to date counts.
+    horizon_days : int, optional
+        Instead, a number of days from `as_of` on; 90 if neither is given [days].
+    segments : sequence of str, optional
+        Columns that tell deals apart. Left out: those with few values that were
+        known when a deal was created, each by its own record.
+    new_deals : bool, default True
+        Whether deals count that are created within the window.
+    observed_from : str or date, optional
+        First day from which closings were recorded; inferred where left out, and said.
+    history : History, optional
+        Snapshots: evidence beside the deals, weighed by their own record.
     methods : sequence or mapping, optional
         Names of `METHODS`, forecasters and classifiers, a mapping to name them;
         all of `METHODS` that have something to go by if left out. Naive rows stand beside in any case.

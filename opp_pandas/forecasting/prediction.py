@@ -29,8 +29,14 @@ class Prediction(Bookings):
 
     Parameters
     ----------
-    amounts, chances, won_amount, rho, cv, attrs
-        As in `Bookings`: the open deals.
+    amounts, chances : ndarray of float, shape (n,)
+        Of the open deals: amounts [currency] and probabilities (0 to 1).
+    won_amount : float
+        Won to date [currency].
+    rho, cv : float
+        Correlation of the deals, and uncertainty of each amount.
+    attrs : dict
+        ``opp_basis``: what it stands on.
     new_numbers, new_amounts : ndarray of float
         New deals: how many are won on average, at each amount (compound Poisson).
     target_sd : float
@@ -56,6 +62,13 @@ class Prediction(Bookings):
     groups : DataFrame
         By group, where asked: ``open_deals, won, open, mean, low_80, high_80`` and,
         with quotas, ``p_quota, attainment``.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting import Prediction
+    >>> coming = df.opp.predict(horizon_days=30, method="last_window", new_deals=False)
+    >>> isinstance(coming, Prediction), coming.method
+    (True, 'last_window')
     """
 
     new_numbers: Floats = field(default_factory=lambda: np.empty(0))

@@ -26,6 +26,13 @@ class KnownDeals:
         Closings after `as_of` are blank.
     as_of : Timestamp
         The day.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting import KnownDeals
+    >>> known = KnownDeals(df[["amount"]], df["created_at"].max())
+    >>> len(known.frame)
+    279
     """
 
     frame: pd.DataFrame
@@ -44,6 +51,13 @@ class Window:
         The rows of `KnownDeals.frame` that are open before the first day.
     new_deals : bool
         Whether wins of deals created within the window count.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting import Window
+    >>> window = Window(pd.Timestamp("2026-11-02"), pd.Timestamp("2027-01-31"), df.head(0), new_deals=True)
+    >>> (window.last - window.first).days
+    90
     """
 
     first: pd.Timestamp
@@ -54,7 +68,23 @@ class Window:
 
 @runtime_checkable
 class Forecaster(Protocol):
-    """Something that says what a window will bring."""
+    """Something that says what a window will bring.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from opp_pandas.forecasting import Bookings, Forecaster
+    >>> class EveryOther:
+    ...     # used as df.opp.predict(method=EveryOther())
+    ...     def fit(self, known):
+    ...         return self
+    ...
+    ...     def predict(self, window):
+    ...         amounts = window.open_deals["amount"].fillna(0).to_numpy(float)
+    ...         return Bookings(amounts, np.full(len(amounts), 0.5))
+    >>> isinstance(EveryOther(), Forecaster)
+    True
+    """
 
     def fit(self, known: KnownDeals) -> Any:
         """Learn from what was known."""
@@ -65,7 +95,22 @@ class Forecaster(Protocol):
 
 @runtime_checkable
 class WinProbability(Protocol):
-    """Something that says with which probability each deal is won by a day."""
+    """Something that says with which probability each deal is won by a day.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from opp_pandas.forecasting import WinProbability
+    >>> class Coin:
+    ...     # used as df.opp.predict(method=Coin())
+    ...     def fit(self, known):
+    ...         return self
+    ...
+    ...     def predict(self, deals, until):
+    ...         return np.full(len(deals), 0.5)
+    >>> isinstance(Coin(), WinProbability)
+    True
+    """
 
     def fit(self, known: KnownDeals) -> Any:
         """Learn from what was known."""
@@ -89,6 +134,12 @@ class ClassifierForecaster:
         Length of the window it is trained for [days].
     landmarks : int, default 12
         Evenings it learns on, two weeks apart.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting import ClassifierForecaster, RidgeLogistic
+    >>> ClassifierForecaster(RidgeLogistic(), horizon_days=90).horizon_days
+    90
     """
 
     def __init__(self, classifier: Any, horizon_days: int, landmarks: int = 12) -> None:

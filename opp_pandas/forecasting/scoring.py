@@ -76,8 +76,10 @@ def log_loss(p: npt.ArrayLike, outcome: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    p, outcome : array-like
-        As in `brier`.
+    p : array-like, shape (n,)
+        Probabilities (0 to 1).
+    outcome : array-like, shape (n,)
+        1 where it happened, 0 where not.
 
     Returns
     -------
@@ -100,8 +102,10 @@ def brier_skill(p: npt.ArrayLike, outcome: npt.ArrayLike, reference: float | Non
 
     Parameters
     ----------
-    p, outcome : array-like
-        As in `brier`.
+    p : array-like, shape (n,)
+        Probabilities (0 to 1).
+    outcome : array-like, shape (n,)
+        1 where it happened, 0 where not.
     reference : float, optional
         The one probability; that with which it happened if left out.
 
@@ -127,8 +131,10 @@ def put_in_bins(p: npt.ArrayLike, outcome: npt.ArrayLike, bins: Bins | int | Non
 
     Parameters
     ----------
-    p, outcome : array-like
-        As in `brier`.
+    p : array-like, shape (n,)
+        Probabilities (0 to 1).
+    outcome : array-like, shape (n,)
+        1 where it happened, 0 where not.
     bins : {"isotonic", "fixed"} or int, optional
         "isotonic": as few bins as make the share that happened rise with the
         probability (pool adjacent violators); "fixed": ten of equal width, or
@@ -171,8 +177,10 @@ def decompose(p: npt.ArrayLike, outcome: npt.ArrayLike, codes: Codes) -> dict[st
 
     Parameters
     ----------
-    p, outcome : array-like
-        As in `brier`.
+    p : array-like, shape (n,)
+        Probabilities (0 to 1).
+    outcome : array-like, shape (n,)
+        1 where it happened, 0 where not.
     codes : ndarray
         The bin of each forecast.
 

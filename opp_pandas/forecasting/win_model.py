@@ -93,6 +93,13 @@ class RidgeLogistic:
     ----------
     strength : float
         Of the pull: half of it times the squared weights is added to the loss.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting import RidgeLogistic
+    >>> model = df.opp.fit_win_model(features=["amount"], estimator=RidgeLogistic(strength=10.0))
+    >>> int(model.evaluation["n"].iloc[0]) > 100
+    True
     """
 
     def __init__(self, strength: float = 3.0) -> None:
@@ -139,9 +146,18 @@ class WinModel:
         One row, of deals not seen: ``n, groups, brier, brier_base, log_loss, auc,
         ece, ece_low, ece_high``.
     reliability : DataFrame
-        The same deals in bins of their probability, with the share won, as in `calibration`.
+        The same deals in bins of their probability, with the share won.
     warnings : tuple of str
         Columns that were left out, and why.
+
+    Examples
+    --------
+    >>> model = df.opp.fit_win_model(features=["amount", "owner_name"])
+    >>> model.reasons(df.head(1), n=1)
+    0    owner_name Dmitri Lee: odds x 1.35
+    Name: reasons, dtype: str
+    >>> model.warnings
+    ()
     """
 
     features: tuple[str, ...]

@@ -35,6 +35,13 @@ class ImportedEvents:
         Rows of the source that were set aside or mended, and why.
     source : str
         Where they came from.
+
+    Examples
+    --------
+    >>> from opp_pandas.history.importers import table_events
+    >>> events = table_events(pd.DataFrame({"id": [1], "at": ["2026-01-05"], "field": "amount", "value": [900]}))
+    >>> len(events.report)
+    0
     """
 
     events: pd.DataFrame

@@ -455,9 +455,9 @@ class History:
         Parameters
         ----------
         times : iterable of str, date or Timestamp
-            As in `as_of`.
+            The moments; a day means its end in the zone of the loads.
         columns : iterable of str, optional
-            As in `as_of`.
+            Only these, read faster; ``id`` always comes.
 
         Yields
         ------
@@ -729,6 +729,13 @@ class History:
         int
             Files deleted. What the history knows does not change; only older
             versions of the table (`versions`) can no longer be opened.
+
+        Examples
+        --------
+        >>> mine = opp.History("mine")
+        >>> added = mine.record(df)
+        >>> mine.vacuum(), mine.upgrade()  # nothing to delete, nothing to rewrite
+        (0, False)
         """
         if older_than_days < 0:
             raise ConfigurationError(f"older_than_days is 0 or more, not {older_than_days!r}")
@@ -885,6 +892,11 @@ class History:
         -------
         bool
             Whether there was anything to do.
+
+        Examples
+        --------
+        >>> history.upgrade()
+        False
         """
 
         def build(opened: Opened | None) -> tuple[Any, bool]:

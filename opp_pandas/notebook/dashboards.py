@@ -315,13 +315,13 @@ def open_dashboard(
         Adds how many deals reached each stage, and the waterfall of the chosen
         period (of the present one where none is chosen).
     quota : number, mapping or DataFrame, optional
-        As in `forecast` [currency]: for every period, period -> number, owner ->
+        For every period [currency], period -> number, owner ->
         number, or a frame with ``period``, ``owner_name`` and ``quota``. A quota
         of all owners is not shown beside a choice of them.
     context : FigureContext
         Stages, moment, time zone, names.
     rho : float, default 0
-        Correlation of the deals, as in `bookings`: with 0 the intervals are too
+        Correlation of the deals: with 0 the intervals are too
         narrow, and labelled so.
 
     Returns

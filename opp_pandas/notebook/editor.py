@@ -147,7 +147,7 @@ def open_editor(
         What to do about new deals whose owner or account has a name that the
         service does not know, as for `write_back`.
     quota : number, mapping or DataFrame, optional
-        For the effect on the forecast that a review shows, as in `find_changes`;
+        For the effect on the forecast that a review shows;
         coverage by period needs a quota.
     journal : str or Path, optional
         Folder of journals, as for `write_back`.

@@ -67,7 +67,7 @@ def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        As in `plot_calibration`.
+        The diagonal is perfect calibration; bars are intervals of the share won.
 
     Examples
     --------

@@ -63,7 +63,14 @@ def leave_alt_text(axes: Axes, tell: Teller, result: Any, options: Mapping[str, 
 
 
 def draw(plot: Plot, result: Any, **options: Any) -> Axes:
-    """Draw a figure in one of its ways, those included that a figure's own file registers."""
+    """Draw a figure in one of its ways, those included that a figure's own file registers.
+
+    Examples
+    --------
+    >>> from opp_pandas.figures.core.figure import PLOTS
+    >>> from opp_pandas.plotting import draw
+    >>> ax = draw(PLOTS["funnel"], df.opp.funnel())
+    """
     axes: Axes
     if "kit" not in inspect.signature(plot.draw).parameters:
         axes = plot.draw(result, **options)
@@ -92,6 +99,12 @@ def alt_text(shown: Any) -> str:
     ------
     ConfigurationError
         If these Axes were not drawn by this package.
+
+    Examples
+    --------
+    >>> from opp_pandas.plotting import alt_text
+    >>> alt_text(df.opp.stage_distribution())[:60]
+    'Stage distribution, as of 2026-11-02. 277 deals in 6 stages,'
     """
     told = getattr(shown, "alt_text", None)
     if isinstance(told, str):

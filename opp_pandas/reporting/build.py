@@ -111,12 +111,14 @@ def write_report(
         What stands on top; "Pipeline report" if left out.
     since : str, date or Timestamp, optional
         From when the waterfall tells; the newest snapshot before the load if left out.
-    window_days, level
-        As in `kpis`.
+    window_days : int, optional
+        Win rates of deals closed in so many days before `as_of`; all if left out.
+    level : float, default 0.95
+        Confidence of the intervals.
     rho : float, default 0
-        As in `bookings`.
+        Correlation of the deals: 0 makes the spread of their sum too small.
     stale_days : int, default 30
-        As in `hygiene` [days].
+        After how long without activity a deal is called stale [days].
     max_rows : int, default 15
         The deals that one table lists.
 

@@ -135,7 +135,7 @@ def scan(
         Names in the files -> ours, as ``DataFrame.rename`` takes them.
     where : mapping, optional
         Only these deals: a value, a list, a range ``(from, to)`` or None for
-        missing, by column, as in `read_opportunities`. Parts of files whose
+        missing, by column. Parts of files whose
         statistics rule every row out are not read.
     progress : bool, optional
         Show a progress bar; default: only on a terminal or in a notebook, and

@@ -709,6 +709,13 @@ def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates
     ------
     FrameError
         If a deal with an amount has no rate on its day; the text lists rows.
+
+    Examples
+    --------
+    >>> from opp_pandas.accessor import context_of
+    >>> from opp_pandas.figures import convert_amounts
+    >>> convert_amounts(df, context=context_of(df), rates={"USD": 1.0}).head(2).tolist()
+    [43792.9, 36290.0]
     """
     own = context.with_definitions(rates=rates)
     base = own.money.exchange

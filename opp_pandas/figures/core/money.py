@@ -52,6 +52,13 @@ class ExchangeRates:
     ------
     ConfigurationError
         If a rate is not positive, or a currency has two rates for one day.
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import ExchangeRates
+    >>> rates = ExchangeRates({"EUR": 1.08, "USD": 1.0}, base="USD")
+    >>> df.opp.kpis(rates=rates)["open_amount"].round(2).tolist()
+    [1205299.21]
     """
 
     table: pd.DataFrame | Mapping[str, float]

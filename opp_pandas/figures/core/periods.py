@@ -37,6 +37,13 @@ class WeekCalendar:
     starts : mapping of int to str, optional
         First day of single years, by the calendar year in which they start,
         where a company's own table departs from the rule.
+
+    Examples
+    --------
+    >>> from opp_pandas.figures import WeekCalendar
+    >>> weeks = df.opp.forecast(calendar=WeekCalendar((4, 4, 5), week_start="MON"), fiscal_start=2, freq="M")
+    >>> weeks[weeks["open_count"] > 0].index[:2].tolist()
+    ['FY2027-P08', 'FY2027-P10']
     """
 
     pattern: tuple[int, int, int] = (4, 4, 5)

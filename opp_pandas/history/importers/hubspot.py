@@ -51,14 +51,26 @@ def hubspot_history(
     stages : DataFrame or mapping, optional
         Labels of the stages: columns ``stage_id, label``, or id to label.
         Without it the stage's id stands for its name.
-    ids, timezone
-        As in `salesforce_history`.
+    ids : mapping of str to int, optional
+        The service's id of each of the source's ids, for histories of the service.
+        Left out: the source's id is the deal's custom id.
+    timezone : str, optional
+        Zone of times without one; UTC if left out.
 
     Returns
     -------
     ImportedEvents
         The ends of stays (``_fivetran_end``: 9999 or 2050 where there is none)
         are not needed: the next entry ends a stay.
+
+    Examples
+    --------
+    >>> from opp_pandas.history.importers import hubspot_history
+    >>> log = pd.DataFrame({"deal_id": [7, 7], "value": ["s1", "s2"], "date_entered": ["2026-01-05", "2026-02-09"]})
+    >>> events = hubspot_history(log, stages={"s1": "Qualify", "s2": "Propose"})
+    >>> report = opp.History("mine").import_events(events)
+    >>> opp.History("mine").as_of("2026-01-31", columns=["custom_id", "stage_name"])["stage_name"].tolist()
+    ['Qualify']
     """
     remarks = Remarks()
     when = next((name for name in ("date_entered", "timestamp", "_fivetran_start") if name in frame.columns), None)

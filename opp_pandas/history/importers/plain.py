@@ -38,6 +38,14 @@ def table_events(
     Returns
     -------
     ImportedEvents
+
+    Examples
+    --------
+    >>> from opp_pandas.history.importers import table_events
+    >>> log = pd.DataFrame({"id": [1, 1], "at": ["2026-01-05", "2026-02-09"], "field": "amount", "value": [900, 1200]})
+    >>> report = opp.History("mine").import_events(table_events(log))
+    >>> opp.History("mine").as_of("2026-03-01")["amount"].tolist()
+    [1200]
     """
     remarks = Remarks()
     named = frame.rename(columns=dict(columns or {}))

@@ -73,6 +73,15 @@ def salesforce_history(
     ------
     MissingColumnError
         If the frame is no such export.
+
+    Examples
+    --------
+    >>> from opp_pandas.history.importers import salesforce_history
+    >>> days = ["2026-01-05", "2026-02-09"]
+    >>> log = pd.DataFrame({"OpportunityId": "006A", "CreatedDate": days, "StageName": ["Qualify", "Propose"]})
+    >>> report = opp.History("mine").import_events(salesforce_history(log))
+    >>> opp.History("mine").as_of("2026-01-31")["stage_name"].tolist()
+    ['Qualify']
     """
     remarks = Remarks()
     named = renamed(frame, ("OpportunityId", "CreatedDate", "IsDeleted", *_FIELDS))
@@ -104,8 +113,11 @@ def salesforce_field_history(
     frame : DataFrame
         The export: ``OpportunityId, Field, NewValue, CreatedDate``, with
         ``OldValue`` where it is known.
-    ids, timezone
-        As in `salesforce_history`.
+    ids : mapping of str to int, optional
+        The service's id of each of the source's ids, for histories of the service.
+        Left out: the source's id is the deal's custom id.
+    timezone : str, optional
+        Zone of times without one; UTC if left out.
 
     Returns
     -------
@@ -114,6 +126,15 @@ def salesforce_field_history(
         that is how it was until it changed; as ``earlier``, unless that event
         is the row ``created``. Fields that have no column here are left out
         and reported.
+
+    Examples
+    --------
+    >>> from opp_pandas.history.importers import salesforce_field_history
+    >>> names = ["OpportunityId", "CreatedDate", "Field", "OldValue", "NewValue"]
+    >>> log = pd.DataFrame([["006A", "2026-02-09", "Amount", 900, 1200]], columns=names)
+    >>> report = opp.History("mine").import_events(salesforce_field_history(log))
+    >>> opp.History("mine").as_of("2026-03-01")["amount"].tolist()
+    [1200]
     """
     remarks = Remarks()
     named = renamed(frame, ("OpportunityId", "Field", "OldValue", "NewValue", "CreatedDate"))

@@ -30,6 +30,12 @@ def webhook_events(payloads: Iterable[Mapping[str, Any]]) -> ImportedEvents:
         stood before; it stands at the deal's creation, where that is known,
         else a second before, as ``earlier``. Bodies that are no such event are
         reported.
+
+    Examples
+    --------
+    >>> from opp_pandas.history.importers import webhook_events
+    >>> len(webhook_events([{"data": {"type": "task"}}]).report)
+    1
     """
     remarks = Remarks()
     rows: list[dict[str, Any]] = []
