@@ -482,8 +482,8 @@ def get_schema() -> Any:
     >>> try:
     ...     df.assign(probability=101).opp.validate()
     ... except opp.errors.InvalidFrameError as error:
-    ...     error.failure_cases["rule"].unique().tolist()
-    ['0 to 100']
+    ...     error.failure_cases["rule"].iloc[0]
+    '0 to 100'
     """
     from typing import Annotated
 
