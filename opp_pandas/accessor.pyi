@@ -3210,13 +3210,15 @@ class OpportunityAccessor:
 
         Examples
         --------
-        >>> team = df.opp.rollup("owner_name", period="2026Q4")
-        >>> team[["open_amount", "won_amount", "forecast_amount"]].head(3)
+        >>> df.opp.rollup("owner_name", period="2026Q4")[["open_amount", "won_amount", "forecast_amount"]].head(3)
                      open_amount  won_amount  forecast_amount
         owner_name
         Dmitri Lee       11880.0      4380.0           7350.0
         Ivan García      41010.0         0.0          26301.5
         Jürgen Lee        8187.0         0.0           5368.9
+        >>> whole = opp.read_opportunities(client, stages=stages, organisation=True, on_invalid="ignore")
+        >>> whole.opp.rollup()["manager"].head(2).tolist()
+        [nan, 'Chief Revenue Officer']
         """
     def scenario(
         self,
