@@ -778,6 +778,7 @@ class OpportunityAccessor:
         rho: float = ...,
         stale_days: int = ...,
         max_rows: int = ...,
+        link: str | None = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -803,7 +804,7 @@ class OpportunityAccessor:
             Where to; the ending says what is made. ``.html``: one file that needs
             nothing else and opens from a mail. ``.pdf``: the same page on A4.
             ``.png``: its first page as a picture, cut below the last line.
-            ``.xlsx``: a workbook with a sheet for each table.
+            ``.xlsx``: a workbook with a sheet for each table, and its charts.
         context : FigureContext
             Stages, moment, time zone, names.
         history : History, optional
@@ -834,6 +835,9 @@ class OpportunityAccessor:
             After how long without activity a deal is called stale [days].
         max_rows : int, default 15
             The deals that one table lists.
+        link : str, optional
+            Address of a deal in the browser, with ``{id}`` or ``{custom_id}`` in
+            it: the listed deals lead there.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional

@@ -195,13 +195,13 @@ def test_report__is_one_page_with_quota_and_title(
 ) -> None:
     """The command writes what the method writes, and says where."""
     path = tmp_path / "forecast.html"
-    asked = ["--quota", "90000", "--title", "A <b> title", "--sections", "forecast, largest"]
+    asked = ["--quota", "90000", "--title", "A <b> title", "--sections", "forecast, deals"]
     said = answer(capsys, "report", "-o", str(path), *asked, *WON_LOST)
     assert said["output"] == str(path)
     page = path.read_text(encoding="utf-8")
     assert "A &lt;b&gt; title" in page
     assert "90,000" in page
-    assert page.index("Forecast against quota</h2>") < page.index("Largest open deals</h2>")
+    assert page.index("Forecast against quota</h2>") < page.index("Deals to look at</h2>")
     assert "Hygiene</h2>" not in page
 
 

@@ -214,7 +214,7 @@ def test_page__shows_hostile_names_as_text(open_page: OpenPage, tmp_path: Path) 
         tmp_path / "hostile.html",
         context=context(users=None),
         by="owner_name",
-        sections=["headline", "groups", "largest"],
+        sections=["headline", "groups", "deals"],
     )
     seen = open_page(path)
     assert seen.said == []

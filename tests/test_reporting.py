@@ -22,12 +22,13 @@ from opp_pandas.errors import (
     MixedCurrencyError,
 )
 from opp_pandas.notebook.dashboards import open_dashboard
+from opp_pandas.plotting import canvas
 from opp_pandas.reporting import Section, Table, sections
 from opp_pandas.reporting.blocks import kind_of, written
 from opp_pandas.reporting.html import to_html
 from opp_pandas.reporting.report_data import Material
 from opp_pandas.reporting.workbook import to_workbook
-from portfolios import AS_OF, LEAD, context, portfolio, random_portfolio
+from portfolios import LEAD, context, portfolio, random_portfolio
 from reports import HOSTILE, hostile_deals, page_of, sheets_of
 from worlds import WORLDS, frame_of, generate
 
@@ -40,6 +41,10 @@ QUOTA = 9_000_000.0
 
 def assemble(frame: pd.DataFrame = FRAME, **choices: Any) -> reporting.Report:
     return reporting.assemble(frame, context=context(), **choices)
+
+
+def assemble_of(frame: pd.DataFrame, history: Any) -> reporting.Report:
+    return reporting.assemble(frame, context=opp.of(frame)._context({}), history=history)
 
 
 # --- what the page says -------------------------------------------------------
@@ -87,8 +92,8 @@ def test_interval__is_that_of_bookings_and_claims_no_coverage() -> None:
     assert "10 times" not in page.text
 
 
-def test_prediction__stands_first_with_parts_methods_and_reasons() -> None:
-    """Parts, methods and the deals that bring most are those of `predict` and `compare`, made once."""
+def test_prediction__has_its_parts_and_methods() -> None:
+    """Parts and methods are those of `predict` and `compare`, made once."""
     page = page_of(to_html(assemble(quota=QUOTA)))
     found = forecasting.predict(FRAME, context=context(), period="2026Q2")
     methods = forecasting.compare(FRAME, context=context(), period="2026Q2", quota=QUOTA)
@@ -98,12 +103,6 @@ def test_prediction__stands_first_with_parts_methods_and_reasons() -> None:
     table = page.table("Methods side by side")
     assert table.column("method") == [name.replace("_", " ") for name in methods.index]
     assert table.column("80 % held")[0] == f"{methods['coverage_80'].iloc[0]:.1%}".replace("%", " %")
-    deals = page.table("Open deals that most is expected of")
-    assert deals.column("expected") == [f"{value:,.0f}" for value in found.deals["expected_amount"].head(15)]
-    assert deals.column("reasons") == list(found.deals["reasons"].head(15))
-    named = FRAME.assign(name=FRAME["id"].astype("str"))
-    shown = page_of(to_html(assemble(named))).table("Open deals that most is expected of")
-    assert shown.column("name") == list(found.deals["id"].astype("str").head(15))
 
 
 def test_prediction__that_cannot_be_made_is_said_and_the_report_goes_on() -> None:
@@ -118,7 +117,7 @@ def test_prediction__that_cannot_be_made_is_said_and_the_report_goes_on() -> Non
         assert not any(tile.startswith("Predicted") for tile in page.tiles)
         chance = forecasting.bookings(frame, context=context(), period="2026Q2").p_at_least(QUOTA)
         assert page.tiles["Chance of the quota"][0] == sections.chance(chance)
-        assert page.table("Largest open deals")
+        assert "largest open deal" in page.table("The largest").column("reasons")[0]
 
 
 def test_prediction__claims_no_coverage_that_nobody_tested() -> None:
@@ -150,17 +149,59 @@ def test_forecast_table__is_the_forecast_around_now() -> None:
         assert table.column(heading) == [f"{value:,.0f}" for value in expected[name]]
 
 
-def test_largest_and_stalest__are_the_open_deals_in_order() -> None:
-    """The largest deals fall in amount, the stalest in days without an event; the caption counts all."""
-    frame = FRAME.assign(touched_at=AS_OF - pd.to_timedelta(np.arange(len(FRAME)) % 97, unit="D"), name="deal")
+def test_summary__says_how_the_period_stands() -> None:
+    """What was won, what is predicted and what is missing are the figures, in a sentence on top; no headline, none."""
+    report = assemble(quota=QUOTA)
+    found = forecasting.predict(FRAME, context=context(), period="2026Q2")
+    low, high = found.interval(0.8)
+    assert report.summary.startswith("2026Q2, with 15 days left: ")
+    for words in (
+        f"Predicted for its end are {found.mean:,.0f} USD, 80 % between {low:,.0f} and {high:,.0f}",
+        f"{QUOTA - found.mean:,.0f} USD short of the quota",
+        f"whose chance is {sections.chance(found.p_at_least(QUOTA))} ({found.tested}).",
+    ):
+        assert words in report.summary
+    assert report.summary in page_of(to_html(report)).text
+    assert "quota" not in assemble().summary
+    assert assemble(sections=["forecast"]).summary == ""
+
+
+def test_deals__stand_once_with_every_reason() -> None:
+    """The largest, those that most is expected of and what hygiene flags are one list by amount, each deal once."""
+    frame = FRAME.assign(name=FRAME["id"].astype("str"))
     page = page_of(to_html(assemble(frame, max_rows=12)))
-    ageing = figures.ageing(frame, context=context())
-    largest = page.table("Largest open deals")
-    amounts = [f"{value:,.0f}" for value in ageing["amount"].sort_values(ascending=False).head(12)]
-    assert largest.column("amount") == amounts
-    assert f"12 of {len(ageing)}" in largest.caption
-    idle = [int(days) for days in page.table("Stalest open deals").column("idle days")]
-    assert idle == sorted(ageing["idle_days"], reverse=True)[:12]
+    table = page.table("The largest, those")
+    ids = [int(name) for name in table.column("name")]
+    assert len(set(ids)) == len(ids) == 12
+    listed = frame.set_index("id").loc[ids, "amount"].to_numpy(dtype=float, na_value=-1)
+    assert (np.diff(listed) <= 0).all()
+    flagged = figures.hygiene(frame, context=context())["reasons"].set_axis(
+        frame["id"].iloc[figures.hygiene(frame, context=context()).index]
+    )
+    largest = figures.ageing(frame, context=context())["amount"].nlargest(4).index
+    expected = forecasting.predict(frame, context=context(), period="2026Q2").deals.head(4)
+    for name, reasons in zip(ids, table.column("reasons"), strict=True):
+        assert ("largest open deal" in reasons) is (name in frame["id"].loc[largest].to_list())
+        assert ("counts for 2026Q2" in reasons) is (name in expected["id"].to_list())
+        assert flagged.get(name, "") in reasons
+    everyone = {*flagged.index, *frame["id"].loc[largest], *expected["id"]}
+    assert f"12 of {len(everyone)}" in table.caption
+
+
+def test_deals__lead_to_the_service_where_a_link_is_known() -> None:
+    """Names are links to the address of each deal, in page and workbook; an address without a place is refused."""
+    import openpyxl
+
+    report = assemble(link="https://crm.example.com/deals/{id}?from=report")
+    first = int(FRAME.loc[FRAME["stage_id"].isin([LEAD, OFFER]), ["id", "amount"]].nlargest(1, "amount")["id"].iloc[0])
+    assert f'href="https://crm.example.com/deals/{first}?from=report"' in to_html(report)
+    sheet = openpyxl.load_workbook(io.BytesIO(to_workbook(report)))["Deals to look at"]
+    assert f"https://crm.example.com/deals/{first}?from=report" in [
+        row[0].hyperlink.target for row in sheet.iter_rows(min_row=2) if row[0].hyperlink
+    ]
+    for wrong in ("javascript:alert({id})", "https://crm.example.com/deals", "https://crm.example.com/{name}", 7):
+        with pytest.raises(ConfigurationError, match="link= is the address of a deal"):
+            assemble(link=wrong)
 
 
 def test_hygiene__counts_are_those_of_the_checks() -> None:
@@ -170,7 +211,7 @@ def test_hygiene__counts_are_those_of_the_checks() -> None:
     table = page.table("What the checks found")
     found = dict(zip(table.column("check"), table.column("deals"), strict=True))
     assert found == {name.replace("_", " "): f"{n:,}" for name, n in basis["counts"].items() if n}
-    assert all(page.table("Deals to look at").column("reasons"))
+    assert all(page.table("The largest, those").column("reasons"))
 
 
 def test_definitions__are_of_what_is_shown() -> None:
@@ -205,7 +246,7 @@ def _history() -> tuple[opp.History, pd.DataFrame]:
 def test_waterfall__tells_since_the_snapshot_before_the_load() -> None:
     """The snapshot of the load itself is not compared with itself."""
     history, later = _history()
-    page = page_of(to_html(reporting.assemble(later, context=opp.of(later)._context({}), history=history)))
+    page = page_of(to_html(assemble_of(later, history)))
     table = page.table("Open pipeline of 2026Q1 since 2026-01-10")
     moves = dict(zip(table.column("move"), table.column("amount"), strict=True))
     assert moves == {"start": "170", "created": "30", "won": "-70", "end": "130"}
@@ -266,9 +307,9 @@ def test_sections__stand_in_the_order_asked_for() -> None:
     def own(material: reporting.Material) -> Section:
         return Section("My own", Table(material.kpis[["win_rate"]], "How we do"), notes=["said once", "said once"])
 
-    page = page_of(to_html(assemble(sections=["largest", deals_to_call, own, picture, "headline"])))
+    page = page_of(to_html(assemble(sections=["deals", deals_to_call, own, picture, "headline"])))
     wanted = [
-        "Largest open deals",
+        "Deals to look at",
         "Deals to call",
         "My own",
         "Picture",
@@ -343,7 +384,7 @@ def test_report__without_a_column_says_what_is_left_out() -> None:
     with pytest.raises(MissingColumnError, match="close_date"):
         assemble(frame, sections=["forecast"])
     with pytest.raises(MissingColumnError, match="amount"):
-        assemble(frame.drop(columns="amount"), sections=["largest"])
+        assemble(frame.drop(columns="amount"), sections=["deals"])
 
 
 def test_report__without_stages_is_an_error_or_a_page() -> None:
@@ -379,7 +420,7 @@ def test_hostile_names__stand_on_the_page_as_text() -> None:
     page = page_of(html)
     assert "<script>alert" not in html
     assert page.scripts == 1
-    assert page.table("Largest open deals").column("name") == [written(name, "text") for name in HOSTILE]
+    assert page.table("The largest, those").column("name") == [written(name, "text") for name in HOSTILE]
     assert page.headings[0] != ""
     assert "<script>alert(1)</script> & co" in page.text
     assert not {attribute for attribute in page.attributes if attribute.startswith("on")}
@@ -396,9 +437,9 @@ def test_hostile_names__stand_in_cells_as_text() -> None:
     cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
     assert {cell.data_type for cell in cells} <= {"s", "n", "d", "b"}
     assert not [cell for cell in cells if cell.hyperlink]
-    names = sheets_of(content)["Largest open deals"]["name"]
+    names = sheets_of(content)["Deals to look at"]["name"]
     assert names == [written(name, "text") for name in HOSTILE]
-    quoted = [cell for cell in book["Largest open deals"]["A"] if str(cell.value).startswith("=")]
+    quoted = [cell for cell in book["Deals to look at"]["A"] if str(cell.value).startswith("=")]
     assert quoted
     assert all(cell.quotePrefix for cell in quoted)
 
@@ -408,7 +449,7 @@ def test_hostile_names__stand_in_the_pdf_as_text(tmp_path: Path) -> None:
     import pypdfium2
 
     path = reporting.write_report(
-        hostile_deals(), tmp_path / "deals.pdf", context=context(users=None), sections=["largest"]
+        hostile_deals(), tmp_path / "deals.pdf", context=context(users=None), sections=["deals"]
     )
     document = pypdfium2.PdfDocument(path)
     words = "".join(page.get_textpage().get_text_range() for page in document).replace("\r", "").replace("\n", "")
@@ -424,7 +465,7 @@ def test_pdf__keeps_long_words_on_the_sheet(tmp_path: Path) -> None:
 
     address = f"https://docs.example.com/{'1aBcDeFg' * 9}/edit#gid=0&a=<b>"
     frame = FRAME.assign(next_step=address, name="A deal", account_name="An account of a longish name")
-    path = reporting.write_report(frame, tmp_path / "deals.pdf", context=context(), sections=["largest"], max_rows=3)
+    path = reporting.write_report(frame, tmp_path / "deals.pdf", context=context(), sections=["deals"], max_rows=3)
     document = pypdfium2.PdfDocument(path)
     words = document[0].get_textpage()
     right = max(words.get_charbox(place)[2] for place in range(words.count_chars()))
@@ -438,7 +479,7 @@ def test_groups__without_a_closed_deal_are_a_table_alone() -> None:
     frame = FRAME[FRAME["stage_id"] == LEAD]
     page = page_of(to_html(reporting.assemble(frame, context=context(), by="owner_name", sections=["groups"])))
     assert page.pictures == []
-    assert page.table("Key figures by owner").rows
+    assert page.table("Closed deals by owner").rows
 
 
 # --- the workbook ----------------------------------------------------------------------------
@@ -460,10 +501,27 @@ def test_workbook__has_typed_cells_and_a_sheet_per_table() -> None:
     assert {cell.number_format for cell in forecasts} == {"#,##0"}
     assert {row[heads.index("attainment")].number_format for row in sheet.iter_rows(min_row=2, max_row=3)} == {"0.0%"}
     assert sheet.freeze_panes == "B2"
-    deals = book["Largest open deals"]
+    deals = book["Deals to look at"]
     days = [row[[cell.value for cell in deals[1]].index("close date")] for row in deals.iter_rows(min_row=2, max_row=5)]
     assert all(cell.is_date or cell.value is None for cell in days)
     assert "Stages" in [cell.value for cell in book["Basis"]["A"]]
+
+
+def test_workbook__has_the_charts_of_its_plots() -> None:
+    """Each plot is a chart of Excel over the cells of its table; what was won has the colour that it has in plots."""
+    import openpyxl
+
+    book = openpyxl.load_workbook(io.BytesIO(to_workbook(assemble(quota=QUOTA, by="owner_name"))))
+    charts = {sheet.title: sheet._charts for sheet in book.worksheets if sheet._charts}
+    assert {"Forecast against quota", "Coverage", "Stage distribution"} < set(charts)
+    assert sum(map(len, charts.values())) == 5
+    won = charts["Forecast against quota"][0].series[0]
+    assert won.spPr.solidFill.srgbClr == canvas.WON.removeprefix("#")
+    history, later = _history()
+    moved = assemble_of(later, history)
+    sheet = openpyxl.load_workbook(io.BytesIO(to_workbook(moved)))["What moved since the last"]
+    start, height = ([cell.value for cell in column[1:]] for column in list(sheet.iter_cols())[-2:])
+    assert (start, height) == ([0, 170, 130, 0], [170, 30, 70, 130])
 
 
 def test_workbook__names_the_currency_over_every_amount(df: pd.DataFrame, tmp_path: Path) -> None:
@@ -473,7 +531,7 @@ def test_workbook__names_the_currency_over_every_amount(df: pd.DataFrame, tmp_pa
     assert {f"{name} (USD)" for name in amounts} < set(sheets["Forecast against quota"])
     assert "attainment" in sheets["Forecast against quota"]
     assert {"amount (USD)", "weighted (USD)", "deals"} < set(sheets["Stage distribution"])
-    assert "amount (USD)" in sheets["Largest open deals"]
+    assert "amount (USD)" in sheets["Deals to look at"]
 
 
 def test_workbook__takes_odd_values() -> None:

@@ -30,6 +30,8 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
     "#000000",
 )
 GREY = "#9A9A9A"
+OPEN, WON, LOST, QUOTA = BLUE, GREEN, VERMILION, ORANGE
+"""What the same thing looks like in every plot, page and workbook."""
 ONE_DRAWING = threading.RLock()
 """Held while something is drawn: matplotlib's settings belong to the process, and widgets are answered beside cells."""
 
@@ -338,7 +340,7 @@ def row_names(table: pd.DataFrame, alone: str) -> list[str]:
 def draw_quota(ax: Axes, x: Any, quota: Any, handles: list[Any], labels: list[str]) -> float:
     """Draw a line per column at its quota, and give the highest."""
     known = ~np.isnan(quota)
-    line = ax.hlines(quota[known], x[known] - 0.45, x[known] + 0.45, colors=VERMILION, linewidth=2)
+    line = ax.hlines(quota[known], x[known] - 0.45, x[known] + 0.45, colors=QUOTA, linewidth=2)
     handles.append(line)
     labels.append("quota")
     return float(np.nanmax(quota))

@@ -13,10 +13,10 @@ from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
-    GREEN,
     GREY,
     PALETTE,
-    VERMILION,
+    QUOTA,
+    WON,
     add_legend,
     canvas,
     currency_of,
@@ -84,7 +84,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
         labels = ["80 % interval" + ("" if result.is_tested else ", not tested"), "mean"]
         top = max(abs(low), abs(high))
         if quota is not None:
-            handles.append(axes.axvline(quota, color=VERMILION, linewidth=2))
+            handles.append(axes.axvline(quota, color=QUOTA, linewidth=2))
             labels.append(f"quota: {words.chance(result.p_at_least(quota))}")
             top = max(top, abs(quota))
         axes.set_ylim(bottom=0)
@@ -199,7 +199,7 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         if not len(table) or table["share"].isna().all():
             return draw_nothing(axes, "nothing was won")
         x = np.arange(len(table))
-        bars = axes.bar(x, table["share"].to_numpy() * 100, 0.72, color=GREEN)
+        bars = axes.bar(x, table["share"].to_numpy() * 100, 0.72, color=WON)
         reached = axes.plot(x, table["cumulative_share"].to_numpy() * 100, "o-", color=BLUE, markersize=4)
         days = (table["week_end"] - table["week_start"].iloc[0]).dt.days.to_numpy() + 1
         even = axes.plot(x, days / days[-1] * 100, "--", color=GREY)

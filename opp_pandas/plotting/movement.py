@@ -14,13 +14,14 @@ from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
-    GREEN,
     GREY,
     HATCHES,
+    LOST,
+    OPEN,
     ORANGE,
     PALETTE,
     SKY,
-    VERMILION,
+    WON,
     add_legend,
     bare_name,
     canvas,
@@ -91,12 +92,14 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
         amount = shown["amount"].to_numpy(dtype=float)
         height = np.concatenate([[0.0], np.cumsum(np.where(is_end, 0.0, amount))[:-1]]) + amount[0]
         bottom = np.where(is_end, 0.0, np.where(np.arange(len(amount)) == 0, 0.0, height))
+        # What was won and what was lost leave the pipeline, as other deals do that will be back.
+        ends_of = {
+            words[bucket]: colour for words in LABELS.values() for bucket, colour in (("won", WON), ("lost", LOST))
+        }
         colours = [
-            BLUE if end else GREEN if value >= 0 else VERMILION for end, value in zip(is_end, amount, strict=True)
+            OPEN if end else ends_of.get(name, SKY if value >= 0 else ORANGE)
+            for name, end, value in zip(shown.index, is_end, amount, strict=True)
         ]
-        won = {words["won"] for words in LABELS.values()}
-        # What was won leaves the pipeline, but not in vain.
-        colours = [ORANGE if name in won else colour for name, colour in zip(shown.index, colours, strict=True)]
         x = np.arange(len(shown))
         bars = axes.bar(x, amount, 0.66, bottom=bottom, color=colours)
         level = bottom + np.where(is_end, amount, amount)
@@ -175,9 +178,9 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
             }
             onward = values - sum(parts.values())
             looks = (
-                ("went on, or won", onward, BLUE),
+                ("went on, or won", onward, OPEN),
                 ("still there", parts["still"], SKY),
-                ("lost from here", parts["lost"], VERMILION),
+                ("lost from here", parts["lost"], LOST),
                 ("left otherwise", parts["left"], GREY),
             )
             start = np.zeros(len(shown))
@@ -380,9 +383,9 @@ def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
         if str(name).startswith("(") and bare_name(name) not in set().union(*known.values()):
             found[name] = GREY
         elif bare_name(name) in known["won"]:
-            found[name] = GREEN
+            found[name] = WON
         elif bare_name(name) in known["lost"]:
-            found[name] = VERMILION
+            found[name] = LOST
         else:
             found[name] = next(own)
     return found

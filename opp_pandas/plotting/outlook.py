@@ -14,9 +14,9 @@ from opp_pandas.figures.hygiene import flags_of
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
-    GREEN,
     GREY,
     PALETTE,
+    WON,
     add_legend,
     canvas,
     currency_of,
@@ -72,7 +72,7 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         if not (to_date.any() or later.any() or quota):
             return draw_nothing(axes, "nothing was won in these periods")
         look = look_of(axes)
-        handles: list[Any] = [axes.bar(x, to_date, 0.72, color=GREEN)]
+        handles: list[Any] = [axes.bar(x, to_date, 0.72, color=WON)]
         labels = ["won by that day"]
         if later.any():
             rest: dict[str, Any] = {"facecolor": look.paper, "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}

@@ -14,12 +14,13 @@ from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
-    GREEN,
     GREY,
     HATCHES,
+    LOST,
+    OPEN,
     PALETTE,
     SKY,
-    VERMILION,
+    WON,
     add_legend,
     bare_name,
     canvas,
@@ -119,8 +120,8 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
     # Probabilities above 100 % leave no rest; negative amounts leave a negative one.
     rest = np.where(open_amount < 0, np.minimum(open_amount - ahead, 0), np.maximum(open_amount - ahead, 0))
     parts: list[tuple[str, Any, dict[str, Any]]] = [
-        ("won", won, {"color": GREEN}),
-        ("open, weighted", ahead, {"color": BLUE}),
+        ("won", won, {"color": WON}),
+        ("open, weighted", ahead, {"color": OPEN}),
         ("open, the rest", rest, {"facecolor": look.paper, "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}),
     ]
     handles: list[Any] = []
@@ -207,7 +208,7 @@ def _wide(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 _CATEGORY_LOOK: dict[str, dict[str, Any]] = {
-    "closed": {"color": GREEN},
+    "closed": {"color": WON},
     "commit": {"color": BLUE},
     "best_case": {"color": SKY},
     "pipeline": {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8},
@@ -321,7 +322,7 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
         "open": set(stages.get("open", [])),
     }
     kinds = [next((kind for kind, group in known.items() if bare_name(name) in group), "other") for name in shown.index]
-    colours = {"open": BLUE, "won": GREEN, "lost": VERMILION, "other": GREY}
+    colours = {"open": OPEN, "won": WON, "lost": LOST, "other": GREY}
     y = np.arange(len(shown))
     bars = ax.barh(y, values, 0.72, color=[colours[kind] for kind in kinds])
     ax.set_yticks(y, names, parse_math=False)

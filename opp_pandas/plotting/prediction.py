@@ -15,11 +15,13 @@ from opp_pandas.forecasting import Prediction
 from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
-    GREEN,
     GREY,
+    OPEN,
     PALETTE,
+    QUOTA,
     SKY,
     VERMILION,
+    WON,
     add_legend,
     canvas,
     currency_of,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-_PARTS = {"won": ("won to date", GREEN), "open": ("open deals", BLUE), "new": ("new deals", SKY)}
+_PARTS = {"won": ("won to date", WON), "open": ("open deals", OPEN), "new": ("new deals", SKY)}
 _FAN = ((0.9, 0.2), (0.8, 0.4), (0.5, 0.8))
 """Interval and how dark it is drawn, the widest first."""
 
@@ -109,7 +111,7 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
         handles.append(axes.vlines(result.mean, row - 0.4, row + 0.4, colors=look.ink, linewidth=1.5))
         labels.append("mean")
         if quota is not None:
-            handles.append(axes.axvline(quota, color=VERMILION, linewidth=2))
+            handles.append(axes.axvline(quota, color=QUOTA, linewidth=2))
             labels.append(f"quota: {words.chance(result.p_at_least(quota))}")
         axes.set_yticks(range(row + 1), [*names, f"all together\n{write_short(result.mean)}"], parse_math=False)
         axes.set_ylim(row + 0.6, -0.6)
@@ -161,7 +163,7 @@ def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         quota = basis.get("arguments", {}).get("quota")
         top = max(float(np.nanmax(high)), quota or 0.0)
         if quota is not None:
-            axes.axvline(quota, color=VERMILION, linewidth=2)
+            axes.axvline(quota, color=QUOTA, linewidth=2)
         axes.set_yticks(y, [label_of(str(name).replace("_", " ")) for name in table.index], parse_math=False)
         axes.set_ylim(len(table) - 0.4, -0.6)
         axes.set_xlim(left=min(0.0, float(np.nanmin(low))))

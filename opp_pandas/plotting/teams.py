@@ -12,6 +12,7 @@ from opp_pandas.plotting import words
 from opp_pandas.plotting.canvas import (
     BLUE,
     ORANGE,
+    QUOTA,
     SKY,
     VERMILION,
     add_legend,
@@ -143,7 +144,7 @@ def plot_coverage(
         axes.set_xlim(0, top)
         axes.set_xlabel("coverage [ratio]" + (f" (▸ bars cut at {limit:g})" if (finite > limit).any() else ""))
         if target is not None:
-            line = axes.axvline(target, color=VERMILION, linewidth=1.5)
+            line = axes.axvline(target, color=QUOTA, linewidth=1.5)
             add_legend(axes, [line], [f"target {target:g}"])
     return axes
 

@@ -16,8 +16,10 @@ from opp_pandas.errors import ConfigurationError, printable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Kind = Literal["text", "money", "count", "days", "share", "ratio", "percent", "number", "day", "moment", "flag"]
-NUMERIC = frozenset({"money", "count", "days", "share", "ratio", "percent", "number"})
+Kind = Literal[
+    "text", "money", "count", "deals", "days", "share", "ratio", "percent", "number", "day", "moment", "flag"
+]
+NUMERIC = frozenset({"money", "count", "deals", "days", "share", "ratio", "percent", "number"})
 _DAYS = frozenset({"period_start", "period_end", "week_start", "week_end"})
 _RATIOS = frozenset({"coverage"})
 _SHARES = frozenset({"attainment", "attained"})
@@ -26,6 +28,7 @@ _MONEY = frozenset({"amount", "quota", "gap", "gap_to_forecast", "pipeline_neede
 HEADINGS = {
     "open_count": "open deals", "open_amount": "open", "weighted_amount": "weighted", "won_count": "won deals",
     "lost_count": "lost deals", "won_amount": "won", "forecast_amount": "forecast", "overdue_amount": "overdue",
+    "overdue_count": "overdue deals",
     "gap_to_forecast": "quota - forecast", "owner_name": "owner", "account_name": "account", "stage_name": "stage",
     "win_rate_low": "win rate from", "win_rate_high": "win rate to", "average_won_amount": "average won",
     "median_cycle_days": "cycle days", "period_won_amount": "won", "period_open_amount": "open",
@@ -83,6 +86,8 @@ class Table:
         How many rows there are, if `frame` holds only the first of them.
     currency : str
         Of its amounts, where one is known.
+    links : sequence of str or None
+        Where the first cell of each row leads to.
     """
 
     frame: pd.DataFrame
@@ -91,6 +96,7 @@ class Table:
     labels: Mapping[str, str] = field(default_factory=dict)
     of: int | None = None
     currency: str = ""
+    links: Sequence[str | None] = ()
 
     @property
     def words(self) -> str:
@@ -345,6 +351,8 @@ def written(value: Any, kind: Kind) -> str:
 _NUMBERS: Mapping[str, Any] = {
     "money": lambda value: f"{value:,.0f}",
     "count": lambda value: f"{value:,.0f}",
+    # Deals that are there are whole; of those that are expected there are parts.
+    "deals": lambda value: f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}",
     "days": lambda value: f"{value:,.0f}",
     "share": lambda value: f"{value * 100:.1f} %",
     "percent": lambda value: f"{value:g} %",

@@ -23,7 +23,7 @@ from opp_pandas.figures.core.figure import FIGURES, refuse_unknown, takes_defini
 from opp_pandas.forecasting.distribution import RHO
 from opp_pandas.reporting.blocks import Section, in_words
 from opp_pandas.reporting.report_data import Material, plain_rows, sequence_of
-from opp_pandas.reporting.sections import SECTIONS, default_sections, figures_for_sections, of_figure
+from opp_pandas.reporting.sections import SECTIONS, default_sections, figures_for_sections, of_figure, standing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,8 @@ class Report:
         What a reader should know of the data.
     definitions : list of (str, list of (str, str))
         Figure by figure: column and formula.
+    summary : str
+        How the period stands, in a sentence or two.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Report:
     basis: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     definitions: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+    summary: str = ""
 
 
 @takes_definitions
@@ -79,6 +82,7 @@ def write_report(
     rho: float = RHO,
     stale_days: int = 30,
     max_rows: int = 15,
+    link: str | None = None,
 ) -> Path:
     """Write a report that people read outside the notebook: a page, a workbook, a PDF or a picture.
 
@@ -90,7 +94,7 @@ def write_report(
         Where to; the ending says what is made. ``.html``: one file that needs
         nothing else and opens from a mail. ``.pdf``: the same page on A4.
         ``.png``: its first page as a picture, cut below the last line.
-        ``.xlsx``: a workbook with a sheet for each table.
+        ``.xlsx``: a workbook with a sheet for each table, and its charts.
     context : FigureContext
         Stages, moment, time zone, names.
     history : History, optional
@@ -121,6 +125,9 @@ def write_report(
         After how long without activity a deal is called stale [days].
     max_rows : int, default 15
         The deals that one table lists.
+    link : str, optional
+        Address of a deal in the browser, with ``{id}`` or ``{custom_id}`` in
+        it: the listed deals lead there.
 
     Returns
     -------
@@ -160,6 +167,7 @@ def write_report(
         rho=rho,
         stale_days=stale_days,
         max_rows=max_rows,
+        link=link,
     )
     return write_whole(target, _content(report, suffix))
 
@@ -203,6 +211,7 @@ def assemble(
     # Every figure would say it again; the page says it once.
     with suppress_unmapped_stages():
         made = [_make(entry, material, optional=sections is None) for entry in wanted]
+        summary = _standing(material) if "headline" in wanted else ""
     bases = [basis for section in made for basis in map(_basis_of, section.figures) if basis]
     day = f"{context.local_as_of:%Y-%m-%d %H:%M} {context.timezone or 'UTC'}"
     currency = next((basis["currency"] for basis in bases if basis.get("currency")), None)
@@ -215,7 +224,16 @@ def assemble(
         basis=_facts(material, bases),
         notes=list(dict.fromkeys(in_words(printable(note), {}) for basis in bases for note in basis.get("notes", []))),
         definitions=_definitions(made),
+        summary=summary,
     )
+
+
+def _standing(material: Material) -> str:
+    try:
+        return standing(material)
+    except (MissingColumnError, HistoryNeededError):
+        # The headlines say what is missing.
+        return ""
 
 
 def _make(entry: str | Section | Callable[[Material], Any], material: Material, *, optional: bool) -> Section:

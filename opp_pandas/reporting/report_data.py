@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas import figures, forecasting
-from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, MissingColumnError
+from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, MissingColumnError, printable
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.groups import Group, read_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START
@@ -22,6 +24,7 @@ from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:
     from opp_pandas.figures import FigureContext
+    from opp_pandas.figures.core.days import Codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,8 @@ class Material:
         As in `hygiene` [days].
     max_rows : int
         Deals listed in one table.
+    link : str, optional
+        Address of a deal, with ``{id}`` or ``{custom_id}`` in it.
     """
 
     frame: pd.DataFrame
@@ -67,6 +72,37 @@ class Material:
     level: float = 0.95
     stale_days: int = 30
     max_rows: int = 15
+    link: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.link is not None and not (
+            isinstance(self.link, str) and re.match(r"https?://[^{}\s]+(?:\{(?:id|custom_id)\}[^{}\s]*)+\Z", self.link)
+        ):
+            raise ConfigurationError(
+                f"link= is the address of a deal such as 'https://crm.example.com/deals/{{id}}', with {{id}} or "
+                f"{{custom_id}} in it, not {printable(repr(self.link), 80)}"
+            )
+
+    def links(self, places: Codes) -> list[str | None]:
+        """Give the addresses of deals at the service; None where a deal has none."""
+        if self.link is None:
+            return []
+        named = [name for name in ("id", "custom_id") if f"{{{name}}}" in self.link]
+        if any(name not in self.frame.columns for name in named):
+            return []
+        rows = (dict(zip(named, row, strict=True)) for row in self.frame[named].iloc[places].itertuples(index=False))
+        return [
+            None if any(pd.isna(key) for key in row.values())
+            else self.link.format(**{name: quote(str(key), safe="") for name, key in row.items()})
+            for row in rows
+        ]  # fmt: skip
+
+    @property
+    def days_left(self) -> int:
+        """The days of the present period that are still to come."""
+        periods = self.context.periods.cut
+        end = periods.ends(periods.ordinals(np.array([self.context.today])))[0]
+        return int(end) - int(self.context.today)
 
     @cached_property
     def loaded(self) -> Loaded | None:

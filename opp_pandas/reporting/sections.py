@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,27 @@ _FORECAST = (
     "attainment", "gap_to_forecast", "coverage",
 )  # fmt: skip
 _KEYS = ("id", "custom_id")
+
+
+def standing(material: Material) -> str:
+    """Say in a sentence or two how the present period stands."""
+    kpis, foretold, sum_of_sellers = material.kpis, material.prediction, material.bookings
+    money = _money_of(kpis)
+    left = material.days_left
+    won = f"{material.period}, with {counted(left, 'day')} left: {money(sum_of_sellers.won_amount)} won"
+    quota = kpis["quota"].iloc[0] if "quota" in kpis.columns else np.nan
+    if not is_missing(quota):
+        won += f", {written(kpis['attainment'].iloc[0], 'share')} of the quota of {money(quota)}"
+    found = foretold or sum_of_sellers
+    end = "Predicted for its end are" if foretold else "Won and weighted amounts add up to"
+    text = f"{won}. {end} {money(found.mean)}, 80 % between {_between(found)}"
+    if not is_missing(quota):
+        gap = found.mean - quota
+        against = (
+            "just the quota" if round(gap) == 0 else f"{money(abs(gap))} {'above' if gap > 0 else 'short of'} the quota"
+        )
+        text += f": {against}, whose chance is {chance(found.p_at_least(quota))}"
+    return f"{text} ({found.tested})."
 
 
 def headline(material: Material) -> Section:
@@ -107,7 +128,7 @@ def predict(material: Material) -> Section:
     blocks: list[Any] = [f"Predicted is what is {found.target}. {_sentence(found.tested)}"]
     blocks.append(Drawing("plot_predict", found, {"quota": quota}))
     parts = found.to_frame().rename(index={"won": "won to date", "open": "open deals", "new": "new deals"})
-    kinds: dict[str, Any] = {"deals": "ratio", "mean": "money", "low_80": "money", "high_80": "money"}
+    kinds: dict[str, Any] = {"deals": "deals", "mean": "money", "low_80": "money", "high_80": "money"}
     blocks.append(Table(parts, f"Parts of {material.period}", kinds, _PREDICTED, currency=_currency(found)))
     if len(found.windows):
         blocks.append(Drawing("plot_track_record", found))
@@ -119,20 +140,13 @@ def predict(material: Material) -> Section:
     kinds |= {"p_quota": "share", "wape": "share", "bias": "share", "crps": "money", "coverage_80": "share"}
     caption = f"Methods side by side; {basis['verdict']}"
     blocks.append(Table(shown, caption, kinds, _PREDICTED, currency=_currency(methods)))
-    order = np.argsort(-found.amounts * found.chances, kind="stable")[: material.max_rows]
-    rows = _facts(material, found.attrs["positions"][order], ("name", "owner_name"))
-    likely = found.deals.head(material.max_rows)
-    rows = rows.assign(p=likely["p"], amount=likely["amount"], expected_amount=likely["expected_amount"],
-                       reasons=likely["reasons"])  # fmt: skip
-    caption = "Open deals that most is expected of, and why"
-    blocks.append(Table(rows, caption, {"p": "share"}, _PREDICTED, len(found.deals), _currency(found)))
     notes = [f"Method {found.method}: {found.why}."]
     return Section(title, *blocks, notes=notes, figures=(found, methods))
 
 
 _PREDICTED = {
     "mean": "expected", "low_80": "80 % from", "high_80": "80 % to", "p_quota": "chance of the quota", "wape": "error",
-    "crps": "score (CRPS)", "coverage_80": "80 % held", "p": "chance", "expected_amount": "expected",
+    "crps": "score (CRPS)", "coverage_80": "80 % held",
 }  # fmt: skip
 
 
@@ -196,17 +210,30 @@ def coverage(material: Material) -> Section:
 def groups(material: Material) -> Section:
     """The groups that `by` names, one beside the other."""
     table = material.groups
-    columns = ["open_count", "open_amount", "weighted_amount", "overdue_amount", "won_count", "lost_count", "win_rate",
-               "win_rate_low", "win_rate_high", "average_won_amount", "median_cycle_days"]  # fmt: skip
     order = np.argsort(-table["weighted_amount"].to_numpy(), kind="stable")
     shown = table.iloc[order[: material.max_rows]]
     title = f"By {str(material.by).removesuffix('_name').replace('_', ' ')}"
     if not len(table):
         return Section(title, "There is no deal.", figures=(table,))
-    rows = Table(shown[columns], f"Key figures by {_words(table)}", of=len(table), currency=_currency(table))
+    closed = f"Closed deals by {_words(table)}{_window_words(table)}"
     decided = table[table["won_count"] + table["lost_count"] > 0]
     picture = [Drawing("plot_win_rates", decided, {"max_groups": material.max_rows})] if len(decided) else []
-    return Section(title, *picture, rows, figures=(table,))
+    # What is open and what was closed are different deals: each stands in a table of its own.
+    tables = [
+        Table(shown[[*columns]], caption, of=len(table), currency=_currency(table))
+        for caption, columns in ((f"Open deals by {_words(table)}", _OPEN), (closed, _CLOSED))
+    ]
+    return Section(title, tables[0], *picture, tables[1], figures=(table,))
+
+
+_OPEN = ("open_count", "open_amount", "weighted_amount", "overdue_count", "overdue_amount")
+_CLOSED = ("won_count", "lost_count", "win_rate", "win_rate_low", "win_rate_high", "average_won_amount",
+           "median_cycle_days")  # fmt: skip
+
+
+def _window_words(table: pd.DataFrame) -> str:
+    days = basis_of(table)["arguments"].get("window_days")
+    return f" in the last {days} days" if days else ""
 
 
 def funnel(material: Material) -> Section:
@@ -243,20 +270,42 @@ def waterfall(material: Material) -> Section:
     )
 
 
-def largest(material: Material) -> Section:
-    """The largest open deals."""
-    table = material.ageing
-    order = np.argsort(-np.nan_to_num(table["amount"].to_numpy(dtype=float), nan=-np.inf), kind="stable")
-    return _deals("Largest open deals", material, order, ("overdue_days",), "largest first")
-
-
-def stalest(material: Material) -> Section:
-    """The open deals on which nothing happened for longest."""
-    table = material.ageing
-    idle, age = (table[name].to_numpy(dtype=float, na_value=-1.0) for name in ("idle_days", "age_days"))
-    # Where nobody knows when something last happened, age decides.
-    order = np.lexsort((-age, -idle))
-    return _deals("Stalest open deals", material, order, ("idle_days", "age_days"), "longest without an event first")
+def deals(material: Material) -> Section:
+    """The open deals that matter most or need a look: each once, with every reason."""
+    ageing, flagged, foretold = material.ageing, material.hygiene, material.prediction
+    title = "Deals to look at"
+    few = max(material.max_rows // 3, 1)
+    amounts = ageing["amount"].fillna(-np.inf)
+    reasons: dict[int, list[str]] = {}
+    for rank, place in enumerate(amounts.sort_values(ascending=False, kind="stable").index[:few].tolist(), 1):
+        reasons.setdefault(place, []).append("largest open deal" if rank == 1 else f"{rank}. largest open deal")
+    chances = pd.Series(dtype="float64")
+    if foretold is not None:
+        chances = pd.Series(foretold.chances, index=foretold.attrs["positions"])
+        expected = np.argsort(-foretold.amounts * foretold.chances, kind="stable")[:few]
+        for place, why in zip(chances.index[expected].tolist(), foretold.deals["reasons"].head(few), strict=True):
+            reasons.setdefault(place, []).append(f"counts for {material.period}" + (f" ({why})" if why else ""))
+    for place, why in flagged["reasons"].items():
+        reasons.setdefault(cast("int", place), []).append(str(why))
+    if not reasons:
+        return Section(title, "There is no open deal.", figures=(ageing,))
+    every = material.frame.get("amount", pd.Series(index=material.frame.index)).loc[[*reasons]].astype("Float64")
+    order = every.sort_values(ascending=False, kind="stable", na_position="last").index
+    places = order[: material.max_rows].to_numpy()
+    rows = _facts(material, places, ("name", "amount", "close_date", "owner_name"))
+    rows["stage_name"] = ageing["stage_name"].reindex(places).to_numpy()
+    if foretold is not None:
+        rows["chance"] = chances.reindex(places).to_numpy()
+    rows["reasons"] = ["; ".join(reasons[place]) for place in places.tolist()]
+    rows = rows.join(_facts(material, places, ("next_step", *_KEYS)))
+    head = "name" if "name" in rows else next((key for key in _KEYS if key in rows), "reasons")
+    rows.insert(0, head, rows.pop(head))
+    shown = Table(
+        rows, "The largest, those that most is expected of, and those with something amiss, by amount",
+        {"chance": "share"}, {"chance": f"chance in {material.period}"}, len(order), _currency(ageing),
+        material.links(places),
+    )  # fmt: skip
+    return Section(title, shown, figures=(ageing, flagged))
 
 
 def hygiene(material: Material) -> Section:
@@ -270,20 +319,17 @@ def hygiene(material: Material) -> Section:
         "deals", ascending=False, kind="stable", ignore_index=True
     )
     counts["check"] = counts["check"].str.replace("_", " ")
-    places = table.index[: material.max_rows]
-    rows = _facts(material, places.to_numpy(), ("name", "amount", "owner_name", "account_name", "close_date", *_KEYS))
-    rows.insert(min(1, rows.shape[1]), "reasons", table["reasons"].head(material.max_rows).to_numpy())
     return Section(
         "Hygiene",
         f"{counted(len(table), 'deal')} to look at, for {counted(sum(found.values()), 'reason')}.",
         Table(counts, "What the checks found"),
-        Table(rows, "Deals to look at, largest first", of=len(table), currency=_currency(material.ageing)),
         figures=(table,),
     )
 
 
 SECTIONS: Mapping[str, Callable[[Material], Section]] = {
     "headline": headline,
+    "deals": deals,
     "predict": predict,
     "forecast": forecast,
     "coverage": coverage,
@@ -291,8 +337,6 @@ SECTIONS: Mapping[str, Callable[[Material], Section]] = {
     "funnel": funnel,
     "waterfall": waterfall,
     "bookings": bookings,
-    "largest": largest,
-    "stalest": stalest,
     "hygiene": hygiene,
 }
 """Every section that comes with the package, by name, in the order of a report."""
@@ -325,24 +369,6 @@ def default_sections(material: Material) -> list[str]:
         "bookings": True,
     }
     return [name for name in SECTIONS if not absent.get(name)]
-
-
-def _deals(title: str, material: Material, order: Codes, more: tuple[str, ...], words: str) -> Section:
-    table = material.ageing
-    if not len(table):
-        return Section(title, "There is no open deal.", figures=(table,))
-    first = table.iloc[order[: material.max_rows]]
-    places = first.index.to_numpy()
-    rows = _facts(material, places, ("name",))
-    rows["amount"] = first["amount"].to_numpy()
-    rows = rows.join(_facts(material, places, ("close_date", "probability")))
-    rows["stage_name"] = first["stage_name"].to_numpy()
-    rows = rows.join(_facts(material, places, ("owner_name", "account_name")))
-    for name in more:
-        rows[name] = first[name].array
-    rows = rows.join(_facts(material, places, ("next_step", *_KEYS)))
-    shown = Table(rows, f"{title}, {words}", of=len(table), currency=_currency(table))
-    return Section(title, shown, figures=(table,))
 
 
 def _facts(material: Material, places: Codes, columns: tuple[str, ...]) -> pd.DataFrame:

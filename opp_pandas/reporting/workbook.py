@@ -1,4 +1,4 @@
-"""The report as a workbook: a sheet for each table, cells of their own types, never a formula or a link."""
+"""The report as a workbook: a sheet for each table, cells of their own types, charts of Excel, never a formula."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import MissingExtraError, printable
-from opp_pandas.reporting.blocks import Headlines, Table, is_missing, written
+from opp_pandas.reporting.blocks import Drawing, Headlines, Table, is_missing, written
+from opp_pandas.reporting.charts import add_chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 # What a string may not become on its way into a cell.
 OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
 FORMATS = {
-    "money": "#,##0", "count": "#,##0", "days": "#,##0", "share": "0.0%", "percent": '0"%"', "ratio": "#,##0.0",
-    "number": "General", "day": "yyyy-mm-dd", "moment": "yyyy-mm-dd hh:mm", "text": "General", "flag": "General",
+    "money": "#,##0", "count": "#,##0", "deals": "#,##0.0", "days": "#,##0",
+    "share": "0.0%", "percent": '0"%"', "ratio": "#,##0.0", "number": "General",
+    "day": "yyyy-mm-dd", "moment": "yyyy-mm-dd hh:mm", "text": "General", "flag": "General",
 }  # fmt: skip
 _LONGEST_CELL, _LONGEST_NAME = 32_767, 31
 _BAD_IN_NAME = re.compile(r"[\[\]:*?/\\'\x00-\x1f]")
@@ -50,8 +52,8 @@ def to_workbook(report: Report) -> bytes:
     Returns
     -------
     bytes
-        An ``.xlsx`` file: the headlines, a sheet for each table, and what it
-        all stands on. Texts and plots of a page have no place in it.
+        An ``.xlsx`` file: the headlines, a sheet for each table with the
+        charts of its plots, and what it all stands on.
     """
     buffer = io.BytesIO()
     book = _Book(load_xlsxwriter().Workbook(buffer, OPTIONS))
@@ -61,9 +63,12 @@ def to_workbook(report: Report) -> bytes:
         for block in section.blocks:
             if isinstance(block, Headlines):
                 book.add_headlines(section.title, report, block)
+        drawings = [block for block in section.blocks if isinstance(block, Drawing)]
         for place, table in enumerate(tables):
             name = section.title if place == 0 else f"{section.title[:27].strip()} {place + 1}"
-            book.add_table(name, table)
+            sheet = book.add_table(name, table)
+            shown = [drawing for drawing in drawings if add_chart(book.book, sheet, table, drawing)]
+            drawings = [drawing for drawing in drawings if drawing not in shown]
     book.add_basis(report)
     book.book.close()
     return buffer.getvalue()
@@ -107,16 +112,20 @@ class _Book:
         sheet = self.sheet(title)
         sheet.write_string(0, 0, report.title, self.title)
         sheet.write_string(1, 0, report.subtitle)
-        for place, tile in enumerate(block.tiles, 3):
+        sheet.merge_range(2, 0, 2, 2, "")
+        sheet.write_string(2, 0, report.summary, self.wrapped)
+        sheet.set_row(2, _height(report.summary, 104))
+        for place, tile in enumerate(block.tiles, 4):
             sheet.write_string(place, 0, tile.label)
             self.write(sheet, place, 1, tile.number if tile.number is not None else tile.value, tile.kind)
             sheet.write_string(place, 2, tile.detail)
         sheet.set_column(0, 0, 26)
         sheet.set_column(1, 1, 18)
         sheet.set_column(2, 2, 60)
+        _print_wide(sheet)
 
-    def add_table(self, title: str, table: Table) -> None:
-        """Write a table: headings that stay in sight, a filter, cells of their own types."""
+    def add_table(self, title: str, table: Table) -> Any:
+        """Write a table: headings that stay in sight, a filter, cells of their own types; give its sheet."""
         sheet = self.sheet(title)
         columns = table.columns()
         for place, column in enumerate(columns):
@@ -125,12 +134,18 @@ class _Book:
             for row, value in enumerate(column.values, 1):
                 self.write(sheet, row, place, value, column.kind)
             sheet.set_column(place, place, _width(column))
+        sheet.set_row(0, 30)
         sheet.freeze_panes(1, 1)
         if columns:
             sheet.autofilter(0, 0, max(len(table), 1), len(columns) - 1)
-        sheet.set_landscape()
-        sheet.fit_to_pages(1, 0)
+        _print_wide(sheet)
         sheet.repeat_rows(0)
+        for row, link in enumerate(table.links, 1):
+            if link is not None:
+                sheet.write_url(
+                    row, 0, link, None, printable(written(columns[0].values[row - 1], columns[0].kind), 250)
+                )
+        return sheet
 
     def add_basis(self, report: Report) -> None:
         """Write what the figures stand on, and their definitions."""
@@ -144,8 +159,10 @@ class _Book:
         for place, (word, says) in enumerate(rows):
             sheet.write_string(place, 0, word, self.bold if word in headings and says == "definition" else None)
             sheet.write_string(place, 1, says[:_LONGEST_CELL], self.wrapped)
+            sheet.set_row(place, _height(says, 100))
         sheet.set_column(0, 0, 26)
         sheet.set_column(1, 1, 100)
+        _print_wide(sheet)
 
     def write(self, sheet: Any, row: int, place: int, value: Any, kind: str) -> None:
         """Write one cell as what it is; nothing where it is missing."""
@@ -156,6 +173,7 @@ class _Book:
         elif isinstance(value, pd.Timestamp):
             self._write_moment(sheet, row, place, value, kind)
         elif isinstance(value, int | float | np.integer | np.floating) and _fits(value):
+            kind = "count" if kind == "deals" and float(value).is_integer() else kind
             sheet.write_number(row, place, float(value) if isinstance(value, float | np.floating) else int(value),
                                self.format(kind))  # fmt: skip
         else:
@@ -169,6 +187,16 @@ class _Book:
             sheet.write_datetime(row, place, local.to_pydatetime(warn=False), self.format(kind))
         else:
             sheet.write_string(row, place, local.isoformat(sep=" ")[: 10 if kind == "day" else 16])
+
+
+def _print_wide(sheet: Any) -> None:
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
+
+
+def _height(text: str, width: int) -> float:
+    """Work out how high a row of wrapped text is: not every program does it when it opens a file."""
+    return 15.0 * min(max(-(-len(text) // width), 1), 20)
 
 
 def _fits(value: Any) -> bool:

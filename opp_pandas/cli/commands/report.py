@@ -22,8 +22,9 @@ def add(commands: Any) -> None:
         "report",
         _run,
         help="write the forecast report as a page, workbook, PDF or picture",
-        description="One file that can be mailed: headline figures, forecast against quota, coverage, stages, largest "
-        "and stalest deals, hygiene, and what the figures stand on. The extension decides: .html, .xlsx, .pdf, .png.",
+        description="One file that can be mailed: how the period stands, headline figures, forecast against quota, "
+        "coverage, stages, the deals to look at, hygiene, and what the figures stand on. The extension decides: .html, "
+        ".xlsx, .pdf, .png.",
         example="opp-pandas report -o forecast.html --quota 400000 --history history",
     )
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".html, .xlsx, .pdf or .png")
@@ -35,8 +36,13 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--sections",
         metavar="A,B",
-        help="only these, in this order: headline, predict, forecast, coverage, groups, funnel, waterfall, bookings, "
-        "largest, stalest, hygiene",
+        help="only these, in this order: headline, deals, predict, forecast, coverage, groups, funnel, waterfall, "
+        "bookings, hygiene",
+    )
+    command.add_argument(
+        "--link",
+        metavar="URL",
+        help="address of a deal in the browser, with {id} or {custom_id} in it: deals lead there",
     )
     add_quota(command)
 
@@ -55,6 +61,7 @@ def _run(options: argparse.Namespace, output: Output) -> None:
         title=options.title,
         since=options.since,
         sections=read_list(options.sections),
+        link=options.link,
         **definitions_of(options),
     )
     output.say(f"written to {written}", output=str(written))
