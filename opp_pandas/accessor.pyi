@@ -86,7 +86,852 @@ class OpportunityFrame(pd.DataFrame):
     @property
     def opp(self) -> OpportunityAccessor: ...
 
-class OpportunityAccessor:
+class MergeableFigures:
+    """The figures that can be worked out in pieces: of a frame or a scan."""
+
+    def bookings(
+        self,
+        period: object = ...,
+        *,
+        rho: float = ...,
+        cv: float = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> Bookings:
+        r"""Give the distribution of what the open deals may bring, from their own or their stages' probabilities.
+
+        Parameters
+        ----------
+        period : object, optional
+            One period (``"2026Q4"``, a Period, a day in it): what was won in it by
+            as_of, plus its open deals, so that the mean is ``forecast_amount``.
+            Left out: all open deals and nothing won, so that the mean is the
+            whole ``weighted_amount``.
+        rho : float, default 0
+            Correlation of the deals (one-factor Gaussian copula). 0, independent
+            deals, makes the distribution too narrow; the basis says so.
+        cv : float, default 0
+            Uncertainty of each amount: standard deviation over amount.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        Bookings
+            ``.mean, .sd, .quantile(q), .p_at_least(x), .shortfall(x), .interval(level),
+            .pmf, .wins, .drivers(x)``. Deals without an amount or a probability,
+            and omitted ones, stand outside and are counted in the basis. No open
+            deals: all of it at the amount won.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+
+        Examples
+        --------
+        >>> quarter = df.opp.bookings("2026Q4")
+        >>> round(quarter.mean), round(quarter.quantile(0.1)), round(quarter.p_at_least(250_000), 2)
+        (227693, 184834, 0.24)
+        """
+    def category_forecast(
+        self,
+        *,
+        by: str | Sequence[str] | None = ...,
+        bands: tuple[float, float] = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""Sum the deals by period and forecast category, each alone and added up.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Columns to group by, between period and category.
+        bands : tuple of float, default (90, 60)
+            Lowest percentage of commit and of best case, for deals whose category
+            nobody stated [percent].
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by ``period``, `by` and ``category`` (closed, commit, best_case,
+            pipeline, omitted, always all five): ``count`` [deals], ``amount``
+            (each alone), ``cumulative_amount`` (closed, + commit, + best case, +
+            pipeline; missing for omitted) and ``weighted_amount`` (open deals)
+            [currency]. Overdue deals stand in their own period. The basis says how
+            many open deals have a stated category and how many a band.
+
+        Examples
+        --------
+        >>> df.opp.category_forecast().loc["2026Q4"]
+                   count     amount  cumulative_amount  weighted_amount
+        category
+        closed         5   86785.38           86785.38           0.0000
+        commit         7  112369.82          199155.20       91351.7250
+        best_case      7   85917.00          285072.20       45464.9000
+        pipeline       5   97991.23          383063.43       25454.4345
+        omitted        0       0.00                NaN           0.0000
+        """
+    def concentration(
+        self,
+        *,
+        by: str | Sequence[str] = ...,
+        measure: Measure = ...,
+        top: Sequence[int] = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""Say how much of the pipeline hangs on few accounts, owners or deals.
+
+        Parameters
+        ----------
+        by : str or sequence of str, default "account_name"
+            What the pipeline may hang on.
+        measure : {"open_amount", "weighted_amount", "won_amount"}, default "open_amount"
+            What is shared out.
+        top : sequence of int, default (1, 5, 10)
+            For the shares of the largest groups in the basis.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame
+            A row per group, largest first: ``count`` [deals], ``amount`` [currency],
+            ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
+            squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
+            no share.
+
+        Examples
+        --------
+        >>> df.opp.concentration(by="owner_name").head(3)
+                               count     amount     share  cumulative_share
+        owner_name
+        Sam Novak                 18  391144.05  0.324520          0.324520
+        Jürgen O'Brien (id 6)     10  265291.00  0.220104          0.544624
+        Jürgen Lee                12  207441.00  0.172107          0.716732
+        """
+    def forecast(
+        self,
+        *,
+        by: str | Sequence[str] | None = ...,
+        quota: Quota | None = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""Sum open, weighted and won amounts by the period of the close date.
+
+        The forecast of a period is what was won in it up to now, plus the amounts
+        of the open deals expected in it, each times its probability.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
+        quota : number, mapping or DataFrame, optional
+            A number for every period and group; group -> number (without `by`:
+            period -> number); or a frame with ``period``, the group and ``quota``.
+            A group with a quota has a row in every period, or in those that the
+            mapping or the frame names, whether or not it has deals there.
+        fiscal_label : {"end", "start"}, default "end"
+            Whether a fiscal year bears the year in which it ends or starts.
+        overdue : {"exclude", "include", "roll_forward"}, default "exclude"
+            What open deals with a close date before `as_of` do to
+            ``forecast_amount``: nothing, add to their own period, or add to the
+            present one. All other columns are the same in each case.
+        category : str, default "forecast_category"
+            Column that states the forecast category; omitted deals stay outside all sums.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame, shape (p, 11)
+            Indexed by ``period`` (a PeriodIndex; text for 4-4-5 and for years named
+            after their start) and `by`; deals without a close date in last rows
+            with a missing period. ``period_start, period_end`` (first and last
+            day), ``open_count, won_count, missing_amount_count,
+            missing_probability_count`` [deals], ``open_amount, weighted_amount,
+            won_amount, forecast_amount, overdue_amount`` [currency]; with a quota
+            also ``quota, gap, gap_to_forecast`` [currency], ``attainment, coverage``
+            [ratio]. A row stands wherever an open or won deal does. No such deal:
+            p = 0, same dtypes.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used, or a quota fits no group.
+
+        Warns
+        -----
+        UnmappedStageWarning
+            If deals are in stages that nobody called open, won or lost; they are left out.
+
+        Examples
+        --------
+        >>> table = df.opp.forecast(quota=450_000)
+        >>> table.loc["2026Q4":"2027Q1", ["open_count", "weighted_amount", "won_amount", "attainment"]].round(2)
+                open_count  weighted_amount  won_amount  attainment
+        period
+        2026Q4          19        162271.06    86785.38        0.19
+        2027Q1          38        407761.50        0.00        0.00
+        >>> years = df.opp.forecast(by="owner_name", freq="Y", fiscal_start=2)
+        >>> years.loc["2027", ["open_count", "open_amount"]].head(3)
+                     open_count  open_amount
+        owner_name
+        Dmitri Lee            4     97755.16
+        Ivan García           7     79801.00
+        Jürgen Lee            9    180891.00
+        """
+    def hygiene(
+        self,
+        *,
+        stale_days: int = ...,
+        checks: Sequence[Check] | None = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""List the deals that need a look, and say why.
+
+        Parameters
+        ----------
+        stale_days : int, default 30
+            Without an event for longer, an open deal is untouched [days].
+        checks : sequence of str, optional
+            Only these; all of `CHECKS` if left out.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame
+            A row per deal, indexed like the frame: of ``id, custom_id, name,
+            owner_name, account_name, amount, close_date`` those that the frame has,
+            owners' names from the look-ups; ``checks`` that flagged it, separated by
+            commas, and ``reasons`` in words. Largest amounts first. Nothing to say:
+            no rows.
+
+        Raises
+        ------
+        ConfigurationError
+            If a check does not exist.
+
+        Examples
+        --------
+        >>> df.opp.hygiene(stale_days=45)[["id", "amount", "reasons"]].head(3)
+              id  amount                                            reasons
+        162  163   45110             no close date: in no period's forecast
+        231  232   30900            nothing happened for 48 days (limit 45)
+        156  157   25480  nothing happened for 111 days (limit 45); open...
+        """
+    def kpis(
+        self,
+        period: object = ...,
+        *,
+        by: str | Sequence[str] | None = ...,
+        quota: Quota | None = ...,
+        window_days: int | None = ...,
+        level: float = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""Give the key figures: pipeline, win rate, deal size, cycle, velocity, and how far the quota is.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Columns to group by; without it there is one row.
+        quota : number, mapping or DataFrame, optional
+            A number for every group, group -> number, or a frame with ``period``, the
+            group and ``quota``, for the one period that `period` names [currency].
+        period : object, optional
+            The period that quota, attainment, gap and coverage speak of (``"2026Q4"``,
+            a Period, a day in it). The one that holds as_of if left out.
+        window_days : int, optional
+            Win rate, deal size and cycle from deals closed in so many days up to
+            as_of [days]; all closed deals if left out.
+        level : float, default 0.95
+            Confidence of the interval around the win rate.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame
+            One row, indexed 0; with `by` one row for each group that has a deal, or
+            that `quota` names.
+            ``open_count, overdue_count, won_count, lost_count,
+            missing_amount_count`` [deals], ``open_amount, weighted_amount,
+            overdue_amount, won_amount, average_won_amount, median_won_amount``
+            [currency], ``win_rate, win_rate_low, win_rate_high, win_rate_value``
+            [share], ``median_cycle_days`` [days], ``velocity_per_day`` [currency a
+            day]; with a quota ``quota, period_won_amount, period_open_amount, gap,
+            pipeline_needed`` [currency] and ``attainment, coverage`` [ratio].
+            NaN where there is nothing to divide by.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used, or a quota fits no group.
+
+        Examples
+        --------
+        >>> df.opp.kpis()[["open_amount", "win_rate", "average_won_amount", "median_cycle_days"]].round(2)
+           open_amount  win_rate  average_won_amount  median_cycle_days
+        0   1205299.21      0.36            20762.88              117.0
+        """
+    def rollup(
+        self,
+        by: str | Sequence[str] = ...,
+        *,
+        tree: Tree | None = ...,
+        adjustments: Adjustments | None = ...,
+        measure: str = ...,
+        period: object = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""Sum the deals by group, and up a tree of managers where one is given.
+
+        Parameters
+        ----------
+        by : str or sequence of str, default "owner_name"
+            Columns to group by; exactly one with a `tree`.
+        tree : mapping, DataFrame or Organisation, optional
+            Who reports to whom: person -> manager, or ``id, manager_id`` and
+            optionally ``name``; or an `Organisation`, whose roles are the managers,
+            with the owners of deals below their roles. Left out: the organisation
+            that the load has, if deals are grouped by ``owner_name``; False: none.
+            People are ids where the frame has owner ids, or names that only one of
+            them bears; else names. Any other text is a node without deals of its
+            own. Any depth; whoever has no manager is a root.
+        adjustments : mapping or DataFrame, optional
+            A manager's call for a node: node -> amount, or ``node, amount`` and
+            optionally ``who, when, note``. It replaces the node's `measure` on the
+            way up, beside the raw value, which stays.
+        measure : str, default "forecast_amount"
+            The column that adjustments speak of.
+        period : object, optional
+            One period (``"2026Q4"``); all deals, dated or not, if left out.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame
+            The sums of `forecast` by group. With a tree: indexed by ``node``, each
+            manager before the people below, with ``level`` (0 for roots),
+            ``manager`` and ``own_count`` [open and won deals of the person alone];
+            every sum is own + the nodes directly below, so each deal counts once
+            per level. With adjustments also ``adjusted`` and ``delta`` [currency],
+            ``who, when, note``. Deals without an owner: "(unassigned)".
+
+        Raises
+        ------
+        ConfigurationError
+            If the tree has a cycle or a name that several people bear, or an
+            adjustment names no node.
+
+        Examples
+        --------
+        >>> df.opp.rollup("owner_name", period="2026Q4")[["open_amount", "won_amount", "forecast_amount"]].head(3)
+                     open_amount  won_amount  forecast_amount
+        owner_name
+        Dmitri Lee       11880.0      4380.0           7350.0
+        Ivan García      41010.0         0.0          26301.5
+        Jürgen Lee        8187.0         0.0           5368.9
+        >>> whole = opp.read_opportunities(client, stages=stages, organisation=True, on_invalid="ignore")
+        >>> whole.opp.rollup()["manager"].head(2).tolist()
+        [nan, 'Chief Revenue Officer']
+        """
+    def stage_distribution(
+        self,
+        *,
+        by: str | Sequence[str] | None = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""Count and sum the deals by the stage in which they stand now.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Columns to group by, outside the stage.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame, shape (s, 4)
+            Indexed by `by` and ``stage_name``: every stage in pipeline order, open
+            ones first, then won and lost; empty ones too. Deals without a stage, or
+            in one that is not in the table, stand in rows of their own.
+            ``count, missing_amount_count`` [deals], ``amount, weighted_amount``
+            [currency]. Trashed deals are left out.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+
+        Examples
+        --------
+        >>> df.opp.stage_distribution()
+        Stage distribution, as of 2026-11-02, amounts in USD
+                    count     amount weighted_amount missing_amount_count
+        stage_name
+        Qualify        28    689,399         302,362                    0
+        Discover       14    199,100         104,128                    0
+        Propose        13    138,665          93,785                    0
+        Negotiate      10    178,135         144,490                    0
+        Closed Won     77  1,536,453               0                    3
+        Closed Lost   135  3,727,812               0                    1
+        """
+    def win_rates(
+        self,
+        *,
+        by: str | Sequence[str] | None = ...,
+        window_days: int | None = ...,
+        shrink_by: float | Literal["fit"] | None = ...,
+        level: float = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> pd.DataFrame:
+        r"""Compare win rates of groups, with intervals, and rank them as far as their differences are certain.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Columns to group by; without it there is one row.
+        window_days : int, optional
+            Deals closed in so many days up to as_of; all closed deals if left out [days].
+        shrink_by : float or "fit", optional
+            Add ``shrunk_rate``: the rate pulled towards that of all, which is worth
+            so many deals (20 is usual) [deals]; "fit": as many as the groups
+            themselves tell, see `fit_strength`.
+        level : float, default 0.95
+            Confidence of the Wilson interval.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
+
+        Returns
+        -------
+        DataFrame
+            ``won_count, lost_count, overdue_count`` [deals], ``win_rate,
+            win_rate_low, win_rate_high`` (count), ``win_rate_value`` (amounts),
+            ``win_rate_with_overdue`` (overdue open deals count as not won) [share],
+            and ``rank_low, rank_high``: the group's place lies between them (1 is
+            best), see `rank_intervals`; ``rank`` where both agree, else missing. A
+            group without losses has a rate of 1, one without closed deals a
+            missing rate and no rank. Deals that close after as_of are left out.
+
+        Examples
+        --------
+        >>> df.opp.win_rates(by="owner_name").iloc[:3, :4].round(3)
+                     won_count  lost_count  overdue_count  win_rate
+        owner_name
+        Dmitri Lee          15          14              1     0.517
+        Ivan García         13          20              0     0.394
+        Jürgen Lee          10          22              0     0.312
+        """
+
+class OpportunityAccessor(MergeableFigures):
     """Everything that can be done with a frame of opportunities."""
 
     def __init__(self, frame: pd.DataFrame) -> None: ...
@@ -1465,95 +2310,6 @@ class OpportunityAccessor:
         1  2026Q3     1  last_period 2026-06-30
         2  2026Q3     1    last_year 2026-06-30
         """
-    def bookings(
-        self,
-        period: object = ...,
-        *,
-        rho: float = ...,
-        cv: float = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> Bookings:
-        r"""Give the distribution of what the open deals may bring, from their own or their stages' probabilities.
-
-        Parameters
-        ----------
-        period : object, optional
-            One period (``"2026Q4"``, a Period, a day in it): what was won in it by
-            as_of, plus its open deals, so that the mean is ``forecast_amount``.
-            Left out: all open deals and nothing won, so that the mean is the
-            whole ``weighted_amount``.
-        rho : float, default 0
-            Correlation of the deals (one-factor Gaussian copula). 0, independent
-            deals, makes the distribution too narrow; the basis says so.
-        cv : float, default 0
-            Uncertainty of each amount: standard deviation over amount.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        Bookings
-            ``.mean, .sd, .quantile(q), .p_at_least(x), .shortfall(x), .interval(level),
-            .pmf, .wins, .drivers(x)``. Deals without an amount or a probability,
-            and omitted ones, stand outside and are counted in the basis. No open
-            deals: all of it at the amount won.
-
-        Raises
-        ------
-        MissingColumnError
-            If a needed column is not there.
-        MixedCurrencyError
-            If the deals are in more than one currency and no rates are given.
-
-        Examples
-        --------
-        >>> quarter = df.opp.bookings("2026Q4")
-        >>> round(quarter.mean), round(quarter.quantile(0.1)), round(quarter.p_at_least(250_000), 2)
-        (227693, 184834, 0.24)
-        """
     def calibration(
         self,
         history: Any = ...,
@@ -1674,89 +2430,6 @@ class OpportunityAccessor:
         1      0.52     36       0.27
         2      0.78     28       0.49
         """
-    def category_forecast(
-        self,
-        *,
-        by: str | Sequence[str] | None = ...,
-        bands: tuple[float, float] = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""Sum the deals by period and forecast category, each alone and added up.
-
-        Parameters
-        ----------
-        by : str or sequence of str, optional
-            Columns to group by, between period and category.
-        bands : tuple of float, default (90, 60)
-            Lowest percentage of commit and of best case, for deals whose category
-            nobody stated [percent].
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame
-            Indexed by ``period``, `by` and ``category`` (closed, commit, best_case,
-            pipeline, omitted, always all five): ``count`` [deals], ``amount``
-            (each alone), ``cumulative_amount`` (closed, + commit, + best case, +
-            pipeline; missing for omitted) and ``weighted_amount`` (open deals)
-            [currency]. Overdue deals stand in their own period. The basis says how
-            many open deals have a stated category and how many a band.
-
-        Examples
-        --------
-        >>> df.opp.category_forecast().loc["2026Q4"]
-                   count     amount  cumulative_amount  weighted_amount
-        category
-        closed         5   86785.38           86785.38           0.0000
-        commit         7  112369.82          199155.20       91351.7250
-        best_case      7   85917.00          285072.20       45464.9000
-        pipeline       5   97991.23          383063.43       25454.4345
-        omitted        0       0.00                NaN           0.0000
-        """
     def compare(
         self,
         period: Any = ...,
@@ -1863,87 +2536,6 @@ class OpportunityAccessor:
         >>> table = df.opp.compare(horizon_days=90, methods=["last_window"])
         >>> {"mean", "low_80", "high_80", "wape"} <= set(table.columns), "last_window" in table.index
         (True, True)
-        """
-    def concentration(
-        self,
-        *,
-        by: str | Sequence[str] = ...,
-        measure: Measure = ...,
-        top: Sequence[int] = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""Say how much of the pipeline hangs on few accounts, owners or deals.
-
-        Parameters
-        ----------
-        by : str or sequence of str, default "account_name"
-            What the pipeline may hang on.
-        measure : {"open_amount", "weighted_amount", "won_amount"}, default "open_amount"
-            What is shared out.
-        top : sequence of int, default (1, 5, 10)
-            For the shares of the largest groups in the basis.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame
-            A row per group, largest first: ``count`` [deals], ``amount`` [currency],
-            ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
-            squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
-            no share.
-
-        Examples
-        --------
-        >>> df.opp.concentration(by="owner_name").head(3)
-                               count     amount     share  cumulative_share
-        owner_name
-        Sam Novak                 18  391144.05  0.324520          0.324520
-        Jürgen O'Brien (id 6)     10  265291.00  0.220104          0.544624
-        Jürgen Lee                12  207441.00  0.172107          0.716732
         """
     def fit_win_model(
         self,
@@ -2119,127 +2711,6 @@ class OpportunityAccessor:
         16      (new)    Propose      3  39812.0
         17      (new)  Negotiate      2  16890.0
         """
-    def forecast(
-        self,
-        *,
-        by: str | Sequence[str] | None = ...,
-        quota: Quota | None = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""Sum open, weighted and won amounts by the period of the close date.
-
-        The forecast of a period is what was won in it up to now, plus the amounts
-        of the open deals expected in it, each times its probability.
-
-        Parameters
-        ----------
-        by : str or sequence of str, optional
-            Columns to group by; ``owner_name`` and ``account_name`` use the id
-            underneath, ``category`` is the forecast category.
-        quota : number, mapping or DataFrame, optional
-            A number for every period and group; group -> number (without `by`:
-            period -> number); or a frame with ``period``, the group and ``quota``.
-            A group with a quota has a row in every period, or in those that the
-            mapping or the frame names, whether or not it has deals there.
-        fiscal_label : {"end", "start"}, default "end"
-            Whether a fiscal year bears the year in which it ends or starts.
-        overdue : {"exclude", "include", "roll_forward"}, default "exclude"
-            What open deals with a close date before `as_of` do to
-            ``forecast_amount``: nothing, add to their own period, or add to the
-            present one. All other columns are the same in each case.
-        category : str, default "forecast_category"
-            Column that states the forecast category; omitted deals stay outside all sums.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame, shape (p, 11)
-            Indexed by ``period`` (a PeriodIndex; text for 4-4-5 and for years named
-            after their start) and `by`; deals without a close date in last rows
-            with a missing period. ``period_start, period_end`` (first and last
-            day), ``open_count, won_count, missing_amount_count,
-            missing_probability_count`` [deals], ``open_amount, weighted_amount,
-            won_amount, forecast_amount, overdue_amount`` [currency]; with a quota
-            also ``quota, gap, gap_to_forecast`` [currency], ``attainment, coverage``
-            [ratio]. A row stands wherever an open or won deal does. No such deal:
-            p = 0, same dtypes.
-
-        Raises
-        ------
-        MissingColumnError
-            If a needed column is not there.
-        MixedCurrencyError
-            If the deals are in more than one currency and no rates are given.
-        ConfigurationError
-            If an argument cannot be used, or a quota fits no group.
-
-        Warns
-        -----
-        UnmappedStageWarning
-            If deals are in stages that nobody called open, won or lost; they are left out.
-
-        Examples
-        --------
-        >>> table = df.opp.forecast(quota=450_000)
-        >>> table.loc["2026Q4":"2027Q1", ["open_count", "weighted_amount", "won_amount", "attainment"]].round(2)
-                open_count  weighted_amount  won_amount  attainment
-        period
-        2026Q4          19        162271.06    86785.38        0.19
-        2027Q1          38        407761.50        0.00        0.00
-        >>> years = df.opp.forecast(by="owner_name", freq="Y", fiscal_start=2)
-        >>> years.loc["2027", ["open_count", "open_amount"]].head(3)
-                     open_count  open_amount
-        owner_name
-        Dmitri Lee            4     97755.16
-        Ivan García           7     79801.00
-        Jürgen Lee            9    180891.00
-        """
     def funnel(
         self,
         history: Any = ...,
@@ -2360,191 +2831,6 @@ class OpportunityAccessor:
         Negotiate       10       42             0.71
         Closed Won      77       32             0.76
         Closed Lost    135     <NA>              NaN
-        """
-    def hygiene(
-        self,
-        *,
-        stale_days: int = ...,
-        checks: Sequence[Check] | None = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""List the deals that need a look, and say why.
-
-        Parameters
-        ----------
-        stale_days : int, default 30
-            Without an event for longer, an open deal is untouched [days].
-        checks : sequence of str, optional
-            Only these; all of `CHECKS` if left out.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame
-            A row per deal, indexed like the frame: of ``id, custom_id, name,
-            owner_name, account_name, amount, close_date`` those that the frame has,
-            owners' names from the look-ups; ``checks`` that flagged it, separated by
-            commas, and ``reasons`` in words. Largest amounts first. Nothing to say:
-            no rows.
-
-        Raises
-        ------
-        ConfigurationError
-            If a check does not exist.
-
-        Examples
-        --------
-        >>> df.opp.hygiene(stale_days=45)[["id", "amount", "reasons"]].head(3)
-              id  amount                                            reasons
-        162  163   45110             no close date: in no period's forecast
-        231  232   30900            nothing happened for 48 days (limit 45)
-        156  157   25480  nothing happened for 111 days (limit 45); open...
-        """
-    def kpis(
-        self,
-        period: object = ...,
-        *,
-        by: str | Sequence[str] | None = ...,
-        quota: Quota | None = ...,
-        window_days: int | None = ...,
-        level: float = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""Give the key figures: pipeline, win rate, deal size, cycle, velocity, and how far the quota is.
-
-        Parameters
-        ----------
-        by : str or sequence of str, optional
-            Columns to group by; without it there is one row.
-        quota : number, mapping or DataFrame, optional
-            A number for every group, group -> number, or a frame with ``period``, the
-            group and ``quota``, for the one period that `period` names [currency].
-        period : object, optional
-            The period that quota, attainment, gap and coverage speak of (``"2026Q4"``,
-            a Period, a day in it). The one that holds as_of if left out.
-        window_days : int, optional
-            Win rate, deal size and cycle from deals closed in so many days up to
-            as_of [days]; all closed deals if left out.
-        level : float, default 0.95
-            Confidence of the interval around the win rate.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame
-            One row, indexed 0; with `by` one row for each group that has a deal, or
-            that `quota` names.
-            ``open_count, overdue_count, won_count, lost_count,
-            missing_amount_count`` [deals], ``open_amount, weighted_amount,
-            overdue_amount, won_amount, average_won_amount, median_won_amount``
-            [currency], ``win_rate, win_rate_low, win_rate_high, win_rate_value``
-            [share], ``median_cycle_days`` [days], ``velocity_per_day`` [currency a
-            day]; with a quota ``quota, period_won_amount, period_open_amount, gap,
-            pipeline_needed`` [currency] and ``attainment, coverage`` [ratio].
-            NaN where there is nothing to divide by.
-
-        Raises
-        ------
-        MissingColumnError
-            If a needed column is not there.
-        MixedCurrencyError
-            If the deals are in more than one currency and no rates are given.
-        ConfigurationError
-            If an argument cannot be used, or a quota fits no group.
-
-        Examples
-        --------
-        >>> df.opp.kpis()[["open_amount", "win_rate", "average_won_amount", "median_cycle_days"]].round(2)
-           open_amount  win_rate  average_won_amount  median_cycle_days
-        0   1205299.21      0.36            20762.88              117.0
         """
     def linearity(
         self,
@@ -3118,112 +3404,6 @@ class OpportunityAccessor:
         0  25         75.0          47.0
         1  68         15.0           6.0
         """
-    def rollup(
-        self,
-        by: str | Sequence[str] = ...,
-        *,
-        tree: Tree | None = ...,
-        adjustments: Adjustments | None = ...,
-        measure: str = ...,
-        period: object = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""Sum the deals by group, and up a tree of managers where one is given.
-
-        Parameters
-        ----------
-        by : str or sequence of str, default "owner_name"
-            Columns to group by; exactly one with a `tree`.
-        tree : mapping, DataFrame or Organisation, optional
-            Who reports to whom: person -> manager, or ``id, manager_id`` and
-            optionally ``name``; or an `Organisation`, whose roles are the managers,
-            with the owners of deals below their roles. Left out: the organisation
-            that the load has, if deals are grouped by ``owner_name``; False: none.
-            People are ids where the frame has owner ids, or names that only one of
-            them bears; else names. Any other text is a node without deals of its
-            own. Any depth; whoever has no manager is a root.
-        adjustments : mapping or DataFrame, optional
-            A manager's call for a node: node -> amount, or ``node, amount`` and
-            optionally ``who, when, note``. It replaces the node's `measure` on the
-            way up, beside the raw value, which stays.
-        measure : str, default "forecast_amount"
-            The column that adjustments speak of.
-        period : object, optional
-            One period (``"2026Q4"``); all deals, dated or not, if left out.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame
-            The sums of `forecast` by group. With a tree: indexed by ``node``, each
-            manager before the people below, with ``level`` (0 for roots),
-            ``manager`` and ``own_count`` [open and won deals of the person alone];
-            every sum is own + the nodes directly below, so each deal counts once
-            per level. With adjustments also ``adjusted`` and ``delta`` [currency],
-            ``who, when, note``. Deals without an owner: "(unassigned)".
-
-        Raises
-        ------
-        ConfigurationError
-            If the tree has a cycle or a name that several people bear, or an
-            adjustment names no node.
-
-        Examples
-        --------
-        >>> df.opp.rollup("owner_name", period="2026Q4")[["open_amount", "won_amount", "forecast_amount"]].head(3)
-                     open_amount  won_amount  forecast_amount
-        owner_name
-        Dmitri Lee       11880.0      4380.0           7350.0
-        Ivan García      41010.0         0.0          26301.5
-        Jürgen Lee        8187.0         0.0           5368.9
-        >>> whole = opp.read_opportunities(client, stages=stages, organisation=True, on_invalid="ignore")
-        >>> whole.opp.rollup()["manager"].head(2).tolist()
-        [nan, 'Chief Revenue Officer']
-        """
     def scenario(
         self,
         scenarios: Mapping[str, Changes],
@@ -3509,93 +3689,6 @@ class OpportunityAccessor:
         Discover    0.484211  0.515789     116.212281
         Propose     0.789474  0.210526     121.302632
         Negotiate   1.000000  0.000000      64.750000
-        """
-    def stage_distribution(
-        self,
-        *,
-        by: str | Sequence[str] | None = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""Count and sum the deals by the stage in which they stand now.
-
-        Parameters
-        ----------
-        by : str or sequence of str, optional
-            Columns to group by, outside the stage.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame, shape (s, 4)
-            Indexed by `by` and ``stage_name``: every stage in pipeline order, open
-            ones first, then won and lost; empty ones too. Deals without a stage, or
-            in one that is not in the table, stand in rows of their own.
-            ``count, missing_amount_count`` [deals], ``amount, weighted_amount``
-            [currency]. Trashed deals are left out.
-
-        Raises
-        ------
-        MissingColumnError
-            If a needed column is not there.
-        MixedCurrencyError
-            If the deals are in more than one currency and no rates are given.
-
-        Examples
-        --------
-        >>> df.opp.stage_distribution()
-        Stage distribution, as of 2026-11-02, amounts in USD
-                    count     amount weighted_amount missing_amount_count
-        stage_name
-        Qualify        28    689,399         302,362                    0
-        Discover       14    199,100         104,128                    0
-        Propose        13    138,665          93,785                    0
-        Negotiate      10    178,135         144,490                    0
-        Closed Won     77  1,536,453               0                    3
-        Closed Lost   135  3,727,812               0                    1
         """
     def stage_spells(
         self,
@@ -4171,95 +4264,6 @@ class OpportunityAccessor:
         0   25  start  24826.22
         1   42  start   3811.38
         2  118  start   5641.22
-        """
-    def win_rates(
-        self,
-        *,
-        by: str | Sequence[str] | None = ...,
-        window_days: int | None = ...,
-        shrink_by: float | Literal["fit"] | None = ...,
-        level: float = ...,
-        freq: Freq | None = ...,
-        fiscal_start: int | None = ...,
-        fiscal_label: FiscalLabel | None = ...,
-        calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
-        category: str | None = ...,
-        category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
-        currency: str | Literal[False] | None = ...,
-        overdue: Overdue | None = ...,
-        as_of: Any = ...,
-        stages: StageMap | None = ...,
-        timezone: str | None = ...,
-    ) -> pd.DataFrame:
-        r"""Compare win rates of groups, with intervals, and rank them as far as their differences are certain.
-
-        Parameters
-        ----------
-        by : str or sequence of str, optional
-            Columns to group by; without it there is one row.
-        window_days : int, optional
-            Deals closed in so many days up to as_of; all closed deals if left out [days].
-        shrink_by : float or "fit", optional
-            Add ``shrunk_rate``: the rate pulled towards that of all, which is worth
-            so many deals (20 is usual) [deals]; "fit": as many as the groups
-            themselves tell, see `fit_strength`.
-        level : float, default 0.95
-            Confidence of the Wilson interval.
-        freq : str, optional
-            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
-        fiscal_start : int, optional
-            Month in which the fiscal year starts (1-12); as the load says, else 1.
-        fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
-        calendar : WeekCalendar, optional
-            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
-            False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
-        category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
-        category_names : mapping of str to str, optional
-            The organisation's words -> closed, commit, best_case, pipeline, omitted.
-            False: none, whatever the load says.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
-        currency : str, optional
-            Currency of the amounts that name none; left out, the only one that occurs.
-            False: whatever the load says, the only one that occurs.
-        overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
-        as_of : str, date or Timestamp, optional
-            Another moment than that of the load; a day means its end.
-        stages : StageMap, optional
-            Another meaning of the stages than that of the load.
-        timezone : str, optional
-            Another zone of calendar days than that of the load.
-
-        Returns
-        -------
-        DataFrame
-            ``won_count, lost_count, overdue_count`` [deals], ``win_rate,
-            win_rate_low, win_rate_high`` (count), ``win_rate_value`` (amounts),
-            ``win_rate_with_overdue`` (overdue open deals count as not won) [share],
-            and ``rank_low, rank_high``: the group's place lies between them (1 is
-            best), see `rank_intervals`; ``rank`` where both agree, else missing. A
-            group without losses has a rate of 1, one without closed deals a
-            missing rate and no rank. Deals that close after as_of are left out.
-
-        Examples
-        --------
-        >>> df.opp.win_rates(by="owner_name").iloc[:3, :4].round(3)
-                     won_count  lost_count  overdue_count  win_rate
-        owner_name
-        Dmitri Lee          15          14              1     0.517
-        Ivan García         13          20              0     0.394
-        Jürgen Lee          10          22              0     0.312
         """
 
 class PlotAccessor:

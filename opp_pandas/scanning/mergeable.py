@@ -13,14 +13,17 @@ from opp_pandas.figures.core.deals import suppress_unmapped_stages, warn_of_unma
 from opp_pandas.figures.core.figure import FIGURES, GIVEN, Figure, as_method
 
 if TYPE_CHECKING:
+    from opp_pandas.accessor import MergeableFigures
     from opp_pandas.figures.core.parts import Part
     from opp_pandas.frame_state import Meaning
     from opp_pandas.scanning.sources import Source
+else:
+    MergeableFigures = object  # whose methods come from the registry
 
 T = TypeVar("T")
 
 
-class Figures:
+class Figures(MergeableFigures):
     """The figures that can be worked out in pieces, as methods: those of ``df.opp``, with its arguments.
 
     Parameters
@@ -38,13 +41,15 @@ class Figures:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._source.shown}>"
 
-    def __getattr__(self, name: str) -> Any:
-        figure = None if name.startswith("_") else mergeable().get(name)
-        if figure is None:
-            known = ", ".join(sorted(mergeable())) if name in FIGURES else ""
-            why = f": {name} needs to see all deals at once; here are {known}" if known else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{why}")
-        return _method_of(figure).__get__(self)
+    if not TYPE_CHECKING:  # checkers shall see which methods there are
+
+        def __getattr__(self, name: str) -> Any:
+            figure = None if name.startswith("_") else mergeable().get(name)
+            if figure is None:
+                known = ", ".join(sorted(mergeable())) if name in FIGURES else ""
+                why = f": {name} needs to see all deals at once; here are {known}" if known else ""
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{why}")
+            return _method_of(figure).__get__(self)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *mergeable()})
@@ -94,9 +99,9 @@ class Figures:
         return figure.merge([part], context=context, **own)
 
 
-def _survey(name: str, context: FigureContext, options: Mapping[str, Any], piece: Any) -> Part | None:
+def _survey(name: str, context: FigureContext, options: Mapping[str, Any], piece: Any) -> Part:
     """Gather what a figure must know of all pieces before it looks at any of them again."""
-    return mergeable()[name].partial_survey(piece, context=context, **options)
+    return mergeable()[name].partial_survey(piece, context=context, **options) or {}
 
 
 def _gather(name: str, context: FigureContext, options: Mapping[str, Any], survey: Part | None, piece: Any) -> Part:
