@@ -48,6 +48,10 @@ class Attribute:
         What the service does with it.
     documented : bool
         Whether the resource's reference page has it; the others came later.
+    minimum, maximum : int or None
+        The range of a number.
+    choices : tuple of str
+        The only texts that it may be; none: any.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Attribute:
     documented: bool = True
     minimum: int | None = None
     maximum: int | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def column(self) -> str:
@@ -426,6 +431,37 @@ PROSPECT_ROLE = Resource(
     ),
 )
 
+WEBHOOK = Resource(
+    type="webhook",
+    path="webhooks",
+    attributes=(
+        Attribute("url", "text", "where events are posted", SHORT),
+        Attribute(
+            "resource",
+            "text",
+            "whose events, or * for all",
+            choices=(
+                "account",
+                "call",
+                "mailing",
+                "opportunity",
+                "opportunityProspectRole",
+                "prospect",
+                "task",
+                "user",
+                "*",
+            ),
+        ),
+        Attribute("action", "text", "which events, or * for all", choices=("created", "updated", "destroyed", "*")),
+        Attribute("secret", "text", "what events are signed with", SHORT),
+        Attribute("payloadVersion", "integer", "2 for events that say what was before", minimum=1, maximum=2),
+        Attribute("active", "boolean", "whether events are posted"),
+        _read_only_instant("createdAt", "when the webhook was created [instant, UTC]"),
+        _read_only_instant("updatedAt", "when the webhook last changed [instant, UTC]"),
+    ),
+    relationships=(Relationship("creator", "user", "who created the webhook", "creator_id", read_only=True),),
+)
+
 
 def _own_instant(name: str, meaning: str, *, known: bool = False) -> Attribute:
     return Attribute(name, "instant", meaning, filterable=known, sortable=known)
@@ -510,7 +546,19 @@ ACTIVITY = (CALL, MAILING, TASK, EVENT)
 
 RESOURCES = {
     resource.type: resource
-    for resource in (OPPORTUNITY, STAGE, USER, ACCOUNT, PROSPECT, PROSPECT_ROLE, ROLE, TEAM, TERRITORY, *ACTIVITY)
+    for resource in (
+        OPPORTUNITY,
+        STAGE,
+        USER,
+        ACCOUNT,
+        PROSPECT,
+        PROSPECT_ROLE,
+        ROLE,
+        TEAM,
+        TERRITORY,
+        *ACTIVITY,
+        WEBHOOK,
+    )
 }
 """The resources that the sandbox serves and the client knows; what it can write, the sandbox says itself."""
 

@@ -26,6 +26,7 @@ from opp_pandas.sandbox_server.server import Server
 from opp_pandas.sandbox_server.settings import Fault, Switches, SwitchOptions
 from opp_pandas.sandbox_server.signin import SignIn
 from opp_pandas.sandbox_server.store import Store
+from opp_pandas.sandbox_server.webhooks import Delivery, Webhooks
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
@@ -91,9 +92,10 @@ class Sandbox:
         tokens.accept(token, Identity(scopes, user=1))
         self._sign_in = SignIn(tokens, switches, clock)
         self._application = Application(store, tokens, self._sign_in, switches, clock, Activity(store, seed, clock))
+        self._webhooks = Webhooks(store, switches, clock)
         self._server = Server(self._application, clock, host, port, self.switches.idle_timeout_s)
         # Also runs when the program ends, and when the last name of the sandbox is gone.
-        self._finish = weakref.finalize(self, _close, self._server, store)
+        self._finish = weakref.finalize(self, _close, self._server, store, self._webhooks)
 
     def __repr__(self) -> str:
         state = "" if self._finish.alive else ", closed"
@@ -256,6 +258,37 @@ class Sandbox:
         """The last 10,000 requests, oldest first: method, path, query, body, status."""
         return list(self._application.requests)
 
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """What was posted to webhooks, oldest first: webhook, event, attempts, status (0: nobody answered)."""
+        return list(self._webhooks.deliveries)
+
+    def wait_for_webhooks(self, timeout_s: float = 30) -> bool:
+        """Wait until every event was delivered or given up.
+
+        Parameters
+        ----------
+        timeout_s : float, default 30
+            The longest wait [s].
+
+        Returns
+        -------
+        bool
+            Whether nothing is on its way any more.
+
+        Examples
+        --------
+        >>> from opp_pandas.resource import WEBHOOK
+        >>> with sandbox(opportunities=3) as box:
+        ...     hook = {"url": "http://127.0.0.1:9/", "resource": "opportunity", "action": "*", "payloadVersion": 2}
+        ...     created = box.client().create(hook, resource=WEBHOOK)
+        ...     box.switches.webhook_retry_s = 0
+        ...     changed = box.client().update(1, {"name": "Acme renewal"})
+        ...     print(box.wait_for_webhooks(), box.deliveries[0].event, box.deliveries[0].attempts)
+        True opportunity.updated 4
+        """
+        return self._webhooks.wait(timeout_s)
+
     def fail(
         self,
         status: int,
@@ -393,6 +426,7 @@ def _read_moment(now: datetime | str | Callable[[], datetime] | None) -> datetim
     return now if now.tzinfo is not None else now.replace(tzinfo=UTC)
 
 
-def _close(server: Server, store: Store) -> None:
+def _close(server: Server, store: Store, webhooks: Webhooks) -> None:
     server.close()
+    webhooks.close()
     store.close()

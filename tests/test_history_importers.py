@@ -235,7 +235,8 @@ def test_webhooks__tell_what_was_before() -> None:
     assert list(zip(amounts["at"], amounts["value"], strict=True)) == [
         (moment(1), 50), (moment(5), 80), (moment(8), 90),
     ]  # fmt: skip
-    assert len(events.report) == 3
+    assert events.report["reason"].str.partition(":")[0].tolist() == ["set aside"] * 3 + ["left out", "kept"]
+    assert events.gaps["before"].tolist() == [moment(5)]
     history = history_in_memory()
     history.import_events(events)
     assert history.as_of(moment(4))["amount"].tolist() == [50]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def box() -> Iterator[Sandbox]:
     """A sandbox that answers as many requests as are sent."""
-    with sandbox(opportunities=30, seed=2, rate_limit=10_000_000) as running:
+    with sandbox(opportunities=30, seed=2, rate_limit=10_000_000, deliver_webhooks=False) as running:
         yield running
 
 
@@ -146,7 +146,7 @@ def _refused_though_valid(description: dict[str, Any], box: Sandbox, examples: i
 @pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.nightly)])
 def test_valid_data__is_accepted(description: dict[str, Any], examples: int) -> None:
     """Whatever the description allows is taken: names that are required, limits, kinds of filters, pages."""
-    with sandbox(opportunities=30, seed=2, rate_limit=10_000_000) as fresh:
+    with sandbox(opportunities=30, seed=2, rate_limit=10_000_000, deliver_webhooks=False) as fresh:
         assert _refused_though_valid(description, fresh, examples) == Counter()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,34 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys, Owners
 from opp_pandas.history.field_history import stage_entries
+from opp_pandas.history.losses import write_gaps
 from opp_pandas.history.record import NO_MOMENT, RowWriter
 from opp_pandas.history.snapshot_metadata import load_facts
 from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack, uniform
 from opp_pandas.instants import parse_end
 from opp_pandas.resource import COLUMN_DTYPES
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 EVENT_COLUMNS = ("id", "custom_id", "field", "value", "at")
+
+
+class Gap(NamedTuple):
+    """A change of a deal that no event tells: of one field or, without one, of any; after the last one known."""
+
+    id: int
+    field: str | None
+    after: pd.Timestamp | None
+    before: pd.Timestamp
+
+
+def gap_table(gaps: Iterable[Gap] = ()) -> pd.DataFrame:
+    """Make the table of gaps, earliest first."""
+    frame = pd.DataFrame(list(gaps), columns=list(Gap._fields)).astype({"id": "Int64", "field": "str"})
+    for name in ("after", "before"):
+        frame[name] = pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]")
+    return frame.sort_values(["before", "id"], kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +56,9 @@ class ImportedEvents:
         Rows of the source that were set aside or mended, and why.
     source : str
         Where they came from.
+    gaps : DataFrame, columns ``id, field, after, before``
+        Changes that no event tells, as those around them show: whose, of which
+        field (missing: of any), and between which events.
 
     Examples
     --------
@@ -47,6 +71,7 @@ class ImportedEvents:
     events: pd.DataFrame
     report: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "value"]))
     source: str = ""
+    gaps: pd.DataFrame = field(default_factory=gap_table)
 
     def __post_init__(self) -> None:
         missing = [name for name in EVENT_COLUMNS if name not in self.events.columns]
@@ -59,7 +84,8 @@ class ImportedEvents:
         return len(self.events)
 
     def __repr__(self) -> str:
-        return f"ImportedEvents: {len(self.events):,} changes from {self.source}, {len(self.report):,} remarks"
+        gaps = f", {len(self.gaps):,} gaps" if len(self.gaps) else ""
+        return f"ImportedEvents: {len(self.events):,} changes from {self.source}, {len(self.report):,} remarks{gaps}"
 
     def stage_entries(self, until: Any = None) -> pd.DataFrame:
         """List the stages that each deal entered, as `History.stage_entries` does, without a history.
@@ -79,6 +105,7 @@ class ImportedEvents:
 def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> None:
     """Write the events that the history does not hold yet, and that the deals were there from their first event on."""
     events = imported.events
+    write_gaps(writer, cells, imported.gaps, imported.source)
     if not len(events):
         return
     has_id = events["id"].notna().to_numpy()

@@ -870,6 +870,18 @@ class History:
         """
         return losses.loss_table(self._told_of())
 
+    def gaps(self) -> pd.DataFrame:
+        """List the changes that imported events do not tell, though those around them show that they happened.
+
+        Returns
+        -------
+        DataFrame
+            A row per gap: ``id``, ``field`` (missing: nobody knows which),
+            ``after`` and ``before`` which events it lies, ``known_again`` (since
+            when the value is known; missing where it is not) and ``source``.
+        """
+        return losses.gaps_table(self._told_of())
+
     def caveats(self) -> tuple[str, ...]:
         """Say in sentences what is lost of the past, for the bases of figures over time."""
         told_of = self._told_of()

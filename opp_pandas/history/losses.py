@@ -1,4 +1,4 @@
-"""What a repaired history lacks: kept in the history, so that whatever is read from it says so."""
+"""What a history lacks, since it was repaired or its events have gaps: kept in it, so that whatever is read says so."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pandas as pd
 
 from opp_pandas.history.cells import LOAD, Cells
 from opp_pandas.history.record import RowWriter
-from opp_pandas.history.snapshot_metadata import load_facts, sightings_of, snapshot_facts, stamp_of
+from opp_pandas.history.snapshot_metadata import load_facts, micros, sightings_of, snapshot_facts, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from opp_pandas.history.sealed_table import Damage
 
-_LOSS = "loss"
+_LOSS, _GAP = "loss", "gap"
 HISTORY, FORECASTS = "history", "forecasts"
 _COLUMNS = ("accepted_at", "accepted_by", "comment", "part", "file", "problem")
 _MOMENTS = ("first_night", "last_night", "whole_again")
@@ -41,13 +41,7 @@ def losses_of(cells: Cells) -> list[dict[str, Any]]:
     rows, _ = cells.records(LOAD).rows_and_codes(_LOSS)
     if not len(rows):
         return []
-    snapshots = snapshot_facts(cells)
-    seen = [fields for _, fields in sightings_of(snapshots)]
-    whole = []
-    for (number, at, told), own in zip(snapshots, seen, strict=True):
-        columns = {entry[0] for entry in load_facts(cells, cells.upto(at)).get("columns", [])}
-        if told["complete"] and columns <= (own.fields or frozenset()):
-            whole.append((number, at))
+    whole = _whole_loads(cells)
     return [
         {
             **cells.value(row),
@@ -59,17 +53,84 @@ def losses_of(cells: Cells) -> list[dict[str, Any]]:
     ]
 
 
+def _whole_loads(cells: Cells) -> list[tuple[int, int]]:
+    """Give number and moment of the loads with every deal and every column."""
+    snapshots = snapshot_facts(cells)
+    seen = [fields for _, fields in sightings_of(snapshots)]
+    whole = []
+    for (number, at, told), own in zip(snapshots, seen, strict=True):
+        columns = {entry[0] for entry in load_facts(cells, cells.upto(at)).get("columns", [])}
+        if told["complete"] and columns <= (own.fields or frozenset()):
+            whole.append((number, at))
+    return whole
+
+
 def caveats(cells: Cells, moment: int | None = None) -> tuple[str, ...]:
     """Say in sentences what the deals as known at a moment, or at any, may lack."""
-    return tuple(
-        dict.fromkeys(
-            _in_words(loss)
-            for loss in losses_of(cells)
-            if loss["part"] == HISTORY
-            and loss["is_loss"]
-            and (moment is None or (loss["begins"] <= moment and (loss["ends"] is None or moment < loss["ends"])))
-        )
+    lost = (
+        _in_words(loss)
+        for loss in losses_of(cells)
+        if loss["part"] == HISTORY
+        and loss["is_loss"]
+        and (moment is None or (loss["begins"] <= moment and (loss["ends"] is None or moment < loss["ends"])))
     )
+    return tuple(dict.fromkeys([*lost, *_gap_caveats(cells, moment)]))
+
+
+# --- gaps ---------------------------------------------------------------------
+
+
+def write_gaps(writer: RowWriter, cells: Cells, gaps: pd.DataFrame, source: str) -> None:
+    """Write the gaps of imported events, unless the history knows them already."""
+    held = {tuple(gap) for told in _gap_facts(cells) for gap in told["gaps"]}
+    names = [None if pd.isna(name) else str(name) for name in gaps["field"]]
+    after = [None if pd.isna(at) else micros(at) for at in gaps["after"]]
+    rows = zip(gaps["id"].tolist(), names, after, map(micros, gaps["before"]), strict=True)
+    if new := [row for row in rows if row not in held]:
+        writer.add_facts(LOAD, 0, {_GAP: {"source": source, "gaps": new}}, min(row[3] for row in new))
+
+
+def _gap_facts(cells: Cells) -> list[dict[str, Any]]:
+    rows, _ = cells.records(LOAD).rows_and_codes(_GAP)
+    return [{**cells.value(row), "number": int(cells.sequence[row])} for row in rows.tolist()]
+
+
+def gaps_of(cells: Cells) -> list[dict[str, Any]]:
+    """Give the gaps, each with the moment that makes up for it: its own end where a field is known again, or a load."""
+    told_of = _gap_facts(cells)
+    whole = [at for _, at in _whole_loads(cells)] if told_of else []
+    return [
+        {"id": key, "field": name, "after": after, "before": before, "source": told["source"], "ends": ends}
+        for told in told_of
+        for key, name, after, before in told["gaps"]
+        for ends in [before if name is not None else min((at for at in whole if at >= before), default=None)]
+    ]
+
+
+def _gap_caveats(cells: Cells, moment: int | None) -> Iterator[str]:
+    by_source: dict[str, list[dict[str, Any]]] = {}
+    for gap in gaps_of(cells):
+        if moment is None or ((gap["after"] or 0) <= moment and (gap["ends"] is None or moment < gap["ends"])):
+            by_source.setdefault(gap["source"], []).append(gap)
+    for source, gaps in by_source.items():
+        ids = sorted({gap["id"] for gap in gaps})
+        shown = ", ".join(map(str, ids[:5])) + (" ..." if len(ids) > 5 else "")
+        last = stamp_of(max(gap["before"] for gap in gaps))
+        yield (
+            f"the {source} have gaps: {len(ids):,} deals (id {shown}) changed in ways that no event tells, the last "
+            f"before {last:%Y-%m-%d %H:%M} UTC, and may stand otherwise than shown; history.gaps() lists them"
+        )
+
+
+def gaps_table(cells: Cells | None) -> pd.DataFrame:
+    """Make the table of `History.gaps`."""
+    gaps = [] if cells is None else gaps_of(cells)
+    frame = pd.DataFrame({"id": pd.array([gap["id"] for gap in gaps], dtype="Int64")})
+    frame["field"] = pd.array([gap["field"] for gap in gaps], dtype="str")
+    for name, source in (("after", "after"), ("before", "before"), ("known_again", "ends")):
+        moments = pd.array([gap[source] for gap in gaps], dtype="Int64")
+        frame[name] = pd.to_datetime(moments, unit="us", utc=True).astype("datetime64[us, UTC]")
+    return frame.assign(source=pd.array([gap["source"] for gap in gaps], dtype="str"))
 
 
 def _in_words(loss: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opp_pandas.sandbox_server.signin import SignIn
 
 ROOT = "/api/v2"
-WRITABLE = ("opportunity", "opportunityStage", "opportunityProspectRole", "role", "team", "user")
+WRITABLE = ("opportunity", "opportunityStage", "opportunityProspectRole", "role", "team", "user", "webhook")
 """The resources that can be written; the others are read only here."""
 _DESCRIPTIONS = (f"{ROOT}/openapi.json", f"{ROOT}/schema/openapi.json")
 _LOG = logging.getLogger(__name__)

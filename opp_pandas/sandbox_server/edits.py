@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opp_pandas.sandbox_server.customfields import check_custom
 from opp_pandas.sandbox_server.errors import ErrorObject, bad_request, invalid, validation_error
 from opp_pandas.sandbox_server.instants import instant_text, parse_instant
+from opp_pandas.sandbox_server.webhooks import check_target
 
 if TYPE_CHECKING:
     from opp_pandas.resource import Attribute, Relationship
@@ -123,8 +124,13 @@ class _Check:
         if entry.max_length is not None and len(read) > entry.max_length:
             raise ValueError(f"is too long (maximum is {entry.max_length} characters)")
         low, high = entry.minimum, entry.maximum
-        if low is not None and high is not None and self._switches.check_probability_range and not low <= read <= high:
+        checked = self._switches.check_probability_range or entry.name != "probability"
+        if low is not None and high is not None and checked and not low <= read <= high:
             raise ValueError(f"must be from {low} to {high}")
+        if entry.choices and read not in entry.choices:
+            raise ValueError(f"must be one of {', '.join(entry.choices)}")
+        if entry.name == "url":
+            check_target(read)
         if entry.name == "amountPrecise" and not _DECIMAL.fullmatch(read):
             raise ValueError("must be a decimal number")
         if self._switches.check_custom_fields and self._table.resource.type == "opportunity":
@@ -164,8 +170,7 @@ class _Check:
 
     def _check_required(self) -> None:
         needed = self._switches.require_on_create if self._table.resource.type == "opportunity" else ()
-        if self._table.resource.type == "opportunityStage":
-            needed = ("name",)
+        needed = _NEEDED.get(self._table.resource.type, needed)
         attributes = self._edit.attributes
         for name in needed:
             given = name in attributes
@@ -253,6 +258,7 @@ def _read_tags(value: Any) -> list[str]:
     return [_read_text(tag) for tag in value]
 
 
+_NEEDED = {"opportunityStage": ("name",), "webhook": ("url", "resource", "action")}
 _READERS: dict[str, Callable[[Any], Any]] = {
     "text": _read_text,
     "integer": _read_integer,

@@ -214,7 +214,10 @@ def _refuse_blanks(written: Schema, needed: dict[str, list[str]]) -> None:
         for name in names:
             schema = written[member]["properties"][name]
             if member == "attributes":
-                schema |= {"type": "string", "pattern": r"[^\s]"}
+                # A pattern or a choice of its own says more.
+                schema |= {"type": "string", "pattern": schema.get("pattern", r"[^\s]")}
+                if "enum" in schema:
+                    schema["enum"] = [word for word in schema["enum"] if word is not None]
             else:
                 schema["properties"]["data"] = schema["properties"]["data"]["anyOf"][0]
 
@@ -235,6 +238,10 @@ def _attribute(entry: Attribute) -> Schema:
     else:
         names = {"text": "string", "integer": "integer", "boolean": "boolean"}
         base = {"type": [names[entry.kind], "null"]}
+    if entry.choices:
+        base["enum"] = [*entry.choices, None]
+    if entry.name == "url":
+        base["pattern"] = r"^http://(127\.0\.0\.1|localhost)(:[1-9][0-9]{0,3})?/[a-z]{0,20}$"
     if entry.kind == "integer":
         base |= {"minimum": 1 - 2**63, "maximum": 2**63 - 1}
     if entry.name == "amountPrecise":
@@ -299,6 +306,7 @@ _META: dict[str, Schema] = {
 _REQUIRED: dict[str, dict[str, list[str]]] = {
     "opportunity": {"attributes": ["name"]},
     "opportunityStage": {"attributes": ["name"]},
+    "webhook": {"attributes": ["url", "resource", "action"]},
     "opportunityProspectRole": {"relationships": ["opportunity", "prospect"]},
 }
 _ERRORS = _object(

@@ -107,6 +107,8 @@ class Operations:
             if table.resource.type == "opportunity":
                 resolve_amounts(attributes)
                 attributes.setdefault("tags", [])
+            if table.resource.type == "webhook":
+                attributes = {"active": True, "payloadVersion": 1} | attributes
             if table.resource.type == "opportunityStage":
                 attributes["isClosed"] = bool(attributes.get("isClosed"))
                 if attributes.get("order") is None:

@@ -108,6 +108,10 @@ class Switches:
         How long a connection may stay silent before it is cut [s].
     ignore_parameters : tuple of str
         Ignore these of ``filter``, ``sort`` and ``fields``, as a service does that does not know them.
+    deliver_webhooks : bool
+        Whether webhooks are told what changes.
+    webhook_retry_s : float
+        How long to wait before a receiver that did not answer is tried again [s].
     before_request : callable or None
         Called with method and path before each request is looked at: a test's way to act in between.
     faults : list of Fault
@@ -140,6 +144,8 @@ class Switches:
     ignore_upper_bounds: bool = False
     idle_timeout_s: float = 60.0
     ignore_parameters: tuple[str, ...] = ()
+    deliver_webhooks: bool = True
+    webhook_retry_s: float = 1.0
     before_request: Callable[[str, str], None] | None = None
     faults: list[Fault] = field(default_factory=list)
 
@@ -192,7 +198,6 @@ class SwitchOptions(TypedDict, total=False):
     require_on_create: tuple[str, ...]
     generation: Literal["current", "reference"]
     ids_as_text: bool
-    extra_relationships: bool
     list_trashed: bool
     count_by_default: bool
     count_truncated: bool
@@ -211,6 +216,8 @@ class SwitchOptions(TypedDict, total=False):
     ignore_upper_bounds: bool
     idle_timeout_s: float
     ignore_parameters: tuple[str, ...]
+    deliver_webhooks: bool
+    webhook_retry_s: float
     before_request: Callable[[str, str], None] | None
     faults: list[Fault]
 

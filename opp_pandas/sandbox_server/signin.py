@@ -19,6 +19,7 @@ from werkzeug.wrappers import Request, Response
 from opp_pandas.sandbox_server import errors
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES, Identity, Tokens
 from opp_pandas.sandbox_server.apptokens import check_app_token
+from opp_pandas.sandbox_server.webhooks import is_local
 
 if TYPE_CHECKING:
     from opp_pandas.sandbox_server.instants import Clock
@@ -29,7 +30,6 @@ APP_SCOPES = frozenset({"opportunities.all", "accounts.all", "prospects.all", "u
 _APP_TOKEN_LIFE = timedelta(hours=1)
 _CODE_LIFE = timedelta(minutes=10)
 _MOST_REFRESH_TOKENS = 100
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class SignIn:
         asked = request.args
         target = urlsplit(asked.get("redirect_uri", ""))
         # Leading a browser anywhere else would make this an open redirect.
-        if target.scheme != "http" or target.hostname not in _LOOPBACK_NAMES or target.fragment:
+        if not is_local(target) or target.fragment:
             raise errors.bad_request("redirect_uri must be an http address of this machine.")
         if asked.get("client_id") != self.client_id:
             raise errors.bad_request("client_id is not known.")

@@ -182,6 +182,16 @@ class NewRecord:
     id: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One record that was created, updated or destroyed, as it stood before and stands after."""
+
+    table: Table
+    action: str
+    before: Record | None
+    after: Record | None
+
+
 class Store:
     """The records of one sandbox.
 
@@ -194,10 +204,17 @@ class Store:
     ------
     ConfigurationError
         If the file cannot be opened or is not a sandbox's.
+
+    Attributes
+    ----------
+    listener : callable or None
+        Called after a transaction with what single records changed in it, in order.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
         self._lock = threading.RLock()
+        self.listener: Callable[[list[Change]], None] | None = None
+        self._changes: list[Change] = []
         try:
             # One connection for all threads, one at a time under the lock: each answer sees one state.
             self._connection = sqlite3.connect(
@@ -251,6 +268,7 @@ class Store:
         """Do all of a block or nothing of it, with no other thread in between."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._changes = []
             try:
                 yield
             except BaseException:
@@ -258,6 +276,12 @@ class Store:
                 self._read_shapes()
                 raise
             self._connection.execute("COMMIT")
+            if self.listener is not None and self._changes:
+                self.listener(self._changes)
+
+    def _note(self, table: Table, action: str, before: Record | None, key: int) -> None:
+        if self.listener is not None:
+            self._changes.append(Change(table, action, before, self.get(table, key)))
 
     @contextmanager
     def steady(self) -> Iterator[None]:
@@ -286,7 +310,9 @@ class Store:
         """Store one record and give its id."""
         with self._lock:
             self.insert_many(table, [record])
-            return int(self._connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+            key = int(self._connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+            self._note(table, "created", None, key)
+            return key
 
     def update(
         self,
@@ -316,6 +342,7 @@ class Store:
                 f"UPDATE {table.name} SET {sets} WHERE id = ?",
                 (*self._row(table, changed)[1:], record.id),
             )
+            self._note(table, "updated", record, record.id)
 
     def _row(self, table: Table, record: NewRecord) -> tuple[Any, ...]:
         given = {name: value for name, value in record.attributes.items() if value is not None}
@@ -351,7 +378,9 @@ class Store:
         In the caller's transaction.
         """
         with self._lock:
+            before = self.get(table, key) if self.listener is not None else None
             self._connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (key,))
+            self._note(table, "destroyed", before, key)
             if table.name == "opportunities":
                 self._connection.execute("DELETE FROM opportunityProspectRoles WHERE opportunity_id = ?", (key,))
                 for resource in ACTIVITY:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.history.event_import import EVENT_COLUMNS, ImportedEvents
+from opp_pandas.history.event_import import EVENT_COLUMNS, Gap, ImportedEvents, gap_table
 from opp_pandas.resource import COLUMN_DTYPES, snake_case
 from opp_pandas.timezones import check_zone
 
@@ -249,7 +249,7 @@ def _keyed(events: pd.DataFrame, ids: Mapping[str, int] | None, remarks: Remarks
     return events.assign(id=numbers.astype("Int64"), custom_id=None)[~lost.to_numpy()]
 
 
-def finished(events: pd.DataFrame, remarks: Remarks, source: str) -> ImportedEvents:
+def finished(events: pd.DataFrame, remarks: Remarks, source: str, gaps: Iterable[Gap] = ()) -> ImportedEvents:
     """Put events into order and their columns into dtypes."""
     custom = events["custom_id"].astype(object).where(events["custom_id"].notna(), None)
     frame = pd.DataFrame(
@@ -263,4 +263,5 @@ def finished(events: pd.DataFrame, remarks: Remarks, source: str) -> ImportedEve
             "earlier": events["earlier"].eq(True).to_numpy() if "earlier" in events.columns else False,
         }
     )
-    return ImportedEvents(frame.sort_values("at", kind="stable", ignore_index=True), remarks.frame(), source)
+    in_order = frame.sort_values("at", kind="stable", ignore_index=True)
+    return ImportedEvents(in_order, remarks.frame(), source, gap_table(gaps))
