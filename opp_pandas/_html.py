@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from msgspec import Struct
 
 from opp_pandas.errors import printable
 
@@ -48,6 +49,34 @@ def as_written(page: str) -> str:
 
 def _escaped(text: object) -> str:
     return html.escape(printable(text, 2_000))
+
+
+class Paragraph(Struct, frozen=True, tag="paragraph"):
+    """A paragraph of plain text."""
+
+    text: str
+    strong: bool = False
+
+    def html(self) -> str:
+        """Return it as HTML, escaped."""
+        text = html.escape(self.text)
+        return f"<p><b>{text}</b></p>" if self.strong else f"<p>{text}</p>"
+
+
+class Table(Struct, frozen=True, tag="table"):
+    """A table of plain texts; `align` is for all columns but the first."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    align: Literal["left", "right"] = "left"
+
+    def html(self) -> str:
+        """Return it as HTML, escaped."""
+        return table_html(self.titles, self.rows, self.align)
+
+
+Part = Paragraph | Table
+"""What is said to people in several places: as HTML, and as data for a page that builds its own elements."""
 
 
 def table_html(titles: Sequence[str], rows: Iterable[Sequence[str]], align: str = "left", caption: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Notebooks as people see them: cells in JupyterLab, Notebook 7 and Voila, shown by a real Chromium.
+"""Notebooks as people see them: cells in JupyterLab, Notebook 7, Voila and marimo, shown by a real Chromium.
 
 A test asks for the fixture `open_notebook` and gets a function that opens a notebook made from cells::
 
@@ -15,9 +15,9 @@ A test asks for the fixture `open_notebook` and gets a function that opens a not
         assert not sheet.accessibility(".jp-OutputArea")  # what axe-core calls serious or critical
         assert not sheet.console_errors and not sheet.foreign_requests
 
-`app` is ``"lab"``, ``"notebook"`` or ``"voila"`` (which runs the cells itself: no `run`), `theme` ``"light"`` or
-``"dark"``. `sheet.screenshot(path, selector)` keeps a picture. Nothing sleeps: Playwright's `expect` waits for
-elements, `wait_for` for the kernel.
+`app` is ``"lab"``, ``"notebook"``, ``"voila"`` or ``"marimo"`` (these two run the cells themselves), `theme`
+``"light"`` or ``"dark"``. `sheet.screenshot(path, selector)` keeps a picture. Nothing sleeps: Playwright's `expect`
+waits for elements, `wait_for` for the kernel.
 
 The browser is Debian's ``chromium`` (or what ``OPP_PANDAS_CHROMIUM`` names). Where there is none, tests are skipped
 with that reason; where the variable ``CI`` is set, they fail. Server, kernels and browser are real, have a home of
@@ -35,9 +35,11 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import urllib.request
@@ -55,11 +57,11 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright, Request
 
-App = Literal["lab", "notebook", "voila"]
+App = Literal["lab", "notebook", "voila", "marimo"]
 Theme = Literal["light", "dark"]
 
 PATIENCE_S = 120.0
-NEEDED = ("playwright", "axe_playwright_python", "jupyterlab", "notebook", "voila", "ipykernel")
+NEEDED = ("playwright", "axe_playwright_python", "jupyterlab", "notebook", "voila", "marimo", "ipykernel")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -250,6 +252,92 @@ class Asker:
         self.client.stop_channels()
 
 
+# The last cell of a notebook in marimo: it answers what the test asks, as its own kernel does in Jupyter.
+ANSWERING = """
+from http.server import BaseHTTPRequestHandler as _Handler, HTTPServer as _Server
+from pathlib import Path as _Path
+from threading import Thread as _Thread
+class Asked(_Handler):
+    def do_POST(self):
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        try:
+            answer = {{"value": eval(asked, globals())}}
+        except Exception as problem:
+            answer = {{"problem": f"{{type(problem).__name__}}: {{problem}}"}}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(__import__("json").dumps(answer, default=str).encode())
+    def log_message(self, *_):
+        pass
+_server = _Server(("127.0.0.1", 0), Asked)
+_Thread(target=_server.serve_forever, daemon=True).start()
+_Path({port!r}).write_text(str(_server.server_port))
+"""
+
+
+class Marimo:
+    """A notebook of its own in marimo, and the way to ask it."""
+
+    def __init__(self, home: Path, stem: str, cells: Sequence[str], theme: Theme) -> None:
+        self.port = home / f"{stem}.port"
+        config = home / stem / "marimo" / "marimo.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f'[display]\ntheme = "{theme}"\n[runtime]\nauto_instantiate = true\n', encoding="utf-8")
+        book = home / f"{stem}.py"
+        all_cells = [*cells, ANSWERING.format(port=str(self.port))]
+        bodies = [f"@app.cell\ndef _():\n{textwrap.indent(cell.strip(), '    ')}\n    return\n" for cell in all_cells]
+        book.write_text("\n".join(["import marimo\n\napp = marimo.App()\n", *bodies]), encoding="utf-8")
+        flags = ["--headless", "--no-token", "--skip-update-check", "--host=127.0.0.1", f"--port={_free_port()}"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "marimo", "-y", "edit", *flags, str(book)],
+            env={
+                **os.environ,
+                "HOME": str(home),
+                "XDG_CONFIG_HOME": str(home / stem),
+                "MPLCONFIGDIR": mpl.get_cachedir(),
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.url = flags[-1].replace("--port=", "http://127.0.0.1:") + "/"
+
+    def wait(self) -> None:
+        """Wait until its page can be asked for."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                urllib.request.urlopen(self.url, timeout=PATIENCE_S).close()  # noqa: S310 (the address is ours)
+                return
+            except OSError:
+                assert time.monotonic() < deadline
+                assert self.process.poll() is None, "marimo did not start"
+                time.sleep(0.1)
+
+    def ask(self, expression: str) -> Any:
+        """The value of an expression in the notebook, by way of JSON."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.port.exists():
+            assert time.monotonic() < deadline, "the cells do not end"
+            time.sleep(0.1)
+        address = f"http://127.0.0.1:{self.port.read_text()}/"
+        with urllib.request.urlopen(address, expression.encode(), timeout=PATIENCE_S) as reply:
+            answer = json.loads(reply.read())
+        assert "problem" not in answer, f"{expression}: {answer['problem']}"
+        return answer["value"]
+
+    def close(self) -> None:
+        """Stop the server with its kernel."""
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 @dataclass
 class Sheet:
     """A notebook that is open in the browser."""
@@ -260,14 +348,17 @@ class Sheet:
     known: set[str]
     console_errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-    _asker: Asker | None = None
+    _asker: Asker | Marimo | None = None
 
     def run(self) -> Sheet:
         """Run all cells and wait until the last one is done; a cell's error is an AssertionError with its text.
 
         Voila has run them already: there this waits until nothing is being computed.
         """
-        if self.app != "voila":
+        if self.app == "marimo":
+            self.wait_for("True")
+            errors = self.page.locator(".marimo-error").all_inner_texts()
+        elif self.app != "voila":
             errors = self.page.evaluate(RUN, PATIENCE_S * 2000)
         else:
             self.wait_for("True")
@@ -311,7 +402,9 @@ class Sheet:
         """
         from axe_playwright_python.sync_playwright import Axe
 
-        violations = Axe().run(self.page, context=selector).response["violations"]
+        # marimo keeps every widget in a shadow of its own.
+        context: Any = {"fromShadowDom": ["marimo-anywidget", selector]} if self.app == "marimo" else selector
+        violations = Axe().run(self.page, context=context).response["violations"]
         return [
             f"{found['id']} ({found['impact']}): {node['html'][:200]}: {node.get('failureSummary', '')}"
             for found in violations
@@ -340,7 +433,7 @@ class Sheet:
             self.page.evaluate(CLOSE)
         else:
             self.page.close()
-        for kernel in self.jupyter.kernels() - self.known:
+        for kernel in self.jupyter.kernels() - self.known if self.app != "marimo" else ():
             self.jupyter.call(f"api/kernels/{kernel}", "DELETE")
 
     def listeners(self) -> list[tuple[Any, Callable[..., None]]]:
@@ -392,16 +485,22 @@ class Desk:
 
         self.opened += 1
         stem = f"sheet{self.opened}"
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        book.metadata["kernelspec"] = {"name": "tested", "display_name": "tested", "language": "python"}
-        (self.jupyter.notebooks / f"{stem}.ipynb").write_text(nbformat.writes(book), encoding="utf-8")
-        self.jupyter.set_theme(theme)
         page, fresh = self._page(app)
         sheet = Sheet(page, app, self.jupyter, self.jupyter.kernels())
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=theme)
         for event, listener in sheet.listeners():
             page.on(event, listener)
+        if app == "marimo":
+            book = Marimo(self.jupyter.home, stem, cells, theme)
+            sheet._asker = book
+            book.wait()
+            page.goto(book.url)
+            return sheet
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        book.metadata["kernelspec"] = {"name": "tested", "display_name": "tested", "language": "python"}
+        (self.jupyter.notebooks / f"{stem}.ipynb").write_text(nbformat.writes(book), encoding="utf-8")
+        self.jupyter.set_theme(theme)
         look = f"theme={theme}&" if app == "voila" else ""
         address = f"{self.jupyter.url}{PATHS[app].format(stem=stem)}{look}token={self.jupyter.token}"
         if fresh:

@@ -1,4 +1,4 @@
-"""The editor as people use it: one whole session by mouse and keyboard, in JupyterLab and in Notebook 7."""
+"""The editor as people use it, in JupyterLab, Notebook 7, Voila and marimo: by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Locator
 
@@ -54,15 +55,16 @@ def shows(sheet: Sheet, row: int, column: str, text: str) -> None:
     expect(cell(sheet, row, column).locator(".opp-text")).to_have_text(text)
 
 
-def open_editor(open_notebook: OpenNotebook, app: str, theme: Any = "light") -> Sheet:
-    sheet = open_notebook([SETUP, f"editor = df.opp.edit(columns={COLUMNS}, height=400)\neditor"], app, theme=theme)
+def open_editor(open_notebook: OpenNotebook, app: str, theme: Any = "light", width: int = 1400) -> Sheet:
+    cells = [SETUP, f"editor = df.opp.edit(columns={COLUMNS}, height=400)\neditor"]
+    sheet = open_notebook(cells, app, theme=theme, width=width)
     sheet.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     sheet.run()
     shows(sheet, 0, "amount", "1\u202f000")
     return sheet
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
+@pytest.mark.parametrize("app", ["lab", pytest.param("notebook", marks=pytest.mark.nightly)])
 def test_session__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> None:
     """Number, stage, date, null, paste, refusal, undo and save; the service sees exactly the edits."""
     from playwright.sync_api import expect
@@ -186,7 +188,7 @@ def test_session__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -
         assert words in str(cell(sheet, row, "next_step").get_attribute("aria-description"))
         expect(page.locator(".opp-panel")).to_contain_text(words)
     assert sheet.python("[update.id for update in editor.changes.updates]") == [6, 7]
-    assert not sheet.accessibility(".jp-OutputArea-output:has(.opp-grid)")
+    assert not sheet.accessibility(".opp-editor")
     page.get_by_label("6, next_step:").select_option("theirs")
     page.get_by_role("button", name="Review with these choices").click()
     page.get_by_role("button", name="Send 2 rows").click()
@@ -214,7 +216,7 @@ editor
 """
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
+@pytest.mark.parametrize("app", ["lab", pytest.param("notebook", marks=pytest.mark.nightly)])
 def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> None:
     """Sort, widths, columns, filter, locked rows, tags, calendar, new deals; in the dark, and with a slow kernel."""
     from playwright.sync_api import expect
@@ -336,7 +338,7 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     shows(sheet, 150, "name", "Brand new")
 
     # Without an answer a cell says so instead of being sent for ever, and takes the answer that comes late.
-    sheet.python("setattr(editor._grid, 'timeout_s', 1)")
+    sheet.python("setattr(editor._widget, 'timeout_s', 1)")
     with editor_at_work(sheet):
         cell(sheet, 149, "name").click()
         page.keyboard.type("Waits")
@@ -347,7 +349,7 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
         expect(page.locator(".opp-sending")).to_have_count(0)
     shows(sheet, 149, "name", "Waits")
     expect(page.locator(".opp-status")).to_contain_text("came late: Name set to Waits")
-    sheet.python("setattr(editor._grid, 'timeout_s', 20)")
+    sheet.python("setattr(editor._widget, 'timeout_s', 20)")
     # An error in Python is an answer too, and the next edit is taken.
     sheet.python("setattr(editor._desk.sheet, 'put', None)")
     cell(sheet, 149, "name").click()
@@ -372,7 +374,7 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     expect(page.locator(".opp-panel")).to_contain_text("3 cells in 2 deals, 1 new deal")
     page.get_by_role("button", name="Review changes").click()
     expect(page.locator(".opp-panel")).to_contain_text("Effect on the forecast")
-    assert not sheet.accessibility(".jp-OutputArea-output:has(.opp-grid)")
+    assert not sheet.accessibility(".opp-editor")
     names = sheet.python("editor.frame['name'].tail(2).tolist()")
     assert names == ["Late edit", "Brand new"]
     assert sheet.python(f"editor.frame['tags'].tolist()[{free}]") == ["upsell", "q4", "legal"]
@@ -402,17 +404,114 @@ def editor_at_work(sheet: Sheet) -> Iterator[None]:
         held.unlink()
 
 
-@pytest.mark.parametrize("theme", ["dark"])
-def test_voila__shows_the_editor(open_notebook: OpenNotebook, theme: Any) -> None:
-    """A page without code edits too, and is readable in the dark."""
+NIGHTLY = pytest.mark.nightly
+FRONT_ENDS = [
+    ("notebook", "light", 390),
+    ("voila", "dark", 1400),
+    ("marimo", "light", 1400),
+    *(
+        pytest.param(app, theme, width, marks=NIGHTLY)
+        for app in ("lab", "notebook", "voila", "marimo")
+        for theme in ("light", "dark")
+        for width in (1400, 390)
+        if (app, theme, width) not in {("notebook", "light", 390), ("voila", "dark", 1400), ("marimo", "light", 1400)}
+    ),
+]
+
+
+@pytest.mark.parametrize(("app", "theme", "width"), FRONT_ENDS)
+def test_front_end__edits_refuses_undoes_pastes_and_sends_by_keyboard_alone(
+    open_notebook: OpenNotebook, app: str, theme: Any, width: int, tmp_path: Path
+) -> None:
+    """In every front end, wide and on a phone, light and dark: the whole way of an edit without a mouse."""
     from playwright.sync_api import expect
 
-    sheet = open_editor(open_notebook, "voila", theme)
-    cell(sheet, 0, "amount").dblclick()
-    sheet.page.keyboard.type("77")
-    sheet.page.keyboard.press("Enter")
-    sheet.wait_for("editor.changes.cells['after'].tolist()[:1] == [77]")
-    shows(sheet, 0, "amount", "77")
-    sheet.page.get_by_role("button", name="Review changes").click()
-    expect(sheet.page.locator(".opp-panel")).to_contain_text("Effect on the forecast")
-    assert not sheet.accessibility(".jp-OutputArea-output:has(.opp-grid)")
+    sheet = open_editor(open_notebook, app, theme, width)
+    page, press, panel = sheet.page, sheet.page.keyboard.press, sheet.page.locator(".opp-panel")
+    page.get_by_label("Filter rows").focus()
+    tab_to(sheet, "gridcell")
+
+    # An edit, a refusal, undo and redo.
+    for key in ("ArrowRight", "ArrowRight", "Enter"):
+        press(key)
+    page.keyboard.type("4321")
+    press("Enter")
+    shows(sheet, 0, "amount", "4\u202f321")
+    page.keyboard.type("abc")
+    press("Enter")
+    expect(page.locator(".opp-alarm")).to_contain_text("not a whole number")
+    reason, scroll = page.locator(".opp-reason").bounding_box(), page.locator(".opp-scroll").bounding_box()
+    assert reason["x"] >= scroll["x"] - 1  # type: ignore[index]
+    assert reason["x"] + reason["width"] <= scroll["x"] + scroll["width"] + 1  # type: ignore[index]
+    assert not sheet.accessibility(".opp-editor")
+    press("Escape")
+    shows(sheet, 1, "amount", "2\u202f000")
+    press("Control+z")
+    shows(sheet, 0, "amount", "1\u202f000")
+    press("Control+y")
+    shows(sheet, 0, "amount", "4\u202f321")
+
+    # A block with bad cells: the good ones are pasted, the others listed.
+    press("ArrowDown")
+    page.evaluate("navigator.clipboard.writeText('111\\t20\\nabc\\t30\\n12.5\\tmuch\\n')")
+    press("Control+v")
+    shows(sheet, 1, "amount", "111")
+    shows(sheet, 2, "probability", "30")
+    refused = page.get_by_role("list", name="Refused cells").get_by_role("listitem")
+    expect(refused).to_have_count(3)
+    expect(refused.first).to_contain_text("Row 3, Amount abc: Amount: 'abc' is not a whole number")
+
+    # Review, send; what somebody else changed waits until it is decided.
+    sheet.python("client.update(1, {'amount': 5}).status")
+    tab_to(sheet, "button", "Review changes")
+    press("Enter")
+    expect(panel).to_contain_text("Dry run: nothing was sent")
+    expect(panel).to_contain_text("Effect on the forecast")
+    theirs = ["1", {"amount": 5}, {}]
+    assert sheet.python(PATCHES) == [theirs]
+    assert not sheet.accessibility(".opp-editor")
+    sheet.screenshot(tmp_path / f"{app}-{theme}-{width}.png")
+    tab_to(sheet, "button", "Send 3 rows")
+    press("Enter")
+    expect(panel).to_contain_text("Sent: 2 written, 1 conflict")
+    assert not sheet.accessibility(".opp-editor")
+    tab_to(sheet, "combobox", "1, amount: whose value")
+    page.keyboard.type("theirs")
+    tab_to(sheet, "button", "Review with these choices")
+    press("Enter")
+    expect(panel).to_contain_text("Sent as chosen: 1 conflict")
+    tab_to(sheet, "button", "Send 1 row")
+    press("Enter")
+    shows(sheet, 0, "amount", "5")
+    assert sheet.python(PATCHES) == [
+        theirs,
+        ["2", {"amount": 111, "amountPrecise": "111", "probability": 20}, {}],
+        ["3", {"probability": 30}, {}],
+    ]
+    assert sheet.python("editor.report.counts()") == {"unchanged": 1}
+    assert sheet.python("df.equals(before)")
+    assert page.evaluate("window.hacked === undefined")
+    assert page.evaluate("document.documentElement.scrollWidth") <= max(width, 400) or app == "lab"
+    assert not sheet.console_errors
+    assert not sheet.foreign_requests
+
+
+FOCUSED = """() => {
+  let element = document.activeElement;
+  while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+  const roles = { BUTTON: "button", SELECT: "combobox" };
+  const role = element?.getAttribute("role") ?? roles[element?.tagName];
+  return [role, element?.getAttribute("aria-label") ?? element?.textContent];
+}"""
+
+
+def tab_to(sheet: Sheet, role: str, name: str | None = None) -> None:
+    """Press Tab until the element has the focus, as somebody without a mouse would."""
+    if name is not None:
+        sheet.page.get_by_role(role, name=name).wait_for()  # type: ignore[arg-type]
+    for _ in range(60):
+        sheet.page.keyboard.press("Tab")
+        found = sheet.page.evaluate(FOCUSED)
+        if found[0] == role and (name is None or found[1] == name):
+            return
+    raise AssertionError(f"no {role} {name} within 60 presses of Tab")

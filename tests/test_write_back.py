@@ -265,7 +265,7 @@ def test_reports__of_many_rows_are_cut_and_say_so(df: pd.DataFrame, client: Clie
     df.loc[:29, "probability"] = range(30)
     client.update(1, {"probability": 99})
     shown = df.opp.write_back(confirm=70)._repr_html_()
-    assert "<p>And 20 more: <code>.rows</code></p>" in shown
+    assert "<p>And 20 more: .rows lists them.</p>" in shown
     assert ">2 Deal 2</td>" in shown
     assert shown.count(">1 Deal 1</td>") == 2
     assert ">99</td>" in shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas._html import as_written, table_html
+from opp_pandas._html import Paragraph, Part, Table, as_written
 from opp_pandas.api.documents import build_document
 from opp_pandas.apply.status import STATUS_OF, Outcome, Status, sentences
 from opp_pandas.changes.changeset import RowDeletion, RowUpdate, members_of
 from opp_pandas.changes.plan import frame_of
-from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_html
+from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_parts
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
@@ -190,23 +189,24 @@ class WriteReport:
         return lines
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><b>{html.escape(self.summary())}</b></p>"]
-        lines = [f"<p>{html.escape(line)}</p>" for line in (self._cautions() if self.dry_run else self._next_step())]
+        parts: list[Part] = [Paragraph(self.summary(), strong=True)]
+        lines = [Paragraph(line) for line in (self._cautions() if self.dry_run else self._next_step())]
         if self.dry_run:
-            return "".join([*parts, *lines, as_written(plan_html(self.plan))])
-        parts += [rows_html(self), *lines]
+            return as_written("".join(part.html() for part in [*parts, *lines, *plan_parts(self.plan)]))
+        parts += [*rows_parts(self), *lines]
         if len(self.conflicts):
-            titles = ("deal", "field", "loaded", "mine", "theirs")
             rows = [
                 (_deal(self.plan, row_id), column, *(self.plan.words(column, value) for value in values))
                 for row_id, column, *values in self.conflicts.head(HTML_LINES).itertuples(index=False, name=None)
             ]
-            parts += ["<p><b>Conflicts</b></p>", table_html(titles, rows), *_more(len(self.conflicts), ".conflicts")]
-        return as_written("".join(parts))
+            parts.append(Paragraph("Conflicts", strong=True))
+            parts.append(Table(("deal", "field", "loaded", "mine", "theirs"), rows))
+            parts += _more(len(self.conflicts), ".conflicts")
+        return as_written("".join(part.html() for part in parts))
 
 
-def rows_html(report: WriteReport) -> str:
-    """Give a line per row as HTML: which deal, what was done, what came of it."""
+def rows_parts(report: WriteReport) -> list[Part]:
+    """Give a line per row: which deal, what was done, what came of it."""
     lines = [
         (
             f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else _deal(report.plan, row["id"]),
@@ -214,16 +214,15 @@ def rows_html(report: WriteReport) -> str:
         )
         for row in report.rows.head(HTML_LINES).to_dict("records")
     ]
-    table = table_html(("deal", "action", "status", "fields", "why"), lines)
-    return "".join([table, *_more(len(report.rows), ".rows")])
+    return [Table(("deal", "action", "status", "fields", "why"), lines), *_more(len(report.rows), ".rows")]
 
 
 def _deal(plan: ChangeSet, row_id: int | None) -> str:
     return deal_words(row_id, plan.deal_names.get(row_id)) if row_id is not None else ""
 
 
-def _more(number: int, where: str) -> list[str]:
-    return [f"<p>And {number - HTML_LINES:,} more: <code>{where}</code></p>"] if number > HTML_LINES else []
+def _more(number: int, where: str) -> list[Part]:
+    return [Paragraph(f"And {number - HTML_LINES:,} more: {where} lists them.")] if number > HTML_LINES else []
 
 
 def _refused(plan: ChangeSet) -> list[Outcome]:

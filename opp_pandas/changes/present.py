@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from opp_pandas._html import table_html
+from opp_pandas._html import Paragraph, Part, Table
 from opp_pandas.errors import printable
 from opp_pandas.figures.core.basis import counted
 
@@ -90,25 +89,30 @@ def _several(which: list[str]) -> str:
     return which[0] if len(which) == 1 else f"{len(which):,} times ({first})"
 
 
-def plan_html(plan: ChangeSet) -> str:
-    """Give a plan as HTML for a notebook."""
-    parts = [f"<p><b>{html.escape(plan.summary())}</b></p>"]
+def plan_parts(plan: ChangeSet) -> list[Part]:
+    """Give a plan as paragraphs and tables."""
+    parts: list[Part] = [Paragraph(plan.summary(), strong=True)]
     rows = plan_lines(plan, HTML_LINES)
     if rows:
-        parts.append(table_html(("action", "deal", "field", "before", "after"), rows))
+        parts.append(Table(("action", "deal", "field", "before", "after"), rows))
     if plan.refusals:
-        parts.append(table_html(("refused", "field", "because"), _refused_lines(plan)[:HTML_LINES]))
-    parts += [f"<p>{html.escape(note)}</p>" for note in plan.notes]
+        parts.append(Table(("refused", "field", "because"), _refused_lines(plan)[:HTML_LINES]))
+    parts += [Paragraph(note) for note in plan.notes]
     heading, table, notes = _effect(plan, HTML_LINES)
     if table:
-        parts += [f"<p><b>{_capitalised(heading)}</b></p>", table_html(table[0], table[1:], align="right")]
+        parts += [Paragraph(_capitalised(heading), strong=True), Table(table[0], table[1:], "right")]
     elif heading:
-        parts.append(f"<p>{_capitalised(heading)}.</p>")
-    return "".join([*parts, *(f"<p>{_capitalised(note)}.</p>" for note in notes)])
+        parts.append(Paragraph(f"{_capitalised(heading)}."))
+    return [*parts, *(Paragraph(f"{_capitalised(note)}.") for note in notes)]
+
+
+def plan_html(plan: ChangeSet) -> str:
+    """Give a plan as HTML for a notebook."""
+    return "".join(part.html() for part in plan_parts(plan))
 
 
 def _capitalised(text: str) -> str:
-    return html.escape(text[:1].upper() + text[1:])
+    return text[:1].upper() + text[1:]
 
 
 # --- the effect on the forecast -------------------------------------------------

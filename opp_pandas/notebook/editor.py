@@ -10,9 +10,9 @@ from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.load.custom_fields import fields_by_column
 from opp_pandas.notebook.edit_session import Sheet
-from opp_pandas.notebook.grid import build_grid, load_anywidget
-from opp_pandas.notebook.grid_controller import Desk
-from opp_pandas.notebook.panel import Panel, pending_words
+from opp_pandas.notebook.grid import build_widget, load_anywidget
+from opp_pandas.notebook.grid_controller import Desk, pending_words
+from opp_pandas.notebook.panel import Panel
 from opp_pandas.notebook.to_code import recipe
 from opp_pandas.parsing.reading import Conventions
 
@@ -39,20 +39,10 @@ class Editor:
     Made by `open_editor`. The frame that it was opened on is never touched.
     """
 
-    def __init__(self, desk: Desk, panel: Panel, grid: Any, notes: Sequence[str]) -> None:
-        import ipywidgets
-
-        self._desk, self._panel, self._grid = desk, panel, grid
+    def __init__(self, desk: Desk, panel: Panel, widget: Any, notes: Sequence[str]) -> None:
+        self._desk, self._panel, self._widget = desk, panel, widget
         self.notes = tuple(notes)
         """What could not be had, in sentences."""
-        show = desk.on_change
-
-        def tell() -> None:
-            show()
-            panel.tell()
-
-        desk.on_change = tell
-        self._box = ipywidgets.VBox([grid, panel.box])
 
     @property
     def frame(self) -> OpportunityFrame:
@@ -101,9 +91,13 @@ class Editor:
         return f"{shown} .frame, .changes and .report hold what was done; a notebook shows the grid"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = self._box._repr_mimebundle_(**options)
+        bundle = self._widget._repr_mimebundle_(**options)
         data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
         return {**data, "text/plain": repr(self)}
+
+    def _display_(self) -> Any:
+        """Give marimo the widget itself: it shows no widgets by their MIME type."""
+        return self._widget
 
 
 @takes_definitions
@@ -192,11 +186,11 @@ def open_editor(
     fields, notes = _custom_fields(loaded, client)
     sheet = Sheet(frame, fields, Conventions(decimal, thousands, dayfirst, date_format))
     desk = Desk(sheet, columns, unknown_names=unknown_names)
-    grid = build_grid(desk, label=f"Editor of {len(frame):,} deals", height=height)
     # Arguments that cannot be used are refused now, not when the changes are reviewed.
     Figures(loaded, quota, definitions)
     panel = Panel(desk, client, {"quota": quota, **definitions}, journal)
-    return Editor(desk, panel, grid, notes)
+    widget = build_widget(desk, panel, label=f"Editor of {len(frame):,} deals", height=height)
+    return Editor(desk, panel, widget, notes)
 
 
 def _custom_fields(loaded: Loaded, client: Client | None) -> tuple[dict[str, CustomField], list[str]]:

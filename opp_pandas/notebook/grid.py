@@ -1,7 +1,7 @@
-"""The grid in the browser: an anywidget whose rows stay in Python.
+"""The editor in the browser: one anywidget whose rows stay in Python.
 
 The browser asks for the rows that it shows; everything that it asks for is
-answered by a `Desk`, which knows nothing of browsers.
+answered by a `Desk` and its `Panel`, which know nothing of browsers.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import MissingExtraError
+from opp_pandas.notebook.messages import sent
 
 if TYPE_CHECKING:
     from opp_pandas.notebook.grid_controller import Desk
+    from opp_pandas.notebook.panel import Panel
 
 
 def load_anywidget() -> Any:
@@ -34,32 +36,35 @@ def bundle(name: str) -> tuple[str, str]:
 
 
 @cache
-def _grid_class() -> Any:
+def _editor_class() -> Any:
     import traitlets
 
     module, style = bundle("editor")
 
-    class EditorGrid(load_anywidget().AnyWidget):  # type: ignore[misc]
-        """The grid: what it shows in two traits, everything else by messages."""
+    class EditorWidget(load_anywidget().AnyWidget):  # type: ignore[misc]
+        """Grid and panel: what they show in traits, everything else by messages."""
 
         _esm = module
         _css = style
         fields: Any = traitlets.List().tag(sync=True)
         state: Any = traitlets.Dict().tag(sync=True)
+        panel: Any = traitlets.Dict().tag(sync=True)
         label = traitlets.Unicode().tag(sync=True)
         height = traitlets.Int(420).tag(sync=True)
         timeout_s = traitlets.Float(20).tag(sync=True)
 
-    return EditorGrid
+    return EditorWidget
 
 
-def build_grid(desk: Desk, *, label: str, height: int) -> Any:
-    """Make the grid of a desk.
+def build_widget(desk: Desk, panel: Panel, *, label: str, height: int) -> Any:
+    """Make the one widget of an editor.
 
     Parameters
     ----------
     desk : Desk
         What answers the browser; its changes are shown from here on.
+    panel : Panel
+        What stands below its rows.
     label : str
         What readers hear of the grid.
     height : int
@@ -74,14 +79,16 @@ def build_grid(desk: Desk, *, label: str, height: int) -> Any:
     MissingExtraError
         If anywidget is not installed.
     """
-    grid = _grid_class()(fields=desk.fields(), state=desk.state(), label=label, height=height)
-
-    def answer(_widget: Any, message: Any, _buffers: Any) -> None:
-        grid.send(desk.handle(message))
+    shown = sent(panel.shown)
+    widget = _editor_class()(fields=desk.fields(), state=desk.state(), panel=shown, label=label, height=height)
+    widget.on_msg(lambda _widget, message, _buffers: widget.send(desk.handle(message)))
 
     def show() -> None:
-        grid.state = desk.state()
+        widget.state = desk.state()
+        panel.edited()
 
-    grid.on_msg(answer)
-    desk.on_change = show
-    return grid
+    def show_panel() -> None:
+        widget.panel = sent(panel.shown)
+
+    desk.on_change, panel.on_show = show, show_panel
+    return widget

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -69,6 +70,10 @@ class Desk:
         self.ordering = Ordering(sheet)
         self.columns = list(columns) if columns is not None else first_columns(sheet.fields, sheet.held)
         self.on_change = on_change
+        self.actions: dict[type[messages.Request], Callable[[Any], Answer]] = {
+            kind: partial(action, self) for kind, action in _ACTIONS.items()
+        }
+        """What answers each request; those who stand beside the grid add theirs."""
         self.busy = ""
         # Taken by whoever reads or changes the sheet: sending ends in a thread of its own, and some kernels
         # answer the browser in another thread than that of the cells.
@@ -85,6 +90,7 @@ class Desk:
 
     def state(self) -> dict[str, Any]:
         """Say what stands where: small, and sent after every change."""
+        pending = self.sheet.pending()
         state = messages.State(
             columns=self.columns,
             count=len(self.ordering),
@@ -97,7 +103,7 @@ class Desk:
             only_changed=self.ordering.only_changed,
             undo=bool(self.sheet.done),
             redo=bool(self.sheet.undone),
-            pending=messages.Pending(**self.sheet.pending()),
+            pending=messages.Pending(**pending, words=pending_words(pending)),
             busy=self.busy,
             zone=self.sheet.loaded.timezone or "UTC",
         )
@@ -145,7 +151,7 @@ class Desk:
             try:
                 if isinstance(request, messages.Ranged) and request.range.view != self._view:
                     return Answer(error="the rows were ordered anew meanwhile; mark them again")
-                return _ACTIONS[type(request)](self, request)
+                return self.actions[type(request)](request)
             except FrameError as problem:
                 return Answer(error=str(problem))
             except Exception as problem:  # noqa: BLE001 - the page must not show a cell as being sent for ever
@@ -371,6 +377,18 @@ class Desk:
             counts = Counter(tag for tags in lists for tag in tags)
             self._tags = [tag for tag, _ in counts.most_common(200)]
         return self._tags
+
+
+def pending_words(pending: Mapping[str, int]) -> str:
+    """Count what waits in words."""
+    parts = []
+    if pending["cells"]:
+        parts.append(f"{counted(pending['cells'], 'cell')} in {counted(pending['rows'], 'deal')}")
+    if pending["new"]:
+        parts.append(counted(pending["new"], "new deal"))
+    if pending["deleted"]:
+        parts.append(f"{counted(pending['deleted'], 'deal')} to delete")
+    return ", ".join(parts) or "none"
 
 
 _ACTIONS: Mapping[type[messages.Request], Callable[[Desk, Any], Answer]] = {

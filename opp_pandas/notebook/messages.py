@@ -12,6 +12,10 @@ from typing import Any, ClassVar, Literal, Union
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
+from opp_pandas._html import Part  # noqa: TC001 - msgspec looks the types up
+
+Choice = Literal["", "mine", "theirs"]
+
 # --- parts --------------------------------------------------------------------------
 
 
@@ -76,12 +80,48 @@ class Column(Struct):
 
 
 class Pending(Struct):
-    """How much waits to be sent."""
+    """How much waits to be sent, in numbers and in words."""
 
     cells: int
     rows: int
     new: int
     deleted: int
+    words: str
+
+
+class Conflict(Struct):
+    """A cell that both sides changed, in words, and what was chosen; one that `follows` another goes with it."""
+
+    id: int
+    column: str
+    deal: str
+    loaded: str
+    mine: str
+    theirs: str
+    follows: str
+    choice: Choice
+
+
+class Panel(Struct, omit_defaults=True):
+    """What is said of the changes below the grid: `plan` names the one that was reviewed and may be sent."""
+
+    parts: list[Part] = field(default_factory=list)
+    alert: str = ""
+    status: str = ""
+    plan: str = ""
+    rows: int = 0
+    must_confirm: bool = False
+    sending: bool = False
+    done: int = 0
+    conflicts: list[Conflict] = field(default_factory=list)
+
+
+class Decision(Struct, forbid_unknown_fields=True):
+    """Whose value a cell shall have that both sides changed."""
+
+    id: int
+    column: str
+    choice: Choice
 
 
 class State(Struct):
@@ -264,11 +304,38 @@ class Code(Request):
     answer, reads = TextAnswer, True
 
 
+class Review(Request):
+    """Find out what would be sent, and what it would do."""
+
+
+class Send(Request):
+    """Send the plan that was reviewed, and no other; `confirm` is its number of rows where that has to be typed."""
+
+    plan: str
+    confirm: str = ""
+
+
+class Stop(Request):
+    """Begin no further row."""
+
+    reads = True
+
+
+class Dismiss(Request):
+    """Put away what the panel says."""
+
+
+class Decide(Request):
+    """Choose whose values conflicting cells shall have."""
+
+    decisions: list[Decision]
+
+
 REQUESTS: tuple[type[Request], ...] = (
     *(Rows, Edit, Clear, Empty, Fill, Revert, Delete, Copy, Paste, Add, Undo, Redo, Sort, Filter, Columns, Choices),
-    *(Code,),
+    *(Code, Review, Send, Stop, Dismiss, Decide),
 )
-SHOWN: tuple[type[Struct], ...] = (Column, State)
+SHOWN: tuple[type[Struct], ...] = (Column, State, Panel)
 """What crosses without being asked for, as traits of the widget."""
 
 

@@ -1,31 +1,31 @@
-"""The panel below the grid: what waits, what sending it would do, how sending goes, what came of it."""
+"""What stands below the grid: what sending the changes would do, how sending goes, what came of it."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.report import rows_html
+from opp_pandas._html import Paragraph
+from opp_pandas.apply.report import rows_parts
 from opp_pandas.apply.write_back import write_back
-from opp_pandas.changes.present import deal_words, plan_html
+from opp_pandas.changes.present import deal_words, plan_parts
 from opp_pandas.errors import OppPandasError, printable
 from opp_pandas.figures.core.basis import counted
-from opp_pandas.notebook.saving import Choices, Clash, Saving
-from opp_pandas.notebook.to_code import recipe
+from opp_pandas.notebook import messages
+from opp_pandas.notebook.messages import Answer
+from opp_pandas.notebook.saving import Choices, Saving
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.apply.report import WriteReport
     from opp_pandas.notebook.grid_controller import Desk
 
-MOST_ROWS = 50
-LATER = "decide later"
+MOST_CONFLICTS = 50
 _SENDING = "the changes are being sent; the cells can be edited again when that is done"
 
 
 class Panel:
-    """Pending changes, as ipywidgets.
+    """Review and sending of a desk's changes: answers what the page asks, and keeps what it shows in `shown`.
 
     Parameters
     ----------
@@ -37,149 +37,116 @@ class Panel:
         As for `find_changes`, for the effect on the forecast: ``freq, quota`` and the others.
     journal : object
         Folder of journals, as for `write_back`.
+    on_show : callable
+        Called whenever `shown` is another one, also in the thread that sends.
     """
 
-    def __init__(self, desk: Desk, client: Client | None, figures: Mapping[str, Any], journal: Any = None) -> None:
-        import ipywidgets
-
+    def __init__(
+        self,
+        desk: Desk,
+        client: Client | None,
+        figures: Mapping[str, Any],
+        journal: Any = None,
+        on_show: Callable[[], Any] = lambda: None,
+    ) -> None:
         self._desk, self._client, self.figures, self._journal = desk, client, dict(figures), journal
-        self._widgets = ipywidgets
+        self.on_show = on_show
         self.report: WriteReport | None = None
         self.saving: Saving | None = None
         self.choices = Choices()
+        self.shown = messages.Panel()
         self._reviewed: WriteReport | None = None
-        self.pickers: dict[tuple[int, str], Any] = {}
-        self.summary = self._html()
-        self.review = self._button("Review changes", self._on_review, "primary")
-        self.code = self._button("Show the code", self._on_code)
-        self.send = self._button("Send", self._on_send, "primary")
-        self.stop = self._button("Stop", self._on_stop)
-        self.close = self._button("Close", self._on_close)
-        self.close.layout.align_self = "flex-start"
-        self.confirm = ipywidgets.Text(style={"description_width": "initial"}, layout={"width": "320px"})
-        self.confirm.observe(lambda _change: self._allow_sending(), "value")
-        self.progress = ipywidgets.IntProgress(layout={"width": "240px"})
-        self.progress_words = self._html()
-        self.body = ipywidgets.VBox()
-        top = ipywidgets.HBox([self.summary, self.review, self.code], layout={"align_items": "center"})
-        self.box = ipywidgets.VBox([top, self.body])
-        self.box.add_class("opp-panel")
-        self.tell()
+        self._steps = 0
+        desk.actions |= {
+            messages.Review: self._guarded(self._review),
+            messages.Send: self._guarded(self._send),
+            messages.Stop: self._stop,
+            messages.Dismiss: lambda _message: self._show(messages.Panel()),
+            messages.Decide: self._decide,
+        }
 
-    def _html(self, text: str = "") -> Any:
-        return self._widgets.HTML(text)
+    def _show(self, shown: messages.Panel) -> Answer:
+        self.shown = shown
+        if not shown.plan:
+            self._reviewed = None
+        self.on_show()
+        return Answer()
 
-    def _button(self, words: str, act: Callable[[Any], Any], style: str = "") -> Any:
-        def press(pressed: Any) -> None:
+    def _guarded(self, act: Callable[[Any], Answer]) -> Callable[[Any], Answer]:
+        def guarded(message: Any) -> Answer:
             try:
-                act(pressed)
-            except Exception as problem:  # noqa: BLE001 - a kernel shows nobody what a button raises
-                self._complain(problem)
+                return act(message)
+            except Exception as problem:  # noqa: BLE001 - said in the panel, where it stays to be read
+                return self._show(messages.Panel(alert=_words(problem)))
 
-        button = self._widgets.Button(description=words, button_style=style, layout={"width": "auto"})
-        button.on_click(press)
-        return button
+        return guarded
 
-    # --- what waits -------------------------------------------------------------------
+    def edited(self) -> None:
+        """Put away a review that no longer fits, where cells were edited since."""
+        if self._reviewed is not None and not self._desk.busy and len(self._desk.sheet.log) != self._steps:
+            self._show(messages.Panel(status="The cells were edited since: review the changes again."))
 
-    def tell(self) -> None:
-        """Say anew what waits; a review that no longer fits is put away."""
-        pending = self._desk.sheet.pending()
-        self.summary.value = f"<b>Pending changes:</b> {html.escape(pending_words(pending))}"
-        sending = bool(self._desk.busy)
-        self.review.disabled = sending or not (pending["cells"] or pending["new"] or pending["deleted"])
-        if self._reviewed is not None and not sending:
-            self._reviewed = None
-            self.body.children = (self._html("<p>The cells were edited since: review the changes again.</p>"),)
-
-    def _on_review(self, _button: Any) -> None:
-        with self._desk.lock:
-            sheet = self._desk.sheet
-            ids = sheet.deleted_ids()
-            self._reviewed = None
-            report = write_back(
-                sheet.frame,
-                self._client,
-                dry_run=True,
-                delete=ids,
-                allow_delete=bool(ids),
-                unknown_names=self._desk.unknown_names,
-                **self.figures,
-            )
-        self._reviewed = report
-        self._show_review(report)
-
-    def _show_review(self, report: WriteReport) -> None:
+    def _review(self, _message: messages.Review) -> Answer:
+        sheet = self._desk.sheet
+        ids = sheet.deleted_ids()
+        report = write_back(
+            sheet.frame,
+            self._client,
+            dry_run=True,
+            delete=ids,
+            allow_delete=bool(ids),
+            unknown_names=self._desk.unknown_names,
+            **self.figures,
+        )
         plan = report.plan
-        parts = [self._html(plan_html(plan))]
-        decided = sum(choice in ("mine", "theirs") for choice in self.choices.chosen.values())
+        parts = plan_parts(plan)
+        decided = sum(bool(choice) for choice in self.choices.chosen.values())
         if decided:
-            parts.append(self._html(f"<p>Sent as chosen: {counted(decided, 'conflict')}.</p>"))
+            parts.append(Paragraph(f"Sent as chosen: {counted(decided, 'conflict')}."))
         if len(plan):
-            parts.append(self._html(f"<p>Dry run: nothing was sent. {report.traffic()} would go out.</p>"))
-            reason = plan.confirmation_reason()
-            self.confirm.value = ""
-            if reason is not None:
-                self.confirm.description = f"Type {len(plan)} to confirm:"
-                parts += [self._html(f"<p><b>{html.escape(reason)}.</b></p>"), self.confirm]
-            self.send.description = f"Send {counted(len(plan), 'row')}"
-            self._allow_sending()
-            parts.append(self._widgets.HBox([self.send, self.close]))
-        else:
-            parts.append(self.close)
-        self.body.children = tuple(parts)
+            parts.append(Paragraph(f"Dry run: nothing was sent. {report.traffic()} would go out."))
+        reason = plan.confirmation_reason() if len(plan) else None
+        if reason is not None:
+            parts.append(Paragraph(f"{reason}.", strong=True))
+        self._reviewed, self._steps = report, len(sheet.log)
+        name = plan.fingerprint if len(plan) else ""
+        return self._show(messages.Panel(parts, plan=name, rows=len(plan), must_confirm=reason is not None))
 
-    def _allow_sending(self) -> None:
-        report = self._reviewed
-        needed = report is not None and report.plan.confirmation_reason() is not None
-        typed = self.confirm.value.strip()
-        self.send.disabled = report is None or (needed and typed != str(len(report.plan)))
-
-    def _on_close(self, _button: Any) -> None:
-        self._reviewed = None
-        self.body.children = ()
-
-    def _on_code(self, _button: Any) -> None:
-        with self._desk.lock:
-            text = recipe(self._desk.sheet, self._desk.unknown_names)
-        self.body.children = (self._html(f"<pre>{html.escape(text)}</pre>"), self.close)
-
-    def _complain(self, problem: BaseException, *, below: bool = False) -> None:
-        name = "" if isinstance(problem, OppPandasError) else f"{type(problem).__name__}: "
-        words = html.escape(name + printable(problem, 600))
-        alert = self._html(f"<p role='alert'><b>That did not work:</b> {words}</p>")
-        self.body.children = (alert, *self.body.children) if below else (alert, self.close)
+    def _decide(self, message: messages.Decide) -> Answer:
+        for decision in message.decisions:
+            self.choices.chosen[decision.id, decision.column] = decision.choice
+        self.shown.conflicts = self._conflicts()
+        return self._show(self.shown)
 
     # --- sending ------------------------------------------------------------------------
 
-    def _on_send(self, _button: Any) -> None:
+    def _send(self, message: messages.Send) -> Answer:
         reviewed = self._reviewed
-        if reviewed is None or self.send.disabled:
-            return
-        self.progress.value, self.progress.max = 0, max(len(reviewed.plan), 1)
-        self.progress_words.value = f"0 of {counted(len(reviewed.plan), 'row')}"
-        self.body.children = (self._widgets.HBox([self.progress, self.progress_words, self.stop]),)
-        self.stop.disabled = False
+        if reviewed is None or message.plan != reviewed.plan.fingerprint:
+            return Answer(error="nothing was sent: review the changes first")
+        rows = len(reviewed.plan)
+        if self.shown.must_confirm and message.confirm.strip() != str(rows):
+            return Answer(error=f"nothing was sent: type {rows} to confirm")
         # The very plan that was looked at, or none.
-        options = {"confirm": reviewed.plan.fingerprint, "journal": self._journal}
-        options["unknown_names"] = self._desk.unknown_names
+        options = {"confirm": message.plan, "journal": self._journal, "unknown_names": self._desk.unknown_names}
         self.saving = Saving(self._desk.sheet, self._client, options, self.choices, self._on_progress, self._on_end)
         self._desk.busy = _SENDING
         try:
             self._desk.changed()
+            self._show(messages.Panel(sending=True, rows=rows))
             self.saving.start()
         except BaseException:
             self._desk.busy = ""
             raise
+        return Answer()
 
-    def _on_stop(self, _button: Any) -> None:
-        self.stop.disabled = True
+    def _stop(self, _message: messages.Stop) -> Answer:
         if self.saving is not None:
             self.saving.stop()
+        return Answer(said="no further row is sent")
 
     def _on_progress(self, done: int, total: int) -> None:
-        self.progress.value = done
-        self.progress_words.value = f"{done:,} of {counted(total, 'row')}"
+        self._show(messages.Panel(sending=True, done=done, rows=total))
 
     def _on_end(self, saving: Saving) -> None:
         """Take in what was written, and let the cells be edited again whatever comes in between."""
@@ -197,83 +164,34 @@ class Panel:
                 self._desk.refresh()
             except Exception as failed:  # noqa: BLE001 - as above
                 problem = problem or failed
-        if saving.report is not None:
-            self._show_report(saving.report)
-        if problem is not None:
-            self._complain(problem, below=saving.report is not None)
+            shown = messages.Panel(alert="" if problem is None else _words(problem))
+            if saving.report is not None:
+                shown.status = f"Sent: {saving.report.summary()}"
+                shown.parts = list(rows_parts(saving.report))
+                self.choices = Choices.of(saving.report)
+                shown.conflicts = self._conflicts()
+            self._show(shown)
 
-    # --- what came of it --------------------------------------------------------------------
-
-    def _show_report(self, report: WriteReport) -> None:
-        parts: list[Any] = [self._html(f"<p role='status'><b>Sent:</b> {html.escape(report.summary())}</p>")]
-        parts.append(self._html(rows_html(report)))
-        self.choices = Choices.of(report)
-        if self.choices.clashes:
-            parts += self._clash_widgets(report)
-        self.body.children = (*parts, self.close)
-
-    def _clash_widgets(self, report: WriteReport) -> list[Any]:
-        """Show mine and theirs side by side, each with its choice."""
-        widgets = self._widgets
-        words = "both sides changed these cells; they wait until you choose"
-        rows: list[Any] = [
-            self._html(f"<p><b>Conflicts:</b> {words}.</p>"),
-            self._html(clashes_html(report, self.choices)),
-        ]
-        asked = [clash for clash in self.choices.clashes if clash.follows is None]
-        self.pickers = {}
-        for clash in asked[:MOST_ROWS]:
-            picker = widgets.Dropdown(
-                options=[LATER, "mine", "theirs"],
-                description=f"{clash.id}, {clash.column}:",
-                style={"description_width": "initial"},
-                layout={"width": "380px"},
-            )
-            picker.observe(lambda change, clash=clash: self._choose(clash, change["new"]), "value")
-            self.pickers[clash.id, clash.column] = picker
-            rows.append(picker)
-        everything = [
-            self._button("All mine", lambda _button: self._choose_all("mine")),
-            self._button("All theirs", lambda _button: self._choose_all("theirs")),
-        ]
+    def _conflicts(self) -> list[messages.Conflict]:
+        """Say what was loaded, mine and theirs, side by side."""
+        if self.report is None:
+            return []
+        plan = self.report.plan
         return [
-            *rows,
-            widgets.HBox([*everything, self._button("Review with these choices", self._on_review, "primary")]),
+            messages.Conflict(
+                id=clash.id,
+                column=clash.column,
+                deal=deal_words(clash.id, plan.deal_names.get(clash.id)),
+                loaded=plan.words(clash.column, clash.loaded),
+                mine=plan.words(clash.column, clash.mine),
+                theirs=plan.words(clash.column, clash.theirs),
+                follows=clash.follows or "",
+                choice=self.choices.chosen.get((clash.id, clash.column), ""),
+            )
+            for clash in self.choices.clashes[:MOST_CONFLICTS]
         ]
 
-    def _choose(self, clash: Clash, choice: str) -> None:
-        self.choices.chosen.pop((clash.id, clash.column), None)
-        if choice != LATER:
-            self.choices.chosen[clash.id, clash.column] = choice
 
-    def _choose_all(self, choice: str) -> None:
-        for clash in self.choices.clashes:
-            if clash.follows is None:
-                self._choose(clash, choice)
-        for picker in self.pickers.values():
-            picker.value = choice
-
-
-def pending_words(pending: Mapping[str, int]) -> str:
-    """Count what waits in words."""
-    parts = []
-    if pending["cells"]:
-        parts.append(f"{counted(pending['cells'], 'cell')} in {counted(pending['rows'], 'deal')}")
-    if pending["new"]:
-        parts.append(counted(pending["new"], "new deal"))
-    if pending["deleted"]:
-        parts.append(f"{counted(pending['deleted'], 'deal')} to delete")
-    return ", ".join(parts) or "none"
-
-
-def clashes_html(report: WriteReport, choices: Choices) -> str:
-    """Give what was loaded, mine and theirs side by side."""
-    plan = report.plan
-    lines = []
-    for clash in choices.clashes[:MOST_ROWS]:
-        follows = f" (follows {clash.follows})" if clash.follows else ""
-        cells = [deal_words(clash.id, plan.deal_names.get(clash.id)), f"{clash.column}{follows}"]
-        cells += [plan.words(clash.column, value) for value in (clash.loaded, clash.mine, clash.theirs)]
-        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{text}</th>" for text in ("deal", "field", "loaded", "mine", "theirs"))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+def _words(problem: BaseException) -> str:
+    name = "" if isinstance(problem, OppPandasError) else f"{type(problem).__name__}: "
+    return f"That did not work: {name}{printable(problem, 600)}"

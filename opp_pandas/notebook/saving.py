@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from opp_pandas.apply.report import WriteReport
     from opp_pandas.apply.status import Outcome
     from opp_pandas.notebook.edit_session import Sheet
+    from opp_pandas.notebook.messages import Choice
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Choices:
     """
 
     clashes: tuple[Clash, ...] = ()
-    chosen: dict[tuple[int, str], str] = field(default_factory=dict)
+    chosen: dict[tuple[int, str], Choice] = field(default_factory=dict)
 
     @classmethod
     def of(cls, report: WriteReport) -> Choices:
@@ -61,7 +62,7 @@ class Choices:
         for clash in self.clashes:
             seen = clash.id == row_id and clash.column == column and same_value(column, clash.theirs, theirs)
             if seen and same_value(column, clash.mine, mine):
-                return self.chosen.get((row_id, column), "skip")
+                return self.chosen.get((row_id, column)) or "skip"
         return "skip"
 
 
@@ -120,7 +121,7 @@ class Saving:
             self.report = write_back(
                 self._frame,
                 self._client,
-                on_conflict="ask" if self._choices.chosen else "skip",
+                on_conflict="ask" if any(self._choices.chosen.values()) else "skip",
                 ask=self._choices.ask,
                 delete=self._deleted,
                 allow_delete=bool(self._deleted),

@@ -31,12 +31,53 @@ export interface State {
   zone: string;
 }
 
-/** How much waits to be sent. */
+/** How much waits to be sent, in numbers and in words. */
 export interface Pending {
   cells: number;
   rows: number;
   new: number;
   deleted: number;
+  words: string;
+}
+
+/** What is said of the changes below the grid: `plan` names the one that was reviewed and may be sent. */
+export interface Panel {
+  parts?: (Paragraph | Table)[];
+  alert?: string;
+  status?: string;
+  plan?: string;
+  rows?: number;
+  must_confirm?: boolean;
+  sending?: boolean;
+  done?: number;
+  conflicts?: Conflict[];
+}
+
+/** A paragraph of plain text. */
+export interface Paragraph {
+  type: "paragraph";
+  text: string;
+  strong?: boolean;
+}
+
+/** A table of plain texts; `align` is for all columns but the first. */
+export interface Table {
+  type: "table";
+  titles: string[];
+  rows: string[][];
+  align?: "left" | "right";
+}
+
+/** A cell that both sides changed, in words, and what was chosen; one that `follows` another goes with it. */
+export interface Conflict {
+  id: number;
+  column: string;
+  deal: string;
+  loaded: string;
+  mine: string;
+  theirs: string;
+  follows: string;
+  choice: "" | "mine" | "theirs";
 }
 
 /** Rows by where they stand, `stop` not included. */
@@ -175,6 +216,46 @@ export interface Code {
   id?: string;
 }
 
+/** Find out what would be sent, and what it would do. */
+export interface Review {
+  do: "review";
+  id?: string;
+}
+
+/** Send the plan that was reviewed, and no other; `confirm` is its number of rows where that has to be typed. */
+export interface Send {
+  do: "send";
+  plan: string;
+  confirm?: string;
+  id?: string;
+}
+
+/** Begin no further row. */
+export interface Stop {
+  do: "stop";
+  id?: string;
+}
+
+/** Put away what the panel says. */
+export interface Dismiss {
+  do: "dismiss";
+  id?: string;
+}
+
+/** Choose whose values conflicting cells shall have. */
+export interface Decide {
+  do: "decide";
+  decisions: Decision[];
+  id?: string;
+}
+
+/** Whose value a cell shall have that both sides changed. */
+export interface Decision {
+  id: number;
+  column: string;
+  choice: "" | "mine" | "theirs";
+}
+
 /** Rows from `start` on, as they stand in this view and version. */
 export interface RowsAnswer {
   start: number;
@@ -251,7 +332,7 @@ export interface ChoicesAnswer {
   objections?: Objection[];
 }
 
-export type Request = Rows | Edit | Clear | Empty | Fill | Revert | Delete | Copy | Paste | Add | Undo | Redo | Sort | Filter | Columns | Choices | Code;
+export type Request = Rows | Edit | Clear | Empty | Fill | Revert | Delete | Copy | Paste | Add | Undo | Redo | Sort | Filter | Columns | Choices | Code | Review | Send | Stop | Dismiss | Decide;
 
 /** The answer to each request. */
 export interface AnswerTo {
@@ -272,4 +353,9 @@ export interface AnswerTo {
   columns: Answer;
   choices: ChoicesAnswer;
   code: TextAnswer;
+  review: Answer;
+  send: Answer;
+  stop: Answer;
+  dismiss: Answer;
+  decide: Answer;
 }

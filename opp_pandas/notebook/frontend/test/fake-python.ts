@@ -77,7 +77,7 @@ export function state(given: Partial<State> = {}): State {
     only_changed: false,
     undo: false,
     redo: false,
-    pending: { cells: 0, rows: 0, new: 0, deleted: 0 },
+    pending: { cells: 0, rows: 0, new: 0, deleted: 0, words: "none" },
     busy: "",
     zone: "UTC",
     ...given,

@@ -26,6 +26,14 @@ export function setAttribute(element: Element, name: string, value: Value): void
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
 }
 
+/** Move an absolutely placed element so that it does not reach beyond another one on the left or right. */
+export function keepInside(element: HTMLElement, bounds: HTMLElement): void {
+  element.style.maxWidth = `${Math.min(380, bounds.clientWidth - 8)}px`;
+  const [box, room] = [element.getBoundingClientRect(), bounds.getBoundingClientRect()];
+  const beyond = Math.min(Math.max(box.right - room.right + 4, 0), Math.max(box.left - room.left, 0));
+  if (beyond > 0) element.style.left = `${-beyond}px`;
+}
+
 /** Draw a small sign. */
 export function icon(name: keyof typeof SHAPES): SVGSVGElement {
   const svg = document.createElementNS(SVG, "svg");
@@ -37,18 +45,4 @@ export function icon(name: keyof typeof SHAPES): SVGSVGElement {
   path.setAttribute("fill-rule", "evenodd");
   svg.append(path);
   return svg;
-}
-
-/** Whether what stands behind an element is dark. */
-export function isDark(element: Element): boolean {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  for (let node: Element | null = canvas && element; node && canvas; node = node.parentElement) {
-    const color = getComputedStyle(node).backgroundColor;
-    if (!color || color === "transparent" || /, 0\)$/.test(color)) continue;
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    const [red, green, blue] = canvas.getImageData(0, 0, 1, 1).data;
-    return 0.299 * red + 0.587 * green + 0.114 * blue < 128;
-  }
-  return window.matchMedia("(prefers-color-scheme: dark)").matches;
 }

@@ -27,10 +27,10 @@ export class Line<Q extends { do: string }, A extends Record<Q["do"], Answer>> {
     model.on("msg:custom", this.listen);
   }
 
-  /** Ask; the answer is never an exception: where there is none, its `error` says why. */
-  ask<K extends Q["do"]>(message: Extract<Q, { do: K }>): Promise<Partial<A[K]> & Answer> {
+  /** Ask, with so many times the usual patience; the answer is never an exception: where there is none, its `error` says why. */
+  ask<K extends Q["do"]>(message: Extract<Q, { do: K }>, patience = 1): Promise<Partial<A[K]> & Answer> {
     const id = `${this.prefix}${++this.count}`;
-    const seconds = this.model.get("timeout_s") as number;
+    const seconds = patience * (this.model.get("timeout_s") as number);
     return new Promise((settle) => {
       const end = (answer: Answer) => {
         clearTimeout(timer);

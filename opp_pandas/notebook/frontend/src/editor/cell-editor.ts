@@ -1,4 +1,4 @@
-import { icon, make, setAttribute } from "../core/dom";
+import { icon, keepInside, make, setAttribute } from "../core/dom";
 import type { ChoicesAnswer, Column } from "../messages";
 
 export type Move = "down" | "right" | "left" | "stay";
@@ -75,13 +75,14 @@ export class CellEditor {
   }
 
   /** Show why what was typed was refused. */
-  refuse(reason: string): void {
+  refuse(reason: string, bounds: HTMLElement): void {
     setAttribute(this.input, "aria-invalid", "true");
     this.reason?.remove();
     const id = `opp-reason-${Math.random().toString(36).slice(2)}`;
     this.reason = make("div", { class: "opp-reason", id }, reason);
     setAttribute(this.input, "aria-describedby", id);
     this.element.append(this.reason);
+    keepInside(this.reason, bounds);
   }
 
   commit(move: Move | null): void {

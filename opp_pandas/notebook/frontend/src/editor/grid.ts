@@ -1,6 +1,6 @@
-import { icon, isDark, make, setAttribute } from "../core/dom";
+import { icon, keepInside, make, setAttribute } from "../core/dom";
 import { Line, type Model } from "../core/line";
-import type { Answer, AnswerTo, Column, Range, Request, RowsAnswer, State } from "../messages";
+import type { Answer, AnswerTo, Column, Objection, Range, Request, RowsAnswer, State } from "../messages";
 import { CellEditor, type Move } from "./cell-editor";
 import { type Cell, marksOf, RowCache, type ShownRow, shownText, spokenText, textOf } from "./rows";
 import { Tools } from "./tools";
@@ -47,9 +47,9 @@ export class Grid {
   private readonly canvas: HTMLElement;
   private readonly scroll: HTMLElement;
   private readonly tools: Tools;
+  private readonly refused = make("div", { class: "opp-refused" });
   private readonly root: HTMLElement;
   private readonly resized: ResizeObserver;
-  private readonly themed: MutationObserver;
   private readonly onFields = () => this.takeFields();
   private readonly onState = () => this.takeState();
 
@@ -74,6 +74,7 @@ export class Grid {
       this.scroll,
       this.detail,
       make("div", { class: "opp-said" }, this.status, this.alarm),
+      this.refused,
     );
     this.tools.element.after(this.tools.chooser);
     root.append(this.root);
@@ -82,10 +83,7 @@ export class Grid {
     model.on("change:state", this.onState);
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(this.scroll);
-    this.themed = new MutationObserver(() => this.takeTheme());
-    for (const node of [document.documentElement, document.body]) this.themed.observe(node, { attributes: true });
     this.takeFields();
-    requestAnimationFrame(() => this.takeTheme());
   }
 
   close(): void {
@@ -94,7 +92,6 @@ export class Grid {
     this.model.off("change:fields", this.onFields);
     this.model.off("change:state", this.onState);
     this.resized.disconnect();
-    this.themed.disconnect();
   }
 
   // --- building -----------------------------------------------------------------------------------------------------
@@ -110,10 +107,6 @@ export class Grid {
     this.table.addEventListener("focusin", (event) => this.onFocus(event));
     for (const kind of ["copy", "cut", "paste"] as const)
       this.table.addEventListener(kind, (event) => void this.onClipboard(event));
-  }
-
-  private takeTheme(): void {
-    this.root.classList.toggle("opp-dark", isDark(this.root.parentElement ?? this.root));
   }
 
   private takeFields(): void {
@@ -703,14 +696,27 @@ export class Grid {
     }
     this.go(place.row, place.column);
     const editor = this.open(place, row, field, textOf(before), text ?? "");
-    editor.refuse(answer.objections[0].reason);
+    editor.refuse(answer.objections[0].reason, this.scroll);
   }
 
-  /** Show the first refusal beside its cell. */
+  /** Show the first refusal beside its cell, and list several. */
   showRefusal(answer: Answer): void {
     const [first] = answer.objections ?? [];
     const column = this.state.columns.indexOf(first?.column ?? "");
-    if (answer.said && column >= 0 && (first?.index ?? -1) >= 0) this.bubble({ row: first.index, column }, answer.said);
+    if (answer.said && column >= 0 && (first?.index ?? -1) >= 0) this.bubble({ row: first.index, column }, first.reason);
+    if (answer.objections && answer.objections.length > 1) this.listRefused(answer.objections);
+  }
+
+  private listRefused(objections: Objection[]): void {
+    const items = objections.map(({ index, column, text, reason }) => {
+      const place = this.state.columns.indexOf(column);
+      const words = `Row ${index + 1}, ${this.column(column).title}`;
+      const button = make("button", { type: "button", class: "opp-button", "data-lm-suppress-shortcuts": "true" }, words);
+      button.disabled = index < 0 || place < 0;
+      button.addEventListener("click", () => this.go(index, place));
+      return make("li", {}, button, ` ${spokenText(text)}: ${reason}`);
+    });
+    this.refused.replaceChildren(make("ul", { "aria-label": "Refused cells" }, ...items));
   }
 
   private hush(): void {
@@ -719,15 +725,18 @@ export class Grid {
 
   private bubble(place: Place, words: string): void {
     this.hush();
-    const element = make("div", { class: "opp-editing opp-bubble" }, make("div", { class: "opp-reason" }, words));
+    const reason = make("div", { class: "opp-reason" }, words);
+    const element = make("div", { class: "opp-editing opp-bubble" }, reason);
     this.place(element, place);
     this.layer.append(element);
+    keepInside(reason, this.scroll);
   }
 
   /** Ask Python to do something, and say what came of it. */
-  async send<K extends Request["do"]>(message: Extract<Request, { do: K }>): Promise<Partial<AnswerTo[K]> & Answer> {
+  async send<K extends Request["do"]>(message: Extract<Request, { do: K }>, patience = 1): Promise<Partial<AnswerTo[K]> & Answer> {
     this.hush();
-    const answer = await this.line.ask(message);
+    this.refused.replaceChildren();
+    const answer = await this.line.ask(message, patience);
     if (answer.error) this.say(answer.error, true);
     else if (answer.said) this.say(answer.said, Boolean(answer.objections));
     return answer;

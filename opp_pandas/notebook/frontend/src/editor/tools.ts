@@ -91,7 +91,8 @@ export class Tools {
     setAttribute(this.keys, "aria-expanded", String(!this.keyTable.hidden));
     const all = state.total.toLocaleString("en");
     this.count.textContent = state.count === state.total ? `${all} deals` : `${state.count.toLocaleString("en")} of ${all} deals`;
-    if (document.activeElement !== this.filter && this.filter.value !== state.filter) this.filter.value = state.filter;
+    const { activeElement } = this.element.getRootNode() as Document | ShadowRoot;
+    if (activeElement !== this.filter && this.filter.value !== state.filter) this.filter.value = state.filter;
     if (!this.chooser.hidden) this.drawChooser();
   }
 
