@@ -46,6 +46,7 @@ beforeEach(async () => {
 afterEach(() => {
   close();
   expect(python.heard).toBe(0);
+  expect(python.faults).toEqual([]);
 });
 
 test("texts are shown as they are, digits in groups, missing as a dash, marks in words", () => {
@@ -109,6 +110,7 @@ test("every request of the schema is asked by a key or a button, and fits it", a
   press("F2");
   press("Escape", {}, el.querySelector(".opp-input") as Element);
   python.set("state", state({ columns: COLUMNS, undo: true, redo: true, pending: { cells: 1, rows: 1, new: 0, deleted: 0, words: "1 cell" } }));
+  for (const kind of ["copy", "paste"]) cell(0, 0).dispatchEvent(Object.assign(new Event(kind, { bubbles: true }), { clipboardData: { getData: () => "x" } }));
   press("Delete");
   press("Delete", { shiftKey: true });
   press("Backspace", { ctrlKey: true });
@@ -120,7 +122,6 @@ test("every request of the schema is asked by a key or a button, and fits it", a
   press("Enter");
   for (const words of ["Changed only", "Add deal", "Delete deals", "Copy code", "Columns", "Review changes"]) button(words);
   (el.querySelector(".opp-choices input[value=stage]") as HTMLInputElement).click();
-  for (const kind of ["copy", "paste"]) cell(0, 0).dispatchEvent(Object.assign(new Event(kind, { bubbles: true }), { clipboardData: { getData: () => "x" } }));
   await settled();
   python.set("panel", { plan: "f", rows: 1 });
   button("Send 1 row");

@@ -1,4 +1,4 @@
-import { beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import entry from "../src/entries/editor";
 import type { Conflict, Panel } from "../src/messages";
 import { column, FakePython, state } from "./fake-python";
@@ -9,6 +9,8 @@ let el: HTMLElement;
 const button = (words: string) => [...el.querySelectorAll("button")].find((each) => each.textContent === words) as HTMLButtonElement;
 const show = (panel: Panel) => python.set("panel", panel);
 const asked = (name: string) => python.asked.filter((message) => message.do === name);
+
+afterEach(() => expect(python.faults).toEqual([]));
 
 beforeEach(() => {
   const pending = { cells: 1, rows: 1, new: 0, deleted: 0, words: "1 cell in 1 deal" };
