@@ -1,9 +1,10 @@
-"""Published readers of the real service, as they come from PyPI, read the sandbox.
+"""Programs that others published for the service, JSON:API or OAuth, against a sandbox of the command line.
 
-Nothing of them is changed but the address that they call. Each lives in an
-environment of its own, since their dependencies are old: the tests make one with
-``python -m venv`` and pip. The second needs Python 3.10; without one on the path
-it is skipped. To use environments that are there already::
+Nothing of them is changed but, where it is fixed, the address that they call;
+what they need stands in the lines that ``opp-pandas sandbox`` prints. Each lives
+in an environment of its own, made with ``python -m venv`` and pip, or with npm;
+where it cannot be installed the test is skipped and says why. The second needs
+Python 3.10, the last Node.js. To use environments that are there already::
 
     python -m venv tap && tap/bin/pip install tap-outreach==1.2.2
     python3.10 -m venv airbyte && airbyte/bin/pip install airbyte-source-outreach==1.0.30
@@ -15,15 +16,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from opp_pandas.sandbox_handle import sandbox
-from sandbox_server_calls import Api, edit, opened
+from sandbox_server_calls import Api, edit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +50,34 @@ STREAMS = {"opportunities": "/opportunities", "users": "/users", "accounts": "/a
 START = "2020-01-01T00:00:00Z"
 
 
+@dataclass(frozen=True)
+class Started:
+    """A sandbox of the command line, known by what it printed."""
+
+    url: str
+    token: str
+    env: dict[str, str]
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return self.url.removesuffix("/api/v2")
+
+
 @pytest.fixture
 def api() -> Iterator[Api]:
     """A sandbox of several pages, at a moment that has passed."""
-    yield from opened(sandbox(opportunities=1_200, seed=1, now="2026-09-01T08:00:00Z"))
+    command = [sys.executable, "-m", "opp_pandas.cli", "sandbox", "--opportunities", "1200", "--seed", "1"]
+    command += ["--now", "2026-09-01T08:00:00Z"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            url, token = child.stdout.readline().strip(), child.stdout.readline().strip()
+            lines = [shlex.split(child.stdout.readline())[1].split("=", 1) for _ in range(7)]
+            started: Any = Started(url, token, dict(lines))
+            yield Api(started)
+        finally:
+            child.kill()
 
 
 def _install(folder: Path, interpreter: str, package: str) -> str:
@@ -106,12 +132,15 @@ def _write(path: Path, value: Any) -> str:
     return str(path)
 
 
+def _env(api: Api) -> dict[str, str]:
+    started: Any = api.box
+    return dict(started.env)
+
+
 def _config(api: Api) -> dict[str, str]:
     return {
-        "client_id": api.box.client_id,
-        "client_secret": api.box.client_secret,
+        **{name.lower(): _env(api)[f"OPP_PANDAS_{name}"] for name in ("CLIENT_ID", "CLIENT_SECRET", "REFRESH_TOKEN")},
         "redirect_uri": "https://app.example.com/callback",
-        "refresh_token": api.box.issue_refresh_token(),
         "start_date": START,
     }
 
@@ -195,12 +224,91 @@ def _airbyte(python: str, api: Api, folder: Path, state: Any = None) -> tuple[di
 def test_airbyte_source_outreach__reads_every_row_and_then_what_changed(
     api: Api, tmp_path: Path, airbyte_python: str
 ) -> None:
-    """source-outreach pages by 1,000, goes on with ``..inf``, and refreshes with one token for all its streams."""
+    """source-outreach pages by 1,000, and refreshes with one token for all its streams."""
     rows, state = _airbyte(airbyte_python, api, tmp_path)
     _check_rows(api, rows)
     _edit_one(api, 33)
     later, _ = _airbyte(airbyte_python, api, tmp_path, state)
-    assert any("..inf" in request.query for request in api.box.requests)
     changed = {row["id"]: row["name"] for row in later["opportunities"]}
     assert changed[33] == "Edited"
     assert len(changed) < 10
+
+
+# --- OAuth and JSON:API as such -------------------------------------------------
+
+SIGNS_IN = """
+import json, os
+import requests
+from requests_oauthlib import OAuth2Session
+env = {name.removeprefix("OPP_PANDAS_"): value for name, value in os.environ.items()}
+redirect, scopes = "http://127.0.0.1:8917/callback", ["opportunities.read", "users.read"]
+session = OAuth2Session(env["CLIENT_ID"], redirect_uri=redirect, scope=scopes)
+page, state = session.authorization_url(env["AUTHORIZE_URL"])
+led = requests.get(page, allow_redirects=False).headers["Location"]
+secret = {"client_secret": env["CLIENT_SECRET"], "include_client_id": True}
+first = session.fetch_token(env["TOKEN_URL"], authorization_response=led, **secret)
+media = {"Content-Type": "application/vnd.api+json"}
+read = session.get(env["URL"] + "/opportunities?page[size]=3", headers=media).json()
+asked = {"client_id": env["CLIENT_ID"], "client_secret": env["CLIENT_SECRET"]}
+second = dict(session.refresh_token(env["TOKEN_URL"], **asked))
+again = session.get(env["URL"] + "/users/1", headers=media)
+refused = session.post(env["URL"] + "/opportunities", headers=media, json={})
+is_new = first["access_token"] != second["access_token"]
+print(json.dumps([len(read["data"]), is_new, again.status_code, refused.status_code]))
+"""
+WRITES = """
+const JsonApi = require("devour-client");
+const [apiUrl, bearer] = [process.env.OPP_PANDAS_URL, process.env.OPP_PANDAS_TOKEN];
+const api = new JsonApi({ apiUrl, bearer, pluralize: false, logger: false });
+const owner = { jsonApi: "hasOne", type: "user" };
+api.define("opportunity", { name: "", amount: null, tags: [], owner }, { collectionPath: "opportunities" });
+api.define("user", { name: "" }, { collectionPath: "users" });
+(async () => {
+  const given = { name: "From devour", amount: 900, tags: ["js"], owner: { id: 2, type: "user" } };
+  const id = (await api.create("opportunity", given)).data.id;
+  const read = (await api.find("opportunity", id, { include: "owner" })).data;
+  const updated = (await api.update("opportunity", { id, amount: 950 })).data;
+  const page = await api.findAll("opportunity", { page: { size: 5 }, sort: "-amount" });
+  if (process.argv[2] !== "keep") await api.destroy("opportunity", id);
+  const { name, tags } = read;
+  console.log(JSON.stringify({ id, name, tags, owner: read.owner.id, amount: updated.amount, rows: page.data.length }));
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_requests_oauthlib__signs_in_refreshes_and_reads(api: Api, tmp_path: Path) -> None:
+    """By authorization code, as any OAuth client does it; what was not granted is refused."""
+    python = _install(tmp_path / "oauth", sys.executable, "requests-oauthlib==2.0.0")
+    env = {**os.environ, **_env(api), "OAUTHLIB_INSECURE_TRANSPORT": "1"}
+    done = subprocess.run([python, "-c", SIGNS_IN], capture_output=True, text=True, timeout=120, check=False, env=env)
+    assert _last_line(done) == [3, True, 200, 403]
+
+
+def test_devour__creates_updates_and_deletes(api: Api, tmp_path: Path) -> None:
+    """A JSON:API client for JavaScript: written values are read back, included records are linked, deleted is 404."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        pytest.skip("devour-client needs Node.js with npm, and there is none on the path")
+    install = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "devour-client@3.2.0"]
+    done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"devour-client cannot be installed here: {done.stderr.strip()[-300:]}")
+    (tmp_path / "write.cjs").write_text(WRITES, encoding="utf-8")
+
+    def run(*words: str) -> Any:
+        command = [node, "write.cjs", *words]
+        env = {**os.environ, **_env(api)}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=env)
+        return _last_line(done)
+
+    gone = run()
+    assert gone == {"id": 1201, "name": "From devour", "tags": ["js"], "owner": 2, "amount": 950, "rows": 5}
+    assert api.call("GET", "/opportunities/1201").status_code == 404
+    served = api.get(f"/opportunities/{run('keep')['id']}")["data"]
+    assert (served["attributes"]["amount"], served["attributes"]["tags"]) == (950, ["js"])
+    assert served["relationships"]["owner"]["data"] == {"type": "user", "id": 2}

@@ -146,6 +146,14 @@ BEYOND = {
         "test_sandbox_server_readers",
         "test_airbyte_source_outreach__reads_every_row_and_then_what_changed",
     ),
+    "programs of others: requests-oauthlib": (
+        "test_sandbox_server_readers",
+        "test_requests_oauthlib__signs_in_refreshes_and_reads",
+    ),
+    "programs of others: devour-client (JavaScript)": (
+        "test_sandbox_server_readers",
+        "test_devour__creates_updates_and_deletes",
+    ),
     "programs of others: schemathesis": (
         "test_sandbox_server_openapi",
         "test_schemathesis__finds_nothing_in_thousands_of_cases",
