@@ -615,7 +615,7 @@ def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         tuples = [None if value is None else tuple(value) for value in values]
         if set(map(type, itertools.chain.from_iterable(filter(None, tuples)))) <= {str}:
             known: dict[Any, Any] = {}
-            return np.fromiter((known.setdefault(items, items) for items in tuples), dtype=object, count=len(values))
+            return np.fromiter(map(known.setdefault, tuples, tuples), dtype=object, count=len(values))
     return np.fromiter(map(freeze_value, values), dtype=object, count=len(values))
 
 
