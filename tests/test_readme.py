@@ -133,6 +133,21 @@ def test_first_lines__print_what_stands_below_them(
     assert printed == blocks("text", README)[0].splitlines()
 
 
+def test_tour__prints_what_stands_below_each_block(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever copies the ten-minute tour block by block sees what it shows."""
+    monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path))
+    tour = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", tour, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    for code, shown in steps:
+        exec(compile(code, "tour.md", "exec"), names)  # noqa: S102
+        assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == shown.splitlines()
+    names["box"].close()
+    assert sum(bool(shown) for _, shown in steps) >= 5
+
+
 def test_readme__is_short() -> None:
     """What does not fit into 130 lines stands in the documentation."""
     assert README.count("\n") <= 130

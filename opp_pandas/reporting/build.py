@@ -149,7 +149,7 @@ def write_report(
 
     Examples
     --------
-    >>> df.opp.report("forecast.html", sections=["hygiene", "largest"])
+    >>> df.opp.report("forecast.html", sections=["hygiene"])
     PosixPath('forecast.html')
     """
     target, suffix = check_path(path, FORMS)

@@ -1,0 +1,125 @@
+"""What is built is what people install: wheel and source distribution, newest and oldest dependencies, known faults."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sbom import add_bill
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TESTING = ("pytest>=8.4", "pytest-xdist>=3.6", "hypothesis>=6.130", "nbclient>=0.10")
+"""What the tests of the core need beside the package."""
+CORE = ["tests/test_rates.py", "tests/test_periods.py", "tests/test_loading.py", "tests/test_write_back.py"]
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **settings: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=kept | settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheel and the source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", folder, ROOT)
+    return {path.suffix: path for path in folder.iterdir()}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", [".whl", ".gz"])
+def test_distribution__works_in_a_clean_environment(kind: str, built: dict[str, Path], tmp_path: Path) -> None:
+    """The demo runs with the base dependencies alone, away from the checkout, and no test file is installed."""
+    venv.create(tmp_path / "clean", with_pip=True)
+    python = tmp_path / "clean" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", built[kind])
+    run(python.parent / "opp-pandas", "demo", cwd=tmp_path)
+    place = run(python, "-c", "import opp_pandas; print(opp_pandas.__path__[0])", cwd=tmp_path).strip()
+    assert not [path for path in Path(place).rglob("*") if path.name in ("conftest.py", "tests")]
+    run(python, "-m", "pip", "check")
+
+
+@pytest.mark.nightly
+def test_wheel__holds_its_bill_of_materials(built: dict[str, Path], tmp_path: Path) -> None:
+    """The bill stands where PEP 770 says and is listed, and the wheel still installs."""
+    wheel = Path(shutil.copy(built[".whl"], tmp_path))
+    place = add_bill(wheel)
+    assert ".dist-info/sboms/" in place
+    with zipfile.ZipFile(wheel) as archive:
+        bill = archive.read(place).decode()
+        assert archive.testzip() is None
+    assert all(requirement.partition(">=")[0] in bill for requirement in PROJECT["dependencies"])
+    venv.create(tmp_path / "clean", with_pip=True)
+    run(tmp_path / "clean" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel)
+
+
+@pytest.mark.nightly
+def test_lower_bounds__pass_the_tests(tmp_path: Path) -> None:
+    """The oldest dependencies that are allowed do what the newest do."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv, which resolves the lowest versions, is not installed: pip install uv")
+    run(uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "old")
+    python = tmp_path / "old" / "bin" / "python"
+    extras = "app,history,learn,notebook,report"
+    lowest = ("pip", "install", "--quiet", "--python", python, "--resolution", "lowest-direct")
+    run(uv, *lowest, f"opp_pandas[{extras}] @ {ROOT.as_uri()}", *TESTING)
+    listed = run(uv, "pip", "freeze", "--python", python)
+    assert "pandas==3.0.0" in listed
+    # Old packages warn of newer ones below them; that is not what is asked.
+    calm = ("-o", "filterwarnings=default", "-p", "no:cacheprovider")
+    run(python, "-m", "pytest", "-q", "-n0", *calm, *CORE, cwd=ROOT, PYTHONPATH=str(ROOT))
+
+
+@pytest.mark.nightly
+def test_dependencies__have_no_known_vulnerability() -> None:
+    """pip-audit finds nothing in what is installed; where its database cannot be reached, this is skipped and said."""
+    command = [sys.executable, "-m", "pip_audit", "--skip-editable", "--progress-spinner=off", "--timeout=20"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode and "Found " not in done.stderr:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        pytest.skip(f"pip-audit could not ask its database: {said[-1][:200] if said else 'no answer'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.nightly
+def test_mutation_score__does_not_fall() -> None:
+    """The tests of the core notice nearly every small fault that is put into it."""
+    out = run(sys.executable, "tests/mutation.py", "opp_pandas/figures/rates.py", "--most", "20")
+    score = int(out.rpartition("mutation score: ")[2].partition("%")[0])
+    assert score >= 70, out
+
+
+def test_base_dependencies__say_what_they_are_for() -> None:
+    """Each has a lower bound, and a reason beside it."""
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    for requirement in PROJECT["dependencies"]:
+        (line,) = [line for line in lines if line.strip().startswith(f'"{requirement}",')]
+        assert ">=" in requirement
+        assert len(line.partition("#")[2].split()) >= 2, line
+
+
+@pytest.mark.nightly
+def test_old_python__is_told_which_one_is_needed(tmp_path: Path) -> None:
+    """No dependency is looked for on a Python that is too old, where its absence would hide the reason."""
+    old = shutil.which("python3.10")
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert "pandas>=3.0; python_version >= '3.11'" in PROJECT["dependencies"]
+    if old is None or subprocess.run([old, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("no Python 3.10 here to be told")
+    run(old, "-m", "venv", tmp_path)
+    done = subprocess.run([tmp_path / "bin" / "pip", "install", str(ROOT)], capture_output=True, text=True, check=False)
+    assert "requires a different Python" in done.stderr
