@@ -11,6 +11,7 @@ import msgspec
 import pandas as pd
 import pytest
 
+import edit_damage
 import opp_pandas as opp
 from conftest import STAGES
 from loads import load, resource
@@ -249,6 +250,21 @@ def test_odd_message__gets_an_answer_and_changes_nothing(desk: Desk, message: An
     assert answer.get("error") or answer.get("objections")
     pd.testing.assert_frame_equal(desk.sheet.frame, before)
     assert "set to 5" in edit(desk, 0, "amount", "5")["said"]
+
+
+def test_forty_tries__damage_nothing() -> None:
+    """Every text becomes what was meant, or is refused with a reason and the cell keeps what it held."""
+    names: dict[str, Any] = {}
+    exec(edit_damage.SETUP, names)  # noqa: S102 - the same cells as in the browsers
+    editor, frame = names["editor"], names["df"]
+    before = json.loads(json.dumps(eval(edit_damage.RECORDS.format(frame="df"), names), default=str))  # noqa: S307
+    for row, attempt in enumerate(edit_damage.TRIES):
+        answer = edit(editor._desk, row, attempt.column, attempt.text)
+        assert bool(answer.get("objections")) == (attempt.meant is edit_damage.KEPT), (attempt, answer)
+    after = json.loads(json.dumps(eval(edit_damage.RECORDS.format(frame="editor.frame"), names), default=str))  # noqa: S307
+    assert len(edit_damage.TRIES) == 40
+    assert edit_damage.damaged(before, after) == []
+    assert editor.frame.dtypes.equals(frame.dtypes)
 
 
 # --- the editor -------------------------------------------------------------------

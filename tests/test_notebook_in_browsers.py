@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import edit_damage
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -494,6 +496,36 @@ def test_front_end__edits_refuses_undoes_pastes_and_sends_by_keyboard_alone(
     assert page.evaluate("document.documentElement.scrollWidth") <= max(width, 400) or app == "lab"
     assert not sheet.console_errors
     assert not sheet.foreign_requests
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("app", ["lab", "notebook", "voila", "marimo"])
+def test_forty_tries__damage_nothing_in_any_front_end(open_notebook: OpenNotebook, app: str) -> None:
+    """What was typed is there as it was meant, or the cell holds what it held and somebody was told why."""
+    from playwright.sync_api import expect
+
+    sheet = open_notebook([edit_damage.SETUP + "editor"], app, height=1600).run()
+    before = sheet.python(edit_damage.RECORDS.format(frame="df"))
+    steps = 0
+    for row, attempt in enumerate(edit_damage.TRIES):
+        place = cell(sheet, row, attempt.column)
+        place.dblclick()
+        if attempt.column != "created_at":
+            expect(sheet.page.locator(".opp-input")).to_be_focused()
+        sheet.page.keyboard.insert_text(attempt.text)
+        if attempt.column == "stage_name":
+            expect(sheet.page.locator(".opp-input[aria-busy]")).to_have_count(0)
+        sheet.page.keyboard.press("Enter")
+        if attempt.meant is edit_damage.KEPT:
+            expect(sheet.page.locator(".opp-alarm")).not_to_be_empty()
+            sheet.page.keyboard.press("Escape")
+        else:
+            steps += 1
+            sheet.wait_for(f"len(editor._desk.sheet.log) == {steps}")
+        expect(sheet.page.locator(".opp-sending, .opp-input")).to_have_count(0)
+    after = sheet.python(edit_damage.RECORDS.format(frame="editor.frame"))
+    assert edit_damage.damaged(before, after) == []
+    assert sheet.python("editor.frame.dtypes.equals(df.dtypes)")
 
 
 FOCUSED = """() => {
