@@ -334,6 +334,7 @@ class OpportunityAccessor(metaclass=_Listed):
     add_tag = _Door("editing", "change_tag", present=True)
     remove_tag = _Door("editing", "change_tag", present=False)
     edit = _Door("notebook.editor", "open_editor")
+    workspace = _Door("notebook.workspace", "open_workspace")
     changes = _Door("changes.diff", "find_changes")
     write_back = _Door("apply.write_back", "write_back")
 

@@ -43,6 +43,7 @@ from opp_pandas.forecasting.win_model import WinModel
 from opp_pandas.frame_state import LoadReport
 from opp_pandas.notebook.dashboards import Dashboard
 from opp_pandas.notebook.editor import Editor
+from opp_pandas.notebook.workspace import Workspace
 from opp_pandas.organisation import Organisation
 from opp_pandas.refreshing import Reconciliation
 from opp_pandas.reporting.blocks import Section
@@ -1872,6 +1873,126 @@ class OpportunityAccessor(MergeableFigures):
         --------
         >>> df.opp.validate() is df
         True
+        """
+    def workspace(
+        self,
+        history: Any = ...,
+        quota: Any = ...,
+        *,
+        client: Client | None = ...,
+        columns: Sequence[str] | None = ...,
+        height: int = ...,
+        unknown_names: UnknownNames = ...,
+        journal: str | Path | None = ...,
+        decimal: Literal[".", ","] | None = ...,
+        thousands: str | None = ...,
+        dayfirst: bool | None = ...,
+        date_format: str | Mapping[str, str] | None = ...,
+        freq: Freq | None = ...,
+        fiscal_start: int | None = ...,
+        fiscal_label: FiscalLabel | None = ...,
+        calendar: WeekCalendar | Literal[False] | None = ...,
+        probability: ProbabilitySource | None = ...,
+        category: str | None = ...,
+        category_names: Mapping[str, str] | Literal[False] | None = ...,
+        rates: Rates | Literal[False] | None = ...,
+        currency: str | Literal[False] | None = ...,
+        overdue: Overdue | None = ...,
+        scope: Any = ...,
+        as_of: Any = ...,
+        stages: StageMap | None = ...,
+        timezone: str | None = ...,
+    ) -> Workspace:
+        r"""Open the period's number, its charts, the deals behind them and their editor as one widget.
+
+        On top stands what the period is predicted to bring, against the quota and with its
+        interval, then what is won, open, overdue and missing to the quota, charts by period,
+        owner and stage, what needs attention, and what changed since the last snapshot. A
+        click on a number or a bar lists the deals behind it. The list begins with what needs
+        attention, and is edited in place by the rules of `open_editor`: every number moves with an
+        edit before anything is sent, and says what it was.
+
+        Parameters
+        ----------
+        frame : DataFrame, shape (n, k)
+            A loaded or adopted frame with ``amount``, ``close_date`` and ``stage_id`` or
+            ``stage_name``, edited or not. Never modified.
+        history : History, optional
+            Adds what changed since a snapshot; without one, what the edits change.
+        quota : number, mapping or DataFrame, optional
+            As in `forecast` [currency]: for every period, period -> number, owner ->
+            number, or a frame with ``period``, ``owner_name`` and ``quota``.
+        context : FigureContext
+            Stages, moment, time zone, names.
+        client : Client, optional
+            Where changes go; default the client of the load.
+        columns : sequence of str, optional
+            Columns to list at first. Default: the usual ones, and why a deal needs attention.
+        height : int, default 420
+            Of the list's rows [pixels], 120 to 2000.
+        unknown_names : {"refuse", "leave_out"}
+            As for `write_back`.
+        journal : str or Path, optional
+            Folder of journals, as for `write_back`.
+        decimal, thousands, dayfirst, date_format
+            How numbers and dates are written by those who type and paste, as for
+            `adopt`.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, optional
+            "own", "stage" or "own_else_stage": whose percentages count.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            Turns several currencies into one. False:
+            none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+
+        Returns
+        -------
+        Workspace
+            With ``.frame``, ``.changes``, ``.report`` and ``.code`` as an editor has them,
+            ``.headlines``, ``.listed`` and ``.choose()``.
+
+        Raises
+        ------
+        NotLoadedError, FrameError, DuplicateRowsError
+            If the frame cannot be compared with what was loaded.
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If the quota fits neither periods nor owners, or an argument cannot be used.
+        MissingExtraError
+            If anywidget is not installed.
+
+        Examples
+        --------
+        >>> import opp_pandas as opp
+        >>> with opp.sandbox(opportunities=60, now="2026-10-20T15:00:00Z") as box:
+        ...     df = opp.read_opportunities(box.client(), on_invalid="ignore")
+        ...     space = df.opp.workspace(quota=3_000_000)
+        >>> space.choose(period="2026Q4")
+        >>> space.listed["id"].nunique()
+        60
         """
     def write_back(
         self,

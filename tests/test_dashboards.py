@@ -16,8 +16,8 @@ from opp_pandas.accessor import context_of
 from opp_pandas.errors import ConfigurationError, MissingColumnError, MixedCurrencyError
 from opp_pandas.figures import forecast, stage_distribution
 from opp_pandas.forecasting import bookings, predict
-from opp_pandas.notebook.dashboard_model import NO_DATE, Choice
 from opp_pandas.notebook.dashboards import Dashboard, open_dashboard
+from opp_pandas.notebook.selection import NO_DATE, Choice
 from opp_pandas.plotting.canvas import write_short
 from opp_pandas.plotting.words import chance
 from opp_pandas.stages import StageMap

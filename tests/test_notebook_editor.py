@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -379,6 +380,7 @@ def test_conflict__waits_until_somebody_chooses(
     assert editor.report is not None
     assert editor.report.counts() == {"conflict": 1}
     assert "Theirs" in panel_text(editor)
+    assert re.fullmatch(r"by .+, \d{4}-\d\d-\d\d \d\d:\d\d", editor._panel.shown.conflicts[0].changed)
     cell = ask(editor._desk, "rows", start=0, stop=1, columns=["next_step"])["rows"][0]["cells"][0]
     assert cell["text"] == "Mine"
     assert cell["problem"].startswith("conflict: next_step")

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, named, printable
+from opp_pandas.errors import ConfigurationError, FrameError, OppPandasError, printable
 from opp_pandas.figures import ageing, forecast, funnel, kpis, stage_distribution, waterfall
 from opp_pandas.figures.core.basis import BASIS_KEY
-from opp_pandas.figures.core.days import NO_DAY, to_date
-from opp_pandas.figures.core.deals import OPEN, WON, Deals
-from opp_pandas.figures.core.groups import read_groups
+from opp_pandas.figures.core.days import to_date
 from opp_pandas.figures.core.scope import resolve_scope
 from opp_pandas.forecasting import Prediction, bookings, predict
+from opp_pandas.notebook.selection import NO_DATE, Choice, Selection
 from opp_pandas.plotting.canvas import label_of, write_short
 from opp_pandas.plotting.words import chance
 
@@ -28,26 +27,8 @@ if TYPE_CHECKING:
     from opp_pandas.forecasting import Bookings
 
 LEVEL = 0.8
-NO_DATE = "no date"
 _INTERVALS = 6
 _SIZE = (6.6, 3.9)  # of a picture [inches]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is looked at: nothing chosen means everything.
-
-    Parameters
-    ----------
-    owners, stages : tuple of str
-        Names as the dashboard lists them.
-    period : str or None
-        A period as the dashboard lists it.
-    """
-
-    owners: tuple[str, ...] = ()
-    stages: tuple[str, ...] = ()
-    period: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,131 +59,24 @@ class View:
     notes: list[str] = field(default_factory=list)
 
 
-class Board:
+class Board(Selection):
     """The deals of a dashboard and everything that can be asked of them.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities. Never modified.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    history : History, optional
-        Adds the conversion to the funnel, and the waterfall.
-    quota : number, mapping or DataFrame, optional
-        As in `forecast`: for each period, for periods, or for owners.
-    rho : float
-        As in `bookings`.
-
-    Raises
-    ------
-    MissingColumnError
-        If a column that every figure needs is not there.
-    ConfigurationError
-        If the quota fits neither periods nor owners.
-    MixedCurrencyError
-        If the deals are in more than one currency and no rates are given.
+    ``history`` adds the conversion to the funnel, and the waterfall; ``rho`` is as in `bookings`.
     """
 
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        *,
-        context: FigureContext,
-        history: Any,
-        quota: Any,
-        rho: float,
-    ) -> None:
-        self.frame, self.context, self.history = frame, context, history
-        self.rho = rho
-        deals = Deals(frame, context)
-        deals.need("amount", "close_date")
-        has_owner = deals.has("owner_id") or deals.has("owner_name")
-        owner = read_groups(deals, "owner_name")[0] if has_owner else None
-        stage = read_groups(deals, "stage_name")[0]
-        self._codes = {"stages": (stage.codes, [str(label) for label in stage.labels])}
-        if owner is not None:
-            self._codes["owners"] = (owner.codes, [str(label) for label in owner.labels])
-        self._open = deals.status == OPEN
-        self._cut_periods(deals)
-        self.owners, self.stages = self._present("owners"), self._present("stages")
-        self._quota, self._owner_quota = self._read_quota(quota)
+    def __init__(self, frame: pd.DataFrame, *, context: FigureContext, history: Any, quota: Any, rho: float) -> None:
+        super().__init__(frame, context, quota)
+        self.history, self.rho = history, rho
         self._entries: Any = None
         self._states: dict[Any, pd.DataFrame] = {}
-
-    def _cut_periods(self, deals: Deals) -> None:
-        self._periods = self.context.periods.cut
-        self._ordinals = self._periods.ordinals(deals.close_day)
-        self._dated = deals.close_day != NO_DAY
-        distinct = np.unique(self._ordinals[self._dated])
-        self._today = int(self._periods.ordinals(np.array([self.context.today]))[0])
-        so_far = (deals.status == WON) & (self._ordinals == self._today) & (deals.close_day <= self.context.today)
-        self._won_to_date = np.where(so_far, np.nan_to_num(deals.amount), 0.0)
-        self._period_now = label_of(self._labels([self._today])[0])
-        self._by_label = {label_of(label): int(n) for n, label in zip(distinct, self._labels(distinct), strict=True)}
-        self.periods = [*self._by_label, *([] if self._dated.all() else [NO_DATE])]
-
-    def _labels(self, ordinals: Any) -> list[Any]:
-        return list(self._periods.labels(np.asarray(ordinals)))
-
-    def _present(self, which: str) -> list[str]:
-        """Names that some deal has, in the group's order."""
-        if which not in self._codes:
-            return []
-        codes, labels = self._codes[which]
-        return [labels[place] for place in np.unique(codes)]
-
-    def _read_quota(self, quota: Any) -> tuple[Any, pd.Series | None]:
-        """Tell a quota of the whole team from quotas of owners."""
-        if quota is None:
-            return None, None
-        try:
-            forecast(self.frame, context=self.context, quota=quota)
-        except ConfigurationError as error:
-            if not self.owners:
-                raise
-            try:
-                table = forecast(self.frame, context=self.context, by="owner_name", quota=quota)
-            except ConfigurationError as problem:
-                raise ConfigurationError(f"the quota fits neither periods: {error}; nor owners: {problem}") from None
-            return None, table["quota"]
-        return quota, None
-
-    def rows(self, choice: Choice) -> Any:
-        """Tell which deals belong to a choice.
-
-        Raises
-        ------
-        ConfigurationError
-            If a name is not one of those listed.
-        """
-        chosen = np.ones(len(self.frame), dtype=bool)
-        for which, names in (("owners", choice.owners), ("stages", choice.stages)):
-            if not names:
-                continue
-            known: list[str] = getattr(self, which)
-            unknown = [name for name in names if name not in known]
-            if unknown:
-                raise ConfigurationError(f"no deal has the {which[:-1]} {named(unknown)}; there are {named(known, 12)}")
-            codes, labels = self._codes[which]
-            chosen &= np.isin(codes, [labels.index(name) for name in names])
-        if choice.period is not None:
-            if choice.period not in self.periods:
-                raise ConfigurationError(
-                    f"no deal is dated in {named([choice.period])}; there are {named(self.periods, 12)}"
-                )
-            if choice.period == NO_DATE:
-                chosen &= ~self._dated
-            else:
-                chosen &= self._dated & (self._ordinals == self._by_label[choice.period])
-        return chosen
 
     def view(self, choice: Choice) -> View:
         """Compute and draw everything for a choice."""
         rows = self.rows(choice)
         frame = self.frame if rows.all() else self.frame[rows]
         notes: list[str] = []
-        quota = self._quota_for(choice, notes)
+        quota = self.quota_for(choice, notes)
         table = forecast(frame, context=self.context, quota=quota)
         ahead = self._ahead(frame, table)
         spread = pd.DataFrame([result.interval(LEVEL) for result in ahead.values()], columns=["low", "high"])
@@ -221,26 +95,26 @@ class Board:
     def predicted(self) -> Prediction | str:
         """What the present period is predicted to bring, of all deals; or why nobody can tell."""
         try:
-            period = self._labels([self._today])[0]
+            period = self.labels([self.today])[0]
             return predict(self.frame, context=self.context, period=period, history=self.history)
         except (FrameError, ConfigurationError) as error:
             return str(error)
 
     def _prediction(self, choice: Choice, table: pd.DataFrame) -> Drawn | None:
         """Draw the prediction of all deals, where all are looked at."""
-        if choice.owners or choice.stages or choice.period not in (None, self._period_now):
+        if choice.owners or choice.stages or choice.period not in (None, self.period_now):
             return None
         if isinstance(self.predicted, str):
             return Drawn("prediction", None, f"No prediction: {printable(self.predicted, 400)}")
         quota = [] if "quota" not in table.columns else [
-            float(value) for period, value in table["quota"].items() if label_of(period) == self._period_now
+            float(value) for period, value in table["quota"].items() if label_of(period) == self.period_now
         ]  # fmt: skip
         target = quota[0] if quota and not np.isnan(quota[0]) else None
         return _draw("prediction", "plot_predict", self.predicted, quota=target)
 
     def _predicted_headline(self, choice: Choice, unit: str) -> list[Headline]:
         """Return what the present period is predicted to bring; of some deals their part in it."""
-        found, name = self.predicted, f"Predicted {self._period_now}"
+        found, name = self.predicted, f"Predicted {self.period_now}"
         if isinstance(found, str):
             return []
         if not (choice.owners or choice.stages):
@@ -249,28 +123,8 @@ class Board:
             return [Headline(name, _money(found.mean, unit), note)]
         rows = self.rows(replace(choice, period=None))
         still_open = (found.amounts * found.chances)[rows[found.attrs["positions"]]]
-        expected = float(self._won_to_date[rows].sum() + still_open.sum())
+        expected = float(self.won_to_date[rows].sum() + still_open.sum())
         return [Headline(name, _money(expected, unit), "their part in the prediction of all, without new deals")]
-
-    def _quota_for(self, choice: Choice, notes: list[str]) -> Any:
-        """Give the quota that a choice is measured by, or say why it has none."""
-        if self._quota is None and self._owner_quota is None:
-            return None
-        if choice.stages or choice.period == NO_DATE:
-            notes.append("no quota is shown: it is for deals in all stages, with a date")
-            return None
-        if self._owner_quota is None:
-            if choice.owners:
-                notes.append("no quota is shown: the one given is for all owners together")
-                return None
-            return self._quota
-        quota = self._owner_quota.dropna()
-        if choice.owners:
-            wanted = [str(name) in choice.owners for name in quota.index.get_level_values(1)]
-            quota = quota[np.array(wanted, dtype=bool)]
-        sums = quota.groupby(level=0).sum()
-        shown = self.periods if choice.period is None else [choice.period]
-        return {str(period): float(value) for period, value in sums.items() if label_of(period) in shown} or None
 
     @staticmethod
     def _interval_words(ahead: Mapping[Any, Bookings]) -> str:
@@ -280,7 +134,7 @@ class Board:
     def _ahead(self, frame: pd.DataFrame, table: pd.DataFrame) -> dict[Any, Bookings]:
         """Give the distribution of bookings of each period that is not over, the nearest first."""
         ahead = [
-            period for period in table.index if self._by_label.get(label_of(period), self._today - 1) >= self._today
+            period for period in table.index if self.ordinal_of.get(label_of(period), self.today - 1) >= self.today
         ]
         return {
             period: bookings(frame, context=self.context, period=period, rho=self.rho) for period in ahead[:_INTERVALS]
@@ -304,10 +158,10 @@ class Board:
             return None
         if choice.period == NO_DATE:
             return Drawn("waterfall", None, "No waterfall: deals without a date belong to no period")
-        ordinal = self._today if choice.period is None else self._by_label[choice.period]
-        period = self._labels([ordinal])[0]
-        first = to_date(int(self._periods.starts(np.array([ordinal]))[0]))
-        last = to_date(int(self._periods.ends(np.array([ordinal]))[0]))
+        ordinal = self.today if choice.period is None else self.ordinal_of[choice.period]
+        period = self.labels([ordinal])[0]
+        first = to_date(int(self.cut.starts(np.array([ordinal]))[0]))
+        last = to_date(int(self.cut.ends(np.array([ordinal]))[0]))
         chosen = choice.owners or choice.stages
         scope = resolve_scope(rows, self.context.scope, self.frame) if chosen else self.context.scope
         try:
@@ -338,7 +192,7 @@ class Board:
         unit = str(table.attrs.get(BASIS_KEY, {}).get("currency") or "")
         shown = [
             *self._present_period(table, choice, ahead, unit),
-            Headline("Open", _money(open_amount, unit), f"{int((self._open & rows).sum()):,} deals"),
+            Headline("Open", _money(open_amount, unit), f"{int((self.is_open & rows).sum()):,} deals"),
             Headline(
                 "Weighted", _money(weighted, unit), f"{weighted / open_amount:.0%} of open" if open_amount else ""
             ),
@@ -355,10 +209,10 @@ class Board:
         self, table: pd.DataFrame, choice: Choice, ahead: Mapping[Any, Bookings], unit: str
     ) -> list[Headline]:
         """Won, forecast and quota of the chosen period, or of the one that as_of lies in."""
-        label = choice.period or self._period_now
+        label = choice.period or self.period_now
         at = [place for place, period in enumerate(table.index) if label_of(period) == label]
         if not at or label == NO_DATE:
-            return self._predicted_headline(choice, unit) if label == self._period_now else []
+            return self._predicted_headline(choice, unit) if label == self.period_now else []
         row = table.iloc[at[0]]
         result: Bookings | None = ahead.get(table.index[at[0]])
         note = ""
@@ -368,11 +222,11 @@ class Board:
         stated = [one.attrs[BASIS_KEY]["arguments"]["probability"] for one in ahead.values()]
         whose = {"own": "Sellers' sum", "stage": "Stages' sum"}.get(stated[0] if stated else "", "Weighted sum")
         found = [
-            *(self._predicted_headline(choice, unit) if label == self._period_now else []),
+            *(self._predicted_headline(choice, unit) if label == self.period_now else []),
             Headline(f"{whose} {label}", _money(float(row["forecast_amount"]), unit), note),
             Headline(f"Won {label}", _money(float(row["won_amount"]), unit), f"{int(row['won_count']):,} deals"),
         ]
-        if label == self._period_now and not (choice.owners or choice.stages or isinstance(self.predicted, str)):
+        if label == self.period_now and not (choice.owners or choice.stages or isinstance(self.predicted, str)):
             result = self.predicted
         if "quota" in table.columns and not pd.isna(row["quota"]):
             quota = float(row["quota"])

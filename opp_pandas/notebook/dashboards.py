@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from opp_pandas.errors import ConfigurationError, MissingExtraError, named, printable
 from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.forecasting.distribution import RHO
-from opp_pandas.notebook.dashboard_model import Board, Choice, Drawn, Headline, View
+from opp_pandas.notebook.dashboard_model import Board, Drawn, Headline, View
 from opp_pandas.notebook.grid import load_anywidget
+from opp_pandas.notebook.selection import Choice
 from opp_pandas.plotting.canvas import ONE_DRAWING
 from opp_pandas.plotting.words import alt_text
 from opp_pandas.reporting.images import to_svg

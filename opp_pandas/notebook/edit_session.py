@@ -6,6 +6,7 @@ they are missing); a batch of edits is made as a whole or refused as a whole.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +33,9 @@ from opp_pandas.parsing.reading import ANY, Conventions
 if TYPE_CHECKING:
     from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.changes.plan import ChangeSet
+
+_EDITIONS = itertools.count()
+"""No two states of sheets bear one number, so that what was worked out of one is known to be stale."""
 
 
 class Sheet(Cells):
@@ -78,6 +82,7 @@ class Sheet(Cells):
         self.conventions = conventions
         self.read_as: dict[str, str] = {}
         """Names of the last edits that were matched though they are written otherwise, and what they were read as."""
+        self.edition = next(_EDITIONS)
         self._next_uid = len(frame)
         self.done: list[Step] = []
         self.undone: list[Step] = []
@@ -336,11 +341,13 @@ class Sheet(Cells):
             self._record(step)
 
     def _record(self, step: Step) -> None:
+        self.edition = next(_EDITIONS)
         self.done.append(step)
         self.log.append(step)
         self.undone.clear()
 
     def _walk(self, step: Step, *, back: bool) -> None:
+        self.edition = next(_EDITIONS)
         if isinstance(step, RowStep):
             self._frame, self.uids, self.deleted = step.before if back else step.after
             self._forget_rows()
@@ -391,6 +398,7 @@ class Sheet(Cells):
             What `frame` gave, after `write_back` took the answers in.
         """
         kept = self.uids[self.kept()]
+        self.edition = next(_EDITIONS)
         if require_loaded(frame, "edit()").key == self.loaded.key:
             return
         ids = set(frame["id"].dropna().tolist()) if "id" in frame.columns else set(frame.index.get_level_values("id"))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from opp_pandas.changes.impact import Figures
 from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
+from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.load.custom_fields import fields_by_column
@@ -39,10 +40,14 @@ class Editor:
     Made by `open_editor`. The frame that it was opened on is never touched.
     """
 
-    def __init__(self, desk: Desk, panel: Panel, widget: Any, notes: Sequence[str]) -> None:
+    def __init__(self, desk: Desk, panel: Panel, widget: Any, notes: Sequence[str] = ()) -> None:
         self._desk, self._panel, self._widget = desk, panel, widget
-        self.notes = tuple(notes)
+        self._notes = tuple(notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
         """What could not be had, in sentences."""
+        return self._notes
 
     @property
     def frame(self) -> OpportunityFrame:
@@ -87,7 +92,7 @@ class Editor:
             sheet = self._desk.sheet
             count, words = int(sheet.kept().sum()), pending_words(sheet.pending())
         sent = f"; last sent: {self.report.summary()}" if self.report is not None else ""
-        shown = f"<Editor of {count:,} deals; pending: {words}{sent}>"
+        shown = f"<{type(self).__name__} of {counted(count, 'deal')}; pending: {words}{sent}>"
         return f"{shown} .frame, .changes and .report hold what was done; a notebook shows the grid"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
@@ -175,15 +180,14 @@ def open_editor(
     True
     """
     load_anywidget()
-    if isinstance(height, bool) or not isinstance(height, int) or not SHORTEST <= height <= TALLEST:
-        raise ConfigurationError(f"height={height!r} is not a number of pixels from {SHORTEST} to {TALLEST}")
+    check_height(height)
     loaded = require_loaded(frame, "edit()")
     if isinstance(columns, str):
         columns = [columns]
     missing = [str(column) for column in columns or () if column not in frame.columns]
     if missing or (columns is not None and not columns):
         raise MissingColumnError(missing, frame.columns, "The editor shows columns of the frame, at least one.")
-    fields, notes = _custom_fields(loaded, client)
+    fields, notes = find_custom_fields(loaded, client)
     sheet = Sheet(frame, fields, Conventions(decimal, thousands, dayfirst, date_format))
     desk = Desk(sheet, columns, unknown_names=unknown_names)
     # Arguments that cannot be used are refused now, not when the changes are reviewed.
@@ -193,7 +197,13 @@ def open_editor(
     return Editor(desk, panel, widget, notes)
 
 
-def _custom_fields(loaded: Loaded, client: Client | None) -> tuple[dict[str, CustomField], list[str]]:
+def check_height(height: object) -> None:
+    """Raise if a height is no sensible number of pixels."""
+    if isinstance(height, bool) or not isinstance(height, int) or not SHORTEST <= height <= TALLEST:
+        raise ConfigurationError(f"height={height!r} is not a number of pixels from {SHORTEST} to {TALLEST}")
+
+
+def find_custom_fields(loaded: Loaded, client: Client | None) -> tuple[dict[str, CustomField], list[str]]:
     """Ask what the custom fields are called, where the load does not know; without an answer they keep their names."""
     asked = client if client is not None else loaded.client
     if loaded.custom_fields or asked is None:

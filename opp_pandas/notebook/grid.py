@@ -36,12 +36,12 @@ def bundle(name: str) -> tuple[str, str]:
 
 
 @cache
-def _editor_class() -> Any:
+def _widget_class(entry: str) -> Any:
     import traitlets
 
-    module, style = bundle("editor")
+    module, style = bundle(entry)
 
-    class EditorWidget(load_anywidget().AnyWidget):  # type: ignore[misc]
+    class DeskWidget(load_anywidget().AnyWidget):  # type: ignore[misc]
         """Grid and panel: what they show in traits, everything else by messages."""
 
         _esm = module
@@ -52,12 +52,13 @@ def _editor_class() -> Any:
         label = traitlets.Unicode().tag(sync=True)
         height = traitlets.Int(420).tag(sync=True)
         timeout_s = traitlets.Float(20).tag(sync=True)
+        picture: Any = traitlets.Dict().tag(sync=True)
 
-    return EditorWidget
+    return DeskWidget
 
 
-def build_widget(desk: Desk, panel: Panel, *, label: str, height: int) -> Any:
-    """Make the one widget of an editor.
+def build_widget(desk: Desk, panel: Panel, *, label: str, height: int, entry: str = "editor", **traits: Any) -> Any:
+    """Make the one widget of an editor or a workspace.
 
     Parameters
     ----------
@@ -69,6 +70,10 @@ def build_widget(desk: Desk, panel: Panel, *, label: str, height: int) -> Any:
         What readers hear of the grid.
     height : int
         Of the rows [pixels].
+    entry : str, default "editor"
+        Which entry of the front end draws it.
+    **traits
+        What that entry shows at first beside the grid.
 
     Returns
     -------
@@ -80,7 +85,8 @@ def build_widget(desk: Desk, panel: Panel, *, label: str, height: int) -> Any:
         If anywidget is not installed.
     """
     shown = sent(panel.shown)
-    widget = _editor_class()(fields=desk.fields(), state=desk.state(), panel=shown, label=label, height=height)
+    at_first = {"fields": desk.fields(), "state": desk.state(), "panel": shown, **traits}
+    widget = _widget_class(entry)(label=label, height=height, **at_first)
     widget.on_msg(lambda _widget, message, _buffers: widget.send(desk.handle(message)))
 
     def show() -> None:

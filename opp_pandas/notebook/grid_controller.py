@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from opp_pandas.errors import FrameError, named, printable
+from opp_pandas.errors import ConfigurationError, FrameError, named, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.notebook import messages
 from opp_pandas.notebook.clipboard import build_tsv, parse_tsv
@@ -37,6 +37,8 @@ MOST_PASTED = 50_000
 MOST_MARKED = 200_000
 SAID_OBJECTIONS = 3
 MOST_OBJECTIONS = 100
+REASONS = "needs attention"
+"""The column of `Desk.reasons`: no frame's own is called so."""
 
 
 class Desk:
@@ -75,6 +77,8 @@ class Desk:
         }
         """What answers each request; those who stand beside the grid add theirs."""
         self.busy = ""
+        self.reasons: dict[int, str] | None = None
+        """Why rows need a look, by their numbers, for a column of its own; None: there is none."""
         # Taken by whoever reads or changes the sheet: sending ends in a thread of its own, and some kernels
         # answer the browser in another thread than that of the cells.
         self.lock = threading.RLock()
@@ -86,7 +90,8 @@ class Desk:
 
     def fields(self) -> list[dict[str, Any]]:
         """Describe every column, for headers, editors and the chooser."""
-        return [sent(_described(field)) for field in self.sheet.fields.values()]
+        own = [] if self.reasons is None or REASONS in self.sheet.fields else [_REASONS]
+        return [sent(column) for column in (*own, *map(_described, self.sheet.fields.values()))]
 
     def state(self) -> dict[str, Any]:
         """Say what stands where: small, and sent after every change."""
@@ -141,7 +146,7 @@ class Desk:
 
     def _answer(self, message: Any) -> Answer:
         try:
-            request = messages.read_request(message)
+            request = messages.read_request(message, tuple(self.actions))
         except ValueError as problem:
             return Answer(error=f"the page sent a message that cannot be read: {printable(problem, 200)}")
         with self.lock:
@@ -152,7 +157,7 @@ class Desk:
                 if isinstance(request, messages.Ranged) and request.range.view != self._view:
                     return Answer(error="the rows were ordered anew meanwhile; mark them again")
                 return self.actions[type(request)](request)
-            except FrameError as problem:
+            except (FrameError, ConfigurationError) as problem:
                 return Answer(error=str(problem))
             except Exception as problem:  # noqa: BLE001 - the page must not show a cell as being sent for ever
                 what = f"{type(problem).__name__}: {printable(problem, 200)}"
@@ -166,16 +171,22 @@ class Desk:
         start = max(message.start, 0)
         uids = self.ordering.slice(start, min(message.stop, start + MOST_ROWS))
         places = self.sheet.places(uids.tolist())
-        columns = [column for column in message.columns if column in self.sheet.fields]
-        by_column = [self.sheet.cells(places, column) for column in columns]
+        fields = self.sheet.fields
+        columns = [column for column in message.columns if column in fields or self._is_reasons(column)]
+        by_column = [self.sheet.cells(places, column) if column in fields else None for column in columns]
         rows = []
         for number, (uid, place) in enumerate(zip(uids.tolist(), places.tolist(), strict=True)):
             cells = [
-                _shown_cell(view[number], self.sheet.cell_lock(place, column), self.sheet.fields[column].locked)
+                (self.reasons or {}).get(uid, "")
+                if view is None
+                else _shown_cell(view[number], self.sheet.cell_lock(place, column), fields[column].locked)
                 for column, view in zip(columns, by_column, strict=True)
             ]
             rows.append(self._row(uid, place, cells))
         return messages.RowsAnswer(start=start, columns=columns, view=self._view, version=self._version, rows=rows)
+
+    def _is_reasons(self, column: str) -> bool:
+        return column == REASONS and self.reasons is not None and REASONS not in self.sheet.fields
 
     def _row(self, uid: int, place: int, cells: list[Any]) -> messages.Row:
         deleted = uid in self.sheet.deleted
@@ -328,13 +339,14 @@ class Desk:
         return PlaceAnswer(said=f"{words}: {named(titles, 3)}", index=index, column=edit.column)
 
     def _sort(self, message: messages.Sort) -> Answer:
-        column = message.column
+        column = None if self._is_reasons(str(message.column)) else message.column
         if column is not None and column not in self.sheet.fields:
             return Answer(error=f"there is no column {printable(column, 60)}")
         self.ordering.sort(column, self.columns, descending=message.descending)
         self.moved()
         if column is None:
-            return Answer(said="rows stand as they were loaded")
+            ranked = self.ordering.rank is not None
+            return Answer(said="what needs attention stands first" if ranked else "rows stand as they were loaded")
         return Answer(
             said=f"sorted by {self.sheet.fields[column].title}, {'descending' if message.descending else 'ascending'}"
         )
@@ -345,7 +357,7 @@ class Desk:
         return Answer(said=counted(len(self.ordering), "row"))
 
     def _choose_columns(self, message: messages.Columns) -> Answer:
-        wanted = [column for column in message.columns if column in self.sheet.fields]
+        wanted = [column for column in message.columns if column in self.sheet.fields or self._is_reasons(column)]
         if not wanted:
             return Answer(error="at least one column has to be shown")
         self.columns = wanted
@@ -410,6 +422,12 @@ _ACTIONS: Mapping[type[messages.Request], Callable[[Desk, Any], Answer]] = {
     messages.Choices: Desk._choices,
     messages.Code: Desk._code,
 }
+
+
+_REASONS = messages.Column(
+    REASONS, REASONS, "Needs attention", "Why the deal needs a look: hygiene() has the rules.", "note",
+    "worked out from the deal", "", "", strict=False,
+)  # fmt: skip
 
 
 def _described(field: Field) -> messages.Column:

@@ -90,7 +90,10 @@ class Pending(Struct):
 
 
 class Conflict(Struct):
-    """A cell that both sides changed, in words, and what was chosen; one that `follows` another goes with it."""
+    """A cell that both sides changed, in words, and what was chosen; one that `follows` another goes with it.
+
+    `changed` says who changed the deal last, and when.
+    """
 
     id: int
     column: str
@@ -100,6 +103,7 @@ class Conflict(Struct):
     theirs: str
     follows: str
     choice: Choice
+    changed: str
 
 
 class Panel(Struct, omit_defaults=True):
@@ -339,12 +343,10 @@ SHOWN: tuple[type[Struct], ...] = (Column, State, Panel)
 """What crosses without being asked for, as traits of the widget."""
 
 
-_ANY_REQUEST: Any = Union[REQUESTS]  # noqa: UP007 - made from the table
-
-
-def read_request(message: Any) -> Request:
-    """Read one message from the page; a ValueError says what is wrong with it."""
-    request: Request = msgspec.convert(message, _ANY_REQUEST)
+def read_request(message: Any, kinds: tuple[type[Request], ...]) -> Request:
+    """Read one message from the page, of these kinds; a ValueError says what is wrong with it."""
+    known: Any = Union[kinds]  # noqa: UP007 - made from a table
+    request: Request = msgspec.convert(message, known)
     return request
 
 

@@ -38,6 +38,10 @@ class Ordering:
         self.column: str | None = None
         self.descending = False
         self.only_changed = False
+        self.within: Places | None = None
+        """Only these rows are shown; None: all."""
+        self.rank: Places | None = None
+        """Rows in the order that they have where nobody sorted them; None: as in the frame."""
         self._rows: Places = sheet.uids
         # Columns as texts for the filter, beside the arrays that they were made of.
         self._texts: dict[str, tuple[Any, Any]] = {}
@@ -86,7 +90,13 @@ class Ordering:
         if self.only_changed:
             touched = {uid for uid, _ in (*sheet.changed, *sheet.problems)} | sheet.deleted
             shown &= sheet.is_new | np.isin(sheet.uids, list(touched))
+        if self.within is not None:
+            shown &= np.isin(sheet.uids, self.within)
         places = np.flatnonzero(shown)
+        if self.column is None and self.rank is not None:
+            rank = np.full(int(sheet.uids.max(initial=-1)) + 1, len(self.rank))
+            rank[self.rank] = np.arange(len(self.rank))
+            places = places[np.argsort(rank[sheet.uids[places]], kind="stable")]
         if self.column in sheet.fields:
             places = places[_order(sheet, str(self.column), places, self.descending)]
         self._rows = sheet.uids[places]

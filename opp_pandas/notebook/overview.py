@@ -124,7 +124,7 @@ def describe(accessor: OpportunityAccessor, frame: pd.DataFrame) -> Overview:
         "df.opp.hygiene()": "the deals to look at, each with its reasons",
         "df.opp.plot.forecast()": "the same as a picture; df.opp.plot. lists the others",
         "df.opp.dashboard()": "pictures that filters drive",
-        **({} if loaded is None else {"df.opp.edit()": "edit deals in a grid"}),
+        **({} if loaded is None else {"df.opp.workspace()": "the number, its charts, and the deals to edit"}),
     }
     return Overview(lines, period, amounts, attention, calls)
 

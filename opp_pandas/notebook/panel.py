@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from opp_pandas._html import Paragraph
 from opp_pandas.apply.report import rows_parts
 from opp_pandas.apply.write_back import write_back
@@ -13,7 +15,7 @@ from opp_pandas.errors import OppPandasError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.notebook import messages
 from opp_pandas.notebook.messages import Answer
-from opp_pandas.notebook.saving import Choices, Saving
+from opp_pandas.notebook.saving import Choices, Clash, Saving
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
@@ -187,9 +189,20 @@ class Panel:
                 theirs=plan.words(clash.column, clash.theirs),
                 follows=clash.follows or "",
                 choice=self.choices.chosen.get((clash.id, clash.column), ""),
+                changed=self._last_change(clash),
             )
             for clash in self.choices.clashes[:MOST_CONFLICTS]
         ]
+
+    def _last_change(self, clash: Clash) -> str:
+        """Say who changed a deal last, and when, as far as the service tells."""
+        loaded = self._desk.sheet.loaded
+        users = loaded.lookups.get("user")
+        names = [] if users is None or clash.by is None else users.loc[users["id"] == clash.by, "name"].tolist()
+        words = [f"by {printable(name, 60)}" for name in names]
+        if clash.at is not None:
+            words.append(f"{pd.Timestamp(clash.at).tz_convert(loaded.timezone or 'UTC'):%Y-%m-%d %H:%M}")
+        return ", ".join(words)
 
 
 def _words(problem: BaseException) -> str:

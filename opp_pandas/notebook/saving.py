@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clash:
-    """One cell that both sides changed; values as on the wire."""
+    """One cell that both sides changed, values as on the wire; `by` and `at`: who changed the deal last, and when."""
 
     id: int
     column: str
@@ -32,6 +32,8 @@ class Clash:
     mine: Any
     theirs: Any
     follows: str | None = None
+    by: int | None = None
+    at: str | None = None
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Choices:
         """Begin with the conflicts of a report, none of them decided."""
         return cls(
             tuple(
-                Clash(outcome.id, cell.column, cell.before, cell.after, now, cell.follows)
+                Clash(outcome.id, cell.column, cell.before, cell.after, now, cell.follows, *_last_change(outcome))
                 for outcome in report.outcomes
                 if outcome.id is not None and outcome.action == "update"
                 for cell, now in outcome.conflicts
@@ -64,6 +66,13 @@ class Choices:
             if seen and same_value(column, clash.mine, mine):
                 return self.chosen.get((row_id, column)) or "skip"
         return "skip"
+
+
+def _last_change(outcome: Outcome) -> tuple[int | None, str | None]:
+    """Return who changed a record last, and when, as far as the service tells."""
+    record = outcome.resource or {}
+    by = ((record.get("relationships") or {}).get("updater") or {}).get("data") or {}
+    return by.get("id"), (record.get("attributes") or {}).get("updatedAt")
 
 
 class Saving:

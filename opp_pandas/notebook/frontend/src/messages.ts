@@ -68,7 +68,7 @@ export interface Table {
   align?: "left" | "right";
 }
 
-/** A cell that both sides changed, in words, and what was chosen; one that `follows` another goes with it. */
+/** A cell that both sides changed, in words, and what was chosen; one that `follows` another goes with it. `changed` says who changed the deal last, and when. */
 export interface Conflict {
   id: number;
   column: string;
@@ -78,6 +78,110 @@ export interface Conflict {
   theirs: string;
   follows: string;
   choice: "" | "mine" | "theirs";
+  changed: string;
+}
+
+/** Everything above the list of deals. */
+export interface Picture {
+  version: number;
+  as_of: string;
+  currency: string;
+  period: string;
+  shown: number;
+  total: number;
+  chosen: Chosen;
+  options: Options;
+  outlook: Outlook;
+  cards: Card[];
+  charts: Chart[];
+  notes: string[];
+}
+
+/** What is looked at: nothing means everything, of the period the present one, of `since` the last snapshot. */
+export interface Chosen {
+  owners: string[];
+  stages: string[];
+  period: string;
+  since: string;
+  pick: Pick | null;
+  picked: number;
+}
+
+/** One number of one figure, whose deals are looked at: its column, the label of its row, and its name. */
+export interface Pick {
+  figure: string;
+  column: string;
+  label: string;
+  title: string;
+}
+
+/** What can be chosen. */
+export interface Options {
+  owners: string[];
+  stages: string[];
+  periods: string[];
+  since: string[];
+}
+
+/** What the period will bring: `state` says whether it is there, being computed, or why it cannot be. */
+export interface Outlook {
+  state: "computing" | "none" | "ready";
+  title: string;
+  period: string;
+  period_now: string;
+  reason?: string;
+  mean?: number | null;
+  low?: number | null;
+  high?: number | null;
+  won?: number | null;
+  open?: number | null;
+  new?: number | null;
+  before?: number | null;
+  quota?: number | null;
+  p_quota?: number | null;
+  tested?: string;
+}
+
+/** One number: `before` is what it was before the edits that wait, where they moved it. */
+export interface Card {
+  title: string;
+  value: number | null;
+  kind: "count" | "money" | "percent" | "ratio";
+  note?: string;
+  before?: number | null;
+  pick?: Pick | null;
+}
+
+/** One chart, drawn in the browser: bars of the series, stacked where there are several. */
+export interface Chart {
+  figure: string;
+  title: string;
+  form: "bars" | "bridge" | "columns";
+  kind: "count" | "money" | "percent" | "ratio";
+  series: Series[];
+  bars: Bar[];
+  summary: string;
+  note?: string;
+}
+
+/** One measure of a chart: the figure's column, what readers call it, and its colour's role. */
+export interface Series {
+  column: string;
+  title: string;
+  tone: "alert" | "base" | "lost" | "open" | "rest" | "won";
+}
+
+/** One row of a chart: a value for each series, what they were before the edits that wait, and the forecast. */
+export interface Bar {
+  label: string;
+  values: (number | null)[];
+  before?: (number | null)[];
+  count?: number | null;
+  quota?: number | null;
+  mark?: number | null;
+  mark_before?: number | null;
+  note?: string;
+  focus?: boolean;
 }
 
 /** Rows by where they stand, `stop` not included. */
@@ -256,6 +360,35 @@ export interface Decision {
   choice: "" | "mine" | "theirs";
 }
 
+/** Look at other deals; empty means all, of the period the present one, of `since` the last snapshot. */
+export interface Look {
+  do: "look";
+  owners: string[];
+  stages: string[];
+  period: string;
+  since: string;
+  id?: string;
+}
+
+/** List the deals behind a number only; null: all again. */
+export interface List {
+  do: "list";
+  pick: Pick | null;
+  id?: string;
+}
+
+/** Ask for the numbers anew, as after an edit. */
+export interface Figures {
+  do: "figures";
+  id?: string;
+}
+
+/** Ask for the prediction, and begin it where nobody did yet. */
+export interface Predict {
+  do: "predict";
+  id?: string;
+}
+
 /** Rows from `start` on, as they stand in this view and version. */
 export interface RowsAnswer {
   start: number;
@@ -332,7 +465,25 @@ export interface ChoicesAnswer {
   objections?: Objection[];
 }
 
-export type Request = Rows | Edit | Clear | Empty | Fill | Revert | Delete | Copy | Paste | Add | Undo | Redo | Sort | Filter | Columns | Choices | Code | Review | Send | Stop | Dismiss | Decide;
+/** Everything above the list, as it is now. */
+export interface PictureAnswer {
+  picture: Picture;
+  to?: string;
+  error?: string;
+  said?: string;
+  objections?: Objection[];
+}
+
+/** The prediction, as far as it is there. */
+export interface OutlookAnswer {
+  outlook: Outlook;
+  to?: string;
+  error?: string;
+  said?: string;
+  objections?: Objection[];
+}
+
+export type Request = Rows | Edit | Clear | Empty | Fill | Revert | Delete | Copy | Paste | Add | Undo | Redo | Sort | Filter | Columns | Choices | Code | Review | Send | Stop | Dismiss | Decide | Look | List | Figures | Predict;
 
 /** The answer to each request. */
 export interface AnswerTo {
@@ -358,4 +509,8 @@ export interface AnswerTo {
   stop: Answer;
   dismiss: Answer;
   decide: Answer;
+  look: PictureAnswer;
+  list: PictureAnswer;
+  figures: PictureAnswer;
+  predict: OutlookAnswer;
 }

@@ -3,7 +3,7 @@ import entry from "../src/entries/editor";
 import type { Conflict, Panel } from "../src/messages";
 import { column, FakePython, state } from "./fake-python";
 
-const conflict: Conflict = { id: 6, column: "next_step", deal: "6 Acme", loaded: "Call", mine: "Mine", theirs: "Theirs", follows: "", choice: "" };
+const conflict: Conflict = { id: 6, column: "next_step", deal: "6 Acme", loaded: "Call", mine: "Mine", theirs: "Theirs", follows: "", choice: "", changed: "by Sam Lee, 2026-10-20 11:00" };
 let python: FakePython;
 let el: HTMLElement;
 const button = (words: string) => [...el.querySelectorAll("button")].find((each) => each.textContent === words) as HTMLButtonElement;

@@ -34,15 +34,20 @@ export function keepInside(element: HTMLElement, bounds: HTMLElement): void {
   if (beyond > 0) element.style.left = `${-beyond}px`;
 }
 
+/** Make a shape of a drawing: attributes by name, children as shapes or texts. */
+export function makeShape<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes: Record<string, Value> = {},
+  ...children: (Node | string)[]
+): SVGElementTagNameMap[K] {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+  element.append(...children);
+  return element;
+}
+
 /** Draw a small sign. */
 export function icon(name: keyof typeof SHAPES): SVGSVGElement {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("aria-hidden", "true");
-  svg.classList.add("opp-icon");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", SHAPES[name]);
-  path.setAttribute("fill-rule", "evenodd");
-  svg.append(path);
-  return svg;
+  const path = makeShape("path", { d: SHAPES[name], "fill-rule": "evenodd" });
+  return makeShape("svg", { viewBox: "0 0 16 16", "aria-hidden": "true", class: "opp-icon" }, path);
 }

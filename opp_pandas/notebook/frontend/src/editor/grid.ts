@@ -15,7 +15,7 @@ const ROW_HEIGHT = 30;
 const HEAD_HEIGHT = 32;
 const ROW_HEAD_WIDTH = 64;
 const OVERSCAN = 6;
-const WIDTHS: Record<string, number> = { integer: 110, number: 110, instant: 140, day: 140, boolean: 90, relation: 150, tags: 150, text: 170, other: 170 };
+const WIDTHS: Record<string, number> = { integer: 110, number: 110, instant: 140, day: 140, boolean: 90, relation: 150, tags: 150, text: 170, note: 300, other: 170 };
 const NARROWEST = 56;
 
 const isRows = (answer: Partial<RowsAnswer>): answer is RowsAnswer => answer.rows !== undefined;

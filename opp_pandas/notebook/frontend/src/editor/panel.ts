@@ -126,10 +126,10 @@ export class PanelView {
 
   private conflicts({ conflicts = [] }: Panel): HTMLElement[] {
     if (conflicts.length === 0) return [];
-    const titles = ["deal", "field", "loaded", "mine", "theirs", "whose"].map((title) => make("th", { scope: "col" }, title));
+    const titles = ["deal", "field", "loaded", "mine", "theirs", "changed", "whose"].map((title) => make("th", { scope: "col" }, title));
     const rows = conflicts.map((conflict) => {
       const field = conflict.follows ? `${conflict.column} (follows ${conflict.follows})` : conflict.column;
-      const cells = [conflict.deal, field, conflict.loaded, conflict.mine, conflict.theirs].map((text) => make("td", {}, text));
+      const cells = [conflict.deal, field, conflict.loaded, conflict.mine, conflict.theirs, conflict.changed].map((text) => make("td", {}, text));
       return make("tr", {}, ...cells, make("td", {}, ...(conflict.follows ? [] : [this.picker(conflict)])));
     });
     const everyone = (["mine", "theirs"] as const).map((choice) => {

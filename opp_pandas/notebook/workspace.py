@@ -1,0 +1,194 @@
+"""The workspace of a notebook: the period's number, charts, the deals behind them, and the editor, as one widget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.basis import counted
+from opp_pandas.figures.core.context import DEFINITIONS
+from opp_pandas.figures.core.figure import takes_definitions
+from opp_pandas.frame_state import require_loaded
+from opp_pandas.notebook.edit_session import Sheet
+from opp_pandas.notebook.editor import Editor, check_height, find_custom_fields
+from opp_pandas.notebook.fields import first_columns
+from opp_pandas.notebook.grid import build_widget, load_anywidget
+from opp_pandas.notebook.grid_controller import REASONS, Desk
+from opp_pandas.notebook.messages import sent
+from opp_pandas.notebook.panel import Panel
+from opp_pandas.notebook.selection import Choice
+from opp_pandas.notebook.workspace_model import WorkspaceModel
+from opp_pandas.parsing.reading import Conventions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from opp_pandas.api.client import Client
+    from opp_pandas.choices import UnknownNames
+    from opp_pandas.figures.core.context import FigureContext
+
+
+class Workspace(Editor):
+    """What ``df.opp.workspace()`` gives: shown in a notebook, steered and asked from Python as well.
+
+    Made by `open_workspace`. The frame that it was opened on is never touched.
+    """
+
+    def __init__(self, model: WorkspaceModel, panel: Panel, widget: Any, notes: Sequence[str] = ()) -> None:
+        super().__init__(model.desk, panel, widget, notes)
+        self._model = model
+
+    @property
+    def headlines(self) -> Mapping[str, float | None]:
+        """The numbers above the deals as they are edited now, by name."""
+        with self._desk.lock:
+            return {card.title: card.value for card in self._model.picture().cards}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be had or shown, in sentences."""
+        with self._desk.lock:
+            return (*self._notes, *self._model.picture().notes)
+
+    @property
+    def listed(self) -> pd.DataFrame:
+        """The deals that are listed, in their order."""
+        with self._desk.lock:
+            sheet = self._desk.sheet
+            return sheet.held.iloc[sheet.places(self._desk.ordering.rows.tolist())]
+
+    def choose(self, *, owners: str | Sequence[str] = (), stages: str | Sequence[str] = (), period: Any = None) -> None:
+        """Look at these owners, stages and period; what is left out means all, of periods the present one.
+
+        Parameters
+        ----------
+        owners, stages : str or sequence of str
+            Names as the workspace lists them.
+        period : str or Period, optional
+            A period as the workspace lists it.
+
+        Raises
+        ------
+        ConfigurationError
+            If a name is not listed.
+        """
+        with self._desk.lock:
+            self._model.look(_several(owners), _several(stages), "" if period is None else str(period))
+            self._widget.picture = sent(self._model.picture())
+
+    def __repr__(self) -> str:
+        with self._desk.lock:
+            picture = self._model.picture()
+        numbers = ", ".join(f"{card.title} {card.value:,.10g}" for card in picture.cards[:3] if card.value is not None)
+        return f"{super().__repr__()}\n  {picture.period}: {numbers}"
+
+
+@takes_definitions
+def open_workspace(
+    frame: pd.DataFrame,
+    history: Any = None,
+    quota: Any = None,
+    *,
+    context: FigureContext,
+    client: Client | None = None,
+    columns: Sequence[str] | None = None,
+    height: int = 420,
+    unknown_names: UnknownNames = "refuse",
+    journal: str | Path | None = None,
+    decimal: Literal[".", ","] | None = None,
+    thousands: str | None = None,
+    dayfirst: bool | None = None,
+    date_format: str | Mapping[str, str] | None = None,
+) -> Workspace:
+    """Open the period's number, its charts, the deals behind them and their editor as one widget.
+
+    On top stands what the period is predicted to bring, against the quota and with its
+    interval, then what is won, open, overdue and missing to the quota, charts by period,
+    owner and stage, what needs attention, and what changed since the last snapshot. A
+    click on a number or a bar lists the deals behind it. The list begins with what needs
+    attention, and is edited in place by the rules of `open_editor`: every number moves with an
+    edit before anything is sent, and says what it was.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n, k)
+        A loaded or adopted frame with ``amount``, ``close_date`` and ``stage_id`` or
+        ``stage_name``, edited or not. Never modified.
+    history : History, optional
+        Adds what changed since a snapshot; without one, what the edits change.
+    quota : number, mapping or DataFrame, optional
+        As in `forecast` [currency]: for every period, period -> number, owner ->
+        number, or a frame with ``period``, ``owner_name`` and ``quota``.
+    context : FigureContext
+        Stages, moment, time zone, names.
+    client : Client, optional
+        Where changes go; default the client of the load.
+    columns : sequence of str, optional
+        Columns to list at first. Default: the usual ones, and why a deal needs attention.
+    height : int, default 420
+        Of the list's rows [pixels], 120 to 2000.
+    unknown_names : {"refuse", "leave_out"}
+        As for `write_back`.
+    journal : str or Path, optional
+        Folder of journals, as for `write_back`.
+    decimal, thousands, dayfirst, date_format
+        How numbers and dates are written by those who type and paste, as for
+        `adopt`.
+
+    Returns
+    -------
+    Workspace
+        With ``.frame``, ``.changes``, ``.report`` and ``.code`` as an editor has them,
+        ``.headlines``, ``.listed`` and ``.choose()``.
+
+    Raises
+    ------
+    NotLoadedError, FrameError, DuplicateRowsError
+        If the frame cannot be compared with what was loaded.
+    MissingColumnError
+        If a needed column is not there.
+    MixedCurrencyError
+        If the deals are in more than one currency and no rates are given.
+    ConfigurationError
+        If the quota fits neither periods nor owners, or an argument cannot be used.
+    MissingExtraError
+        If anywidget is not installed.
+
+    Examples
+    --------
+    >>> import opp_pandas as opp
+    >>> with opp.sandbox(opportunities=60, now="2026-10-20T15:00:00Z") as box:
+    ...     df = opp.read_opportunities(box.client(), on_invalid="ignore")
+    ...     space = df.opp.workspace(quota=3_000_000)
+    >>> space.choose(period="2026Q4")
+    >>> space.listed["id"].nunique()
+    60
+    """
+    load_anywidget()
+    check_height(height)
+    if history is not None and not (hasattr(history, "as_of") and hasattr(history, "snapshots")):
+        raise ConfigurationError(f"history must be an opp_pandas.History, not {type(history).__name__}")
+    loaded = require_loaded(frame, "workspace()")
+    fields, notes = find_custom_fields(loaded, client)
+    sheet = Sheet(frame, fields, Conventions(decimal, thousands, dayfirst, date_format))
+    desk = Desk(sheet, columns, unknown_names=unknown_names)
+    if columns is None:
+        name, *others = first_columns(sheet.fields, sheet.held)
+        desk.columns = [name, REASONS, *others]
+    # The effect of a plan is worked out from the load: it is told all that was settled here, None as "not stated".
+    stated = {**vars(context.periods), **vars(context.money)}
+    definitions = {name: False if stated[name] is None else stated[name] for name in DEFINITIONS}
+    model = WorkspaceModel(desk, context, history, quota)
+    by_period = model.now.selection.quota_for(Choice(), [])
+    panel = Panel(desk, client, {"quota": by_period, **definitions}, journal)
+    picture = sent(model.picture())
+    label = f"{counted(len(frame), 'deal')}, what needs attention first"
+    widget = build_widget(desk, panel, label=label, height=height, entry="workspace", picture=picture)
+    return Workspace(model, panel, widget, notes)
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
