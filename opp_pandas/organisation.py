@@ -137,6 +137,18 @@ class Organisation:
                 found.append(f"several {word} are called {named(doubled)}: told apart by their ids")
         return tuple(found)
 
+    def with_teams_of(self, other: Organisation) -> Organisation:
+        """Return it with the memberships of another one; who is not in that, and every role, stays as it is."""
+        theirs = {key: (name, own) for key, name, _, own in _rows(other.users)}
+        users = [
+            (key, name or theirs.get(key, (None,))[0], role, theirs[key][1] if key in theirs else own)
+            for key, name, role, own in _rows(self.users)
+        ]
+        users += [(key, name, None, own) for key, (name, own) in theirs.items() if key not in set(self.users["id"])]
+        names = dict(_rows(self.teams))
+        teams = {**names, **{key: name or names.get(key) for key, name in _rows(other.teams)}}
+        return Organisation(self.roles, _table("teams", teams.items()), _table("users", users))
+
     def labels_of(self, what: str) -> dict[Any, str]:
         """Return the team or role of each user by id, as a label: several teams of one user are one label."""
         names = self._names(what)

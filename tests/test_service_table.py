@@ -121,6 +121,11 @@ BEYOND = {
     "webhooks: four attempts": ("test_webhooks", "test_delivery__is_tried_four_times_where_nobody_answers"),
     "a webhook log as history": ("test_webhooks", "test_log__equals_nightly_snapshots"),
     "a webhook log with gaps": ("test_webhooks", "test_log__with_any_one_event_missing_says_so"),
+    "data sharing: OPPORTUNITIES": ("test_data_sharing", "test_deals__stand_as_the_export_says"),
+    "data sharing: TEAM_MEMBERSHIPS_HISTORY": (
+        "test_data_sharing",
+        "test_team_memberships__give_every_state_its_teams",
+    ),
     "the sandbox's switches, from the command line": ("test_cli", "test_sandbox__takes_every_switch"),
     "the sandbox's OAuth client, refresh tokens and app": (
         "test_cli",

@@ -13,9 +13,10 @@ from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Keys, Owners
 from opp_pandas.history.field_history import stage_entries
 from opp_pandas.history.losses import write_gaps
 from opp_pandas.history.record import NO_MOMENT, RowWriter
-from opp_pandas.history.snapshot_metadata import load_facts
+from opp_pandas.history.snapshot_metadata import load_facts, micros
 from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack, uniform
 from opp_pandas.instants import parse_end
+from opp_pandas.organisation import Organisation
 from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class ImportedEvents:
     gaps : DataFrame, columns ``id, field, after, before``
         Changes that no event tells, as those around them show: whose, of which
         field (missing: of any), and between which events.
+    organisations : tuple of (Timestamp, Organisation)
+        Who was in which team, after each change.
 
     Examples
     --------
@@ -72,6 +75,7 @@ class ImportedEvents:
     report: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "value"]))
     source: str = ""
     gaps: pd.DataFrame = field(default_factory=gap_table)
+    organisations: tuple[tuple[pd.Timestamp, Organisation], ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in EVENT_COLUMNS if name not in self.events.columns]
@@ -106,6 +110,7 @@ def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> N
     """Write the events that the history does not hold yet, and that the deals were there from their first event on."""
     events = imported.events
     write_gaps(writer, cells, imported.gaps, imported.source)
+    _write_organisations(writer, cells, imported.organisations)
     if not len(events):
         return
     has_id = events["id"].notna().to_numpy()
@@ -134,6 +139,19 @@ def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> N
         writer.add(
             DEAL, str(name), owners.take(chosen), pack(values.iloc[fresh]), moments[chosen], updated=updated[chosen]
         )
+
+
+def _write_organisations(
+    writer: RowWriter, cells: Cells, organisations: Iterable[tuple[pd.Timestamp, Organisation]]
+) -> None:
+    """Write who was in which team; roles and names that the history knew stay."""
+    for at, organisation in organisations:
+        moment = micros(at)
+        facts = load_facts(cells, cells.upto(moment)).get("organisation")
+        known = None if facts is None else Organisation.from_dict(facts)
+        whole = organisation if known is None else known.with_teams_of(organisation)
+        if known is None or known.to_dict() != whole.to_dict():
+            writer.add_facts(LOAD, 0, {"organisation": whole.to_dict()}, moment)
 
 
 def _is_earlier(events: pd.DataFrame) -> Flags:

@@ -154,7 +154,9 @@ def _loaded(
         number, seen, told = _known_from(snapshots)
         watermark = pd.Timestamp(told["watermark"]) if told.get("watermark") and not doubts else None
         # What was asked for travels with the moment until which all of it is known.
-        facts = {**facts, **cells.records(LOAD).facts(cells.upto(seen, number))}
+        asked = cells.records(LOAD).facts(cells.upto(seen, number))
+        # Who is in which team has a date of its own, whatever was asked for.
+        facts = {**facts, **asked, **{name: facts[name] for name in ("organisation",) if name in facts}}
     query = unpack_query(facts["query"]) if "query" in facts else {}
     kind = facts.get("kind", "read")
     waiting = np.flatnonzero(baseline.frame["id"].isna().to_numpy()).tolist() if kind == "adopt" else []

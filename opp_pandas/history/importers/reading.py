@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, MissingColumnError, named
+from opp_pandas.errors import ConfigurationError, MissingColumnError, MissingExtraError, named
 from opp_pandas.history.event_import import EVENT_COLUMNS, Gap, ImportedEvents, gap_table
 from opp_pandas.resource import COLUMN_DTYPES, snake_case
 from opp_pandas.timezones import check_zone
@@ -46,6 +47,30 @@ class Remarks:
     def frame(self) -> pd.DataFrame:
         """Return the report."""
         return pd.DataFrame(self._rows, columns=["row", "reason", "value"])
+
+
+def read_table(source: Any) -> pd.DataFrame:
+    """Read an export: a frame, a CSV file, a Parquet file or folder of such, or a Delta table.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be read.
+    """
+    if isinstance(source, pd.DataFrame):
+        return source.copy(deep=False)
+    path = Path(source)
+    try:
+        if (path / "_delta_log").is_dir():
+            from deltalake import DeltaTable
+
+            return DeltaTable(path).to_pandas()
+        # Texts as they stand: an id or a custom value is no number.
+        return pd.read_csv(path, dtype="str") if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    except ImportError:
+        raise MissingExtraError("deltalake", "history") from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"the export {path} cannot be read: {error}") from error
 
 
 def renamed(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
