@@ -536,3 +536,52 @@ def test_adopt__names_that_differ_by_case_or_blanks_alone() -> None:
     assert "owner_name: 'Sam  Lee' read as 'Sam Lee', 1 deal" in notes
     both = adopt(deals, {"Owner": "owner_name"}, stages=StageMap(order=["NEGOTIATION", "negotiation"]))
     assert both["stage_name"].tolist()[:2] == ["Negotiation ", "negotiation"]
+
+
+MESSY: dict[str, tuple[dict[str, list[object]], str, dict[str, object]]] = {
+    "German": (
+        {
+            "Name": ["A", "B", "C"], "Amount": ["12.500 €", "1.234,50 €", "(2.000)"],
+            "Close Date": ["31.12.26", "03.04.2026", "01.02.27"], "Stage": ["Angebot ", "angebot", "Angebot"],
+            "Probability": ["50 %", "7,5 %", "100%"],
+        },
+        "", {"amount": [12500, 1235, -2000], "close_date": ["2026-12-31", "2026-04-03", "2027-02-01"]},
+    ),
+    "American": (
+        {
+            "Opportunity Name": ["A", "B", "C"], "Amount": ["$12,500", "$1.2M", "$ -"],
+            "Close Date": ["12/31/26", "3/4/2026", "Dec 31, 2026"], "Stage": ["Won", "WON", "won "],
+            "Probability (%)": ["55%", "5", "n/a"],
+        },
+        "", {"amount": [12500, 1200000, 0], "close_date": ["2026-12-31", "2026-03-04", "2026-12-31"]},
+    ),
+    "serial days, and more than one thing to ask": (
+        {
+            "Name": ["A", "B", "C"], "Amount": ["12,500", "8,000", "450"], "Close Date": [46387, 46387.5, None],
+            "Probability": [0.5, 0.25, 1.0], "Deal ID": ["7", "7", "8"],
+        },
+        "decimal='.' probability='fraction' duplicates='keep'",
+        {"amount": [12500, 8000, 450], "probability": [50, 25, 100]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MESSY)
+def test_adopt__messy_files_ask_at_most_once(name: str) -> None:
+    """One call reads a messy file, or names in one error every argument that it needs; with them it reads it."""
+    columns, asked, expected = MESSY[name]
+    source = pd.DataFrame(columns)
+    options: dict[str, Any] = {"timezone": "UTC"}
+    if asked:
+        with pytest.raises(ConfigurationError) as raised:
+            adopt(source, **options)
+        for argument in asked.split():
+            assert argument in str(raised.value)
+            key, value = argument.split("=")
+            options[key] = value.strip("'")
+    if "serial" in name:
+        options["date_format"] = "excel"
+    df = adopt(source, on_invalid="ignore", **options)
+    for column, values in expected.items():
+        found = df[column].dt.strftime("%Y-%m-%d") if column == "close_date" else df[column]
+        assert found.tolist() == values

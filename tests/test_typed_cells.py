@@ -64,6 +64,10 @@ def test_read_texts__a_column_proves_its_conventions() -> None:
     """One cell that can be read in one way only settles the others of its column; the codec's own texts stay."""
     assert shown(WHOLE, "12,500", "1,250,000", "450") == ["12500", "1250000", "450"]
     assert shown(DAYS, "03/04/2026", "12/31/2026", "2026-01-02") == ["2026-03-04", "2026-12-31", "2026-01-02"]
+    assert shown(WHOLE, "12,500", "6,640", "12,000", "450") == ["12500", "6640", "12000", "450"]
+    assert shown(WHOLE, "12.500", "6.640") == ["12500", "6640"]
+    for doubtful in (("12,500", "12,000"), ("12,000", "13,000"), ("12,500", "6.640")):
+        assert all("may be" in each for each in shown(WHOLE, *doubtful))
     assert shown(WHOLE, "55%", "5", "5,0 %", percent=True) == ["55", "5", "5"]
     assert shown(Numbers(whole=False), "1.234", "12,5") == ["1234", "12.5"]
 

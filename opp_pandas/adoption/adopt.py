@@ -214,7 +214,7 @@ def adopt(
     )  # fmt: skip
     plan = plan_columns(source, columns)
 
-    reader = _Reader(source, plan, zone or "UTC", unit, conventions)
+    reader = _Reader(source, plan, zone or "UTC", unit, conventions, ask_doubled=duplicates == "error")
     reader.read_all()
     reader.match_names(stages)
     if code is not None:
@@ -301,7 +301,10 @@ class _Reader:
         zone: str,
         unit: Literal["percent", "fraction"] | None,
         conventions: Conventions,
+        *,
+        ask_doubled: bool,
     ) -> None:
+        self.ask_doubled = ask_doubled
         self.source, self.plan, self.zone, self.unit, self.conventions = source, plan, zone, unit, conventions
         self.columns: dict[str, Any] = {}
         self.raw: dict[str, pd.Series] = {}
@@ -316,16 +319,29 @@ class _Reader:
         dates = [(c, label) for c, label in self.plan.taken.items() if COLUMN_DTYPES[c] == INSTANT]
         if isinstance(formats, Mapping) and (unknown := [n for n in formats if not any(n in pair for pair in dates)]):
             raise MissingColumnError(unknown, [label for _, label in dates], "date_format= names columns with dates")
+        questions = []
         for column, label in self.plan.taken.items():
-            reading = self._read(column, self.source[label], self.conventions.of_column(column, label))
-            reading.require_settled(column if column == label else f"{column} (column {label!r})")
+            try:
+                reading = self._read(column, self.source[label], self.conventions.of_column(column, label))
+                reading.require_settled(column if column == label else f"{column} (column {label!r})")
+            except ConfigurationError as question:
+                questions.append(str(question))
+                continue
             self._take(column, self.source[label], reading)
+        if questions:
+            raise ConfigurationError("; ".join([*questions, *self._doubled_key_question()]))
         if self.plan.key_in_index:
             keys = self.source.index.to_series()
             self._take("custom_id", keys, _settled_keys(read_texts(keys)))
             self.notes.append(f"custom_id was taken from the index {self.source.index.name!r}")
         if self._exact_percent:
             self.notes.append(self._rounding_note())
+
+    def _doubled_key_question(self) -> list[str]:
+        """Ask about keys that stand twice along with the rest, so that a file asks once."""
+        keys = pd.Series(self.columns.get("custom_id", [])).dropna()
+        doubled = self.ask_doubled and keys.duplicated().any()
+        return ["keys stand more than once: drop what is double, or pass duplicates='keep'"] if doubled else []
 
     def _read(self, column: str, values: pd.Series, conventions: Conventions) -> Reading:
         dtype = COLUMN_DTYPES[column]

@@ -110,6 +110,8 @@ class _Writer:
         self.whole = book.add_format({"num_format": "#,##0"})
         self.plain = book.add_format({"num_format": "0"})
         self.moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm"})
+        # What is copied is what is shown: seconds that were hidden would be lost on the way back.
+        self.exact = [book.add_format({"num_format": f"yyyy-mm-dd hh:mm:ss{part}"}) for part in ("", ".000")]
         self.editable = book.add_format({"bold": True, "bg_color": "#CFE2F3", "bottom": 1})
         self.fixed = book.add_format({"bold": True, "bg_color": "#E3E3E3", "bottom": 1})
         self.bold = book.add_format({"bold": True, "bottom": 1})
@@ -197,7 +199,8 @@ class _Writer:
             local = value if value.tzinfo is None else INSTANTS.local_time(value, self.zone)
             clock = local.tz_localize(None)
             if self._is_plain(value, clock):
-                sheet.write_datetime(row, place, clock.to_pydatetime(warn=False), self.moment)
+                look = self.exact[bool(clock.microsecond)] if clock.second or clock.microsecond else self.moment
+                sheet.write_datetime(row, place, clock.to_pydatetime(warn=False), look)
             else:
                 sheet.write_string(row, place, local.isoformat(), self.text)
 

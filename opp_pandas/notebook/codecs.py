@@ -11,9 +11,9 @@ import json
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pandas as pd
 
@@ -254,7 +254,8 @@ def read_texts(
         What it wrote itself is read as that.
     texts : sequence of str
         Read together: what one of them proves of separators or of the order of
-        day and month holds for all.
+        day and month holds for all. Where the column holds whole numbers, two
+        that are whole by one decimal mark only prove it.
     conventions : Conventions
         What somebody said about them.
     percent : bool, default False
@@ -274,7 +275,10 @@ def read_texts(
     [ValueError("may be 1250 (decimal='.') or 1.25 (decimal=',')")]
     """
     if codec == Plain(INTEGER) or isinstance(codec, Numbers):
-        found: Reading = parse_numbers(pd.Series(texts, dtype="str"), conventions, percent_sign=percent)
+        column = pd.Series(texts, dtype="str")
+        found: Reading = parse_numbers(column, conventions, percent_sign=percent)
+        if codec == Plain(INTEGER) and (mark := _mark_of_whole(found)):
+            found = parse_numbers(column, replace(conventions, decimal=mark), percent_sign=percent)
         spelled = [None if value is None else _digits(value) for value in found.values]
     elif isinstance(codec, Clocks) or (isinstance(codec, Plain) and codec.kind is INSTANTS):
         zone = (codec.zone if isinstance(codec, Plain) else None) or "UTC"
@@ -291,6 +295,20 @@ def read_texts(
     return [
         _chosen(codec, text, spelled[place], found, place, conventions.decimal_mark) for place, text in enumerate(texts)
     ]
+
+
+def _mark_of_whole(found: Reading) -> Literal[".", ","] | None:
+    """Find the decimal mark by which all cells of a column are whole, where two or more are so by one mark only.
+
+    ``12,500`` beside ``6,640`` is no 12.5 where only whole numbers can stand; alone
+    it is asked for.
+    """
+    whole = [
+        {said["decimal"] for number, said in doubt.readings if Decimal(number) == int(Decimal(number))}
+        for doubt in found.unsettled.values()
+    ]
+    marks = set.intersection(*whole) if whole else set()
+    return marks.pop() if len(marks) == 1 and sum(len(each) == 1 for each in whole) > 1 and not found.refused else None
 
 
 def _chosen(

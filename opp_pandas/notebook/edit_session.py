@@ -175,7 +175,7 @@ class Sheet(Cells):
             value = None
         else:
             text = _with_line_breaks(text, before)
-            if text == before:
+            if text == before or _is_name_of(text, before, field):
                 # The very text that stands there: nothing is read, so nothing can be lost.
                 return {}
             value = read[entry.column, entry.text] if text == entry.text else field.codec.read(text)
@@ -416,6 +416,12 @@ class Sheet(Cells):
     def note(self, problems: Mapping[tuple[int, str], str]) -> None:
         """Keep why cells (or, under the column ``""``, rows) were not written, until they are edited again."""
         self.problems = dict(problems)
+
+
+def _is_name_of(text: str, before: str | None, field: Field) -> bool:
+    """Whether a cell bears the name already, with the id behind it that tells namesakes apart."""
+    name, _, rest = (before or "").rpartition(" (")
+    return isinstance(field.codec, Relations) and name == text and rest[:-1].isdecimal()
 
 
 def _with_line_breaks(text: str, before: str | None) -> str:

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from opp_pandas.errors import ConfigurationError, FrameError, named, printable
+from opp_pandas.exporting.texts import ESCAPED, from_cell
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.notebook import messages
 from opp_pandas.notebook.clipboard import build_tsv, parse_tsv
@@ -25,6 +26,7 @@ from opp_pandas.notebook.fields import Field, first_columns
 from opp_pandas.notebook.messages import Answer, Entry, Objection, PlaceAnswer, TextAnswer, sent
 from opp_pandas.notebook.ordering import Ordering
 from opp_pandas.notebook.to_code import recipe
+from opp_pandas.parsing.names import fold_name
 
 if TYPE_CHECKING:
     from opp_pandas.choices import UnknownNames
@@ -213,6 +215,10 @@ class Desk:
             text = self.sheet.texts(self.sheet.places([entries[0].row]), field.column)[0]
             return Answer(said=f"{field.title} {doing} to {_shown(text)}")
         said = f"{counted(len(entries) - len(objections), 'cell')} {doing}"
+        matched = [
+            f"{printable(text, 60)!r} read as {printable(name, 60)!r}" for text, name in self.sheet.read_as.items()
+        ]
+        said = "; ".join([said, *matched[:SAID_OBJECTIONS]])
         return self._objected(objections, f"{said}; {len(objections):,} refused:") if objections else Answer(said=said)
 
     def _objected(self, objections: Sequence[Objection], said: str = "") -> Answer:
@@ -267,7 +273,9 @@ class Desk:
 
     def _paste(self, message: messages.Paste) -> Answer:
         """Paste a range, or one value into every marked cell; cells that are refused stay as they are."""
-        pasted = parse_tsv(message.text) if message.text else []
+        rows = parse_tsv(message.text) if message.text else []
+        # Our own workbooks say of a cell that it holds empty text, or what a spreadsheet cannot hold.
+        pasted = [[from_cell(text) if text and text.startswith(ESCAPED) else text for text in row] for row in rows]
         width = max(map(len, pasted), default=0)
         if not pasted:
             return Answer(said="there is nothing to paste")
@@ -278,6 +286,8 @@ class Desk:
                 [Entry(row, column, pasted[0][0]) for row, column in self._cells(message)], "pasted", partly=True
             )
         start, first = message.range.start, self.columns.index(message.range.columns[0])
+        if self._is_heading(pasted[0], self.columns[first : first + width]):
+            del pasted[0]
         uids = self.ordering.slice(start, start + len(pasted)).tolist()
         columns = self.columns[first : first + width]
         if len(uids) < len(pasted) or len(columns) < width:
@@ -290,6 +300,13 @@ class Desk:
             for column, text in zip(columns, row, strict=False)
         ]
         return self._put(entries, "pasted", partly=True)
+
+    def _is_heading(self, row: Sequence[str | None], columns: Sequence[str]) -> bool:
+        """Whether a row names the columns that it stands over: then a spreadsheet's column was copied as a whole."""
+        fields = [self.sheet.fields[column] for column in columns]
+        names = [{fold_name(each) for each in (field.column, field.name, field.title)} for field in fields]
+        texts = [fold_name((text or "").partition(" [")[0]) for text in row]
+        return len(row) == len(columns) and all(text in known for text, known in zip(texts, names, strict=True))
 
     def _add(self, message: messages.Add) -> Answer:  # noqa: ARG002 - every action takes its message
         uid = self.sheet.add()
