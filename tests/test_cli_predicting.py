@@ -184,3 +184,44 @@ def test_misuse__is_said_in_one_line(
     assert said.out == ""
     assert told in said.err
     assert said.err.count("\n") == 1
+
+
+def test_commands__read_files_of_every_form_without_a_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forecast, funnel, predict and report say the same of one portfolio as German CSV, workbook and Parquet file."""
+    monkeypatch.setenv("OPP_PANDAS_URL", "http://127.0.0.1:9/api/v2")
+    frame = frame_of(generate(World(days=200), 0)).head(150)
+    amounts = pd.Series([f"{value:,}".translate(str.maketrans(",.", ".,")) + " €" for value in frame["amount"]])
+    days = {"Opened": frame["external_created_at"], "Ends": frame["close_date"]}
+    days = {name: pd.to_datetime(values).dt.tz_localize(None).dt.normalize() for name, values in days.items()}
+    base = {"Deal": frame["custom_id"], "Stage": frame["stage_name"], "Seller": ["Sam Lee", "Ana Ruiz"] * 75}
+    typed = pd.DataFrame({**base, "Value": frame["amount"], **days})
+    typed.to_excel(tmp_path / "deals.xlsx", index=False)
+    typed.to_parquet(tmp_path / "deals.parquet")
+    german = {name: values.dt.strftime("%d.%m.%y") for name, values in days.items()}
+    written = pd.DataFrame({**base, "Value": amounts, **german})
+    written.to_csv(tmp_path / "deals.csv", sep=";", index=False, encoding="utf-8-sig")
+    columns = {"Deal": "custom_id", "Stage": "stage_name", "Seller": "owner_name", "Value": "amount",
+               "Opened": "external_created_at", "Ends": "close_date"}  # fmt: skip
+    (tmp_path / "map.json").write_text(json.dumps({"columns": columns, "decimal": ",", "dayfirst": True}))
+    meaning = ["--map", str(tmp_path / "map.json"), "--won", "Won", "--lost", "Lost", "--currency", "EUR"]
+    moment = ["--as-of", str(START + 200), "--timezone", "Europe/Berlin"]
+    asked = {
+        "forecast": ["--by", "owner_name", "--quota", "Sam Lee=1.2M", "--quota", "Ana Ruiz=800k"],
+        "funnel": [],
+        "predict": ["--horizon-days", "30"],
+        "report": ["-o", str(tmp_path / "report.xlsx"), "--quota", "2M", "--sections", "headline, deals, forecast"],
+    }
+    for command, more in asked.items():
+        said = []
+        for ending in ("csv", "xlsx", "parquet"):
+            answered = answer(capsys, command, "--from", str(tmp_path / f"deals.{ending}"), *meaning, *moment, *more)
+            said.append({key: value for key, value in answered.items() if key not in ("load", "warnings", "basis")})
+        assert said[0] == said[1] == said[2]
+        assert said[0]
+    (tmp_path / "broken.csv").write_bytes("Käufer;Wert\n".encode("latin-1"))
+    (tmp_path / "broken.xlsx").write_bytes(b"no workbook")
+    for name, words in (("broken.csv", "not UTF-8"), ("broken.xlsx", "cannot be read"), ("none.csv", "no such file")):
+        assert main(["forecast", "--from", str(tmp_path / name)]) == 2
+        assert words in capsys.readouterr().err

@@ -128,7 +128,9 @@ def test_parse_dates__ends_of_the_calendar_in_a_zone() -> None:
 
 def test_parse_dates__day_or_month_first() -> None:
     """What reads both ways is asked for, with both readings, unless the column or the caller settles it."""
-    both = r"'03/04/2026' may be 2026-04-03 \(dayfirst=True\) or 2026-03-04 \(dayfirst=False\), and 1 more cells"
+    both = (
+        r"'03/04/2026' may be 2026-04-03 \(dayfirst=True\) or 2026-03-04 \(dayfirst=False\), and 1 more cell likewise"
+    )
     for cells in (("03/04/2026", "05/06/2026", "2026-01-01"), ("03/04/2026", "05/06/2026", "25/12/2026", "12/25/2026")):
         with pytest.raises(ConfigurationError, match=both):
             read(*cells)

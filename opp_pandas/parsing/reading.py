@@ -139,7 +139,7 @@ class Reading:
         if self.unsettled:
             first = next(iter(self.unsettled.values()))
             more = len(self.unsettled) - 1
-            others = f", and {more:,} more cells likewise" if more else ""
+            others = f", and {more:,} more {'cell' if more == 1 else 'cells'} likewise" if more else ""
             raise ConfigurationError(f"{column}: {first}{others}: pass the argument that fits")
 
 
