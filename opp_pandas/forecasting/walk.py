@@ -30,7 +30,8 @@ ROWS = {
     "hazards": "every open deal by the hazards of winning and losing at its age, told apart by columns",
     "levelled": "the same, times how much more or less than it came in past windows",
     "landing": "open amount x the share of it that past windows of this length brought",
-    "dated": "amount x stated probability of open deals dated within the window, as a history kept them",
+    "dated": "amount x stated probability of open deals dated within the window, as a history kept them; "
+    "in the mix times what such sums brought",
     "landmark": "hazards, stated probability, close date and stage, each weighed by how it did in past windows",
     "last_window": "what the window before brought",
     "mean_window": "mean of past windows",
@@ -40,14 +41,17 @@ ROWS = {
 """What a mix is made of."""
 
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
-_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.09, "landmark": 0.9}
+_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.27, "landmark": 2.7}
 _STATED = ("dated", "landmark")
 """Rows that need to know what was stated on each evening."""
 _NAIVE_PRIOR = 0.01
 _WINDOWS = 40
 _REFIT, _ROUNDS = 5, 60
+_NOTHING, _CLOSE = 1e-12, 1e-6
 _LEVEL_WINDOWS = 4.0
 """As much as so many windows speaks for no correction of the level."""
+_DATED_WINDOWS = 0.5
+"""The same of what sellers date into the window: deals put off for ever, and optimism, make it far too high."""
 _HALF_LIFE = 180.0
 _EVIDENCE = 0.5
 """Deals of one window share their luck, and a deal is in several windows: its evidence counts so much."""
@@ -281,6 +285,8 @@ class Walk:
         parts = [(sum(weights[name] for name in ("hazards", "levelled", "landing")), p)]
         for name in _STATED:
             stated = self._stated_chances[name][at] if weights.get(name, 0.0) > 0 else None
+            if stated is not None and name == "dated":
+                stated = np.minimum(stated * self.dated_level[at], 1.0)
             parts += [] if stated is None else [(weights[name], stated)]
         whole = sum(w for w, _ in parts)
         return (sum(w / whole * q for w, q in parts) if whole > 0 else p), amounts
@@ -306,7 +312,7 @@ class Walk:
     def rows(self) -> dict[str, Floats]:
         """Return the means of every row, shape (m,)."""
         base = np.array([float(p @ amount) for p, amount in self._hazard_deals]) + self.new[1]
-        found = {"hazards": base, "levelled": self._levelled(base)}
+        found = {"hazards": base, "levelled": base * self._levels(base, _LEVEL_WINDOWS)}
         amount = np.array([cut.open_amount for cut in self.cuts])
         landing, mean = (np.full(len(self.cuts), np.nan) for _ in range(2))
         for at in range(len(self.cuts)):
@@ -329,15 +335,26 @@ class Walk:
             name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"
         }
 
-    def _levelled(self, base: Floats) -> Floats:
-        out = base.copy()
-        for at in range(len(base)):
-            weight = self.weights(at)
+    def _levels(self, row: Floats, windows: float) -> Floats:
+        """Return how much more or less came than a row said, on each evening, pulled to 1 by so many windows."""
+        levels = np.ones(len(row))
+        for at in range(len(row)):
+            weight = self.weights(at) * np.isfinite(row)
             if weight.any():
-                said, came = float(np.sum(weight * base)), float(np.sum(weight * np.nan_to_num(self.actual)))
-                steady = _LEVEL_WINDOWS * said / float(weight.sum())
-                out[at] = base[at] * (came + steady) / max(said + steady, 1e-9)
-        return out
+                said, came = (float(weight @ np.nan_to_num(values)) for values in (row, self.actual))
+                steady = windows * said / float(weight.sum())
+                levels[at] = (came + steady) / max(said + steady, 1e-9)
+        return levels
+
+    @cached_property
+    def dated_level(self) -> Floats:
+        """Return what sums of dated deals brought of what they said: the mix takes them by that, never as they are."""
+        return self._levels(self.rows["dated"], _DATED_WINDOWS)
+
+    @cached_property
+    def _mixed(self) -> Floats:
+        """Return the means of the rows as the mix takes them, shape (rows, m)."""
+        return np.array([row * self.dated_level if name == "dated" else row for name, row in self.rows.items()])
 
     @cached_property
     def mix_weights(self) -> Floats:
@@ -347,7 +364,7 @@ class Walk:
         measured by its expected size; they are pulled to the prior by their
         divergence from it, so that few windows move them little.
         """
-        names, means = list(self.rows), np.array(list(self.rows.values()))
+        names, means = list(self.rows), self._mixed
         base = means[0]
         variance = np.array([_moments(*deals)[0] for deals in self._hazard_deals]) + self.new[2]
         scale = np.maximum(_PHI[0] * variance + (_TAU[0] * base) ** 2, 1e-9)
@@ -358,25 +375,12 @@ class Walk:
         gram = np.einsum("at,it,jt->aij", seen, apart, apart)
         pull = np.einsum("at,it,t->ai", seen, apart, missed)
         prior = np.array([_PRIOR.get(name, _NAIVE_PRIOR) for name in names])
-        available = np.isfinite(means.T)
-        logs = np.where(available, np.log(prior), -np.inf)
-        logs = logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
-        rate = (1.0 / (1.0 + np.abs(gram).max(axis=(1, 2))))[:, None]
-        share = np.exp(logs)
-        for _ in range(_ROUNDS):
-            slope = np.einsum("aij,aj->ai", gram, share) - pull
-            step = np.where(share > 0, (1 - rate) * np.log(np.maximum(share, 1e-300)), -np.inf) + rate * np.where(
-                available, logs - slope, 0.0
-            )
-            share = np.exp(step - step.max(axis=1, keepdims=True))
-            share = share / share.sum(axis=1, keepdims=True)
-        return np.asarray(share.T)
+        return weigh(gram, pull, np.where(np.isfinite(means.T), prior, 0.0)).T
 
     @cached_property
     def mix(self) -> Forecasts:
         """The mix of all rows."""
-        means = np.nan_to_num(np.array(list(self.rows.values())))
-        return self.spread(np.sum(self.mix_weights * means, axis=0))
+        return self.spread(np.sum(self.mix_weights * np.nan_to_num(self._mixed), axis=0))
 
     def forecasts(self, name: str) -> Forecasts:
         """Return the forecasts of the mix or of one row."""
@@ -429,6 +433,32 @@ class Walk:
             {level: tuple(end[rows] for end in forecasts.interval(level)) for level in LEVELS},
             max(int(np.ceil(self.horizon / self.step)), 1),
         )
+
+
+def weigh(gram: Floats, pull: Floats, prior: Floats) -> Floats:
+    """Return the weights w, summing to 1, that make w G w / 2 - b w + (divergence of w from the prior) least.
+
+    Parameters
+    ----------
+    gram : ndarray of float, shape (m, k, k)
+    pull, prior : ndarray of float, shape (m, k)
+        A row whose prior is 0 gets nothing.
+    """
+    usual = np.maximum(prior / prior.sum(axis=1, keepdims=True), _NOTHING)
+    share = usual
+    for _ in range(_ROUNDS):
+        # Newton's steps in the logarithms: a row that missed by far goes to nothing in a few.
+        slope = np.einsum("aij,aj->ai", gram, share) - pull + np.log(share / usual)
+        curve = gram + np.einsum("ai,ij->aij", 1.0 / share, np.eye(share.shape[1]))
+        solved = np.linalg.solve(curve, np.stack([slope, np.ones(share.shape)], axis=2))
+        level = solved[:, :, 0].sum(axis=1) / solved[:, :, 1].sum(axis=1)
+        step = np.clip((solved[:, :, 0] - level[:, None] * solved[:, :, 1]) / share, -2.0, 2.0)
+        share = np.maximum(share * np.exp(-step), _NOTHING)
+        share = share / share.sum(axis=1, keepdims=True)
+        if np.abs(step * share).max() < _CLOSE:
+            break
+    share = np.where(prior > 0, share, 0.0)
+    return np.asarray(share / share.sum(axis=1, keepdims=True))
 
 
 def _moments(p: Floats, amounts: Floats) -> tuple[float, float]:
