@@ -102,6 +102,9 @@ test("several refused cells are listed, and lead to where they are", async () =>
   expect(el.querySelector(".opp-active")).toBe(cell(1, 0));
 });
 
+// What is above the list of a workspace asks for, see workspace.test.ts.
+const ABOVE = ["look", "list", "figures", "predict"];
+
 test("every request of the schema is asked by a key or a button, and fits it", async () => {
   const button = (words: string) => ([...el.querySelectorAll("button")].find((each) => each.textContent === words) as HTMLElement).click();
   press("5");
@@ -127,9 +130,9 @@ test("every request of the schema is asked by a key or a button, and fits it", a
   button("Send 1 row");
   python.set("panel", { sending: true, rows: 1 });
   button("Stop");
-  python.set("panel", { conflicts: [{ id: 1, column: "a", deal: "1", loaded: "", mine: "", theirs: "", follows: "", choice: "" }] });
+  python.set("panel", { conflicts: [{ id: 1, column: "a", deal: "1", loaded: "", mine: "", theirs: "", follows: "", choice: "", changed: "" }] });
   button("All theirs");
   button("Close");
-  const asked = new Set<string>(python.asked.map((message) => message.do));
+  const asked = new Set<string>([...python.asked.map((message) => message.do), ...ABOVE]);
   expect(Object.keys(schema.requests).filter((name) => !asked.has(name))).toEqual([]);
 });
