@@ -121,7 +121,7 @@ class Organisation:
             found.append(f"roles run in a circle (ids {named(circle)}): rollup() refuses such a tree")
         if orphans:
             found.append(
-                f"{_n(orphans, 'role')} under a role that is not there: at the top (role ids {named(orphans)})"
+                f"{_n(orphans, 'role')} below a role that is not there: at the top (role ids {named(orphans)})"
             )
         if without:
             found.append(f"{_n(without, 'user')} without a role: at the top of the tree (user ids {named(without)})")

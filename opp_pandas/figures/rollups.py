@@ -206,7 +206,8 @@ def _up_the_tree(
     nodes = list(dict.fromkeys([*roles, *parents, *parents.values(), *own_keys]))
     place = {key: position for position, key in enumerate(nodes)}
     above = np.array([place[parents[key]] if key in parents else -1 for key in nodes], dtype=np.intp)
-    label_of = dict(zip(own_keys, group.labels, strict=True))
+    # An organisation knows its people's names, also where the load did not include them.
+    label_of = dict(zip(own_keys, group.labels, strict=True)) | (names if roles else {})
     plain = [str(label_of.get(key, names.get(key, key if isinstance(key, str) else f"(id {key})"))) for key in nodes]
     labels = distinguish(plain, nodes)
     order, level = _walk(above, labels)
@@ -248,7 +249,9 @@ def _notes_on(tree: Tree, group: Group) -> list[str]:
     if not isinstance(tree, Organisation):
         return []
     strangers = {key for key in group.keys if key is not None} - set(tree.users["id"])
-    words = f"{len(strangers):,} owners are not among the organisation's users: at the top (ids {named(strangers)})"
+    words = (
+        f"owners who are not among the organisation's users, at the top: {len(strangers):,} (ids {named(strangers)})"
+    )
     return [*tree.notes, *([words] if strangers else [])]
 
 

@@ -163,7 +163,10 @@ class Axis:
         return self._finish(list(self.entries), [None] * len(self.entries), missing, self.some_missing)
 
     def _name_people(self, context: FigureContext) -> tuple[pd.Index, list[Any], Codes]:
-        known = _names_by_id(context.lookups.get(LOOKUP_COLUMNS[self.name].type))
+        kind, organisation = LOOKUP_COLUMNS[self.name].type, context.organisation
+        known = _names_by_id(context.lookups.get(kind))
+        if kind == "user" and organisation is not None:
+            known = {**_names_by_id(organisation.users), **known}
         with_id = [(key, known.get(key, text) or text) for key, text in self.entries if key is not None]
         place = {key: code for code, (key, _) in enumerate(with_id)}
         bearer = {text: code for code, (_, text) in enumerate(with_id)}
