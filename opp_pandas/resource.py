@@ -8,6 +8,7 @@ snake_case; the glossary of every column is the ``meaning`` of its row.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -562,20 +563,27 @@ RESOURCES = {
 }
 """The resources that the sandbox serves and the client knows; what it can write, the sandbox says itself."""
 
-LOOKUP_COLUMNS = {
-    f"{relation}_{field}": LookupColumn(
-        relation,
-        id_column,
-        entry.type,
-        field,
-        RESOURCES[entry.type].by_column[field].dtype,
-        editable=field == "name" and not entry.read_only,
-    )
-    for id_column, entry in OPPORTUNITY.relationship_by_column.items()
-    for relation in (id_column.removesuffix("_id"),)
-    for field in entry.lookup
-}
-"""The joined columns by name; everything about joining follows from `Relationship.lookup`."""
+NESTED = ("account.owner", "owner.role")
+"""What ``include=`` takes beyond the relationships of a deal: the id and the name of each are joined as well."""
+
+
+def _lookup_columns() -> Iterator[tuple[str, LookupColumn]]:
+    for id_column, entry in OPPORTUNITY.relationship_by_column.items():
+        relation, fields = id_column.removesuffix("_id"), RESOURCES[entry.type].by_column if entry.lookup else {}
+        for field in entry.lookup:
+            editable = field == "name" and not entry.read_only
+            column = LookupColumn(relation, id_column, entry.type, field, fields[field].dtype, editable)
+            yield f"{relation}_{field}", column
+    for path in NESTED:
+        first, second = path.split(".")
+        via = RESOURCES[OPPORTUNITY.relationship_by_name[first].type]
+        base, kind = f"{first}_{second}", via.relationship_by_name[second].type
+        yield f"{base}_id", LookupColumn(path, f"{first}_id", via.type, f"{second}_id", "Int64", False)
+        yield f"{base}_name", LookupColumn(path, f"{base}_id", kind, "name", "str", False)
+
+
+LOOKUP_COLUMNS = dict(_lookup_columns())
+"""The joined columns by name; everything about joining follows from `Relationship.lookup` and `NESTED`."""
 
 INCLUDABLE = {entry.relation: entry.type for entry in LOOKUP_COLUMNS.values()}
 """What ``include=`` takes, and the type of the resource that it brings."""

@@ -80,6 +80,10 @@ def test_lookup_columns__are_all_derived_from_the_relationships():
         "territory_name",
         "primary_prospect_name",
         "external_creator_name",
+        "account_owner_id",
+        "account_owner_name",
+        "owner_role_id",
+        "owner_role_name",
     ]
     assert {name: (entry.id_column, entry.type, entry.dtype) for name, entry in LOOKUP_COLUMNS.items()} == {
         "stage_name": ("stage_id", "opportunityStage", "str"),
@@ -92,8 +96,15 @@ def test_lookup_columns__are_all_derived_from_the_relationships():
         "territory_name": ("territory_id", "territory", "str"),
         "primary_prospect_name": ("primary_prospect_id", "prospect", "str"),
         "external_creator_name": ("external_creator_id", "user", "str"),
+        "account_owner_id": ("account_id", "account", "Int64"),
+        "account_owner_name": ("account_owner_id", "user", "str"),
+        "owner_role_id": ("owner_id", "user", "Int64"),
+        "owner_role_name": ("owner_role_id", "role", "str"),
     }
     assert list(EDITABLE_NAMES) == [
         f"{name}_name" for name in ("stage", "owner", "account", "territory", "primary_prospect", "external_creator")
     ]
-    assert list(INCLUDABLE) == [name.removesuffix("_name") for name in LOOKUP_COLUMNS if name.endswith("_name")]
+    assert list(INCLUDABLE) == [
+        *("stage", "owner", "account", "creator", "updater", "territory", "primary_prospect", "external_creator"),
+        *("account.owner", "owner.role"),
+    ]

@@ -49,6 +49,7 @@ PARAMETERS = {
     "sort": ("test_sandbox_server_queries", "test_sort__orders_rows_and_pages_through_each_once"),
     "fields[type]": ("test_query", "test_fields__never_lose_what_is_needed"),
     "include": ("test_sandbox_server_queries", "test_include__brings_each_record_once"),
+    "include, nested (account.owner)": ("test_organisation", "test_include__goes_on_to_what_is_included"),
     "page[size], page[after], page[before]": (
         "test_sandbox_server_queries",
         "test_paging__backwards_is_forwards_reversed",
@@ -132,6 +133,11 @@ BEYOND = {
         "test_sandbox__prints_what_programs_need_and_serves_until_stopped",
     ),
     "JSON:API 1.0: 406 and 415": ("test_sandbox_server_edits", "test_negotiation__is_that_of_json_api"),
+    "the organisation, dated in a history": (
+        "test_organisation",
+        "test_reorganisation__is_rolled_up_by_the_tree_of_each_day",
+    ),
+    "where by team and role": ("test_organisation", "test_where__by_team_and_role_asks_for_the_deals_of_their_people"),
     "walks that survive change": ("test_refreshing", "test_load__reads_again_what_changed_meanwhile"),
     "refresh": ("test_refreshing", "test_refresh__is_the_three_way_merge"),
     "deletions": ("test_refreshing", "test_reconcile__finds_deleted_and_new_deals"),

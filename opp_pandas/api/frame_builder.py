@@ -98,7 +98,7 @@ class Collector:
         self._block: list[tuple[bytes, dict[str, Any]]] = []
         self._parser = PageParser(resource)
         self._worker: ThreadPoolExecutor | None = None
-        self._included: dict[str, dict[int, tuple[str | None, int | None, bool | None]]] = {}
+        self._included: dict[str, dict[int, _Entry]] = {}
         self._numbered: dict[tuple[str, Any], Any] = {}
 
     def __enter__(self) -> Self:
@@ -325,8 +325,15 @@ def name_notes(resources: Iterable[Any]) -> tuple[str, ...]:
     return tuple(f"{kind}: {n:,} names came as numbers, and stand as text" for kind, n in numbers.items())
 
 
-def _lookup_entry(resource: Any) -> tuple[int, tuple[str | None, int | None, bool | None]] | None:
-    """Read id, name, order and whether it is closed; None where there is no usable id."""
+_Entry = tuple[str | None, int | None, bool | None, dict[str, int | None]]
+# The columns of ids in look-ups that lead further: of accounts the owner, of users the role.
+_LINKS = {
+    entry.type: entry.field for entry in LOOKUP_COLUMNS.values() if "." in entry.relation and entry.field != "name"
+}
+
+
+def _lookup_entry(resource: Any) -> tuple[int, _Entry] | None:
+    """Read id, name, order, whether it is closed, and where it leads; None where there is no usable id."""
     try:
         key = identifier(resource.get("id"))
     except (AttributeError, UnfitError):
@@ -340,7 +347,16 @@ def _lookup_entry(resource: Any) -> tuple[int, tuple[str | None, int | None, boo
         name = " ".join(part for part in parts if part) or None
     order, closed = attributes.get("order"), attributes.get("isClosed")
     is_order = isinstance(order, int) and not isinstance(order, bool) and abs(order) <= INT64_MAX
-    return key, (name, order if is_order else None, closed if isinstance(closed, bool) else None)
+    column = _LINKS.get(str(resource.get("type")))
+    links = {} if column is None else {column: _linked(resource.get("relationships"), column.removesuffix("_id"))}
+    return key, (name, order if is_order else None, closed if isinstance(closed, bool) else None, links)
+
+
+def _linked(relationships: Any, name: str) -> int | None:
+    try:
+        return identifier(relationships[name]["data"]["id"])
+    except (TypeError, KeyError, UnfitError):
+        return None
 
 
 def _text(value: Any) -> str | None:
@@ -350,14 +366,16 @@ def _text(value: Any) -> str | None:
         return None
 
 
-def _entry_frame(entries: Mapping[int, tuple[str | None, int | None, bool | None]]) -> pd.DataFrame:
-    names, orders, closed = zip(*entries.values(), strict=True) if entries else ((), (), ())
+def _entry_frame(entries: Mapping[int, _Entry]) -> pd.DataFrame:
+    names, orders, closed, links = zip(*entries.values(), strict=True) if entries else ((), (), (), ())
     columns = {
         "id": column_array(list(entries), "Int64"),
         "name": column_array(names, "str"),
         "order": column_array(orders, "Int64"),
         "is_closed": column_array(closed, "boolean"),
     }
+    for column in dict.fromkeys(column for own in links for column, key in own.items() if key is not None):
+        columns[column] = column_array([own[column] for own in links], "Int64")
     return pd.DataFrame(columns).sort_values("id", ignore_index=True)
 
 
@@ -381,8 +399,9 @@ def join_names(frame: pd.DataFrame, lookups: Mapping[str, pd.DataFrame], include
     wanted = set(include)
     joined: dict[str, Any] = {}
     for column, entry in LOOKUP_COLUMNS.items():
-        if entry.relation in wanted and entry.id_column in frame.columns:
-            joined[column] = look_up(frame[entry.id_column], lookups.get(entry.type), entry.field, entry.dtype)
+        if entry.relation in wanted and (entry.id_column in frame.columns or entry.id_column in joined):
+            ids = frame[entry.id_column] if entry.id_column not in joined else pd.Series(joined[entry.id_column])
+            joined[column] = look_up(ids, lookups.get(entry.type), entry.field, entry.dtype)
     columns = {name: frame[name].array for name in frame.columns} | joined
     order = [name for name in LEADING if name in columns]
     order += [name for name in columns if name not in order]
@@ -391,7 +410,7 @@ def join_names(frame: pd.DataFrame, lookups: Mapping[str, pd.DataFrame], include
 
 def look_up(ids: pd.Series, lookup: pd.DataFrame | None, field: str, dtype: str) -> Any:
     """Give `field` of the look-up for every id, missing where there is none."""
-    if lookup is None or not len(lookup):
+    if lookup is None or not len(lookup) or field not in lookup.columns:
         return column_array([None] * len(ids), dtype)
     # Factorised first: a look-up per distinct id, then one take.
     codes, distinct = pd.factorize(ids, use_na_sentinel=True)

@@ -38,6 +38,7 @@ INCLUDED_FIELDS = {
     "user": ("name", "firstName", "lastName", "email"),
     "account": ("name",),
     "territory": ("name",),
+    "role": ("name",),
     "prospect": ("name", "firstName", "lastName"),
 }
 
@@ -208,6 +209,11 @@ def include_names(include: Iterable[str] | None, resource: Resource = OPPORTUNIT
     names: list[str] = []
     for item in include or ():
         wanted = str(item).strip()
+        first, dot, rest = wanted.partition(".")
+        if dot:
+            names += [f"{name}.{rest}" for name in include_names(first, resource)]
+            include_names(rest, relationship_at(names[-1].split(".")[:1], resource))
+            continue
         name = _relationship_name(wanted, resource)
         if name == "stage" and resource is OPPORTUNITY:
             name = "opportunityStage"
@@ -223,6 +229,13 @@ def include_names(include: Iterable[str] | None, resource: Resource = OPPORTUNIT
             )
         names.append(relationship.name)
     return list(dict.fromkeys(names))
+
+
+def relationship_at(path: Sequence[str], resource: Resource) -> Resource:
+    """Return the resource at the end of a path of relationships, such as ``account.owner``."""
+    for name in path:
+        resource = RESOURCES[resource.relationship_by_name[name].type]
+    return resource
 
 
 def field_names(
@@ -246,14 +259,21 @@ def field_names(
     found: list[tuple[str, list[str]]] = []
     if resource.type in asked:
         names = [_field_name(name, resource) for name in asked.pop(resource.type) if name != "id"]
-        found.append((resource.type, list(dict.fromkeys([*names, *included, *NEEDED.get(resource.type, ())]))))
-    types = dict.fromkeys(resource.relationship_by_name[name].type for name in included)
+        first = (path.partition(".")[0] for path in included)
+        found.append((resource.type, list(dict.fromkeys([*names, *first, *NEEDED.get(resource.type, ())]))))
+    paths = [path.split(".") for path in included]
+    steps = [path[:place] for path in paths for place in range(1, len(path) + 1)]
+    types = dict.fromkeys(relationship_at(step, resource).type for step in steps)
+    # On the way to what is included, the relationships that lead there must come.
+    links = [
+        (relationship_at(path[:place], resource).type, path[place]) for path in paths for place in range(1, len(path))
+    ]
     for kind in [*types, *(kind for kind in asked if kind not in types)]:
         other = RESOURCES.get(kind)
         if kind in asked and other is not None:
             found.append((kind, list(dict.fromkeys(_field_name(name, other) for name in asked[kind] if name != "id"))))
         elif kind in INCLUDED_FIELDS and kind != resource.type:
-            found.append((kind, list(INCLUDED_FIELDS[kind])))
+            found.append((kind, [*INCLUDED_FIELDS[kind], *(name for own, name in links if own == kind)]))
     return found
 
 

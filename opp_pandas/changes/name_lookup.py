@@ -38,7 +38,7 @@ class NameBook:
         books: dict[str, Mapping[int, str]] = {}
         for relation, kind in INCLUDABLE.items():
             lookup = loaded.lookups.get(kind)
-            if lookup is not None:
+            if lookup is not None and "." not in relation:
                 books[f"{relation}_id"] = names_of(lookup)
         return cls(books)
 

@@ -249,9 +249,7 @@ def _notes_on(tree: Tree, group: Group) -> list[str]:
     if not isinstance(tree, Organisation):
         return []
     strangers = {key for key in group.keys if key is not None} - set(tree.users["id"])
-    words = (
-        f"owners who are not among the organisation's users, at the top: {len(strangers):,} (ids {named(strangers)})"
-    )
+    words = f"owners whom the organisation does not know, at the top: {len(strangers):,} (ids {named(strangers)})"
     return [*tree.notes, *([words] if strangers else [])]
 
 

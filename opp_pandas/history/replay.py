@@ -18,7 +18,7 @@ from opp_pandas.history.record import RowWriter
 from opp_pandas.history.snapshot_metadata import BEGINS, load_facts, snapshot_facts
 from opp_pandas.history.typed_values import LOCKED, Places, decode
 from opp_pandas.organisation import Organisation
-from opp_pandas.resource import LOOKUP_COLUMNS
+from opp_pandas.resource import LOOKUP_COLUMNS, LookupColumn
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def stored_fields(columns: Iterable[str]) -> list[str | None]:
     """Give the stored fields that columns need: joined names come from ids, and the rows from the presence."""
     fields: list[str | None] = [PRESENCE]
     for column in columns:
-        fields += [column, *([LOOKUP_COLUMNS[column].id_column] if column in LOOKUP_COLUMNS else [])]
+        fields.append(column)
+        while column in LOOKUP_COLUMNS:
+            column = LOOKUP_COLUMNS[column].id_column
+            fields.append(column)
     return list(dict.fromkeys(fields))
 
 
@@ -46,7 +49,7 @@ def lookups_at(cells: Cells, upto: int) -> dict[str, pd.DataFrame]:
         ids = records.last("id", upto)
         there = np.flatnonzero(ids >= 0)
         columns = {"id": pd.array(records.keys.ids[there], dtype="Int64")}
-        for name in dict.fromkeys([*(name for name in _LOOKUP_DTYPES if name != "id"), *last]):
+        for name in dict.fromkeys(["name", "order", "is_closed", *last]):
             rows = last.get(name, np.full(len(records.keys), NONE))
             columns[name] = cells.column(rows[there], _LOOKUP_DTYPES.get(name, "object"))
         found[kind] = pd.DataFrame(columns)
@@ -98,13 +101,20 @@ def frame_at(
             if columns[name].dtype == object:
                 frozen[name] = cells.column(rows, dtype, frozen=True)
             marks |= _marks(cells, rows, name)
+
+    def ids_of(entry: LookupColumn) -> Any:
+        """Give the ids that a joined column stands on, which may be joined themselves."""
+        if entry.id_column in columns:
+            return columns[entry.id_column]
+        further = LOOKUP_COLUMNS.get(entry.id_column)
+        if further is not None:
+            return look_up(pd.Series(ids_of(further)), lookups.get(further.type), further.field, further.dtype)
+        return cells.column(records.standing(entry.id_column, upto, codes), "Int64")
+
     for name, dtype, joined in entries:
         if joined:
             entry = LOOKUP_COLUMNS[name]
-            own = columns.get(entry.id_column)
-            if own is None:
-                own = cells.column(records.standing(entry.id_column, upto, codes), "Int64")
-            columns[name] = look_up(pd.Series(own), lookups.get(entry.type), entry.field, dtype)
+            columns[name] = look_up(pd.Series(ids_of(entry)), lookups.get(entry.type), entry.field, dtype)
     index = pd.RangeIndex(len(codes))
     frame = _framed({entry[0]: columns[entry[0]] for entry in entries}, index)
     snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]

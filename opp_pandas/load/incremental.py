@@ -15,7 +15,7 @@ from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup,
 from opp_pandas.load.fetch import wanted_columns
 from opp_pandas.load.upsert import not_older
 from opp_pandas.load.where import rows_that_fit, split_where
-from opp_pandas.resource import INCLUDABLE, RESOURCES, STAGE, Resource
+from opp_pandas.resource import LOOKUP_COLUMNS, RESOURCES, STAGE, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -140,33 +140,41 @@ def _read_lookups(
 ) -> tuple[dict[str, pd.DataFrame], pd.Timestamp | None]:
     """Read names again; a renaming bumps the record that is renamed, not the deals."""
     found = dict(lookups)
-    wanted = dict.fromkeys((STAGE.type, *(INCLUDABLE[name] for name in include)))
+    entries = [entry for entry in LOOKUP_COLUMNS.values() if entry.relation in include]
+    wanted = dict.fromkeys((STAGE.type, *(entry.type for entry in entries)))
+    # Names that are joined through another record: where that one leads may have changed.
+    links = {entry.type: (entry.field.removesuffix("_id"),) for entry in entries if entry.field.endswith("_id")}
     moment = None
     for resource in (RESOURCES[kind] for kind in wanted):
         if resource is not STAGE and resource.type not in found:
             continue
         try:
-            lookup, date = _read_lookup(client, resource, since, notes)
+            lookups_now, date = _read_lookup(client, resource, since, links.get(resource.type, ()), notes)
         except AccessDeniedError:
             # The load said so already.
             continue
         moment = date if moment is None else moment
-        found[resource.type] = lookup if resource is STAGE else joined_lookup(found[resource.type], lookup)
+        for kind, lookup in lookups_now.items():
+            found[kind] = lookup if resource is STAGE else joined_lookup(found.get(kind), lookup)
     return found, moment
 
 
 def _read_lookup(
-    client: Client, resource: Resource, since: pd.Timestamp, notes: list[str]
-) -> tuple[pd.DataFrame, pd.Timestamp | None]:
+    client: Client, resource: Resource, since: pd.Timestamp, links: tuple[str, ...], notes: list[str]
+) -> tuple[dict[str, pd.DataFrame], pd.Timestamp | None]:
     asked: dict[str, Any] = {"resource": resource}
     if resource is not STAGE:
         asked |= {"filter": {"updated_at": (since, None)}, "sort": ("updated_at", "id")}
         names = ("name", "firstName", "lastName") if "firstName" in resource.by_name else ("name",)
-        asked |= {"fields": names, "page_size": SWEEP_PAGE}
+        asked |= {"fields": names, "include": links, "page_size": SWEEP_PAGE}
     pages = list(client.iter_pages(**asked))
     records = [record for page in pages for record in page.document["data"]]
     notes += name_notes(records)
-    return lookup_frame(records), pages[0].date if pages else None
+    found = {resource.type: lookup_frame(records)}
+    included = [record for page in pages for record in page.document.get("included") or ()]
+    for kind in dict.fromkeys(record["type"] for record in included):
+        found[kind] = lookup_frame(record for record in included if record["type"] == kind)
+    return found, pages[0].date if pages else None
 
 
 def _meeting(
