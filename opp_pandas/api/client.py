@@ -14,6 +14,7 @@ from opp_pandas._html import as_page
 from opp_pandas.api import paging
 from opp_pandas.api.auth.bearer import find_credentials
 from opp_pandas.api.custom_field_types import CustomField, read_custom_fields
+from opp_pandas.api.description import describe, parse_schema
 from opp_pandas.api.documents import Answer, build_document, check_id, parse_document
 from opp_pandas.api.paging import Page
 from opp_pandas.api.query import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, NOT_NULL, Query
@@ -26,6 +27,7 @@ from opp_pandas.timezones import check_zone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    import pandas as pd
     import requests
 
     from opp_pandas.api.auth.bearer import Credentials
@@ -202,6 +204,7 @@ class Client:
     ) -> None:
         self.definitions = dict(definitions or {})
         self._transport = transport
+        self._definitions: dict[str, Any] | None = None
         self.timezone = timezone
         self.read_only = bool(read_only)
         self.page_size = page_size
@@ -398,6 +401,116 @@ class Client:
         texts = asked.texts(resource, page_size=self.page_size, timezone=self.timezone)
         return [f"{self.url}/{resource.path}?{text}" for text in texts]
 
+    # --- any other resource, as the service describes itself ---
+
+    def describe(self, name: str) -> Resource:
+        """Return what the service says of one of its resources: attributes with kinds and flags, relationships.
+
+        Parameters
+        ----------
+        name : str
+            Its type (``team``) or the last part of its address (``teams``).
+
+        Raises
+        ------
+        ConfigurationError
+            If the service describes no such resource, or none that can be listed.
+
+        Examples
+        --------
+        >>> import opp_pandas as opp
+        >>> with opp.sandbox(opportunities=5) as box, box.client() as client:
+        ...     team = client.describe("teams")
+        >>> team.by_name["name"].filterable, [entry.name for entry in team.relationships]
+        (True, ['users', 'creator', 'updater'])
+        """
+        if self._definitions is None:
+            found: list[dict[str, Any]] = []
+            url = f"{self.url}/schema.json"
+            self._transport.send("GET", url, check=lambda body: found.append(parse_schema(body)))
+            if not found:
+                raise DocumentError("the service's description of itself is empty", method="GET", url=url)
+            self._definitions = found[-1]
+        return describe(self._definitions, name)
+
+    def pages(self, name: str, **asked: Any) -> Iterator[Page]:
+        """Read any resource page by page, for what has no method of its own.
+
+        Parameters
+        ----------
+        name : str
+            Its type or the last part of its address, as in `describe`.
+        **asked
+            What is asked, as in `iter_pages`: ``filter``, ``sort``, ``fields``,
+            ``include``, ``page_size``, ``count``.
+
+        Returns
+        -------
+        iterator of Page
+
+        Raises
+        ------
+        ConfigurationError
+            If the service describes no such resource, or cannot filter or sort it so.
+
+        Examples
+        --------
+        >>> import opp_pandas as opp
+        >>> with opp.sandbox(opportunities=5) as box, box.client() as client:
+        ...     found = [row["attributes"]["name"] for page in client.pages("teams") for row in page.document["data"]]
+        >>> found[:2]
+        ['EMEA', 'AMER']
+        """
+        return self.iter_pages(resource=self.describe(name), **asked)
+
+    def read_frame(
+        self,
+        name: str,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  # the service's own word
+        sort: str | Sequence[str] | None = None,
+        fields: Iterable[str] | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Read any resource into a frame, with columns of the kinds that the service states.
+
+        Parameters
+        ----------
+        name : str
+            Its type or the last part of its address, as in `describe`.
+        filter, sort, fields
+            As in `iter_pages`.
+        limit : int, optional
+            Largest number of rows.
+
+        Returns
+        -------
+        DataFrame, shape (n, k)
+            ``id``, the attributes in snake_case, ``owner_id`` for a relationship
+            to one and ``user_ids`` (tuples) for one to many that comes with its
+            ids. Custom fields are values of the kinds of ``/types``; slots that
+            are not set up are left out. ``attrs`` has ``labels`` of custom
+            fields and ``notes`` on what did not fit, which is missing.
+
+        Raises
+        ------
+        ConfigurationError
+            If the service describes no such resource, or cannot filter or sort it so.
+
+        Examples
+        --------
+        >>> import opp_pandas as opp
+        >>> with opp.sandbox(opportunities=5) as box, box.client() as client:
+        ...     roles = client.read_frame("roles", filter={"parent_role": 1}, fields=["name", "parent_role"])
+        >>> roles
+           id              name  parent_role_id
+        0   2  VP International               1
+        1   3       VP Americas               1
+        """
+        from opp_pandas.load.any_resource import read_any
+
+        return read_any(self, name, limit=limit, filter=filter, sort=sort, fields=fields)
+
     # --- what stands beside the opportunities ---
 
     def stages(self) -> list[dict[str, Any]]:
@@ -463,8 +576,13 @@ class Client:
         relationships = {"opportunity": check_id(opportunity_id), "prospect": check_id(prospect_id)}
         return self.create(attributes, relationships, resource=PROSPECT_ROLE)
 
-    def custom_fields(self) -> list[CustomField]:
+    def custom_fields(self, resource: Resource = OPPORTUNITY) -> list[CustomField]:
         """Read what the organisation calls its custom fields, and what may stand in them.
+
+        Parameters
+        ----------
+        resource : Resource, default OPPORTUNITY
+            Whose fields.
 
         Returns
         -------
@@ -474,7 +592,7 @@ class Client:
         url = f"{self.url}/types"
         found: list[list[CustomField]] = []
         received = self._transport.send(
-            "GET", url, check=lambda body: found.append(read_custom_fields(parse_document(body)))
+            "GET", url, check=lambda body: found.append(read_custom_fields(parse_document(body), resource))
         )
         if not found:
             raise DocumentError(f"the answer with status {received.status} is empty", method="GET", url=url)

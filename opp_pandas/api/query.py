@@ -212,7 +212,7 @@ def include_names(include: Iterable[str] | None, resource: Resource = OPPORTUNIT
         first, dot, rest = wanted.partition(".")
         if dot:
             names += [f"{name}.{rest}" for name in include_names(first, resource)]
-            include_names(rest, relationship_at(names[-1].split(".")[:1], resource))
+            include_names(rest, RESOURCES[_type_at(names[-1].split(".")[:1], resource)])
             continue
         name = _relationship_name(wanted, resource)
         if name == "stage" and resource is OPPORTUNITY:
@@ -231,11 +231,12 @@ def include_names(include: Iterable[str] | None, resource: Resource = OPPORTUNIT
     return list(dict.fromkeys(names))
 
 
-def relationship_at(path: Sequence[str], resource: Resource) -> Resource:
-    """Return the resource at the end of a path of relationships, such as ``account.owner``."""
-    for name in path:
+def _type_at(path: Sequence[str], resource: Resource) -> str:
+    """Return the type at the end of a path of relationships, such as ``account.owner``."""
+    *before, last = path
+    for name in before:
         resource = RESOURCES[resource.relationship_by_name[name].type]
-    return resource
+    return resource.relationship_by_name[last].type
 
 
 def field_names(
@@ -263,11 +264,9 @@ def field_names(
         found.append((resource.type, list(dict.fromkeys([*names, *first, *NEEDED.get(resource.type, ())]))))
     paths = [path.split(".") for path in included]
     steps = [path[:place] for path in paths for place in range(1, len(path) + 1)]
-    types = dict.fromkeys(relationship_at(step, resource).type for step in steps)
+    types = dict.fromkeys(_type_at(step, resource) for step in steps)
     # On the way to what is included, the relationships that lead there must come.
-    links = [
-        (relationship_at(path[:place], resource).type, path[place]) for path in paths for place in range(1, len(path))
-    ]
+    links = dict.fromkeys((_type_at(p[:n], resource), p[n]) for p in paths for n in range(1, len(p)))
     for kind in [*types, *(kind for kind in asked if kind not in types)]:
         other = RESOURCES.get(kind)
         if kind in asked and other is not None:

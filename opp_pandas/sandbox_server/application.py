@@ -19,6 +19,7 @@ from opp_pandas.sandbox_server import errors
 from opp_pandas.sandbox_server.access import VERBS, Identity, RateLimit, Tokens
 from opp_pandas.sandbox_server.customfields import types_document
 from opp_pandas.sandbox_server.errors import Problem
+from opp_pandas.sandbox_server.hyperschema import hyper_schema
 from opp_pandas.sandbox_server.openapi import KEPT, describe
 from opp_pandas.sandbox_server.operations import MEDIA_TYPE, Call, Operations, bad_gateway, document
 from opp_pandas.sandbox_server.selection import merge_doubled
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 ROOT = "/api/v2"
 WRITABLE = ("opportunity", "opportunityStage", "opportunityProspectRole", "role", "team", "user", "webhook")
 """The resources that can be written; the others are read only here."""
-_DESCRIPTIONS = (f"{ROOT}/openapi.json", f"{ROOT}/schema/openapi.json")
+_DESCRIPTIONS: dict[str, Callable[[str], Any]] = {
+    f"{ROOT}/openapi.json": lambda base: describe(base, WRITABLE),
+    f"{ROOT}/schema/openapi.json": lambda base: describe(base, WRITABLE),
+    f"{ROOT}/schema.json": lambda _: hyper_schema(WRITABLE),
+}
 _LOG = logging.getLogger(__name__)
 
 
@@ -167,7 +172,7 @@ class Application:
             return self._sign_in.respond(request)
         if request.path in _DESCRIPTIONS and request.method in ("GET", "HEAD"):
             # Like the service's own, the description is there for anyone.
-            return Response(dump_json(describe(_base(request), WRITABLE)), content_type="application/json")
+            return Response(dump_json(_DESCRIPTIONS[request.path](_base(request))), content_type="application/json")
         identity = self._tokens.identify(request.headers.get("Authorization"))
         with self._lock:
             problem = self._limit.take()
