@@ -149,6 +149,12 @@ class Organisation:
         teams = {**names, **{key: name or names.get(key) for key, name in _rows(other.teams)}}
         return Organisation(self.roles, _table("teams", teams.items()), _table("users", users))
 
+    @property
+    def teams_by_label(self) -> dict[str, set[Any]]:
+        """The ids of the users of each team, by the team's label."""
+        members = [(key, set(own)) for key, *_, own in _rows(self.users)]
+        return {label: {key for key, own in members if team in own} for team, label in self._names("team").items()}
+
     def labels_of(self, what: str) -> dict[Any, str]:
         """Return the team or role of each user by id, as a label: several teams of one user are one label."""
         names = self._names(what)

@@ -212,6 +212,21 @@ def test_include__goes_on_to_what_is_included(tmp_path: Path) -> None:
             opp.read_opportunities(client, include=("account.boss",))
 
 
+def test_dashboard__chooses_the_owners_of_a_team(box: Sandbox) -> None:
+    """A list of teams where the load has them; a choice of teams is one of their owners."""
+    df = load(box)
+    board = df.opp.dashboard()
+    inside = df.opp.organisation.members("team", "Strategic accounts")
+    board.choose(teams="Strategic accounts")
+    assert set(board.frame["owner_id"]) == set(df["owner_id"].dropna()) & set(inside)
+    board.choose()
+    assert len(board.frame) == len(df)
+    with pytest.raises(errors.ConfigurationError, match="no deal is of the team"):
+        board.choose(teams="Nowhere")
+    with pytest.raises(errors.ConfigurationError, match="no deal is of the team"):
+        load(box, organisation=False).opp.dashboard().choose(teams="EMEA")
+
+
 # --- broken trees ---------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from opp_pandas.reporting.images import to_svg
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -73,6 +73,7 @@ class Dashboard:
         wide: dict[str, Any] = {"layout": {"width": "310px"}, "style": {"description_width": "60px"}}
         many = {**wide, "rows": SHOWN_ROWS}
         self._owners = widgets.SelectMultiple(options=_listed(board.owners), description="Owners", **many)
+        self._teams = widgets.SelectMultiple(options=_listed(list(board.teams)), description="Teams", **many)
         self._stages = widgets.SelectMultiple(options=_listed(board.stages), description="Stages", **many)
         periods = [("All periods", ""), *((printable(name, 40), name) for name in board.periods)]
         self._period = widgets.Dropdown(options=periods, value="", description="Period", **wide)
@@ -84,13 +85,15 @@ class Dashboard:
             layout={"grid_template_columns": "repeat(auto-fit, minmax(min(100%, 520px), 1fr))", "grid_gap": "8px 16px"}
         )
         filters = widgets.HBox(
-            [self._owners, self._stages, widgets.VBox([self._period, reset])], layout={"flex_flow": "row wrap"}
+            [*([self._teams] if board.teams else []), self._owners, self._stages, widgets.VBox([self._period, reset])],
+            layout={"flex_flow": "row wrap"},
         )
         style = widgets.HTML(f"<style>{_CSS}</style>", layout={"display": "none"})
         self._box = widgets.VBox([style, *_key_guard(), filters, self._said, self._heads, self._grid])
         self._box.add_class("opp-board")
         for control in (self._owners, self._stages, self._period):
             control.observe(self._on_choice, "value")
+        self._teams.observe(self._on_teams, "value")
         self._view: View
         self._redraw()
 
@@ -119,7 +122,15 @@ class Dashboard:
         """The pictures as matplotlib Axes, by name."""
         return {drawn.name: drawn.axes for drawn in self._view.pictures if drawn.axes is not None}
 
-    def choose(self, *, owners: Any = (), stages: Any = (), period: Any = None) -> None:
+    def _on_teams(self, change: Any) -> None:
+        """Choose the owners of the teams; the owners' list then shows whose deals they are."""
+        self._owners.value = self._owners_of(change["new"])
+
+    def _owners_of(self, teams: Iterable[str]) -> tuple[str, ...]:
+        inside = {name for team in teams for name in self._board.teams[team]}
+        return tuple(name for name in self._board.owners if name in inside)
+
+    def choose(self, *, owners: Any = (), stages: Any = (), period: Any = None, teams: Any = ()) -> None:
         """Look at these owners, stages and period; what is left out means all.
 
         Parameters
@@ -128,12 +139,20 @@ class Dashboard:
             Names as the dashboard lists them.
         period : str or Period, optional
             A period as the dashboard lists it.
+        teams : str or sequence of str
+            In place of owners: everybody who is in one of them, where the load
+            has the organisation.
 
         Raises
         ------
         ConfigurationError
             If a name is not listed.
         """
+        if unknown := [team for team in _texts(teams) if team not in self._board.teams]:
+            raise ConfigurationError(
+                f"no deal is of the team {named(unknown)}; there are {named(self._board.teams, 12)}"
+            )
+        owners = owners or self._owners_of(_texts(teams))
         wanted = Choice(_texts(owners), _texts(stages), None if period is None else str(period))
         self._board.rows(wanted)
         with ONE_DRAWING:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.groups import Group
 
 NO_DATE = "no date"
 
@@ -74,6 +75,7 @@ class Selection:
         self.amounts, self.is_open = np.nan_to_num(deals.amount), deals.status == OPEN
         self._cut_periods(deals)
         self.owners, self.stages = self._present("owners"), self._present("stages")
+        self.teams = {} if owner is None else self._teams_of(owner)
         self._quota, self._owner_quota = self._read_quota(quota)
         self.owner_quota = None if self._owner_quota is None else quota
         """The quota as it was given, where it is one of owners."""
@@ -93,6 +95,14 @@ class Selection:
     def labels(self, ordinals: Any) -> list[Any]:
         """Return the periods of numbers."""
         return list(self.cut.labels(np.asarray(ordinals)))
+
+    def _teams_of(self, owner: Group) -> dict[str, tuple[str, ...]]:
+        """Give the listed owners of each team, as far as the load has the organisation."""
+        organisation = self.context.organisation
+        keys = dict(zip(map(str, owner.labels), owner.keys, strict=True))
+        teams = {} if organisation is None else organisation.teams_by_label
+        listed = {team: tuple(name for name in self.owners if keys[name] in ids) for team, ids in teams.items()}
+        return {team: names for team, names in listed.items() if names}
 
     def _present(self, which: str) -> list[str]:
         """Names that some deal has, in the group's order."""
