@@ -88,11 +88,8 @@ def _attribute(name: str, entry: Mapping[str, Any]) -> Attribute:
         kind = "tags"
     if entry.get("type") == "boolean":
         kind = "boolean"
-    flags = {word: entry.get(key) is True for word, key in _FLAGS.items()}
-    return Attribute(name, kind or "object", "", **flags)
-
-
-_FLAGS = {"filterable": "filterable", "sortable": "sortable", "read_only": "readOnly"}
+    filterable, sortable, read_only = (entry.get(key) is True for key in ("filterable", "sortable", "readOnly"))
+    return Attribute(name, kind or "object", "", filterable=filterable, sortable=sortable, read_only=read_only)
 
 
 def _relationship(name: str, entry: Mapping[str, Any]) -> Relationship:
