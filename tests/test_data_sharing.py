@@ -119,9 +119,10 @@ def test_deals__report_what_is_not_known() -> None:
     """The server's zone, a creator that is no user, custom fields that are none, columns without a counterpart."""
     row = {"ID": "1", "UPDATED_AT": "2026-09-01", "AMOUNT": "5000.50", "CREATOR_ID": "7", "CREATOR_TYPE": "plugin"}
     row |= {"CUSTOM_FIELDS_LONG": "oops", "BENTO": "b", "WEATHER": "fine", "DML_TYPE": "delete", "DML_AT": "2026-09-02"}
-    found = data_sharing_deals(pd.DataFrame([row]))
+    found = data_sharing_deals(pd.DataFrame([row, {"ID": "none", "UPDATED_AT": "2026-09-01", "AMOUNT": "1"}]))
+    assert set(found.events["id"]) == {1}
     reasons = found.report.set_index("row")["reason"].str.partition(":")[0].to_dict()
-    assert reasons == {0: "value left missing", "weather": "left out", "DML_AT": "read in UTC"}
+    assert reasons == {0: "value left missing", 1: "set aside", "weather": "left out", "DML_AT": "read in UTC"}
     values = dict(zip(found.events["field"].astype(object), found.events["value"], strict=True))
     assert (values["amount"], values["amount_precise"]) == (5000, "5000.50")
     assert "creator_id" not in values

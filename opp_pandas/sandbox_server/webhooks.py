@@ -134,9 +134,9 @@ class Webhooks:
         record = change.before if change.after is None else change.after
         if record is None:
             raise ValueError("a change has a record before or after it")
-        own, old = _members(change.table, record), {}
+        own, old = self._members(change.table, record), {}
         if change.action == "updated" and change.before is not None:
-            old = _members(change.table, change.before)
+            old = self._members(change.table, change.before)
         # Of an update what changed, of a new or deleted record all there is.
         names = [name for name, value in own.items() if value != old.get(name)]
         document = {"data": self._resource(change.table, record.id, own, names)}
@@ -148,6 +148,15 @@ class Webhooks:
         self._last = now = now if self._last is None else max(now, self._last + timedelta(milliseconds=1))
         event = f"{change.table.resource.type}.{change.action}"
         return dump_json(document | {"meta": {"deliveredAt": instant_text(now), "eventName": event}}).encode()
+
+    def _members(self, table: Table, record: Record) -> dict[str, Any]:
+        """Give a record's attributes, and the ids of its relationships to one, by name."""
+        links = dict(zip(table.links, record.links, strict=True))
+        found = record.attributes() | {name: links[column] for name, column in table.link_columns.items()}
+        if self._switches.generation == "current":
+            return found
+        entries = table.resource.by_name | table.resource.relationship_by_name
+        return {name: value for name, value in found.items() if name in entries and entries[name].documented}
 
     def _resource(self, table: Table, key: int, members: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         def written(number: int) -> int | str:
@@ -185,12 +194,6 @@ class Webhooks:
                     self.deliveries.append(tried)
                 self._busy = False
                 self._changed.notify_all()
-
-
-def _members(table: Table, record: Record) -> dict[str, Any]:
-    """Give a record's attributes, and the ids of its relationships to one, by name."""
-    links = dict(zip(table.links, record.links, strict=True))
-    return record.attributes() | {name: links[column] for name, column in table.link_columns.items()}
 
 
 def _version(hook: Mapping[str, Any]) -> int:

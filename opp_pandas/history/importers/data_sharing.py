@@ -98,12 +98,12 @@ def data_sharing_deals(
     unknown = [name for name in table.columns if name not in (*_FIELDS, *_ABOUT_ROWS, "id", "custom_fields_long")]
     remarks.add(unknown, "left out: the column has no counterpart here", [None] * len(unknown))
     columns = [name for name in wide.columns if name not in ("key", "at")]
-    ids = {key: int(key) for key in wide["key"].dropna()}
+    ids = {key: int(key) for key in wide["key"].dropna() if key.isdigit()}
     states = changes_of_states(wide[at.notna()], columns, ids, remarks, "OPPORTUNITIES", begins_known=False)
-    own_ids = pd.to_numeric(wide["key"]).astype("Int64")
+    own_ids = wide["key"].map(ids).astype("Int64")
     parts = [states.events]
     if "created_at" in wide.columns:
-        first = wide.assign(id=own_ids).dropna(subset=["created_at"]).drop_duplicates("id")
+        first = wide.assign(id=own_ids).dropna(subset=["id", "created_at"]).drop_duplicates("id")
         parts.append(_rows(first["id"], "created_at", first["created_at"], first["created_at"]))
         parts[0] = states.events[states.events["field"] != "created_at"]
     gone = _deleted(table)
