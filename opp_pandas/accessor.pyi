@@ -490,7 +490,8 @@ class MergeableFigures:
         stale_days : int, default 30
             Without an event for longer, an open deal is untouched [days].
         checks : sequence of str, optional
-            Only these; all of `CHECKS` if left out.
+            Only these; all of `CHECKS` if left out, ``silent`` and ``no_next_meeting``
+            for deals that were loaded with their touches.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -1732,7 +1733,7 @@ class OpportunityAccessor(MergeableFigures):
 
         Examples
         --------
-        >>> df.opp.report("forecast.html", sections=["hygiene", "largest"])
+        >>> df.opp.report("forecast.html", sections=["hygiene"])
         PosixPath('forecast.html')
         """
     def set_close_date(
@@ -2193,8 +2194,9 @@ class OpportunityAccessor(MergeableFigures):
             The open deals, indexed like the frame: of ``id, custom_id, name,
             owner_name`` those that it has, ``stage_name``, ``amount`` [currency],
             ``age_days`` (since creation), ``idle_days`` (since the last event),
-            ``overdue_days`` (0 while the close date is ahead) [days]. Time in the
-            present stage needs a history.
+            ``overdue_days`` (0 while the close date is ahead) [days]; for deals that were
+            loaded with their touches also ``touch_days`` (since the last touch). Time in
+            the present stage needs a history.
 
         Examples
         --------
@@ -2663,6 +2665,7 @@ class OpportunityAccessor(MergeableFigures):
         *,
         features: Sequence[str] | None = ...,
         estimator: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -2687,6 +2690,11 @@ class OpportunityAccessor(MergeableFigures):
         estimator : object, optional
             A classifier with ``fit(X, y)``, ``predict_proba(X)`` and ``get_params``;
             ridge logistic regression if left out, its strength by cross-validation.
+        activity : DataFrame or False, optional
+            What was done on the deals, as `read_activity` gives it; left out, that of
+            the load, if it has any; False: none. It needs ``id`` and dates of creation and closing.
+            Deals then teach as they were seen every three weeks while they were open,
+            and the evaluation is of such views.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -5520,6 +5528,7 @@ class PlotAccessor:
         *,
         features: Sequence[str] | None = ...,
         estimator: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,

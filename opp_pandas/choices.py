@@ -38,8 +38,8 @@ Measure = Literal["open_amount", "weighted_amount", "won_amount"]
 
 Check = Literal[
     "overdue", "no_close_date", "no_amount", "negative_amount", "no_probability", "no_next_step", "no_owner",
-    "untouched", "old", "zombie", "stage_contradicts", "outlier", "far_close_date", "closed_later",
-    "closed_before_created",
+    "untouched", "silent", "no_next_meeting", "old", "zombie", "stage_contradicts", "outlier", "far_close_date",
+    "closed_later", "closed_before_created",
 ]  # fmt: skip
 """What may be wrong with a deal."""
 

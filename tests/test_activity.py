@@ -12,7 +12,7 @@ from conftest import NOW
 from opp_pandas.activity.sources import COLUMNS, activity_frame
 from opp_pandas.activity.touches import summarize_touches
 from opp_pandas.errors import ConfigurationError, DocumentError, FrameError, MissingColumnError
-from opp_pandas.resource import ACTIVITY
+from opp_pandas.resource import ACTIVITY, TOUCH_COLUMNS
 from opp_pandas.sandbox_server.store import TABLES, NewRecord
 from rawserver import RawServer, Request, Step, reply
 
@@ -383,3 +383,94 @@ def test_touches__know_nothing_later() -> None:
     later = touches_of(frame, pd.Timestamp(day(9, 12)))
     assert (later["touch_count"], later["meeting_count"]) == (4, 1)
     assert pd.isna(later["next_touch_at"])
+
+
+# --- what the win model learns of it ------------------------------------------------
+
+FEATURES = ["owner_id", "lead_source", "opportunity_type", "custom1", "custom2", "custom5", "amount"]
+"""What is known when a deal is created."""
+
+
+@pytest.fixture(scope="module")
+def deals(big: Sandbox) -> pd.DataFrame:
+    """Its deals with their touches."""
+    return opp.read_opportunities(big.client(), touches=True)
+
+
+def test_win_model__knows_nothing_later(deals: pd.DataFrame) -> None:
+    """A touch that was put down, or done, after the moment changes no probability; one from before does."""
+    activity = deals.attrs["opp"].loaded.activity
+    as_of = pd.Timestamp("2026-08-20T00:00:00Z")
+    past = deals[deals["stage_is_closed"].to_numpy(dtype=bool) & (deals["close_date"] < as_of).to_numpy()]
+    present = deals[~deals["stage_is_closed"].to_numpy(dtype=bool) & (deals["created_at"] < as_of).to_numpy()]
+
+    def predicted(known: pd.DataFrame) -> pd.Series:
+        model = past.opp.fit_win_model(features=FEATURES, activity=known, as_of=as_of)
+        return model.predict(present, as_of=as_of)
+
+    before = predicted(activity)
+    late = activity[(activity["created_at"] > as_of) | (activity["done_at"] > as_of)]
+    assert len(late) > 50
+    pd.testing.assert_series_equal(before, predicted(activity.drop(late.index)))
+    # Put down later, though it is said to have been done before.
+    false = activity.head(400).assign(opportunity_id=int(present["id"].iloc[0]), kind="meeting",
+                                      done_at=as_of - pd.Timedelta(days=3))  # fmt: skip
+    pd.testing.assert_series_equal(
+        before, predicted(pd.concat([activity, false.assign(created_at=as_of + pd.Timedelta(days=1))]))
+    )
+    known = predicted(pd.concat([activity, false.assign(created_at=as_of - pd.Timedelta(days=3))]))
+    assert known.iloc[0] > before.iloc[0]
+
+
+def test_win_model__without_activity_is_as_before(deals: pd.DataFrame) -> None:
+    """No activity, none on these deals, and none that is a touch: the same probabilities to the last digit."""
+    plain = deals.drop(columns=[name for name in deals if str(name) in TOUCH_COLUMNS])
+    bare = plain.opp.fit_win_model(features=FEATURES, activity=False)
+    activity = deals.attrs["opp"].loaded.activity
+    for none in (activity_frame(), activity.assign(opportunity_id=10**6), activity.assign(kind="event")):
+        model = deals.opp.fit_win_model(features=FEATURES, activity=none)
+        pd.testing.assert_series_equal(model.predict(deals), bare.predict(plain))
+        pd.testing.assert_frame_equal(model.evaluation, bare.evaluation)
+    counted = deals[["id", "stage_id", "lead_source", "amount", *TOUCH_COLUMNS]]
+    assert set(counted.opp.fit_win_model(activity=False).features) == {"lead_source", "amount"}
+
+
+def test_win_model__learns_from_activity(deals: pd.DataFrame) -> None:
+    """Its features are in it, each deal's views stand in one fold, reasons name them, and it is better with them."""
+    bare = deals.opp.fit_win_model(features=FEATURES, activity=False)
+    model = deals.opp.fit_win_model(features=FEATURES)
+    assert {"touches_30d", "days_since_touch", "age_days"} <= set(model.features)
+    facts = model.evaluation.iloc[0]
+    assert facts["n"] > facts["groups"]
+    assert facts["groups"] == bare.evaluation["groups"].iloc[0]
+    still_open = deals[~deals["stage_is_closed"].to_numpy(dtype=bool)]
+    assert model.reasons(still_open, n=20).str.contains("touch").all()
+    assert model.predict(still_open, activity=activity_frame()).between(0, 1).all()
+    assert (
+        facts["brier"] / facts["brier_base"] < bare.evaluation["brier"].iloc[0] / bare.evaluation["brier_base"].iloc[0]
+    )
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(5))
+def test_win_model__with_activity_has_a_lower_brier_score(seed: int) -> None:
+    """Walk-forward, each month from what was loaded then: 10 % less than without, and than with others' activity."""
+    names = ("with", "without", "others")
+    errors = dict.fromkeys(names, 0.0)
+    with opp.sandbox(opportunities=600, seed=seed, now="2026-05-01T08:00:00Z") as box:
+        client = box.client()
+        for month in range(4):
+            if month:
+                box.advance(30)
+            df = opp.read_opportunities(client, touches=True)
+            outcome = df["id"].map(box.truth.set_index("id")["outcome"]).eq("won").to_numpy(dtype=float)
+            still_open = ~df["stage_is_closed"].to_numpy(dtype=bool)
+            activity = df.attrs["opp"].loaded.activity
+            ids = df["id"].dropna().astype(int)
+            other = dict(zip(ids, ids.sample(frac=1, random_state=seed), strict=True))
+            mixed = activity.assign(opportunity_id=activity["opportunity_id"].map(other))
+            for name, known in zip(names, (activity, False, mixed), strict=True):
+                model = df.opp.fit_win_model(features=FEATURES, activity=known)
+                errors[name] += float(((model.predict(df[still_open]) - outcome[still_open]) ** 2).sum())
+    print({name: round(1 - errors["with"] / errors[name], 3) for name in names[1:]})  # noqa: T201
+    assert errors["with"] < 0.9 * min(errors["without"], errors["others"])

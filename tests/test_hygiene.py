@@ -87,11 +87,11 @@ def test_hygiene__a_deal_has_one_row_with_all_its_reasons() -> None:
 
 
 def test_hygiene__clean_portfolio_has_nothing_to_say() -> None:
-    """No flags, the same columns; the basis counts every check."""
+    """No flags, the same columns; the basis counts every check, those of touches apart."""
     table = hygiene(portfolio([CLEAN] * 12 + WINS), context=context())
     assert len(table) == 0
     assert list(table.columns) == ["id", "amount", "close_date", "checks", "reasons"]
-    assert set(table.attrs["opp_basis"]["counts"]) == set(CHECKS)
+    assert set(table.attrs["opp_basis"]["counts"]) == set(CHECKS) - {"silent", "no_next_meeting"}
     assert len(hygiene(portfolio([CLEAN]).iloc[:0], context=context())) == 0
 
 
@@ -143,3 +143,24 @@ def test_concentration__shares_and_hhi() -> None:
         assert len(concentration(random_portfolio(1), context=context(), by="owner_name", measure=measure))
     with pytest.raises(ConfigurationError, match="measure"):
         concentration(portfolio(rows), context=context(), by="owner_name", measure="luck")
+
+
+def test_hygiene__of_touches() -> None:
+    """Silence and a missing next meeting are flagged where touches are known, and not mentioned elsewhere."""
+    deals = [{**CLEAN, "amount": amount} for amount in range(900, 1_100, 10)]
+    frame = portfolio([*deals, WON_DEAL])
+    plain = hygiene(frame, context=context())
+    moments = [pd.Timestamp("2026-06-10T00:00Z")] * 21
+    touched = frame.assign(last_touch_at=moments, next_meeting_at=[pd.Timestamp("2026-06-20T00:00Z")] * 21)
+    pd.testing.assert_frame_equal(hygiene(touched, context=context()), plain)
+    assert "silent" not in str(plain.attrs)
+    touched.loc[[2, 3, 20], "last_touch_at"] = [pd.Timestamp("2026-05-05T00:00Z"), pd.NaT, pd.NaT]
+    touched.loc[[3, 4, 20], "next_meeting_at"] = [pd.NaT, pd.Timestamp("2026-06-14T00:00Z"), pd.NaT]
+    table = hygiene(touched, context=context())
+    assert table["checks"].to_dict() == {2: "silent", 3: "silent, no_next_meeting", 4: "no_next_meeting"}
+    assert table.loc[2, "reasons"] == "no touch for 41 days (limit 30)"
+    assert table.loc[3, "reasons"] == "no touch for 45 days since creation (limit 30); no meeting is planned"
+    assert hygiene(frame, context=context(), checks=["silent"]).empty
+    aged = ageing(touched, context=context())
+    assert aged.loc[[1, 2, 3], "touch_days"].tolist() == [5, 41, pd.NA]
+    assert "touch_days" not in ageing(frame, context=context()).columns

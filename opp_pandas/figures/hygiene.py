@@ -36,6 +36,8 @@ CHECKS = {
     "no_next_step": "open, and the next step is empty",
     "no_owner": "open, without an owner",
     "untouched": "open, and nothing happened for more than stale_days",
+    "silent": "open, and no meeting, call, mailing or task was done for more than stale_days (with touches only)",
+    "no_next_meeting": "open, and no meeting is planned (with touches only)",
     "old": "open for longer than 9 of 10 won deals took (10 won deals or more)",
     "zombie": "open for longer than any won deal took (10 won deals or more)",
     "stage_contradicts": "open, and the probability is 25 points or more from the stage's",
@@ -44,6 +46,8 @@ CHECKS = {
     "closed_later": "won or lost, with a close date after as_of",
     "closed_before_created": "won or lost, and the close date is before creation",
 }
+_OF_TOUCHES = frozenset({"silent", "no_next_meeting"})
+"""Checks that say nothing, and are not missed, where nobody asked for activity."""
 _ODDS_APART = 25
 _FEWEST_WON = 10
 """Won deals, below which nothing is said of how long a deal takes."""
@@ -163,7 +167,8 @@ def hygiene(
     stale_days : int, default 30
         Without an event for longer, an open deal is untouched [days].
     checks : sequence of str, optional
-        Only these; all of `CHECKS` if left out.
+        Only these; all of `CHECKS` if left out, ``silent`` and ``no_next_meeting``
+        for deals that were loaded with their touches.
 
     Returns
     -------
@@ -187,7 +192,9 @@ def hygiene(
     231  232   30900            nothing happened for 48 days (limit 45)
     156  157   25480  nothing happened for 111 days (limit 45); open...
     """
-    wanted, facts = list(CHECKS) if checks is None else list(checks), part["facts"]
+    facts = part["facts"]
+    found = [name for name in CHECKS if name in facts.counts or name not in _OF_TOUCHES]
+    wanted = found if checks is None else list(checks)
     table = part["rows"].frame
     if "owners" in part:
         owner = part["owners"].groups(context)[0]
@@ -310,6 +317,28 @@ def _untouched(deals: Deals, limits: Limits) -> _Found:
     }
 
 
+def _silent(deals: Deals, limits: Limits) -> _Found:
+    if not deals.has("last_touch_at"):
+        return None
+    today, last = deals.context.today, local_days(deals.frame["last_touch_at"], deals.context.timezone)
+    never = last == NO_DAY
+    # Where nothing was done yet, the silence began with the deal.
+    begun = np.where(never, deals.created_day, last)
+    rows = np.flatnonzero((deals.status == OPEN) & (begun != NO_DAY) & (today - begun > limits.stale_days))
+    return {
+        place: f"no touch for {counted(today - begun[place], 'day')}{' since creation' if never[place] else ''} "
+        f"(limit {limits.stale_days})"
+        for place in rows.tolist()
+    }
+
+
+def _no_next_meeting(deals: Deals, _: Limits) -> _Found:
+    if not deals.has("next_meeting_at"):
+        return None
+    planned = (deals.frame["next_meeting_at"] > deals.context.as_of).to_numpy(dtype=bool)
+    return _same((deals.status == OPEN) & ~planned, "no meeting is planned")
+
+
 def zombie_age(longest: float, n_won: int) -> float:
     """Return the age beyond which no deal was ever won; infinite where too few were won to say so [days]."""
     return float(max(longest, 1)) if n_won >= _FEWEST_WON else np.inf
@@ -401,6 +430,8 @@ CHECKERS = {
     "no_next_step": _no_next_step,
     "no_owner": _no_owner,
     "untouched": _untouched,
+    "silent": _silent,
+    "no_next_meeting": _no_next_meeting,
     "old": _old,
     "zombie": _zombie,
     "stage_contradicts": _stage_contradicts,
@@ -437,8 +468,9 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
         The open deals, indexed like the frame: of ``id, custom_id, name,
         owner_name`` those that it has, ``stage_name``, ``amount`` [currency],
         ``age_days`` (since creation), ``idle_days`` (since the last event),
-        ``overdue_days`` (0 while the close date is ahead) [days]. Time in the
-        present stage needs a history.
+        ``overdue_days`` (0 while the close date is ahead) [days]; for deals that were
+        loaded with their touches also ``touch_days`` (since the last touch). Time in
+        the present stage needs a history.
 
     Examples
     --------
@@ -464,6 +496,10 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
         "idle_days": "as_of - day of the last event (touched_at, else updated_at)",
         "overdue_days": "as_of - close date, at least 0",
     }
+    if deals.has("last_touch_at"):
+        touched = local_days(deals.frame["last_touch_at"], context.timezone)
+        table["touch_days"] = _days_since(deals, touched, rows).array
+        definitions["touch_days"] = "as_of - day of the last meeting, call, mailing or task that was done"
     basis = build_basis("ageing", context, Facts.of(deals), currency=deals.currency, definitions=definitions)
     return attach_basis(table, basis)
 

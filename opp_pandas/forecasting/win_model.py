@@ -3,17 +3,22 @@
 It learns from closed deals, needs no dates, and says how good it is on deals
 that it has not seen: cross-validated, with exact copies of a row in one fold,
 for a model that has seen a copy knows the answer.
+
+Where the activity on the deals is known, closed deals teach as they were seen
+every few weeks while they were open (landmarks), with what was known of their
+touches then: the counts of a whole life would know how long it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from opp_pandas.activity.features import DAY_S, FEATURES, KnownTouches
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LOST, WON, Deals, factorize
@@ -21,6 +26,8 @@ from opp_pandas.figures.core.figure import figure
 from opp_pandas.forecasting.calibrating import reliability_table
 from opp_pandas.forecasting.known import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
 from opp_pandas.forecasting.scoring import brier, log_loss, put_in_bins
+from opp_pandas.frame_state import loaded_of
+from opp_pandas.resource import TOUCH_COLUMNS
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -30,6 +37,7 @@ _MISSING = "(missing)"
 _STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _FOLDS, _DRAWS = 10, 500
 _AT_THE_END = ("close_date", "updated_at", "trashed_at", "created_at", "external_created_at")
+_VIEW_DAYS, _MOST_VIEWS = 21, 20
 _TOO_GOOD = 0.97
 """An area under the curve that one column alone does not reach unless it knows the end."""
 
@@ -167,11 +175,35 @@ class WinModel:
     _encoder: _Encoder = field(repr=False)
     _classifier: Any = field(repr=False)
     _centre: Floats = field(repr=False)
+    _touches: KnownTouches | None = field(default=None, repr=False)
+    _as_of: pd.Timestamp | None = field(default=None, repr=False)
 
-    def predict(self, frame: pd.DataFrame) -> pd.Series:
-        """Return the probability that each deal is won, a fraction."""
-        x, _ = self._encoder.encode(frame)
+    def predict(
+        self, frame: pd.DataFrame, *, activity: pd.DataFrame | None = None, as_of: pd.Timestamp | None = None
+    ) -> pd.Series:
+        """Return the probability that each deal is won, a fraction.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            With the columns that the model was fitted with.
+        activity : DataFrame, optional
+            For a model that was fitted with activity: newer one.
+        as_of : Timestamp, optional
+            For such a model: the moment at which the deals are looked at; nothing
+            that was put down or done later is seen. Default the moment of the fit.
+        """
+        x, _ = self._encoder.encode(self._with_touches(frame, activity, as_of))
         return pd.Series(self._classifier.predict_proba(x)[:, 1], index=frame.index, name="p_won")
+
+    def _with_touches(self, frame: pd.DataFrame, activity: pd.DataFrame | None, as_of: Any) -> pd.DataFrame:
+        """Return the frame with what is known of touches, where the model stands on them."""
+        if self._touches is None:
+            return frame
+        touches = self._touches if activity is None else KnownTouches.of(activity) or self._touches.without_any()
+        moment: Any = self._as_of if as_of is None else as_of
+        at = np.full(len(frame), pd.Timestamp(moment).timestamp())
+        return _join_touches(frame, touches, _created(frame), at)
 
     def reasons(self, frame: pd.DataFrame, n: int = 3) -> pd.Series:
         """Return in words what moves each deal's odds away from the mean deal's, strongest first.
@@ -182,6 +214,7 @@ class WinModel:
         n : int, default 3
             How many reasons.
         """
+        frame = self._with_touches(frame, None, None)
         x, names = self._encoder.encode(frame)
         if isinstance(self._classifier, RidgeLogistic):
             parts = (x - self._centre) * self._classifier.weights[1:]
@@ -224,6 +257,7 @@ def fit_win_model(
     context: FigureContext,
     features: Sequence[str] | None = None,
     estimator: Any = None,
+    activity: pd.DataFrame | Literal[False] | None = None,
 ) -> WinModel:
     """Learn from closed deals which are won, and say how well on deals not seen.
 
@@ -239,6 +273,11 @@ def fit_win_model(
     estimator : object, optional
         A classifier with ``fit(X, y)``, ``predict_proba(X)`` and ``get_params``;
         ridge logistic regression if left out, its strength by cross-validation.
+    activity : DataFrame or False, optional
+        What was done on the deals, as `read_activity` gives it; left out, that of
+        the load, if it has any; False: none. It needs ``id`` and dates of creation and closing.
+        Deals then teach as they were seen every three weeks while they were open,
+        and the evaluation is of such views.
 
     Returns
     -------
@@ -265,19 +304,81 @@ def fit_win_model(
     if min((ended & won).sum(), (ended & ~won).sum()) < 20:
         raise FrameError("a model of won deals needs 20 won and 20 lost ones to learn from")
     chosen, warned = _choose(deals, ended, won, features)
+    touches = _read_touches(frame, activity)
+    views, rows = None, np.flatnonzero(ended)
+    if touches is not None:
+        views = _views(deals, touches, ended)
+        if views is None:
+            touches = None
+            warned.append("activity is left out: it is on too few closed deals with dates of creation and closing")
+        else:
+            rows, closed = views
+            chosen += FEATURES
     if not chosen:
         raise FrameError("no column is left that may have been known before the end; name some with features=[...]")
-    closed = frame[ended]
-    outcome = won[ended].astype(np.float64)
+    if views is None:
+        closed = frame.iloc[rows]
+    outcome = won[rows].astype(np.float64)
     encoder = _Encoder.of(closed, chosen)
     x, _ = encoder.encode(closed)
-    groups = pd.factorize(pd.util.hash_pandas_object(pd.DataFrame(x), index=False))[0]
+    # Copies of a deal, and the views of one, know each other's end.
+    copies = x if views is None else encoder.encode(closed.assign(**dict.fromkeys(FEATURES, 0.0)))[0]
+    groups = pd.factorize(pd.util.hash_pandas_object(pd.DataFrame(copies), index=False))[0]
     folds = _folds(groups)
-    classifier, p = _fit(x, outcome, folds, estimator)
+    classifier, p = _fit(x, outcome, folds, estimator, once=views is not None)
     p = np.clip(p, 0.0, 1.0)
     evaluation = _evaluate(p, outcome, groups)
     reliability = reliability_table(p, outcome, put_in_bins(p, outcome), groups, 0.9)
-    return WinModel(tuple(chosen), evaluation, reliability, tuple(warned), encoder, classifier, x.mean(axis=0))
+    return WinModel(
+        tuple(chosen), evaluation, reliability, tuple(warned), encoder, classifier, x.mean(axis=0), touches,
+        None if touches is None else context.as_of,
+    )  # fmt: skip
+
+
+def _read_touches(frame: pd.DataFrame, activity: pd.DataFrame | Literal[False] | None) -> KnownTouches | None:
+    loaded = loaded_of(frame)
+    if activity is None and loaded is not None:
+        activity = loaded.activity
+    return None if activity is None or activity is False or "id" not in frame.columns else KnownTouches.of(activity)
+
+
+def _views(deals: Deals, touches: KnownTouches, ended: Flags) -> tuple[Codes, pd.DataFrame] | None:
+    """Return the closed deals as they were seen every few weeks: their positions, and rows with what was known.
+
+    None where fewer than 20 won and 20 lost deals have dates and were touched at all.
+    """
+    if not deals.has("close_date"):
+        return None
+    created, close = deals.created_day.astype(np.int64), deals.close_day.astype(np.int64)
+    dated = ended & (created != NO_DAY) & (close != NO_DAY) & (close <= deals.context.today) & (close > created)
+    touched = dated & deals.frame["id"].isin(touches.deals).to_numpy(dtype=bool)
+    won = deals.status == WON
+    if min((touched & won).sum(), (touched & ~won).sum()) < 20:
+        return None
+    rows = np.flatnonzero(dated)
+    number = np.minimum((close - created)[rows] // _VIEW_DAYS + 1, _MOST_VIEWS)
+    positions = np.repeat(rows, number)
+    place = np.arange(len(positions)) - np.repeat(np.cumsum(number) - number, number)
+    begun: Floats = created[positions] * np.float64(DAY_S)
+    table = _join_touches(deals.frame.iloc[positions], touches, begun, begun + place * float(_VIEW_DAYS * DAY_S))
+    return positions, table
+
+
+def _created(frame: pd.DataFrame) -> Floats:
+    """Return when deals were created [s since 1970]; NaN where that is unknown."""
+    found = np.full(len(frame), np.nan)
+    for name in ("created_at", "external_created_at"):
+        if name in frame.columns:
+            moments = pd.to_datetime(frame[name], utc=True).astype("datetime64[s, UTC]")
+            seconds = moments.astype(np.int64).to_numpy().astype(np.float64)
+            found = np.where(np.isnan(found) & moments.notna().to_numpy(), seconds, found)
+    return found
+
+
+def _join_touches(frame: pd.DataFrame, touches: KnownTouches, created: Floats, moments: Floats) -> pd.DataFrame:
+    ids = frame["id"].to_numpy(dtype=np.int64, na_value=-1) if "id" in frame.columns else np.full(len(frame), -1)
+    table = touches.features(ids, created, moments)
+    return frame.assign(**{name: table[name].to_numpy() for name in FEATURES})
 
 
 def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | None) -> tuple[list[str], list[str]]:
@@ -286,7 +387,8 @@ def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | No
         deals.need(*features, hint="features= names columns of the frame.")
     for name in frame.columns if features is None else features:
         column = frame[name]
-        if features is None and (name in NEVER_KNOWN_EARLY or name in _AT_THE_END or column[ended].isna().all()):
+        late = name in NEVER_KNOWN_EARLY or name in _AT_THE_END or name in TOUCH_COLUMNS
+        if features is None and (late or column[ended].isna().all()):
             continue
         number = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
         if pd.api.types.is_datetime64_any_dtype(column.dtype):
@@ -354,16 +456,20 @@ def _out_of_fold(x: Floats, y: Floats, folds: Codes, make: Any) -> Floats:
     return p
 
 
-def _fit(x: Floats, y: Floats, folds: Codes, estimator: Any) -> tuple[Any, Floats]:
+def _fit(x: Floats, y: Floats, folds: Codes, estimator: Any, *, once: bool) -> tuple[Any, Floats]:
     if estimator is not None:
         return _new(estimator).fit(x, y), _out_of_fold(x, y, folds, lambda: _new(estimator))
+    best = _strength(x, y, folds)
+    if once:
+        # Many views of a deal: one choice among few strengths knows next to nothing of a fold, and costs a tenth.
+        return RidgeLogistic(best).fit(x, y), _out_of_fold(x, y, folds, lambda: RidgeLogistic(best))
     p = np.empty(len(y))
     for fold in np.unique(folds):
         # The strength is chosen inside the other folds: what it is tested on has no say.
         test = folds == fold
-        best = _strength(x[~test], y[~test], folds[~test])
-        p[test] = RidgeLogistic(best).fit(x[~test], y[~test]).predict_proba(x[test])[:, 1]
-    return RidgeLogistic(_strength(x, y, folds)).fit(x, y), p
+        own = _strength(x[~test], y[~test], folds[~test])
+        p[test] = RidgeLogistic(own).fit(x[~test], y[~test]).predict_proba(x[test])[:, 1]
+    return RidgeLogistic(best).fit(x, y), p
 
 
 def _strength(x: Floats, y: Floats, folds: Codes) -> float:
