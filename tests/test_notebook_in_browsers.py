@@ -448,6 +448,10 @@ def test_front_end__edits_refuses_undoes_pastes_and_sends_by_keyboard_alone(
     assert not sheet.accessibility(".opp-editor")
     press("Escape")
     shows(sheet, 1, "amount", "2\u202f000")
+    # The cell stands in sight beside the fixed first column, however narrow the page is.
+    here, fixed = cell(sheet, 1, "amount").bounding_box(), cell(sheet, 1, "name").bounding_box()
+    assert here["x"] >= fixed["x"] + fixed["width"] - 1  # type: ignore[index]
+    assert here["x"] + min(here["width"], 60) <= scroll["x"] + scroll["width"] + 1  # type: ignore[index]
     press("Control+z")
     shows(sheet, 0, "amount", "1\u202f000")
     press("Control+y")

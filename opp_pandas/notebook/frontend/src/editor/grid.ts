@@ -81,7 +81,10 @@ export class Grid {
     this.listen();
     model.on("change:fields", this.onFields);
     model.on("change:state", this.onState);
-    this.resized = new ResizeObserver(() => this.draw());
+    this.resized = new ResizeObserver(() => {
+      this.drawHead();
+      this.draw();
+    });
     this.resized.observe(this.scroll);
     this.takeFields();
   }
@@ -158,7 +161,10 @@ export class Grid {
   private width(column: number): number {
     const field = this.field(column);
     const usual = field.name === "name" ? 220 : WIDTHS[field.kind] ?? 150;
-    return this.widths.get(field.column) ?? Math.min(Math.max(usual, 8 * field.title.length + 34), 260);
+    // The first column stays in sight: on a phone it must leave room for another one.
+    const room = this.scroll.clientWidth - ROW_HEAD_WIDTH;
+    const most = column === 0 && room > 0 ? Math.max(Math.round(0.45 * room), NARROWEST) : 260;
+    return this.widths.get(field.column) ?? Math.min(Math.max(usual, 8 * field.title.length + 34), 260, most);
   }
 
   // --- drawing ------------------------------------------------------------------------------------------------------
