@@ -34,7 +34,21 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 html_theme = "furo"
 html_title = "opp_pandas"
-templates_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+
+
+def open_to_all(app: Any, error: Exception | None) -> None:
+    """Let the keyboard scroll what scrolls, and give the captions of the index a level: the theme leaves both out."""
+    if error or app.builder.name != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        text = text.replace('class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"')
+        text = text.replace("<pre>", '<pre tabindex="0">').replace("<pre id=", '<pre tabindex="0" id=')
+        for scrolled in ("table-wrapper", "output text_html", "math notranslate"):
+            text = text.replace(f'<div class="{scrolled}', f'<div tabindex="0" class="{scrolled}')
+        path.write_text(text, encoding="utf-8")
 
 
 def write_llms_txt(app: Any, error: Exception | None) -> None:
@@ -56,3 +70,4 @@ def setup(app: Any) -> None:
 
     app.connect("config-inited", lambda *_: generate(HERE / "_generated"))
     app.connect("build-finished", write_llms_txt)
+    app.connect("build-finished", open_to_all)
