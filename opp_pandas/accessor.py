@@ -275,7 +275,13 @@ class OpportunityAccessor(metaclass=_Listed):
 
     @property
     def organisation(self) -> Organisation | None:
-        """Roles, teams and users as loaded with ``organisation=True``, else None: see `Organisation`."""
+        """Roles, teams and users as loaded with ``organisation=True``, else None: see `Organisation`.
+
+        Examples
+        --------
+        >>> df.opp.organisation is None
+        True
+        """
         return _require_meaning(self._frame, "organisation").organisation
 
     def validate(self) -> pd.DataFrame:

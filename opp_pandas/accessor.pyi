@@ -1433,7 +1433,12 @@ class OpportunityAccessor(MergeableFigures):
         (279, True)"""
     @property
     def organisation(self) -> Organisation | None:
-        """Roles, teams and users as loaded with ``organisation=True``, else None: see `Organisation`."""
+        """Roles, teams and users as loaded with ``organisation=True``, else None: see `Organisation`.
+
+        Examples
+        --------
+        >>> df.opp.organisation is None
+        True"""
     @property
     def plot(self) -> PlotAccessor:
         """The figures as pictures: ``df.opp.plot.forecast()`` and its siblings.

@@ -68,6 +68,8 @@ class Sandbox:
     Traceback (most recent call last):
         ...
     opp_pandas.errors.ConfigurationError: this is not an RSA public key in PEM form
+    >>> made_up.deliveries  # what was posted to webhooks
+    []
     >>> made_up.close()
     """
 

@@ -108,8 +108,8 @@ class History:
     1   1    Propose
     >>> history.versions()["operation"].unique().tolist()
     ['create', 'record']
-    >>> len(history.verify()), len(history.losses()), history.caveats()
-    (0, 0, ())
+    >>> len(history.verify()), len(history.losses()), len(history.gaps()), history.caveats()
+    (0, 0, 0, ())
     >>> history.newest_load("another question", ["id"]) is None
     True
     """
