@@ -1926,7 +1926,7 @@ class OpportunityAccessor(MergeableFigures):
         history : History, optional
             Adds what changed since a snapshot; without one, what the edits change.
         quota : number, mapping or DataFrame, optional
-            As in `forecast` [currency]: for every period, period -> number, owner ->
+            For every period [currency], period -> number, owner ->
             number, or a frame with ``period``, ``owner_name`` and ``quota``.
         context : FigureContext
             Stages, moment, time zone, names.
