@@ -478,8 +478,12 @@ class Client:
         ----------
         name : str
             Its type or the last part of its address, as in `describe`.
-        filter, sort, fields
-            As in `iter_pages`.
+        filter : mapping, optional
+            Column or API name to a value, a list, a range ``(from, to)``, None or ``opp.NOT_NULL``.
+        sort : str or sequence of str, optional
+            Names, ``-`` before those that descend; left out: by id.
+        fields : iterable of str, or mapping of type to iterable, optional
+            Only these; relationships that are needed are added.
         limit : int, optional
             Largest number of rows.
 
