@@ -60,7 +60,8 @@ export class ChartView {
     const chart = this.chart;
     if (!chart) return;
     this.width = this.body.clientWidth;
-    const focused = this.body.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset.label : null;
+    const active = (this.body.getRootNode() as Document).activeElement;
+    const focused = this.body.contains(active) ? (active as HTMLElement).dataset.label : null;
     const scrolled = this.body.firstElementChild?.scrollTop ?? 0;
     this.legend.replaceChildren(...(chart.series.length > 1 && !this.asTable ? this.legendOf(chart) : []));
     const drawn = this.asTable ? this.table(chart) : !chart.bars.length ? make("p", { class: "opp-soft" }, "Nothing to show.")

@@ -111,8 +111,9 @@ export class Filters {
       this.owners.element, this.stages.element, this.sinceBox, this.all);
     for (const select of [this.period, this.since]) select.addEventListener("change", changed);
     this.all.addEventListener("click", () => onLook({ owners: [], stages: [], period: "", since: "" }));
+    // In a shadow, as in marimo, the page's own target would be its host.
     this.onPress = (event) => {
-      for (const several of [this.owners, this.stages]) several.close(event.target as Node);
+      for (const several of [this.owners, this.stages]) several.close(event.composedPath()[0] as Node);
     };
     document.addEventListener("pointerdown", this.onPress);
   }

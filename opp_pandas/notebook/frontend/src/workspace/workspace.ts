@@ -145,7 +145,8 @@ export class Workspace implements Host {
     const of = shown === total ? counted(total, "deal") : `${shown.toLocaleString("en")} of ${counted(total, "deal")}`;
     this.said.textContent = `${of}, as of ${picture.as_of}`;
     this.outlook.replaceChildren(drawOutlook(picture.outlook, this));
-    const focused = this.cards.contains(document.activeElement) ? [...this.cards.children].indexOf(document.activeElement as Element) : -1;
+    const active = (this.root.getRootNode() as Document).activeElement;
+    const focused = active ? [...this.cards.children].indexOf(active) : -1;
     this.cards.replaceChildren(...picture.cards.map((card) => this.card(card)));
     if (focused >= 0) (this.cards.children[focused] as HTMLElement | undefined)?.focus();
     this.notes.replaceChildren(...picture.notes.map((note) => make("p", { class: "opp-soft" }, `${note[0].toUpperCase()}${note.slice(1)}.`)));
