@@ -1998,7 +1998,7 @@ class OpportunityAccessor(MergeableFigures):
         ...     space = df.opp.workspace(quota=3_000_000)
         >>> space.choose(period="2026Q4")
         >>> space.listed["id"].nunique()
-        60
+        7
         """
     def write_back(
         self,

@@ -165,7 +165,7 @@ def open_workspace(
     ...     space = df.opp.workspace(quota=3_000_000)
     >>> space.choose(period="2026Q4")
     >>> space.listed["id"].nunique()
-    60
+    7
     """
     load_anywidget()
     check_height(height)

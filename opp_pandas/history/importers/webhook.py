@@ -71,7 +71,7 @@ def webhook_events(
     ...     for day in (1, 2)
     ... ]
     >>> webhook_events(log).gaps[["id", "field"]].to_dict("records")
-    [{'id': 7, 'field': 'amount'}]
+    [{'id': 7, 'field': nan}, {'id': 7, 'field': 'amount'}]
     """
     remarks = Remarks()
     deliveries: dict[tuple[Any, ...], _Delivery] = {}
