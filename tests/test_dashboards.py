@@ -19,7 +19,7 @@ from opp_pandas.forecasting import bookings, predict
 from opp_pandas.notebook.dashboards import Dashboard, open_dashboard
 from opp_pandas.notebook.selection import NO_DATE, Choice
 from opp_pandas.plotting.canvas import write_short
-from opp_pandas.plotting.words import chance
+from opp_pandas.plotting.descriptions import chance
 from opp_pandas.stages import StageMap
 from portfolios import context, random_portfolio
 

@@ -20,10 +20,10 @@ from opp_pandas.errors import (
     MixedCurrencyError,
     OppPandasError,
 )
-from opp_pandas.figures.bars import BUCKETS, ENTRIES, EXITS, LABELS
-from opp_pandas.figures.bridging import assert_identity
 from opp_pandas.figures.core.snapshots import context_from_load
-from opp_pandas.figures.movements import waterfall, waterfall_deals
+from opp_pandas.figures.waterfall_bars import BUCKETS, ENTRIES, EXITS, LABELS
+from opp_pandas.figures.waterfall_interval import assert_identity
+from opp_pandas.figures.waterfalls import waterfall, waterfall_deals
 
 W = ("2026-01-10", "2026-01-20")
 INSIDE, BEFORE, BEHIND = moment(15), moment(5), moment(25)

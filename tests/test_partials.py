@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from opp_pandas.errors import ConfigurationError, MixedCurrencyError
 from opp_pandas.figures import forecast, kpis, stage_distribution
 from opp_pandas.figures.core.figure import FIGURES
-from opp_pandas.figures.core.parts import combine_parts
-from opp_pandas.figures.core.tally import Histogram
+from opp_pandas.figures.core.partials import combine_parts
+from opp_pandas.figures.core.totals import Histogram
 from opp_pandas.forecasting.distribution import bookings
 from portfolios import context, portfolio, random_portfolio
 
@@ -135,7 +135,7 @@ def test_partial__of_a_figure_that_needs_all_deals_says_so() -> None:
 
 def test_medians__of_very_many_different_amounts_are_within_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only then: amounts are rounded to twelve binary digits, days are not, and the basis says so."""
-    monkeypatch.setattr("opp_pandas.figures.core.tally.MOST_VALUES", 10)
+    monkeypatch.setattr("opp_pandas.figures.core.totals.MOST_VALUES", 10)
     frame = random_portfolio(4, 300)
     one, many = whole("kpis", frame), in_pieces("kpis", frame, [100, 200])
     assert many["median_cycle_days"].tolist() == one["median_cycle_days"].tolist()

@@ -14,9 +14,9 @@ from opp_pandas.accessor import context_of
 from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.forecasting import Bookings, Forecaster, KnownDeals, Window
-from opp_pandas.forecasting.known import read_past
+from opp_pandas.forecasting.as_of_view import read_past
 from opp_pandas.forecasting.predicting import outlook
-from opp_pandas.forecasting.walk import Walk, quantiles, weigh
+from opp_pandas.forecasting.walk_forward import Walk, quantiles, weigh
 from worlds import START, WORLDS, World, came, frame_of, generate, past_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import pytest
 import opp_pandas as opp
 from opp_pandas.forecasting import Bookings
 from opp_pandas.forecasting.predicting import outlook
-from opp_pandas.forecasting.walk import NAIVE, Walk, crps, score_windows
+from opp_pandas.forecasting.walk_forward import NAIVE, Walk, crps, score_windows
 from worlds import WORLDS, came, expected, generate, past_of, weighted
 
 DRAWS = int(os.environ.get("OPP_PANDAS_DRAWS", "500"))

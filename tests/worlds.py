@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import opp_pandas as opp
-from opp_pandas.forecasting.known import Known, Past, Snapshot, build_past
+from opp_pandas.forecasting.as_of_view import Known, Past, Snapshot, build_past
 
 START = np.datetime64("2023-01-01")
 FIRST = int(START.astype(int))

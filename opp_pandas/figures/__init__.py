@@ -9,7 +9,6 @@ what they stand on.
 import pkgutil
 from importlib import import_module
 
-from opp_pandas.figures.categories import category_forecast
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.deals import convert_amounts
 from opp_pandas.figures.core.display import show
@@ -17,10 +16,10 @@ from opp_pandas.figures.core.explanations import Explanation, explain
 from opp_pandas.figures.core.figure import FIGURES
 from opp_pandas.figures.core.money import ExchangeRates
 from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.forecast_categories import category_forecast
 from opp_pandas.figures.forecasts import forecast
 from opp_pandas.figures.funnels import funnel, stage_distribution
 from opp_pandas.figures.hygiene import ageing, concentration, hygiene
-from opp_pandas.figures.movements import waterfall, waterfall_deals
 from opp_pandas.figures.pipeline_history import pipeline_over_time
 from opp_pandas.figures.quotas import gini, linearity, pacing
 from opp_pandas.figures.rates import kpis, shrink, velocity, wilson, win_rates
@@ -29,6 +28,7 @@ from opp_pandas.figures.scenarios import Change, commit_lands, drop_largest, sca
 from opp_pandas.figures.slippage import flows, pushes, slippage
 from opp_pandas.figures.survival import aalen_johansen, kaplan_meier
 from opp_pandas.figures.time_in_stage import stage_chain, stage_spells, step_curves, time_in_stage
+from opp_pandas.figures.waterfalls import waterfall, waterfall_deals
 
 __all__ = [
     "FigureContext",

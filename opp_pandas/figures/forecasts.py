@@ -17,7 +17,7 @@ from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import combine, read_axes, read_groups, split
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
-from opp_pandas.figures.core.tally import Tally, Term, Totals, tally
+from opp_pandas.figures.core.totals import Tally, Term, Totals, tally
 from opp_pandas.figures.quotas import DEFINITIONS as QUOTA_DEFINITIONS
 from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
     from opp_pandas.figures.core.groups import Group, Grouping
-    from opp_pandas.figures.core.parts import Part
+    from opp_pandas.figures.core.partials import Part
     from opp_pandas.figures.core.periods import Periods
 
 OPEN_CURRENT, OVERDUE, OMITTED, WON_BY_NOW, WON_LATER, IGNORED = range(6)

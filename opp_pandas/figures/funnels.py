@@ -40,14 +40,14 @@ from opp_pandas.figures.core.groups import (
 )
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of, vanished_deals
-from opp_pandas.figures.core.tally import tally
+from opp_pandas.figures.core.totals import tally
 from opp_pandas.figures.rates import divide
 from opp_pandas.figures.time_in_stage import read_entries
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Days, Flags, Floats, Integers
-    from opp_pandas.figures.core.parts import Part
+    from opp_pandas.figures.core.partials import Part
 
 DEFINITIONS = {
     "count": "deals in the stage now",

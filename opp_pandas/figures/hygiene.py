@@ -17,15 +17,15 @@ from opp_pandas.figures.core.deals import LOST, OPEN, STANDINGS, WON, Deals, rea
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
-from opp_pandas.figures.core.parts import Rows
-from opp_pandas.figures.core.tally import Histogram, Members, Quantity, Term, grouped_median, tally
+from opp_pandas.figures.core.partials import Rows
+from opp_pandas.figures.core.totals import Histogram, Members, Quantity, Term, grouped_median, tally
 from opp_pandas.figures.rates import divide
 
 if TYPE_CHECKING:
     from opp_pandas.choices import Check, Measure
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Flags
-    from opp_pandas.figures.core.parts import Part
+    from opp_pandas.figures.core.partials import Part
 
 CHECKS = {
     "overdue": "open, and the close date is before as_of",

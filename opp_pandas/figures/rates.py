@@ -17,13 +17,13 @@ from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, WON, 
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
-from opp_pandas.figures.core.tally import MOST_VALUES, Histogram, Term, Totals, tally
+from opp_pandas.figures.core.totals import MOST_VALUES, Histogram, Term, Totals, tally
 from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Floats, Integers
-    from opp_pandas.figures.core.parts import Part
+    from opp_pandas.figures.core.partials import Part
 
 DEFINITIONS = {
     "open_count": "open deals",

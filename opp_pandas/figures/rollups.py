@@ -15,7 +15,7 @@ from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, combine, distinguish, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
-from opp_pandas.figures.core.tally import Totals, tally
+from opp_pandas.figures.core.totals import Totals, tally
 from opp_pandas.figures.forecasts import (
     COLUMNS,
     DEFINITIONS,
@@ -31,7 +31,7 @@ from opp_pandas.organisation import Organisation
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.deals import Deals
-    from opp_pandas.figures.core.parts import Part
+    from opp_pandas.figures.core.partials import Part
 
 _TREE_DEFINITIONS = {"own_count": "open and won deals of the person alone"}
 _ADJUSTED_DEFINITIONS = {

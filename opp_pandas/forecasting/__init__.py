@@ -7,7 +7,7 @@ from opp_pandas.forecasting.predicting import METHODS, compare, predict
 from opp_pandas.forecasting.prediction import Prediction
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window, WinProbability
 from opp_pandas.forecasting.scoring import amount_errors, brier, brier_skill, hubspot_accuracy, log_loss
-from opp_pandas.forecasting.walk import NAIVE
+from opp_pandas.forecasting.walk_forward import NAIVE
 from opp_pandas.forecasting.win_model import RidgeLogistic, WinModel, fit_win_model
 
 __all__ = [

@@ -25,15 +25,15 @@ from opp_pandas.figures.core.basis import BASIS_KEY, Facts, build_basis, counted
 from opp_pandas.figures.core.deals import OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.lineage import Question, Trace, span
-from opp_pandas.figures.core.parts import Rows
-from opp_pandas.figures.core.tally import tally
+from opp_pandas.figures.core.partials import Rows
+from opp_pandas.figures.core.totals import tally
 from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
 from opp_pandas.forecasting.normal import normal_cdf, normal_quantile
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Floats
-    from opp_pandas.figures.core.parts import Part
+    from opp_pandas.figures.core.partials import Part
 
 _EXACT_BINS = 1 << 20
 _MOST_BINS = 1 << 21

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from opp_pandas.forecasting.known import AGE_EDGES, CALENDAR_PLACES, MONTH_PLACES, Known, calendar_places
+from opp_pandas.forecasting.as_of_view import AGE_EDGES, CALENDAR_PLACES, MONTH_PLACES, Known, calendar_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from opp_pandas.figures.core.days import NO_DAY
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
-    from opp_pandas.forecasting.known import Snapshot
+    from opp_pandas.forecasting.as_of_view import Snapshot
 
 _PULL = 1.0
 _STAGES = 12

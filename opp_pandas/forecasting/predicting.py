@@ -16,11 +16,11 @@ from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import read_groups, require_one_column
 from opp_pandas.figures.hygiene import zombie_age
-from opp_pandas.forecasting.known import FAR, SIZE, Known, Past, describe_columns, read_past
+from opp_pandas.forecasting.as_of_view import FAR, SIZE, Known, Past, describe_columns, read_past
+from opp_pandas.forecasting.past_snapshots import read_stated
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
-from opp_pandas.forecasting.stated import read_stated
-from opp_pandas.forecasting.walk import NAIVE, ROWS, Forecasts, Walk, crps
+from opp_pandas.forecasting.walk_forward import NAIVE, ROWS, Forecasts, Walk, crps
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext

@@ -23,8 +23,8 @@ from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LOST, WON, Deals, factorize
 from opp_pandas.figures.core.figure import figure
+from opp_pandas.forecasting.as_of_view import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
 from opp_pandas.forecasting.calibrating import reliability_table
-from opp_pandas.forecasting.known import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
 from opp_pandas.forecasting.scoring import brier, log_loss, put_in_bins
 from opp_pandas.frame_state import loaded_of
 from opp_pandas.resource import TOUCH_COLUMNS

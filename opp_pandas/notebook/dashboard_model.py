@@ -18,7 +18,7 @@ from opp_pandas.figures.core.scope import resolve_scope
 from opp_pandas.forecasting import Prediction, bookings, predict
 from opp_pandas.notebook.selection import NO_DATE, Choice, Selection
 from opp_pandas.plotting.canvas import label_of, write_short
-from opp_pandas.plotting.words import chance
+from opp_pandas.plotting.descriptions import chance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from opp_pandas.notebook.dashboard_model import Board, Drawn, Headline, View
 from opp_pandas.notebook.grid import load_anywidget
 from opp_pandas.notebook.selection import Choice
 from opp_pandas.plotting.canvas import ONE_DRAWING
-from opp_pandas.plotting.words import alt_text
+from opp_pandas.plotting.descriptions import alt_text
 from opp_pandas.reporting.images import to_svg
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ References
 
 from opp_pandas.plotting.canvas import style
 from opp_pandas.plotting.deals import plot_ageing, plot_bookings, plot_linearity
+from opp_pandas.plotting.descriptions import alt_text, draw
 from opp_pandas.plotting.movement import (
     plot_conversion,
     plot_flows,
@@ -26,7 +27,6 @@ from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, 
 from opp_pandas.plotting.prediction import plot_compare, plot_mix_weights, plot_predict, plot_track_record
 from opp_pandas.plotting.reliability import plot_calibration, plot_win_model
 from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates
-from opp_pandas.plotting.words import alt_text, draw
 
 __all__ = [
     "plot_forecast",

@@ -10,7 +10,7 @@ import pandas as pd
 from opp_pandas import figures, forecasting
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY
-from opp_pandas.plotting import words
+from opp_pandas.plotting import descriptions
 from opp_pandas.plotting.canvas import (
     BLUE,
     GREY,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _CROWD = 1_000
 
 
-@words.draws(forecasting.bookings, words.bookings_in_words)
+@descriptions.draws(forecasting.bookings, descriptions.bookings_in_words)
 def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw the distribution of bookings, with its mean, its 80 % interval and a quota.
 
@@ -85,7 +85,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
         top = max(abs(low), abs(high))
         if quota is not None:
             handles.append(axes.axvline(quota, color=QUOTA, linewidth=2))
-            labels.append(f"quota: {words.chance(result.p_at_least(quota))}")
+            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))}")
             top = max(top, abs(quota))
         axes.set_ylim(bottom=0)
         format_money(axes.xaxis, float(top), currency_of(result), what="bookings")
@@ -93,7 +93,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     return axes
 
 
-@words.draws(figures.ageing, words.ageing_in_words)
+@descriptions.draws(figures.ageing, descriptions.ageing_in_words)
 def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int = 8) -> Axes:
     """Draw age against amount of the open deals; overdue ones are crosses.
 
@@ -173,7 +173,7 @@ def _log_money(ax: Axes, currency: str) -> None:
     keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
 
 
-@words.draws(figures.linearity, words.linearity_in_words)
+@descriptions.draws(figures.linearity, descriptions.linearity_in_words)
 def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what was won week by week, and the line of even bookings beside what was reached.
 

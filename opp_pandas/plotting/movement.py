@@ -9,9 +9,9 @@ import pandas as pd
 
 from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.bars import LABELS
 from opp_pandas.figures.core.basis import BASIS_KEY
-from opp_pandas.plotting import words
+from opp_pandas.figures.waterfall_bars import LABELS
+from opp_pandas.plotting import descriptions
 from opp_pandas.plotting.canvas import (
     BLUE,
     GREY,
@@ -49,7 +49,7 @@ _MAX_STAGES, _MAX_ENDS = 25, 12
 _RATES = "% of the stage before, % of all"
 
 
-@words.draws(figures.waterfall, words.waterfall_in_words)
+@descriptions.draws(figures.waterfall, descriptions.waterfall_in_words)
 def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: bool = False) -> Axes:
     """Draw a waterfall: the start, what came and went as hanging bars, the end.
 
@@ -124,7 +124,7 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     return axes
 
 
-@words.draws(figures.funnel, words.conversion_in_words, name="conversion", step_conversion=True)
+@descriptions.draws(figures.funnel, descriptions.conversion_in_words, name="conversion", step_conversion=True)
 def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "reached") -> Axes:
     """Draw a funnel with history: who reached each stage, and what became of those who went no further.
 
@@ -212,7 +212,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     return axes
 
 
-@words.draws(figures.time_in_stage, words.time_in_words)
+@descriptions.draws(figures.time_in_stage, descriptions.time_in_words)
 def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how long deals stay in each stage: the median as a dot, later quantiles as a line.
 
@@ -273,7 +273,7 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return axes
 
 
-@words.draws(figures.flows, words.flows_in_words)
+@descriptions.draws(figures.flows, descriptions.flows_in_words)
 def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount") -> Axes:
     """Draw a Sankey diagram: from which stage at the start to which at the end.
 
@@ -403,7 +403,7 @@ def _stack(names: pd.Series, width: Any, rank: Callable[[Any], int]) -> dict[Any
     return found
 
 
-@words.draws(figures.pipeline_over_time, words.over_time_in_words)
+@descriptions.draws(figures.pipeline_over_time, descriptions.over_time_in_words)
 def plot_pipeline_over_time(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "open_amount", max_groups: int = 8
 ) -> Axes:

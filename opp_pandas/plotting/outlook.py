@@ -11,7 +11,7 @@ from opp_pandas import figures
 from opp_pandas.errors import printable
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.figures.hygiene import flags_of
-from opp_pandas.plotting import words
+from opp_pandas.plotting import descriptions
 from opp_pandas.plotting.canvas import (
     BLUE,
     GREY,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _MANY_SCENARIOS, _MANY_PERIODS = 7, 16
 
 
-@words.draws(figures.pacing, words.pacing_in_words)
+@descriptions.draws(figures.pacing, descriptions.pacing_in_words)
 def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what was won by the same day of each period, what came after it, and where the present one lands.
 
@@ -105,7 +105,7 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return axes
 
 
-@words.draws(figures.scenario, words.scenario_in_words)
+@descriptions.draws(figures.scenario, descriptions.scenario_in_words)
 def plot_scenario(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_scenarios: int = 25
 ) -> Axes:
@@ -186,7 +186,7 @@ def _scenario_totals(ax: Axes, table: pd.DataFrame, names: list[str], measure: s
     format_money(ax.xaxis, float(np.abs(values).max()), currency_of(table), what=words_of, note="(at the bars: change)")
 
 
-@words.draws(figures.hygiene, words.hygiene_in_words)
+@descriptions.draws(figures.hygiene, descriptions.hygiene_in_words)
 def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how many deals each check found, and what they are worth.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY
-from opp_pandas.plotting import words
+from opp_pandas.plotting import descriptions
 from opp_pandas.plotting.canvas import (
     BLUE,
     GREY,
@@ -52,7 +52,7 @@ def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
 MAX_STAGES = 30
 
 
-@words.draws(figures.forecast, words.forecast_in_words)
+@descriptions.draws(figures.forecast, descriptions.forecast_in_words)
 def plot_forecast(
     table: pd.DataFrame,
     ax: Axes | None = None,
@@ -215,7 +215,7 @@ _CATEGORY_LOOK: dict[str, dict[str, Any]] = {
 }
 
 
-@words.draws(figures.category_forecast, words.categories_in_words)
+@descriptions.draws(figures.category_forecast, descriptions.categories_in_words)
 def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw closed, commit, best case and pipeline on top of each other, by period.
 
@@ -265,7 +265,7 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     return axes
 
 
-@words.draws(figures.stage_distribution, words.stages_in_words)
+@descriptions.draws(figures.stage_distribution, descriptions.stages_in_words)
 def plot_stage_distribution(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount", max_stages: int = MAX_STAGES
 ) -> Axes:
@@ -347,7 +347,7 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
         add_legend(ax, [Patch(color=colours[kind]) for kind in present], present)
 
 
-@words.draws(figures.funnel, words.funnel_in_words)
+@descriptions.draws(figures.funnel, descriptions.funnel_in_words)
 def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
     """Draw a funnel: from a history who reached each stage, else the stage distribution, and its title says so.
 

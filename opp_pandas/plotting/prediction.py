@@ -12,7 +12,7 @@ from opp_pandas import forecasting
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY
 from opp_pandas.forecasting import Prediction
-from opp_pandas.plotting import words
+from opp_pandas.plotting import descriptions
 from opp_pandas.plotting.canvas import (
     BLUE,
     GREY,
@@ -60,7 +60,7 @@ def _note_below(axes: Axes, note: str) -> None:
     keep_plain(axes.set_xlabel(f"{label}\n{below}" if label else below))
 
 
-@words.draws(forecasting.predict, words.prediction_in_words)
+@descriptions.draws(forecasting.predict, descriptions.prediction_in_words)
 def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw what a period will bring: its parts one after the other, and the fan of the whole against a quota.
 
@@ -112,7 +112,7 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
         labels.append("mean")
         if quota is not None:
             handles.append(axes.axvline(quota, color=QUOTA, linewidth=2))
-            labels.append(f"quota: {words.chance(result.p_at_least(quota))}")
+            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))}")
         axes.set_yticks(range(row + 1), [*names, f"all together\n{write_short(result.mean)}"], parse_math=False)
         axes.set_ylim(row + 0.6, -0.6)
         axes.set_xlim(0, 1.05 * top)
@@ -122,7 +122,7 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
     return axes
 
 
-@words.draws(forecasting.compare, words.comparison_in_words)
+@descriptions.draws(forecasting.compare, descriptions.comparison_in_words)
 def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what each method says of the coming period with its 80 % interval, and how it did before.
 
@@ -188,7 +188,7 @@ def _facts_of(row: Mapping[Any, Any], names: list[str]) -> str:
     return " · ".join("-" if np.isnan(row[name]) else f"{row[name]:.0%}" for name in names)
 
 
-@words.draws(forecasting.predict, words.record_in_words, name="track_record")
+@descriptions.draws(forecasting.predict, descriptions.record_in_words, name="track_record")
 def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
     """Draw past windows: the interval that was forecast from what was known before each, and what came.
 
@@ -241,7 +241,7 @@ def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
     return axes
 
 
-@words.draws(forecasting.predict, words.weights_in_words, name="mix_weights")
+@descriptions.draws(forecasting.predict, descriptions.weights_in_words, name="mix_weights")
 def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
     """Draw what the mix was made of on each evening: how far each row was trusted, by its scores up to then.
 

@@ -10,7 +10,7 @@ import numpy as np
 from opp_pandas import forecasting
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY
-from opp_pandas.plotting import words
+from opp_pandas.plotting import descriptions
 from opp_pandas.plotting.canvas import (
     BLUE,
     GREY,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@words.draws(forecasting.calibration, words.calibration_in_words)
+@descriptions.draws(forecasting.calibration, descriptions.calibration_in_words)
 def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how often deals were won against the probability that was given to them.
 
@@ -53,7 +53,7 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return _draw(table, ax, table, str(basis.get("title", "Calibration")), basis)
 
 
-@words.draws(forecasting.fit_win_model, words.win_model_in_words, name="win_model")
+@descriptions.draws(forecasting.fit_win_model, descriptions.win_model_in_words, name="win_model")
 def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
     """Draw whether the probabilities of a model of won deals come true, on deals that it had not seen.
 

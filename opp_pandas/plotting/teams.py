@@ -8,7 +8,7 @@ import numpy as np
 
 from opp_pandas import figures
 from opp_pandas.figures.core.basis import BASIS_KEY
-from opp_pandas.plotting import words
+from opp_pandas.plotting import descriptions
 from opp_pandas.plotting.canvas import (
     BLUE,
     ORANGE,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _FAR_PAST_TARGET = 4.0
 
 
-@words.draws(figures.win_rates, words.rates_in_words)
+@descriptions.draws(figures.win_rates, descriptions.rates_in_words)
 def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 25) -> Axes:
     """Draw win rates with their intervals, one row per group, most closed deals first.
 
@@ -83,7 +83,7 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     return axes
 
 
-@words.draws(figures.kpis, words.coverage_in_words, name="coverage")
+@descriptions.draws(figures.kpis, descriptions.coverage_in_words, name="coverage")
 def plot_coverage(
     table: pd.DataFrame, ax: Axes | None = None, *, target: float | None = 3.0, max_rows: int = 25
 ) -> Axes:
@@ -149,7 +149,7 @@ def plot_coverage(
     return axes
 
 
-@words.draws(figures.rollup, words.rollup_in_words)
+@descriptions.draws(figures.rollup, descriptions.rollup_in_words)
 def plot_rollup(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_rows: int = 30
 ) -> Axes:
@@ -211,7 +211,7 @@ def plot_rollup(
     return axes
 
 
-@words.draws(figures.concentration, words.concentration_in_words)
+@descriptions.draws(figures.concentration, descriptions.concentration_in_words)
 def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 20) -> Axes:
     """Draw how much of the pipeline hangs on the largest groups.
 

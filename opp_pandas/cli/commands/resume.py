@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.cli.output import Output
-from opp_pandas.cli.unfinished import add_plan_options, print_report, worded_for_shells
+from opp_pandas.cli.plan_commands import add_plan_options, print_report, worded_for_shells
 
 if TYPE_CHECKING:
     import argparse

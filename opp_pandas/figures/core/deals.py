@@ -41,8 +41,8 @@ from opp_pandas.figures.core.days import (
     code_days,
     local_days,
 )
+from opp_pandas.figures.core.deal_status import STATUSES
 from opp_pandas.figures.core.money import CurrencyCounts
-from opp_pandas.figures.core.statuses import STATUSES
 from opp_pandas.frame_state import meaning_of
 from opp_pandas.stages import CATEGORIES
 

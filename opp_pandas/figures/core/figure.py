@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
 from opp_pandas.figures.core.deals import Deals
-from opp_pandas.figures.core.parts import Part, combine_parts
+from opp_pandas.figures.core.partials import Part, combine_parts
 from opp_pandas.figures.core.presentation import as_result
 from opp_pandas.figures.core.scope import resolve_scope
 from opp_pandas.figures.core.snapshots import caveats_of, contexts_of

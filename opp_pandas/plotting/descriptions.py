@@ -102,7 +102,7 @@ def alt_text(shown: Any) -> str:
 
     Examples
     --------
-    >>> from opp_pandas.plotting import alt_text
+    >>> from opp_pandas.plotting import descriptions
     >>> alt_text(df.opp.stage_distribution())[:60]
     'Stage distribution, as of 2026-11-02. 277 deals in 6 stages,'
     """

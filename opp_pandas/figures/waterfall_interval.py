@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import FrameError, OppPandasError, named
-from opp_pandas.figures.bars import ENTRIES, EXITS
 from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats, day_of
 from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
 from opp_pandas.figures.core.groups import Group, common_labels, identities, read_groups
 from opp_pandas.figures.core.snapshots import State, keys_of
+from opp_pandas.figures.waterfall_bars import ENTRIES, EXITS
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.money import ExchangeRates
@@ -53,7 +53,7 @@ def bridge(
     w0, w1 : int
         First and last day of the period whose close dates count, as day numbers.
     by, rates
-        As in `opp_pandas.figures.movements.waterfall`.
+        As in `opp_pandas.figures.waterfalls.waterfall`.
     since : Timestamp
         The start of the whole waterfall: deals created after it are new. Not
         that of the interval, since a deal is first seen some time after it was

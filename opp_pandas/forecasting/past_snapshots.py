@@ -12,7 +12,7 @@ from opp_pandas.errors import HistoryNeededError
 from opp_pandas.figures.core.days import NO_DAY, day_of, local_days, to_date
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of, read_states
-from opp_pandas.forecasting.known import Past, Snapshot, Stated
+from opp_pandas.forecasting.as_of_view import Past, Snapshot, Stated
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext

@@ -24,7 +24,7 @@ from opp_pandas.forecasting.normal import normal_quantile
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
-    from opp_pandas.forecasting.known import Known, Past, Snapshot
+    from opp_pandas.forecasting.as_of_view import Known, Past, Snapshot
 
 ROWS = {
     "hazards": "every open deal by the hazards of winning and losing at its age, told apart by columns",

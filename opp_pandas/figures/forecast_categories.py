@@ -21,7 +21,7 @@ from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.parts import Part
+    from opp_pandas.figures.core.partials import Part
 
 
 def _gather(deals: Deals, by: str | Sequence[str] | None = None, bands: tuple[float, float] = BANDS) -> Part:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
-from opp_pandas.figures.bars import BUCKETS, ENTRIES, LABELS, MEANINGS
-from opp_pandas.figures.bridging import assert_identity, bridge
 from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import require_one_column
 from opp_pandas.figures.core.snapshots import Snapshots, State, later_of, parse_window, read_span, read_states
+from opp_pandas.figures.waterfall_bars import BUCKETS, ENTRIES, LABELS, MEANINGS
+from opp_pandas.figures.waterfall_interval import assert_identity, bridge
 from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
