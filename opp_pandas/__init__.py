@@ -40,7 +40,7 @@ else:
     # Only type checkers know of frames whose ``.opp`` is typed: at run time any DataFrame has the accessor.
     from pandas import DataFrame as OpportunityFrame
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Where each door lives: looked up when it is first used, so that importing the
 # package costs little more than importing pandas.
