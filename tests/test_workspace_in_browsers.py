@@ -29,7 +29,7 @@ BEYOND = "(root) => root.scrollWidth - root.clientWidth"
 
 
 def open_space(open_notebook: OpenNotebook, app: str, theme: Any, width: int = 1400) -> Sheet:
-    sheet = open_notebook(CELLS, app, theme=theme, width=width)
+    sheet = open_notebook(CELLS, app, theme=theme, width=width, height=1900)
     sheet.run()
     sheet.page.locator(".opp-big").wait_for()
     return sheet
@@ -47,6 +47,7 @@ def keep_picture(sheet: Sheet, name: str) -> None:
         ("lab", "light", 1400),
         ("lab", "dark", 1400),
         ("notebook", "light", 1400),
+        ("voila", "light", 1100),
         ("voila", "dark", 390),
         ("voila", "light", 390),
         ("marimo", "light", 1400),
