@@ -67,7 +67,7 @@ def test_bundles__are_what_the_sources_give(workshop: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.xdist_group("front_end")
-@pytest.mark.parametrize("check", ["test", "types", "lint"])
+@pytest.mark.parametrize("check", ["test", "types", pytest.param("lint", marks=pytest.mark.nightly)])
 def test_sources__pass_their_own_checks(workshop: Path, check: str) -> None:
     """Unit tests pass, types fit, the linter finds nothing."""
     done = npm(workshop, "run", check)

@@ -98,7 +98,11 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.nightly) for path in NOTEBOOKS[1:])],
+    ids=lambda path: path.stem,
+)
 def test_parameters__make_a_report_of_another_pipeline(path: Path, tmp_path: Path) -> None:
     """Papermill runs each with other deals and another moment, and nothing in it speaks of the first ones."""
     import papermill
