@@ -258,7 +258,14 @@ CELLS = [LOAD, "board = df.opp.dashboard(quota=3e6)\nboard"]
 
 
 @pytest.mark.xdist_group("browser")
-@pytest.mark.parametrize(("app", "theme"), [("lab", "dark"), ("notebook", "light"), ("voila", "dark")])
+@pytest.mark.parametrize(
+    ("app", "theme"),
+    [
+        ("lab", "dark"),
+        pytest.param("notebook", "light", marks=pytest.mark.nightly),
+        pytest.param("voila", "dark", marks=pytest.mark.nightly),
+    ],
+)
 def test_dashboard__works_in_the_browser(open_notebook: OpenNotebook, app: str, theme: Any) -> None:
     """Filters by keyboard and mouse, files to save, nothing that axe-core calls serious, no request elsewhere."""
     sheet = open_notebook(CELLS, app, theme=theme).run()

@@ -180,9 +180,9 @@ def test_decode__relationships(sent: Any, value: Any, kept: bool, locked: bool) 
 
 def test_decode__relationships_without_a_column_and_unknown_ones() -> None:
     """The read-only twin of the stage and links to many fill nothing; unknown ones are named."""
-    cells = decode_one(relationships={"stage": "odd", "prospects": [1], "favorites": {"data": []}})
+    cells = decode_one(relationships={"stage": "odd", "prospects": [1], "podcasts": {"data": []}})
     assert cells.marks.original == {}
-    assert cells.unknown_relationships == {"favorites"}
+    assert cells.unknown_relationships == {"podcasts"}
 
 
 @pytest.mark.parametrize(

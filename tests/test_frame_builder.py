@@ -141,7 +141,7 @@ def test_collector__included() -> None:
     assert lookups["user"][["id", "name"]].astype(object).to_numpy().tolist()[:2] == [[7, "Sam Leigh"], [8, "Ann Hall"]]
     assert lookups["user"]["name"].isna().tolist() == [False, False, True]
     assert lookups["opportunityStage"].astype(object).where(lambda cells: cells.notna(), None).to_numpy().tolist() == [
-        [5, None, None, None],
+        [5, "5", None, None],  # a number where text belongs stands as text
         [6, "Won", 4, True],
     ]
     assert lookups["account"]["name"].isna().all()

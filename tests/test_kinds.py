@@ -80,6 +80,7 @@ APART = {
     "exporting/sheets.py": {"boolean", "integer"},
     "load/parquet_folder.py": {"tags"},
     "sandbox_server/filters.py": {"tags"},
+    "sandbox_server/hyperschema.py": {"tags"},
     "sandbox_server/openapi.py": {"instant", "tags"},
 }
 

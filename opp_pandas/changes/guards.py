@@ -32,6 +32,8 @@ _LOOKED_AT = 200
 _BITS = 6.0
 """How surely the values of groups must be no coincidence: one in 64."""
 _AGGREGATES = ("last", "first", "max", "min", "sum", "mean", "median")
+_ANY = "any"
+"""Which deals were grouped is not known: any value of the group, where the index is the group."""
 
 Edits = dict[str, dict[int, Any]]
 
@@ -160,14 +162,18 @@ def _grouped(edits: Edits, frame: pd.DataFrame, places: Any, base: pd.DataFrame,
         groups = base.groupby(keys, sort=False, dropna=True).ngroup().to_numpy()
         touched = {place for cells in edits.values() for place in cells}
         members = {place: np.flatnonzero(groups == groups[place]) for place in list(touched)[:_LOOKED_AT]}
-        for function in _AGGREGATES:
+        by_index = bool(set(keys) & set(levels))
+        for function in (*_AGGREGATES, *([_ANY] if by_index else [])):
             bits = _evidence(edits, base, members, function)
-            if bits is not None and bits >= (0.0 if set(keys) & set(levels) else _BITS):
+            if bits is not None and bits >= (0.0 if by_index else _BITS):
                 cells = sum(map(len, edits.values()))
+                call = f"groupby({keys if len(keys) > 1 else keys[0]!r})"
                 return (
                     f"the frame has one row for each {' and '.join(keys)}, and {counted(cells, 'edited cell')} "
-                    f"{'holds' if cells == 1 else 'hold'} the {function} of its group, as after "
-                    f"groupby({keys if len(keys) > 1 else keys[0]!r}).{function}(): values of other deals"
+                    f"{'holds' if cells == 1 else 'hold'} "
+                    + (f"the {function} of its group, as after {call}.{function}()" if function != _ANY else "")
+                    + (f"a value of its group, as after {call} of some of the deals" if function == _ANY else "")
+                    + ": values of other deals"
                 )
     return None
 
@@ -194,7 +200,9 @@ def _evidence(edits: Edits, base: pd.DataFrame, members: Mapping[int, Any], func
             group = base[column].iloc[members[place]].dropna()
             if function in ("sum", "mean", "median") and not pd.api.types.is_numeric_dtype(group.dtype):
                 return None
-            if len(members[place]) < 2 or not len(group) or not _equals(_aggregate(group, function), value):
+            if len(members[place]) < 2 or not len(group):
+                return None
+            if not any(_equals(each, value) for each in (group if function == _ANY else [_aggregate(group, function)])):
                 return None
             distinct = len({str(each) for each in group})
             bits, found = bits + math.log2(distinct), True
