@@ -364,7 +364,7 @@ def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> 
     page.keyboard.type("Late edit")
     press("Enter")
     shows(sheet, 149, "name", "Late edit")
-    assert sheet.python("editor.frame['name'].tolist()[149]") == "Late edit"
+    sheet.wait_for("editor.frame['name'].tolist()[149] == 'Late edit'")
 
     # Rows to be deleted are struck out until that is taken back.
     doomed = sheet.python("max(row for row in range(149) if df['can_delete'][row])")
