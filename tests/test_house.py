@@ -50,3 +50,12 @@ def test_repository__has_no_large_file() -> None:
         if name and (ROOT / name).exists() and (ROOT / name).stat().st_size > 600_000
     ]
     assert not large
+
+
+def test_repository__has_nothing_forgotten_at_its_top() -> None:
+    """Only what a project shows there: no output of a command, no note to oneself."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.decode()
+    top = {name.partition("/")[0] for name in listed.split("\0") if name}
+    folders = {".ci", "docs", "notebooks", "opp_pandas", "tests"}
+    pages = {"README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "SECURITY.md", "pyproject.toml"}
+    assert top <= folders | pages | {".gitignore", ".gitattributes"}
