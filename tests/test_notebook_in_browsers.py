@@ -408,14 +408,13 @@ def editor_at_work(sheet: Sheet) -> Iterator[None]:
 
 NIGHTLY = pytest.mark.nightly
 FRONT_ENDS = [
-    ("notebook", "light", 390),
     ("marimo", "light", 1400),
     *(
         pytest.param(app, theme, width, marks=NIGHTLY)
         for app in ("lab", "notebook", "voila", "marimo")
         for theme in ("light", "dark")
         for width in (1400, 390)
-        if (app, theme, width) not in {("notebook", "light", 390), ("marimo", "light", 1400)}
+        if (app, theme, width) != ("marimo", "light", 1400)
     ),
 ]
 

@@ -61,6 +61,9 @@ test("choosing keeps the focus, and cells that follow another are not asked abou
   expect(asked("decide")).toMatchObject([{ decisions: [{ id: 6, column: "next_step", choice: "theirs" }] }]);
   show({ conflicts: [{ ...conflict, choice: "theirs" }] });
   expect(document.activeElement).toBe(el.querySelector("select"));
+  button("Review with these choices").focus();
+  show({ conflicts: [{ ...conflict, choice: "theirs" }] });
+  expect(document.activeElement).toBe(button("Review with these choices"));
   button("All mine").click();
   expect(asked("decide").length).toBe(2);
 });

@@ -137,10 +137,13 @@ export class PanelView {
       button.dataset.key = choice;
       return button;
     });
+    const review = this.button("Review with these choices", () => this.ask("review"), true);
+    // A choice is answered by a new page: whoever has tabbed on by then stays where they are.
+    review.dataset.key = "review";
     return [
       make("p", {}, make("b", {}, "Conflicts:"), " both sides changed these cells; they wait until you choose."),
       wide(make("table", {}, make("thead", {}, make("tr", {}, ...titles)), make("tbody", {}, ...rows)), "Conflicts"),
-      make("div", { class: "opp-bar" }, ...everyone, this.button("Review with these choices", () => this.ask("review"), true)),
+      make("div", { class: "opp-bar" }, ...everyone, review),
     ];
   }
 
