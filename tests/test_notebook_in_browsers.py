@@ -218,7 +218,8 @@ editor
 """
 
 
-@pytest.mark.parametrize("app", ["lab", pytest.param("notebook", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_tools__by_mouse_and_keyboard(open_notebook: OpenNotebook, app: str) -> None:
     """Sort, widths, columns, filter, locked rows, tags, calendar, new deals; in the dark, and with a slow kernel."""
     from playwright.sync_api import expect
