@@ -31,7 +31,7 @@ from opp_pandas.load.changed_records import ids_at_service, index_of, list_ids
 from opp_pandas.load.custom_fields import convert_texts, plain_frame
 from opp_pandas.load.failures import row_failures
 from opp_pandas.load.incremental import catch_up
-from opp_pandas.load.people import read_organisation
+from opp_pandas.load.organisation import read_organisation
 from opp_pandas.load.upsert import Places, extended, overlay, put
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import resolve_stages

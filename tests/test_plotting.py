@@ -400,7 +400,7 @@ def test_plot_forecast__bars_are_the_table() -> None:
 
 
 def test_plot_forecast__has_whiskers_for_the_periods_that_are_given() -> None:
-    """They reach from low to high at the forecast, and the words tell them."""
+    """They reach from low to high, and the words tell them."""
     table = forecast(FRAME, context=context())
     period = table.index[3]
     low, high = bookings(FRAME, context=context(), period=period).interval(0.8)
@@ -412,6 +412,18 @@ def test_plot_forecast__has_whiskers_for_the_periods_that_are_given() -> None:
     assert f"Interval: {period} {low:,.0f} USD to {high:,.0f} USD (independent deals: too narrow)." in ax.alt_text
     with pytest.raises(MissingColumnError, match="low"):
         plotting.plot_forecast(table, interval=spread[["high"]])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9, 3.0])
+def test_forecast__interval_ends_where_it_ends(share: float) -> None:
+    """Also where it is that of a prediction, and the sellers' forecast lies above or below all of it."""
+    table = forecast(FRAME, context=context(), freq="Q")
+    period = table["forecast_amount"].idxmax()
+    middle = share * table.loc[period, "forecast_amount"]
+    spread = pd.DataFrame({"low": [0.8 * middle], "high": [1.2 * middle]}, index=pd.Index([period]))
+    ax = plotting.plot_forecast(table, interval=spread)
+    (ends,) = ax.containers[-1].lines[2][0].get_segments()
+    np.testing.assert_allclose(ends[:, 1], [0.8 * middle, 1.2 * middle])
 
 
 def test_plot_bookings__few_amounts_are_lines_and_the_quota_has_its_chance() -> None:

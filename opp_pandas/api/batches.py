@@ -1,8 +1,8 @@
 """Decoded rows as Arrow columns, and the way from there to pandas.
 
-A `Batch` holds no Python object per record, so that a
-load of a million rows neither feeds the garbage collector nor doubles in memory
-when the batches become one frame.
+A `Batch` holds no Python object per record, so that a load of a million rows
+neither feeds the garbage collector nor doubles in memory when the batches become
+one frame.
 """
 
 from __future__ import annotations

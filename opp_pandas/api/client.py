@@ -482,8 +482,8 @@ class Client:
             Column or API name to a value, a list, a range ``(from, to)``, None or ``opp.NOT_NULL``.
         sort : str or sequence of str, optional
             Names, ``-`` before those that descend; left out: by id.
-        fields : iterable of str, or mapping of type to iterable, optional
-            Only these; relationships that are needed are added.
+        fields : iterable of str, optional
+            Only these attributes and relationships, by column or API name.
         limit : int, optional
             Largest number of rows.
 

@@ -27,8 +27,8 @@ from opp_pandas.load.arrival import columns_of, ignored_note, is_sorted, sort_ro
 from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
 from opp_pandas.load.failures import row_failures, warn_of_load
 from opp_pandas.load.fetch import Arrived, LoadPlan, read_all, select_rows
+from opp_pandas.load.organisation import owners_in, read_organisation
 from opp_pandas.load.partitions import check_partitions
-from opp_pandas.load.people import owners_in, read_organisation
 from opp_pandas.load.prospects import add_prospect_ids
 from opp_pandas.load.warm_start import go_on
 from opp_pandas.load.where import Where, columns_needed, split_where, without_labels

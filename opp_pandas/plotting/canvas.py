@@ -19,7 +19,7 @@ from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (
     "#0072B2",
     "#E69F00",
     "#009E73",
@@ -27,7 +27,6 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW, BLACK = (
     "#56B4E9",
     "#CC79A7",
     "#F0E442",
-    "#000000",
 )
 GREY = "#9A9A9A"
 OPEN, WON, LOST, QUOTA = BLUE, GREEN, VERMILION, ORANGE

@@ -77,7 +77,7 @@ def plot_forecast(
         Groups drawn on their own, the largest first; the others are added up.
     interval : DataFrame, optional
         ``low`` and ``high`` [currency] by period, such as ``Bookings.interval()``
-        gives: whiskers at the forecast of these periods, where there are no groups.
+        or a prediction gives: whiskers from end to end, where there are no groups.
     note : str, optional
         A line below the plot.
 
@@ -139,9 +139,9 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
         require_columns(interval, "low", "high")
         place = pd.Index(table.index).get_indexer(interval.index)
         low, high = interval["low"].to_numpy(dtype=float), interval["high"].to_numpy(dtype=float)
-        spread = [forecast[place] - low, high - forecast[place]]
+        # Around their own middle: a prediction's interval need not hold the sellers' forecast.
         whiskers: dict[str, Any] = {"fmt": "none", "ecolor": look.ink, "elinewidth": 1.6, "capsize": 5}
-        handles.append(ax.errorbar(x[place], forecast[place], yerr=np.maximum(spread, 0), **whiskers))
+        handles.append(ax.errorbar(x[place], (low + high) / 2, yerr=(high - low) / 2, **whiskers))
         labels.append("interval")
         top = max(top, float(high.max()))
     if "quota" in table.columns and table["quota"].notna().any():

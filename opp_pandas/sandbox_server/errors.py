@@ -96,11 +96,6 @@ def conflict(detail: str) -> Problem:
     return _problem(409, "resourceConflict", "Resource Conflict", detail)
 
 
-def too_large(limit: int) -> Problem:
-    """413: the body is longer than the sandbox reads."""
-    return _problem(413, "payloadTooLarge", "Payload Too Large", f"A body may have {limit:,} bytes.")
-
-
 def not_acceptable() -> Problem:
     """406, where every JSON:API media type of ``Accept`` has parameters."""
     return _problem(406, "notAcceptable", "Not Acceptable", "Answers are application/vnd.api+json, without parameters.")
