@@ -271,7 +271,8 @@ class Asked(_Handler):
         pass
 _server = _Server(("127.0.0.1", 0), Asked)
 _Thread(target=_server.serve_forever, daemon=True).start()
-_Path({port!r}).write_text(str(_server.server_port))
+_Path({port!r} + ".part").write_text(str(_server.server_port))
+_Path({port!r} + ".part").replace({port!r})  # in one step: a file that is there but empty would name no port
 """
 
 
