@@ -25,7 +25,6 @@
     |  +- NotLoadedError                     what was loaded no longer travels with the frame
     |  +- DuplicateRowsError                 one id or one column name stands twice
     |  +- MixedCurrencyError                 rows in several currencies and no rates
-    |  +- UnmappedStageError                 a stage whose outcome nobody stated
     |  +- HistoryNeededError                 the figure needs snapshots over time
     +- ConfirmationNeededError               number, reason, plan
     +- PartialWriteError                     some rows were not written; .report says which and why
@@ -35,7 +34,6 @@
     OppPandasWarning (UserWarning)
     +- InvalidValuesWarning                  loaded values break a rule of the schema
     +- IncompleteLoadWarning                 not every row arrived
-    +- GuessedStagesWarning                  won and lost were guessed from stage names
     +- UnmappedStageWarning                  deals are in stages whose outcome nobody stated
 
 >>> try:
@@ -341,10 +339,6 @@ class MixedCurrencyError(FrameError):
         )
 
 
-class UnmappedStageError(FrameError):
-    """A closed stage is neither won nor lost; say which with ``opp.StageMap(won=[...], lost=[...])``."""
-
-
 class HistoryNeededError(FrameError):
     """The figure needs snapshots over time, and one load has only the present."""
 
@@ -445,10 +439,6 @@ class InvalidValuesWarning(OppPandasWarning):
 
 class IncompleteLoadWarning(OppPandasWarning):
     """Not every row of the service is in the frame."""
-
-
-class GuessedStagesWarning(OppPandasWarning):
-    """Won and lost were guessed from the names of stages."""
 
 
 class UnmappedStageWarning(OppPandasWarning):

@@ -33,6 +33,13 @@ def test_types__are_strict() -> None:
     run("mypy", "opp_pandas", "tests/typing")
 
 
+def test_package__holds_no_code_that_nothing_calls() -> None:
+    """Every name is used by the package, a test, or whoever the lists in pyproject.toml name."""
+    done = subprocess.run([sys.executable, "-m", "vulture"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr  # 3: it found something, in tests at least what pytest calls
+    assert not [line for line in done.stdout.splitlines() if line.startswith("opp_pandas/")]
+
+
 def test_version__is_the_newest_heading_of_the_changelog() -> None:
     """Version, changelog and package metadata agree."""
     headings = re.findall(r"^## \[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

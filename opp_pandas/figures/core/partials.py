@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
 
-
-class Mergeable(Protocol):
-    """Something that several pieces of it make a whole of."""
-
-    @classmethod
-    def merged(cls, parts: Sequence[Any]) -> Any:
-        """Put pieces together."""
-
-
 Part: TypeAlias = Mapping[str, Any]
-"""What a figure gathered of a piece of the deals, by name; every value is `Mergeable`."""
+"""What a figure gathered of a piece of the deals, by name; the class of every value puts several together: `merged`."""
 
 
 @dataclass(frozen=True, eq=False)
