@@ -185,6 +185,24 @@ class Organisation:
             raise ConfigurationError(f"nobody is in the {what} {wanted!r}, so no deal fits")
         return inside
 
+    def users_in_team(self, team: int) -> list[int]:
+        """Return the ids of the users in a team."""
+        return [key for key, *_, own in _rows(self.users) if team in own]
+
+    def people_below(self, user: int) -> list[int]:
+        """Return a user's id, and those of everyone whose role stands below the user's."""
+        above, _ = self.reporting_lines
+        own = above.get(user)
+        found = [user]
+        for key, *_ in _rows(self.users):
+            role, passed = above.get(above.get(key)), set()
+            while role is not None and role not in passed and role != own:
+                passed.add(role)
+                role = above.get(role)
+            if own is not None and role == own and key != user:
+                found.append(key)
+        return found
+
     def _names(self, what: str) -> dict[Any, str]:
         """Return the label of each team or role by id; names that several bear have the id beside them."""
         table = self.teams if what == "team" else self.roles

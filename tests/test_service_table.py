@@ -127,6 +127,10 @@ BEYOND = {
         "test_data_sharing",
         "test_team_memberships__give_every_state_its_teams",
     ),
+    "data sharing: forecast calls": (
+        "test_forecast_calls",
+        "test_calls__stand_beside_our_versions_and_are_scored_like_them",
+    ),
     "the sandbox's switches, from the command line": ("test_cli", "test_sandbox__takes_every_switch"),
     "the sandbox's OAuth client, refresh tokens and app": (
         "test_cli",

@@ -34,6 +34,22 @@ class Gap(NamedTuple):
     before: pd.Timestamp
 
 
+class ForecastCall(NamedTuple):
+    """What somebody foretold for a period: the won amount of a user's, a team's or all deals."""
+
+    name: str
+    at: pd.Timestamp
+    author: str
+    comment: str
+    metric: str
+    whose: str | None
+    first_day: str
+    last_day: str
+    amount: float
+    user_id: int | None
+    team_id: int | None
+
+
 def gap_table(gaps: Iterable[Gap] = ()) -> pd.DataFrame:
     """Make the table of gaps, earliest first."""
     frame = pd.DataFrame(list(gaps), columns=list(Gap._fields)).astype({"id": "Int64", "field": "str"})
@@ -62,6 +78,8 @@ class ImportedEvents:
         field (missing: of any), and between which events.
     organisations : tuple of (Timestamp, Organisation)
         Who was in which team, after each change.
+    forecast_calls : tuple of ForecastCall
+        What people foretold.
 
     Examples
     --------
@@ -76,6 +94,7 @@ class ImportedEvents:
     source: str = ""
     gaps: pd.DataFrame = field(default_factory=gap_table)
     organisations: tuple[tuple[pd.Timestamp, Organisation], ...] = ()
+    forecast_calls: tuple[ForecastCall, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in EVENT_COLUMNS if name not in self.events.columns]

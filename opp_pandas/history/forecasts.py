@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from opp_pandas.errors import ConfigurationError
+from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY, counted, to_json
 from opp_pandas.figures.core.context import DEFINITIONS, read_definitions, unpack_definitions
 from opp_pandas.figures.core.days import parse_day
@@ -19,11 +21,11 @@ from opp_pandas.frame_state import meaning_of, pack_definitions
 from opp_pandas.history.versions import SavedVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
-    import pandas as pd
-
+    from opp_pandas.history.event_import import ForecastCall
     from opp_pandas.history.versions import Versions
+    from opp_pandas.organisation import Organisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,28 +110,89 @@ def _facts(found: Prediction) -> dict[str, Any]:
     return facts
 
 
+def save_calls(
+    versions: Versions,
+    calls: Iterable[ForecastCall],
+    *,
+    organisation_at: Callable[[pd.Timestamp], Organisation | None],
+    definitions: Mapping[str, Any],
+) -> int:
+    """Keep the calls that people made elsewhere beside our own forecasts; those that are here already stay.
+
+    Raises
+    ------
+    ConfigurationError
+        If nobody knows who was in a team whose deals a call is about.
+    """
+    empty = pd.DataFrame({"id": pd.Series(dtype="str")})
+    given = []
+    for call in calls:
+        owners = _owners(call, organisation_at(call.at))
+        more = f" and {counted(len(owners) - 1, 'user')} below" if call.user_id is not None and owners[1:] else ""
+        of = "all deals" if call.whose is None else f"the deals of {call.whose}{more}"
+        facts = {
+            "target": f"won amount {call.first_day} to {call.last_day} of {of}",
+            "method": f"call: {call.metric}",
+            "first_day": call.first_day,
+            "last_day": call.last_day,
+            "created_by": None,
+            "mean": call.amount,
+            "owners": owners or None,
+            "definitions": to_json(pack_definitions(unpack_definitions(definitions))),
+        }
+        common = {"name": call.name, "author": call.author, "comment": call.comment, "saved_at": call.at}
+        given.append({**common, "frame": empty, "facts": facts})
+    return versions.extend(given)
+
+
+def _owners(call: ForecastCall, organisation: Organisation | None) -> list[int]:
+    """Return whose deals a call is about, by the organisation of its day; empty: everybody's."""
+    if call.team_id is not None:
+        if organisation is None or not (members := organisation.users_in_team(call.team_id)):
+            raise ConfigurationError(
+                f"the call {printable(call.name)!r} is about a team, and this history does not know who was in it: "
+                "record a load with organisation=True, or import team_memberships(...), first"
+            )
+        return members
+    if call.user_id is None:
+        return []
+    return [call.user_id] if organisation is None else organisation.people_below(call.user_id)
+
+
 def list_forecasts(versions: Versions) -> pd.DataFrame:
-    """List the forecasts with what they foretold."""
-    facts = versions.facts().values()
-    return versions.table().assign(**{column: [one[column] for one in facts] for column in _FACTS})
+    """List the forecasts with what they foretold, oldest first."""
+    facts = versions.facts()
+    table = versions.table().sort_values("saved_at", kind="stable", ignore_index=True)
+    told: dict[str, list[Any]] = {column: [facts[name].get(column) for name in table["name"]] for column in _FACTS}
+    numbers = {column: np.array(told[column], dtype=float) for column in ("mean", "sd", "low_80", "high_80")}
+    return table.assign(**(told | numbers))
 
 
 def score_forecasts(versions: Versions, newest: pd.DataFrame) -> pd.DataFrame:
     """Set what came beside what was foretold, for every forecast whose last day is over."""
     table = list_forecasts(versions)
     actuals, scores = [], []
-    for facts in versions.facts().values():
+    known, load = versions.facts(), context_from_load(newest)
+    by_definitions: dict[str, Deals] = {}
+    for name in table["name"]:
+        facts = known[name]
         # Amounts are added up as they were when the forecast was made.
-        context = context_from_load(newest).with_definitions(**unpack_definitions(facts["definitions"]))
-        deals = Deals(newest, context)
+        key = json.dumps(facts["definitions"], sort_keys=True)
+        if key not in by_definitions:
+            by_definitions[key] = Deals(newest, load.with_definitions(**unpack_definitions(facts["definitions"])))
+        deals = by_definitions[key]
         first, last = parse_day(facts["first_day"]), parse_day(facts["last_day"])
         rows = (deals.status == WON) & (deals.close_day >= first) & (deals.close_day <= last)
         if facts["created_by"] is not None:
             rows &= deals.created_day <= parse_day(facts["created_by"])
-        over = last <= context.today
+        if (owners := facts.get("owners")) is not None:
+            rows &= newest["owner_id"].isin(owners).to_numpy()
+        over = last <= load.today
         actual = float(np.nansum(deals.amount[rows])) if over else np.nan
         actuals.append(actual)
-        scores.append(float(crps(np.array([facts["quantiles"]]), np.array([actual]))[0]) if over else np.nan)
+        # One number without a spread is a distribution all the same: the score is then its absolute error.
+        quantiles = facts.get("quantiles", [facts["mean"]])
+        scores.append(float(crps(np.array([quantiles]), np.array([actual]))[0]) if over else np.nan)
     came = np.array(actuals)
     error = table["mean"].to_numpy(dtype=float) - came
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -140,5 +203,5 @@ def score_forecasts(versions: Versions, newest: pd.DataFrame) -> pd.DataFrame:
         error=error,
         ape=share,
         crps=scores,
-        inside_80=inside.astype("boolean").mask(np.isnan(came)),
+        inside_80=inside.astype("boolean").mask(np.isnan(came) | table["low_80"].isna()),
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from opp_pandas._files import write_whole
 from opp_pandas._html import as_page
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, printable
-from opp_pandas.frame_state import Loaded, attach_loaded, require_loaded
+from opp_pandas.frame_state import Loaded, attach_loaded, meaning_of, require_loaded
 from opp_pandas.history import field_history, forecasts, losses, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
 from opp_pandas.history.record import (
@@ -44,6 +44,7 @@ from opp_pandas.history.snapshot_metadata import (
 from opp_pandas.history.table import Storage
 from opp_pandas.history.versions import Versions
 from opp_pandas.instants import parse_end
+from opp_pandas.organisation import Organisation
 
 if TYPE_CHECKING:
     import os
@@ -360,7 +361,7 @@ class History:
         return self._storage.commit(operation, rows)
 
     def import_events(self, events: Any) -> pd.DataFrame:
-        """Add what happened before, or beside, the snapshots: a row per change of a field.
+        """Add what happened before, or beside, the snapshots: a row per change of a field; forecast calls as versions.
 
         Parameters
         ----------
@@ -375,7 +376,7 @@ class History:
         Raises
         ------
         ConfigurationError
-            If the history holds deals of another kind (by id, by custom id).
+            If the history holds deals of another kind (by id, by custom id), or does not know a called team.
 
         Examples
         --------
@@ -390,16 +391,37 @@ class History:
         """
         from opp_pandas.history.event_import import write_events
 
+        told: pd.DataFrame = events.report
+        if events.forecast_calls:
+            self._import_calls(events.forecast_calls)
+            return told
+
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Any]:
             writer = RowWriter(sequence)
             write_events(writer, cells, events)
             later = sightings_of(snapshot_facts(cells))
             if later and writer.n:
                 restore_rows(writer, cells.records(DEAL), writer.table(), later)
-            return writer, events.report
+            return writer, None
 
-        report: pd.DataFrame = self._commit("import", build)
-        return report
+        self._commit("import", build)
+        return told
+
+    def _import_calls(self, calls: Iterable[Any]) -> None:
+        cells = self._cells("a forecast call")
+        meaning = meaning_of(self.as_of(columns=["id"]))
+
+        rows, _ = cells.records(LOAD).rows_and_codes("organisation")
+        known = [(int(cells.observed[row]), Organisation.from_dict(cells.value(int(row)))) for row in rows]
+
+        def organisation_at(at: pd.Timestamp) -> Organisation | None:
+            # Of the time before the first load, that one says most.
+            return next(
+                (one for moment, one in reversed(known) if moment <= micros(at)), known[0][1] if known else None
+            )
+
+        definitions = {} if meaning is None else meaning.definitions
+        forecasts.save_calls(self._forecasts, calls, organisation_at=organisation_at, definitions=definitions)
 
     # --- reading ------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from opp_pandas.errors import ConfigurationError, FrameError, named, printable
 from opp_pandas.history.sealed_table import FOLDER, Damage, Opened, SealedTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _LISTED = ["number", "name", "saved_at", "author", "comment"]
 
@@ -126,37 +126,45 @@ class Versions:
         FrameError
             If the frame or the facts cannot be kept.
         """
-        import pyarrow as pa
-
         self.require_free(name)
-        try:
-            told = json.dumps(dict(facts or {}), allow_nan=False)
-            bare = frame.copy(deep=False)
-            bare.attrs = {}
-            content = pa.Table.from_pandas(bare)
-        except (TypeError, ValueError, pa.ArrowException) as error:
-            raise FrameError(f"{printable(name)} cannot be kept: {printable(str(error), 300)}") from error
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, content.schema) as writer:
-            writer.write_table(content)
-        moment = (pd.Timestamp.now("UTC") if saved_at is None else saved_at).tz_convert("UTC").as_unit("us")
+        row = _row(name, frame, author, comment, saved_at, facts)
 
         def build(opened: Opened) -> tuple[Any, SavedVersion]:
-            listed = self._rows(opened, ["number", "name"])
-            if name in listed.column("name").to_pylist():
+            rows, _ = self._numbered(opened, [row])
+            if not rows:
                 raise self._taken(name)
-            row = {
-                "number": max(listed.column("number").to_pylist(), default=0) + 1,
-                "name": name,
-                "saved_at": moment,
-                "author": _user() if author is None else author,
-                "comment": comment,
-                "facts": told,
-                "frame": sink.getvalue().to_pybytes(),
-            }
-            return pa.Table.from_pylist([row], schema=_schema()), _version(row)
+            return _table(rows), _version(rows[0])
 
         return self._table.commit("save", build)
+
+    def extend(self, versions: Iterable[Mapping[str, Any]]) -> int:
+        """Save many versions at once, but for those whose names are there already.
+
+        Parameters
+        ----------
+        versions : iterable of mapping
+            The arguments of `append`, all of them.
+
+        Returns
+        -------
+        int
+            How many were new.
+        """
+        given = [_row(**version) for version in versions]
+
+        def build(opened: Opened) -> tuple[Any, int]:
+            rows, known = self._numbered(opened, given)
+            return (_table(rows) if rows else None), len(given) - known
+
+        return self._table.commit("import", build)
+
+    def _numbered(self, opened: Opened, given: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+        """Number the rows whose names are new, and count the others."""
+        listed = self._rows(opened, ["number", "name"])
+        names = set(listed.column("name").to_pylist())
+        first = max(listed.column("number").to_pylist(), default=0) + 1
+        new = [row for row in given if row["name"] not in names]
+        return [{**row, "number": number} for number, row in enumerate(new, first)], len(given) - len(new)
 
     def require_free(self, name: str) -> None:
         """Raise if no version can have this name: before work is done that could not be kept."""
@@ -224,6 +232,44 @@ class Versions:
             schema = _schema()
             return schema.empty_table() if columns is None else schema.empty_table().select(columns)
         return self._table.read(opened, columns)
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(rows, schema=_schema())
+
+
+def _row(
+    name: str,
+    frame: pd.DataFrame,
+    author: str | None,
+    comment: str,
+    saved_at: pd.Timestamp | None,
+    facts: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Write a version as a row without its number."""
+    import pyarrow as pa
+
+    try:
+        told = json.dumps(dict(facts or {}), allow_nan=False)
+        bare = frame.copy(deep=False)
+        bare.attrs = {}
+        content = pa.Table.from_pandas(bare)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise FrameError(f"{printable(name)} cannot be kept: {printable(str(error), 300)}") from error
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, content.schema) as writer:
+        writer.write_table(content)
+    moment = (pd.Timestamp.now("UTC") if saved_at is None else saved_at).tz_convert("UTC").as_unit("us")
+    return {
+        "name": name,
+        "saved_at": moment,
+        "author": _user() if author is None else author,
+        "comment": comment,
+        "facts": told,
+        "frame": sink.getvalue().to_pybytes(),
+    }
 
 
 def _version(row: Mapping[str, Any]) -> SavedVersion:

@@ -75,7 +75,7 @@ def data_sharing_deals(
     ['created_at', 'name', 'updated_at', nan]
     """
     remarks = Remarks()
-    table = _named(source, "id", "updated_at")
+    table = read_export(source, "id", "updated_at")
     if "o_id" in table.columns and table["o_id"].nunique() > 1:
         raise ConfigurationError(
             f"the table holds the deals of {table['o_id'].nunique()} organisations, whose ids may be the same; "
@@ -106,7 +106,7 @@ def data_sharing_deals(
         first = wide.assign(id=own_ids).dropna(subset=["id", "created_at"]).drop_duplicates("id")
         parts.append(_rows(first["id"], "created_at", first["created_at"], first["created_at"]))
         parts[0] = states.events[states.events["field"] != "created_at"]
-    gone = _deleted(table)
+    gone = tell_deleted(table)
     if gone.any():
         moments = at.where(gone)
         if "dml_at" in table.columns:
@@ -156,13 +156,13 @@ def team_memberships(
     [[(1,)], [(2,)]]
     """
     remarks = Remarks()
-    table = _named(source, "user_id", "team_id", "created_at")
+    table = read_export(source, "user_id", "team_id", "created_at")
     start = read_moments(table["created_at"], None, remarks, "CREATED_AT")
     end = pd.Series(pd.NaT, index=table.index, dtype=start.dtype)
-    if (left := _deleted(table)).any():
+    if (left := tell_deleted(table)).any():
         end[left] = read_moments(table.loc[left, "updated_at"], None, remarks, "UPDATED_AT")
     members, groups = (pd.to_numeric(table[name]).astype("Int64") for name in ("user_id", "team_id"))
-    team_names, user_names = _names(teams), _names(users)
+    team_names, user_names = names_by_id(teams), names_by_id(users)
     found = []
     for at in sorted({*start.dropna(), *end.dropna()}):
         inside = (start <= at) & ~(end <= at) & ~(left & end.isna())
@@ -177,7 +177,14 @@ def team_memberships(
     return ImportedEvents(empty, remarks.frame(), "TEAM_MEMBERSHIPS_HISTORY", organisations=tuple(found))
 
 
-def _named(source: Any, *needed: str) -> pd.DataFrame:
+def read_export(source: Any, *needed: str) -> pd.DataFrame:
+    """Read a table with its columns in lower case.
+
+    Raises
+    ------
+    MissingColumnError
+        If it lacks one that is needed.
+    """
     table = read_table(source)
     table.columns = [str(name).lower() for name in table.columns]
     missing = [name for name in needed if name not in table.columns]
@@ -186,7 +193,7 @@ def _named(source: Any, *needed: str) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _deleted(table: pd.DataFrame) -> pd.Series:
+def tell_deleted(table: pd.DataFrame) -> pd.Series:
     """Tell the rows that are marked as deleted, in either way."""
     found = pd.Series(False, index=table.index)
     if "is_deleted_in_app" in table.columns:
@@ -228,10 +235,11 @@ def _rows(ids: Any, field: str | None, values: Any, at: Any) -> pd.DataFrame:
     return pd.DataFrame({**rows, "at": pd.array(at), "earlier": False})
 
 
-def _names(source: Any) -> dict[int, str]:
+def names_by_id(source: Any) -> dict[int, str]:
+    """Read the names of a table such as TEAMS or USERS."""
     if source is None:
         return {}
-    table = _named(source, "id")
+    table = read_export(source, "id")
     if "name" not in table.columns:
         if unfit := [name for name in ("first_name", "last_name") if name not in table.columns]:
             raise MissingColumnError(["name"], list(table.columns), f"Nor has it {named(unfit)}.")
