@@ -161,12 +161,17 @@ class Machines:
         self.rounds = Round(self.box, folder)
         self.day = 0.0
 
-    def run(self, number: int, kind: str, lag: Any) -> tuple[int, int]:
-        """Let two machines create the same deals in one second; give how many are there twice, and told so."""
+    def run(self, number: int, kind: str, lag: Any, *, loses: bool = False) -> tuple[int, int]:
+        """Let two machines create the same deals in one second; give how many are there twice, and told so.
+
+        Where it `loses` one, a deal may also be missing, which has to be told.
+        """
         turns = self.turns = Turns(number, timed=True)
         dice, plan = turns.random, self.rounds.plan(number, kind)
         folders = [self.rounds.journal(f"machine {n}", number) for n in range(2)]
         self.box.switches.index_lag_s = (lambda: dice.uniform(0, 2)) if lag is None else lag
+        if loses:
+            self.box.fail(0, method="POST", applied=dice.random() < 0.5, after=dice.randrange(2 * DEALS))
         clients = [turns.client(self.box) for _ in range(2)]
         programs = [lambda n=n: write(clients[n], plan, folders[n], shared=True) for n in range(2)]
         # Rounds do not share their time: what is new in one is old in the next.
@@ -198,9 +203,9 @@ def machines(folder: Path) -> Iterator[Machines]:
     made.box.close()
 
 
-@pytest.mark.parametrize("lag", ["no lag", "1 s", "4 s"])
+@pytest.mark.parametrize("lag", ["no lag", "1 s", "4 s", "0 to 2 s, each deal its own"])
 def test_two_machines__of_one_second_leave_one_deal(machines: Machines, lag: str) -> None:
-    """The later one gives way, where the service's index shows a deal in less than five seconds."""
+    """One gives way, where the service's index shows a deal in less than five seconds."""
     offset = 100 * list(LAGS).index(lag)
     for number in range(offset, offset + 20):
         assert machines.run(number, KINDS[number % 2], LAGS[lag]) == (0, 0), number
@@ -215,14 +220,18 @@ def test_two_machines__behind_a_slow_index_are_told(machines: Machines) -> None:
 
 @pytest.mark.nightly
 def test_two_machines__rate_of_doubled_deals(machines: Machines) -> None:
-    """10,000 rounds, a fifth for every kind of index: none below five seconds; the others are counted."""
+    """10,000 rounds: none below five seconds; behind a slower index, or with lost answers, each is told."""
     rates: dict[str, tuple[int, int, int]] = {}
-    for place, (name, lag) in enumerate(LAGS.items()):
+    kinds = [(name, lag, False) for name, lag in LAGS.items()] + [("0 to 2 s, answers lost", None, True)]
+    for place, (name, lag, loses) in enumerate(kinds):
         doubled = told = 0
-        for number in range(10_000 + 2_000 * place, 12_000 + 2_000 * place):
-            two, said = machines.run(number, KINDS[number % 2], lag)
+        # Most of them where each deal has a lag of its own.
+        rounds = 3_000 if lag is None else 1_000
+        for number in range(10_000 + 3_000 * place, 10_000 + 3_000 * place + rounds):
+            two, said = machines.run(number, KINDS[number % 2], lag, loses=loses)
             doubled, told = doubled + two, told + said
-        rates[name] = (doubled, told, 2_000 * DEALS)
+        rates[name] = (doubled, told, rounds * DEALS)
     sys.stdout.write(f"deals that two machines made twice in one second, of which it was said, of how many: {rates}\n")
-    assert rates["no lag"][0] == rates["1 s"][0] == rates["4 s"][0] == 0
-    assert rates["8 s"][0] == rates["8 s"][1]
+    for late in (rates.pop("8 s"), rates.pop("0 to 2 s, answers lost")):
+        assert late[0] == late[1]
+    assert {doubled for doubled, _, _ in rates.values()} == {0}

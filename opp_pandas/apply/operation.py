@@ -169,3 +169,12 @@ def looked(operation: Operation, why: str) -> bool:
         words = f"{why}, and looking again failed ({printable(error.message, 120)}); opp.resume() settles it"
         operation.outcome.settle(Status.UNKNOWN, words)
     return True
+
+
+def exists(client: Client, row_id: int) -> bool:
+    """Whether the service has a deal under its own address, where no index lags."""
+    try:
+        client.get(row_id)
+    except NotFoundError:
+        return False
+    return True

@@ -17,11 +17,12 @@ ids unique. There this procedure holds:
 
 Of two machines that create in the same moment the one that created later sees
 both in its second look, so one deal stays. The second look is repeated, for some
-seconds, until the service's index shows our own deal: an index that takes deals
-in the order in which they were made shows the older one then too. Two deals stay
-only where the index lags by more than those seconds, or shows a younger deal
-before an older one. A deal without a custom id gets no third
-step: two equal deals may be meant.
+seconds, until the service's index shows our own deal: whoever's deal it shows
+last sees both. If that is the older one, the younger has perhaps seen itself
+alone and stayed: then, if it is still there after some more seconds, the older
+one gives way. Two deals stay only where the index lags by more than the second
+look waits, which the report says. A deal without a custom id gets no third step:
+two equal deals may be meant.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.journal import Claim
 from opp_pandas.apply.merge import merge_row, same_value
-from opp_pandas.apply.operation import MOST_SENDS, Operation, looked, settle
+from opp_pandas.apply.operation import MOST_SENDS, Operation, exists, looked, settle
 from opp_pandas.apply.send_existing import patch
 from opp_pandas.apply.status import Status, sentences, wire_cells
 from opp_pandas.apply.workers import batches
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 LOOK_UP_BATCH = 50
 # Together at least 5 s: how far the service's index may lag behind a write.
 LOOK_UP_WAITS_S = (0.0, 1.0, 4.0)
+# How long a younger deal has to give way: its machine looks for as long as the index may lag, and began later.
+YOUNGER_WAITS_S = (1.0, 3.0, 6.0)
 _UNSEEN = "an earlier attempt was not seen to end"
 
 
@@ -146,6 +149,7 @@ class Creations:
             and task.outcome.status in (Status.WRITTEN, Status.ADJUSTED)
             and not task.outcome.joined
         ]
+        younger: list[tuple[Task, Mapping[str, Any]]] = []
         for batch in batches(made, LOOK_UP_BATCH):
             try:
                 found = self._search_until_seen(batch)
@@ -155,12 +159,24 @@ class Creations:
                     task.outcome.detail = sentences(task.outcome.detail, words)
                 continue
             for task, entry in batch:
+                own = int(task.outcome.id or 0)
                 same = _those_like(entry, found).keys() - set(task.noted.get("before", ()))
-                if same and min(same) < int(task.outcome.id or 0):
-                    self._yield_to(task, found[min(same)])
-                elif not same:
+                if own not in same:
                     words = "the service's index does not show it yet: look later whether another machine made it too"
                     task.outcome.detail = sentences(task.outcome.detail, words)
+                if task.outcome.found and len(same) > 1:
+                    # Its answer was lost: which of them is ours nobody knows.
+                    task.outcome.settle(Status.UNKNOWN, _doubled_words(entry, same))
+                    self.wire.plan.settled(task.number, task.outcome)
+                elif same and min(same) < own:
+                    self._yield_to(task, found[min(same)])
+                elif same - {own}:
+                    younger.append((task, found[min(same - {own})]))
+        for wait_s in YOUNGER_WAITS_S if younger else ():
+            self._wait(wait_s)
+            younger = [(task, rival) for task, rival in younger if self._stands(rival)]
+        for task, rival in younger:
+            self._yield_to(task, rival)
 
     def _search_until_seen(self, made: Sequence[tuple[Task, RowCreation]]) -> Found:
         """Search until the index shows our own deals, by custom id: what was made before them it shows then too."""
@@ -168,7 +184,8 @@ class Creations:
         for wait_s in LOOK_UP_WAITS_S:
             self._wait(wait_s)
             found = self._search("custom_id", [entry.custom_id for _, entry in made])
-            if {task.outcome.id for task, _ in made} <= found.keys():
+            # One that was found after its answer was lost may be the other machine's.
+            if {None if task.outcome.found else task.outcome.id for task, _ in made} <= found.keys():
                 break
         return found
 
@@ -176,10 +193,19 @@ class Creations:
         if seconds:
             self.wire.client.wait(seconds)
 
-    def _yield_to(self, task: Task, older: Mapping[str, Any]) -> None:
-        """Delete our own deal in favour of an older one, if nobody has touched it."""
+    def _stands(self, resource: Mapping[str, Any]) -> bool:
+        """Whether a deal is there still; one that cannot be asked for counts."""
+        try:
+            return exists(self.wire.client, int(resource["id"]))
+        except ServiceError:
+            return True
+
+    def _yield_to(self, task: Task, other: Mapping[str, Any]) -> None:
+        """Delete our own deal in favour of another one that is there, if nobody has touched ours."""
+        if not self._stands(other):
+            return
         outcome, own = task.outcome, int(task.outcome.id or 0)
-        why = f"somebody else created id {older['id']} with its custom id in the same moment"
+        why = f"somebody else created id {other['id']} with its custom id in the same moment"
         outcome.settle(Status.UNKNOWN, f"{why}: delete that one or id {own}")
         outcome.id = None
         self.wire.plan.settled(task.number, outcome)
@@ -190,9 +216,12 @@ class Creations:
             self.wire.client.delete(own)
         except ServiceError as error:
             outcome.detail += f"; deleting it failed ({printable(error.message, 120)})"
+            return
+        if self._stands(other):
+            outcome.take_joined(other, outcome.sent, f"{why}; ours, id {own}, gave way and was deleted")
         else:
-            outcome.take_joined(older, outcome.sent, f"{why}; ours, id {own}, gave way and was deleted")
-            self.wire.plan.settled(task.number, outcome)
+            outcome.settle(Status.GONE, f"{why}, and both gave way: add it again", 404)
+        self.wire.plan.settled(task.number, outcome)
 
 
 class _Create(Operation):
@@ -253,8 +282,7 @@ class _Create(Operation):
     def _take_found(self, found: Found, why: str, *, joined: bool = False) -> None:
         """Take the one deal that was found for a new one; two of them are for a person to sort out."""
         if self._custom is not None and len(found) > 1:
-            words = f"{len(found)} deals bear the custom id {self._custom} (id {named(found)}): delete the doubled one"
-            self.outcome.settle(Status.UNKNOWN, f"{why}; {words}")
+            self.outcome.settle(Status.UNKNOWN, f"{why}; {_doubled_words(self._creation, found)}")
             return
         self.outcome.found = not joined
         how = "its custom id" if self._custom is not None else "its name and values"
@@ -302,6 +330,11 @@ class _Create(Operation):
         if unsure:
             self.outcome.settle(Status.UNKNOWN, f"{why}{unsure}")
         return bool(unsure)
+
+
+def _doubled_words(creation: RowCreation, found: Iterable[int]) -> str:
+    ids = sorted(found)
+    return f"{len(ids)} deals bear the custom id {creation.custom_id} (id {named(ids)}): delete the doubled one"
 
 
 def _found_by(creation: RowCreation) -> str:

@@ -9,7 +9,7 @@ from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation
 from opp_pandas.apply.executor import announce, carry_out
 from opp_pandas.apply.journal import OPEN_STATES, is_finished
 from opp_pandas.apply.merge import same_value
-from opp_pandas.apply.operation import Task
+from opp_pandas.apply.operation import Task, exists
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
 from opp_pandas.apply.workers import MOST_WORKERS
@@ -17,7 +17,7 @@ from opp_pandas.apply.write_back import resolve_at_service
 from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.rules import WRITABLE, entry_objection
-from opp_pandas.errors import ConfigurationError, NotFoundError, named, printable
+from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.kinds import TAGS, TEXT
 
 if TYPE_CHECKING:
@@ -372,7 +372,7 @@ def _reverse(step: Step, client: Client, allow_delete: bool) -> RowUpdate | RowD
         if step.facts.get("joined"):
             return _reverse_update(step, step.facts["row_id"])
         return _reverse_creation(step, step.entry, client, allow_delete)
-    if step.facts.get("status") == Status.GONE or (perhaps and _exists(client, step.entry.id)):
+    if step.facts.get("status") == Status.GONE or (perhaps and exists(client, step.entry.id)):
         return None
     reason = "it was deleted, and the service gives no id back: create it anew with df.opp.add(row)"
     return _refusal(step, step.entry.id, reason)
@@ -448,11 +448,3 @@ def _reverse_creation(
 def _refusal(step: Step, row_id: int | None, reason: str) -> Refusal:
     label = step.entry.label if isinstance(step.entry, RowCreation) else None
     return Refusal(row_id, -1 - step.number, label, step.entry.action, "id", None, None, reason)
-
-
-def _exists(client: Client, row_id: int) -> bool:
-    try:
-        client.get(row_id)
-    except NotFoundError:
-        return False
-    return True
