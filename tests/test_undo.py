@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -612,3 +613,26 @@ def test_journal_that_cannot_be_read__stops_its_own_service_alone(client: Client
         df.opp.write_back()
     assert path.read_bytes() == b"nonsense" * 100
     assert opp.list_journals()["problem"].notna().tolist() == [True, True]
+
+
+def test_undo__of_a_lost_new_deal_notices_what_a_colleague_set() -> None:
+    """A number, an instant or a relationship that was not sent: the deal stays, and one that nobody touched goes."""
+    ticks = itertools.count()
+    begin = pd.Timestamp("2026-10-20T15:00:00Z")
+    edits: list[tuple[dict[str, Any], ...]] = [({"probability": 70},), ({"closeDate": "2026-12-24"},)]
+    edits += [({}, {"owner": 2}), ()]
+    with opp.sandbox(opportunities=0, stages=STAGES, now=lambda: begin + pd.Timedelta(seconds=next(ticks))) as box:
+        client = box.client()
+        df = opp.read_opportunities(client, stages=STAGES)
+        for row_id, (state, edit) in enumerate(itertools.product(["written", "unknown"], edits), start=1):
+            box.fail(0, method="POST", applied=True)
+            if state == "unknown":
+                box.fail(500, method="GET", times=20)
+            assert statuses(df.opp.add({"name": "New"}).opp.write_back()) == [state]
+            box.switches.faults.clear()
+            if edit:
+                client.update(row_id, *edit)
+            ends = statuses(opp.undo(client, allow_delete=True, confirm=1))
+            assert ends == (["conflict"] if edit else ["written"]), (state, edit)
+            if edit:
+                assert statuses(opp.undo(client, allow_delete=True, confirm=1, on_conflict="mine")) == ["written"]

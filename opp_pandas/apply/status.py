@@ -128,7 +128,7 @@ class Outcome:
             return {}
         columns: Iterable[str] = [cell.column for cell in self.sent]
         if self.action == "create":
-            columns = WRITABLE
+            columns = [*WRITABLE, "created_at"]
         elif "amount" in columns:
             columns = {*columns, "amount_precise"}
         return wire_cells(self.resource, columns)

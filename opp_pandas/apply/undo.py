@@ -422,8 +422,10 @@ def _reverse_creation(
 ) -> RowDeletion | Refusal | None:
     row_id, before = step.facts.get("row_id"), step.facts.get("stored")
     if not before or step.facts.get("found"):
-        # What a colleague wrote into it before it was found is no part of what was created.
-        before = {**_EMPTY_TEXTS, **creation.values}
+        # What a colleague wrote into it before it was found is no part of what was created; of what the service
+        # fills in by itself (a number, an owner) only the time of the last change tells.
+        untouched = (before or {}).get("created_at", step.facts.get("updated_at"))
+        before = {**_EMPTY_TEXTS, **creation.values, "updated_at": untouched}
     if row_id is None:
         if creation.custom_id is None:
             reason = "nobody knows whether it was created, and it has no custom id: look for it by its name"
@@ -440,6 +442,7 @@ def _reverse_creation(
             reason = f"several deals bear its custom id (id {ids}): delete the right one by hand"
             return _refusal(step, None, reason)
         row_id = int(found[0]["id"])
+        before["updated_at"] = wire_cells(found[0], ["created_at"]).get("created_at")
     if not allow_delete:
         return _refusal(step, row_id, f"it was created as id {row_id}: undo(allow_delete=True) deletes it")
     return RowDeletion(int(row_id), -1, creation.values.get("name"), before)
