@@ -282,3 +282,16 @@ def test_refused_includes__do_not_spoil_the_file(box: Sandbox, file: Path) -> No
         df = load(other.client(), file)
     assert len(df) == 20
     assert "account_name" not in df.columns or df["account_name"].isna().all()
+
+
+@pytest.mark.parametrize("name", [".", "..", "folder"])
+def test_checkpoint__that_is_a_folder_is_refused_before_any_file_is_made(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """No lock appears beside a folder, whatever it is called by."""
+    inner = tmp_path / "inner"
+    (inner / "folder").mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    with pytest.raises(errors.ConfigurationError, match="is a folder"):
+        opp.read_opportunities(box.client(), stages=STAGES, checkpoint=name)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "inner"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from histories import moment
+from histories import load_of, moment
 from killedrecorder import DAYS, DEALS, STEPS, load, take_step
 from opp_pandas.history import History
 
@@ -122,3 +122,24 @@ def test_kill__in_the_middle_of_a_write(program: subprocess.Popen[str], tmp_path
     # Steps before the one that was killed are not lost.
     assert check_whole(history) >= [0, *DAYS, DAYS[-1], DAYS[-1]][STEPS.index(step)]
     go_on(history)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks the system which file is written through")
+def test_commit__lasts_before_the_head_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, then the log, then the head are written through to the disk, each with its folder."""
+    synced: list[str] = []
+
+    def fsync(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        real(handle)
+
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", fsync)
+    history = History(tmp_path / "history")
+    for day in (1, 2):
+        history.record(load_of([{"id": 1, "amount": day}], day))
+    kinds = ["part" if ".part-" in name else "head" if ".head.json" in name else name for name in synced]
+    log = [f"{number:020d}.json" for number in range(3)]
+    made = [log[0], "_delta_log", "head", "_opp_pandas"]
+    added = [["part", "history", log[number], "_delta_log", "head", "_opp_pandas"] for number in (1, 2)]
+    assert kinds == [*made, *added[0], *added[1]]

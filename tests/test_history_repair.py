@@ -172,6 +172,82 @@ def test_figures__say_what_the_history_lost(tmp_path: Path) -> None:
     assert said(opp.scan(tmp_path / "lacking.parquet").stage_distribution())
 
 
+def test_logs_of_the_past__say_what_the_history_lost(tmp_path: Path) -> None:
+    """So do changes and stages entered, as far as they reach into the doubt, and the periods in their file."""
+    import pyarrow.parquet as pq
+
+    history = recorded(tmp_path)
+    pq.write_table(pq.read_table(history.write_validity(tmp_path / "whole")), tmp_path / "copy.parquet")
+    assert b"opp_pandas.caveats" not in (pq.read_schema(tmp_path / "copy.parquet").metadata or {})
+    data_file(tmp_path / "history", 3).unlink()
+    history.repair(by="Ana")
+    (caveat,) = history.caveats()
+
+    def said(result: pd.DataFrame) -> bool:
+        return caveat in basis_of(result)["notes"] and caveat in str(opp.show(result))
+
+    assert said(history.diff(moment(2), moment(3)))
+    assert not said(history.diff(moment(1), moment(2)))
+    assert said(history.stage_entries())
+    assert said(history.stage_entries(moment(3)))
+    assert not said(history.stage_entries(moment(2)))
+    schema = pq.read_schema(history.write_validity(tmp_path / "validity.parquet"))
+    assert json.loads(schema.metadata[b"opp_pandas.caveats"]) == [caveat]
+
+
+def test_forecast_accuracy__says_what_the_history_lost(tmp_path: Path, df: pd.DataFrame) -> None:
+    """What came is counted in a state that may lack deals: the table says so."""
+    history = History(tmp_path / "history")
+    history.record(df)
+    history.save_forecast("one", df, horizon_days=30)
+    assert basis_of(history.forecast_accuracy())["notes"] == []
+    (tmp_path / "history" / "_opp_pandas" / "head.json").unlink()
+    history.repair(by="Ana")
+    assert basis_of(history.forecast_accuracy())["notes"] == [*history.caveats()] != []
+
+
+def test_repair__in_place_moves_the_damaged_history_aside(tmp_path: Path) -> None:
+    """The object goes on with what is left, the damaged files stay beside it, and a second loss finds its own place."""
+    history = recorded(tmp_path)
+    damaged = data_file(tmp_path / "history", 2)
+    damaged.write_bytes(b"no rows")
+    before = {path.relative_to(tmp_path / "history"): path.read_bytes() for path in files_below(tmp_path / "history")}
+    (tmp_path / ".history.repaired").mkdir()
+    (tmp_path / ".history.repaired" / "left").write_text("by one that was killed")
+    assert history.repair(by="Ana")["file"].tolist() == [damaged.name]
+    aside = tmp_path / "history-damaged-1"
+    assert {path.relative_to(aside): path.read_bytes() for path in files_below(aside)} == before
+    assert len(history.verify()) == 0
+    history.record(load(5))
+    assert history.as_of().to_csv() == load(5).to_csv()
+    data_file(tmp_path / "history", 2).unlink()
+    assert len(history.repair(by="Bo")) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history", "history-damaged-1", "history-damaged-2"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped head"])
+def test_repair__of_format_1_keeps_the_files_that_can_be_read(tmp_path: Path, damage: str) -> None:
+    """It has no digests, but a file that is gone or cannot be read is named with its nights, and the rest kept."""
+    shutil.copytree(Path(__file__).parent / "data" / "history_format1", tmp_path / "old")
+    place = next(path for path in sorted((tmp_path / "old").rglob("_delta_log"))).parent
+    history = History(place)
+    files = sorted(place.glob("*.parquet"))
+    assert len(files) > 1
+    content = files[-1].read_bytes()
+    if damage == "gone":
+        files[-1].unlink()
+    else:
+        files[-1].write_bytes(content[:-100] if damage == "cut" else b"XXXX" + content[4:-4] + b"XXXX")
+    found = history.verify()
+    assert found["file"].tolist() == [files[-1].name]
+    assert found["problem"].tolist() == ["is gone" if damage == "gone" else "cannot be read"]
+    assert found["first_night"].notna().all()
+    history.repair(by="Ana")
+    assert len(history.verify()) == 0
+    assert history.caveats()
+    assert len(history.snapshots())
+
+
 def test_load__does_not_go_on_from_what_is_in_doubt(tmp_path: Path) -> None:
     """A load that would only ask for what changed since asks for everything after a loss, once."""
     with opp.sandbox(20) as box, box.client() as client:
@@ -248,6 +324,8 @@ def test_repair__in_an_object_store_is_alike() -> None:
             entries = [json.loads(line) for line in log.read().splitlines()]
         for name in ("_opp_pandas/head.json", next(entry["add"]["path"] for entry in entries if "add" in entry)):
             store.delete_file(name)
+        with pytest.raises(ConfigurationError, match="another address"):
+            history.repair(by="Ana")
         losses = history.repair(f"s3://{BUCKET}/repaired", by="Ana")
         assert losses["first_night"].tolist() == [moment(2), moment(4)]
         repaired = History(f"s3://{BUCKET}/repaired", storage_options=options)

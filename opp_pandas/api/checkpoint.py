@@ -76,6 +76,8 @@ def iter_kept_pages(
     parts = client.urls(query, resource)
     if not file.parent.is_dir():
         raise ConfigurationError(f"the checkpoint {printable(file)} cannot be opened: there is no such folder")
+    if file.is_dir():
+        raise ConfigurationError(f"the checkpoint {printable(file)} is a folder: give the name of a file in it")
     lock = FileLock(f"{os.fspath(file)}.lock", timeout=0)
     try:
         lock.acquire()

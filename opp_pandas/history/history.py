@@ -7,28 +7,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from opp_pandas._files import write_whole
-from opp_pandas._html import as_page
-from opp_pandas.errors import ConfigurationError, HistoryNeededError, printable
-from opp_pandas.frame_state import Loaded, attach_loaded, meaning_of, require_loaded
+from opp_pandas.errors import ConfigurationError
+from opp_pandas.frame_state import attach_loaded, meaning_of, require_loaded
 from opp_pandas.history import field_history, forecasts, losses, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
 from opp_pandas.history.record import (
     RowWriter,
     Totals,
-    facts_of,
-    refuse_other_keys,
-    restore_names_and_facts,
     restore_rows,
-    seen_facts,
-    write_deals,
-    write_facts,
-    write_lookups,
 )
-from opp_pandas.history.sealed_table import FORMAT, Opened
+from opp_pandas.history.recording import build_recording
 from opp_pandas.history.snapshot_metadata import (
     Recorded,
-    asked_by,
     begins_at,
     is_whole,
     load_facts,
@@ -39,11 +29,8 @@ from opp_pandas.history.snapshot_metadata import (
     sightings_of,
     snapshot_facts,
     snapshot_table,
-    stamp_of,
 )
-from opp_pandas.history.table import Storage
-from opp_pandas.history.versions import Versions
-from opp_pandas.instants import parse_end
+from opp_pandas.history.upkeep import KeptHistory
 from opp_pandas.organisation import Organisation
 
 if TYPE_CHECKING:
@@ -52,9 +39,10 @@ if TYPE_CHECKING:
 
     from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.history.forecasts import SavedForecast
+    from opp_pandas.history.sealed_table import Opened
 
 
-class History:
+class History(KeptHistory):
     """Snapshots of the pipeline over time, on a Delta Lake table.
 
     The table holds a row for every field that changed: whose, to what, when it
@@ -114,21 +102,6 @@ class History:
     >>> history.newest_load("another question", ["id"]) is None
     True
     """
-
-    def __init__(self, path: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None) -> None:
-        self._storage = Storage(path, storage_options)
-        self._options = storage_options
-
-    def __repr__(self) -> str:
-        return f"History({printable(self._storage.location)!r})"
-
-    def _repr_html_(self) -> str:
-        return as_page(repr(self))
-
-    @property
-    def location(self) -> str:
-        """Where the table is."""
-        return self._storage.location
 
     # --- forecasts ----------------------------------------------------------
 
@@ -203,11 +176,9 @@ class History:
         >>> history.forecast_accuracy().columns[:3].tolist()
         ['number', 'name', 'saved_at']
         """
-        return forecasts.score_forecasts(self._forecasts, self.as_of())
-
-    @property
-    def _forecasts(self) -> Versions:
-        return Versions(self.location, "forecasts", storage_options=self._options)
+        newest = self.as_of()
+        table = forecasts.score_forecasts(self._forecasts, newest)
+        return losses.with_caveats(table, "forecast_accuracy", require_loaded(newest, "score").report.caveats)
 
     # --- writing ------------------------------------------------------------
 
@@ -288,69 +259,10 @@ class History:
             refuse_large_loss(tally.gone, tally.before, rights, earlier, max_loss, confirm)
 
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
-            return self._build(cells, sequence, loaded, moment, whole, rights, guard)
+            return build_recording(cells, sequence, loaded, moment, whole, rights, guard)
 
         added: Recorded = self._commit("record", build)
         return added
-
-    def _build(
-        self,
-        cells: Cells,
-        sequence: int,
-        loaded: Loaded,
-        moment: int,
-        whole: bool,
-        rights: Mapping[str, Any],
-        guard: Callable[[Totals, Mapping[str, Any]], None],
-    ) -> tuple[RowWriter | None, Recorded]:
-        snapshots = snapshot_facts(cells)
-        observed_at = stamp_of(moment)
-        if any(facts.get("load") == loaded.key for _, _, facts in snapshots):
-            return None, Recorded(None, observed_at, len(loaded.baseline), 0, 0, 0, 0)
-        known = load_facts(cells, cells.upto(moment))
-        if known.get("kind", loaded.kind) != loaded.kind:
-            held = {"read": "deals of the service, by id", "adopt": "adopted deals, by custom_id"}
-            raise ConfigurationError(
-                f"this history holds {held[known['kind']]}; record {held[loaded.kind]}, in a history of their own"
-            )
-        writer = RowWriter(sequence)
-        records = cells.records(DEAL)
-        refuse_other_keys(loaded, records)
-        upto = cells.upto(moment)
-        tally, owners = write_deals(writer, loaded, records, upto, moment, whole)
-        told_before = [facts for _, at, facts in snapshots if at <= moment and facts["complete"]]
-        guard(tally, (told_before[-1].get("rights") if told_before else None) or {})
-        n_cells = writer.n
-        write_lookups(writer, loaded, cells, upto, moment)
-        facts = facts_of(loaded, known)
-        n_facts = write_facts(writer, facts, known, moment)
-        if not n_cells and not n_facts and any(at == moment for _, at, _ in snapshots):
-            return None, Recorded(None, observed_at, len(owners), 0, 0, 0, 0)
-        later = sightings_of(snapshots, moment)
-        if later and writer.n:
-            added = writer.table()
-            restore_rows(writer, records, added, later)
-            number, following, _ = next(entry for entry in snapshots if entry[1] > moment)
-            restore_names_and_facts(writer, cells, added, number, following)
-        names = [str(name) for name in loaded.baseline.frame.columns]
-        own = {
-            "load": loaded.key,
-            "deals": len(owners),
-            "complete": whole,
-            "source": loaded.report.source,
-            "watermark": None if loaded.watermark is None else loaded.watermark.isoformat(),
-            "asked": asked_by(loaded),
-            "appeared": tally.appeared,
-            "changed": tally.changed,
-            "gone": tally.gone,
-            "cells": n_cells,
-            # Most loads hold the same columns: their names stand once.
-            "fields": next((number for number, _, told in snapshots if told["fields"] == names), names),
-            "seen": None if whole else seen_facts(owners),
-            "rights": rights,
-        }
-        writer.add_facts(SNAPSHOT, sequence, {"facts": own}, moment)
-        return writer, Recorded(sequence, observed_at, len(owners), tally.appeared, tally.changed, tally.gone, n_cells)
 
     def _commit(self, operation: str, build: Callable[[Cells, int], tuple[RowWriter | None, Any]]) -> Any:
         def rows(opened: Opened) -> tuple[Any, Any]:
@@ -424,18 +336,6 @@ class History:
         forecasts.save_calls(self._forecasts, calls, organisation_at=organisation_at, definitions=definitions)
 
     # --- reading ------------------------------------------------------------
-
-    def _cells(
-        self, what: str, fields: Iterable[str | None] | None = None, columns: Iterable[str] = STATE_COLUMNS
-    ) -> Cells:
-        opened = self._storage.open()
-        cells = None if opened is None else Cells(self._storage.rows(opened, fields, columns=columns))
-        if cells is None or not len(cells):
-            raise HistoryNeededError(
-                f"{what} needs snapshots, and {printable(self.location)} has none yet. Record the first one: "
-                "history.record(opp.read_opportunities(client)); or every night: opp-pandas snapshot --history DIR"
-            )
-        return cells
 
     def as_of(self, t: Any = None, *, columns: Iterable[str] | None = None) -> OpportunityFrame:
         """Give the deals as they were known at a moment.
@@ -541,24 +441,6 @@ class History:
         loaded = require_loaded(frame, "newest_load")
         return attach_loaded(frame, loaded.renewed(watermark=pd.Timestamp(told["watermark"])))
 
-    def _moment(self, cells: Cells, t: Any) -> int:
-        if t is None:
-            return int(cells.observed.max())
-        stamp = parse_end(t, self._zone(cells), "t")
-        moment, begins = micros(stamp), max(int(cells.observed.min()), begins_at(cells))
-        if moment < begins:
-            raise HistoryNeededError(
-                f"the history begins at {stamp_of(begins):%Y-%m-%d %H:%M} UTC, "
-                f"after {stamp:%Y-%m-%d %H:%M} UTC. "
-                "Ask for a later moment, or import older events: see opp_pandas.history.importers"
-            )
-        return moment
-
-    @staticmethod
-    def _zone(cells: Cells) -> str | None:
-        zone = cells.records(LOAD).facts(len(cells)).get("timezone")
-        return zone if isinstance(zone, str) else None
-
     def snapshots(self) -> pd.DataFrame:
         """List the snapshots.
 
@@ -575,19 +457,6 @@ class History:
             return snapshot_table([])
         begins = begins_at(cells)
         return snapshot_table([entry for entry in snapshot_facts(cells) if entry[1] >= begins])
-
-    def versions(self) -> pd.DataFrame:
-        """List the versions of the table: every commit, compactions too.
-
-        Returns
-        -------
-        DataFrame, shape (v, 3)
-            Indexed by ``version``, oldest first: ``committed_at, operation, rows``.
-        """
-        frame = pd.DataFrame(self._storage.commits(), columns=["version", "at", "operation", "rows"])
-        frame = frame.rename(columns={"at": "committed_at"})
-        dtypes = {"version": "int64", "committed_at": "datetime64[us, UTC]", "operation": "str", "rows": "int64"}
-        return frame.astype(dtypes).set_index("version")
 
     def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
         """Log what changed between two moments.
@@ -629,7 +498,8 @@ class History:
         first, last = self._moment(cells, t0), self._moment(cells, t1)
         if last < first:
             raise ConfigurationError(f"t1 is before t0: {t0} to {t1}")
-        return field_history.changes_between(cells, first, last, None if fields is None else set(fields), net)
+        table = field_history.changes_between(cells, first, last, None if fields is None else set(fields), net)
+        return losses.with_caveats(table, "diff", losses.caveats(cells, first, last))
 
     def stage_entries(self, until: Any = None) -> pd.DataFrame:
         """List which stages each deal entered, for funnels and times in stage.
@@ -652,7 +522,8 @@ class History:
         """
         cells = self._cells("stage_entries", [PRESENCE, *field_history.STAGE_FIELDS], COLUMNS)
         moment = int(cells.observed.max()) if until is None else self._moment(cells, until)
-        return field_history.stage_entries(cells, moment)
+        table = field_history.stage_entries(cells, moment)
+        return losses.with_caveats(table, "stage_entries", losses.caveats(cells, last=moment))
 
     def write_validity(self, path: str | os.PathLike[str], *, columns: Iterable[str] | None = None) -> Path:
         """Write one row per deal and period in which nothing of it changed, as Parquet.
@@ -684,257 +555,6 @@ class History:
         >>> pd.read_parquet("deals.parquet").columns.tolist()
         ['id', 'valid_from', 'valid_to', 'amount', 'stage_name']
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from opp_pandas.history.validity import write_validity
 
-        from opp_pandas.history.validity import validity_table
-
-        target = Path(path).expanduser()
-        if target.suffix.lower() != ".parquet":
-            target.mkdir(parents=True, exist_ok=True)
-            target = target / "validity.parquet"
-        table = validity_table(self._cells("write_validity", columns=COLUMNS), columns)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        return write_whole(target, sink.getvalue().to_pybytes())
-
-    # --- keeping ------------------------------------------------------------
-
-    def compact(self, *, more_than: int = 1) -> dict[str, int]:
-        """Join the many small files of nightly recordings into few.
-
-        Everything that was recorded is kept, and every moment reads as before,
-        only faster. Call it at the end of a nightly job with ``more_than=30``,
-        and about once a month the files are joined; a job on Sundays that also
-        calls `vacuum` gives their room back.
-
-        Parameters
-        ----------
-        more_than : int, default 1
-            Do nothing unless there are more files than that.
-
-        Returns
-        -------
-        dict
-            ``files_before, files_after``. The old files stay until `vacuum`,
-            so that readers of older versions are not disturbed.
-
-        Examples
-        --------
-        >>> mine = opp.History("mine")
-        >>> added = mine.record(df)
-        >>> mine.compact()
-        {'files_before': 1, 'files_after': 1}
-        >>> mine.vacuum(older_than_days=7), mine.upgrade()
-        (0, False)
-        """
-
-        def build(opened: Opened | None) -> tuple[Any, dict[str, int]]:
-            before = 0 if opened is None else len(opened.names)
-            if opened is None or before <= max(more_than, 1):
-                return None, {"files_before": before, "files_after": before}
-            return self._storage.all_rows(opened), {"files_before": before, "files_after": 1}
-
-        return self._storage.commit("compact", build, overwrite=True)
-
-    def vacuum(self, *, older_than_days: int = 7) -> int:
-        """Delete files that no version younger than some days needs.
-
-        Parameters
-        ----------
-        older_than_days : int, default 7
-            Files given up longer ago go [days]. Below 7, a reader or recorder
-            that is at work may lose the files under it.
-
-        Returns
-        -------
-        int
-            Files deleted. What the history knows does not change; only older
-            versions of the table (`versions`) can no longer be opened.
-
-        Examples
-        --------
-        >>> mine = opp.History("mine")
-        >>> added = mine.record(df)
-        >>> mine.vacuum(), mine.upgrade()  # nothing to delete, nothing to rewrite
-        (0, False)
-        """
-        if older_than_days < 0:
-            raise ConfigurationError(f"older_than_days is 0 or more, not {older_than_days!r}")
-        return self._storage.vacuum(older_than_days)
-
-    def forget(self, before: Any) -> int:
-        """Forget what happened before a moment, keeping how everything stood then.
-
-        Parameters
-        ----------
-        before : str, date or Timestamp
-            The new beginning of the history, or rather the last snapshot until
-            then. `as_of` from there on is unchanged; earlier moments raise.
-
-        Returns
-        -------
-        int
-            Rows removed. The files go with `vacuum`.
-
-        Examples
-        --------
-        >>> mine = opp.History("mine")
-        >>> for day in ("2026-06-06", "2026-08-05"):
-        ...     added = mine.record(history.as_of(day))
-        >>> lines = mine.forget("2026-07-01")
-        >>> str(mine.snapshots()["observed_at"].min().date())
-        '2026-06-07'
-        """
-
-        def build(opened: Opened | None) -> tuple[Any, int]:
-            if opened is None:
-                return None, 0
-            cells = Cells(self._storage.rows(opened))
-            moment = self._moment(cells, before)
-            kept = replay.standing_rows(cells, moment)
-            n = cells.upto(moment)
-            if len(kept) == n:
-                return None, 0
-            return replay.rows_as_table(cells, kept, n, begins=int(cells.observed[n - 1])), n - len(kept)
-
-        return self._storage.commit("forget", build, overwrite=True)
-
-    # --- trust --------------------------------------------------------------
-
-    def verify(self) -> pd.DataFrame:
-        """Hold every file of the history against the digests that were recorded with it.
-
-        Returns
-        -------
-        DataFrame, columns ``file, problem, first_night, last_night``
-            A row per damaged or missing file, with the first and last moment
-            that its rows speak of: those nights, and what later ones build on
-            them, are in doubt. Empty where all is well. A history of format 1
-            has no digests: only what cannot be read is told.
-        """
-        return self._storage.verify()
-
-    def repair(self, into: str | os.PathLike[str], *, by: str, comment: str = "") -> pd.DataFrame:
-        """Copy what is still as it was recorded into a new history, which says what it lacks.
-
-        For files that no copy brings back. The damaged history stays as it is,
-        and the new one reads and records like any other; saved forecasts go
-        with it. Figures of the nights that may lack something say so in their
-        basis, and the next load reads everything, until a whole load with all
-        columns makes up for what was lost.
-
-        Parameters
-        ----------
-        into : str or Path
-            An empty folder, or an address: where the new history is.
-        by : str
-            Who accepts the loss.
-        comment : str, default ""
-
-        Returns
-        -------
-        DataFrame
-            The losses of the new history: see `losses`. What another commit
-            tells of a lost log is not lost: there, ``rows_lost`` is False.
-
-        Raises
-        ------
-        ConfigurationError
-            If there is no damage, nothing is left, or the new place is taken.
-
-        Examples
-        --------
-        >>> from pathlib import Path
-        >>> mine = opp.History("mine")
-        >>> for day in ("2026-06-06", "2026-08-05"):
-        ...     added = mine.record(history.as_of(day))
-        >>> newest = max(Path("mine").glob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
-        >>> newest.unlink()  # a disk lost a file
-        >>> mine.verify()["problem"].tolist()
-        ['is gone']
-        >>> lost = mine.repair("mine-2", by="Ana", comment="disk failure, no copy")
-        >>> len(opp.History("mine-2").losses())
-        1
-        """
-        if not by.strip():
-            raise ConfigurationError("repair() needs the name of who accepts the loss: by=")
-        found, rows = self._storage.salvage()
-        found_there, saved = self._forecasts.salvage()
-        damages = [(losses.HISTORY, damage) for damage in found]
-        damages += [(losses.FORECASTS, damage) for damage in found_there]
-        if not damages or not len(rows):
-            why = "nothing is left of it" if damages else "no file is damaged"
-            raise ConfigurationError(f"{printable(self.location)} cannot be repaired: {why}")
-        copy = History(into, storage_options=self._options)
-
-        def build(opened: Opened) -> tuple[Any, None]:
-            if opened.names:
-                place = printable(copy.location)
-                raise ConfigurationError(f"{place} holds a history already; repair() needs an empty folder")
-            copy._forecasts.restore(saved)
-            return losses.rows_with_losses(rows, damages, by, comment), None
-
-        copy._storage.commit("repair", build)
-        return copy.losses()
-
-    def losses(self) -> pd.DataFrame:
-        """List what is lost of a history that was repaired.
-
-        Returns
-        -------
-        DataFrame
-            A row per damaged file: ``accepted_at, accepted_by, comment, part``
-            (``history`` or ``forecasts``), ``file, problem, first_night,
-            last_night`` (missing where nobody knows), ``whole_again`` (since
-            when a whole load makes up for it; missing where none does yet) and
-            ``rows_lost``. None where nothing was ever repaired.
-        """
-        return losses.loss_table(self._told_of())
-
-    def gaps(self) -> pd.DataFrame:
-        """List the changes that imported events do not tell, though those around them show that they happened.
-
-        Returns
-        -------
-        DataFrame
-            A row per gap: ``id``, ``field`` (missing: nobody knows which),
-            ``after`` and ``before`` which events it lies, ``known_again`` (since
-            when the value is known; missing where it is not) and ``source``.
-        """
-        return losses.gaps_table(self._told_of())
-
-    def caveats(self) -> tuple[str, ...]:
-        """Say in sentences what is lost of the past, for the bases of figures over time."""
-        told_of = self._told_of()
-        return () if told_of is None else losses.caveats(told_of)
-
-    def _told_of(self) -> Cells | None:
-        """Read what the history knows of its loads, without any deal; None where there is nothing yet."""
-        opened = self._storage.open()
-        if opened is None:
-            return None
-        return Cells(self._storage.rows(opened, resources=[SNAPSHOT, LOAD], columns=STATE_COLUMNS))
-
-    def upgrade(self) -> bool:
-        """Rewrite a history of an older format in the newest one.
-
-        Recording does it by itself. Every moment reads as before; the old
-        files stay until `vacuum`.
-
-        Returns
-        -------
-        bool
-            Whether there was anything to do.
-
-        Examples
-        --------
-        >>> history.upgrade()
-        False
-        """
-
-        def build(opened: Opened | None) -> tuple[Any, bool]:
-            is_old = opened is not None and opened.format < FORMAT
-            return (self._storage.all_rows(opened) if opened is not None and is_old else None), is_old
-
-        return self._storage.commit("upgrade", build, overwrite=True)
+        return write_validity(self._cells("write_validity", columns=COLUMNS), Path(path), columns)

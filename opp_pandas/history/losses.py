@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from opp_pandas.figures.core.basis import attach_basis
 from opp_pandas.history.cells import LOAD, Cells
 from opp_pandas.history.record import RowWriter
 from opp_pandas.history.snapshot_metadata import load_facts, micros, sightings_of, snapshot_facts, stamp_of
@@ -13,12 +14,25 @@ from opp_pandas.history.snapshot_metadata import load_facts, micros, sightings_o
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from opp_pandas.history.sealed_table import Damage
+    from opp_pandas.history.commit_chain import Damage
 
 _LOSS, _GAP = "loss", "gap"
 HISTORY, FORECASTS = "history", "forecasts"
 _COLUMNS = ("accepted_at", "accepted_by", "comment", "part", "file", "problem")
 _MOMENTS = ("first_night", "last_night", "whole_again")
+
+
+def damage_table(damages: Iterable[Damage]) -> pd.DataFrame:
+    """Make the table of `History.verify`; the nights are missing where nothing is left that says which."""
+    found = list(damages)
+    texts = {name: pd.array([getattr(one, name) for one in found], dtype="str") for name in ("file", "problem")}
+    return pd.DataFrame(texts).assign(
+        **{f"{end}_night": _instants([getattr(one, end) for one in found]) for end in ("first", "last")}
+    )
+
+
+def _instants(moments: Iterable[int | None]) -> Any:
+    return pd.array(list(moments), dtype="Int64").astype("datetime64[us, UTC]")
 
 
 def rows_with_losses(rows: Any, damages: Iterable[tuple[str, Damage]], by: str, comment: str) -> Any:
@@ -65,16 +79,25 @@ def _whole_loads(cells: Cells) -> list[tuple[int, int]]:
     return whole
 
 
-def caveats(cells: Cells, moment: int | None = None) -> tuple[str, ...]:
-    """Say in sentences what the deals as known at a moment, or at any, may lack."""
+def caveats(cells: Cells, first: int | None = None, last: int | None = None) -> tuple[str, ...]:
+    """Say in sentences what the deals as known between two moments, at one, or ever, may lack."""
+    until = first if last is None else last
+
+    def meets(begins: int, ends: int | None) -> bool:
+        return (until is None or begins <= until) and (first is None or ends is None or first < ends)
+
     lost = (
         _in_words(loss)
         for loss in losses_of(cells)
-        if loss["part"] == HISTORY
-        and loss["is_loss"]
-        and (moment is None or (loss["begins"] <= moment and (loss["ends"] is None or moment < loss["ends"])))
+        if loss["part"] == HISTORY and loss["is_loss"] and meets(loss["begins"], loss["ends"])
     )
-    return tuple(dict.fromkeys([*lost, *_gap_caveats(cells, moment)]))
+    gaps = (gap for gap in gaps_of(cells) if meets(gap["after"] or 0, gap["ends"]))
+    return tuple(dict.fromkeys([*lost, *_gap_words(gaps)]))
+
+
+def with_caveats(table: pd.DataFrame, figure: str, found: tuple[str, ...]) -> pd.DataFrame:
+    """Say in the basis of a table what it may lack, as figures say it."""
+    return attach_basis(table, {"figure": figure, "n": len(table), "notes": list(found)})
 
 
 # --- gaps ---------------------------------------------------------------------
@@ -107,11 +130,10 @@ def gaps_of(cells: Cells) -> list[dict[str, Any]]:
     ]
 
 
-def _gap_caveats(cells: Cells, moment: int | None) -> Iterator[str]:
+def _gap_words(found: Iterable[dict[str, Any]]) -> Iterator[str]:
     by_source: dict[str, list[dict[str, Any]]] = {}
-    for gap in gaps_of(cells):
-        if moment is None or ((gap["after"] or 0) <= moment and (gap["ends"] is None or moment < gap["ends"])):
-            by_source.setdefault(gap["source"], []).append(gap)
+    for gap in found:
+        by_source.setdefault(gap["source"], []).append(gap)
     for source, gaps in by_source.items():
         ids = sorted({gap["id"] for gap in gaps})
         shown = ", ".join(map(str, ids[:5])) + (" ..." if len(ids) > 5 else "")
@@ -128,8 +150,7 @@ def gaps_table(cells: Cells | None) -> pd.DataFrame:
     frame = pd.DataFrame({"id": pd.array([gap["id"] for gap in gaps], dtype="Int64")})
     frame["field"] = pd.array([gap["field"] for gap in gaps], dtype="str")
     for name, source in (("after", "after"), ("before", "before"), ("known_again", "ends")):
-        moments = pd.array([gap[source] for gap in gaps], dtype="Int64")
-        frame[name] = pd.to_datetime(moments, unit="us", utc=True).astype("datetime64[us, UTC]")
+        frame[name] = _instants(gap[source] for gap in gaps)
     return frame.assign(source=pd.array([gap["source"] for gap in gaps], dtype="str"))
 
 
@@ -153,6 +174,5 @@ def loss_table(cells: Cells | None) -> pd.DataFrame:
     frame = pd.DataFrame({name: pd.array([loss[name] for loss in losses], dtype="str") for name in _COLUMNS})
     frame["accepted_at"] = pd.to_datetime(frame["accepted_at"], utc=True).astype("datetime64[us, UTC]")
     for name, source in zip(_MOMENTS, ("first", "last", "ends"), strict=True):
-        moments = pd.array([loss[source] for loss in losses], dtype="Int64")
-        frame[name] = pd.to_datetime(moments, unit="us", utc=True).astype("datetime64[us, UTC]")
+        frame[name] = _instants(loss[source] for loss in losses)
     return frame.assign(rows_lost=[loss["is_loss"] for loss in losses])

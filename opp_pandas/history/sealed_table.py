@@ -17,7 +17,6 @@ commit puts right.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -33,7 +32,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 
 import opp_pandas
-from opp_pandas._files import write_whole
 from opp_pandas.errors import (
     ConfigurationError,
     DamagedHistoryError,
@@ -41,21 +39,31 @@ from opp_pandas.errors import (
     OppPandasError,
     printable,
 )
+from opp_pandas.history.commit_chain import (
+    FOLDER,
+    HEAD,
+    KEY,
+    Chain,
+    Damage,
+    Files,
+    digest_of,
+    facts_in,
+    live_digest,
+    log_name,
+    parse_sealed,
+    seal_of,
+    told_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 FORMAT = 2
 """The newest format that this program reads; the one that it writes."""
-FOLDER = "_opp_pandas"
-"""What stands beside the table; readers of Delta tables leave such names alone."""
-_HEAD = f"{FOLDER}/head.json"
-_KEY = "opp_pandas"
 _FORMAT_KEY = "opp_pandas.format"
 # Rows stand field by field: readers of a few fields skip the other groups of rows.
 _ROWS_AT_ONCE = 250_000
 _KEPT_DAYS = 7
-_PIECE = 1 << 20
 _TRIES = 100
 _T = TypeVar("_T")
 _CONFIGURATION = {
@@ -74,154 +82,6 @@ def load_deltalake() -> Any:
     return deltalake
 
 
-def digest_of(content: Any) -> str:
-    """Return the SHA-256 digest of bytes, in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def _seal(facts: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in facts.items() if name != "seal"}
-    return digest_of(json.dumps(told, sort_keys=True, separators=(",", ":")).encode())
-
-
-def _live_digest(names: Iterable[str]) -> str:
-    return digest_of("\n".join(sorted(names)).encode())
-
-
-def _sealed(text: Any) -> dict[str, Any] | None:
-    """Parse facts that bear a seal; None where there are none, or the seal does not fit."""
-    try:
-        facts = json.loads(text)
-        fits = isinstance(facts, dict) and facts.get("seal") == _seal(facts)
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return facts if fits else None
-
-
-def _log_name(version: int) -> str:
-    return f"_delta_log/{version:020d}.json"
-
-
-def _facts_in(log: bytes) -> dict[str, Any] | None:
-    """Parse what this package wrote into a file of the log; None for a commit of another program."""
-    for line in log.splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        info = entry.get("commitInfo") if isinstance(entry, dict) else None
-        if isinstance(info, dict) and _KEY in info:
-            return _sealed(info[_KEY])
-    return None
-
-
-class _Files:
-    """Whole files below one place, on disk or in an object store."""
-
-    def __init__(self, location: str, options: dict[str, str] | None, *, is_remote: bool) -> None:
-        self._location, self._options, self._is_remote = location, options, is_remote
-
-    @cached_property
-    def _store(self) -> Any:
-        from pyarrow import fs
-
-        if not self._is_remote:
-            return fs.SubTreeFileSystem(self._location, fs.LocalFileSystem())
-        from deltalake.fs import DeltaStorageHandler
-
-        return fs.PyFileSystem(DeltaStorageHandler(self._location, self._options))
-
-    def read(self, name: str) -> Any:
-        """Read a file; None where there is none."""
-        try:
-            with self._store.open_input_file(name) as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
-
-    def logs(self) -> list[int]:
-        """List the versions of which there is a log."""
-        from pyarrow.fs import FileSelector
-
-        entries = self._store.get_file_info(FileSelector("_delta_log", allow_not_found=True))
-        found = [re.fullmatch(r"(\d{20})\.json", entry.base_name) for entry in entries]
-        return [int(match[1]) for match in found if match]
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all."""
-        if self._is_remote:
-            # The stream takes bytes alone, and those come only by way of a buffer: pieces larger than it pass it by.
-            with self._store.open_output_stream(name, buffer_size=2 * _PIECE) as file:
-                for start in range(0, len(content), _PIECE):
-                    file.write(content[start : start + _PIECE])
-            return
-        path = Path(self._location, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """Where the chain of commits ends.
-
-    Parameters
-    ----------
-    seal : str
-        That of the newest commit of this package.
-    live : str
-        Digest of the names of the data files.
-    logs : tuple of mapping
-        ``version, digest, file, mode, first, last`` of the files of the log from that commit on: commits of other
-        programs, which change no row, may follow it. `first` and `last` say which moments its rows speak of
-        [us since 1970]. So each commit tells what the one before it did, should its log be lost.
-    """
-
-    seal: str = ""
-    live: str = ""
-    logs: tuple[Mapping[str, Any], ...] = ()
-
-    @property
-    def version(self) -> int:
-        return int(self.logs[-1]["version"]) if self.logs else -1
-
-    def follow(self, version: int, log: bytes) -> _Chain | None:
-        """Return the chain after the commit in a file of the log; None where it does not fit."""
-        facts = _facts_in(log)
-        if facts is None:
-            return _Chain(self.seal, self.live, (*self.logs, _told(version, log, {})))
-        if facts["previous"] != self.seal or facts["version"] != version or not self._is_told_by(facts["logs"]):
-            return None
-        return _Chain(facts["seal"], facts["live"], (_told(version, log, facts),))
-
-    def _is_told_by(self, logs: list[Mapping[str, Any]]) -> bool:
-        return [told["digest"] for told in logs] == [told["digest"] for told in self.logs]
-
-
-def _told(version: int, log: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: facts.get(name) for name in ("file", "mode", "first", "last")}
-    return {"version": version, "digest": digest_of(log), **told}
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A file of a table that is not as it was written.
-
-    Parameters
-    ----------
-    file, problem : str
-    first, last : int or None
-        The moments that its rows speak of [us since 1970]; None where nothing is left that says so.
-    is_loss : bool
-        Whether rows are lost with it: those of a log whose neighbour tells the same are not.
-    """
-
-    file: str
-    problem: str
-    first: int | None = None
-    last: int | None = None
-    is_loss: bool = True
-
-
 @dataclass(frozen=True, eq=False)
 class Opened:
     """One version of a table, checked: its format, the names of its data files, and where its chain ends."""
@@ -229,7 +89,7 @@ class Opened:
     table: Any
     format: int
     names: tuple[str, ...]
-    chain: _Chain
+    chain: Chain
 
     @property
     def version(self) -> int:
@@ -270,7 +130,7 @@ class SealedTable:
         self.is_remote = "://" in text
         self.location = text if self.is_remote else str(Path(text).expanduser().absolute())
         self._options = dict(storage_options) if storage_options else None
-        self._files = _Files(self.location, self._options, is_remote=self.is_remote)
+        self._files = Files(self.location, self._options, is_remote=self.is_remote)
         self._title, self._moments, self._old_columns = title, moments, old_columns
         self._plain_schema = schema
 
@@ -318,44 +178,44 @@ class SealedTable:
                     self._write_head(opened.chain)
                 return opened
         if head is not None:
-            raise self._damaged(_log_name(head.version), "is gone, as all of the log")
+            raise self._damaged(log_name(head.version), "is gone, as all of the log")
         return self._create(deltalake) if create else None
 
-    def _checked(self, table: Any, head: _Chain | None) -> Opened:
+    def _checked(self, table: Any, head: Chain | None) -> Opened:
         import pyarrow as pa
 
         version = table.version()
         found = self._format_of(table)
         names = tuple(sorted(pa.table(table.get_add_actions()).column("path").to_pylist()))
         if found == 1:
-            return Opened(table, 1, names, _Chain())
+            return Opened(table, 1, names, Chain())
         if head is None and version > 0:
-            raise self._damaged(_HEAD, "is gone")
-        chain = head or _Chain()
+            raise self._damaged(HEAD, "is gone")
+        chain = head or Chain()
         if chain.version > version:
             lost = chain.version - version
             raise self._damaged(
-                _log_name(version + 1), "is gone: the last commit is lost" if lost == 1 else f"is gone: {lost} are lost"
+                log_name(version + 1), "is gone: the last commit is lost" if lost == 1 else f"is gone: {lost} are lost"
             )
         if head is not None and digest_of(self._log(head.version)) != head.logs[-1]["digest"]:
-            raise self._damaged(_log_name(head.version), "was changed or cut short")
+            raise self._damaged(log_name(head.version), "was changed or cut short")
         chain = self._followed(chain, version)
-        if chain.live != _live_digest(names):
+        if chain.live != live_digest(names):
             raise self._damaged("_delta_log", "names other data files than were recorded")
         return Opened(table, found, names, chain)
 
     def _log(self, version: int) -> Any:
-        log = self._files.read(_log_name(version))
+        log = self._files.read(log_name(version))
         if log is None:
-            raise self._damaged(_log_name(version), "is gone")
+            raise self._damaged(log_name(version), "is gone")
         return log
 
-    def _followed(self, chain: _Chain, upto: int) -> _Chain:
+    def _followed(self, chain: Chain, upto: int) -> Chain:
         """Return the chain after the commits up to a version."""
         for version in range(chain.version + 1, upto + 1):
             followed = chain.follow(version, self._log(version))
             if followed is None:
-                raise self._damaged(_log_name(version), "was changed, or does not follow the commit before it")
+                raise self._damaged(log_name(version), "was changed, or does not follow the commit before it")
             chain = followed
         return chain
 
@@ -391,7 +251,7 @@ class SealedTable:
         with self._words("cannot be made"):
             if not self.is_remote:
                 Path(self.location).mkdir(parents=True, exist_ok=True)
-            facts = self._facts(_Chain(), 0, "create", live=())
+            facts = self._facts(Chain(), 0, "create", live=())
             try:
                 deltalake.DeltaTable.create(
                     self.location,
@@ -401,7 +261,7 @@ class SealedTable:
                     configuration=_CONFIGURATION,
                     storage_options=self._options,
                     commit_properties=deltalake.CommitProperties(
-                        custom_metadata={_KEY: json.dumps(facts)}, max_commit_retries=0
+                        custom_metadata={KEY: json.dumps(facts)}, max_commit_retries=0
                     ),
                 )
             except (DeltaError, OSError):
@@ -410,28 +270,32 @@ class SealedTable:
                 if opened is None:
                     raise
                 return opened
-            self._move_head(_Chain(), 0)
+            self._move_head(Chain(), 0)
         opened = self.open()
         assert opened is not None  # noqa: S101 -- it was made
         return opened
 
     # --- the head -----------------------------------------------------------
 
-    def _head(self) -> _Chain | None:
-        content = self._files.read(_HEAD)
+    def _head(self) -> Chain | None:
+        content = self._files.read(HEAD)
         if content is None:
             return None
-        facts = _sealed(content)
+        facts = parse_sealed(content)
         if facts is None:
-            raise self._damaged(_HEAD, "was changed or cut short")
-        return _Chain(facts["chain"], facts["live"], tuple(facts["logs"]))
+            raise self._damaged(HEAD, "was changed or cut short")
+        return Chain(facts["chain"], facts["live"], tuple(facts["logs"]))
 
-    def _write_head(self, chain: _Chain) -> None:
+    def _write_head(self, chain: Chain) -> None:
         facts = {"format": FORMAT, "chain": chain.seal, "live": chain.live, "logs": list(chain.logs)}
-        self._files.write(_HEAD, json.dumps({**facts, "seal": _seal(facts)}).encode())
+        self._files.write(HEAD, json.dumps({**facts, "seal": seal_of(facts)}).encode())
 
-    def _move_head(self, chain: _Chain, upto: int) -> None:
-        """Let the head follow the commits up to a version; one that is further on stays."""
+    def _move_head(self, chain: Chain, upto: int) -> None:
+        """Let the head follow the commits up to a version; one that is further on stays.
+
+        The log lasts before the head that names it: a head of a commit that the disk lost would say damage.
+        """
+        self._files.sync(log_name(upto))
         with suppress(DamagedHistoryError):  # whoever opens the table says what is wrong
             chain = self._followed(chain, upto)
             head = self._head()
@@ -440,19 +304,19 @@ class SealedTable:
 
     # --- writing ------------------------------------------------------------
 
-    def _facts(self, chain: _Chain, version: int, operation: str, live: Iterable[str], **more: Any) -> dict[str, Any]:
+    def _facts(self, chain: Chain, version: int, operation: str, live: Iterable[str], **more: Any) -> dict[str, Any]:
         facts = {
             "format": FORMAT,
             "program": opp_pandas.__version__,
             "version": version,
             "operation": operation,
             "at": pd.Timestamp.now("UTC").isoformat(),
-            "live": _live_digest(live),
+            "live": live_digest(live),
             "previous": chain.seal,
             "logs": list(chain.logs),
             **more,
         }
-        return {**facts, "seal": _seal(facts)}
+        return {**facts, "seal": seal_of(facts)}
 
     def commit(self, operation: str, build: Callable[[Any], tuple[Any, _T]], *, overwrite: bool = False) -> _T:
         """Commit what `build` makes of the newest version, anew whenever somebody else was faster.
@@ -500,8 +364,8 @@ class SealedTable:
 
         if opened.format < FORMAT:
             # Before the commit: a table of format 2 has a head.
-            log = self._files.read(_log_name(opened.version)) or b""
-            opened = Opened(opened.table, opened.format, opened.names, _Chain(logs=(_told(opened.version, log, {}),)))
+            log = self._files.read(log_name(opened.version)) or b""
+            opened = Opened(opened.table, opened.format, opened.names, Chain(logs=(told_of(opened.version, log, {}),)))
             with self._words("cannot be written"):
                 self._write_head(opened.chain)
         buffer = BytesIO()
@@ -533,7 +397,7 @@ class SealedTable:
                     self.schema,
                     # No second try inside: a commit counts only on top of the version that its rows were computed from.
                     commit_properties=deltalake.CommitProperties(
-                        custom_metadata={_KEY: json.dumps(facts)}, max_commit_retries=0
+                        custom_metadata={KEY: json.dumps(facts)}, max_commit_retries=0
                     ),
                 )
             except (DeltaError, OSError):
@@ -606,54 +470,44 @@ class SealedTable:
             raise self._damaged(name, "is gone" if content is None else "was changed or cut short")
         return pa.BufferReader(content)
 
-    def commits(self) -> list[dict[str, Any]]:
-        """Return what is known of every version, oldest first: ``version, at, operation, rows``."""
+    def commits(self) -> list[tuple[int, pd.Timestamp, str, int]]:
+        """Return number, moment, operation and rows of every version, oldest first."""
         opened = self.open()
         if opened is None:
             return []
         with self._words("its log cannot be read"):
             found = []
             for entry in opened.table.history():
-                own = _sealed(entry.get(_KEY)) or {}
+                own = parse_sealed(entry.get(KEY)) or {}
                 at = own.get("at") or pd.Timestamp(entry["timestamp"], unit="ms", tz="UTC")
                 rows = own.get("rows", (entry.get("operationMetrics") or {}).get("num_added_rows", 0))
-                found.append(
-                    {
-                        "version": int(entry["version"]),
-                        "at": pd.Timestamp(at),
-                        "operation": own.get("operation", str(entry.get("operation", "")).lower()),
-                        "rows": int(rows or 0),
-                    }
-                )
-            return sorted(found, key=lambda commit: commit["version"])
+                operation = own.get("operation", str(entry.get("operation", "")).lower())
+                found.append((int(entry["version"]), pd.Timestamp(at), operation, int(rows or 0)))
+            return sorted(found)
 
     # --- damage -------------------------------------------------------------
 
-    def verify(self) -> pd.DataFrame:
-        """Hold every file against its digest.
-
-        Returns
-        -------
-        DataFrame, columns ``file, problem, first_night, last_night``
-            A row per damaged file; empty where all is well, and where there is no table. The nights are the moments
-            that its rows speak of: missing where nothing is left that says so.
-        """
-        damages, _ = self._inspect()
-        made: dict[str, Any] = {
-            name: pd.array([getattr(damage, name) for damage in damages], dtype="str") for name in ("file", "problem")
-        }
-        for name in ("first", "last"):
-            moments = [getattr(damage, name) for damage in damages]
-            made[f"{name}_night"] = pd.array(moments, dtype="Int64").astype("datetime64[us, UTC]")
-        return pd.DataFrame(made)
+    def damages(self) -> list[Damage]:
+        """Hold every file against its digest: none where all is well, and where there is no table."""
+        return self._inspect()[0]
 
     def salvage(self) -> tuple[list[Damage], Any]:
         """Find every damaged file, and read the rows of all the others."""
-        damages, contents = self._inspect()
-        return damages, self._dataset(contents).to_table(columns=self.schema.names)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    def _inspect(self) -> tuple[list[Damage], list[Any]]:
-        """Find every damaged file, and the contents of the data files that are whole.
+        damages, contents, format_ = self._inspect()
+        if format_ == FORMAT:
+            return damages, self._dataset(contents).to_table(columns=self.schema.names)
+        left = [pq.read_table(content) for content in contents]
+        return damages, self.from_old(pa.concat_tables(left)) if left else self.schema.empty_table()
+
+    def from_old(self, rows: Any) -> Any:
+        """Turn rows of format 1 into those of format 2."""
+        raise NotImplementedError
+
+    def _inspect(self) -> tuple[list[Damage], list[Any], int]:
+        """Find every damaged file, and the contents of the data files that are whole, in a format.
 
         Format 1 has no digests: what can be read of it may still have been changed.
         """
@@ -662,8 +516,7 @@ class SealedTable:
         try:
             opened = self.open()
             if opened is not None and opened.format == 1:
-                self.read(opened)
-                return [], []
+                return [*self._walk_old(opened, contents)], contents, 1
         except DamagedHistoryError as error:
             found[error.file] = Damage(error.file, error.problem)
         except ConfigurationError as error:
@@ -673,7 +526,22 @@ class SealedTable:
             found[damage.file] = damage
         if len(found) > 1:
             found.pop("_delta_log", None)
-        return sorted(found.values(), key=lambda damage: (damage.first is None, damage.first or 0)), contents
+        return sorted(found.values(), key=lambda damage: (damage.first is None, damage.first or 0)), contents, FORMAT
+
+    def _walk_old(self, opened: Opened, contents: list[Any]) -> Iterator[Damage]:
+        """Read each data file of format 1; the log tells the moments of those that cannot be."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for told in pa.table(opened.table.get_add_actions(flatten=True)).to_pylist():
+            content = self._files.read(told["path"])
+            try:
+                pq.read_table(pa.BufferReader(content or b""))
+                contents.append(pa.BufferReader(content))
+            except (pa.ArrowException, OSError):
+                ends = (told.get(f"{end}.{self._moments}") for end in ("min", "max"))
+                first, last = (None if at is None else pd.Timestamp(at).value // 1_000 for at in ends)
+                yield Damage(told["path"], "is gone" if content is None else "cannot be read", first, last)
 
     def _walk(self, contents: list[Any]) -> Iterator[Damage]:
         """Follow the chain from its end back, without deltalake, and gather the contents of the data files."""
@@ -686,14 +554,14 @@ class SealedTable:
         live: dict[str, Mapping[str, Any]] = {}
         is_all = False
         for version in range(newest, -1, -1):
-            log, told = self._files.read(_log_name(version)), known.get(version, {})
-            facts = None if log is None else _facts_in(log)
+            log, told = self._files.read(log_name(version)), known.get(version, {})
+            facts = None if log is None else facts_in(log)
             is_loss = facts is None and "file" not in told
             if log is None or (told and digest_of(log) != told["digest"]):
                 words = "is gone" if log is None else "was changed or cut short"
-                yield Damage(_log_name(version), words, told.get("first"), told.get("last"), is_loss)
+                yield Damage(log_name(version), words, told.get("first"), told.get("last"), is_loss)
             elif is_loss and not is_all and version <= (head.version if head else newest if live else -1):
-                yield Damage(_log_name(version), "was changed, and so was the one that tells its digest")
+                yield Damage(log_name(version), "was changed, and so was the one that tells its digest")
             known |= {earlier["version"]: earlier for earlier in (facts["logs"] if facts else ())}
             commit = facts or told
             if commit.get("file") and not is_all:
@@ -706,7 +574,7 @@ class SealedTable:
                 yield Damage(name, error.problem, commit["first"], commit["last"])
         if head is None and newest > 0 and live:
             # Of commits after the last one that is there, nothing tells.
-            yield Damage(_HEAD, problem, max(commit["last"] or 0 for commit in live.values()))
+            yield Damage(HEAD, problem, max(commit["last"] or 0 for commit in live.values()))
 
     def _damaged(self, file: str, problem: str) -> DamagedHistoryError:
         return DamagedHistoryError(self.location, file, problem)

@@ -26,6 +26,10 @@ class Storage(SealedTable):
             moments="observed_at",
         )
 
+    def from_old(self, rows: Any) -> Any:
+        """Turn rows of format 1 into those of format 2."""
+        return format1.to_format_2(rows)
+
     def all_rows(self, opened: Opened) -> Any:
         """Read everything, in order of observation."""
         return Cells(self.rows(opened)).table
@@ -55,6 +59,6 @@ class Storage(SealedTable):
             among = ds.field("resource").isin(list(resources))
             condition = among if condition is None else condition & among
         if opened.format == 1:
-            rows = format1.to_format_2(self.read(opened, sorted(format1.COLUMNS)))
+            rows = self.from_old(self.read(opened, sorted(format1.COLUMNS)))
             return (rows if condition is None else rows.filter(condition)).select(list(columns))
         return self.read(opened, columns, condition, ("resource", "field", "kind"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from opp_pandas._files import write_whole
 from opp_pandas.errors import MissingColumnError
 from opp_pandas.history.cells import DEAL, PRESENCE, Cells, Records
+from opp_pandas.history.losses import caveats
 from opp_pandas.history.replay import lookups_at
 from opp_pandas.history.snapshot_metadata import load_facts
 from opp_pandas.history.typed_values import BOOLEAN, Places, encode
@@ -16,8 +19,27 @@ from opp_pandas.resource import LOOKUP_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 ENDS = ("valid_from", "valid_to")
+
+
+def write_validity(cells: Cells, path: Path, columns: Iterable[str] | None) -> Path:
+    """Write the file of `History.write_validity`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    target = path.expanduser()
+    if target.suffix.lower() != ".parquet":
+        target.mkdir(parents=True, exist_ok=True)
+        target = target / "validity.parquet"
+    table = validity_table(cells, columns)
+    if found := caveats(cells):
+        # Beside the description that pandas and others put there.
+        table = table.replace_schema_metadata({"opp_pandas.caveats": json.dumps(found)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return write_whole(target, sink.getvalue().to_pybytes())
 
 
 def validity_table(cells: Cells, columns: Iterable[str] | None = None) -> Any:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, named, printable
-from opp_pandas.history.sealed_table import FOLDER, Damage, Opened, SealedTable
+from opp_pandas.history.commit_chain import FOLDER, Damage
+from opp_pandas.history.sealed_table import Opened, SealedTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -213,10 +214,6 @@ class Versions:
                 f"there is no version {printable(name)!r} of the {self._kind}; there are {named(names) or 'none yet'}"
             )
         return _version(rows.slice(names.index(name), 1).to_pylist()[0])
-
-    def verify(self) -> pd.DataFrame:
-        """Return the damaged files, as `History.verify` does."""
-        return self._table.verify()
 
     def salvage(self) -> tuple[list[Damage], Any]:
         """Find the damaged files, and read the rows of the others."""
