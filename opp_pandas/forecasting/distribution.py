@@ -32,7 +32,7 @@ from opp_pandas.forecasting.normal import normal_cdf, normal_quantile
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Floats
+    from opp_pandas.figures.core.days import Flags, Floats
     from opp_pandas.figures.core.partials import Part
 
 _EXACT_BINS = 1 << 20
@@ -258,14 +258,25 @@ class Bookings:
         distance = float(np.sum(np.abs(values.index.to_numpy() - actual) * values.to_numpy()))
         return distance - self._grid[1] * float(np.sum(self._cdf * (1 - self._cdf)))
 
+    @property
+    def correlation(self) -> float:
+        """Correlation of the deals' luck, as it was given."""
+        return self.rho
+
     @cached_property
     def wins(self) -> pd.Series:
         """Probability of each number of won deals."""
-        counted_deals = Bookings(np.ones(len(self.chances)), self.chances, rho=self.rho)
-        low, _, pmf = counted_deals._grid
+        deals = Bookings(np.ones(len(self.chances)), self.chances, rho=self.correlation)
+        parts = [(weight, *_multiply(deals.amounts, chances, 1.0, 0.0)) for weight, chances in deals._nodes(81)]
         total = np.zeros(len(self.chances) + 1)
-        total[int(low) : int(low) + len(pmf)] = pmf
+        for weight, low, pmf in parts:
+            # Beyond the number of deals stands rounding alone.
+            total[low : low + len(pmf)] += weight * pmf[: len(total) - low]
         return pd.Series(total / total.sum(), index=pd.RangeIndex(len(total), name="wins"), name="probability")
+
+    def among(self, kept: Flags) -> Bookings:
+        """Return the distribution with some of the open deals only, and all that is won."""
+        return Bookings(self.amounts[kept], self.chances[kept], self.won_amount, self.rho, self.cv)
 
     def drivers(self, amount: float, *, most: int = 10) -> pd.DataFrame:
         """Find the deals without which the chance of reaching `amount` falls most.
@@ -285,11 +296,8 @@ class Bookings:
         """
         order = np.argsort(-np.abs(self.amounts * self.chances), kind="stable")[:most]
         whole = self.p_at_least(amount)
-        without = []
-        for place in order.tolist():
-            kept = np.arange(len(self.amounts)) != place
-            rest = Bookings(self.amounts[kept], self.chances[kept], self.won_amount, self.rho, self.cv)
-            without.append(rest.p_at_least(amount))
+        every = np.arange(len(self.amounts))
+        without = [self.among(every != place).p_at_least(amount) for place in order.tolist()]
         table = pd.DataFrame(
             {
                 "amount": self.amounts[order],

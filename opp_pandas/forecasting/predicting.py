@@ -12,19 +12,20 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.basis import BASIS_KEY, Facts, attach_basis, build_basis, counted
 from opp_pandas.figures.core.days import NO_DAY, parse_day, to_date
-from opp_pandas.figures.core.deals import Deals
+from opp_pandas.figures.core.deals import WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import read_groups, require_one_column
-from opp_pandas.figures.hygiene import zombie_age
-from opp_pandas.forecasting.as_of_view import FAR, SIZE, Known, Past, describe_columns, read_past
+from opp_pandas.forecasting.as_of_view import FAR, Known, Past, describe_columns, read_past
 from opp_pandas.forecasting.past_snapshots import read_stated
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
-from opp_pandas.forecasting.protocols import ClassifierForecaster, Forecaster, KnownDeals, Window
+from opp_pandas.forecasting.protocols import KnownDeals, ProbabilityForecaster, Window, read_method
+from opp_pandas.forecasting.reasons import deal_table, reasons_of
 from opp_pandas.forecasting.walk_forward import NAIVE, ROWS, Forecasts, Walk, crps
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Floats
+    from opp_pandas.figures.core.lineage import Question
 
 METHODS = {"mix": "all rows below, weighed by their past scores", **ROWS}
 """The methods by name."""
@@ -150,8 +151,9 @@ def predict(
         Instead, a number of days from `as_of` on; 90 if neither is given [days].
     method : str or object, default "auto"
         ``"auto"`` and ``"mix"``: all rows by their weights; one of `METHODS`; an
-        object with ``fit(known)`` and ``predict(window)``; or a classifier with
-        ``fit`` and ``predict_proba``.
+        object with ``fit(known)`` and ``predict(window)``, or ``predict(deals,
+        until)`` for the probability of each deal; or a classifier with ``fit`` and
+        ``predict_proba``.
     segments : sequence of str, optional
         Columns that tell deals apart. Left out: those with few values that were
         known when a deal was created, each by its own record.
@@ -194,6 +196,22 @@ def predict(
     return _build(asked, walk, *_chosen(walk, method), quota, by)
 
 
+@predict.rows
+def rows_of_prediction(ask: Question) -> tuple[Any, ...]:
+    """Find the deals behind a prediction, for `explain`, each with its reasons; new deals are in no frame."""
+    found, deals = ask.options["result"], ask.deals
+    first, last = (parse_day(ask.basis[name]) for name in ("first_day", "evening"))
+    won = np.asarray((deals.status == WON) & (deals.close_day >= first) & (deals.close_day <= last))
+    won &= (deals.created_day != NO_DAY) & ~np.isnan(deals.amount)
+    contribution, reasons = np.where(won, deals.amount, 0.0), np.full(len(deals), "", dtype=object)
+    places = found.attrs["positions"]
+    contribution[places], reasons[places] = found.amounts * found.chances, found.attrs["reasons"]
+    chosen = won.copy()
+    chosen[places] = True
+    told = replace(deals, frame=deals.frame.assign(reasons=reasons))
+    return chosen, contribution if ask.column == "mean" else None, told
+
+
 def predict_and_compare(
     frame: pd.DataFrame, *, context: FigureContext, period: Any, quota: float | None = None, history: Any = None
 ) -> tuple[Prediction, pd.DataFrame]:
@@ -225,23 +243,18 @@ def _name_of(method: Any) -> str:
 
 def run_forecaster(walk: Walk, method: Any) -> Forecasts:
     """Return the forecasts of anybody's forecaster or classifier, fitted anew before every window."""
-    if not isinstance(method, Forecaster) or (hasattr(method, "predict_proba") and not hasattr(method, "chances")):
-        if not hasattr(method, "predict_proba"):
-            raise ConfigurationError(
-                "method must have fit(known) and predict(window), or be a classifier with fit and predict_proba"
-            )
-        method = ClassifierForecaster(method, walk.horizon)
+    method = read_method(method, walk.horizon)
+    # New deals are added where a method knows open ones only.
+    only_open = isinstance(method, ProbabilityForecaster)
     mean, sd, none = (np.empty(len(walk.cuts)) for _ in range(3))
     for at, cut in enumerate(walk.cuts):
         known, window = as_seen(cut.known, walk.horizon, walk.new_deals, cut.amounts[""])
         method.fit(known)
         found = method.predict(window)
-        # New deals are added where a method knows open ones only.
-        only_open = isinstance(method, ClassifierForecaster)
         mean[at] = found.mean + (walk.new[1][at] if only_open else 0.0)
         sd[at] = np.sqrt(found.sd**2 + (walk.new[2][at] if only_open else 0.0))
         none[at] = max(1.0 - found.p_at_least(1e-9), 0.0) if found.mean > 0 else 1.0
-    if isinstance(method, ClassifierForecaster):
+    if only_open:
         return walk.spread(mean)
     return Forecasts(mean, np.maximum(sd, 1e-9), np.minimum(none, 0.99))
 
@@ -286,7 +299,8 @@ def _build(
         index=pd.Index(["won", "open", "new"], name="part"),
     )
     parts["share"] = parts["mean"] / max(float(parts["mean"].sum()), 1e-9)
-    table = _deal_table(asked, walk, scaled, amounts)
+    reasons = reasons_of(walk)
+    table = deal_table(walk, asked.deals.frame, scaled, amounts, reasons)
     record = facts_of(walk.record_of(forecasts), walk.independent)
     weights = pd.DataFrame(walk.mix_weights.T, columns=list(walk.rows), index=_dates(walk.days, "as_of"))
     zombies = int(table["zombie"].sum())
@@ -315,6 +329,7 @@ def _build(
         won_amount=asked.won,
         first_day=f"{to_date(asked.first):%Y-%m-%d}",
         last_day=f"{to_date(asked.last):%Y-%m-%d}",
+        evening=f"{to_date(past.day):%Y-%m-%d}",
         created_by=None if walk.new_deals else f"{to_date(past.day):%Y-%m-%d}",
         record=record.iloc[0].to_dict(),
         arguments={"method": name, "horizon_days": walk.horizon, "new_deals": walk.new_deals, "by": by, "quota": whole},
@@ -323,7 +338,7 @@ def _build(
     )
     return replace(
         bare,
-        attrs={BASIS_KEY: basis, "positions": past.rows[cut.known.open]},
+        attrs={BASIS_KEY: basis, "positions": past.rows[cut.known.open], "reasons": reasons},
         parts=parts,
         deals=table,
         method=name,
@@ -351,15 +366,12 @@ def _by_group(asked: _Asked, bare: Prediction, positions: Codes, by: str | None,
     quotas = np.full(len(group), np.nan)
     for key, value in quota.items() if isinstance(quota, Mapping) else ():
         quotas[group.find(key)] = value
-    # What past windows showed beyond the deals' own luck falls on every group alike.
-    common = max(bare.sd**2 - bare.own_variance, 0.0) / max(bare.mean - asked.won, 1e-9) ** 2
     found = []
     for code in range(len(group)):
         mine = codes[positions] == code
-        part = Prediction(bare.amounts[mine], bare.chances[mine], float(won[code]))
-        expected = part.mean - part.won_amount
-        part = replace(part, target_sd=float(np.sqrt(part.own_variance + common * expected**2)), quota=quotas[code])
+        part = replace(bare.among(mine, won_amount=float(won[code]), with_new=False), quota=quotas[code])
         low, high = part.interval(0.8)
+        expected = part.mean - part.won_amount
         found.append([int(mine.sum()), part.won_amount, expected, part.mean, low, high, part.p_quota, part.attainment])
     names = ["open_deals", "won", "open", "mean", "low_80", "high_80", "p_quota", "attainment"]
     table = pd.DataFrame(found, columns=names, index=group.labels.rename(by))
@@ -407,72 +419,6 @@ def _windows(walk: Walk, forecasts: Forecasts) -> pd.DataFrame:
         }
     )
     return table[walk.ended & np.isfinite(forecasts.mean)].reset_index(drop=True)
-
-
-def _deal_table(asked: _Asked, walk: Walk, chances: Floats, amounts: Floats) -> pd.DataFrame:
-    past, cut = asked.past, walk.cuts[-1]
-    rows = past.rows[cut.known.open]
-    frame = asked.deals.frame
-    key = next((column for column in ("id", "custom_id") if column in frame and frame[column].notna().any()), None)
-    ages = cut.known.ages
-    cycles = (past.closed - past.created)[past.won & (past.closed < FAR)]
-    table = pd.DataFrame(
-        {
-            "id": frame[key].iloc[rows].to_numpy() if key else rows,
-            "p": chances,
-            "amount": amounts,
-            "expected_amount": chances * amounts,
-            "age_days": ages,
-            "zombie": ages > zombie_age(cycles.max(initial=0), len(cycles)),
-            "reasons": _reasons(walk),
-        }
-    )
-    return table.sort_values("expected_amount", ascending=False, kind="stable").reset_index(drop=True)
-
-
-def _level_in_words(name: str, label: str) -> str:
-    if name == SIZE:
-        power = int(label)
-        return f"an amount of {2**power:,} to {2 ** (power + 1):,}" if power >= 0 else "no amount"
-    column = name.removesuffix("_name").removesuffix("_id").replace("_", " ")
-    return f"{column} missing" if label == "(missing)" else f"{column} {label if label.strip() else 'empty'}"
-
-
-def _reasons(walk: Walk, most: int = 3) -> list[str]:
-    """Say in words what makes each deal likelier to be won than the mean open deal, or less likely.
-
-    What changes nothing at two decimals is no reason.
-    """
-    cut, share = walk.cuts[-1], walk.column_weights[:, -1]
-    plain = cut.chances[""]
-    if not len(plain):
-        return []
-    mean = max(float(plain.mean()), 1e-9)
-    words = [[f"open for {age} days" for age in cut.known.ages]]
-    effects = [np.log(np.maximum(plain, 1e-9) / mean)]
-    for name, weight in zip(walk.columns, share, strict=True):
-        if name and weight > 0.01:
-            labels, levels = walk.past.columns[name].labels, cut.known.levels(name)
-            shown = {code: _level_in_words(name, labels[code]) for code in np.unique(levels).tolist()}
-            words.append([shown[code] for code in levels.tolist()])
-            effects.append(weight * np.log(np.maximum(cut.chances[name], 1e-9) / np.maximum(plain, 1e-9)))
-    if cut.snapshot is not None:
-        percent, close = cut.snapshot.p * 100, cut.snapshot.close
-        days = [f"dated {to_date(day):%Y-%m-%d}" if day != NO_DAY else "without a close date" for day in close.tolist()]
-        stated = ["no percentage" if np.isnan(p) else f"stated {p:.0f} %" for p in percent]
-        words.append([f"{one}, {two}" for one, two in zip(stated, days, strict=True)])
-        effects.append(np.log(np.maximum(walk.deals_at(-1)[0], 1e-9) / np.maximum(walk.by_hazards(-1)[0], 1e-9)))
-    factors = np.exp(effects).round(2)
-    order = np.argsort(-np.abs(np.array(effects)), axis=0, kind="stable")[:most]
-    return [
-        "; ".join(
-            f"{words[row][deal]}: {factors[row, deal]:.2f} times as likely"
-            for row in order[:, deal].tolist()
-            if factors[row, deal] != 1.0
-        )
-        or "like the mean open deal"
-        for deal in range(len(plain))
-    ]
 
 
 @figure(heading="Methods side by side", definitions=_RECORD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from opp_pandas._html import as_page
 from opp_pandas.forecasting.distribution import Bookings, trim_pmf
 
 if TYPE_CHECKING:
-    from opp_pandas.figures.core.days import Floats
+    from opp_pandas.figures.core.days import Flags, Floats
 
 ENOUGH_WINDOWS = 8
 """Windows that do not overlap, below which nothing is said about coverage and nothing is ranked."""
@@ -100,6 +100,29 @@ class Prediction(Bookings):
         """Variance of the deals' own luck, were they independent [currency squared]."""
         new = float(self.new_numbers @ self.new_amounts**2)
         return float(np.sum(self.amounts**2 * self.chances * (1 - self.chances))) + new
+
+    @cached_property
+    def common(self) -> float:
+        """Variance that past misses showed beyond the deals' own luck, over the squared mean of what is not won yet."""
+        return max(self.sd**2 - self.own_variance, 0.0) / max(self.mean - self.won_amount, 1e-9) ** 2
+
+    @cached_property
+    def correlation(self) -> float:
+        """Correlation of the open deals' luck (one-factor Gaussian copula), fitted: it gives them that much spread."""
+        alone = Bookings(self.amounts, self.chances)
+        wanted = np.sqrt(alone.sd**2 + self.common * alone.mean**2)
+        low, high = 0.0, 0.99
+        while self.common > 0 and high - low > 1e-3:
+            middle = (low + high) / 2
+            low, high = (middle, high) if replace(alone, rho=middle).sd < wanted else (low, middle)
+        return low
+
+    def among(self, kept: Flags, *, won_amount: float | None = None, with_new: bool = True) -> Prediction:
+        """Return the prediction of some of the open deals: what past misses showed falls on all alike."""
+        won = self.won_amount if won_amount is None else won_amount
+        numbers, amounts = (self.new_numbers, self.new_amounts) if with_new else (np.empty(0), np.empty(0))
+        part = Prediction(self.amounts[kept], self.chances[kept], won, new_numbers=numbers, new_amounts=amounts)
+        return replace(part, target_sd=float(np.sqrt(part.own_variance + self.common * (part.mean - won) ** 2)))
 
     @property
     def p_quota(self) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from opp_pandas.errors import ConfigurationError
 from opp_pandas.forecasting.distribution import Bookings
 
 if TYPE_CHECKING:
@@ -119,7 +121,45 @@ class WinProbability(Protocol):
         """Return a fraction for each deal."""
 
 
-class ClassifierForecaster:
+class ProbabilityForecaster:
+    """A forecaster made of a `WinProbability`: what open deals bring; new deals are none of its business.
+
+    Parameters
+    ----------
+    probability : WinProbability
+        Fitted anew before every window.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting.protocols import ProbabilityForecaster
+    >>> class Coin:
+    ...     def fit(self, known):
+    ...         return self
+    ...
+    ...     def predict(self, deals, until):
+    ...         return np.full(len(deals), 0.5)
+    >>> isinstance(ProbabilityForecaster(Coin()), Forecaster)
+    True
+    """
+
+    def __init__(self, probability: Any) -> None:
+        self.probability = probability
+
+    def fit(self, known: KnownDeals) -> Any:
+        """Learn from what was known."""
+        self.probability.fit(known)
+        return self
+
+    def chances(self, window: Window) -> Floats:
+        """Return the probability of each open deal."""
+        return np.asarray(self.probability.predict(window.open_deals, window.last), dtype=np.float64)
+
+    def predict(self, window: Window) -> Bookings:
+        """Forecast what open deals bring in a window."""
+        return Bookings(window.open_deals["amount"].fillna(0).to_numpy(dtype=float), self.chances(window))
+
+
+class ClassifierForecaster(ProbabilityForecaster):
     """A forecaster made of any classifier with ``fit(X, y)`` and ``predict_proba(X)``, such as scikit-learn's.
 
     It learns on landmarks: evenings before the present one, each deal that was
@@ -169,24 +209,39 @@ class ClassifierForecaster:
             self._fitted = made.fit(x, y)
         return self
 
-    def chances(self, deals: pd.DataFrame, evening: pd.Timestamp) -> Floats:
-        """Return the probability of each deal to be won within the window after an evening."""
+    def chances(self, window: Window) -> Floats:
+        """Return the probability of each open deal to be won within the window."""
+        deals, evening = window.open_deals, window.first - pd.Timedelta(days=1)
         if self._fitted is None or deals.empty:
             return np.full(len(deals), self._rate)
         static = self._static(deals).reindex(columns=self._columns, fill_value=0.0).to_numpy(dtype=float)
         x = _with_age(static, deals["created_day"].to_numpy(dtype="datetime64[D]"), _day(evening))
         return np.asarray(self._fitted.predict_proba(x)[:, 1], dtype=np.float64)
 
-    def predict(self, window: Window) -> Bookings:
-        """Forecast what open deals bring in a window; new deals are none of its business."""
-        chances = self.chances(window.open_deals, window.first - pd.Timedelta(days=1))
-        return Bookings(window.open_deals["amount"].fillna(0).to_numpy(dtype=float), chances)
-
     @staticmethod
     def _static(deals: pd.DataFrame) -> pd.DataFrame:
         kept = deals.drop(columns=["created_day", "closed_day", "is_won", "id"], errors="ignore")
         labels = pd.get_dummies(kept.select_dtypes(exclude="number"), dtype=float)
         return pd.concat([kept.select_dtypes("number").astype(float).fillna(0.0), labels], axis=1)
+
+
+def read_method(method: Any, horizon_days: int) -> Forecaster:
+    """Return somebody's forecaster, win probability or classifier as a forecaster of windows.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none of these.
+    """
+    if hasattr(method, "predict_proba") and not isinstance(method, ProbabilityForecaster):
+        return ClassifierForecaster(method, horizon_days)
+    if not isinstance(method, Forecaster):
+        raise ConfigurationError(
+            "method must have fit(known) and predict(window), or predict(deals, until), or be a classifier with fit "
+            "and predict_proba"
+        )
+    asked = [p for p in inspect.signature(method.predict).parameters.values() if p.default is p.empty]
+    return method if len(asked) < 2 else ProbabilityForecaster(method)
 
 
 def _day(moment: pd.Timestamp) -> Any:

@@ -44,7 +44,8 @@ NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
 _PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.27, "landmark": 2.7}
 _STATED = ("dated", "landmark")
 """Rows that need to know what was stated on each evening."""
-_NAIVE_PRIOR = 0.01
+_NAIVE_PRIOR, _NAIVE_AT_FIRST = 0.01, 1.0
+"""The first of each naive row; the second is added while there are few windows, and goes with their number squared."""
 _WINDOWS = 40
 _REFIT, _ROUNDS = 5, 60
 _NOTHING, _CLOSE = 1e-12, 1e-6
@@ -374,8 +375,10 @@ class Walk:
         seen = np.array([self.weights(at) for at in range(len(self.cuts))]) / scale
         gram = np.einsum("at,it,jt->aij", seen, apart, apart)
         pull = np.einsum("at,it,t->ai", seen, apart, missed)
-        prior = np.array([_PRIOR.get(name, _NAIVE_PRIOR) for name in names])
-        return weigh(gram, pull, np.where(np.isfinite(means.T), prior, 0.0)).T
+        over = (self.days + self.horizon <= self.days[:, None]).sum(axis=1) * min(1.0, self.step / self.horizon)
+        naive = _NAIVE_PRIOR + _NAIVE_AT_FIRST / (1.0 + over) ** 2
+        prior = np.array([np.full(len(over), _PRIOR[name]) if name in _PRIOR else naive for name in names])
+        return weigh(gram, pull, np.where(np.isfinite(means), prior, 0.0).T).T
 
     @cached_property
     def mix(self) -> Forecasts:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.money import Rates
 
 _SHOWN = ("id", "custom_id", "name", "owner_name", "stage_name", "close_date", "amount", "probability")
+_ADDED = ("contribution", "reasons")
 _NOT_OF_ROWS = {
     "waterfall": "waterfall_deals(..., bucket=...) lists the deals behind a bar",
 }
@@ -78,7 +79,7 @@ class Explanation:
                 f"  from {len(self.rows):,} deals: .rows",
             ]
             if len(self.rows):
-                shown = self.rows[[name for name in (*_SHOWN, "contribution") if name in self.rows.columns]]
+                shown = self.rows[[name for name in (*_SHOWN, *_ADDED) if name in self.rows.columns]]
                 lines += ["  " + line for line in shown.head(10).to_string(max_colwidth=30).splitlines()]
         else:
             lines += [f"  {name} = {formula}" for name, formula in self.basis["definitions"].items()]
@@ -158,7 +159,7 @@ def explain(
     arguments = basis["arguments"]
     meant = {name: arguments.get(name) for name in MONEY_OPTIONS if name in arguments}
     deals = Deals(frame, context.with_definitions(**{**meant, "rates": rates}))
-    question = Question(deals, basis, column, parts, row, {"scenarios": scenarios})
+    question = Question(deals, basis, column, parts, row, {"scenarios": scenarios, "result": result})
     chosen, contribution, *changed = finder(question)
     frame = changed[0].frame if changed else frame
     if figure == "hygiene":
