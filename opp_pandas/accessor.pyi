@@ -30,6 +30,7 @@ from opp_pandas.choices import (
     UnknownNames,
 )
 from opp_pandas.figures import FigureContext
+from opp_pandas.figures.core.chances import Chances
 from opp_pandas.figures.core.explanations import Explanation
 from opp_pandas.figures.core.money import Rates
 from opp_pandas.figures.core.periods import WeekCalendar
@@ -100,7 +101,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -133,8 +134,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -188,7 +191,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -216,8 +219,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -272,7 +277,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -301,8 +306,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -352,7 +359,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -396,8 +403,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -473,7 +482,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -501,8 +510,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -560,7 +571,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -596,8 +607,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -662,7 +675,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -703,8 +716,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -764,7 +779,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -789,8 +804,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -854,7 +871,7 @@ class MergeableFigures:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -887,8 +904,10 @@ class MergeableFigures:
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -1085,7 +1104,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -1124,8 +1143,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -1179,7 +1200,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -1223,8 +1244,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -1279,7 +1302,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -1327,8 +1350,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -1383,7 +1408,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -1635,7 +1660,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -1699,8 +1724,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -1898,7 +1925,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -1952,8 +1979,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2020,7 +2049,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2091,8 +2120,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2145,7 +2176,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2168,8 +2199,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2231,7 +2264,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2291,8 +2324,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2359,7 +2394,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2390,8 +2425,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2453,7 +2490,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2501,8 +2538,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2574,7 +2613,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2623,8 +2662,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2675,7 +2716,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2709,8 +2750,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2765,7 +2808,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2799,8 +2842,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2858,7 +2903,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2907,8 +2952,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -2974,7 +3021,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -2999,8 +3046,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3056,7 +3105,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3085,8 +3134,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3145,7 +3196,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3184,8 +3235,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3246,7 +3299,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3276,8 +3329,9 @@ class OpportunityAccessor(MergeableFigures):
             Instead, a number of days from `as_of` on; 90 if neither is given [days].
         method : str or object, default "auto"
             ``"auto"`` and ``"mix"``: all rows by their weights; one of `METHODS`; an
-            object with ``fit(known)`` and ``predict(window)``; or a classifier with
-            ``fit`` and ``predict_proba``.
+            object with ``fit(known)`` and ``predict(window)``, or ``predict(deals,
+            until)`` for the probability of each deal; or a classifier with ``fit`` and
+            ``predict_proba``.
         segments : sequence of str, optional
             Columns that tell deals apart. Left out: those with few values that were
             known when a deal was created, each by its own record.
@@ -3305,8 +3359,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3364,7 +3420,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3401,8 +3457,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3460,7 +3518,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3498,8 +3556,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3547,7 +3607,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3575,8 +3635,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3637,7 +3699,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3676,8 +3738,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3736,7 +3800,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3771,8 +3835,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3834,7 +3900,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3865,8 +3931,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -3925,7 +3993,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -3956,8 +4024,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -4008,7 +4078,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4041,8 +4111,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -4100,7 +4172,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4125,8 +4197,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -4180,7 +4254,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4227,8 +4301,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -4304,7 +4380,7 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4350,8 +4426,10 @@ class OpportunityAccessor(MergeableFigures):
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
-        probability : str, optional
-            "own", "stage" or "own_else_stage": whose percentages count.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
         category : str, optional
             Column that states the forecast category ("forecast_category"); omitted
             deals stay outside all sums.
@@ -4411,7 +4489,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4456,7 +4534,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4505,7 +4583,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4547,7 +4625,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4597,7 +4675,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4641,7 +4719,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4686,7 +4764,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4736,7 +4814,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4785,7 +4863,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4827,7 +4905,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4859,7 +4937,7 @@ class PlotAccessor:
             Groups drawn on their own, the largest first; the others are added up.
         interval : DataFrame, optional
             ``low`` and ``high`` [currency] by period, such as ``Bookings.interval()``
-            gives: whiskers at the forecast of these periods, where there are no groups.
+            or a prediction gives: whiskers from end to end, where there are no groups.
         note : str, optional
             A line below the plot.
 
@@ -4890,7 +4968,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4934,7 +5012,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -4973,7 +5051,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5020,7 +5098,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5062,7 +5140,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5108,7 +5186,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5161,7 +5239,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5208,7 +5286,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5252,7 +5330,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5300,7 +5378,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5352,7 +5430,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5401,7 +5479,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5441,7 +5519,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5490,7 +5568,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5538,7 +5616,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,
@@ -5580,7 +5658,7 @@ class PlotAccessor:
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
         calendar: WeekCalendar | Literal[False] | None = ...,
-        probability: ProbabilitySource | None = ...,
+        probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
         rates: Rates | Literal[False] | None = ...,

@@ -178,7 +178,9 @@ def test_world__is_covered_without_bias_and_better_than_naive(name: str) -> None
         assert not WORLDS[name].holds or scores.coverage[level] <= level + 0.03 + chance
     assert abs(scores.bias) <= 0.05 + 2 * scores.bias_error
     assert scores.crps <= scores.best_naive + 2 * scores.naive_error
-    assert scores.crps_open <= scores.weighted + 2 * scores.weighted_error
+    # Sellers who know every deal's chance and day cannot be beaten: what has to be learned first costs a tenth at most.
+    know_all = WORLDS[name].optimism == WORLDS[name].noise == WORLDS[name].date_error == 0
+    assert scores.crps_open <= scores.weighted * (1.1 if know_all else 1.0) + 2 * scores.weighted_error
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,8 @@ def scenario(
     if "as it is" in scenarios or not scenarios:
         raise ConfigurationError("scenarios needs at least one name, and 'as it is' is taken")
 
+    whose = context.money.whose
+    frame, context = _with_percentages(frame, context)
     stable = keep_names(frame, context, by)
     deals = Deals(frame, context)
 
@@ -290,11 +292,20 @@ def scenario(
         "figure": "scenario",
         "title": "Scenarios",
         "scenarios": words,
+        "arguments": basis["arguments"] | {"probability": whose},
         "definitions": {name: basis["definitions"][name] for name in _COMPARED}
         | {"change": "forecast_amount - that of 'as it is'"},
         "notes": [*basis["notes"], *(f"{name}: {what}" for name, what in words.items())],
     }
     return attach_basis(result, basis)
+
+
+def _with_percentages(frame: pd.DataFrame, context: FigureContext) -> tuple[pd.DataFrame, FigureContext]:
+    """Let a model's probabilities stand in the column of the sellers' own, where a scenario can change them."""
+    if isinstance(context.money.probability, str):
+        return frame, context
+    percent = pd.array(Deals(frame, context).percent, dtype="Float64")
+    return frame.assign(probability=percent), context.with_definitions(probability="own")
 
 
 def keep_names(frame: pd.DataFrame, context: FigureContext, by: str | Sequence[str] | None) -> FigureContext:
@@ -347,6 +358,8 @@ def _with_rows_of(table: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
 def rows_of_scenario(ask: Question) -> tuple[Any, ...]:
     """Find the deals behind a number, for `explain`, among those that the scenario made of them."""
     name, deals = ask.parts[0], ask.deals
+    frame, context = _with_percentages(deals.frame, deals.context)
+    deals = Deals(frame, context)
     if name != "as it is":
         scenarios = ask.options.get("scenarios") or {}
         if name not in scenarios:

@@ -41,7 +41,7 @@ ROWS = {
 """What a mix is made of."""
 
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
-_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.27, "landmark": 2.7}
+_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.8, "landmark": 2.7}
 _STATED = ("dated", "landmark")
 """Rows that need to know what was stated on each evening."""
 _NAIVE_PRIOR, _NAIVE_AT_FIRST = 0.01, 1.0

@@ -330,7 +330,7 @@ def _money_facts(context: FigureContext, counts: Mapping[str, int], currencies: 
         "currency": currencies.base if rates is None else rates.base,
         "n_missing_amount": counts["missing_amount"],
         "probability": {
-            "source": context.money.probability,
+            "source": context.money.whose,
             "own": n_with - counts["from_stage"],
             "stage": counts["from_stage"],
             "missing": counts["missing_probability"],
@@ -347,7 +347,8 @@ def _money_facts(context: FigureContext, counts: Mapping[str, int], currencies: 
 def _money_notes(
     context: FigureContext, facts: Facts, currencies: CurrencyCounts, money: Mapping[str, Any]
 ) -> list[str]:
-    column = "" if "probability" in facts.columns or context.money.probability == "stage" else _NO_PROBABILITY
+    own = context.money.whose in ("own", "own_else_stage")
+    column = _NO_PROBABILITY if own and "probability" not in facts.columns else ""
     found = (
         (money["n_missing_amount"], "open or won deal", "without an amount: counted, never taken as 0"),
         (money["n_missing_probability"], "open deal", f"without a probability{column}: outside weighted sums"),

@@ -28,6 +28,7 @@ from opp_pandas.errors import (
     named,
 )
 from opp_pandas.figures.core.blocks import blocks, count_codes, look_up, smallest_integer
+from opp_pandas.figures.core.chances import ChanceModel, fractions_of
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.days import (
     NO_DAY,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from opp_pandas.choices import ProbabilitySource
+    from opp_pandas.figures.core.chances import Chances
     from opp_pandas.figures.core.money import ExchangeRates, Rates
 
 OPEN, WON, LOST, UNSETTLED, TRASHED = STATUSES
@@ -360,7 +362,7 @@ class Deals:
         return len(self.frame)
 
     @property
-    def probability(self) -> ProbabilitySource:
+    def probability(self) -> ProbabilitySource | Chances:
         """Whose percentages count."""
         return self.context.money.probability
 
@@ -595,10 +597,13 @@ class Deals:
     @cached_property
     def percents(self) -> Numbers:
         """Chance of winning [percent]; missing where outside 0 to 100."""
+        source = self.probability
+        if isinstance(source, ChanceModel):
+            return Numbers.of(100.0 * fractions_of(source, self.frame))
         own = self._valid_percents
-        if self.probability == "stage":
+        if source == "stage":
             return Numbers.of(self.stage_percents)
-        if self.probability == "own" or own.missing is None:
+        if source == "own" or own.missing is None:
             return own
         return Numbers.of(np.where(own.missing, self.stage_percents, own.floats))
 
@@ -610,7 +615,7 @@ class Deals:
     @cached_property
     def from_stage(self) -> Flags | None:
         """Which percentages are those of the stage; None if none is."""
-        if self.probability == "own":
+        if self.probability not in ("stage", "own_else_stage"):
             return None
         known: Flags = ~np.isnan(self.stage_percents)
         return known if self.probability == "stage" else known & np.isnan(self._valid_percents.floats)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import basis_of, moment_of_basis
+from opp_pandas.figures.core.chances import NAMES
 from opp_pandas.figures.core.context import MONEY_OPTIONS
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import FIGURES
@@ -158,6 +159,8 @@ def explain(
     value, parts, row = _answer(result, basis, column, at)
     arguments = basis["arguments"]
     meant = {name: arguments.get(name) for name in MONEY_OPTIONS if name in arguments}
+    if meant.get("probability") not in (None, *NAMES) and context.money.whose != meant.pop("probability"):
+        raise ConfigurationError(f"give probability= as it was given to {figure}(): it is in no basis")
     deals = Deals(frame, context.with_definitions(**{**meant, "rates": rates}))
     question = Question(deals, basis, column, parts, row, {"scenarios": scenarios, "result": result})
     chosen, contribution, *changed = finder(question)

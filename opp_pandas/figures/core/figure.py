@@ -46,7 +46,8 @@ _DOCS = {
     "fiscal_label": 'str, optional\n    "end" or "start": the calendar year after which a fiscal year is named.',
     "calendar": "WeekCalendar, optional\n    Fiscal years of whole weeks (4-4-5); labels of periods are text then.\n"
     "    False: none, whatever the load says.",
-    "probability": 'str, optional\n    "own", "stage" or "own_else_stage": whose percentages count.',
+    "probability": 'str, model or table, optional\n    "own", "stage" or "own_else_stage": whose percentages count;\n'
+    "    or a model such as a `WinModel`, or a table by id, as `recalibrate` and\n    ``predict().deals`` are.",
     "category": 'str, optional\n    Column that states the forecast category ("forecast_category"); omitted\n'
     "    deals stay outside all sums.",
     "category_names": "mapping of str to str, optional\n    The organisation's words -> closed, commit, best_case, "
@@ -67,7 +68,7 @@ _TYPES = {
     "fiscal_start": "int | None",
     "fiscal_label": "FiscalLabel | None",
     "calendar": "WeekCalendar | Literal[False] | None",
-    "probability": "ProbabilitySource | None",
+    "probability": "ProbabilitySource | Chances | None",
     "category": "str | None",
     "category_names": "Mapping[str, str] | Literal[False] | None",
     "rates": "Rates | Literal[False] | None",

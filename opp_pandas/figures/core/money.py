@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, MixedCurrencyError, named
+from opp_pandas.figures.core.chances import Chances, read_chances
 from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day, to_date
 from opp_pandas.figures.core.deal_status import OPEN, TRASHED
 from opp_pandas.figures.core.periods import read_stated
@@ -270,7 +271,7 @@ class MoneySpec:
 
     Parameters
     ----------
-    probability : {"own", "stage", "own_else_stage"}, default "own"
+    probability : {"own", "stage", "own_else_stage"}, model or table, default "own"
         Whose percentages count.
     category : str, default "forecast_category"
         Column that states the forecast category, where the frame has it.
@@ -289,7 +290,7 @@ class MoneySpec:
         If an argument cannot be used.
     """
 
-    probability: ProbabilitySource = "own"
+    probability: ProbabilitySource | Chances = "own"
     category: str = "forecast_category"
     category_names: Mapping[str, str] | None = None
     rates: Rates | None = None
@@ -297,13 +298,10 @@ class MoneySpec:
     overdue: Overdue = "exclude"
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("probability", ("own", "stage", "own_else_stage")),
-            ("overdue", ("exclude", "include", "roll_forward")),
-        ):
-            value = getattr(self, name)
-            if value not in known:
-                raise ConfigurationError(f"{name} must be {known[0]!r}, {known[1]!r} or {known[2]!r}, not {value!r}")
+        object.__setattr__(self, "probability", read_chances(self.probability))
+        if self.overdue not in (known := ("exclude", "include", "roll_forward")):
+            words = f"{known[0]!r}, {known[1]!r} or {known[2]!r}"
+            raise ConfigurationError(f"overdue must be {words}, not {self.overdue!r}")
         wrong = [meaning for meaning in (self.category_names or {}).values() if meaning not in CATEGORIES]
         if wrong:
             raise ConfigurationError(f"category_names: {wrong[0]!r} is not one of {named(CATEGORIES)}")
@@ -323,10 +321,15 @@ class MoneySpec:
         stated = read_stated(self, options)
         return replace(self, **stated) if stated else self
 
+    @property
+    def whose(self) -> str:
+        """Whose percentages count, by name."""
+        return self.probability if isinstance(self.probability, str) else type(self.probability).__name__
+
     def to_dict(self) -> dict[str, Any]:
         """Write the choices down for a basis."""
         return {
-            "probability": self.probability,
+            "probability": self.whose,
             "category": self.category,
             "category_names": None if self.category_names is None else dict(self.category_names),
             "overdue": self.overdue,
