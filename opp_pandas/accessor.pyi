@@ -1211,12 +1211,12 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> Dashboard:
-        r"""Look at forecast, stages, movement and age of the deals in a notebook, by owner, stage and period.
+        r"""Look at the period's number, its charts and the deals behind them in a notebook, by owner, stage and period.
 
-        The filters drive all pictures and headline figures; every picture can be
-        saved as SVG and PNG and is told in words. Without a front end the result
-        prints its headline figures, and ``.choose()``, ``.pictures`` and ``.save()``
-        do the rest.
+        What `open_workspace` shows of a load, of any opportunities and without the editor: what the
+        period will bring against the quota, what is won, open and overdue, charts by period, owner,
+        stage and age, what needs attention and what changed. A click on a number or a bar lists
+        the deals behind it.
 
         Parameters
         ----------
@@ -1224,8 +1224,8 @@ class OpportunityAccessor(MergeableFigures):
             Opportunities with ``amount``, ``close_date`` and ``stage_id`` or
             ``stage_name``. Never modified.
         history : History, optional
-            Adds how many deals reached each stage, and the waterfall of the chosen
-            period (of the present one where none is chosen).
+            Adds what changed since a snapshot or since the period began, and how many
+            deals came as far as each stage.
         quota : number, mapping or DataFrame, optional
             For every period [currency], period -> number, owner ->
             number, or a frame with ``period``, ``owner_name`` and ``quota``. A quota
@@ -1268,7 +1268,7 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         Dashboard
-            Displays itself in a notebook.
+            With ``.headlines``, ``.listed``, ``.choose()`` and ``.save()``; displays itself in a notebook.
 
         Raises
         ------
@@ -1278,12 +1278,15 @@ class OpportunityAccessor(MergeableFigures):
             If a needed column is not there.
         MixedCurrencyError
             If the deals are in more than one currency and no rates are given.
+        MissingExtraError
+            If anywidget is not installed.
 
         Examples
         --------
         >>> dashboard = df.opp.dashboard(quota=450_000)
-        >>> sorted(dashboard.pictures)
-        ['ageing', 'forecast', 'prediction', 'stages']
+        >>> dashboard.choose(stages="Propose")
+        >>> len(dashboard.listed)
+        13
         """
     def edit(
         self,
@@ -1912,6 +1915,7 @@ class OpportunityAccessor(MergeableFigures):
         history: Any = ...,
         quota: Any = ...,
         *,
+        rho: float = ...,
         client: Client | None = ...,
         columns: Sequence[str] | None = ...,
         height: int = ...,
@@ -1940,7 +1944,7 @@ class OpportunityAccessor(MergeableFigures):
 
         On top stands what the period is predicted to bring, against the quota and with its
         interval, then what is won, open, overdue and missing to the quota, charts by period,
-        owner and stage, what needs attention, and what changed since the last snapshot. A
+        owner, stage and age, what needs attention, and what changed since the last snapshot. A
         click on a number or a bar lists the deals behind it. The list begins with what needs
         attention, and is edited in place by the rules of `open_editor`: every number moves with an
         edit before anything is sent, and says what it was.
@@ -1951,12 +1955,16 @@ class OpportunityAccessor(MergeableFigures):
             A loaded or adopted frame with ``amount``, ``close_date`` and ``stage_id`` or
             ``stage_name``, edited or not. Never modified.
         history : History, optional
-            Adds what changed since a snapshot; without one, what the edits change.
+            Adds what changed since a snapshot or since the period began, and how many
+            deals came as far as each stage; without one, what the edits change.
         quota : number, mapping or DataFrame, optional
             For every period [currency], period -> number, owner ->
             number, or a frame with ``period``, ``owner_name`` and ``quota``.
         context : FigureContext
             Stages, moment, time zone, names.
+        rho : float, default 0
+            Correlation of the deals: with 0 the intervals are too
+            narrow, and labelled so.
         client : Client, optional
             Where changes go; default the client of the load.
         columns : sequence of str, optional

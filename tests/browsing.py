@@ -453,6 +453,19 @@ class Sheet:
         self.requests.append(request.url)
 
 
+def keep_picture(sheet: Sheet, name: str, selector: str = ".opp-workspace") -> None:
+    """Write a picture of an element where ``OPP_PANDAS_PICTURES`` names a folder."""
+    if folder := os.environ.get("OPP_PANDAS_PICTURES"):
+        page = sheet.page
+        # marimo shows outputs in a window of their own height.
+        page.add_style_tag(content=".output-area { max-height: none !important; }")
+        page.keyboard.press("Escape")
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": 5000})  # type: ignore[index]
+        page.wait_for_timeout(300)
+        sheet.screenshot(Path(folder) / f"{name}.png", selector)
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": 1900})  # type: ignore[index]
+
+
 class OpenNotebook(Protocol):
     """The function that the fixture `open_notebook` gives."""
 

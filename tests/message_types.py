@@ -38,6 +38,8 @@ class Types:
         if isinstance(kind, inspect.ListType):
             inner = self.named(kind.item_type)
             return f"({inner})[]" if " " in inner else f"{inner}[]"
+        if isinstance(kind, inspect.DictType):
+            return f"Record<{self.named(kind.key_type)}, {self.named(kind.value_type)}>"
         if isinstance(kind, inspect.UnionType):
             return " | ".join(dict.fromkeys(self.named(each) for each in kind.types if not _unset(each)))
         assert isinstance(kind, inspect.StructType), kind

@@ -218,9 +218,9 @@ def test_dashboard__chooses_the_owners_of_a_team(box: Sandbox) -> None:
     board = df.opp.dashboard()
     inside = df.opp.organisation.members("team", "Strategic accounts")
     board.choose(teams="Strategic accounts")
-    assert set(board.frame["owner_id"]) == set(df["owner_id"].dropna()) & set(inside)
+    assert set(board.listed["owner_id"]) == set(df["owner_id"].dropna()) & set(inside)
     board.choose()
-    assert len(board.frame) == len(df)
+    assert len(board.listed) == len(df)
     with pytest.raises(errors.ConfigurationError, match="no deal is of the team"):
         board.choose(teams="Nowhere")
     with pytest.raises(errors.ConfigurationError, match="no deal is of the team"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from browsing import keep_picture
 
 if TYPE_CHECKING:
     from browsing import OpenNotebook, Sheet
@@ -33,12 +33,6 @@ def open_space(open_notebook: OpenNotebook, app: str, theme: Any, width: int = 1
     sheet.run()
     sheet.page.locator(".opp-big").wait_for()
     return sheet
-
-
-def keep_picture(sheet: Sheet, name: str) -> None:
-    """Write a picture of the workspace where ``OPP_PANDAS_PICTURES`` names a folder."""
-    if folder := os.environ.get("OPP_PANDAS_PICTURES"):
-        sheet.page.locator(".opp-workspace").screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
 @pytest.mark.parametrize(

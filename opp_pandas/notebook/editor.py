@@ -11,7 +11,7 @@ from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.load.custom_fields import fields_by_column
 from opp_pandas.notebook.edit_session import Sheet
-from opp_pandas.notebook.grid import build_widget, load_anywidget
+from opp_pandas.notebook.grid import Displayed, build_widget, load_anywidget
 from opp_pandas.notebook.grid_controller import Desk, pending_words
 from opp_pandas.notebook.panel import Panel
 from opp_pandas.notebook.to_code import recipe
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SHORTEST, TALLEST = 120, 2000
 
 
-class Editor:
+class Editor(Displayed):
     """What ``df.opp.edit()`` gives: shown in a notebook, asked from Python afterwards.
 
     Made by `open_editor`. The frame that it was opened on is never touched.
@@ -94,15 +94,6 @@ class Editor:
         sent = f"; last sent: {self.report.summary()}" if self.report is not None else ""
         shown = f"<{type(self).__name__} of {counted(count, 'deal')}; pending: {words}{sent}>"
         return f"{shown} .frame, .changes and .report hold what was done; a notebook shows the grid"
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = self._widget._repr_mimebundle_(**options)
-        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
-        return {**data, "text/plain": repr(self)}
-
-    def _display_(self) -> Any:
-        """Give marimo the widget itself: it shows no widgets by their MIME type."""
-        return self._widget
 
 
 @takes_definitions

@@ -1,4 +1,4 @@
-"""The editor in the browser: one anywidget whose rows stay in Python.
+"""Editor, workspace and dashboard in the browser: one anywidget each, whose rows stay in Python.
 
 The browser asks for the rows that it shows; everything that it asks for is
 answered by a `Desk` and its `Panel`, which know nothing of browsers.
@@ -14,6 +14,10 @@ from opp_pandas.errors import MissingExtraError
 from opp_pandas.notebook.messages import sent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msgspec import Struct
+
     from opp_pandas.notebook.grid_controller import Desk
     from opp_pandas.notebook.panel import Panel
 
@@ -55,6 +59,28 @@ def _widget_class(entry: str) -> Any:
         picture: Any = traitlets.Dict().tag(sync=True)
 
     return DeskWidget
+
+
+class Displayed:
+    """What a notebook shows as a widget, and everything else as its text."""
+
+    _widget: Any
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = self._widget._repr_mimebundle_(**options)
+        data = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
+        return {**data, "text/plain": repr(self)}
+
+    def _display_(self) -> Any:
+        """Give marimo the widget itself: it shows no widgets by their MIME type."""
+        return self._widget
+
+
+def build_picture_widget(label: str, picture: Struct, handle: Callable[[Any], dict[str, Any]]) -> Any:
+    """Make the one widget of a dashboard: the workspace's entry of the front end, without a grid."""
+    widget = _widget_class("workspace")(label=label, picture=sent(picture))
+    widget.on_msg(lambda _widget, message, _buffers: widget.send(handle(message)))
+    return widget
 
 
 def build_widget(desk: Desk, panel: Panel, *, label: str, height: int, entry: str = "editor", **traits: Any) -> Any:

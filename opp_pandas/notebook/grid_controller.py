@@ -134,23 +134,10 @@ class Desk:
     # --- messages -------------------------------------------------------------------
 
     def handle(self, message: Any) -> dict[str, Any]:
-        """Answer one message, whatever it is: nobody waits for an answer that never comes.
+        """Answer one message, whatever it is, as `messages.answered` does."""
+        return messages.answered(message, tuple(self.actions), self._answer)
 
-        Returns
-        -------
-        dict
-            The request's `Answer`, as it crosses to the page.
-        """
-        to = message.get("id") if isinstance(message, Mapping) else None
-        answer = self._answer(message)
-        answer.to = to if isinstance(to, str) else ""
-        return sent(answer)
-
-    def _answer(self, message: Any) -> Answer:
-        try:
-            request = messages.read_request(message, tuple(self.actions))
-        except ValueError as problem:
-            return Answer(error=f"the page sent a message that cannot be read: {printable(problem, 200)}")
+    def _answer(self, request: Any) -> Answer:
         with self.lock:
             if self.busy and not request.reads:
                 return Answer(error=self.busy)
@@ -159,8 +146,8 @@ class Desk:
                 if isinstance(request, messages.Ranged) and request.range.view != self._view:
                     return Answer(error="the rows were ordered anew meanwhile; mark them again")
                 return self.actions[type(request)](request)
-            except (FrameError, ConfigurationError) as problem:
-                return Answer(error=str(problem))
+            except (FrameError, ConfigurationError):
+                raise
             except Exception as problem:  # noqa: BLE001 - the page must not show a cell as being sent for ever
                 what = f"{type(problem).__name__}: {printable(problem, 200)}"
                 done = "done, but then" if len(self.sheet.log) > steps else "not saved:"

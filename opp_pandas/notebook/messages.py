@@ -7,12 +7,14 @@ by ``python tests/message_types.py``. A request names itself by ``do`` and carri
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Union
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 from opp_pandas._html import Part  # noqa: TC001 - msgspec looks the types up
+from opp_pandas.errors import ConfigurationError, FrameError, printable
 
 Choice = Literal["", "mine", "theirs"]
 
@@ -348,6 +350,30 @@ def read_request(message: Any, kinds: tuple[type[Request], ...]) -> Request:
     known: Any = Union[kinds]  # noqa: UP007 - made from a table
     request: Request = msgspec.convert(message, known)
     return request
+
+
+def answered(message: Any, kinds: tuple[type[Request], ...], act: Callable[[Any], Answer]) -> dict[str, Any]:
+    """Answer one message, whatever it is: nobody waits for an answer that never comes.
+
+    Returns
+    -------
+    dict
+        The request's `Answer`, as it crosses to the page.
+    """
+    to = message.get("id") if isinstance(message, Mapping) else None
+    try:
+        request = read_request(message, kinds)
+    except ValueError as problem:
+        answer = Answer(error=f"the page sent a message that cannot be read: {printable(problem, 200)}")
+    else:
+        try:
+            answer = act(request)
+        except (FrameError, ConfigurationError) as problem:
+            answer = Answer(error=str(problem))
+        except Exception as problem:  # noqa: BLE001 - said on the page, which waits
+            answer = Answer(error=f"that did not work: {type(problem).__name__}: {printable(problem, 200)}")
+    answer.to = to if isinstance(to, str) else ""
+    return sent(answer)
 
 
 def sent(message: Struct) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.figures import forecast
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import OPEN, WON, Deals
+from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.groups import read_groups
 from opp_pandas.plotting.canvas import label_of
 
@@ -86,8 +86,6 @@ class Selection:
         self._dated = deals.close_day != NO_DAY
         distinct = np.unique(self._ordinals[self._dated])
         self.today = int(self.cut.ordinals(np.array([self.context.today]))[0])
-        so_far = (deals.status == WON) & (self._ordinals == self.today) & (deals.close_day <= self.context.today)
-        self.won_to_date = np.where(so_far, np.nan_to_num(deals.amount), 0.0)
         self.period_now = label_of(self.labels([self.today])[0])
         self.ordinal_of = {label_of(label): int(n) for n, label in zip(distinct, self.labels(distinct), strict=True)}
         self.periods = [*self.ordinal_of, *([] if self._dated.all() else [NO_DATE])]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.context import DEFINITIONS
 from opp_pandas.figures.core.figure import takes_definitions
+from opp_pandas.forecasting.distribution import RHO
 from opp_pandas.frame_state import require_loaded
+from opp_pandas.notebook.dashboards import Dashboard, check_history
 from opp_pandas.notebook.edit_session import Sheet
 from opp_pandas.notebook.editor import Editor, check_height, find_custom_fields
 from opp_pandas.notebook.fields import first_columns
@@ -31,59 +32,18 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
 
 
-class Workspace(Editor):
-    """What ``df.opp.workspace()`` gives: shown in a notebook, steered and asked from Python as well.
+class Workspace(Dashboard, Editor):
+    """What ``df.opp.workspace()`` gives: a dashboard whose deals are edited in place.
 
     Made by `open_workspace`. The frame that it was opened on is never touched.
     """
 
     def __init__(self, model: WorkspaceModel, panel: Panel, widget: Any, notes: Sequence[str] = ()) -> None:
-        super().__init__(model.desk, panel, widget, notes)
-        self._model = model
-
-    @property
-    def headlines(self) -> Mapping[str, float | None]:
-        """The numbers above the deals as they are edited now, by name."""
-        with self._desk.lock:
-            return {card.title: card.value for card in self._model.picture().cards}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What could not be had or shown, in sentences."""
-        with self._desk.lock:
-            return (*self._notes, *self._model.picture().notes)
-
-    @property
-    def listed(self) -> pd.DataFrame:
-        """The deals that are listed, in their order."""
-        with self._desk.lock:
-            sheet = self._desk.sheet
-            return sheet.held.iloc[sheet.places(self._desk.ordering.rows.tolist())]
-
-    def choose(self, *, owners: str | Sequence[str] = (), stages: str | Sequence[str] = (), period: Any = None) -> None:
-        """Look at these owners, stages and period; what is left out means all, of periods the present one.
-
-        Parameters
-        ----------
-        owners, stages : str or sequence of str
-            Names as the workspace lists them.
-        period : str or Period, optional
-            A period as the workspace lists it.
-
-        Raises
-        ------
-        ConfigurationError
-            If a name is not listed.
-        """
-        with self._desk.lock:
-            self._model.look(_several(owners), _several(stages), "" if period is None else str(period))
-            self._widget.picture = sent(self._model.picture())
+        Editor.__init__(self, model.desk, panel, widget, notes)
+        self._model, self._lock = model, model.desk.lock
 
     def __repr__(self) -> str:
-        with self._desk.lock:
-            picture = self._model.picture()
-        numbers = ", ".join(f"{card.title} {card.value:,.10g}" for card in picture.cards[:3] if card.value is not None)
-        return f"{super().__repr__()}\n  {picture.period}: {numbers}"
+        return f"{Editor.__repr__(self)}\n  {self._words()}"
 
 
 @takes_definitions
@@ -93,6 +53,7 @@ def open_workspace(
     quota: Any = None,
     *,
     context: FigureContext,
+    rho: float = RHO,
     client: Client | None = None,
     columns: Sequence[str] | None = None,
     height: int = 420,
@@ -107,7 +68,7 @@ def open_workspace(
 
     On top stands what the period is predicted to bring, against the quota and with its
     interval, then what is won, open, overdue and missing to the quota, charts by period,
-    owner and stage, what needs attention, and what changed since the last snapshot. A
+    owner, stage and age, what needs attention, and what changed since the last snapshot. A
     click on a number or a bar lists the deals behind it. The list begins with what needs
     attention, and is edited in place by the rules of `open_editor`: every number moves with an
     edit before anything is sent, and says what it was.
@@ -118,12 +79,16 @@ def open_workspace(
         A loaded or adopted frame with ``amount``, ``close_date`` and ``stage_id`` or
         ``stage_name``, edited or not. Never modified.
     history : History, optional
-        Adds what changed since a snapshot; without one, what the edits change.
+        Adds what changed since a snapshot or since the period began, and how many
+        deals came as far as each stage; without one, what the edits change.
     quota : number, mapping or DataFrame, optional
         For every period [currency], period -> number, owner ->
         number, or a frame with ``period``, ``owner_name`` and ``quota``.
     context : FigureContext
         Stages, moment, time zone, names.
+    rho : float, default 0
+        Correlation of the deals: with 0 the intervals are too
+        narrow, and labelled so.
     client : Client, optional
         Where changes go; default the client of the load.
     columns : sequence of str, optional
@@ -169,8 +134,7 @@ def open_workspace(
     """
     load_anywidget()
     check_height(height)
-    if history is not None and not (hasattr(history, "as_of") and hasattr(history, "snapshots")):
-        raise ConfigurationError(f"history must be an opp_pandas.History, not {type(history).__name__}")
+    check_history(history)
     loaded = require_loaded(frame, "workspace()")
     fields, notes = find_custom_fields(loaded, client)
     sheet = Sheet(frame, fields, Conventions(decimal, thousands, dayfirst, date_format))
@@ -181,14 +145,10 @@ def open_workspace(
     # The effect of a plan is worked out from the load: it is told all that was settled here, None as "not stated".
     stated = {**vars(context.periods), **vars(context.money)}
     definitions = {name: False if stated[name] is None else stated[name] for name in DEFINITIONS}
-    model = WorkspaceModel(desk, context, history, quota)
+    model = WorkspaceModel(desk, context, history, quota, rho)
     by_period = model.now.selection.quota_for(Choice(), [])
     panel = Panel(desk, client, {"quota": by_period, **definitions}, journal)
     picture = sent(model.picture())
     label = f"{counted(len(frame), 'deal')}, what needs attention first"
     widget = build_widget(desk, panel, label=label, height=height, entry="workspace", picture=picture)
     return Workspace(model, panel, widget, notes)
-
-
-def _several(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)

@@ -41,7 +41,10 @@ class Series(Struct):
 
 
 class Bar(Struct, omit_defaults=True):
-    """One row of a chart: a value for each series, what they were before the edits that wait, and the forecast."""
+    """One row of a chart: a value for each series, what they were before the edits that wait, and the forecast.
+
+    `low` and `high` are the ends of its interval.
+    """
 
     label: str
     values: list[float | None]
@@ -50,6 +53,8 @@ class Bar(Struct, omit_defaults=True):
     quota: float | None = None
     mark: float | None = None
     mark_before: float | None = None
+    low: float | None = None
+    high: float | None = None
     note: str = ""
     focus: bool = False
 
@@ -88,9 +93,10 @@ class Outlook(Struct, omit_defaults=True):
 
 
 class Options(Struct):
-    """What can be chosen."""
+    """What can be chosen; a team is chosen by its owners."""
 
     owners: list[str]
+    teams: dict[str, list[str]]
     stages: list[str]
     periods: list[str]
     since: list[str]
@@ -107,8 +113,16 @@ class Chosen(Struct):
     picked: int
 
 
-class Picture(Struct):
-    """Everything above the list of deals."""
+class Listed(Struct):
+    """The first deals of a list that nobody edits, as texts, and how many more there are."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    more: int
+
+
+class Picture(Struct, omit_defaults=True):
+    """Everything above the list of deals; without a grid below it, also the list."""
 
     version: int
     as_of: str
@@ -122,6 +136,7 @@ class Picture(Struct):
     cards: list[Card]
     charts: list[Chart]
     notes: list[str]
+    listed: Listed | None = None
 
 
 class PictureAnswer(Answer, omit_defaults=True):

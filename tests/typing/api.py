@@ -51,9 +51,9 @@ def looking(df: pd.DataFrame, history: opp.History) -> None:
     hygiene: Axes = accessor.plot.hygiene()
     dashboard: Dashboard = accessor.dashboard(history, 1e6, freq="M")
     dashboard.choose(owners=["Sam Lee"], period="2026-10")
-    pictures: Mapping[str, Axes] = dashboard.pictures
+    headlines: Mapping[str, float | None] = dashboard.headlines
     files: list[Path] = dashboard.save("pictures")
-    del mean, reached, explained, shown, told, pacing, hygiene, pictures, files
+    del mean, reached, explained, shown, told, pacing, hygiene, headlines, files
 
 
 def scanning(client: opp.Client, history: opp.History) -> None:

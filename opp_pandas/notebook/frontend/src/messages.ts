@@ -81,7 +81,7 @@ export interface Conflict {
   changed: string;
 }
 
-/** Everything above the list of deals. */
+/** Everything above the list of deals; without a grid below it, also the list. */
 export interface Picture {
   version: number;
   as_of: string;
@@ -95,6 +95,7 @@ export interface Picture {
   cards: Card[];
   charts: Chart[];
   notes: string[];
+  listed?: Listed | null;
 }
 
 /** What is looked at: nothing means everything, of the period the present one, of `since` the last snapshot. */
@@ -115,9 +116,10 @@ export interface Pick {
   title: string;
 }
 
-/** What can be chosen. */
+/** What can be chosen; a team is chosen by its owners. */
 export interface Options {
   owners: string[];
+  teams: Record<string, string[]>;
   stages: string[];
   periods: string[];
   since: string[];
@@ -171,7 +173,7 @@ export interface Series {
   tone: "alert" | "base" | "lost" | "open" | "rest" | "won";
 }
 
-/** One row of a chart: a value for each series, what they were before the edits that wait, and the forecast. */
+/** One row of a chart: a value for each series, what they were before the edits that wait, and the forecast. `low` and `high` are the ends of its interval. */
 export interface Bar {
   label: string;
   values: (number | null)[];
@@ -180,8 +182,17 @@ export interface Bar {
   quota?: number | null;
   mark?: number | null;
   mark_before?: number | null;
+  low?: number | null;
+  high?: number | null;
   note?: string;
   focus?: boolean;
+}
+
+/** The first deals of a list that nobody edits, as texts, and how many more there are. */
+export interface Listed {
+  columns: string[];
+  rows: string[][];
+  more: number;
 }
 
 /** Rows by where they stand, `stop` not included. */

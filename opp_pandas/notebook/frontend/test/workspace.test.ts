@@ -9,7 +9,7 @@ const card: Card = { title: "Won", value: 1_240_000, kind: "money", note: "2 dea
 const picture = (given: Partial<Picture> = {}): Picture => ({
   version: 0, as_of: "2026-10-20", currency: "USD", period: "2026Q4", shown: 3, total: 3, cards: [card], notes: [],
   chosen: { owners: [], stages: [], period: "", since: "", pick: null, picked: 3 },
-  options: { owners: ["Ann", "Sam"], stages: ["Lead"], periods: ["2026Q4", "2027Q1"], since: [] },
+  options: { owners: ["Ann", "Sam"], teams: { East: ["Sam"] }, stages: ["Lead"], periods: ["2026Q4", "2027Q1"], since: [] },
   outlook: { state: "computing", title: "Predicted", period: "2026Q4", period_now: "2026Q4" },
   charts: [
     {
@@ -59,7 +59,10 @@ test("a number or a bar that is clicked lists its deals, and the chip lists all 
 });
 
 test("filters ask for other deals, edits for the numbers, and the prediction is fetched when it is there", async () => {
-  (find(".opp-boxes input") as HTMLInputElement).click();
+  (find("[aria-label=Teams] input") as HTMLInputElement).click();
+  await settled();
+  expect(python.asked.at(-1)).toMatchObject({ do: "look", owners: ["Sam"] });
+  (find("[aria-label=Owners] input") as HTMLInputElement).click();
   await settled();
   expect(python.asked.at(-1)).toMatchObject({ do: "look", owners: ["Ann"], stages: [], period: "" });
   expect(el.textContent).toContain("1 of 3 deals");
@@ -84,6 +87,20 @@ test("every chart has a table whose numbers list their deals", async () => {
 test("what edits moved is said beside the number, exactly for those who listen", () => {
   expect(find(".opp-delta").textContent).toBe("▲ +240\u202fk by edits");
   expect(find(".opp-card").getAttribute("aria-label")).toContain("1,240,000 USD, before the edits 1,000,000 USD");
+});
+
+test("without an editor, the deals are listed to be read, and what Python chooses is shown", () => {
+  const listed = { columns: ["name", "amount"], rows: [["<b>Acme</b>", "1,200"]], more: 2 };
+  const board = new FakePython({ fields: [], state: {}, panel: {}, picture: picture({ listed }) });
+  const place = document.createElement("div");
+  const dashboard = new Workspace(board, place);
+  expect(place.querySelector(".opp-listed tbody")?.textContent).toBe("<b>Acme</b>1,200");
+  expect(place.textContent).toContain("And 2 deals more");
+  expect(place.querySelector("[role=grid]")).toBeNull();
+  board.set("picture", picture({ listed: { ...listed, rows: [], more: 0 } }));
+  expect(place.textContent).toContain("No deal.");
+  dashboard.close();
+  expect(board.heard).toBe(0);
 });
 
 test("nothing is listened to any more once it is closed", () => {

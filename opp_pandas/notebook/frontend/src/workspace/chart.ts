@@ -66,7 +66,7 @@ export class ChartView {
     this.legend.replaceChildren(...(chart.series.length > 1 && !this.asTable ? this.legendOf(chart) : []));
     const drawn = this.asTable ? this.table(chart) : !chart.bars.length ? make("p", { class: "opp-soft" }, "Nothing to show.")
       : chart.form === "columns" ? this.columns(chart) : chart.form === "bridge" ? this.bridge(chart) : this.bars(chart);
-    this.body.replaceChildren(drawn);
+    this.body.replaceChildren(drawn, ...(chart.note ? [make("p", { class: "opp-soft" }, chart.note)] : []));
     drawn.scrollTop = scrolled;
     if (focused != null) this.body.querySelector<HTMLElement>(`[data-label="${CSS.escape(focused)}"]`)?.focus();
   }
@@ -74,6 +74,7 @@ export class ChartView {
   private legendOf(chart: Chart): HTMLElement[] {
     const keys = chart.series.map((series) => key(series.tone, series.title));
     if (chart.bars.some((bar) => bar.mark !== undefined)) keys.push(key("mark", "forecast"));
+    if (chart.bars.some((bar) => bar.low != null)) keys.push(key("spread", "80% interval"));
     if (chart.bars.some((bar) => bar.quota !== undefined)) keys.push(key("quota", "quota"));
     if (chart.bars.some((bar) => moved(bar))) keys.push(key("was", "before the edits"));
     return keys;
@@ -90,6 +91,7 @@ export class ChartView {
       lines.push([series.title, write(bar.values[place])]);
       if (was !== undefined && was !== bar.values[place]) lines.push(["", `was ${write(was)}`]);
     });
+    if (bar.low != null) lines.push(["80% between", `${short(bar.low)} and ${short(bar.high)}`]);
     if (bar.count !== undefined && bar.count !== null) lines.push(["deals", String(bar.count)]);
     if (bar.quota !== undefined) lines.push(["quota", write(bar.quota)]);
     if (bar.note) lines.push(["", bar.note]);
@@ -144,6 +146,10 @@ export class ChartView {
         group.append(makeShape("line", { class: `opp-${name}`, x1: left - 3, x2: left + wide + 3, y1: y(value), y2: y(value) }));
       if (bar.quota != null) line("quota", bar.quota);
       if (moved(bar) && bar.mark_before != null) line("was", bar.mark_before);
+      if (bar.low != null && bar.high != null) {
+        const middle = left + wide / 2, ends = [y(bar.low), y(bar.high)];
+        group.append(makeShape("path", { class: "opp-spread", d: `M${middle} ${ends[0]}V${ends[1]}${ends.map((end) => `M${middle - 4} ${end}h8`).join("")}` }));
+      }
       if (bar.mark != null) {
         const [middle, level, size] = [left + wide / 2, y(bar.mark), 5];
         group.append(makeShape("path", { class: "opp-mark", d: `M${middle - size} ${level}L${middle} ${level - size}L${middle + size} ${level}L${middle} ${level + size}z` }));
@@ -210,8 +216,8 @@ export class ChartView {
     const write = (value: number | null | undefined) => exact(value, chart.kind, "");
     const named = chart.kind === "money" && this.host.currency ? ` [${this.host.currency}]` : "";
     const marks = chart.bars.some((bar) => bar.mark !== undefined), quotas = chart.bars.some((bar) => bar.quota !== undefined);
-    const counts = chart.bars.some((bar) => bar.count != null);
-    const heads = [...chart.series.map((series) => series.title), ...(marks ? ["forecast"] : []), ...(quotas ? ["quota"] : []), ...(counts ? ["deals"] : [])];
+    const counts = chart.bars.some((bar) => bar.count != null), notes = chart.bars.some((bar) => bar.note);
+    const heads = [...chart.series.map((series) => series.title), ...(marks ? ["forecast"] : []), ...(quotas ? ["quota"] : []), ...(counts ? ["deals"] : []), ...(notes ? ["note"] : [])];
     const head = make("tr", {}, make("td"), ...heads.map((title) => make("th", { scope: "col" }, title)));
     const rows = chart.bars.map((bar) => {
       const cells = chart.series.map((series, place) => {
@@ -223,6 +229,7 @@ export class ChartView {
       if (marks) cells.push(make("td", {}, write(bar.mark)));
       if (quotas) cells.push(make("td", {}, bar.quota == null ? "" : write(bar.quota)));
       if (counts) cells.push(make("td", {}, String(bar.count ?? "")));
+      if (notes) cells.push(make("td", { class: "opp-note" }, bar.note ?? ""));
       return make("tr", {}, make("th", { scope: "row" }, words(bar.label)), ...cells);
     });
     const table = make("table", {}, make("caption", {}, `${chart.title}${named}`), make("thead", {}, head), make("tbody", {}, ...rows));
@@ -250,7 +257,7 @@ function parts(chart: Chart, values: (number | null)[]): Part[] {
 
 function extent(chart: Chart): [number, number] {
   const ends = chart.bars.flatMap((bar) => [
-    ...parts(chart, bar.values).map((part) => part.to), bar.mark ?? 0, bar.mark_before ?? 0,
+    ...parts(chart, bar.values).map((part) => part.to), bar.mark ?? 0, bar.mark_before ?? 0, bar.high ?? 0,
   ]);
   const high = Math.max(0, ...ends);
   // A quota far above everything would press all bars flat.

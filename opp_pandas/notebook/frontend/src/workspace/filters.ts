@@ -89,9 +89,11 @@ class Several {
   }
 }
 
-/** Owners, stages, period, and the snapshot that changes are told from. */
+/** Teams, owners, stages, period, and the snapshot that changes are told from. */
 export class Filters {
   readonly element: HTMLElement;
+  private inTeam: Record<string, string[]> = {};
+  private readonly teams: Several;
   private readonly owners: Several;
   private readonly stages: Several;
   private readonly period = make("select", { class: "opp-button", "aria-label": "Period" });
@@ -104,16 +106,21 @@ export class Filters {
     const changed = () =>
       onLook({ owners: this.owners.chosen, stages: this.stages.chosen, period: this.period.value, since: this.since.value });
     this.owners = new Several("Owners", changed);
+    // A team is its owners: they are ticked, and can be changed one by one.
+    this.teams = new Several("Teams", () => {
+      const inside = new Set(this.teams.chosen.flatMap((team) => this.inTeam[team]));
+      onLook({ owners: [...inside], stages: this.stages.chosen, period: this.period.value, since: this.since.value });
+    });
     this.stages = new Several("Stages", changed);
     this.sinceBox = make("label", { class: "opp-choose" }, make("span", { class: "opp-soft" }, "Changes since"), this.since);
     this.element = make("div", { class: "opp-filters", role: "group", "aria-label": "Which deals" },
       make("label", { class: "opp-choose" }, make("span", { class: "opp-soft" }, "Period"), this.period),
-      this.owners.element, this.stages.element, this.sinceBox, this.all);
+      this.teams.element, this.owners.element, this.stages.element, this.sinceBox, this.all);
     for (const select of [this.period, this.since]) select.addEventListener("change", changed);
     this.all.addEventListener("click", () => onLook({ owners: [], stages: [], period: "", since: "" }));
     // In a shadow, as in marimo, the page's own target would be its host.
     this.onPress = (event) => {
-      for (const several of [this.owners, this.stages]) several.close(event.composedPath()[0] as Node);
+      for (const several of [this.teams, this.owners, this.stages]) several.close(event.composedPath()[0] as Node);
     };
     document.addEventListener("pointerdown", this.onPress);
   }
@@ -123,6 +130,10 @@ export class Filters {
   }
 
   show(options: Options, chosen: Chosen, now: string): void {
+    this.inTeam = options.teams;
+    const teams = Object.keys(options.teams);
+    this.teams.show(teams, teams.filter((team) => options.teams[team].every((owner) => chosen.owners.includes(owner))));
+    this.teams.element.hidden = !teams.length;
     this.owners.show(options.owners, chosen.owners);
     this.stages.show(options.stages, chosen.stages);
     this.owners.element.hidden = !options.owners.length;

@@ -6,6 +6,7 @@ import { PanelView } from "../editor/panel";
 import type { Answer, AnswerTo, Card, Pick, Picture, Request, State } from "../messages";
 import { ChartView, type Host } from "./chart";
 import { Filters, type Looked } from "./filters";
+import { listOf } from "./list";
 import { counted, exact, short, words } from "./numbers";
 import { delta, drawOutlook } from "./outlook";
 import { Tip } from "./tip";
@@ -13,7 +14,10 @@ import { Tip } from "./tip";
 const SETTLE_MS = 60;
 const POLL_MS = 300;
 
-/** Numbers, charts and deals on one page: what is clicked above is listed below, what is edited below moves what is above. */
+/**
+ * Numbers, charts and deals on one page: what is clicked above is listed below, what is edited below moves what is above.
+ * Without an editor, as a dashboard, the list is for reading.
+ */
 export class Workspace implements Host {
   readonly tip = new Tip();
   currency = "";
@@ -30,19 +34,21 @@ export class Workspace implements Host {
   private readonly said = make("span", { class: "opp-soft", role: "status" });
   private readonly alarm = make("div", { class: "opp-alert-line", role: "alert" });
   private readonly chip = make("button", { type: "button", class: "opp-chip" });
-  private readonly listed = make("h3", {}, "Deals");
-  private readonly grid: Grid;
-  private readonly panel: PanelView;
+  private readonly title = make("h3", {}, "Deals");
+  private readonly deals = make("div", {});
+  private readonly closing: (() => void)[] = [];
   private version: number;
   private edits = "";
   private timer = 0;
   private poll = 0;
-  private readonly unfollow: () => void;
   private readonly onState = () => this.takeState();
+  // Chosen from Python.
+  private readonly onPicture = () => this.take(this.model.get("picture") as Picture);
 
   constructor(model: Model, root: HTMLElement) {
     this.model = model;
     this.picture = model.get("picture") as Picture;
+    const edited = (model.get("fields") as unknown[]).length > 0;
     this.version = (model.get("state") as State).version;
     this.line = new Line(model, () => undefined);
     this.filters = new Filters((looked) => void this.look(looked));
@@ -52,14 +58,17 @@ export class Workspace implements Host {
     this.root.append(this.tip.element);
     root.append(this.root);
     this.chip.addEventListener("click", () => void this.choose(null));
-    model.on("change:state", this.onState);
+    model.on("change:picture", this.onPicture);
     this.show(this.picture);
-    const place = make("div", { class: "opp-editor" });
-    const head = make("div", { class: "opp-deals-head" }, this.listed, this.chip);
-    this.root.append(make("section", { class: "opp-tile opp-deals", "aria-label": "Deals" }, head, place));
-    this.grid = new Grid(model, place);
-    this.panel = new PanelView(model, place, this.grid);
-    this.unfollow = followTheme(this.root);
+    const head = make("div", { class: "opp-deals-head" }, this.title, this.chip);
+    this.root.append(make("section", { class: "opp-tile opp-deals", "aria-label": "Deals" }, head, this.deals));
+    if (edited) {
+      model.on("change:state", this.onState);
+      this.deals.className = "opp-editor";
+      const grid = new Grid(model, this.deals), panel = new PanelView(model, this.deals, grid);
+      this.closing.push(() => grid.close(), () => panel.close());
+    }
+    this.closing.push(followTheme(this.root));
     this.askOutlook();
   }
 
@@ -68,11 +77,10 @@ export class Workspace implements Host {
     clearTimeout(this.poll);
     this.line.close();
     this.filters.close();
-    this.grid.close();
-    this.panel.close();
-    this.unfollow();
+    for (const close of this.closing) close();
     for (const view of this.views.values()) view.close();
     this.model.off("change:state", this.onState);
+    this.model.off("change:picture", this.onPicture);
   }
 
   /** List the deals behind a number. */
@@ -100,7 +108,7 @@ export class Workspace implements Host {
   private async choose(pick: Pick | null): Promise<void> {
     this.tip.hide();
     await this.ask({ do: "list", pick });
-    if (pick) this.listed.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    if (pick) this.title.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   }
 
   private async ask(message: Extract<Request, { do: "look" | "list" | "figures" }>): Promise<void> {
@@ -108,10 +116,12 @@ export class Workspace implements Host {
     const answer = await this.line.ask(message);
     this.root.removeAttribute("aria-busy");
     this.complain(answer);
-    if (answer.picture) {
-      this.show(answer.picture);
-      this.askOutlook();
-    }
+    if (answer.picture) this.take(answer.picture);
+  }
+
+  private take(picture: Picture): void {
+    this.show(picture);
+    this.askOutlook();
   }
 
   private askOutlook(): void {
@@ -157,8 +167,8 @@ export class Workspace implements Host {
       view.show(chart);
       return chart.figure;
     });
-    this.charts.classList.toggle("opp-three", wanted.includes("waterfall"));
     for (const [figure, view] of this.views) view.element.hidden = !wanted.includes(figure);
+    if (picture.listed) this.deals.replaceChildren(listOf(picture.listed));
     const { pick } = chosen;
     this.chip.hidden = !pick;
     if (pick) {
