@@ -230,6 +230,14 @@ class StageTable:
         return np.array([*found, -1], dtype=np.int32)[codes]
 
     @cached_property
+    def positions_from(self) -> tuple[int, np.ndarray[Any, np.dtype[np.int16]]]:
+        """The lowest id, and the position of every whole number from it to the highest; none if these are far apart."""
+        ids = self.frame["stage_id"].dropna()
+        low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, -1)
+        numbers = pd.RangeIndex(low, high + 1 if high - low < 100_000 else low, name="stage_id")
+        return low, self.positions(numbers).astype(np.int16)
+
+    @cached_property
     def _places(self) -> dict[str, dict[Any, int]]:
         """Position of every stage by id and by name; of two stages with one name, the first."""
         return {

@@ -58,13 +58,8 @@ DEFINITIONS = {
 
 
 def _gather(deals: Deals, by: str | Sequence[str] | None = None) -> Part:
-    table = np.zeros(STANDINGS, dtype=np.intp)
-    table[LEFT_OUT], table[TRASHED] = 1, -1
-    return {
-        "facts": Facts.of(deals, money=True),
-        # Deals omitted from the forecast, counted and not summed, have a layer of their own.
-        "cells": tally(deals, [*read_axes(deals, by), stage_axis(deals)], ["summed", "omitted"], table),
-    }
+    cells = tally(deals, [*read_axes(deals, by), stage_axis(deals)], range(STANDINGS), np.arange(STANDINGS))
+    return {"facts": Facts.of(deals, money=True, cells=cells), "cells": cells}
 
 
 @figure(definitions=DEFINITIONS, gather=_gather)
@@ -124,15 +119,17 @@ def _distribution(
     cells = part["cells"]
     groups = cells.groups(context)
     row, size = combine(groups, len(cells))
-    labels, summed = groups[-1].labels, cells.of_layers(lambda layer: layer == "summed")
+    labels, inside = groups[-1].labels, cells.of_layers(lambda standing: standing != TRASHED)
+    # Deals omitted from the forecast are counted and not summed.
+    summed = cells.of_layers(lambda standing: standing not in (LEFT_OUT, TRASHED))
     # The stage settles which rows are open; deals in an unknown stage are not, those without one are.
     is_open = np.tile([*(context.stages.status == "open"), False, True], size // len(labels))
     table = pd.DataFrame(
         {
-            "count": cells.add("count", row, size),
+            "count": cells.add("count", row, size, inside),
             "amount": cells.add("amount", row, size, summed),
             "weighted_amount": np.where(is_open, cells.add("weighted", row, size, summed), 0.0),
-            "missing_amount_count": cells.add("missing_amount", row, size),
+            "missing_amount_count": cells.add("missing_amount", row, size, inside),
         }
     )
     kept = _rows_to_show(table["count"].to_numpy(), labels, size)

@@ -12,8 +12,9 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
+from opp_pandas.figures.core.columns import read_numbers
 from opp_pandas.figures.core.days import NO_DAY, Days, local_days, to_date
-from opp_pandas.figures.core.deals import LOST, OPEN, STANDINGS, WON, Deals, read_numbers
+from opp_pandas.figures.core.deals import LOST, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups

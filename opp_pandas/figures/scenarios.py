@@ -12,7 +12,8 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import attach_basis, basis_of
 from opp_pandas.figures.core.categories import resolve_categories
-from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals, read_mask, read_numbers
+from opp_pandas.figures.core.columns import read_mask, read_numbers
+from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import read_groups
 from opp_pandas.figures.core.lineage import Question, together

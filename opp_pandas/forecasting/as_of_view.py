@@ -23,8 +23,9 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, named
 from opp_pandas.figures.core.basis import counted
+from opp_pandas.figures.core.columns import factorize
 from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats, to_date
-from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals, factorize
+from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 
 FAR = int(np.iinfo(np.int32).max // 2)
 """The closing day of a deal that is still open: later than every day asked for."""

@@ -20,8 +20,9 @@ import pandas as pd
 
 from opp_pandas.activity.features import DAY_S, FEATURES, KnownTouches
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
+from opp_pandas.figures.core.columns import factorize
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import LOST, WON, Deals, factorize
+from opp_pandas.figures.core.deals import LOST, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.forecasting.as_of_view import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
 from opp_pandas.forecasting.calibrating import reliability_table

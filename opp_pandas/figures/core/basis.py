@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError
-from opp_pandas.figures.core.blocks import count_codes
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, TRASHED, UNSETTLED, WON, Deals
+from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Flags
     from opp_pandas.figures.core.money import CurrencyCounts
     from opp_pandas.figures.core.snapshots import State
+    from opp_pandas.figures.core.totals import Tally
 
 BASIS_KEY = "opp_basis"
 
@@ -96,9 +96,13 @@ class Facts:
         dated: bool = False,
         later: bool = False,
         more: Mapping[str, int] | None = None,
+        cells: Tally | None = None,
     ) -> Facts:
-        """Count the deals of a frame: with `later`, also what closes after as_of; `more` are its own counts."""
-        standing = deals.n_standing
+        """Count the deals of a frame: with `later`, also what closes after as_of; `more` are its own counts.
+
+        From a tally of all deals, whose layers are the standings, most of it can be read.
+        """
+        standing = deals.n_standing if cells is None else cells.by_layer("count")
         counts = {
             "n": len(deals),
             "open": standing[OPEN] + standing[LEFT_OUT],
@@ -116,7 +120,7 @@ class Facts:
             counts["overdue"] = slots[[OPEN, LEFT_OUT]][:, (days < deals.context.today) & (days != NO_DAY)].sum()
             counts["closed_later"] = slots[[WON, LOST]][:, days > deals.context.today].sum()
         if money:
-            counts |= _money_counts(deals)
+            counts |= _money_counts(deals, cells)
         whole = {name: int(n) for name, n in (counts | dict(more or {})).items()}
         unsettled = deals.unsettled_stages(deals.status == UNSETTLED) if counts["unsettled"] else {}
         columns = frozenset({"probability", "currency_type"} & set(deals.frame.columns))
@@ -144,17 +148,24 @@ def _count(deals: Deals, found: Flags | None, *standings: int) -> int:
     """Count the deals of some standings among those that were found."""
     if found is None:
         return 0
-    return int(count_codes(deals.standing[np.flatnonzero(found)], 0, STANDINGS)[list(standings)].sum())
+    return sum(int(np.count_nonzero(found & (deals.standing == standing))) for standing in standings)
 
 
-def _money_counts(deals: Deals) -> dict[str, int]:
+def _money_counts(deals: Deals, cells: Tally | None) -> dict[str, int]:
     """Count what is odd about amounts of open and won deals, and about percentages of open ones."""
     amounts, percents = deals.amounts, deals.percents
     summed, is_open = (OPEN, LEFT_OUT, WON), (OPEN, LEFT_OUT)
+    if cells is None:
+        missing = _count(deals, amounts.missing, *summed), _count(deals, percents.missing, *is_open)
+    else:
+        missing = (
+            int(cells.by_layer("missing_amount")[list(summed)].sum()),
+            int(cells.by_layer("missing_percent")[list(is_open)].sum()),
+        )
     return {
-        "missing_amount": _count(deals, amounts.missing, *summed),
+        "missing_amount": missing[0],
         "negative_amount": _count(deals, amounts.values < 0, *summed) if amounts.limits[0] < 0 else 0,
-        "missing_probability": _count(deals, percents.missing, *is_open),
+        "missing_probability": missing[1],
         "invalid": _count(deals, deals.invalid_percents, *is_open),
         "from_stage": _count(deals, deals.from_stage, *is_open),
         "contradicting": deals.n_contradicting_amounts,

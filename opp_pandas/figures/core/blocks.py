@@ -70,8 +70,10 @@ def limits_of(values: npt.NDArray[np.int64], missing: int) -> tuple[int, int, bo
     return min(above) + missing + 1, high, True
 
 
-def count_codes(codes: npt.NDArray[Any], low: int, size: int) -> npt.NDArray[np.int64]:
-    """Count how often each of `size` codes occurs, of which `low` is the lowest.
+def count_codes(
+    codes: npt.NDArray[Any], low: int, size: int, among: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.int64]:
+    """Count how often each of `size` codes occurs, of which `low` is the lowest; `among` chooses rows.
 
     Examples
     --------
@@ -80,5 +82,6 @@ def count_codes(codes: npt.NDArray[Any], low: int, size: int) -> npt.NDArray[np.
     """
     if codes.dtype == np.int8 and size <= 16:
         # Comparing bytes is faster than widening them.
-        return np.array([np.count_nonzero(codes == code) for code in range(low, low + size)], dtype=np.int64)
-    return np.bincount(codes.astype(np.intp) - low, minlength=size)
+        found = (codes == code for code in range(low, low + size))
+        return np.array([np.count_nonzero(each if among is None else each & among) for each in found], dtype=np.int64)
+    return np.bincount((codes if among is None else codes[among]).astype(np.intp) - low, minlength=size)

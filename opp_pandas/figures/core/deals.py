@@ -7,14 +7,12 @@ codes; nothing is grouped by text or by period objects.
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +27,15 @@ from opp_pandas.errors import (
 )
 from opp_pandas.figures.core.blocks import blocks, count_codes, look_up, smallest_integer
 from opp_pandas.figures.core.chances import ChanceModel, fractions_of
+from opp_pandas.figures.core.columns import (
+    Numbers,
+    factorize,
+    map_distinct,
+    map_integers,
+    read_numbers,
+    read_numbers_of_text,
+    rows_that_may_start_with,
+)
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.days import (
     NO_DAY,
@@ -48,7 +55,7 @@ from opp_pandas.frame_state import meaning_of
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from opp_pandas.choices import ProbabilitySource
     from opp_pandas.figures.core.chances import Chances
@@ -98,241 +105,6 @@ def suppress_unmapped_stages() -> Iterator[None]:
         yield
     finally:
         _TOLD.reset(token)
-
-
-@dataclass(frozen=True, eq=False)
-class Numbers:
-    """A number of every deal.
-
-    Parameters
-    ----------
-    values : ndarray of int64 or float64, shape (n,)
-        0 where missing. Whole numbers stay such, so that their sums are exact.
-    missing : ndarray of bool, shape (n,), or None
-        What is missing; None if nothing is.
-    unit : int, default 1
-        How many of `values` make one: 100 where they are cents.
-    """
-
-    values: Integers | Floats
-    missing: Flags | None
-    unit: int = 1
-
-    @classmethod
-    def of(cls, floats: Floats) -> Numbers:
-        """Wrap floats, NaN where missing."""
-        missing = np.isnan(floats)
-        return cls(np.where(missing, 0.0, floats), missing) if missing.any() else cls(floats, None)
-
-    @cached_property
-    def floats(self) -> Floats:
-        """The numbers as floats, NaN where missing."""
-        floats: Floats = self.values.astype(np.float64)
-        if self.unit > 1:
-            floats /= self.unit
-        if self.missing is not None:
-            floats[self.missing] = np.nan
-        return floats
-
-    @cached_property
-    def limits(self) -> tuple[float, float]:
-        """The lowest and the highest, 0 included."""
-        low, high = self.values.min(initial=0), self.values.max(initial=0)
-        return float(low) / self.unit, float(high) / self.unit
-
-    def in_cents(self) -> Numbers:
-        """Return the same as whole cents, where they are such."""
-        if self.values.dtype.kind == "i" or max(map(abs, self.limits)) >= 2**46:
-            return self
-        cents = np.rint(self.values * 100.0)
-        if (cents / 100.0 != self.values).any():
-            return self
-        return Numbers(cents.astype(np.int64), self.missing, 100)
-
-
-def read_numbers(column: pd.Series) -> Numbers:
-    """Read a numeric column.
-
-    Raises
-    ------
-    FrameError
-        If it holds something else, or infinite ones; the text names the first such rows.
-    """
-    dtype = column.dtype
-    if pd.api.types.is_integer_dtype(dtype) and dtype.kind == "i":
-        missing = column.isna().to_numpy() if column.hasnans else None
-        return Numbers(column.to_numpy(dtype=np.int64, na_value=0), missing)
-    if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "ufO":
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        _refuse_infinite(column, values)
-        return Numbers.of(values)
-    if not column.notna().any():
-        return Numbers.of(np.full(len(column), np.nan))
-    if pd.api.types.is_object_dtype(dtype):
-        numeric = [_is_number_or_missing(value) for value in column]
-        if all(numeric):
-            values = np.array([np.nan if pd.isna(value) else float(value) for value in column])
-            _refuse_infinite(column, values)
-            return Numbers.of(values)
-        rows = column.index[~np.array(numeric)]
-    else:
-        rows = column.index[column.notna()]
-    raise FrameError(
-        f"column {named([column.name])} must hold numbers, not {dtype}; rows {named(rows)} hold something else. "
-        "df.opp.validate() lists every such cell"
-    )
-
-
-def _refuse_infinite(column: pd.Series, values: npt.NDArray[Any]) -> None:
-    """Raise where a number has no end: every sum that it enters would have none, or be no number at all."""
-    infinite = np.isinf(values)
-    if infinite.any():
-        raise FrameError(
-            f"column {named([column.name])} must hold numbers; rows {named(column.index[infinite])} are infinite. "
-            "Set them to what is known, or to missing"
-        )
-
-
-def _read_texts(texts: pd.Series) -> Floats:
-    """Read numbers from text; what is none is missing."""
-    try:
-        # Arrow reads text without making objects of it, and stops at the first that is no number.
-        found: Floats = texts.astype("double[pyarrow]").to_numpy(np.float64, na_value=np.nan)  # type: ignore[assignment]
-        return found
-    except (ValueError, TypeError, NotImplementedError):
-        return np.asarray(pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan))
-
-
-def _is_number_or_missing(value: Any) -> bool:
-    if isinstance(value, numbers.Real | Decimal):
-        return not isinstance(value, bool)
-    # Of a list pandas tells entry by entry what is missing.
-    return not pd.api.types.is_list_like(value) and bool(pd.isna(value))
-
-
-def some_of(column: pd.Series, rows: Codes) -> pd.Series:
-    """Return some rows of a column, numbered anew."""
-    return pd.Series(column.array[rows], name=column.name)
-
-
-def read_mask(found: Any, frame: pd.DataFrame, name: str) -> Flags:
-    """Read which rows somebody chose; a missing truth value chooses none.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not one truth value for each row; `name` is that of the argument.
-    """
-    told = pd.Series(found)
-    if isinstance(found, pd.Series) and found.index.is_unique and frame.index.isin(found.index).all():
-        # As in df.loc[mask], the mask of a frame in another order speaks of labels, not of places.
-        told = found.reindex(frame.index)
-    if told.shape != (len(frame),):
-        raise ConfigurationError(f"{name} must give one truth value for each of {len(frame)} rows, not {told.shape}")
-    known = told.dropna().infer_objects()
-    if len(known) and not pd.api.types.is_bool_dtype(known.dtype):
-        raise ConfigurationError(f"{name} must give truth values, not {told.dtype}; write a comparison: amount > 1000")
-    return np.asarray(told.eq(True).fillna(False), dtype=bool)
-
-
-def factorize(column: pd.Series) -> tuple[SmallCodes, pd.Index]:
-    """Code a column: positions in its distinct values, -1 where missing.
-
-    Columns that are categorical already lend their codes; whole numbers in a
-    narrow range (ids of people and stages) are coded by a table, not by hashing.
-    """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy(), column.cat.categories
-    if (found := _factorize_few(column)) is not None:
-        return found
-    narrow = _NarrowIntegers.of(column)
-    if narrow is not None:
-        present = narrow.present()
-        table = np.full(narrow.size, -1, dtype=smallest_integer(len(present)))
-        table[present] = np.arange(len(present))
-        return look_up(table, narrow.entries), pd.Index(present + narrow.low)
-    try:
-        codes, values = pd.factorize(column, use_na_sentinel=True)
-    except (TypeError, NotImplementedError) as error:
-        # pyarrow's lists are not implemented.
-        raise ConfigurationError(
-            f"column {named([column.name])} holds lists and cannot be grouped; "
-            f"frame.explode({str(column.name)!r}) makes a row of each entry"
-        ) from error
-    return codes.astype(smallest_integer(len(values))), pd.Index(values)
-
-
-def _factorize_few(column: pd.Series) -> tuple[SmallCodes, pd.Index] | None:
-    """Code a column of text by the values of its first rows; None if it holds others, or is no text of Arrow.
-
-    Looking for a few words is faster than collecting all of them.
-    """
-    dtype = column.dtype
-    if not isinstance(dtype, pd.StringDtype) or dtype.storage != "pyarrow" or not len(column):
-        return None
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    words, cells = column.iloc[:1_000].dropna().unique(), column.array.__arrow_array__()
-    if len(words) == 1 and pc.all(pc.equal(cells, words[0])).as_py():
-        return -column.isna().to_numpy().view(np.int8), pd.Index(words)
-    if not 1 < len(words) <= _FEW_WORDS:
-        return None
-    codes = pc.index_in(cells, value_set=pa.array(words, type=cells.type))
-    if codes.null_count > cells.null_count:
-        return None
-    return codes.fill_null(-1).to_numpy().astype(np.int8), pd.Index(words)
-
-
-_FEW_WORDS = 64
-
-
-def map_distinct(column: pd.Series, meaning: Callable[[pd.Index], npt.NDArray[Any]], missing: int) -> npt.NDArray[Any]:
-    """Give every row what `meaning` gives its value, asked once per value; `missing` where there is none."""
-    narrow = _NarrowIntegers.of(column)
-    if narrow is None:
-        codes, distinct = factorize(column)
-        found = meaning(distinct.rename(column.name))
-        return look_up(np.append(found, np.array([missing], dtype=found.dtype)), codes)
-    # Asking for a few numbers that do not occur is cheaper than looking which ones do.
-    asked = np.arange(narrow.size - 1) if narrow.size <= 1_000 else narrow.present()
-    found = meaning(pd.Index(asked + narrow.low, name=column.name))
-    table = np.full(narrow.size, missing, dtype=found.dtype)
-    table[asked] = found
-    return look_up(table, narrow.entries)
-
-
-@dataclass(frozen=True, eq=False)
-class _NarrowIntegers:
-    """Whole numbers so close to each other that a table over all of them is small; missing ones are its last entry."""
-
-    entries: Integers
-    """The table's entry of every row."""
-    low: int
-    size: int
-
-    @classmethod
-    def of(cls, column: pd.Series) -> _NarrowIntegers | None:
-        """Read a column; None if it holds something else."""
-        if not pd.api.types.is_integer_dtype(column.dtype):
-            return None
-        missing = column.isna().to_numpy()
-        if missing.all():
-            return None
-        # Filled with a number that is there, what is missing widens no range.
-        values = column.to_numpy(dtype=np.int64, na_value=column.iloc[int(missing.argmin())])
-        low, high = int(values.min()), int(values.max())
-        if high - low >= max(len(values), 100_000):
-            return None
-        entries = values - low
-        entries[missing] = high - low + 1
-        return cls(entries, low, high - low + 2)
-
-    def present(self) -> Codes:
-        """Find which entries of the table occur."""
-        occurs = np.zeros(self.size, dtype=bool)
-        occurs[self.entries] = True
-        return np.flatnonzero(occurs[:-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,17 +159,6 @@ class Deals:
             kept[column] = factorize(self.frame[column])
         return kept[column]
 
-    def distinct(self, column: str) -> pd.Index:
-        """Return the distinct values of a column, in no order."""
-        kept = self.__dict__.get("_coded", {})
-        cells = self.frame[column]
-        if column in kept or isinstance(cells.dtype, pd.CategoricalDtype):
-            return self.coded(column)[1]
-        if cells.dtype == "str":
-            found: pd.Index = pd.Index(cells.unique()).dropna()
-            return found
-        return self.coded(column)[1]
-
     def need(self, *columns: str, hint: str = "") -> None:
         """Raise if the frame lacks one of `columns`."""
         missing = [column for column in columns if column not in self.frame.columns]
@@ -428,10 +189,12 @@ class Deals:
             codes[without] = self._stage_by("stage_name", without)
         return codes
 
-    def _stage_by(self, column: str, rows: Codes | None = None) -> npt.NDArray[np.int16]:
-        positions = self.context.stages.positions
-        cells = self.frame[column] if rows is None else some_of(self.frame[column], rows)
-        return map_distinct(cells, lambda values: positions(values).astype(np.int16), -1)
+    def _stage_by(self, column: str, rows: Codes | slice = slice(None)) -> npt.NDArray[np.int16]:
+        stages, cells = self.context.stages, self.frame[column]
+        low, table = stages.positions_from
+        if column == "stage_id" and len(table) and pd.api.types.is_integer_dtype(cells.dtype):
+            return map_integers(cells, low, table, otherwise=-2, missing=-1)
+        return map_distinct(cells, lambda values: stages.positions(values).astype(np.int16), -1, rows)
 
     @cached_property
     def status(self) -> npt.NDArray[np.int8]:
@@ -441,8 +204,8 @@ class Deals:
         status = look_up(np.array([*known, UNSETTLED, OPEN], dtype=np.int8), self.stage)
         if self.has("trashed_at"):
             trashed = self.frame["trashed_at"].notna().to_numpy()
-            if trashed.any():
-                status[trashed] = TRASHED
+            # The highest status there is.
+            np.maximum(status, np.int8(TRASHED) * trashed.view(np.int8), out=status)
         if (status == UNSETTLED).any() and not _TOLD.get():
             warn_of_unmapped_stages(self.unsettled_stages(status == UNSETTLED))
         return status
@@ -506,7 +269,7 @@ class Deals:
     @cached_property
     def _precise_amount(self) -> Floats | None:
         texts = self.frame["amount_precise"] if self.has("amount_precise") else None
-        return None if texts is None or not texts.notna().any() else _read_texts(texts)
+        return None if texts is None or not texts.notna().any() else read_numbers_of_text(texts)
 
     @cached_property
     def n_contradicting_amounts(self) -> int:
@@ -546,9 +309,8 @@ class Deals:
         """Deals per currency among those that are not trashed and have an amount."""
         codes, words = self._currency_words
         size, missing = len(words), self.own_amounts.missing
-        outside = self.status == TRASHED
-        rows = np.flatnonzero(outside if missing is None else outside | missing)
-        counts = count_codes(codes, -1, size) - count_codes(codes[rows], -1, size)
+        inside = self.status != TRASHED
+        counts = count_codes(codes, -1, size, inside if missing is None else inside & ~missing)
         named: dict[str | None, int] = {}
         for word, n in zip(words, [*counts[1:].tolist(), int(counts[0])], strict=True):
             named[word] = named.get(word, 0) + n
@@ -662,8 +424,7 @@ class Deals:
         codes: npt.NDArray[np.int8] | None = None
         if self.has(self.category):
             by_row, words = self.coded(self.category)
-            meanings = [*(self._category_of(word) for word in words), NO_CATEGORY]
-            codes = look_up(np.array(meanings, dtype=np.int8), by_row)
+            codes = look_up(np.append(self._categories_of(words), np.int8(NO_CATEGORY)), by_row)
         categories = self.context.stages.categories
         if any(categories):
             known = [NO_CATEGORY if word is None else CATEGORIES.index(word) for word in categories]
@@ -671,23 +432,38 @@ class Deals:
             codes = of_stage if codes is None else np.where(codes == NO_CATEGORY, of_stage, codes)
         return codes
 
-    def _category_of(self, word: object) -> int:
+    def _categories_of(self, words: pd.Index) -> npt.NDArray[np.int8]:
         names = {key.casefold(): value for key, value in (self.context.money.category_names or {}).items()}
-        text = str(word)
-        if text.casefold() in names:
-            return CATEGORIES.index(names[text.casefold()])
-        return _CATEGORY_WORDS.get("".join(letter for letter in text.casefold() if letter.isalnum()), NO_CATEGORY)
+
+        def meaning(text: str) -> int:
+            if text in names:
+                return CATEGORIES.index(names[text])
+            return _CATEGORY_WORDS.get("".join(letter for letter in text if letter.isalnum()), NO_CATEGORY)
+
+        return np.array([meaning(str(word).casefold()) for word in words], dtype=np.int8)
 
     @cached_property
     def omitted(self) -> Flags | None:
         """Open deals that somebody left out of the forecast; None if there is none."""
         if self.category != "forecast_category":
             self.need(self.category)
-        # Most pipelines have no word for it: then no row needs to be looked at.
-        words = self.distinct(self.category) if self.has(self.category) else pd.Index([])
-        if CATEGORIES[OMITTED] not in self.context.stages.categories and OMITTED not in map(self._category_of, words):
+        word, names = CATEGORIES[OMITTED], self.context.money.category_names or {}
+        if word in self.context.stages.categories:
+            omitted = np.asarray(self.stated_category == OMITTED)
+        elif not self.has(self.category):
             return None
-        omitted = np.asarray(self.stated_category == OMITTED) & (self.status == OPEN)
+        else:
+            # Most pipelines have no word for it: then no cell needs to be read.
+            cells, initials = (
+                self.frame[self.category],
+                [own[:1] for own in (word, *names) if names.get(own, word) == word],
+            )
+            rows = rows_that_may_start_with(initials, cells)
+            if not isinstance(rows, slice) and not len(rows):
+                return None
+            omitted = np.zeros(len(self), dtype=bool)
+            omitted[rows] = map_distinct(cells, self._categories_of, NO_CATEGORY, rows) == OMITTED
+        omitted &= self.status == OPEN
         return omitted if omitted.any() else None
 
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.blocks import look_up, smallest_integer
+from opp_pandas.figures.core.blocks import blocks, look_up, smallest_integer
 from opp_pandas.figures.core.categories import resolve_categories
-from opp_pandas.figures.core.deals import Deals, factorize, some_of
+from opp_pandas.figures.core.columns import factorize, some_of
 from opp_pandas.organisation import NAMES
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import CATEGORIES
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, SmallCodes
+    from opp_pandas.figures.core.deals import Deals
+    from opp_pandas.stages import StageTable
 
 UNASSIGNED = "(unassigned)"
 MISSING = "(missing)"
@@ -153,7 +156,7 @@ class Axis:
     def settle(self, context: FigureContext) -> tuple[pd.Index, list[Any], Codes]:
         """Return the labels, the id behind each, and which of them every place means."""
         if self.kind == "stage":
-            return _name_stages(self.name, context)
+            return _name_stages(self.name, context.stages)
         if self.kind == "category":
             labels = pd.Index([*CATEGORIES, MISSING], dtype="str", name="category")
             return labels, [None] * len(labels), np.roll(np.arange(len(labels)), 1)
@@ -306,8 +309,9 @@ def stage_axis(deals: Deals, name: str = "stage_name") -> Grouping:
     return Axis(name, "stage", range(len(deals.context.stages.frame))), deals.stage
 
 
-def _name_stages(name: str, context: FigureContext) -> tuple[pd.Index, list[Any], Codes]:
-    table = context.stages.frame
+@lru_cache(maxsize=16)
+def _name_stages(name: str, stages: StageTable) -> tuple[pd.Index, list[Any], Codes]:
+    table = stages.frame
     ids: list[Any] = [None if pd.isna(key) else int(key) for key in table["stage_id"]]
     names = [None if pd.isna(text) else str(text) for text in table["stage_name"]]
     if name == "stage_id":
@@ -353,13 +357,17 @@ def _names_by_id(lookup: pd.DataFrame | None) -> Mapping[Any, str | None]:
 
 def _name_from_column(labels: list[str | None], unnamed: list[int], codes: SmallCodes, column: pd.Series) -> None:
     """Fill names that the look-ups do not know with the first joined name of the id."""
-    rows = np.flatnonzero(column.notna().to_numpy() & (codes >= 0))
-    first = np.full(len(labels), -1, dtype=np.intp)
-    # Written last to first, so that the first row of each id stays.
-    first[codes[rows[::-1]]] = rows[::-1]
-    for place in unnamed:
-        if first[place] >= 0:
-            labels[place] = str(column.iloc[first[place]])
+    lacking = np.zeros(len(labels) + 1, dtype=bool)
+    lacking[unnamed] = True
+    for rows in blocks(len(codes)):
+        if not lacking.any():
+            return
+        # Most often the first few rows name all ids: no more of them is looked at.
+        found = np.flatnonzero(lacking[codes[rows]] & column.iloc[rows].notna().to_numpy())
+        places, first = np.unique(codes[rows][found], return_index=True)
+        for place, text in zip(places.tolist(), column.array[rows.start + found[first]], strict=True):
+            labels[place] = str(text)
+        lacking[places] = False
 
 
 def distinguish(labels: Sequence[str], keys: Sequence[Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.deals import read_mask
+from opp_pandas.figures.core.columns import read_mask
 from opp_pandas.figures.core.snapshots import keys_of
 
 if TYPE_CHECKING:

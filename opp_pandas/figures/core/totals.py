@@ -102,6 +102,10 @@ class Tally:
             return found / unit
         return found.astype(np.float64) if unit and np.abs(found.astype(np.float64)).sum() < EXACT else found
 
+    def by_layer(self, name: str) -> npt.NDArray[Any]:
+        """Add one of the sums up by layer."""
+        return add_into(self.layer, self.sums[name], len(self.layers))
+
     def of_layers(self, wanted: Callable[[Any], bool]) -> Flags:
         """Tell which cells are of the layers that `wanted` chooses."""
         return np.array([wanted(layer) for layer in self.layers], dtype=bool)[self.layer]
@@ -346,7 +350,8 @@ def tally(deals: Deals, groupings: Sequence[Grouping], layers: Sequence[Any], ta
         cells = starts.take(place)
         for (_, codes), stride in zip(groupings, strides, strict=True):
             wide = codes[rows].astype(np.intp)
-            wide *= stride
+            if stride > 1:
+                wide *= stride
             cells += wide
         return cells
 
@@ -375,6 +380,8 @@ def _add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> tupl
         highest = float(np.abs(amounts.values.astype(np.float64)).sum())
     # What whole numbers of 64 bits cannot hold is summed as floats.
     amount, unit = (amounts.values, amounts.unit) if highest < _MOST else (amounts.values / amounts.unit, 1)
+    if amount.dtype.kind == "i":
+        amount = amount.astype(np.int64, copy=False)
     percent = percents.values
     if amount.dtype.kind == "i" and (percent.dtype.kind != "i" or highest * max(percents.limits) >= _MOST):
         percent = percent.astype(np.float64)
@@ -386,12 +393,13 @@ def _add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> tupl
         "missing_amount": np.zeros(size, dtype=np.int64),
         "missing_percent": np.zeros(size, dtype=np.int64),
     }
+    gaps = {name: own.missing for name, own in (("missing_amount", amounts), ("missing_percent", percents))}
     for rows in blocks(len(deals)):
-        cells = cells_of(rows)
+        cells, addends = cells_of(rows), amount[rows]
         np.add.at(sums["count"], cells, 1)
-        np.add.at(sums["amount"], cells, amount[rows])
-        np.add.at(sums["product"], cells, amount[rows] * percent[rows])
-        for name, numbers in (("missing_amount", amounts), ("missing_percent", percents)):
-            if numbers.missing is not None:
-                np.add.at(sums[name], cells[np.flatnonzero(numbers.missing[rows])], 1)
+        np.add.at(sums["amount"], cells, addends)
+        np.add.at(sums["product"], cells, addends * percent[rows])
+        for name, missing in gaps.items():
+            if missing is not None:
+                np.add.at(sums[name], cells[np.flatnonzero(missing[rows])], 1)
     return sums, unit
