@@ -2261,6 +2261,7 @@ class OpportunityAccessor(MergeableFigures):
         new_deals: bool = ...,
         segments: Sequence[str] | None = ...,
         observed_from: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         periods: int | Sequence[Any] = ...,
         weeks: Sequence[int] = ...,
         grace_days: int = ...,
@@ -2305,6 +2306,8 @@ class OpportunityAccessor(MergeableFigures):
             For windows: columns that tell deals apart; found by their record if left out.
         observed_from : str or date, optional
             For windows: first day from which closings were recorded; inferred if left out.
+        activity : DataFrame or False, optional
+            For windows: what was done on the deals, as in `predict`.
         periods : int or sequence, default 9
             With a History: how many whole past periods, or which ones (``["2026Q1",
             "2026Q2"]``). Periods before the history are left out. Of nine, eight can
@@ -2616,6 +2619,7 @@ class OpportunityAccessor(MergeableFigures):
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
@@ -2652,6 +2656,8 @@ class OpportunityAccessor(MergeableFigures):
             First day from which closings were recorded; inferred where left out, and said.
         history : History, optional
             Snapshots: evidence beside the deals, weighed by their own record.
+        activity : DataFrame or False, optional
+            What was done on the deals, as in `predict`.
         methods : sequence or mapping, optional
             Names of `METHODS`, forecasters and classifiers, a mapping to name them;
             all of `METHODS` that have something to go by if left out. Naive rows stand beside in any case.
@@ -3300,6 +3306,7 @@ class OpportunityAccessor(MergeableFigures):
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         quota: float | Mapping[Any, float] | None = ...,
         by: str | None = ...,
         scope: Any = ...,
@@ -3350,6 +3357,9 @@ class OpportunityAccessor(MergeableFigures):
         history : History, optional
             Snapshots. Probabilities, close dates, amounts and stages as they stood
             on past evenings are then evidence, weighed by their own record.
+        activity : DataFrame or False, optional
+            What was done on the deals, as `read_activity` gives it: evidence as well.
+            That of the load (``touches=True``) if left out; False: none.
         quota : float or mapping, optional
             An amount to reach; by group where `by` names a column [currency].
         by : str, optional
@@ -4678,6 +4688,7 @@ class PlotAccessor:
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         scope: Any = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
@@ -5099,6 +5110,7 @@ class PlotAccessor:
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         quota: float | Mapping[Any, float] | None = ...,
         by: str | None = ...,
         scope: Any = ...,
@@ -5240,6 +5252,7 @@ class PlotAccessor:
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         quota: float | Mapping[Any, float] | None = ...,
         by: str | None = ...,
         scope: Any = ...,
@@ -5480,6 +5493,7 @@ class PlotAccessor:
         segments: Sequence[str] | None = ...,
         new_deals: bool = ...,
         observed_from: Any = ...,
+        activity: pd.DataFrame | Literal[False] | None = ...,
         quota: float | Mapping[Any, float] | None = ...,
         by: str | None = ...,
         scope: Any = ...,

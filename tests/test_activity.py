@@ -453,6 +453,47 @@ def test_win_model__learns_from_activity(deals: pd.DataFrame) -> None:
     )
 
 
+def test_predict__without_activity_is_as_before(deals: pd.DataFrame) -> None:
+    """No activity, none on these deals, and none that is a touch: the same figures to the last digit."""
+    asked: dict[str, Any] = {"horizon_days": 60}
+    plain = deals.drop(columns=[name for name in deals if str(name) in TOUCH_COLUMNS])
+    bare, activity = plain.opp.predict(activity=False, **asked), deals.attrs["opp"].loaded.activity
+    for none in (activity_frame(), activity.assign(opportunity_id=10**6), activity.assign(kind="event")):
+        found = plain.opp.predict(activity=none, **asked)
+        pd.testing.assert_frame_equal(found.deals, bare.deals)
+        assert (found.mean, found.sd) == (bare.mean, bare.sd)
+    methods = plain.opp.compare(activity=False, **asked)
+    assert "activity" not in methods.index
+    pd.testing.assert_frame_equal(methods, plain.opp.compare(activity=activity_frame(), **asked))
+
+
+def test_predict__learns_from_activity_and_knows_nothing_later(deals: pd.DataFrame) -> None:
+    """Touches tell deals apart, in every window by what was known then; those after the moment change nothing."""
+    activity = deals.attrs["opp"].loaded.activity
+    asked: dict[str, Any] = {"horizon_days": 60, "as_of": "2026-08-20"}
+    bare, found = (deals.opp.predict(activity=own, **asked) for own in (False, activity))
+    assert found.weights["activity"].iloc[-1] > 0.2
+    assert not found.deals["p"].equals(bare.deals["p"])
+    assert found.deals["reasons"].str.contains("touches in 30 days").mean() > 0.2
+    assert "activity" in deals.opp.backtest(horizon_days=60).index
+    as_of = pd.Timestamp("2026-08-21T00:00:00Z")
+    late = activity[(activity["created_at"] > as_of) | (activity["done_at"] > as_of)]
+    assert len(late) > 50
+    again = deals.opp.predict(activity=activity.drop(late.index), **asked)
+    pd.testing.assert_frame_equal(found.deals, again.deals)
+    # Nor has what was done after an evening a part in the window that was forecast from it.
+    evening = found.windows["as_of"].iloc[-3].tz_localize("UTC") + pd.Timedelta(days=1)
+    known = activity[(activity["created_at"] <= evening) & ~(activity["done_at"] > evening)]
+    then = deals.opp.predict(activity=known, **asked)
+    assert then.windows["forecast"].iloc[-3] == found.windows["forecast"].iloc[-3]
+    # A deal on which more was done than on any other is likelier to be won.
+    deal = int(found.deals["id"].iloc[0])
+    busy = activity.head(40).assign(opportunity_id=deal, kind="meeting", created_at=as_of - pd.Timedelta(days=6),
+                                    done_at=as_of - pd.Timedelta(days=3))  # fmt: skip
+    met = deals.opp.predict(activity=pd.concat([activity, busy]), **asked).deals.set_index("id")["p"][deal]
+    assert met > found.deals.set_index("id")["p"][deal]
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(5))
 def test_win_model__with_activity_has_a_lower_brier_score(seed: int) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.columns import factorize
 from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats, to_date
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
+
+if TYPE_CHECKING:
+    from opp_pandas.forecasting.past_touches import PastTouches
 
 FAR = int(np.iinfo(np.int32).max // 2)
 """The closing day of a deal that is still open: later than every day asked for."""
@@ -174,6 +178,8 @@ class Past:
         Columns that cannot be used, and why.
     stated : function, optional
         Gives the snapshots of several evenings, where a history kept them.
+    touched : PastTouches, optional
+        What was done on the deals, where activity is known.
     """
 
     day: int
@@ -188,6 +194,7 @@ class Past:
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     stated: Stated | None = None
+    touched: PastTouches | None = None
     _tables: dict[str, Exposure] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -144,6 +144,7 @@ def backtest(
     new_deals: bool = True,
     segments: Sequence[str] | None = None,
     observed_from: Any = None,
+    activity: pd.DataFrame | Literal[False] | None = None,
     periods: int | Sequence[Any] = 9,
     weeks: Sequence[int] = (1, 5, 9),
     grace_days: int = 0,
@@ -172,6 +173,8 @@ def backtest(
         For windows: columns that tell deals apart; found by their record if left out.
     observed_from : str or date, optional
         For windows: first day from which closings were recorded; inferred if left out.
+    activity : DataFrame or False, optional
+        For windows: what was done on the deals, as in `predict`.
     periods : int or sequence, default 9
         With a History: how many whole past periods, or which ones (``["2026Q1",
         "2026Q2"]``). Periods before the history are left out. Of nine, eight can
@@ -220,6 +223,7 @@ def backtest(
     """
     if isinstance(history, pd.DataFrame) or horizon_days is not None:
         options = {"methods": methods, "new_deals": new_deals, "segments": segments, "observed_from": observed_from}
+        options["activity"] = activity
         return _windows(history, context, 90 if horizon_days is None else horizon_days, options)
     rows = backtest_forecasts(history, periods=periods, weeks=weeks, grace_days=grace_days, context=context, rho=rho)
     parts = {}

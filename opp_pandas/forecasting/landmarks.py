@@ -87,12 +87,21 @@ class LandmarkModel:
         usual = np.zeros(x.shape[1])
         usual[1] = 1.0
         found = usual if start is None else start
+
+        def loss(weights: Floats) -> float:
+            odds = x @ weights
+            return float(w @ (np.logaddexp(0.0, odds) - y * odds) + _PULL / 2 * np.sum((weights - usual) ** 2))
+
+        least = loss(found)
         for _ in range(25):
             p = 1 / (1 + np.exp(-np.clip(x @ found, -30, 30)))
             slope = x.T @ (w * (p - y)) + _PULL * (found - usual)
             curve = (x * (w * p * (1 - p))[:, None]).T @ x + _PULL * np.eye(len(found))
-            step = np.linalg.solve(curve, slope)
-            found = found - np.clip(step, -2.0, 2.0)
+            step = np.clip(np.linalg.solve(curve, slope), -2.0, 2.0)
+            # A whole step from far away can lead further away.
+            while (here := loss(found - step)) > least and np.abs(step).max() >= 1e-3:
+                step = step / 2
+            found, least = found - step, here
             if np.abs(step).max() < 1e-3:
                 break
         return cls(found)

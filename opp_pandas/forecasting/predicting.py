@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import read_groups, require_one_column
 from opp_pandas.forecasting.as_of_view import FAR, Known, Past, describe_columns, read_past
 from opp_pandas.forecasting.past_snapshots import read_stated
+from opp_pandas.forecasting.past_touches import PastTouches
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import KnownDeals, ProbabilityForecaster, Window, read_method
 from opp_pandas.forecasting.reasons import deal_table, reasons_of
@@ -79,12 +80,15 @@ def _ask(
     segments: Sequence[str] | None,
     observed_from: Any,
     history: Any = None,
+    activity: Any = None,
 ) -> _Asked:
     deals = Deals(frame, context)
     day = context.today
     start = None if observed_from is None else parse_day(observed_from)
     stated = None if history is None else read_stated(history, deals, context)
     past = read_past(deals, day=day, observed_from=start, segments=segments, stated=stated)
+    if (touched := PastTouches.of(deals, activity)) is not None:
+        past = replace(past, touched=touched, notes=(*past.notes, "what was done on deals helps to tell them apart"))
     if not (past.closed < FAR).any():
         raise FrameError(f"no deal was won or lost by {to_date(day):%Y-%m-%d}: nothing can be learned")
     if (period is None) == (horizon_days is None):
@@ -127,6 +131,7 @@ def predict(
     new_deals: bool = True,
     observed_from: Any = None,
     history: Any = None,
+    activity: pd.DataFrame | Literal[False] | None = None,
     quota: float | Mapping[Any, float] | None = None,
     by: str | None = None,
 ) -> Prediction:
@@ -164,6 +169,9 @@ def predict(
     history : History, optional
         Snapshots. Probabilities, close dates, amounts and stages as they stood
         on past evenings are then evidence, weighed by their own record.
+    activity : DataFrame or False, optional
+        What was done on the deals, as `read_activity` gives it: evidence as well.
+        That of the load (``touches=True``) if left out; False: none.
     quota : float or mapping, optional
         An amount to reach; by group where `by` names a column [currency].
     by : str, optional
@@ -191,7 +199,7 @@ def predict(
     >>> coming.deals[["id", "p", "expected_amount"]].dtypes.astype(str).to_dict()
     {'id': 'int64', 'p': 'float64', 'expected_amount': 'float64'}
     """
-    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history)
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history, activity)
     walk = Walk(asked.past, asked.horizon, new_deals=new_deals)
     return _build(asked, walk, *_chosen(walk, method), quota, by)
 
@@ -434,6 +442,7 @@ def compare(
     new_deals: bool = True,
     observed_from: Any = None,
     history: Any = None,
+    activity: pd.DataFrame | Literal[False] | None = None,
 ) -> pd.DataFrame:
     """Set methods side by side: what each says of the coming period, and how it did before.
 
@@ -456,6 +465,8 @@ def compare(
         First day from which closings were recorded; inferred where left out, and said.
     history : History, optional
         Snapshots: evidence beside the deals, weighed by their own record.
+    activity : DataFrame or False, optional
+        What was done on the deals, as in `predict`.
     methods : sequence or mapping, optional
         Names of `METHODS`, forecasters and classifiers, a mapping to name them;
         all of `METHODS` that have something to go by if left out. Naive rows stand beside in any case.
@@ -479,7 +490,7 @@ def compare(
     >>> {"mean", "low_80", "high_80", "wape"} <= set(table.columns), "last_window" in table.index
     (True, True)
     """
-    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history)
+    asked = _ask(frame, context, period, horizon_days, new_deals, segments, observed_from, history, activity)
     return _set_beside(asked, Walk(asked.past, asked.horizon, new_deals=new_deals), methods, quota)
 
 

@@ -63,12 +63,16 @@ def reasons_of(walk: Walk, most: int = 3) -> list[str]:
             shown = {code: _level_in_words(name, labels[code]) for code in np.unique(levels).tolist()}
             words.append([shown[code] for code in levels.tolist()])
             effects.append(weight * np.log(np.maximum(cut.chances[name], 1e-9) / np.maximum(plain, 1e-9)))
+    bare = walk.deals_at(-1, but="activity")[0]
     if cut.snapshot is not None:
         percent, close = cut.snapshot.p * 100, cut.snapshot.close
         days = [f"dated {to_date(day):%Y-%m-%d}" if day != NO_DAY else "without a close date" for day in close.tolist()]
         stated = ["no percentage" if np.isnan(p) else f"stated {p:.0f} %" for p in percent]
         words.append([f"{one}, {two}" for one, two in zip(stated, days, strict=True)])
-        effects.append(np.log(np.maximum(walk.deals_at(-1)[0], 1e-9) / np.maximum(walk.by_hazards(-1)[0], 1e-9)))
+        effects.append(np.log(np.maximum(bare, 1e-9) / np.maximum(walk.by_hazards(-1)[0], 1e-9)))
+    if walk.past.touched is not None:
+        words.append(walk.past.touched.in_words(walk.past, cut.known.day))
+        effects.append(np.log(np.maximum(walk.deals_at(-1)[0], 1e-9) / np.maximum(bare, 1e-9)))
     size = np.abs(np.array(effects))
     factors, order = np.exp(effects), np.argsort(-size, axis=0, kind="stable")[:most]
     return [

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.forecasting.hazards import Hazards
-from opp_pandas.forecasting.landmarks import LandmarkModel, features_of, is_dated_within
+from opp_pandas.forecasting.landmarks import LandmarkModel, features_of, is_dated_within, log_odds
 from opp_pandas.forecasting.normal import normal_quantile
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ ROWS = {
     "dated": "amount x stated probability of open deals dated within the window, as a history kept them; "
     "in the mix times what such sums brought",
     "landmark": "hazards, stated probability, close date and stage, each weighed by how it did in past windows",
+    "activity": "as many wins as by the hazards (with a history: the landmark row), told apart by what was done "
+    "on each deal by then",
     "last_window": "what the window before brought",
     "mean_window": "mean of past windows",
     "last_quarter": "what the same days a quarter ago brought",
@@ -41,9 +43,7 @@ ROWS = {
 """What a mix is made of."""
 
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
-_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.8, "landmark": 2.7}
-_STATED = ("dated", "landmark")
-"""Rows that need to know what was stated on each evening."""
+_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.8, "landmark": 2.7, "activity": 2.7}
 _NAIVE_PRIOR, _NAIVE_AT_FIRST = 0.01, 1.0
 """The first of each naive row; the second is added while there are few windows, and goes with their number squared."""
 _WINDOWS = 40
@@ -251,41 +251,64 @@ class Walk:
         return [self.by_hazards(at) for at in range(len(self.cuts))]
 
     @cached_property
-    def _stated_chances(self) -> dict[str, list[Floats | None]]:
-        """Return what sellers' statements say of each deal on each evening; None where nothing was kept."""
-        dated: list[Floats | None] = []
-        found: list[Floats | None] = []
-        features: dict[int, Floats] = {}
-        pushes, before = np.zeros(len(self.past.created)), np.full(len(self.past.created), NO_DAY, dtype=np.int64)
-        model, learned = None, -_REFIT
-        for at, (cut, (hazard, _)) in enumerate(zip(self.cuts, self._hazard_deals, strict=True)):
-            if cut.snapshot is None:
-                dated, found = [*dated, None], [*found, None]
-                continue
-            rows, close, day = cut.known.open, cut.snapshot.close, int(self.days[at])
-            pushes[rows] += (before[rows] != NO_DAY) & (close != NO_DAY) & (close > before[rows])
-            before[rows] = close
-            x = features_of(hazard, cut.snapshot, pushes[rows], day, self.horizon)
-            weight = self.weights(at)
-            taught = [k for k in np.flatnonzero(weight).tolist() if k in features]
-            if taught and (len(taught) >= learned + _REFIT or at == len(self.cuts) - 1):
-                start, learned = None if model is None else model.weights, len(taught)
-                model = LandmarkModel.fit(
-                    [features[k] for k in taught], [self.cuts[k].came for k in taught], weight[taught].tolist(), start
-                )
-            features[at] = x
-            found.append(hazard if model is None else model.chances(x))
-            inside = is_dated_within(cut.snapshot, day, self.horizon)
-            dated.append(np.where(inside, np.nan_to_num(cut.snapshot.p), 0.0))
-        return {"dated": dated, "landmark": found}
+    def _known_of_deals(self) -> dict[str, list[Floats | None]]:
+        """Return what more is known of each deal on each evening than its age and columns, by row; None where nothing.
 
-    def deals_at(self, at: int) -> tuple[Floats, Floats]:
-        """Return chance and amount of each deal that was open on an evening, by the rows that know deals."""
+        What sellers state stands in a history, what was done on deals in their activity.
+        """
+        dated: list[Floats | None] = []
+        stated: list[Floats | None] = []
+        done: list[Floats | None] = []
+        pushes, before = np.zeros(len(self.past.created)), np.full(len(self.past.created), NO_DAY, dtype=np.int64)
+        for cut, (hazard, _), day in zip(self.cuts, self._hazard_deals, self.days.tolist(), strict=True):
+            x = None
+            if (snapshot := cut.snapshot) is not None:
+                rows, close = cut.known.open, snapshot.close
+                pushes[rows] += (before[rows] != NO_DAY) & (close != NO_DAY) & (close > before[rows])
+                before[rows] = close
+                x = features_of(hazard, snapshot, pushes[rows], day, self.horizon)
+                inside = is_dated_within(snapshot, day, self.horizon)
+            stated.append(x)
+            dated.append(None if snapshot is None else np.where(inside, np.nan_to_num(snapshot.p), 0.0))
+            if self.past.touched is not None:
+                start = log_odds(hazard)[:, None] if x is None else x
+                done.append(np.column_stack([start, self.past.touched.features(self.past, day)]))
+        found = {} if self.past.stated is None else {"dated": dated, "landmark": self._learned(stated)}
+        if self.past.touched is None:
+            return found
+        hazards = [hazard for hazard, _ in self._hazard_deals]
+        usual = [hazard if p is None else p for p, hazard in zip(found.get("landmark", hazards), hazards, strict=True)]
+        return found | {"activity": [_as_many(p, like) for p, like in zip(self._learned(done), usual, strict=True)]}
+
+    def _learned(self, features: list[Floats | None]) -> list[Floats | None]:
+        """Return what a landmark model says on each evening, taught by windows before it that had ended."""
+        model, learned = None, -_REFIT
+        found: list[Floats | None] = []
+        for at, (x, (hazard, _)) in enumerate(zip(features, self._hazard_deals, strict=True)):
+            if x is None:
+                found.append(None)
+                continue
+            weight = self.weights(at)
+            taught = {k: seen for k in np.flatnonzero(weight).tolist() if (seen := features[k]) is not None}
+            # Where a history begins, more is known of each deal than before.
+            alike = [k for k, seen in taught.items() if seen.shape[1] == x.shape[1]]
+            if model is not None and len(model.weights) != x.shape[1] + 1:
+                model, learned = None, -_REFIT
+            if alike and (len(alike) >= learned + _REFIT or at == len(self.cuts) - 1):
+                start, learned = None if model is None else model.weights, len(alike)
+                model = LandmarkModel.fit(
+                    [taught[k] for k in alike], [self.cuts[k].came for k in alike], weight[alike].tolist(), start
+                )
+            found.append(hazard if model is None else model.chances(x))
+        return found
+
+    def deals_at(self, at: int, *, but: str = "") -> tuple[Floats, Floats]:
+        """Return chance and amount of each deal that was open on an evening, by the rows that know deals but one."""
         p, amounts = self._hazard_deals[at]
         weights = dict(zip(self.rows, self.mix_weights[:, at].tolist(), strict=True))
         parts = [(sum(weights[name] for name in ("hazards", "levelled", "landing")), p)]
-        for name in _STATED:
-            stated = self._stated_chances[name][at] if weights.get(name, 0.0) > 0 else None
+        for name, chances in self._known_of_deals.items():
+            stated = chances[at] if name != but and weights.get(name, 0.0) > 0 else None
             if stated is not None and name == "dated":
                 stated = np.minimum(stated * self.dated_level[at], 1.0)
             parts += [] if stated is None else [(weights[name], stated)]
@@ -324,13 +347,12 @@ class Walk:
                 if (weight * amount).sum() > 0:
                     landing[at] = amount[at] * came / float((weight * amount).sum())
         found["landing"] = landing
-        if self.past.stated is not None:
-            for name, chances in self._stated_chances.items():
-                sums = [
-                    np.nan if p is None else float(p @ deals[1])
-                    for p, deals in zip(chances, self._hazard_deals, strict=True)
-                ]
-                found[name] = np.array(sums) + self.new[1]
+        for name, chances in self._known_of_deals.items():
+            sums = [
+                np.nan if p is None else float(p @ deals[1])
+                for p, deals in zip(chances, self._hazard_deals, strict=True)
+            ]
+            found[name] = np.array(sums) + self.new[1]
         found["mean_window"] = mean
         return found | {
             name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"
@@ -462,6 +484,18 @@ def weigh(gram: Floats, pull: Floats, prior: Floats) -> Floats:
             break
     share = np.where(prior > 0, share, 0.0)
     return np.asarray(share / share.sum(axis=1, keepdims=True))
+
+
+def _as_many(p: Floats | None, like: Floats) -> Floats:
+    """Shift the log-odds of chances so that they come to as many wins as others say.
+
+    What is done on deals tells them apart; how many are won is told better by the hazards, which learn it sooner.
+    """
+    odds, low, high = log_odds(like if p is None else p), -20.0, 20.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if np.sum(1 / (1 + np.exp(-odds - middle))) > like.sum() else (middle, high)
+    return np.asarray(1 / (1 + np.exp(-odds - low)))
 
 
 def _moments(p: Floats, amounts: Floats) -> tuple[float, float]:

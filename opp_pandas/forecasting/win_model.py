@@ -26,8 +26,8 @@ from opp_pandas.figures.core.deals import LOST, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.forecasting.as_of_view import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
 from opp_pandas.forecasting.calibrating import reliability_table
+from opp_pandas.forecasting.past_touches import known_activity
 from opp_pandas.forecasting.scoring import brier, log_loss, put_in_bins
-from opp_pandas.frame_state import loaded_of
 from opp_pandas.resource import TOUCH_COLUMNS
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def fit_win_model(
     if min((ended & won).sum(), (ended & ~won).sum()) < 20:
         raise FrameError("a model of won deals needs 20 won and 20 lost ones to learn from")
     chosen, warned = _choose(deals, ended, won, features)
-    touches = _read_touches(frame, activity)
+    touches = known_activity(frame, activity)
     views, rows = None, np.flatnonzero(ended)
     if touches is not None:
         views = _views(deals, touches, ended)
@@ -334,13 +334,6 @@ def fit_win_model(
         tuple(chosen), evaluation, reliability, tuple(warned), encoder, classifier, x.mean(axis=0), touches,
         None if touches is None else context.as_of,
     )  # fmt: skip
-
-
-def _read_touches(frame: pd.DataFrame, activity: pd.DataFrame | Literal[False] | None) -> KnownTouches | None:
-    loaded = loaded_of(frame)
-    if activity is None and loaded is not None:
-        activity = loaded.activity
-    return None if activity is None or activity is False or "id" not in frame.columns else KnownTouches.of(activity)
 
 
 def _views(deals: Deals, touches: KnownTouches, ended: Flags) -> tuple[Codes, pd.DataFrame] | None:
