@@ -43,6 +43,12 @@ def rows_swapped(df: pd.DataFrame) -> None:
     df.loc[[3, 8], columns] = df.loc[[8, 3], columns].to_numpy()
 
 
+def pieced_together(df: pd.DataFrame) -> None:
+    for place, column in enumerate(["name", "amount", "close_date"]):
+        alone = df.index[df[column].notna() & ~df[column].duplicated(keep=False) & (df.index > 5)]
+        df.loc[5, column] = df.loc[alone[5 * place], column]
+
+
 def created_at_turned(df: pd.DataFrame) -> None:
     df.loc[:49, "created_at"] = df.loc[:49, "created_at"].to_numpy()[::-1]
     df.loc[100, "next_step"] = "Call"
@@ -57,7 +63,9 @@ AGGREGATES: dict[str, Edit] = {
     "largest by owner": lambda df: df.groupby("owner_name")[["id", "amount", "close_date", "created_at"]].max(),
     "sum with the last id": lambda df: df.groupby("owner_name").agg({"id": "last", "amount": "sum"}),
     "last by month": lambda df: df.set_index("close_date").resample("ME").last(),
+    "mean with the last id": lambda df: df.groupby("owner_name").agg({"id": "last", "amount": "mean"}).round(),
     "two deals mixed up": edited(rows_swapped),
+    "a deal pieced together": edited(pieced_together),
     "half of created_at of another order": edited(created_at_turned),
 }
 
@@ -149,6 +157,9 @@ ORDINARY: dict[str, Edit] = {
             "owner_id", df["owner_id"].replace(df["owner_id"].iloc[0], df["owner_id"].dropna().iloc[-1])
         )
     ),
+    "an index of which two values were edited": lambda df: df.assign(
+        name=df["name"].where(df.index > 1, "Renamed " + df["name"])
+    ).set_index("name"),
     "names as index": lambda df: df.drop_duplicates("name").set_index("name").assign(next_step="Call"),
     "ids as index": lambda df: df.set_index("id").assign(next_step=lambda frame: frame["next_step"].fillna("Call")),
 }

@@ -143,7 +143,7 @@ class Store:
         with self._transaction("BEGIN IMMEDIATE", "the journal cannot be written, so nothing more is sent"):
             yield
             text = dump(self._head)
-            self._changed("UPDATE head SET facts = ?, digest = ? WHERE one = 1", text, _digest(text))
+            self._connection.execute("UPDATE head SET facts = ?, digest = ? WHERE one = 1", (text, _digest(text)))
             self._connection.execute("COMMIT")
 
     def _read_head(self) -> None:
@@ -151,10 +151,6 @@ class Store:
         if _digest(text) != digest:
             raise ValueError("a checksum does not fit")
         self._head = json.loads(text)
-
-    def _changed(self, statement: str, *values: Any) -> None:
-        if self._connection.execute(statement, values).rowcount != 1:
-            raise ValueError("a row cannot be found")
 
     @property
     def service(self) -> str:
@@ -183,10 +179,10 @@ class Store:
         known, (number, total) = self._row(table, key), self._head[table]
         total = int(total, 16)
         if known is not None:
-            self._changed(_STATEMENTS[table][2], key)
+            self._connection.execute(_STATEMENTS[table][2], (key,))
             number, total = number - 1, total - _number_of(known)
         if row is not None:
-            self._changed(_STATEMENTS[table][3], *row)
+            self._connection.execute(_STATEMENTS[table][3], row)
             number, total = number + 1, total + _number_of(row)
         self._head[table] = [number, f"{total % _MODULUS:064x}"]
 

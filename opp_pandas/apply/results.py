@@ -185,8 +185,6 @@ def _without(
 
 
 def _drop_rows(frame: pd.DataFrame, places: Sequence[int]) -> None:
-    if not places:
-        return
     kept = frame.iloc[np.setdiff1d(np.arange(len(frame)), places)]
     attrs = dict(frame.attrs)
     # pandas deprecates drop(inplace=True), and the frame that the user holds has to be this very one.

@@ -103,8 +103,6 @@ def _moved_index(updates: Sequence[RowUpdate], levels: Sequence[str], rows: int)
 
 def _only_holders(series: pd.Series, cells: Mapping[int, Any]) -> dict[int, int]:
     """Find for each cell the one other loaded row that holds its value; there may be none, or several."""
-    if series.dtype == object:
-        return {}
     wanted = pd.Series(list(cells.values()), dtype=series.dtype)
     holders: dict[Any, list[int]] = {}
     for place in np.flatnonzero(series.isin(wanted).to_numpy()).tolist():
@@ -194,15 +192,15 @@ def _evidence(edits: Edits, base: pd.DataFrame, members: Mapping[int, Any], func
     """Return how surely edits are an aggregate of their groups [bits]; None where a cell is not, or no group says."""
     bits, found = 0.0, False
     for column, cells in edits.items():
-        for place, value in cells.items():
-            if place not in members:
-                continue
+        for place in cells.keys() & members.keys():
             group = base[column].iloc[members[place]].dropna()
             if function in ("sum", "mean", "median") and not pd.api.types.is_numeric_dtype(group.dtype):
                 return None
             if len(members[place]) < 2 or not len(group):
                 return None
-            if not any(_equals(each, value) for each in (group if function == _ANY else [_aggregate(group, function)])):
+            if not any(
+                _equals(each, cells[place]) for each in (group if function == _ANY else [_aggregate(group, function)])
+            ):
                 return None
             distinct = len({str(each) for each in group})
             bits, found = bits + math.log2(distinct), True
@@ -212,11 +210,7 @@ def _evidence(edits: Edits, base: pd.DataFrame, members: Mapping[int, Any], func
 def _aggregate(group: pd.Series, function: str) -> Any:
     if function in ("first", "last"):
         return group.iloc[0 if function == "first" else -1]
-    try:
-        return getattr(group, function)()
-    except TypeError:
-        # Lists of tags have no order among them.
-        return None
+    return getattr(group, function)()
 
 
 def _equals(one: Any, other: Any) -> bool:

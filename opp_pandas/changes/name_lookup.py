@@ -93,10 +93,8 @@ class NameBook:
         return f"{column} {printable(name, 60)!r} {problem}; set {id_column} instead, or {wanted}"
 
 
-def names_of(lookup: pd.DataFrame | None) -> dict[int, str]:
+def names_of(lookup: pd.DataFrame) -> dict[int, str]:
     """Give the names of a look-up by id; entries without a name are left out."""
-    if lookup is None:
-        return {}
     pairs = zip(lookup["id"].tolist(), lookup["name"].tolist(), strict=True)
     return {int(key): name for key, name in pairs if isinstance(name, str)}
 
