@@ -16,7 +16,7 @@ TESTS = (
     "diff", "column_diff", "merge", "guards", "impact", "name_lookup", "plan_file", "journal", "journal_takeover",
     "status", "write_back", "conflicts", "lost_answers", "failing_service", "workers", "creation_once",
     "interleavings", "undo", "round_trip", "write_back_machine", "results", "editing", "custom_fields", "prospects",
-    "notebook_editor",
+    "notebook_editor", "write_back_edges",
 )  # fmt: skip
 
 
