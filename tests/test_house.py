@@ -64,5 +64,5 @@ def test_repository__has_nothing_forgotten_at_its_top() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.decode()
     top = {name.partition("/")[0] for name in listed.split("\0") if name}
     folders = {".ci", "docs", "notebooks", "opp_pandas", "tests"}
-    pages = {"README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "SECURITY.md", "pyproject.toml"}
-    assert top <= folders | pages | {".gitignore", ".gitattributes"}
+    pages = {f"{name}.md" for name in ("README", "CHANGELOG", "CODE_OF_CONDUCT", "CONTRIBUTING", "SECURITY")}
+    assert top <= folders | pages | {"CITATION.cff", "LICENSE", "pyproject.toml", ".gitignore", ".gitattributes"}
