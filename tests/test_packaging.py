@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -96,11 +97,16 @@ def test_dependencies__have_no_known_vulnerability() -> None:
 
 
 @pytest.mark.nightly
-def test_mutation_score__does_not_fall() -> None:
-    """The tests of the core notice nearly every small fault that is put into it."""
-    out = run(sys.executable, "tests/mutation.py", "opp_pandas/figures/rates.py", "--most", "20")
-    score = int(out.rpartition("mutation score: ")[2].partition("%")[0])
-    assert score >= 70, out
+def test_mutation_score__does_not_fall(tmp_path: Path) -> None:
+    """The core tests notice most small faults that are put into the win rates; 85 of 100 when this was written."""
+    tree = tmp_path / "tree"
+    shutil.copytree(
+        ROOT, tree, ignore=shutil.ignore_patterns(".git", "node_modules", "mutants", "__pycache__", ".*_cache")
+    )
+    run(sys.executable, "-m", "mutmut", "run", "--max-children", "1", "opp_pandas.figures.rates*", cwd=tree)
+    run(sys.executable, "-m", "mutmut", "export-cicd-stats", cwd=tree)
+    counts = json.loads((tree / "mutants" / "mutmut-cicd-stats.json").read_text(encoding="utf-8"))
+    assert counts["killed"] >= 0.8 * (counts["killed"] + counts["survived"] + counts["no_tests"]), counts
 
 
 def test_base_dependencies__say_what_they_are_for() -> None:
