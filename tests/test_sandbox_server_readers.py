@@ -256,7 +256,7 @@ refused = session.post(env["URL"] + "/opportunities", headers=media, json={})
 is_new = first["access_token"] != second["access_token"]
 print(json.dumps([len(read["data"]), is_new, again.status_code, refused.status_code]))
 """
-WRITES = """
+WITH_DEVOUR = """
 const JsonApi = require("devour-client");
 const [apiUrl, bearer] = [process.env.OPP_PANDAS_URL, process.env.OPP_PANDAS_TOKEN];
 const api = new JsonApi({ apiUrl, bearer, pluralize: false, logger: false });
@@ -274,6 +274,25 @@ api.define("user", { name: "" }, { collectionPath: "users" });
   console.log(JSON.stringify({ id, name, tags, owner: read.owner.id, amount: updated.amount, rows: page.data.length }));
 })().catch((error) => { console.error(error); process.exit(1); });
 """
+# kitsu makes path and type alike, plural or not; at this service paths are plural and types are not.
+WITH_KITSU = """
+import Kitsu from "kitsu";
+const headers = { Authorization: `Bearer ${process.env.OPP_PANDAS_TOKEN}` };
+const api = new Kitsu({ baseURL: process.env.OPP_PANDAS_URL, headers, pluralize: false });
+const plural = (request) => ({ ...request, url: request.url.replace(/^opportunity\\b/, "opportunities") });
+api.axios.interceptors.request.use(plural);
+const owner = { data: { id: 2, type: "user" } };
+const made = await api.create("opportunity", { name: "From kitsu", amount: 900, tags: ["js"], owner });
+const id = made.data.id;
+const read = (await api.get(`opportunities/${id}`, { params: { include: "owner" } })).data;
+const updated = (await api.update("opportunity", { id, amount: 950 })).data;
+const params = { page: { size: 5 }, sort: "-amount", filter: { owner: { id: 2 } } };
+const page = await api.get("opportunities", { params });
+if (process.argv[2] !== "keep") await api.delete("opportunity", id);
+const [{ name, tags }, { amount }, rows] = [read, updated, page.data.length];
+console.log(JSON.stringify({ id, name, tags, owner: read.owner.data.id, amount, rows }));
+"""
+SCRIPTS = {"devour-client@3.2.0": ("write.cjs", WITH_DEVOUR), "kitsu@11.1.0": ("write.mjs", WITH_KITSU)}
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> Any:
@@ -289,26 +308,29 @@ def test_requests_oauthlib__signs_in_refreshes_and_reads(api: Api, tmp_path: Pat
     assert _last_line(done) == [3, True, 200, 403]
 
 
-def test_devour__creates_updates_and_deletes(api: Api, tmp_path: Path) -> None:
-    """A JSON:API client for JavaScript: written values are read back, included records are linked, deleted is 404."""
+@pytest.mark.parametrize("package", SCRIPTS)
+def test_client_for_javascript__creates_updates_and_deletes(api: Api, tmp_path: Path, package: str) -> None:
+    """JSON:API clients: written values are read back, included records are linked, deleted is 404."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
-        pytest.skip("devour-client needs Node.js with npm, and there is none on the path")
-    install = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "devour-client@3.2.0"]
+        pytest.skip(f"{package} needs Node.js with npm, and there is none on the path")
+    install = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", package]
     done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"devour-client cannot be installed here: {done.stderr.strip()[-300:]}")
-    (tmp_path / "write.cjs").write_text(WRITES, encoding="utf-8")
+        pytest.skip(f"{package} cannot be installed here: {done.stderr.strip()[-300:]}")
+    script, source = SCRIPTS[package]
+    (tmp_path / script).write_text(source, encoding="utf-8")
 
     def run(*words: str) -> Any:
-        command = [node, "write.cjs", *words]
+        command = [node, script, *words]
         env = {**os.environ, **_env(api)}
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=env)
         return _last_line(done)
 
     gone = run()
-    assert gone == {"id": 1201, "name": "From devour", "tags": ["js"], "owner": 2, "amount": 950, "rows": 5}
-    assert api.call("GET", "/opportunities/1201").status_code == 404
+    name = f"From {package.partition('-')[0].partition('@')[0]}"
+    assert gone | {"id": 0} == {"id": 0, "name": name, "tags": ["js"], "owner": 2, "amount": 950, "rows": 5}
+    assert api.call("GET", f"/opportunities/{gone['id']}").status_code == 404
     served = api.get(f"/opportunities/{run('keep')['id']}")["data"]
     assert (served["attributes"]["amount"], served["attributes"]["tags"]) == (950, ["js"])
     assert served["relationships"]["owner"]["data"] == {"type": "user", "id": 2}

@@ -169,9 +169,9 @@ BEYOND = {
         "test_sandbox_server_readers",
         "test_requests_oauthlib__signs_in_refreshes_and_reads",
     ),
-    "programs of others: devour-client (JavaScript)": (
-        "test_sandbox_server_readers",
-        "test_devour__creates_updates_and_deletes",
+    **dict.fromkeys(
+        ("programs of others: devour-client (JavaScript)", "programs of others: kitsu (JavaScript)"),
+        ("test_sandbox_server_readers", "test_client_for_javascript__creates_updates_and_deletes"),
     ),
     "programs of others: schemathesis": (
         "test_sandbox_server_openapi",
