@@ -308,7 +308,7 @@ class OpportunityAccessor(metaclass=_Listed):
 
     add_touches = _Door("activity.touches", "add_touches")
     refresh = _Door("refreshing", "refresh")
-    reconcile = _Door("refreshing", "reconcile")
+    reconcile = _Door("reconciling", "reconcile")
     relabel = _Door("load.custom_fields", "relabel")
 
     # --- what figures stand on: the figures themselves are those that are registered ---

@@ -46,7 +46,7 @@ from opp_pandas.notebook.dashboards import Dashboard
 from opp_pandas.notebook.editor import Editor
 from opp_pandas.notebook.workspace import Workspace
 from opp_pandas.organisation import Organisation
-from opp_pandas.refreshing import Reconciliation
+from opp_pandas.reconciling import Reconciliation
 from opp_pandas.reporting.blocks import Section
 from opp_pandas.reporting.report_data import Material
 from opp_pandas.stages import StageMap, StageTable
@@ -1035,7 +1035,7 @@ class OpportunityAccessor(MergeableFigures):
             ``meeting_count, call_count, mailing_count, task_count``,
             ``last_meeting_at`` and ``next_meeting_at``. Deals without activity have
             counts of 0; deals without an id, missing ones. `hygiene` and `ageing` use
-            the columns, `fit_win_model` the activity itself; `predict` does not look at it.
+            the columns, `fit_win_model` and `predict` the activity itself.
 
         Raises
         ------
@@ -1529,7 +1529,8 @@ class OpportunityAccessor(MergeableFigures):
 
         Only deals whose ``updated_at`` is after the last load or refresh (by the
         service's clock, less `overlap`) are read. Stage, owner and account names are
-        read again too, since renaming does not touch the deals. Not seen are deleted
+        read again too, since renaming does not touch the deals, and what was done on
+        the deals where they were loaded with ``touches=True``. Not seen are deleted
         deals (`reconcile` finds them), data connections, and deals that a filter by
         account name lost or gained by a renaming.
 

@@ -1,38 +1,32 @@
-"""Bringing a loaded frame up to date: what changed at the service since, and what is gone."""
+"""`refresh`: bringing a loaded frame up to what changed at the service since."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from opp_pandas._html import as_page
+from opp_pandas.activity.read import ATTRS_KEY as ACTIVITY_KEY
+from opp_pandas.activity.read import read_more_activity
+from opp_pandas.activity.touches import add_touches
 from opp_pandas.api.frame_builder import join_names
 from opp_pandas.api.query import Query
 from opp_pandas.apply.merge import merge_row
 from opp_pandas.changes.changeset import Cell
 from opp_pandas.changes.diff import find_changes, loaded_value
 from opp_pandas.changes.row_matching import match_rows, usable_frame
-from opp_pandas.errors import (
-    AccessDeniedError,
-    ConfigurationError,
-    FrameError,
-    NotFoundError,
-    ServiceError,
-    printable,
-)
+from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.frame_state import Loaded, Rows, attach_loaded, require_loaded
-from opp_pandas.load.changed_records import ids_at_service, index_of, list_ids
-from opp_pandas.load.custom_fields import convert_texts, plain_frame
+from opp_pandas.load.custom_fields import convert_texts
 from opp_pandas.load.failures import row_failures
 from opp_pandas.load.incremental import catch_up
 from opp_pandas.load.organisation import read_organisation
 from opp_pandas.load.upsert import Places, extended, overlay, put
+from opp_pandas.reconciling import client_of
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import resolve_stages
 
@@ -56,7 +50,8 @@ def refresh(
 
     Only deals whose ``updated_at`` is after the last load or refresh (by the
     service's clock, less `overlap`) are read. Stage, owner and account names are
-    read again too, since renaming does not touch the deals. Not seen are deleted
+    read again too, since renaming does not touch the deals, and what was done on
+    the deals where they were loaded with ``touches=True``. Not seen are deleted
     deals (`reconcile` finds them), data connections, and deals that a filter by
     account name lost or gained by a renaming.
 
@@ -110,22 +105,8 @@ def refresh(
     if on_conflict not in ("skip", "mine", "theirs"):
         raise ConfigurationError(f"on_conflict is 'skip', 'mine' or 'theirs', not {on_conflict!r}")
     loaded = require_loaded(frame, "refresh()")
-    client = _client_of(loaded, client, "refresh()")
+    client = client_of(loaded, client, "refresh()")
     return _Refresh(frame, loaded, client, _span(overlap), on_conflict, new, page_size).run()
-
-
-def _client_of(loaded: Loaded, client: Client | None, what: str) -> Client:
-    found: Client | None = client if client is not None else loaded.client
-    if found is None and loaded.service is not None:
-        raise ConfigurationError(f"a pickled load has no client: {what[:-1]}client=...)")
-    if loaded.kind != "read" or found is None:
-        raise FrameError(f"{what} needs rows that were loaded from a service: use opp.read_opportunities(client)")
-    if loaded.service not in (None, found.url):
-        raise ConfigurationError(
-            f"these rows were loaded from {printable(str(loaded.service))}; "
-            f"their ids mean nothing at {printable(found.url)}"
-        )
-    return found
 
 
 def _span(overlap: Any) -> pd.Timedelta:
@@ -345,6 +326,10 @@ class _Refresh:
         organisation = self.loaded.organisation
         if organisation is not None:
             organisation = read_organisation(self.client, self.notes)
+        activity = self.loaded.activity
+        if activity is not None:
+            activity = read_more_activity(self.client, shown, activity, self.since)
+            self.notes += activity.attrs[ACTIVITY_KEY]["notes"]
         conflicts = pd.DataFrame(self.conflicts, columns=["id", "field", "loaded", "mine", "theirs"], dtype=object)
         report = replace(
             self.loaded.report,
@@ -366,8 +351,10 @@ class _Refresh:
             client=self.client,
             report=report,
             organisation=organisation,
+            activity=activity,
         )
-        return attach_loaded(shown, loaded)
+        result = attach_loaded(shown, loaded)
+        return result if activity is None or "touch_count" not in result else add_touches(result, activity)
 
 
 def _last_seen(loaded: Loaded) -> pd.Timestamp:
@@ -425,184 +412,3 @@ def _labels(index: pd.Index, ids: Any) -> pd.Index:
         if not set(labels) & set(index):
             return pd.Index(labels, dtype=index.dtype, name=index.name)
     raise FrameError(f"refresh() cannot name new deals in an index of {index.dtype}: df.reset_index() first")
-
-
-# --- what is gone -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Reconciliation:
-    """Which deals the service still has.
-
-    Parameters
-    ----------
-    rows : DataFrame, columns ``id, status, confirmed, edited``
-        One row per deal that is not as it was loaded. ``status`` is ``gone``,
-        ``not visible`` (the service has it and says that this user may not see
-        it), ``not listed`` (it is there and stands in no list, as thrown-away
-        deals may), ``left the filter``, or ``new``. ``confirmed`` says whether
-        the deal itself was asked for; ``edited`` whether it holds unsaved edits.
-    seen : int
-        Deals that the service listed.
-    notes : tuple of str
-        What a reader should know, in sentences.
-    """
-
-    rows: pd.DataFrame
-    seen: int
-    notes: tuple[str, ...]
-    _frame: pd.DataFrame = field(repr=False)
-
-    def _ids(self, status: str) -> list[int]:
-        return [int(key) for key in self.rows["id"][self.rows["status"] == status]]
-
-    @property
-    def gone(self) -> list[int]:
-        """Ids that were loaded and that the service no longer has, or no longer shows to this user."""
-        return self._ids("gone")
-
-    @property
-    def not_visible(self) -> list[int]:
-        """Ids that the service has and refuses to show."""
-        return self._ids("not visible")
-
-    @property
-    def left(self) -> list[int]:
-        """Ids that do not fit the filter of the load any more."""
-        return self._ids("left the filter")
-
-    @property
-    def new(self) -> list[int]:
-        """Ids that fit the load and are not in it; `refresh` reads them."""
-        return self._ids("new")
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """A new frame without the deals that are gone."""
-        return without_deals(self._frame, self.gone)
-
-    def __repr__(self) -> str:
-        counts = self.rows["status"].value_counts()
-        words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing gone, nothing new"
-        return "\n".join([f"{words}; the service lists {self.seen:,} deals", *(f"  {note}" for note in self.notes)])
-
-    def _repr_html_(self) -> str:
-        return as_page(repr(self), ("deals that are not as they were loaded", self.rows))
-
-
-def reconcile(frame: pd.DataFrame, client: Client | None = None, *, confirm: int = 5) -> Reconciliation:
-    """Find deals that were deleted at the service, by listing all ids that fit the load.
-
-    Nothing is changed here or at the service. Deals that the list lacks are asked
-    for by id once more, and `confirm` of them one by one.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        A frame that came from `read_opportunities`. Never modified.
-    client : Client, optional
-        Where to read; default the client of the load.
-    confirm : int, default 5
-        How many missing deals to ask for one by one. If any of them is there
-        after all, every missing deal is asked for.
-
-    Returns
-    -------
-    Reconciliation
-        Its ``frame`` is a new frame without the deals that are gone. The service
-        answers alike for a deleted deal and for one that this user may no longer
-        see: both are ``gone``.
-
-    Raises
-    ------
-    NotLoadedError, FrameError
-        If the rows did not come from a service.
-    ServiceError
-        If a page cannot be read, or fewer deals came than the service counts: a
-        list that is not whole says nothing about deletions.
-
-    Examples
-    --------
-    >>> made_up = opp.sandbox(opportunities=20, now="2026-11-02").client()
-    >>> before = opp.read_opportunities(made_up, stages=stages)
-    >>> answer = made_up.delete(3)
-    >>> found = before.opp.reconcile()
-    >>> found.gone, len(found.frame)
-    ([3], 19)
-    """
-    if isinstance(confirm, bool) or not isinstance(confirm, int) or confirm < 0:
-        raise ConfigurationError(f"confirm is a number of deals, 0 or more, not {confirm!r}")
-    loaded = require_loaded(frame, "reconcile()")
-    client = _client_of(loaded, client, "reconcile()")
-    asked = loaded.query.get("filter") or {}
-    listed, lacking = list_ids(client, asked)
-    if lacking:
-        raise ServiceError(
-            f"the service counts {len(listed) + lacking:,} deals and listed {len(listed):,}: such a list says nothing "
-            "about deletions; try again, or ask whoever runs the service",
-            method="GET",
-            url=f"{client.url}/opportunities",
-        )
-    known = set(index_of(loaded.baseline.frame).tolist())
-    missing = sorted(known - listed)
-    there = ids_at_service(client, missing)
-    found: list[tuple[int, str, bool]] = [(key, "left the filter", True) for key in sorted(there)] if asked else []
-    found += _asked_one_by_one(client, [key for key in missing if key not in there], confirm)
-    notes = []
-    if loaded.query.get("limit") is not None or loaded.query.get("where"):
-        notes.append("new deals are not looked for, since the load had a limit or a condition tested here")
-    else:
-        found += [(key, "new", True) for key in sorted(listed - known)]
-    edited = {update.id for update in find_changes(frame).updates}
-    rows = pd.DataFrame(
-        [(key, status, sure, key in edited) for key, status, sure in found],
-        columns=["id", "status", "confirmed", "edited"],
-    )
-    rows = rows.astype({"id": "Int64", "status": "str", "confirmed": "bool", "edited": "bool"})
-    return Reconciliation(rows, len(listed), tuple(notes), frame)
-
-
-def _asked_one_by_one(client: Client, missing: list[int], confirm: int) -> list[tuple[int, str, bool]]:
-    """Ask for some of the missing deals, and for all of them if one is there after all."""
-    found: list[tuple[int, str, bool]] = []
-    most = min(confirm, len(missing))
-    while len(found) < most:
-        status = _status(client, missing[len(found)])
-        found.append((missing[len(found)], status, True))
-        if status != "gone":
-            most = len(missing)
-    return found + [(key, "gone", False) for key in missing[len(found) :]]
-
-
-def _status(client: Client, key: int) -> str:
-    try:
-        client.get(key, fields=["updated_at"])
-    except NotFoundError:
-        return "gone"
-    except AccessDeniedError:
-        return "not visible"
-    return "not listed"
-
-
-def without_deals(frame: pd.DataFrame, ids: Iterable[int]) -> pd.DataFrame:
-    """Give a frame without some deals, which then count as never loaded.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        A loaded frame. Never modified.
-    ids : iterable of int
-        Which deals.
-
-    Returns
-    -------
-    DataFrame
-        A new frame; unsaved edits of the other rows stay.
-    """
-    gone = set(ids)
-    loaded = require_loaded(frame, "without_deals()")
-    plain = plain_frame(frame, loaded)
-    own = plain["id"] if "id" in plain.columns else pd.Series(plain.index.get_level_values("id"))
-    base = loaded.baseline
-    shorter = loaded.renewed(baseline=base.take(np.flatnonzero(~base.frame["id"].isin(gone).to_numpy(dtype=bool))))
-    return attach_loaded(frame.iloc[np.flatnonzero(~own.isin(gone).to_numpy(dtype=bool))], shorter)

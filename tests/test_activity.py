@@ -351,6 +351,32 @@ def test_touches__are_joined_on_request(client: Client) -> None:
         opp.read_opportunities(client, touches=True, to="somewhere")
 
 
+def test_touches__follow_a_refresh() -> None:
+    """As if loaded anew: what was done since, the deals that are new, what was planned and done; edits stay."""
+    with opp.sandbox(opportunities=60, seed=3, now=NOW) as box:
+        client = box.client()
+        before = opp.read_opportunities(client, touches=True)
+        box.advance(20)
+        edited = before.assign(next_step=before["next_step"].where(before["id"] != 5, "call them"))
+        after, anew = edited.opp.refresh(), opp.read_opportunities(client, touches=True)
+        assert len(after) > len(before)
+        assert after["touch_count"].sum() > before["touch_count"].sum()
+        columns = ["id", *TOUCH_COLUMNS]
+        pd.testing.assert_frame_equal(
+            after[columns].sort_values("id", ignore_index=True), anew[columns].sort_values("id", ignore_index=True)
+        )
+        assert after.opp.changes().cells["id"].tolist() == [5]
+        known, wanted = (
+            frame.attrs["opp"].loaded.activity.sort_values(["type", "id", "opportunity_id"], ignore_index=True)
+            for frame in (after, anew)
+        )
+        pd.testing.assert_frame_equal(known, wanted)
+        plain = opp.read_opportunities(client)
+        asked = len(box.requests)
+        plain.opp.refresh()
+        assert not [entry for entry in box.requests[asked:] if entry.path.endswith(("/calls", "/tasks", "/events"))]
+
+
 def test_touches__of_any_frame(activity: pd.DataFrame) -> None:
     """Rows without an id have none; copies of a deal have the same; without a load the activity says the moment."""
     frame = pd.DataFrame({"id": [2, None, 2, 99_999], "name": list("abcd")}, index=[5, 6, 7, 8])

@@ -33,6 +33,7 @@ LAYERS = (
     ("changes",),
     ("apply",),
     ("editing",),
+    ("reconciling",),
     ("refreshing",),
     ("plotting", "sandbox_handle", "exporting"),
     ("reporting",),

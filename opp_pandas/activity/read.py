@@ -100,6 +100,35 @@ def read_activity(
     return load.run()
 
 
+def read_more_activity(client: Client, deals: pd.DataFrame, known: pd.DataFrame, since: pd.Timestamp) -> pd.DataFrame:
+    """Read what changed since a moment, all of deals that are new, and put it in the place of what was known.
+
+    Parameters
+    ----------
+    client : Client
+    deals : DataFrame
+        With ``id``; the activity on others is left out.
+    known : DataFrame
+        The activity so far.
+    since : Timestamp
+    """
+    ids = _ids_of(deals)
+    seen = set(known["opportunity_id"].dropna())
+    asked = (([key for key in ids if key in seen], since), ([key for key in ids if key not in seen], None))
+    parts = [read_activity(client, own, since=start, progress=False) for own, start in asked]
+    changed = pd.concat(parts, ignore_index=True)
+    keys = pd.MultiIndex.from_frame(changed[["type", "id"]])
+    stays = ~pd.MultiIndex.from_frame(known[["type", "id"]]).isin(keys) & known["opportunity_id"].isin(ids)
+    found = pd.concat([known[stays], changed], ignore_index=True)
+    facts = [part.attrs[ATTRS_KEY] for part in parts]
+    found.attrs[ATTRS_KEY] = facts[0] | {
+        "requests": sum(fact["requests"] for fact in facts),
+        "complete": all(fact["complete"] for fact in facts),
+        "notes": list(dict.fromkeys(note for fact in facts for note in fact["notes"])),
+    }
+    return found
+
+
 def _ids_of(deals: pd.DataFrame | Iterable[int]) -> list[int]:
     if isinstance(deals, pd.DataFrame):
         if "id" not in deals.columns:

@@ -129,7 +129,7 @@ def add_touches(frame: pd.DataFrame, activity: pd.DataFrame, *, as_of: Any = Non
         ``meeting_count, call_count, mailing_count, task_count``,
         ``last_meeting_at`` and ``next_meeting_at``. Deals without activity have
         counts of 0; deals without an id, missing ones. `hygiene` and `ageing` use
-        the columns, `fit_win_model` the activity itself; `predict` does not look at it.
+        the columns, `fit_win_model` and `predict` the activity itself.
 
     Raises
     ------
