@@ -599,14 +599,13 @@ def freeze(frame: pd.DataFrame) -> pd.DataFrame:
     Text is shared, since Arrow buffers cannot be changed; numbers and instants
     are copied; lists become tuples.
     """
-    columns: dict[str, Any] = {}
-    for name in frame.columns:
-        column = frame[name]
-        if column.dtype == object:
-            columns[name] = _frozen_values(column.to_numpy())
-        else:
-            columns[name] = column.array.copy()
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+    frozen = frame.copy()
+    frozen.attrs = {}
+    frozen.index = pd.RangeIndex(len(frame))
+    for place, dtype in enumerate(frame.dtypes):
+        if dtype == "object":
+            frozen.isetitem(place, _frozen_values(frame.iloc[:, place].to_numpy()))
+    return frozen
 
 
 def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -245,10 +245,10 @@ def failure_table(
                 "value": _objects(columns[column].iloc[positions].array),
             }
         parts.append(pd.DataFrame({**facts, "column": column, "rule": rule}).astype({"row": object, "value": object}))
+    dtypes: dict[str, Any] = {"id": "Int64", "row": object, "column": "str", "value": object, "rule": "str"}
     if not parts:
-        parts = [pd.DataFrame(columns=list(FAILURE_COLUMNS))]
-    table = pd.concat(parts, ignore_index=True)[list(FAILURE_COLUMNS)]
-    return table.astype({"id": "Int64", "row": object, "column": "str", "value": object, "rule": "str"})
+        return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in dtypes.items()})
+    return pd.concat(parts, ignore_index=True)[list(FAILURE_COLUMNS)].astype(dtypes)
 
 
 def _has_dtype(values: pd.Series, column: str) -> bool:

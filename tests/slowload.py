@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from opp_pandas.api.batches import column_array
-from opp_pandas.api.decode import identifier, unknown_column
-from opp_pandas.api.documents import parse_document
+from opp_pandas.api.decode import unknown_column
+from opp_pandas.api.documents import identifier, parse_document
 from opp_pandas.api.frame_builder import BLOCK_BYTES, LEADING, Collected, Collector
 from opp_pandas.errors import DocumentError, printable
 from opp_pandas.kinds import KINDS, UnfitError

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opp_pandas.api.batches import STAMP, Batch, column_array, make_frame
-from opp_pandas.api.decode import decode_records, identifier, unknown_attribute, unknown_column
+from opp_pandas.api.decode import decode_records, unknown_attribute, unknown_column
+from opp_pandas.api.documents import identifier
 from opp_pandas.frame_state import CellMarks
 from opp_pandas.instants import build_instant
 from opp_pandas.kinds import INSTANTS, UnfitError

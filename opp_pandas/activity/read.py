@@ -13,7 +13,7 @@ import pandas as pd
 
 from opp_pandas.activity.sources import SOURCES, Source, activity_frame
 from opp_pandas.api.checkpoint import iter_kept_pages, remove_checkpoint
-from opp_pandas.api.decode import identifier
+from opp_pandas.api.documents import identifier
 from opp_pandas.api.frame_builder import Collector
 from opp_pandas.api.query import MAX_PAGE_SIZE, MAX_VALUES, Query
 from opp_pandas.errors import AccessDeniedError, ConfigurationError, MissingColumnError

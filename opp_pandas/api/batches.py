@@ -91,7 +91,7 @@ def make_frame(batches: Sequence[Batch], columns: Iterable[str], kept: Positions
     return pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
 
 
-def joined_column(parts: list[Any], lengths: Sequence[int]) -> Any:
+def _joined_column(parts: list[Any], lengths: Sequence[int]) -> Any:
     """Join the parts of one column.
 
     Parameters
@@ -106,13 +106,15 @@ def joined_column(parts: list[Any], lengths: Sequence[int]) -> Any:
     Array or list
         Of Python values where the parts have no Arrow type in common.
     """
-    types = {part.type for part in parts if isinstance(part, pa.Array) and part.null_count < len(part)}
-    if any(isinstance(part, list) for part in parts) or len(types) > 1:
+    filled = [part for part in parts if isinstance(part, list) or (part is not None and part.null_count < len(part))]
+    typed = next((part.type for part in [*filled, *parts] if isinstance(part, pa.Array)), pa.null())
+    if any(
+        isinstance(part, list) or part.type != typed for part in filled
+    ):  # a set would hash each type, which is slow
         values: list[Any] = []
         for part, length in zip(parts, lengths, strict=True):
             values += [None] * length if part is None else part if isinstance(part, list) else part.to_pylist()
         return values
-    typed = types.pop() if types else next((part.type for part in parts if part is not None), pa.null())
     aligned = [
         part if part is not None and part.type == typed else pa.nulls(length, typed)
         for part, length in zip(parts, lengths, strict=True)
@@ -132,24 +134,23 @@ class MissingColumns:
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
-        self._text: Any = None
+        self._text = pa.nulls(rows, TEXT)
 
     def array(self, dtype: str) -> Any:
         """Give a pandas array of its own; text shares one Arrow array, which nobody can change."""
         if dtype == "object":
             return np.full(self.rows, None, dtype=object)
-        if dtype != "str":
-            return column_array([], dtype).take(np.full(self.rows, -1), allow_fill=True)
-        if self._text is None:
-            self._text = pd.array(pa.chunked_array([pa.nulls(self.rows, TEXT)]), dtype="str")
-        return self._text.copy()
+        if dtype == "str":
+            return _from_text(self._text)
+        kind = _ARROW_TYPES[dtype]
+        return _FROM_ARROW[kind](pa.nulls(self.rows, kind))
 
 
 def _pandas_array(parts: list[Any], lengths: Sequence[int], dtype: str, missing: MissingColumns, kept: Any) -> Any:
     """Join the parts of one column, one per batch, into a pandas array; ``"infer"``: of whatever dtype holds it."""
     if all(part is None or (isinstance(part, pa.Array) and part.null_count == len(part)) for part in parts):
         return missing.array("str" if dtype == "infer" else dtype)
-    column = joined_column(parts, lengths)
+    column = _joined_column(parts, lengths)
     if isinstance(column, list):
         return column_array(column if kept is None else [column[place] for place in kept], dtype)
     if kept is not None:
@@ -160,7 +161,7 @@ def _pandas_array(parts: list[Any], lengths: Sequence[int], dtype: str, missing:
 
 
 def _from_text(column: pa.Array) -> Any:
-    return pd.array(pa.chunked_array([column]), dtype="str")
+    return _STR.__from_arrow__(column)
 
 
 def _from_masked(column: pa.Array) -> Any:
@@ -169,7 +170,8 @@ def _from_masked(column: pa.Array) -> Any:
 
 
 def _from_stamps(column: pa.Array) -> Any:
-    return pd.array(column.to_pandas(), dtype=INSTANT)
+    values = column.view(pa.int64()).fill_null(np.datetime64("NaT").astype(np.int64)).to_numpy()
+    return pd.array(values.view("M8[us]"), dtype=INSTANT)
 
 
 def _from_lists(column: pa.Array) -> Any:
@@ -199,6 +201,7 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
+_STR: Any = pd.api.types.pandas_dtype("str")
 _MASKED = {pa.int64(): "Int64", pa.float64(): "Float64", pa.bool_(): "boolean"}
 _FROM_ARROW = {
     TEXT: _from_text,
@@ -208,6 +211,7 @@ _FROM_ARROW = {
     STAMP: _from_stamps,
     TAGS: _from_lists,
 }
+_ARROW_TYPES = {name: kind for kind, name in _MASKED.items()} | {INSTANT: STAMP}
 
 
 def column_array(values: Sequence[Any], dtype: str) -> Any:
@@ -282,7 +286,7 @@ def read_instants(texts: pa.Array) -> tuple[pa.Array, Mask]:
     except pa.ArrowInvalid:
         nonconforming |= np.array([not _is_instant(text) for text in texts.to_pylist()], dtype=bool)
         stamps = _without(texts, nonconforming).cast(STAMP)
-    lowest = pc.min(stamps.cast(pa.int64())).as_py()
+    lowest = pc.min(stamps.view(pa.int64())).as_py()
     if lowest is not None and lowest < FIRST_INSTANT:  # Arrow knows a year 0
         nonconforming |= mask_of(pc.fill_null(pc.less(stamps.cast(pa.int64()), FIRST_INSTANT), False))
         stamps = _without(texts, nonconforming).cast(STAMP)

@@ -14,8 +14,8 @@ once; of any other, the cells that are not are read one by one:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from typing import Any
@@ -23,18 +23,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from opp_pandas.api.batches import STAMP, TAGS, TEXT, Batch, joined_column, read_instants
-from opp_pandas.api.documents import parse_document
-from opp_pandas.api.page_parser import PageColumns, PageParser, Target, json_value
+from opp_pandas.api.batches import STAMP, TAGS, TEXT, Batch, mask_of, read_instants
+from opp_pandas.api.documents import id_objection, identifier
+from opp_pandas.api.page_parser import PageColumns, ParsedColumns, ParsedPage, Target, json_value
 from opp_pandas.errors import DocumentError, printable
 from opp_pandas.frame_state import CellMarks
 from opp_pandas.kinds import BOOLEAN, INSTANTS, INT64_MAX, KINDS, UnfitError
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, Resource, snake_case
 
-Bulk = tuple[pa.Array, Sequence[int]]
+Bulk = tuple[pa.Array | None, Sequence[int]]
 """A column with nulls in some places, and these places: their cells are left to be read one by one."""
+_NOT_READ: Bulk = None, (0,)
+"""Of a column that some records do not have."""
 ReadColumn = Callable[[Sequence[Any]], Bulk]
 ReadCell = Callable[[Any], tuple[Any, bool]]
 """Reads a JSON value; the second value says whether it was sent in canonical form."""
@@ -42,18 +44,16 @@ ReadCell = Callable[[Any], tuple[Any, bool]]
 
 @dataclass
 class Part:
-    """The decoded columns of a page.
+    """Columns while they are decoded.
 
     Parameters
     ----------
     rows : int
         How many.
     columns : dict of str to Array or list
-        Instants are text still: `join_parts` reads them, many at a time.
+        As in `Batch`.
     original, locked : dict
         As in `CellMarks`.
-    quarantined : list of (int, str, object)
-        Records set aside: number on the page (from 0), reason and original.
     unknown_attributes : dict of str to str
         API names that the resource table does not have, with their columns.
     unknown_relationships : set of str
@@ -62,32 +62,72 @@ class Part:
         Attributes that records do not have.
     others : list
         What may be more than text or a number in the cells of attributes and targets.
-    by_record : bool
-        Whether the page was read record by record.
     """
 
     rows: int
     columns: dict[str, Any] = field(default_factory=dict)
     original: dict[tuple[int, str], Any] = field(default_factory=dict)
     locked: dict[tuple[int, str], str] = field(default_factory=dict)
-    quarantined: list[tuple[int, str, Any]] = field(default_factory=list)
     unknown_attributes: dict[str, str] = field(default_factory=dict)
     unknown_relationships: set[str] = field(default_factory=set)
     absent: int = 0
     others: list[Any] = field(default_factory=list)
-    by_record: bool = False
 
-    def read(self, column: str, values: Sequence[Any], bulk: ReadColumn, read_cell: ReadCell) -> None:
+    def batch(self) -> Batch:
+        """Return what was decoded."""
+        return Batch(
+            self.rows,
+            self.columns,
+            CellMarks(self.original, self.locked),
+            unknown_attributes=self.unknown_attributes,
+            unknown_relationships=self.unknown_relationships,
+            irregular=len({row for row, _ in self.original}),
+        )
+
+    def read(self, column: str, values: Any, bulk: ReadColumn, read_cell: ReadCell) -> None:
         """Read the cells that are null or as the service writes them at once, any other by itself."""
         array, places = bulk(values)
+        if len(places) and (absent := values.count(UNSET)):
+            self.absent += absent
+            values = _without_unset(values)
+            array, places = bulk(values)
         if len(places):
             self.others += [values[row] for row in places]
             cells = [self.read_cell((row, column), values[row], read_cell) for row in places]
             array = _patched(array, places, cells)
         self.columns[column] = array
 
-    def read_related(self, column: str, kind: str, values: Sequence[Any], targets: Sequence[Any]) -> None:
+    def read_unknown(self, name: str, column: str, values: tuple[Any, ...]) -> None:
+        """Read an attribute that the resource table does not have: to Arrow where all is of one plain kind."""
+        array = _text(values) if values else None
+        if array is None:
+            absent = values.count(UNSET)
+            self.absent += absent
+            if absent == self.rows:
+                return
+            values = _without_unset(values)
+            array = _plain_array(values)
+        if array is None:
+            self.others += values
+        if array is None or array.null_count < self.rows:
+            self.columns[column] = list(values) if array is None else array
+        self.unknown_attributes[name] = column
+
+    def read_instants(self, columns: Sequence[str]) -> None:
+        """Turn columns of text into instants: together, since each call costs as much as some hundred texts."""
+        texts = [self.columns[column] for column in columns]
+        stamps, nonconforming = read_instants(pa.concat_arrays(texts))
+        for start, column, own in zip(range(0, len(stamps), self.rows), columns, texts, strict=True):
+            array = stamps.slice(start, self.rows)
+            places = np.flatnonzero(nonconforming[start : start + self.rows]).tolist()
+            cells = [self.read_cell((row, column), own[row].as_py(), INSTANTS.decode) for row in places]
+            self.columns[column] = _patched(array, places, cells) if places else array
+
+    def read_related(self, column: str, kind: str, values: Sequence[Any], targets: Any) -> None:
         """Read the ids of a relationship."""
+        if isinstance(targets, np.ndarray):
+            self.columns[column] = pa.array(targets, mask=targets == 0)
+            return
         array, others = _read_targets(kind, targets)
         self.others += [part for row in others if (target := targets[row]) for part in (target.type, target.id)]
         cells = [self.read_cell((row, column), json_value(values[row]), partial(_related, kind)) for row in others]
@@ -105,96 +145,82 @@ class Part:
         return decoded
 
 
-def decode_page(body: bytes, parser: PageParser, resource: Resource, **where: Any) -> tuple[Part, Sequence[Any]]:
-    """Decode a page, whatever its records are.
+def decode_pages(pages: Sequence[ParsedPage], resource: Resource) -> Batch | None:
+    """Decode pages of one form together; None where they hold more than was read of them."""
+    columns = ParsedColumns(pages)
+    part = decode_columns(columns, resource)
+    return part.batch() if columns.adds_up(part.absent, part.others) else None
+
+
+def decode_document(document: Mapping[str, Any], resource: Resource, page: int = 0) -> Batch:
+    """Decode a page record by record, whatever its records are.
 
     Parameters
     ----------
-    body : bytes
+    document : mapping
         The page.
-    parser : PageParser
-        Parses the pages of this collection.
     resource : Resource
-        What they hold.
-    **where
-        The request, for errors: see `opp_pandas.api.documents.parse_document`.
+        What it holds.
+    page : int
+        Its number, from 0.
 
     Returns
     -------
-    part : Part
-    included : sequence
-        The resources beside the records.
+    Batch
 
     Raises
     ------
     DocumentError
         If it is not a collection.
     """
-    page = parser.parse(body)
-    if page is not None and _are_usable(page.ids):
-        part = decode_columns(page, resource)
-        if page.adds_up(part.absent, part.others):
-            return part, page.included
-    return decode_document(parse_document(body, **where), resource)
-
-
-def decode_document(document: Mapping[str, Any], resource: Resource) -> tuple[Part, Sequence[Any]]:
-    """Decode a page that is parsed already, as `decode_page` does."""
     data = document.get("data")
     if not isinstance(data, list):
         raise DocumentError("a collection was expected: data must be a list", pointer="/data")
-    return _decode_records(data, resource), document.get("included") or ()
+    return decode_records(data, resource, page)
 
 
-def decode_records(records: Sequence[Any], resource: Resource = OPPORTUNITY) -> Batch:
-    """Decode resource objects, each a dictionary."""
-    return join_parts([_decode_records(records, resource)], resource)
-
-
-def _decode_records(records: Sequence[Any], resource: Resource) -> Part:
+def decode_records(records: Sequence[Any], resource: Resource = OPPORTUNITY, page: int = 0) -> Batch:
+    """Decode resource objects, each a dictionary, of one page."""
     kept, quarantined = [], []
     for number, record in enumerate(records):
         objection = _objection(record, resource)
         if objection:
-            quarantined.append((number, objection, record))
+            quarantined.append((page, number, objection, record))
         else:
             kept.append(record)
     related = dict(_members([record.get("relationships") or {} for record in kept]))
     to_one = {entry.name for entry in resource.relationships if not entry.to_many}
-    page = PageColumns(
+    columns = PageColumns(
         ids=[record["id"] for record in kept],
         attributes=dict(_members([record.get("attributes") or {} for record in kept])),
         relationships={name: (related[name], list(map(_target, related[name]))) for name in related if name in to_one},
         unread=[name for name in related if name not in to_one],
         meta=[record.get("meta") for record in kept],
     )
-    part = decode_columns(page, resource)
-    part.quarantined, part.by_record = quarantined, True
-    return part
+    batch = decode_columns(columns, resource).batch()
+    return replace(batch, quarantined=quarantined, irregular=len(records))
 
 
 def decode_columns(page: PageColumns, resource: Resource) -> Part:
-    """Decode the columns of a page."""
+    """Decode the columns of some records."""
     part = Part(len(page.ids))
     part.read("id", page.ids, _read_ids, _identity)
+    nulls = (None,) * part.rows
     for name, values in page.attributes.items():
         attribute = resource.by_name.get(name)
-        absent = values.count(UNSET)
-        if absent:
-            part.absent += absent
-            values = [None if value is UNSET else value for value in values]
-        if not any(values) and values.count(None) == part.rows:
-            if attribute is None and absent < part.rows:
-                part.unknown_attributes[name] = unknown_column(name, resource)
-        elif attribute is not None:
+        if attribute is None:
+            part.read_unknown(name, unknown_column(name, resource), values)
+        elif values != nulls:
             part.read(attribute.column, values, *_READERS[attribute.kind])
-        else:
-            part.unknown_attributes[name] = unknown_column(name, resource)
-            part.columns[part.unknown_attributes[name]] = _unknown_array(values, part)
-    for name, (values, targets) in page.relationships.items():
+    instants = [
+        name for name in part.columns if name in resource.by_column and resource.by_column[name].kind == "instant"
+    ]
+    if instants:
+        part.read_instants(instants)
+    for name, (related, targets) in page.relationships.items():
         relationship = resource.relationship_by_name[name]
-        if relationship.column is not None and any(targets):
-            part.read_related(relationship.column, relationship.type, values, targets)
+        if relationship.column is not None and (targets.any() if isinstance(targets, np.ndarray) else any(targets)):
+            part.read_related(relationship.column, relationship.type, related, targets)
     part.unknown_relationships = {name for name in page.unread if name not in resource.relationship_by_name}
     if any(page.meta):
         for name, values in _members([meta if isinstance(meta, dict) else {} for meta in page.meta]):
@@ -206,58 +232,13 @@ def decode_columns(page: PageColumns, resource: Resource) -> Part:
     return part
 
 
-def join_parts(parts: Sequence[Part], resource: Resource, first_page: int = 0) -> Batch:
-    """Join the decoded columns of pages, and read their instants.
-
-    Parameters
-    ----------
-    parts : sequence of Part
-        The pages; they lose their columns.
-    resource : Resource
-        What they hold.
-    first_page : int
-        The number of the first, from 0.
-
-    Returns
-    -------
-    Batch
-    """
-    lengths = [part.rows for part in parts]
-    marks = CellMarks.concat([CellMarks(part.original, part.locked) for part in parts], lengths)
-    whole = Part(sum(lengths), original=dict(marks.original), locked=dict(marks.locked))
-    for column in dict.fromkeys(chain.from_iterable(part.columns for part in parts)):
-        values = joined_column([part.columns.pop(column, None) for part in parts], lengths)
-        entry = resource.by_column.get(column)
-        if entry is not None and entry.kind == "instant":
-            stamps, nonconforming = read_instants(values)
-            places = np.flatnonzero(nonconforming).tolist()
-            cells = [whole.read_cell((row, column), values[row].as_py(), INSTANTS.decode) for row in places]
-            values = _patched(stamps, places, cells) if cells else stamps
-        whole.columns[column] = values
-    odd = {row for row, _ in whole.original}
-    by_record = sum(part.rows + len(part.quarantined) for part in parts if part.by_record)
-    place = 0
-    for part in parts:
-        odd -= set(range(place, place + part.rows)) if part.by_record else set()
-        place += part.rows
-    return Batch(
-        whole.rows,
-        whole.columns,
-        CellMarks(whole.original, whole.locked),
-        [(page, *entry) for page, part in enumerate(parts, first_page) for entry in part.quarantined],
-        {name: column for part in parts for name, column in part.unknown_attributes.items()},
-        set().union(*(part.unknown_relationships for part in parts)),
-        by_record + len(odd),
-    )
-
-
 def _objection(record: Any, resource: Resource) -> str:
     """Say why a record cannot become a row; empty where it can."""
     if not isinstance(record, dict):
         return "not a JSON object"
     if record.get("type") != resource.type:
         return f"its type is not {resource.type!r}"
-    if objection := _id_objection(record.get("id")):
+    if objection := id_objection(record.get("id")):
         return objection
     for member in ("attributes", "relationships"):
         if not isinstance(record.get(member), dict | None):
@@ -265,15 +246,7 @@ def _objection(record: Any, resource: Resource) -> str:
     return ""
 
 
-def _id_objection(value: Any) -> str:
-    try:
-        identifier(value)
-    except UnfitError as problem:
-        return str(problem)
-    return ""
-
-
-def _members(objects: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Sequence[Any]]]:
+def _members(objects: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Turn objects into columns: every member's name, and its value in each of them, None where it is absent."""
     shapes = {tuple(entry) for entry in objects}
     empty = dict.fromkeys(chain.from_iterable(shapes))
@@ -295,10 +268,17 @@ def _patched(array: pa.Array, places: Sequence[int], cells: list[Any]) -> pa.Arr
     return pc.replace_with_mask(array, mask, fresh.cast(array.type))
 
 
+def _without_unset(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple([None if value is UNSET else value for value in values])
+
+
 def _read_plain(expected: type, kind: pa.DataType, values: Sequence[Any]) -> Bulk:
     """Read values of one Python type; Arrow itself would take 10.0 for 10."""
-    others: list[int] = []
-    if not set(map(type, values)) <= {expected, type(None)}:
+    others: Sequence[int] = ()
+    types = set(map(type, values))
+    if UnsetType in types:
+        return _NOT_READ
+    if not types <= {expected, type(None)}:
         others = [row for row, value in enumerate(values) if value is not None and type(value) is not expected]
         values = list(values)
         for row in others:
@@ -309,16 +289,25 @@ def _read_plain(expected: type, kind: pa.DataType, values: Sequence[Any]) -> Bul
         return pa.nulls(len(values), kind), range(len(values))
 
 
-def _read_text(values: Sequence[Any]) -> Bulk:
+def _text(values: Sequence[Any]) -> pa.Array | None:
+    """Make an array of texts, which takes nothing else."""
     try:
-        return pa.array(values, type=TEXT), ()  # which takes nothing but text
+        return pa.array(values, type=TEXT)
     except (pa.ArrowException, TypeError, ValueError):
-        return _read_plain(str, TEXT, values)
+        return None
+
+
+def _read_text(values: Sequence[Any]) -> Bulk:
+    array = _text(values)
+    return _read_plain(str, TEXT, values) if array is None else (array, ())
 
 
 def _read_tags(values: Sequence[Any]) -> Bulk:
     array, others = _read_plain(list, TAGS, values)
-    return (pa.nulls(len(values), TAGS), range(len(values))) if array.flatten().null_count else (array, others)
+    if array is not None and array.flatten().null_count:
+        nulls = mask_of(array.flatten().is_null())
+        others = sorted({*others, *pc.list_parent_indices(array).to_numpy()[nulls].tolist()})
+    return array, others
 
 
 def _read_targets(kind: str, targets: Sequence[Any]) -> Bulk:
@@ -341,16 +330,11 @@ def _read_targets(kind: str, targets: Sequence[Any]) -> Bulk:
     return pa.array(ids, type=pa.int64()), others
 
 
-def _are_usable(ids: Sequence[Any]) -> bool:
-    if set(map(type, ids)) <= {int}:
-        return not ids or (min(ids) > 0 and max(ids) <= INT64_MAX)
-    return not any(_id_objection(value) for value in ids)
-
-
-def _read_ids(values: Sequence[Any]) -> Bulk:
-    if set(map(type, values)) <= {int}:
-        return pa.array(values, type=pa.int64()), ()
-    return pa.array(map(identifier, values), type=pa.int64()), [n for n, v in enumerate(values) if type(v) is not int]
+def _read_ids(values: Any) -> Bulk:
+    if isinstance(values, np.ndarray):
+        return pa.array(values), ()
+    others = [row for row, value in enumerate(values) if type(value) is not int]
+    return pa.array(map(identifier, values) if others else values, type=pa.int64()), others
 
 
 def _target(value: Any) -> Target | None:
@@ -375,17 +359,16 @@ _READERS: dict[str, tuple[ReadColumn, ReadCell]] = {
 }
 
 
-def _unknown_array(values: Sequence[Any], part: Part) -> Any:
-    """Make an Arrow array where all values are of one plain kind; else return them."""
+def _plain_array(values: Sequence[Any]) -> pa.Array | None:
+    """Make an array where all values are of one plain kind."""
     kinds = {type(value) for value in values if value is not None}
-    typed = {str: TEXT, int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(kinds.pop())
-    if typed is not None and not kinds:
-        try:
-            return pa.array(values, type=typed)
-        except (UnicodeEncodeError, OverflowError):
-            pass  # what is no character, or too large, stays a Python value
-    part.others += values
-    return list(values)
+    typed = {str: TEXT, int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(kinds.pop() if kinds else str)
+    if typed is None or kinds:
+        return None
+    try:
+        return pa.array(values, type=typed)
+    except (UnicodeEncodeError, OverflowError):
+        return None  # what is no character, or too large, stays a Python value
 
 
 def _identity(value: Any) -> tuple[int, bool]:
@@ -436,22 +419,3 @@ def unknown_attribute(column: str) -> str:
 
 def _camel_case(column: str) -> str:
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), column)
-
-
-def identifier(value: Any) -> int:
-    """Read an id: a positive whole number, or the same as text.
-
-    Raises
-    ------
-    UnfitError
-        If it is anything else; the text does not repeat the value.
-    """
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 and not value.startswith("0"):
-        value = int(value)
-    if value is None:
-        raise UnfitError("it has no id")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UnfitError("its id is not a whole number")
-    if not 0 < value <= INT64_MAX:
-        raise UnfitError("its id is out of range")
-    return value

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from opp_pandas.errors import ConfigurationError, DocumentError, named, printable
+from opp_pandas.kinds import INT64_MAX, UnfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -516,3 +517,36 @@ def check_id(value: Any) -> int:
     if number is None or not 0 < number < 2**63:
         raise ConfigurationError(f"an id is a whole number above 0, not {printable(repr(value), 60)}")
     return number
+
+
+def identifier(value: Any) -> int:
+    """Read an id: a positive whole number, or the same as text.
+
+    Raises
+    ------
+    UnfitError
+        If it is anything else; the text does not repeat the value.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 and not value.startswith("0"):
+        value = int(value)
+    if value is None:
+        raise UnfitError("it has no id")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UnfitError("its id is not a whole number")
+    if not 0 < value <= INT64_MAX:
+        raise UnfitError("its id is out of range")
+    return value
+
+
+def id_objection(value: Any) -> str:
+    """Say why a value cannot be an id; empty where it can."""
+    try:
+        identifier(value)
+    except UnfitError as problem:
+        return str(problem)
+    return ""
+
+
+def are_usable(ids: Sequence[Any]) -> bool:
+    """Tell whether all values can be ids."""
+    return not any(id_objection(value) for value in ids if type(value) is not int or not 0 < value <= INT64_MAX)

@@ -1,8 +1,8 @@
 """From the pages of a collection to one frame.
 
-A page's way: `Collector` has it parsed into columns (`opp_pandas.api.page_parser`)
-that are decoded to Arrow (`opp_pandas.api.decode`), joins the batches to one
-frame with one row per id, and `join_names` puts the names beside the ids.
+A page's way: `Collector` has it parsed (`opp_pandas.api.page_parser`), a thousand
+records at a time become columns that are decoded to Arrow (`opp_pandas.api.decode`),
+all batches one frame with one row per id, and `join_names` puts the names beside the ids.
 
 Pages may overlap: rows move while a walk runs, so a row can come twice. One
 row per id stays, the copy with the later ``updated_at``; of equal copies the
@@ -15,15 +15,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from opp_pandas.api.batches import Batch, Positions, column_array, make_frame, without_collection
-from opp_pandas.api.decode import decode_document, decode_page, identifier, join_parts
-from opp_pandas.api.page_parser import PageParser
+from opp_pandas.api.decode import decode_document, decode_pages
+from opp_pandas.api.documents import identifier, parse_document
+from opp_pandas.api.page_parser import PageParser, ParsedPage
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.frame_state import CellMarks, Rows
 from opp_pandas.kinds import INT64_MAX, TEXT, UnfitError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from opp_pandas.api.paging import Page
 
 BLOCK_BYTES = 8_000_000
+# Of short pages: more records would leave the processor's cache before they are columns.
+_RECORDS_TOGETHER = 1_000
 
 # What a person looks at first; everything else follows in the order of the resource table.
 LEADING = (
@@ -51,6 +55,7 @@ LEADING = (
         )
     ),
 )
+_LEADS = frozenset(LEADING)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,17 @@ class Collected:
     regular: int
     irregular: int
     notes: tuple[str, ...]
+
+
+class _Body(NamedTuple):
+    """The bytes of a page, its number, and the request."""
+
+    text: bytes
+    page: int
+    where: dict[str, Any]
+
+
+_Batches = list[Batch]
 
 
 class Collector:
@@ -94,12 +110,11 @@ class Collector:
         self.columns = tuple(everything if columns is None else dict.fromkeys(("id", *columns)))
         self.block_bytes = BLOCK_BYTES
         self._pages = first_page
-        self._done: list[Batch | Future[Batch]] = []
-        self._block: list[tuple[bytes, dict[str, Any]]] = []
-        self._parser = PageParser(resource)
+        self._done: list[_Batches | Future[_Batches]] = []
+        self._block: list[_Body] = []
+        self._parser = PageParser(resource, _Included.read)
         self._worker: ThreadPoolExecutor | None = None
-        self._included: dict[str, dict[int, _Entry]] = {}
-        self._numbered: dict[tuple[str, Any], Any] = {}
+        self._included: dict[str, dict[int, _Included]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +136,8 @@ class Collector:
     @property
     def rows_at_hand(self) -> int:
         """The rows decoded so far, without waiting."""
-        return sum(_batch_of(entry).rows for entry in self._done if isinstance(entry, Batch) or entry.done())
+        done = (_result(entry) for entry in self._done if isinstance(entry, list) or entry.done())
+        return sum(batch.rows for batches in done for batch in batches)
 
     def add(self, document: Mapping[str, Any]) -> None:
         """Decode one page that is parsed already.
@@ -132,10 +148,8 @@ class Collector:
             If it is not a collection.
         """
         self._send_block()
-        part, included = decode_document(document, self.resource)
-        self._done.append(join_parts([part], self.resource, self._pages))
+        self._done.append([self._decode_document(document, self._pages)])
         self._pages += 1
-        self._note(included)
 
     def add_body(self, body: bytes, **where: Any) -> None:
         """Take the bytes of one page.
@@ -152,9 +166,9 @@ class Collector:
         DocumentError
             If a page before it is not a collection.
         """
-        self._block.append((body, where))
+        self._block.append(_Body(body, self._pages, where))
         self._pages += 1
-        if sum(len(page) for page, _ in self._block) >= self.block_bytes:
+        if sum(len(body.text) for body in self._block) >= self.block_bytes:
             self._send_block()
 
     def add_page(self, page: Page) -> None:
@@ -167,13 +181,9 @@ class Collector:
         """
         self.add_body(page.body, method="GET", url=redacted(page.url), request_id=page.request_id)
 
-    def _note(self, included: Iterable[Any]) -> None:
-        for resource in included:
-            entry = _lookup_entry(resource)
-            if entry is not None:
-                self._included.setdefault(str(resource.get("type")), {})[entry[0]] = entry[1]
-            if name_notes([resource]):
-                self._numbered[resource["type"], resource["id"]] = resource
+    def _note(self, included: Iterable[_Included | None]) -> None:
+        for entry in filter(None, included):
+            self._included.setdefault(entry.type, {})[entry.key] = entry
 
     def _send_block(self) -> None:
         if not self._block:
@@ -181,25 +191,55 @@ class Collector:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="opp-decoding")
         block, self._block = self._block, []
-        self._done.append(self._worker.submit(self._decode, block, self._pages - len(block)))
+        self._done.append(self._worker.submit(self._decode, block))
         waiting = [entry for entry in self._done[-3:] if isinstance(entry, Future)]
         if len(waiting) == 3:
             waiting[0].result()
 
-    def _decode(self, block: list[tuple[bytes, dict[str, Any]]], first_page: int) -> Batch:
-        parts = []
+    def _decode(self, block: list[_Body]) -> _Batches:
+        batches: _Batches = []
+        together: list[tuple[ParsedPage, _Body]] = []
         with without_collection():
-            for body, where in block:
-                part, included = decode_page(body, self._parser, self.resource, **where)
-                parts.append(part)
-                self._note(included)
-            return join_parts(parts, self.resource, first_page)
+            for body in block:
+                page = self._parser.parse(body.text)
+                if together and (page is None or page.form is not together[0][0].form):
+                    batches += self._decode_together(together)
+                if page is None:
+                    batches.append(self._decode_alone(body))
+                    continue
+                together.append((page, body))
+                if sum(len(page.records) for page, _ in together) >= _RECORDS_TOGETHER:
+                    batches += self._decode_together(together)
+            return batches + self._decode_together(together)
 
-    def _batches(self) -> list[Batch]:
+    def _decode_together(self, pages: list[tuple[ParsedPage, _Body]]) -> _Batches:
+        """Decode pages of one form and take them from the list."""
+        parsed = [page for page, _ in pages]
+        batch = decode_pages(parsed, self.resource) if pages else None
+        if batch is not None:
+            for page in parsed:
+                self._note(page.included)
+            batches = [batch]
+        elif len(pages) == 1:
+            batches = [self._decode_alone(pages[0][1])]
+        else:
+            batches = [batch for page in pages for batch in self._decode_together([page])]
+        pages.clear()
+        return batches
+
+    def _decode_alone(self, body: _Body) -> Batch:
+        return self._decode_document(parse_document(body.text, **body.where), body.page)
+
+    def _decode_document(self, document: Mapping[str, Any], page: int) -> Batch:
+        batch = decode_document(document, self.resource, page)
+        self._note(map(_Included.read, document.get("included") or ()))
+        return batch
+
+    def _batches(self) -> _Batches:
         self._send_block()
-        found = [_batch_of(entry) for entry in self._done]
+        found = [_result(entry) for entry in self._done]
         self._done = list(found)
-        return found
+        return list(chain.from_iterable(found))
 
     def finish(self) -> Collected:
         """Join the pages, keep one row per id and build the frame."""
@@ -209,21 +249,23 @@ class Collector:
         ids = np.concatenate([np.empty(0, np.int64), *(batch.columns["id"].to_numpy() for batch in batches)])
         kept, duplicates = newest(ids, lambda: np.concatenate([_stamps(batch) for batch in batches]))
         unknown = {column for batch in batches for column in batch.unknown_attributes.values()}
-        names = [*self.columns, *sorted(unknown)]
-        order = [name for name in LEADING if name in names]
-        order += [name for name in names if name not in LEADING]
+        order = in_order([*self.columns, *sorted(unknown)])
         marks = CellMarks.concat([batch.marks for batch in batches], [batch.rows for batch in batches])
         marks = (marks if kept is None else marks.take(kept)).rename(dict(zip(order, order, strict=True)))
+        numbers = {kind: sum(entry.is_number for entry in found.values()) for kind, found in self._included.items()}
         return Collected(
             rows=Rows(make_frame(batches, order, kept), marks),
             quarantined=_quarantined(batches),
             duplicates=duplicates,
-            lookups={kind: _entry_frame(found) for kind, found in self._included.items()},
+            lookups={
+                kind: _entry_frame({key: entry.entry for key, entry in found.items()})
+                for kind, found in self._included.items()
+            },
             unknown_attributes=tuple(sorted({name for batch in batches for name in batch.unknown_attributes})),
             unknown_relationships=tuple(sorted(set().union(*(batch.unknown_relationships for batch in batches)))),
             regular=sum(batch.rows + len(batch.quarantined) - batch.irregular for batch in batches),
             irregular=sum(batch.irregular for batch in batches),
-            notes=(*conversion_notes(marks), *name_notes(self._numbered.values())),
+            notes=(*conversion_notes(marks), *_number_notes(numbers)),
         )
 
 
@@ -244,7 +286,7 @@ def conversion_notes(marks: CellMarks) -> tuple[str, ...]:
     )
 
 
-def _batch_of(entry: Batch | Future[Batch]) -> Batch:
+def _result(entry: _Batches | Future[_Batches]) -> _Batches:
     return entry.result() if isinstance(entry, Future) else entry
 
 
@@ -316,13 +358,17 @@ def lookup_frame(resources: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def name_notes(resources: Iterable[Any]) -> tuple[str, ...]:
     """Say in sentences of how many related resources the name came as a number."""
-    numbers = Counter(
-        str(resource.get("type"))
-        for resource in resources
-        if isinstance(resource, Mapping) and isinstance(named := resource.get("attributes"), Mapping)
-        if any(type(named.get(name)) in (int, float) for name in ("name", "firstName", "lastName"))
-    )
-    return tuple(f"{kind}: {n:,} names came as numbers, and stand as text" for kind, n in numbers.items())
+    return _number_notes(Counter(str(resource.get("type")) for resource in resources if _is_named_by_number(resource)))
+
+
+def _is_named_by_number(resource: Any) -> bool:
+    named = resource.get("attributes") if isinstance(resource, Mapping) else None
+    names = ("name", "firstName", "lastName")
+    return isinstance(named, Mapping) and any(type(named.get(name)) in (int, float) for name in names)
+
+
+def _number_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(f"{kind}: {n:,} names came as numbers, and stand as text" for kind, n in counts.items() if n)
 
 
 _Entry = tuple[str | None, int | None, bool | None, dict[str, int | None]]
@@ -330,6 +376,21 @@ _Entry = tuple[str | None, int | None, bool | None, dict[str, int | None]]
 _LINKS = {
     entry.type: entry.field for entry in LOOKUP_COLUMNS.values() if "." in entry.relation and entry.field != "name"
 }
+
+
+class _Included(NamedTuple):
+    """What look-ups take from a resource that stands beside the records."""
+
+    type: str
+    key: int
+    entry: _Entry
+    is_number: bool
+
+    @classmethod
+    def read(cls, resource: Any) -> Self | None:
+        """Read a resource object; None where it has no usable id."""
+        entry = _lookup_entry(resource)
+        return None if entry is None else cls(str(resource.get("type")), *entry, _is_named_by_number(resource))
 
 
 def _lookup_entry(resource: Any) -> tuple[int, _Entry] | None:
@@ -402,10 +463,16 @@ def join_names(frame: pd.DataFrame, lookups: Mapping[str, pd.DataFrame], include
         if entry.relation in wanted and (entry.id_column in frame.columns or entry.id_column in joined):
             ids = frame[entry.id_column] if entry.id_column not in joined else pd.Series(joined[entry.id_column])
             joined[column] = look_up(ids, lookups.get(entry.type), entry.field, entry.dtype)
-    columns = {name: frame[name].array for name in frame.columns} | joined
-    order = [name for name in LEADING if name in columns]
-    order += [name for name in columns if name not in order]
-    return pd.DataFrame({name: columns[name] for name in order}, index=frame.index, copy=False)
+    kept = [name for name in frame.columns if name not in joined]
+    names = pd.DataFrame(joined, index=frame.index, copy=False)
+    whole = pd.concat([frame if len(kept) == len(frame.columns) else frame[kept], names], axis=1)
+    return whole[in_order(whole.columns)]
+
+
+def in_order(columns: Iterable[str]) -> list[str]:
+    """Return columns with what a person looks at first at the head."""
+    given = dict.fromkeys(columns)
+    return [*(name for name in LEADING if name in given), *(name for name in given if name not in _LEADS)]
 
 
 def look_up(ids: pd.Series, lookup: pd.DataFrame | None, field: str, dtype: str) -> Any:

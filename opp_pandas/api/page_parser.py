@@ -6,17 +6,18 @@ parsed once more. The structs are strict about ids and types, so that nobody
 looks at them again; a page that they refuse is tried with structs that take any
 id and type. What these cannot hold either (a relationship that is a number, an
 id that is none, broken JSON) is left to `opp_pandas.api.documents`, which reads
-or refuses it.
+or refuses it. Pages parsed alike become columns together, since every column
+costs a little by itself, however short it is.
 
 Of two members with one name the parser keeps the last, where a document is not
-valid. So members are counted in the bytes and in the structs, and a page whose
-counts differ is left, too.
+valid. So members are counted in the bytes and in the structs, and pages whose
+counts differ are left, too.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, filterfalse
@@ -27,13 +28,14 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
-from opp_pandas.api.documents import BOM, count_members
+from opp_pandas.api.documents import BOM, are_usable, count_members
 from opp_pandas.kinds import INT64_MAX
 
 if TYPE_CHECKING:
     from opp_pandas.resource import Resource
 
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
+Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 _ABSENT = Raw(b"")
 _Id = Annotated[int, Meta(ge=1, le=INT64_MAX)]
@@ -71,43 +73,132 @@ class PageColumns:
     ----------
     ids : sequence
         As they came.
-    attributes : mapping of str to sequence
+    attributes : mapping of str to tuple
         JSON values; None where a record lacks the attribute, or UNSET.
     relationships : mapping of str to (sequence, sequence)
-        What came, and where it points: ids of the right type, or a `Target` that is still to be looked at, or None.
+        What came, and where it points: ids of the right type in an array, 0 for
+        none; or in a list a `Target` that is still to be looked at, or None.
     unread : iterable of str
         The other relationships, to many or of unknown names.
     meta : sequence
         Objects; None where a record has none, or UNSET.
     """
 
-    ids: Sequence[Any]
-    attributes: Mapping[str, Sequence[Any]]
-    relationships: Mapping[str, tuple[Sequence[Any], Sequence[Any]]]
+    ids: Sequence[Any] | Ids
+    attributes: Mapping[str, tuple[Any, ...]]
+    relationships: Mapping[str, tuple[Sequence[Any], Sequence[Any] | Ids]]
     unread: Iterable[str]
     meta: Sequence[Any]
 
 
 @dataclass
-class ParsedPage(PageColumns):
-    """A page with what is needed to tell that nothing in it stands twice.
+class _Form:
+    """The structs of pages whose records have certain members.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        Parses such pages.
+    attributes, to_one, unread, others : list of str
+        The names of attributes, of relationships to one resource, of other
+        relationships, and of what else a record has.
+    empty : (Struct, Struct)
+        A record's attributes and relationships where it has none.
+    is_strict : bool
+        Whether ids and types are sure to be what they should.
+    """
+
+    decoder: Any
+    attributes: list[str]
+    to_one: list[str]
+    unread: list[str]
+    others: list[str]
+    empty: tuple[Any, Any]
+    is_strict: bool
+
+    @property
+    def width(self) -> int:
+        """How many members a record has."""
+        return 4 + len(self.others) + (not self.is_strict)
+
+
+@dataclass
+class ParsedPage:
+    """A page in structs.
 
     Parameters
     ----------
     body : bytes
         The page.
+    form : object
+        Equal where pages can become columns together.
+    records : list of Struct
+        Its records. A page is best dropped after its columns: memory that is given back
+        in the order in which it was taken is taken again in that order, which is twice as fast.
+    included : list
+        What was read of the resources beside the records.
     members : int
-        How many it has, if every record has every attribute; what is in `raw` apart.
-    raw : list of Raw
-        What nobody reads.
-    included : list of dict
-        The resources beside the records.
+        How many members stand beside the records.
     """
 
     body: bytes
-    members: int
-    raw: list[Raw]
+    form: _Form
+    records: list[Any]
     included: list[Any]
+    members: int
+
+
+class ParsedColumns(PageColumns):
+    """The columns of pages of one form, with what is needed to tell that nothing in them stands twice.
+
+    Parameters
+    ----------
+    pages : sequence of ParsedPage
+        The pages.
+    """
+
+    def __init__(self, pages: Sequence[ParsedPage]) -> None:
+        form = pages[0].form
+        records = list(chain.from_iterable(page.records for page in pages))
+        rows = len(records)
+        self._bodies = [page.body for page in pages]
+        self._members = sum(page.members for page in pages) + rows * (2 + len(form.attributes))
+        ids, attributes, relationships, meta, *others = _columns_of(records, form.width)
+        self.ids = np.fromiter(ids, np.int64, rows) if form.is_strict else ids
+        self.meta = meta
+        if meta.count(UNSET) < rows:
+            self._members += sum(1 + members_of(value) for value in meta if value is not UNSET)
+        self.attributes = dict(zip(form.attributes, self._members_in(attributes, form.empty[0]), strict=True))
+        related = self._members_in(relationships, form.empty[1])
+        found = [list(filter(None, column)) for column in (*related[len(form.to_one) :], *others[: len(form.others)])]
+        self.unread = [name for name, raw in zip(form.unread, found, strict=False) if raw]
+        self._raw = list(chain.from_iterable(found))
+        self._members += len(self._raw)
+        self.relationships = {
+            name: (values, self._targets(values, are_sure=form.is_strict))
+            for name, values in zip(form.to_one, related, strict=False)
+        }
+
+    def _members_in(self, objects: Sequence[Any], empty: Any) -> list[tuple[Any, ...]]:
+        """Turn a member of the records that is an object into columns of its own members."""
+        self._members += len(objects)
+        if not all(objects):
+            self._members -= objects.count(UNSET)
+            objects = [entry or empty for entry in objects]
+        return _columns_of(objects, len(empty.__struct_fields__))
+
+    def _targets(self, values: Sequence[Any], *, are_sure: bool) -> Sequence[Any] | Ids:
+        """Return where the values of a relationship point, and count their members, links and meta apart."""
+        if not are_sure:
+            targets = [value.data if value else None for value in values]
+            self._members += _members_of_relationship(values, targets)
+            return targets
+        ids = np.fromiter([value.data.id if value and value.data else 0 for value in values], np.int64, len(values))
+        without = [values[place] for place in np.flatnonzero(ids == 0).tolist()]
+        self._members += 4 * (len(values) - len(without)) + len(without) - without.count(UNSET)
+        if any(without):
+            self._members += [value.data if value else UNSET for value in without].count(None)
+        return ids
 
     def adds_up(self, absent: int, others: Iterable[Any]) -> bool:
         """Tell whether the bytes have as many members as the structs.
@@ -120,15 +211,15 @@ class ParsedPage(PageColumns):
             Values of attributes and in targets that may be more than text or a number.
         """
         try:
-            members = self.members - absent + sum(map(members_of, others)) + _members_within(self.raw)
-            found = _name_ends(self.body)
+            members = self._members - absent + sum(map(members_of, others)) + _members_within(self._raw)
+            found = sum(map(_name_ends, self._bodies))
             if members != found:
                 more = list(self._raw_of_relationships())
                 members += len(more) + _members_within(more)
         except (_NotPlainError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         # Text may hold what ends a name, and white space may stand before the colon.
-        return members == found or members == count_members(self.body)
+        return members == found or members == sum(map(count_members, self._bodies))
 
     def _raw_of_relationships(self) -> Iterable[Raw]:
         for values, _ in self.relationships.values():
@@ -199,10 +290,13 @@ class PageParser:
     ----------
     resource : Resource
         What the pages hold.
+    read_included : callable
+        Reads a resource that stands beside the records. Most stand on many pages: each is read once.
     """
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, read_included: Callable[[Any], Any]) -> None:
         self._resource = resource
+        self._read_included = read_included
         self._types = {entry.name: entry.type for entry in resource.relationships if not entry.to_many}
         self._names: dict[str, dict[str, None]] = {"attributes": {}, "relationships": {}, "": {}}
         self._included: dict[bytes, tuple[int, Any]] = {}
@@ -220,12 +314,25 @@ class PageParser:
 
     def _parsed(self, body: bytes) -> ParsedPage | None:
         """Parse a page by the structs as they are; None where they do not fit."""
-        for strict, decoder in self._decoders.items():
+        for form in self._forms:
             try:
-                return self._columns(decoder.decode(body), body, strict=strict)
+                return self._page(form.decoder.decode(body), body, form)
             except msgspec.ValidationError:
                 continue
         return None
+
+    def _page(self, document: Any, body: bytes, form: _Form) -> ParsedPage | None:
+        records, included, *rest = astuple(document)
+        if not form.is_strict and records:
+            ids, *_, types = _columns_of(records, form.width)
+            if types.count(self._resource.type) != len(records) or not are_usable(ids):
+                return None
+        members = 1 + sum(1 + members_of(part) for part in rest if part is not UNSET)
+        resources: list[Any] = []
+        if included is not UNSET:
+            resources, more = self._resources(included or [])
+            members += 1 + more
+        return ParsedPage(body, form, records, resources, members)
 
     def _learn(self, body: bytes) -> bool:
         """Add the names of a page's members; tell whether there are new ones."""
@@ -235,39 +342,43 @@ class PageParser:
         for record in records if isinstance(records, list) else ():
             for name, value in record.items() if isinstance(record, dict) else ():
                 if name in ("attributes", "relationships"):
-                    self._names[name].update(
-                        dict.fromkeys(filter(_can_be_field, value if isinstance(value, dict) else ()))
-                    )
-                elif name not in ("type", "id", "meta") and _can_be_field(name):
+                    self._names[name].update(dict.fromkeys(value if isinstance(value, dict) else ()))
+                elif name not in ("type", "id", "meta"):
                     self._names[""][name] = None
+        for names in self._names.values():
+            for name in list(filterfalse(_can_be_field, names)):
+                del names[name]
         found = sum(map(len, self._names.values()))
         if known < found <= _MAX_NAMES:
             self._build()
         return known < found <= _MAX_NAMES
 
     def _build(self) -> None:
-        self._to_one = [name for name in self._names["relationships"] if name in self._types]
-        self._unread = [name for name in self._names["relationships"] if name not in self._types]
-        self._attributes = _struct((name, Any, UNSET) for name in self._names["attributes"])
-        self._empty = self._attributes(), self._relationships(strict=False)()
-        self._decoders = {strict: msgspec.json.Decoder(self._document(strict=strict)) for strict in (True, False)}
+        to_one = [name for name in self._names["relationships"] if name in self._types]
+        unread = [name for name in self._names["relationships"] if name not in self._types]
+        attributes = _struct((name, Any, UNSET) for name in self._names["attributes"])
+        self._forms = []
+        for is_strict in (True, False):
+            related = ((name, _related(self._types[name]) if is_strict else Related) for name in to_one)
+            fields = [(name, kind | None | UnsetType, UNSET) for name, kind in related]
+            relationships = _struct([*fields, *((name, Raw, None) for name in unread)])
+            decoder = msgspec.json.Decoder(self._document(attributes, relationships, is_strict=is_strict))
+            empty = attributes(), relationships()
+            others = list(self._names[""])
+            self._forms.append(
+                _Form(decoder, list(self._names["attributes"]), to_one, unread, others, empty, is_strict)
+            )
 
-    def _relationships(self, *, strict: bool) -> Any:
-        related = ((name, _related(self._types[name]) if strict else Related) for name in self._to_one)
-        to_one = ((name, kind | None | UnsetType, UNSET) for name, kind in related)
-        return _struct([*to_one, *((name, Raw, _ABSENT) for name in self._unread)])
-
-    def _document(self, *, strict: bool) -> Any:
+    def _document(self, attributes: Any, relationships: Any, *, is_strict: bool) -> Any:
         """Make the struct of a page."""
-        relationships = self._relationships(strict=strict)
         members = [
-            ("id", _Id if strict else Any),
-            ("attributes", self._attributes | None | UnsetType, UNSET),
+            ("id", _Id if is_strict else Any),
+            ("attributes", attributes | None | UnsetType, UNSET),
             ("relationships", relationships | None | UnsetType, UNSET),
             ("meta", dict[str, Any] | None | UnsetType, UNSET),
-            *((name, Raw, _ABSENT) for name in self._names[""]),
+            *((name, Raw, None) for name in self._names[""]),
         ]
-        record = _struct(members, self._resource.type) if strict else _struct([*members, ("type", Any, None)])
+        record = _struct(members, self._resource.type) if is_strict else _struct([*members, ("type", Any, None)])
         objects = dict[str, Any] | None | UnsetType
         return _struct(
             [
@@ -277,39 +388,8 @@ class PageParser:
             ]
         )
 
-    def _columns(self, document: Any, body: bytes, *, strict: bool) -> ParsedPage | None:
-        records, included, *rest = astuple(document)
-        rows = len(records)
-        columns = _columns_of(records, 4 + len(self._names[""]) + (not strict))
-        if not strict and columns.pop().count(self._resource.type) != rows:
-            return None
-        ids, attributes, relationships, meta, *others = columns
-        members = 1 + 2 * rows + sum(1 + members_of(part) for part in rest if part is not UNSET)
-        members += sum(rows - column.count(UNSET) for column in (attributes, relationships))
-        members += sum(1 + members_of(value) for value in meta if value is not UNSET)
-        cells, related = (
-            _columns_of([part or empty for part in column], len(empty.__struct_fields__))
-            for column, empty in zip((attributes, relationships), self._empty, strict=True)
-        )
-        raw = [
-            [value for value in column if value is not _ABSENT] for column in (*related[len(self._to_one) :], *others)
-        ]
-        unread = [name for name, found in zip(self._unread, raw, strict=False) if found]
-        members += sum(map(len, raw)) + rows * len(self._names["attributes"])
-        read = {}
-        for name, values in zip(self._to_one, related, strict=False):
-            targets = [value.data if value else None for value in values]
-            members += _members_of_relationship(values, targets)
-            read[name] = values, [target.id if target else None for target in targets] if strict else targets
-        resources: list[Any] = []
-        if included is not UNSET:
-            resources, more = self._resources(included or [])
-            members += 1 + more
-        named = dict(zip(self._names["attributes"], cells, strict=True))
-        return ParsedPage(ids, named, read, unread, meta, body, members, list(chain(*raw)), resources)
-
     def _resources(self, included: Iterable[Raw]) -> tuple[list[Any], int]:
-        """Parse included resources, which stand on many pages, once; give them and the number of their members."""
+        """Read included resources; give what was read and the number of their members."""
         members = 0
         resources = []
         if len(self._included) > _MAX_INCLUDED:
@@ -318,7 +398,7 @@ class PageParser:
             found = self._included.get(text)
             if found is None:
                 value = msgspec.json.decode(text)
-                found = self._included[text] = members_of(value), value
+                found = self._included[text] = members_of(value), self._read_included(value)
             members += found[0]
             resources.append(found[1])
         return resources, members
@@ -353,21 +433,15 @@ def _can_be_field(name: str) -> bool:
     return name.isprintable() and '"' not in name and "\\" not in name
 
 
-def _count_true(values: Iterable[Any]) -> int:
-    return len(list(filter(None, values)))
-
-
 def _members_of_relationship(values: Sequence[Any], targets: Sequence[Any]) -> int:
     """Count the members that a relationship takes in all records; its links and its meta apart."""
-    there = _count_true(targets)
-    if there == len(values):
-        return 4 * there
-    absent = list(filterfalse(None, values)).count(UNSET)
-    without_data = list(filterfalse(None, targets)).count(UNSET)
-    return 2 * there + len(values) - absent + _count_true(values) - without_data
+    there = len(list(filter(None, targets)))
+    null = len(list(filter(None, values))) - there - list(filterfalse(None, targets)).count(UNSET)
+    return 3 * there + null + len(values) - list(filterfalse(None, values)).count(UNSET)
 
 
 def _columns_of(structs: Sequence[Any], count: int) -> list[tuple[Any, ...]]:
+    """Turn structs into columns of their fields."""
     return list(zip(*map(astuple, structs), strict=True)) if structs else [()] * count
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.api.decode import identifier
-from opp_pandas.api.documents import link_target, parse_document
+from opp_pandas.api.documents import identifier, link_target, parse_document
 from opp_pandas.api.query import LISTS
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.errors import DocumentError, ForeignRowsError

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas._files import write_whole
-from opp_pandas.api.decode import identifier
+from opp_pandas.api.documents import identifier
 from opp_pandas.changes import rules
 from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.impact import MOVES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import identifier
+from opp_pandas.api.documents import identifier
 from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
 from opp_pandas.kinds import INTEGER, UnfitError
 from opp_pandas.load.custom_fields import plain_frame

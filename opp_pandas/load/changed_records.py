@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.api.decode import identifier
+from opp_pandas.api.documents import identifier
 from opp_pandas.api.frame_builder import Collected, Collector
 from opp_pandas.api.paging import record_ids
 from opp_pandas.api.query import NOT_NULL, Query, filter_key

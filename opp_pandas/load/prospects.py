@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opp_pandas.api.decode import identifier
+from opp_pandas.api.documents import identifier
 from opp_pandas.kinds import UnfitError
 
 if TYPE_CHECKING:
