@@ -597,15 +597,20 @@ def freeze(frame: pd.DataFrame) -> pd.DataFrame:
     """Copy `frame` so that nothing done to it later can reach the copy.
 
     Text is shared, since Arrow buffers cannot be changed; numbers and instants
-    are copied; lists become tuples.
+    are copied, but for what is missing throughout; lists become tuples.
     """
-    frozen = frame.copy()
-    frozen.attrs = {}
-    frozen.index = pd.RangeIndex(len(frame))
-    for place, dtype in enumerate(frame.dtypes):
+    columns: dict[str, Any] = {}
+    missing: dict[str, Any] = {}
+    for name, column in frame.items():
+        dtype = str(column.dtype)
         if dtype == "object":
-            frozen.isetitem(place, _frozen_values(frame.iloc[:, place].to_numpy()))
-    return frozen
+            columns[str(name)] = _frozen_values(column.to_numpy())
+        elif dtype != "str" and column.isna().all():
+            # Nobody changes these: what is missing throughout may be one array for all.
+            columns[str(name)] = missing.setdefault(dtype, column.array.copy())
+        else:
+            columns[str(name)] = column.array.copy()
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)), copy=False)
 
 
 def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -30,6 +30,8 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 TEXT = pa.large_string()
 STAMP = pa.timestamp("us", tz="UTC")
+_CELLS_TO_RELEASE = 300_000
+_LISTS_TOGETHER = 50_000
 TAGS = pa.list_(TEXT)
 
 
@@ -85,9 +87,15 @@ def make_frame(batches: Sequence[Batch], columns: Iterable[str], kept: Positions
     rows = sum(lengths) if kept is None else len(kept)
     missing = MissingColumns(rows)
     arrays = {}
+    cells = 0
     for name in columns:
         parts = [batch.columns.pop(name, None) for batch in batches]
+        cells += sum(len(part) for part in parts if part is not None)
         arrays[name] = _pandas_array(parts, lengths, COLUMN_DTYPES.get(name, "infer"), missing, kept)
+        if cells >= _CELLS_TO_RELEASE:
+            # What the parts held would stay with the pool, beside the columns that come.
+            pa.default_memory_pool().release_unused()
+            cells = 0
     return pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
 
 
@@ -176,17 +184,24 @@ def _from_stamps(column: pa.Array) -> Any:
 
 def _from_lists(column: pa.Array) -> Any:
     """Make a list per row that has one; equal texts are one object."""
-    values = column.flatten()
-    distinct = pc.dictionary_encode(values)
-    words = np.array([None, *distinct.dictionary.to_pylist()], dtype=object)[1:]
-    texts = words[distinct.indices.to_numpy(zero_copy_only=False)].tolist() if len(words) else []
+    found = np.empty(len(column), dtype=object)
+    known: dict[str, str] = {}
+    with without_collection():
+        for start in range(0, len(column), _LISTS_TOGETHER):
+            lists = _lists(column.slice(start, _LISTS_TOGETHER), known)
+            found[start : start + _LISTS_TOGETHER] = np.fromiter(lists, dtype=object)
+    return found
+
+
+def _lists(column: pa.Array, known: dict[str, str]) -> Iterator[list[str] | None]:
+    distinct = pc.dictionary_encode(column.flatten())
+    words = [known.setdefault(word, word) for word in distinct.dictionary.to_pylist()]
+    texts = [words[place] for place in distinct.indices.to_pylist()]
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     ends = np.cumsum(lengths)
     present = column.is_valid().to_numpy(zero_copy_only=False)
-    bounds = zip(present.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True)
-    with without_collection():
-        lists = (texts[start:end] if there else None for there, start, end in bounds)
-        return np.fromiter(lists, dtype=object, count=len(column))
+    for there, start, end in zip(present.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True):
+        yield texts[start:end] if there else None
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, Reso
 if TYPE_CHECKING:
     from opp_pandas.api.paging import Page
 
-BLOCK_BYTES = 8_000_000
+BLOCK_BYTES = 2_000_000
 # Of short pages: more records would leave the processor's cache before they are columns.
 _RECORDS_TOGETHER = 1_000
 
