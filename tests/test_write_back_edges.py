@@ -24,6 +24,7 @@ from opp_pandas.apply.results import take_outcomes
 from opp_pandas.apply.status import Outcome, Status
 from opp_pandas.changes import plan_file, rules
 from opp_pandas.changes.changeset import RowCreation, RowUpdate
+from opp_pandas.changes.name_lookup import NameBook, resolve_names
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.rules import read_only_reason
 from opp_pandas.errors import ConfigurationError, JournalError
@@ -355,3 +356,20 @@ def test_answer__brings_its_permissions_along() -> None:
         df, require_loaded(df, "test"), [Outcome("update", Status.WRITTEN, 1, position=0, resource=answer)], {}
     )
     assert not df["can_write"].iloc[0]
+
+
+def test_name__that_fits_several_accounts_asks_for_the_id() -> None:
+    """Leaving the account out would be no answer to that."""
+    creation = RowCreation(0, 0, {"name": "New"}, {"account_name": "Twin"}, "key")
+    plan = ChangeSet(creations=(creation,), unknown_names="leave_out")
+    (refusal,) = resolve_names(plan, NameBook({"account_id": {1: "Twin", 2: "Twin"}})).refusals
+    assert "fits 2 ids" in refusal.reason
+
+
+def test_new_deal__without_id_where_the_look_before_is_refused(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
+    """No right to look means that nothing is sent; a service without that filter cannot be asked, and is not."""
+    df = df.opp.add({"name": "New"})
+    box.fail(403, method="GET", times=1)
+    assert statuses(df.opp.write_back(custom_ids="never")) == ["rejected"]
+    box.fail(400, method="GET", times=1, body=b"{}")
+    assert statuses(df.opp.write_back(custom_ids="never")) == ["written"]

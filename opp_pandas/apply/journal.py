@@ -14,6 +14,7 @@ its owner may read it, and `opp_pandas.apply.journal_folder` purges it.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import hashlib
 import itertools
 import os
@@ -239,8 +240,8 @@ class OpenPlan:
     def close(self) -> None:
         """Let others have the plan; a second call does nothing."""
         if self._lock.is_locked:
-            if os.name == "posix":
-                # Windows removes no file that is open, and leaves an empty one.
+            # Windows removes no file that is open, and leaves an empty one.
+            with contextlib.suppress(PermissionError):
                 Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
 
@@ -330,16 +331,13 @@ def is_finished(facts: Mapping[str, Any]) -> bool:
 
 def _user() -> str:
     """Name the user of this system, whatever the environment says."""
-    if os.name != "posix":
-        import getpass
-
-        return getpass.getuser()
-    import pwd
-
     try:
+        import pwd
+
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    except (ImportError, KeyError):
+        # Windows keeps no such table, and a container's may lack the user.
+        return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
 
 
 def _moved(counts: Mapping[str, int], old: str, new: str) -> dict[str, int]:

@@ -214,7 +214,8 @@ def _aggregate(group: pd.Series, function: str) -> Any:
 
 
 def _equals(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, int):
+    is_whole = isinstance(other, int | np.integer)
+    if isinstance(one, float) and is_whole:
         return abs(one - other) <= 0.5
-    whole = isinstance(one, int | np.integer) and isinstance(other, int | np.integer)
+    whole = isinstance(one, int | np.integer) and is_whole
     return (whole or type(one) is type(other)) and bool(one == other)
