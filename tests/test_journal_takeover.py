@@ -13,6 +13,7 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.apply import send_creates
+from opp_pandas.apply.journal import Journal
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.errors import JournalError
 
@@ -145,3 +146,17 @@ def test_old_plan__is_read_and_sent(box: Sandbox, tmp_path: Path) -> None:
     here = ChangeSet(updates=plan.updates, creations=plan.creations, service=box.url)
     assert opp.apply_plan(client, here, journal=tmp_path).counts() == {"written": 2, "unchanged": 2}
     assert names(client).count("lost") == 1
+
+
+def test_old_journal__that_comes_back_is_not_taken_over_twice(folder: Path) -> None:
+    """A program that died before it removed the file, and a copy under a later name: one plan, one claim."""
+    content = (folder / FINISHED).read_bytes()
+    first = opp.list_journals(folder)
+    for name in (FINISHED, f"2999{FINISHED[4:]}"):
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o600)
+    again = opp.list_journals(folder)
+    assert len(again) == len(first) + 1
+    assert not list(folder.glob("2*-*.journal"))
+    with Journal(Path(again["journal"].iloc[0])) as journal:
+        assert journal.keys()[keys(FINISHED)[0]]["plan"] == 1

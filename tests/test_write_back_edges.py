@@ -373,3 +373,32 @@ def test_new_deal__without_id_where_the_look_before_is_refused(box: Sandbox, cli
     assert statuses(df.opp.write_back(custom_ids="never")) == ["rejected"]
     box.fail(400, method="GET", times=1, body=b"{}")
     assert statuses(df.opp.write_back(custom_ids="never")) == ["written"]
+
+
+def test_lost_answer__to_one_of_two_new_deals_with_one_custom_id_is_unknown(
+    box: Sandbox, client: Client, df: pd.DataFrame
+) -> None:
+    """The id does not tell them apart."""
+    df = df.opp.add([{"name": name, "custom_id": "CRM 9"} for name in ("A", "B")])
+    box.fail(0, method="POST", applied=True)
+    report = df.opp.write_back(workers=1)
+    assert statuses(report) == ["unknown", "written"]
+    assert "several new deals bear its custom id" in report.rows["detail"].iloc[0]
+
+
+def test_resume__of_a_deal_of_which_nobody_knows_what_was_there_before(
+    box: Sandbox, client: Client, df: pd.DataFrame
+) -> None:
+    """A journal of version 1 does not say: what bears the outside id now may be somebody else's."""
+    df = df.opp.add({"name": "New", "custom_id": "CRM 9"})
+    box.fail(0, method="POST", applied=True)
+    box.fail(500, method="GET", times=40, after=1)
+    report = df.opp.write_back()
+    assert statuses(report) == ["unknown"]
+    box.switches.faults.clear()
+    with Journal.open(Path(str(report.journal)).parent, client.url) as opened, opened.writing():
+        for key, facts in opened.keys().items():
+            opened.put_key(key, facts | {"before": None})
+    report = opp.resume(client)
+    assert statuses(report) == ["unknown"]
+    assert "nobody knows whether it was there before: compare them" in report.rows["detail"].iloc[0]
