@@ -182,8 +182,10 @@ class Machines:
                 raise result
         turns.ended_at += 100
         found = self.rounds.has(number)
-        assert set(found) <= {1, 2}
         words = [[outcome.detail for outcome in result.outcomes] for result in results]
+        missing = [[each[place] for each in words] for place in range(DEALS) if not found[place]]
+        assert max(found) <= 2
+        assert all(loses and any("write it back again" in told for told in each) for each in missing)
         told = sum(
             found[place] == 2
             and any("does not show it yet" in each[place] or "delete" in each[place] for each in words)

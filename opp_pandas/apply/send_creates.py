@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 LOOK_UP_BATCH = 50
 # Together at least 5 s: how far the service's index may lag behind a write.
 LOOK_UP_WAITS_S = (0.0, 1.0, 4.0)
-# How long a younger deal has to give way: its machine looks for as long as the index may lag, and began later.
-YOUNGER_WAITS_S = (1.0, 3.0, 6.0)
+# How long a younger deal has to give way: its machine began later, and looks as long, after lost answers twice.
+YOUNGER_WAITS_S = (1.0, 4.0, 15.0)
 _UNSEEN = "an earlier attempt was not seen to end"
 
 
@@ -219,7 +219,10 @@ class Creations:
         if self._stands(other):
             outcome.take_joined(other, outcome.sent, f"{why}; ours, id {own}, gave way and was deleted")
         else:
-            outcome.settle(Status.GONE, f"{why}, and both gave way: add it again", 404)
+            # Neither is there: the deal may be created like one that was undone.
+            outcome.settle(Status.GONE, f"{why}, and both gave way: write it back again", 404)
+            self.wire.plan.mark(task.number, "undone")
+            return
         self.wire.plan.settled(task.number, outcome)
 
 
