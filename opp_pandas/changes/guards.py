@@ -216,6 +216,6 @@ def _aggregate(group: pd.Series, function: str) -> Any:
 def _equals(one: Any, other: Any) -> bool:
     is_whole = isinstance(other, int | np.integer)
     if isinstance(one, float) and is_whole:
-        return abs(one - other) <= 0.5
+        return bool(abs(one - other) <= 0.5)
     whole = isinstance(one, int | np.integer) and is_whole
     return (whole or type(one) is type(other)) and bool(one == other)
