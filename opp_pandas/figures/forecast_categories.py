@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
+from opp_pandas.figures.core.blocks import number_codes
 from opp_pandas.figures.core.categories import BANDS, resolve_categories
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import CLOSED, OMITTED, Deals
@@ -77,7 +78,7 @@ def category_forecast(
     # The last axis has a place for deals without a category, before the others; none of these is open or won.
     rows, row = PeriodRows.of(replace(cells, axes=cells.axes[:-1], places=cells.places[:-1]), context)
     category = cells.places[-1] - 1
-    ids, place = np.unique(row, return_inverse=True)
+    ids, place = number_codes(row, (len(rows.ordinals) + 1) * rows.n_groups)
     bins, size = place * width + category, len(ids) * width
     alone = cells.add("amount", bins, size).reshape(-1, width)
     added = alone.cumsum(axis=1).astype(np.float64)

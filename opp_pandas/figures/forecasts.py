@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
+from opp_pandas.figures.core.blocks import number_codes
 from opp_pandas.figures.core.days import NO_DAY, to_dates
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
@@ -277,8 +278,9 @@ def forecast(
     if rolls:
         rolled = cells.add("weighted", row % n_groups, n_groups, late)
         wanted_too = rows.place(present) * n_groups + np.flatnonzero(rolled)
-    ids = np.unique(np.concatenate([row, wanted, wanted_too if rolls else wanted[:0]])).astype(np.intp)
-    totals = Totals(cells, [layer.kind for layer in cells.layers], np.searchsorted(ids, row), len(ids))
+    every = np.concatenate([row, wanted, wanted_too if rolls else wanted[:0]]).astype(np.intp)
+    ids, places = number_codes(every, (n_periods + 1) * n_groups)
+    totals = Totals(cells, [layer.kind for layer in cells.layers], places[: len(row)], len(ids))
     columns = {name: totals.column(terms) for name, terms in COLUMNS.items()}
     if overdue == "include":
         columns["forecast_amount"] = columns["forecast_amount"] + totals.of("weighted", OVERDUE)
@@ -294,7 +296,7 @@ def forecast(
         if quotas.everywhere is not None:
             values[ids // n_groups < n_periods] = quotas.everywhere
         else:
-            values[np.searchsorted(ids, wanted)] = quota_values
+            values[places[len(row) : len(row) + len(wanted)]] = quota_values
         won_by_now = totals.of("amount", WON_BY_NOW)
         more = quota_columns(
             values, columns["open_amount"], columns["won_amount"], won_by_now, columns["forecast_amount"]

@@ -70,6 +70,24 @@ def limits_of(values: npt.NDArray[np.int64], missing: int) -> tuple[int, int, bo
     return min(above) + missing + 1, high, True
 
 
+def number_codes(codes: npt.NDArray[np.intp], size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Find which of `size` codes occur, in order, and the place of every code among these.
+
+    Examples
+    --------
+    >>> ids, places = number_codes(np.array([7, 2, 7]), 10)
+    >>> ids.tolist(), places.tolist()
+    ([2, 7], [1, 0, 1])
+    """
+    if size > max(1_000_000, 8 * len(codes)):
+        ids, places = np.unique(codes, return_inverse=True)
+        return ids.astype(np.intp), places.astype(np.intp)
+    # A table over all of them takes a tenth of the time of sorting or hashing.
+    occurs = np.zeros(size, dtype=bool)
+    occurs[codes] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[codes]
+
+
 def count_codes(
     codes: npt.NDArray[Any], low: int, size: int, among: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.int64]:

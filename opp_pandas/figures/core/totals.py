@@ -356,7 +356,7 @@ def tally(deals: Deals, groupings: Sequence[Grouping], layers: Sequence[Any], ta
         return cells
 
     size = (len(layers) + 1) * width
-    if size <= max(1_000_000, 2 * len(deals)):
+    if size <= max(1_000_000, 4 * len(deals)):
         sums, unit = _add_up(deals, cells_of, size)
         occurring = ids = np.flatnonzero(sums["count"][: len(layers) * width])
     else:
