@@ -319,6 +319,11 @@ def test_command__that_reads_deals_takes_every_definition(
         assert sum(expected) == sum(amount for amount, is_open in zip(doubled, still, strict=True) if is_open)
 
 
+def test_figure__states_what_its_numbers_mean() -> None:
+    """The page of definitions is built from the figures: each states a formula of its numbers."""
+    assert [name for name, figure in FIGURES.items() if not figure.definitions] == []
+
+
 def test_figure_registered_later__is_everywhere_by_itself() -> None:
     """A figure in a file of its own: method, help, signature, plot and explanation."""
 

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opp_pandas.figures import category_forecast, concentration, forecast, kpis, rollup, stage_distribution
+from opp_pandas.figures import (
+    category_forecast,
+    concentration,
+    forecast,
+    kpis,
+    linearity,
+    pacing,
+    rollup,
+    stage_distribution,
+    undated,
+)
 from portfolios import LEAD, OFFER, WON, context, portfolio, portfolios, random_portfolio
 from test_explanations import FIGURES as EVERY_FIGURE
 
@@ -133,3 +143,22 @@ def test_figures__whole_amounts_sum_to_the_last_digit(amounts: list[int | None])
     assert [int(stages[name]) for name in ("Lead", "Offer", "Won")] == [total] * 3
     assert int(rollup(frame, context=context(), by="stage_name")["won_amount"].loc["Won"]) == total
     assert int(concentration(frame, context=context(), by="stage_name")["amount"].loc["Lead"]) == total
+
+
+@pytest.mark.parametrize(
+    ("figure", "options"),
+    [(linearity, {}), (pacing, {}), (undated, {"by": "owner_id"})],
+    ids=["linearity", "pacing", "undated"],
+)
+def test_sums_of_cents__are_the_same_in_any_order(figure: Any, options: dict[str, Any]) -> None:
+    """Cents are added as whole numbers: not a digit depends on the order of the rows."""
+    rng = np.random.default_rng(8)
+    frame = random_portfolio(8, 3_000, odd=False)
+    cents = rng.integers(1, 10**9, len(frame))
+    frame["amount"] = pd.array(cents // 100, dtype="Int64")
+    frame["amount_precise"] = pd.Series([f"{cent / 100:.2f}" for cent in cents], dtype="str")
+    frame.loc[rng.random(len(frame)) < 0.2, "close_date"] = pd.NaT
+    found = figure(frame, context=context(), **options)
+    for seed in range(5):
+        again = figure(frame.sample(frac=1, random_state=seed), context=context(), **options)
+        pd.testing.assert_frame_equal(pd.DataFrame(again), pd.DataFrame(found), check_exact=True)

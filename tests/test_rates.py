@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import kpis, shrink, velocity, wilson, win_rates
 from opp_pandas.figures.core.totals import grouped_median
-from opp_pandas.figures.rates import fit_strength, rank_intervals
+from opp_pandas.figures.proportions import fit_strength, rank_intervals
 from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
 
 FIXED = [

@@ -19,12 +19,14 @@ from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
 from opp_pandas.figures.forecast_categories import category_forecast
 from opp_pandas.figures.forecasts import forecast
 from opp_pandas.figures.funnels import funnel, stage_distribution
-from opp_pandas.figures.hygiene import ageing, concentration, hygiene
+from opp_pandas.figures.hygiene import ageing, hygiene
 from opp_pandas.figures.pipeline_history import pipeline_over_time
+from opp_pandas.figures.proportions import shrink, wilson
 from opp_pandas.figures.quotas import gini, linearity, pacing
-from opp_pandas.figures.rates import kpis, shrink, velocity, wilson, win_rates
+from opp_pandas.figures.rates import kpis, velocity, win_rates
 from opp_pandas.figures.rollups import rollup
 from opp_pandas.figures.scenarios import Change, commit_lands, drop_largest, scale, scenario, set_values
+from opp_pandas.figures.shares import concentration
 from opp_pandas.figures.slippage import flows, pushes, slippage
 from opp_pandas.figures.survival import aalen_johansen, kaplan_meier
 from opp_pandas.figures.time_in_stage import stage_chain, stage_spells, step_curves, time_in_stage

@@ -31,7 +31,15 @@ def _gather(deals: Deals, by: str | Sequence[str] | None = None, bands: tuple[fl
     return {"facts": facts, "cells": tally_by_period(deals, [*read_axes(deals, by), (category_axis(), settled.codes)])}
 
 
-@figure(heading="Forecast by category", gather=_gather)
+DEFINITIONS = {
+    "count": "open and won deals of the category, by their close date",
+    "amount": "deals of the category alone (individual)",
+    "cumulative_amount": "closed + commit + best case + pipeline, up to the category (cumulative)",
+    "weighted_amount": "amounts x probability of open deals",
+}
+
+
+@figure(heading="Forecast by category", definitions=DEFINITIONS, gather=_gather)
 def category_forecast(
     part: Part,
     *,
@@ -110,12 +118,7 @@ def category_forecast(
             "by": by,
             "bands": list(bands),
         },
-        definitions={
-            "count": "open and won deals of the category, by their close date",
-            "amount": "deals of the category alone (individual)",
-            "cumulative_amount": "closed + commit + best case + pipeline, up to the category (cumulative)",
-            "weighted_amount": "amounts x probability of open deals",
-        },
+        definitions=DEFINITIONS,
         notes=[
             f"category of open deals: {origin['stated']:,} stated, {origin['bands']:,} from probability bands",
             f"bands: commit from {bands[0]:g} %, best case from {bands[1]:g} %",

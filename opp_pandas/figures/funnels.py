@@ -41,7 +41,7 @@ from opp_pandas.figures.core.groups import (
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of, vanished_deals
 from opp_pandas.figures.core.totals import tally
-from opp_pandas.figures.rates import divide
+from opp_pandas.figures.proportions import divide
 from opp_pandas.figures.time_in_stage import read_entries
 
 if TYPE_CHECKING:

@@ -14,18 +14,17 @@ from opp_pandas.errors import ConfigurationError, named
 from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
 from opp_pandas.figures.core.columns import read_numbers
 from opp_pandas.figures.core.days import NO_DAY, Days, local_days, to_date
-from opp_pandas.figures.core.deals import LOST, OPEN, STANDINGS, WON, Deals
+from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import by_stage, combine, index_of, read_axes, read_groups
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.core.groups import by_stage, read_axes, read_groups
 from opp_pandas.figures.core.partials import Rows
-from opp_pandas.figures.core.totals import Histogram, Members, Quantity, Term, grouped_median, tally
-from opp_pandas.figures.rates import divide
+from opp_pandas.figures.core.totals import Histogram, Members, grouped_median
 
 if TYPE_CHECKING:
-    from opp_pandas.choices import Check, Measure
+    from opp_pandas.choices import Check
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Flags
+    from opp_pandas.figures.core.lineage import Question, Trace
     from opp_pandas.figures.core.partials import Part
 
 CHECKS = {
@@ -451,7 +450,15 @@ def _day(day: Any) -> str:
     return f"{to_date(int(day)):%Y-%m-%d}"
 
 
-@figure(heading="Age of deals")
+_AGES = {
+    "age_days": "as_of - day of creation",
+    "idle_days": "as_of - day of the last event (touched_at, else updated_at)",
+    "overdue_days": "as_of - close date, at least 0",
+    "touch_days": "as_of - day of the last meeting, call, mailing or task that was done",
+}
+
+
+@figure(heading="Age of deals", definitions=_AGES)
 def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
     """Give the age of every open deal.
 
@@ -492,16 +499,11 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
         idle_days=_days_since(deals, _touched_day(deals), rows).array,
         overdue_days=overdue.clip(lower=0).array,
     )
-    definitions = {
-        "age_days": "as_of - day of creation",
-        "idle_days": "as_of - day of the last event (touched_at, else updated_at)",
-        "overdue_days": "as_of - close date, at least 0",
-    }
     if deals.has("last_touch_at"):
         touched = local_days(deals.frame["last_touch_at"], context.timezone)
         table["touch_days"] = _days_since(deals, touched, rows).array
-        definitions["touch_days"] = "as_of - day of the last meeting, call, mailing or task that was done"
-    basis = build_basis("ageing", context, Facts.of(deals), currency=deals.currency, definitions=definitions)
+    shown = {name: words for name, words in _AGES.items() if name in table.columns}
+    basis = build_basis("ageing", context, Facts.of(deals), currency=deals.currency, definitions=shown)
     return attach_basis(table, basis)
 
 
@@ -510,99 +512,6 @@ def _days_since(deals: Deals, days: Days | None, rows: Codes) -> pd.Series:
         return pd.Series(pd.NA, index=deals.frame.index[rows], dtype="Int64")
     gone = pd.Series(deals.context.today - days[rows].astype(np.int64), index=deals.frame.index[rows], dtype="Int64")
     return gone.mask(days[rows] == NO_DAY)
-
-
-def _gather_concentration(
-    deals: Deals, by: str | Sequence[str] = "account_name", measure: Measure = "open_amount"
-) -> Part:
-    if measure not in _SHARED:
-        raise ConfigurationError(f"measure must be {', '.join(_SHARED)}, not {measure!r}")
-    table = np.full(STANDINGS, -1)
-    table[_SHARED[measure][0]] = 0
-    facts = Facts.of(deals, money=True)
-    return {"facts": facts, "cells": tally(deals, read_axes(deals, by), [measure], table)}
-
-
-_SHARED: dict[str, tuple[int, Quantity]] = {
-    "open_amount": (OPEN, "amount"),
-    "weighted_amount": (OPEN, "weighted"),
-    "won_amount": (WON, "amount"),
-}
-"""Measure -> the standing of the deals, and what is summed."""
-
-
-@figure(gather=_gather_concentration)
-def concentration(
-    part: Part,
-    *,
-    context: FigureContext,
-    by: str | Sequence[str] = "account_name",
-    measure: Measure = "open_amount",
-    top: Sequence[int] = (1, 5, 10),
-) -> pd.DataFrame:
-    """Say how much of the pipeline hangs on few accounts, owners or deals.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, default "account_name"
-        What the pipeline may hang on.
-    measure : {"open_amount", "weighted_amount", "won_amount"}, default "open_amount"
-        What is shared out.
-    top : sequence of int, default (1, 5, 10)
-        For the shares of the largest groups in the basis.
-
-    Returns
-    -------
-    DataFrame
-        A row per group, largest first: ``count`` [deals], ``amount`` [currency],
-        ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
-        squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
-        no share.
-
-    Examples
-    --------
-    >>> df.opp.concentration(by="owner_name").head(3)
-                           count     amount     share  cumulative_share
-    owner_name
-    Sam Novak                 18  391144.05  0.324520          0.324520
-    Jürgen O'Brien (id 6)     10  265291.00  0.220104          0.544624
-    Jürgen Lee                12  207441.00  0.172107          0.716732
-    """
-    cells = part["cells"]
-    groups = cells.groups(context)
-    row, size = combine(groups, len(cells))
-    amount, count = (cells.add(name, row, size) for name in (_SHARED[measure][1], "count"))
-    positive = np.maximum(amount, 0)
-    order = np.argsort(-amount, kind="stable")
-    order = order[count[order] > 0]
-    share = divide(positive[order], positive.sum())
-    table = pd.DataFrame(
-        {"count": count[order], "amount": amount[order], "share": share, "cumulative_share": np.cumsum(share)},
-        index=index_of(order, groups),
-    )
-    hhi = float(np.sum(share**2)) if len(share) and not np.isnan(share).any() else None
-    shares = {str(n): float(share[:n].sum()) for n in top if len(share) and not np.isnan(share).any()}
-    basis = build_basis(
-        "concentration",
-        context,
-        part["facts"],
-        hhi=hhi,
-        top_shares=shares,
-        arguments={"by": by, "measure": measure, "top": list(top)},
-        definitions={
-            "count": f"{'won' if measure == 'won_amount' else 'open'} deals that are not omitted",
-            "amount": f"{measure} of the group",
-            "share": f"part of all {measure}",
-            "cumulative_share": "part of this group and the larger ones",
-            "hhi": "sum of squared shares",
-        },
-        notes=[f"the largest {n} hold {value:.1%}" for n, value in shares.items()],
-    )
-    return attach_basis(table, basis)
 
 
 @hygiene.rows
@@ -623,18 +532,3 @@ def rows_of_ageing(ask: Question) -> Trace:
     deals = ask.deals
     value = np.nan if ask.row is None or pd.isna(ask.row[ask.column]) else float(ask.row[ask.column])
     return np.asarray(deals.frame.index == ask.parts[0]) & (deals.status == OPEN), np.full(len(deals), value)
-
-
-@concentration.rows
-def rows_of_concentration(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
-    deals, measure = ask.deals, ask.arguments["measure"]
-    standing, quantity = _SHARED[measure]
-    known, values = Term(quantity, (standing,)).rows(deals, deals.standing)
-    if ask.column in ("hhi", "cumulative_share"):
-        # Both stand on every group.
-        return known, None
-    here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)
-    if ask.column == "count":
-        return (deals.standing == standing) & here, np.ones(len(deals))
-    return known & here, values if ask.column == "amount" else None

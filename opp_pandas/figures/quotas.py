@@ -16,10 +16,11 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.days import to_dates
-from opp_pandas.figures.core.deals import WON, Deals
+from opp_pandas.figures.core.deals import STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, combine
 from opp_pandas.figures.core.lineage import span
+from opp_pandas.figures.core.totals import Tally, tally
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -207,13 +208,32 @@ def won_in(deals: Deals, first: int, last: int) -> Flags:
     return won
 
 
+def won_by_day(deals: Deals, first: int, last: int) -> Tally:
+    """Tally the deals that `won_in` finds; the layer of a cell is its day, counted from the first."""
+    days = deals.close.days
+    inside = (days >= first) & (days <= min(last, deals.context.today))
+    table = np.full((STANDINGS, len(days)), -1)
+    table[WON, inside] = days[inside] - first
+    return tally(deals, [], range(last - first + 1), table)
+
+
 def last_month_of(periods: Periods, last: int) -> int:
     """Find the first day of the month, of the calendar or 4-4-5, that ends a period on the day `last`."""
     months = replace(periods, unit="M")
     return int(months.starts(months.ordinals(np.array([last])))[0])
 
 
-@figure()
+_LINEARITY = {
+    "won_count": "deals won with their close date in the week, by as_of",
+    "won_amount": "their amounts",
+    "share": "won in the week / won in the period",
+    "cumulative_share": "won up to the end of the week / won in the period",
+    "last_month_share": "won in the last month of the period / won in the period",
+    "gini": "inequality of the weeks up to as_of, each by its days: 0 even",
+}
+
+
+@figure(definitions=_LINEARITY)
 def linearity(
     frame: pd.DataFrame,
     *,
@@ -257,18 +277,16 @@ def linearity(
     periods = context.periods.cut
     ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
     first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
-    won = won_in(deals, first, last)
+    won = won_by_day(deals, first, last)
     starts = np.arange(first, last + 1, 7)
-    week = (deals.close_day[won] - first) // 7
-    amount = np.nan_to_num(deals.amount[won])
-    sums = np.bincount(week, amount, minlength=len(starts)).astype(np.float64)
+    sums = won.add("amount", won.layer // 7, len(starts))
     total = float(sums.sum())
     share = sums / total if total else np.full(len(sums), np.nan)
     table = pd.DataFrame(
         {
             "week_start": to_dates(starts),
             "week_end": to_dates(np.minimum(starts + 6, last)),
-            "won_count": np.bincount(week, minlength=len(starts)).astype(np.int64),
+            "won_count": won.add("count", won.layer // 7, len(starts)),
             "won_amount": sums,
             "share": share,
             "cumulative_share": np.cumsum(share),
@@ -276,7 +294,7 @@ def linearity(
         index=pd.RangeIndex(1, len(starts) + 1, name="week"),
     )
     month = last_month_of(periods, last)
-    in_last_month = deals.close_day[won] >= month
+    in_last_month = won.add("amount", won.layer * 0, 1, won.layer >= month - first)
     dated = total and periods.unit in ("Q", "Y") and month <= context.today
     days_gone = np.clip(min(last, context.today) - starts + 1, 0, 7)
     basis = build_basis(
@@ -286,22 +304,25 @@ def linearity(
         later=True,
         period=str(periods.labels(np.array([ordinal]))[0]),
         complete=last < context.today,
-        last_month_share=float(amount[in_last_month].sum()) / total if dated else None,
+        last_month_share=float(in_last_month[0]) / total if dated else None,
         gini=gini(sums, days_gone),
         arguments={},
-        definitions={
-            "won_count": "deals won with their close date in the week, by as_of",
-            "won_amount": "their amounts",
-            "share": "won in the week / won in the period",
-            "cumulative_share": "won up to the end of the week / won in the period",
-            "last_month_share": "won in the last month of the period / won in the period",
-            "gini": "inequality of the weeks up to as_of, each by its days: 0 even",
-        },
+        definitions=_LINEARITY,
     )
     return attach_basis(table, basis)
 
 
-@figure()
+_PACING = {
+    "won_to_date": "deals won in the period's first `day` days, with an amount",
+    "won_amount": "deals won in all of the period so far",
+    "share": "won up to the same part of the period / won in all of it",
+    "usual_share": "mean share of the earlier periods",
+    "landing": "won to date / usual_share",
+    "attained": "won_to_date / quota",
+}
+
+
+@figure(definitions=_PACING)
 def pacing(
     frame: pd.DataFrame,
     *,
@@ -358,12 +379,11 @@ def pacing(
     gone = int(min(max(context.today - starts[-1] + 1, 0), length[-1]))
     # The same day is the same part of the period: quarters have 90 to 92 days.
     day = np.rint(gone * length / length[-1]).astype(np.int64)
-    won = won_in(deals, int(starts[0]), int(ends[-1])) & ~np.isnan(deals.amount)
-    to_date, in_all = np.zeros(len(ordinals)), np.zeros(len(ordinals))
-    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        inside = won & (deals.close_day >= start) & (deals.close_day <= end)
-        in_all[place] = deals.amount[inside].sum()
-        to_date[place] = deals.amount[inside & (deals.close_day < start + day[place])].sum()
+    won = won_by_day(deals, int(starts[0]), int(ends[-1]))
+    in_days = won.layer + starts[0]
+    place = np.searchsorted(starts, in_days, side="right") - 1
+    in_all = won.add("amount", place, len(ordinals))
+    to_date = won.add("amount", place, len(ordinals), in_days < (starts + day)[place])
     share = np.divide(to_date, in_all, out=np.full(len(ordinals), np.nan), where=in_all > 0)
     # What is not over has no share yet: also of earlier periods, where as_of lies before the present one.
     share[ends >= context.today] = np.nan
@@ -373,15 +393,7 @@ def pacing(
         {"day": day, "days": length, "won_to_date": to_date, "won_amount": in_all, "share": share},
         index=periods.labels(ordinals),
     )
-    definitions = {
-        "won_to_date": "deals won in the period's first `day` days, with an amount",
-        "won_amount": "deals won in all of the period so far",
-        "share": "won up to the same part of the period / won in all of it",
-        "usual_share": "mean share of the earlier periods",
-        "landing": "won to date / usual_share",
-    }
     if quota is not None:
-        definitions["attained"] = "won_to_date / quota"
         attained = np.full(len(ordinals), np.nan)
         attained[-1] = to_date[-1] / target if (target := _number(quota, "quota")) else np.nan
         table = table.assign(attained=attained)
@@ -398,7 +410,7 @@ def pacing(
             "compare": compare,
             "quota": quota,
         },
-        definitions=definitions,
+        definitions={name: words for name, words in _PACING.items() if name != "attained" or quota is not None},
     )
     return attach_basis(table, basis)
 

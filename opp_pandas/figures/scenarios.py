@@ -17,7 +17,7 @@ from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import read_groups
 from opp_pandas.figures.core.lineage import Question, together
-from opp_pandas.figures.forecasts import forecast, rows_of_forecast
+from opp_pandas.figures.forecasts import DEFINITIONS, forecast, rows_of_forecast
 from opp_pandas.resource import LOOKUP_COLUMNS
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _SETTABLE = ("probability", "amount", "close_date", "forecast_category")
 _COMPARED = ("open_count", "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
+_DEFINITIONS = {
+    **{name: DEFINITIONS[name] for name in _COMPARED},
+    "change": "forecast_amount - that of 'as it is'",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +221,7 @@ def _rows(frame: pd.DataFrame, where: Any) -> Any:
     return read_mask(found, frame, "where")
 
 
-@figure(heading="Scenarios")
+@figure(heading="Scenarios", definitions=_DEFINITIONS)
 def scenario(
     frame: pd.DataFrame,
     *,
@@ -294,8 +298,7 @@ def scenario(
         "title": "Scenarios",
         "scenarios": words,
         "arguments": basis["arguments"] | {"probability": whose},
-        "definitions": {name: basis["definitions"][name] for name in _COMPARED}
-        | {"change": "forecast_amount - that of 'as it is'"},
+        "definitions": _DEFINITIONS | {name: basis["definitions"][name] for name in _COMPARED},
         "notes": [*basis["notes"], *(f"{name}: {what}" for name, what in words.items())],
     }
     return attach_basis(result, basis)

@@ -29,7 +29,7 @@ from opp_pandas.figures.core.snapshots import (
     read_span,
     read_states,
 )
-from opp_pandas.figures.rates import divide
+from opp_pandas.figures.proportions import divide
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -257,7 +257,15 @@ def pushes(
     return attach_basis(table, basis)
 
 
-@figure()
+_FLOWS = {
+    "stage_from": "the stage at the start",
+    "stage_to": "the stage at the end",
+    "count": "deals",
+    "amount": "their amounts at the end; of vanished deals at the start",
+}
+
+
+@figure(definitions=_FLOWS)
 def flows(
     history: Any,
     *,
@@ -327,12 +335,6 @@ def flows(
             "amount": sums["amount"].to_numpy(dtype=np.float64),
         }
     )
-    definitions = {
-        "stage_from": "the stage at the start",
-        "stage_to": "the stage at the end",
-        "count": "deals",
-        "amount": "their amounts at the end; of vanished deals at the start",
-    }
     currency = deals1.currency or deals0.currency
     basis = build_history_basis(
         "flows",
@@ -341,7 +343,7 @@ def flows(
         compared=[before],
         since=before.context.local_as_of.isoformat(),
         currency=currency,
-        definitions=definitions,
+        definitions=_FLOWS,
     )
     return attach_basis(table, basis)
 

@@ -59,7 +59,14 @@ def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFram
     return known
 
 
-@figure(heading="Stays in stages")
+_SPELLS = {
+    "days": "left_at, or as_of, - entered_at",
+    "way": "advanced, back or lost, by the stage entered next",
+    "unseen_days": "first time the deal was seen - its creation, for a first stay that nobody saw begin",
+}
+
+
+@figure(heading="Stays in stages", definitions=_SPELLS)
 def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     """List every stay of a deal in a stage.
 
@@ -234,7 +241,16 @@ def time_in_stage(
     return attach_basis(table, basis)
 
 
-@figure(heading="Curves of each stage")
+_CURVES = {
+    "at_risk": "stays of at least so many days, first seen before",
+    "still": "Kaplan-Meier: product of (1 - ended / at risk)",
+    "advanced": "Aalen-Johansen: sum of still before x advanced / at risk",
+    "back": "Aalen-Johansen: sum of still before x gone back / at risk",
+    "lost": "Aalen-Johansen: sum of still before x lost / at risk",
+}
+
+
+@figure(heading="Curves of each stage", definitions=_CURVES)
 def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
     """Give, for every open stage, the share that has gone on, back or was lost by each day.
 
@@ -278,7 +294,14 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
     return curves
 
 
-@figure(heading="Markov chain of stages")
+_CHAIN = {
+    "won": "(I - Q)^-1 R, column won",
+    "lost": "(I - Q)^-1 R, column lost",
+    "expected_days": "row sum of (I - Q)^-1 x step_days",
+}
+
+
+@figure(heading="Markov chain of stages", definitions=_CHAIN)
 def stage_chain(
     history: Any, *, context: FigureContext, step_days: float = 7.0, smoothing: float = 0.0
 ) -> pd.DataFrame:
@@ -351,11 +374,7 @@ def stage_chain(
         n_entries=len(entries),
         history="events" if isinstance(history, pd.DataFrame) else "snapshots",
         arguments={"step_days": step_days, "smoothing": smoothing},
-        definitions={
-            "won": "(I - Q)^-1 R, column won",
-            "lost": "(I - Q)^-1 R, column lost",
-            "expected_days": "row sum of (I - Q)^-1 x step_days",
-        },
+        definitions=_CHAIN,
         notes=["a chain without memory; compare its expected_days with time_in_stage"],
     )
     return attach_basis(table, basis)

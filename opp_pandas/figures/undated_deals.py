@@ -14,10 +14,11 @@ import pandas as pd
 
 from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import OPEN, Deals
+from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_of, read_groups
+from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.core.totals import tally
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -58,15 +59,19 @@ def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[s
     Sam Novak      1  45,110          33,832
     """
     deals = Deals(frame, context)
-    groups = read_groups(deals, by)
-    cells, size = combine(groups, len(deals))
-    rows, summed = _undated(deals)
-    amount = np.where(summed, np.nan_to_num(deals.amount), 0.0)
+    undated_slots = deals.close.days == NO_DAY
+    layers = np.full((STANDINGS, len(undated_slots)), -1)
+    layers[np.ix_([OPEN, LEFT_OUT], undated_slots)] = [[0], [1]]
+    # Omitted deals are counted and not summed.
+    cells = tally(deals, read_axes(deals, by), ["summed", "omitted"], layers)
+    groups = cells.groups(context)
+    row, size = combine(groups, len(cells))
+    summed = cells.of_layers(lambda layer: layer == "summed")
     table = pd.DataFrame(
         {
-            "count": np.bincount(cells[rows], minlength=size),
-            "amount": np.bincount(cells, amount, minlength=size),
-            "weighted_amount": np.bincount(cells, amount * np.nan_to_num(deals.percent), minlength=size) / 100.0,
+            "count": cells.add("count", row, size),
+            "amount": cells.add("amount", row, size, summed),
+            "weighted_amount": cells.add("weighted", row, size, summed),
         }
     )
     order = np.argsort(-table["amount"].to_numpy(), kind="stable")

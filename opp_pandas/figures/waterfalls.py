@@ -37,7 +37,7 @@ _READ = (
 _OF_BEFORE = ("start", "removed", *(name for name in ENTRIES if name not in ("created", "appeared")))
 
 
-@figure(heading="Deals behind a waterfall")
+@figure(heading="Deals behind a waterfall", definitions=MEANINGS)
 def waterfall_deals(
     history: Any,
     *,

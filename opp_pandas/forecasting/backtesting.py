@@ -20,7 +20,7 @@ from opp_pandas.figures.core.deals import WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, State, read_states
 from opp_pandas.figures.forecasts import OPEN_CURRENT, kinds_of
-from opp_pandas.figures.rates import divide
+from opp_pandas.figures.proportions import divide
 from opp_pandas.forecasting.distribution import RHO, Bookings, bookings
 from opp_pandas.forecasting.predicting import compare
 from opp_pandas.forecasting.scoring import amount_errors, resampled
@@ -57,7 +57,16 @@ _COLUMNS = (
 _DRAWS, _SEED = 1_000, 0
 
 
-@figure(heading="Forecasts of past periods")
+_OF_FORECASTS = {
+    "actual": "what was won with its close date in the period",
+    "error": "forecast - actual",
+    "crps": "continuous ranked probability score; of a single amount its absolute error",
+    "pit": "share of the distribution at or below what came",
+    "inside_80": "whether what came lies in the central 80 % interval",
+}
+
+
+@figure(heading="Forecasts of past periods", definitions=_OF_FORECASTS)
 def backtest_forecasts(
     history: Any,
     *,

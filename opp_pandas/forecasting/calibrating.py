@@ -20,7 +20,7 @@ from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import Snapshots, State, keys_of, later_of, read_states
-from opp_pandas.figures.rates import divide, wilson
+from opp_pandas.figures.proportions import divide, wilson
 from opp_pandas.forecasting.scoring import brier, brier_skill, decompose, log_loss, put_in_bins, resampled
 
 if TYPE_CHECKING:

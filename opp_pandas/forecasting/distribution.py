@@ -475,7 +475,16 @@ def _gather(deals: Deals, period: object = None) -> Part:
     }
 
 
-@figure(gather=_gather, heading="Distribution of bookings")
+_DEFINITIONS = {
+    "won_amount": "what was won in the period by as_of",
+    "mean": "won_amount + sum of amount x p",
+    "sd": "square root of sum of amount^2 x p x (1 - p), plus what rho and cv add",
+    "quantile": "smallest amount that bookings stay at or below with the given probability",
+    "p_at_least": "probability that bookings reach an amount",
+}
+
+
+@figure(gather=_gather, heading="Distribution of bookings", definitions=_DEFINITIONS)
 def bookings(
     part: Part,
     *,
@@ -545,13 +554,6 @@ def bookings(
         "rho": rho,
         "cv": cv,
     }
-    definitions = {
-        "won_amount": "what was won in the period by as_of",
-        "mean": "won_amount + sum of amount x p",
-        "sd": "square root of sum of amount^2 x p x (1 - p), plus what rho and cv add",
-        "quantile": "smallest amount that bookings stay at or below with the given probability",
-        "p_at_least": "probability that bookings reach an amount",
-    }
     basis = build_basis(
         "bookings",
         context,
@@ -561,7 +563,7 @@ def bookings(
         won_amount=won,
         title="Bookings" if rho else "Bookings, independent deals: too narrow",
         arguments=arguments,
-        definitions=definitions,
+        definitions=_DEFINITIONS,
         notes=notes,
     )
     amounts, chances, positions = (chosen[name].to_numpy() for name in ("amount", "percent", "position"))

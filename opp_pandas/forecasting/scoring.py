@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.rates import divide
+from opp_pandas.figures.proportions import divide
 
 if TYPE_CHECKING:
     from opp_pandas.choices import Bins

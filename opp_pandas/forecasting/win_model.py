@@ -251,7 +251,15 @@ def _logit(p: Floats) -> Floats:
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-@figure(heading="Model of won deals")
+_DEFINITIONS = {
+    "brier": "mean of (p - outcome)^2 over deals that the model was not fitted to",
+    "log_loss": "-mean of log p of what came",
+    "ece": "mean distance of p from the share won, over tenths of the deals",
+    "auc": "chance that a won deal has a higher p than a lost one",
+}
+
+
+@figure(heading="Model of won deals", definitions=_DEFINITIONS)
 def fit_win_model(
     frame: pd.DataFrame,
     *,
