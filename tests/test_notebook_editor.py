@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,24 @@ def desk() -> Desk:
 
 def edit(desk: Desk, row: int, column: str, text: str | None) -> dict[str, Any]:
     return ask(desk, "edit", cells=[{"row": row, "column": column, "text": text}])
+
+
+def test_editor__opens_before_custom_fields_have_their_names(df: pd.DataFrame, client: Client) -> None:
+    """A service that does not answer keeps nobody waiting; where it does, names and columns come after."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gone = opp.connect(f"http://127.0.0.1:{silent.getsockname()[1]}", token="t", max_wait_s=1)
+        editor = opp.of(df).edit(gone)
+        assert not editor.wait(0)
+        titles = {field["title"] for field in editor._widget.fields}
+        assert "Custom1" in titles
+    named = opp.of(df).edit(client)
+    assert named.wait(60)
+    assert named.notes == ()
+    fields = {entry.name: entry.label for entry in client.custom_fields()}
+    assert {field["name"]: field["title"] for field in named._widget.fields}.items() >= fields.items()
+    assert set(editor._widget.state["columns"]) < set(named._widget.state["columns"])
+    assert editor.wait(60)
+    assert editor.notes[0].startswith("custom fields bear the API's names and no options: ")
 
 
 # --- messages -------------------------------------------------------------------

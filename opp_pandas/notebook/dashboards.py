@@ -29,8 +29,6 @@ class Dashboard(Displayed):
     Made by `open_dashboard`. The frame that it was opened on is never touched.
     """
 
-    _notes: tuple[str, ...] = ()
-
     def __init__(self, model: PictureModel, lock: Any, widget: Any) -> None:
         self._model, self._lock, self._widget = model, lock, widget
 
@@ -44,7 +42,7 @@ class Dashboard(Displayed):
     def notes(self) -> tuple[str, ...]:
         """What could not be had or shown, in sentences."""
         with self._lock:
-            return (*self._notes, *self._model.picture().notes)
+            return tuple(self._model.picture().notes)
 
     @property
     def listed(self) -> pd.DataFrame:

@@ -48,9 +48,6 @@ class Sheet(Cells):
     ----------
     frame : DataFrame
         A frame that carries a load. Never modified.
-    custom_fields : mapping of str to CustomField, optional
-        What the organisation made of its custom fields, where the load does
-        not know it.
     conventions : Conventions
         How numbers and dates are written by those who type and paste.
 
@@ -63,16 +60,12 @@ class Sheet(Cells):
     def __init__(
         self,
         frame: pd.DataFrame,
-        custom_fields: Mapping[str, CustomField] | None = None,
         conventions: Conventions = ANY,
     ) -> None:
         self.conventions = conventions
         loaded = require_loaded(frame, "edit()")
         usable_frame(frame.iloc[:0], loaded)
-        own = frame.copy(deep=False)
-        if custom_fields and not loaded.custom_fields:
-            attach_loaded(own, replace(loaded, custom_fields=dict(custom_fields)))
-        self.begin(own)
+        self.begin(frame.copy(deep=False))
 
     def begin(self, frame: pd.DataFrame) -> None:
         """Begin anew with a frame: what was done before is forgotten."""
@@ -89,6 +82,12 @@ class Sheet(Cells):
         self.log: list[Step] = []
         self.original = self._frame.copy(deep=False)
         self.original_ids = self.rows.ids
+
+    def learn(self, custom_fields: Mapping[str, CustomField]) -> None:
+        """Take in what the organisation made of its custom fields, where the load does not know it."""
+        attach_loaded(self._frame, replace(self.loaded, custom_fields=dict(custom_fields)))
+        for derived in ("fields", "_by_name"):
+            self.__dict__.pop(derived, None)
 
     def changes(self, **options: Any) -> ChangeSet:
         """Give the plan, with the options of `find_changes`: what would be sent, and what would be refused."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from opp_pandas.changes.impact import Figures
-from opp_pandas.errors import ConfigurationError, MissingColumnError, ServiceError
+from opp_pandas.errors import ConfigurationError, MissingColumnError
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import require_loaded
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
 
     from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.api.client import Client
-    from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.apply.report import WriteReport
     from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.choices import UnknownNames
-    from opp_pandas.frame_state import Loaded
 
 SHORTEST, TALLEST = 120, 2000
 
@@ -40,14 +39,13 @@ class Editor(Displayed):
     Made by `open_editor`. The frame that it was opened on is never touched.
     """
 
-    def __init__(self, desk: Desk, panel: Panel, widget: Any, notes: Sequence[str] = ()) -> None:
-        self._desk, self._panel, self._widget = desk, panel, widget
-        self._notes = tuple(notes)
+    def __init__(self, desk: Desk, panel: Panel, widget: Any, asking: Thread | None = None) -> None:
+        self._desk, self._panel, self._widget, self._asking = desk, panel, widget, asking
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What could not be had, in sentences."""
-        return self._notes
+        return tuple(self._desk.notes)
 
     @property
     def frame(self) -> OpportunityFrame:
@@ -73,7 +71,7 @@ class Editor(Displayed):
             return recipe(self._desk.sheet, self._desk.unknown_names)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until nothing is being sent.
+        """Wait until nothing is being sent, and the custom fields have their names.
 
         Parameters
         ----------
@@ -85,6 +83,10 @@ class Editor(Displayed):
         bool
             False if something still is.
         """
+        if self._asking is not None:
+            self._asking.join(timeout_s)
+            if self._asking.is_alive():
+                return False
         return self._panel.saving is None or self._panel.saving.wait(timeout_s)
 
     def __repr__(self) -> str:
@@ -178,14 +180,13 @@ def open_editor(
     missing = [str(column) for column in columns or () if column not in frame.columns]
     if missing or (columns is not None and not columns):
         raise MissingColumnError(missing, frame.columns, "The editor shows columns of the frame, at least one.")
-    fields, notes = find_custom_fields(loaded, client)
-    sheet = Sheet(frame, fields, Conventions(decimal, thousands, dayfirst, date_format))
+    sheet = Sheet(frame, Conventions(decimal, thousands, dayfirst, date_format))
     desk = Desk(sheet, columns, unknown_names=unknown_names)
     # Arguments that cannot be used are refused now, not when the changes are reviewed.
     Figures(loaded, quota, definitions)
     panel = Panel(desk, client, {"quota": quota, **definitions}, journal)
     widget = build_widget(desk, panel, label=f"Editor of {len(frame):,} deals", height=height)
-    return Editor(desk, panel, widget, notes)
+    return Editor(desk, panel, widget, ask_custom_fields(desk, client))
 
 
 def check_height(height: object) -> None:
@@ -194,12 +195,22 @@ def check_height(height: object) -> None:
         raise ConfigurationError(f"height={height!r} is not a number of pixels from {SHORTEST} to {TALLEST}")
 
 
-def find_custom_fields(loaded: Loaded, client: Client | None) -> tuple[dict[str, CustomField], list[str]]:
-    """Ask what the custom fields are called, where the load does not know; without an answer they keep their names."""
+def ask_custom_fields(desk: Desk, client: Client | None) -> Thread | None:
+    """Ask what the custom fields are called, where the load does not know, beside everything else.
+
+    Nobody waits for a service that is slow or gone: columns keep the API's names until an answer is there.
+    """
+    loaded = desk.sheet.loaded
     asked = client if client is not None else loaded.client
     if loaded.custom_fields or asked is None:
-        return {}, []
-    try:
-        return fields_by_column(asked), []
-    except ServiceError as problem:
-        return {}, [f"custom fields bear the API's names and no options: {problem}"]
+        return None
+
+    def ask() -> None:
+        try:
+            desk.learn(fields_by_column(asked))
+        except Exception as problem:  # noqa: BLE001 - told to whoever asks for the notes
+            desk.notes.append(f"custom fields bear the API's names and no options: {problem}")
+
+    asking = Thread(target=ask, name="opp_pandas custom fields", daemon=True)
+    asking.start()
+    return asking

@@ -122,5 +122,8 @@ def build_widget(desk: Desk, panel: Panel, *, label: str, height: int, entry: st
     def show_panel() -> None:
         widget.panel = sent(panel.shown)
 
-    desk.on_change, panel.on_show = show, show_panel
+    def show_fields() -> None:
+        widget.fields = desk.fields()
+
+    desk.on_change, desk.on_fields, panel.on_show = show, show_fields, show_panel
     return widget

@@ -29,6 +29,7 @@ from opp_pandas.notebook.to_code import recipe
 from opp_pandas.parsing.names import fold_name
 
 if TYPE_CHECKING:
+    from opp_pandas.api.custom_field_types import CustomField
     from opp_pandas.choices import UnknownNames
     from opp_pandas.notebook.cells import CellView
     from opp_pandas.notebook.edit_session import Sheet
@@ -73,7 +74,12 @@ class Desk:
         self.sheet, self.unknown_names = sheet, unknown_names
         self.ordering = Ordering(sheet)
         self.columns = list(columns) if columns is not None else first_columns(sheet.fields, sheet.held)
+        self._first = columns is None
         self.on_change = on_change
+        self.on_fields: Callable[[], Any] = lambda: None
+        """Called when the columns are known better than before."""
+        self.notes: list[str] = []
+        """What could not be had, in sentences."""
         self.actions: dict[type[messages.Request], Callable[[Any], Answer]] = {
             kind: partial(action, self) for kind, action in _ACTIONS.items()
         }
@@ -115,6 +121,16 @@ class Desk:
             zone=self.sheet.loaded.timezone or "UTC",
         )
         return sent(state)
+
+    def learn(self, custom_fields: Mapping[str, CustomField]) -> None:
+        """Name custom fields as the organisation does; where nobody chose columns, those that hold something join."""
+        with self.lock:
+            self.sheet.learn(custom_fields)
+            if self._first:
+                shown = first_columns(self.sheet.fields, self.sheet.held)
+                self.columns += [column for column in shown if column not in self.columns]
+            self.on_fields()
+            self.moved()
 
     def changed(self) -> None:
         """Tell whoever shows the sheet that something is different."""

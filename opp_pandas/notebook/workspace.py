@@ -11,7 +11,7 @@ from opp_pandas.forecasting.distribution import RHO
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.notebook.dashboards import Dashboard, check_history
 from opp_pandas.notebook.edit_session import Sheet
-from opp_pandas.notebook.editor import Editor, check_height, find_custom_fields
+from opp_pandas.notebook.editor import Editor, ask_custom_fields, check_height
 from opp_pandas.notebook.fields import first_columns
 from opp_pandas.notebook.grid import build_widget, load_anywidget
 from opp_pandas.notebook.grid_controller import REASONS, Desk
@@ -24,6 +24,7 @@ from opp_pandas.parsing.reading import Conventions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from threading import Thread
 
     import pandas as pd
 
@@ -38,9 +39,14 @@ class Workspace(Dashboard, Editor):
     Made by `open_workspace`. The frame that it was opened on is never touched.
     """
 
-    def __init__(self, model: WorkspaceModel, panel: Panel, widget: Any, notes: Sequence[str] = ()) -> None:
-        Editor.__init__(self, model.desk, panel, widget, notes)
+    def __init__(self, model: WorkspaceModel, panel: Panel, widget: Any, asking: Thread | None = None) -> None:
+        Editor.__init__(self, model.desk, panel, widget, asking)
         self._model, self._lock = model, model.desk.lock
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be had or shown, in sentences."""
+        return (*self._desk.notes, *super().notes)
 
     def __repr__(self) -> str:
         return f"{Editor.__repr__(self)}\n  {self._words()}"
@@ -135,9 +141,8 @@ def open_workspace(
     load_anywidget()
     check_height(height)
     check_history(history)
-    loaded = require_loaded(frame, "workspace()")
-    fields, notes = find_custom_fields(loaded, client)
-    sheet = Sheet(frame, fields, Conventions(decimal, thousands, dayfirst, date_format))
+    require_loaded(frame, "workspace()")
+    sheet = Sheet(frame, Conventions(decimal, thousands, dayfirst, date_format))
     desk = Desk(sheet, columns, unknown_names=unknown_names)
     if columns is None:
         name, *others = first_columns(sheet.fields, sheet.held)
@@ -151,4 +156,4 @@ def open_workspace(
     picture = sent(model.picture())
     label = f"{counted(len(frame), 'deal')}, what needs attention first"
     widget = build_widget(desk, panel, label=label, height=height, entry="workspace", picture=picture)
-    return Workspace(model, panel, widget, notes)
+    return Workspace(model, panel, widget, ask_custom_fields(desk, client))
