@@ -33,6 +33,22 @@ if TYPE_CHECKING:
 COMMAND = [sys.executable, "-m", "opp_pandas.cli"]
 
 
+def test_demo__puts_the_first_notebook_where_it_can_be_changed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is copied with its picture, what was changed in it stays, and without JupyterLab the error says what to do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    copied = tmp_path / "opp_pandas_demo" / "01_load_and_look.ipynb"
+    for text in (None, "mine"):
+        if text:
+            copied.write_text(text, encoding="utf-8")
+        assert main(["demo", "--notebook"]) == 2
+        assert "python -m pip install jupyterlab" in capsys.readouterr().err
+        assert text is None or copied.read_text(encoding="utf-8") == text
+    assert (tmp_path / "opp_pandas_demo" / "images" / "dashboard.png").stat().st_size > 10_000
+
+
 def test_demo__shows_the_whole_job(capsys: pytest.CaptureFixture[str]) -> None:
     """It prints forecast, stages, the deal before and after, and what the server says; exit code 0."""
     assert main(["demo", "--opportunities", "120"]) == 0

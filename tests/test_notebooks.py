@@ -123,5 +123,7 @@ if __name__ == "__main__":
         for cell in notebook.cells:
             # When a cell ran is of no interest to readers, and a difference in every run.
             cell.metadata.pop("execution", None)
+        # A bar of progress is a widget; kept, its state would be most of the file.
+        notebook.metadata.pop("widgets", None)
         nbformat.write(notebook, path)
         sys.stdout.write(f"{path.name}: executed and kept\n")

@@ -370,7 +370,9 @@ class PictureModel:
             return None
         try:
             ends, options, words = self._changes(now)
-            return charts.bridge_chart(waterfall(ends, **options), now.period, words)
+            chart = charts.bridge_chart(waterfall(ends, **options), now.period, words)
+            # Edits that move nothing of the period have no picture.
+            return chart if self._taken or len(chart.bars) > 2 else None
         except OppPandasError as error:
             notes.append(f"what changed cannot be told: {printable(error, 300)}")
             return None

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
+
+FIRST = "01_load_and_look.ipynb"
+FOLDER = "opp_pandas_demo"
+_HERE = Path(__file__).parents[2]
 
 
 def add(commands: Any) -> None:
@@ -20,10 +28,13 @@ def add(commands: Any) -> None:
     )
     demo.add_argument("--opportunities", type=int, default=500, metavar="N", help="deals in the sandbox (default 500)")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same deals (default 0)")
+    demo.add_argument("--notebook", action="store_true", help=f"open {FIRST} in JupyterLab instead, from ./{FOLDER}")
     demo.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.notebook:
+        return _open_notebook()
     import opp_pandas as opp
 
     stages = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
@@ -64,6 +75,25 @@ def _run(options: argparse.Namespace) -> int:
         same = not len(again.opp.changes()) and not len(df.opp.changes())
         print("Nothing is left to write." if same else "Something is left to write.")
     return 0
+
+
+def _open_notebook() -> int:
+    """Copy the first notebook to where it can be changed, unless it is there, and open it."""
+    # A wheel has it beside the editor, a checkout among the others.
+    source = next(place for place in (_HERE / "notebook" / "demo", _HERE.parent / "notebooks") if place.is_dir())
+    target = Path(FOLDER)
+    (target / "images").mkdir(parents=True, exist_ok=True)
+    for name in (FIRST, "images/dashboard.png"):
+        if not (target / name).exists():
+            shutil.copyfile(source / name, target / name)
+    try:
+        import jupyterlab  # noqa: F401 - only whether it is there
+    except ImportError:
+        install = 'python -m pip install jupyterlab "opp_pandas[notebook]"'
+        raise ConfigurationError(f"JupyterLab is not installed: {install}; then open {target / FIRST}") from None
+    print(f"Opening {target / FIRST}; Ctrl-C ends JupyterLab.")
+    command = [sys.executable, "-m", "jupyterlab", str(target / FIRST)]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - all of it is written here
 
 
 def _deal_to_edit(df: Any) -> Any:
