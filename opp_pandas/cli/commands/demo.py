@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def _open_notebook() -> int:
         if not (target / name).exists():
             shutil.copyfile(source / name, target / name)
     try:
-        import jupyterlab  # noqa: F401 - only whether it is there
+        importlib.import_module("jupyterlab")
     except ImportError:
         install = 'python -m pip install jupyterlab "opp_pandas[notebook]"'
         raise ConfigurationError(f"JupyterLab is not installed: {install}; then open {target / FIRST}") from None
