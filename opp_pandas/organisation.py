@@ -20,6 +20,8 @@ from opp_pandas.errors import ConfigurationError, named
 
 NAMES = ("team", "role")
 """What deals can be grouped by, and chosen by, through their owners."""
+THEN = "_then"
+"""What such a name ends with where it means, over a history, the teams or roles of each moment."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,6 +118,24 @@ def test_reorganisation__is_rolled_up_by_the_tree_of_each_day(tmp_path: Path) ->
     assert by_role(then.opp.rollup(), old) == old == by_role(before.opp.rollup(), old)
     assert by_role(now.opp.rollup(), new) == new == by_role(then.opp.rollup(tree=now.opp.organisation), new)
     assert by_role(now.opp.rollup(tree=then.opp.organisation), old) == old
+    # Over the history: by today's teams, as the note says, or by those of each moment.
+    for by, of in (("team", lambda _: now), ("team_then", lambda state: state)):
+        table = now.opp.pipeline_over_time(history, by=by, times=["2026-10-15", "2026-11-02"])
+        assert any(
+            of_whom in note for note in table.attrs["opp_basis"]["notes"] for of_whom in ("of the load", "moment")
+        )
+        for moment, state in zip(table.index.levels[0], (then, now), strict=True):
+            labels = state["owner_id"].map(of(state).opp.organisation.labels_of("team"))
+            still_open = state["stage_is_closed"].eq(False).to_numpy(dtype=bool)
+            counted = labels[still_open].value_counts().sort_index()
+            shown = table.loc[moment, "open_count"]
+            assert shown[shown > 0].drop("(missing)", errors="ignore").sort_index().to_dict() == counted.to_dict()
+        asked: dict[str, Any] = {"period": "2026Q4", "since": "2026-10-15", "until": "2026-11-02"}
+        moves = now.opp.waterfall(history, by=by, **asked).groupby("bucket")["count"].sum()
+        plain = now.opp.waterfall(history, **asked)["count"]
+        # Deals whose owner went to another team leave one and come into another.
+        differ = {name: n for name, n in (moves - plain).to_dict().items() if n}
+        assert differ == ({} if by == "team" else {"scope_out": 3, "scope_in": 3})
     assert then.opp.rollup("team")["open_count"].to_dict() != now.opp.rollup("team")["open_count"].to_dict()
 
 

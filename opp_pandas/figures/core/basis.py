@@ -12,6 +12,7 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
+from opp_pandas.organisation import NAMES, THEN
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
@@ -287,6 +288,11 @@ def build_history_basis(
             f"{counted(unjudged, 'deal')} of earlier moments, gone before the load: nobody knows whether they are in "
             "scope, left out"
         )
+    by = str((arguments or {}).get("by"))
+    if by in NAMES:
+        said.append(f"every {by} is that of the load, at every moment; by='{by}{THEN}' takes those of each moment")
+    elif by.removesuffix(THEN) in NAMES:
+        said.append(f"every {by.removesuffix(THEN)} is that of the moment, where the history knows it")
     facts: dict[str, Any] = {
         "figure": figure,
         "n": n,

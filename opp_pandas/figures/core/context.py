@@ -82,6 +82,8 @@ class FigureContext:
         What the deals may lack: nights that a repaired history lost. They stand in every basis.
     organisation : Organisation, optional
         Roles, teams and users, where the load has them.
+    organisation_then : Organisation, optional
+        The same as a history knew it at the moment of its state.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class FigureContext:
     scope: Scope | None = None
     caveats: tuple[str, ...] = ()
     organisation: Organisation | None = None
+    organisation_then: Organisation | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, StageTable):

@@ -20,7 +20,7 @@ from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.blocks import blocks, look_up, smallest_integer
 from opp_pandas.figures.core.categories import resolve_categories
 from opp_pandas.figures.core.columns import factorize, some_of
-from opp_pandas.organisation import NAMES
+from opp_pandas.organisation import NAMES, THEN
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import CATEGORIES
 
@@ -233,7 +233,8 @@ def read_groups(deals: Deals, by: str | Sequence[str] | None) -> list[Group]:
         Columns of the frame. ``owner_name``, ``account_name``, ``creator_name``
         and ``updater_name`` group by the id underneath; ``stage_name`` keeps
         the pipeline's order; ``category`` is the forecast category; ``team`` and
-        ``role`` are the owners', where the load has the organisation.
+        ``role`` are the owners', where the load has the organisation; over a
+        history ``team_then`` and ``role_then`` are those of each moment.
 
     Returns
     -------
@@ -272,7 +273,7 @@ def _read_axis(deals: Deals, name: str) -> Grouping:
         return stage_axis(deals, name)
     if name in LOOKUP_COLUMNS and name.endswith("_name"):
         return _person_or_account_axis(deals, name)
-    if name in NAMES and not deals.has(name):
+    if name.removesuffix(THEN) in NAMES and not deals.has(name):
         return _organisation_axis(deals, name)
     deals.need(name)
     codes, distinct = deals.coded(name)
@@ -282,11 +283,12 @@ def _read_axis(deals: Deals, name: str) -> Grouping:
 
 def _organisation_axis(deals: Deals, name: str) -> Grouping:
     """Group by the owners' team or role; who is in several teams is in a group of these teams: no deal counts twice."""
-    organisation = deals.context.organisation
+    what, context = name.removesuffix(THEN), deals.context
+    organisation = (context.organisation_then if what != name else None) or context.organisation
     if organisation is None or not deals.has("owner_id"):
         hint = f"by={name!r} needs owner_id and a load with read_opportunities(organisation=True)."
         raise MissingColumnError([name], list(deals.frame.columns), hint)
-    known = organisation.labels_of(name)
+    known = organisation.labels_of(what)
     codes, ids = deals.coded("owner_id")
     entries = sorted({known[key] for key in ids if key in known})
     place = {label: code for code, label in enumerate(entries)}

@@ -153,7 +153,9 @@ def context_from_load(frame: pd.DataFrame) -> FigureContext:
             "this frame does not say of which moment it speaks: give context=(before, after), "
             "or use frames from read_opportunities, adopt or History.as_of"
         )
-    context = FigureContext(load.stages, load.as_of, load.timezone, load.lookups, caveats=load.caveats)
+    context = FigureContext(
+        load.stages, load.as_of, load.timezone, load.lookups, caveats=load.caveats, organisation=load.organisation
+    )
     return context.with_definitions(**unpack_definitions(load.definitions))
 
 
@@ -237,7 +239,8 @@ def read_states(
 
 def _context(frame: pd.DataFrame, meaning: FigureContext) -> FigureContext:
     own = context_from_load(frame)
-    return replace(meaning, as_of=own.as_of, lookups={**own.lookups, **meaning.lookups})
+    lookups = {**own.lookups, **meaning.lookups}
+    return replace(meaning, as_of=own.as_of, lookups=lookups, organisation_then=own.organisation)
 
 
 def _chosen(source: Snapshots, times: Sequence[Any], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
