@@ -550,3 +550,27 @@ def id_objection(value: Any) -> str:
 def are_usable(ids: Sequence[Any]) -> bool:
     """Tell whether all values can be ids."""
     return not any(id_objection(value) for value in ids if type(value) is not int or not 0 < value <= INT64_MAX)
+
+
+def check_record(data: Any, resource: Resource, identity: int | None) -> None:
+    """Refuse an answer that is not the one record that was asked for.
+
+    Raises
+    ------
+    DocumentError
+        Naming the place where it differs.
+    """
+    if not isinstance(data, dict):
+        raise DocumentError(f"one {resource.type} was expected as data", pointer="/data")
+    if data.get("type") != resource.type:
+        shown = printable(repr(data.get("type")), 60)
+        raise DocumentError(f"a {resource.type} was expected, not the type {shown}", pointer="/data/type")
+    try:
+        found = check_id(data.get("id"))
+    except ConfigurationError as error:
+        problem = str(error)
+    else:
+        if identity is None or found == identity:
+            return
+        problem = f"record {identity} was asked for and {found} came"
+    raise DocumentError(f"the {resource.type} in the answer has the wrong id: {problem}", pointer="/data/id")
