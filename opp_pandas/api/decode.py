@@ -312,19 +312,12 @@ def _read_tags(values: Sequence[Any]) -> Bulk:
 
 def _read_targets(kind: str, targets: Sequence[Any]) -> Bulk:
     """Read the ids of relationships; a target that is not simply one of the type is left."""
-    if set(map(type, targets)) <= {int, type(None)}:
-        return pa.array(targets, type=pa.int64()), ()
-    ids = [target.id if target else None for target in targets]
-    kinds = [target.type for target in targets if target]
-    if kinds.count(kind) == len(kinds) and set(map(type, ids)) <= {int, type(None)}:
-        present = list(filter(None, ids))
-        if len(present) == len(kinds) and min(present) > 0 and max(present) <= INT64_MAX:
-            return pa.array(ids, type=pa.int64()), ()
     others = [
         row
         for row, target in enumerate(targets)
         if target and (target.type != kind or type(target.id) is not int or not 0 < target.id <= INT64_MAX)
     ]
+    ids = [target.id if target else None for target in targets]
     for row in others:
         ids[row] = None
     return pa.array(ids, type=pa.int64()), others
@@ -334,7 +327,8 @@ def _read_ids(values: Any) -> Bulk:
     if isinstance(values, np.ndarray):
         return pa.array(values), ()
     others = [row for row, value in enumerate(values) if type(value) is not int]
-    return pa.array(map(identifier, values) if others else values, type=pa.int64()), others
+    ids = [value if type(value) is int else identifier(value) for value in values]
+    return pa.array(ids, type=pa.int64()), others
 
 
 def _target(value: Any) -> Target | None:

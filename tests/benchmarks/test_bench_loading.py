@@ -16,7 +16,9 @@ import pytest
 from measuring import say, seconds
 
 import opp_pandas as opp
+from opp_pandas.api.decode import decode_columns
 from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
+from opp_pandas.api.page_parser import PageParser, ParsedColumns
 from opp_pandas.frame_state import Rows
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 from tests.benchmarks.pages import PAGE, page
@@ -86,7 +88,7 @@ def parse_alone(bodies: Iterable[bytes]) -> None:
 
 
 def multiple(what: str, bodies: list[bytes]) -> float:
-    """Give the CPU time of a load as a multiple of parsing alone."""
+    """Give the CPU time of a load as a multiple of parsing alone: 40,000 or 12,000 rows, with what every load costs."""
     taken = seconds({"load": lambda: load(bodies), "parse": lambda: parse_alone(bodies)}, 5)
     found = taken["load"] / taken["parse"]
     say(f"load {what}: {taken['load'] / len(bodies) * 1000:.1f} ms a page, {found:.2f} x orjson alone")
@@ -95,7 +97,7 @@ def multiple(what: str, bodies: list[bytes]) -> float:
 
 def faster(bodies: list[bytes], of_peer: list[bytes] | None = None) -> float:
     """Give how often as fast as typed json_normalize a load is; `of_peer`: where it reads other pages."""
-    count = max(1, len(bodies) // 6)
+    count = max(1, len(bodies) // 2)
     calls = {
         "load": lambda: load(bodies[:count]),
         "peer": lambda: load_normalized((of_peer or bodies)[:count]),
@@ -118,9 +120,12 @@ def test_load__bench_pages_are_as_the_peer_reads_them() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("size", [250, 1_000])
-@pytest.mark.parametrize(("width", "most"), [("c10", 3.3), ("c150", 2.6)])
+@pytest.mark.parametrize(("width", "most"), [("c10", 2.7), ("c150", 2.0)])
 def test_load__nulls_and_missing_members_cost_little(width: str, most: float, size: int) -> None:
-    """Whatever the share of records without a member, and whether set relationships carry links."""
+    """Whatever the share of records without a member, and whether set relationships carry links.
+
+    0.85 (c10) and 1.1 (c150) are aimed at; see `test_load__least_that_it_could_take` for what stands between.
+    """
     found = {
         (share, links): multiple(
             f"{width}, pages of {size}, {share:.0%} with nulls, links {links}", pages(width, size, share, links=links)
@@ -145,16 +150,57 @@ def test_load__wrong_kinds(width: str, size: int) -> None:
         assert multiple(what, bodies) <= 4.5
         found = faster(bodies, pages(width, size, missing=0.0))
         say(f"load {what}: {found:.1f} x as fast as json_normalize without any")
-        assert found >= 1.6
+        assert found >= 2.2
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("width", "least"), [("c10", 2.5), ("c150", 3.3)])
+@pytest.mark.parametrize(("width", "least"), [("c10", 3.3), ("c150", 3.7)])
 def test_load__against_json_normalize(width: str, least: float) -> None:
-    """Many times as fast as json_normalize with the same dtypes."""
+    """Many times as fast as json_normalize with the same dtypes.
+
+    10 (c10) and 8 (c150) are aimed at: as fast as parsing into dictionaries alone, which the peer takes 6 to 10 times.
+    """
     found = faster(pages(width))
     say(f"load {width}: {found:.1f} x as fast as json_normalize")
     assert found >= least
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("width", list(WIDTHS))
+def test_load__least_that_it_could_take(width: str) -> None:
+    """What parsing into structs takes, and the texts as Arrow arrays: no load through Python values can take less.
+
+    What every load costs by itself, for some two hundred columns of pandas, is said apart, and bounded.
+    """
+    for size in (250, 1_000):
+        bodies = pages(width, size)
+        parser = PageParser(OPPORTUNITY, lambda resource: resource)
+        parser.parse(bodies[0])
+
+        def parse(bodies: list[bytes] = bodies, parser: PageParser = parser) -> None:
+            for body in bodies:
+                parser.parse(body)
+
+        def to_arrow(bodies: list[bytes] = bodies, parser: PageParser = parser) -> None:
+            for body in bodies:
+                if (page := parser.parse(body)) is not None:
+                    decode_columns(ParsedColumns([page]), OPPORTUNITY)
+
+        taken = seconds(
+            {
+                "orjson": lambda bodies=bodies: parse_alone(bodies),  # type: ignore[misc]  # bound early
+                "structs": parse,
+                "arrow": to_arrow,
+                "one page": lambda: load(pages(width, 250)[:1]),
+            },
+            3,
+        )
+        say(
+            f"load {width}, pages of {size}: structs alone {taken['structs'] / taken['orjson']:.2f} x orjson, columns "
+            f"of Arrow {taken['arrow'] / taken['orjson']:.2f} x; a load of one page {taken['one page'] * 1e3:.0f} ms"
+        )
+        assert taken["structs"] < taken["orjson"]
+        assert taken["one page"] < 0.06
 
 
 @pytest.mark.nightly
@@ -172,7 +218,7 @@ def test_load__whole_over_http() -> None:
         f"the sandbox's own pages: {taken['pages'] / taken['parse']:.2f} x orjson alone; over HTTP, "
         f"client and server in one process: {taken['http'] / taken['parse']:.2f} x"
     )
-    assert taken["pages"] <= 3.3 * taken["parse"]
+    assert taken["pages"] <= 2.5 * taken["parse"]
     assert taken["http"] <= 6 * taken["parse"]
 
 
@@ -292,7 +338,10 @@ def in_a_process_of_its_own(path: Path, count: int) -> tuple[int, float, int, in
 @pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
 def test_load__memory_and_time_per_row_stay_flat(tmp_path: Path) -> None:
-    """From 10,000 to 1,000,000 rows time and peak memory per row differ by a quarter at most; the peak is bounded."""
+    """A further row takes as much time and memory at 1,000,000 rows as at 10,000, within a quarter; peaks are bounded.
+
+    What a load holds by itself, pages under way above all, is some 25 MB: at 10,000 rows more than their frame.
+    """
     write_pages(tmp_path / "pages", 1_000)
     found = {count: in_a_process_of_its_own(tmp_path / "pages", count) for count in (10, 100, 1_000)}
     for rows, taken, peak, own, stays in found.values():
@@ -300,8 +349,10 @@ def test_load__memory_and_time_per_row_stay_flat(tmp_path: Path) -> None:
             f"{rows:,} rows: {taken / rows * 1e6:.1f} us and {peak / rows:,.0f} bytes a row at the peak, "
             f"{stays / rows:,.0f} stay, the frame has {own / rows:,.0f} ({peak / own:.2f} x)"
         )
-    assert found[1_000][2] <= 2.2 * found[1_000][3]
-    per_row = {count: (taken / rows, peak / rows) for count, (rows, taken, peak, _, _) in found.items()}
-    for place in (0, 1):
-        assert per_row[1_000][place] <= 1.25 * per_row[100][place]
-        assert per_row[1_000][place] <= 1.25 * per_row[10][place]
+    assert found[1_000][2] <= 1.5 * found[1_000][3]
+    first, middle, last = found.values()
+    for place in (1, 2):  # seconds, bytes
+        early, late = (
+            (more[place] - less[place]) / (more[0] - less[0]) for less, more in ((first, middle), (middle, last))
+        )
+        assert late <= 1.25 * early
