@@ -143,7 +143,7 @@ def _decoded(body: bytes) -> tuple[Any, str]:
         return None, _syntax_problem(text, error)
     except RecursionError:
         return None, f"the answer nests deeper than {MAX_DEPTH} levels"
-    depth, members = _structure(body.removeprefix(BOM))
+    depth, members = structure(body.removeprefix(BOM))
     if depth > MAX_DEPTH:
         return None, f"the answer nests deeper than {MAX_DEPTH} levels"
     if members != sum(map(len, objects)):
@@ -175,7 +175,7 @@ def _scanner(objects: list[dict[str, Any]], *, long_numbers: bool) -> json.JSOND
     return json.JSONDecoder(object_hook=note, parse_constant=_constant, parse_float=_real, parse_int=integer)
 
 
-def _structure(body: bytes) -> tuple[int, int]:
+def structure(body: bytes) -> tuple[int, int]:
     """Return how deep a valid JSON text nests and how many members its objects have, doubled ones counted twice."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -185,11 +185,6 @@ def _structure(body: bytes) -> tuple[int, int]:
     shapes = outside | 0x20
     levels = np.cumsum((shapes == ord("{")).astype(np.int8) - (shapes == ord("}")), dtype=np.int64)
     return int(levels.max(initial=0)), int((outside == ord(":")).sum())
-
-
-def count_members(body: bytes) -> int:
-    """Return how many members the objects of a valid JSON text have, doubled ones counted twice."""
-    return _structure(body)[1]
 
 
 _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}:'))

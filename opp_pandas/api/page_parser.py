@@ -28,7 +28,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
-from opp_pandas.api.documents import BOM, are_usable, count_members
+from opp_pandas.api.documents import BOM, are_usable, structure
 from opp_pandas.kinds import INT64_MAX
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _Id = Annotated[int, Meta(ge=1, le=INT64_MAX)]
 _MAX_NAMES = 2_000
 _MAX_DEPTH = 40
 _MAX_INCLUDED = 10_000
+_NUMBERS = bytes(ord("0") if chr(code).isdigit() else code | 0x20 for code in range(256))
 _NAME_END = int.from_bytes(b'":', sys.byteorder)
 
 
@@ -219,7 +220,7 @@ class ParsedColumns(PageColumns):
         except (_NotPlainError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         # Text may hold what ends a name, and white space may stand before the colon.
-        return members == found or members == sum(map(count_members, self._bodies))
+        return members == found or members == sum(structure(body)[1] for body in self._bodies)
 
     def _raw_of_relationships(self) -> Iterable[Raw]:
         for values, _ in self.relationships.values():
@@ -255,7 +256,17 @@ def _members_within(raw: Sequence[Raw]) -> int:
         return 0
     text = b"\n" + b"\n".join(raw) + b"\n"
     members = _members_of_chains(np.frombuffer(text, np.uint8), len(raw)) if b"\\" not in text else None
-    return members_of(msgspec.json.decode(b"[" + b",".join(raw) + b"]")) if members is None else members
+    if members is not None:
+        return members
+    value = msgspec.json.decode(b"[" + b",".join(raw) + b"]")
+    numbers = text.translate(_NUMBERS)
+    if b"0" * 19 in numbers or b"0e" in numbers:  # perhaps beyond what is certain
+        return members_of(value)
+    # Written anew, each member stands once.
+    depth, members = structure(msgspec.json.encode(value))
+    if depth > _MAX_DEPTH:
+        raise _NotPlainError
+    return members
 
 
 def _members_of_chains(codes: Codes, count: int) -> int | None:
