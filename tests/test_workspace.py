@@ -260,3 +260,15 @@ def test_pick__of_a_row_that_is_gone__does_not_stop_the_page(df: pd.DataFrame, s
     assert picture(space).total == 60
     ask(space, "list", pick=None)
     assert len(space.listed) == 60
+
+
+def test_workspace__of_adopted_deals_compares_with_nothing() -> None:
+    """A file whose deals no service knows yet: numbers without a before, also after an edit."""
+    raw = pd.DataFrame({"name": ["Acme", "Bolt"], "amount": [1000, 2500], "stage_name": "Lead", "owner_name": "Ann"})
+    raw["close_date"] = pd.Timestamp("2026-11-30", tz="UTC")
+    stages = opp.StageMap(order=["Lead", "Won", "Lost"], won=["Won"], lost=["Lost"])
+    space = opp.of(opp.adopt(raw, stages=stages, as_of="2026-10-20", currency="USD", timezone="UTC")).workspace()
+    edit(space, 0, "amount", "4000")
+    assert space.headlines["Open pipeline"] == 6500
+    assert all(card.before is None for card in picture(space).cards)
+    assert not any(bar.before for each in picture(space).charts for bar in each.bars)

@@ -40,9 +40,11 @@ class WorkspaceModel(PictureModel):
         return self.desk.sheet.edition, self._frame_now
 
     def _keyed_before(self) -> tuple[Any, Callable[[], pd.DataFrame]] | None:
-        if not any(self.desk.sheet.pending().values()):
+        sheet = self.desk.sheet
+        # Of adopted deals the service knows none yet: there is nothing to compare with.
+        if not any(sheet.pending().values()) or (sheet.rows.places < 0).all():
             return None
-        return self.desk.sheet.loaded.key, self._frame_before
+        return sheet.loaded.key, self._frame_before
 
     def _frame_now(self) -> pd.DataFrame:
         sheet = self.desk.sheet
