@@ -137,7 +137,7 @@ class Case:
         rows = [*list(self.before)[:2], *list(self.before)[-2:]]
         for place, row in enumerate([*rows, *kept, *(names[name][0] for name in self.names if name in names)]):
             same = row in self.before and place % 2
-            values = {"probability": 101 - (self.before[row] + 1) % 101} if same else {"nextStep": THEIRS}
+            values = {"probability": (self.before[row] + 50) % 101} if same else {"nextStep": THEIRS}
             self.client.update(row, values)
             self.theirs[row] = values
 
