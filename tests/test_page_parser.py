@@ -318,6 +318,7 @@ ODD_PAGES = {
     "an id of 0": body_of([*MANY, record(30) | {"id": 0}]),
     "an owner with an id of 0": with_text('{"type":"user","id":7}', '{"type":"user","id":0}'),
     "no id": body_of([*MANY, record(30) | {"id": None}]),
+    "a number beyond 64 bits in meta": body_of([*MANY, record(30) | {"meta": {"x": 2**63}}]),
     "an instant with an offset": body_of([*MANY, record(30, closeDate="2026-12-10T22:00:00.000+05:30")]),
     "an instant without a zone": body_of([*MANY, record(30, closeDate="2026-12-10T22:00:00.000")]),
     "a day": body_of([*MANY, record(30, closeDate="2026-12-10")]),
@@ -428,6 +429,7 @@ def test_collect__refused_as_the_slow_decoder_refuses(name: str) -> None:
 RECORD_BY_RECORD = (
     "no id", "an id of 0", "attributes that are a list", "a record that is no object", "another type",
     "one half of such a pair", "a relationship to many where one is meant", "a number beyond 64 bits",
+    "a number beyond 64 bits in meta",
 )  # fmt: skip
 REGULAR = (
     "an unknown attribute in one record", "an unknown attribute that is null", "a custom field filled in one record",

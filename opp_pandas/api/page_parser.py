@@ -167,8 +167,6 @@ class ParsedColumns(PageColumns):
         ids, attributes, relationships, meta, *others = _columns_of(records, form.width)
         self.ids = np.fromiter(ids, np.int64, rows) if form.is_strict else ids
         self.meta = meta
-        if meta.count(UNSET) < rows:
-            self._members += sum(1 + members_of(value) for value in meta if value is not UNSET)
         self.attributes = dict(zip(form.attributes, self._members_in(attributes, form.empty[0]), strict=True))
         related = self._members_in(relationships, form.empty[1])
         found = [list(filter(None, column)) for column in (*related[len(form.to_one) :], *others[: len(form.others)])]
@@ -212,7 +210,9 @@ class ParsedColumns(PageColumns):
             Values of attributes and in targets that may be more than text or a number.
         """
         try:
-            members = self._members - absent + sum(map(members_of, others)) + _members_within(self._raw)
+            present = [value for value in self.meta if value is not UNSET]
+            members = self._members - absent + len(present) + sum(map(members_of, chain(others, present)))
+            members += _members_within(self._raw)
             found = sum(map(_name_ends, self._bodies))
             if members != found:
                 more = list(self._raw_of_relationships())
