@@ -43,7 +43,7 @@ ROWS = {
 """What a mix is made of."""
 
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
-_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.8, "landmark": 2.7, "activity": 2.7}
+_PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.8, "landmark": 2.7, "activity": 0.9}
 _NAIVE_PRIOR, _NAIVE_AT_FIRST = 0.01, 1.0
 """The first of each naive row; the second is added while there are few windows, and goes with their number squared."""
 _WINDOWS = 40
