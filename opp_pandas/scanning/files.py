@@ -208,10 +208,17 @@ class Files:
             yield unit
 
     def tables(self, unit: Iterable[tuple[File, Any]], columns: Iterable[str]) -> Iterator[pa.Table]:
-        """Read some columns of a piece of work, no more rows at once than fit."""
+        """Read some columns of a piece of work: no more rows at once than fit, and small row groups together."""
         readers = [self.reader(column) for column in columns]
+        kept: list[pa.Table] = []
         for file, group in unit:
-            yield from self.read(file, group, readers)
+            for table in self.read(file, group, readers):
+                if kept and (sum(map(len, kept)) + len(table) > MOST_ROWS or table.schema != kept[0].schema):
+                    yield pa.concat_tables(kept)
+                    kept.clear()
+                kept.append(table)
+        if kept:
+            yield pa.concat_tables(kept)
 
     def read(self, file: File, fragment: Any, readers: Sequence[Reader]) -> Iterator[pa.Table]:
         """Read some columns of a file, or of a row group of it."""

@@ -87,7 +87,7 @@ def gather_part(
     """
     while True:
         try:
-            return combine_parts([gather(piece) for piece in pieces(tuple(columns))])
+            return combine_parts(gather(piece) for piece in pieces(tuple(columns)))
         except NotReadError as lacking:
             if lacking.column not in columns:
                 columns.append(lacking.column)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -43,8 +44,6 @@ USUAL = (
 """Columns that most figures ask for: where reading a few more costs less than reading again."""
 _SLOW_SCAN_S = 1.0
 _MOST_WORKERS = 4
-# Parts put together at once: one by one would take long, and many at once much memory, where groups are many.
-_TOGETHER = 4
 
 
 class Source(Protocol):
@@ -96,8 +95,8 @@ class FileSource:
         if self._stage_names is None:
             names: set[str] = set()
             if "stage_name" in self.columns:
-                for found in self.each_unit(self._names_in):
-                    names |= found
+                with closing(self.each_unit(self._names_in)) as found:
+                    names.update(*found)
             self._stage_names = sorted(names)
         return self._stage_names
 
@@ -115,12 +114,8 @@ class FileSource:
             with suppress_unmapped_stages():
                 return gather_part(functools.partial(self._pieces, unit), gather, columns)
 
-        parts: list[Part] = []
-        for part in self.each_unit(work):
-            parts.append(part)
-            if len(parts) == _TOGETHER:
-                parts = [combine_parts(parts)]
-        return combine_parts(parts)
+        with closing(self.each_unit(work)) as parts:
+            return combine_parts(parts)
 
     def _sample(self, columns: Sequence[str]) -> list[Piece]:
         return [self._piece(self.files.sample(columns))]
@@ -142,13 +137,10 @@ class FileSource:
 
     def failures(self) -> pd.DataFrame:
         """Return every bad cell, with its file and row."""
-        return joined([
-            *of_whole_columns(self.files),
-            *self.each_unit(functools.partial(of_cells, self.files)),
-            *of_ids(self.files),
-        ])  # fmt: skip
+        with closing(self.each_unit(functools.partial(of_cells, self.files))) as cells:
+            return joined([*of_whole_columns(self.files), *cells, *of_ids(self.files)])
 
-    def each_unit(self, work: Callable[[Any], T]) -> Iterator[T]:
+    def each_unit(self, work: Callable[[Any], T]) -> Generator[T]:
         """Do some work for every piece, several at once, and give what comes of it in order."""
         from tqdm.auto import tqdm
 

@@ -26,17 +26,29 @@ class Rows:
         return cls(pd.concat([part.frame for part in parts]))
 
 
+_TOGETHER = 4
+"""Parts put together at once: one by one would take long, and many at once much memory, where groups are many."""
+
+
 def combine_parts(parts: Iterable[Part]) -> Part:
-    """Put parts of several pieces together into one, which may be combined further.
+    """Put parts of several pieces together into one, as they come; it may be combined further.
 
     Raises
     ------
     ConfigurationError
         If there is none; a piece may be empty.
     """
-    pieces = list(parts)
+    pieces: list[Part] = []
+    for part in parts:
+        pieces.append(part)
+        if len(pieces) == _TOGETHER:
+            pieces = [_combined(pieces)]
     if not pieces:
         raise ConfigurationError("there is no part to merge; a frame without rows has one, too")
+    return _combined(pieces)
+
+
+def _combined(pieces: Sequence[Part]) -> Part:
     if len(pieces) == 1:
         return pieces[0]
     return {name: type(first).merged([piece[name] for piece in pieces]) for name, first in pieces[0].items()}
