@@ -25,6 +25,7 @@ import opp_pandas as opp
 from conftest import NOW
 from opp_pandas import errors
 from opp_pandas.scanning import files as scanned_files
+from opp_pandas.scanning import sources
 from opp_pandas.scanning.mergeable import mergeable
 from portfolios import AS_OF, STAGES, random_portfolio
 
@@ -330,10 +331,20 @@ def test_nothing_to_read__is_an_error(tmp_path: Path) -> None:
 
 
 def test_no_rows__give_what_pandas_gives(tmp_path: Path) -> None:
-    """A file without rows, with and without row groups."""
-    none = deals().iloc[:0]
+    """A file without rows, with and without a row group, beside others too; a condition that no row group fits."""
+    some = deals()
+    none = some.iloc[:0]
     write(none, tmp_path / "a.parquet")
     assert_figures(opp.scan(tmp_path, **GIVEN), none, [CALLS[0], *CALLS[2:]])
+    with pq.ParquetWriter(tmp_path / "b.parquet", pq.read_schema(tmp_path / "a.parquet")):
+        pass
+    assert_figures(opp.scan(tmp_path / "b.parquet", **GIVEN), none, CALLS[:1])
+    write(some, tmp_path / "c.parquet", row_group_size=50)
+    assert_figures(opp.scan(tmp_path, **GIVEN), some, CALLS[:1])
+    nowhere = opp.scan(tmp_path, where={"amount": (10**15, None)}, **GIVEN)
+    assert_figures(nowhere, none, CALLS[:1])
+    with pytest.raises(errors.InvalidFrameError, match="probability"):
+        opp.scan(tmp_path, **GIVEN).validate()
 
 
 # --- loads -------------------------------------------------------------------
@@ -378,16 +389,29 @@ def test_files_without_a_load__must_be_told_the_day(tmp_path: Path) -> None:
     assert_same(found, frame.opp.forecast(as_of=AS_OF, currency="USD"))
 
 
-def test_history__is_scanned_at_any_moment(loaded: pd.DataFrame, tmp_path: Path) -> None:
-    """The newest state, or that of as_of, with the figures of the frame that as_of() gives."""
+@pytest.mark.parametrize(("most", "adopted"), [(400, False), (100_000, False), (1_000, True)])
+def test_history__is_scanned_at_any_moment(
+    loaded: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, adopted: bool
+) -> None:
+    """Its newest state, or that of as_of, some deals at a time: the figures of the frame that as_of() gives."""
+    monkeypatch.setattr(sources, "MOST_CELLS", most)
     history = opp.History(tmp_path / "history")
-    history.record(loaded)
+    history.record(adopted_deals(loaded) if adopted else loaded)
     scan = opp.scan(history)
+    assert len(scan) == len(loaded)
+    assert len(list(history.pieces(most=most))) > 1 or most == 100_000
     for name, options in (("forecast", {"by": "account_name"}), ("kpis", {}), ("bookings", {})):
         assert_same(getattr(scan, name)(**options), getattr(history.as_of().opp, name)(**options))
     assert scan.validate() is scan
     with pytest.raises(errors.HistoryNeededError):
         opp.scan(history, as_of="2001-01-01")
+
+
+def adopted_deals(loaded: pd.DataFrame) -> pd.DataFrame:
+    """The deals as another system has them: their keys are texts."""
+    frame = pd.DataFrame(loaded).drop(columns=["id", "tags"]).assign(custom_id=[f"K{n}" for n in range(len(loaded))])
+    stages = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
+    return opp.adopt(frame, stages=stages, as_of=NOW, timezone="Asia/Tokyo", currency="USD")
 
 
 # --- conditions, checks, the run of it ---------------------------------------

@@ -371,6 +371,47 @@ class History(KeptHistory):
         moment = self._moment(cells, t)
         return cast("OpportunityFrame", replay.frame_at(cells, moment, self.location, wanted))
 
+    def pieces(
+        self, t: Any = None, *, columns: Iterable[str] | None = None, most: int = 1_000_000
+    ) -> Iterator[pd.DataFrame]:
+        """Give the deals as they were known at a moment, some at a time: for histories larger than memory.
+
+        Parameters
+        ----------
+        t : str, date or Timestamp, optional
+            As for `as_of`.
+        columns : iterable of str, optional
+            Only these, read faster; ``id`` always comes.
+        most : int, default 1,000,000
+            About as many cells (values that deals ever had in these columns)
+            are in memory at once, some 250 bytes each.
+
+        Yields
+        ------
+        DataFrame
+            As from `as_of`, of some of the deals; together they are all.
+
+        Examples
+        --------
+        >>> [len(piece) for piece in history.pieces(columns=["amount"], most=200)], len(history.as_of())
+        ([97, 97, 85], 279)
+        """
+        wanted = None if columns is None else list(columns)
+        opened = self._storage.open()
+        told_of = self._told_of()
+        if opened is None or told_of is None or not len(told_of) or opened.format == 1:
+            yield self.as_of(t, columns=wanted)
+            return
+        fields = None if wanted is None else replay.stored_fields(wanted)
+        span, tables = self._storage.slices(opened, fields, most)
+        moment = self._moment(told_of, t, span)
+
+        def framed(table: Any) -> pd.DataFrame:
+            return replay.frame_at(Cells(table), moment, self.location, wanted)
+
+        # A loop would hold a slice until the next one is there.
+        yield from map(framed, tables)
+
     def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
         """Give the deals as they were known at several moments, reading the table once.
 

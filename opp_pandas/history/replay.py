@@ -22,7 +22,7 @@ from opp_pandas.resource import LOOKUP_COLUMNS, LookupColumn
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _LOOKUP_DTYPES = {"id": "Int64"} | {entry.field: entry.dtype for entry in LOOKUP_COLUMNS.values()}
 
@@ -102,19 +102,14 @@ def frame_at(
                 frozen[name] = cells.column(rows, dtype, frozen=True)
             marks |= _marks(cells, rows, name)
 
-    def ids_of(entry: LookupColumn) -> Any:
-        """Give the ids that a joined column stands on, which may be joined themselves."""
-        if entry.id_column in columns:
-            return columns[entry.id_column]
-        further = LOOKUP_COLUMNS.get(entry.id_column)
-        if further is not None:
-            return look_up(pd.Series(ids_of(further)), lookups.get(further.type), further.field, further.dtype)
-        return cells.column(records.standing(entry.id_column, upto, codes), "Int64")
+    def stored(name: str) -> Any:
+        return columns[name] if name in columns else cells.column(records.standing(name, upto, codes), "Int64")
 
     for name, dtype, joined in entries:
         if joined:
             entry = LOOKUP_COLUMNS[name]
-            columns[name] = look_up(pd.Series(ids_of(entry)), lookups.get(entry.type), entry.field, dtype)
+            ids = pd.Series(_ids_behind(entry, columns, lookups, stored))
+            columns[name] = look_up(ids, lookups.get(entry.type), entry.field, dtype)
     index = pd.RangeIndex(len(codes))
     frame = _framed({entry[0]: columns[entry[0]] for entry in entries}, index)
     snapshots = [entry for entry in snapshot_facts(cells) if entry[1] <= moment]
@@ -122,6 +117,21 @@ def frame_at(
     baseline = Rows(_framed(still, index), marks)
     loaded = _loaded(cells, facts, baseline, lookups, moment, source, snapshots, wanted)
     return attach_loaded(frame, loaded)
+
+
+def _ids_behind(
+    entry: LookupColumn,
+    columns: Mapping[str, Any],
+    lookups: Mapping[str, pd.DataFrame],
+    stored: Callable[[str], Any],
+) -> Any:
+    """Give the ids that a joined column stands on, which may be joined themselves."""
+    # No closure that calls itself: such a circle would keep all rows in memory until the next collection.
+    further = None if entry.id_column in columns else LOOKUP_COLUMNS.get(entry.id_column)
+    if further is None:
+        return stored(entry.id_column)
+    ids = pd.Series(_ids_behind(further, columns, lookups, stored))
+    return look_up(ids, lookups.get(further.type), further.field, further.dtype)
 
 
 def _framed(columns: Mapping[str, Any], index: pd.RangeIndex) -> pd.DataFrame:

@@ -437,19 +437,31 @@ class SealedTable:
         DamagedHistoryError
             If one of the files is gone or damaged.
         """
-        import pyarrow.dataset as ds
-
         # Rows are chosen faster among plain texts.
-        names = set(dictionaries if condition is None else ())
-        coded = ds.ParquetReadOptions(dictionary_columns=names)
+        dataset = self.dataset(opened, dictionaries if condition is None else ())
         wanted = None if columns is None else list(columns)
         with self._words("its rows cannot be read (put the file back from a copy)"):
+            return dataset.to_table(
+                columns=wanted or (None if opened.format == 1 else self.schema.names), filter=condition
+            )
+
+    def dataset(self, opened: Opened, dictionaries: Iterable[str] = ()) -> Any:
+        """Open the rows as a pyarrow dataset, to be read in parts; the bytes of the files stay in memory.
+
+        Raises
+        ------
+        DamagedHistoryError
+            If one of the files is gone or damaged.
+        """
+        import pyarrow.dataset as ds
+
+        names = set(dictionaries)
+        with self._words("its rows cannot be read (put the file back from a copy)"):
             if opened.format == 1:
-                old = opened.table.to_pyarrow_dataset(parquet_read_options=coded)
-                return old.to_table(columns=wanted, filter=condition)
+                coded = ds.ParquetReadOptions(dictionary_columns=names)
+                return opened.table.to_pyarrow_dataset(parquet_read_options=coded)
             with ThreadPoolExecutor(8) as pool:
-                dataset = self._dataset(pool.map(self._content, opened.names), names)
-            return dataset.to_table(columns=wanted or self.schema.names, filter=condition)
+                return self._dataset(pool.map(self._content, opened.names), names)
 
     def _dataset(self, contents: Iterable[Any], dictionaries: Iterable[str] = ()) -> Any:
         import pyarrow as pa

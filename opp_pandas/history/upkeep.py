@@ -55,11 +55,12 @@ class KeptHistory:
             )
         return cells
 
-    def _moment(self, cells: Cells, t: Any) -> int:
+    def _moment(self, cells: Cells, t: Any, span: tuple[int, int] | None = None) -> int:
+        first, last = span or (int(cells.observed.min()), int(cells.observed.max()))
         if t is None:
-            return int(cells.observed.max())
+            return last
         stamp = parse_end(t, self._zone(cells), "t")
-        moment, begins = micros(stamp), max(int(cells.observed.min()), begins_at(cells))
+        moment, begins = micros(stamp), max(first, begins_at(cells))
         if moment < begins:
             raise HistoryNeededError(
                 f"the history begins at {stamp_of(begins):%Y-%m-%d %H:%M} UTC, "

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from opp_pandas.api.query import NOT_NULL
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named, printable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 500_000
 """Of one piece: long enough that what every piece costs does not count, short enough for small memories."""
 _FEW = 1_000
+_BUFFER_BYTES = 2**20
 _ONE_FOR_ALL = ("as_of", "timezone", "definitions", "stages")
 
 
@@ -199,6 +201,8 @@ class Files:
         for file in self.files:
             for group in file.fragment.split_by_row_group(_predicate(where, zone, file)):
                 size = group.row_groups[0].num_rows
+                if not size:
+                    continue
                 if unit and rows + size > MOST_ROWS:
                     yield unit
                     unit, rows = [], 0
@@ -222,14 +226,17 @@ class Files:
 
     def read(self, file: File, fragment: Any, readers: Sequence[Reader]) -> Iterator[pa.Table]:
         """Read some columns of a file, or of a row group of it."""
-        scanner = fragment.scanner(
-            columns=_own_names(file, readers),
-            batch_size=MOST_ROWS,
-            batch_readahead=1,
-            fragment_readahead=1,
-            use_threads=False,
-        )
-        return (_table(file, batch, readers) for batch in scanner.to_batches())
+        # A scanner of Arrow's would decode a row group as a whole, however many rows it has.
+        is_local = isinstance(fragment.filesystem, pafs.LocalFileSystem)
+        with (
+            fragment.open() as opened,
+            pq.ParquetFile(
+                opened, metadata=fragment.metadata, pre_buffer=not is_local, buffer_size=_BUFFER_BYTES * is_local
+            ) as source,
+        ):
+            groups = [group.id for group in fragment.row_groups]
+            for batch in source.iter_batches(MOST_ROWS, groups, _own_names(file, readers), use_threads=False):
+                yield _table(file, batch, readers)
 
     def first_row(self, file: File, group: Any) -> int:
         """Return the number of a row group's first row in its file."""

@@ -180,7 +180,7 @@ def scan(
     if isinstance(source, History):
         if columns or where:
             raise ConfigurationError("columns= and where= are for files; narrow history.as_of(...) in pandas")
-        return Scan(HistorySource(source, as_of), settings)
+        return Scan(HistorySource(source, as_of, progress=progress), settings)
     if hasattr(source, "to_delayed"):
         # It is there, or nobody could have made such a frame.
         from opp_pandas.scanning.dask_source import DaskSource

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -15,7 +17,7 @@ import pyarrow as pa
 from opp_pandas.errors import printable
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.partials import combine_parts
-from opp_pandas.frame_state import Meaning, meaning_of
+from opp_pandas.frame_state import Meaning, require_loaded
 from opp_pandas.load.where import Where, rows_that_fit
 from opp_pandas.scanning.columns import series_of
 from opp_pandas.scanning.pieces import Piece, gather_part
@@ -42,8 +44,18 @@ USUAL = (
     "owner_id",
 )
 """Columns that most figures ask for: where reading a few more costs less than reading again."""
+MOST_CELLS = 1_000_000
+"""Of a history at once."""
 _SLOW_SCAN_S = 1.0
 _MOST_WORKERS = 4
+
+
+def _bar(total: int | None, progress: bool | None) -> Any:
+    from tqdm.auto import tqdm
+
+    hidden = None if progress is None else not progress
+    delay = 0.0 if progress else _SLOW_SCAN_S
+    return tqdm(total=total, desc="scan", unit="row", unit_scale=True, disable=hidden, delay=delay, leave=False)
 
 
 class Source(Protocol):
@@ -115,10 +127,14 @@ class FileSource:
                 return gather_part(functools.partial(self._pieces, unit), gather, columns)
 
         with closing(self.each_unit(work)) as parts:
-            return combine_parts(parts)
+            first = next(parts, None)
+            if first is None:
+                # No row at all has a part, too.
+                return gather_part(functools.partial(self._sample, rows=0), gather, columns)
+            return combine_parts(chain([first], parts))
 
-    def _sample(self, columns: Sequence[str]) -> list[Piece]:
-        return [self._piece(self.files.sample(columns))]
+    def _sample(self, columns: Sequence[str], rows: int | None = None) -> list[Piece]:
+        return [self._piece(self.files.sample(columns).slice(0, rows))]
 
     def _pieces(self, unit: Any, columns: Sequence[str]) -> Iterator[Piece]:
         return (self._piece(table) for table in self.files.tables(unit, columns))
@@ -142,17 +158,12 @@ class FileSource:
 
     def each_unit(self, work: Callable[[Any], T]) -> Generator[T]:
         """Do some work for every piece, several at once, and give what comes of it in order."""
-        from tqdm.auto import tqdm
-
         workers = max(1, min(_MOST_WORKERS, os.cpu_count() or 1))
-        hidden = None if self._progress is None else not self._progress
-        delay = 0.0 if self._progress else _SLOW_SCAN_S
-        bar = tqdm(total=self.rows, desc="scan", unit="row", unit_scale=True, disable=hidden, delay=delay, leave=False)
         waiting: deque[tuple[Any, Future[T]]] = deque()
         units = iter(self.files.units(self._where, self._zone))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="opp-scanning")
         try:
-            with bar:
+            with _bar(self.rows, self._progress) as bar:
                 while True:
                     while len(waiting) <= workers and (unit := next(units, None)) is not None:
                         waiting.append((unit, pool.submit(work, unit)))
@@ -167,26 +178,36 @@ class FileSource:
 
 
 class HistorySource:
-    """The deals of a history at a moment: in memory, but for columns that no figure asks for."""
+    """The deals of a history at a moment, some at a time."""
 
     # Without one of the two a load is taken for one whose other amounts are all that there is.
     _ALWAYS = ("id", "amount", "amount_precise")
 
-    def __init__(self, history: History, as_of: Any) -> None:
-        self._history, self._as_of = history, as_of
+    def __init__(self, history: History, as_of: Any, *, progress: bool | None) -> None:
+        self._history, self._as_of, self._progress = history, as_of, progress
         self.columns = history.columns()
         self.shown = printable(history.location)
-        self._frame = self._read(self._ALWAYS)
-        self.meaning = meaning_of(self._frame)
+        self.rows = 0
+        self.meaning: Meaning | None = None
+        for frame in self._frames((*self._ALWAYS, "custom_id")):
+            own = require_loaded(frame, "scan").meaning
+            known = self.meaning or replace(own, rows=0, keys=0, exact_amounts_alone=False)
+            self.rows += len(frame)
+            self.meaning = replace(
+                known,
+                rows=self.rows,
+                keys=known.keys + own.keys,
+                exact_amounts_alone=known.exact_amounts_alone or own.exact_amounts_alone,
+            )
+        # Whatever is recorded from now on, all figures are of one moment.
+        self._as_of = None if self.meaning is None else self.meaning.as_of
 
-    def _read(self, columns: Iterable[str]) -> pd.DataFrame:
+    def _frames(self, columns: Iterable[str]) -> Iterator[pd.DataFrame]:
         known = [name for name in dict.fromkeys((*self._ALWAYS, *columns)) if name in self.columns]
-        return self._history.as_of(self._as_of, columns=known)
-
-    @property
-    def rows(self) -> int:
-        """How many deals there are."""
-        return len(self._frame)
+        with _bar(self.rows or None, self._progress) as bar:
+            for frame in self._history.pieces(self._as_of, columns=known, most=MOST_CELLS):
+                yield frame
+                bar.update(len(frame))
 
     def stage_names(self) -> list[str]:
         """Return no name: a history knows its stages."""
@@ -198,15 +219,15 @@ class HistorySource:
 
     def failures(self) -> pd.DataFrame:
         """Return every bad cell."""
-        failures = find_failures(self._history.as_of(self._as_of))
-        return failures.assign(file=self.shown)[list(FILE_FAILURES)]
+        return joined(self._failures())
 
-    def _pieces(self, columns: Sequence[str]) -> list[Piece]:
-        if not set(columns) & set(self.columns) <= set(self._frame.columns):
-            self._frame = self._read([*self._frame.columns, *columns])
-        frame = self._frame
+    def _failures(self) -> Iterator[pd.DataFrame]:
+        start = 0
+        for frame in self._frames(self.columns):
+            found = find_failures(frame)
+            yield found.assign(row=found["row"] + start, file=self.shown)[list(FILE_FAILURES)]
+            start += len(frame)
 
-        def read(column: str) -> pd.Series | None:
-            return frame[column] if column in frame.columns else None
-
-        return [Piece(len(frame), self.columns, read, self.meaning)]
+    def _pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
+        for frame in self._frames(columns):
+            yield Piece(len(frame), self.columns, functools.partial(dict(frame.items()).get), self.meaning)
