@@ -55,7 +55,7 @@ def edit(desk: Desk, row: int, column: str, text: str | None) -> dict[str, Any]:
 def test_editor__opens_before_custom_fields_have_their_names(df: pd.DataFrame, client: Client) -> None:
     """A service that does not answer keeps nobody waiting; where it does, names and columns come after."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        gone = opp.connect(f"http://127.0.0.1:{silent.getsockname()[1]}", token="t", max_wait_s=1)
+        gone = opp.connect(f"http://127.0.0.1:{silent.getsockname()[1]}", token="t", max_wait_s=3)
         editor = opp.of(df).edit(gone)
         assert not editor.wait(0)
         titles = {field["title"] for field in editor._widget.fields}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from opp_pandas.choices import UnknownNames
 
 SHORTEST, TALLEST = 120, 2000
+PATIENCE_S = 1.0
 
 
 class Editor(Displayed):
@@ -198,7 +199,8 @@ def check_height(height: object) -> None:
 def ask_custom_fields(desk: Desk, client: Client | None) -> Thread | None:
     """Ask what the custom fields are called, where the load does not know, beside everything else.
 
-    Nobody waits for a service that is slow or gone: columns keep the API's names until an answer is there.
+    Nobody waits for a service that is slow or gone: after `PATIENCE_S`, columns keep the API's names until an answer is
+    there. One that is quick is waited for, so that the columns do not change under the hands of somebody who types.
     """
     loaded = desk.sheet.loaded
     asked = client if client is not None else loaded.client
@@ -213,4 +215,5 @@ def ask_custom_fields(desk: Desk, client: Client | None) -> Thread | None:
 
     asking = Thread(target=ask, name="opp_pandas custom fields", daemon=True)
     asking.start()
+    asking.join(PATIENCE_S)
     return asking
