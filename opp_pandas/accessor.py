@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from opp_pandas.errors import FrameError
-from opp_pandas.frame_state import (
-    LoadReport,
-    Meaning,
-    meaning_of,
-    require_loaded,
-)
+from opp_pandas.frame_state import Meaning, meaning_of, require_loaded
 
 if TYPE_CHECKING:
     from opp_pandas.figures import FigureContext
     from opp_pandas.figures.core.figure import Figure, Plot
+    from opp_pandas.load_report import LoadReport
     from opp_pandas.organisation import Organisation
     from opp_pandas.stages import StageMap, StageTable
 

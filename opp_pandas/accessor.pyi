@@ -41,7 +41,7 @@ from opp_pandas.forecasting.calibrating import Target
 from opp_pandas.forecasting.distribution import Bookings
 from opp_pandas.forecasting.prediction import Prediction
 from opp_pandas.forecasting.win_model import WinModel
-from opp_pandas.frame_state import LoadReport
+from opp_pandas.load_report import LoadReport
 from opp_pandas.notebook.dashboards import Dashboard
 from opp_pandas.notebook.editor import Editor
 from opp_pandas.notebook.workspace import Workspace

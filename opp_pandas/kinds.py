@@ -12,16 +12,16 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, cast
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from opp_pandas.clocks import clock_text, microseconds, once_on_clock, read_clock, start_of_day, zone_info
+from opp_pandas.column_diff import ColumnDiff, Mask, as_arrow, masked_differs, same_memory
 from opp_pandas.instants import build_instant, parse_instant
 
 INSTANT = "datetime64[us, UTC]"
@@ -30,8 +30,6 @@ FLOAT_EXACT = 2**53
 TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "on"})
 FALSE_WORDS = frozenset({"false", "no", "0", "f", "n", "off"})
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class UnfitError(ValueError):
@@ -50,20 +48,6 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return list(value) if isinstance(value, tuple) else value
-
-
-@dataclass
-class ColumnDiff:
-    """What differs in one column.
-
-    ``changed`` says it by row, unreadable cells included, ``values`` is the
-    column in its own dtype, missing where a cell cannot be read, and ``reasons``
-    says why, by position.
-    """
-
-    changed: Mask
-    values: Any
-    reasons: dict[int, str] = field(default_factory=dict)
 
 
 class Kind(ABC):
@@ -158,8 +142,8 @@ class Kind(ABC):
 
     def differs(self, values: Any, base: Any) -> Mask:
         """Compare two columns of the kind's dtype cell by cell."""
-        left, right = _arrow(values, self.arrow), _arrow(base, self.arrow)
-        if _same_memory(left, right):
+        left, right = as_arrow(values, self.arrow), as_arrow(base, self.arrow)
+        if same_memory(left, right):
             return np.zeros(len(values), dtype=bool)
         different = pc.fill_null(pc.not_equal(left, right), False)
         if left.null_count or right.null_count:
@@ -231,7 +215,7 @@ class _Integer(Kind):
         raise ValueError(f"is a {type(value).__name__}; it must be a whole number")
 
     def differs(self, values: Any, base: Any) -> Mask:
-        return _masked_differs(values, base)
+        return masked_differs(values, base)
 
     def echoes(self, value: Any, base: Any) -> bool:
         if isinstance(value, str):
@@ -359,7 +343,7 @@ class _Instant(Kind):
             raise UnfitError(str(problem)) from None
 
     def encode(self, value: Any) -> str:
-        return build_instant(_microseconds(pd.Timestamp(value)))
+        return build_instant(microseconds(pd.Timestamp(value)))
 
     def encode_all(self, values: Any) -> list[str | None]:
         # The numbers inside: a Timestamp for every cell would cost ten times as much.
@@ -380,7 +364,7 @@ class _Instant(Kind):
         moment = self._moment(value)
         if moment.tzinfo is None:
             raise ValueError("has no zone; use df.opp.set_close_date(mask, day), or tz_localize it")
-        return _microseconds(moment)
+        return microseconds(moment)
 
     @staticmethod
     def _moment(value: Any) -> pd.Timestamp:
@@ -406,15 +390,15 @@ class _Instant(Kind):
 
     def show(self, value: Any, zone: str | None) -> str:
         """Write a day, a local time, or an instant with Z where local time would be ambiguous."""
-        moment = _EPOCH + dt.timedelta(microseconds=_microseconds(pd.Timestamp(value)))
+        moment = _EPOCH + dt.timedelta(microseconds=microseconds(pd.Timestamp(value)))
         try:
-            text = _clock_text(moment.astimezone(_zone_info(zone)).replace(tzinfo=None))
+            text = clock_text(moment.astimezone(zone_info(zone)).replace(tzinfo=None))
             if self.read(text, zone) == pd.Timestamp(moment):
                 return text
         except (ValueError, OverflowError):
             # Twice on the clock there, or in the year 10,000 over there: UTC is exact.
             pass
-        return _clock_text(moment.replace(tzinfo=None), days=False) + "Z"
+        return clock_text(moment.replace(tzinfo=None), days=False) + "Z"
 
     def read(self, text: str, zone: str | None) -> pd.Timestamp:
         """Read a day, a local time, or an instant with its offset."""
@@ -422,15 +406,13 @@ class _Instant(Kind):
         parts = self._MOMENT.fullmatch(stripped)
         try:
             if self._DAY.fullmatch(stripped):
-                moment = _start_of_day(dt.datetime.fromisoformat(stripped), zone)
+                moment = start_of_day(dt.datetime.fromisoformat(stripped), zone)
             elif parts is None:
                 raise ValueError("is not a date; write it like 2026-12-31 or 2026-12-31 17:00")
             else:
                 local = dt.datetime.fromisoformat(parts["local"])
                 offset = parts["offset"]
-                moment = (
-                    dt.datetime.fromisoformat(local.isoformat() + offset) if offset else _once_on_clock(local, zone)
-                )
+                moment = dt.datetime.fromisoformat(local.isoformat() + offset) if offset else once_on_clock(local, zone)
             return pd.Timestamp(moment.astimezone(dt.UTC)).as_unit("us")
         except OverflowError:
             raise ValueError("is beyond the calendar") from None
@@ -464,55 +446,6 @@ class _Instant(Kind):
             except (NotImplementedError, OverflowError):
                 raise ValueError("is at the end of the calendar; write it with Z, as 9999-12-31T00:00:00Z") from None
         return stamp.tz_convert("UTC")
-
-
-def read_clock(cell: Any) -> pd.Timestamp:
-    """Read a day or a moment of a spreadsheet's cell, with or without an offset."""
-    if isinstance(cell, dt.datetime):
-        return pd.Timestamp(cell).as_unit("us")
-    if isinstance(cell, str) and re.match(r"\d{4,}-\d{2}-\d{2}", cell.strip()):
-        try:
-            return pd.Timestamp(cell.strip())
-        except ValueError:
-            pass
-    raise ValueError("is not a day; write it like 2026-12-31")
-
-
-def _microseconds(moment: pd.Timestamp) -> int:
-    return int(moment.as_unit("us").asm8.view("int64"))
-
-
-def _zone_info(zone: str | None) -> ZoneInfo:
-    return ZoneInfo(zone or "UTC")
-
-
-def _clock_text(clock: dt.datetime, *, days: bool = True) -> str:
-    if days and clock.time() == dt.time.min:
-        return clock.date().isoformat()
-    precision = "microseconds" if clock.microsecond else "seconds" if clock.second else "minutes"
-    return clock.isoformat(" ", timespec=precision)
-
-
-def _start_of_day(midnight: dt.datetime, zone: str | None) -> dt.datetime:
-    """Return the day's start; where clocks skip midnight, the first moment that exists."""
-    local = midnight.replace(tzinfo=_zone_info(zone))
-    if _and_back(local, zone) == midnight:
-        return local
-    stamp = pd.Timestamp(midnight).tz_localize(zone or "UTC", nonexistent="shift_forward", ambiguous=True)
-    return stamp.to_pydatetime()
-
-
-def _once_on_clock(clock: dt.datetime, zone: str | None) -> dt.datetime:
-    first, second = (clock.replace(tzinfo=_zone_info(zone), fold=fold) for fold in (0, 1))
-    if _and_back(first, zone) != clock:
-        raise ValueError(f"is not on the clock in {zone}; it is skipped there on that day")
-    if first.utcoffset() != second.utcoffset():
-        raise ValueError(f"is twice on the clock in {zone}; add the offset, such as {first.isoformat()[-6:]}")
-    return first
-
-
-def _and_back(local: dt.datetime, zone: str | None) -> dt.datetime:
-    return local.astimezone(dt.UTC).astimezone(_zone_info(zone)).replace(tzinfo=None)
 
 
 class _Tags(Kind):
@@ -624,7 +557,7 @@ class _Boolean(Kind):
         raise ValueError(f"is a {type(value).__name__}; it must be true or false")
 
     def differs(self, values: Any, base: Any) -> Mask:
-        return _masked_differs(values, base)
+        return masked_differs(values, base)
 
     def echoes(self, value: Any, base: Any) -> bool:
         return value == str(bool(base)) if isinstance(value, str) else bool(value == base)
@@ -661,23 +594,3 @@ def kind_of_dtype(dtype: Any) -> Kind | None:
 
 # Where several kinds share a dtype the plainest, which comes first, says what its columns hold.
 _OF_DTYPE = {kind.dtype: kind for kind in reversed(KINDS.values()) if kind.dtype != "object"}
-
-
-def _masked_differs(values: Any, base: Any) -> Mask:
-    """Compare two columns that keep what is missing in a mask: to Arrow it would have to be turned into bits."""
-    different = (values != base).to_numpy(dtype=bool, na_value=False)
-    return np.asarray(different | (values.isna() != base.isna()))
-
-
-def _arrow(values: Any, dtype: pa.DataType) -> Any:
-    array = pa.array(values, type=dtype)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-def _same_memory(left: Any, right: Any) -> bool:
-    """Whether both arrays are the same memory: then nobody has touched the column."""
-    if len(left) != len(right) or left.offset != right.offset:
-        return False
-    return [getattr(part, "address", None) for part in left.buffers()] == [
-        getattr(part, "address", None) for part in right.buffers()
-    ]

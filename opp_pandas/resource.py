@@ -190,6 +190,13 @@ def _read_only_instant(name: str, meaning: str) -> Attribute:
     return Attribute(name, "instant", meaning, filterable=True, sortable=True, read_only=True)
 
 
+def _stamps(thing: str) -> tuple[Attribute, Attribute]:
+    return (
+        _read_only_instant("createdAt", f"when the {thing} was created [instant, UTC]"),
+        _read_only_instant("updatedAt", f"when the {thing} last changed [instant, UTC]"),
+    )
+
+
 def _newer_link(name: str, kind: str, meaning: str, *more: Any, **flags: Any) -> Relationship:
     return Relationship(name, kind, meaning, *more, **(flags | {"documented": False}))
 
@@ -308,8 +315,7 @@ STAGE = Resource(
         Attribute("order", "integer", "place of the stage in the pipeline", filterable=True, sortable=True),
         Attribute("isClosed", "boolean", "whether deals in it are done, won or lost", filterable=True, sortable=True),
         Attribute("color", "text", "colour in the service's own pages", SHORT),
-        _read_only_instant("createdAt", "when the stage was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the stage last changed [instant, UTC]"),
+        *_stamps("stage"),
     ),
     relationships=(
         Relationship("creator", "user", "who created the stage", "creator_id", read_only=True),
@@ -328,8 +334,7 @@ USER = Resource(
         Attribute("lastName", "text", "last name", SHORT, filterable=True, sortable=True),
         Attribute("email", "text", "address of the user", SHORT, filterable=True, sortable=True),
         Attribute("title", "text", "the user's position", SHORT),
-        _read_only_instant("createdAt", "when the user was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the user last changed [instant, UTC]"),
+        *_stamps("user"),
         Attribute("locked", "boolean", "whether the user is locked out", filterable=True, sortable=True),
     ),
     relationships=(
@@ -344,8 +349,7 @@ ROLE = Resource(
     attributes=(
         Attribute("name", "text", "what the role is called", SHORT, filterable=True, sortable=True),
         Attribute("externalId", "text", "the role's permanent key", SHORT, filterable=True, sortable=True),
-        _read_only_instant("createdAt", "when the role was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the role last changed [instant, UTC]"),
+        *_stamps("role"),
     ),
     relationships=(
         Relationship("parentRole", "role", "the role above it", "parent_role_id", ("id",)),
@@ -361,8 +365,7 @@ TEAM = Resource(
     attributes=(
         Attribute("name", "text", "what the team is called", SHORT, filterable=True, sortable=True),
         Attribute("color", "text", "colour in the service's own pages", SHORT),
-        _read_only_instant("createdAt", "when the team was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the team last changed [instant, UTC]"),
+        *_stamps("team"),
     ),
     relationships=(
         Relationship("users", "user", "who is in the team", None, ("id",), to_many=True),
@@ -376,8 +379,7 @@ TERRITORY = Resource(
     path="territories",
     attributes=(
         Attribute("name", "text", "what the territory is called", SHORT, filterable=True, sortable=True),
-        _read_only_instant("createdAt", "when the territory was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the territory last changed [instant, UTC]"),
+        *_stamps("territory"),
     ),
 )
 
@@ -389,8 +391,7 @@ ACCOUNT = Resource(
         Attribute("industry", "text", "the customer's field", SHORT),
         Attribute("numberOfEmployees", "integer", "the customer's size [people]"),
         Attribute("customId", "text", "the customer's key in an outside system", SHORT, filterable=True, sortable=True),
-        _read_only_instant("createdAt", "when the account was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the account last changed [instant, UTC]"),
+        *_stamps("account"),
     ),
     relationships=(Relationship("owner", "user", "who owns the account", "owner_id", ("id",)),),
 )
@@ -403,8 +404,7 @@ PROSPECT = Resource(
         Attribute("firstName", "text", "first name", SHORT, filterable=True, sortable=True),
         Attribute("lastName", "text", "last name", SHORT, filterable=True, sortable=True),
         Attribute("title", "text", "the person's position", SHORT, filterable=True, sortable=True),
-        _read_only_instant("createdAt", "when the prospect was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the prospect last changed [instant, UTC]"),
+        *_stamps("prospect"),
     ),
     relationships=(
         Relationship("account", "account", "where the person works", "account_id", ("id",)),
@@ -423,8 +423,7 @@ PROSPECT_ROLE = Resource(
             "role", "text", "the person's part in the deal, such as champion", SHORT, filterable=True, sortable=True
         ),
         Attribute("primary", "boolean", "whether it is the main person"),
-        _read_only_instant("createdAt", "when the link was made [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the link last changed [instant, UTC]"),
+        *_stamps("link"),
     ),
     relationships=(
         Relationship("opportunity", "opportunity", "the deal", "opportunity_id", ("id",)),
@@ -432,33 +431,19 @@ PROSPECT_ROLE = Resource(
     ),
 )
 
+_TOLD_OF = ("account", "call", "mailing", "opportunity", "opportunityProspectRole", "prospect", "task", "user", "*")
+
 WEBHOOK = Resource(
     type="webhook",
     path="webhooks",
     attributes=(
         Attribute("url", "text", "where events are posted", SHORT),
-        Attribute(
-            "resource",
-            "text",
-            "whose events, or * for all",
-            choices=(
-                "account",
-                "call",
-                "mailing",
-                "opportunity",
-                "opportunityProspectRole",
-                "prospect",
-                "task",
-                "user",
-                "*",
-            ),
-        ),
+        Attribute("resource", "text", "whose events, or * for all", choices=_TOLD_OF),
         Attribute("action", "text", "which events, or * for all", choices=("created", "updated", "destroyed", "*")),
         Attribute("secret", "text", "what events are signed with", SHORT),
         Attribute("payloadVersion", "integer", "2 for events that say what was before", minimum=1, maximum=2),
         Attribute("active", "boolean", "whether events are posted"),
-        _read_only_instant("createdAt", "when the webhook was created [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the webhook last changed [instant, UTC]"),
+        *_stamps("webhook"),
     ),
     relationships=(Relationship("creator", "user", "who created the webhook", "creator_id", read_only=True),),
 )
@@ -518,8 +503,7 @@ TASK = Resource(
         Attribute("completedAt", "instant", "when it was done [instant, UTC]", read_only=True),
         _own_instant("dueAt", "when it is due [instant, UTC]", known=True),
         _read_only_instant("scheduledAt", "when a pending task is scheduled for [instant, UTC]"),
-        _read_only_instant("createdAt", "when the task was made [instant, UTC]"),
-        _read_only_instant("updatedAt", "when the task last changed [instant, UTC]"),
+        *_stamps("task"),
     ),
     relationships=(*_ON_A_DEAL, Relationship("owner", "user", "whose task it is", "owner_id", ("id",))),
 )

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded, freeze
+from opp_pandas.frame_state import Loaded, Rows, attach_loaded, freeze
 from opp_pandas.history import History
 from opp_pandas.history.cells import COLUMNS, arrow_schema
 from opp_pandas.history.sealed_table import FORMAT
+from opp_pandas.load_report import LoadReport
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame
-from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded, freeze
+from opp_pandas.frame_state import Loaded, Rows, attach_loaded, freeze
+from opp_pandas.load_report import LoadReport
 from opp_pandas.resource import OPPORTUNITY
 from opp_pandas.stages import resolve_stages
 

@@ -22,13 +22,15 @@ from opp_pandas.errors import (
     InvalidValuesWarning,
     MissingColumnError,
 )
-from opp_pandas.frame_state import Loaded, LoadReport, attach_loaded, loaded_of
+from opp_pandas.frame_state import Loaded, attach_loaded, loaded_of
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.schema import validate
 from opp_pandas.stages import StageMap
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from opp_pandas.load_report import LoadReport
 
 EXPORT = {
     "Id": ["006A", "006B", "006C"],

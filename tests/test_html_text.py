@@ -14,7 +14,7 @@ from histories import history_in_memory, load_of
 from opp_pandas._html import as_page, as_written
 from opp_pandas.figures import explain, forecast, show
 from opp_pandas.forecasting import bookings
-from opp_pandas.frame_state import LoadReport
+from opp_pandas.load_report import LoadReport
 from opp_pandas.reconciling import Reconciliation
 from opp_pandas.stages import resolve_stages
 from portfolios import context, portfolio

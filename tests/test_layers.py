@@ -16,11 +16,11 @@ PACKAGE = Path(opp_pandas.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = (
     ("errors",),
-    ("timezones", "instants", "_files", "_html"),
+    ("timezones", "instants", "clocks", "column_diff", "_files", "_html"),
     ("parsing",),
     ("kinds",),
     ("choices",),
-    ("resource", "stages", "organisation"),
+    ("resource", "stages", "organisation", "load_report"),
     ("frame_state",),
     ("schema",),
     ("api", "figures", "sandbox_server"),

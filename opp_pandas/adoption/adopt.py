@@ -36,9 +36,10 @@ from opp_pandas.errors import (
 )
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.context import read_definitions
-from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded, freeze, loaded_of
+from opp_pandas.frame_state import CellMarks, Loaded, Rows, attach_loaded, freeze, loaded_of
 from opp_pandas.instants import parse_end
 from opp_pandas.kinds import INSTANT, INTEGER, TEXT, kind_of_dtype
+from opp_pandas.load_report import LoadReport
 from opp_pandas.parsing.dates import parse_dates
 from opp_pandas.parsing.names import fold_name, match_names
 from opp_pandas.parsing.reading import Conventions, Reading

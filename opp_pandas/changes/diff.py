@@ -22,12 +22,13 @@ from opp_pandas.changes.name_lookup import NameBook
 from opp_pandas.changes.new_rows import NewRows
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.row_matching import match_rows, usable_frame
+from opp_pandas.column_diff import ColumnDiff
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import Loaded, freeze_value, require_loaded
 from opp_pandas.instants import build_instant
-from opp_pandas.kinds import INT64_MAX, TEXT, ColumnDiff, is_missing, plain_value
+from opp_pandas.kinds import INT64_MAX, TEXT, is_missing, plain_value
 from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 

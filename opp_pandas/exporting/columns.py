@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from opp_pandas.clocks import read_clock
 from opp_pandas.errors import DuplicateRowsError, FrameError, named, printable
-from opp_pandas.kinds import KINDS, kind_of_dtype, read_clock
+from opp_pandas.kinds import KINDS, kind_of_dtype
 from opp_pandas.resource import COLUMN_DTYPES
 
 ROW = "(row)"

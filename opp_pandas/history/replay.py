@@ -10,13 +10,14 @@ import pandas as pd
 from opp_pandas.api.frame_builder import look_up
 from opp_pandas.errors import MissingColumnError
 from opp_pandas.figures.core.context import unpack_definitions
-from opp_pandas.frame_state import CellMarks, Loaded, LoadReport, Rows, attach_loaded
+from opp_pandas.frame_state import CellMarks, Loaded, Rows, attach_loaded
 from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells, Keys, Records, arrow_schema
 from opp_pandas.history.losses import caveats
 from opp_pandas.history.query_identity import unpack_query
 from opp_pandas.history.record import RowWriter
 from opp_pandas.history.snapshot_metadata import BEGINS, load_facts, snapshot_facts
 from opp_pandas.history.typed_values import LOCKED, Places, decode
+from opp_pandas.load_report import LoadReport
 from opp_pandas.organisation import Organisation
 from opp_pandas.resource import LOOKUP_COLUMNS, LookupColumn
 from opp_pandas.stages import STAGE_TABLE_DTYPES, StageTable, resolve_stages

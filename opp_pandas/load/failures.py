@@ -10,7 +10,8 @@ import pandas as pd
 from opp_pandas.errors import IncompleteLoadWarning, InvalidFrameError, InvalidValuesWarning
 
 if TYPE_CHECKING:
-    from opp_pandas.frame_state import LoadReport, Rows
+    from opp_pandas.frame_state import Rows
+    from opp_pandas.load_report import LoadReport
 
 # The line that called `read_opportunities`.
 _CALLER = 3

@@ -22,7 +22,7 @@ from opp_pandas.errors import (
     named,
 )
 from opp_pandas.figures.core.context import read_definitions
-from opp_pandas.frame_state import Loaded, LoadReport, Rows, attach_loaded
+from opp_pandas.frame_state import Loaded, Rows, attach_loaded
 from opp_pandas.load.arrival import columns_of, ignored_note, is_sorted, sort_rows
 from opp_pandas.load.custom_fields import columns_by_label, fields_by_column
 from opp_pandas.load.failures import row_failures, warn_of_load
@@ -32,6 +32,7 @@ from opp_pandas.load.partitions import check_partitions
 from opp_pandas.load.prospects import add_prospect_ids
 from opp_pandas.load.warm_start import go_on
 from opp_pandas.load.where import Where, columns_needed, split_where, without_labels
+from opp_pandas.load_report import LoadReport
 from opp_pandas.organisation import NAMES
 from opp_pandas.resource import INCLUDABLE
 from opp_pandas.stages import StageMap, resolve_stages

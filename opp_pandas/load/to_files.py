@@ -26,13 +26,14 @@ from opp_pandas._files import sync_folder
 from opp_pandas.api.decode import unknown_column
 from opp_pandas.api.frame_builder import Collector, newest
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.frame_state import MOST_NAMES, LoadReport, Meaning, Rows
+from opp_pandas.frame_state import MOST_NAMES, Meaning, Rows
 from opp_pandas.load.arrival import ignored_note, no_rows_left_out
 from opp_pandas.load.changed_records import joined_lookup
 from opp_pandas.load.failures import row_failures, warn_of_load
 from opp_pandas.load.fetch import changes_since, completeness, gone_note, read_lookup, select_rows, walk_pages
 from opp_pandas.load.parquet_folder import PART, arrow_table, common_schema, of_schema, write_meaning
 from opp_pandas.load.prospects import add_prospect_ids
+from opp_pandas.load_report import LoadReport
 from opp_pandas.resource import STAGE
 from opp_pandas.stages import resolve_stages
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.accessor import OpportunityAccessor
-    from opp_pandas.frame_state import LoadReport
+    from opp_pandas.load_report import LoadReport
 
 _MOST_CHECKED = 200_000
 """Rows up to which deals are checked one by one, and compared with what was loaded: an overview must not take long."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opp_pandas.choices import FiscalLabel, ProbabilitySource
     from opp_pandas.figures.core.money import Rates
     from opp_pandas.figures.core.periods import WeekCalendar
-    from opp_pandas.frame_state import LoadReport
+    from opp_pandas.load_report import LoadReport
     from opp_pandas.stages import StageMap
 
 

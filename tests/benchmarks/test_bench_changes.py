@@ -13,7 +13,8 @@ import gc, statistics, sys, time
 import numpy as np
 import pandas as pd
 import opp_pandas
-from opp_pandas.frame_state import Rows, Loaded, LoadReport, attach_loaded, freeze
+from opp_pandas.frame_state import Rows, Loaded, attach_loaded, freeze
+from opp_pandas.load_report import LoadReport
 from opp_pandas.stages import resolve_stages
 
 ROWS = 1_000_000
