@@ -40,6 +40,13 @@ def test_package__holds_no_code_that_nothing_calls() -> None:
     assert not [line for line in done.stdout.splitlines() if line.startswith("opp_pandas/")]
 
 
+def test_modules__are_read_in_one_sitting() -> None:
+    """None holds more than 600 lines, the median one less than 230."""
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "opp_pandas").rglob("*.py")}
+    assert not {path.name: count for path, count in lines.items() if count > 600}
+    assert sorted(lines.values())[len(lines) // 2] <= 230
+
+
 def test_version__is_the_newest_heading_of_the_changelog() -> None:
     """Version, changelog and package metadata agree."""
     headings = re.findall(r"^## \[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -11,11 +11,7 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.frame_state import attach_loaded, meaning_of, require_loaded
 from opp_pandas.history import field_history, forecasts, losses, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
-from opp_pandas.history.record import (
-    RowWriter,
-    Totals,
-    restore_rows,
-)
+from opp_pandas.history.record import RowWriter, Totals, restore_rows
 from opp_pandas.history.recording import build_recording
 from opp_pandas.history.snapshot_metadata import (
     Recorded,

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -35,7 +34,6 @@ import opp_pandas
 from opp_pandas.errors import (
     ConfigurationError,
     DamagedHistoryError,
-    MissingExtraError,
     OppPandasError,
     printable,
 )
@@ -54,6 +52,7 @@ from opp_pandas.history.commit_chain import (
     seal_of,
     told_of,
 )
+from opp_pandas.history.delta_library import in_plain_words, load_deltalake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -71,15 +70,6 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": f"interval {_KEPT_DAYS} days",
 }
-
-
-def load_deltalake() -> Any:
-    """Import deltalake, which comes with the extra ``history``."""
-    try:
-        import deltalake
-    except ImportError as error:
-        raise MissingExtraError("deltalake", "history") from error
-    return deltalake
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +150,7 @@ class SealedTable:
 
         if not self.is_remote and Path(self.location).is_file():
             raise ConfigurationError(f"{printable(self.location)} is a file; a {self._title} needs a folder")
-        with self._words("cannot be read"):
+        with in_plain_words(self, "cannot be read"):
             # Before the table: whoever commits in between moves the head only afterwards.
             head = self._head()
             try:
@@ -248,7 +238,7 @@ class SealedTable:
                 raise ConfigurationError(
                     f"{printable(self.location)} is not empty; a {self._title} needs a folder of its own"
                 )
-        with self._words("cannot be made"):
+        with in_plain_words(self, "cannot be made"):
             if not self.is_remote:
                 Path(self.location).mkdir(parents=True, exist_ok=True)
             facts = self._facts(Chain(), 0, "create", live=())
@@ -366,7 +356,7 @@ class SealedTable:
             # Before the commit: a table of format 2 has a head.
             log = self._files.read(log_name(opened.version)) or b""
             opened = Opened(opened.table, opened.format, opened.names, Chain(logs=(told_of(opened.version, log, {}),)))
-            with self._words("cannot be written"):
+            with in_plain_words(self, "cannot be written"):
                 self._write_head(opened.chain)
         buffer = BytesIO()
         pq.write_table(
@@ -388,7 +378,7 @@ class SealedTable:
             last=ends["max"],
         )
         stats = json.dumps({"numRecords": len(rows)})
-        with self._words("cannot be written"):
+        with in_plain_words(self, "cannot be written"):
             self._files.write(name, content)
             try:
                 opened.table.create_write_transaction(
@@ -413,7 +403,7 @@ class SealedTable:
         opened = self.open()
         if opened is None:
             return 0
-        with self._words("its files cannot be deleted"):
+        with in_plain_words(self, "its files cannot be deleted"):
             kept_long = older_than_days >= _KEPT_DAYS
             gone = opened.table.vacuum(older_than_days * 24, dry_run=False, enforce_retention_duration=kept_long)
             newest = self.open()
@@ -440,7 +430,7 @@ class SealedTable:
         # Rows are chosen faster among plain texts.
         dataset = self.dataset(opened, dictionaries if condition is None else ())
         wanted = None if columns is None else list(columns)
-        with self._words("its rows cannot be read (put the file back from a copy)"):
+        with in_plain_words(self, "its rows cannot be read (put the file back from a copy)"):
             return dataset.to_table(
                 columns=wanted or (None if opened.format == 1 else self.schema.names), filter=condition
             )
@@ -456,7 +446,7 @@ class SealedTable:
         import pyarrow.dataset as ds
 
         names = set(dictionaries)
-        with self._words("its rows cannot be read (put the file back from a copy)"):
+        with in_plain_words(self, "its rows cannot be read (put the file back from a copy)"):
             if opened.format == 1:
                 coded = ds.ParquetReadOptions(dictionary_columns=names)
                 return opened.table.to_pyarrow_dataset(parquet_read_options=coded)
@@ -487,7 +477,7 @@ class SealedTable:
         opened = self.open()
         if opened is None:
             return []
-        with self._words("its log cannot be read"):
+        with in_plain_words(self, "its log cannot be read"):
             found = []
             for entry in opened.table.history():
                 own = parse_sealed(entry.get(KEY)) or {}
@@ -590,23 +580,3 @@ class SealedTable:
 
     def _damaged(self, file: str, problem: str) -> DamagedHistoryError:
         return DamagedHistoryError(self.location, file, problem)
-
-    @contextmanager
-    def _words(self, what: str) -> Iterator[None]:
-        """Say in plain words what deltalake or pyarrow could not do."""
-        try:
-            yield
-        except (ConfigurationError, DamagedHistoryError):
-            raise
-        except Exception as error:
-            raise ConfigurationError(f"{self!r} {what}: {_one_line(error)}") from error
-        except BaseException as error:
-            # Compiled code that meets a log which it cannot make sense of panics, past every `except Exception`.
-            if type(error).__name__ != "PanicException":
-                raise
-            raise ConfigurationError(f"{self!r} {what}: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """Return what a library says on one line, without the colours that it has for terminals."""
-    return printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()), 300)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from opp_pandas.api.query import NOT_NULL
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, named, printable
 from opp_pandas.frame_state import ATTRS_KEY, Meaning
-from opp_pandas.history.sealed_table import load_deltalake
+from opp_pandas.history.delta_library import load_deltalake
 from opp_pandas.instants import parse_moment
 from opp_pandas.load.changed_records import joined_lookup
 from opp_pandas.load.parquet_folder import MEANING_FILE
