@@ -2727,6 +2727,7 @@ class OpportunityAccessor(MergeableFigures):
         features: Sequence[str] | None = ...,
         estimator: Any = ...,
         activity: pd.DataFrame | Literal[False] | None = ...,
+        horizon_days: int | None = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,
@@ -2741,7 +2742,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> WinModel:
-        r"""Learn from closed deals which are won, and say how well on deals not seen.
+        r"""Learn from closed deals which are won, or won within a window, and say how well on deals not seen.
 
         Parameters
         ----------
@@ -2756,6 +2757,9 @@ class OpportunityAccessor(MergeableFigures):
             the load, if it has any; False: none. It needs ``id`` and dates of creation and closing.
             Deals then teach as they were seen every three weeks while they were open,
             and the evaluation is of such views.
+        horizon_days : int, optional
+            Learn whether a deal is won within so many days, from such views of closed and
+            open deals, those whose window is over; their age counts then. Left out: whether it is won at all.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -5635,6 +5639,7 @@ class PlotAccessor:
         features: Sequence[str] | None = ...,
         estimator: Any = ...,
         activity: pd.DataFrame | Literal[False] | None = ...,
+        horizon_days: int | None = ...,
         freq: Freq | None = ...,
         fiscal_start: int | None = ...,
         fiscal_label: FiscalLabel | None = ...,

@@ -337,6 +337,27 @@ def test_predict__learns_what_statements_of_a_history_are_worth(kept: tuple[dict
     assert frame.opp.backtest(history, horizon_days=30).loc["landmark", "windows"] > 15
 
 
+def test_boosting__learns_what_statements_are_worth(frame: pd.DataFrame) -> None:
+    """Gradient boosting learns from the same evenings as the landmark row, is asked for by name, and needs a history."""
+    pytest.importorskip("sklearn")
+    walk = Walk(past_of(generate(replace(WORLDS["optimists"], days=420, per_day=0.8), 0)), 30)
+    scores = {name: walk.record_of(walk.forecasts(name)) for name in ("boosting", "dated")}
+    assert scores["boosting"]["crps"] < 0.9 * scores["dated"]["crps"]
+    assert scores["boosting"]["windows"] > 15
+    with pytest.raises(ConfigurationError, match="or no history was given"):
+        frame.opp.predict(horizon_days=30, method="boosting")
+
+
+@pytest.mark.nightly
+def test_predict__boosts_with_a_history(kept: tuple[dict[str, Any], History]) -> None:
+    """By the frame's door boosting says the same in `predict` and `compare`."""
+    deals, history = kept
+    frame = frame_of(deals)
+    table = frame.opp.compare(horizon_days=30, history=history, methods=["boosting", "dated"])
+    found = frame.opp.predict(horizon_days=30, history=history, method="boosting")
+    assert found.mean == pytest.approx(table.loc["boosting", "mean"])
+
+
 def test_predict__sees_no_later_statement(kept: tuple[dict[str, Any], History]) -> None:
     """What was said after the moment of a forecast does not move it."""
     deals, history = kept

@@ -12,6 +12,7 @@ import pytest
 import opp_pandas as opp
 from opp_pandas.errors import FrameError, MissingColumnError
 from opp_pandas.forecasting import RidgeLogistic
+from worlds import START, World, frame_of, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,14 +80,45 @@ def test_win_model__takes_anybodys_classifier() -> None:
 def test_predict__takes_a_classifier() -> None:
     """A classifier forecasts windows as well, and is compared with the others."""
     trees = pytest.importorskip("sklearn.tree")
-    from worlds import World, frame_of, generate
-
     frame = frame_of(generate(World(days=400), 1))
     table = frame.opp.compare(
         horizon_days=30, methods=["mix", trees.DecisionTreeClassifier(max_depth=4, random_state=0)]
     )
     assert "DecisionTreeClassifier" in table.index
     assert table.loc["DecisionTreeClassifier", "windows"] == table.loc["mix", "windows"]
+
+
+def test_win_model__of_a_window_says_what_comes_within_it() -> None:
+    """Fitted on what was known on each of several evenings, it expects about as many wins in 30 days as came."""
+    deals = generate(World(days=900, per_day=1.5), 3)
+    expected = came = ever = 0.0
+    for evening in (600, 700, 800):
+        frame = frame_of(deals | {"today": evening})
+        model = frame.opp.fit_win_model(features=["amount", "segment"], horizon_days=30)
+        assert model.horizon_days == 30
+        is_open = (frame["stage_name"] == "Open").to_numpy()
+        expected += model.predict(frame)[is_open].sum()
+        ever += frame.opp.fit_win_model(features=["amount", "segment"]).predict(frame)[is_open].sum()
+        inside = deals["won"] & (deals["created"] <= evening) & (deals["closed"] > evening)
+        came += (inside & (deals["closed"] <= evening + 30)).sum()
+    assert expected == pytest.approx(came, rel=0.25)
+    assert ever > 1.5 * came
+    assert model.evaluation["brier"].iloc[0] < model.evaluation["brier_base"].iloc[0]
+    assert model.reasons(frame[is_open], n=3).str.contains("age [0-9]+ to [0-9]+ days: odds x").any()
+
+
+def test_win_model__of_a_window_sees_no_end_that_came_later() -> None:
+    """What closes after the moment may be changed at will; open deals teach that they were not won yet."""
+    deals, then = generate(World(days=500), 4), 440
+    later = deals["closed"] > then
+    changed = deals | {"won": deals["won"] ^ later, "closed": np.where(later, deals["closed"] + 9, deals["closed"])}
+    found = [
+        frame_of(each).opp.fit_win_model(features=["amount", "segment"], horizon_days=30, as_of=str(START + then))
+        for each in (deals, changed)
+    ]
+    pd.testing.assert_frame_equal(found[0].evaluation, found[1].evaluation)
+    with pytest.raises(FrameError, match="seen 20 times before a win"):
+        frame_of(deals).opp.fit_win_model(features=["amount"], horizon_days=850)
 
 
 def test_win_model__says_what_is_missing() -> None:

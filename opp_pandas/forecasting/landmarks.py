@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opp_pandas.errors import MissingExtraError
 from opp_pandas.figures.core.days import NO_DAY
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from opp_pandas.forecasting.as_of_view import Snapshot
 
 _PULL = 1.0
+_TREES = {"max_iter": 60, "learning_rate": 0.08, "max_leaf_nodes": 8, "min_samples_leaf": 40, "l2_regularization": 5.0}
+"""Small trees, few of them: an organisation has hundreds of wins, not millions."""
 _STAGES = 12
 _MOST_ROWS = 40_000
 
@@ -66,7 +69,7 @@ class LandmarkModel:
 
     @classmethod
     def fit(
-        cls, features: Sequence[Floats], outcomes: Sequence[Any], weights: Sequence[float], start: Floats | None
+        cls, features: Sequence[Floats], outcomes: Sequence[Any], weights: Sequence[float], start: Any = None
     ) -> LandmarkModel:
         """Learn from landmarks whose windows had ended.
 
@@ -76,17 +79,14 @@ class LandmarkModel:
             Of each landmark.
         weights : sequence of float
             How much each counts.
-        start : ndarray of float, optional
-            Weights to begin with.
+        start : LandmarkModel, optional
+            Whose weights to begin with.
         """
-        x, y = np.concatenate(features), np.concatenate(outcomes).astype(np.float64)
-        w = np.repeat(weights, [len(part) for part in features])
-        every = -(-len(x) // _MOST_ROWS)
-        x, y, w = x[::every], y[::every], w[::every] * every
+        x, y, w = _stack(features, outcomes, weights)
         x = np.column_stack([np.ones(len(x)), x])
         usual = np.zeros(x.shape[1])
         usual[1] = 1.0
-        found = usual if start is None else start
+        found = usual if start is None else start.weights
 
         def loss(weights: Floats) -> float:
             odds = x @ weights
@@ -109,3 +109,47 @@ class LandmarkModel:
     def chances(self, features: Floats) -> Floats:
         """Return the probability of each deal to be won within the window."""
         return np.asarray(1 / (1 + np.exp(-np.clip(self.weights[0] + features @ self.weights[1:], -30, 30))))
+
+
+@dataclass(frozen=True, eq=False)
+class BoostedLandmarks:
+    """Gradient boosting on the same landmarks, with age and amount as they are; by scikit-learn."""
+
+    classifier: Any
+
+    @classmethod
+    def fit(
+        cls, features: Sequence[Floats], outcomes: Sequence[Any], weights: Sequence[float], start: Any = None
+    ) -> BoostedLandmarks | None:
+        """Learn from landmarks whose windows had ended; None where they are all of one outcome.
+
+        Raises
+        ------
+        MissingExtraError
+            Without scikit-learn.
+        """
+        del start
+        x, y, w = _stack(features, outcomes, weights)
+        if len(np.unique(y)) < 2:
+            return None
+        try:
+            from sklearn.ensemble import HistGradientBoostingClassifier
+        except ImportError as error:
+            raise MissingExtraError("scikit-learn", "learn") from error
+        return cls(HistGradientBoostingClassifier(random_state=0, **_TREES).fit(x, y, sample_weight=w))
+
+    def chances(self, features: Floats) -> Floats:
+        """Return the probability of each deal to be won within the window."""
+        if not len(features):
+            return np.empty(0)
+        return np.asarray(self.classifier.predict_proba(features)[:, 1], dtype=np.float64)
+
+
+def _stack(
+    features: Sequence[Floats], outcomes: Sequence[Any], weights: Sequence[float]
+) -> tuple[Floats, Floats, Floats]:
+    """Return landmarks under one another, one row of several where there are too many."""
+    x, y = np.concatenate(features), np.concatenate(outcomes).astype(np.float64)
+    w = np.repeat(weights, [len(part) for part in features])
+    every = -(-len(x) // _MOST_ROWS)
+    return x[::every], y[::every], w[::every] * every

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Codes, Floats
     from opp_pandas.figures.core.lineage import Question
 
-METHODS = {"mix": "all rows below, weighed by their past scores", **ROWS}
+METHODS = {
+    "mix": "all rows below but boosting, weighed by their past scores",
+    **ROWS,
+    "boosting": "gradient boosting on the features of landmark, with age and amount; needs the extra learn",
+}
 """The methods by name."""
 
 _DEFINITIONS = {
@@ -237,11 +241,13 @@ def _chosen(walk: Walk, method: Any) -> tuple[str, Forecasts, str]:
         why = f"{counted(int(walk.ended.sum()), 'past window')} worth {walk.independent:.1f} without overlap"
         why += ": too few to choose by, so the weights stay near the prior" if few else ": weights from their scores"
         return "mix", walk.mix, why
-    if method not in ROWS:
+    if method not in METHODS:
         raise ConfigurationError(f"method is one of {', '.join(METHODS)}, or an object, not {method!r}")
     found = walk.forecasts(method)
     if not np.isfinite(found.mean[-1]):
-        raise ConfigurationError(f"method {method!r} has nothing to go by: the record does not reach back so far")
+        raise ConfigurationError(
+            f"method {method!r} has nothing to go by: the record does not reach back so far, or no history was given"
+        )
     return method, found, "chosen by the user"
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.forecasting.hazards import Hazards
-from opp_pandas.forecasting.landmarks import LandmarkModel, features_of, is_dated_within, log_odds
+from opp_pandas.forecasting.landmarks import BoostedLandmarks, LandmarkModel, features_of, is_dated_within, log_odds
 from opp_pandas.forecasting.normal import normal_quantile
 
 if TYPE_CHECKING:
@@ -251,38 +251,50 @@ class Walk:
         return [self.by_hazards(at) for at in range(len(self.cuts))]
 
     @cached_property
+    def _stated(self) -> list[Floats | None]:
+        """Return what sellers stated of each deal on each evening, beside its hazards; None where nothing was kept."""
+        found: list[Floats | None] = []
+        pushes, before = np.zeros(len(self.past.created)), np.full(len(self.past.created), NO_DAY, dtype=np.int64)
+        for cut, day, (hazard, _) in zip(self.cuts, self.days.tolist(), self._hazard_deals, strict=True):
+            if cut.snapshot is None:
+                found.append(None)
+                continue
+            rows, close = cut.known.open, cut.snapshot.close
+            pushes[rows] += (before[rows] != NO_DAY) & (close != NO_DAY) & (close > before[rows])
+            before[rows] = close
+            found.append(features_of(hazard, cut.snapshot, pushes[rows], day, self.horizon))
+        return found
+
+    @cached_property
     def _known_of_deals(self) -> dict[str, list[Floats | None]]:
         """Return what more is known of each deal on each evening than its age and columns, by row; None where nothing.
 
         What sellers state stands in a history, what was done on deals in their activity.
         """
-        dated: list[Floats | None] = []
-        stated: list[Floats | None] = []
-        done: list[Floats | None] = []
-        pushes, before = np.zeros(len(self.past.created)), np.full(len(self.past.created), NO_DAY, dtype=np.int64)
-        for cut, (hazard, _), day in zip(self.cuts, self._hazard_deals, self.days.tolist(), strict=True):
-            x = None
-            if (snapshot := cut.snapshot) is not None:
-                rows, close = cut.known.open, snapshot.close
-                pushes[rows] += (before[rows] != NO_DAY) & (close != NO_DAY) & (close > before[rows])
-                before[rows] = close
-                x = features_of(hazard, snapshot, pushes[rows], day, self.horizon)
-                inside = is_dated_within(snapshot, day, self.horizon)
-            stated.append(x)
-            dated.append(None if snapshot is None else np.where(inside, np.nan_to_num(snapshot.p), 0.0))
-            if self.past.touched is not None:
-                start = log_odds(hazard)[:, None] if x is None else x
-                done.append(np.column_stack([start, self.past.touched.features(self.past, day)]))
-        found = {} if self.past.stated is None else {"dated": dated, "landmark": self._learned(stated)}
-        if self.past.touched is None:
+        found: dict[str, list[Floats | None]] = {}
+        if self.past.stated is not None:
+            found["dated"] = [
+                None
+                if (stated := cut.snapshot) is None
+                else np.where(is_dated_within(stated, day, self.horizon), np.nan_to_num(stated.p), 0.0)
+                for cut, day in zip(self.cuts, self.days.tolist(), strict=True)
+            ]
+            found["landmark"] = self._learned(self._stated)
+        if (touched := self.past.touched) is None:
             return found
         hazards = [hazard for hazard, _ in self._hazard_deals]
+        done: list[Floats | None] = [
+            np.column_stack([log_odds(hazard)[:, None] if x is None else x, touched.features(self.past, day)])
+            for x, hazard, day in zip(self._stated, hazards, self.days.tolist(), strict=True)
+        ]
         usual = [hazard if p is None else p for p, hazard in zip(found.get("landmark", hazards), hazards, strict=True)]
         return found | {"activity": [_as_many(p, like) for p, like in zip(self._learned(done), usual, strict=True)]}
 
-    def _learned(self, features: list[Floats | None]) -> list[Floats | None]:
-        """Return what a landmark model says on each evening, taught by windows before it that had ended."""
-        model, learned = None, -_REFIT
+    def _learned(
+        self, features: list[Floats | None], kind: type[LandmarkModel | BoostedLandmarks] = LandmarkModel
+    ) -> list[Floats | None]:
+        """Return what a model of landmarks says on each evening, taught by windows before it that had ended."""
+        model, learned, width = None, -_REFIT, 0
         found: list[Floats | None] = []
         for at, (x, (hazard, _)) in enumerate(zip(features, self._hazard_deals, strict=True)):
             if x is None:
@@ -292,15 +304,29 @@ class Walk:
             taught = {k: seen for k in np.flatnonzero(weight).tolist() if (seen := features[k]) is not None}
             # Where a history begins, more is known of each deal than before.
             alike = [k for k, seen in taught.items() if seen.shape[1] == x.shape[1]]
-            if model is not None and len(model.weights) != x.shape[1] + 1:
-                model, learned = None, -_REFIT
+            if width != x.shape[1]:
+                model, learned, width = None, -_REFIT, x.shape[1]
             if alike and (len(alike) >= learned + _REFIT or at == len(self.cuts) - 1):
-                start, learned = None if model is None else model.weights, len(alike)
-                model = LandmarkModel.fit(
-                    [taught[k] for k in alike], [self.cuts[k].came for k in alike], weight[alike].tolist(), start
-                )
+                learned = len(alike)
+                outcomes = [self.cuts[k].came for k in alike]
+                model = kind.fit([taught[k] for k in alike], outcomes, weight[alike].tolist(), model)
             found.append(hazard if model is None else model.chances(x))
         return found
+
+    @cached_property
+    def boosted(self) -> Floats:
+        """Return the means by boosting on landmarks, times their own past level; missing where nothing was kept."""
+        features = [
+            None if x is None else np.column_stack([x, cut.known.ages, np.log1p(np.maximum(amounts, 0.0))])
+            for x, cut, (_, amounts) in zip(self._stated, self.cuts, self._hazard_deals, strict=True)
+        ]
+        row = self._sums(self._learned(features, BoostedLandmarks)) + self.new[1]
+        return row * self._levels(row, _LEVEL_WINDOWS)
+
+    def _sums(self, chances: list[Floats | None]) -> Floats:
+        """Return what deals bring at these chances on each evening."""
+        pairs = zip(chances, self._hazard_deals, strict=True)
+        return np.array([np.nan if p is None else float(p @ amounts) for p, (_, amounts) in pairs])
 
     def deals_at(self, at: int, *, but: str = "") -> tuple[Floats, Floats]:
         """Return chance and amount of each deal that was open on an evening, by the rows that know deals but one."""
@@ -348,11 +374,7 @@ class Walk:
                     landing[at] = amount[at] * came / float((weight * amount).sum())
         found["landing"] = landing
         for name, chances in self._known_of_deals.items():
-            sums = [
-                np.nan if p is None else float(p @ deals[1])
-                for p, deals in zip(chances, self._hazard_deals, strict=True)
-            ]
-            found[name] = np.array(sums) + self.new[1]
+            found[name] = self._sums(chances) + self.new[1]
         found["mean_window"] = mean
         return found | {
             name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"
@@ -411,6 +433,8 @@ class Walk:
         """Return the forecasts of the mix or of one row."""
         if name == "mix":
             return self.mix
+        if name == "boosting":
+            return self.spread(self.boosted)
         return self.spread(self.rows.get(name, np.full(len(self.cuts), np.nan)), own=name not in NAIVE)
 
     def spread(self, mean: Floats, *, own: bool = True) -> Forecasts:

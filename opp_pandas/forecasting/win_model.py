@@ -4,15 +4,17 @@ It learns from closed deals, needs no dates, and says how good it is on deals
 that it has not seen: cross-validated, with exact copies of a row in one fold,
 for a model that has seen a copy knows the answer.
 
-Where the activity on the deals is known, closed deals teach as they were seen
-every few weeks while they were open (landmarks), with what was known of their
-touches then: the counts of a whole life would know how long it was.
+Where the activity on the deals is known, or a window is asked for, deals teach as
+they were seen every few weeks while they were open (landmarks), with their age and
+what was known of their touches then: the counts of a whole life would know how long
+it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,7 +24,7 @@ from opp_pandas.activity.features import DAY_S, FEATURES, KnownTouches
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
 from opp_pandas.figures.core.columns import factorize
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import LOST, WON, Deals
+from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.forecasting.as_of_view import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
 from opp_pandas.forecasting.calibrating import reliability_table
@@ -39,6 +41,9 @@ _STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _FOLDS, _DRAWS = 10, 500
 _AT_THE_END = ("close_date", "updated_at", "trashed_at", "created_at", "external_created_at")
 _VIEW_DAYS, _MOST_VIEWS = 21, 20
+AGE = "age"
+_AGES = np.array([0, 15, 31, 61, 91, 151, 241, 366, 731])
+"""Where bands of age begin [days]."""
 _TOO_GOOD = 0.97
 """An area under the curve that one column alone does not reach unless it knows the end."""
 
@@ -178,11 +183,12 @@ class WinModel:
     _centre: Floats = field(repr=False)
     _touches: KnownTouches | None = field(default=None, repr=False)
     _as_of: pd.Timestamp | None = field(default=None, repr=False)
+    horizon_days: int | None = None
 
     def predict(
         self, frame: pd.DataFrame, *, activity: pd.DataFrame | None = None, as_of: pd.Timestamp | None = None
     ) -> pd.Series:
-        """Return the probability that each deal is won, a fraction.
+        """Return the probability that each deal is won, within `horizon_days` where the model has them, a fraction.
 
         Parameters
         ----------
@@ -191,20 +197,22 @@ class WinModel:
         activity : DataFrame, optional
             For a model that was fitted with activity: newer one.
         as_of : Timestamp, optional
-            For such a model: the moment at which the deals are looked at; nothing
-            that was put down or done later is seen. Default the moment of the fit.
+            For such a model, or one of a window: the moment at which the deals are looked at;
+            nothing that was put down or done later is seen. Default the moment of the fit.
         """
-        x, _ = self._encoder.encode(self._with_touches(frame, activity, as_of))
+        x, _ = self._encoder.encode(self._as_seen(frame, activity, as_of))
         return pd.Series(self._classifier.predict_proba(x)[:, 1], index=frame.index, name="p_won")
 
-    def _with_touches(self, frame: pd.DataFrame, activity: pd.DataFrame | None, as_of: Any) -> pd.DataFrame:
-        """Return the frame with what is known of touches, where the model stands on them."""
-        if self._touches is None:
+    def _as_seen(self, frame: pd.DataFrame, activity: pd.DataFrame | None, as_of: Any) -> pd.DataFrame:
+        """Return the frame with age and what is known of touches, where the model stands on them."""
+        if self._as_of is None:
             return frame
-        touches = self._touches if activity is None else KnownTouches.of(activity) or self._touches.without_any()
+        touches = self._touches
+        if touches is not None and activity is not None:
+            touches = KnownTouches.of(activity) or touches.without_any()
         moment: Any = self._as_of if as_of is None else as_of
         at = np.full(len(frame), pd.Timestamp(moment).timestamp())
-        return _join_touches(frame, touches, _created(frame), at)
+        return _join_views(frame, touches, _created(frame), at, AGE in self.features)
 
     def reasons(self, frame: pd.DataFrame, n: int = 3) -> pd.Series:
         """Return in words what moves each deal's odds away from the mean deal's, strongest first.
@@ -215,7 +223,7 @@ class WinModel:
         n : int, default 3
             How many reasons.
         """
-        frame = self._with_touches(frame, None, None)
+        frame = self._as_seen(frame, None, None)
         x, names = self._encoder.encode(frame)
         if isinstance(self._classifier, RidgeLogistic):
             parts = (x - self._centre) * self._classifier.weights[1:]
@@ -267,8 +275,9 @@ def fit_win_model(
     features: Sequence[str] | None = None,
     estimator: Any = None,
     activity: pd.DataFrame | Literal[False] | None = None,
+    horizon_days: int | None = None,
 ) -> WinModel:
-    """Learn from closed deals which are won, and say how well on deals not seen.
+    """Learn from closed deals which are won, or won within a window, and say how well on deals not seen.
 
     Parameters
     ----------
@@ -287,6 +296,9 @@ def fit_win_model(
         the load, if it has any; False: none. It needs ``id`` and dates of creation and closing.
         Deals then teach as they were seen every three weeks while they were open,
         and the evaluation is of such views.
+    horizon_days : int, optional
+        Learn whether a deal is won within so many days, from such views of closed and
+        open deals, those whose window is over; their age counts then. Left out: whether it is won at all.
 
     Returns
     -------
@@ -309,61 +321,82 @@ def fit_win_model(
     """
     deals = Deals(frame, context)
     ended: Flags = np.isin(deals.status, (WON, LOST))
-    won = deals.status == WON
+    if deals.has("close_date"):
+        # What closes after the moment is open at it.
+        ended &= deals.close_day <= context.today
+    won = ended & (deals.status == WON)
     if min((ended & won).sum(), (ended & ~won).sum()) < 20:
         raise FrameError("a model of won deals needs 20 won and 20 lost ones to learn from")
     chosen, warned = _choose(deals, ended, won, features)
     touches = known_activity(frame, activity)
-    views, rows = None, np.flatnonzero(ended)
-    if touches is not None:
-        views = _views(deals, touches, ended)
-        if views is None:
-            touches = None
-            warned.append("activity is left out: it is on too few closed deals with dates of creation and closing")
-        else:
-            rows, closed = views
-            chosen += FEATURES
+    if touches is not None and not _are_enough(deals, touches, ended & _are_dated(deals), won):
+        touches = None
+        warned.append("activity is left out: it is on too few closed deals with dates of creation and closing")
+    rows, seen, viewed = np.flatnonzero(ended), frame[ended], touches is not None or horizon_days is not None
+    outcome = won[rows].astype(np.float64)
+    if viewed:
+        added = [*([] if horizon_days is None else [AGE]), *([] if touches is None else FEATURES)]
+        chosen += added
+        rows, outcome, moments = _views(deals, ended, horizon_days)
+        begun = deals.created_day[rows].astype(np.float64) * DAY_S
+        seen = _join_views(frame.iloc[rows], touches, begun, moments, horizon_days is not None)
     if not chosen:
         raise FrameError("no column is left that may have been known before the end; name some with features=[...]")
-    if views is None:
-        closed = frame.iloc[rows]
-    outcome = won[rows].astype(np.float64)
-    encoder = _Encoder.of(closed, chosen)
-    x, _ = encoder.encode(closed)
+    encoder = _Encoder.of(seen, chosen)
+    x, _ = encoder.encode(seen)
     # Copies of a deal, and the views of one, know each other's end.
-    copies = x if views is None else encoder.encode(closed.assign(**dict.fromkeys(FEATURES, 0.0)))[0]
+    copies = encoder.encode(seen.assign(**dict.fromkeys(added, 0.0)))[0] if viewed else x
     groups = pd.factorize(pd.util.hash_pandas_object(pd.DataFrame(copies), index=False))[0]
     folds = _folds(groups)
-    classifier, p = _fit(x, outcome, folds, estimator, once=views is not None)
+    classifier, p = _fit(x, outcome, folds, estimator, once=viewed)
     p = np.clip(p, 0.0, 1.0)
     evaluation = _evaluate(p, outcome, groups)
     reliability = reliability_table(p, outcome, put_in_bins(p, outcome), groups, 0.9)
     return WinModel(
         tuple(chosen), evaluation, reliability, tuple(warned), encoder, classifier, x.mean(axis=0), touches,
-        None if touches is None else context.as_of,
+        context.as_of if viewed else None, horizon_days,
     )  # fmt: skip
 
 
-def _views(deals: Deals, touches: KnownTouches, ended: Flags) -> tuple[Codes, pd.DataFrame] | None:
-    """Return the closed deals as they were seen every few weeks: their positions, and rows with what was known.
-
-    None where fewer than 20 won and 20 lost deals have dates and were touched at all.
-    """
+def _are_dated(deals: Deals) -> Flags:
+    """Tell which deals have dates of creation and closing, in this order."""
     if not deals.has("close_date"):
-        return None
-    created, close = deals.created_day.astype(np.int64), deals.close_day.astype(np.int64)
-    dated = ended & (created != NO_DAY) & (close != NO_DAY) & (close <= deals.context.today) & (close > created)
+        return np.zeros(len(deals), dtype=bool)
+    created, close = deals.created_day, deals.close_day
+    return np.asarray((created != NO_DAY) & (close != NO_DAY) & (close > created) & (close <= deals.context.today))
+
+
+def _are_enough(deals: Deals, touches: KnownTouches, dated: Flags, won: Flags) -> bool:
     touched = dated & deals.frame["id"].isin(touches.deals).to_numpy(dtype=bool)
-    won = deals.status == WON
-    if min((touched & won).sum(), (touched & ~won).sum()) < 20:
-        return None
-    rows = np.flatnonzero(dated)
-    number = np.minimum((close - created)[rows] // _VIEW_DAYS + 1, _MOST_VIEWS)
+    return int(min((touched & won).sum(), (touched & ~won).sum())) >= 20
+
+
+def _views(deals: Deals, ended: Flags, horizon_days: int | None) -> tuple[Codes, Floats, Floats]:
+    """Return deals as they were seen every few weeks while they were open: positions, outcomes, moments [s].
+
+    Of a window open deals teach as well, and only views whose window is over.
+    """
+    over, today = ended & _are_dated(deals), deals.context.today
+    created = deals.created_day.astype(np.int64)
+    last = np.where(over, deals.close_day, today).astype(np.int64)
+    taught = over
+    if horizon_days is not None:
+        last = np.minimum(last - over, today - horizon_days)
+        taught = (over | (np.isin(deals.status, (OPEN, WON, LOST)) & ~ended)) & (created != NO_DAY) & (last >= created)
+    rows = np.flatnonzero(taught)
+    number = np.minimum((last - created)[rows] // _VIEW_DAYS + 1, _MOST_VIEWS)
     positions = np.repeat(rows, number)
     place = np.arange(len(positions)) - np.repeat(np.cumsum(number) - number, number)
-    begun: Floats = created[positions] * np.float64(DAY_S)
-    table = _join_touches(deals.frame.iloc[positions], touches, begun, begun + place * float(_VIEW_DAYS * DAY_S))
-    return positions, table
+    days = created[positions] + place * _VIEW_DAYS
+    won = (over & (deals.status == WON))[positions]
+    if horizon_days is not None:
+        won &= deals.close_day[positions] <= days + horizon_days
+        if min(won.sum(), (~won).sum()) < 20:
+            raise FrameError(
+                f"a model of windows of {horizon_days} days needs deals with dates of creation and closing, "
+                f"seen 20 times before a win within one; these were seen {won.sum():,} times"
+            )
+    return positions, won.astype(np.float64), days * np.float64(DAY_S)
 
 
 def _created(frame: pd.DataFrame) -> Floats:
@@ -377,7 +410,16 @@ def _created(frame: pd.DataFrame) -> Floats:
     return found
 
 
-def _join_touches(frame: pd.DataFrame, touches: KnownTouches, created: Floats, moments: Floats) -> pd.DataFrame:
+def _join_views(
+    frame: pd.DataFrame, touches: KnownTouches | None, created: Floats, moments: Floats, with_age: bool
+) -> pd.DataFrame:
+    if with_age:
+        days = np.floor(moments / DAY_S) - np.floor(created / DAY_S)
+        band = np.searchsorted(_AGES, np.nan_to_num(days), side="right") - 1
+        names = np.array([*(f"{low} to {high - 1} days" for low, high in pairwise(_AGES)), f"{_AGES[-1]} days or more"])
+        frame = frame.assign(**{AGE: np.where(np.isnan(days), _MISSING, names[np.maximum(band, 0)])})
+    if touches is None:
+        return frame
     ids = frame["id"].to_numpy(dtype=np.int64, na_value=-1) if "id" in frame.columns else np.full(len(frame), -1)
     table = touches.features(ids, created, moments)
     return frame.assign(**{name: table[name].to_numpy() for name in FEATURES})
