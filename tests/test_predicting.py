@@ -15,7 +15,7 @@ from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.forecasting import Bookings, Forecaster, KnownDeals, Window
 from opp_pandas.forecasting.as_of_view import read_past
-from opp_pandas.forecasting.predicting import outlook
+from opp_pandas.forecasting.predicting import Predictor, outlook
 from opp_pandas.forecasting.walk_forward import Walk, quantiles, weigh
 from worlds import START, WORLDS, World, came, frame_of, generate, past_of
 
@@ -338,7 +338,7 @@ def test_predict__learns_what_statements_of_a_history_are_worth(kept: tuple[dict
 
 
 def test_boosting__learns_what_statements_are_worth(frame: pd.DataFrame) -> None:
-    """Gradient boosting learns from the same evenings as the landmark row, is asked for by name, and needs a history."""
+    """Gradient boosting learns from the evenings that teach the landmark row, and needs a history."""
     pytest.importorskip("sklearn")
     walk = Walk(past_of(generate(replace(WORLDS["optimists"], days=420, per_day=0.8), 0)), 30)
     scores = {name: walk.record_of(walk.forecasts(name)) for name in ("boosting", "dated")}
@@ -369,6 +369,30 @@ def test_predict__sees_no_later_statement(kept: tuple[dict[str, Any], History]) 
         evening = int((observed.tz_localize(None) - pd.Timestamp(START)).days)
         history_after.record(frame_of((deals if evening <= then else changed) | {"today": evening}))
     assert frame.opp.predict(horizon_days=30, history=history_after, as_of=day(then)).mean == found.mean
+
+
+@pytest.mark.parametrize("edit", ["nothing", "close_date", "amount", "owner_name", "stage_name"])
+def test_predictor__says_the_same_as_predict_after_an_edit(frame: pd.DataFrame, edit: str) -> None:
+    """What is kept of an earlier walk changes no digit; of a past that an edit did not touch nothing is fitted anew."""
+    again, context = Predictor(), context_of(frame)
+    again.predict(frame, context=context, period="2025Q1")
+    first = again._walk
+    row, changed = frame.index[frame["stage_name"] == "Open"][3], frame.copy()
+    values = {
+        "close_date": pd.Timestamp("2025-03-20", tz="UTC"), "amount": 250_000, "owner_name": "owner 3",
+        "stage_name": "Lost",
+    }  # fmt: skip
+    if edit != "nothing":
+        changed.loc[row, edit] = values[edit]
+    if edit == "stage_name":
+        changed.loc[row, "close_date"] = pd.Timestamp("2025-03-01", tz="UTC")
+    found, alone = (p.predict(changed, context=context, period="2025Q1") for p in (again, Predictor()))
+    assert (found.mean, found.sd) == (alone.mean, alone.sd)
+    pd.testing.assert_frame_equal(found.deals, alone.deals)
+    pd.testing.assert_frame_equal(found.record, alone.record)
+    kept = {name for name, old in first.cuts[5].hazards.items() if again._walk.cuts[5].hazards[name] is old}
+    touched = {"amount": {"size of amount"}, "owner_name": {"owner_name"}}
+    assert kept == (set() if edit == "stage_name" else set(first.columns) - touched.get(edit, set()))
 
 
 def test_predict__splits_by_group_and_sets_beside_a_quota(frame: pd.DataFrame) -> None:

@@ -78,6 +78,14 @@ class Column:
     codes: Codes
     labels: tuple[str, ...]
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all deals have the same levels."""
+        if not isinstance(other, Column):
+            return NotImplemented
+        return self.labels == other.labels and np.array_equal(self.codes, other.codes)
+
+    __hash__ = None  # type: ignore[assignment]
+
 
 @dataclass(frozen=True, eq=False)
 class Exposure:

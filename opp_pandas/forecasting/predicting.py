@@ -224,6 +224,30 @@ def rows_of_prediction(ask: Question) -> tuple[Any, ...]:
     return chosen, contribution if ask.column == "mean" else None, told
 
 
+class Predictor:
+    """Predicts deals again after edits, and walks only that part of their past anew that an edit has touched.
+
+    Examples
+    --------
+    >>> from opp_pandas.forecasting.predicting import Predictor
+    >>> again = Predictor()
+    >>> first = again.predict(df, context=df.opp.context, period="2026Q4")
+    >>> again.predict(df, context=df.opp.context, period="2026Q4").mean == first.mean
+    True
+    """
+
+    def __init__(self) -> None:
+        self._walk: Walk | None = None
+
+    def predict(
+        self, frame: pd.DataFrame, *, context: FigureContext, period: Any, by: str | None = None, history: Any = None
+    ) -> Prediction:
+        """Return what `predict` says of a period."""
+        asked = _ask(frame, context, period, None, True, None, None, history)
+        self._walk = Walk(asked.past, asked.horizon, kept=self._walk)
+        return _build(asked, self._walk, *_chosen(self._walk, "auto"), None, by)
+
+
 def predict_and_compare(
     frame: pd.DataFrame, *, context: FigureContext, period: Any, quota: float | None = None, history: Any = None
 ) -> tuple[Prediction, pd.DataFrame]:

@@ -10,6 +10,7 @@ part in what was forecast of it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -157,9 +158,12 @@ class Walk:
         Length of a window [days].
     new_deals : bool
         Whether wins of deals created within a window count.
+    kept : Walk, optional
+        An earlier one: where the same deals began and ended on the same days, what
+        columns taught that have not changed is taken from it.
     """
 
-    def __init__(self, past: Past, horizon: int, *, new_deals: bool = True) -> None:
+    def __init__(self, past: Past, horizon: int, *, new_deals: bool = True, kept: Walk | None = None) -> None:
         self.past, self.horizon, self.new_deals = past, horizon, new_deals
         self.columns = ("", *past.columns)
         room = past.day - horizon - past.first_day
@@ -168,7 +172,11 @@ class Walk:
         days = [past.day - horizon - self.step * back for back in range(_WINDOWS)][::-1]
         self.days = np.array([day for day in days if day >= earliest and self._has_wins(day)] + [past.day])
         snapshots = {} if past.stated is None else past.stated(past, self.days.tolist())
-        self.cuts = [self._cut(int(day), snapshots.get(int(day))) for day in self.days]
+        same = set() if kept is None else kept._columns_like(past, horizon)
+        before: Sequence[Cut | None] = [None] * len(self.days) if kept is None or not same else kept.cuts
+        self.cuts: list[Cut] = [
+            self._cut(int(day), snapshots.get(int(day)), old, same) for day, old in zip(self.days, before, strict=True)
+        ]
         self.ended: Flags = self.days + horizon <= past.day
         now = past.known(past.day)
         self.actual = np.array(
@@ -183,19 +191,32 @@ class Walk:
     def _created_by(self, day: int) -> int:
         return day + self.horizon if self.new_deals else day
 
+    def _columns_like(self, past: Past, horizon: int) -> set[str]:
+        """Return the columns that would teach the same of another past; none where deals began or ended otherwise."""
+        own = self.past
+        if horizon != self.horizon or (past.day, past.first_day) != (own.day, own.first_day):
+            return set()
+        if not all(np.array_equal(getattr(past, name), getattr(own, name)) for name in ("created", "closed", "won")):
+            return set()
+        return {"", *(name for name in past.columns if name in own.columns and past.columns[name] == own.columns[name])}
+
     def _has_wins(self, day: int) -> bool:
         return bool((self.past.won & (self.past.closed <= day)).any())
 
-    def _cut(self, day: int, snapshot: Snapshot | None) -> Cut:
+    def _cut(self, day: int, snapshot: Snapshot | None, old: Cut | None, same: Collection[str]) -> Cut:
         known = self.past.known(day)
         chances, amounts, evidence = {}, {}, {}
         came = None
         if day + self.horizon <= self.past.day:
             closed = self.past.closed[known.open]
             came = self.past.won[known.open] & (closed <= day + self.horizon)
-        hazards = Hazards.fit(known, self.columns)
-        for name, fitted in hazards.items():
-            p = fitted.chances(known.levels(name), known.ages, day, self.horizon)
+        new = [name for name in self.columns if old is None or name not in same]
+        hazards = Hazards.fit(known, new) if new else {}
+        for name in self.columns:
+            if old is not None and name in same:
+                hazards[name], p = old.hazards[name], old.chances[name]
+            else:
+                p = hazards[name].chances(known.levels(name), known.ages, day, self.horizon)
             chances[name], amounts[name] = p, known.amounts(name, snapshot)
             if came is not None:
                 evidence[name] = float(np.sum(np.log(np.clip(np.where(came, p, 1 - p), 1e-6, 1.0))))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import ConfigurationError, FrameError, printable
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
-from opp_pandas.forecasting import Prediction, bookings, predict
+from opp_pandas.forecasting import Prediction, bookings
+from opp_pandas.forecasting.predicting import Predictor
 from opp_pandas.notebook.charts import number
 from opp_pandas.notebook.deal_numbers import LEVEL
 from opp_pandas.notebook.selection import NO_DATE, Choice, Selection
@@ -31,6 +32,7 @@ class OutlookMaker:
         self._history = history
         self._learning = ThreadPoolExecutor(1, "opp_pandas outlook")
         self._begun: dict[str, tuple[Any, Future[Prediction | str]]] = {}
+        self._predictors = {name: Predictor() for name in ("now", "before")}
         self._last: Prediction | str | None = None
 
     def of(self, now: tuple[Any, Numbers], before: tuple[Any, Numbers] | None, *, begin: bool) -> Outlook:
@@ -74,16 +76,18 @@ class OutlookMaker:
                 future.cancel()
             if not begin:
                 return None
-            future = self._learning.submit(self._predict, selection)
+            future = self._learning.submit(self._predict, name, selection)
             self._begun[name] = key, future
         return future.result() if future.done() and not future.cancelled() else None
 
-    def _predict(self, selection: Selection) -> Prediction | str:
+    def _predict(self, name: str, selection: Selection) -> Prediction | str:
         by = "owner_name" if selection.owners else None
         try:
             period = selection.labels([selection.today])[0]
             with suppress_unmapped_stages():
-                found = predict(selection.frame, context=selection.context, period=period, by=by, history=self._history)
+                found = self._predictors[name].predict(
+                    selection.frame, context=selection.context, period=period, by=by, history=self._history
+                )
             _ = found.mean, found.interval(LEVEL)
             return found
         except (FrameError, ConfigurationError) as error:
