@@ -55,6 +55,8 @@ export class Workspace implements Host {
     const top = make("div", { class: "opp-top" }, this.filters.element, this.said);
     this.root = make("div", { class: "opp-root opp-workspace", "data-lm-suppress-shortcuts": "true" }, top, this.alarm,
       make("div", { class: "opp-front" }, this.outlook, this.cards), this.notes, this.charts);
+    // Notebook 7 asks the focused element itself whether its keys are shortcuts, JupyterLab whatever holds it.
+    this.root.addEventListener("focusin", (event) => (event.target as Element).setAttribute("data-lm-suppress-shortcuts", "true"));
     this.root.append(this.tip.element);
     root.append(this.root);
     this.chip.addEventListener("click", () => void this.choose(null));
