@@ -185,7 +185,7 @@ def test_folder_that_is_there__is_refused(box: Sandbox, tmp_path: Path) -> None:
     for to, words in (("deals", "is there already"), ("no/where", "there is no folder")):
         with pytest.raises(errors.ConfigurationError, match=words):
             opp.read_opportunities(box.client(), to=tmp_path / to)
-    with pytest.raises(errors.ConfigurationError, match="goes without sort= and limit="):
+    with pytest.raises(errors.ConfigurationError, match=r"without sort= \(files .* and without limit= \(filter="):
         opp.read_opportunities(box.client(), to=tmp_path / "new", sort="name", limit=5)
     assert names_in(tmp_path / "deals") == ["mine.txt"]
     # An empty folder is no obstacle.

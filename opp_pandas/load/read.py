@@ -408,10 +408,18 @@ def _checked_limit(limit: Any) -> int | None:
     return int(limit)
 
 
+_INSTEAD = {
+    "sort": "files have no order; sort what is read from them",
+    "limit": "filter= or where= choose fewer deals",
+    "history": "a history goes on from a frame; load without to=, or scan the history itself",
+    "touches": "read_activity() gives what was done on the deals as a frame of its own",
+}
+
+
 def _check_streamed(**others: Any) -> None:
-    """Refuse arguments that need the whole load in memory."""
-    if given := [f"{name}=" for name, value in others.items() if value is not None]:
-        raise ConfigurationError(f"to= writes rows as they come, so it goes without {' and '.join(given)}")
+    """Refuse arguments that need the whole load in memory, and say what does the same."""
+    if given := [f"without {name}= ({_INSTEAD[name]})" for name, value in others.items() if value is not None]:
+        raise ConfigurationError(f"to= writes rows as they come, so it goes {' and '.join(given)}")
 
 
 def _settled_conditions(
