@@ -46,7 +46,7 @@ ROWS = {
 NAIVE = ("last_window", "mean_window", "last_quarter", "last_year")
 _PRIOR = {"hazards": 0.9, "levelled": 0.06, "landing": 0.03, "dated": 0.8, "landmark": 2.7, "activity": 0.9}
 _NAIVE_PRIOR, _NAIVE_AT_FIRST = 0.01, 1.0
-"""The first of each naive row; the second is added while there are few windows, and goes with their number squared."""
+"""The first of each naive row; the second is added while there are few windows, and goes within two or three."""
 _WINDOWS = 40
 _REFIT, _ROUNDS = 5, 60
 _NOTHING, _CLOSE = 1e-12, 1e-6
@@ -441,7 +441,7 @@ class Walk:
         gram = np.einsum("at,it,jt->aij", seen, apart, apart)
         pull = np.einsum("at,it,t->ai", seen, apart, missed)
         over = (self.days + self.horizon <= self.days[:, None]).sum(axis=1) * min(1.0, self.step / self.horizon)
-        naive = _NAIVE_PRIOR + _NAIVE_AT_FIRST / (1.0 + over) ** 2
+        naive = _NAIVE_PRIOR + _NAIVE_AT_FIRST / (1.0 + over) ** 4
         prior = np.array([np.full(len(over), _PRIOR[name]) if name in _PRIOR else naive for name in names])
         return weigh(gram, pull, np.where(np.isfinite(means), prior, 0.0).T).T
 
