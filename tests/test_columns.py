@@ -62,6 +62,7 @@ def test_factorize__keeps_nothing_of_text_that_is_gone() -> None:
     from opp_pandas.figures.core.columns import _KNOWN_TEXTS
 
     column = pd.Series(["a", "b"] * 10, dtype="str")
+    gc.collect()  # what other tests left
     before = len(_KNOWN_TEXTS)
     factorize(column)
     assert len(_KNOWN_TEXTS) == before + 1

@@ -229,10 +229,11 @@ class Predictor:
 
     Examples
     --------
+    >>> from opp_pandas.figures.core.snapshots import context_from_load
     >>> from opp_pandas.forecasting.predicting import Predictor
-    >>> again = Predictor()
-    >>> first = again.predict(df, context=df.opp.context, period="2026Q4")
-    >>> again.predict(df, context=df.opp.context, period="2026Q4").mean == first.mean
+    >>> again, context = Predictor(), context_from_load(df)
+    >>> first = again.predict(df, context=context, period="2026Q4")
+    >>> again.predict(df, context=context, period="2026Q4").mean == first.mean
     True
     """
 

@@ -273,7 +273,7 @@ def _read_axis(deals: Deals, name: str) -> Grouping:
         return stage_axis(deals, name)
     if name in LOOKUP_COLUMNS and name.endswith("_name"):
         return _person_or_account_axis(deals, name)
-    if name.removesuffix(THEN) in NAMES and not deals.has(name):
+    if isinstance(name, str) and name.removesuffix(THEN) in NAMES and not deals.has(name):
         return _organisation_axis(deals, name)
     deals.need(name)
     codes, distinct = deals.coded(name)
