@@ -30,10 +30,10 @@ from opp_pandas.choices import (
     UnknownNames,
 )
 from opp_pandas.figures import FigureContext
-from opp_pandas.figures.core.chances import Chances
 from opp_pandas.figures.core.explanations import Explanation
 from opp_pandas.figures.core.money import Rates
 from opp_pandas.figures.core.periods import WeekCalendar
+from opp_pandas.figures.core.probabilities import Chances
 from opp_pandas.figures.quotas import Quota
 from opp_pandas.figures.rollups import Adjustments, Tree
 from opp_pandas.figures.scenarios import Changes

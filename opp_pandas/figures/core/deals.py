@@ -26,7 +26,6 @@ from opp_pandas.errors import (
     named,
 )
 from opp_pandas.figures.core.blocks import blocks, count_codes, look_up, smallest_integer
-from opp_pandas.figures.core.chances import ChanceModel, fractions_of
 from opp_pandas.figures.core.columns import (
     Numbers,
     factorize,
@@ -51,6 +50,7 @@ from opp_pandas.figures.core.days import (
 )
 from opp_pandas.figures.core.deal_status import STATUSES
 from opp_pandas.figures.core.money import CurrencyCounts
+from opp_pandas.figures.core.probabilities import ChanceModel, fractions_of
 from opp_pandas.frame_state import meaning_of
 from opp_pandas.stages import CATEGORIES
 
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from opp_pandas.choices import ProbabilitySource
-    from opp_pandas.figures.core.chances import Chances
     from opp_pandas.figures.core.money import ExchangeRates, Rates
+    from opp_pandas.figures.core.probabilities import Chances
 
 OPEN, WON, LOST, UNSETTLED, TRASHED = STATUSES
 _STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}

@@ -11,12 +11,12 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import basis_of, moment_of_basis
-from opp_pandas.figures.core.chances import NAMES
 from opp_pandas.figures.core.context import MONEY_OPTIONS
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import FIGURES
 from opp_pandas.figures.core.lineage import Question
 from opp_pandas.figures.core.presentation import stages_in_words
+from opp_pandas.figures.core.probabilities import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, MixedCurrencyError, named
-from opp_pandas.figures.core.chances import Chances, read_chances
 from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day, to_date
 from opp_pandas.figures.core.deal_status import OPEN, TRASHED
 from opp_pandas.figures.core.periods import read_stated
+from opp_pandas.figures.core.probabilities import Chances, read_chances
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
