@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info
 
 import opp_pandas as opp
 from opp_pandas.errors import FrameError, MissingColumnError
@@ -40,6 +42,25 @@ def test_win_model__finds_what_matters() -> None:
     partner = frame[frame["source"] == "partner"]
     assert model.predict(partner).mean() > model.predict(frame[frame["source"] == "fair"]).mean() + 0.3
     assert model.reasons(partner, n=2).str.contains("source partner: odds x").mean() > 0.9
+
+
+def test_win_model__fits_on_one_thread() -> None:
+    """Hundreds of small fits take no threads, which on shared cores wait for each other; afterwards all are back."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50_000, 30)), rng.integers(0, 2, 50_000)
+    before = blas_threads()
+    fitting = threading.Thread(target=lambda: RidgeLogistic().fit(x, y))
+    fitting.start()
+    seen = set()
+    while fitting.is_alive():
+        seen.add(blas_threads())
+    assert 1 in seen
+    assert blas_threads() == before
+
+
+def blas_threads() -> int:
+    """Count the threads that numpy's linear algebra may take."""
+    return max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
 
 
 def test_win_model__keeps_copies_in_one_fold() -> None:
