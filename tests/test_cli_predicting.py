@@ -64,7 +64,7 @@ def test_predict__tells_people_target_parts_and_record(box: Sandbox, capsys: pyt
     assert said.startswith("won between 2026-10-21 and 2026-11-19\n")
     assert f"mean {found.mean:,.0f} USD, 80 % interval {low:,.0f} to {high:,.0f}\n" in said
     assert f"{found.parts.loc['open', 'mean']:,.0f}" in said
-    assert "method hazards: chosen by the user" in said
+    assert said.count("method hazards: chosen by the user") == 1
     assert f"{record['windows']:.0f} windows, WAPE {record['wape']:.0%}, bias {record['bias']:+.0%}, CRPS" in said
 
 
@@ -98,6 +98,20 @@ def test_predict__of_a_file_is_that_of_its_rows(tmp_path: Path, capsys: pytest.C
         assert said["tested"].startswith("not tested yet") is few
 
 
+def test_forecast__tells_what_a_file_lacks_beside_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without amounts has a forecast of nothing: people are told so, and a pipe gets the figures alone."""
+    file = tmp_path / "deals.csv"
+    file.write_text("Id,Stage,Value,Close Date\n1,Won,500,2026-06-01\n2,Open,700,2026-07-01\n", encoding="utf-8")
+    assert main(["forecast", "--from", str(file), "--as-of", "2026-06-20", "--timezone", "UTC", *WON_LOST]) == 0
+    said = capsys.readouterr()
+    assert "opp-pandas: no amount column: open, weighted and forecast amounts cannot be computed\n" in said.err
+    assert "no amount column" not in said.out
+    answered = answer(capsys, "forecast", "--from", str(file), "--as-of", "2026-06-20", *WON_LOST)
+    assert any("no amount column" in note for note in answered["load"]["notes"])
+
+
 @pytest.mark.parametrize("weeks", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_predict__keeps_a_version_every_week(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weeks: int
@@ -116,7 +130,7 @@ def test_predict__keeps_a_version_every_week(
             assert main([*keep, "--quiet"]) == 2
             refused = capsys.readouterr().err
             assert "versions are never changed" in refused
-            assert refused.count("\n") == 1
+            assert refused.splitlines()[-1].startswith("opp-pandas: there is a version")
             moving.advance(7)
         moving.advance(14)
         answer(capsys, *snapshot)

@@ -22,7 +22,7 @@ class Output:
         self.complete: bool | None = True
 
     def loaded(self, frame: pd.DataFrame) -> None:
-        """Remember how the load went."""
+        """Remember how the load went, and tell people what it noticed, apart from the figures that a pipe takes on."""
         report = frame.opp.load_report
         self.complete = report.complete
         self.answer["load"] = {
@@ -35,6 +35,9 @@ class Output:
             "set_aside": len(report.quarantined),
             "notes": list(report.notes),
         }
+        if not self.as_json:
+            for note in report.notes:
+                print(f"opp-pandas: {note}", file=sys.stderr)
 
     def table(self, result: pd.DataFrame) -> None:
         """Give a figure: rounded and with its basis in words, or exact with its basis as JSON."""
@@ -51,6 +54,7 @@ class Output:
         basis, (low, high) = found.attrs["opp_basis"], found.interval(0.8)
         record, parts = _records(found.record)[0], found.parts
         currency = f" {basis['currency']}" if basis.get("currency") else ""
+        method = f"method {found.method}: {found.why}"
         lines = [
             found.target,
             f"mean {found.mean:,.0f}{currency}, 80 % interval {low:,.0f} to {high:,.0f}",
@@ -58,7 +62,7 @@ class Output:
                 f"  {name:<5} {part['mean']:>15,.0f}  {part['share']:>4.0%}  {part['deals']:,.1f} deals"
                 for name, part in zip(parts.index, parts.to_dict("records"), strict=True)
             ),
-            f"method {found.method}: {found.why}",
+            method,
             f"record: {found.tested}",
         ]
         if found.is_tested:
@@ -67,7 +71,7 @@ class Output:
                 f"CRPS {record['crps']:,.0f}{currency}, coverage of 80 % {record['coverage_80']:.0%}"
             )
         self.say(
-            "\n".join([*lines, *(f"- {note}" for note in basis["notes"] if note != found.target)]),
+            "\n".join([*lines, *(f"- {note}" for note in basis["notes"] if note not in (found.target, method))]),
             target=found.target,
             mean=found.mean,
             low_80=low,
