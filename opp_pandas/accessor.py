@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from opp_pandas.docstrings import document
 from opp_pandas.errors import FrameError
 from opp_pandas.frame_state import Meaning, meaning_of, require_loaded
 
@@ -25,12 +26,6 @@ GIVEN = ("as_of", "stages", "timezone")
 """What the load says beside the rows; these arguments of a call overrule it."""
 
 
-def _documented(text: str, given: list[inspect.Parameter], method: Callable[..., Any]) -> None:
-    """Give a method the documentation of a function, and its signature without the frame."""
-    vars(method)["__doc__"] = text
-    vars(method)["__signature__"] = inspect.Signature(given)
-
-
 class _Door:
     """A method that hands its frame to a function elsewhere, which is imported when it is first looked at.
 
@@ -39,22 +34,27 @@ class _Door:
     function takes a context.
     """
 
-    def __init__(self, module: str, name: str, **preset: Any) -> None:
+    def __init__(self, module: str, name: str, *, by_name: bool = False, **preset: Any) -> None:
         self._module, self._function, self._preset = f"opp_pandas.{module}", name, preset
+        self._by_name = by_name
+        """Whether the function takes the frame as ``frame=`` instead of first."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._owner, self._name = owner, name
 
     def __get__(self, instance: object, owner: type) -> Any:
         function = getattr(import_module(self._module), self._function)
-        parameters = [*inspect.signature(function).parameters.values()][1:]
+        parameters = [*inspect.signature(function).parameters.values()]
+        parameters = [p for p in parameters if p.name != "frame"] if self._by_name else parameters[1:]
         takes_context = any(p.name == "context" for p in parameters)
-        preset = self._preset
+        preset, by_name = self._preset, self._by_name
 
         @functools.wraps(function)
         def method(self: OpportunityAccessor, *args: Any, **options: Any) -> Any:
             if takes_context:
                 options["context"] = self._context(options)
+            if by_name:
+                return function(*args, frame=self._frame, **options, **preset)
             return function(self._frame, *args, **options, **preset)
 
         del vars(method)["__wrapped__"]
@@ -63,7 +63,9 @@ class _Door:
             shown += _registry().derived(("scope", *_registry().DEFINITIONS, *GIVEN), [p.name for p in shown])
         self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         rest = [p for p in shown if p.kind is inspect.Parameter.VAR_KEYWORD]
-        _documented(function.__doc__ or "", [self_parameter, *(p for p in shown if p not in rest), *rest], method)
+        shown = [*(p for p in shown if p not in rest), *rest]
+        method.__doc__ = document(function.__doc__, shown)
+        vars(method)["__signature__"] = inspect.Signature([self_parameter, *shown])
         method.__name__ = self._name
         setattr(self._owner, self._name, method)
         return getattr(owner if instance is None else instance, self._name)
@@ -101,8 +103,7 @@ def _drawing_of(plot: Plot) -> FunctionType:
 
     from opp_pandas.figures.core.figure import as_method
 
-    doc = f"Draw `{plot.figure.name}`; options of the figure and of the drawing are given together.\n\n"
-    return as_method(method, plot.name, plot.signature, doc + (inspect.getdoc(plot.draw) or ""))
+    return as_method(method, plot.name, plot.signature, plot.doc)
 
 
 def context_of(
@@ -312,7 +313,7 @@ class OpportunityAccessor(metaclass=_Listed):
     dashboard = _Door("notebook.dashboards", "open_dashboard")
     report = _Door("reporting", "write_report")
 
-    explain = _Door("figures.core.explanations", "explain_frame")
+    explain = _Door("figures.core.explanations", "explain", by_name=True)
 
     @property
     def plot(self) -> PlotAccessor:

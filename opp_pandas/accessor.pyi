@@ -145,8 +145,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -175,6 +174,8 @@ class MergeableFigures:
             If a needed column is not there.
         MixedCurrencyError
             If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -206,7 +207,8 @@ class MergeableFigures:
         Parameters
         ----------
         by : str or sequence of str, optional
-            Columns to group by, between period and category.
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
         bands : tuple of float, default (90, 60)
             Lowest percentage of commit and of best case, for deals whose category
             nobody stated [percent].
@@ -230,8 +232,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -255,6 +256,15 @@ class MergeableFigures:
             pipeline; missing for omitted) and ``weighted_amount`` (open deals)
             [currency]. Overdue deals stand in their own period. The basis says how
             many open deals have a stated category and how many a band.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -317,8 +327,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -340,6 +349,15 @@ class MergeableFigures:
             ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
             squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
             no share.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -384,16 +402,6 @@ class MergeableFigures:
             period -> number); or a frame with ``period``, the group and ``quota``.
             A group with a quota has a row in every period, or in those that the
             mapping or the frame names, whether or not it has deals there.
-        fiscal_label : {"end", "start"}, default "end"
-            Whether a fiscal year bears the year in which it ends or starts.
-        overdue : {"exclude", "include", "roll_forward"}, default "exclude"
-            What open deals with a close date before `as_of` do to
-            ``forecast_amount``: nothing, add to their own period, or add to the
-            present one. All other columns are the same in each case.
-        category : str, default "forecast_category"
-            Column that states the forecast category; omitted deals stay outside all sums.
-        rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -414,8 +422,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -450,7 +457,7 @@ class MergeableFigures:
         MixedCurrencyError
             If the deals are in more than one currency and no rates are given.
         ConfigurationError
-            If an argument cannot be used, or a quota fits no group.
+            If an argument cannot be used.
 
         Warns
         -----
@@ -521,8 +528,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -548,6 +554,10 @@ class MergeableFigures:
 
         Raises
         ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
         ConfigurationError
             If a check does not exist.
 
@@ -585,19 +595,20 @@ class MergeableFigures:
 
         Parameters
         ----------
-        by : str or sequence of str, optional
-            Columns to group by; without it there is one row.
-        quota : number, mapping or DataFrame, optional
-            A number for every group, group -> number, or a frame with ``period``, the
-            group and ``quota``, for the one period that `period` names [currency].
         period : object, optional
             The period that quota, attainment, gap and coverage speak of (``"2026Q4"``,
             a Period, a day in it). The one that holds as_of if left out.
+        by : str or sequence of str, optional
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
+        quota : number, mapping or DataFrame, optional
+            A number for every group, group -> number, or a frame with ``period``, the
+            group and ``quota``, for the one period that `period` names [currency].
         window_days : int, optional
             Win rate, deal size and cycle from deals closed in so many days up to
             as_of [days]; all closed deals if left out.
         level : float, default 0.95
-            Confidence of the interval around the win rate.
+            Confidence of the intervals.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -618,8 +629,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -655,7 +665,7 @@ class MergeableFigures:
         MixedCurrencyError
             If the deals are in more than one currency and no rates are given.
         ConfigurationError
-            If an argument cannot be used, or a quota fits no group.
+            If an argument cannot be used.
 
         Examples
         --------
@@ -690,7 +700,8 @@ class MergeableFigures:
         Parameters
         ----------
         by : str or sequence of str, default "owner_name"
-            Columns to group by; exactly one with a `tree`.
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
         tree : mapping, DataFrame or Organisation, optional
             Who reports to whom: person -> manager, or ``id, manager_id`` and
             optionally ``name``; or an `Organisation`, whose roles are the managers,
@@ -727,8 +738,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -755,6 +765,10 @@ class MergeableFigures:
 
         Raises
         ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
         ConfigurationError
             If the tree has a cycle or a name that several people bear, or an
             adjustment names no node.
@@ -794,7 +808,8 @@ class MergeableFigures:
         Parameters
         ----------
         by : str or sequence of str, optional
-            Columns to group by, outside the stage.
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -815,8 +830,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -846,6 +860,8 @@ class MergeableFigures:
             If a needed column is not there.
         MixedCurrencyError
             If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -886,15 +902,17 @@ class MergeableFigures:
         Parameters
         ----------
         by : str or sequence of str, optional
-            Columns to group by; without it there is one row.
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
         window_days : int, optional
-            Deals closed in so many days up to as_of; all closed deals if left out [days].
+            Only deals closed in so many days up to as_of; all closed deals if left out
+            [days].
         shrink_by : float or "fit", optional
             Add ``shrunk_rate``: the rate pulled towards that of all, which is worth
             so many deals (20 is usual) [deals]; "fit": as many as the groups
             themselves tell, see `fit_strength`.
         level : float, default 0.95
-            Confidence of the Wilson interval.
+            Confidence of the intervals.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -915,8 +933,7 @@ class MergeableFigures:
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -942,6 +959,15 @@ class MergeableFigures:
             group without losses has a rate of 1, one without closed deals a
             missing rate and no rank. Deals that close after as_of are left out.
 
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
+
         Examples
         --------
         >>> df.opp.win_rates(by="owner_name").iloc[:3, :4].round(3)
@@ -962,8 +988,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            A loaded or adopted frame. Never modified.
         rows : DataFrame, mapping or sequence of mapping
             New deals in our column names, without ids; on a relabelled frame
             ``Region`` and ``custom1`` mean the same field. Where every deal of the
@@ -996,14 +1020,10 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame
-            Changed in place; rows that have (or lack) the tag already stay as they are.
         mask : Series of bool, sequence of bool, or label
             Which rows, as for ``df.loc[mask]``.
         tag : str
             The tag.
-        present : bool
-            True to add it at the end, False to remove it.
 
         Examples
         --------
@@ -1019,8 +1039,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            Deals with ``id``. Never modified.
         activity : DataFrame
             As `read_activity` gives it: ``opportunity_id, kind, done_at, planned_at, created_at``.
         as_of : str, datetime or date, optional
@@ -1060,9 +1078,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame
-            Rows of the original, edited, with the column ``id`` (or, before their
-            creation, ``custom_id``). Never modified.
         original : DataFrame
             The loaded frame, or any frame that still carries the load.
 
@@ -1115,9 +1130,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            A frame that came from `read_opportunities` or `adopt`, edited by any
-            pandas code. Never modified.
         delete : iterable of int
             Ids of deals to delete; they must have been loaded.
         allow_delete : bool
@@ -1154,8 +1166,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -1220,9 +1231,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            Opportunities with ``amount``, ``close_date`` and ``stage_id`` or
-            ``stage_name``. Never modified.
         history : History, optional
             Adds what changed since a snapshot or since the period began, and how many
             deals came as far as each stage.
@@ -1230,8 +1238,6 @@ class OpportunityAccessor(MergeableFigures):
             For every period [currency], period -> number, owner ->
             number, or a frame with ``period``, ``owner_name`` and ``quota``. A quota
             of all owners is not shown beside a choice of them.
-        context : FigureContext
-            Stages, moment, time zone, names.
         rho : float, default 0
             Correlation of the deals: with 0 the intervals are too
             narrow, and labelled so.
@@ -1255,8 +1261,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -1264,6 +1269,16 @@ class OpportunityAccessor(MergeableFigures):
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
             the present one.
+        scope : mask or callable, optional
+            Only these deals: a mask of the frame, or a function from the frame of
+            any moment to a mask. Left out: the conditions of the load, evaluated at every
+            moment, and the rows of the frame, by id.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
 
         Returns
         -------
@@ -1324,8 +1339,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            A loaded or adopted frame, edited or not. Never modified.
         client : Client, optional
             Where changes go; default the client of the load.
         columns : sequence of str, optional
@@ -1364,8 +1377,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -1405,6 +1417,7 @@ class OpportunityAccessor(MergeableFigures):
         *,
         column: str | None = ...,
         at: Any = ...,
+        rates: Rates | None = ...,
         scenarios: Mapping[str, Any] | None = ...,
         scope: Any = ...,
         freq: Freq | None = ...,
@@ -1414,42 +1427,86 @@ class OpportunityAccessor(MergeableFigures):
         probability: ProbabilitySource | Chances | None = ...,
         category: str | None = ...,
         category_names: Mapping[str, str] | Literal[False] | None = ...,
-        rates: Rates | Literal[False] | None = ...,
         currency: str | Literal[False] | None = ...,
         overdue: Overdue | None = ...,
         as_of: Any = ...,
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> Explanation:
-        r"""Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`.
+        r"""Say what a result stands on, or which rows and which formula made one of its numbers.
 
         Parameters
         ----------
-        frame : DataFrame
-            The opportunities that it was made from.
         result : DataFrame or Bookings
-            What a figure gave.
-        context : FigureContext
-            Stages, moment, time zone and definitions.
+            What a figure function returned.
         column : str, optional
-            The number's column; the whole result is explained if left out.
+            The number's column; of a `hygiene` table the check, of bookings
+            ``mean``, ``sd``, ``quantile`` ... Left out: the whole result is explained.
         at : label, optional
-            The number's row.
+            The number's row, as in the result's index (a tuple where it has levels);
+            a period may be written as text. Of bookings the amount or share that
+            was asked about. Not needed where there is one row.
+        rates : ExchangeRates, mapping or DataFrame, optional
+            As they were given to the figure.
         scenarios : mapping, optional
             As they were given to `scenario`.
+        scope : mask or callable, optional
+            Only these deals: a mask of the frame, or a function from the frame of
+            any moment to a mask. Left out: the conditions of the load, evaluated at every
+            moment, and the rows of the frame, by id.
+        freq : str, optional
+            ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+        fiscal_start : int, optional
+            Month in which the fiscal year starts (1-12); as the load says, else 1.
+        fiscal_label : str, optional
+            "end" or "start": the calendar year after which a fiscal year is named.
+        calendar : WeekCalendar, optional
+            Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+            False: none, whatever the load says.
+        probability : str, model or table, optional
+            "own", "stage" or "own_else_stage": whose percentages count;
+            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+            ``predict().deals`` are.
+        category : str, optional
+            Column that states the forecast category ("forecast_category"); omitted
+            deals stay outside all sums.
+        category_names : mapping of str to str, optional
+            The organisation's words -> closed, commit, best_case, pipeline, omitted.
+            False: none, whatever the load says.
+        currency : str, optional
+            Currency of the amounts that name none; left out, the only one that occurs.
+            False: whatever the load says, the only one that occurs.
+        overdue : str, optional
+            "exclude", "include" or "roll_forward": what open deals with a close date
+            before as_of do to forecasts: nothing, add to their own period, or add to
+            the present one.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
 
         Returns
         -------
         Explanation
 
+        Raises
+        ------
+        ConfigurationError
+            If the result carries no basis, has no such row or column, or rows
+            cannot be given for this kind of figure.
+
         Examples
         --------
-        >>> table = df.opp.forecast()
-        >>> found = df.opp.explain(table, column="open_amount", at="2026Q4")
-        >>> found.formula
-        'amounts of the open deals, overdue ones included, omitted ones left out'
-        >>> len(found.rows)
-        19
+        >>> table = df.opp.kpis()
+        >>> opp.explain(table).basis["as_of"]
+        '2026-11-02T15:00:00+00:00'
+        >>> df.opp.explain(table, column="open_amount", at=0).value
+        1205299.21
+        >>> found = df.opp.explain(df.opp.forecast(), column="open_amount", at="2026Q4")
+        >>> found.formula, len(found.rows)
+        ('amounts of the open deals, overdue ones included, omitted ones left out', 19)
         """
     @property
     def load_report(self) -> LoadReport:
@@ -1484,8 +1541,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame
-            A frame that came from `read_opportunities`. Never modified.
         client : Client, optional
             Where to read; default the client of the load.
         confirm : int, default 5
@@ -1536,9 +1591,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            A frame that came from `read_opportunities`, edited or not, whole or a
-            part of it. Never modified.
         client : Client, optional
             Where to read; default the client of the load.
         overlap : str, float or Timedelta, default "2min"
@@ -1586,8 +1638,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            A loaded or adopted frame, edited or not. Never modified.
         client : Client, optional
             Where to ask for the names; default the client of the load. One request,
             the first time.
@@ -1626,14 +1676,10 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame
-            Changed in place; rows that have (or lack) the tag already stay as they are.
         mask : Series of bool, sequence of bool, or label
             Which rows, as for ``df.loc[mask]``.
         tag : str
             The tag.
-        present : bool
-            True to add it at the end, False to remove it.
 
         Examples
         --------
@@ -1679,15 +1725,11 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            Opportunities. Never modified.
         path : str or Path
             Where to; the ending says what is made. ``.html``: one file that needs
             nothing else and opens from a mail. ``.pdf``: the same page on A4.
             ``.png``: its first page as a picture, cut below the last line.
             ``.xlsx``: a workbook with a sheet for each table, and its charts.
-        context : FigureContext
-            Stages, moment, time zone, names.
         history : History, optional
             Snapshots over time: adds what moved since the last one, and makes the
             stage distribution a funnel.
@@ -1739,8 +1781,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -1748,6 +1789,16 @@ class OpportunityAccessor(MergeableFigures):
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
             the present one.
+        scope : mask or callable, optional
+            Only these deals: a mask of the frame, or a function from the frame of
+            any moment to a mask. Left out: the conditions of the load, evaluated at every
+            moment, and the rows of the frame, by id.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
 
         Returns
         -------
@@ -1781,8 +1832,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame
-            Changed in place.
         mask : Series of bool, sequence of bool, or label
             Which rows, as for ``df.loc[mask]``.
         day : str, date, Timestamp or None
@@ -1815,8 +1864,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            Opportunities, or any other frame with text as column names. Never modified.
         path : str or Path
             Ending in ``.csv``.
         timezone : str, optional
@@ -1856,8 +1903,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            Opportunities, or any other frame with text as column names. Never modified.
         path : str or Path
             Ending in ``.xlsx``.
         timezone : str, optional
@@ -1952,17 +1997,12 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame, shape (n, k)
-            A loaded or adopted frame with ``amount``, ``close_date`` and ``stage_id`` or
-            ``stage_name``, edited or not. Never modified.
         history : History, optional
             Adds what changed since a snapshot or since the period began, and how many
             deals came as far as each stage; without one, what the edits change.
         quota : number, mapping or DataFrame, optional
             For every period [currency], period -> number, owner ->
             number, or a frame with ``period``, ``owner_name`` and ``quota``.
-        context : FigureContext
-            Stages, moment, time zone, names.
         rho : float, default 0
             Correlation of the deals: with 0 the intervals are too
             narrow, and labelled so.
@@ -1999,8 +2039,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2008,6 +2047,16 @@ class OpportunityAccessor(MergeableFigures):
             "exclude", "include" or "roll_forward": what open deals with a close date
             before as_of do to forecasts: nothing, add to their own period, or add to
             the present one.
+        scope : mask or callable, optional
+            Only these deals: a mask of the frame, or a function from the frame of
+            any moment to a mask. Left out: the conditions of the load, evaluated at every
+            moment, and the rows of the frame, by id.
+        as_of : str, date or Timestamp, optional
+            Another moment than that of the load; a day means its end.
+        stages : StageMap, optional
+            Another meaning of the stages than that of the load.
+        timezone : str, optional
+            Another zone of calendar days than that of the load.
 
         Returns
         -------
@@ -2078,9 +2127,6 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        frame : DataFrame
-            An edited frame from `read_opportunities` or `adopt`. The service's
-            values (new ids too) are written into it, index and order are kept.
         client : Client, optional
             Where to; default the client of the load.
         dry_run : bool
@@ -2140,8 +2186,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2219,8 +2264,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2244,6 +2288,15 @@ class OpportunityAccessor(MergeableFigures):
             ``overdue_days`` (0 while the close date is ahead) [days]; for deals that were
             loaded with their touches also ``touch_days`` (since the last touch). Time in
             the present stage needs a history.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -2286,10 +2339,6 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Score forecasts of the past, made from what was known then.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         With a History, whole periods are forecast week by week from the percentages
         and amounts as they stood. Without one, or with `horizon_days`, windows of
         that length are forecast from created and closed dates, by the methods of
@@ -2297,6 +2346,8 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
+        history : History or DataFrame
+            Snapshots; or opportunities, open and closed.
         methods : sequence or mapping, optional
             For windows: what `compare` takes. Naive rows stand beside in any case.
         horizon_days : int, optional
@@ -2323,6 +2374,9 @@ class OpportunityAccessor(MergeableFigures):
             Correlation of the deals of "weighted": 0 makes its spread too small.
         level : float, default 0.9
             Confidence of the intervals of the WAPE.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -2347,8 +2401,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2418,12 +2471,13 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""List the forecasts that would have been made of past periods, and what came: the rows behind `backtest`.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history, periods, weeks, grace_days, context, rho
+            As in `backtest`.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -2448,8 +2502,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2477,6 +2530,8 @@ class OpportunityAccessor(MergeableFigures):
         ------
         HistoryNeededError
             Without a history, or if it covers no whole period.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -2514,12 +2569,10 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Compare the probabilities that open deals had with how often such deals were won.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or pair of DataFrame
+            Snapshots, or the deals before and after.
         target : {"ever", "period"} or int
             What a probability is taken to say. "ever": the deal is won at all; only
             deals that are closed by `until` are scored, and as slow deals are more
@@ -2537,6 +2590,9 @@ class OpportunityAccessor(MergeableFigures):
             How forecasts are put in bins: isotonic below 500 forecasts, else ten of equal width.
         level : float, default 0.95
             Confidence of all intervals.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -2561,8 +2617,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2638,16 +2693,19 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Set methods side by side: what each says of the coming period, and how it did before.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
         period : object, optional
             A period that is going on (``"2026Q3"``, a day in it): what was won to date counts.
+        history : History, optional
+            Snapshots: evidence beside the deals, weighed by their own record.
         horizon_days : int, optional
             Instead, a number of days from `as_of` on; 90 if neither is given [days].
+        methods : sequence or mapping, optional
+            Names of `METHODS`, forecasters and classifiers, a mapping to name them;
+            all of `METHODS` that have something to go by if left out. Naive rows stand beside in any case.
+        quota : float, optional
+            An amount to reach [currency].
         segments : sequence of str, optional
             Columns that tell deals apart. Left out: those with few values that were
             known when a deal was created, each by its own record.
@@ -2655,15 +2713,8 @@ class OpportunityAccessor(MergeableFigures):
             Whether deals count that are created within the window.
         observed_from : str or date, optional
             First day from which closings were recorded; inferred where left out, and said.
-        history : History, optional
-            Snapshots: evidence beside the deals, weighed by their own record.
         activity : DataFrame or False, optional
             What was done on the deals, as in `predict`.
-        methods : sequence or mapping, optional
-            Names of `METHODS`, forecasters and classifiers, a mapping to name them;
-            all of `METHODS` that have something to go by if left out. Naive rows stand beside in any case.
-        quota : float, optional
-            An amount to reach [currency].
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -2688,8 +2739,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2714,6 +2764,15 @@ class OpportunityAccessor(MergeableFigures):
             basis names in ``best`` the method of the lowest CRPS over windows that
             all were scored on, once those are worth eight without overlap and it is
             better than the mix beyond chance; else nothing.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -2780,8 +2839,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2804,6 +2862,12 @@ class OpportunityAccessor(MergeableFigures):
 
         Raises
         ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
         FrameError
             If fewer than 20 deals were won, or lost, or nothing is left to learn from.
 
@@ -2839,15 +2903,16 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Say from which stage to which the deals went between two moments: what a Sankey diagram draws.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or DataFrame, optional
+            Snapshots, or an earlier frame to compare this one with.
         since, until : str, date or Timestamp
             For a history: from when to when; from the first snapshot until the
             newest if left out.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -2872,8 +2937,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -2899,7 +2963,9 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            If `history` is neither a history nor two frames.
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -2934,19 +3000,16 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Give the funnel: how many deals ever reached each stage; without history, where they stand now.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
-        by : str or sequence of str, optional
-            Columns to group by, outside the stage.
         history : History or DataFrame, optional
             Snapshots, imported events, or a frame of which stages the deals
             entered: ``id``, ``stage_id`` or ``stage_name``, and ``entered_at``
             [instant, UTC], a row per entry. Left out: the result is the stage
             distribution, and basis and title say so.
+        by : str or sequence of str, optional
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
         cohort : tuple of day, optional
             Only deals whose first entry lies between these days, both included;
             needs a history. Deals that were there before the history began, whose
@@ -2982,8 +3045,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3015,10 +3077,14 @@ class OpportunityAccessor(MergeableFigures):
 
         Raises
         ------
-        HistoryNeededError
-            If `cohort` or `step_conversion` asks for what only snapshots over time know.
         MissingColumnError
             If the history lacks a column.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
+        HistoryNeededError
+            If `cohort` or `step_conversion` asks for what only snapshots over time know.
 
         Examples
         --------
@@ -3076,8 +3142,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3103,6 +3168,15 @@ class OpportunityAccessor(MergeableFigures):
             year, by the calendar or 4-4-5; missing before that month begins) and
             ``gini`` over the weeks up to as_of, each by its days: 0 where every
             day brought the same.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -3138,10 +3212,10 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        quota : float, optional
-            The period's quota [currency].
         period : object, optional
             The period; the one that holds as_of if left out.
+        quota : float, optional
+            The period's quota [currency].
         compare : int, default 4
             Earlier periods to compare with.
         freq : str, optional
@@ -3164,8 +3238,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3189,6 +3262,15 @@ class OpportunityAccessor(MergeableFigures):
             With a quota ``attained`` (won to date / quota) in the last row. The
             basis holds ``usual_share``, the mean of the earlier shares, and
             ``landing``, won to date over it.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -3227,12 +3309,10 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Say what was open at each of several moments.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History
+            Snapshots.
         times : sequence of str, date or Timestamp, optional
             The moments, such as ``pd.date_range("2026-01-31", periods=12, freq="ME")``.
             Left out: the snapshots, of more than 60 every second, third and so on,
@@ -3241,6 +3321,9 @@ class OpportunityAccessor(MergeableFigures):
             A column to group by.
         period : str, Period or pair of day, optional
             Only deals with their close date in it; see `waterfall`.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -3265,8 +3348,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3290,7 +3372,9 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            Without a history.
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -3331,10 +3415,6 @@ class OpportunityAccessor(MergeableFigures):
     ) -> Prediction:
         r"""Forecast what a period, or the days to come, will bring, from how deals were won and lost before.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Every open deal is won or lost at a rate of its age, told apart by columns
         such as segment, owner or size of amount as far as they foretold deals
         before. Naive rows and a landing row stand beside; all are weighed by how
@@ -3345,6 +3425,9 @@ class OpportunityAccessor(MergeableFigures):
         ----------
         period : object, optional
             A period that is going on (``"2026Q3"``, a day in it): what was won to date counts.
+        history : History, optional
+            Snapshots. Probabilities, close dates, amounts and stages as they stood
+            on past evenings are then evidence, weighed by their own record.
         horizon_days : int, optional
             Instead, a number of days from `as_of` on; 90 if neither is given [days].
         method : str or object, default "auto"
@@ -3359,9 +3442,6 @@ class OpportunityAccessor(MergeableFigures):
             Whether deals count that are created within the window.
         observed_from : str or date, optional
             First day from which closings were recorded; inferred where left out, and said.
-        history : History, optional
-            Snapshots. Probabilities, close dates, amounts and stages as they stood
-            on past evenings are then evidence, weighed by their own record.
         activity : DataFrame or False, optional
             What was done on the deals, as `read_activity` gives it: evidence as well.
             That of the load (``touches=True``) if left out; False: none.
@@ -3393,8 +3473,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3418,10 +3497,14 @@ class OpportunityAccessor(MergeableFigures):
 
         Raises
         ------
-        FrameError
-            If no deal has a creation date, or none was won or lost yet.
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
         ConfigurationError
             If an argument cannot be used, or the period is over or has not begun.
+        FrameError
+            If no deal has a creation date, or none was won or lost yet.
 
         Examples
         --------
@@ -3455,10 +3538,6 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Count how often and how far close dates moved later.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
         history : History
@@ -3491,8 +3570,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3516,8 +3594,12 @@ class OpportunityAccessor(MergeableFigures):
 
         Raises
         ------
-        HistoryNeededError
-            Without a history.
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -3553,12 +3635,10 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Set the percentages of open deals right by what became of earlier ones, beside the sellers' own.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or pair of DataFrame
+            Snapshots, or the deals before and after.
         target : {"ever", "period"} or int, default "ever"
             What a probability is taken to say: the deal is won at all, by the end of
             its period, or within so many days.
@@ -3566,6 +3646,9 @@ class OpportunityAccessor(MergeableFigures):
             For snapshots: the moments at which probabilities are taken.
         until : str, date or Timestamp, optional
             For snapshots: the moment at which outcomes are taken; the newest snapshot if left out.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -3590,8 +3673,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3612,6 +3694,13 @@ class OpportunityAccessor(MergeableFigures):
             A row per open deal with a percentage at `until`: ``id, probability,
             recalibrated`` [percent]. The basis holds ``shift`` and ``slope`` of the
             log-odds, and how many forecasts taught them.
+
+        Raises
+        ------
+        HistoryNeededError
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -3648,7 +3737,8 @@ class OpportunityAccessor(MergeableFigures):
             What each scenario changes: `set_values`, `scale`, `drop_largest`,
             `commit_lands`, or any function from frame to frame.
         by : str or sequence of str, optional
-            Columns to group by; ``owner_name`` and ``account_name`` use the id underneath.
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -3669,8 +3759,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3694,6 +3783,10 @@ class OpportunityAccessor(MergeableFigures):
 
         Raises
         ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
         ConfigurationError
             If a scenario is called "as it is", or is none of these.
 
@@ -3734,12 +3827,10 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Give the share of the deals due in a period that were pushed behind it.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or DataFrame, optional
+            Snapshots, or an earlier frame to compare this one with.
         period : str, Period or pair of day
             Whose close dates count: ``"2026Q3"``, or first and last day.
         since, until : str, date or Timestamp, optional
@@ -3748,6 +3839,9 @@ class OpportunityAccessor(MergeableFigures):
             newest snapshot.
         by : str, optional
             A column to group by, as it was at the start.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -3772,8 +3866,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3799,7 +3892,9 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            If `history` is neither a history nor two frames.
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -3835,16 +3930,18 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Take the pipeline for a Markov chain: where a deal in each stage ends, and after how long.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or DataFrame
+            Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+            ``stage_name`` and ``entered_at``, a row per entry.
         step_days : float, default 7
             Length of one step [days].
         smoothing : float, default 0
             Transitions that were not seen, added to every row, spread evenly.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -3869,8 +3966,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3896,7 +3992,9 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            Without a history.
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Notes
         -----
@@ -3935,12 +4033,14 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""List every stay of a deal in a stage.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or DataFrame
+            Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+            ``stage_name`` and ``entered_at``, a row per entry.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -3965,8 +4065,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -3996,7 +4095,9 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            Without a history.
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -4028,12 +4129,14 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Give, for every open stage, the share that has gone on, back or was lost by each day.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or DataFrame
+            Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+            ``stage_name`` and ``entered_at``, a row per entry.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -4058,8 +4161,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -4080,6 +4182,13 @@ class OpportunityAccessor(MergeableFigures):
             Indexed by ``stage_name`` and ``days``: ``at_risk`` [stays],
             ``still`` (Kaplan-Meier), ``advanced, back, lost`` (Aalen-Johansen)
             [share]; a row for every day on which a stay ended.
+
+        Raises
+        ------
+        HistoryNeededError
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -4113,14 +4222,16 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Say how long deals stay in each open stage, and where they go from it.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or DataFrame
+            Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+            ``stage_name`` and ``entered_at``, a row per entry.
         quantiles : sequence of float, default (0.5, 0.75, 0.9)
             Shares of stays.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -4145,8 +4256,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -4175,7 +4285,9 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            Without a history.
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -4210,7 +4322,8 @@ class OpportunityAccessor(MergeableFigures):
         Parameters
         ----------
         by : str or sequence of str, default "owner_name"
-            Columns to group by.
+            Columns to group by; ``owner_name`` and ``account_name`` use the id
+            underneath, ``category`` is the forecast category.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -4231,8 +4344,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -4252,6 +4364,15 @@ class OpportunityAccessor(MergeableFigures):
         DataFrame
             A row per group that has such a deal, largest amount first: ``count``
             [deals], ``amount, weighted_amount`` [currency]. None: no rows.
+
+        Raises
+        ------
+        MissingColumnError
+            If a needed column is not there.
+        MixedCurrencyError
+            If the deals are in more than one currency and no rates are given.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -4289,28 +4410,29 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""Say how the open pipeline of a period came from what it was to what it is.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         A deal that comes under the scope or leaves it is a bar of its own.
 
         Parameters
         ----------
+        history : History or DataFrame, optional
+            Snapshots, or an earlier frame to compare this one with.
         period : str, Period or pair of day
             Whose close dates count: ``"2026Q3"``, or first and last day.
         since, until : str, date or Timestamp, optional
-            For a history: from when to when. Left out: from the end of the day
-            before the period, or the first snapshot where that came later, until
-            the period's last day or the newest snapshot.
+            From when to when. Left out: from the end of the day before the period, or
+            the first snapshot where that came later, until the period's last day or the
+            newest snapshot.
         by : str, optional
             A waterfall for each group. A deal that changed hands leaves the one
             group and comes into the other.
         method : {"ends", "path"}, default "ends"
-            Compare the two ends, or add up the moves of every day between, which
-            shows moves that cancel out. A path needs a history.
+            Compare the two ends, or take the moves of every day between, which shows
+            moves that cancel out. A path needs a history.
         labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
             Whose names the bars bear; bars of one name are added up.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -4335,8 +4457,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -4363,7 +4484,7 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            If `history` is neither a history nor two frames.
+            If there is neither a history nor two frames.
         ConfigurationError
             If an argument cannot be used.
 
@@ -4415,12 +4536,10 @@ class OpportunityAccessor(MergeableFigures):
     ) -> pd.DataFrame:
         r"""List what every deal did to the open pipeline of a period: the rows behind a waterfall.
 
-        ``history`` is a History, or an earlier frame to compare this one with.
-        ``present=True`` takes this frame as it is now, unsaved edits included, for
-        the last moment, in place of `until`.
-
         Parameters
         ----------
+        history : History or DataFrame, optional
+            Snapshots, or an earlier frame to compare this one with.
         period : str, Period or pair of day
             Whose close dates count: ``"2026Q3"``, or first and last day.
         since, until : str, date or Timestamp, optional
@@ -4431,11 +4550,15 @@ class OpportunityAccessor(MergeableFigures):
             A waterfall for each group. A deal that changed hands leaves the one
             group and comes into the other.
         method : {"ends", "path"}, default "ends"
-            Compare the two ends, or list the moves of every day between.
+            Compare the two ends, or take the moves of every day between, which shows
+            moves that cancel out. A path needs a history.
         labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
-            Whose names the moves bear.
+            Whose names the bars bear; bars of one name are added up.
         bucket : str, optional
             Only the moves of this bar, by its name among `labels`.
+        present : bool, default False
+            Take this frame as it is now, unsaved edits included, for the last moment, in
+            place of `until`.
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -4460,8 +4583,7 @@ class OpportunityAccessor(MergeableFigures):
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
         rates : ExchangeRates, mapping or DataFrame, optional
-            Turns several currencies into one. False:
-            none, whatever the load says.
+            Turns several currencies into one. False: none, whatever the load says.
         currency : str, optional
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
@@ -4489,7 +4611,9 @@ class OpportunityAccessor(MergeableFigures):
         Raises
         ------
         HistoryNeededError
-            If `history` is neither a history nor two frames.
+            If there is neither a history nor two frames.
+        ConfigurationError
+            If an argument cannot be used.
 
         Examples
         --------
@@ -4530,8 +4654,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.ageing`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_stages : int, default 8
@@ -4575,8 +4697,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        result : Bookings
-            From `opp_pandas.forecasting.bookings`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         quota : float, optional
@@ -4623,8 +4743,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.forecasting.calibration`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -4666,8 +4784,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.category_forecast`; groups are added up.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         quota : float, optional
@@ -4716,8 +4832,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.forecasting.compare`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -4761,8 +4875,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.concentration`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_groups : int, default 20
@@ -4806,8 +4918,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.funnel` with a history, without groups.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : {"reached", "reached_amount"}, default "reached"
@@ -4857,8 +4967,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            A forecast or key figures with a quota.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         target : float or None, default 3.0
@@ -4905,8 +5013,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.flows`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : {"amount", "count"}, default "amount"
@@ -4950,8 +5056,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.forecast`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : str, optional
@@ -5010,8 +5114,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.funnel`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : str, optional
@@ -5053,8 +5155,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.hygiene`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -5092,8 +5192,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.linearity`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -5140,8 +5238,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        result : Prediction
-            From `opp_pandas.forecasting.predict`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -5182,8 +5278,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.pacing`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -5230,8 +5324,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.pipeline_over_time`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
@@ -5282,8 +5374,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        result : Prediction
-            From `opp_pandas.forecasting.predict`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         quota : float, optional
@@ -5330,8 +5420,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.rollup`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : str, default "forecast_amount"
@@ -5375,8 +5463,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.scenario`; groups are added up.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : str, default "forecast_amount"
@@ -5423,8 +5509,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.stage_distribution` or `funnel`, without groups.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         measure : {"amount", "weighted_amount", "count"}, default "amount"
@@ -5473,8 +5557,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.time_in_stage`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -5523,8 +5605,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        result : Prediction
-            From `opp_pandas.forecasting.predict`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -5564,8 +5644,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `undated`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_groups : int, default 12
@@ -5613,8 +5691,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.waterfall`, without groups.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         show_empty : bool, default False
@@ -5661,8 +5737,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        result : WinModel
-            From `opp_pandas.forecasting.fit_win_model`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
 
@@ -5704,8 +5778,6 @@ class PlotAccessor:
 
         Parameters
         ----------
-        table : DataFrame
-            From `opp_pandas.figures.kpis` or `win_rates`.
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_groups : int, default 25

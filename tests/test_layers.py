@@ -16,7 +16,7 @@ PACKAGE = Path(opp_pandas.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = (
     ("errors",),
-    ("timezones", "instants", "clocks", "column_diff", "_files", "_html"),
+    ("timezones", "instants", "clocks", "column_diff", "docstrings", "_files", "_html"),
     ("parsing",),
     ("kinds",),
     ("choices",),

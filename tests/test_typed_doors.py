@@ -18,6 +18,8 @@ import opp_pandas as opp
 from accessor_stub import TARGET
 from opp_pandas import choices
 from opp_pandas.accessor import OpportunityAccessor, PlotAccessor
+from opp_pandas.docstrings import entries_of
+from opp_pandas.figures.core.figure import PLOTS
 
 DOORS = ("read_opportunities", "adopt", "connect", "read_export", "resume", "undo", "apply_plan", "scan")
 FRAMES = ("frame", "frame.copy()", "frame.query('amount > 1')", "frame.loc[frame['amount'] > 1]", "frame.assign(a=1)")
@@ -49,6 +51,17 @@ def test_signatures__are_right_in_the_kernel() -> None:
             assert (inspect.getdoc(method) or "").strip(), name
     assert {"as_of", "stages", "timezone"} <= set(inspect.signature(OpportunityAccessor.forecast).parameters)
     assert {"quota", "freq", "ax"} <= set(inspect.signature(PlotAccessor.forecast).parameters)
+
+
+def test_help__describes_every_argument_and_none_that_cannot_be_given() -> None:
+    """A plot describes what is said of the drawing; the rest of its arguments are those of the figure that it names."""
+    for owner in (OpportunityAccessor, PlotAccessor):
+        for name, method in methods_of(owner):
+            told = re.split(r"\n\nParameters\n-+\n|\n\n\w+\n-{3,}\n", inspect.getdoc(method) or "")
+            taken = set(inspect.signature(method).parameters) - {"self"}
+            drawn = {p.name for p in PLOTS[name].options} if owner is PlotAccessor else taken
+            described = set(entries_of(told[1])) if "\nParameters\n" in (inspect.getdoc(method) or "") else set()
+            assert drawn <= described <= taken, name
 
 
 def methods_of(owner: type) -> Iterator[tuple[str, Callable[..., Any]]]:

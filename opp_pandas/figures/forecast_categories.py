@@ -51,12 +51,6 @@ def category_forecast(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, optional
-        Columns to group by, between period and category.
     bands : tuple of float, default (90, 60)
         Lowest percentage of commit and of best case, for deals whose category
         nobody stated [percent].

@@ -191,30 +191,11 @@ def forecast(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or
-        ``stage_name``. Never modified. Optional: ``probability``,
-        ``amount_precise``, ``currency_type``, ``trashed_at``, ``forecast_category``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, optional
-        Columns to group by; ``owner_name`` and ``account_name`` use the id
-        underneath, ``category`` is the forecast category.
     quota : number, mapping or DataFrame, optional
         A number for every period and group; group -> number (without `by`:
         period -> number); or a frame with ``period``, the group and ``quota``.
         A group with a quota has a row in every period, or in those that the
         mapping or the frame names, whether or not it has deals there.
-    fiscal_label : {"end", "start"}, default "end"
-        Whether a fiscal year bears the year in which it ends or starts.
-    overdue : {"exclude", "include", "roll_forward"}, default "exclude"
-        What open deals with a close date before `as_of` do to
-        ``forecast_amount``: nothing, add to their own period, or add to the
-        present one. All other columns are the same in each case.
-    category : str, default "forecast_category"
-        Column that states the forecast category; omitted deals stay outside all sums.
-    rates : ExchangeRates, mapping or DataFrame, optional
-        Turns several currencies into one.
 
     Returns
     -------
@@ -228,15 +209,6 @@ def forecast(
         also ``quota, gap, gap_to_forecast`` [currency], ``attainment, coverage``
         [ratio]. A row stands wherever an open or won deal does. No such deal:
         p = 0, same dtypes.
-
-    Raises
-    ------
-    MissingColumnError
-        If a needed column is not there.
-    MixedCurrencyError
-        If the deals are in more than one currency and no rates are given.
-    ConfigurationError
-        If an argument cannot be used, or a quota fits no group.
 
     Warns
     -----

@@ -71,15 +71,6 @@ def stage_distribution(
 ) -> pd.DataFrame:
     """Count and sum the deals by the stage in which they stand now.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, optional
-        Columns to group by, outside the stage.
-
     Returns
     -------
     DataFrame, shape (s, 4)
@@ -88,13 +79,6 @@ def stage_distribution(
         in one that is not in the table, stand in rows of their own.
         ``count, missing_amount_count`` [deals], ``amount, weighted_amount``
         [currency]. Trashed deals are left out.
-
-    Raises
-    ------
-    MissingColumnError
-        If a needed column is not there.
-    MixedCurrencyError
-        If the deals are in more than one currency and no rates are given.
 
     Examples
     --------
@@ -172,12 +156,6 @@ def funnel(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, optional
-        Columns to group by, outside the stage.
     history : History or DataFrame, optional
         Snapshots, imported events, or a frame of which stages the deals
         entered: ``id``, ``stage_id`` or ``stage_name``, and ``entered_at``

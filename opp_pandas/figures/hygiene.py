@@ -162,8 +162,6 @@ def hygiene(
     frame : DataFrame, shape (n, k)
         Opportunities with ``stage_id`` or ``stage_name``. A check whose column
         is missing is left out, and the basis says so.
-    context : FigureContext
-        Stages, moment, time zone, names.
     stale_days : int, default 30
         Without an event for longer, an open deal is untouched [days].
     checks : sequence of str, optional
@@ -467,8 +465,6 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
     frame : DataFrame, shape (n, k)
         Opportunities with ``stage_id`` or ``stage_name``; ages need
         ``created_at`` or ``external_created_at``, and are missing without.
-    context : FigureContext
-        Stages, moment, time zone, names.
 
     Returns
     -------

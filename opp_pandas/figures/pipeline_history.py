@@ -53,20 +53,12 @@ def pipeline_over_time(
         A column to group by.
     period : str, Period or pair of day, optional
         Only deals with their close date in it; see `waterfall`.
-    context : FigureContext, optional
-        What stages mean and in which zone days begin; those of the loads if
-        left out.
 
     Returns
     -------
     DataFrame
         Indexed by ``moment`` and `by`; every group at every moment:
         ``open_count`` [deals], ``open_amount, weighted_amount`` [currency].
-
-    Raises
-    ------
-    HistoryNeededError
-        Without a history.
 
     Examples
     --------

@@ -244,10 +244,6 @@ def linearity(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
     period : object, optional
         The period; the one that holds as_of if left out.
 
@@ -335,10 +331,6 @@ def pacing(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
     quota : float, optional
         The period's quota [currency].
     period : object, optional

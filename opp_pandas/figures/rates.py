@@ -152,12 +152,6 @@ def kpis(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, optional
-        Columns to group by; without it there is one row.
     quota : number, mapping or DataFrame, optional
         A number for every group, group -> number, or a frame with ``period``, the
         group and ``quota``, for the one period that `period` names [currency].
@@ -167,8 +161,6 @@ def kpis(
     window_days : int, optional
         Win rate, deal size and cycle from deals closed in so many days up to
         as_of [days]; all closed deals if left out.
-    level : float, default 0.95
-        Confidence of the interval around the win rate.
 
     Returns
     -------
@@ -183,15 +175,6 @@ def kpis(
         day]; with a quota ``quota, period_won_amount, period_open_amount, gap,
         pipeline_needed`` [currency] and ``attainment, coverage`` [ratio].
         NaN where there is nothing to divide by.
-
-    Raises
-    ------
-    MissingColumnError
-        If a needed column is not there.
-    MixedCurrencyError
-        If the deals are in more than one currency and no rates are given.
-    ConfigurationError
-        If an argument cannot be used, or a quota fits no group.
 
     Examples
     --------
@@ -297,20 +280,10 @@ def win_rates(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, optional
-        Columns to group by; without it there is one row.
-    window_days : int, optional
-        Deals closed in so many days up to as_of; all closed deals if left out [days].
     shrink_by : float or "fit", optional
         Add ``shrunk_rate``: the rate pulled towards that of all, which is worth
         so many deals (20 is usual) [deals]; "fit": as many as the groups
         themselves tell, see `fit_strength`.
-    level : float, default 0.95
-        Confidence of the Wilson interval.
 
     Returns
     -------

@@ -72,12 +72,6 @@ def rollup(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, default "owner_name"
-        Columns to group by; exactly one with a `tree`.
     tree : mapping, DataFrame or Organisation, optional
         Who reports to whom: person -> manager, or ``id, manager_id`` and
         optionally ``name``; or an `Organisation`, whose roles are the managers,

@@ -233,15 +233,9 @@ def scenario(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities. Never modified.
-    context : FigureContext
-        Stages, moment, time zone, names.
     scenarios : mapping of str to Change, sequence of Change, or function
         What each scenario changes: `set_values`, `scale`, `drop_largest`,
         `commit_lands`, or any function from frame to frame.
-    by : str or sequence of str, optional
-        Columns to group by; ``owner_name`` and ``account_name`` use the id underneath.
 
     Returns
     -------

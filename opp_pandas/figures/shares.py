@@ -64,10 +64,6 @@ def concentration(
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities.
-    context : FigureContext
-        Stages, moment, time zone, names.
     by : str or sequence of str, default "account_name"
         What the pipeline may hang on.
     measure : {"open_amount", "weighted_amount", "won_amount"}, default "open_amount"

@@ -72,17 +72,6 @@ def slippage(
 
     Parameters
     ----------
-    history : History or pair of DataFrame
-        Snapshots, or the deals before and after.
-    period : str, Period or pair of day
-        Whose close dates count: ``"2026Q3"``, or first and last day.
-    since, until : str, date or Timestamp, optional
-        From when to when. Left out: from the end of the day before the period, or
-        the first snapshot where that came later, until the period's last day or the
-        newest snapshot.
-    context : FigureContext or pair, optional
-        What stages mean and in which zone days begin; those of the loads if left
-        out.
     by : str, optional
         A column to group by, as it was at the start.
 
@@ -93,11 +82,6 @@ def slippage(
         won_count`` [deals], ``due_amount, slipped_amount`` [currency],
         ``slippage, slippage_value, not_closed_on_time`` [share]; NaN where
         nothing was due. Deals without an amount count, and stand in no sum.
-
-    Raises
-    ------
-    HistoryNeededError
-        If `history` is neither a history nor two frames.
 
     Examples
     --------
@@ -177,8 +161,6 @@ def pushes(
     ----------
     frame : DataFrame, shape (n, k)
         The deals as they are now; groups are taken from here.
-    context : FigureContext
-        Stages, zone, names.
     history : History
         Snapshots, from which every move of a close date is taken.
     since, until : str, date or Timestamp
@@ -192,11 +174,6 @@ def pushes(
         A row per group, or one row ``(all)``: ``deals`` [deals],
         ``date_moves, pushes, pulls`` [moves], ``days_pushed`` [days]. A date
         that was set or deleted is no move.
-
-    Raises
-    ------
-    HistoryNeededError
-        Without a history.
 
     Examples
     --------
@@ -277,13 +254,9 @@ def flows(
 
     Parameters
     ----------
-    history : History or pair of DataFrame
-        Snapshots, or the deals before and after.
     since, until : str, date or Timestamp
         For a history: from when to when; from the first snapshot until the
         newest if left out.
-    context : FigureContext or pair, optional
-        What stages mean; that of the loads if left out.
 
     Returns
     -------
@@ -292,11 +265,6 @@ def flows(
         (``(new)`` for deals that were not there), ``stage_to`` (``(not there
         any more)``), ``count`` [deals], ``amount`` at the end, of vanished
         deals at the start [currency]. Deals closed at both moments stay out.
-
-    Raises
-    ------
-    HistoryNeededError
-        If `history` is neither a history nor two frames.
 
     Examples
     --------

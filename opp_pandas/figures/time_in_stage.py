@@ -66,17 +66,18 @@ _SPELLS = {
 }
 
 
-@figure(heading="Stays in stages", definitions=_SPELLS)
+_ARGUMENTS = """
+history : History or DataFrame
+    Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
+    ``stage_name`` and ``entered_at``, a row per entry.
+context : FigureContext
+    Stages, and the moment until which stays are followed.
+"""
+
+
+@figure(heading="Stays in stages", definitions=_SPELLS, arguments=_ARGUMENTS)
 def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     """List every stay of a deal in a stage.
-
-    Parameters
-    ----------
-    history : History or DataFrame
-        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
-        ``stage_name`` and ``entered_at``, a row per entry.
-    context : FigureContext
-        Stages, and the moment until which stays are followed.
 
     Returns
     -------
@@ -89,11 +90,6 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
         too few) and ``unseen_days`` of a stay that nobody saw begin, but whose
         beginning is known: a deal that was first seen in the first stage has
         been there since its creation.
-
-    Raises
-    ------
-    HistoryNeededError
-        Without a history.
 
     Examples
     --------
@@ -154,7 +150,7 @@ def _followed(spells: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-@figure(definitions=_DEFINITIONS)
+@figure(definitions=_DEFINITIONS, arguments=_ARGUMENTS)
 def time_in_stage(
     history: Any, *, context: FigureContext, quantiles: Sequence[float] = (0.5, 0.75, 0.9)
 ) -> pd.DataFrame:
@@ -162,11 +158,6 @@ def time_in_stage(
 
     Parameters
     ----------
-    history : History or DataFrame
-        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
-        ``stage_name`` and ``entered_at``, a row per entry.
-    context : FigureContext
-        Stages, and the moment until which stays are followed.
     quantiles : sequence of float, default (0.5, 0.75, 0.9)
         Shares of stays.
 
@@ -180,11 +171,6 @@ def time_in_stage(
         the shares ``advanced, back, lost`` by Aalen-Johansen, as far as stays
         were followed. Stays whose beginning nobody knows are left out and
         counted. NaN where too few were seen to end.
-
-    Raises
-    ------
-    HistoryNeededError
-        Without a history.
 
     Examples
     --------
@@ -250,17 +236,9 @@ _CURVES = {
 }
 
 
-@figure(heading="Curves of each stage", definitions=_CURVES)
+@figure(heading="Curves of each stage", definitions=_CURVES, arguments=_ARGUMENTS)
 def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
     """Give, for every open stage, the share that has gone on, back or was lost by each day.
-
-    Parameters
-    ----------
-    history : History or DataFrame
-        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
-        ``stage_name`` and ``entered_at``, a row per entry.
-    context : FigureContext
-        Stages, and the moment until which stays are followed.
 
     Returns
     -------
@@ -301,7 +279,7 @@ _CHAIN = {
 }
 
 
-@figure(heading="Markov chain of stages", definitions=_CHAIN)
+@figure(heading="Markov chain of stages", definitions=_CHAIN, arguments=_ARGUMENTS)
 def stage_chain(
     history: Any, *, context: FigureContext, step_days: float = 7.0, smoothing: float = 0.0
 ) -> pd.DataFrame:
@@ -309,11 +287,6 @@ def stage_chain(
 
     Parameters
     ----------
-    history : History or DataFrame
-        Snapshots, imported events, or a frame with ``id``, ``stage_id`` or
-        ``stage_name`` and ``entered_at``, a row per entry.
-    context : FigureContext
-        Stages, and the moment until which stays are followed.
     step_days : float, default 7
         Length of one step [days].
     smoothing : float, default 0
@@ -326,11 +299,6 @@ def stage_chain(
         chances of ending so, ``expected_days`` until then, ``deal_steps`` that
         were seen in the stage, and ``to <stage>``, the chances of one step.
         NaN where a stage was never seen, or no end can be reached from it.
-
-    Raises
-    ------
-    HistoryNeededError
-        Without a history.
 
     Notes
     -----

@@ -35,15 +35,6 @@ _DEFINITIONS = {
 def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[str] = "owner_name") -> pd.DataFrame:
     """Count and sum the open deals that have no close date.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with ``amount``, ``close_date`` and ``stage_id`` or ``stage_name``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    by : str or sequence of str, default "owner_name"
-        Columns to group by.
-
     Returns
     -------
     DataFrame
@@ -113,16 +104,8 @@ def draw_undated(table: pd.DataFrame, ax: Any = None, *, kit: Any, max_groups: i
 
     Parameters
     ----------
-    table : DataFrame
-        From `undated`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     max_groups : int, default 12
         Groups drawn.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------

@@ -36,8 +36,19 @@ _READ = (
 # Bars that stand on the amount at the start; new deals, and all others, on that at the end.
 _OF_BEFORE = ("start", "removed", *(name for name in ENTRIES if name not in ("created", "appeared")))
 
+_ARGUMENTS = """
+by : str, optional
+    A waterfall for each group. A deal that changed hands leaves the one
+    group and comes into the other.
+method : {"ends", "path"}
+    Compare the two ends, or take the moves of every day between, which shows
+    moves that cancel out. A path needs a history.
+labels : {"plain", "outreach", "gong", "salesforce"}
+    Whose names the bars bear; bars of one name are added up.
+"""
 
-@figure(heading="Deals behind a waterfall", definitions=MEANINGS)
+
+@figure(heading="Deals behind a waterfall", definitions=MEANINGS, arguments=_ARGUMENTS)
 def waterfall_deals(
     history: Any,
     *,
@@ -54,24 +65,6 @@ def waterfall_deals(
 
     Parameters
     ----------
-    history : History or pair of DataFrame
-        Snapshots, or the deals before and after.
-    period : str, Period or pair of day
-        Whose close dates count: ``"2026Q3"``, or first and last day.
-    since, until : str, date or Timestamp, optional
-        From when to when. Left out: from the end of the day before the period, or
-        the first snapshot where that came later, until the period's last day or the
-        newest snapshot.
-    context : FigureContext or pair, optional
-        What stages mean and in which zone days begin; those of the loads if left
-        out.
-    by : str, optional
-        A waterfall for each group. A deal that changed hands leaves the one
-        group and comes into the other.
-    method : {"ends", "path"}, default "ends"
-        Compare the two ends, or list the moves of every day between.
-    labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
-        Whose names the moves bear.
     bucket : str, optional
         Only the moves of this bar, by its name among `labels`.
 
@@ -84,11 +77,6 @@ def waterfall_deals(
         close_date_after``, ``id``, ``custom_id``, ``name``, and ``step``, the
         moment at which it had happened. Bars ``start`` and ``end`` list the
         deals that stand in them.
-
-    Raises
-    ------
-    HistoryNeededError
-        If `history` is neither a history nor two frames.
 
     Examples
     --------
@@ -115,7 +103,7 @@ def _words_of(labels: str) -> Mapping[str, str]:
     return LABELS[labels]
 
 
-@figure(definitions=MEANINGS)
+@figure(definitions=MEANINGS, arguments=_ARGUMENTS)
 def waterfall(
     history: Any,
     *,
@@ -131,28 +119,6 @@ def waterfall(
 
     A deal that comes under the scope or leaves it is a bar of its own.
 
-    Parameters
-    ----------
-    history : History or pair of DataFrame
-        Snapshots, or the deals before and after.
-    period : str, Period or pair of day
-        Whose close dates count: ``"2026Q3"``, or first and last day.
-    since, until : str, date or Timestamp, optional
-        For a history: from when to when. Left out: from the end of the day
-        before the period, or the first snapshot where that came later, until
-        the period's last day or the newest snapshot.
-    context : FigureContext or pair, optional
-        What stages mean and in which zone days begin; those of the loads if
-        left out.
-    by : str, optional
-        A waterfall for each group. A deal that changed hands leaves the one
-        group and comes into the other.
-    method : {"ends", "path"}, default "ends"
-        Compare the two ends, or add up the moves of every day between, which
-        shows moves that cancel out. A path needs a history.
-    labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
-        Whose names the bars bear; bars of one name are added up.
-
     Returns
     -------
     DataFrame
@@ -161,13 +127,6 @@ def waterfall(
         out, and ``n_missing_amount``, how many of those deals lack the amount
         that the bar stands on. Start plus the bars is end,
         for amounts and for counts; the bar ``won`` equals the bookings.
-
-    Raises
-    ------
-    HistoryNeededError
-        If `history` is neither a history nor two frames.
-    ConfigurationError
-        If an argument cannot be used.
 
     Examples
     --------

@@ -42,10 +42,6 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
 
     Parameters
     ----------
-    result : Bookings
-        From `opp_pandas.forecasting.bookings`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     quota : float, optional
         A line, and the chance of reaching it [currency].
 
@@ -99,10 +95,6 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
 
     Parameters
     ----------
-    table : DataFrame
-        From `opp_pandas.figures.ageing`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     max_stages : int, default 8
         Stages with a colour of their own, in the pipeline's order; of more stages
         those with most deals have one, and the others are grey.
@@ -176,17 +168,6 @@ def _log_money(ax: Axes, currency: str) -> None:
 @descriptions.draws(figures.linearity, descriptions.linearity_in_words)
 def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what was won week by week, and the line of even bookings beside what was reached.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `opp_pandas.figures.linearity`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 import pandas as pd
 
+from opp_pandas.docstrings import ARGUMENTS, document, entries_of
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
 from opp_pandas.figures.core.figure import FIGURES, PLOTS
@@ -47,6 +48,11 @@ def draws(
             result: Any = args[0] if args else kwargs["result" if "result" in kwargs else "table"]
             return leave_alt_text(axes, tell, result, kwargs)
 
+        parameters = inspect.signature(plot).parameters
+        room = ".".join(figure.function.__module__.split(".")[:2])
+        made = f"{next(iter(parameters))} : {figure.returned}\n    From `{room}.{figure.name}`."
+        known = {**ARGUMENTS, **entries_of(made)}
+        plot_and_tell.__doc__ = document(plot.__doc__, parameters.values(), known, returns="Axes")
         figure.plot(tell, name=name, **preset)(plot_and_tell)
         return plot_and_tell
 

@@ -57,14 +57,8 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     ----------
     table : DataFrame
         From `opp_pandas.figures.waterfall`, without groups.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     show_empty : bool, default False
         Draw bars of 0, too.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -132,14 +126,8 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     ----------
     table : DataFrame
         From `opp_pandas.figures.funnel` with a history, without groups.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : {"reached", "reached_amount"}, default "reached"
         Length of the bars; only deals are split into what became of them.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -216,13 +204,6 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
 def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how long deals stay in each stage: the median as a dot, later quantiles as a line.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `opp_pandas.figures.time_in_stage`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-
     Returns
     -------
     Axes
@@ -279,16 +260,8 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
 
     Parameters
     ----------
-    table : DataFrame
-        From `opp_pandas.figures.flows`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : {"amount", "count"}, default "amount"
         Width of the bands; negative amounts are not drawn.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -411,18 +384,10 @@ def plot_pipeline_over_time(
 
     Parameters
     ----------
-    table : DataFrame
-        From `opp_pandas.figures.pipeline_over_time`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
         Height of the layers.
     max_groups : int, default 8
         Layers drawn on their own, the largest; the others are added up on top.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------

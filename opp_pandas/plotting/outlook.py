@@ -42,13 +42,6 @@ _MANY_SCENARIOS, _MANY_PERIODS = 7, 16
 def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what was won by the same day of each period, what came after it, and where the present one lands.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `opp_pandas.figures.pacing`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-
     Returns
     -------
     Axes
@@ -115,8 +108,6 @@ def plot_scenario(
     ----------
     table : DataFrame
         From `opp_pandas.figures.scenario`; groups are added up.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : str, default "forecast_amount"
         Height of the bars.
     max_scenarios : int, default 25
@@ -189,13 +180,6 @@ def _scenario_totals(ax: Axes, table: pd.DataFrame, names: list[str], measure: s
 @descriptions.draws(figures.hygiene, descriptions.hygiene_in_words)
 def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how many deals each check found, and what they are worth.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `opp_pandas.figures.hygiene`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
 
     Returns
     -------

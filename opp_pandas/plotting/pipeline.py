@@ -66,10 +66,6 @@ def plot_forecast(
 
     Parameters
     ----------
-    table : DataFrame
-        From `opp_pandas.figures.forecast`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : str, optional
         Draw this column by group. Left out: without groups the parts of the
         forecast, with groups ``forecast_amount``.
@@ -223,8 +219,6 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     ----------
     table : DataFrame
         From `opp_pandas.figures.category_forecast`; groups are added up.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     quota : float, optional
         A line to compare with [currency].
 
@@ -275,16 +269,10 @@ def plot_stage_distribution(
     ----------
     table : DataFrame
         From `opp_pandas.figures.stage_distribution` or `funnel`, without groups.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : {"amount", "weighted_amount", "count"}, default "amount"
         Length of the bars.
     max_stages : int, default 30
         Stages drawn; beyond them the smallest are left out, and the title says so.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -353,18 +341,10 @@ def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | N
 
     Parameters
     ----------
-    table : DataFrame
-        From `opp_pandas.figures.funnel`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : str, optional
         Length of the bars. From a history "reached" (if left out) or
         "reached_amount", see `plot_conversion`; else "amount" (if left out),
         "weighted_amount" or "count".
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------

@@ -66,10 +66,6 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
 
     Parameters
     ----------
-    result : Prediction
-        From `opp_pandas.forecasting.predict`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     quota : float, optional
         A line, and the chance of reaching it [currency].
 
@@ -125,13 +121,6 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
 @descriptions.draws(forecasting.compare, descriptions.comparison_in_words)
 def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what each method says of the coming period with its 80 % interval, and how it did before.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `opp_pandas.forecasting.compare`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
 
     Returns
     -------
@@ -192,13 +181,6 @@ def _facts_of(row: Mapping[Any, Any], names: list[str]) -> str:
 def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
     """Draw past windows: the interval that was forecast from what was known before each, and what came.
 
-    Parameters
-    ----------
-    result : Prediction
-        From `opp_pandas.forecasting.predict`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-
     Returns
     -------
     Axes
@@ -244,13 +226,6 @@ def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
 @descriptions.draws(forecasting.predict, descriptions.weights_in_words, name="mix_weights")
 def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
     """Draw what the mix was made of on each evening: how far each row was trusted, by its scores up to then.
-
-    Parameters
-    ----------
-    result : Prediction
-        From `opp_pandas.forecasting.predict`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
 
     Returns
     -------

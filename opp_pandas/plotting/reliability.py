@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how often deals were won against the probability that was given to them.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `opp_pandas.forecasting.calibration`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-
     Returns
     -------
     Axes
@@ -56,13 +49,6 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 @descriptions.draws(forecasting.fit_win_model, descriptions.win_model_in_words, name="win_model")
 def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
     """Draw whether the probabilities of a model of won deals come true, on deals that it had not seen.
-
-    Parameters
-    ----------
-    result : WinModel
-        From `opp_pandas.forecasting.fit_win_model`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
 
     Returns
     -------

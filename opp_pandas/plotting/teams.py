@@ -41,8 +41,6 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     ----------
     table : DataFrame
         From `opp_pandas.figures.kpis` or `win_rates`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     max_groups : int, default 25
         Groups drawn; the title says how many were left out.
 
@@ -93,8 +91,6 @@ def plot_coverage(
     ----------
     table : DataFrame
         A forecast or key figures with a quota.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     target : float or None, default 3.0
         A line to compare with [ratio].
     max_rows : int, default 25
@@ -157,18 +153,10 @@ def plot_rollup(
 
     Parameters
     ----------
-    table : DataFrame
-        From `opp_pandas.figures.rollup`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     measure : str, default "forecast_amount"
         Length of the bars; where a manager adjusted it, a mark shows the call.
     max_rows : int, default 30
         Rows drawn; the title says how many were left out.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -217,16 +205,8 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
 
     Parameters
     ----------
-    table : DataFrame
-        From `opp_pandas.figures.concentration`.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     max_groups : int, default 20
         Groups drawn, largest first; the title says how many there are.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------

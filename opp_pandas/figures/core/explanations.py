@@ -140,6 +140,9 @@ def explain(
     '2026-11-02T15:00:00+00:00'
     >>> df.opp.explain(table, column="open_amount", at=0).value
     1205299.21
+    >>> found = df.opp.explain(df.opp.forecast(), column="open_amount", at="2026Q4")
+    >>> found.formula, len(found.rows)
+    ('amounts of the open deals, overdue ones included, omitted ones left out', 19)
     """
     basis = basis_of(result)
     figure = str(basis["figure"])
@@ -172,48 +175,6 @@ def explain(
         rows = rows.assign(contribution=contribution[chosen])
     rows.attrs = {}
     return Explanation(figure, basis, column, at, value, basis["definitions"][column], rows)
-
-
-def explain_frame(
-    frame: pd.DataFrame,
-    result: Any,
-    *,
-    context: FigureContext,
-    column: str | None = None,
-    at: Any = None,
-    scenarios: Mapping[str, Any] | None = None,
-) -> Explanation:
-    """Say what a figure stands on, or give the rows and the formula behind one number; see `opp_pandas.explain`.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        The opportunities that it was made from.
-    result : DataFrame or Bookings
-        What a figure gave.
-    context : FigureContext
-        Stages, moment, time zone and definitions.
-    column : str, optional
-        The number's column; the whole result is explained if left out.
-    at : label, optional
-        The number's row.
-    scenarios : mapping, optional
-        As they were given to `scenario`.
-
-    Returns
-    -------
-    Explanation
-
-    Examples
-    --------
-    >>> table = df.opp.forecast()
-    >>> found = df.opp.explain(table, column="open_amount", at="2026Q4")
-    >>> found.formula
-    'amounts of the open deals, overdue ones included, omitted ones left out'
-    >>> len(found.rows)
-    19
-    """
-    return explain(result, frame, context=context, column=column, at=at, scenarios=scenarios)
 
 
 def _answer(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper, wraps
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from opp_pandas.docstrings import ARGUMENTS, OF_METHODS, OVER_TIME, RAISED, RAISED_OVER_TIME, document, entries_of
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
 from opp_pandas.figures.core.deals import Deals
@@ -37,31 +37,6 @@ GIVEN = ("as_of", "stages", "timezone")
 """What the load says and a call from ``df.opp`` may say otherwise."""
 
 _EMPTY = inspect.Parameter.empty
-_DOCS = {
-    "scope": "mask or callable, optional\n    Only these deals: a mask of the frame, or a function from the frame of\n"
-    "    any moment to a mask. Left out: the conditions of the load, evaluated at every\n"
-    "    moment, and the rows of the frame, by id.",
-    "freq": 'str, optional\n    ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.',
-    "fiscal_start": "int, optional\n    Month in which the fiscal year starts (1-12); as the load says, else 1.",
-    "fiscal_label": 'str, optional\n    "end" or "start": the calendar year after which a fiscal year is named.',
-    "calendar": "WeekCalendar, optional\n    Fiscal years of whole weeks (4-4-5); labels of periods are text then.\n"
-    "    False: none, whatever the load says.",
-    "probability": 'str, model or table, optional\n    "own", "stage" or "own_else_stage": whose percentages count;\n'
-    "    or a model such as a `WinModel`, or a table by id, as `recalibrate` and\n    ``predict().deals`` are.",
-    "category": 'str, optional\n    Column that states the forecast category ("forecast_category"); omitted\n'
-    "    deals stay outside all sums.",
-    "category_names": "mapping of str to str, optional\n    The organisation's words -> closed, commit, best_case, "
-    "pipeline, omitted.\n    False: none, whatever the load says.",
-    "rates": "ExchangeRates, mapping or DataFrame, optional\n    Turns several currencies into one. False:\n"
-    "    none, whatever the load says.",
-    "currency": "str, optional\n    Currency of the amounts that name none; left out, the only one that occurs.\n"
-    "    False: whatever the load says, the only one that occurs.",
-    "overdue": 'str, optional\n    "exclude", "include" or "roll_forward": what open deals with a close date\n'
-    "    before as_of do to forecasts: nothing, add to their own period, or add to\n    the present one.",
-    "as_of": "str, date or Timestamp, optional\n    Another moment than that of the load; a day means its end.",
-    "stages": "StageMap, optional\n    Another meaning of the stages than that of the load.",
-    "timezone": "str, optional\n    Another zone of calendar days than that of the load.",
-}
 _TYPES = {
     "scope": "Any",
     "freq": "Freq | None",
@@ -128,6 +103,12 @@ class Plot:
         more = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in self.options if p.name not in names]
         return inspect.Signature([*own, *more], return_annotation="Axes")
 
+    @property
+    def doc(self) -> str:
+        """The documentation of the method of ``df.opp.plot``."""
+        lead = f"Draw `{self.figure.name}`; options of the figure and of the drawing are given together.\n\n"
+        return document(lead + (inspect.getdoc(self.draw) or ""), self.options, returns="Axes")
+
     def split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Split options between the figure and the drawing; one that both know goes to both."""
         computing = set(self.figure.method_signature.parameters)
@@ -164,6 +145,8 @@ class Figure(Generic[R]):
     survey : callable, optional
         Gathers what must be known of all deals before any piece can be gathered;
         `gather` is then given that as ``survey``.
+    arguments : str
+        What arguments mean that several figures share, as entries of a docstring.
     """
 
     def __init__(
@@ -177,6 +160,7 @@ class Figure(Generic[R]):
         first: str = "period",
         gather: Gatherer | None = None,
         survey: Gatherer | None = None,
+        arguments: str = "",
     ) -> None:
         update_wrapper(self, function)
         self.name = function.__name__
@@ -205,8 +189,13 @@ class Figure(Generic[R]):
             annotation="FigureContext | None" if optional else "FigureContext",
         )
         returned = inspect.signature(function).return_annotation
+        self.returned = str(returned).rpartition(".")[2]
+        """What it gives, by the name of its class."""
         self.__signature__ = inspect.Signature([parameters[0], context, *self._own, *more], return_annotation=returned)
-        self.__doc__ = _documented(function.__doc__, [p.name for p in more])
+        self.arguments = entries_of(arguments)
+        self._known = {**ARGUMENTS, **(OVER_TIME if optional else {}), **self.arguments}
+        self._raised = RAISED_OVER_TIME if optional else RAISED
+        self.__doc__ = document(function.__doc__, self.__signature__.parameters.values(), self._known, self._raised)
 
     def __repr__(self) -> str:
         return f"<figure {self.name}{self.__signature__}>"
@@ -357,20 +346,9 @@ class Figure(Generic[R]):
     @cached_property
     def method_doc(self) -> str:
         """The documentation of the method of ``df.opp``."""
-        text = self.__doc__ or ""
-        text = re.sub(rf"    (?:{self.subject}|context)\b[^\n]*\n(?:        [^\n]*\n|\n(?=        ))+", "", text)
-        text = _with_parameters(text, [*GIVEN])
-        if self.over_time:
-            summary, _, body = text.partition("\n")
-            text = f"{summary}{_HISTORY}\n{body}"
-        return text
-
-
-_HISTORY = """
-
-    ``history`` is a History, or an earlier frame to compare this one with.
-    ``present=True`` takes this frame as it is now, unsaved edits included, for
-    the last moment, in place of `until`."""
+        # What is given is no pair of frames here: the second of them is the one that the method is called on.
+        known = {**self._known, **(OF_METHODS if self.subject == "history" else {}), **self.arguments}
+        return document(self.function.__doc__, self.method_signature.parameters.values(), known, self._raised)
 
 
 def _with_definitions(context: Any, stated: Mapping[str, Any]) -> FigureContext:
@@ -404,7 +382,7 @@ def takes_definitions(function: Callable[..., R]) -> Callable[..., R]:
         return function(*args, **options)
 
     vars(settle)["__signature__"] = inspect.signature(function).replace(parameters=shown)
-    settle.__doc__ = _with_parameters(function.__doc__ or "", [p.name for p in shown if p not in own])
+    settle.__doc__ = document(function.__doc__, shown)
     return settle
 
 
@@ -433,38 +411,11 @@ PLOTS: dict[str, Plot] = {}
 """Every plot, by the name of its method of ``df.opp.plot``."""
 
 
-def figure(
-    *,
-    heading: str | None = None,
-    definitions: Mapping[str, str] | None = None,
-    alone: bool = False,
-    first: str = "period",
-    gather: Gatherer | None = None,
-    survey: Gatherer | None = None,
-) -> Callable[[Callable[..., R]], Figure[R]]:
-    """Register a function as a figure; see `Figure`."""
+def figure(**settings: Any) -> Callable[[Callable[..., R]], Figure[R]]:
+    """Register a function as a figure; see `Figure` for its settings."""
 
     def register(function: Callable[..., R]) -> Figure[R]:
-        made = Figure(
-            function, heading=heading, definitions=definitions, alone=alone, first=first, gather=gather, survey=survey
-        )
-        FIGURES[made.name] = made
+        made = FIGURES[function.__name__] = Figure(function, **settings)
         return made
 
     return register
-
-
-def _documented(text: str | None, names: Iterable[str]) -> str:
-    """Complete the documentation of a function, indented as that of a module's functions is."""
-    first, *rest = inspect.cleandoc(text or "").split("\n")
-    return _with_parameters("\n".join([first, *(f"    {line}" if line else "" for line in rest), "    "]), names)
-
-
-def _with_parameters(text: str, names: Iterable[str]) -> str:
-    """Add the derived parameters to a docstring's list."""
-    written = "".join(
-        f"    {name} : {first}\n" + "".join(f"    {line}\n" for line in rest)
-        for name, (first, *rest) in ((name, _DOCS[name].split("\n")) for name in names)
-    )
-    head, mark, tail = text.partition("\n\n    Returns\n")
-    return f"{head}\n{written.rstrip()}{mark}{tail}" if mark else text

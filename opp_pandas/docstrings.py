@@ -1,0 +1,164 @@
+"""What arguments mean: written down once, and put into the documentation of all that take them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_SECTIONS = ("Parameters", "Returns", "Raises", "Warns", "Notes", "References", "Examples")
+_EMPTY = inspect.Parameter.empty
+
+
+def entries_of(section: str) -> dict[str, str]:
+    r"""Return the entries of a section of a docstring by name; one entry may tell of several names.
+
+    Examples
+    --------
+    >>> entries_of("since, until : str\n    From when to when.")["until"]
+    'since, until : str\n    From when to when.'
+    """
+    entries = re.split(r"\n(?=\S)", section.strip())
+    heads = [re.split(r" :|\n", entry)[0] for entry in entries]
+    return {name.strip("* "): entry for head, entry in zip(heads, entries, strict=True) for name in head.split(",")}
+
+
+ARGUMENTS = entries_of("""
+frame : DataFrame, shape (n, k)
+    Opportunities, with what the figure reads of ``stage_id`` or ``stage_name``,
+    ``amount`` and ``close_date``. Never modified.
+context : FigureContext
+    Stages, moment, time zone, names, and how time and amounts are meant.
+by : str or sequence of str, optional
+    Columns to group by; ``owner_name`` and ``account_name`` use the id
+    underneath, ``category`` is the forecast category.
+window_days : int, optional
+    Only deals closed in so many days up to as_of; all closed deals if left out
+    [days].
+level : float
+    Confidence of the intervals.
+scope : mask or callable, optional
+    Only these deals: a mask of the frame, or a function from the frame of
+    any moment to a mask. Left out: the conditions of the load, evaluated at every
+    moment, and the rows of the frame, by id.
+freq : str, optional
+    ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
+fiscal_start : int, optional
+    Month in which the fiscal year starts (1-12); as the load says, else 1.
+fiscal_label : str, optional
+    "end" or "start": the calendar year after which a fiscal year is named.
+calendar : WeekCalendar, optional
+    Fiscal years of whole weeks (4-4-5); labels of periods are text then.
+    False: none, whatever the load says.
+probability : str, model or table, optional
+    "own", "stage" or "own_else_stage": whose percentages count;
+    or a model such as a `WinModel`, or a table by id, as `recalibrate` and
+    ``predict().deals`` are.
+category : str, optional
+    Column that states the forecast category ("forecast_category"); omitted
+    deals stay outside all sums.
+category_names : mapping of str to str, optional
+    The organisation's words -> closed, commit, best_case, pipeline, omitted.
+    False: none, whatever the load says.
+rates : ExchangeRates, mapping or DataFrame, optional
+    Turns several currencies into one. False: none, whatever the load says.
+currency : str, optional
+    Currency of the amounts that name none; left out, the only one that occurs.
+    False: whatever the load says, the only one that occurs.
+overdue : str, optional
+    "exclude", "include" or "roll_forward": what open deals with a close date
+    before as_of do to forecasts: nothing, add to their own period, or add to
+    the present one.
+as_of : str, date or Timestamp, optional
+    Another moment than that of the load; a day means its end.
+stages : StageMap, optional
+    Another meaning of the stages than that of the load.
+timezone : str, optional
+    Another zone of calendar days than that of the load.
+ax : Axes, optional
+    Where to draw; a new figure if left out.
+""")
+"""What an argument means wherever nothing else is said of it."""
+OVER_TIME = entries_of("""
+history : History or pair of DataFrame
+    Snapshots, or the deals before and after.
+context : FigureContext or pair, optional
+    Stages, moment, time zone, names, and how time and amounts are meant; those
+    of the loads if left out.
+period : str, Period or pair of day
+    Whose close dates count: ``"2026Q3"``, or first and last day.
+since, until : str, date or Timestamp, optional
+    From when to when. Left out: from the end of the day before the period, or
+    the first snapshot where that came later, until the period's last day or the
+    newest snapshot.
+""")
+"""The same for figures of a history."""
+OF_METHODS = entries_of("""
+history : History or DataFrame, optional
+    Snapshots, or an earlier frame to compare this one with.
+present : bool
+    Take this frame as it is now, unsaved edits included, for the last moment, in
+    place of `until`.
+""")
+"""The same for their methods of ``df.opp``."""
+RAISED = entries_of("""
+MissingColumnError
+    If a needed column is not there.
+MixedCurrencyError
+    If the deals are in more than one currency and no rates are given.
+ConfigurationError
+    If an argument cannot be used.
+""")
+RAISED_OVER_TIME = entries_of("""
+HistoryNeededError
+    If there is neither a history nor two frames.
+ConfigurationError
+    If an argument cannot be used.
+""")
+
+
+def document(
+    text: str | None,
+    parameters: Iterable[inspect.Parameter],
+    known: Mapping[str, str] = ARGUMENTS,
+    raised: Mapping[str, str] | None = None,
+    returns: str = "",
+) -> str:
+    """Complete a docstring: all parameters in order, those it is silent of as `known` explains them, and no other.
+
+    Parameters
+    ----------
+    text : str or None
+        What the function says itself, which goes before anything else.
+    parameters : iterable of Parameter
+        What can be given.
+    known : mapping of str to str, optional
+        The entry of each name elsewhere.
+    raised : mapping of str to str, optional
+        Errors, as entries by name.
+    returns : str, optional
+        What is returned, where the docstring does not say.
+    """
+    head, *rest = re.split(r"\n\n(\w+)\n-{4,}\n", inspect.cleandoc(text or ""))
+    sections = dict(zip(rest[::2], rest[1::2], strict=True))
+    own, given = entries_of(sections.get("Parameters", "")), list(parameters)
+    entries = [own.get(each.name) or _with_default(known.get(each.name, ""), each.default) for each in given]
+    errors = {**(raised or {}), **entries_of(sections.get("Raises", ""))}
+    sections |= {"Parameters": "\n".join(filter(None, dict.fromkeys(entries)))}
+    sections |= {"Raises": "\n".join(filter(None, dict.fromkeys(errors.values())))}
+    sections.setdefault("Returns", returns)
+    # Whoever is not in the list stays where it stands: a docstring of another shape is left as it is.
+    order = [*_SECTIONS, *(name for name in sections if name not in _SECTIONS)]
+    parts = [f"{name}\n{'-' * len(name)}\n{sections[name].strip()}" for name in order if sections.get(name)]
+    return "\n\n".join([head, *parts])
+
+
+def _with_default(entry: str, default: Any) -> str:
+    """Say of an argument what it is if left out, where that is a value."""
+    if default is _EMPTY or default is None or not entry:
+        return entry
+    head, mark, words = entry.partition("\n")
+    value = json.dumps(default) if isinstance(default, str) else repr(default)
+    return head.removesuffix(", optional") + f", default {value}" + mark + words
