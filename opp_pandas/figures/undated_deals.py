@@ -117,5 +117,5 @@ def draw_undated(table: pd.DataFrame, ax: Any = None, *, kit: Any, max_groups: i
     bars = ax.barh(np.arange(len(shown)), shown["amount"], color=kit.BLUE)
     ax.set_yticks(np.arange(len(shown)), kit.row_names(shown, "all deals"), parse_math=False)
     ax.bar_label(bars, [f" {count:,}" for count in shown["count"]], fontsize=8, color=kit.look_of(ax).notes)
-    kit.format_money(ax.xaxis, float(shown["amount"].max()), kit.currency_of(table))
+    kit.format_money(ax.xaxis, float(shown["amount"].max()), table)
     return ax

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, printable
-from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
+from opp_pandas.figures.core.basis import day_of_basis, known_basis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,7 +208,7 @@ def keep_plain(*texts: Any) -> None:
 
 def set_title(ax: Axes, table: Any, words: str) -> None:
     """Head the plot with what it shows and the day it speaks of."""
-    basis = getattr(table, "attrs", {}).get(BASIS_KEY, {})
+    basis = known_basis(table)
     day = day_of_basis(basis)
     whole = f"{words}, as of {day}" if day else words
     # Long names beside the axes take room that nobody knows before the layout: what is too long still, wraps then.
@@ -231,7 +231,7 @@ def leave_room_above(ax: Axes, top: float) -> None:
 
 def currency_of(table: Any) -> str:
     """Give the currency of a table's amounts; "amount" where nobody named one."""
-    return str(getattr(table, "attrs", {}).get(BASIS_KEY, {}).get("currency") or "amount")
+    return str(known_basis(table).get("currency") or "amount")
 
 
 def unit_of(top: float) -> tuple[float, str]:
@@ -250,14 +250,14 @@ def write_rounded(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
 
 
-def format_money(axis: Any, top: float, currency: str, *, what: str = "amount", note: str = "") -> None:
-    """Print thousands with separators, and large numbers in a unit that the label names."""
+def format_money(axis: Any, top: float, table: Any, *, what: str = "amount", note: str = "") -> None:
+    """Print thousands with separators, and large numbers in a unit that the label names, in the table's currency."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     size, word = unit_of(top)
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / size:,.10g}"))
-    unit = f"{'' if currency == 'amount' else printable(currency, 40)} {word}".strip()
+    unit = f"{printable(known_basis(table).get('currency') or '', 40)} {word}".strip()
     keep_plain(axis.set_label_text(" ".join(part for part in (what, f"[{unit}]" if unit else "", note) if part)))
 
 
@@ -325,6 +325,21 @@ def draw_nothing(ax: Axes, words: str) -> Axes:
     ax.set_axis_off()
     ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=look_of(ax).notes)
     return ax
+
+
+def name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Write the names of bars that lie, the first one on top."""
+    ax.set_yticks(np.arange(len(names)), names, parse_math=False)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+
+
+def write_days_below(ax: Axes, **limits: Any) -> None:
+    """Write days or moments below the axis, as many as there is room for."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(**limits)  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def row_names(table: pd.DataFrame, alone: str) -> list[str]:

@@ -9,25 +9,9 @@ import pandas as pd
 
 from opp_pandas import figures, forecasting
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.plotting import canvas as kit
 from opp_pandas.plotting import descriptions
-from opp_pandas.plotting.canvas import (
-    BLUE,
-    GREY,
-    PALETTE,
-    QUOTA,
-    WON,
-    add_legend,
-    canvas,
-    currency_of,
-    draw_nothing,
-    format_money,
-    keep_plain,
-    look_of,
-    require_columns,
-    set_title,
-    write_names_below,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,34 +42,37 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
 
     if not isinstance(result, Bookings):
         raise ConfigurationError(f"this plot takes Bookings, not {type(result).__name__}")
-    with canvas(ax) as axes:
-        basis = result.attrs.get(BASIS_KEY, {})
+    with kit.canvas(ax) as axes:
+        basis = known_basis(result)
         title = "Bookings" + (f" in {basis['period']}" if basis.get("period") else "")
-        set_title(axes, result, f"{title} ({result.assumption})")
-        look = look_of(axes)
+        kit.set_title(axes, result, f"{title} ({result.assumption})")
+        look = kit.look_of(axes)
         amounts, chances = result.pmf.index.to_numpy(), result.pmf.to_numpy()
         some = chances > 1e-6
         low, high = amounts[some].min(), amounts[some].max()
         if some.sum() <= 60:
-            axes.vlines(amounts[some], 0, chances[some] * 100, color=BLUE, linewidth=4)
+            axes.vlines(amounts[some], 0, chances[some] * 100, color=kit.BLUE, linewidth=4)
             axes.set_ylabel("probability [%]")
         else:
             edges = np.linspace(low, high, 61)
             heights, _ = np.histogram(amounts[some], bins=edges, weights=chances[some])
             rims: dict[str, Any] = {"edgecolor": look.paper, "linewidth": 0.3}
-            axes.bar(edges[:-1], heights * 100, np.diff(edges), align="edge", color=BLUE, **rims)
+            axes.bar(edges[:-1], heights * 100, np.diff(edges), align="edge", color=kit.BLUE, **rims)
             axes.set_ylabel("probability of the bin [%]")
         start, end = result.interval(0.8)
-        handles = [axes.axvspan(start, end, color=GREY, alpha=0.2, zorder=0), axes.axvline(result.mean, color=look.ink)]
+        handles = [
+            axes.axvspan(start, end, color=kit.GREY, alpha=0.2, zorder=0),
+            axes.axvline(result.mean, color=look.ink),
+        ]
         labels = ["80 % interval" + ("" if result.is_tested else ", not tested"), "mean"]
         top = max(abs(low), abs(high))
         if quota is not None:
-            handles.append(axes.axvline(quota, color=QUOTA, linewidth=2))
-            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))}")
+            handles.append(axes.axvline(quota, color=kit.QUOTA, linewidth=2))
+            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))} chance")
             top = max(top, abs(quota))
         axes.set_ylim(bottom=0)
-        format_money(axes.xaxis, float(top), currency_of(result), what="bookings")
-        add_legend(axes, handles, labels)
+        kit.format_money(axes.xaxis, float(top), result, what="bookings")
+        kit.add_legend(axes, handles, labels)
     return axes
 
 
@@ -108,21 +95,21 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     --------
     >>> ax = df.opp.plot.ageing()
     """
-    require_columns(table, "stage_name", "amount", "age_days", "overdue_days")
+    kit.require_columns(table, "stage_name", "amount", "age_days", "overdue_days")
     age = table["age_days"].to_numpy(dtype=float, na_value=np.nan)
     amount = table["amount"].to_numpy(dtype=float)
     drawn = ~np.isnan(age) & (amount > 0)
     title = "Age of open deals"
     if not drawn.all():
         title += f", {int((~drawn).sum())} without age or amount not drawn"
-    with canvas(ax) as axes:
-        set_title(axes, table, title)
+    with kit.canvas(ax) as axes:
+        kit.set_title(axes, table, title)
         if not drawn.any():
-            return draw_nothing(axes, "no open deals with age and amount")
+            return kit.draw_nothing(axes, "no open deals with age and amount")
         stage = table["stage_name"].astype("str")
         order = list(stage[drawn].value_counts(sort=True).index)
-        limit = min(max_stages, len(PALETTE))
-        pipeline = table.attrs.get(BASIS_KEY, {}).get("stages", {}).get("open", [])
+        limit = min(max_stages, len(kit.PALETTE))
+        pipeline = known_basis(table).get("stages", {}).get("open", [])
         known = list(dict.fromkeys([*pipeline, *order]))
         # Where all stages have a colour, each keeps its own whichever deals are drawn.
         kept = known if len(known) <= limit else order if len(order) <= limit else order[: limit - 1]
@@ -131,7 +118,7 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
         handles: list[Any] = []
         labels: list[str] = []
         size = 22 if drawn.sum() <= _CROWD else 9
-        colours = np.array([*PALETTE[: len(shown)], GREY])
+        colours = np.array([*kit.PALETTE[: len(shown)], kit.GREY])
         places = pd.Index(shown).get_indexer(pd.Index(stage))
         # One cloud for each mark, drawn in the order of the stages: many clouds are slow.
         for rows, marker in ((drawn & ~late, "o"), (drawn & late, "x")):
@@ -143,15 +130,15 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
                 handles += axes.plot([], [], "o", color=colours[place])
                 labels.append(name)
         if others := len(set(order) - set(shown)):
-            handles += axes.plot([], [], "o", color=GREY)
+            handles += axes.plot([], [], "o", color=kit.GREY)
             labels.append(f"{others} other stages")
         if late.any():
-            handles += axes.plot([], [], "x", color=look_of(axes).ink)
+            handles += axes.plot([], [], "x", color=kit.look_of(axes).ink)
             labels.append("overdue")
         axes.set_yscale("log")
-        _log_money(axes, currency_of(table))
+        _log_money(axes, kit.currency_of(table))
         axes.set_xlabel("age [days since creation]")
-        add_legend(axes, handles, labels)
+        kit.add_legend(axes, handles, labels)
     return axes
 
 
@@ -162,7 +149,7 @@ def _log_money(ax: Axes, currency: str) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.15g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     unit = "" if currency == "amount" else f" [{printable(currency, 40)}]"
-    keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
+    kit.keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
 
 
 @descriptions.draws(figures.linearity, descriptions.linearity_in_words)
@@ -173,23 +160,23 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.linearity("2026Q3")
     """
-    require_columns(table, "won_amount", "share", "cumulative_share", "week_start")
-    with canvas(ax) as axes:
-        period = table.attrs.get(BASIS_KEY, {}).get("period")
-        set_title(axes, table, "Won by week" + (f" of {period}" if period else ""))
+    kit.require_columns(table, "won_amount", "share", "cumulative_share", "week_start")
+    with kit.canvas(ax) as axes:
+        period = known_basis(table).get("period")
+        kit.set_title(axes, table, "Won by week" + (f" of {period}" if period else ""))
         if not len(table) or table["share"].isna().all():
-            return draw_nothing(axes, "nothing was won")
+            return kit.draw_nothing(axes, "nothing was won")
         x = np.arange(len(table))
-        bars = axes.bar(x, table["share"].to_numpy() * 100, 0.72, color=WON)
-        reached = axes.plot(x, table["cumulative_share"].to_numpy() * 100, "o-", color=BLUE, markersize=4)
+        bars = axes.bar(x, table["share"].to_numpy() * 100, 0.72, color=kit.WON)
+        reached = axes.plot(x, table["cumulative_share"].to_numpy() * 100, "o-", color=kit.BLUE, markersize=4)
         days = (table["week_end"] - table["week_start"].iloc[0]).dt.days.to_numpy() + 1
-        even = axes.plot(x, days / days[-1] * 100, "--", color=GREY)
-        write_names_below(axes, [f"{day:%m-%d}" for day in table["week_start"]])
+        even = axes.plot(x, days / days[-1] * 100, "--", color=kit.GREY)
+        kit.write_names_below(axes, [f"{day:%m-%d}" for day in table["week_start"]])
         # Weeks that took back what was won lead below 0 %, or above 100 % on the way.
         drawn = np.concatenate([table["share"], table["cumulative_share"]]) * 100
         axes.set_ylim(1.05 * min(np.nanmin(drawn), 0.0), 1.05 * max(np.nanmax(drawn), 100.0))
-        axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
+        axes.axhline(0, color=kit.look_of(axes).ink, linewidth=0.8)
         axes.set_ylabel("share of the period's bookings [%]")
         axes.set_xlabel("week beginning")
-        add_legend(axes, [*reached, *even, bars], ["won, added up", "even bookings", "won in the week"])
+        kit.add_legend(axes, [*reached, *even, bars], ["won, added up", "even bookings", "won in the week"])
     return axes

@@ -17,7 +17,7 @@ import pandas as pd
 
 from opp_pandas.docstrings import ARGUMENTS, document, entries_of
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
+from opp_pandas.figures.core.basis import counted, day_of_basis, known_basis
 from opp_pandas.figures.core.figure import FIGURES, PLOTS
 from opp_pandas.figures.hygiene import flags_of
 from opp_pandas.plotting import canvas
@@ -115,7 +115,7 @@ def alt_text(shown: Any) -> str:
     told = getattr(shown, "alt_text", None)
     if isinstance(told, str):
         return told
-    basis = getattr(shown, "attrs", {}).get(BASIS_KEY, {})
+    basis = known_basis(shown)
     if hasattr(shown, "get_title"):
         raise ConfigurationError("these Axes were not drawn by a plot of opp_pandas, so nobody knows what they show")
     figure = str(basis.get("figure", "table"))
@@ -131,10 +131,6 @@ def alt_text(shown: Any) -> str:
 def _money(value: float, table: Any) -> str:
     currency = currency_of(table)
     return f"{value:,.0f}" + ("" if currency == "amount" else f" {printable(currency, 20)}")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _listed(parts: Iterable[str], n: int) -> str:
@@ -169,7 +165,7 @@ def forecast_in_words(
         if table.index.nlevels > 1:
             names = [" · ".join(str(part) for part in key[1:]) for key in table.index]
             sums = table[column].groupby(np.array(names, dtype=object), sort=False).sum()
-            text += f", by {_count(len(sums), 'group')}: {_largest(sums.index, sums, table)}"
+            text += f", by {counted(len(sums), 'group')}: {_largest(sums.index, sums, table)}"
         return text + "." + _quota_in_words(table)
     parts = {
         "won": _sum(table["won_amount"]),
@@ -212,7 +208,7 @@ def categories_in_words(table: pd.DataFrame, *, quota: float | None = None, **_:
         return "There is nothing to show: no open or won deals."
     sums = table["amount"].groupby(level="category", sort=False).sum()
     shown = [f"{str(name).replace('_', ' ')} {_money(float(value), table)}" for name, value in sums.items()]
-    periods = _count(table.index.get_level_values(0).nunique(dropna=False), "period")
+    periods = counted(table.index.get_level_values(0).nunique(dropna=False), "period")
     return f"{periods}: {'; '.join(shown)}." + ("" if quota is None else f" Quota {_money(float(quota), table)} each.")
 
 
@@ -226,8 +222,8 @@ def stages_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -
         table["count"].to_numpy(),
         table["amount"].to_numpy(dtype=float),
     )
-    each = (f"{names[n]} {_count(int(counts[n]), 'deal')}, {_money(amounts[n], table)}" for n in order)
-    deals, stages = _count(int(counts.sum()), "deal"), _count(len(table), "stage")
+    each = (f"{names[n]} {counted(counts[n], 'deal')}, {_money(amounts[n], table)}" for n in order)
+    deals, stages = counted(counts.sum(), "deal"), counted(len(table), "stage")
     return f"{deals} in {stages}, largest first: {_listed(each, len(table))}."
 
 
@@ -264,7 +260,7 @@ def coverage_in_words(table: pd.DataFrame, *, target: float | None = 3.0, **_: A
     if not len(known):
         return "There is nothing to show: no quota."
     finite = known[np.isfinite(known)]
-    text = f"{int(np.isinf(known).sum())} of {_count(len(known), 'quota')} reached."
+    text = f"{int(np.isinf(known).sum())} of {counted(len(known), 'quota')} reached."
     if len(finite):
         text += f" Coverage of the others from {finite.min():.1f} to {finite.max():.1f}"
         text += "." if target is None else f", {int((finite >= target).sum())} at the target of {target:g} or above."
@@ -275,10 +271,10 @@ def rollup_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **
     """Say what `plot_rollup` shows."""
     if not len(table):
         return "There is nothing to show: no deals."
-    text = f"{measure.replace('_', ' ').capitalize()} of {_count(len(table), 'row')}, largest first: "
+    text = f"{measure.replace('_', ' ').capitalize()} of {counted(len(table), 'row')}, largest first: "
     text += f"{_largest(row_names(table, 'all deals'), table[measure], table)}."
     if "delta" in table.columns and (table["delta"] != 0).any():
-        text += f" {_count(int((table['delta'] != 0).sum()), 'row')} adjusted by a manager."
+        text += f" {counted((table['delta'] != 0).sum(), 'row')} adjusted by a manager."
     return text
 
 
@@ -287,7 +283,7 @@ def concentration_in_words(table: pd.DataFrame, **_: Any) -> str:
     if not len(table) or table["share"].isna().all():
         return "There is nothing to show: no open pipeline."
     names = row_names(table, "all deals")
-    text = f"{_count(len(table), 'group')}; {names[0]} holds {table['share'].iloc[0]:.0%}"
+    text = f"{counted(len(table), 'group')}; {names[0]} holds {table['share'].iloc[0]:.0%}"
     few = min(_LISTED, len(table))
     return text + (f", the largest {few} hold {table['cumulative_share'].iloc[few - 1]:.0%}." if few > 1 else ".")
 
@@ -297,7 +293,9 @@ def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> s
     low, high = result.interval(0.8)
     text = f"Mean {_money(result.mean, result)}; 80 % interval {_money(low, result)} to {_money(high, result)}"
     text += f": {result.tested}."
-    return text + ("" if quota is None else f" Quota {_money(quota, result)}: {chance(result.p_at_least(quota))}.")
+    if quota is not None:
+        text += f" Quota {_money(quota, result)}: {chance(result.p_at_least(quota))} chance."
+    return text
 
 
 def prediction_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
@@ -316,9 +314,8 @@ def record_in_words(result: Any, **_: Any) -> str:
     if not len(table):
         return f"There is nothing to show: no past window; {result.tested}."
     inside = int(((table["low_80"] <= table["actual"]) & (table["actual"] <= table["high_80"])).sum())
-    text = (
-        f"{_count(len(table), 'window')} from {table['as_of'].iloc[0]:%Y-%m-%d} to {table['as_of'].iloc[-1]:%Y-%m-%d}: "
-    )
+    first, last = table["as_of"].iloc[0], table["as_of"].iloc[-1]
+    text = f"{counted(len(table), 'window')} from {first:%Y-%m-%d} to {last:%Y-%m-%d}: "
     text += f"{_money(_sum(table['forecast']) / len(table), result)} forecast on average, "
     text += f"{_money(_sum(table['actual']) / len(table), result)} came; {inside} inside the 80 % interval"
     return f"{text}: {result.tested}."
@@ -343,15 +340,21 @@ def comparison_in_words(table: pd.DataFrame, **_: Any) -> str:
         f"{label_of(str(name).replace('_', ' '))} {_money(mean, table)} ({_money(low, table)} to {_money(high, table)})"
         for name, mean, low, high in zip(known.index, known["mean"], known["low_80"], known["high_80"], strict=True)
     )
-    verdict = table.attrs.get(BASIS_KEY, {}).get("verdict", "")
-    return f"80 % intervals of {_count(len(known), 'method')}: {'; '.join(each)}. {verdict.capitalize()}."
+    verdict = known_basis(table).get("verdict", "")
+    return f"80 % intervals of {counted(len(known), 'method')}: {'; '.join(each)}. {verdict.capitalize()}."
 
 
 def chance(p: float) -> str:
-    """Write a chance without claiming certainty that is not there."""
+    """Write a probability without claiming certainty that is not there.
+
+    Examples
+    --------
+    >>> chance(0.998), chance(0.42), chance(1.0)
+    ('over 99 %', '42 %', '100 %')
+    """
     if 0.995 <= p < 1:
-        return "over 99 % chance"
-    return "under 1 % chance" if 0 < p < 0.005 else f"{p * 100:.0f} % chance"
+        return "over 99 %"
+    return "under 1 %" if 0 < p < 0.005 else f"{p * 100:.0f} %"
 
 
 def ageing_in_words(table: pd.DataFrame, **_: Any) -> str:
@@ -360,7 +363,7 @@ def ageing_in_words(table: pd.DataFrame, **_: Any) -> str:
         return "There is nothing to show: no open deals."
     age = table["age_days"].dropna().astype("float64")
     late = int((table["overdue_days"].fillna(0) > 0).sum())
-    text = _count(len(table), "open deal")
+    text = counted(len(table), "open deal")
     if len(age):
         text += f", {age.min():,.0f} to {age.max():,.0f} days old, median {age.median():,.0f}"
     return f"{text}; {late:,} overdue. Worth {_money(_sum(table['amount'].astype('float64')), table)} in all."
@@ -371,9 +374,9 @@ def linearity_in_words(table: pd.DataFrame, **_: Any) -> str:
     if not len(table) or table["share"].isna().all():
         return "There is nothing to show: nothing was won."
     best = int(np.nanargmax(table["share"].to_numpy(dtype=float)))
-    text = f"{_money(_sum(table['won_amount']), table)} won in {_count(len(table), 'week')}, most in the week from "
+    text = f"{_money(_sum(table['won_amount']), table)} won in {counted(len(table), 'week')}, most in the week from "
     text += f"{table['week_start'].iloc[best]:%Y-%m-%d}, {table['share'].iloc[best]:.0%}."
-    last = table.attrs.get(BASIS_KEY, {}).get("last_month_share")
+    last = known_basis(table).get("last_month_share")
     return text + ("" if last is None else f" {last:.0%} in its last month.")
 
 
@@ -383,7 +386,7 @@ def waterfall_in_words(table: pd.DataFrame, **_: Any) -> str:
         return "There is nothing to show: no open deals in the period, and none moved."
     moved = table[table["count"] > 0]
     each = [
-        f"{str(name).replace('_', ' ')} {_money(float(amount), table)} ({_count(int(count), 'deal')})"
+        f"{str(name).replace('_', ' ')} {_money(float(amount), table)} ({counted(count, 'deal')})"
         for name, amount, count in zip(moved.index, moved["amount"], moved["count"], strict=True)
     ]
     return f"{'; '.join(each)}."
@@ -411,9 +414,9 @@ def flows_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) ->
         row = table.iloc[n]
         size = _money(float(row["amount"]), table)
         each.append(
-            f"{label_of(row['stage_from'])} to {label_of(row['stage_to'])}: {_count(int(row['count']), 'deal')}, {size}"
+            f"{label_of(row['stage_from'])} to {label_of(row['stage_to'])}: {counted(row['count'], 'deal')}, {size}"
         )
-    return f"Largest of {_count(len(table), 'flow')}: {_listed(each, len(table))}."
+    return f"Largest of {counted(len(table), 'flow')}: {_listed(each, len(table))}."
 
 
 def over_time_in_words(table: pd.DataFrame, *, measure: str = "open_amount", **_: Any) -> str:
@@ -429,12 +432,12 @@ def over_time_in_words(table: pd.DataFrame, *, measure: str = "open_amount", **_
     first, last = str(sums.index[0])[:10], str(sums.index[-1])[:10]
     text = f"{measure.replace('_', ' ').capitalize()} {written(float(sums.iloc[0]))} on {first}, "
     text += f"{written(float(sums.iloc[-1]))} on {last}; highest {written(float(sums.max()))}."
-    return f"{text} {_count(layers, 'layer')}."
+    return f"{text} {counted(layers, 'layer')}."
 
 
 def pacing_in_words(table: pd.DataFrame, **_: Any) -> str:
     """Say what `plot_pacing` shows."""
-    basis = table.attrs.get(BASIS_KEY, {})
+    basis = known_basis(table)
     now = label_of(table.index[-1])
     text = f"{now}: {_money(float(table['won_to_date'].iloc[-1]), table)} won so far."
     earlier = table.iloc[:-1]
@@ -472,10 +475,8 @@ def hygiene_in_words(table: pd.DataFrame, **_: Any) -> str:
     if not len(table):
         return "There is nothing to show: every check passed."
     counts = flags_of(table).value_counts(sort=True)
-    each = (f"{str(name).replace('_', ' ')} {_count(int(count), 'deal')}" for name, count in counts.items())
-    return (
-        f"{_count(len(table), 'deal')} to look at, {_count(int(counts.sum()), 'reason')}: {_listed(each, len(counts))}."
-    )
+    each = (f"{str(name).replace('_', ' ')} {counted(count, 'deal')}" for name, count in counts.items())
+    return f"{counted(len(table), 'deal')} to look at, {counted(counts.sum(), 'reason')}: {_listed(each, len(counts))}."
 
 
 def calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **_: Any) -> str:
@@ -483,15 +484,15 @@ def calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **_
     if not len(table):
         return "There is nothing to show: no probability whose outcome is known."
     each = (
-        f"{p:.0%} given, {share:.0%} won ({low:.0%} to {high:.0%}, {_count(int(n), 'deal')})"
+        f"{p:.0%} given, {share:.0%} won ({low:.0%} to {high:.0%}, {counted(n, 'deal')})"
         for p, share, low, high, n in zip(
             table["p_mean"], table["won_share"], table["won_share_low"], table["won_share_high"], table["deals"],
             strict=True,
         )
     )  # fmt: skip
     if brier is None:
-        brier = table.attrs.get(BASIS_KEY, {}).get("brier")
-    text = f"{_count(len(table), 'bin')}: {'; '.join(list(each)[:12])}."
+        brier = known_basis(table).get("brier")
+    text = f"{counted(len(table), 'bin')}: {'; '.join(list(each)[:12])}."
     return text + ("" if brier is None else f" Brier score {brier:.3f}.")
 
 
@@ -501,7 +502,7 @@ def win_model_in_words(result: Any, **_: Any) -> str:
 
 
 def _table_in_words(table: Any) -> str:
-    return f"{_count(len(table), 'row')}." if len(table) else "There is nothing to show."
+    return f"{counted(len(table), 'row')}." if len(table) else "There is nothing to show."
 
 
 def _kpis_in_words(table: pd.DataFrame) -> str:

@@ -9,36 +9,10 @@ import pandas as pd
 
 from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import known_basis
 from opp_pandas.figures.waterfall_bars import LABELS
+from opp_pandas.plotting import canvas as kit
 from opp_pandas.plotting import descriptions
-from opp_pandas.plotting.canvas import (
-    BLUE,
-    GREY,
-    HATCHES,
-    LOST,
-    OPEN,
-    ORANGE,
-    PALETTE,
-    SKY,
-    WON,
-    add_legend,
-    bare_name,
-    canvas,
-    currency_of,
-    draw_nothing,
-    format_money,
-    keep_plain,
-    label_of,
-    look_of,
-    require_columns,
-    room_beside,
-    set_title,
-    unit_of,
-    write_names_below,
-    write_rounded,
-    write_short,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,52 +43,55 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     --------
     >>> ax = df.opp.plot.waterfall(history, period="2026Q4", since="2026-09-04")
     """
-    require_columns(table, "count", "amount")
+    kit.require_columns(table, "count", "amount")
     if table.index.nlevels > 1:
         raise ConfigurationError("this plot takes one waterfall: choose a group first, such as table.loc['Sam Lee']")
     ends = {words[bucket] for words in LABELS.values() for bucket in ("start", "end")}
     is_end = np.array([name in ends for name in table.index])
     kept = is_end | (table["count"].to_numpy() > 0) | show_empty
     shown, is_end = table[kept], is_end[kept]
-    with canvas(ax, width=9.0) as axes:
-        basis = table.attrs.get(BASIS_KEY, {})
+    with kit.canvas(ax, width=9.0) as axes:
+        basis = known_basis(table)
         title = f"Open pipeline of {basis['period']}" if basis.get("period") else "Waterfall"
         since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
-        set_title(axes, table, title + since)
+        kit.set_title(axes, table, title + since)
         if not table["count"].any():
-            return draw_nothing(axes, "no open deals in the period, and none moved")
+            return kit.draw_nothing(axes, "no open deals in the period, and none moved")
         amount = shown["amount"].to_numpy(dtype=float)
         height = np.concatenate([[0.0], np.cumsum(np.where(is_end, 0.0, amount))[:-1]]) + amount[0]
         bottom = np.where(is_end, 0.0, np.where(np.arange(len(amount)) == 0, 0.0, height))
         # What was won and what was lost leave the pipeline, as other deals do that will be back.
         ends_of = {
-            words[bucket]: colour for words in LABELS.values() for bucket, colour in (("won", WON), ("lost", LOST))
+            words[bucket]: colour
+            for words in LABELS.values()
+            for bucket, colour in (("won", kit.WON), ("lost", kit.LOST))
         }
         colours = [
-            OPEN if end else ends_of.get(name, SKY if value >= 0 else ORANGE)
+            kit.OPEN if end else ends_of.get(name, kit.SKY if value >= 0 else kit.ORANGE)
             for name, end, value in zip(shown.index, is_end, amount, strict=True)
         ]
         x = np.arange(len(shown))
         bars = axes.bar(x, amount, 0.66, bottom=bottom, color=colours)
         level = bottom + np.where(is_end, amount, amount)
         for place in range(len(shown) - 1):
-            axes.plot([place + 0.33, place + 0.67], [level[place]] * 2, color=GREY, linewidth=0.8)
-        size, _ = unit_of(float(np.abs(np.concatenate([bottom, level])).max(initial=0)))
+            axes.plot([place + 0.33, place + 0.67], [level[place]] * 2, color=kit.GREY, linewidth=0.8)
+        size, _ = kit.unit_of(float(np.abs(np.concatenate([bottom, level])).max(initial=0)))
         notes = [
-            f"{write_rounded(value / size)}\n({count:,})" for value, count in zip(amount, shown["count"], strict=True)
+            f"{kit.write_rounded(value / size)}\n({count:,})"
+            for value, count in zip(amount, shown["count"], strict=True)
         ]
         top = float(np.maximum(bottom, level).max(initial=0))
         for bar, note, base, end in zip(bars, notes, bottom, level, strict=True):
             text = axes.annotate(
                 note, (bar.get_x() + bar.get_width() / 2, max(base, end)), (0, 3), textcoords="offset points",
-                ha="center", va="bottom", fontsize=8, color=look_of(axes).notes,
+                ha="center", va="bottom", fontsize=8, color=kit.look_of(axes).notes,
             )  # fmt: skip
-            keep_plain(text)
-        axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
+            kit.keep_plain(text)
+        axes.axhline(0, color=kit.look_of(axes).ink, linewidth=0.8)
         low = float(np.minimum(bottom, level).min(initial=0))
         axes.set_ylim(low * 1.05, top + 0.14 * max(top - low, 1e-9))
-        write_names_below(axes, [str(name).replace("_", " ") for name in shown.index])
-        format_money(axes.yaxis, top, currency_of(table), note="(bars: amount, deals)")
+        kit.write_names_below(axes, [str(name).replace("_", " ") for name in shown.index])
+        kit.format_money(axes.yaxis, top, table, note="(bars: amount, deals)")
     return axes
 
 
@@ -138,7 +115,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     --------
     >>> ax = df.opp.plot.conversion(history)
     """
-    require_columns(
+    kit.require_columns(
         table, "reached", "reached_amount", "step_conversion", "overall_conversion", "lost_count", "still_count"
     )
     if measure not in ("reached", "reached_amount"):
@@ -149,14 +126,14 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     # A funnel falls from stage to stage, so its end, what was won, would be the first to go.
     shown, left_out = _busiest(shown, "reached", ends=True)
     suffix = "" if measure == "reached" else "_amount"
-    with canvas(ax, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
-        arguments = table.attrs.get(BASIS_KEY, {}).get("arguments", {})
+    with kit.canvas(ax, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
+        arguments = known_basis(table).get("arguments", {})
         cohort = arguments.get("cohort")
         title = f"Funnel of deals begun {cohort[0]} to {cohort[1]}" if cohort else "Funnel"
-        set_title(axes, table, title + left_out)
+        kit.set_title(axes, table, title + left_out)
         values = shown[measure].to_numpy(dtype=float, na_value=0.0)
         if not values.any():
-            return draw_nothing(axes, "no deal reached a stage")
+            return kit.draw_nothing(axes, "no deal reached a stage")
         y = np.arange(len(shown))
         handles: list[Any] = []
         labels: list[str] = []
@@ -166,10 +143,10 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
             }
             onward = values - sum(parts.values())
             looks = (
-                ("went on, or won", onward, OPEN),
-                ("still there", parts["still"], SKY),
-                ("lost from here", parts["lost"], LOST),
-                ("left otherwise", parts["left"], GREY),
+                ("went on, or won", onward, kit.OPEN),
+                ("still there", parts["still"], kit.SKY),
+                ("lost from here", parts["lost"], kit.LOST),
+                ("left otherwise", parts["left"], kit.GREY),
             )
             start = np.zeros(len(shown))
             for label, lengths, colour in looks:
@@ -178,7 +155,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
                     labels.append(label)
                     start = start + lengths
         else:
-            axes.barh(y, values, 0.66, color=BLUE)
+            axes.barh(y, values, 0.66, color=kit.BLUE)
         step = shown[f"step_conversion{suffix}"].to_numpy(dtype=float)
         overall = shown[f"overall_conversion{suffix}"].to_numpy(dtype=float)
         for place in range(len(shown)):
@@ -188,15 +165,14 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
                 rates = f"{step[place]:.0%}, {overall[place]:.0%} of all"
             text = " · ".join(part for part in (number, rates) if part)
             _note(axes, text, values[place], place)
-        axes.set_yticks(y, [label_of(name) for name in shown.index], parse_math=False)
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        kit.name_rows(axes, [kit.label_of(name) for name in shown.index])
         axes.set_xlim(0, values.max() * 1.8)
-        axes.axvline(0, color=look_of(axes).ink, linewidth=0.8)
+        axes.axvline(0, color=kit.look_of(axes).ink, linewidth=0.8)
         if measure == "reached":
             axes.set_xlabel(f"deals (at the bars: {_RATES})")
         else:
-            format_money(axes.xaxis, float(values.max()), currency_of(table), note=f"(at the bars: {_RATES})")
-        add_legend(axes, handles, labels)
+            kit.format_money(axes.xaxis, float(values.max()), table, note=f"(at the bars: {_RATES})")
+        kit.add_legend(axes, handles, labels)
     return axes
 
 
@@ -214,14 +190,14 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.time_in_stage(history)
     """
-    require_columns(table, "entries", "still")
+    kit.require_columns(table, "entries", "still")
     names = [column for column in table.columns if str(column).endswith("_days")]
     shown, left_out = _busiest(table, "entries")
-    with canvas(ax, height=min(max(2.2, 1.1 + 0.5 * len(shown)), 11.0)) as axes:
-        set_title(axes, table, f"Time in stage{left_out}")
+    with kit.canvas(ax, height=min(max(2.2, 1.1 + 0.5 * len(shown)), 11.0)) as axes:
+        kit.set_title(axes, table, f"Time in stage{left_out}")
         times = shown[names].to_numpy(dtype=float) if names else np.empty((len(shown), 0))
         if not np.isfinite(times).any():
-            return draw_nothing(axes, "too few deals were seen to leave a stage")
+            return kit.draw_nothing(axes, "too few deals were seen to leave a stage")
         top = float(np.nanmax(times))
         y = np.arange(len(shown))
         markers = ("o", "|", "D", "s", "^")
@@ -230,15 +206,20 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             known = row[np.isfinite(row)]
             if len(known):
                 axes.plot(
-                    [known.min(), known.max()], [place, place], color=SKY, linewidth=5, solid_capstyle="butt", zorder=1
+                    [known.min(), known.max()],
+                    [place, place],
+                    color=kit.SKY,
+                    linewidth=5,
+                    solid_capstyle="butt",
+                    zorder=1,
                 )
                 if len(known) < len(row):
                     axes.annotate(
-                        "", (top * 1.12, place), (known.max(), place), arrowprops={"arrowstyle": "->", "color": SKY}
+                        "", (top * 1.12, place), (known.max(), place), arrowprops={"arrowstyle": "->", "color": kit.SKY}
                     )
         for number in range(len(names)):
             handles += axes.plot(
-                times[:, number], y, markers[number % len(markers)], color=BLUE, markersize=8, markeredgewidth=2
+                times[:, number], y, markers[number % len(markers)], color=kit.BLUE, markersize=8, markeredgewidth=2
             )
         labels = [
             str(name).removesuffix("_days").replace("p", "", 1) + (" %" if str(name).startswith("p") else "")
@@ -246,11 +227,10 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ]
         for place, (entries, still) in enumerate(zip(shown["entries"], shown["still"], strict=True)):
             _note(axes, f"{entries:,} stays, {still:,} go on", top * 1.13, place)
-        axes.set_yticks(y, [label_of(name) for name in shown.index], parse_math=False)
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        kit.name_rows(axes, [kit.label_of(name) for name in shown.index])
         axes.set_xlim(0, top * 1.5)
         axes.set_xlabel("days in the stage")
-        add_legend(axes, handles, labels)
+        kit.add_legend(axes, handles, labels)
     return axes
 
 
@@ -267,21 +247,21 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
     --------
     >>> ax = df.opp.plot.flows(history, since="2026-07-06")
     """
-    require_columns(table, "stage_from", "stage_to", "count", "amount")
+    kit.require_columns(table, "stage_from", "stage_to", "count", "amount")
     if measure not in ("amount", "count"):
         raise ConfigurationError(f"measure must be 'amount' or 'count', not {measure!r}")
-    with canvas(ax, width=9.0, height=5.5) as axes:
-        basis = table.attrs.get(BASIS_KEY, {})
+    with kit.canvas(ax, width=9.0, height=5.5) as axes:
+        basis = known_basis(table)
         since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
-        currency = currency_of(table)
+        currency = kit.currency_of(table)
         unit = "deals" if measure == "count" else "amounts" if currency == "amount" else f"amounts in {currency}"
-        set_title(axes, table, f"Where the deals went{since} ({unit})")
+        kit.set_title(axes, table, f"Where the deals went{since} ({unit})")
         stages = basis.get("stages", {})
         rank = _pipeline_rank(stages)
         table = _largest_stages(table, measure, rank)
         width = np.maximum(table[measure].to_numpy(dtype=float), 0.0)
         if not width.any():
-            return draw_nothing(axes, "no deals")
+            return kit.draw_nothing(axes, "no deals")
         colours = _stage_colours([*table["stage_from"], *table["stage_to"]], stages)
         left, right = _stack(table["stage_from"], width, rank), _stack(table["stage_to"], width, rank)
         offset_left, offset_right = dict.fromkeys(left, 0.0), dict.fromkeys(right, 0.0)
@@ -298,12 +278,12 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
             for name, (start, size) in stack.items():
                 place = side - 0.02 if side == 0 else side
                 axes.bar(place, size, 0.02, bottom=start, color=colours[name], align="edge")
-                number = f"{size:,.0f}" if measure == "count" else write_short(size)
+                number = f"{size:,.0f}" if measure == "count" else kit.write_short(size)
                 where = side - 0.035 if side == 0 else side + 0.035
-                text = f"{label_of(name)}  {number}"
+                text = f"{kit.label_of(name)}  {number}"
                 longest = max(longest, len(text))
-                keep_plain(axes.text(where, start + size / 2, text, ha=align, va="center", fontsize=8.5))
-        beside = room_beside(axes, longest)
+                kit.keep_plain(axes.text(where, start + size / 2, text, ha=align, va="center", fontsize=8.5))
+        beside = kit.room_beside(axes, longest)
         axes.set_xlim(-beside, 1 + beside)
         axes.invert_yaxis()
         axes.set_axis_off()
@@ -339,26 +319,26 @@ def _pipeline_rank(stages: Any) -> Callable[[Any], int]:
     """Say at which place of the pipeline a name stands; what is no stage ("(new)") comes last."""
     order = [name for kind in ("open", "won", "lost") for name in stages.get(kind, [])]
     place = {name: number for number, name in enumerate(order)}
-    return lambda name: place.get(bare_name(name), len(place) + str(name).startswith("("))
+    return lambda name: place.get(kit.bare_name(name), len(place) + str(name).startswith("("))
 
 
 def _note(ax: Axes, text: str, x: float, y: float) -> None:
     """Write beside a bar or line."""
-    look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": look_of(ax).notes, "annotation_clip": False}
-    keep_plain(ax.annotate(text, (x, y), (4, 0), textcoords="offset points", **look))
+    look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": kit.look_of(ax).notes, "annotation_clip": False}
+    kit.keep_plain(ax.annotate(text, (x, y), (4, 0), textcoords="offset points", **look))
 
 
 def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
     known = {kind: set(stages.get(kind, [])) for kind in ("open", "won", "lost")}
-    own = iter([BLUE, SKY, ORANGE, PALETTE[3], PALETTE[6]] * 20)
+    own = iter([kit.BLUE, kit.SKY, kit.ORANGE, kit.PALETTE[3], kit.PALETTE[6]] * 20)
     found: dict[Any, str] = {}
     for name in dict.fromkeys(names):
-        if str(name).startswith("(") and bare_name(name) not in set().union(*known.values()):
-            found[name] = GREY
-        elif bare_name(name) in known["won"]:
-            found[name] = WON
-        elif bare_name(name) in known["lost"]:
-            found[name] = LOST
+        if str(name).startswith("(") and kit.bare_name(name) not in set().union(*known.values()):
+            found[name] = kit.GREY
+        elif kit.bare_name(name) in known["won"]:
+            found[name] = kit.WON
+        elif kit.bare_name(name) in known["lost"]:
+            found[name] = kit.LOST
         else:
             found[name] = next(own)
     return found
@@ -393,21 +373,21 @@ def plot_pipeline_over_time(
     --------
     >>> ax = df.opp.plot.pipeline_over_time(history)
     """
-    require_columns(table, "open_count", "open_amount", "weighted_amount", measure)
-    with canvas(ax, width=9.0) as axes:
-        period = table.attrs.get(BASIS_KEY, {}).get("arguments", {}).get("period")
-        set_title(axes, table, f"Open pipeline{f' of {period}' if period else ''} over time")
+    kit.require_columns(table, "open_count", "open_amount", "weighted_amount", measure)
+    with kit.canvas(ax, width=9.0) as axes:
+        period = known_basis(table).get("arguments", {}).get("period")
+        kit.set_title(axes, table, f"Open pipeline{f' of {period}' if period else ''} over time")
         if not len(table) or not table[measure].any():
-            return draw_nothing(axes, "no open deals at any of the moments")
+            return kit.draw_nothing(axes, "no open deals at any of the moments")
         wide = table[measure].unstack(level=1, sort=False).fillna(0.0)
         if len(wide.columns) > max_groups:
             order = wide.sum().sort_values(ascending=False, kind="stable").index
             kept = [name for name in wide.columns if name in set(order[: max_groups - 1])]
             others = wide.drop(columns=kept)
             wide = wide[kept].assign(**{f"{len(others.columns)} others": others.sum(axis=1)})
-            colours = [*PALETTE[: len(kept)], *[GREY] * (len(wide.columns) - len(PALETTE[: len(kept)]))]
+            colours = [*kit.PALETTE[: len(kept)], *[kit.GREY] * (len(wide.columns) - len(kit.PALETTE[: len(kept)]))]
         else:
-            colours = [PALETTE[place % len(PALETTE)] for place in range(len(wide.columns))]
+            colours = [kit.PALETTE[place % len(kit.PALETTE)] for place in range(len(wide.columns))]
         if len(wide) == 1 and isinstance(wide.index, pd.DatetimeIndex):
             # An area needs two moments: a history that has just begun is drawn as wide as a day.
             day = wide.index.repeat(2) + pd.to_timedelta([-12, 12], unit="h")
@@ -417,8 +397,8 @@ def plot_pipeline_over_time(
         base = np.zeros(len(wide))
         for place, name in enumerate(wide.columns):
             top = base + np.maximum(wide[name].to_numpy(dtype=float), 0.0)
-            hatch = "" if colours[place] == GREY else HATCHES[place // len(PALETTE) % len(HATCHES)]
-            rims: dict[str, Any] = {"linewidth": 0.4, "edgecolor": look_of(axes).paper, "hatch": hatch}
+            hatch = "" if colours[place] == kit.GREY else kit.HATCHES[place // len(kit.PALETTE) % len(kit.HATCHES)]
+            rims: dict[str, Any] = {"linewidth": 0.4, "edgecolor": kit.look_of(axes).paper, "hatch": hatch}
             handles.append(axes.fill_between(moments, base, top, color=colours[place], alpha=0.9, **rims))
             base = top
         axes.set_ylim(bottom=0)
@@ -426,16 +406,7 @@ def plot_pipeline_over_time(
         if measure == "open_count":
             axes.set_ylabel("open deals")
         else:
-            format_money(axes.yaxis, float(base.max(initial=0)), currency_of(table), what=measure.replace("_", " "))
-        _moments_below(axes)
-        add_legend(axes, handles[::-1], [label_of(name) for name in wide.columns][::-1])
+            kit.format_money(axes.yaxis, float(base.max(initial=0)), table, what=measure.replace("_", " "))
+        kit.write_days_below(axes)
+        kit.add_legend(axes, handles[::-1], [kit.label_of(name) for name in wide.columns][::-1])
     return axes
-
-
-def _moments_below(ax: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator: Any = AutoDateLocator()  # type: ignore[no-untyped-call]
-    ax.xaxis.set_major_locator(locator)
-    formatter: Any = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
-    ax.xaxis.set_major_formatter(formatter)

@@ -9,28 +9,10 @@ import pandas as pd
 
 from opp_pandas import figures
 from opp_pandas.errors import printable
-from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import known_basis
 from opp_pandas.figures.hygiene import flags_of
+from opp_pandas.plotting import canvas as kit
 from opp_pandas.plotting import descriptions
-from opp_pandas.plotting.canvas import (
-    BLUE,
-    GREY,
-    PALETTE,
-    WON,
-    add_legend,
-    canvas,
-    currency_of,
-    draw_nothing,
-    draw_quota,
-    format_money,
-    keep_plain,
-    label_of,
-    look_of,
-    require_columns,
-    set_title,
-    write_names_below,
-    write_short,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,22 +35,22 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.pacing(quota=500_000)
     """
-    require_columns(table, "day", "days", "won_to_date", "won_amount", "share")
-    basis = table.attrs.get(BASIS_KEY, {})
-    with canvas(ax) as axes:
+    kit.require_columns(table, "day", "days", "won_to_date", "won_amount", "share")
+    basis = known_basis(table)
+    with kit.canvas(ax) as axes:
         day, days = table["day"].iloc[-1], table["days"].iloc[-1]
-        set_title(axes, table, f"Won by day {day} of {days} of each period")
+        kit.set_title(axes, table, f"Won by day {day} of {days} of each period")
         x = np.arange(len(table))
         to_date = table["won_to_date"].to_numpy(dtype=float)
         later = table["won_amount"].to_numpy(dtype=float) - to_date
         landing, quota = basis.get("landing"), basis.get("arguments", {}).get("quota")
         if not (to_date.any() or later.any() or quota):
-            return draw_nothing(axes, "nothing was won in these periods")
-        look = look_of(axes)
-        handles: list[Any] = [axes.bar(x, to_date, 0.72, color=WON)]
+            return kit.draw_nothing(axes, "nothing was won in these periods")
+        look = kit.look_of(axes)
+        handles: list[Any] = [axes.bar(x, to_date, 0.72, color=kit.WON)]
         labels = ["won by that day"]
         if later.any():
-            rest: dict[str, Any] = {"facecolor": look.paper, "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}
+            rest: dict[str, Any] = {"facecolor": look.paper, "edgecolor": kit.GREY, "hatch": "///", "linewidth": 0.8}
             handles.append(axes.bar(x, later, 0.72, bottom=to_date, **rest))
             labels.append("won later, or dated later")
         top = float((to_date + later).max(initial=0))
@@ -79,22 +61,22 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         if quota:
             lines = np.full(len(table), np.nan)
             lines[-1] = quota
-            top = max(top, draw_quota(axes, x, lines, handles, labels))
+            top = max(top, kit.draw_quota(axes, x, lines, handles, labels))
         for place, share in enumerate(table["share"].to_numpy(dtype=float)):
             if not np.isnan(share) and len(table) <= _MANY_PERIODS:
                 height = to_date[place] + later[place]
                 note = axes.annotate(
                     f"{share:.0%}", (place, height), (0, 3), textcoords="offset points", ha="center", color=look.notes
                 )
-                keep_plain(note)
+                kit.keep_plain(note)
         axes.axhline(0, color=look.ink, linewidth=0.8)
         axes.set_ylim(top=top * 1.1)
-        write_names_below(axes, [label_of(period) for period in table.index])
-        format_money(axes.yaxis, top, currency_of(table))
+        kit.write_names_below(axes, [kit.label_of(period) for period in table.index])
+        kit.format_money(axes.yaxis, top, table)
         if len(table) <= _MANY_PERIODS:
             # Beside the amounts it would be longer than a low picture is high.
             axes.set_xlabel("above: share won by that day", color=look.notes)
-        add_legend(axes, handles[::-1], labels[::-1])
+        kit.add_legend(axes, handles[::-1], labels[::-1])
     return axes
 
 
@@ -125,16 +107,16 @@ def plot_scenario(
     >>> changes = {"smaller": scale(amount=0.8), "cautious": set_values("probability < 50", probability=0)}
     >>> ax = df.opp.plot.scenario(changes)
     """
-    require_columns(table, measure, "change")
+    kit.require_columns(table, measure, "change")
     names = list(dict.fromkeys(table.index.get_level_values("scenario")))
     n_periods = table.index.get_level_values("period").nunique(dropna=False)
     several = len(names) <= _MANY_SCENARIOS and 1 < n_periods <= _MANY_PERIODS
     shown = names[:max_scenarios]
     title = "Scenarios" + (f", the first {len(shown)} of {len(names)}" if len(shown) < len(names) else "")
-    with canvas(ax, height=4.5 if several else min(max(2.0, 1.1 + 0.36 * len(shown)), 10.0)) as axes:
-        set_title(axes, table, title)
+    with kit.canvas(ax, height=4.5 if several else min(max(2.0, 1.1 + 0.36 * len(shown)), 10.0)) as axes:
+        kit.set_title(axes, table, title)
         if not table[measure].any():
-            return draw_nothing(axes, "no open or won deals")
+            return kit.draw_nothing(axes, "no open or won deals")
         if several:
             _scenarios_by_period(axes, table, shown, measure)
         else:
@@ -150,31 +132,30 @@ def _scenarios_by_period(ax: Axes, table: pd.DataFrame, names: list[str], measur
     x = np.arange(len(wide))
     handles = []
     for place, name in enumerate(names):
-        colour = GREY if place == 0 else PALETTE[(place - 1) % len(PALETTE)]
+        colour = kit.GREY if place == 0 else kit.PALETTE[(place - 1) % len(kit.PALETTE)]
         offset = (place - (len(names) - 1) / 2) * width
         handles.append(ax.bar(x + offset, wide[name].fillna(0).to_numpy(dtype=float), width * 0.92, color=colour))
-    ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
-    write_names_below(ax, [label_of(period) for period in wide.index], beside=names)
-    format_money(
-        ax.yaxis, float(np.nanmax(np.abs(wide.to_numpy()))), currency_of(table), what=measure.replace("_", " ")
-    )
-    add_legend(ax, handles, names)
+    ax.axhline(0, color=kit.look_of(ax).ink, linewidth=0.8)
+    kit.write_names_below(ax, [kit.label_of(period) for period in wide.index], beside=names)
+    kit.format_money(ax.yaxis, float(np.nanmax(np.abs(wide.to_numpy()))), table, what=measure.replace("_", " "))
+    kit.add_legend(ax, handles, names)
 
 
 def _scenario_totals(ax: Axes, table: pd.DataFrame, names: list[str], measure: str) -> None:
     totals = table[measure].groupby(level="scenario", sort=False).sum()[names]
     values = totals.to_numpy(dtype=float)
     y = np.arange(len(names))
-    colours = [GREY if place == 0 else BLUE for place in range(len(names))]
+    colours = [kit.GREY if place == 0 else kit.BLUE for place in range(len(names))]
     bars = ax.barh(y, values, 0.66, color=colours)
-    changes = ["" if place == 0 else write_short(value - values[0], signed=True) for place, value in enumerate(values)]
-    keep_plain(*ax.bar_label(bars, labels=changes, padding=4, color=look_of(ax).notes))
-    ax.set_yticks(y, [label_of(name) for name in names], parse_math=False)
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.axvline(0, color=look_of(ax).ink, linewidth=0.8)
+    changes = [
+        "" if place == 0 else kit.write_short(value - values[0], signed=True) for place, value in enumerate(values)
+    ]
+    kit.keep_plain(*ax.bar_label(bars, labels=changes, padding=4, color=kit.look_of(ax).notes))
+    kit.name_rows(ax, [kit.label_of(name) for name in names])
+    ax.axvline(0, color=kit.look_of(ax).ink, linewidth=0.8)
     ax.margins(x=0.2)
     words_of = f"{measure.replace('_', ' ')}, all periods"
-    format_money(ax.xaxis, float(np.abs(values).max()), currency_of(table), what=words_of, note="(at the bars: change)")
+    kit.format_money(ax.xaxis, float(np.abs(values).max()), table, what=words_of, note="(at the bars: change)")
 
 
 @descriptions.draws(figures.hygiene, descriptions.hygiene_in_words)
@@ -190,31 +171,30 @@ def plot_hygiene(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.hygiene()
     """
-    require_columns(table, "checks", "reasons")
+    kit.require_columns(table, "checks", "reasons")
     from matplotlib.ticker import MaxNLocator
 
     flags = flags_of(table)
     counts = flags.value_counts(sort=True)
-    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(counts)), 8.0)) as axes:
-        set_title(axes, table, f"Deals to look at: {len(table):,}" if len(table) else "Deals to look at")
+    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(counts)), 8.0)) as axes:
+        kit.set_title(axes, table, f"Deals to look at: {len(table):,}" if len(table) else "Deals to look at")
         if not len(table):
-            return draw_nothing(axes, "every check passed")
+            return kit.draw_nothing(axes, "every check passed")
         y = np.arange(len(counts))
-        bars = axes.barh(y, counts.to_numpy(), 0.66, color=BLUE)
+        bars = axes.barh(y, counts.to_numpy(), 0.66, color=kit.BLUE)
         # Nobody adds dollars to euros.
-        several = table.attrs.get(BASIS_KEY, {}).get("n_currencies", 1) > 1
+        several = known_basis(table).get("n_currencies", 1) > 1
         with_amounts = "amount" in table.columns and not several
         if with_amounts:
             n_flags = table["checks"].str.count(",").to_numpy() + 1
             amounts = table["amount"].to_numpy(np.float64, na_value=np.nan).repeat(n_flags)
             worth = pd.Series(amounts).groupby(flags.to_numpy()).sum()
-            notes = [f"worth {write_short(float(worth[name]))}" if worth[name] else "" for name in counts.index]
-            keep_plain(*axes.bar_label(bars, labels=notes, padding=4, color=look_of(axes).notes))
-        axes.set_yticks(y, [str(name).replace("_", " ") for name in counts.index], parse_math=False)
-        axes.set_ylim(len(counts) - 0.4, -0.6)
+            notes = [f"worth {kit.write_short(float(worth[name]))}" if worth[name] else "" for name in counts.index]
+            kit.keep_plain(*axes.bar_label(bars, labels=notes, padding=4, color=kit.look_of(axes).notes))
+        kit.name_rows(axes, [str(name).replace("_", " ") for name in counts.index])
         axes.margins(x=0.24)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        unit = currency_of(table)
+        unit = kit.currency_of(table)
         bar_words = "their amounts" if unit == "amount" else f"their amounts, {printable(unit, 40)}"
-        keep_plain(axes.set_xlabel(f"deals (at the bars: {bar_words})" if with_amounts else "deals"))
+        kit.keep_plain(axes.set_xlabel(f"deals (at the bars: {bar_words})" if with_amounts else "deals"))
     return axes

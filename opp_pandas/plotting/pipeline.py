@@ -10,36 +10,13 @@ import pandas as pd
 
 from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.plotting import canvas as kit
 from opp_pandas.plotting import descriptions
-from opp_pandas.plotting.canvas import (
-    BLUE,
-    GREY,
-    HATCHES,
-    LOST,
-    OPEN,
-    PALETTE,
-    SKY,
-    WON,
-    add_legend,
-    bare_name,
-    canvas,
-    currency_of,
-    draw_nothing,
-    draw_quota,
-    format_money,
-    keep_plain,
-    label_of,
-    leave_room_above,
-    look_of,
-    period_codes,
-    period_sums,
-    require_columns,
-    set_title,
-    write_names_below,
-)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
 
@@ -91,34 +68,34 @@ def plot_forecast(
     --------
     >>> ax = df.opp.plot.forecast(quota=450_000)
     """
-    require_columns(table, "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
+    kit.require_columns(table, "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
     if measure is not None:
-        require_columns(table, measure)
-    with canvas(ax) as axes:
-        set_title(axes, table, "Forecast by period of the close date")
+        kit.require_columns(table, measure)
+    with kit.canvas(ax) as axes:
+        kit.set_title(axes, table, "Forecast by period of the close date")
         if not len(table):
-            return draw_nothing(axes, "no open or won deals")
+            return kit.draw_nothing(axes, "no open or won deals")
         grouped = table.index.nlevels > 1
         if grouped or measure is not None:
             _stack_groups(axes, table, measure or "forecast_amount", max_groups)
         else:
             _stack_parts(axes, table, interval)
         if note:
-            keep_plain(axes.set_xlabel(textwrap.fill(note, 70), color=look_of(axes).notes))
+            kit.keep_plain(axes.set_xlabel(textwrap.fill(note, 70), color=kit.look_of(axes).notes))
     return axes
 
 
 def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -> None:
-    look = look_of(ax)
+    look = kit.look_of(ax)
     x = np.arange(len(table))
     won = table["won_amount"].to_numpy()
     ahead, open_amount = table["weighted_amount"].to_numpy(), table["open_amount"].to_numpy()
     # Probabilities above 100 % leave no rest; negative amounts leave a negative one.
     rest = np.where(open_amount < 0, np.minimum(open_amount - ahead, 0), np.maximum(open_amount - ahead, 0))
     parts: list[tuple[str, Any, dict[str, Any]]] = [
-        ("won", won, {"color": WON}),
-        ("open, weighted", ahead, {"color": OPEN}),
-        ("open, the rest", rest, {"facecolor": look.paper, "edgecolor": GREY, "hatch": "///", "linewidth": 0.8}),
+        ("won", won, {"color": kit.WON}),
+        ("open, weighted", ahead, {"color": kit.OPEN}),
+        ("open, the rest", rest, {"facecolor": look.paper, "edgecolor": kit.GREY, "hatch": "///", "linewidth": 0.8}),
     ]
     handles: list[Any] = []
     labels: list[str] = []
@@ -132,7 +109,7 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
     labels.append("forecast")
     top = max(float(above.max(initial=0)), float(np.nanmax(forecast, initial=0)))
     if interval is not None and len(interval):
-        require_columns(interval, "low", "high")
+        kit.require_columns(interval, "low", "high")
         place = pd.Index(table.index).get_indexer(interval.index)
         low, high = interval["low"].to_numpy(dtype=float), interval["high"].to_numpy(dtype=float)
         # Around their own middle: a prediction's interval need not hold the sellers' forecast.
@@ -141,12 +118,20 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
         labels.append("interval")
         top = max(top, float(high.max()))
     if "quota" in table.columns and table["quota"].notna().any():
-        top = max(top, draw_quota(ax, x, table["quota"].to_numpy(), handles, labels))
-    leave_room_above(ax, top)
-    ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
-    write_names_below(ax, [label_of(period) for period in table.index])
-    format_money(ax.yaxis, max(top, -float(below.min(initial=0))), currency_of(table))
-    add_legend(ax, handles[::-1], labels[::-1])
+        top = max(top, kit.draw_quota(ax, x, table["quota"].to_numpy(), handles, labels))
+    _finish(ax, table, table.index, top, below, handles, labels)
+
+
+def _finish(
+    ax: Axes, table: pd.DataFrame, periods: pd.Index, top: float, below: Any, handles: list[Any], labels: list[str],
+    *, what: str = "amount", beside: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Write periods, amounts and legend around columns that reach up to `top`."""
+    kit.leave_room_above(ax, top)
+    ax.axhline(0, color=kit.look_of(ax).ink, linewidth=0.8)
+    kit.write_names_below(ax, [kit.label_of(period) for period in periods], beside=beside)
+    kit.format_money(ax.yaxis, max(top, -float(below.min(initial=0))), table, what=what)
+    kit.add_legend(ax, handles[::-1], labels[::-1])
 
 
 def _hang(ax: Axes, x: Any, values: Any, above: Any, below: Any, **look: Any) -> Any:
@@ -166,7 +151,7 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
         wide = _wide(table, measure)
     shown, others = _top_groups(wide.abs().sum(), max_groups)
     # Two long names may be cut to one label, so labels are no keys.
-    columns = [(label_of(name), wide[name].to_numpy()) for name in shown]
+    columns = [(kit.label_of(name), wide[name].to_numpy()) for name in shown]
     if others:
         columns.append((f"{len(others)} others", wide[others].sum(axis=1).to_numpy()))
     x = np.arange(len(wide))
@@ -175,27 +160,23 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
     for place, (_, values) in enumerate(columns):
         is_rest = bool(others) and place == len(columns) - 1
         look: dict[str, Any] = {
-            "color": GREY if is_rest else PALETTE[place % len(PALETTE)],
-            "hatch": "" if is_rest else HATCHES[place // len(PALETTE) % len(HATCHES)],
-            "edgecolor": look_of(ax).paper,
+            "color": kit.GREY if is_rest else kit.PALETTE[place % len(kit.PALETTE)],
+            "hatch": "" if is_rest else kit.HATCHES[place // len(kit.PALETTE) % len(kit.HATCHES)],
+            "edgecolor": kit.look_of(ax).paper,
             "linewidth": 0.5,
         }
         handles.append(_hang(ax, x, values, above, below, **look))
     labels = [label for label, _ in columns]
     top = float(above.max(initial=0))
     if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
-        quota = period_sums(table, "quota")
-        top = max(top, draw_quota(ax, x, quota, handles, labels))
-    leave_room_above(ax, top)
-    ax.axhline(0, color=look_of(ax).ink, linewidth=0.8)
-    write_names_below(ax, [label_of(period) for period in wide.index], beside=labels)
-    format_money(ax.yaxis, max(top, -float(below.min(initial=0))), currency_of(table), what=measure.replace("_", " "))
-    add_legend(ax, handles[::-1], labels[::-1])
+        quota = kit.period_sums(table, "quota")
+        top = max(top, kit.draw_quota(ax, x, quota, handles, labels))
+    _finish(ax, table, wide.index, top, below, handles, labels, what=measure.replace("_", " "), beside=labels)
 
 
 def _wide(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Put groups side by side: a row per period, a column per combination of groups."""
-    rows, periods = period_codes(table)
+    rows, periods = kit.period_codes(table)
     names = [" · ".join(printable(part) for part in key[1:]) for key in table.index]
     columns, labels = pd.factorize(np.array(names, dtype=object))
     values = np.zeros((len(periods), len(labels)))
@@ -204,10 +185,10 @@ def _wide(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 _CATEGORY_LOOK: dict[str, dict[str, Any]] = {
-    "closed": {"color": WON},
-    "commit": {"color": BLUE},
-    "best_case": {"color": SKY},
-    "pipeline": {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 0.8},
+    "closed": {"color": kit.WON},
+    "commit": {"color": kit.BLUE},
+    "best_case": {"color": kit.SKY},
+    "pipeline": {"facecolor": "none", "edgecolor": kit.GREY, "hatch": "///", "linewidth": 0.8},
 }
 
 
@@ -231,12 +212,12 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     --------
     >>> ax = df.opp.plot.category_forecast()
     """
-    require_columns(table, "amount", "cumulative_amount")
-    with canvas(ax) as axes:
-        set_title(axes, table, "Forecast categories")
+    kit.require_columns(table, "amount", "cumulative_amount")
+    with kit.canvas(ax) as axes:
+        kit.set_title(axes, table, "Forecast categories")
         if not len(table):
-            return draw_nothing(axes, "no open or won deals")
-        rows, periods = period_codes(table)
+            return kit.draw_nothing(axes, "no open or won deals")
+        rows, periods = kit.period_codes(table)
         categories = table.index.get_level_values("category")
         amount = table["amount"].to_numpy(dtype=float)
         x, above, below = np.arange(len(periods)), np.zeros(len(periods)), np.zeros(len(periods))
@@ -250,12 +231,8 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
                 labels.append(category.replace("_", " "))
         top = float(above.max(initial=0))
         if quota is not None:
-            top = max(top, draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
-        leave_room_above(axes, top)
-        axes.axhline(0, color=look_of(axes).ink, linewidth=0.8)
-        write_names_below(axes, [label_of(period) for period in periods])
-        format_money(axes.yaxis, max(top, -float(below.min(initial=0))), currency_of(table))
-        add_legend(axes, handles[::-1], labels[::-1])
+            top = max(top, kit.draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
+        _finish(axes, table, periods, top, below, handles, labels)
     return axes
 
 
@@ -283,47 +260,44 @@ def plot_stage_distribution(
     --------
     >>> ax = df.opp.plot.stage_distribution()
     """
-    require_columns(table, "count", "amount", "weighted_amount", measure)
+    kit.require_columns(table, "count", "amount", "weighted_amount", measure)
     if table.index.nlevels > 1:
         raise ConfigurationError("this plot takes one distribution: choose a group first, such as table.loc['Sam Lee']")
-    basis = table.attrs.get(BASIS_KEY, {})
+    basis = known_basis(table)
     title = str(basis.get("title", "Stage distribution"))
     shown = table
     if len(table) > max_stages:
         kept = np.sort(np.argsort(-table[measure].to_numpy(), kind="stable")[:max_stages])
         shown = table.iloc[kept]
         title += f", {max_stages} largest of {len(table)}"
-    with canvas(ax, height=min(max(2.0, 1.0 + 0.42 * len(shown)), 11.0)) as axes:
-        set_title(axes, table, title)
+    with kit.canvas(ax, height=min(max(2.0, 1.0 + 0.42 * len(shown)), 11.0)) as axes:
+        kit.set_title(axes, table, title)
         if not len(shown):
-            return draw_nothing(axes, "no stages")
-        _bars_by_stage(axes, shown, measure, basis.get("stages", {}), currency_of(table))
+            return kit.draw_nothing(axes, "no stages")
+        _bars_by_stage(axes, shown, measure, basis.get("stages", {}))
     return axes
 
 
-def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, currency: str) -> None:
+def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any) -> None:
     values = shown[measure].to_numpy(dtype=float)
-    names = [label_of(name) for name in shown.index]
-    known = {
-        "won": set(stages.get("won", [])),
-        "lost": set(stages.get("lost", [])),
-        "open": set(stages.get("open", [])),
-    }
-    kinds = [next((kind for kind, group in known.items() if bare_name(name) in group), "other") for name in shown.index]
-    colours = {"open": OPEN, "won": WON, "lost": LOST, "other": GREY}
+    names = [kit.label_of(name) for name in shown.index]
+    known = {kind: set(stages.get(kind, [])) for kind in ("won", "lost", "open")}
+    kinds = [
+        next((kind for kind, group in known.items() if kit.bare_name(name) in group), "other") for name in shown.index
+    ]
+    colours = {"open": kit.OPEN, "won": kit.WON, "lost": kit.LOST, "other": kit.GREY}
     y = np.arange(len(shown))
     bars = ax.barh(y, values, 0.72, color=[colours[kind] for kind in kinds])
-    ax.set_yticks(y, names, parse_math=False)
-    ax.set_ylim(len(shown) - 0.4, -0.6)
-    ax.axvline(0, color=look_of(ax).ink, linewidth=0.8)
+    kit.name_rows(ax, names)
+    ax.axvline(0, color=kit.look_of(ax).ink, linewidth=0.8)
     notes = [f"{count:,}" for count in shown["count"]]
-    keep_plain(*ax.bar_label(bars, labels=notes, padding=4, color=look_of(ax).notes))
+    kit.keep_plain(*ax.bar_label(bars, labels=notes, padding=4, color=kit.look_of(ax).notes))
     ax.margins(x=0.1)
     top = float(np.abs(values).max(initial=0))
     if measure == "count":
         ax.set_xlabel("deals")
     else:
-        format_money(ax.xaxis, top, currency, what=measure.replace("_", " "), note="(at the bars: deals)")
+        kit.format_money(ax.xaxis, top, shown, what=measure.replace("_", " "), note="(at the bars: deals)")
     if not top:
         # Nothing has no scale: one made up around 0 would show negative amounts, or parts of a deal.
         ax.set_xlim(0, 1)
@@ -332,7 +306,7 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any, cur
     if len(present) > 1:
         from matplotlib.patches import Patch
 
-        add_legend(ax, [Patch(color=colours[kind]) for kind in present], present)
+        kit.add_legend(ax, [Patch(color=colours[kind]) for kind in present], present)
 
 
 @descriptions.draws(figures.funnel, descriptions.funnel_in_words)

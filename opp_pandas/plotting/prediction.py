@@ -10,37 +10,16 @@ import numpy as np
 
 from opp_pandas import forecasting
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import known_basis
 from opp_pandas.forecasting import Prediction
+from opp_pandas.plotting import canvas as kit
 from opp_pandas.plotting import descriptions
-from opp_pandas.plotting.canvas import (
-    BLUE,
-    GREY,
-    OPEN,
-    PALETTE,
-    QUOTA,
-    SKY,
-    VERMILION,
-    WON,
-    add_legend,
-    canvas,
-    currency_of,
-    draw_nothing,
-    format_money,
-    keep_plain,
-    label_of,
-    letters_across,
-    look_of,
-    require_columns,
-    set_title,
-    write_short,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-_PARTS = {"won": ("won to date", WON), "open": ("open deals", OPEN), "new": ("new deals", SKY)}
+_PARTS = {"won": ("won to date", kit.WON), "open": ("open deals", kit.OPEN), "new": ("new deals", kit.SKY)}
 _FAN = ((0.9, 0.2), (0.8, 0.4), (0.5, 0.8))
 """Interval and how dark it is drawn, the widest first."""
 
@@ -48,7 +27,7 @@ _FAN = ((0.9, 0.2), (0.8, 0.4), (0.5, 0.8))
 def _require_prediction(result: Any) -> dict[str, Any]:
     if not isinstance(result, Prediction):
         raise ConfigurationError(f"this plot takes what predict() gives, not {type(result).__name__}")
-    basis: dict[str, Any] = result.attrs.get(BASIS_KEY, {})
+    basis: dict[str, Any] = known_basis(result)
     return basis
 
 
@@ -56,8 +35,8 @@ def _note_below(axes: Axes, note: str) -> None:
     """Write a sentence below the axis, wrapped."""
     label = axes.xaxis.get_label_text()
     # The axis begins to the right of long names, and its label is centred below it.
-    below = "\n".join(textwrap.wrap(note, 3 * letters_across(axes) // 4))
-    keep_plain(axes.set_xlabel(f"{label}\n{below}" if label else below))
+    below = "\n".join(textwrap.wrap(note, 3 * kit.letters_across(axes) // 4))
+    kit.keep_plain(axes.set_xlabel(f"{label}\n{below}" if label else below))
 
 
 @descriptions.draws(forecasting.predict, descriptions.prediction_in_words)
@@ -81,13 +60,13 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
     >>> ax = df.opp.plot.predict(horizon_days=90, quota=400_000)
     """
     basis = _require_prediction(result)
-    with canvas(ax, height=3.6) as axes:
-        set_title(axes, result, str(basis.get("title", "Prediction")))
-        look = look_of(axes)
+    with kit.canvas(ax, height=3.6) as axes:
+        kit.set_title(axes, result, str(basis.get("title", "Prediction")))
+        look = kit.look_of(axes)
         intervals = {level: result.interval(level) for level, _ in _FAN}
         top = max(intervals[0.9][1], result.mean, quota or 0.0)
         if not top > 0:
-            return draw_nothing(axes, "nothing is expected to be won")
+            return kit.draw_nothing(axes, "nothing is expected to be won")
         shown = [name for name in result.parts.index if name == "open" or result.parts.loc[name, "mean"] > 0]
         left, names = 0.0, []
         for place, name in enumerate(shown):
@@ -97,24 +76,24 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
             left += mean
             axes.vlines(left, place + 0.3, place + 0.7, colors=look.notes, linewidth=0.8)
             number = f"{deals:,.0f}" if name == "won" else f"{deals:,.1f}"
-            names.append(f"{title}\n{write_short(mean)}, {number} deals")
+            names.append(f"{title}\n{kit.write_short(mean)}, {number} deals")
         row = len(shown)
         handles: list[Any] = [
-            axes.barh(row, high - low, 0.6, left=low, color=BLUE, alpha=dark, linewidth=0)
+            axes.barh(row, high - low, 0.6, left=low, color=kit.BLUE, alpha=dark, linewidth=0)
             for (low, high), (_, dark) in zip(intervals.values(), _FAN, strict=True)
         ]
         labels = [f"{level:.0%} interval".replace("%", " %") for level, _ in _FAN]
         handles.append(axes.vlines(result.mean, row - 0.4, row + 0.4, colors=look.ink, linewidth=1.5))
         labels.append("mean")
         if quota is not None:
-            handles.append(axes.axvline(quota, color=QUOTA, linewidth=2))
-            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))}")
-        axes.set_yticks(range(row + 1), [*names, f"all together\n{write_short(result.mean)}"], parse_math=False)
+            handles.append(axes.axvline(quota, color=kit.QUOTA, linewidth=2))
+            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))} chance")
+        axes.set_yticks(range(row + 1), [*names, f"all together\n{kit.write_short(result.mean)}"], parse_math=False)
         axes.set_ylim(row + 0.6, -0.6)
         axes.set_xlim(0, 1.05 * top)
-        format_money(axes.xaxis, top, currency_of(result), what="won")
+        kit.format_money(axes.xaxis, top, result, what="won")
         _note_below(axes, result.tested)
-        add_legend(axes, handles[::-1], labels[::-1])
+        kit.add_legend(axes, handles[::-1], labels[::-1])
     return axes
 
 
@@ -134,31 +113,30 @@ def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.compare(horizon_days=90, methods=["last_window"])
     """
-    require_columns(table, "mean", "low_80", "high_80", "wape", "crps_share", "coverage_80")
-    basis = table.attrs.get(BASIS_KEY, {})
-    with canvas(ax, height=min(max(2.4, 1.5 + 0.34 * len(table)), 10.0)) as axes:
-        set_title(axes, table, str(basis.get("title", "Methods")))
-        look = look_of(axes)
+    kit.require_columns(table, "mean", "low_80", "high_80", "wape", "crps_share", "coverage_80")
+    basis = known_basis(table)
+    with kit.canvas(ax, height=min(max(2.4, 1.5 + 0.34 * len(table)), 10.0)) as axes:
+        kit.set_title(axes, table, str(basis.get("title", "Methods")))
+        look = kit.look_of(axes)
         mean, low, high = (table[name].to_numpy(dtype=float) for name in ("mean", "low_80", "high_80"))
         known = np.isfinite(mean)
         if not known.any():
-            return draw_nothing(axes, "no method has anything to go by")
+            return kit.draw_nothing(axes, "no method has anything to go by")
         y = np.arange(len(table))
         for place in np.flatnonzero(known).tolist():
             name = str(table.index[place])
-            colour = look.ink if name == "mix" else GREY if name in forecasting.NAIVE else BLUE
+            colour = look.ink if name == "mix" else kit.GREY if name in forecasting.NAIVE else kit.BLUE
             reach = np.array([[mean[place] - low[place]], [high[place] - mean[place]]])
             axes.errorbar(mean[place], y[place], xerr=reach.clip(min=0), fmt="o", color=colour, capsize=3, linewidth=2)
         quota = basis.get("arguments", {}).get("quota")
         top = max(float(np.nanmax(high)), quota or 0.0)
         if quota is not None:
-            axes.axvline(quota, color=QUOTA, linewidth=2)
-        axes.set_yticks(y, [label_of(str(name).replace("_", " ")) for name in table.index], parse_math=False)
-        axes.set_ylim(len(table) - 0.4, -0.6)
+            axes.axvline(quota, color=kit.QUOTA, linewidth=2)
+        kit.name_rows(axes, [kit.label_of(str(name).replace("_", " ")) for name in table.index])
         axes.set_xlim(left=min(0.0, float(np.nanmin(low))))
         axes.grid(visible=True, axis="x", linewidth=0.5)
-        line = "" if quota is None else f"; the line: quota {write_short(quota)}"
-        format_money(axes.xaxis, top, currency_of(table), what=f"won, with 80 % interval{line}")
+        line = "" if quota is None else f"; the line: quota {kit.write_short(quota)}"
+        kit.format_money(axes.xaxis, top, table, what=f"won, with 80 % interval{line}")
         facts = ["wape", "crps_share", *([] if basis.get("few_windows") else ["coverage_80"])]
         headings = ["WAPE", "CRPS", "80 % held"][: len(facts)]
         if quota is not None:
@@ -193,33 +171,33 @@ def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
     """
     basis = _require_prediction(result)
     table = result.windows
-    with canvas(ax) as axes:
+    with kit.canvas(ax) as axes:
         days = basis.get("arguments", {}).get("horizon_days")
-        set_title(axes, result, f"Past windows of {days} days, method {label_of(result.method)}")
+        kit.set_title(axes, result, f"Past windows of {days} days, method {kit.label_of(result.method)}")
         if not len(table):
-            return draw_nothing(axes, f"no past window; {result.tested}")
+            return kit.draw_nothing(axes, f"no past window; {result.tested}")
         x = table["as_of"].to_numpy()
         low, high, mean, came = (
             table[name].to_numpy(dtype=float) for name in ("low_80", "high_80", "forecast", "actual")
         )
         inside = (low <= came) & (came <= high)
-        handles: list[Any] = [axes.vlines(x, low, high, colors=SKY, linewidth=5)]
-        handles += axes.plot(x, mean, "_", color=BLUE, markersize=8, markeredgewidth=2)
+        handles: list[Any] = [axes.vlines(x, low, high, colors=kit.SKY, linewidth=5)]
+        handles += axes.plot(x, mean, "_", color=kit.BLUE, markersize=8, markeredgewidth=2)
         labels = ["80 % interval", "forecast"]
         for rows, mark, colour, word in (
-            (inside, "o", look_of(axes).ink, "inside"),
-            (~inside, "X", VERMILION, "outside"),
+            (inside, "o", kit.look_of(axes).ink, "inside"),
+            (~inside, "X", kit.VERMILION, "outside"),
         ):
             if rows.any():
                 handles += axes.plot(x[rows], came[rows], mark, color=colour, markersize=6, linestyle="none")
                 labels.append(f"came, {word}: {int(rows.sum())}")
         top = max(float(high.max()), float(came.max()))
         axes.set_ylim(min(0.0, float(low.min())), 1.05 * top)
-        _write_days(axes)
-        format_money(axes.yaxis, top, currency_of(result), what="won")
+        kit.write_days_below(axes, minticks=3, maxticks=7)
+        kit.format_money(axes.yaxis, top, result, what="won")
         axes.set_xlabel("last day known before the window")
         _note_below(axes, result.tested)
-        add_legend(axes, handles, labels)
+        kit.add_legend(axes, handles, labels)
     return axes
 
 
@@ -239,13 +217,13 @@ def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
     """
     _require_prediction(result)
     weights = result.weights.loc[:, (result.weights > 0.005).any()]
-    with canvas(ax) as axes:
-        set_title(axes, result, "What the mix is made of")
+    with kit.canvas(ax) as axes:
+        kit.set_title(axes, result, "What the mix is made of")
         if not weights.size:
-            return draw_nothing(axes, "the mix has no rows")
+            return kit.draw_nothing(axes, "the mix has no rows")
         shares = weights.to_numpy(dtype=float).T * 100
-        names = [label_of(str(name).replace("_", " ")) for name in weights]
-        colours = [PALETTE[list(result.weights).index(name) % len(PALETTE)] for name in weights]
+        names = [kit.label_of(str(name).replace("_", " ")) for name in weights]
+        colours = [kit.PALETTE[list(result.weights).index(name) % len(kit.PALETTE)] for name in weights]
         now = [f"{name}, now {share[-1]:.0f} %" for name, share in zip(names, shares, strict=True)]
         if len(weights) == 1:
             axes.barh(names, shares[:, 0], 0.6, color=colours)
@@ -257,15 +235,7 @@ def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
         axes.set_ylim(0, 100)
         axes.margins(x=0)
         axes.set_ylabel("weight [%]")
-        _write_days(axes)
+        kit.write_days_below(axes, minticks=3, maxticks=7)
         axes.set_xlabel("evening of the forecast")
-        add_legend(axes, handles[::-1], now[::-1])
+        kit.add_legend(axes, handles[::-1], now[::-1])
     return axes
-
-
-def _write_days(axes: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

@@ -9,18 +9,9 @@ import numpy as np
 
 from opp_pandas import forecasting
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.plotting import canvas as kit
 from opp_pandas.plotting import descriptions
-from opp_pandas.plotting.canvas import (
-    BLUE,
-    GREY,
-    add_legend,
-    canvas,
-    draw_nothing,
-    look_of,
-    require_columns,
-    set_title,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +33,7 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.calibration(history, target=90, times=["2026-05-10", "2026-07-10"])
     """
-    basis = table.attrs.get(BASIS_KEY, {})
+    basis = known_basis(table)
     return _draw(table, ax, table, str(basis.get("title", "Calibration")), basis)
 
 
@@ -68,18 +59,18 @@ def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
 
 
 def _draw(table: pd.DataFrame, ax: Axes | None, result: Any, title: str, scores: Mapping[Any, Any]) -> Axes:
-    require_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
-    with canvas(ax, width=7.0, height=5.0) as axes:
-        set_title(axes, result, title)
+    kit.require_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
+    with kit.canvas(ax, width=7.0, height=5.0) as axes:
+        kit.set_title(axes, result, title)
         if not len(table):
-            return draw_nothing(axes, "no probability whose outcome is known")
-        look = look_of(axes)
+            return kit.draw_nothing(axes, "no probability whose outcome is known")
+        look = kit.look_of(axes)
         p, share = (table[name].to_numpy(dtype=float) * 100 for name in ("p_mean", "won_share"))
         low, high = (table[name].to_numpy(dtype=float) * 100 for name in ("won_share_low", "won_share_high"))
         start, end = (table[name].to_numpy(dtype=float) * 100 for name in ("p_low", "p_high"))
-        diagonal = axes.plot([0, 100], [0, 100], "--", color=GREY)
-        ranges = axes.hlines(share, start, end, color=BLUE, linewidth=1, alpha=0.5)
-        points = axes.errorbar(p, share, yerr=np.abs([low - share, high - share]), fmt="o", color=BLUE, capsize=3)
+        diagonal = axes.plot([0, 100], [0, 100], "--", color=kit.GREY)
+        ranges = axes.hlines(share, start, end, color=kit.BLUE, linewidth=1, alpha=0.5)
+        points = axes.errorbar(p, share, yerr=np.abs([low - share, high - share]), fmt="o", color=kit.BLUE, capsize=3)
         for x, y, n in zip(p, np.minimum(high, 100), table["deals"], strict=True):
             # On a patch of the ground: the diagonal runs behind many of them.
             patch: dict[str, Any] = {"facecolor": axes.get_facecolor(), "edgecolor": "none", "pad": 0.8}
@@ -99,5 +90,5 @@ def _draw(table: pd.DataFrame, ax: Axes | None, result: Any, title: str, scores:
                 texts.append(f"skill {scores['skill']:.0%}")
             handles += [axes.plot([], [], " ")[0] for _ in texts]
             labels += texts
-        add_legend(axes, handles, labels)
+        kit.add_legend(axes, handles, labels)
     return axes

@@ -7,24 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas import figures
-from opp_pandas.figures.core.basis import BASIS_KEY
+from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.plotting import canvas as kit
 from opp_pandas.plotting import descriptions
-from opp_pandas.plotting.canvas import (
-    BLUE,
-    ORANGE,
-    QUOTA,
-    SKY,
-    VERMILION,
-    add_legend,
-    canvas,
-    currency_of,
-    draw_nothing,
-    format_money,
-    look_of,
-    require_columns,
-    row_names,
-    set_title,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +39,7 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     --------
     >>> ax = df.opp.plot.win_rates(by="owner_name")
     """
-    require_columns(table, "win_rate", "win_rate_low", "win_rate_high", "won_count", "lost_count")
+    kit.require_columns(table, "win_rate", "win_rate_low", "win_rate_high", "won_count", "lost_count")
     closed = table["won_count"].to_numpy() + table["lost_count"].to_numpy()
     order = np.argsort(-closed, kind="stable")
     order = order[closed[order] > 0]
@@ -62,22 +47,21 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     title = "Win rate with its interval"
     if len(order) > max_groups:
         title = f"Win rate of {max_groups} of {len(order)} groups, those with most closed deals"
-    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        set_title(axes, table, title)
+    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
+        kit.set_title(axes, table, title)
         if not len(shown):
-            return draw_nothing(axes, "no closed deals")
+            return kit.draw_nothing(axes, "no closed deals")
         rate = shown["win_rate"].to_numpy() * 100
         low, high = shown["win_rate_low"].to_numpy() * 100, shown["win_rate_high"].to_numpy() * 100
         y = np.arange(len(shown))
         # A rate of 0 or 100 % is a whole dot, too.
-        axes.errorbar(rate, y, xerr=[rate - low, high - rate], fmt="o", color=BLUE, capsize=3, clip_on=False)
+        axes.errorbar(rate, y, xerr=[rate - low, high - rate], fmt="o", color=kit.BLUE, capsize=3, clip_on=False)
         counts = closed[order[:max_groups]]
-        names = row_names(shown, "all deals")
-        axes.set_yticks(y, [f"{name}  (n={n:,})" for name, n in zip(names, counts, strict=True)], parse_math=False)
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        names = kit.row_names(shown, "all deals")
+        kit.name_rows(axes, [f"{name}  (n={n:,})" for name, n in zip(names, counts, strict=True)])
         axes.set_xlim(0, 100)
         axes.set_xlabel("win rate [%]")
-        axes.grid(axis="x", color=look_of(axes).faint, linewidth=0.8)
+        axes.grid(axis="x", color=kit.look_of(axes).faint, linewidth=0.8)
     return axes
 
 
@@ -105,16 +89,16 @@ def plot_coverage(
     --------
     >>> ax = df.opp.plot.coverage(by="owner_name", quota=150_000)
     """
-    require_columns(table, "quota", "coverage")
+    kit.require_columns(table, "quota", "coverage")
     known = table[table["coverage"].notna()]
     shown = known.iloc[:max_rows]
     title = "Coverage: open / (quota - won)"
     if len(known) > max_rows:
         title += f", the first {max_rows} of {len(known)}"
-    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        set_title(axes, table, title)
+    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
+        kit.set_title(axes, table, title)
         if not len(shown):
-            return draw_nothing(axes, "no quota")
+            return kit.draw_nothing(axes, "no quota")
         values = shown["coverage"].to_numpy(dtype=float)
         reached = np.isinf(values)
         finite = values[~reached]
@@ -124,24 +108,23 @@ def plot_coverage(
         # A negative pipeline covers nothing: it has its number, and no bar.
         lengths = np.where(reached, 0, np.clip(values, 0, limit))
         y = np.arange(len(shown))
-        axes.barh(y, lengths, 0.66, color=BLUE)
+        axes.barh(y, lengths, 0.66, color=kit.BLUE)
         top = limit * 1.15
         for place in y:
             text = "reached" if reached[place] else f"{values[place]:,.{1 if values[place] >= 0.1 else 2}f}"
             if values[place] > limit and not reached[place]:
                 text = f"▸ {text}"
             # On paper of its own, so that the line of the target does not strike the number out.
-            paper = {"facecolor": look_of(axes).paper, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+            paper = {"facecolor": kit.look_of(axes).paper, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
             axes.annotate(
                 text, (lengths[place], place), (4, 0), textcoords="offset points", va="center", bbox=paper, zorder=4
             )
-        axes.set_yticks(y, row_names(shown, "all deals"), parse_math=False)
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        kit.name_rows(axes, kit.row_names(shown, "all deals"))
         axes.set_xlim(0, top)
         axes.set_xlabel("coverage [ratio]" + (f" (▸ bars cut at {limit:g})" if (finite > limit).any() else ""))
         if target is not None:
-            line = axes.axvline(target, color=QUOTA, linewidth=1.5)
-            add_legend(axes, [line], [f"target {target:g}"])
+            line = axes.axvline(target, color=kit.QUOTA, linewidth=1.5)
+            kit.add_legend(axes, [line], [f"target {target:g}"])
     return axes
 
 
@@ -162,26 +145,26 @@ def plot_rollup(
     --------
     >>> ax = df.opp.plot.rollup("owner_name", period="2026Q4")
     """
-    require_columns(table, measure)
+    kit.require_columns(table, measure)
     shown = table.iloc[:max_rows]
     title = "Roll-up" + (f", the first {max_rows} of {len(table)} rows" if len(table) > max_rows else "")
-    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
-        set_title(axes, table, title)
+    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
+        kit.set_title(axes, table, title)
         if not len(shown):
-            return draw_nothing(axes, "no deals")
+            return kit.draw_nothing(axes, "no deals")
         values = shown[measure].to_numpy(dtype=float)
         y = np.arange(len(shown))
         level = shown["level"].to_numpy() if "level" in shown.columns else np.zeros(len(shown), dtype=int)
-        names = ["   " * int(depth) + name for depth, name in zip(level, row_names(shown, "all deals"), strict=True)]
-        axes.barh(y, values, 0.66, color=[BLUE if depth == 0 else SKY for depth in level])
+        names = [
+            "   " * int(depth) + name for depth, name in zip(level, kit.row_names(shown, "all deals"), strict=True)
+        ]
+        axes.barh(y, values, 0.66, color=[kit.BLUE if depth == 0 else kit.SKY for depth in level])
         handles: list[Any] = []
-        if "adjusted" in shown.columns and measure == shown.attrs.get(BASIS_KEY, {}).get("arguments", {}).get(
-            "measure"
-        ):
+        if "adjusted" in shown.columns and measure == known_basis(shown).get("arguments", {}).get("measure"):
             called = shown["delta"].to_numpy() != 0
-            marks = axes.plot(shown["adjusted"].to_numpy()[called], y[called], "D", color=VERMILION, markersize=6)
+            marks = axes.plot(shown["adjusted"].to_numpy()[called], y[called], "D", color=kit.VERMILION, markersize=6)
             handles += marks if called.any() else []
-        axes.set_yticks(y, names, parse_math=False)
+        kit.name_rows(axes, names)
         if "level" in shown.columns:
             # Indentation shows who reports to whom only if names start at one edge.
             for text in axes.get_yticklabels():
@@ -190,12 +173,9 @@ def plot_rollup(
             widest = max(text.get_window_extent().width for text in axes.get_yticklabels())
             figure = axes.get_figure(root=True)
             axes.tick_params(axis="y", pad=6 + widest * 72 / (100.0 if figure is None else figure.dpi))
-        axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.axvline(0, color=look_of(axes).ink, linewidth=0.8)
-        format_money(
-            axes.xaxis, float(np.abs(values).max(initial=0)), currency_of(table), what=measure.replace("_", " ")
-        )
-        add_legend(axes, handles, ["adjusted"] * len(handles))
+        axes.axvline(0, color=kit.look_of(axes).ink, linewidth=0.8)
+        kit.format_money(axes.xaxis, float(np.abs(values).max(initial=0)), table, what=measure.replace("_", " "))
+        kit.add_legend(axes, handles, ["adjusted"] * len(handles))
     return axes
 
 
@@ -212,19 +192,18 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
     --------
     >>> ax = df.opp.plot.concentration(by="owner_name")
     """
-    require_columns(table, "amount", "share", "cumulative_share")
+    kit.require_columns(table, "amount", "share", "cumulative_share")
     shown = table.iloc[:max_groups]
     title = "Concentration" + (f", the largest {max_groups} of {len(table)}" if len(table) > max_groups else "")
-    with canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        set_title(axes, table, title)
+    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
+        kit.set_title(axes, table, title)
         if not len(shown) or shown["share"].isna().all():
-            return draw_nothing(axes, "no open pipeline")
+            return kit.draw_nothing(axes, "no open pipeline")
         y = np.arange(len(shown))
-        axes.barh(y, shown["share"].to_numpy() * 100, 0.66, color=BLUE)
-        line = axes.plot(shown["cumulative_share"].to_numpy() * 100, y, "o-", color=ORANGE, markersize=4)
-        axes.set_yticks(y, row_names(shown, "all deals"), parse_math=False)
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.barh(y, shown["share"].to_numpy() * 100, 0.66, color=kit.BLUE)
+        line = axes.plot(shown["cumulative_share"].to_numpy() * 100, y, "o-", color=kit.ORANGE, markersize=4)
+        kit.name_rows(axes, kit.row_names(shown, "all deals"))
         axes.set_xlim(0, 103)
         axes.set_xlabel("share [%]")
-        add_legend(axes, line, ["added up"])
+        kit.add_legend(axes, line, ["added up"])
     return axes

@@ -17,7 +17,7 @@ from opp_pandas.errors import (
     named,
     printable,
 )
-from opp_pandas.figures.core.basis import BASIS_KEY, counted
+from opp_pandas.figures.core.basis import counted, known_basis
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.figure import FIGURES, refuse_unknown, takes_definitions
 from opp_pandas.forecasting.distribution import RHO
@@ -212,7 +212,7 @@ def assemble(
     with suppress_unmapped_stages():
         made = [_make(entry, material, optional=sections is None) for entry in wanted]
         summary = _standing(material) if "headline" in wanted else ""
-    bases = [basis for section in made for basis in map(_basis_of, section.figures) if basis]
+    bases = [basis for section in made for basis in map(known_basis, section.figures) if basis]
     day = f"{context.local_as_of:%Y-%m-%d %H:%M} {context.timezone or 'UTC'}"
     currency = next((basis["currency"] for basis in bases if basis.get("currency")), None)
     subtitle = f"{counted(len(material.frame), 'opportunity').replace('opportunitys', 'opportunities')} as of {day}"
@@ -282,10 +282,6 @@ class _own_plots:  # noqa: N801 (used as a context manager)
         return set() if plt is None else set(plt.get_fignums())
 
 
-def _basis_of(figure: Any) -> dict[str, Any]:
-    return dict(getattr(figure, "attrs", {}).get(BASIS_KEY, {}))
-
-
 def _facts(material: Material, bases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Say what the figures stand on."""
     context, loaded = material.context, material.loaded
@@ -322,7 +318,7 @@ def _definitions(sections: Iterable[Section]) -> list[tuple[str, list[tuple[str,
     """Define what is shown, figure by figure."""
     found: dict[str, dict[str, tuple[str, str]]] = {}
     for section in sections:
-        for basis in map(_basis_of, section.figures):
+        for basis in map(known_basis, section.figures):
             name = str(basis.get("figure", "figure"))
             figure = FIGURES[name].heading if name in FIGURES else name
             shown, stated = section.shown, basis.get("definitions", {})

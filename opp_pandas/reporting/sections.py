@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.figures.core.basis import BASIS_KEY, basis_of, counted
+from opp_pandas.figures.core.basis import basis_of, counted, known_basis
 from opp_pandas.figures.core.days import local_days, to_dates
 from opp_pandas.figures.core.figure import FIGURES, PLOTS
 from opp_pandas.figures.hygiene import CHECKS
+from opp_pandas.plotting.descriptions import chance
 from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, in_words, is_missing, written
 
 if TYPE_CHECKING:
@@ -397,21 +398,8 @@ def _cut(text: str, limit: int) -> str:
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
 
 
-def chance(p: float) -> str:
-    """Write a probability without claiming certainty that is not there.
-
-    Examples
-    --------
-    >>> chance(0.998), chance(0.42), chance(1.0)
-    ('over 99 %', '42 %', '100 %')
-    """
-    if 0.995 <= p < 1:
-        return "over 99 %"
-    return "under 1 %" if 0 < p < 0.005 else f"{p * 100:.0f} %"
-
-
 def _currency(result: Any) -> str:
-    currency = getattr(result, "attrs", {}).get(BASIS_KEY, {}).get("currency")
+    currency = known_basis(result).get("currency")
     return printable(currency, 20) if currency else ""
 
 

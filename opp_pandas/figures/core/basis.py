@@ -38,12 +38,16 @@ def basis_of(result: Any) -> dict[str, Any]:
     ConfigurationError
         If it carries none: it is no figure, or pandas dropped it in a later step.
     """
-    attrs = getattr(result, "attrs", {})
-    if BASIS_KEY not in attrs:
+    if not (basis := known_basis(result)):
         raise ConfigurationError(
             "this object carries no basis: it is not a figure of this package, or pandas dropped it in a merge"
         )
-    return dict(attrs[BASIS_KEY])
+    return basis
+
+
+def known_basis(result: Any) -> dict[str, Any]:
+    """Return the basis of a result; an empty one where it carries none."""
+    return dict(getattr(result, "attrs", {}).get(BASIS_KEY, {}))
 
 
 def day_of_basis(basis: Mapping[str, Any]) -> str:
