@@ -10,7 +10,8 @@ import pytest
 from opp_pandas.accessor import context_of
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import ageing, concentration, hygiene
-from opp_pandas.figures.hygiene import CHECKS, flags_of
+from opp_pandas.figures.hygiene import flags_of
+from opp_pandas.figures.hygiene_checks import CHECKS
 from portfolios import LEAD, LOST, OFFER, WON, context, portfolio, random_portfolio
 from worlds import WORLDS, frame_of, generate
 

@@ -17,7 +17,7 @@ from opp_pandas.figures.core.days import NO_DAY, to_dates
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import combine, read_axes, read_groups, split
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
 from opp_pandas.figures.core.totals import Tally, Term, Totals, tally
 from opp_pandas.figures.quotas import DEFINITIONS as QUOTA_DEFINITIONS
 from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
@@ -232,7 +232,7 @@ def forecast(
     Jürgen Lee            9    180891.00
     """
     overdue, periods, cells = context.money.overdue, context.periods.cut, part["cells"]
-    present = int(periods.ordinals(np.array([context.today]))[0])
+    present = periods.of_day(context.today)
     # Periods with a quota must occur before groups can be combined with them.
     also = [] if quota is None else _quota_periods(quota, periods, by)
     late = cells.of_layers(lambda layer: layer.kind == OVERDUE)
@@ -369,7 +369,7 @@ def rows_of_forecast(ask: Question) -> Trace:
     dated = not pd.isna(label)
     inside = ask.within(label) if dated else deals.close_day == NO_DAY
     group = in_groups(read_groups(deals, ask.arguments["by"]), deals, names)
-    first, last = span(periods, label) if dated else (1, 0)
+    first, last = periods.span_of(label) if dated else (1, 0)
     return sums_behind(ask, kinds_of(deals), inside & group, group, first <= deals.context.today <= last)
 
 

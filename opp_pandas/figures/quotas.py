@@ -19,7 +19,6 @@ from opp_pandas.figures.core.days import to_dates
 from opp_pandas.figures.core.deals import STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, combine
-from opp_pandas.figures.core.lineage import span
 from opp_pandas.figures.core.totals import Tally, tally
 
 if TYPE_CHECKING:
@@ -220,7 +219,7 @@ def won_by_day(deals: Deals, first: int, last: int) -> Tally:
 def last_month_of(periods: Periods, last: int) -> int:
     """Find the first day of the month, of the calendar or 4-4-5, that ends a period on the day `last`."""
     months = replace(periods, unit="M")
-    return int(months.starts(months.ordinals(np.array([last])))[0])
+    return months.span(months.of_day(last))[0]
 
 
 _LINEARITY = {
@@ -271,8 +270,8 @@ def linearity(
     """
     deals = Deals(frame, context)
     periods = context.periods.cut
-    ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
-    first, last = int(periods.starts(np.array([ordinal]))[0]), int(periods.ends(np.array([ordinal]))[0])
+    ordinal = periods.of_day(context.today) if period is None else periods.parse(period)
+    first, last = periods.span(ordinal)
     won = won_by_day(deals, first, last)
     starts = np.arange(first, last + 1, 7)
     sums = won.add("amount", won.layer // 7, len(starts))
@@ -298,7 +297,7 @@ def linearity(
         context,
         Facts.of(deals, money=True, later=True),
         later=True,
-        period=str(periods.labels(np.array([ordinal]))[0]),
+        period=str(periods.label(ordinal)),
         complete=last < context.today,
         last_month_share=float(in_last_month[0]) / total if dated else None,
         gini=gini(sums, days_gone),
@@ -364,7 +363,7 @@ def pacing(
         raise ConfigurationError(f"compare must be 1 or more, not {compare!r}")
     deals = Deals(frame, context)
     periods = context.periods.cut
-    ordinal = int(periods.ordinals(np.array([context.today]))[0]) if period is None else periods.parse(period)
+    ordinal = periods.of_day(context.today) if period is None else periods.parse(period)
     ordinals = np.arange(ordinal - compare, ordinal + 1)
     starts, ends = periods.starts(ordinals), periods.ends(ordinals)
     length = ends - starts + 1
@@ -411,7 +410,7 @@ def pacing(
 def rows_of_linearity(ask: Question) -> Trace:
     """Find the deals behind a number, for `explain`."""
     deals, period = ask.deals, ask.basis["period"]
-    first, last = span(ask.periods, period)
+    first, last = ask.periods.span_of(period)
     won = won_in(deals, first, last)
     amount = np.nan_to_num(deals.amount)
     total = float(amount[won].sum())
@@ -441,7 +440,7 @@ def rows_of_pacing(ask: Question) -> Trace:
         return won & np.logical_or.reduce([ask.within(label) for label in labels]), None
     inside = won & ask.within(ask.parts[0])
     if ask.column in ("won_to_date", "attained"):
-        start, _ = span(periods, ask.parts[0])
+        start, _ = periods.span_of(ask.parts[0])
         rows = inside & (deals.close_day < start + int(ask.row["day"]))
         return rows, deals.amount if ask.column == "won_to_date" else None
     return inside, deals.amount if ask.column == "won_amount" else None

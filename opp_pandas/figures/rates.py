@@ -15,7 +15,7 @@ from opp_pandas.figures.core.days import NO_DAY, to_date
 from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
 from opp_pandas.figures.core.totals import MOST_VALUES, Histogram, Term, Totals, tally
 from opp_pandas.figures.proportions import divide, fit_strength, rank_intervals, shrink, wilson
 from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
@@ -134,7 +134,7 @@ _LAYERS = range(WON_BEFORE + 1)
 
 def _span(context: FigureContext, period: object) -> tuple[int, int]:
     """Return the first and the last day of the period of a quota: the one that is stated, else the present one."""
-    return span(context.periods.cut, context.as_of_date if period is None else period)
+    return context.periods.cut.span_of(context.as_of_date if period is None else period)
 
 
 @figure(heading="Key figures", definitions=DEFINITIONS | _QUOTA_DEFINITIONS, gather=_gather_kpis)
@@ -201,7 +201,7 @@ def kpis(
         ordinal = periods.parse(context.as_of_date if period is None else period)
         inside = Totals(cells, [kind if here else -1 for kind, here in cells.layers], row, size)
         columns |= _quota_figures(inside, size, read_quota(quota, periods, groups), ordinal, columns["win_rate"])
-        more["period"] = str(periods.labels(np.array([ordinal]))[0])
+        more["period"] = str(periods.label(ordinal))
     elif period is not None:
         raise ConfigurationError("period= chooses the period of a quota: give quota= as well, or leave it out")
     named_in_quota = isinstance(quota, Mapping | pd.DataFrame)

@@ -14,7 +14,7 @@ from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, combine, distinguish, index_of, read_axes, read_groups
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups, span, together
+from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
 from opp_pandas.figures.core.totals import Totals, tally
 from opp_pandas.figures.forecasts import (
     COLUMNS,
@@ -47,7 +47,7 @@ Adjustments = Mapping[Any, float] | pd.DataFrame
 def _gather(deals: Deals, by: str | Sequence[str] = "owner_name", period: object = None) -> Part:
     kinds = kinds_by_standing(deals)
     if period is not None:
-        first, last = span(deals.context.periods.cut, period)
+        first, last = deals.context.periods.cut.span_of(period)
         outside = (deals.close.days < first) | (deals.close.days > last)
         # Overdue deals of other periods may come into this period's forecast, not into its other sums.
         rolls = first <= deals.context.today <= last
@@ -121,8 +121,8 @@ def rollup(
     holds_today = True
     if period is not None:
         periods = context.periods.cut
-        label = str(periods.labels(np.array([periods.parse(period)]))[0])
-        first, last = span(periods, period)
+        label = str(periods.label(periods.parse(period)))
+        first, last = periods.span_of(period)
         holds_today = first <= context.today <= last
     groups = cells.groups(context)
     if not groups:
@@ -383,7 +383,7 @@ def rows_of_rollup(ask: Question) -> Trace:
         group = np.isin(groups[0].codes, _codes_below(arguments["tree"], ask.parts[0]))
     inside, holds_today = np.ones(len(deals), dtype=bool), True
     if arguments["period"] is not None:
-        first, last = span(ask.periods, arguments["period"])
+        first, last = ask.periods.span_of(arguments["period"])
         inside, holds_today = ask.within(arguments["period"]), first <= deals.context.today <= last
     return sums_behind(ask, kinds_of(deals), inside & group, group, holds_today)
 

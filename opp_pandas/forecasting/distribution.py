@@ -24,7 +24,6 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY, Facts, build_basis, counted
 from opp_pandas.figures.core.deals import OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.lineage import Question, Trace, span
 from opp_pandas.figures.core.partials import Rows
 from opp_pandas.figures.core.totals import tally
 from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
@@ -33,6 +32,7 @@ from opp_pandas.forecasting.normal import normal_cdf, normal_quantile
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Flags, Floats
+    from opp_pandas.figures.core.lineage import Question, Trace
     from opp_pandas.figures.core.partials import Part
 
 _EXACT_BINS = 1 << 20
@@ -455,7 +455,7 @@ def _gather(deals: Deals, period: object = None) -> Part:
     won = np.full(STANDINGS, -1)
     chosen = deals.standing == OPEN
     if period is not None:
-        first, last = span(deals.context.periods.cut, period)
+        first, last = deals.context.periods.cut.span_of(period)
         inside, kind = (deals.close_day >= first) & (deals.close_day <= last), kinds_of(deals)
         chosen = inside & (kind == OPEN_CURRENT)
         if overdue == "include":
@@ -540,7 +540,7 @@ def bookings(
     words = "all open deals, whenever they close; nothing that is won already"
     periods = context.periods.cut
     if period is not None:
-        label = more["period"] = str(periods.labels(np.array([periods.parse(period)]))[0])
+        label = more["period"] = str(periods.label(periods.parse(period)))
         words = f"bookings: what was won in {label} by as_of, and the open deals dated in it"
     notes = [words]
     if rho == 0:
@@ -580,7 +580,7 @@ def rows_of_bookings(ask: Question) -> Trace:
     if arguments["period"] is None:
         open_ones &= deals.standing == OPEN
     else:
-        first, last = span(ask.periods, arguments["period"])
+        first, last = ask.periods.span_of(arguments["period"])
         inside, kind = ask.within(arguments["period"]), kinds_of(deals)
         scope = inside & (kind == OPEN_CURRENT)
         if arguments["overdue"] == "include":

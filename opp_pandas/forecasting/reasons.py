@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.figures.core.days import NO_DAY, to_date
-from opp_pandas.figures.hygiene import zombie_age
+from opp_pandas.figures.hygiene_checks import zombie_age
 from opp_pandas.forecasting.as_of_view import FAR, SIZE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from opp_pandas.errors import OppPandasError, printable
 from opp_pandas.figures.core.basis import counted, moment_of_basis
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.presentation import write_column
-from opp_pandas.figures.hygiene import CHECKS
+from opp_pandas.figures.hygiene_checks import CHECKS
 from opp_pandas.frame_state import loaded_of, meaning_of
 
 if TYPE_CHECKING:

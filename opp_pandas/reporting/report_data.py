@@ -101,7 +101,7 @@ class Material:
     def days_left(self) -> int:
         """The days of the present period that are still to come."""
         periods = self.context.periods.cut
-        end = periods.ends(periods.ordinals(np.array([self.context.today])))[0]
+        end = periods.span(periods.of_day(self.context.today))[1]
         return int(end) - int(self.context.today)
 
     @cached_property
@@ -113,7 +113,7 @@ class Material:
     def period(self) -> str:
         """Name of the period that holds the moment of the report."""
         periods = self.context.periods.cut
-        return str(periods.labels(periods.ordinals(np.array([self.context.today])))[0])
+        return str(periods.label(periods.of_day(self.context.today)))
 
     @property
     def group_quota(self) -> Any:

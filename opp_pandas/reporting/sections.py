@@ -13,7 +13,7 @@ from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.figures.core.basis import basis_of, counted, known_basis
 from opp_pandas.figures.core.days import local_days, to_dates
 from opp_pandas.figures.core.figure import FIGURES, PLOTS
-from opp_pandas.figures.hygiene import CHECKS
+from opp_pandas.figures.hygiene_checks import CHECKS
 from opp_pandas.plotting.descriptions import chance
 from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, in_words, is_missing, written
 

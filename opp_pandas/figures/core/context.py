@@ -46,10 +46,7 @@ def unpack_definitions(packed: Mapping[str, Any]) -> dict[str, Any]:
     """Read definitions again that `opp_pandas.frame_state.pack_definitions` wrote; settled ones stay as they are."""
     found = dict(packed)
     if isinstance(found.get("calendar"), Mapping):
-        given = dict(found["calendar"])
-        given["pattern"] = tuple(given["pattern"])
-        given["starts"] = {int(year): day for year, day in given["starts"].items()}
-        found["calendar"] = WeekCalendar(**given)
+        found["calendar"] = WeekCalendar.from_dict(found["calendar"])
     # A mapping of currencies to rates, as people give it, is settled where it is used.
     if isinstance(found.get("rates"), Mapping) and "table" in found["rates"]:
         given = dict(found["rates"])

@@ -57,7 +57,7 @@ class Question:
 
     def within(self, label: object) -> Flags:
         """Tell which deals have their close date in a period."""
-        first, last = span(self.periods, label)
+        first, last = self.periods.span_of(label)
         days = self.deals.close_day
         return np.asarray((days >= first) & (days <= last))
 
@@ -69,12 +69,6 @@ class Question:
 Trace: TypeAlias = tuple[Flags, Floats | None]
 """Which deals made a number, and what each contributes where it is a sum, a mean or a median."""
 Finder: TypeAlias = Callable[[Question], Trace]
-
-
-def span(periods: Periods, label: object) -> tuple[int, int]:
-    """Give the first and last day of a period."""
-    ordinal = np.array([periods.parse(label)])
-    return int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0])
 
 
 def together(ask: Question, find: Finder, columns: Sequence[str]) -> Trace:

@@ -59,6 +59,12 @@ class WeekCalendar:
         if self.rule not in ("last", "nearest"):
             raise ConfigurationError(f"rule must be 'last' or 'nearest', not {self.rule!r}")
 
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> WeekCalendar:
+        """Make the calendar again of its fields, as JSON keeps them."""
+        starts = {int(year): day for year, day in facts["starts"].items()}
+        return cls(**{**facts, "pattern": tuple(facts["pattern"]), "starts": starts})
+
     def year_start(self, year: int, fiscal_start: int) -> int:
         """Find the first day of the fiscal year that starts around `fiscal_start` of `year`."""
         if year in self.starts:
@@ -113,11 +119,7 @@ class Periods:
     def from_dict(cls, facts: Mapping[str, Any]) -> Periods:
         """Make the periods again that `to_dict` wrote down."""
         calendar = facts["calendar"]
-        if calendar is not None:
-            starts = {int(year): day for year, day in calendar["starts"].items()}
-            first, second, third = calendar["pattern"]
-            calendar = WeekCalendar((first, second, third), calendar["week_start"], calendar["rule"], starts)
-        return cls(facts["unit"], facts["fiscal_start"], facts["fiscal_label"], facts["week_end"], calendar)
+        return cls(**{**facts, "calendar": None if calendar is None else WeekCalendar.from_dict(calendar)})
 
     def to_dict(self) -> dict[str, Any]:
         """Write the cut down for a basis; JSON keeps it."""
@@ -154,6 +156,23 @@ class Periods:
         """Find the last day of every period."""
         return self.starts(np.asarray(ordinals) + 1) - 1
 
+    def of_day(self, day: int) -> int:
+        """Return the number of a day's period."""
+        return int(self.ordinals(np.array([day]))[0])
+
+    def span(self, ordinal: int) -> tuple[int, int]:
+        """Return the first and the last day of a period."""
+        first, after = self.starts(np.array([ordinal, ordinal + 1]))
+        return int(first), int(after) - 1
+
+    def span_of(self, label: object) -> tuple[int, int]:
+        """Return the first and the last day of a period as people write it."""
+        return self.span(self.parse(label))
+
+    def label(self, ordinal: int) -> Any:
+        """Name one period."""
+        return self.labels(np.array([ordinal]))[0]
+
     def labels(self, ordinals: npt.NDArray[Any], missing: bool = False) -> pd.Index:
         """Name the periods: a PeriodIndex, or text where pandas has no such period; `missing` adds a last one."""
         if self._as_text:
@@ -182,10 +201,10 @@ class Periods:
                 if self.calendar is not None or label.freqstr != self.alias:
                     raise ValueError(label)
                 return label.ordinal
-            return int(self.ordinals(np.array([parse_day(label)]))[0])
+            return self.of_day(parse_day(label))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             # AttributeError: to pandas "" and "nan" are periods that are missing.
-            example = self.labels(self.ordinals(np.array([20_454])))[0]
+            example = self.label(self.of_day(20_454))
             raise ConfigurationError(
                 f"{named([str(label)])} is not a period of {self.words}; write it like {str(example)!r}"
             ) from error
@@ -209,7 +228,7 @@ class Periods:
             assert per_year is not None  # noqa: S101 -- weeks are text only under a WeekCalendar
             month = (self.fiscal_start - 1) + (part - 1) * (12 // per_year)
             day = np.datetime64(f"{start_year + month // 12:04d}-{month % 12 + 1:02d}-01", "D")
-            ordinal = int(self.ordinals(np.array([day.astype(np.int64)]))[0])
+            ordinal = self.of_day(int(day.astype(np.int64)))
         elif self.unit == "W":
             first = self.calendar.year_start(start_year, self.fiscal_start)
             ordinal = self._weeks_from_epoch(first) + part - 1

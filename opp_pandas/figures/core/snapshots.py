@@ -336,8 +336,8 @@ def parse_window(period: Any, spec: PeriodSpec) -> tuple[int, int, str]:
             raise ConfigurationError(f"the period ends before it begins: {period[0]} to {period[1]}")
         return first, last, f"{to_date(first):%Y-%m-%d} to {to_date(last):%Y-%m-%d}"
     periods = (spec.but(freq=period.freqstr) if isinstance(period, pd.Period) else spec).cut
-    ordinal = np.array([periods.parse(period)])
-    return int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0]), str(periods.labels(ordinal)[0])
+    ordinal = periods.parse(period)
+    return *periods.span(ordinal), str(periods.label(ordinal))
 
 
 def keys_of(frame: pd.DataFrame, *, unique: bool = True) -> pd.Series:
