@@ -2370,7 +2370,7 @@ class OpportunityAccessor(MergeableFigures):
         grace_days : int, default 0
             Days after a period's end until its bookings are taken; nothing is
             learned from a period before that day [days].
-        rho : float, default 0
+        rho : float, default 0.0
             Correlation of the deals of "weighted": 0 makes its spread too small.
         level : float, default 0.9
             Confidence of the intervals of the WAPE.
@@ -2473,8 +2473,20 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        history, periods, weeks, grace_days, context, rho
-            As in `backtest`.
+        history : History or DataFrame, optional
+            Snapshots, or an earlier frame to compare this one with.
+        periods : int or sequence, default 9
+            With a History: how many whole past periods, or which ones (``["2026Q1",
+            "2026Q2"]``). Periods before the history are left out. Of nine, eight can
+            be forecast by conversion, which is as few as tell methods apart.
+        weeks : sequence of int, default (1, 5, 9)
+            When forecasts are made: before the first day of these weeks of the
+            period (1: the evening before the period).
+        grace_days : int, default 0
+            Days after a period's end until its bookings are taken; nothing is
+            learned from a period before that day [days].
+        rho : float, default 0.0
+            Correlation of the deals of "weighted": 0 makes its spread too small.
         present : bool, default False
             Take this frame as it is now, unsaved edits included, for the last moment, in
             place of `until`.

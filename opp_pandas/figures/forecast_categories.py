@@ -17,6 +17,7 @@ from opp_pandas.figures.core.deals import CLOSED, OMITTED, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import category_axis, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.core.totals import Term
 from opp_pandas.figures.forecasts import IGNORED, PeriodRows, kinds_of, tally_by_period
 from opp_pandas.stages import CATEGORIES
 
@@ -131,14 +132,11 @@ def rows_of_category_forecast(ask: Question) -> Trace:
     commit, best_case = arguments["bands"]
     codes = resolve_categories(deals, (commit, best_case)).codes
     wanted = CATEGORIES.index(category)
-    amount, product = deals.amount, deals.amount * deals.percent / 100.0
-    alone = here & (codes == wanted)
-    if ask.column == "count":
-        return alone, np.ones(len(deals))
-    if ask.column == "amount":
-        return alone & ~np.isnan(amount), amount
-    if ask.column == "weighted_amount":
-        open_too = wanted not in (CLOSED, OMITTED)
-        return alone & ~np.isnan(product) & open_too, product
-    up_to = here & (codes >= 0) & (codes <= wanted) & (wanted != OMITTED)
-    return up_to & ~np.isnan(amount), amount
+    terms = {
+        "count": Term("count", (wanted,)),
+        "amount": Term("amount", (wanted,)),
+        "weighted_amount": Term("weighted", (wanted,) if wanted not in (CLOSED, OMITTED) else ()),
+        "cumulative_amount": Term("amount", tuple(range(wanted + 1)) if wanted != OMITTED else ()),
+    }
+    rows, values = terms[ask.column].rows(deals, codes)
+    return rows & here, values

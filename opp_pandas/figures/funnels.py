@@ -24,6 +24,7 @@ from opp_pandas.figures.core.deals import (
     STANDINGS,
     TRASHED,
     UNSETTLED,
+    WON,
     Deals,
     suppress_unmapped_stages,
 )
@@ -40,7 +41,7 @@ from opp_pandas.figures.core.groups import (
 )
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, keys_of, vanished_deals
-from opp_pandas.figures.core.totals import tally
+from opp_pandas.figures.core.totals import Term, tally
 from opp_pandas.figures.proportions import divide
 from opp_pandas.figures.time_in_stage import read_entries
 
@@ -449,22 +450,22 @@ def _in_cohort(deals: Deals, entries: Deals, rows: Codes, cohort: tuple[str, str
     return inside
 
 
+_SUMMED = (OPEN, WON, LOST, UNSETTLED)
+_BEHIND = {
+    "count": Term("count", (*_SUMMED, LEFT_OUT)),
+    "amount": Term("amount", _SUMMED),
+    "weighted_amount": Term("weighted", (OPEN,)),
+    "missing_amount_count": Term("missing_amount", (*_SUMMED, LEFT_OUT)),
+}
+
+
 @funnel.rows
 @stage_distribution.rows
 def rows_of_stage_distribution(ask: Question) -> Trace:
     """Find the deals behind a number, for `explain`."""
-    deals, column = ask.deals, ask.column
+    deals = ask.deals
     here = in_groups([*read_groups(deals, ask.arguments["by"]), by_stage(deals)], deals, ask.parts)
-    here &= deals.status != TRASHED
-    summed = here & (deals.standing != LEFT_OUT)
-    amount = deals.amount
-    if column == "count":
-        return here, np.ones(len(deals))
-    if column == "amount":
-        return summed & ~np.isnan(amount), amount
-    if column == "missing_amount_count":
-        return here & np.isnan(amount), np.ones(len(deals))
-    if column == "weighted_amount":
-        product = amount * deals.percent / 100.0
-        return summed & (deals.status == OPEN) & ~np.isnan(product), product
-    raise ConfigurationError(f"{column} stands on the history, not on rows of the frame")
+    if ask.column not in _BEHIND:
+        raise ConfigurationError(f"{ask.column} stands on the history, not on rows of the frame")
+    rows, values = _BEHIND[ask.column].rows(deals, deals.standing)
+    return rows & here, values

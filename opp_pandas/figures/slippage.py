@@ -9,7 +9,8 @@ import pandas as pd
 
 from opp_pandas.errors import HistoryNeededError, MissingColumnError
 from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
-from opp_pandas.figures.core.days import NO_DAY, Codes, Flags, SmallCodes, local_days
+from opp_pandas.figures.core.blocks import pick
+from opp_pandas.figures.core.days import NO_DAY, Flags, SmallCodes, local_days
 from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import (
@@ -102,7 +103,7 @@ def slippage(
     deals0, deals1 = Deals(before.frame, before.context), Deals(after.frame, after.context)
     rows = pd.Index(keys_of(after.frame), dtype=object).get_indexer(pd.Index(keys_of(before.frame), dtype=object))
     due = before.in_scope & (deals0.status == OPEN) & (deals0.close_day >= w0) & (deals0.close_day <= w1)
-    status, day = _later(deals1.status, rows, TRASHED), _later(deals1.close_day, rows, NO_DAY)
+    status, day = pick(deals1.status, rows, TRASHED), pick(deals1.close_day, rows, NO_DAY)
     slipped = due & (status == OPEN) & (day > w1)
     won = due & (status == WON) & (day >= w0) & (day <= w1)
     codes, labels = _groups(deals0, by)
@@ -282,17 +283,17 @@ def flows(
     deals0, deals1 = Deals(before.frame, before.context), Deals(after.frame, after.context)
     rows0, rows1 = (pd.Index(keys, dtype=object).get_indexer(union) for keys in (keys0, keys1))
     groups = by_stage(deals0), by_stage(deals1)
-    status0, status1 = _later(deals0.status, rows0, TRASHED), _later(deals1.status, rows1, TRASHED)
+    status0, status1 = pick(deals0.status, rows0, TRASHED), pick(deals1.status, rows1, TRASHED)
     names0 = np.append(groups[0].labels.to_numpy(dtype=object), NEW)
     names1 = np.append(groups[1].labels.to_numpy(dtype=object), GONE)
-    code0 = np.where(status0 == TRASHED, len(names0) - 1, _later(groups[0].codes, rows0, 0))
-    code1 = np.where(status1 == TRASHED, len(names1) - 1, _later(groups[1].codes, rows1, 0))
+    code0 = np.where(status0 == TRASHED, len(names0) - 1, pick(groups[0].codes, rows0, 0))
+    code1 = np.where(status1 == TRASHED, len(names1) - 1, pick(groups[1].codes, rows1, 0))
     closed0, closed1 = np.isin(status0, [WON, LOST]), np.isin(status1, [WON, LOST])
     nowhere = (status0 == TRASHED) & (status1 == TRASHED)
     # A deal is in scope where it is at the end, or where it was last seen.
-    in_scope = np.where(rows1 >= 0, _later(after.in_scope, rows1, False), _later(before.in_scope, rows0, False))
+    in_scope = np.where(rows1 >= 0, pick(after.in_scope, rows1, False), pick(before.in_scope, rows0, False))
     shown = in_scope & ~(closed0 & (closed1 | (status1 == TRASHED))) & ~nowhere
-    amount = np.where(status1 == TRASHED, _later(deals0.amount, rows0, np.nan), _later(deals1.amount, rows1, np.nan))
+    amount = np.where(status1 == TRASHED, pick(deals0.amount, rows0, np.nan), pick(deals1.amount, rows1, np.nan))
     pairs = pd.DataFrame({"from": code0[shown], "to": code1[shown], "amount": np.nan_to_num(amount[shown])})
     sums = pairs.groupby(["from", "to"]).agg(count=("amount", "size"), amount=("amount", "sum")).reset_index()
     table = pd.DataFrame(
@@ -314,13 +315,6 @@ def flows(
         definitions=_FLOWS,
     )
     return attach_basis(table, basis)
-
-
-def _later(values: Any, rows: Codes, missing: Any) -> Any:
-    """Take values by row; `missing` where there is no row."""
-    if not len(values):
-        return np.full(len(rows), missing)
-    return np.where(rows >= 0, values[np.maximum(rows, 0)], missing)
 
 
 def _groups(deals: Deals, by: str | None) -> tuple[SmallCodes, pd.Index]:

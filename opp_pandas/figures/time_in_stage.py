@@ -18,6 +18,7 @@ from opp_pandas.figures.survival import aalen_johansen, kaplan_meier, time_at
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.days import Codes, Integers
 
 _DAY_US = 86_400_000_000
 WAYS = ("advanced", "back", "lost")
@@ -102,10 +103,8 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     entries = read_entries(history, context, "a time in stage")
     table = context.stages.frame
     deals = Deals(entries, context)
-    key = pd.factorize(keys_of(entries, unique=False))[0]
-    at = entries["entered_at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
-    order = np.lexsort((np.arange(len(entries)), at, key))
-    key, at, stage = key[order], at[order], deals.stage[order]
+    order, key, at = _in_order(entries)
+    stage = deals.stage[order]
     status = np.append(context.stages.status, ["unknown", "unknown"])[stage]
     last = np.ones(len(key), dtype=bool)
     last[:-1] = key[1:] != key[:-1]
@@ -120,8 +119,7 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
         seen_before = entries["seen_before"].to_numpy(dtype=bool)[order]
     begun = at.copy()
     if "created_at" in entries.columns:
-        created = entries["created_at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
-        created = created[order]
+        created = _micros(entries["created_at"])[order]
         is_first_stage = stage == int(np.argmax(context.stages.status == "open"))
         since_creation = seen_before & is_first_stage & (created != NO_INSTANT) & (created <= at)
         begun[since_creation] = created[since_creation]
@@ -142,6 +140,17 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     # A stay in a closed stage has no end to wait for.
     spells: pd.DataFrame = pd.DataFrame(columns)[status == "open"].reset_index(drop=True)
     return spells
+
+
+def _micros(instants: pd.Series) -> Integers:
+    return instants.astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
+
+
+def _in_order(entries: pd.DataFrame) -> tuple[Codes, Codes, Integers]:
+    """Return the order of deals and time, and in that order the deal of every entry and its moment [microseconds]."""
+    key, at = pd.factorize(keys_of(entries, unique=False))[0], _micros(entries["entered_at"])
+    order = np.lexsort((at, key))
+    return order, key[order], at[order]
 
 
 def _followed(spells: pd.DataFrame) -> pd.DataFrame:
@@ -191,12 +200,9 @@ def time_in_stage(
     names = list(stages.loc[stages["status"] == "open", "stage_name"])
     for name in names:
         own = whole[whole["stage_name"] == name]
-        way = own["way"].astype(object).where(own["way"].notna(), None)
-        days = own["days"].to_numpy()
-        unseen = own["unseen_days"].to_numpy()
-        km = kaplan_meier(days, way.notna().to_numpy(), unseen)
-        aj = aalen_johansen(days, way, unseen, causes=WAYS)
-        ended = int(way.notna().sum())
+        ended = int(own["way"].notna().sum())
+        km = kaplan_meier(own["days"], own["way"].notna(), own["unseen_days"])
+        aj = aalen_johansen(own["days"], own["way"], own["unseen_days"], causes=WAYS)
         times = {_quantile_name(share): time_at(km, share) for share in quantiles}
         shares = {name: float(aj[name].iloc[-1]) if len(aj) else float("nan") for name in WAYS}
         rows.append({"entries": len(own), "left": ended, "still": len(own) - ended, **times, **shares})
@@ -262,8 +268,7 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
     for name in context.stages.frame.loc[context.stages.frame["status"] == "open", "stage_name"]:
         own = spells[spells["stage_name"] == name]
         if len(own):
-            way = own["way"].astype(object).where(own["way"].notna(), None)
-            curve = aalen_johansen(own["days"].to_numpy(), way, own["unseen_days"].to_numpy(), causes=WAYS)
+            curve = aalen_johansen(own["days"], own["way"], own["unseen_days"], causes=WAYS)
             parts[name] = curve.rename(columns={"survival": "still"})
     if not parts:
         empty = pd.MultiIndex.from_arrays([[], []], names=["stage_name", "days"])
@@ -358,10 +363,8 @@ def _step_counts(entries: pd.DataFrame, context: FigureContext, step_days: float
     state[: len(stages)][is_open] = np.arange(n)
     state[: len(stages)][(stages["status"] == "won").to_numpy()] = n
     state[: len(stages)][(stages["status"] == "lost").to_numpy()] = n + 1
-    key = pd.factorize(keys_of(entries, unique=False))[0]
-    at = entries["entered_at"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]").view(np.int64)
-    order = np.lexsort((np.arange(len(entries)), at, key))
-    key, at, path = key[order], at[order], state[Deals(entries, context).stage[order]]
+    order, key, at = _in_order(entries)
+    path = state[Deals(entries, context).stage[order]]
     until = context.as_of.timestamp() * 1_000_000
     counts = np.zeros((n, n + 2))
     step = step_days * _DAY_US

@@ -18,11 +18,10 @@ from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
-from opp_pandas.figures.core.totals import tally
+from opp_pandas.figures.core.totals import Term, tally
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Flags
 
 _DEFINITIONS = {
     "count": "open deals without a close date",
@@ -72,22 +71,20 @@ def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[s
     return attach_basis(table.iloc[kept].set_axis(index_of(kept, groups)), basis)
 
 
-def _undated(deals: Deals) -> tuple[Flags, Flags]:
-    """Tell which deals are open and undated, and which of them are summed."""
-    rows: Flags = (deals.status == OPEN) & (deals.close_day == NO_DAY)
-    return rows, rows & (deals.standing == OPEN)
+_BEHIND = {
+    "count": Term("count", (OPEN, LEFT_OUT)),
+    "amount": Term("amount", (OPEN,)),
+    "weighted_amount": Term("weighted", (OPEN,)),
+}
 
 
 @undated.rows
 def rows_of_undated(ask: Question) -> Trace:
     """Find the deals behind a number, for `explain`."""
     deals = ask.deals
-    rows, summed = _undated(deals)
+    rows, values = _BEHIND[ask.column].rows(deals, deals.standing)
     here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)
-    if ask.column == "count":
-        return rows & here, np.ones(len(deals))
-    values = deals.amount if ask.column == "amount" else deals.amount * deals.percent / 100.0
-    return summed & here & ~np.isnan(values), values
+    return rows & here & (deals.close_day == NO_DAY), values
 
 
 def undated_in_words(table: pd.DataFrame, **_: Any) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import FrameError, OppPandasError, named
-from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats, day_of
+from opp_pandas.errors import OppPandasError
+from opp_pandas.figures.core.blocks import pick
+from opp_pandas.figures.core.days import NO_DAY, NO_INSTANT, Codes, Days, Flags, Floats, day_of
 from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
 from opp_pandas.figures.core.groups import Group, common_labels, identities, read_groups
 from opp_pandas.figures.core.snapshots import State, keys_of
@@ -79,7 +80,7 @@ def bridge(
     if rates is not None:
         fx = _amounts(deals1, rows1, rates, after.context.as_of) - side1.amount
     place, side0, side1 = _split_by_group(side0, side1)
-    created = np.where(rows1 >= 0, deals1.created_day[rows1] if len(deals1) else NO_DAY, NO_DAY)[place]
+    created = pick(deals1.created_day, rows1, NO_DAY)[place]
     t0 = day_of(since, after.context.timezone)
     created_at = _created_instants(after.frame, rows1)[place]
     is_new = (created > t0) | ((created == t0) & (created_at > _micros(since)))
@@ -93,11 +94,11 @@ def _micros(moment: pd.Timestamp) -> int:
 
 def _created_instants(frame: pd.DataFrame, rows: Codes) -> Any:
     """Tell deals created on the day of the start, but after it."""
-    found = np.full(len(rows), np.iinfo(np.int64).min)
+    found = np.full(len(rows), NO_INSTANT)
     for name in ("created_at", "external_created_at"):
-        if name in frame.columns and isinstance(frame[name].dtype, pd.DatetimeTZDtype) and len(frame):
-            stamps = frame[name].to_numpy(dtype="datetime64[us]").view(np.int64)[rows]
-            found = np.where((rows >= 0) & (stamps != np.iinfo(np.int64).min), stamps, found)
+        if name in frame.columns and isinstance(frame[name].dtype, pd.DatetimeTZDtype):
+            stamps = pick(frame[name].to_numpy(dtype="datetime64[us]").view(np.int64), rows, NO_INSTANT)
+            found = np.where(stamps != NO_INSTANT, stamps, found)
     return found
 
 
@@ -109,49 +110,24 @@ def _common_groups(deals0: Deals, deals1: Deals, rows0: Codes, rows1: Codes, by:
 
     def codes(group: Group, rows: Codes) -> Codes:
         table = np.array([*(place_of[identity] for identity in identities(group)), -1], dtype=np.intp)
-        return table[np.where(rows >= 0, group.codes[rows] if len(group.codes) else -1, -1)]
+        return np.asarray(table[pick(group.codes, rows, -1)])
 
     return list(names.values()), codes(first, rows0), codes(second, rows1)
 
 
 def _side(deals: Deals, rows: Codes, group: Codes, mask: Flags, rates: ExchangeRates | None, at: pd.Timestamp) -> _Side:
-    known = rows >= 0
-    safe = np.where(known, rows, 0)
-
-    def pick(values: Any, missing: Any) -> Any:
-        return np.where(known, values[safe], missing) if len(values) else np.full(len(rows), missing)
-
-    status = pick(deals.status, TRASHED)
+    status = pick(deals.status, rows, TRASHED)
     if deals.omitted is not None:
         mask = mask & ~deals.omitted
-    in_scope = pick(mask, False) & (status != UNSETTLED)
+    in_scope = pick(mask, rows, False) & (status != UNSETTLED)
+    day = pick(deals.close_day, rows, NO_DAY)
     # A deal in the trash is not there.
-    return _Side(
-        status != TRASHED, status, pick(deals.close_day, NO_DAY), _amounts(deals, rows, rates, at), in_scope, group
-    )
+    return _Side(status != TRASHED, status, day, _amounts(deals, rows, rates, at), in_scope, group)
 
 
 def _amounts(deals: Deals, rows: Codes, rates: ExchangeRates | None, at: pd.Timestamp) -> Floats:
-    if rates is None:
-        amount = deals.amount
-    else:
-        codes, names = deals.currency_codes
-        amount = np.full(len(deals), np.nan)
-        day = np.full(len(deals), day_of(at, deals.context.timezone))
-        for code, name in enumerate(names):
-            chosen = codes == code
-            rate = np.full(int(chosen.sum()), np.nan) if name is None else rates.rate(name, day[chosen])
-            amount[chosen] = deals.own_amount[chosen] * rate
-        lacking = np.isnan(amount) & ~np.isnan(deals.own_amount) & (deals.status != TRASHED)
-        if lacking.any():
-            words = sorted({names[code] or "(missing)" for code in codes[lacking].tolist()})
-            raise FrameError(
-                f"{lacking.sum()} {'deal has' if lacking.sum() == 1 else 'deals have'} no exchange rate into "
-                f"{rates.base} on {at:%Y-%m-%d}: "
-                f"currency {named(words)}. Add the rates, or state the currency"
-            )
-    known = rows >= 0
-    return np.where(known, amount[np.where(known, rows, 0)], np.nan) if len(amount) else np.full(len(rows), np.nan)
+    amount = deals.amount if rates is None else rates.convert(deals, day_of(at, deals.context.timezone))
+    return pick(amount, rows, np.nan)
 
 
 def _split_by_group(side0: _Side, side1: _Side) -> tuple[Codes, _Side, _Side]:

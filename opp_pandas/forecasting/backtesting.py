@@ -66,7 +66,23 @@ _OF_FORECASTS = {
 }
 
 
-@figure(heading="Forecasts of past periods", definitions=_OF_FORECASTS)
+_ARGUMENTS = """
+periods : int or sequence
+    With a History: how many whole past periods, or which ones (``["2026Q1",
+    "2026Q2"]``). Periods before the history are left out. Of nine, eight can
+    be forecast by conversion, which is as few as tell methods apart.
+weeks : sequence of int
+    When forecasts are made: before the first day of these weeks of the
+    period (1: the evening before the period).
+grace_days : int
+    Days after a period's end until its bookings are taken; nothing is
+    learned from a period before that day [days].
+rho : float
+    Correlation of the deals of "weighted": 0 makes its spread too small.
+"""
+
+
+@figure(heading="Forecasts of past periods", definitions=_OF_FORECASTS, arguments=_ARGUMENTS)
 def backtest_forecasts(
     history: Any,
     *,
@@ -77,11 +93,6 @@ def backtest_forecasts(
     rho: float = RHO,
 ) -> pd.DataFrame:
     """List the forecasts that would have been made of past periods, and what came: the rows behind `backtest`.
-
-    Parameters
-    ----------
-    history, periods, weeks, grace_days, context, rho
-        As in `backtest`.
 
     Returns
     -------
@@ -144,7 +155,7 @@ def backtest_forecasts(
     return table.sort_values(["week", "method", "as_of"], kind="stable").reset_index(drop=True)
 
 
-@figure(definitions=DEFINITIONS, alone=True)
+@figure(definitions=DEFINITIONS, alone=True, arguments=_ARGUMENTS)
 def backtest(
     history: Any,
     *,
@@ -184,20 +195,6 @@ def backtest(
         For windows: first day from which closings were recorded; inferred if left out.
     activity : DataFrame or False, optional
         For windows: what was done on the deals, as in `predict`.
-    periods : int or sequence, default 9
-        With a History: how many whole past periods, or which ones (``["2026Q1",
-        "2026Q2"]``). Periods before the history are left out. Of nine, eight can
-        be forecast by conversion, which is as few as tell methods apart.
-    weeks : sequence of int, default (1, 5, 9)
-        When forecasts are made: before the first day of these weeks of the
-        period (1: the evening before the period).
-    grace_days : int, default 0
-        Days after a period's end until its bookings are taken; nothing is
-        learned from a period before that day [days].
-    context : FigureContext, optional
-        What stages mean and in which zone days begin; those of the loads if left out.
-    rho : float, default 0
-        Correlation of the deals of "weighted": 0 makes its spread too small.
     level : float, default 0.9
         Confidence of the intervals of the WAPE.
 

@@ -52,6 +52,19 @@ def look_up(table: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[An
     return found
 
 
+def pick(values: npt.NDArray[Any], rows: npt.NDArray[np.intp], missing: Any) -> npt.NDArray[Any]:
+    """Give ``values[rows]``; `missing` where there is no such row, which is -1.
+
+    Examples
+    --------
+    >>> pick(np.array([5, 7]), np.array([1, -1]), 0).tolist()
+    [7, 0]
+    """
+    if not len(values):
+        return np.full(len(rows), missing)
+    return np.where(rows >= 0, values[np.maximum(rows, 0)], missing)
+
+
 def limits_of(values: npt.NDArray[np.int64], missing: int) -> tuple[int, int, bool]:
     """Find the lowest and the highest number, and whether any is `missing`, the lowest there can be.
 

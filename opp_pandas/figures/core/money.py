@@ -128,8 +128,8 @@ class ExchangeRates:
 
         return np.where(deals.status == OPEN, chosen(self.open_date), chosen(self.won_date))
 
-    def convert(self, deals: Deals) -> Floats:
-        """Give the amounts in the base currency.
+    def convert(self, deals: Deals, day: int | None = None) -> Floats:
+        """Give the amounts in the base currency, at the rates of one `day` or of the day of each deal.
 
         Raises
         ------
@@ -137,7 +137,8 @@ class ExchangeRates:
             If a deal with an amount names no currency, or one without a rate on its day.
         """
         codes, names = deals.currency_codes
-        amount, days = deals.own_amount, self._days(deals)
+        amount = deals.own_amount
+        days = self._days(deals) if day is None else np.full(len(deals), day, dtype=np.int32)
         rates = np.full(len(deals), np.nan)
         for code, name in enumerate(names):
             rows = np.flatnonzero(codes == code)
@@ -149,7 +150,7 @@ class ExchangeRates:
             words = sorted({names[code] or "(missing)" for code in codes[rows].tolist()})
             raise FrameError(
                 f"{len(rows)} {'deal has' if len(rows) == 1 else 'deals have'} no exchange rate into {self.base} "
-                f"on the day of the deal: currency {named(words)}, "
+                f"on {'the day of the deal' if day is None else f'{to_date(day):%Y-%m-%d}'}: currency {named(words)}, "
                 f"rows {named(deals.frame.index[rows])}. Add the rates, or state the currency"
             )
         return np.asarray(amount * rates, dtype=np.float64)
