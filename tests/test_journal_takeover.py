@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import sqlite3
@@ -160,3 +161,29 @@ def test_old_journal__that_comes_back_is_not_taken_over_twice(folder: Path) -> N
     assert not list(folder.glob("2*-*.journal"))
     with Journal(Path(again["journal"].iloc[0])) as journal:
         assert journal.keys()[keys(FINISHED)[0]]["plan"] == 1
+
+
+def test_old_journal__that_never_sent_a_deal_knows_no_edit_of_it(
+    box: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned twice in different forms and made on another machine: what a colleague makes of it meanwhile stays."""
+    later = Path(shutil.copy(folder / INTERRUPTED, folder / f"2999{INTERRUPTED[4:]}"))
+    connection = sqlite3.connect(later)
+    row = connection.execute("SELECT number, action, key, state, entry, facts FROM step WHERE number = 3").fetchone()
+    row = tuple(str(part).replace("never sent", "later form") for part in row)
+    connection.execute("UPDATE step SET entry = ?, checksum = ? WHERE number = 3", (row[4], checksum(*row)))
+    connection.commit()
+    connection.close()
+    client = box.client()
+    made = client.create({"name": "later form", "customId": row[2]}).data["id"]
+    reads = itertools.count()
+
+    def edit(method: str, _: str) -> None:
+        # After the look-up at the start, before the deal's turn comes.
+        if method == "GET" and next(reads) == 1:
+            client.update(made, {"name": "a colleague's"})
+
+    monkeypatch.setattr(box.switches, "before_request", edit)
+    rows = opp.resume(box.client(), folder, plan=2, workers=1).rows
+    assert client.get(made).data["attributes"]["name"] == "a colleague's"
+    assert rows.loc[rows["custom_id"] == row[2], "status"].tolist() == ["unchanged"]

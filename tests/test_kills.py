@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,14 @@ def box() -> Iterator[Sandbox]:
         for number in range(UPDATES):
             made.client().create({"name": f"Deal {number}", "probability": 5 * number})
         yield made
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder in memory where there is one: what a killed program has written is the system's, on no disk too."""
+    memory = Path("/dev/shm")  # noqa: S108 (made by mkdtemp, for its owner)
+    with tempfile.TemporaryDirectory(prefix="opp_pandas_kills_", dir=memory if memory.is_dir() else None) as made:
+        yield Path(made)
 
 
 class Program:
@@ -233,39 +242,39 @@ def check(program: Program, kind: str, ending: Callable[[Case], None], folder: P
 
 
 @pytest.mark.parametrize(("ending", "kind"), [*zip(ENDINGS, KINDS * 2, strict=False), (edited_by_others, "own")])
-def test_kill__at_some_points(program: Program, tmp_path: Path, ending: Callable[[Case], None], kind: str) -> None:
+def test_kill__at_some_points(program: Program, folder: Path, ending: Callable[[Case], None], kind: str) -> None:
     """When the answer for a new deal was there and not noted: every way to go on, every kind of id."""
-    events = program.events_of(kind, tmp_path / "whole")
+    events = program.events_of(kind, folder / "whole")
     posts = [place for place, name in enumerate(events) if name == "POST answered"]
-    check(program, kind, ending, tmp_path / "sent", posts[len(posts) // 2])
+    check(program, kind, ending, folder / "sent", posts[len(posts) // 2])
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_kill__at_every_request(program: Program, tmp_path: Path, kind: str, ending: Callable[[Case], None]) -> None:
+def test_kill__at_every_request(program: Program, folder: Path, kind: str, ending: Callable[[Case], None]) -> None:
     """Before every request and after every answer, for every kind of id and every way to go on."""
-    events = program.events_of(kind, tmp_path / "whole")
+    events = program.events_of(kind, folder / "whole")
     points = [place for place, name in enumerate(events) if name.endswith(("asked", "answered"))]
     assert len(points) >= 2 * ROWS
     for point in points:
-        check(program, kind, ending, tmp_path / f"point {point}", point)
+        check(program, kind, ending, folder / f"point {point}", point)
 
 
 @pytest.mark.nightly
-def test_kill__at_every_journal_write(program: Program, tmp_path: Path) -> None:
+def test_kill__at_every_journal_write(program: Program, folder: Path) -> None:
     """Before and after each; then resume finishes and undo restores."""
-    events = program.events_of("own", tmp_path / "whole")
+    events = program.events_of("own", folder / "whole")
     points = [place for place, name in enumerate(events) if name.endswith(("begun", "ended"))]
     assert len(points) >= 2 + 4 * ROWS
     for point in points:
-        check(program, "own", resumed, tmp_path / f"point {point}", point)
+        check(program, "own", resumed, folder / f"point {point}", point)
 
 
 @pytest.mark.nightly
-def test_kill__with_four_workers(program: Program, tmp_path: Path) -> None:
+def test_kill__with_four_workers(program: Program, folder: Path) -> None:
     """Where four rows are under way at once the same holds."""
     for point in range(2, 4 * ROWS, 9):
-        case = Case(program, "made here", tmp_path / f"point {point}", point, workers=4)
+        case = Case(program, "made here", folder / f"point {point}", point, workers=4)
         resumed(case)
         case.clean()

@@ -107,15 +107,17 @@ def _import(journal: Journal, path: Path, known: dict[Any, int]) -> int:
     journal.append(PlanRow(number, 0, "", {}), [*planned, *later], facts)
     claims = journal.keys()
     for step, action, key, state, entry, text, _ in rows:
-        claim = claims.get(key, {"sends": 0, "row_id": None})
+        claim = claims.get(key, {"sends": 0, "row_id": None, "values": {}})
         if action != "create" or not key or state not in ("planned", "sent", "unknown", "done"):
             continue
         if claim["row_id"] is None:
             last = json.loads(text)
             sends = max(int(last.get("sends", 0)), claim["sends"])
+            # What was only planned says nothing of the deal that is there: nothing of it was sent.
+            values = json.loads(entry)["values"] if last.get("sends") or state == "done" else claim["values"]
             # Version 1 sent no deal whose custom id stood at the service, unless it was told to.
             before: list[int] | None = [] if sends and meta["on_conflict"] != "mine" else None
-            made = {"row_id": last.get("row_id"), "values": json.loads(entry)["values"], "before": before}
+            made = {"row_id": last.get("row_id"), "values": values, "before": before}
             claims[key] = {"plan": number, "step": step, "sends": sends, **made}
             journal.put_key(key, claims[key])
     return number
