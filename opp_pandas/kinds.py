@@ -2,25 +2,26 @@
 
 A `Kind` knows its values in every form that they take: on the wire, in a
 column, drifted to another dtype, as a text of the grid, in a spreadsheet. A new
-kind is one class here; what it has to say is abstract in `Kind`.
+kind is one class here, listed in `KINDS`; what it has to say is in `Kind`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opp_pandas.clocks import clock_text, microseconds, once_on_clock, read_clock, start_of_day, zone_info
+from opp_pandas.clocks import build_clock, clock_instant, local_time, microseconds, parse_clock, read_clock
 from opp_pandas.column_diff import ColumnDiff, Mask, as_arrow, masked_differs, same_memory
 from opp_pandas.instants import build_instant, parse_instant
 
@@ -29,7 +30,6 @@ INT64_MAX = 2**63 - 1
 FLOAT_EXACT = 2**53
 TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "on"})
 FALSE_WORDS = frozenset({"false", "no", "0", "f", "n", "off"})
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class UnfitError(ValueError):
@@ -57,11 +57,36 @@ class Kind(ABC):
     column is made of (instants as microseconds since 1970, everything else as
     the cell). Missing values are settled by the callers, except in `decode` and
     in whole columns.
+
+    Attributes
+    ----------
+    name, dtype : str
+        How the resource table names it, and the dtype of its columns.
+    typed : object
+        That dtype as pandera has it.
+    wire : type
+        Of what Python type its JSON values are.
+    form : mapping
+        What the service says of these, in JSON schema.
+    arrow : DataType
+        The Arrow type of its columns.
+    rule : str
+        What a value of it must be, in words.
+    sheet : {"text", "number", "moment", "flag"}
+        As what a workbook holds it.
+    width : int
+        How wide such a column is at least [characters].
     """
 
     name: ClassVar[str]
     dtype: ClassVar[str]
+    typed: ClassVar[Any]
+    wire: ClassVar[type]
+    form: ClassVar[Mapping[str, Any]]
     arrow: ClassVar[pa.DataType]
+    rule: ClassVar[str]
+    sheet: ClassVar[Literal["text", "number", "moment", "flag"]]
+    width: ClassVar[int] = 11
 
     # --- the wire
 
@@ -116,6 +141,18 @@ class Kind(ABC):
     def read_cell(self, value: Any) -> Any:
         """Read a cell of another dtype as a decoded value; a ValueError says in words why it cannot be read."""
 
+    def fits(self, value: Any) -> bool:
+        """Whether a cell of another dtype is a value of the kind."""
+        try:
+            self.read_cell(value)
+        except (ValueError, OverflowError):
+            return False
+        return True
+
+    def unfit(self, series: pd.Series) -> Mask:
+        """Find the cells of a column of the kind's dtype that are no values of it: most dtypes prove it alone."""
+        return np.zeros(len(series), dtype=bool)
+
     @abstractmethod
     def echoes(self, value: Any, base: Any) -> bool:
         """Whether a value of another dtype, not missing, is the loaded cell seen through it."""
@@ -162,9 +199,9 @@ class Kind(ABC):
 
     # --- spreadsheets
 
-    @abstractmethod
     def write_sheet(self, value: Any, zone: str) -> str:
         """Write a cell as text in a file."""
+        return self.show(value, zone)
 
     @abstractmethod
     def read_sheet(self, cell: Any, zone: str | None) -> Any:
@@ -174,7 +211,8 @@ class Kind(ABC):
 class _Integer(Kind):
     """Whole numbers of 64 bits."""
 
-    name, dtype, arrow = "integer", "Int64", pa.int64()
+    name, dtype, typed, arrow = "integer", "Int64", pd.Int64Dtype, pa.int64()
+    wire, form, rule, sheet = int, {"type": "integer"}, "must be an integer", "number"
     _DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
     _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?", re.ASCII)
 
@@ -238,9 +276,6 @@ class _Integer(Kind):
             raise ValueError("does not fit into 64 bits")
         return _fitting(int(stripped))
 
-    def write_sheet(self, value: Any, zone: str) -> str:
-        return self.show(value, zone)
-
     def read_sheet(self, cell: Any, zone: str | None) -> int:
         if isinstance(cell, str) and self._WHOLE.fullmatch(cell.strip()):
             return int(cell.strip().partition(".")[0])
@@ -266,7 +301,8 @@ def _number(text: str) -> Decimal | None:
 class _Text(Kind):
     """Text, as it is."""
 
-    name, dtype, arrow = "text", "str", pa.large_string()
+    name, dtype, typed, arrow = "text", "str", Annotated[pd.StringDtype, "pyarrow", np.nan], pa.large_string()
+    wire, form, rule, sheet, width = str, {"type": "string"}, "must be text", "text", 16
 
     def decode(self, value: Any) -> tuple[str | None, bool]:
         if value is None:
@@ -312,9 +348,6 @@ class _Text(Kind):
             raise ValueError("is not valid Unicode") from None
         return text
 
-    def write_sheet(self, value: Any, zone: str) -> str:
-        return self.show(value, zone)
-
     def read_sheet(self, cell: Any, zone: str | None) -> str:
         if isinstance(cell, bool):
             return "TRUE" if cell else "FALSE"
@@ -323,14 +356,16 @@ class _Text(Kind):
         return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
+TEXT = _Text()
+
+
 class _Instant(Kind):
     """Instants; in a grid one at the midnight of the zone is written as a day."""
 
-    name, dtype, arrow = "instant", INSTANT, pa.timestamp("us", tz="UTC")
-    _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-    _MOMENT = re.compile(
-        r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?) ?(?P<offset>Z|[+-]\d\d:\d\d(:\d\d)?)?", re.ASCII
-    )
+    name, dtype, typed = "instant", INSTANT, Annotated[pd.DatetimeTZDtype, "us", "UTC"]
+    arrow = pa.timestamp("us", tz="UTC")
+    wire, form, sheet, width = str, {"type": "string", "format": "date-time"}, "moment", 17
+    rule = "must be an instant with a time zone"
 
     def decode(self, value: Any) -> tuple[int | None, bool]:
         if value is None:
@@ -377,6 +412,9 @@ class _Instant(Kind):
             raise ValueError(f"is a {type(value).__name__}; it must be an instant, with its zone")
         return pd.Timestamp(value)
 
+    def fits(self, value: Any) -> bool:
+        return getattr(value, "tzinfo", None) is not None
+
     def echoes(self, value: Any, base: Any) -> bool:
         # A value without a zone that reads the same in UTC lost its zone in pandas, no more.
         try:
@@ -389,69 +427,24 @@ class _Instant(Kind):
         return np.asarray(values.asi8 != base.asi8)
 
     def show(self, value: Any, zone: str | None) -> str:
-        """Write a day, a local time, or an instant with Z where local time would be ambiguous."""
-        moment = _EPOCH + dt.timedelta(microseconds=microseconds(pd.Timestamp(value)))
-        try:
-            text = clock_text(moment.astimezone(zone_info(zone)).replace(tzinfo=None))
-            if self.read(text, zone) == pd.Timestamp(moment):
-                return text
-        except (ValueError, OverflowError):
-            # Twice on the clock there, or in the year 10,000 over there: UTC is exact.
-            pass
-        return clock_text(moment.replace(tzinfo=None), days=False) + "Z"
+        return build_clock(pd.Timestamp(value), zone)
 
     def read(self, text: str, zone: str | None) -> pd.Timestamp:
-        """Read a day, a local time, or an instant with its offset."""
-        stripped = text.strip()
-        parts = self._MOMENT.fullmatch(stripped)
-        try:
-            if self._DAY.fullmatch(stripped):
-                moment = start_of_day(dt.datetime.fromisoformat(stripped), zone)
-            elif parts is None:
-                raise ValueError("is not a date; write it like 2026-12-31 or 2026-12-31 17:00")
-            else:
-                local = dt.datetime.fromisoformat(parts["local"])
-                offset = parts["offset"]
-                moment = dt.datetime.fromisoformat(local.isoformat() + offset) if offset else once_on_clock(local, zone)
-            return pd.Timestamp(moment.astimezone(dt.UTC)).as_unit("us")
-        except OverflowError:
-            raise ValueError("is beyond the calendar") from None
-        except ValueError as problem:
-            if "; " in str(problem) or str(problem).startswith("is "):
-                raise
-            raise ValueError(f"is not a date of the calendar ({problem})") from None
+        return parse_clock(text, zone)
 
     def write_sheet(self, value: Any, zone: str) -> str:
-        return self.local_time(value, zone).isoformat()
-
-    @staticmethod
-    def local_time(value: pd.Timestamp, zone: str) -> pd.Timestamp:
-        """Return an instant by the clocks of a zone; in UTC where their year or offset is one that nothing reads."""
-        utc = value.tz_convert("UTC")
-        if utc.year in (1, 9999):
-            return utc
-        local = utc.tz_convert(zone)
-        offset = local.utcoffset()
-        # Before there were time zones, offsets had seconds.
-        return utc if offset is None or offset.total_seconds() % 60 else local
+        return local_time(value, zone).isoformat()
 
     def read_sheet(self, cell: Any, zone: str | None) -> pd.Timestamp:
-        stamp = read_clock(cell)
-        if stamp.tzinfo is None:
-            if zone is None:
-                raise ValueError("has no time zone; read_export(..., timezone='Europe/Berlin') says where it is meant")
-            # Where clocks skip or repeat an hour: the first moment that exists, in summer time.
-            try:
-                stamp = stamp.tz_localize(zone, nonexistent="shift_forward", ambiguous=True)
-            except (NotImplementedError, OverflowError):
-                raise ValueError("is at the end of the calendar; write it with Z, as 9999-12-31T00:00:00Z") from None
-        return stamp.tz_convert("UTC")
+        return clock_instant(read_clock(cell), zone)
 
 
 class _Tags(Kind):
     """Lists of texts: in a grid with commas between simple ones, else as a JSON list."""
 
-    name, dtype, arrow = "tags", "object", pa.large_list(pa.large_string())
+    name, dtype, typed, arrow = "tags", "object", np.object_, pa.list_(pa.large_string())
+    wire, form, sheet, width = list, {"type": "array", "items": TEXT.form}, "text", 20
+    rule = "must be a list of text"
 
     def decode(self, value: Any) -> tuple[list[str] | None, bool]:
         if value is None:
@@ -481,6 +474,15 @@ class _Tags(Kind):
         if not all(isinstance(item, str) for item in value):
             raise ValueError("holds something that is not text; tags are a list of texts")
         return tuple(TEXT.read_cell(item) for item in value)
+
+    def unfit(self, series: pd.Series) -> Mask:
+        items = series.to_numpy(dtype=object)
+        # Sets of types are a matter of milliseconds; only a suspicious column is looked at cell by cell.
+        if set(map(type, items)) <= {list, tuple, type(None)}:
+            inner = itertools.chain.from_iterable(filter(None, items))
+            if set(map(type, inner)) <= {str}:
+                return super().unfit(series)
+        return np.array([not (is_missing(item) or self.fits(item)) for item in items], dtype=bool)
 
     def compare(self, series: pd.Series, base: Any) -> ColumnDiff:
         # Lists that nobody touched are the bulk of a column, and quick to see.
@@ -541,7 +543,8 @@ class _Tags(Kind):
 class _Boolean(Kind):
     """True and false."""
 
-    name, dtype, arrow = "boolean", "boolean", pa.bool_()
+    name, dtype, typed, arrow = "boolean", "boolean", pd.BooleanDtype, pa.bool_()
+    wire, form, rule, sheet = bool, {"type": "boolean"}, "must be true or false", "flag"
 
     def decode(self, value: Any) -> tuple[bool | None, bool]:
         if isinstance(value, bool | None):
@@ -582,7 +585,7 @@ class _Boolean(Kind):
         return word in ("true", "1")
 
 
-INTEGER, TEXT, INSTANTS, TAGS, BOOLEAN = _Integer(), _Text(), _Instant(), _Tags(), _Boolean()
+INTEGER, INSTANTS, TAGS, BOOLEAN = _Integer(), _Instant(), _Tags(), _Boolean()
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (INTEGER, TEXT, INSTANTS, TAGS, BOOLEAN)}
 """Every kind by its name, as the resource table names it."""
 

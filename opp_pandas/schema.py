@@ -12,7 +12,6 @@ absent (only ``id`` is required, and it may be empty), unknown columns pass.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import DuplicateRowsError, FrameError, InvalidFrameError, MissingColumnError, named
-from opp_pandas.kinds import INSTANT
+from opp_pandas.kinds import INSTANT, INSTANTS, KINDS, Kind, kind_of_dtype
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -73,7 +72,8 @@ def rules_of(column: str) -> tuple[Rule, ...]:
     """Give the rules about the values of a known column, the dtype apart."""
     dtype = COLUMN_DTYPES[column]
     attribute = OPPORTUNITY.by_column.get(column)
-    rules = [_KIND_RULES[column if column == "tags" else dtype]] if column == "tags" or dtype != "object" else []
+    kind = kind_of_dtype(dtype) if attribute is None else KINDS[attribute.kind]
+    rules = [] if kind is None else [_kind_rule(kind)]
     if attribute is not None and attribute.max_length is not None:
         rules.append(_at_most(attribute.max_length))
     if attribute is not None and attribute.minimum is not None and attribute.maximum is not None:
@@ -355,28 +355,11 @@ def _doubled(values: pd.Series) -> Positions:
     return np.flatnonzero((values.duplicated(keep=False) & values.notna()).to_numpy(dtype=bool))
 
 
-def _not_lists_of_text(values: pd.Series) -> Positions:
-    items = values.to_numpy(dtype=object)
-    # Sets of types are a matter of milliseconds; only a suspicious column is looked at cell by cell.
-    if set(map(type, items)) <= {list, tuple, type(None)}:
-        inner = itertools.chain.from_iterable(filter(None, items))
-        if set(map(type, inner)) <= {str}:
-            return _NONE
-    known = values.reset_index(drop=True).dropna()
-    return np.asarray(known.index[~_lists_of_text(known)], dtype=np.int64)
-
-
 # --- slow and obvious: values of any dtype ----------------------------------------------------------------------------
 
 
 def _each(values: pd.Series, holds: Callable[[Any], bool]) -> pd.Series:
     return pd.Series([holds(value) for value in values.array], index=values.index, dtype=bool)
-
-
-def _is_integer(value: object) -> bool:
-    if isinstance(value, float | np.floating):
-        return bool(np.isfinite(value) and value == np.floor(value))
-    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
 
 
 def _is_number(value: object) -> bool:
@@ -390,24 +373,6 @@ def _numbers(values: pd.Series, holds: Callable[[Any], bool]) -> pd.Series:
     return _each(values, lambda value: not _is_number(value) or bool(holds(value)))
 
 
-def _integers(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_integer_dtype(values.dtype):
-        return pd.Series(True, index=values.index)
-    return _each(values, _is_integer)
-
-
-def _texts(values: pd.Series) -> pd.Series:
-    if values.dtype == "str":
-        return pd.Series(True, index=values.index)
-    return _each(values, lambda value: isinstance(value, str))
-
-
-def _instants(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):  # without a zone, the column as a whole is named
-        return pd.Series(True, index=values.index)
-    return _each(values, lambda value: getattr(value, "tzinfo", None) is not None)
-
-
 def _plausible(values: pd.Series) -> pd.Series:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         first, last = _year_bounds()
@@ -416,30 +381,18 @@ def _plausible(values: pd.Series) -> pd.Series:
     return _each(values, lambda value: getattr(value, "tzinfo", None) is None or low <= value.year <= high)
 
 
-def _lists_of_text(values: pd.Series) -> pd.Series:
-    return _each(values, is_list_of_text)
-
-
-def is_list_of_text(value: object) -> bool:
-    """Tell lists of text from all else; they come back from Parquet as arrays."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-
-
-def _booleans(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_bool_dtype(values.dtype):
+def _of_kind(kind: Kind, values: pd.Series) -> pd.Series:
+    # Instants without a zone are named as a column, not one by one.
+    if kind.own_array(values) is not None or (kind is INSTANTS and values.dtype.kind == "M"):
         return pd.Series(True, index=values.index)
-    return _each(values, lambda value: isinstance(value, bool | np.bool_))
+    return _each(values, kind.fits)
 
 
-_KIND_RULES = {
-    "Int64": Rule("must be an integer", _integers),
-    "str": Rule("must be text", _texts),
-    INSTANT: Rule("must be an instant with a time zone", _instants),
-    "boolean": Rule("must be true or false", _booleans),
-    "tags": Rule("must be a list of text", _lists_of_text, _not_lists_of_text),
-}
+@cache
+def _kind_rule(kind: Kind) -> Rule:
+    # Most dtypes prove the rule alone; only object columns may hold anything.
+    breaks = (lambda values: np.flatnonzero(kind.unfit(values))) if kind.dtype == "object" else None
+    return Rule(kind.rule, partial(_of_kind, kind), breaks)
 
 
 @cache
@@ -485,20 +438,12 @@ def get_schema() -> Any:
     ...     error.failure_cases["rule"].iloc[0]
     '0 to 100'
     """
-    from typing import Annotated
-
     import pandera.pandas as pa
     from pandera.typing import Series
 
     series: Any = Series
     model: Any = pa.DataFrameModel
-    kinds: dict[str, Any] = {
-        "Int64": pd.Int64Dtype,
-        "str": Annotated[pd.StringDtype, "pyarrow", np.nan],
-        INSTANT: Annotated[pd.DatetimeTZDtype, "us", "UTC"],
-        "boolean": pd.BooleanDtype,
-        "object": np.object_,
-    }
+    typed_of = {kind.dtype: kind.typed for kind in KINDS.values()}
 
     class Config:
         name = "OpportunitySchema"
@@ -518,7 +463,7 @@ def get_schema() -> Any:
     columns_of: dict[str, list[str]] = {}
     rule_of: dict[str, Rule] = {}
     for column, dtype in COLUMN_DTYPES.items():
-        typed = series[kinds[dtype]]
+        typed = series[typed_of[dtype]]
         annotations[column] = typed if column == "id" else typed | None
         attribute = OPPORTUNITY.by_column.get(column)
         namespace[column] = pa.Field(nullable=True, description=attribute.meaning if attribute else None)

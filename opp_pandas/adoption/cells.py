@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.kinds import TAGS
 from opp_pandas.parsing.numbers import Numbers, parse_numbers
 from opp_pandas.parsing.reading import ANY, Conventions, Reading, objects
-from opp_pandas.schema import is_list_of_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -220,10 +220,10 @@ def read_tags(values: pd.Series) -> Reading:
         elif isinstance(cell, str):
             parts = cell.split(";" if ";" in cell else ",")
             tags[place] = [part.strip() for part in parts if part.strip()]
-        elif is_list_of_text(cell):
+        elif TAGS.fits(cell):
             tags[place] = [*cell]
         elif cell is not None:
-            refused[place] = "must be a list of text"
+            refused[place] = TAGS.rule
     return Reading(tags, refused)
 
 
@@ -237,6 +237,6 @@ def _written_list(text: str) -> list[str] | None:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         # To Python ['a' 'b'], as arrays are written, would be the one text ab.
-        if is_list_of_text(found) and (read is json.loads or str(found) == text):
+        if TAGS.fits(found) and (read is json.loads or str(found) == text):
             return list(found)
     return None

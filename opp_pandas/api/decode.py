@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import UNSET, UnsetType
 
+from opp_pandas import kinds
 from opp_pandas.api.batches import STAMP, TAGS, TEXT, Batch, mask_of, read_instants
 from opp_pandas.api.documents import id_objection, identifier
 from opp_pandas.api.page_parser import PageColumns, ParsedColumns, ParsedPage, Target, json_value
@@ -213,7 +214,7 @@ def decode_columns(page: PageColumns, resource: Resource) -> Part:
         elif values != nulls:
             part.read(attribute.column, values, *_READERS[attribute.kind])
     instants = [
-        name for name in part.columns if name in resource.by_column and resource.by_column[name].kind == "instant"
+        name for name in part.columns if name in resource.by_column and resource.by_column[name].kind == INSTANTS.name
     ]
     if instants:
         part.read_instants(instants)
@@ -226,7 +227,7 @@ def decode_columns(page: PageColumns, resource: Resource) -> Part:
         for name, values in _members([meta if isinstance(meta, dict) else {} for meta in page.meta]):
             entry = next((entry for entry in resource.metadata if entry.name == name), None)
             if entry is not None and entry.dtype == "boolean":
-                part.read(entry.column, values, *_READERS["boolean"])
+                part.read(entry.column, values, *_READERS[BOOLEAN.name])
             elif entry is not None:
                 part.columns[entry.column] = list(values)
     return part
@@ -345,11 +346,13 @@ def _instant_text(value: Any) -> tuple[str | None, bool]:
 
 
 _READERS: dict[str, tuple[ReadColumn, ReadCell]] = {
-    "integer": (partial(_read_plain, int, pa.int64()), KINDS["integer"].decode),
-    "text": (_read_text, KINDS["text"].decode),
-    "instant": (_read_text, _instant_text),
-    "tags": (_read_tags, KINDS["tags"].decode),
-    "boolean": (partial(_read_plain, bool, pa.bool_()), BOOLEAN.decode),
+    name: (partial(_read_plain, kind.wire, kind.arrow), kind.decode) for name, kind in KINDS.items()
+}
+# Columns that can be read faster. Instants are texts until all of them are read together.
+_READERS |= {
+    kinds.TEXT.name: (_read_text, kinds.TEXT.decode),
+    INSTANTS.name: (_read_text, _instant_text),
+    kinds.TAGS.name: (_read_tags, kinds.TAGS.decode),
 }
 
 

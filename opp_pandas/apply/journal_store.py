@@ -275,8 +275,8 @@ def refuse_foreign(path: Path) -> None:
 
     It is looked at before it is opened as a database, and left as it is.
     """
-    refuse_other_owner(path.parent)
     try:
+        refuse_other_owner(path.parent)
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
         with os.fdopen(handle, "rb") as file:
             objection = owner_objection(os.fstat(file.fileno()), path)
@@ -300,10 +300,7 @@ def refuse_foreign(path: Path) -> None:
 
 def refuse_other_owner(folder: Path) -> None:
     """Refuse a folder that others may write into: they could put a journal of their own there."""
-    try:
-        objection = owner_objection(folder.stat(), folder, may_read=True)
-    except FileNotFoundError:
-        return
+    objection = owner_objection(folder.stat(), folder, may_read=True)
     if objection is not None:
         raise JournalError(objection, folder)
 

@@ -147,6 +147,8 @@ def _read_float(cell: Any, _: str | None) -> float:
 
 
 # Dtypes that no attribute has, but that a frame may bring along.
+SHEETS = {name: kind.sheet for name, kind in KINDS.items()} | {"float": "number", "moment": "moment"}
+"""As what a workbook holds each family of values."""
 _WRITERS: dict[str, Callable[[Any, str], str]] = {
     **{name: kind.write_sheet for name, kind in KINDS.items()},
     "float": lambda value, _: repr(float(value)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from opp_pandas._files import check_path, write_whole
 from opp_pandas.errors import FrameError, printable
-from opp_pandas.exporting.columns import Heading, exported, texts_of
+from opp_pandas.exporting.columns import SHEETS, Heading, exported, texts_of
 from opp_pandas.exporting.texts import guard, unguard
 from opp_pandas.frame_state import meaning_of
 from opp_pandas.timezones import check_zone
@@ -91,7 +91,7 @@ def _cell(text: str | None, heading: Heading) -> str:
     family = heading.family
     if family == "integer":
         return f"'{text}" if len(text.lstrip("-")) > _DIGITS else text
-    return guard(text) if family in ("text", "tags") else text
+    return guard(text) if SHEETS[family] == "text" else text
 
 
 def read_lines(content: bytes, path: Path) -> tuple[list[Heading], list[list[str | None]], list[int]]:
@@ -147,6 +147,6 @@ def _decoded(content: bytes, path: Path) -> str:
 def _read(text: str, heading: Heading) -> str | None:
     if text == "":
         return None
-    if heading.family in ("text", "tags"):
+    if SHEETS[heading.family] == "text":
         return unguard(text)
     return text.removeprefix("'")

@@ -12,12 +12,13 @@ import pandas as pd
 
 from opp_pandas._files import check_path, write_whole
 from opp_pandas.changes.rules import WRITABLE
+from opp_pandas.clocks import local_time
 from opp_pandas.errors import FrameError, MissingExtraError, printable
-from opp_pandas.exporting.columns import Heading, exported, texts_of
+from opp_pandas.exporting.columns import SHEETS, Heading, exported, texts_of
 from opp_pandas.exporting.delimited import zone_of
 from opp_pandas.exporting.texts import from_cell, to_cell
 from opp_pandas.frame_state import Loaded, loaded_of
-from opp_pandas.kinds import INSTANTS
+from opp_pandas.kinds import INSTANTS, INTEGER, KINDS
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -160,11 +161,11 @@ class _Writer:
             sheet.data_validation(1, where, n, where, {"validate": "list", "source": source, **words})
 
     def _format_of(self, heading: Heading) -> Any:
-        return {"text": self.text, "tags": self.text, "instant": self.moment, "moment": self.moment}.get(heading.family)
+        return {"text": self.text, "moment": self.moment}.get(SHEETS[heading.family])
 
     def _write_column(self, sheet: Any, place: int, heading: Heading, column: pd.Series) -> None:
-        family = heading.family
-        if family in ("instant", "moment"):
+        form = SHEETS[heading.family]
+        if form == "moment":
             self._write_moments(sheet, place, column)
             return
         is_id = heading.name == "id" or heading.name.endswith("_id")
@@ -173,11 +174,10 @@ class _Writer:
         for row, (value, text) in enumerate(zip(column.array, texts, strict=True), 1):
             if text is None:
                 continue
-            if family == "integer" and abs(int(value)) < _EXACT:
-                sheet.write_number(row, place, int(value), number)
-            elif family == "float" and np.isfinite(value):
-                sheet.write_number(row, place, _Exact(value))
-            elif family == "boolean":
+            is_float = isinstance(value, float | np.floating)
+            if form == "number" and (np.isfinite(value) if is_float else abs(int(value)) < _EXACT):
+                sheet.write_number(row, place, *([_Exact(value)] if is_float else [int(value), number]))
+            elif form == "flag":
                 sheet.write_boolean(row, place, bool(value))
             else:
                 self._write_text(sheet, row, place, heading, text)
@@ -196,7 +196,7 @@ class _Writer:
         for row, value in enumerate(column.array, 1):
             if value is pd.NaT:
                 continue
-            local = value if value.tzinfo is None else INSTANTS.local_time(value, self.zone)
+            local = value if value.tzinfo is None else local_time(value, self.zone)
             clock = local.tz_localize(None)
             if self._is_plain(value, clock):
                 look = self.exact[bool(clock.microsecond)] if clock.second or clock.microsecond else self.moment
@@ -265,8 +265,8 @@ def _meaning(name: str) -> str:
 
 def _width(heading: Heading) -> float:
     wide = {"name": 34, "next_step": 40, "description": 40, "account_name": 26, "owner_name": 20, "tags": 24}
-    least = {"instant": 17, "moment": 17, "text": 16, "integer": 11, "tags": 20}.get(heading.family, 11)
-    return float(max(wide.get(heading.name, least), min(len(heading.text) + 3, 30)))
+    kind = INSTANTS if heading.family == "moment" else KINDS.get(heading.family, INTEGER)
+    return float(max(wide.get(heading.name, kind.width), min(len(heading.text) + 3, 30)))
 
 
 def read_sheet(

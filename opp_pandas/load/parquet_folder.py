@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.kinds import KINDS
+from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,17 +27,12 @@ if TYPE_CHECKING:
 
 MEANING_FILE = "_opp_pandas.json"
 PART = "part-{:05d}.parquet"
-ARROW_TYPES = {
-    "Int64": pa.int64(),
-    "Float64": pa.float64(),
-    "boolean": pa.bool_(),
-    "str": pa.large_string(),
-    "datetime64[us, UTC]": pa.timestamp("us", tz="UTC"),
-}
+ARROW_TYPES = {kind.dtype: kind.arrow for kind in KINDS.values() if kind.dtype != "object"} | {"Float64": pa.float64()}
 _DTYPES = {
     typed: pd.api.types.pandas_dtype(dtype) for dtype, typed in ARROW_TYPES.items() if not dtype.startswith("datetime")
 }
-_LISTS = {"tags": pa.list_(pa.large_string()), "prospect_ids": pa.list_(pa.int64())}
+_LISTS = {entry.column: KINDS[entry.kind].arrow for entry in OPPORTUNITY.attributes if entry.dtype == "object"}
+_LISTS |= {"prospect_ids": pa.list_(pa.int64())}
 
 
 def arrow_type(column: str) -> pa.DataType | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.sandbox_server.customfields import check_custom
 from opp_pandas.sandbox_server.errors import ErrorObject, bad_request, invalid, validation_error
-from opp_pandas.sandbox_server.instants import instant_text, parse_instant
+from opp_pandas.sandbox_server.json_forms import form_of, read_member
 from opp_pandas.sandbox_server.webhooks import check_target
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class _Check:
     def _read_value(self, entry: Attribute, value: Any) -> Any:
         if value is None:
             return None
-        read = _READERS[entry.kind](value)
+        read = read_member(form_of(entry.kind), value)
         if entry.max_length is not None and len(read) > entry.max_length:
             raise ValueError(f"is too long (maximum is {entry.max_length} characters)")
         low, high = entry.minimum, entry.maximum
@@ -221,51 +221,7 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
-def _read_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be Unicode text without lone surrogates") from None
-    return value
-
-
-def _read_integer(value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError("must be an integer")
-    if abs(value) >= 2**63:
-        raise ValueError("must have at most 63 bits")
-    return value
-
-
-def _read_boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def _read_instant(value: Any) -> str:
-    try:
-        return instant_text(parse_instant(_read_text(value)))
-    except ValueError:
-        raise ValueError("must be an ISO 8601 instant, such as 2026-12-11T12:00:00Z") from None
-
-
-def _read_tags(value: Any) -> list[str]:
-    if not isinstance(value, list):
-        raise ValueError("must be a list of texts")
-    return [_read_text(tag) for tag in value]
-
-
 _NEEDED = {"opportunityStage": ("name",), "webhook": ("url", "resource", "action")}
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "text": _read_text,
-    "integer": _read_integer,
-    "boolean": _read_boolean,
-    "instant": _read_instant,
-    "tags": _read_tags,
-}
 
 
 def _label(name: str) -> str:

@@ -9,18 +9,16 @@ are looked up in `opp_pandas.resource`; values never become part of the SQL.
 # ruff: noqa: S608 - SQL is made of the names in resource.py only; every value is a parameter.
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from opp_pandas.resource import RESOURCES, Relationship
 from opp_pandas.sandbox_server.errors import Problem, bad_parameter
-from opp_pandas.sandbox_server.instants import instant_text, parse_instant
+from opp_pandas.sandbox_server.json_forms import form_of, read_filter, words_of
 from opp_pandas.sandbox_server.store import TABLES, Table
 
 NULL, NOT_NULL = "__null__", "__notnull__"
-_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _NO_BOUND = {"gte": ("neginf", "-inf"), "lte": ("inf", "+inf")}
 # The documents mention these two syntaxes' clash by this id only.
 _MIXED = "filterParameter.invalidDatetimeFormat"
@@ -175,32 +173,11 @@ def _bound(target: Target, given: Filter, operator: str, text: str) -> Condition
 
 def _read_value(target: Target, given: Filter, text: str) -> Any:
     try:
-        return _READERS[target.kind](text)
+        return read_filter(form_of(target.kind), text)
     except (ValueError, KeyError):
         raise _misfit(target, given, text) from None
 
 
 def _misfit(target: Target, given: Filter, text: str) -> Problem:
-    words = {"integer": "an integer", "instant": "an ISO 8601 instant", "boolean": "true or false", "text": "text"}
     code = _MIXED if target.kind == "instant" else "invalidParameter"
-    return bad_parameter(given.parameter, f"'{text[:60]}' is not {words[target.kind]}.", code)
-
-
-def _read_integer(text: str) -> int:
-    if not _INTEGER.fullmatch(text):
-        raise ValueError(text)
-    return int(text)
-
-
-def _read_text(text: str) -> str:
-    # A lone surrogate has no UTF-8 form, so no record can hold it.
-    text.encode()
-    return text
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "integer": _read_integer,
-    "instant": lambda text: instant_text(parse_instant(text)),
-    "boolean": {"true": True, "false": False}.__getitem__,
-    "text": _read_text,
-}
+    return bad_parameter(given.parameter, f"'{text[:60]}' is not {words_of(form_of(target.kind))}.", code)

@@ -6,15 +6,10 @@ from collections.abc import Container
 from typing import Any
 
 from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
+from opp_pandas.sandbox_server.json_forms import describe_in_hyper_schema, form_of
 from opp_pandas.sandbox_server.openapi import KEPT
 
 _DIALECT = "http://json-schema.org/draft-07/hyper-schema#"
-_FORMS: dict[str, dict[str, str]] = {
-    "text": {"type": "string"},
-    "integer": {"type": "number", "format": "integer"},
-    "boolean": {"type": "boolean"},
-    "instant": {"type": "string", "format": "date-time"},
-}
 
 
 def hyper_schema(writable: Container[str]) -> dict[str, Any]:
@@ -43,10 +38,11 @@ def _definition(resource: Resource, writable: bool) -> dict[str, Any]:
 
 
 def _attribute(entry: Attribute) -> dict[str, Any]:
-    if entry.kind == "tags":
-        return {"type": "array", "items": {"filterable": False, "sortable": False, "type": "string"}}
+    form = describe_in_hyper_schema(form_of(entry.kind))
+    if "items" in form:
+        return {**form, "items": {"filterable": False, "sortable": False, **form["items"]}}
     read_only = {"readOnly": True} if entry.read_only else {}
-    return {"filterable": entry.filterable, "sortable": entry.sortable, **read_only, **_FORMS[entry.kind]}
+    return {"filterable": entry.filterable, "sortable": entry.sortable, **read_only, **form}
 
 
 def _relationship(entry: Relationship) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
+from opp_pandas.sandbox_server.json_forms import describe_filter, describe_member, form_of
 from opp_pandas.sandbox_server.selection import LARGEST_OFFSET, LARGEST_PAGE, UNDOCUMENTED
 from opp_pandas.sandbox_server.store import TABLES
 
@@ -19,15 +20,6 @@ _FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
 _SECURITY: Schema = {
     "bearerAuth": {"type": "http", "scheme": "bearer", "description": "A user's token, by OAuth 2.0."},
     "s2sAuthToken": {"type": "http", "scheme": "bearer", "description": "An app's token in one organisation."},
-}
-_NULL_WORDS = "__null__|__notnull__"
-# One value, which both filter syntaxes take; lists and ranges are written differently in each.
-_FILTERS: dict[str, Schema] = {
-    "integer": {"type": "string", "pattern": rf"^(-?[0-9]{{1,18}}|{_NULL_WORDS})$"},
-    "boolean": {"type": "string", "enum": ["true", "false", *_NULL_WORDS.split("|")]},
-    # Other offsets are read as well; near the years 1 and 9999 they lead out of what a date can be.
-    "instant": {"type": "string", "format": "date-time", "pattern": "Z$"},
-    "text": {"type": "string"},
 }
 _FAILURES = {
     400: ("Bad Request", "Errors"),
@@ -132,7 +124,7 @@ def _collection_parameters(resource: Resource) -> list[Schema]:
     words = [sign + name for name in sortable for sign in ("", "-")]
     sort: Schema = {"type": "array", "items": {"type": "string", "enum": words}, "minItems": 1, "uniqueItems": True}
     return [
-        *(_query(name, _FILTERS[kind]) for name, kind in filters.items()),
+        *(_query(name, describe_filter(form_of(kind))) for name, kind in filters.items()),
         _query("page", _PAGE, style="deepObject", explode=True),
         _query("sort", sort, style="form", explode=False),
         _query("count", _FLAG),
@@ -230,20 +222,11 @@ def _served_attributes(resource: Resource) -> Schema:
 
 
 def _attribute(entry: Attribute) -> Schema:
-    base: Schema
-    if entry.kind == "tags":
-        base = {"type": ["array", "null"], "items": {"type": "string"}}
-    elif entry.kind == "instant":
-        base = {"type": ["string", "null"], "format": "date-time", "pattern": "Z$"}
-    else:
-        names = {"text": "string", "integer": "integer", "boolean": "boolean"}
-        base = {"type": [names[entry.kind], "null"]}
+    base: Schema = describe_member(form_of(entry.kind))
     if entry.choices:
         base["enum"] = [*entry.choices, None]
     if entry.name == "url":
         base["pattern"] = r"^http://(127\.0\.0\.1|localhost)(:[1-9][0-9]{0,3})?/[a-z]{0,20}$"
-    if entry.kind == "integer":
-        base |= {"minimum": 1 - 2**63, "maximum": 2**63 - 1}
     if entry.name == "amountPrecise":
         base["pattern"] = r"^-?[0-9]{1,10}(\.[0-9]{1,2})?$"
     limits = {"maxLength": entry.max_length, "minimum": entry.minimum, "maximum": entry.maximum}
