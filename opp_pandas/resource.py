@@ -8,7 +8,7 @@ snake_case; the glossary of every column is the ``meaning`` of its row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -45,14 +45,10 @@ class Attribute:
         One line for people, with the unit in brackets.
     max_length : int or None
         Longest text that the service takes [characters].
-    filterable, sortable, read_only : bool
-        What the service does with it.
-    documented : bool
-        Whether the resource's reference page has it; the others came later.
-    minimum, maximum : int or None
-        The range of a number.
-    choices : tuple of str
-        The only texts that it may be; none: any.
+    filterable, sortable, read_only, documented : bool
+        What the service does with it; whether its reference page has it: the others came later.
+    minimum, maximum, choices : int or None, tuple of str
+        The range of a number; the only texts that it may be, none: any.
     """
 
     name: str
@@ -76,6 +72,11 @@ class Attribute:
     def dtype(self) -> str:
         """The column's dtype in a frame."""
         return KINDS[self.kind].dtype
+
+    @property
+    def form(self) -> Mapping[str, Any]:
+        """Its values as JSON schema says it."""
+        return KINDS[self.kind].form
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.sandbox_server.customfields import check_custom
 from opp_pandas.sandbox_server.errors import ErrorObject, bad_request, invalid, validation_error
-from opp_pandas.sandbox_server.json_forms import form_of, read_member
+from opp_pandas.sandbox_server.json_forms import read_member
 from opp_pandas.sandbox_server.webhooks import check_target
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class _Check:
     def _read_value(self, entry: Attribute, value: Any) -> Any:
         if value is None:
             return None
-        read = read_member(form_of(entry.kind), value)
+        read = read_member(entry.form, value)
         if entry.max_length is not None and len(read) > entry.max_length:
             raise ValueError(f"is too long (maximum is {entry.max_length} characters)")
         low, high = entry.minimum, entry.maximum

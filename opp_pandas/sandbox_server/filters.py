@@ -15,7 +15,7 @@ from typing import Any
 
 from opp_pandas.resource import RESOURCES, Relationship
 from opp_pandas.sandbox_server.errors import Problem, bad_parameter
-from opp_pandas.sandbox_server.json_forms import form_of, read_filter, words_of
+from opp_pandas.sandbox_server.json_forms import INTEGER, TEXT, Form, is_instant, read_filter, words_of
 from opp_pandas.sandbox_server.store import TABLES, Table
 
 NULL, NOT_NULL = "__null__", "__notnull__"
@@ -37,7 +37,7 @@ class Target:
     """What a filter names: a column, what it holds, and the SQL around a condition on it."""
 
     column: str
-    kind: str
+    form: Form
     frame: str = "{}"
 
 
@@ -72,7 +72,7 @@ def build_condition(table: Table, given: Filter, newer: bool, ignore_upper: bool
     target = _find_target(table, given)
     if given.operator in ("gte", "lte"):
         inner = _bound(target, given, given.operator, given.values[0])
-        if ignore_upper and given.operator == "lte" and target.kind == "instant":
+        if ignore_upper and given.operator == "lte" and is_instant(target.form):
             inner = Condition("1")
     elif newer:
         inner = _any_of(target, given, given.values, _exact_newer)
@@ -85,11 +85,11 @@ def build_condition(table: Table, given: Filter, newer: bool, ignore_upper: bool
 def _find_target(table: Table, given: Filter) -> Target:
     resource, path = table.resource, given.path
     if path == ("id",):
-        return Target(f"{table.name}.id", "integer")
+        return Target(f"{table.name}.id", INTEGER)
     if len(path) == 1:
         attribute = resource.by_name.get(path[0])
         if attribute is not None and attribute.filterable:
-            return Target(f'{table.name}."{attribute.column}"', attribute.kind)
+            return Target(f'{table.name}."{attribute.column}"', attribute.form)
         if attribute is None and path[0] not in resource.relationship_by_name:
             raise bad_parameter(given.parameter, f"'{path[0][:60]}' is not an attribute of {resource.type}.")
         raise bad_parameter(given.parameter, f"'{path[0]}' is not filterable.")
@@ -104,19 +104,19 @@ def _find_target(table: Table, given: Filter) -> Target:
 def _relationship_target(table: Table, relationship: Relationship, key: str) -> Target:
     if relationship.name in table.list_texts:
         inside = f"SELECT 1 FROM json_each({table.list_texts[relationship.name]}) AS listed WHERE {{}}"
-        return Target("listed.value", "integer", f"EXISTS ({inside})")
+        return Target("listed.value", INTEGER, f"EXISTS ({inside})")
     if relationship.to_many:
         # People and deals meet in the table of roles.
         own, other = f"{table.resource.type}_id", f"{relationship.type}_id"
         inside = f"SELECT {own} FROM opportunityProspectRoles WHERE {{}}"
-        return Target(other, "integer", f"{table.name}.id IN ({inside})")
+        return Target(other, INTEGER, f"{table.name}.id IN ({inside})")
     column = f'{table.name}."{table.link_columns[relationship.name]}"'
     if key == "id":
-        return Target(column, "integer")
+        return Target(column, INTEGER)
     other_table = TABLES[relationship.type]
     attribute = RESOURCES[relationship.type].by_name[key]
     inside = f"SELECT id FROM {other_table.name} WHERE {{}}"
-    return Target(f'{other_table.name}."{attribute.column}"', attribute.kind, f"{column} IN ({inside})")
+    return Target(f'{other_table.name}."{attribute.column}"', attribute.form, f"{column} IN ({inside})")
 
 
 def _any_of(
@@ -142,8 +142,8 @@ def _exact_newer(target: Target, given: Filter, text: str) -> Condition | Any:
     null_test = _null_test(target, text)
     if null_test is not None:
         return null_test
-    if ".." in text and target.kind != "text":
-        code = _MIXED if target.kind == "instant" else "invalidParameter"
+    if ".." in text and target.form != TEXT:
+        code = _MIXED if is_instant(target.form) else "invalidParameter"
         raise bad_parameter(given.parameter, "A range with '..' does not go with newFilterSyntax=true.", code)
     return _read_value(target, given, text)
 
@@ -156,7 +156,7 @@ def _exact_older(target: Target, given: Filter, text: str, ignore_upper: bool) -
         return _read_value(target, given, text)
     low, high = text.split("..", 1)
     bounds = [_bound(target, given, "gte", low)]
-    if not (ignore_upper and target.kind == "instant"):
+    if not (ignore_upper and is_instant(target.form)):
         bounds.append(_bound(target, given, "lte", high))
     sql = " AND ".join(bound.sql for bound in bounds)
     return Condition(f"({sql})", tuple(value for bound in bounds for value in bound.values))
@@ -165,7 +165,7 @@ def _exact_older(target: Target, given: Filter, text: str, ignore_upper: bool) -
 def _bound(target: Target, given: Filter, operator: str, text: str) -> Condition:
     if text in _NO_BOUND[operator]:
         return Condition(f"{target.column} IS NOT NULL")
-    if ".." in text and target.kind == "instant":
+    if ".." in text and is_instant(target.form):
         raise bad_parameter(given.parameter, "A range with '..' does not go with newFilterSyntax=true.", _MIXED)
     sign = ">=" if operator == "gte" else "<="
     return Condition(f"{target.column} {sign} ?", (_read_value(target, given, text),))
@@ -173,11 +173,11 @@ def _bound(target: Target, given: Filter, operator: str, text: str) -> Condition
 
 def _read_value(target: Target, given: Filter, text: str) -> Any:
     try:
-        return read_filter(form_of(target.kind), text)
+        return read_filter(target.form, text)
     except (ValueError, KeyError):
         raise _misfit(target, given, text) from None
 
 
 def _misfit(target: Target, given: Filter, text: str) -> Problem:
-    code = _MIXED if target.kind == "instant" else "invalidParameter"
-    return bad_parameter(given.parameter, f"'{text[:60]}' is not {words_of(form_of(target.kind))}.", code)
+    code = _MIXED if is_instant(target.form) else "invalidParameter"
+    return bad_parameter(given.parameter, f"'{text[:60]}' is not {words_of(target.form)}.", code)

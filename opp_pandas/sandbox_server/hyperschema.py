@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import Any
 
 from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
-from opp_pandas.sandbox_server.json_forms import describe_in_hyper_schema, form_of
+from opp_pandas.sandbox_server.json_forms import describe_in_hyper_schema
 from opp_pandas.sandbox_server.openapi import KEPT
 
 _DIALECT = "http://json-schema.org/draft-07/hyper-schema#"
@@ -38,7 +38,7 @@ def _definition(resource: Resource, writable: bool) -> dict[str, Any]:
 
 
 def _attribute(entry: Attribute) -> dict[str, Any]:
-    form = describe_in_hyper_schema(form_of(entry.kind))
+    form = describe_in_hyper_schema(entry.form)
     if "items" in form:
         return {**form, "items": {"filterable": False, "sortable": False, **form["items"]}}
     read_only = {"readOnly": True} if entry.read_only else {}

@@ -1,7 +1,7 @@
 """The service's end of the wire: values of each form of JSON that a kind has, read and described.
 
-What the forms are the kinds say; how the service reads them is written down
-here, apart from how the client does.
+Which form an attribute has the resource table says; how the service reads it is
+written down here, apart from how the client does.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from opp_pandas.kinds import KINDS
 from opp_pandas.sandbox_server.instants import instant_text, parse_instant
 
 Form = Mapping[str, Any]
+INTEGER: Form = {"type": "integer"}
+TEXT: Form = {"type": "string"}
 NULL_WORDS = "__null__|__notnull__"
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 # The types of JSON schema: what Python makes of them, what a value must be in words, and what SQLite keeps it as.
@@ -24,11 +25,6 @@ _TYPES: dict[str, tuple[Any, str, str]] = {
     "boolean": (bool, "true or false", "INTEGER"),
     "array": (list, "a list of texts", "TEXT"),
 }
-
-
-def form_of(kind: str) -> Form:
-    """Return the form of a kind's values."""
-    return KINDS[kind].form
 
 
 def is_instant(form: Form) -> bool:
@@ -48,25 +44,23 @@ def affinity_of(form: Form) -> str:
 
 def read_member(form: Form, value: Any) -> Any:
     """Read a value that was sent in a document; a ValueError says what it must be."""
-    typed, words, _ = _TYPES[form["type"]]
+    typed = _TYPES[form["type"]][0]
+    misfit = ValueError(f"must be {words_of(form)}{', such as 2026-12-11T12:00:00Z' * is_instant(form)}")
     if not isinstance(value, typed) or isinstance(value, bool) != (typed is bool):
-        raise ValueError(f"must be {words}")
+        raise misfit
+    if is_instant(form):
+        try:
+            return instant_text(parse_instant(value))
+        except ValueError:
+            raise misfit from None
     if typed is int and abs(value) >= 2**63:
         raise ValueError("must have at most 63 bits")
-    if typed is list:
-        return [read_member(form["items"], item) for item in value]
-    if typed is not str:
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be Unicode text without lone surrogates") from None
-    if not is_instant(form):
-        return value
-    try:
-        return instant_text(parse_instant(value))
-    except ValueError:
-        raise ValueError("must be an ISO 8601 instant, such as 2026-12-11T12:00:00Z") from None
+    if typed is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be Unicode text without lone surrogates") from None
+    return [read_member(form["items"], item) for item in value] if typed is list else value
 
 
 def read_filter(form: Form, text: str) -> Any:

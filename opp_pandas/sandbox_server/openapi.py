@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
-from opp_pandas.sandbox_server.json_forms import describe_filter, describe_member, form_of
+from opp_pandas.sandbox_server.json_forms import INTEGER, TEXT, describe_filter, describe_member
 from opp_pandas.sandbox_server.selection import LARGEST_OFFSET, LARGEST_PAGE, UNDOCUMENTED
 from opp_pandas.sandbox_server.store import TABLES
 
@@ -115,16 +115,16 @@ def _operation(
 
 
 def _collection_parameters(resource: Resource) -> list[Schema]:
-    kinds = {"id": "integer"} | {entry.name: entry.kind for entry in resource.attributes if entry.filterable}
-    filters = {f"filter[{name}]": kind for name, kind in kinds.items()}
+    forms = {"id": INTEGER} | {entry.name: entry.form for entry in resource.attributes if entry.filterable}
+    filters = {f"filter[{name}]": form for name, form in forms.items()}
     for entry in resource.relationships:
         for key in entry.filter_keys:
-            filters[f"filter[{entry.name}][{key}]"] = "integer" if key == "id" else "text"
+            filters[f"filter[{entry.name}][{key}]"] = INTEGER if key == "id" else TEXT
     sortable = ["id", *(entry.name for entry in resource.attributes if entry.sortable)]
     words = [sign + name for name in sortable for sign in ("", "-")]
     sort: Schema = {"type": "array", "items": {"type": "string", "enum": words}, "minItems": 1, "uniqueItems": True}
     return [
-        *(_query(name, describe_filter(form_of(kind))) for name, kind in filters.items()),
+        *(_query(name, describe_filter(form)) for name, form in filters.items()),
         _query("page", _PAGE, style="deepObject", explode=True),
         _query("sort", sort, style="form", explode=False),
         _query("count", _FLAG),
@@ -222,7 +222,7 @@ def _served_attributes(resource: Resource) -> Schema:
 
 
 def _attribute(entry: Attribute) -> Schema:
-    base: Schema = describe_member(form_of(entry.kind))
+    base: Schema = describe_member(entry.form)
     if entry.choices:
         base["enum"] = [*entry.choices, None]
     if entry.name == "url":

@@ -22,7 +22,7 @@ from typing import Any
 
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.resource import ACTIVITY, RESOURCES, Attribute, Relationship, Resource
-from opp_pandas.sandbox_server.json_forms import affinity_of, form_of
+from opp_pandas.sandbox_server.json_forms import affinity_of
 
 # "oppd" in ASCII: a file with another mark is somebody else's database.
 _APPLICATION_ID = 0x6F707064
@@ -119,7 +119,7 @@ class Table:
         """Give the SQL that makes the table."""
         # Exact amounts are text of digits, which would sort 9.00 behind 10.00: SQLite turns them into numbers here.
         exact = {"amountPrecise": "REAL"}
-        own = [f'"{item.column}" {exact.get(item.name, affinity_of(form_of(item.kind)))}' for item in self.indexed]
+        own = [f'"{item.column}" {exact.get(item.name, affinity_of(item.form))}' for item in self.indexed]
         links = [f'"{column}" INTEGER' for column in self.links]
         lists = [f'"{column}" TEXT' for column in self.list_columns.values()]
         # AUTOINCREMENT: the id of a deleted record never names another one.
