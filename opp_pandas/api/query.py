@@ -22,6 +22,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.instants import parse_moment
+from opp_pandas.kinds import INSTANTS, KINDS, TEXT
 from opp_pandas.resource import LOOKUP_COLUMNS, OPPORTUNITY, RESOURCES, Attribute, Resource, snake_case
 
 DEFAULT_SORT = "id"
@@ -431,7 +432,7 @@ def _range(key: str, attribute: Attribute, value: tuple[Any, ...], name: str, ti
             continue
         text = _value_text(end, attribute, name, timezone, last=suffix == "lte")
         parameters.append((f"{key}[{suffix}]", text))
-        bounds.append(int(text) if attribute.kind == "integer" else text)
+        bounds.append(KINDS[attribute.kind].read(text, None))
     if len(bounds) == 2 and attribute.kind != "text" and bounds[0] > bounds[1]:
         raise ConfigurationError(f"filter {name!r}: the range begins after it ends, so nothing could fit; swap the two")
     return parameters
@@ -466,11 +467,12 @@ def _any_of(
 def _value_text(value: Any, attribute: Attribute, name: str, timezone: str | None, *, last: bool = False) -> str:
     if attribute.kind == "integer":
         return str(_whole(value, f"filter {name!r}"))
-    if attribute.kind == "boolean":
-        if not isinstance(value, bool | np.bool_):
-            raise ConfigurationError(f"filter {name!r}: True or False is expected, not {printable(repr(value), 60)}")
-        return "true" if value else "false"
-    if attribute.kind == "instant":
+    kind = KINDS[attribute.kind]
+    if kind not in (TEXT, INSTANTS):
+        if not kind.fits(value):
+            raise ConfigurationError(f"filter {name!r}: {printable(repr(value), 60)} {kind.rule}")
+        return kind.show(kind.read_cell(value), None)
+    if kind is INSTANTS:
         moment = parse_moment(value, timezone, f"filter {name!r}")
         return _instant_text(moment.last if last else moment.first)
     if not isinstance(value, str):
