@@ -432,7 +432,7 @@ def _range(key: str, attribute: Attribute, value: tuple[Any, ...], name: str, ti
             continue
         text = _value_text(end, attribute, name, timezone, last=suffix == "lte")
         parameters.append((f"{key}[{suffix}]", text))
-        bounds.append(KINDS[attribute.kind].read(text, None))
+        bounds.append(KINDS.get(attribute.kind, TEXT).read(text, None))
     if len(bounds) == 2 and attribute.kind != "text" and bounds[0] > bounds[1]:
         raise ConfigurationError(f"filter {name!r}: the range begins after it ends, so nothing could fit; swap the two")
     return parameters
@@ -467,7 +467,8 @@ def _any_of(
 def _value_text(value: Any, attribute: Attribute, name: str, timezone: str | None, *, last: bool = False) -> str:
     if attribute.kind == "integer":
         return str(_whole(value, f"filter {name!r}"))
-    kind = KINDS[attribute.kind]
+    # Services describe kinds that this package does not have: what they filter by is text.
+    kind = KINDS.get(attribute.kind, TEXT)
     if kind not in (TEXT, INSTANTS):
         if not kind.fits(value):
             raise ConfigurationError(f"filter {name!r}: {printable(repr(value), 60)} {kind.rule}")
