@@ -394,7 +394,7 @@ def test_other_resources__have_their_own_names() -> None:
     assert "filter%5Bemail%5D=" in build_query(USER, filter={"email": "a@b.example"})[0]
     assert "filter%5Bowner%5D%5Bid%5D=7" in build_query(ACCOUNT, filter={"owner": 7}, include=["owner"])[0]
     assert "filter%5Bopportunity%5D%5Bid%5D=88" in build_query(PROSPECT_ROLE, filter={"opportunity": 88})[0]
-    with pytest.raises(ConfigurationError, match="True or False"):
+    with pytest.raises(ConfigurationError, match="must be true or false"):
         build_query(STAGE, filter={"is_closed": "yes"})
 
 
