@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import secrets
 import weakref
@@ -95,7 +96,7 @@ class Sandbox:
         self._sign_in = SignIn(tokens, switches, clock)
         self._application = Application(store, tokens, self._sign_in, switches, clock, Activity(store, seed, clock))
         self._webhooks = Webhooks(store, switches, clock)
-        self._server = Server(self._application, clock, host, port, self.switches.idle_timeout_s)
+        self._server = Server(self._application, clock, switches, host, port)
         # Also runs when the program ends, and when the last name of the sandbox is gone.
         self._finish = weakref.finalize(self, _close, self._server, store, self._webhooks)
 
@@ -411,6 +412,23 @@ def sandbox(
     except BaseException:
         store.close()
         raise
+
+
+def _with_switches(signature: inspect.Signature) -> inspect.Signature:
+    """Name each switch where they stand together, for help and for editors in a kernel."""
+    named_apart = [
+        parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    switches = (
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=Switches.__annotations__[name]
+        )
+        for name, value in vars(Switches()).items()
+    )
+    return signature.replace(parameters=[*named_apart, *switches])
+
+
+sandbox.__signature__ = _with_switches(inspect.signature(sandbox))  # type: ignore[attr-defined]
 
 
 def _read_moment(now: datetime | str | Callable[[], datetime] | None) -> datetime:

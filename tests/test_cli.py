@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -13,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,7 @@ import requests
 import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas.cli import _parser, main
-from opp_pandas.sandbox_server.settings import Switches, SwitchOptions, switch_types
+from opp_pandas.sandbox_server.settings import Switches, switch_types, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,22 +118,13 @@ def test_sandbox__takes_every_switch() -> None:
         "datetime | None": ["2026-09-01T08:00:00Z"],
         "list[Fault]": ['{"status": 503}'],
     }
-    for entry in dataclasses.fields(Switches):
-        option = f"--{entry.name.replace('_', '-')}"
-        if entry.name == "before_request":
+    for name, hint in switch_types().items():
+        if name == "before_request":
             continue
-        hint = switch_types()[entry.name]
-        said = [typing.get_args(hint)[-1]] if typing.get_origin(hint) is typing.Literal else words[str(entry.type)]
-        read = vars(_parser().parse_args(["sandbox", option, *said]))
-        assert Switches.of({"ignore_parameters": (), entry.name: read[entry.name]} | _FITTING.get(entry.name, {}))
-
-
-_FITTING: dict[str, Any] = {"ignore_parameters": {"ignore_parameters": ("sort",)}}
-
-
-def test_sandbox__types_name_the_switches() -> None:
-    """What type checkers are told of the switches is what there is."""
-    assert typing.get_type_hints(SwitchOptions) == switch_types()
+        chosen = words_of(hint)
+        said = [chosen[-1]] if chosen else words[Switches.__annotations__[name]]
+        read = vars(_parser().parse_args(["sandbox", f"--{name.replace('_', '-')}", *said]))
+        assert getattr(Switches.of({name: read[name]}), name) == read[name]
 
 
 @pytest.mark.parametrize(

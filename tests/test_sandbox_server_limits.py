@@ -248,12 +248,33 @@ def test_latency__is_waited_before_the_answer(api: Api, monkeypatch: pytest.Monk
     assert waited == [1.5]
 
 
-def test_switches__must_exist() -> None:
-    """A misspelt switch or choice is refused with what there is."""
-    with pytest.raises(ConfigurationError, match=r"no switch 'latency'.*latency_s"):
-        sandbox(opportunities=0, latency=1)
-    with pytest.raises(ConfigurationError, match="reset_format= is one of 'epoch'"):
-        sandbox(opportunities=0, reset_format="minutes")
+@pytest.mark.parametrize(
+    ("switch", "said"),
+    [
+        ({"latency": 1}, "no switch 'latency'; did you mean 'latency_s'"),
+        ({"rate_limits": 1}, "did you mean 'rate_limit'"),
+        ({"xyz": 1}, "no switch 'xyz'; there are 'bad_gateway_above'"),
+        ({"reset_format": "minutes"}, "reset_format= is one of 'epoch'"),
+        ({"ignore_parameters": ("page",)}, "ignore_parameters= is one of 'filter'"),
+        ({"require_on_create": "name"}, r"require_on_create= takes tuple\[str, ...\], not"),
+        ({"rate_limit": "5"}, "rate_limit= takes int, not '5'"),
+        ({"rate_limit": True}, "rate_limit= takes int"),
+        ({"latency_s": -1}, "latency_s= takes float, from 0 on, not -1"),
+        ({"ids_as_text": 1}, "ids_as_text= takes bool"),
+        ({"index_lag_s": "1"}, "index_lag_s= takes float"),
+        ({"maintenance_until": datetime(2026, 9, 1)}, "a moment with its zone"),  # it is refused
+        ({"before_request": 5}, "before_request= takes Callable"),
+        ({"faults": [503]}, r"faults= takes list\[Fault\]"),
+    ],
+)
+def test_switches__are_refused_where_they_cannot_be_used(api: Api, switch: dict[str, Any], said: str) -> None:
+    """Misspelt, or of another kind: said with the name that is near, at the start and of a running sandbox alike."""
+    with pytest.raises(ConfigurationError, match=said):
+        sandbox(opportunities=0, **switch)
+    with pytest.raises(ConfigurationError, match=said):
+        setattr(api.box.switches, *next(iter(switch.items())))
+    with pytest.raises(ConfigurationError, match="status= takes int"):
+        api.box.fail("503")  # type: ignore[arg-type]
 
 
 def test_silent_connections__are_cut_and_give_their_threads_back() -> None:

@@ -4,7 +4,8 @@ Nothing of them is changed but, where it is fixed, the address that they call;
 what they need stands in the lines that ``opp-pandas sandbox`` prints. Each lives
 in an environment of its own, made with ``python -m venv`` and pip, or with npm;
 where it cannot be installed the test is skipped and says why. The second needs
-Python 3.10, the last Node.js. To use environments that are there already::
+Python 3.10, from the path or from pyenv, the last Node.js. To use environments
+that are there already::
 
     python -m venv tap && tap/bin/pip install tap-outreach==1.2.2
     python3.10 -m venv airbyte && airbyte/bin/pip install airbyte-source-outreach==1.0.30
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +31,6 @@ from sandbox_server_calls import Api, edit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.nightly
 
@@ -80,16 +81,24 @@ def api() -> Iterator[Api]:
             child.kill()
 
 
-def _install(folder: Path, interpreter: str, package: str) -> str:
+def _python_3_10() -> str | None:
+    """Find Python 3.10 on the path or among pyenv's versions, whose entry on the path starts the chosen one only."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for program in (shutil.which("python3.10"), *pyenv.glob("versions/3.10.*/bin/python3.10")):
+        if program and subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+            return str(program)
+    return None
+
+
+def _install(folder: Path, program: str | None, package: str) -> str:
     """Make an environment with one package; give its Python."""
-    program = shutil.which(interpreter)
     python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
     steps = (
         [str(program), "-m", "venv", str(folder)],
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package],
     )
     if program is None:
-        pytest.skip(f"{package} needs {interpreter}, and there is none on the path")
+        pytest.skip(f"{package} needs Python 3.10, and there is none on the path or in pyenv")
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -108,7 +117,7 @@ def tap_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 def airbyte_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Python with airbyte-source-outreach."""
     given = os.environ.get("OPP_PANDAS_AIRBYTE_PYTHON")
-    return given or _install(tmp_path_factory.mktemp("airbyte"), "python3.10", "airbyte-source-outreach==1.0.30")
+    return given or _install(tmp_path_factory.mktemp("airbyte"), _python_3_10(), "airbyte-source-outreach==1.0.30")
 
 
 def _run(python: str, module: str, box_origin: str, *arguments: str) -> str:

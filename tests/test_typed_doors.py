@@ -15,13 +15,13 @@ from typing import Any, get_args
 import pytest
 
 import opp_pandas as opp
-from accessor_stub import TARGET
+from accessor_stub import SWITCHES, TARGET
 from opp_pandas import choices
 from opp_pandas.accessor import OpportunityAccessor, PlotAccessor
 from opp_pandas.docstrings import entries_of
 from opp_pandas.figures.core.figure import PLOTS
 
-DOORS = ("read_opportunities", "adopt", "connect", "read_export", "resume", "undo", "apply_plan", "scan")
+DOORS = ("read_opportunities", "adopt", "connect", "read_export", "resume", "undo", "apply_plan", "scan", "sandbox")
 FRAMES = ("frame", "frame.copy()", "frame.query('amount > 1')", "frame.loc[frame['amount'] > 1]", "frame.assign(a=1)")
 HEAD = """from typing import Any
 
@@ -34,11 +34,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_stub__is_fresh() -> None:
-    """The stub is what the registry gives: after a change of a figure, run ``python tests/accessor_stub.py``."""
+    """Stubs are what registry and switches give: after a change of one, run ``python tests/accessor_stub.py``."""
     # In a process of its own: a method that was looked at takes the place of its door, and forgets what it gives.
     command = [sys.executable, str(ROOT / "tests" / "accessor_stub.py"), "--print"]
     made = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    kept = TARGET.read_text(encoding="utf-8")
+    kept = TARGET.read_text(encoding="utf-8") + SWITCHES.read_text(encoding="utf-8")
     assert kept == made, "run python tests/accessor_stub.py"
 
 

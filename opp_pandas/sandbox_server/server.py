@@ -21,6 +21,7 @@ from opp_pandas.sandbox_server.operations import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from opp_pandas.sandbox_server.instants import Clock
+    from opp_pandas.sandbox_server.settings import Switches
 
 LARGEST_BODY = 8 * 1024 * 1024
 
@@ -34,12 +35,12 @@ class Server:
         What answers.
     clock : callable
         The time for the ``Date`` header.
+    switches : Switches
+        How long a connection may stay silent.
     host : str
         A loopback address, or ``localhost``.
     port : int
         0 lets the system choose one.
-    idle_timeout_s : float
-        How long a connection may stay silent before it is cut [s].
 
     Raises
     ------
@@ -51,13 +52,13 @@ class Server:
         self,
         application: Application,
         clock: Clock,
+        switches: Switches,
         host: str = "127.0.0.1",
         port: int = 0,
-        idle_timeout_s: float = 60.0,
     ) -> None:
         address = _loopback(host)
         try:
-            self._listener = _Listener(address, _check_port(port), application, clock, idle_timeout_s)
+            self._listener = _Listener(address, _check_port(port), application, clock, switches)
         except OSError as error:
             remedy = "choose another port, or port=0 for a free one"
             raise ConfigurationError(
@@ -111,9 +112,9 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     multithread, multiprocess, ssl_context = True, False, None
     _server_version = "opp_pandas"
 
-    def __init__(self, address: str, port: int, app: Application, clock: Clock, idle_timeout_s: float) -> None:
+    def __init__(self, address: str, port: int, app: Application, clock: Clock, switches: Switches) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.app, self.clock, self.idle_timeout_s = app, clock, idle_timeout_s
+        self.app, self.clock, self.switches = app, clock, switches
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__((address, port), _Handler)
@@ -153,7 +154,7 @@ class _Handler(WSGIRequestHandler):
     def setup(self) -> None:
         """Let a silent peer hold its thread for a while only, whether it never began or is kept alive."""
         super().setup()
-        self.connection.settimeout(self.server.idle_timeout_s)
+        self.connection.settimeout(self.server.switches.idle_timeout_s or None)
 
     def run_wsgi(self) -> None:
         """Serve one request of the connection."""

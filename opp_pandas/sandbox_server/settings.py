@@ -8,11 +8,14 @@ here; left alone, the sandbox is lenient.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from difflib import get_close_matches
+from functools import cache
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
-from opp_pandas.errors import ConfigurationError, named
+from opp_pandas.errors import ConfigurationError, named, printable
 
 
 @dataclass
@@ -46,6 +49,12 @@ class Fault:
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError for a value of a wrong kind."""
+        for name, hint in get_type_hints(Fault).items():
+            if not _fits(getattr(self, name), hint):
+                raise _misfit(Fault, name, getattr(self, name))
+
     def matches(self, method: str, path: str) -> bool:
         """Whether this request is meant."""
         return (self.method is None or self.method == method) and (self.path is None or path.endswith(self.path))
@@ -54,6 +63,9 @@ class Fault:
 @dataclass
 class Switches:
     """The settings of a running sandbox; each may be changed while it serves.
+
+    This is the one list of them: the arguments of `opp_pandas.sandbox`, the options of the command line and
+    what type checkers know follow from it.
 
     Parameters
     ----------
@@ -105,9 +117,9 @@ class Switches:
     ignore_upper_bounds : bool
         Ignore the upper end of instants' ranges, as the service was seen to do.
     idle_timeout_s : float
-        How long a connection may stay silent before it is cut [s].
+        How long a connection may stay silent before it is cut [s]; 0: for ever.
     ignore_parameters : tuple of str
-        Ignore these of ``filter``, ``sort`` and ``fields``, as a service does that does not know them.
+        Ignore these parameters, as a service does that does not know them.
     deliver_webhooks : bool
         Whether webhooks are told what changes.
     webhook_retry_s : float
@@ -143,33 +155,35 @@ class Switches:
     keep_old_refresh_tokens: bool = True
     ignore_upper_bounds: bool = False
     idle_timeout_s: float = 60.0
-    ignore_parameters: tuple[str, ...] = ()
+    ignore_parameters: tuple[Literal["filter", "sort", "fields"], ...] = ()
     deliver_webhooks: bool = True
     webhook_retry_s: float = 1.0
     before_request: Callable[[str, str], None] | None = None
     faults: list[Fault] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, given: Mapping[str, object]) -> Switches:
-        """Make the settings from keyword arguments.
+    def __setattr__(self, name: str, value: object) -> None:
+        """Take a setting.
 
         Raises
         ------
         ConfigurationError
-            If a name is not a switch, or a choice not one of its values.
+            If there is no such switch, or it does not take this value.
         """
-        known = {entry.name for entry in fields(cls)}
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise ConfigurationError(
-                f"the sandbox has no switch {named(unknown)}; there are {named(sorted(known), 40)}"
-            )
-        made = cls(**given)  # type: ignore[arg-type]
-        if wrong := set(made.ignore_parameters) - {"filter", "sort", "fields"}:
-            raise ConfigurationError(f"ignore_parameters= takes 'filter', 'sort' and 'fields', not {named(wrong)}")
-        for name, hint in switch_types().items():
-            if get_origin(hint) is Literal and getattr(made, name) not in get_args(hint):
-                raise ConfigurationError(f"{name}= is one of {named(get_args(hint))}, not {getattr(made, name)!r}")
+        hints = switch_types()
+        if name not in hints:
+            near = get_close_matches(name, hints, 1)
+            hint = f"did you mean {named(near)}?" if near else f"there are {named(sorted(hints), 40)}"
+            raise ConfigurationError(f"the sandbox has no switch {name!r}; {hint}")
+        if not _fits(value, hints[name]):
+            raise _misfit(type(self), name, value)
+        super().__setattr__(name, value)
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> Switches:
+        """Make the settings from keyword arguments, as one sets them later."""
+        made = cls()
+        for name, value in given.items():
+            setattr(made, name, value)
         return made
 
     def next_fault(self, method: str, path: str) -> Fault | None:
@@ -187,41 +201,55 @@ class Switches:
         return None
 
 
-class SwitchOptions(TypedDict, total=False):
-    """The fields of `Switches` as keyword arguments, for type checkers."""
-
-    require_content_type_on_get: bool
-    refuse_doubled_parameters: bool
-    read_only_members: Literal["ignore", "refuse"]
-    check_probability_range: bool
-    check_custom_fields: bool
-    require_on_create: tuple[str, ...]
-    generation: Literal["current", "reference"]
-    ids_as_text: bool
-    list_trashed: bool
-    count_by_default: bool
-    count_truncated: bool
-    latency_s: float
-    index_lag_s: float | Callable[[], float]
-    rate_limit: int
-    rate_period_s: int
-    two_number_rate_header: bool
-    reset_format: Literal["epoch", "seconds", "iso", "http"]
-    maintenance_until: datetime | None
-    bad_gateway_above: int | None
-    token_life_s: int
-    refresh_life_s: int
-    mint_interval_s: int
-    keep_old_refresh_tokens: bool
-    ignore_upper_bounds: bool
-    idle_timeout_s: float
-    ignore_parameters: tuple[str, ...]
-    deliver_webhooks: bool
-    webhook_retry_s: float
-    before_request: Callable[[str, str], None] | None
-    faults: list[Fault]
-
-
+@cache
 def switch_types() -> dict[str, Any]:
     """Return the type of each switch."""
     return get_type_hints(Switches)
+
+
+def words_of(hint: Any) -> tuple[Any, ...]:
+    """Return the words that a switch of this type chooses from, one or several; none where it holds something else."""
+    if get_origin(hint) is tuple:
+        return words_of(get_args(hint)[0])
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _misfit(owner: type, name: str, value: object) -> ConfigurationError:
+    words = words_of(get_type_hints(owner)[name])
+    form = f"is one of {named(words)}" if words else f"takes {owner.__annotations__[name]}"
+    more = (
+        ", a moment with its zone"
+        if isinstance(value, datetime)
+        else ", from 0 on"
+        if isinstance(value, int | float)
+        else ""
+    )
+    return ConfigurationError(f"{name}= {form}{more}, not {printable(repr(value), 80)}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a switch's type; numbers are no flags, not negative, and moments have a zone."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in parts
+    if kind is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if kind in (tuple, list):
+        return isinstance(value, (tuple, list) if kind is tuple else list) and all(
+            _fits(item, parts[0]) for item in value
+        )
+    if kind is Callable:
+        return callable(value)
+    if kind is Mapping:
+        return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
+    if hint in (int, float):
+        numbers = int if hint is int else int | float
+        return isinstance(value, numbers) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, hint) and not (isinstance(value, datetime) and value.tzinfo is None)
+
+
+if TYPE_CHECKING:
+    from opp_pandas.sandbox_server.switch_options import SwitchOptions as SwitchOptions
+else:
+    # The fields of `Switches` as keyword arguments; `python tests/accessor_stub.py` writes them down for type checkers.
+    SwitchOptions = TypedDict("SwitchOptions", switch_types(), total=False)
