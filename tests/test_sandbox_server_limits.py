@@ -95,6 +95,24 @@ def test_remaining__may_be_two_numbers(api: Api) -> None:
     assert api.call("GET", "/opportunities/1").headers["X-RateLimit-Remaining"] == "9999, 19999"
 
 
+def test_period__is_as_long_as_the_switch_says(api: Api, clock: Clock) -> None:
+    """A used-up limit is full again when it is over."""
+    api.box.switches.rate_limit, api.box.switches.rate_period_s = 1, 60
+    assert [api.call("GET", "/opportunities/1").status_code for _ in range(2)] == [200, 429]
+    clock.now += timedelta(seconds=60)
+    assert api.call("GET", "/opportunities/1").status_code == 200
+
+
+def test_index__lags_behind_the_data(api: Api, clock: Clock) -> None:
+    """A new record is at its own address at once, and in collections after the switch's time."""
+    api.box.switches.index_lag_s = 5
+    made = api.call("POST", "/opportunities", edit("opportunity", {"name": "New"})).json()["data"]["id"]
+    assert api.get(f"/opportunities/{made}")["data"]["id"] == made
+    assert made not in api.ids()
+    clock.now += timedelta(seconds=5)
+    assert made in api.ids()
+
+
 def test_date__is_the_sandboxs_own(api: Api, clock: Clock) -> None:
     """The Date header goes by the sandbox's clock, for clients that take their watermark from it."""
     assert parsedate_to_datetime(api.call("GET", "/opportunities/1").headers["Date"]) == clock.now

@@ -167,6 +167,17 @@ def test_tokens__expire(api: Api, clock: Clock) -> None:
     assert api.get("/opportunities/1"), "the sandbox's own token does not expire"
 
 
+def test_lives__of_tokens_are_switches(api: Api, clock: Clock) -> None:
+    """Both kinds of token live as long as they say."""
+    api.box.switches.token_life_s, api.box.switches.refresh_life_s = 60, 120
+    body = _token(api, grant_type="refresh_token", refresh_token=api.box.issue_refresh_token()).json()
+    assert (body["expires_in"], _status(api, body["access_token"])) == (60, 200)
+    clock.now += timedelta(seconds=60)
+    assert _status(api, body["access_token"]) == 401
+    clock.now += timedelta(seconds=60)
+    assert _token(api, grant_type="refresh_token", refresh_token=body["refresh_token"]).status_code == 400
+
+
 def test_refresh_tokens__beyond_a_hundred_push_out_the_oldest(api: Api) -> None:
     """At most 100 live refresh tokens."""
     tokens = [api.box.issue_refresh_token() for _ in range(101)]

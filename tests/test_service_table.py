@@ -8,6 +8,9 @@ of the resource table to both ends of the wire.
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,7 @@ from opp_pandas.resource import (
     Attribute,
     Resource,
 )
+from opp_pandas.sandbox_server.settings import switch_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +121,39 @@ RELATED = {
     **dict.fromkeys(("calls", "mailings", "tasks", "events"), ("test_activity", "test_activity__has_both_ends")),
     "webhooks": ("test_webhooks", "test_webhook__is_created_listed_changed_and_deleted"),
 }
+_LIMITS, _SIGN_IN, _EDITS = "test_sandbox_server_limits", "test_sandbox_server_signin", "test_sandbox_server_edits"
+SWITCHES = {
+    "require_content_type_on_get": (_EDITS, "test_read__needs_the_media_type_only_when_switched_on"),
+    "refuse_doubled_parameters": (_LIMITS, "test_doubled_parameters__can_be_refused"),
+    "read_only_members": (_EDITS, "test_read_only_members__are_ignored_or_refused_by_a_switch"),
+    "check_probability_range": (_EDITS, "test_probability__may_leave_its_range_when_switched_on"),
+    "check_custom_fields": (_EDITS, "test_custom_fields__are_held_to_their_kinds_only_when_switched_on"),
+    "require_on_create": ("test_write_back", "test_rejected__one_bad_row_stops_nothing"),
+    "generation": (_LIMITS, "test_generation_of_the_reference_page__has_its_169_attributes"),
+    "ids_as_text": (_LIMITS, "test_ids__may_be_text"),
+    "list_trashed": (_LIMITS, "test_trashed_rows__can_be_left_out"),
+    "count_by_default": (_LIMITS, "test_older_apps__are_counted_for_without_asking"),
+    "count_truncated": (_LIMITS, "test_count__may_be_truncated"),
+    "latency_s": (_LIMITS, "test_latency__is_waited_before_the_answer"),
+    "index_lag_s": (_LIMITS, "test_index__lags_behind_the_data"),
+    "rate_limit": (_LIMITS, "test_rate_limit__used_up_is_429_until_the_period_ends"),
+    "rate_period_s": (_LIMITS, "test_period__is_as_long_as_the_switch_says"),
+    "two_number_rate_header": (_LIMITS, "test_remaining__may_be_two_numbers"),
+    "reset_format": (_LIMITS, "test_reset__is_worded_as_the_switch_says"),
+    "maintenance_until": (_LIMITS, "test_maintenance__is_503_with_an_iso_retry_after"),
+    "bad_gateway_above": (_LIMITS, "test_pages_that_are_too_heavy__are_502"),
+    "token_life_s": (_SIGN_IN, "test_lives__of_tokens_are_switches"),
+    "refresh_life_s": (_SIGN_IN, "test_lives__of_tokens_are_switches"),
+    "mint_interval_s": (_SIGN_IN, "test_minting__is_throttled_by_a_switch"),
+    "keep_old_refresh_tokens": (_SIGN_IN, "test_refresh__rotates_and_kills_the_old_one_when_switched_on"),
+    "ignore_upper_bounds": (_LIMITS, "test_upper_bounds__may_be_ignored"),
+    "idle_timeout_s": (_LIMITS, "test_silent_connections__are_cut_and_give_their_threads_back"),
+    "ignore_parameters": ("test_activity", "test_service__that_ignores_the_filter_by_deal"),
+    "deliver_webhooks": ("test_webhooks", "test_delivery__waits_and_rests_as_switches_say"),
+    "webhook_retry_s": ("test_webhooks", "test_delivery__waits_and_rests_as_switches_say"),
+    "before_request": (_LIMITS, "test_before_request__lets_a_test_act_in_between"),
+    "faults": (_LIMITS, "test_fault__hits_the_requests_it_names_and_no_others"),
+}
 BEYOND = {
     "webhooks: events, signed, in both versions": ("test_webhooks", "test_events__say_what_changed_and_are_signed"),
     "webhooks: four attempts": ("test_webhooks", "test_delivery__is_tried_four_times_where_nobody_answers"),
@@ -187,6 +224,7 @@ TABLE = {
     "status": STATUSES,
     "sign-in": SIGN_INS,
     "related resource": RELATED,
+    "switch of the sandbox": SWITCHES,
     "beyond the page": BEYOND,
 }
 
@@ -223,12 +261,31 @@ def test_documentation__shows_the_table() -> None:
 
 
 def test_table__has_a_row_for_everything() -> None:
-    """Every relationship and metadata entry of the resource table and every related resource has its row."""
+    """Every relationship, metadata entry and related resource of the resource table, every switch has its row."""
     assert set(RELATIONSHIPS) == set(OPPORTUNITY.relationship_by_name)
     assert set(METADATA) == {"canWrite", "canDelete", "dataConnections"}
     assert set(RELATED) == {resource.path for resource in RESOURCES.values() if resource is not OPPORTUNITY}
+    assert set(SWITCHES) == set(switch_types())
     assert len(OPERATIONS) == 5
     assert service_table().count("\n") == 2 + sum(map(len, TABLE.values()))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("name", "module", "test"),
+    [(name, *proof) for rows in (RELATED, SWITCHES) for name, proof in rows.items()],
+)
+def test_sandbox__without_it_the_proof_fails(name: str, module: str, test: str) -> None:
+    """Where the sandbox does not serve the resource, or takes no notice of the switch, the test of its row fails."""
+    command = [sys.executable, "-m", "pytest", "-p", "without", "-p", "no:cacheprovider", "-q", "-n0"]
+    where = {
+        "cwd": TESTS.parent,
+        "env": {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "WITHOUT": name},
+    }
+    done = subprocess.run(
+        [*command, f"{TESTS / module}.py::{test}"], capture_output=True, text=True, check=False, **where
+    )
+    assert done.returncode == 1, done.stdout[-2_000:] + done.stderr[-2_000:]
 
 
 def test_resource_table__has_what_the_page_names() -> None:

@@ -192,6 +192,20 @@ def test_delivery__is_tried_four_times_where_nobody_answers(box: Sandbox, receiv
     assert [one["data"]["attributes"]["name"] for one in receiver.log] == ["late", "at once"]
 
 
+def test_delivery__waits_and_rests_as_switches_say(box: Sandbox, receiver: Receiver) -> None:
+    """The next attempt comes after the time that is set; nobody is told while delivery is off."""
+    subscribe(box, receiver)
+    box.switches.deliver_webhooks = False
+    box.client().update(1, {"name": "not told"})
+    assert box.wait_for_webhooks()
+    assert not box.deliveries
+    box.switches.deliver_webhooks, box.switches.webhook_retry_s = True, 3_600
+    receiver.answers = [0]
+    box.client().update(1, {"name": "late"})
+    assert not box.wait_for_webhooks(timeout_s=1.5)
+    assert not receiver.log
+
+
 # --- into a history ------------------------------------------------------------
 
 
