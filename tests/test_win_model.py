@@ -89,6 +89,36 @@ def test_win_model__warns_of_columns_that_know_the_end() -> None:
     assert any("contract" in words and "missing on" in words for words in model.warnings)
 
 
+@pytest.mark.parametrize("by", ["stage", "age"])
+def test_win_model__leaves_out_what_is_filled_late(by: str) -> None:
+    """A field that is filled near the end only is empty on the deals that are asked about: open deals tell of it."""
+    rng = np.random.default_rng(4)
+    n, n_open = 1_200, 400
+    won, is_open = rng.random(n) < 0.5, np.arange(n) < n_open
+    late = rng.random(n) < 0.5
+    far = np.where(late, "Contract", "Lead") if by == "stage" else np.full(n, "Lead")
+    days = np.where(late, 100, 10) + rng.integers(0, 10, n) + np.where(is_open, 0, 200)
+    reached = np.where(is_open, late, won | (rng.random(n) < 0.6))
+    frame = pd.DataFrame({
+        "stage_name": np.where(is_open, far, np.where(won, "Won", "Lost")),
+        "created_at": pd.Timestamp("2026-01-01", tz="UTC") - pd.to_timedelta(days, unit="D"),
+        "close_date": pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(np.where(is_open, 60, -60), unit="D"),
+        "approver": np.where(reached & (rng.random(n) < 0.4), rng.choice(list("ab"), n), None),
+        "seats": np.where(reached & (rng.random(n) < 0.4), rng.integers(1, 90, n), np.nan),
+        "source": np.where(rng.random(n) < 0.3, "", rng.choice(["web", "fair"], n)),
+    })  # fmt: skip
+    stages = opp.StageMap(order=["Lead", "Contract", "Won", "Lost"], won=["Won"], lost=["Lost"])
+    adopted = opp.adopt(frame, stages=stages, as_of="2026-01-01", currency="USD", timezone="UTC")
+    model = adopted.opp.fit_win_model()
+    assert model.features == ("source",)
+    assert [words.split("'")[1] for words in model.warnings] == ["approver", "seats"]
+    assert all("those further on" in words for words in model.warnings)
+    # Who names it has it, and is warned all the same.
+    named = adopted.opp.fit_win_model(features=["approver", "source"])
+    assert named.features == ("approver", "source")
+    assert len(named.warnings) == 1
+
+
 def test_win_model__takes_anybodys_classifier() -> None:
     """One of scikit-learn enters by the same door, with reasons and an evaluation."""
     ensemble = pytest.importorskip("sklearn.ensemble")

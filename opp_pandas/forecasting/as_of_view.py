@@ -492,6 +492,30 @@ def why_not_known_early(codes: npt.NDArray[np.integer], won: Flags, ended: Flags
     return ""
 
 
+def why_filled_late(filled: Flags, progress: Sequence[npt.NDArray[np.integer]]) -> str:
+    """Return why a column is filled as its deals go on, so that closed ones show what open ones cannot; "" if not so.
+
+    Parameters
+    ----------
+    filled : ndarray of bool, shape (n,)
+        Where open deals have a value.
+    progress : sequence of ndarray of int, shape (n,)
+        How far they came, such as stages and ages; each is tried.
+    """
+    for come in progress:
+        middle = np.median(come) if len(come) else 0
+        # Where most stand in one place, the others are compared with them.
+        further = come > middle if (come > middle).sum() >= 20 else come >= middle
+        early, late = filled[~further], filled[further]
+        if min(len(early), len(late)) < 20:
+            continue
+        chance = np.sqrt(filled.mean() * (1 - filled.mean()) * (1 / len(early) + 1 / len(late)))
+        if late.mean() - early.mean() > max(0.1, 4 * chance):
+            shares = f"{early.mean():.0%} of open deals that began, and on {late.mean():.0%} of those further on"
+            return f"it is filled on {shares}"
+    return ""
+
+
 def _code(values: npt.NDArray[np.object_], rows: Codes) -> Column:
     codes, labels = pd.factorize(values[rows])
     kept = [str(label) for label in labels[:MOST_LEVELS]]

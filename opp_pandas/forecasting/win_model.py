@@ -28,7 +28,7 @@ from opp_pandas.figures.core.columns import factorize
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.forecasting.as_of_view import MOST_LEVELS, NEVER_KNOWN_EARLY, why_not_known_early
+from opp_pandas.forecasting.as_of_view import MOST_LEVELS, NEVER_KNOWN_EARLY, why_filled_late, why_not_known_early
 from opp_pandas.forecasting.calibrating import reliability_table
 from opp_pandas.forecasting.past_touches import known_activity
 from opp_pandas.forecasting.scoring import brier, log_loss, put_in_bins
@@ -438,6 +438,8 @@ def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | No
     frame, chosen, warned = deals.frame, [], []
     if features is not None:
         deals.need(*features, hint="features= names columns of the frame.")
+    rows = np.flatnonzero((deals.status == OPEN) & ~ended)
+    progress = [deals.stage[rows], deals.context.today - deals.created_day[rows].astype(np.int64)]
     for name in frame.columns if features is None else features:
         column = frame[name]
         late = name in NEVER_KNOWN_EARLY or name in _AT_THE_END or name in TOUCH_COLUMNS
@@ -456,6 +458,9 @@ def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | No
             if features is None and len(labels) > MOST_LEVELS:
                 continue
             why = why_not_known_early(np.asarray(codes), won, ended, ended | (deals.status == 0))
+        if not why:
+            filled = column.iloc[rows].notna() & ~column.iloc[rows].astype(object).isin([""])
+            why = why_filled_late(filled.to_numpy(dtype=bool), progress)
         if why:
             warned.append(f"column {name!r} seems to be known only at the end: {why}")
             if features is None:
