@@ -225,6 +225,24 @@ def test_login__keeps_a_sign_in_that_connect_finds(
     assert box.client_secret not in "".join(capsys.readouterr())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the commands are those of other systems")
+@pytest.mark.parametrize("browser", ["true", "sh -c 'sleep 20' %s"])
+def test_login__tells_where_to_sign_in_whatever_the_browser_command_does(
+    box: Sandbox, tmp_path: Path, browser: str
+) -> None:
+    """One that is content and does nothing, one that blocks: the address stands there, and opening it signs in."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        redirect = f"http://127.0.0.1:{free.getsockname()[1]}/callback"
+    env = {**os.environ, "BROWSER": browser, "OPP_PANDAS_SIGN_IN_FOLDER": str(tmp_path / "sign-in")}
+    env |= {"OPP_PANDAS_CLIENT_SECRET": box.client_secret}
+    command = [*COMMAND, "login", "--url", box.url, "--client-id", box.client_id, "--redirect-uri", redirect]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as child, ending(child):
+        assert child.stdout is not None
+        address = child.stdout.readline().split()[-1]
+        assert requests.get(address, timeout=60).ok
+        assert child.wait(timeout=60) == 0
+
+
 def test_resume_and_undo__work_from_the_journal(
     box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

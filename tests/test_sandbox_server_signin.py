@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -323,7 +324,7 @@ def _sign(message: bytes) -> bytes:
 
 
 def _app_token(header: dict[str, Any] | None = None, **changes: Any) -> str:
-    issued = int(NOW.timestamp())
+    issued = int(time.time())
     claims = {"iat": issued, "exp": issued + 3600, "iss": "app-guid"} | changes
     head = f"{_part(header or {'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}"
     return f"{head}.{_part(_sign(head.encode()))}"
@@ -336,7 +337,10 @@ def _exchange(api: Api, token: str, install: object) -> requests.Response:
 
 @pytest.mark.parametrize("pem", [PUBLIC, PUBLIC_PKCS1])
 def test_app_token__becomes_an_access_token_for_an_hour(api: Api, clock: Clock, pem: str) -> None:
-    """The exchanged token reads and writes deals for an app without a user, but no stages or roles."""
+    """The exchanged token reads and writes deals for an app without a user, but no stages or roles.
+
+    The app signs by the machine's clock, and the access token ends by that of the sandbox, which shows another moment.
+    """
     install = api.box.install_app("app-guid", pem)
     answer = _exchange(api, _app_token(), install)
     assert answer.status_code == 200
@@ -360,9 +364,9 @@ def test_app_token__becomes_an_access_token_for_an_hour(api: Api, clock: Clock, 
         "a.b",
         "a.b.c",
         _app_token(iss="other"),
-        _app_token(exp=int(NOW.timestamp())),
-        _app_token(exp=int(NOW.timestamp()) + 7200),
-        _app_token(iat=int(NOW.timestamp()) + 600),
+        _app_token(exp=int(time.time()) - 61),
+        _app_token(exp=int(time.time()) + 7200),
+        _app_token(iat=int(time.time()) + 6000, exp=int(time.time()) + 7200),
         _app_token(iat="x"),
         _app_token(exp=10**30),
         _app_token({"alg": "none"}),

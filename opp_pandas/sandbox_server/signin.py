@@ -202,7 +202,7 @@ class SignIn:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer":
             raise errors.bad_token("The Authorization header holds no bearer token.")
-        wrong = check_app_token(token.strip(), app.key, app.issuer, self._clock())
+        wrong = check_app_token(token.strip(), app.key, app.issuer)
         if wrong is not None:
             raise errors.bad_token(wrong)
         access = self._tokens.mint(Identity(APP_SCOPES, None, self._clock() + _APP_TOKEN_LIFE))

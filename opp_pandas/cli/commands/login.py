@@ -52,9 +52,15 @@ def _run(options: argparse.Namespace) -> int:
         client_secret=secret,
         scopes=oauth.READING_SCOPES if options.reading_only else oauth.SCOPES,
         redirect_uri=options.redirect_uri or oauth.REDIRECT_URI,
-        show=print if options.no_browser else webbrowser.open,
+        show=print if options.no_browser else _open,
         ask=input if options.no_browser else None,
         store=store,
     )
     print(f"signed in at {url}; opp.connect() uses it from now on")
     return 0
+
+
+def _open(page: str) -> bool:
+    """Open the sign-in page, and say where it is: some browser commands do nothing and are content."""
+    print(f"the sign-in page opens in your browser; if it does not, open it yourself: {page}", flush=True)
+    return webbrowser.open(page)
