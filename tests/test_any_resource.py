@@ -145,3 +145,6 @@ def test_description__without_an_address_is_refused() -> None:
     """Nothing lists it, so nothing is guessed."""
     with pytest.raises(errors.ConfigurationError, match="no address"):
         describe({"part": {"definitions": {}}}, "part")
+    for wrong in (None, 7):
+        with pytest.raises(errors.ConfigurationError, match="no resource"):
+            describe({"part": {"definitions": {}}}, wrong)  # type: ignore[arg-type]
