@@ -439,7 +439,7 @@ def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | No
     if features is not None:
         deals.need(*features, hint="features= names columns of the frame.")
     rows = np.flatnonzero((deals.status == OPEN) & ~ended)
-    progress = [deals.stage[rows], deals.context.today - deals.created_day[rows].astype(np.int64)]
+    progress = [deals.stage[rows].astype(np.int64), deals.context.today - deals.created_day[rows].astype(np.int64)]
     for name in frame.columns if features is None else features:
         column = frame[name]
         late = name in NEVER_KNOWN_EARLY or name in _AT_THE_END or name in TOUCH_COLUMNS
