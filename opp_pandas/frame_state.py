@@ -9,6 +9,7 @@ that edits are compared with.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import uuid
@@ -519,10 +520,13 @@ def freeze(frame: pd.DataFrame) -> pd.DataFrame:
 def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Freeze many values; equal lists of text become one tuple."""
     if set(map(type, values)) <= {list, type(None)}:
-        tuples = [None if value is None else tuple(value) for value in values]
-        if set(map(type, itertools.chain.from_iterable(filter(None, tuples)))) <= {str}:
-            known: dict[Any, Any] = {}
-            return np.fromiter(map(known.setdefault, tuples, tuples), dtype=object, count=len(values))
+        # One at a time: so many tuples at once would have the garbage collector walk everything there is.
+        tuples = (None if value is None else tuple(value) for value in values)
+        known: dict[Any, Any] = {}
+        with contextlib.suppress(TypeError):  # lists within lists
+            frozen = np.fromiter((known.setdefault(value, value) for value in tuples), dtype=object, count=len(values))
+            if set(map(type, itertools.chain.from_iterable(filter(None, known)))) <= {str}:
+                return frozen
     return np.fromiter(map(freeze_value, values), dtype=object, count=len(values))
 
 

@@ -164,6 +164,7 @@ def read_tail(body: bytes) -> Tail:
 _HEAD = re.compile(rb'\s*\{\s*"data"\s*:\s*\[\s*\{')
 _META = re.compile(rb'[\]}]\s*,\s*"meta"\s*:\s*(\{[^{}\[\]]*\})\Z')
 _LINKS = re.compile(rb'[\]}]\s*,\s*"links"\s*:\s*\{')
+_WHITE_SPACE = 64  # before the name; a page with more is parsed whole
 
 
 def _last_members(body: bytes) -> dict[str, Any] | None:
@@ -173,21 +174,22 @@ def _last_members(body: bytes) -> dict[str, Any] | None:
     brace stands at the top: inside a row more brackets would follow. Damage
     further up is found by whoever parses the rows.
     """
-    if _HEAD.match(body) is None or b'"errors"' in body:
-        return None
     start = max(0, len(body) - _TAIL_SEARCH)
-    places = [match.start() for match in _LINKS.finditer(body, start)]
-    if not places:
+    if _HEAD.match(body) is None or body.find(b'"errors"', start) >= 0:
         return None
-    text = body[places[-1] :].lstrip(b"]} \t\r\n").removeprefix(b",")
+    near = max(start, body.rfind(b'"links"', start) - _WHITE_SPACE)
+    place = max((match.start() for match in _LINKS.finditer(body, near)), default=None)
+    if place is None:
+        return None
+    text = body[place:].lstrip(b"]} \t\r\n").removeprefix(b",")
     try:
         members = json.loads(b"{" + text)
         if isinstance(members, dict) and "meta" not in members:
             # The count may stand before the links, since members may come in any order.
-            before = _META.search(body, start, places[-1] + 1)
+            before = _META.search(body, start, place + 1)
             if before is not None:
                 members["meta"] = json.loads(before[1])
-            elif body[places[-1]] == ord("}") or (b'"meta"' in body and b'"included"' in body):
+            elif body[place] == ord("}") or (b'"meta"' in body and b'"included"' in body):
                 return None
     except (ValueError, RecursionError):
         return None
