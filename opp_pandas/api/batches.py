@@ -39,23 +39,10 @@ TAGS = pa.list_(TEXT)
 class Batch:
     """Some decoded rows.
 
-    Parameters
-    ----------
-    rows : int
-        How many.
-    columns : dict of str to Array or list
-        Arrow arrays; a list of Python values where Arrow has no type for them.
-        An absent column is missing in every row.
-    marks : CellMarks
-        Cells that need care.
-    quarantined : list of (int, int, str, object)
-        Records set aside: page and number on it (from 0), reason and original.
-    unknown_attributes : dict of str to str
-        API names that the resource table does not have, with their columns.
-    unknown_relationships : set of str
-        The same of relationships.
-    irregular : int
-        Records with a cell that was read by itself, and those of pages that were read record by record.
+    Columns are Arrow arrays, or lists of Python values where Arrow has no type for them; an absent
+    one is missing in every row. Of quarantined records: page and number on it (from 0), reason and
+    original. Irregular are records with a cell that was read by itself, and those of pages that
+    were read record by record.
     """
 
     rows: int
@@ -70,18 +57,7 @@ class Batch:
 def make_frame(batches: Sequence[Batch], columns: Iterable[str], kept: Positions | None = None) -> pd.DataFrame:
     """Join batches to one frame; they lose their columns on the way, so that nothing is in memory twice.
 
-    Parameters
-    ----------
-    batches : sequence of Batch
-        The rows.
-    columns : iterable of str
-        The columns of the frame, in order.
-    kept : ndarray of int, optional
-        Positions of the rows that stay; all by default.
-
-    Returns
-    -------
-    DataFrame
+    `columns` says which and in what order, `kept` which rows stay, by position; None: all.
     """
     lengths = [batch.rows for batch in batches]
     rows = sum(lengths) if kept is None else len(kept)
@@ -100,19 +76,9 @@ def make_frame(batches: Sequence[Batch], columns: Iterable[str], kept: Positions
 
 
 def _joined_column(parts: list[Any], lengths: Sequence[int]) -> Any:
-    """Join the parts of one column.
+    """Join the parts of one column, None where it is missing throughout; they are dropped on the way.
 
-    Parameters
-    ----------
-    parts : list of Array, list or None
-        They are dropped on the way; None: missing in every row.
-    lengths : sequence of int
-        The rows of each.
-
-    Returns
-    -------
-    Array or list
-        Of Python values where the parts have no Arrow type in common.
+    A list of Python values where the parts have no Arrow type in common.
     """
     filled = [part for part in parts if isinstance(part, list) or (part is not None and part.null_count < len(part))]
     typed = next((part.type for part in [*filled, *parts] if isinstance(part, pa.Array)), pa.null())
@@ -132,13 +98,7 @@ def _joined_column(parts: list[Any], lengths: Sequence[int]) -> Any:
 
 
 class MissingColumns:
-    """All-missing columns of one length that share their memory.
-
-    Parameters
-    ----------
-    rows : int
-        Their length.
-    """
+    """All-missing columns of one length that share their memory."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -230,18 +190,9 @@ _ARROW_TYPES = {name: kind for kind, name in _MASKED.items()} | {INSTANT: STAMP}
 
 
 def column_array(values: Sequence[Any], dtype: str) -> Any:
-    """Make the pandas array of a decoded column.
+    """Make the pandas array of decoded values; instants are microseconds since 1970.
 
-    Parameters
-    ----------
-    values : sequence
-        Decoded values; instants as microseconds since 1970.
-    dtype : str
-        The column's dtype; ``"infer"`` for attributes that the table does not have.
-
-    Returns
-    -------
-    ExtensionArray or ndarray of object
+    The dtype ``"infer"`` is for attributes that the table does not have.
     """
     if dtype == "infer":
         return _inferred(values)
@@ -279,19 +230,9 @@ _PLAIN_INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9
 
 
 def read_instants(texts: pa.Array) -> tuple[pa.Array, Mask]:
-    """Read instants, a column at a time.
+    """Read texts as instants, a column at a time.
 
-    Parameters
-    ----------
-    texts : Array of large_string, shape (n,)
-        As they came.
-
-    Returns
-    -------
-    instants : Array of timestamp[us, UTC], shape (n,)
-        Missing where `nonconforming`.
-    nonconforming : ndarray of bool, shape (n,)
-        Where the text is not in canonical form, or is no instant at all.
+    The second value says where a text is not in canonical form, or is no instant at all: there the first is missing.
     """
     nonconforming = np.zeros(len(texts), dtype=bool)
     if not _of_usual_form(texts):

@@ -47,30 +47,11 @@ def iter_kept_pages(
 ) -> Iterator[Page]:
     """Read a collection page by page, keeping each page in a file.
 
-    Parameters
-    ----------
-    client : Client
-        Where to read.
-    path : path
-        The file. One that another call with the same query left is gone on with.
-    query : Query
-        What is asked.
-    resource : Resource, default OPPORTUNITY
-        Of which collection.
-
-    Yields
-    ------
-    Page
-        First those of the file, then those of the service. After a cursor that
-        the service does not take any more the walk goes on behind the largest
-        id read, or, where another order than by id was asked for, from the
-        beginning: then rows come twice, as they may in any walk.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file is of another load, not a checkpoint, readable by others, or
-        in use.
+    A file that another call with the same query left is gone on with: its pages come first.
+    After a cursor that the service does not take any more the walk goes on behind the largest
+    id read, or, where another order than by id was asked for, from the beginning: then rows
+    come twice, as they may in any walk. A file of another load, none of ours, readable by
+    others, or in use is a ConfigurationError.
     """
     file = Path(path)
     parts = client.urls(query, resource)

@@ -56,24 +56,9 @@ class CustomField:
 
 
 def read_custom_fields(document: Mapping[str, Any], resource: Resource = OPPORTUNITY) -> list[CustomField]:
-    """Read the custom fields of a resource out of the document of ``/types``.
+    """Read the custom fields of a resource, by number, out of the document of ``/types``.
 
-    Parameters
-    ----------
-    document : mapping
-        The JSON:API document.
-    resource : Resource, default OPPORTUNITY
-        Whose fields.
-
-    Returns
-    -------
-    list of CustomField
-        By number. Slots without a label are not set up and left out.
-
-    Raises
-    ------
-    DocumentError
-        If the document does not list types.
+    Slots without a label are not set up and left out.
     """
     types = document.get("data")
     if not isinstance(types, list):

@@ -45,24 +45,10 @@ ReadCell = Callable[[Any], tuple[Any, bool]]
 
 @dataclass
 class Part:
-    """Columns while they are decoded.
+    """Columns while they are decoded; most as in `Batch` and `CellMarks`.
 
-    Parameters
-    ----------
-    rows : int
-        How many.
-    columns : dict of str to Array or list
-        As in `Batch`.
-    original, locked : dict
-        As in `CellMarks`.
-    unknown_attributes : dict of str to str
-        API names that the resource table does not have, with their columns.
-    unknown_relationships : set of str
-        The same of relationships.
-    absent : int
-        Attributes that records do not have.
-    others : list
-        What may be more than text or a number in the cells of attributes and targets.
+    `absent` counts attributes that records do not have; `others` holds what may be more than
+    text or a number in the cells of attributes and targets.
     """
 
     rows: int
@@ -154,26 +140,7 @@ def decode_pages(pages: Sequence[ParsedPage], resource: Resource) -> Batch | Non
 
 
 def decode_document(document: Mapping[str, Any], resource: Resource, page: int = 0) -> Batch:
-    """Decode a page record by record, whatever its records are.
-
-    Parameters
-    ----------
-    document : mapping
-        The page.
-    resource : Resource
-        What it holds.
-    page : int
-        Its number, from 0.
-
-    Returns
-    -------
-    Batch
-
-    Raises
-    ------
-    DocumentError
-        If it is not a collection.
-    """
+    """Decode a page (its number from 0) record by record, whatever its records are."""
     data = document.get("data")
     if not isinstance(data, list):
         raise DocumentError("a collection was expected: data must be a list", pointer="/data")

@@ -16,13 +16,7 @@ _KINDS = {"date-time": "instant", "integer": "integer", "float": "number"}
 
 
 def parse_schema(body: bytes) -> dict[str, Any]:
-    """Parse the service's description of itself; gives what it defines, by type.
-
-    Raises
-    ------
-    DocumentError
-        If it is not such a description.
-    """
+    """Parse the service's description of itself; return what it defines, by type."""
     try:
         definitions = json.loads(body)["definitions"]
     except (ValueError, TypeError, KeyError):
@@ -33,25 +27,11 @@ def parse_schema(body: bytes) -> dict[str, Any]:
 
 
 def describe(definitions: Mapping[str, Any], name: str) -> Resource:
-    """Build a resource from the service's description of it.
+    """Build a resource from the service's description, by type or by the last part of its address.
 
-    Parameters
-    ----------
-    definitions : mapping
-        As `parse_schema` gives them.
-    name : str
-        A type (``callDisposition``) or the last part of its address (``callDispositions``).
-
-    Returns
-    -------
-    Resource
-        Attributes have their kinds and flags. Which filters on related records
-        the description does not say: those by id are taken as possible.
-
-    Raises
-    ------
-    ConfigurationError
-        If the service describes no such resource, or none that can be listed.
+    Attributes have their kinds and flags. Which filters on related records there are is not
+    described: those by id are taken as possible. What is not described, or cannot be listed,
+    is a ConfigurationError.
     """
     paths = {kind: _path(entry) for kind, entry in definitions.items()}
     kind = name if name in paths else next((one for one, path in paths.items() if path == name), None)

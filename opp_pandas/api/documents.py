@@ -69,29 +69,13 @@ class _RefusedError(Exception):
 
 
 def parse_document(body: bytes, *, method: str = "", url: str = "", request_id: str | None = None) -> dict[str, Any]:
-    """Parse the body of an answer and check that it is a JSON:API document.
+    """Parse the body of an answer and check that it is a JSON:API document with ``data`` or ``meta``.
 
     Integers stay exact, whatever their size up to 400 digits. A lone surrogate
     escape, which is no character, becomes U+FFFD. A byte order mark is dropped.
-
-    Parameters
-    ----------
-    body : bytes
-        The body, decompressed.
-    method, url, request_id
-        The request, for the error text.
-
-    Returns
-    -------
-    dict
-        The document: ``data`` (object, list or None) or ``meta`` is there, ``errors`` is not.
-
-    Raises
-    ------
-    DocumentError
-        If it is anything else: no JSON, not UTF-8, no object, doubled keys, NaN
-        or Infinity, too deep, no ``data`` and no ``meta``, or ``errors`` under a
-        status that says success.
+    Everything else is a DocumentError that names the request: no JSON, not UTF-8, no object,
+    doubled keys, NaN or Infinity, too deep, neither ``data`` nor ``meta``, or ``errors``
+    under a status that says success.
     """
     document, problem, pointer = _parsed(body)
     if document is None:
@@ -305,24 +289,9 @@ def _kind(value: Any) -> str:
 
 
 def link_target(link: Any, *, pointer: str = "/links/next") -> str | None:
-    """Give the URL of a JSON:API link: text, an object with ``href``, or nothing.
+    """Return the URL of a JSON:API link as sent: text, or an object with ``href``; None for null or empty text.
 
-    Parameters
-    ----------
-    link : object
-        The member of ``links``.
-    pointer : str
-        Where it stands, for the error text.
-
-    Returns
-    -------
-    str or None
-        The URL as sent; None for null or empty text.
-
-    Raises
-    ------
-    DocumentError
-        If it is anything else: taking that for the last page would lose rows silently.
+    Anything else is a DocumentError: taking it for the last page would lose rows silently.
     """
     if isinstance(link, dict):
         link = link.get("href", link)
@@ -334,18 +303,9 @@ def link_target(link: Any, *, pointer: str = "/links/next") -> str | None:
 
 
 def error_objects(value: Any) -> tuple[dict[str, Any], ...]:
-    """Give the error objects of an answer, the gateway's other shape included.
+    """Return the JSON:API error objects of a parsed body, whatever its shape.
 
-    Parameters
-    ----------
-    value : object
-        The parsed body, of whatever shape.
-
-    Returns
-    -------
-    tuple of dict
-        JSON:API error objects; the gateway's ``{"error", "description"}`` as one
-        with ``title`` and ``detail``. Empty if there is none.
+    The gateway's ``{"error", "description"}`` becomes one with ``title`` and ``detail``.
     """
     if not isinstance(value, dict):
         return ()
@@ -397,28 +357,10 @@ def build_document(
     attributes: Mapping[str, Any] | None,
     relationships: Mapping[str, int | None] | None,
 ) -> bytes:
-    """Build the body of a POST (no `identity`) or PATCH.
+    """Build the body of a POST (no `identity`) or PATCH, by API names; None clears a relationship.
 
-    Parameters
-    ----------
-    resource : Resource
-        What is written.
-    identity : int or None
-        Its id; None for a new one.
-    attributes : mapping of str to JSON value, optional
-        By API name; only these are sent.
-    relationships : mapping of str to int or None, optional
-        By API name, the id it shall point to; None clears it.
-
-    Returns
-    -------
-    bytes
-        JSON, UTF-8.
-
-    Raises
-    ------
-    ConfigurationError
-        If a name is unknown or read-only, or a value is not JSON (NaN, Timestamp ...).
+    A name that is unknown or read-only, or a value that is not JSON (NaN, Timestamp ...), is a
+    ConfigurationError.
     """
     _refuse_unwritable(resource, attributes or {}, relationships or {})
     record: dict[str, Any] = {"type": resource.type}
@@ -494,13 +436,7 @@ def _whole_id(name: str, value: Any) -> int:
 
 
 def check_id(value: Any) -> int:
-    """Give an id as int; ids go into a path, so nothing else may pass (promise S11).
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not a whole number above 0, or text of one.
-    """
+    """Return an id as int; ids go into a path, so nothing else may pass (promise S11)."""
     import operator
 
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
@@ -517,10 +453,7 @@ def check_id(value: Any) -> int:
 def identifier(value: Any) -> int:
     """Read an id: a positive whole number, or the same as text.
 
-    Raises
-    ------
-    UnfitError
-        If it is anything else; the text does not repeat the value.
+    Anything else is an UnfitError that does not repeat the value.
     """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 and not value.startswith("0"):
         value = int(value)
@@ -548,13 +481,7 @@ def are_usable(ids: Sequence[Any]) -> bool:
 
 
 def check_record(data: Any, resource: Resource, identity: int | None) -> None:
-    """Refuse an answer that is not the one record that was asked for.
-
-    Raises
-    ------
-    DocumentError
-        Naming the place where it differs.
-    """
+    """Refuse an answer that is not the one record that was asked for; the error names the place."""
     if not isinstance(data, dict):
         raise DocumentError(f"one {resource.type} was expected as data", pointer="/data")
     if data.get("type") != resource.type:

@@ -89,17 +89,10 @@ class Collector:
 
     Bodies are decoded in blocks of some megabytes by a thread of its own, while
     the caller fetches the next page; at most two blocks wait. What cannot be
-    decoded raises at a later call, at the latest in `finish`.
+    decoded raises a DocumentError at a later call, at the latest in `finish`.
 
-    Parameters
-    ----------
-    resource : Resource
-        What the pages hold.
-    columns : iterable of str, optional
-        The columns wanted; default all of the resource's attributes and
-        relationships. Metadata columns come only when named here.
-    first_page : int
-        Number of the first page, from 0, for what is said of a page.
+    Columns are by default all of the resource's attributes and relationships; those of
+    metadata come only when named. `first_page` is for what is said of a page, from 0.
     """
 
     def __init__(
@@ -140,45 +133,20 @@ class Collector:
         return sum(batch.rows for batches in done for batch in batches)
 
     def add(self, document: Mapping[str, Any]) -> None:
-        """Decode one page that is parsed already.
-
-        Raises
-        ------
-        DocumentError
-            If it is not a collection.
-        """
+        """Decode one page that is parsed already."""
         self._send_block()
         self._done.append([self._decode_document(document, self._pages)])
         self._pages += 1
 
     def add_body(self, body: bytes, **where: Any) -> None:
-        """Take the bytes of one page.
-
-        Parameters
-        ----------
-        body : bytes
-            The document as received.
-        **where
-            The request, for errors: see `opp_pandas.api.documents.parse_document`.
-
-        Raises
-        ------
-        DocumentError
-            If a page before it is not a collection.
-        """
+        """Take the bytes of one page; `where`: the request, for errors, as in `parse_document`."""
         self._block.append(_Body(body, self._pages, where))
         self._pages += 1
         if sum(len(body.text) for body in self._block) >= self.block_bytes:
             self._send_block()
 
     def add_page(self, page: Page) -> None:
-        """Take one page of a walk.
-
-        Raises
-        ------
-        DocumentError
-            As `add_body`.
-        """
+        """Take one page of a walk."""
         self.add_body(page.body, method="GET", url=redacted(page.url), request_id=page.request_id)
 
     def _note(self, included: Iterable[_Included | None]) -> None:
@@ -291,20 +259,10 @@ def _result(entry: _Batches | Future[_Batches]) -> _Batches:
 
 
 def newest(ids: Positions, stamps: Callable[[], Positions]) -> tuple[Positions | None, pd.DataFrame]:
-    """Find the newest copy of each id.
+    """Find the newest copy of each id: positions in order of first arrival, and a table of the doubled ones.
 
-    Parameters
-    ----------
-    ids : ndarray of int64, shape (n,)
-        As the rows came.
-    stamps : callable
-        Gives when each was last changed [microseconds]; asked only where an id is doubled.
-
-    Returns
-    -------
-    kept : ndarray of int64 or None
-        Positions of the rows that stay, in order of first arrival; None where no id is doubled.
-    duplicates : DataFrame, columns ``key, rows, kept``
+    None in place of the positions where no id is doubled; only otherwise is asked when each row
+    was last changed [microseconds].
     """
     empty = pd.DataFrame(columns=["key", "rows", "kept"])
     if bool((ids[1:] > ids[:-1]).all()) or len(np.unique(ids)) == len(ids):
@@ -339,18 +297,9 @@ def _quarantined(batches: Sequence[Batch]) -> pd.DataFrame:
 
 
 def lookup_frame(resources: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make a look-up of related resources.
+    """Make a look-up of related resources of one type: ``id``, ``name``, ``order`` and ``is_closed``.
 
-    Parameters
-    ----------
-    resources : iterable of mapping
-        Resource objects of one type.
-
-    Returns
-    -------
-    DataFrame, shape (n, 4)
-        ``id`` (Int64), ``name`` (str), ``order`` (Int64), ``is_closed``
-        (boolean); a user without a full name gets first and last name.
+    A user without a full name gets first and last name.
     """
     entries = dict(filter(None, map(_lookup_entry, resources)))
     return _entry_frame(entries)
@@ -441,21 +390,10 @@ def _entry_frame(entries: Mapping[int, _Entry]) -> pd.DataFrame:
 
 
 def join_names(frame: pd.DataFrame, lookups: Mapping[str, pd.DataFrame], include: Iterable[str]) -> pd.DataFrame:
-    """Put names beside ids.
+    """Put names beside ids; missing where the id is missing or the look-up has no such id.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities with id columns. Never modified.
-    lookups : mapping of str to DataFrame
-        By resource type, as `lookup_frame` makes them.
-    include : iterable of str
-        Which of stage, owner, account, creator and updater to join.
-
-    Returns
-    -------
-    DataFrame, shape (n, k + joined)
-        Missing where the id is missing or the look-up has no such id.
+    Look-ups are by resource type, as `lookup_frame` makes them; `include` names some of
+    stage, owner, account, creator and updater.
     """
     wanted = set(include)
     joined: dict[str, Any] = {}

@@ -68,21 +68,11 @@ class _NotPlainError(Exception):
 
 @dataclass
 class PageColumns:
-    """The members of some records, a column each.
+    """The members of some records, a column each, as they came.
 
-    Parameters
-    ----------
-    ids : sequence
-        As they came.
-    attributes : mapping of str to tuple
-        JSON values; None where a record lacks the attribute, or UNSET.
-    relationships : mapping of str to (sequence, sequence)
-        What came, and where it points: ids of the right type in an array, 0 for
-        none; or in a list a `Target` that is still to be looked at, or None.
-    unread : iterable of str
-        The other relationships, to many or of unknown names.
-    meta : sequence
-        Objects; None where a record has none, or UNSET.
+    A member that a record lacks is None or UNSET. Of a relationship there is what came, and
+    where it points: ids of the right type in an array, 0 for none; or in a list a `Target` that
+    is still to be looked at, or None. Unread are those to many or of unknown names.
     """
 
     ids: Sequence[Any] | Ids
@@ -94,19 +84,11 @@ class PageColumns:
 
 @dataclass
 class _Form:
-    """The structs of pages whose records have certain members.
+    """The structs of pages whose records have certain members, by name.
 
-    Parameters
-    ----------
-    decoder : Decoder
-        Parses such pages.
-    attributes, to_one, unread, others : list of str
-        The names of attributes, of relationships to one resource, of other
-        relationships, and of what else a record has.
-    empty : (Struct, Struct)
-        A record's attributes and relationships where it has none.
-    is_strict : bool
-        Whether ids and types are sure to be what they should.
+    `others` are members beside attributes, relationships and meta; `empty` stands for a record's
+    attributes and relationships where it has none. Of a strict form ids and types are sure to be
+    what they should.
     """
 
     decoder: Any
@@ -125,21 +107,11 @@ class _Form:
 
 @dataclass
 class ParsedPage:
-    """A page in structs.
+    """A page in structs; pages of one form can become columns together.
 
-    Parameters
-    ----------
-    body : bytes
-        The page.
-    form : object
-        Equal where pages can become columns together.
-    records : list of Struct
-        Its records. A page is best dropped after its columns: memory that is given back
-        in the order in which it was taken is taken again in that order, which is twice as fast.
-    included : list
-        What was read of the resources beside the records.
-    members : int
-        How many members stand beside the records.
+    It is best dropped after its columns: memory that is given back in the order in which it was
+    taken is taken again in that order, which is twice as fast. `members` counts those beside the
+    records.
     """
 
     body: bytes
@@ -150,13 +122,7 @@ class ParsedPage:
 
 
 class ParsedColumns(PageColumns):
-    """The columns of pages of one form, with what is needed to tell that nothing in them stands twice.
-
-    Parameters
-    ----------
-    pages : sequence of ParsedPage
-        The pages.
-    """
+    """The columns of pages of one form, with what is needed to tell that nothing in them stands twice."""
 
     def __init__(self, pages: Sequence[ParsedPage]) -> None:
         form = pages[0].form
@@ -202,12 +168,7 @@ class ParsedColumns(PageColumns):
     def adds_up(self, absent: int, others: Iterable[Any]) -> bool:
         """Tell whether the bytes have as many members as the structs.
 
-        Parameters
-        ----------
-        absent : int
-            How many attributes records do not have.
-        others : iterable
-            Values of attributes and in targets that may be more than text or a number.
+        `absent` attributes are not there; `others` may be more than text or a number.
         """
         try:
             present = [value for value in self.meta if value is not UNSET]
@@ -297,12 +258,7 @@ def _name_ends(text: bytes) -> int:
 class PageParser:
     """Parses the pages of a collection, and learns the names of members as they come.
 
-    Parameters
-    ----------
-    resource : Resource
-        What the pages hold.
-    read_included : callable
-        Reads a resource that stands beside the records. Most stand on many pages: each is read once.
+    Most resources beside the records stand on many pages: `read_included` reads each once.
     """
 
     def __init__(self, resource: Resource, read_included: Callable[[Any], Any]) -> None:

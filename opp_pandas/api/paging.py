@@ -90,14 +90,7 @@ class Page:
 class Tail:
     """What stands around the rows of a page.
 
-    Parameters
-    ----------
-    next_link : str or None
-        The URL of the next page as sent; None: last page.
-    count : int or None
-        ``meta.count``, None where missing or truncated.
-    empty : bool
-        Whether the page has no rows.
+    The next link as sent, ``meta.count`` unless it is truncated, and whether there are rows.
     """
 
     next_link: str | None
@@ -106,46 +99,15 @@ class Tail:
 
 
 def next_link(body: bytes) -> str | None:
-    """Find ``links.next`` of a page.
-
-    Parameters
-    ----------
-    body : bytes
-        The document.
-
-    Returns
-    -------
-    str or None
-        The URL as sent; None on the last page.
-
-    Raises
-    ------
-    DocumentError
-        If the body is not a JSON:API collection.
-    """
+    """Find ``links.next`` of a page, as sent; None on the last."""
     return read_tail(body).next_link
 
 
 def read_tail(body: bytes) -> Tail:
-    """Read what a walk needs to know of a page.
+    """Read what a walk needs to know of a page; a DocumentError if it is no collection.
 
     The usual page ends with its ``links`` and ``meta``: then only these are
     parsed, and the rows are left to the caller. Any other page is parsed whole.
-
-    Parameters
-    ----------
-    body : bytes
-        The document.
-
-    Returns
-    -------
-    Tail
-        Next link, count, and whether there are rows.
-
-    Raises
-    ------
-    DocumentError
-        If the body is not a JSON:API collection.
     """
     members = _last_members(body)
     if members is None:
@@ -265,27 +227,10 @@ def limited(url: str, most: int) -> str:
 
 
 def walk(transport: Transport, urls: Iterable[str], *, max_pages: int = MAX_PAGES) -> Iterator[Page]:
-    """Read page after page.
+    """Read page after page, each of `urls` to its end, in the order of the service.
 
-    Parameters
-    ----------
-    transport : Transport
-        Sends the requests.
-    urls : iterable of str
-        First pages; each is followed to its end.
-    max_pages : int
-        Most pages in all.
-
-    Yields
-    ------
-    Page
-        In the order of the service. A row may come twice where records change
-        meanwhile; the newer copy is the reader's to choose.
-
-    Raises
-    ------
-    DocumentError
-        If a link repeats, leads elsewhere, or pages have no end.
+    A row may come twice where records change meanwhile; the newer copy is the reader's to
+    choose. A link that repeats or leads elsewhere, and pages without end, are a DocumentError.
     """
     number = 0
     ceiling: int | None = None
@@ -330,25 +275,9 @@ def walk(transport: Transport, urls: Iterable[str], *, max_pages: int = MAX_PAGE
 
 
 def only_these(pages: Iterable[Page], wanted: Any) -> Iterator[Page]:
-    """Give on the pages of a read by ids, and stop where the service sends others.
+    """Give on the pages of a read by ids (one, several, or a range), and stop where the service sends others.
 
     A service that ignores ``filter[id]`` would have the whole collection read for one record.
-
-    Parameters
-    ----------
-    pages : iterable of Page
-        As `walk` gives them.
-    wanted : int, iterable of int, or (int, int)
-        The filter: one id, several, or a range with both ends in it.
-
-    Yields
-    ------
-    Page
-
-    Raises
-    ------
-    ForeignRowsError
-        If a page holds a record that was not asked for.
     """
     is_asked_for = _id_test(wanted)
     for page in pages:

@@ -112,27 +112,9 @@ class Query:
     def texts(
         self, resource: Resource = OPPORTUNITY, *, page_size: int = DEFAULT_PAGE_SIZE, timezone: str | None = None
     ) -> tuple[str, ...]:
-        """Build the query strings.
+        """Build the query strings, without ``?``; more than one where a list is too long for one request.
 
-        Parameters
-        ----------
-        resource : Resource, default OPPORTUNITY
-            What is asked for.
-        page_size : int, default 250
-            Rows per page where the query names none.
-        timezone : str, optional
-            The zone of days; None: UTC.
-
-        Returns
-        -------
-        tuple of str
-            Query strings without ``?``. More than one where a list is too long for
-            one request: then the answers together are the result.
-
-        Raises
-        ------
-        ConfigurationError
-            If a name or value cannot be asked for; the text says what to do in pandas.
+        What cannot be asked for is a ConfigurationError that says what to do in pandas.
 
         Examples
         --------
@@ -325,26 +307,9 @@ def _filter_parameters(resource: Resource, wanted: Mapping[str, Any], timezone: 
 
 
 def filter_key(name: str, resource: Resource = OPPORTUNITY) -> tuple[str, Attribute]:
-    """Find the service's key for a filter name, such as ``filter[owner][id]``.
+    """Find the parameter for a column, an API name, a relationship or ``account.name``, and what its values are.
 
-    Parameters
-    ----------
-    name : str
-        A column, an API name, a relationship, or ``account.name``.
-    resource : Resource, default OPPORTUNITY
-        What is filtered.
-
-    Returns
-    -------
-    key : str
-        The parameter's name without a suffix.
-    attribute : Attribute
-        What its values are.
-
-    Raises
-    ------
-    ConfigurationError
-        If the service cannot filter by it.
+    A ConfigurationError where the service cannot filter by it.
     """
     if name == "id":
         return "filter[id]", _ID

@@ -40,26 +40,11 @@ def leave_out_unfit(
     zone: str | None,
     notes: list[str],
 ) -> tuple[Rows, pd.DataFrame]:
-    """Keep the rows that fit a filter, by the rules of ``where=``.
+    """Keep the rows that fit a filter as it was sent, by the rules of ``where=``; return them and what was left out.
 
-    A cell whose value could not be read says nothing against its row.
-
-    Parameters
-    ----------
-    rows : Rows
-        With names.
-    filter : mapping
-        As it was sent.
-    zone : str or None
-        The zone of days.
-    notes : list of str
-        Which conditions could not be tested is added to it.
-
-    Returns
-    -------
-    rows : Rows
-    left_out : DataFrame, columns ``id, column, value``
-        One row per deal that does not fit, with the first cell that tells.
+    A cell whose value could not be read says nothing against its row. Of a deal that does not fit
+    ``id``, ``column`` and ``value`` of the first cell that tells are returned; conditions that
+    could not be tested are noted.
     """
     fits = np.ones(len(rows), dtype=bool)
     parts = []

@@ -29,18 +29,9 @@ _UPDATED = "filter[updatedAt]"
 
 @dataclass(frozen=True, eq=False)
 class Changed:
-    """What a span of time brought.
+    """What a span of time brought: rows that fit the filter, and ids of known rows that do not any more.
 
-    Parameters
-    ----------
-    collected : Collected
-        The rows that fit the filter and were changed in the span.
-    left : frozenset of int
-        Ids of known rows that were changed and do not fit the filter any more.
-    pages : int
-        Pages read.
-    date : Timestamp or None
-        The service's clock at the first answer.
+    `date` is the service's clock at the first answer.
     """
 
     collected: Collected
@@ -63,18 +54,9 @@ def narrowed(
     since: pd.Timestamp,
     until: pd.Timestamp | None,
 ) -> dict[str, Any] | None:
-    """Narrow a filter to what was changed in a span; None where nothing can fit both.
+    """Narrow a filter, as `settle_filter` gives it, to what was changed in a span with both ends in it.
 
-    Parameters
-    ----------
-    filter : mapping
-        As `settle_filter` gives it.
-    since, until : Timestamp or None
-        The span, both ends in it.
-
-    Returns
-    -------
-    dict or None
+    None where nothing can fit both.
     """
     own = next((name for name in filter if filter_key(str(name))[0] == _UPDATED), None)
     rest = {name: value for name, value in filter.items() if name != own}
@@ -102,31 +84,10 @@ def read_changed(
 ) -> Changed:
     """Read the rows that were changed in a span, with one copy of each.
 
-    Neither the order of the answers nor the upper end of the span is relied on:
-    rows may come in any order, twice, and from beyond the span.
-
-    Parameters
-    ----------
-    client : Client
-        Where to read.
-    query : Query
-        What the load asked for, its filter as `settle_filter` gives it.
-    columns : iterable of str
-        The columns wanted.
-    known : Index of int
-        Ids that are in the frame, to find those that left the filter.
-    since, until : Timestamp or None
-        The span, both ends in it.
-
-    Returns
-    -------
-    Changed
-        Empty when nothing was changed; that takes one request, or two with a filter.
-
-    Raises
-    ------
-    ServiceError
-        If any page fails: half a span is no result.
+    Neither the order of the answers nor the upper end of the span is relied on: rows may come in
+    any order, twice, and from beyond the span. The filter is as `settle_filter` gives it; `known`
+    ids serve to find those that left it. Nothing changed takes one request, or two with a filter;
+    any page that fails raises, since half a span is no result.
     """
     pages = 0
     date = None
@@ -217,13 +178,7 @@ def list_ids(client: Client, asked: Mapping[str, Any]) -> tuple[set[int], int | 
 
 
 def ids_of(page: Page) -> list[int]:
-    """Read the ids of a page's rows.
-
-    Raises
-    ------
-    DocumentError
-        If a row has no usable id: what it is cannot be said then.
-    """
+    """Read the ids of a page's rows; a DocumentError if one has none, since what it is cannot be said then."""
     found = []
     for place, record in enumerate(page.document["data"]):
         try:

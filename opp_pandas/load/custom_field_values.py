@@ -41,23 +41,9 @@ def read_boolean(text: str) -> bool | None:
 
 
 def read_options(text: str, options: Sequence[str]) -> tuple[tuple[str, ...], str] | None:
-    """Read several options of a list.
+    """Read several options of a list, in the order of the text, and what stood between them.
 
-    Parameters
-    ----------
-    text : str
-        The cell.
-    options : sequence of str
-        What may be chosen.
-
-    Returns
-    -------
-    chosen : tuple of str
-        In the order of the text.
-    separator : str
-        What stood between them; ``"["`` for a JSON list, ``""`` where one option stands alone.
-
-    None where the text cannot be read so that every part is an option.
+    ``"["`` is for a JSON list, ``""`` for one option alone. None where not every part is an option.
 
     Examples
     --------

@@ -69,19 +69,7 @@ def columns_by_label(fields: Mapping[str, CustomField]) -> dict[str, str]:
 
 
 def columns_for(frame: pd.DataFrame, names: Any) -> Any:
-    """Give the frame's own columns for names that may be labels or API names.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        A frame, relabelled or not.
-    names : str, sequence of str, or anything else
-        As given to a figure's ``by=``.
-
-    Returns
-    -------
-    str, list of str, or `names` as it was
-    """
+    """Return the frame's own columns for names that may be labels or API names; what is no name stays as it is."""
     loaded = loaded_of(frame)
     if loaded is None or not loaded.custom_fields:
         return names
@@ -257,21 +245,9 @@ def _base_places(frame: pd.DataFrame, loaded: Loaded) -> np.ndarray[Any, np.dtyp
 
 
 def convert_texts(texts: pd.Series, entry: CustomField) -> tuple[pd.Series, list[int]]:
-    """Turn the texts of one custom field into values.
+    """Turn the texts of one custom field into values, and list the positions of those that cannot be read.
 
-    Parameters
-    ----------
-    texts : Series of str
-        As loaded.
-    entry : CustomField
-        What they are.
-
-    Returns
-    -------
-    values : Series
-        Missing where the text is missing, empty or cannot be read.
-    unread : list of int
-        Positions of texts that are there and cannot be read.
+    Missing where the text is missing, empty or cannot be read.
     """
     codes, distinct = pd.factorize(texts, use_na_sentinel=True)
     read = [_read(text, entry) for text in distinct]
@@ -325,21 +301,11 @@ def _array(values: list[Any], entry: CustomField) -> Any:
 
 
 def plain_frame(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
-    """Give a relabelled frame its API names and texts back.
+    """Return a relabelled frame with its API names and texts back.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Never modified.
-    loaded : Loaded
-        What it carries.
-
-    Returns
-    -------
-    DataFrame, shape (n, k)
-        Where a converted cell has the value that was loaded, its text is the
-        loaded one; where not, the text that the column's own spelling gives. A
-        value that has no such text is left as it is, for `changes()` to refuse.
+    Where a converted cell has the value that was loaded, its text is the loaded one; where not,
+    the text that the column's own spelling gives. A value that has no such text is left as it
+    is, for `changes()` to refuse.
     """
     back = {label: column for column, label in loaded.labels.items() if label in frame.columns}
     if back:
@@ -467,16 +433,9 @@ def shown_cells(
 
 
 def custom_objection(fields: Mapping[str, CustomField], column: str, text: Any) -> str | None:
-    """Say which of the organisation's rules a text breaks, or None.
+    """Say which of the organisation's rules a text that is to be sent breaks, or None.
 
-    Parameters
-    ----------
-    fields : mapping of str to CustomField
-        Empty where nobody asked for them: then nothing is known to be broken.
-    column : str
-        Any column.
-    text : str or None
-        The text to be sent.
+    Where nobody asked for the fields, nothing is known to be broken.
     """
     entry = fields.get(column)
     if entry is None:
@@ -505,18 +464,9 @@ def _long_number(text: str, entry: CustomField) -> bool:
 
 
 def find_custom_failures(frame: pd.DataFrame) -> pd.DataFrame:
-    """Find every cell that breaks a rule of the organisation.
+    """Find every cell that breaks a rule of the organisation, as in `opp_pandas.schema.find_failures`.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        A frame whose custom fields are known, as after `relabel`.
-
-    Returns
-    -------
-    DataFrame, shape (f, 5)
-        Columns ``id, row, column, value, rule``. Empty where the fields are not
-        known.
+    None where the custom fields are not known, as before `relabel`.
     """
     from opp_pandas.schema import FAILURE_COLUMNS
 

@@ -39,23 +39,9 @@ _MOST_ONE_BY_ONE = 100
 class LoadPlan:
     """What a load asks for, and how.
 
-    Parameters
-    ----------
-    client : Client
-        Where to read.
-    query : Query
-        What is sent to the service. Stages are read whole, so their names are
-        not asked for with every page.
-    filter : mapping
-        The user's own part of the query's filter, days turned into instants.
-    condition : Where
-        What ``where=`` says; its part for the service is in the query's filter.
-    include : tuple of str
-        Which names to join.
-    zone : str or None
-        The zone of days.
-    limit, progress, checkpoint, partitions
-        As in `read_opportunities`.
+    Stages are read whole, so that the query does not ask for their names with every page. `filter`
+    is the user's own part of the query's, days turned into instants; the part of `condition` for
+    the service is in the query's, too.
     """
 
     client: Client
@@ -104,27 +90,10 @@ class Pages(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Arrived:
-    """What came.
+    """What came: deals without names, names by resource type; the rest as in `LoadReport`.
 
-    Parameters
-    ----------
-    rows : Rows
-        The deals, without names.
-    lookups : mapping of str to DataFrame
-        Names by resource type.
-    moment : Timestamp or None
-        The service's clock at the first answer.
-    complete : bool or None
-        Whether every row that the service counts is there; None: it was not counted.
-    pages : int
-        Pages read.
-    quarantined, duplicates : DataFrame
-        As in `LoadReport`.
-    unknown_attributes, unknown_relationships : tuple of str
-    regular, irregular : int
-        As in `LoadReport`.
-    in_order : bool
-        Whether the service kept the order that was asked for.
+    `moment` is the service's clock at the first answer. `complete`: whether every row that the
+    service counts is there, None where it was not counted.
     """
 
     rows: Rows
@@ -177,24 +146,7 @@ def sent_fields(query: Query, include: Iterable[str]) -> list[str]:
 
 
 def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
-    """Read every page, and then again what changed while the pages came.
-
-    Parameters
-    ----------
-    plan : LoadPlan
-        What to read.
-    notes : list of str
-        What a reader should know is added to it.
-
-    Returns
-    -------
-    Arrived
-
-    Raises
-    ------
-    ServiceError
-        If the service cannot be read.
-    """
+    """Read every page, and then again what changed while the pages came; what a reader should know is noted."""
     client, limit = plan.client, plan.limit_of_walk
     collector = Collector(columns=plan.columns)
     walked = walk_pages(plan, collector, notes)
@@ -231,20 +183,9 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
 
 @dataclass(frozen=True, eq=False)
 class Walked:
-    """How a walk went.
+    """How a walk went, by the query that was asked in the end.
 
-    Parameters
-    ----------
-    query : Query
-        What was asked in the end.
-    moment : Timestamp or None
-        The service's clock at the first answer.
-    pages : int
-        Pages read.
-    counts : mapping of int to int or None
-        What the service counted for each part of a long filter.
-    one_by_one : bool
-        Whether each deal was asked for by itself.
+    Counted is each part of a long filter; `one_by_one`: each deal was asked for by itself.
     """
 
     query: Query
@@ -353,25 +294,9 @@ def _sum(counts: Mapping[int, int | None]) -> int | None:
 def changes_since(
     plan: LoadPlan, walked: Walked, known: Rows, lookups: dict[str, pd.DataFrame], notes: list[str]
 ) -> tuple[Rows | None, frozenset[int]]:
-    """Read what was changed during the walk.
+    """Read what was changed during a walk: rows that are not older than the known ones, and ids that left the filter.
 
-    Parameters
-    ----------
-    plan, walked
-        What was read, and how that went.
-    known : Rows
-        What the walk brought; of its columns only ``id`` and ``updated_at`` are looked at.
-    lookups : dict of str to DataFrame
-        Names that came are added to it.
-    notes : list of str
-        What a reader should know is added to it.
-
-    Returns
-    -------
-    fresh : Rows or None
-        Rows that changed or came, those that are not older than the known ones.
-    left : frozenset of int
-        Ids of known rows that left the filter.
+    Of `known` only ``id`` and ``updated_at`` are looked at; names that came are added to the look-ups.
     """
     if walked.moment is None:
         notes.append("the service sends no clock, so what was changed during the load was not read again")
@@ -411,18 +336,9 @@ def gone_note(number: int) -> str:
 
 
 def completeness(plan: LoadPlan, walked: Walked, found: Rows, quarantined: int, notes: list[str]) -> bool | None:
-    """Whether every row is there; None where a limit was given or the service does not count.
+    """Tell whether every row is there; None where a limit was given or the service does not count.
 
-    Parameters
-    ----------
-    plan, walked
-        What was read, and how that went.
-    found : Rows
-        What came; of its columns only ``created_at`` is looked at.
-    quarantined : int
-        How many records could not become a row.
-    notes : list of str
-        Numbers that differ are added to it.
+    Of `found` only ``created_at`` is looked at; numbers that differ are noted.
     """
     rows, counts = len(found), walked.counts
     if quarantined:

@@ -32,24 +32,9 @@ _CLOCK_STEP = pd.Timedelta(seconds=1)
 
 @dataclass(frozen=True, eq=False)
 class News:
-    """What came to light since a moment.
+    """What came to light since a moment: deals that changed or are new, and ids of those that do not fit any more.
 
-    Parameters
-    ----------
-    fresh : Rows
-        The deals that changed or are new and fit what was asked for, with names.
-    left : frozenset of int
-        Ids of known deals that do not fit any more.
-    lookups : mapping of str to DataFrame
-        Names by resource type, brought up to date.
-    moment : Timestamp or None
-        The service's clock at the first answer.
-    pages : int
-        Pages read.
-    collected : Collected
-        The deals as they came.
-    notes : tuple of str
-        What a reader should know.
+    `collected` holds the deals as they came; `moment` is the service's clock at the first answer.
     """
 
     fresh: Rows
@@ -73,37 +58,10 @@ def catch_up(
     where: Mapping[str, Any] | None = None,
     limited: bool = False,
 ) -> News:
-    """Read what changed since a moment, and the names of stages, people and accounts.
+    """Read what changed since a moment by the service's clock, and the names of stages, people and accounts.
 
-    Parameters
-    ----------
-    client : Client
-        Where to read.
-    query : Query
-        What the load asked for.
-    old : Rows
-        The deals as they were known.
-    lookups : mapping of str to DataFrame
-        The names as they were known.
-    since : Timestamp
-        By the service's clock.
-    include : tuple of str
-        Which names the load joins.
-    zone : str or None
-        The zone of days in `where`.
-    where : mapping, optional
-        Conditions of the load that are tested here.
-    limited : bool, default False
-        Whether the load left deals out by ``limit=``.
-
-    Returns
-    -------
-    News
-
-    Raises
-    ------
-    ServiceError
-        If anything cannot be read.
+    `where` are those conditions of the load that are tested here, `limited` whether it left deals
+    out by ``limit=``.
     """
     notes: list[str] = []
     now, moment = _read_lookups(client, include, lookups, since, notes)

@@ -37,13 +37,7 @@ def read_organisation(client: Client, notes: list[str]) -> Organisation:
 
 
 def owners_in(organisation: Organisation, where: Mapping[str, Any], *, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the owners of a team or role in its place.
-
-    Raises
-    ------
-    ConfigurationError
-        If owners are named as well, or nobody is in it.
-    """
+    """Put the owners of a team or role in its place; an error if owners are named as well, or nobody is in it."""
     named = [name for name in NAMES if name in where]
     kept = {name: value for name, value in where.items() if name not in named}
     if not named:

@@ -37,19 +37,7 @@ _AHEAD = 2
 def check_partitions(partitions: Any, query: Query, **others: Any) -> None:
     """Refuse what cannot be read in ranges of ids.
 
-    Parameters
-    ----------
-    partitions : int
-        How many ranges at once.
-    query : Query
-        What the load asks for.
-    **others
-        Other arguments of the load that stop or keep a walk in the order of its pages.
-
-    Raises
-    ------
-    ConfigurationError
-        If the number, or its company, makes no sense.
+    `others` are arguments of the load that stop or keep a walk in the order of its pages.
     """
     if isinstance(partitions, bool) or not isinstance(partitions, int) or not 1 <= partitions <= MOST_PARTITIONS:
         raise ConfigurationError(f"partitions is 1 to {MOST_PARTITIONS} requests at once, not {partitions!r}")
@@ -67,22 +55,9 @@ def check_partitions(partitions: Any, query: Query, **others: Any) -> None:
 
 
 def iter_partitioned(client: Client, partitions: int, query: Query) -> Iterator[Page]:
-    """Read a collection in ranges of ids, several at once.
+    """Read a collection, asked for in the default order, in 1 to 4 ranges of ids at once.
 
-    Parameters
-    ----------
-    client : Client
-        Where to read.
-    partitions : int
-        Requests under way at once, 1 to 4.
-    query : Query
-        What is asked, in the default order.
-
-    Yields
-    ------
-    Page
-        By rising id, numbered through as the pages of one walk. ``count`` is that
-        of the whole.
+    Pages come by rising id, numbered as those of one walk; ``count`` is that of the whole.
     """
     size = query.page_size or client.page_size
     (lowest, count), (highest, _) = _end(client, query, "id"), _end(client, query, "-id")

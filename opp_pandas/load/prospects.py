@@ -27,20 +27,8 @@ _BATCH = 100
 def add_prospect_ids(frame: pd.DataFrame, client: Client, notes: list[str]) -> pd.DataFrame:
     """Add the column ``prospect_ids``.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Loaded deals. Never modified.
-    client : Client
-        Where their roles are read.
-    notes : list of str
-        What a reader should know is added to it.
-
-    Returns
-    -------
-    DataFrame, shape (n, k + 1)
-        With lists of ids, each once, in the order in which the people were put
-        on the deal; empty where nobody stands on it.
+    Lists of ids, each once, in the order in which the people were put on the deal; empty where
+    nobody stands on it.
     """
     ids = [int(row_id) for row_id in frame["id"]]
     people: dict[int, list[int]] = {row_id: [] for row_id in ids}

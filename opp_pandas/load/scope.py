@@ -16,22 +16,9 @@ if TYPE_CHECKING:
 def scope_of(frame: pd.DataFrame) -> Scope | None:
     """Read from what travels with a frame which deals it speaks of.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Opportunities.
-
-    Returns
-    -------
-    Scope or None
-        The load's conditions, which can be evaluated at any moment, and the
-        rows by id where some of those that were loaded are not there any more.
-        None: all deals, or a frame that carries no load and so does not say.
-
-    Raises
-    ------
-    MissingColumnError
-        When it is evaluated on a frame without a column of the conditions.
+    The load's conditions, which can be evaluated at any moment on frames with their columns, and
+    the rows by id where some of those that were loaded are not there any more. None: all deals,
+    or a frame that carries no load and so does not say.
     """
     loaded = loaded_of(frame)
     if loaded is None:

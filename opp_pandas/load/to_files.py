@@ -61,21 +61,9 @@ def load_to_files(
     organisation: Organisation | None,
     on_invalid: str,
 ) -> tuple[Path, LoadReport]:
-    """Load into a folder of Parquet files.
+    """Load into a folder of Parquet files, which must not be there yet, or be empty.
 
-    Parameters
-    ----------
-    plan : LoadPlan
-        What to read.
-    to : path
-        The folder; it must not be there yet, or be empty.
-    stages, definitions, prospects, organisation, on_invalid
-        As in `opp_pandas.load.read.read_opportunities`.
-
-    Returns
-    -------
-    folder : Path
-    report : LoadReport
+    Arguments are those of `opp_pandas.load.read.read_opportunities`.
     """
     folder = Path(os.fspath(to)).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -27,21 +27,9 @@ def not_older(old: Rows, fresh: Rows) -> Rows:
 
 
 def overlay(old: Rows, fresh: Rows) -> tuple[Rows, Places]:
-    """Replace rows by id and append the new ones.
+    """Replace rows by id, new ones last; return them, and where each fresh row went.
 
-    Parameters
-    ----------
-    old : Rows
-        Ids are unique where they are not missing.
-    fresh : Rows
-        One row per id.
-
-    Returns
-    -------
-    rows : Rows
-        In the order of `old`, new rows last. Columns of both.
-    places : ndarray of int64, shape (len(fresh),)
-        Where each fresh row went.
+    Ids of `old` are unique where they are not missing, and `fresh` has one row for each.
     """
     if not len(fresh):
         return old, np.array([], dtype=np.int64)

@@ -31,27 +31,9 @@ _MOST_MISSING = 0.1
 
 
 def go_on(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | None:
-    """Bring the newest load of a history that fits up to date.
+    """Bring the newest load of a history that fits up to date, in order of ids; the history is never written to.
 
-    Parameters
-    ----------
-    plan : LoadPlan
-        What the load asks for.
-    history : History
-        Where to begin. Never written to.
-    notes : list of str
-        What a reader should know is added to it.
-
-    Returns
-    -------
-    Arrived or None
-        As `read_all` gives it, in order of ids. None, and a note that says
-        why, where everything has to be read.
-
-    Raises
-    ------
-    ServiceError
-        If the service cannot be read.
+    None, and a note that says why, where everything has to be read.
     """
     found = _continued(plan, history, notes)
     if isinstance(found, Arrived):

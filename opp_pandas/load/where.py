@@ -31,15 +31,7 @@ _NUMBERS = int | float | Decimal | np.number
 
 @dataclass(frozen=True)
 class Where:
-    """A condition on opportunities, split between the service and here.
-
-    Parameters
-    ----------
-    service : mapping
-        Conditions that the service tests, by the name the user gave.
-    local : mapping
-        Conditions that are tested here, by column.
-    """
+    """A condition: what the service tests, by the name the user gave, and what is tested here, by column."""
 
     service: Mapping[str, Any] = field(default_factory=dict)
     local: Mapping[str, Any] = field(default_factory=dict)
@@ -62,24 +54,9 @@ def column_of(name: str) -> str | None:
 
 
 def without_labels(conditions: Mapping[str, Any] | None, labels: Callable[[], Mapping[str, str]]) -> dict[str, Any]:
-    """Put API names where conditions name a custom field by its label.
+    """Put API names where conditions name a custom field by its label; twice, by both, is an error.
 
-    Parameters
-    ----------
-    conditions : mapping, optional
-        As in ``filter=`` or ``where=``.
-    labels : callable
-        Gives column by label; asked only when a name is nothing else.
-
-    Returns
-    -------
-    dict
-        The same conditions.
-
-    Raises
-    ------
-    ConfigurationError
-        If a field is named twice, by label and by column.
+    The labels' columns are asked for only when a name is nothing else.
     """
     found: dict[str, Any] = {}
     given: dict[str, str] = {}
@@ -105,25 +82,9 @@ def split_where(
     asked: Mapping[str, Any] | None = None,
     zone: str | None = None,
 ) -> Where:
-    """Split a condition between the service and here.
+    """Split a condition between the service and here; a name in the filter `asked` is not sent twice.
 
-    Parameters
-    ----------
-    where : mapping, optional
-        Conditions by column or API name.
-    asked : mapping, optional
-        The filter that is sent anyway; a name in it is not sent twice.
-    zone : str, optional
-        The zone of days; None: UTC.
-
-    Returns
-    -------
-    Where
-
-    Raises
-    ------
-    ConfigurationError
-        If a name is nothing that an opportunity has, or a condition cannot be read.
+    What an opportunity does not have, or cannot be read, is a ConfigurationError.
     """
     sent = {filter_key(str(name))[0] for name in (asked or {})}
     service: dict[str, Any] = {}
@@ -171,26 +132,9 @@ def columns_needed(where: Where) -> list[str]:
 
 
 def rows_that_fit(frame: pd.DataFrame, where: Where, zone: str | None = None) -> Mask:
-    """Test the local conditions.
+    """Test the local conditions on a frame with API names; a missing cell fits None only.
 
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities, in API column names.
-    where : Where
-        As `split_where` gives it.
-    zone : str, optional
-        The zone of days; None: UTC.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-        True where every condition holds; a missing cell fits None only.
-
-    Raises
-    ------
-    MissingColumnError
-        If a condition names a column that the frame does not have.
+    A MissingColumnError if a condition names a column that the frame does not have.
     """
     fits = np.ones(len(frame), dtype=bool)
     for column, value in where.local.items():

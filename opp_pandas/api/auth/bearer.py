@@ -27,13 +27,7 @@ class Credentials(Protocol):
 
 
 class FixedToken:
-    """A token that somebody gave, and that cannot be renewed.
-
-    Parameters
-    ----------
-    token : str or Secret
-        The token.
-    """
+    """A token that somebody gave, and that cannot be renewed."""
 
     def __init__(self, token: str | Secret) -> None:
         self._token = Secret(token)
@@ -53,13 +47,7 @@ class FixedToken:
 class BearerAuth(requests.auth.AuthBase):
     """Puts the token into a request at the last moment.
 
-    As requests' own `auth`, so that an entry of ``~/.netrc`` cannot replace it
-    (promise S3).
-
-    Parameters
-    ----------
-    token : Secret
-        The token.
+    As requests' own `auth`, so that an entry of ``~/.netrc`` cannot replace it (promise S3).
     """
 
     def __init__(self, token: Secret) -> None:
@@ -75,26 +63,9 @@ class BearerAuth(requests.auth.AuthBase):
 
 
 def find_credentials(url: str, token: str | Secret | None, auth: Credentials | None) -> Credentials:
-    """Find out who we are: the arguments, else ``OPP_PANDAS_TOKEN``, else a stored sign-in.
+    """Find out who we are: the arguments, else ``OPP_PANDAS_TOKEN``, else a stored sign-in to the API at `url`.
 
-    Parameters
-    ----------
-    url : str
-        Base URL of the API; a sign-in serves the API it was made for only.
-    token : str or Secret, optional
-        A bearer token.
-    auth : Credentials, optional
-        A source of tokens.
-
-    Returns
-    -------
-    Credentials
-        The source to use.
-
-    Raises
-    ------
-    ConfigurationError
-        If both are given, or there is nothing anywhere.
+    Both arguments, or nothing anywhere, are a ConfigurationError.
     """
     if token is not None and auth is not None:
         raise ConfigurationError("give token= or auth=, not both")

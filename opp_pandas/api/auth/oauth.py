@@ -65,13 +65,6 @@ class SignIn:
 
     Safe for several threads and several programs: one of them renews, the
     others take what it stored.
-
-    Parameters
-    ----------
-    store : TokenStore
-        The file of the sign-in.
-    clock : Clock, optional
-        Whose time counts.
     """
 
     def __init__(self, store: TokenStore, *, clock: Clock | None = None) -> None:

@@ -20,20 +20,10 @@ _TOKEN = re.compile(r"[\x21-\x7e]+\Z")
 
 
 class Secret:
-    """Text that only `reveal` gives away.
+    """Text that only `reveal` gives away; `name` is what error texts call it.
 
-    Parameters
-    ----------
-    value : str or Secret
-        The secret. White space around it, as files and shells leave it, is dropped.
-    name : str, default "token"
-        What it is called in an error text.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is empty or holds white space, control or non-ASCII characters.
-        The value is never part of the text.
+    White space around it, as files and shells leave it, is dropped. Nothing, or white space,
+    control or non-ASCII characters within, is a ConfigurationError that does not hold the value.
 
     Examples
     --------

@@ -41,30 +41,10 @@ _FAILURES = (
 
 
 def request_tokens(url: str, fields: Mapping[str, str | Secret], clock: Clock | None = None) -> dict[str, Any]:
-    """Ask the token endpoint for tokens.
+    """Ask an endpoint (https, or this machine) for tokens by a form; return its answer, the tokens as `Secret`.
 
-    Parameters
-    ----------
-    url : str
-        The endpoint; https, or this machine.
-    fields : mapping of str to str or Secret
-        The form to send.
-    clock : Clock, optional
-        Time, chance and sleep.
-
-    Returns
-    -------
-    dict
-        The parsed answer, its tokens as `Secret`.
-
-    Raises
-    ------
-    AuthenticationError
-        If the grant is no longer valid or the app is not known: sign in again.
-    RateLimitError
-        If a token was made less than a minute ago.
-    NoResponseError, DocumentError, ResponseError
-        If no usable answer came.
+    AuthenticationError: the grant is no longer valid or the app is not known, so sign in
+    again. RateLimitError: a token was made less than a minute ago.
     """
     hidden = [value for value in fields.values() if isinstance(value, Secret)]
     return read_token_answer(url, post(url, fields, clock=clock), hidden)
@@ -94,34 +74,11 @@ def post(
     media_type: str = "",
     clock: Clock | None = None,
 ) -> TokenAnswer:
-    """Send a POST to an endpoint that gives tokens, again where no usable answer came.
+    """Send a POST to an endpoint that gives tokens, again where no usable answer came within 30 s.
 
     A repetition is harmless: had the lost request been carried out, the grant
     would be used up with or without it. Only 429 is never repeated, since the
-    service gives one token a minute.
-
-    Parameters
-    ----------
-    url : str
-        The endpoint; https, or this machine.
-    fields : mapping of str to str or Secret, optional
-        A form to send.
-    auth : AuthBase, optional
-        Who we are; without it no Authorization header is sent.
-    media_type : str
-        Of request and answer, where it matters.
-    clock : Clock, optional
-        Time, chance and sleep.
-
-    Returns
-    -------
-    TokenAnswer
-        Status, headers and body.
-
-    Raises
-    ------
-    NoResponseError
-        If no whole answer came within 30 s.
+    service gives one token a minute. Without `auth` no Authorization header is sent.
     """
     origin = parse_origin(url, what="the token endpoint")
     clock = clock or Clock()
@@ -191,21 +148,9 @@ def _revealed(value: str | Secret) -> str:
 
 
 def read_token_answer(url: str, answer: TokenAnswer, hidden: Iterable[Secret]) -> dict[str, Any]:
-    """Read what a token endpoint answered, or raise what it refused, without repeating a secret.
+    """Read what a token endpoint answered, the tokens as `Secret`, or raise what it refused.
 
-    Parameters
-    ----------
-    url : str
-        The endpoint, for error texts.
-    answer : TokenAnswer
-        What it answered.
-    hidden : iterable of Secret
-        What was sent and must not be shown, should the endpoint repeat it.
-
-    Returns
-    -------
-    dict
-        The parsed answer, its tokens as `Secret`.
+    What was sent (`hidden`) is not shown, should the endpoint repeat it.
     """
     place = redacted(url)
     try:

@@ -32,23 +32,7 @@ _LARGEST = 65_536
 
 @dataclass(frozen=True)
 class StoredSignIn:
-    """What a sign-in consists of.
-
-    Parameters
-    ----------
-    token_url : str
-        Where tokens are renewed.
-    client_id : str
-        The app's id.
-    client_secret, access, refresh : Secret
-        The app's secret, the access token and the token that renews it.
-    redirect_uri : str
-        The redirect that the app was registered with.
-    expires_at, minted_at : float
-        When the access token ends, and when it was made [s since 1970].
-    scope : str
-        What was granted, as the service said it.
-    """
+    """What a sign-in consists of; moments in seconds since 1970, `scope` as the service said it."""
 
     token_url: str
     client_id: str
@@ -69,13 +53,7 @@ _NUMBERS = ("expires_at", "minted_at")
 class TokenStore:
     """The file of the sign-in at one API.
 
-    Parameters
-    ----------
-    url : str
-        Base URL of the API that the sign-in is for.
-    folder : Path, optional
-        Where the file is. Left out: ``OPP_PANDAS_SIGN_IN_FOLDER``, else the
-        user's folder for settings on this system.
+    In `folder`, else in ``OPP_PANDAS_SIGN_IN_FOLDER``, else in the user's folder for settings on this system.
     """
 
     def __init__(self, url: str, folder: Path | None = None) -> None:
@@ -95,17 +73,9 @@ class TokenStore:
         return self.path.is_file()
 
     def read(self) -> StoredSignIn | None:
-        """Read the sign-in.
+        """Read the sign-in; None if there is none.
 
-        Returns
-        -------
-        StoredSignIn or None
-            None if there is none.
-
-        Raises
-        ------
-        ConfigurationError
-            If others may read the file, it is a link, or its content is damaged.
+        A file that others may read, a link, or damaged content is a ConfigurationError.
         """
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         try:

@@ -23,17 +23,7 @@ _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 
 @dataclass(frozen=True)
 class Origin:
-    """The place of the API.
-
-    Parameters
-    ----------
-    scheme, host : str
-        In lower case.
-    port : int
-        The port, the scheme's own one included.
-    path : str
-        The base path without a slash at its end, such as ``/api/v2``.
-    """
+    """The place of the API: its port always said, its path without a slash at the end."""
 
     scheme: str
     host: str
@@ -52,24 +42,10 @@ class Origin:
         return self.root + self.path
 
     def admit(self, link: str, current: str = "") -> str:
-        """Resolve a link that the service sent, and check that it stays here.
+        """Resolve a link that the document at `current` holds, and check that it stays here.
 
-        Parameters
-        ----------
-        link : str
-            Absolute, relative or a query only.
-        current : str
-            The URL of the document that holds it.
-
-        Returns
-        -------
-        str
-            The absolute URL without fragment; an absolute link comes back verbatim.
-
-        Raises
-        ------
-        DocumentError
-            If it leads elsewhere; no request is made.
+        An absolute link comes back verbatim, without fragment; one that leads elsewhere is a
+        DocumentError, and no request is made.
         """
         problem = self._objection(link, current)
         if problem:
@@ -106,25 +82,10 @@ def _resolved(link: str, current: str) -> str:
 
 
 def parse_origin(url: str, *, what: str = "url") -> Origin:
-    """Read and check the base URL of a service.
+    """Read and check the base URL of a service; `what` is what an error text calls it.
 
-    Parameters
-    ----------
-    url : str
-        Such as ``https://api.outreach.io/api/v2``.
-    what : str
-        What it is called in an error text.
-
-    Returns
-    -------
-    Origin
-        Its parts.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is no URL, not https (loopback addresses may be http), or holds a
-        user name, query or fragment. A password in it is not repeated.
+    No URL, one without https (but for loopback addresses), or with a user name, query or
+    fragment is a ConfigurationError, which repeats no password.
 
     Examples
     --------

@@ -29,25 +29,9 @@ CLASSES: dict[int, type[ResponseError]] = {
 def explain(
     status: int, found: tuple[Mapping[str, Any], ...], origin: Origin, url: str, location: str | None = None
 ) -> str:
-    """Say what an error status means and what to do, with the service's own words.
+    """Say in one printable line what an error status means and what to do, with the service's own words.
 
-    Parameters
-    ----------
-    status : int
-        HTTP status.
-    found : tuple of mapping
-        The error objects of the answer.
-    origin : Origin
-        The service.
-    url : str
-        What was asked.
-    location : str or None
-        Where a redirect points.
-
-    Returns
-    -------
-    str
-        One printable line.
+    `location` is where a redirect points.
     """
     words = documents.describe_errors(found)
     said = f" ({words})" if words else ""
@@ -94,19 +78,9 @@ def _sku_hint(path: str) -> str:
 
 
 def read_errors(body: bytes, token: Secret) -> tuple[dict[str, Any], ...]:
-    """Give the error objects of an answer, without the token, should the service repeat what it was sent.
+    """Return the error objects of an answer of whatever kind.
 
-    Parameters
-    ----------
-    body : bytes
-        The answer, of whatever kind.
-    token : Secret
-        What to take out.
-
-    Returns
-    -------
-    tuple of dict
-        Empty where the answer is a web page or has no error objects.
+    Without the token, should the service repeat what it was sent.
     """
     try:
         found = documents.error_objects(documents.parse_json(body))

@@ -167,30 +167,10 @@ def proxies_for(host: str) -> dict[str, str] | None:
 
 
 def read_body(response: requests.Response, until: float, max_body: int = MAX_BODY, max_raw: int = MAX_RAW) -> bytes:
-    """Read and decompress the body of a streamed response.
+    """Read and decompress the body of a streamed response until a moment [monotonic s].
 
-    Parameters
-    ----------
-    response : requests.Response
-        Opened with ``stream=True``, nothing read yet.
-    until : float
-        When to give up [monotonic s].
-    max_body, max_raw : int
-        Most bytes after and before decompression.
-
-    Returns
-    -------
-    bytes
-        The body, decompressed.
-
-    Raises
-    ------
-    TooLargeError
-        If it is larger than allowed, before more of it is kept.
-    CutShortError
-        If the compression is damaged or ends early.
-    TimeoutError
-        If the deadline passes.
+    TooLargeError comes before more than allowed is kept; CutShortError says that the
+    compression is damaged or ends early.
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):

@@ -43,19 +43,7 @@ _LONGEST_BURST_S = 60.0
 
 @dataclass(frozen=True)
 class Clock:
-    """The time, chance and sleep that a transport uses.
-
-    Parameters
-    ----------
-    monotonic : callable
-        Time for durations [s].
-    now : callable
-        Wall-clock time since 1970 [s, UTC].
-    sleep : callable
-        Waits for a number of seconds.
-    chance : callable
-        Gives a number from 0 up to 1.
-    """
+    """The time (durations, and since 1970) [s], sleep and chance (0 up to 1) that a transport uses."""
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
@@ -67,18 +55,9 @@ class Clock:
 class Outcome:
     """What came of one attempt.
 
-    Parameters
-    ----------
-    status : int or None
-        HTTP status; None if no whole answer came.
-    sent : bool
-        Whether the request may have reached the service.
-    cut : bool
-        Whether the answer broke off: short body, damaged gzip, JSON cut short.
-    final : bool
-        Whether the same request can only fail again, as with a bad certificate.
-    maintenance : bool
-        Whether the service says that it is under scheduled maintenance.
+    No status: no whole answer came. Sent: the request may have reached the service. Cut: the
+    answer broke off (short body, damaged gzip, JSON cut short). Final: the same request can only
+    fail again, as with a bad certificate.
     """
 
     status: int | None = None
@@ -90,17 +69,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to go on: the wait in seconds, or None and the reason for stopping.
+    """Whether to go on: the wait [s], and whether the service named it; or None and the reason for stopping.
 
-    Parameters
-    ----------
-    wait_s : float or None
-        How long to wait before the next attempt [s]; None: do not try again.
-    told : bool
-        Whether the service named the time.
-    reason : str
-        Why it stops: ``"no"`` (not a case for trying again), ``"attempts"``,
-        ``"deadline"`` or ``"hint"`` (told to wait longer than allowed).
+    ``"no"`` (not a case for trying again), ``"attempts"``, ``"deadline"`` or ``"hint"`` (told to
+    wait longer than allowed).
     """
 
     wait_s: float | None
@@ -113,18 +85,6 @@ def is_repeatable(method: str, outcome: Outcome) -> bool:
 
     Reading may be. A write is repeated only where the service surely did not
     apply it: 429, announced maintenance, or a connection that never stood.
-
-    Parameters
-    ----------
-    method : str
-        HTTP method.
-    outcome : Outcome
-        What came of the attempt.
-
-    Returns
-    -------
-    bool
-        Whether another attempt is allowed at all.
     """
     if outcome.final:
         return False
@@ -148,33 +108,10 @@ def decide(
     chance: Callable[[], float],
     attempts: int = ATTEMPTS,
 ) -> Decision:
-    """Decide whether to try again and how long to wait.
+    """Decide after attempt number `attempt` whether to try again and how long to wait.
 
-    Parameters
-    ----------
-    method : str
-        HTTP method.
-    outcome : Outcome
-        What came of this attempt.
-    attempt : int
-        Number of this attempt, from 1.
-    hint_s : float or None
-        How long the service asks to wait [s].
-    spent_s : float
-        Time spent on the request so far, without waits that the service asked for [s].
-    told_s : float
-        Waits that the service asked for so far [s].
-    deadline_s, max_wait_s : float
-        Limits of the two.
-    chance : callable
-        Gives a number from 0 up to 1.
-    attempts : int, default 5
-        Most attempts.
-
-    Returns
-    -------
-    Decision
-        The wait, or the reason for stopping.
+    Time spent, with the limit `deadline_s`, is without the waits that the service asked for;
+    `told_s` is the sum of those, with the limit `max_wait_s`, and `hint_s` the next of them.
     """
     if not is_repeatable(method, outcome):
         return Decision(None, reason="no")
@@ -203,24 +140,11 @@ def backoff_s(attempt: int, chance: float) -> float:
 
 
 def parse_hint(text: str | None, now: float) -> float | None:
-    """Read how long a service asks to wait.
+    """Read a header that says how long to wait: seconds from now, more than 0.
 
-    Understands seconds, HTTP dates (all three forms), epoch seconds and
-    milliseconds, ISO 8601 with or without a zone (UTC then), and takes the first
-    of a comma list.
-
-    Parameters
-    ----------
-    text : str or None
-        The header as sent.
-    now : float
-        The present, best by the service's own clock [s since 1970].
-
-    Returns
-    -------
-    float or None
-        Seconds from now, more than 0; None if missing, unreadable, not in the
-        future, or more than a year away.
+    Understands seconds, HTTP dates (all three forms), epoch seconds and milliseconds, ISO 8601
+    with or without a zone (UTC then), and takes the first of a comma list. None if missing,
+    unreadable, not in the future, or more than a year away.
 
     Examples
     --------
@@ -264,26 +188,11 @@ def parse_header_instant(text: str | None) -> float | None:
 def hint_from_headers(
     status: int | None, retry_after: str | None, reset: str | None, now: float, *, remaining: int | None = None
 ) -> float | None:
-    """Find the wait that an answer asks for.
+    """Find the wait [s] that an answer asks for; None where nothing readable says one.
 
-    Parameters
-    ----------
-    status : int or None
-        HTTP status.
-    retry_after, reset : str or None
-        The headers ``Retry-After`` and ``X-RateLimit-Reset``. The second comes
-        with every answer, so it counts for 429 only.
-    now : float
-        The present by the service's clock [s since 1970].
-    remaining : int or None
-        ``X-RateLimit-Remaining``. With requests left it is not the hour's budget
-        that ran out but a shorter burst: then the hour's end is no hint, under
-        neither of its names.
-
-    Returns
-    -------
-    float or None
-        The wait [s], or None where nothing readable says one.
+    ``X-RateLimit-Reset`` comes with every answer, so it counts for 429 only. With requests
+    `remaining` it is not the hour's budget that ran out but a shorter burst: then the hour's end
+    is no hint, under neither of its names.
 
     Examples
     --------
@@ -316,25 +225,11 @@ def first_number(text: str | None) -> int | None:
 
 
 def pause_s(remaining: int | None, limit: int | None, reset_s: float | None, max_wait_s: float) -> float:
-    """Tell how long to pause before the next request so that the budget of the hour lasts.
+    """Tell how long to pause before the next request so that the budget of the hour lasts [s].
 
     Below 5 % of the limit the calls that are left are spread over the time that
     is left. A pause longer than `max_wait_s` is not made: the service then says
     itself that the limit is reached, and the error names the time.
-
-    Parameters
-    ----------
-    remaining, limit : int or None
-        ``X-RateLimit-Remaining`` and ``X-RateLimit-Limit``; no limit: 10,000.
-    reset_s : float or None
-        Seconds until the budget is full again.
-    max_wait_s : float
-        Longest pause.
-
-    Returns
-    -------
-    float
-        The pause [s]; 0 while there is plenty or nothing is known.
 
     Examples
     --------
@@ -373,13 +268,7 @@ def called_off_by(event: threading.Event) -> Iterator[None]:
 
 
 def check_called_off() -> None:
-    """Go no further where this thread's work was called off.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        As Ctrl-C does in the main thread.
-    """
+    """Go no further where this thread's work was called off: KeyboardInterrupt, as Ctrl-C in the main thread."""
     event = getattr(_own, "event", None)
     if event is not None and event.is_set():
         raise KeyboardInterrupt
@@ -388,14 +277,7 @@ def check_called_off() -> None:
 def sleep_in_slices(seconds: float, clock: Clock, tell: Callable[[float], None] | None = None) -> None:
     """Wait in slices of half a second, so that Ctrl-C and progress come through.
 
-    Parameters
-    ----------
-    seconds : float
-        How long [s].
-    clock : Clock
-        Whose sleep is used.
-    tell : callable, optional
-        Called before each slice with the seconds that are left.
+    Before each, `tell` is called with the seconds that are left.
     """
     left = seconds
     while left > 0:
@@ -411,13 +293,7 @@ def sleep_in_slices(seconds: float, clock: Clock, tell: Callable[[float], None] 
 class RetryBudget:
     """A bucket that empties when many requests fail, so that a dead service gets no storm.
 
-    Parameters
-    ----------
-    capacity : int, default 500
-        What the bucket holds.
-    cost : int, default 14
-        What one repetition takes out. A success after repetitions puts theirs
-        back, any other success puts back one.
+    A repetition takes `cost` out. A success after repetitions puts theirs back, any other puts back one.
     """
 
     capacity: int = BUDGET_CAPACITY

@@ -64,22 +64,11 @@ _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, h
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how often and how much.
+    """How long [s], how often and how much.
 
-    Parameters
-    ----------
-    connect_s, read_s : float
-        Time-outs for the connection and between two pieces of an answer [s].
-    deadline_s : float
-        For one request with its repetitions, without waits that the service asked for [s].
-    max_wait_s : float
-        For the waits of one request that the service asked for [s].
-    attempts : int
-        Most attempts of one request.
-    max_body, max_raw : int
-        Largest answer, unpacked and on the wire [bytes].
-    max_calls : int or None
-        Most requests of this transport; None: no limit.
+    The deadline is for one request with its repetitions, without waits that the service asked
+    for, which `max_wait_s` bounds; bodies are bounded unpacked and on the wire [bytes], calls
+    over the life of the transport.
     """
 
     connect_s: float = 5.0
@@ -108,24 +97,9 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """A successful answer as it came.
+    """A successful answer, decompressed and without a byte order mark, and the URL that was asked in the end.
 
-    Parameters
-    ----------
-    status : int
-        200, 201, 202 or 204.
-    body : bytes
-        Decompressed, without a byte order mark.
-    url : str
-        The URL that was asked in the end.
-    attempts : int
-        Requests made.
-    elapsed_s : float
-        Time taken, waits included [s].
-    request_id : str or None
-        The service's id of the request.
-    date : float or None
-        The service's clock [s since 1970].
+    Time with waits [s]; `date` is the service's clock [s since 1970].
     """
 
     status: int
@@ -161,24 +135,9 @@ class Transport:
     """Sends requests to one origin.
 
     Safe for several threads: each has a requests session of its own. A session
-    given from outside is shared instead, one request at a time.
-
-    Parameters
-    ----------
-    origin : Origin
-        The only place requests go to.
-    credentials : Credentials
-        The source of tokens.
-    limits : Limits
-        How long, how often, how much.
-    session : requests.Session, optional
-        Used instead of own ones; its proxies, certificates and adapters are kept.
-        Reads are then bounded per piece, by the session's adapters.
-    clock : Clock
-        Time, chance and sleep.
-    on_wait : callable, optional
-        Called twice a second during waits with the seconds left; without it,
-        waits above 5 s are announced by a warning in the log.
+    given from outside is shared instead, one request at a time; its proxies, certificates and
+    adapters are kept, and bound its reads. `on_wait` is called twice a second during waits with
+    the seconds left; without it, waits above 5 s are announced by a warning in the log.
     """
 
     def __init__(
@@ -237,31 +196,11 @@ class Transport:
         check: Callable[[bytes], None] | None = None,
         shrink: Callable[[str], str] | None = None,
     ) -> Received:
-        """Send one request and give its successful answer.
+        """Send one request, its URL checked before anything else, and return its successful answer.
 
-        Parameters
-        ----------
-        method : str
-            HTTP method.
-        url : str
-            Where to; checked against the origin before anything else.
-        body : bytes, optional
-            The JSON:API document to send.
-        check : callable, optional
-            Called with the body of a successful answer; may raise `DocumentError`.
-            A body cut short counts as a broken connection: a GET is sent again.
-        shrink : callable, optional
-            Gives the URL of a smaller answer when the service fails at this one.
-
-        Returns
-        -------
-        Received
-            The answer.
-
-        Raises
-        ------
-        NoResponseError, DocumentError, ResponseError, CallBudgetError
-            What went wrong, with the request and never with a token.
+        `check` gets the body of such an answer and may raise `DocumentError`; a body cut short counts
+        as a broken connection: a GET is sent again. `shrink` makes the URL of a smaller answer when
+        the service fails at this one. Errors name the request and never hold a token.
         """
         url = self.origin.admit(url)
         started = self._clock.monotonic()
