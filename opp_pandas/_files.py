@@ -11,12 +11,9 @@ from opp_pandas.errors import ConfigurationError, named, printable
 
 
 def check_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> tuple[Path, str]:
-    """Give the path and its ending in small letters, before any work is done.
+    """Return the path and its ending in small letters, before any work is done.
 
-    Raises
-    ------
-    ConfigurationError
-        If the ending is none of `suffixes`, the folder is not there, or the path is a folder.
+    A ConfigurationError if the ending is none of `suffixes`, the folder is not there, or the path is a folder.
     """
     found = Path(os.fspath(path)).expanduser()
     suffix = found.suffix.lower()
@@ -38,11 +35,6 @@ def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
     """Write a file beside the old one and put it in its place: whatever fails, the old one stays as it was.
 
     ``private``: readable by its owner only.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file cannot be written there.
     """
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
@@ -67,14 +59,7 @@ def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
 def owner_objection(found: os.stat_result, path: Path, *, may_read: bool = False) -> str | None:
     """Say why a file or folder cannot be trusted with what is for its owner only; None where it can.
 
-    Parameters
-    ----------
-    found : os.stat_result
-        As the system describes it.
-    path : Path
-        Its name, for the words.
-    may_read : bool
-        Whether others may read it, as long as they cannot write.
+    ``may_read``: others may read it, as long as they cannot write.
     """
     # Windows keeps such folders to their owner by itself.
     if os.name != "posix":

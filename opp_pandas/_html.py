@@ -15,20 +15,10 @@ MOST_ROWS = 10
 
 
 def as_page(text: str, *tables: tuple[str, pd.DataFrame]) -> str:
-    r"""Turn a text form into HTML: its first line bold, the others a list, and small tables below.
+    r"""Turn a text form into HTML: its first line bold, the others a list, and small tables with captions below.
 
-    Parameters
-    ----------
-    text : str
-        Lines, as `repr` gives them.
-    *tables : tuple of str and DataFrame
-        A caption and what stands below it; frames without rows are left out,
-        and of long ones the first 10 rows are shown.
-
-    Returns
-    -------
-    str
-        HTML without scripts, styles of others, or text that was not escaped.
+    Without scripts, styles of others, or text that was not escaped. Frames without rows are left
+    out, and of long ones the first 10 rows are shown.
 
     Examples
     --------

@@ -64,15 +64,11 @@ Place = tuple[int, str]
 
 @dataclass(frozen=True)
 class CellMarks:
-    """Cells that need care.
+    """Cells that need care, by position and column.
 
-    Parameters
-    ----------
-    original : mapping of (int, str) to object
-        The JSON value of cells whose canonical form differs from what was sent.
-    locked : mapping of (int, str) to str
-        Cells that could not take their dtype, with the reason. They are missing
-        in the frame, their original is kept, and they are never written.
+    `original` holds the JSON value of cells whose canonical form differs from what was sent;
+    `locked` says why cells could not take their dtype: they are missing in the frame, their
+    original is kept, and they are never written.
     """
 
     original: Mapping[Place, Any] = field(default_factory=dict)
@@ -125,17 +121,10 @@ class CellMarks:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Decoded rows with what is known of single cells.
+    """Decoded rows, under a plain RangeIndex, with what is known of single cells.
 
     As the baseline of a load they are what the service (or the adopted file)
     said, and never change: see `frozen`.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        The decoded columns under a plain RangeIndex.
-    marks : CellMarks
-        By position and column.
     """
 
     frame: pd.DataFrame
@@ -163,17 +152,9 @@ class Rows:
 class Pending:
     """A deal that waits to be created.
 
-    Parameters
-    ----------
-    position : int or None
-        Its row in the baseline, for adopted rows; None for added ones.
-    custom_id : str or None
-        Its own custom id, by which it is found where its index label is lost.
-    key : str
-        Tells it from every other new deal, now and in any later session; the
-        custom id that it is sent with where it has none of its own.
-    attempted : bool
-        Whether an earlier write may have created it already.
+    `position` is its row in the baseline, for adopted rows. It is found by its own custom id where
+    its index label is lost; `key` tells it from every other new deal, now and in any later session,
+    and is sent as the custom id where it has none. `attempted`: an earlier write may have created it.
     """
 
     position: int | None
@@ -342,20 +323,9 @@ class Loaded:
 class Meaning:
     """What figures need of a load beside the rows: what a Parquet file keeps.
 
-    Parameters
-    ----------
-    source : str
-        Where the rows came from, without any secret.
-    rows, keys : int
-        How many there were, and how many deals among them had an id or a custom id.
-    all_deals : bool
-        Whether the load had neither conditions nor a limit.
-    stages, lookups, timezone, as_of, definitions, organisation
-        As in `Loaded`; out of a text, `definitions` are as `pack_definitions` wrote them.
-    exact_amounts_alone : bool
-        Whether deals came with an exact amount and no whole one.
-    caveats : tuple of str
-        As in `LoadReport`.
+    `keys` counts deals with an id or a custom id; `all_deals`: the load had neither conditions nor
+    a limit; `exact_amounts_alone`: deals came with an exact amount and no whole one. Out of a text,
+    `definitions` are as `pack_definitions` wrote them. The rest is as in `Loaded` and `LoadReport`.
     """
 
     source: str
@@ -475,13 +445,7 @@ def meaning_of(frame: pd.DataFrame) -> Meaning | None:
 
 
 def require_loaded(frame: pd.DataFrame, what: str) -> Loaded:
-    """Give what travels with `frame`.
-
-    Raises
-    ------
-    NotLoadedError
-        If nothing does; the text says how to put it back.
-    """
+    """Return what travels with `frame`; a NotLoadedError says how to put it back."""
     loaded = loaded_of(frame)
     if loaded is None:
         carried = "only what figures need of it, as after Parquet" if meaning_of(frame) is not None else "nothing of it"

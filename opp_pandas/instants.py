@@ -34,24 +34,9 @@ _CLOCK_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?", re.
 
 
 def parse_instant(text: str) -> tuple[int, bool]:
-    """Parse an instant of the wire; one without a zone is in UTC.
+    """Parse an instant of the wire (ISO 8601, years 1 to 9999); one without a zone is in UTC.
 
-    Parameters
-    ----------
-    text : str
-        ISO 8601.
-
-    Returns
-    -------
-    microseconds : int
-        Since 1970, UTC.
-    canonical : bool
-        Whether the service itself would write it in this form.
-
-    Raises
-    ------
-    ValueError
-        If it is no instant of the years 1 to 9999.
+    Returns microseconds since 1970, and whether the service itself would write it in this form.
 
     Examples
     --------
@@ -89,15 +74,7 @@ def build_instant(microseconds: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A moment as somebody wrote it, in UTC.
-
-    Parameters
-    ----------
-    first, last : datetime
-        The first and last microsecond of a day or period; equal for an instant.
-    is_day : bool
-        Whether it was written as a day or period.
-    """
+    """A moment as somebody wrote it, in UTC: first and last microsecond of a day or period, equal for an instant."""
 
     first: dt.datetime
     last: dt.datetime
@@ -105,26 +82,9 @@ class Moment:
 
 
 def parse_moment(value: Any, zone: str | None, name: str) -> Moment:
-    """Parse a moment as people write it.
+    """Parse a day, a period or an instant as people write it; without a zone, by the clocks of `zone` (None: UTC).
 
-    Parameters
-    ----------
-    value : str, date, datetime, datetime64 or Period
-        A day (``"2026-01-31"``, a date), a period, or an instant; a time without
-        a zone is in `zone`.
-    zone : str or None
-        Where days begin and end; None: UTC.
-    name : str
-        What the value was given for, for the error.
-
-    Returns
-    -------
-    Moment
-
-    Raises
-    ------
-    ConfigurationError
-        If it is none of these.
+    `name` is what the value was given for: the ConfigurationError says it.
 
     Examples
     --------
@@ -141,24 +101,9 @@ def parse_moment(value: Any, zone: str | None, name: str) -> Moment:
 
 
 def parse_end(value: Any, zone: str | None, name: str = "as_of") -> pd.Timestamp:
-    """Parse a moment up to which something is meant: of a day, its last microsecond.
+    """Parse a moment, as `parse_moment` does, up to which something is meant: of a day, its last microsecond.
 
     Midnight without a zone is a day too, since that is how pandas writes one.
-
-    Parameters
-    ----------
-    value, zone, name
-        As for `parse_moment`.
-
-    Returns
-    -------
-    Timestamp
-        In UTC, to the microsecond.
-
-    Raises
-    ------
-    ConfigurationError
-        If it cannot be read.
 
     Examples
     --------

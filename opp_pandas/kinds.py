@@ -94,10 +94,7 @@ class Kind(ABC):
     def decode(self, value: Any) -> tuple[Any, bool]:
         """Read a JSON value, None too; the second value says whether it was sent in canonical form.
 
-        Raises
-        ------
-        UnfitError
-            If the column cannot hold it.
+        An UnfitError where the column cannot hold it.
         """
 
     @abstractmethod

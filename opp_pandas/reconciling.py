@@ -176,20 +176,7 @@ def _status(client: Client, key: int) -> str:
 
 
 def without_deals(frame: pd.DataFrame, ids: Iterable[int]) -> pd.DataFrame:
-    """Give a frame without some deals, which then count as never loaded.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        A loaded frame. Never modified.
-    ids : iterable of int
-        Which deals.
-
-    Returns
-    -------
-    DataFrame
-        A new frame; unsaved edits of the other rows stay.
-    """
+    """Return a frame without some deals, which then count as never loaded; unsaved edits of the others stay."""
     gone = set(ids)
     loaded = require_loaded(frame, "without_deals()")
     plain = plain_frame(frame, loaded)
@@ -202,12 +189,7 @@ def without_deals(frame: pd.DataFrame, ids: Iterable[int]) -> pd.DataFrame:
 def client_of(loaded: Loaded, client: Client | None, what: str) -> Client:
     """Return the client that reads for a frame.
 
-    Raises
-    ------
-    ConfigurationError
-        If there is none, or it is another service's.
-    FrameError
-        If the rows came from no service.
+    A ConfigurationError if there is none, or it is another service's; a FrameError if the rows came from no service.
     """
     found: Client | None = client if client is not None else loaded.client
     if found is None and loaded.service is not None:

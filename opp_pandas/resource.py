@@ -121,20 +121,8 @@ class Relationship:
 class LookupColumn:
     """A column that is joined from a related record by its id.
 
-    Parameters
-    ----------
-    relation : str
-        Its short name, as ``include=`` takes it: ``owner``.
-    id_column : str
-        The column with the id.
-    type : str
-        The type of the related resource.
-    field : str
-        The column of the related resource.
-    dtype : str
-        The column's dtype in a frame.
-    editable : bool
-        Whether an edit of it alone is resolved to the id when it is written back.
+    `relation` is its short name, as ``include=`` takes it; `editable`: an edit of it alone is
+    resolved to the id when it is written back.
     """
 
     relation: str

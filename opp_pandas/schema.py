@@ -41,18 +41,11 @@ ADVISORY_RULES = frozenset({NOT_NEGATIVE, PLAUSIBLE_DATE})
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule about the values of a column.
+    """One rule about the values of a column, worded for people.
 
-    Parameters
-    ----------
-    text : str
-        The rule, worded for people.
-    holds : callable
-        Takes the non-missing values, of whatever dtype, and gives a boolean
-        Series: slow and obvious.
-    breaks : callable or None
-        Takes a column that has its dtype and gives the positions that break the
-        rule; None where the dtype alone proves it.
+    `holds` takes the non-missing values, of whatever dtype, and gives a boolean Series: slow and
+    obvious. `breaks` takes a column that has its dtype and gives the positions that break the rule;
+    None where the dtype alone proves it.
     """
 
     text: str
@@ -88,28 +81,10 @@ def rules_of(column: str) -> tuple[Rule, ...]:
 
 
 def check_shape(frame: object, *, id_required: bool = True) -> pd.DataFrame:
-    """Make sure that `frame` is a table in which a column name means one column.
+    """Return `frame` if it is a table in which a column name means one column, with an ``id`` where that is required.
 
-    Parameters
-    ----------
-    frame : object
-        What is to be looked at.
-    id_required : bool, default True
-        Whether it must have an ``id``, as a column or as the index.
-
-    Returns
-    -------
-    DataFrame
-        The same object.
-
-    Raises
-    ------
-    FrameError
-        If it is no DataFrame or has columns on several levels.
-    DuplicateRowsError
-        If a column name stands twice.
-    MissingColumnError
-        If the ``id`` is asked for and is not there.
+    Else FrameError (no DataFrame, columns on several levels), DuplicateRowsError (a name stands
+    twice) or MissingColumnError.
     """
     if not isinstance(frame, pd.DataFrame):
         raise FrameError(f"opportunities are a pandas DataFrame, and this is a {type(frame).__name__}")
@@ -218,21 +193,9 @@ def _column_failures(column: str, values: pd.Series) -> Iterator[tuple[str, str,
 def failure_table(
     columns: Mapping[str, pd.Series], labels: pd.Index, found: Sequence[tuple[str, str, Positions | None]]
 ) -> pd.DataFrame:
-    """Make the table of failures.
+    """Make a table of failures, as from `find_failures`, of what was broken where.
 
-    Parameters
-    ----------
-    columns : mapping of str to Series
-        The columns with the values to show, the ``id`` among them.
-    labels : Index, shape (n,)
-        The labels of the rows.
-    found : sequence of (column, rule, positions)
-        What was broken where; positions None for a column as a whole.
-
-    Returns
-    -------
-    DataFrame, shape (f, 5)
-        As from `find_failures`.
+    `columns` hold the values to show, the ``id`` among them; positions are None for a column as a whole.
     """
     parts = []
     for column, rule, positions in found:

@@ -199,19 +199,9 @@ class StageTable:
         return bool((self.frame["origin"] == "guess")[closed].any())
 
     def codes(self, frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Find the stage of every row.
+        """Find the stage of every row: -1 where it names none, -2 where it names one that is not in the table.
 
-        Parameters
-        ----------
-        frame : DataFrame, shape (n, k)
-            Opportunities with ``stage_id`` or ``stage_name``. Where both stand,
-            the id decides, and the name serves rows without an id.
-
-        Returns
-        -------
-        ndarray of int32, shape (n,)
-            Position in `frame`; -1 where the row names no stage, -2 where it
-            names one that is not in the table.
+        The id decides where both stand, and the name serves rows without an id.
         """
         codes = np.full(len(frame), -1, dtype=np.int32)
         if "stage_name" in frame.columns:
@@ -246,14 +236,7 @@ class StageTable:
         }
 
     def with_ids(self, lookup: pd.DataFrame) -> StageTable:
-        """Fill in the service's ids of stages that were known by name only.
-
-        Parameters
-        ----------
-        lookup : DataFrame
-            The service's stages: columns ``id, name``. A name that stands
-            there twice gives no id.
-        """
+        """Fill in the service's ids of stages known by name only; a name that stands there twice gives none."""
         single = lookup.dropna(subset=["name"]).drop_duplicates("name", keep=False)
         by_name = dict(zip(single["name"], single["id"], strict=True))
         found = pd.array([by_name.get(name) for name in self.frame["stage_name"]], dtype="Int64")

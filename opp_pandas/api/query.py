@@ -22,7 +22,7 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.instants import parse_moment
-from opp_pandas.kinds import INSTANTS, KINDS, TEXT
+from opp_pandas.kinds import INSTANTS, KINDS, TEXT, is_missing
 from opp_pandas.resource import LOOKUP_COLUMNS, OPPORTUNITY, RESOURCES, Attribute, Resource, snake_case
 
 DEFAULT_SORT = "id"
@@ -363,7 +363,7 @@ def _conditions(key: str, attribute: Attribute, value: Any, name: str, timezone:
     """Build the parameters of one condition; several alternatives where a list is too long for one request."""
     if value is NOT_NULL:
         yield [(key, _NOT_NULL)]
-    elif _is_missing(value):
+    elif is_missing(value):
         yield [(key, _NULL)]
     elif isinstance(value, tuple):
         yield _range(key, attribute, value, name, timezone)
@@ -386,14 +386,14 @@ def _range(key: str, attribute: Attribute, value: tuple[Any, ...], name: str, ti
     if attribute.kind == "boolean" or attribute is _NAME:
         raise ConfigurationError(f"filter {name!r}: a range makes no sense here; give a value or a list")
     low, high = value
-    if _is_missing(low) and _is_missing(high):
+    if is_missing(low) and is_missing(high):
         raise ConfigurationError(
             f"filter {name!r}: one end of a range must be given; to test for a value use opp.NOT_NULL"
         )
     parameters: Parameters = []
     bounds: list[Any] = []
     for suffix, end in (("gte", low), ("lte", high)):
-        if _is_missing(end):
+        if is_missing(end):
             continue
         text = _value_text(end, attribute, name, timezone, last=suffix == "lte")
         parameters.append((f"{key}[{suffix}]", text))
@@ -409,7 +409,7 @@ def _any_of(
     items = list(values)
     if not items:
         raise ConfigurationError(f"filter {name!r}: an empty list fits no row; leave the filter out to load all")
-    if any(item is NOT_NULL or _is_missing(item) for item in items):
+    if any(item is NOT_NULL or is_missing(item) for item in items):
         raise ConfigurationError(
             f"filter {name!r}: the service cannot look for values and missing ones at once; "
             "make two loads and pd.concat them"
@@ -495,7 +495,7 @@ def settle_filter(wanted: Mapping[str, Any] | None, zone: str | None) -> dict[st
 
 
 def _settled(value: Any, kind: str, words: str, zone: str | None, edge: int | None = None) -> Any:
-    if value is NOT_NULL or _is_missing(value):
+    if value is NOT_NULL or is_missing(value):
         return value
     if kind == "integer" and not isinstance(value, tuple | Mapping):
         return _whole(value, words)
@@ -545,7 +545,3 @@ def _column_of(name: str) -> str:
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), 1)
     return f"; did you mean {named(near)}?" if near else "."
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)

@@ -20,6 +20,7 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, FrameError, InvalidFrameError, named, printable
 from opp_pandas.frame_state import Loaded, attach_loaded, loaded_of, require_loaded
 from opp_pandas.instants import parse_clock, parse_day
+from opp_pandas.kinds import is_missing
 from opp_pandas.load.custom_field_values import (
     boolean_spelling,
     read_boolean,
@@ -335,7 +336,7 @@ def _texts(series: pd.Series, places: np.ndarray[Any, np.dtype[np.int64]], loade
     refused = False
     for place in np.flatnonzero(changed):
         try:
-            cells[place] = None if _is_missing(raw[place]) else write(raw[place])
+            cells[place] = None if is_missing(raw[place]) else write(raw[place])
         except (ValueError, TypeError, ArithmeticError):
             cells[place], refused = raw[place], True
     return pd.Series(cells, index=series.index, name=series.name, dtype=object if refused else "str")
@@ -363,7 +364,7 @@ def _same_cells(series: pd.Series, shown: pd.Series) -> np.ndarray[Any, np.dtype
 
 
 def _is_one(value: Any, before: Any) -> bool:
-    if _is_missing(value) or _is_missing(before):
+    if is_missing(value) or is_missing(before):
         return False
     if isinstance(value, list | tuple) or isinstance(before, list | tuple):
         return type(before) is tuple and isinstance(value, list | tuple) and tuple(value) == before
@@ -523,7 +524,3 @@ def validate_with_labels(frame: pd.DataFrame) -> pd.DataFrame:
     if parts:
         raise InvalidFrameError(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0])
     return frame
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)

@@ -22,6 +22,7 @@ import pandas as pd
 from opp_pandas.api.query import LISTS, NOT_NULL, Query, filter_key
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named, printable
 from opp_pandas.instants import parse_clock, parse_day, parse_moment
+from opp_pandas.kinds import is_missing
 from opp_pandas.load.custom_field_values import read_boolean, read_number
 from opp_pandas.resource import COLUMN_DTYPES, LOOKUP_COLUMNS, OPPORTUNITY, snake_case
 
@@ -116,7 +117,7 @@ def _service_tests(name: str, value: Any, zone: str | None, sent: set[str]) -> b
     except ConfigurationError:
         return False
     # How the service orders texts, and whether "" is missing to it, is not documented.
-    by_order = attribute.kind == "text" and (isinstance(value, tuple) or value is NOT_NULL or _is_missing(value))
+    by_order = attribute.kind == "text" and (isinstance(value, tuple) or value is NOT_NULL or is_missing(value))
     return key not in sent and not by_order
 
 
@@ -152,7 +153,7 @@ def meets(series: pd.Series, value: Any, zone: str | None, name: str) -> Mask:
     """Test one column against one condition; a missing cell meets None only."""
     if value is NOT_NULL:
         return ~_missing(series)
-    if _is_missing(value):
+    if is_missing(value):
         return _missing(series)
     if isinstance(value, tuple):
         if len(value) != 2:
@@ -204,21 +205,21 @@ def _equal(series: pd.Series, value: Any, zone: str | None, name: str) -> Mask:
 
 def _within(series: pd.Series, low: Any, high: Any, zone: str | None, name: str) -> Mask:
     dtype = series.dtype
-    if _is_missing(low) and _is_missing(high):
+    if is_missing(low) and is_missing(high):
         raise ConfigurationError(
             f"where {name!r}: one end of a range must be given; to test for a value use opp.NOT_NULL"
         )
     if _holds_lists(series) or dtype == "boolean":
         raise ConfigurationError(f"where {name!r}: a range makes no sense here; give a value or a list")
     if isinstance(dtype, pd.DatetimeTZDtype):
-        first = None if _is_missing(low) else parse_moment(low, zone, f"where {name!r}").first
-        last = None if _is_missing(high) else parse_moment(high, zone, f"where {name!r}").last
+        first = None if is_missing(low) else parse_moment(low, zone, f"where {name!r}").first
+        last = None if is_missing(high) else parse_moment(high, zone, f"where {name!r}").last
         _check_order(first, last, name)
         return _between(series, first, last)
     if dtype == "str":
         return _within_texts(series, low, high, name)
     for end in (low, high):
-        if not _is_missing(end):
+        if not is_missing(end):
             _check_number(end, name)
     _check_order(low, high, name)
     return _between(series, low, high)
@@ -226,7 +227,7 @@ def _within(series: pd.Series, low: Any, high: Any, zone: str | None, name: str)
 
 def _within_texts(series: pd.Series, low: Any, high: Any, name: str) -> Mask:
     """Compare texts as what the ends of the range are: numbers, days, or texts."""
-    ends = [end for end in (low, high) if not _is_missing(end)]
+    ends = [end for end in (low, high) if not is_missing(end)]
     readers = {_reader_for(end, name) for end in ends}
     if len(readers) > 1:
         raise ConfigurationError(f"where {name!r}: the two ends of the range are of different kinds")
@@ -234,8 +235,8 @@ def _within_texts(series: pd.Series, low: Any, high: Any, name: str) -> Mask:
     if read is None:
         _check_order(low, high, name)
         return _between(series, low, high)
-    first = None if _is_missing(low) else _bound(low)
-    last = None if _is_missing(high) else _bound(high, last=True)
+    first = None if is_missing(low) else _bound(low)
+    last = None if is_missing(high) else _bound(high, last=True)
     _check_order(first, last, name)
     cells = (_cell(cell, read) for cell in series.array)
     inside = (
@@ -246,9 +247,9 @@ def _within_texts(series: pd.Series, low: Any, high: Any, name: str) -> Mask:
 
 def _between(series: pd.Series, low: Any, high: Any) -> Mask:
     fits = ~series.isna().to_numpy(dtype=bool)
-    if not _is_missing(low):
+    if not is_missing(low):
         fits &= _true(series >= low)
-    if not _is_missing(high):
+    if not is_missing(high):
         fits &= _true(series <= high)
     return fits
 
@@ -297,7 +298,7 @@ def _check_number(value: Any, name: str, *, boolean: bool = False) -> None:
 
 
 def _check_order(low: Any, high: Any, name: str) -> None:
-    if not _is_missing(low) and not _is_missing(high) and low > high:
+    if not is_missing(low) and not is_missing(high) and low > high:
         raise ConfigurationError(f"where {name!r}: the range begins after it ends, so nothing could fit; swap the two")
 
 
@@ -311,7 +312,3 @@ def _holds_lists(series: pd.Series) -> bool:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
