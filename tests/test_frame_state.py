@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -86,6 +87,24 @@ def test_baseline__cannot_be_reached_through_the_frame(frame: pd.DataFrame) -> N
     assert base["name"].tolist()[:2] == ["a", "b"]
     assert base["close_date"].iloc[0] == pd.Timestamp("2026-01-01", tz="UTC")
     assert base["tags"].iloc[0] == ("x",)
+
+
+def test_baseline__keeps_every_list_as_it_is() -> None:
+    """Lists become tuples at every depth; equal ones are one only where they are of text, since 1 and True differ."""
+    lists = [["x"], [], None, ["x"], [["y"], {"k": [1]}], [1], [True], [1.0]]
+    frozen = freeze(pd.DataFrame({"tags": lists}))["tags"].tolist()
+    assert repr(frozen) == "[('x',), (), None, ('x',), (('y',), {'k': (1,)}), (1,), (True,), (1.0,)]"
+    plain = freeze(pd.DataFrame({"tags": lists[:4]}))["tags"].tolist()
+    assert plain == frozen[:4]
+    assert plain[0] is plain[3]
+
+
+def test_baseline__does_not_feed_the_garbage_collector() -> None:
+    """Freezing many lists holds few objects at once, so that the collector does not walk all that there is."""
+    frame = pd.DataFrame({"tags": [["x", "y"], ["z"]] * 10_000})
+    before = gc.get_stats()[0]["collections"]
+    freeze(frame)
+    assert gc.get_stats()[0]["collections"] - before < 5
 
 
 def test_ids__are_unique_even_where_they_are_missing() -> None:
