@@ -233,7 +233,7 @@ def test_load__whole_over_http(size: int) -> None:
             found = multiples(f"the sandbox's own pages of {size}", calls, "orjson")
         finally:
             service.kill()
-    for name, most in (("load", (1.6, 2.5)), ("load over HTTP", (2.5, 4.0))):
+    for name, most in (("load", (1.3, 2.2)), ("load over HTTP", (1.7, 2.8))):
         assert all(value <= limit for value, limit in zip(found[name], most, strict=True))
 
 
