@@ -63,6 +63,21 @@ def test_bookings__of_many_deals_equals_simulation(rho: float, cv: float) -> Non
     assert found.sd == pytest.approx(drawn.std(), rel=0.03)
 
 
+@pytest.mark.parametrize("rho", [0.1, 0.3])
+def test_bookings__of_many_deals_are_the_average_over_their_common_luck(rho: float) -> None:
+    """What stands between two values of the common luck is what multiplying out there gives; the mean stays."""
+    rng = np.random.default_rng(5)
+    amounts, chances = np.round(rng.lognormal(9, 1, 200), 2), rng.beta(1, 4, 200)
+    found, whole = Bookings(amounts, chances, rho=rho), np.zeros(4)
+    points = found.quantile(0.5) * np.array([0.5, 0.9, 1.3, 2.0])
+    luck = np.linspace(-5, 5, 61)
+    for value, weight in zip(luck, np.exp(-(luck**2) / 2) / np.exp(-(luck**2) / 2).sum(), strict=True):
+        given = normal_cdf((normal_quantile(chances) + np.sqrt(rho) * value) / np.sqrt(1 - rho))
+        whole += weight * np.array([Bookings(amounts, given).p_at_least(point) for point in points])
+    assert np.array([found.p_at_least(point) for point in points]) == pytest.approx(whole, abs=2e-3)
+    assert (found.pmf * found.pmf.index).sum() == pytest.approx(found.mean, rel=1e-5)
+
+
 def test_normal__equals_the_library() -> None:
     """To 1e-13 wherever it is asked, far out too, and exactly at the infinities."""
     normal, rng = NormalDist(), np.random.default_rng(3)

@@ -16,7 +16,8 @@ from opp_pandas.figures.core.deals import Deals
 from opp_pandas.forecasting import Bookings, Forecaster, KnownDeals, Window
 from opp_pandas.forecasting.as_of_view import read_past
 from opp_pandas.forecasting.predicting import Predictor, outlook
-from opp_pandas.forecasting.walk_forward import Walk, quantiles, weigh
+from opp_pandas.forecasting.walk_forward import Walk, weigh
+from opp_pandas.forecasting.window_scores import quantiles
 from worlds import START, WORLDS, World, came, frame_of, generate, past_of
 
 if TYPE_CHECKING:
@@ -335,6 +336,19 @@ def test_predict__learns_what_statements_of_a_history_are_worth(kept: tuple[dict
     new = frame.opp.predict(horizon_days=30, history=history_in_memory())
     assert new.mean == pytest.approx(frame.opp.predict(horizon_days=30).mean)
     assert frame.opp.backtest(history, horizon_days=30).loc["landmark", "windows"] > 15
+
+
+def test_mix__leans_on_what_told_single_deals_apart() -> None:
+    """Sellers who know every deal's chance and day are taken at their word; those who close no loser are not."""
+    honest, careless = (
+        Walk(past_of(generate(replace(WORLDS[name], days=420), 3)), 30, new_deals=False)
+        for name in ("honest", "careless_owners")
+    )
+    of_dated = [walk.mix_weights[list(walk.rows).index("dated"), -1] for walk in (honest, careless)]
+    assert of_dated[0] > 0.8
+    assert of_dated[1] < 0.01
+    assert honest.dated_level[-1] == pytest.approx(1, abs=0.03)
+    assert honest.mix.mean[-1] == pytest.approx(honest.rows["dated"][-1], rel=0.05)
 
 
 def test_boosting__learns_what_statements_are_worth(frame: pd.DataFrame) -> None:

@@ -22,10 +22,12 @@ import pytest
 import opp_pandas as opp
 from opp_pandas.forecasting import Bookings
 from opp_pandas.forecasting.predicting import outlook
-from opp_pandas.forecasting.walk_forward import NAIVE, Walk, crps, score_windows
-from worlds import WORLDS, World, came, expected, generate, past_of, weighted
+from opp_pandas.forecasting.walk_forward import NAIVE, Walk
+from opp_pandas.forecasting.window_scores import crps, score_windows
+from worlds import WORLDS, World, came_again, expected, generate, past_of, weighted
 
 DRAWS = int(os.environ.get("OPP_PANDAS_DRAWS", "500"))
+THROWS = 40
 FIRST_DRAW = int(os.environ.get("OPP_PANDAS_FIRST_DRAW", "0"))
 
 MONTHS = pd.date_range("2024-01-01", periods=26, freq="MS")
@@ -99,8 +101,8 @@ class Scores:
 
     Parameters
     ----------
-    coverage : mapping of float to float
-        Share of draws that lay in the central interval.
+    coverage : mapping of float to pair of float
+        Share of what came that lay in the central interval, and its standard error.
     bias : float
         Mean forecast over what somebody who knows every deal's chance expects, less 1.
     crps, best_naive, weighted : float
@@ -109,7 +111,7 @@ class Scores:
     """
 
     n: int
-    coverage: dict[float, float]
+    coverage: dict[float, tuple[float, float]]
     bias: float
     bias_error: float
     crps: float
@@ -122,7 +124,9 @@ class Scores:
     width: float
 
     def __str__(self) -> str:
-        inside = " ".join(f"{level:.0%} {share:.3f}" for level, share in self.coverage.items())
+        inside = " ".join(
+            f"{level:.0%} {share:.3f} (se {error:.3f})" for level, (share, error) in self.coverage.items()
+        )
         return (
             f"n {self.n} | covered {inside} | bias {self.bias:+.3f} (se {self.bias_error:.3f}) | crps {self.crps:.4f}, "
             f"{self.naive} {self.best_naive:.4f} (se of the difference {self.naive_error:.4f}) | open deals "
@@ -131,40 +135,52 @@ class Scores:
         )
 
 
+def score_draw(name: str, draw: int, horizon: int) -> dict[str, Any]:
+    """Forecast one draw of a world, every second one without new deals; its coins are thrown again, for less luck."""
+    deals, new_deals = generate(WORLDS[name], draw), bool(draw % 2)
+    walk = Walk(past_of(deals), horizon, new_deals=new_deals)
+    found, came = outlook(walk, walk.mix), came_again(deals, horizon, new_deals=new_deals, times=THROWS)
+    ends = {level: found.interval(level) for level in LEVELS}
+    naive = {row: walk.forecasts(row) for row in NAIVE}
+    sellers = Bookings(*weighted(deals, horizon))
+    return {
+        "mean": found.mean,
+        "came": came.mean(),
+        "score": np.mean([found.crps(actual) for actual in came]),
+        "due": expected(deals, horizon, new_deals=new_deals),
+        "weighted": np.nan if new_deals else np.mean([sellers.crps(actual) for actual in came]),
+        "width": ends[0.8][1] - ends[0.8][0],
+        **{level: np.mean((low <= came) & (came <= high)) for level, (low, high) in ends.items()},
+        **{row: np.mean(crps(np.tile(f.quantiles[-1], (THROWS, 1)), came)) if np.isfinite(f.mean[-1]) else np.nan
+           for row, f in naive.items()},
+    }  # fmt: skip
+
+
 def score_world(name: str, draws: int, horizon: int = 30) -> Scores:
-    """Forecast draws of a world, every second one without new deals, and score them against what came."""
-    rows, naive, sellers = [], [], []
+    """Forecast draws of a world and score them against what came."""
     first = FIRST_DRAW + 10_000 * list(WORLDS).index(name)
-    for draw in range(first, first + draws):
-        deals, new_deals = generate(WORLDS[name], draw), bool(draw % 2)
-        walk = Walk(past_of(deals), horizon, new_deals=new_deals)
-        found, actual = outlook(walk, walk.mix), came(deals, horizon, new_deals=new_deals)
-        ends = np.ravel([found.interval(level) for level in LEVELS])
-        rows.append([found.mean, actual, found.crps(actual), expected(deals, horizon, new_deals=new_deals), *ends])
-        beside = {row: walk.forecasts(row) for row in NAIVE}
-        naive.append({row: float(crps(f.quantiles[-1:], np.array([actual]))[0]) if np.isfinite(f.mean[-1]) else np.nan
-                      for row, f in beside.items()})  # fmt: skip
-        sellers.append(np.nan if new_deals else Bookings(*weighted(deals, horizon)).crps(actual))
-    table, rival, only = np.array(rows), pd.DataFrame(naive), np.array(sellers)
-    mean, actual, score, due = table[:, :4].T
-    usual, is_open = actual.mean(), ~np.isnan(only)
-    best = str(rival.mean().idxmin())
-    per_open = actual[is_open].mean()
+    table = pd.DataFrame([score_draw(name, draw, horizon) for draw in range(first, first + draws)])
+    usual, only = table["came"].mean(), table[table["weighted"].notna()]
+    best = str(table[list(NAIVE)].mean().idxmin())
+    per_open = only["came"].mean()
+
+    def error(values: pd.Series) -> float:
+        return float(values.std() / np.sqrt(values.notna().sum()))
+
     return Scores(
         draws,
-        {level: float(np.mean((table[:, 4 + 2 * k] <= actual) & (actual <= table[:, 5 + 2 * k])))
-         for k, level in enumerate(LEVELS)},
-        float(mean.sum() / due.sum() - 1),
-        float((mean - due).std() / np.sqrt(draws) / due.mean()),
-        float(score.mean() / usual),
+        {level: (float(table[level].mean()), error(table[level])) for level in LEVELS},
+        float(table["mean"].sum() / table["due"].sum() - 1),
+        error(table["mean"] - table["due"]) / float(table["due"].mean()),
+        float(table["score"].mean() / usual),
         best,
-        float(rival[best].mean() / usual),
-        float((score - rival[best]).std() / np.sqrt(draws) / usual),
-        float(score[is_open].mean() / per_open),
-        float(only[is_open].mean() / per_open),
-        float((score - only)[is_open].std() / np.sqrt(is_open.sum()) / per_open),
-        float((table[:, 7] - table[:, 6]).mean() / usual),
-    )  # fmt: skip
+        float(table[best].mean() / usual),
+        error(table["score"] - table[best]) / usual,
+        float(only["score"].mean() / per_open),
+        float(only["weighted"].mean() / per_open),
+        error(only["score"] - only["weighted"]) / per_open,
+        float(table["width"].mean() / usual),
+    )
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -173,9 +189,9 @@ def test_world__is_covered_without_bias_and_better_than_naive(name: str) -> None
     scores = score_world(name, DRAWS)
     sys.stdout.write(f"\n{name}: {scores}\n")
     for level in (0.8, 0.9):
-        chance = 2 * np.sqrt(level * (1 - level) / DRAWS)
-        assert scores.coverage[level] >= (level - 0.03 if WORLDS[name].holds else 0.7) - chance
-        assert not WORLDS[name].holds or scores.coverage[level] <= level + 0.03 + chance
+        share, error = scores.coverage[level]
+        assert share >= (level - 0.03 if WORLDS[name].holds else 0.7) - 2 * error
+        assert not WORLDS[name].holds or share <= level + 0.03 + 2 * error
     assert abs(scores.bias) <= 0.05 + 2 * scores.bias_error
     assert scores.crps <= scores.best_naive + 2 * scores.naive_error
     # Sellers who know every deal's chance and day cannot be beaten: what has to be learned first costs a tenth at most.

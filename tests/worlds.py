@@ -226,13 +226,22 @@ def came(deals: dict[str, Any], horizon: int, *, new_deals: bool) -> float:
     return float(in_dollars(deals)[inside].sum())
 
 
-def expected(deals: dict[str, Any], horizon: int, *, new_deals: bool) -> float:
-    """Return what somebody who knows every deal's chance and day would expect of the same days."""
+def _due(deals: dict[str, Any], horizon: int, *, new_deals: bool) -> np.ndarray:
     today = deals["today"]
     inside = (deals["due"] > today) & (deals["due"] <= today + horizon)
-    if not new_deals:
-        inside &= deals["created"] <= today
-    return float((in_dollars(deals) * deals["p"])[inside].sum())
+    return inside if new_deals else inside & (deals["created"] <= today)
+
+
+def expected(deals: dict[str, Any], horizon: int, *, new_deals: bool) -> float:
+    """Return what somebody who knows every deal's chance and day would expect of the same days."""
+    return float((in_dollars(deals) * deals["p"])[_due(deals, horizon, new_deals=new_deals)].sum())
+
+
+def came_again(deals: dict[str, Any], horizon: int, *, new_deals: bool, times: int) -> np.ndarray:
+    """Return what would have come, were every deal's coin thrown again: the same deals on the same days, other luck."""
+    rows = _due(deals, horizon, new_deals=new_deals)
+    won = np.random.default_rng(deals["today"]).random((times, rows.sum())) < deals["p"][rows]
+    return np.asarray(won @ in_dollars(deals)[rows])
 
 
 def weighted(deals: dict[str, Any], horizon: int) -> tuple[np.ndarray, np.ndarray]:

@@ -44,6 +44,10 @@ _LONG = 1 << 10
 """Bins from which on a factor's tails are cut."""
 _FEWEST_NODES, _MOST_NODES = 21, 1_281
 _CDF_ERROR = 1e-4
+_FEW = 64
+"""Deals whose sums are lumps, at every value of their common luck."""
+_APART, _MOST_BETWEEN = 1.0, 64
+"""How far apart neighbours may be that are averaged, in standard deviations; how many stand between two at most."""
 _REACH = 6.5
 """Common luck beyond so many standard deviations is left out: it is rarer than one in 10^10."""
 
@@ -108,23 +112,16 @@ class Bookings:
         object.__setattr__(self, "amounts", amounts)
         object.__setattr__(self, "chances", chances)
 
-    def _nodes(self, number: int, every: int = 1) -> list[tuple[float, Floats]]:
-        """Return weight and conditional chances at equally spaced values of the common luck.
+    def _given(self, luck: float) -> Floats:
+        """Return the chances of the deals at a value of the common luck."""
+        if self.rho == 0:
+            return self.chances
+        return normal_cdf((self._luck_needed + math.sqrt(self.rho) * luck) / math.sqrt(1 - self.rho))
 
-        The trapezoid rule is exact up to rounding for so smooth a weight, and
-        halving its step keeps what was computed: `every` 2 gives the new values only.
-        """
-        if self.rho == 0 or not len(self.chances):
-            return [(1.0, self.chances)]
-        points = np.linspace(-_REACH, _REACH, number)
-        weights = np.exp(-(points**2) / 2)
-        weights /= weights.sum()
-        chosen = slice(every - 1, None, every)
-        shift, scale = math.sqrt(self.rho), math.sqrt(1 - self.rho)
-        return [
-            (float(weight), normal_cdf((self._luck_needed + shift * point) / scale))
-            for point, weight in zip(points[chosen], weights[chosen], strict=True)
-        ]
+    def _nodes(self, number: int) -> list[tuple[float, Floats]]:
+        """Return weight and conditional chances at equally spaced values of the common luck."""
+        luck = _lucks(1 if self.rho == 0 else number)
+        return [(weight, self._given(value)) for value, weight in zip(luck.tolist(), _weights(luck), strict=True)]
 
     @cached_property
     def _luck_needed(self) -> Floats:
@@ -136,13 +133,16 @@ class Bookings:
         """Expected bookings [currency]."""
         return self.won_amount + float(np.sum(self.amounts * self.chances))
 
+    def _moments(self, chances: Floats) -> tuple[float, float]:
+        """Return mean and variance of what independent deals of these chances bring [currency]."""
+        mean = float(np.sum(self.amounts * chances))
+        return mean, float(np.sum(self.amounts**2 * chances * (1 + self.cv**2 - chances)))
+
     @cached_property
     def sd(self) -> float:
         """Standard deviation of bookings [currency]."""
         nodes = self._nodes(161)
-        means = np.array([np.sum(self.amounts * p) for _, p in nodes])
-        spread = 1 + self.cv**2
-        variances = np.array([np.sum(self.amounts**2 * p * (spread - p)) for _, p in nodes])
+        means, variances = np.array([self._moments(p) for _, p in nodes]).T
         weights = np.array([weight for weight, _ in nodes])
         centre = np.sum(weights * means)
         return float(np.sqrt(np.sum(weights * (variances + (means - centre) ** 2))))
@@ -151,19 +151,48 @@ class Bookings:
     def _grid(self) -> tuple[float, float, Floats]:
         """Lowest amount, step and probabilities of the grid."""
         step, _ = self._step
-        parts: list[tuple[int, Floats]] = []
-        number, every, first, pmf = _FEWEST_NODES, 1, 0, np.ones(1)
-        while True:
-            # The halved step halves the weight of what stands there already.
-            parts = [(start, part / 2) for start, part in parts] if every == 2 else parts
-            for weight, chances in self._nodes(number, every):
-                start, part = _multiply(self.amounts, chances, step, self.cv)
-                parts.append((start, weight * part))
-            before, (first, pmf) = (first, pmf), _added(parts)
-            if self.rho == 0 or number > _MOST_NODES or (every == 2 and _furthest(before, (first, pmf)) < _CDF_ERROR):
+        luck = _lucks(1 if self.rho == 0 else _FEWEST_NODES)
+        parts = [self._multiplied(value) for value in luck.tolist()]
+        first, pmf = self._averaged(luck, parts)
+        while 1 < len(luck) < _MOST_NODES:
+            # Halving the step keeps what was multiplied out.
+            before, luck = (first, pmf), _lucks(2 * len(luck) - 1)
+            new = iter([self._multiplied(value) for value in luck[1::2].tolist()])
+            parts = [parts[place // 2] if place % 2 == 0 else next(new) for place in range(len(luck))]
+            first, pmf = self._averaged(luck, parts)
+            if _furthest(before, (first, pmf)) < _CDF_ERROR:
                 break
-            parts, number, every = [(first, pmf)], 2 * number - 1, 2
         return self.won_amount + first * step, step, pmf
+
+    def _multiplied(self, luck: float) -> tuple[int, Floats]:
+        return _multiply(self.amounts, self._given(luck), self.step, self.cv)
+
+    def _averaged(self, luck: Floats, parts: list[tuple[int, Floats]]) -> tuple[int, Floats]:
+        """Average distributions, given values of the common luck, over all its values.
+
+        The trapezoid rule is exact up to rounding once neighbours overlap. Those of
+        many deals lie apart, and differ in little but mean and spread: between two
+        of them stands their mean, moved to the mean and the spread that belong there.
+        """
+        moments = np.array([self._moments(self._given(value)) for value in luck.tolist()])
+        # Nothing is told apart that lies within a step of the grid.
+        means, sds = moments[:, 0] / self.step, np.sqrt(moments[:, 1] / self.step**2 + 1.0)
+        apart = float((np.diff(means) / np.minimum(sds[1:], sds[:-1])).max(initial=0.0))
+        between = 1 if len(self.amounts) <= _FEW else min(math.ceil(apart / _APART), _MOST_BETWEEN)
+        if between <= 1:
+            return _added([(start, weight * part) for weight, (start, part) in zip(_weights(luck), parts, strict=True)])
+        first = min(start for start, _ in parts)
+        grid = np.arange(first, max(start + len(part) for start, part in parts))
+        ends = [(np.arange(start - 1, start + len(part)), np.append(0.0, np.cumsum(part))) for start, part in parts]
+        cdf, fine = np.zeros(len(grid)), np.linspace(luck[0], luck[-1], between * (len(luck) - 1) + 1)
+        for place, (value, weight) in enumerate(zip(fine.tolist(), _weights(fine), strict=True)):
+            near, share = divmod(place, between)
+            mean, variance = self._moments(self._given(value))
+            z = (grid - mean / self.step) / math.sqrt(variance / self.step**2 + 1.0)
+            for k, part in ((near, 1 - share / between), (near + 1, share / between)):
+                if part > 0:
+                    cdf += weight * part * np.interp(means[k] + sds[k] * z, *ends[k])
+        return first, np.diff(np.append(0.0, cdf / cdf[-1]))
 
     @cached_property
     def _step(self) -> tuple[float, bool]:
@@ -174,7 +203,7 @@ class Bookings:
             return 1.0, True
         total = float(amounts.sum()) * (1 + self.cv)
         cents = np.round(amounts * 100)
-        few = self.rho == 0 or len(amounts) <= 64
+        few = self.rho == 0 or len(amounts) <= _FEW
         if self.cv == 0 and few and np.array_equal(cents / 100, amounts) and cents.max() < 2**53:
             divisor = math.gcd(*(int(value) for value in np.unique(cents))) / 100
             if total / divisor <= _EXACT_BINS / (1 if self.rho == 0 else 4):
@@ -345,6 +374,15 @@ class Bookings:
 
     def _repr_html_(self) -> str:
         return as_page(repr(self).strip("<>"), ("amounts", self.to_frame().map(lambda value: f"{value:,.0f}")))
+
+
+def _lucks(number: int) -> Floats:
+    return np.linspace(-_REACH, _REACH, number) if number > 1 else np.zeros(1)
+
+
+def _weights(luck: Floats) -> list[float]:
+    weights = np.exp(-(luck**2) / 2)
+    return list(weights / weights.sum())
 
 
 def _added(parts: list[tuple[int, Floats]]) -> tuple[int, Floats]:

@@ -21,7 +21,8 @@ from opp_pandas.forecasting.past_touches import PastTouches
 from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
 from opp_pandas.forecasting.protocols import KnownDeals, ProbabilityForecaster, Window, read_method
 from opp_pandas.forecasting.reasons import deal_table, reasons_of
-from opp_pandas.forecasting.walk_forward import NAIVE, ROWS, Forecasts, Walk, crps
+from opp_pandas.forecasting.walk_forward import NAIVE, ROWS, Walk
+from opp_pandas.forecasting.window_scores import Forecasts, crps
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext

@@ -3,9 +3,9 @@
 A walk makes the forecast of the coming window and of windows before it, each by
 several rows: hazards (told apart by columns in proportion to how well each
 foretold single deals), the same corrected by their own past level, a landing
-row, and naive rows. The mix weighs the rows by their past scores, and takes its
-spread from its own past misses. Nothing that ended after a window began has a
-part in what was forecast of it.
+row, and naive rows. The mix weighs the rows by their past misses, and those that
+know deals by what they said of single ones; it takes its spread from its own past
+misses. Nothing that ended after a window began has a part in what was forecast of it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.forecasting.hazards import Hazards
 from opp_pandas.forecasting.landmarks import BoostedLandmarks, LandmarkModel, features_of, is_dated_within, log_odds
-from opp_pandas.forecasting.normal import normal_quantile
+from opp_pandas.forecasting.window_scores import LEVELS, Forecasts, crps, score_windows
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
@@ -33,7 +32,7 @@ ROWS = {
     "landing": "open amount x the share of it that past windows of this length brought",
     "dated": "amount x stated probability of open deals dated within the window, as a history kept them; "
     "in the mix times what such sums brought",
-    "landmark": "hazards, stated probability, close date and stage, each weighed by how it did in past windows",
+    "landmark": "hazards, columns, stated probability, close date and stage, each weighed by how it did in past windows",
     "activity": "as many wins as by the hazards (with a history: the landmark row), told apart by what was done "
     "on each deal by then",
     "last_window": "what the window before brought",
@@ -52,8 +51,8 @@ _REFIT, _ROUNDS = 5, 60
 _NOTHING, _CLOSE = 1e-12, 1e-6
 _LEVEL_WINDOWS = 4.0
 """As much as so many windows speaks for no correction of the level."""
-_DATED_WINDOWS = 0.5
-"""The same of what sellers date into the window: deals put off for ever, and optimism, make it far too high."""
+_LEVEL_SPREAD = 0.5
+"""How far sums of dated deals may be off where they are (standard deviation): put off for ever, or optimistic."""
 _HALF_LIFE = 180.0
 _EVIDENCE = 0.5
 """Deals of one window share their luck, and a deal is in several windows: its evidence counts so much."""
@@ -61,8 +60,6 @@ _PHI, _TAU = (1.1, 0.4), (0.1, 0.6)
 """Where the spread is pulled to, and how far off it may be (standard deviation of the logarithm)."""
 _PHIS = np.exp(np.linspace(np.log(0.7), np.log(4.0), 12))
 _TAUS = np.linspace(0.02, 0.8, 27)
-QUANTILES = np.arange(0.0125, 1.0, 0.025)
-LEVELS = (0.5, 0.8, 0.9)
 _ARRIVAL_HALF_LIFE = 60.0
 
 
@@ -74,35 +71,6 @@ def months_before(day: int, months: int) -> int:
     length = int(((wanted + 1).astype("datetime64[D]") - wanted.astype("datetime64[D]")).astype(int))
     place = min(int((date - month.astype("datetime64[D]")).astype(int)), length - 1)
     return int(wanted.astype("datetime64[D]").astype(int)) + place
-
-
-def quantiles(mean: Floats, sd: Floats, p_none: Floats, q: npt.ArrayLike) -> Floats:
-    """Return quantiles of amounts that are nothing with a probability, and log-normal otherwise.
-
-    Parameters
-    ----------
-    mean, sd, p_none : ndarray of float, shape (n,)
-        Mean and standard deviation of the whole, and the probability of nothing.
-    q : array-like, shape (m,)
-
-    Returns
-    -------
-    ndarray of float, shape (n, m)
-    """
-    some = np.maximum(1.0 - p_none, 1e-9)
-    m = np.maximum(mean / some, 1e-9)
-    second = (sd**2 + mean**2) / some
-    log_variance = np.log(np.maximum(second / m**2, 1.0 + 1e-12))
-    inner = (np.asarray(q)[None, :] - p_none[:, None]) / some[:, None]
-    z = normal_quantile(np.clip(inner, 1e-9, 1 - 1e-9))
-    values = np.exp(np.log(m)[:, None] - log_variance[:, None] / 2 + np.sqrt(log_variance)[:, None] * z)
-    return np.where((inner <= 0) | (mean <= 0)[:, None], 0.0, values)
-
-
-def crps(values: Floats, actual: Floats) -> Floats:
-    """Return the continuous ranked probability score from the quantiles `QUANTILES`, shape (n, m)."""
-    above = (actual[:, None] < values).astype(np.float64)
-    return np.asarray(2 * np.mean((above - QUANTILES) * (values - actual[:, None]), axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,33 +86,6 @@ class Cut:
     naive: dict[str, float]
     snapshot: Snapshot | None
     came: Flags | None
-
-
-@dataclass(frozen=True, eq=False)
-class Forecasts:
-    """One method's forecasts of the windows of a walk; the last is the coming one.
-
-    Parameters
-    ----------
-    mean, sd, p_none : ndarray of float, shape (m,)
-        Moments, and the probability that nothing comes; NaN where it had nothing to say.
-    """
-
-    mean: Floats
-    sd: Floats
-    p_none: Floats
-
-    @cached_property
-    def quantiles(self) -> Floats:
-        """Their quantiles at `QUANTILES`, shape (m, 40)."""
-        return quantiles(np.nan_to_num(self.mean), np.nan_to_num(self.sd), self.p_none, QUANTILES)
-
-    def interval(self, level: float) -> tuple[Floats, Floats]:
-        """Return the ends of the central intervals."""
-        ends = quantiles(
-            np.nan_to_num(self.mean), np.nan_to_num(self.sd), self.p_none, [0.5 - level / 2, 0.5 + level / 2]
-        )
-        return ends[:, 0], ends[:, 1]
 
 
 class Walk:
@@ -283,7 +224,10 @@ class Walk:
             rows, close = cut.known.open, cut.snapshot.close
             pushes[rows] += (before[rows] != NO_DAY) & (close != NO_DAY) & (close > before[rows])
             before[rows] = close
-            found.append(features_of(hazard, cut.snapshot, pushes[rows], day, self.horizon))
+            usual = log_odds(cut.chances[""])
+            told_apart = [log_odds(cut.chances[name]) - usual for name in self.past.columns]
+            x = features_of(hazard, cut.snapshot, pushes[rows], day, self.horizon)
+            found.append(np.column_stack([x, *told_apart]))
         return found
 
     @cached_property
@@ -414,8 +358,25 @@ class Walk:
 
     @cached_property
     def dated_level(self) -> Floats:
-        """Return what sums of dated deals brought of what they said: the mix takes them by that, never as they are."""
-        return self._levels(self.rows["dated"], _DATED_WINDOWS)
+        """Return what sums of dated deals brought of what they said: the mix takes them by that, never as they are.
+
+        Either sellers are right, or they are off by something; both are as likely
+        before anything ended. What past windows speak for says how far to correct.
+        """
+        row, levels = np.nan_to_num(self.rows["dated"]), np.ones(len(self.cuts))
+        pairs = zip(self._known_of_deals["dated"], self._hazard_deals, strict=True)
+        own = np.array([0.0 if p is None else _moments(p, amounts)[0] for p, (_, amounts) in pairs])
+        variance = _PHI[0] * (own + self.new[2]) + (_TAU[0] * row) ** 2
+        witness = np.where(row > 0, row / np.maximum(variance, 1e-9), 0.0)
+        for at in range(len(levels)):
+            weight = self.weights(at) * witness
+            known = float(weight @ row)
+            if known > 0:
+                off = float(weight @ np.nan_to_num(self.actual - row)) / known
+                trust = known * _LEVEL_SPREAD**2
+                for_right = 0.5 * (np.log1p(trust) - known * off**2 * trust / (1 + trust))
+                levels[at] = max(1.0 + off * trust / (1 + trust) / (1 + np.exp(min(for_right, 50.0))), 0.0)
+        return levels
 
     @cached_property
     def _mixed(self) -> Floats:
@@ -443,7 +404,29 @@ class Walk:
         over = (self.days + self.horizon <= self.days[:, None]).sum(axis=1) * min(1.0, self.step / self.horizon)
         naive = _NAIVE_PRIOR + _NAIVE_AT_FIRST / (1.0 + over) ** 4
         prior = np.array([np.full(len(over), _PRIOR[name]) if name in _PRIOR else naive for name in names])
+        for name, factor in self._told_of_deals.items():
+            prior[names.index(name)] *= factor
         return weigh(gram, pull, np.where(np.isfinite(means), prior, 0.0).T).T
+
+    @cached_property
+    def _told_of_deals(self) -> dict[str, Floats]:
+        """Return how much more each row that knows deals is trusted, on each evening, for what it said of single ones.
+
+        Single deals tell rows apart long before sums of windows do.
+        """
+        said = {"hazards": [p for p, _ in self._hazard_deals], **self._known_of_deals}
+        score = np.zeros((len(said), len(self.cuts)))
+        for at, cut in enumerate(self.cuts):
+            by_row = [p[at] for p in said.values()]
+            if cut.came is not None and all(p is not None for p in by_row):
+                for row, (name, p) in enumerate(zip(said, by_row, strict=True)):
+                    odds = log_odds(p * self.dated_level[at] if name == "dated" else p)
+                    score[row, at] = -np.sum(np.logaddexp(0.0, np.where(cut.came, -odds, odds)))
+        told = _EVIDENCE * score @ np.array([self.weights(at) for at in range(len(self.cuts))]).T
+        usual = np.array([_PRIOR[name] for name in said])[:, None]
+        share = usual * np.exp(told - told.max(axis=0))
+        factors = dict(zip(said, share / share.sum(axis=0) * usual.sum() / usual, strict=True))
+        return factors | {"levelled": factors["hazards"]}
 
     @cached_property
     def mix(self) -> Forecasts:
@@ -567,31 +550,3 @@ def new_deals(known: Known, hazards: Hazards, name: str, horizon: int) -> tuple[
     if len(live):
         number[live] = rate[live] * hazards.chances_of_new(live, known.day, horizon)
     return float(number.sum()), float(number @ amount), float(number @ amount**2) * spread
-
-
-def score_windows(
-    mean: Floats, actual: Floats, scores: Floats, intervals: dict[float, tuple[Floats, ...]], block: int
-) -> dict[str, Any]:
-    """Return errors, score and coverage of forecasts of several windows, overlapping ones drawn in blocks."""
-    n, total = len(mean), float(np.sum(np.abs(actual)))
-    found: dict[str, Any] = {"windows": n}
-    if not n or total <= 0:
-        names = ("wape", "wape_low", "wape_high", "bias", "crps", "crps_share")
-        return found | dict.fromkeys([*names, *(f"coverage_{level:.0%}"[:-1] for level in LEVELS), "width_80"], np.nan)
-    error = np.abs(mean - actual)
-    starts = np.random.default_rng(0).integers(0, max(n - block + 1, 1), size=(1_000, -(-n // block)))
-    drawn = np.minimum((starts[:, :, None] + np.arange(block)).reshape(len(starts), -1)[:, :n], n - 1)
-    sums = np.abs(actual)[drawn].sum(axis=1)
-    ratio = error[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
-    low, high = np.quantile(ratio, (0.05, 0.95)) if len(ratio) else (np.nan, np.nan)
-    found |= {"wape": float(error.sum()) / total, "wape_low": float(low), "wape_high": float(high)}
-    found |= {"bias": float(np.sum(mean - actual)) / total, "crps": float(scores.mean())}
-    found["crps_share"] = float(scores.sum()) / total
-    for level, (start, end) in intervals.items():
-        found[f"coverage_{level * 100:.0f}"] = float(np.mean((start <= actual) & (actual <= end)))
-    start, end = intervals[0.8]
-    found["width_80"] = float(np.sum(end - start)) / max(float(np.sum(np.abs(mean))), 1e-9)
-    return found
-
-
-__all__ = ["LEVELS", "NAIVE", "QUANTILES", "ROWS", "Forecasts", "Walk", "crps", "quantiles", "score_windows"]

@@ -16,7 +16,7 @@ from opp_pandas.figures.core.days import parse_day
 from opp_pandas.figures.core.deals import WON, Deals
 from opp_pandas.figures.core.snapshots import context_from_load, keys_of
 from opp_pandas.forecasting import Prediction, predict
-from opp_pandas.forecasting.walk_forward import QUANTILES, crps
+from opp_pandas.forecasting.window_scores import QUANTILES, crps
 from opp_pandas.frame_state import meaning_of, pack_definitions
 from opp_pandas.history.versions import SavedVersion
 

@@ -51,9 +51,9 @@ def test_predict__takes_seconds(per_day: float, least: int, asked: float) -> Non
 @pytest.mark.nightly
 @pytest.mark.parametrize("rho", [0.0, 0.05, 0.1, 0.3])
 def test_distribution__of_thousands_of_deals_takes_half_a_second(rho: float) -> None:
-    """The exact distribution of 5,000 independent deals; correlated ones are averaged, and take a few times as long."""
+    """The distribution of 5,000 deals, independent or correlated."""
     rng = np.random.default_rng(0)
     deals = Bookings(np.round(np.exp(rng.normal(9, 1, 5_000)), 2), rng.uniform(0.02, 0.9, 5_000), rho=rho)
     taken = cpu(lambda: replace(deals).quantile(0.1))
-    say(f"distribution of 5,000 deals, correlation {rho:g}: {taken:.2f} s of CPU (asked 0.5 of the exact one)")
-    assert taken <= (0.5 if rho == 0 else 2.5)
+    say(f"distribution of 5,000 deals, correlation {rho:g}: {taken:.2f} s of CPU (asked 0.5)")
+    assert taken <= 0.5
