@@ -135,6 +135,13 @@ class Scores:
         )
 
 
+def score_of(found: Bookings, came: np.ndarray) -> float:
+    """Return the mean continuous ranked probability score over several outcomes."""
+    values = found.pmf
+    distance = np.abs(values.index.to_numpy() - came[:, np.newaxis]) @ values.to_numpy()
+    return float(distance.mean() - distance[0] + found.crps(float(came[0])))
+
+
 def score_draw(name: str, draw: int, horizon: int) -> dict[str, Any]:
     """Forecast one draw of a world, every second one without new deals; its coins are thrown again, for less luck."""
     deals, new_deals = generate(WORLDS[name], draw), bool(draw % 2)
@@ -142,13 +149,12 @@ def score_draw(name: str, draw: int, horizon: int) -> dict[str, Any]:
     found, came = outlook(walk, walk.mix), came_again(deals, horizon, new_deals=new_deals, times=THROWS)
     ends = {level: found.interval(level) for level in LEVELS}
     naive = {row: walk.forecasts(row) for row in NAIVE}
-    sellers = Bookings(*weighted(deals, horizon))
     return {
         "mean": found.mean,
         "came": came.mean(),
-        "score": np.mean([found.crps(actual) for actual in came]),
+        "score": score_of(found, came),
         "due": expected(deals, horizon, new_deals=new_deals),
-        "weighted": np.nan if new_deals else np.mean([sellers.crps(actual) for actual in came]),
+        "weighted": np.nan if new_deals else score_of(Bookings(*weighted(deals, horizon)), came),
         "width": ends[0.8][1] - ends[0.8][0],
         **{level: np.mean((low <= came) & (came <= high)) for level, (low, high) in ends.items()},
         **{row: np.mean(crps(np.tile(f.quantiles[-1], (THROWS, 1)), came)) if np.isfinite(f.mean[-1]) else np.nan

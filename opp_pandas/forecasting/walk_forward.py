@@ -32,7 +32,7 @@ ROWS = {
     "landing": "open amount x the share of it that past windows of this length brought",
     "dated": "amount x stated probability of open deals dated within the window, as a history kept them; "
     "in the mix times what such sums brought",
-    "landmark": "hazards, columns, stated probability, close date and stage, each weighed by how it did in past windows",
+    "landmark": "hazards, columns, stated probability, close date, stage, each weighed by how it did in past windows",
     "activity": "as many wins as by the hazards (with a history: the landmark row), told apart by what was done "
     "on each deal by then",
     "last_window": "what the window before brought",
