@@ -21,6 +21,7 @@ from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.snapshots import Snapshots, State, keys_of, later_of, read_states
 from opp_pandas.figures.proportions import divide, wilson
+from opp_pandas.forecasting.logistic import chance_of, fit_logistic, log_odds, with_ones
 from opp_pandas.forecasting.scoring import brier, brier_skill, decompose, log_loss, put_in_bins, resampled
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ _COLUMNS = (
     "forecast_category",
 )  # fmt: skip
 _DRAWS, _SEED = 1_000, 0
+_LEAST = 0.01
+"""A stated probability is kept so far off 0 and 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,28 +332,15 @@ class Recalibration:
 
     def fit(self, p: Floats, outcome: Floats) -> Recalibration:
         """Learn from what was said, and what came."""
-        x = np.column_stack([np.ones(len(p)), _log_odds(p)])
-        weights, usual = np.array([0.0, 1.0]), np.array([0.0, 1.0])
         # A deal whose log-odds are 1 weighs a quarter at most in the curve of the loss.
-        pull = self.pull / 4 * np.array([1.0, 2.0])
-        for _ in range(100):
-            q = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-            slope = x.T @ (q - outcome) + pull * (weights - usual)
-            step = np.linalg.solve((x * (q * (1 - q))[:, None]).T @ x + np.diag(pull), slope)
-            weights = weights - np.clip(step, -1.0, 1.0)
-            if np.abs(step).max() < 1e-9:
-                break
+        pull, usual = self.pull / 4 * np.array([1.0, 2.0]), np.array([0.0, 1.0])
+        weights = fit_logistic(with_ones(log_odds(p, _LEAST)), outcome, pull, usual)
         self.shift, self.slope = float(weights[0]), max(float(weights[1]), 0.0)
         return self
 
     def apply(self, p: Floats) -> Floats:
         """Return the recalibrated probabilities."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.shift + self.slope * _log_odds(p), -30, 30))))
-
-
-def _log_odds(p: Floats) -> Floats:
-    inside = np.clip(p, 0.01, 0.99)
-    return np.asarray(np.log(inside / (1 - inside)))
+        return chance_of(self.shift + self.slope * log_odds(p, _LEAST))
 
 
 @figure(

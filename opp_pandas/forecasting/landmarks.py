@@ -16,6 +16,7 @@ import numpy as np
 
 from opp_pandas.errors import MissingExtraError
 from opp_pandas.figures.core.days import NO_DAY
+from opp_pandas.forecasting.logistic import chance_of, fit_logistic, log_odds, with_ones
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
@@ -26,12 +27,6 @@ _TREES = {"max_iter": 60, "learning_rate": 0.08, "max_leaf_nodes": 8, "min_sampl
 """Small trees, few of them: an organisation has hundreds of wins, not millions."""
 _STAGES = 12
 _MOST_ROWS = 40_000
-
-
-def log_odds(p: Floats) -> Floats:
-    """Return the logarithm of the odds, of probabilities kept off 0 and 1."""
-    inside = np.clip(p, 1e-3, 1 - 1e-3)
-    return np.asarray(np.log(inside / (1 - inside)))
 
 
 def is_dated_within(snapshot: Snapshot, day: int, horizon: int) -> Flags:
@@ -83,32 +78,14 @@ class LandmarkModel:
             Whose weights to begin with.
         """
         x, y, w = _stack(features, outcomes, weights)
-        x = np.column_stack([np.ones(len(x)), x])
-        usual = np.zeros(x.shape[1])
+        usual = np.zeros(x.shape[1] + 1)
         usual[1] = 1.0
-        found = usual if start is None else start.weights
-
-        def loss(weights: Floats) -> float:
-            odds = x @ weights
-            return float(w @ (np.logaddexp(0.0, odds) - y * odds) + _PULL / 2 * np.sum((weights - usual) ** 2))
-
-        least = loss(found)
-        for _ in range(25):
-            p = 1 / (1 + np.exp(-np.clip(x @ found, -30, 30)))
-            slope = x.T @ (w * (p - y)) + _PULL * (found - usual)
-            curve = (x * (w * p * (1 - p))[:, None]).T @ x + _PULL * np.eye(len(found))
-            step = np.clip(np.linalg.solve(curve, slope), -2.0, 2.0)
-            # A whole step from far away can lead further away.
-            while (here := loss(found - step)) > least and np.abs(step).max() >= 1e-3:
-                step = step / 2
-            found, least = found - step, here
-            if np.abs(step).max() < 1e-3:
-                break
-        return cls(found)
+        begin = None if start is None else start.weights
+        return cls(fit_logistic(with_ones(x), y, np.full(len(usual), _PULL), usual, start=begin, w=w, close=1e-3))
 
     def chances(self, features: Floats) -> Floats:
         """Return the probability of each deal to be won within the window."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.weights[0] + features @ self.weights[1:], -30, 30))))
+        return chance_of(with_ones(features) @ self.weights)
 
 
 @dataclass(frozen=True, eq=False)

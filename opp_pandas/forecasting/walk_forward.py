@@ -19,7 +19,8 @@ import numpy as np
 
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.forecasting.hazards import Hazards
-from opp_pandas.forecasting.landmarks import BoostedLandmarks, LandmarkModel, features_of, is_dated_within, log_odds
+from opp_pandas.forecasting.landmarks import BoostedLandmarks, LandmarkModel, features_of, is_dated_within
+from opp_pandas.forecasting.logistic import chance_of, log_odds
 from opp_pandas.forecasting.window_scores import LEVELS, Forecasts, crps, score_windows
 
 if TYPE_CHECKING:
@@ -414,12 +415,13 @@ class Walk:
 
         Single deals tell rows apart long before sums of windows do.
         """
-        said = {"hazards": [p for p, _ in self._hazard_deals], **self._known_of_deals}
+        hazards: list[Floats | None] = [p for p, _ in self._hazard_deals]
+        said = {"hazards": hazards, **self._known_of_deals}
         score = np.zeros((len(said), len(self.cuts)))
         for at, cut in enumerate(self.cuts):
-            by_row = [p[at] for p in said.values()]
-            if cut.came is not None and all(p is not None for p in by_row):
-                for row, (name, p) in enumerate(zip(said, by_row, strict=True)):
+            by_row = {name: p for name, of_row in said.items() if (p := of_row[at]) is not None}
+            if cut.came is not None and len(by_row) == len(said):
+                for row, (name, p) in enumerate(by_row.items()):
                     odds = log_odds(p * self.dated_level[at] if name == "dated" else p)
                     score[row, at] = -np.sum(np.logaddexp(0.0, np.where(cut.came, -odds, odds)))
         told = _EVIDENCE * score @ np.array([self.weights(at) for at in range(len(self.cuts))]).T
@@ -522,8 +524,8 @@ def _as_many(p: Floats | None, like: Floats) -> Floats:
     odds, low, high = log_odds(like if p is None else p), -20.0, 20.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if np.sum(1 / (1 + np.exp(-odds - middle))) > like.sum() else (middle, high)
-    return np.asarray(1 / (1 + np.exp(-odds - low)))
+        low, high = (low, middle) if chance_of(odds + middle).sum() > like.sum() else (middle, high)
+    return chance_of(odds + low)
 
 
 def _moments(p: Floats, amounts: Floats) -> tuple[float, float]:

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import ThreadpoolController
 
 from opp_pandas.activity.features import DAY_S, FEATURES, KnownTouches
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
@@ -30,6 +28,7 @@ from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.forecasting.as_of_view import MOST_LEVELS, NEVER_KNOWN_EARLY, why_filled_late, why_not_known_early
 from opp_pandas.forecasting.calibrating import reliability_table
+from opp_pandas.forecasting.logistic import chance_of, fit_logistic, log_odds, with_ones
 from opp_pandas.forecasting.past_touches import known_activity
 from opp_pandas.forecasting.scoring import brier, log_loss, put_in_bins
 from opp_pandas.resource import TOUCH_COLUMNS
@@ -102,11 +101,6 @@ def _signed_log(column: pd.Series) -> Floats:
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
 
 
-@cache
-def _thread_pools() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
 class RidgeLogistic:
     """Logistic regression whose weights are pulled to zero; the intercept is not.
 
@@ -133,27 +127,16 @@ class RidgeLogistic:
 
     def fit(self, x: Floats, y: Floats) -> RidgeLogistic:
         """Fit by Newton's method, on one thread."""
-        x = np.column_stack([np.ones(len(x)), x])
-        pull = np.full(x.shape[1], self.strength)
+        pull, usual = np.full(x.shape[1] + 1, self.strength), np.zeros(x.shape[1] + 1)
         pull[0] = 1e-6
-        weights = np.zeros(x.shape[1])
-        weights[0] = np.log((y.sum() + 0.5) / (len(y) - y.sum() + 0.5))
-        # Hundreds of small fits: where cores are shared, threads that wait for each other take a hundred times as long.
-        with _thread_pools().limit(limits=1, user_api="blas"):
-            for _ in range(50):
-                p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-                slope = x.T @ (p - y) + pull * weights
-                curve = (x * (p * (1 - p))[:, None]).T @ x + np.diag(pull)
-                step = np.linalg.solve(curve, slope)
-                weights = weights - step
-                if np.abs(step).max() < 1e-8:
-                    break
-        self.weights = weights
+        start = usual.copy()
+        start[0] = np.log((y.sum() + 0.5) / (len(y) - y.sum() + 0.5))
+        self.weights = fit_logistic(with_ones(x), y, pull, usual, start=start)
         return self
 
     def predict_proba(self, x: Floats) -> Floats:
         """Return the probabilities of losing and winning, shape (n, 2)."""
-        p = 1 / (1 + np.exp(-np.clip(self.weights[0] + x @ self.weights[1:], -30, 30)))
+        p = chance_of(with_ones(x) @ self.weights)
         return np.column_stack([1 - p, p])
 
 
@@ -254,18 +237,13 @@ class WinModel:
 
     def _by_replacement(self, x: Floats) -> Floats:
         """Measure each column by what its mean in place of its value does to the odds."""
-        own = _logit(self._classifier.predict_proba(x)[:, 1])
+        own = log_odds(self._classifier.predict_proba(x)[:, 1], 1e-6)
         parts = np.zeros_like(x)
         for column in range(x.shape[1]):
             other = x.copy()
             other[:, column] = self._centre[column]
-            parts[:, column] = own - _logit(self._classifier.predict_proba(other)[:, 1])
+            parts[:, column] = own - log_odds(self._classifier.predict_proba(other)[:, 1], 1e-6)
         return parts
-
-
-def _logit(p: Floats) -> Floats:
-    clipped = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 _DEFINITIONS = {
