@@ -6,9 +6,11 @@ import functools
 import operator
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 500_000
 """Of one piece: long enough that what every piece costs does not count, short enough for small memories."""
+MOST_BYTES = 64 * 2**20
+"""Of one piece, where rows are wide."""
 _FEW = 1_000
-_BUFFER_BYTES = 2**20
+_BATCH_ROWS, _BATCH_CELLS = 65_536, 2**20
+_BUFFER_BYTES = 2**17
 _ONE_FOR_ALL = ("as_of", "timezone", "definitions", "stages")
 
 
@@ -99,6 +104,19 @@ def _table(file: File, rows: pa.RecordBatch | pa.Table, readers: Iterable[Reader
     arrays = {reader.column: file.arrow(rows, reader) for reader in readers}
     # Where no column was asked for, the number of rows is all that is known.
     return pa.table(arrays or {"": pa.nulls(rows.num_rows)})
+
+
+def _together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Put small tables together: as many rows as fit, and as many bytes."""
+    kept: list[pa.Table] = []
+    for table in tables:
+        rows, size = (sum(map(of, [*kept, table])) for of in (len, operator.attrgetter("nbytes")))
+        if kept and (rows > MOST_ROWS or size > MOST_BYTES or table.schema != kept[0].schema):
+            yield pa.concat_tables(kept)
+            kept.clear()
+        kept.append(table)
+    if kept:
+        yield pa.concat_tables(kept)
 
 
 def _predicate(where: Where, zone: str | None, file: File) -> Any:
@@ -214,19 +232,18 @@ class Files:
     def tables(self, unit: Iterable[tuple[File, Any]], columns: Iterable[str]) -> Iterator[pa.Table]:
         """Read some columns of a piece of work: no more rows at once than fit, and small row groups together."""
         readers = [self.reader(column) for column in columns]
-        kept: list[pa.Table] = []
-        for file, group in unit:
-            for table in self.read(file, group, readers):
-                if kept and (sum(map(len, kept)) + len(table) > MOST_ROWS or table.schema != kept[0].schema):
-                    yield pa.concat_tables(kept)
-                    kept.clear()
-                kept.append(table)
-        if kept:
-            yield pa.concat_tables(kept)
+        return _together(chain.from_iterable(self._batches(file, group, readers) for file, group in unit))
 
     def read(self, file: File, fragment: Any, readers: Sequence[Reader]) -> Iterator[pa.Table]:
-        """Read some columns of a file, or of a row group of it."""
-        # A scanner of Arrow's would decode a row group as a whole, however many rows it has.
+        """Read some columns of a file, or of a row group of it: no more rows at once than fit."""
+        return _together(self._batches(file, fragment, readers))
+
+    def _batches(
+        self, file: File, fragment: Any, readers: Sequence[Reader], most: int = _BATCH_ROWS
+    ) -> Generator[pa.Table]:
+        """Read some columns of a file, few enough rows at once that any text may stand in them."""
+        most = min(most, _BATCH_CELLS // max(1, len(readers)))
+        # A scanner of Arrow's would decode a row group as a whole, however many rows it has; so would `head`.
         is_local = isinstance(fragment.filesystem, pafs.LocalFileSystem)
         with (
             fragment.open() as opened,
@@ -235,7 +252,7 @@ class Files:
             ) as source,
         ):
             groups = [group.id for group in fragment.row_groups]
-            for batch in source.iter_batches(MOST_ROWS, groups, _own_names(file, readers), use_threads=False):
+            for batch in source.iter_batches(most, groups, _own_names(file, readers), use_threads=False):
                 yield _table(file, batch, readers)
 
     def first_row(self, file: File, group: Any) -> int:
@@ -247,7 +264,8 @@ class Files:
         """Read some columns of a few rows."""
         readers = [self.reader(column) for column in columns]
         file = next((file for file in self.files if file.fragment.metadata.num_rows), self.files[0])
-        return _table(file, file.fragment.head(_FEW, columns=_own_names(file, readers)), readers)
+        with closing(self._batches(file, file.fragment, readers, _FEW)) as tables:
+            return next(tables, _table(file, file.fragment.physical_schema.empty_table(), readers))
 
     def _refuse_fractions(self) -> None:
         """Refuse fractions for percentages, where no load vouches for the files and their statistics tell.
