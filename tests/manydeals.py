@@ -1,34 +1,49 @@
 """A service with as many deals as asked for, over real HTTP: ``python tests/manydeals.py 1000000`` prints its address.
 
 Pages are made from a few, by putting in other ids, so that the service costs
-less than the load that is measured.
+less than the load that is measured. With ``sandbox`` behind the number their
+records are those of the sandbox, every attribute and custom field, else plainer ones.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import opp_pandas as opp
+from opp_pandas.api.query import Query
 from tests.benchmarks.pages import page
 
 PAGE = 1_000
 _FIRST = 10_000_000
+_TEMPLATES = 4
 _PREFIX = b"10000"
 STAGES = ("Lead", "Meet", "Propose", "Negotiate", "Commit", "Closed Won", "Closed Lost", "Parked")
 
 
-def template(number: int) -> bytes:
-    """Make a page with the names that it needs; `number` decides what its deals are."""
-    document = json.loads(page(_FIRST + number))
+def sandbox_pages() -> list[bytes]:
+    """Return pages of a sandbox."""
+    with opp.sandbox(opportunities=_TEMPLATES * PAGE, now="2026-10-20T15:00:00Z") as box, box.client() as client:
+        return [found.body for found in client.walk(Query(page_size=PAGE))]
+
+
+def template(body: bytes) -> bytes:
+    """Make a page with the names that it needs."""
+    document = json.loads(body)
     for place, record in enumerate(document["data"]):
         record["id"] = _FIRST + place
     users = [{"type": "user", "id": key, "attributes": {"name": f"Person {key}"}} for key in range(1, 101)]
-    ids = sorted({record["relationships"]["account"]["data"]["id"] for record in document["data"]})
+    linked = [record["relationships"]["account"]["data"] for record in document["data"]]
+    # Each page has accounts of its own.
+    for account in filter(None, linked):
+        account["id"] = _FIRST + account["id"] % PAGE
+    ids = sorted({account["id"] for account in linked if account})
     accounts = [{"type": "account", "id": key, "attributes": {"name": f"Account {key}"}} for key in ids]
     return json.dumps(
         {"data": document["data"], "included": [*users, *accounts], "links": {"next": "NEXT"}, "meta": {"count": -1}},
@@ -37,14 +52,14 @@ def template(number: int) -> bytes:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers what a load asks."""
+    """Answers what a load asks; of every thousand deals some are changed meanwhile."""
 
     protocol_version = "HTTP/1.1"
     rows = 0
     templates: tuple[bytes, ...] = ()
 
     def do_GET(self) -> None:
-        """Send a page of deals, the stages, or, to whoever asks what was changed, nothing."""
+        """Send a page of deals, the stages, or, to whoever asks what was changed, a page of deals from everywhere."""
         url = urlsplit(self.path)
         asked = parse_qs(url.query)
         if url.path.endswith("/stages") or "opportunityStages" in url.path:
@@ -58,7 +73,11 @@ class Handler(BaseHTTPRequestHandler):
             ]
             self.answer(json.dumps({"data": data, "links": {}}).encode())
         elif any("updatedAt" in name for name in asked):
-            self.answer(json.dumps({"data": [], "links": {}, "meta": {"count": 0}}).encode())
+            document = json.loads(self.templates[0])
+            for place, record in enumerate(document["data"]):
+                record["id"] = _FIRST + place * (self.rows // PAGE)
+                record["attributes"]["updatedAt"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            self.answer(json.dumps({**document, "links": {}, "meta": {"count": PAGE}}).encode())
         else:
             number = int(asked.get("page", ["0"])[0])
             last = (number + 1) * PAGE >= self.rows
@@ -82,7 +101,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     Handler.rows = int(sys.argv[1])
-    Handler.templates = tuple(template(number) for number in range(4))
+    bodies = sandbox_pages() if "sandbox" in sys.argv else [page(_FIRST + number) for number in range(_TEMPLATES)]
+    Handler.templates = tuple(map(template, bodies))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         sys.stdout.write(f"http://127.0.0.1:{server.server_port}/api/v2\n")
         sys.stdout.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 FILE_FAILURES = ("file", *FAILURE_COLUMNS)
 MOST_LISTED = 100_000
 """Bad cells that are listed; a file that is wrong throughout would fill the memory."""
+Ids = np.ndarray[Any, np.dtype[np.int64]]
 UNIQUE = "must be unique"
-_MOST_IDS = 20_000_000
+_MOST_IDS = 10_000_000
+_MISSING = np.iinfo(np.int64).min
 
 
 def no_failures() -> pd.DataFrame:
@@ -88,36 +90,41 @@ def readers_of(file: File) -> list[Reader]:
 
 
 def of_ids(files: Files) -> Iterator[pd.DataFrame]:
-    """Find ids that stand twice, in one file or in several; all in memory where they fit, else part by part."""
+    """Find ids that stand twice, in one file or in several, each with its file and row."""
     owners = [file for file in files.files if file.kind_of("id") in ("Int64", "Float64")]
+    doubled = _doubled_ids(files, owners)
+    for file, start, values in _ids_of(files, owners if len(doubled) else []):
+        places = np.flatnonzero(np.isin(values, doubled))
+        if len(places):
+            table = pd.DataFrame({"file": file.shown, "id": pd.array(values[places], dtype="Int64")})
+            rows = pd.Series((start + places).tolist(), dtype=object)
+            table = table.assign(row=rows, column="id", value=table["id"].astype(object), rule=UNIQUE)
+            yield table[list(FILE_FAILURES)]
+
+
+def _doubled_ids(files: Files, owners: Sequence[File]) -> Ids:
+    """Return ids that stand twice, up to `MOST_LISTED`: some millions are sorted at a time, 8 bytes each."""
     turns = max(1, -(-files.rows // _MOST_IDS))
+    doubled = none = np.empty(0, dtype=np.int64)
     for turn in range(turns):
-        ids, rows, places = [], [], []
-        for place, file in enumerate(owners):
-            reader = Reader.of("id", {file.shown: file.kind_of("id")})
-            start = 0
-            for table in files.read(file, file.fragment, [reader]):
-                values = series_of(table["id"], "id").to_numpy(dtype=np.int64, na_value=np.iinfo(np.int64).min)
-                chosen = np.flatnonzero((values % turns == turn) & (values != np.iinfo(np.int64).min))
-                ids.append(values[chosen])
-                rows.append(start + chosen)
-                places.append(np.full(len(chosen), place, dtype=np.int32))
-                start += len(values)
-        if not ids:
-            continue
-        every = np.concatenate(ids)
-        order = np.argsort(every, kind="stable")
-        same = every[order][1:] == every[order][:-1]
-        doubled = np.zeros(len(every), dtype=bool)
-        doubled[order[1:][same]] = doubled[order[:-1][same]] = True
-        found = np.flatnonzero(doubled)[:MOST_LISTED]
-        if len(found):
-            table = pd.DataFrame({
-                "file": [owners[place].shown for place in np.concatenate(places)[found]],
-                "id": pd.array(every[found], dtype="Int64"),
-                "row": pd.Series(np.concatenate(rows)[found].tolist(), dtype=object),
-                "column": "id",
-                "value": pd.Series(every[found].tolist(), dtype=object),
-                "rule": UNIQUE,
-            })  # fmt: skip
-            yield table
+        pieces = (values for _, _, values in _ids_of(files, owners))
+        chosen = (values[(_spread(values, turns) == turn) & (values != _MISSING)] for values in pieces)
+        ids = np.concatenate([none, *chosen])
+        ids.sort()
+        doubled = np.append(doubled, np.unique(ids[1:][ids[1:] == ids[:-1]]))[:MOST_LISTED]
+    return doubled
+
+
+def _spread(ids: Ids, turns: int) -> Any:
+    """Assign ids to turns evenly, whatever steps they are counted in."""
+    return (ids.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(33)) % np.uint64(turns)
+
+
+def _ids_of(files: Files, owners: Sequence[File]) -> Iterator[tuple[File, int, Ids]]:
+    """Read the ids of all files, each piece with its file and the number of its first row."""
+    for file in owners:
+        reader = Reader.of("id", {file.shown: file.kind_of("id")})
+        start = 0
+        for table in files.read(file, file.fragment, [reader]):
+            yield file, start, series_of(table["id"], "id").to_numpy(dtype=np.int64, na_value=_MISSING)
+            start += len(table)
