@@ -1,8 +1,9 @@
 """A service with as many deals as asked for, over real HTTP: ``python tests/manydeals.py 1000000`` prints its address.
 
 Pages are made from a few, by putting in other ids, so that the service costs
-less than the load that is measured. With ``sandbox`` behind the number their
-records are those of the sandbox, every attribute and custom field, else plainer ones.
+less than the load that is measured. ``sandbox 250`` behind the number: records
+as the sandbox has them, every attribute and custom field, on pages of 250; else
+plainer ones, a thousand on a page.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ import opp_pandas as opp
 from opp_pandas.api.query import Query
 from tests.benchmarks.pages import page
 
-PAGE = 1_000
+_STEP = 1_000
 _FIRST = 10_000_000
 _TEMPLATES = 4
 _PREFIX = b"10000"
 STAGES = ("Lead", "Meet", "Propose", "Negotiate", "Commit", "Closed Won", "Closed Lost", "Parked")
 
 
-def sandbox_pages() -> list[bytes]:
+def sandbox_pages(size: int) -> list[bytes]:
     """Return pages of a sandbox."""
-    with opp.sandbox(opportunities=_TEMPLATES * PAGE, now="2026-10-20T15:00:00Z") as box, box.client() as client:
-        return [found.body for found in client.walk(Query(page_size=PAGE))]
+    with opp.sandbox(opportunities=_TEMPLATES * size, now="2026-10-20T15:00:00Z") as box, box.client() as client:
+        return [found.body for found in client.walk(Query(page_size=size))]
 
 
 def template(body: bytes) -> bytes:
@@ -42,7 +43,7 @@ def template(body: bytes) -> bytes:
     linked = [record["relationships"]["account"]["data"] for record in document["data"]]
     # Each page has accounts of its own.
     for account in filter(None, linked):
-        account["id"] = _FIRST + account["id"] % PAGE
+        account["id"] = _FIRST + account["id"] % _STEP
     ids = sorted({account["id"] for account in linked if account})
     accounts = [{"type": "account", "id": key, "attributes": {"name": f"Account {key}"}} for key in ids]
     return json.dumps(
@@ -55,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers what a load asks; of every thousand deals some are changed meanwhile."""
 
     protocol_version = "HTTP/1.1"
-    rows = 0
+    rows, size = 0, _STEP
     templates: tuple[bytes, ...] = ()
 
     def do_GET(self) -> None:
@@ -75,12 +76,13 @@ class Handler(BaseHTTPRequestHandler):
         elif any("updatedAt" in name for name in asked):
             document = json.loads(self.templates[0])
             for place, record in enumerate(document["data"]):
-                record["id"] = _FIRST + place * (self.rows // PAGE)
+                nth, number = divmod(place, max(1, self.rows // self.size))
+                record["id"] = _FIRST + number * _STEP + nth
                 record["attributes"]["updatedAt"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            self.answer(json.dumps({**document, "links": {}, "meta": {"count": PAGE}}).encode())
+            self.answer(json.dumps({**document, "links": {}, "meta": {"count": self.size}}).encode())
         else:
             number = int(asked.get("page", ["0"])[0])
-            last = (number + 1) * PAGE >= self.rows
+            last = (number + 1) * self.size >= self.rows
             after = b"null" if last else b'"http://%s/api/v2/opportunities?page=%d"' % (
                 self.headers["Host"].encode(), number + 1
             )  # fmt: skip
@@ -101,7 +103,12 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     Handler.rows = int(sys.argv[1])
-    bodies = sandbox_pages() if "sandbox" in sys.argv else [page(_FIRST + number) for number in range(_TEMPLATES)]
+    records, size = sys.argv[2:] or ("plain", _STEP)
+    Handler.size = int(size)
+    if records == "sandbox":
+        bodies = sandbox_pages(Handler.size)
+    else:
+        bodies = [page(_FIRST + number, Handler.size) for number in range(_TEMPLATES)]
     Handler.templates = tuple(map(template, bodies))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         sys.stdout.write(f"http://127.0.0.1:{server.server_port}/api/v2\n")

@@ -79,7 +79,9 @@ def test_validate__names_the_partition() -> None:
     frame = deals().drop(columns="tags").assign(probability=50)
     frame["probability"] = frame["probability"].astype("Int64")
     ddf = dd.from_pandas(frame, npartitions=4)
-    assert ddf.opp.validate() is not None
+    basis = ddf.opp.forecast(**GIVEN).attrs["opp_basis"]
+    assert any("stands in two of 4 partitions was not checked" in note for note in basis["notes"])
+    assert not ddf.opp.validate().context(as_of=NOW).caveats
     frame.loc[120, "probability"] = 101
     frame.loc[7, "id"] = frame.loc[150, "id"]
     with pytest.raises(errors.InvalidFrameError) as raised:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -253,42 +251,3 @@ def test_attributes_of_many_kinds__become_one_column() -> None:
     assert whole["score"].dropna().tolist() == [1.0, 0.5]
     assert whole["mixed"].dropna().tolist() == ['{"a": 1}', "1", '"x"']
     assert str(whole["id"].dtype) == "Int64"
-
-
-@pytest.mark.nightly
-def test_memory_of_a_load__does_not_grow_with_the_deals(tmp_path: Path) -> None:
-    """A hundred thousand deals take little more memory than ten thousand, and far less than 400 MB."""
-    peaks = {}
-    for rows in (10_000, 100_000):
-        peaks[rows] = peak_mb(rows, tmp_path / str(rows))
-        shutil.rmtree(tmp_path / str(rows))
-    assert peaks[100_000] < 400
-    assert peaks[100_000] < peaks[10_000] + 120
-
-
-MEASURED = """
-import resource, sys
-import opp_pandas as opp
-url, folder = sys.argv[1:]
-scan = opp.read_opportunities(opp.connect(url, token="x", page_size=1000), to=folder, on_invalid="ignore")
-assert scan.load_report.complete, scan.load_report
-print(scan.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def peak_mb(rows: int, folder: Path) -> float:
-    """Load many deals in a process of its own and give its peak memory [MB]."""
-    program = Path(__file__).with_name("manydeals.py")
-    with subprocess.Popen([sys.executable, str(program), str(rows)], stdout=subprocess.PIPE, text=True) as service:
-        try:
-            assert service.stdout is not None
-            url = service.stdout.readline().strip()
-            done = subprocess.run(
-                [sys.executable, "-c", MEASURED, url, str(folder)], capture_output=True, text=True, check=False
-            )
-        finally:
-            service.terminate()
-    assert done.returncode == 0, done.stderr
-    found, kilobytes = map(int, re.findall(r"\d+", done.stdout))
-    assert found == rows
-    return kilobytes / 1024

@@ -339,13 +339,14 @@ class _Load:
             kept, theirs = np.flatnonzero(stays[here]), np.flatnonzero(replaced[here])
             if len(kept) == len(index) and self._schemas[number].equals(schema):
                 continue
-            table = self._read(number, schema).take(pa.array(kept))
+            table, order = self._read(number, schema), np.arange(len(index))
             if news is not None:
+                order[theirs] = len(table) + np.arange(len(theirs))
                 rows = places.get_indexer(pd.Index(ids[here][theirs]))
-                order = np.argsort(np.append(kept, theirs), kind="stable")
-                table = pa.concat_tables([table, news.take(pa.array(rows))]).take(pa.array(order))
-            self._save(number, table)
-            self._index[number] = index.iloc[np.union1d(kept, theirs)]
+                table = pa.concat_tables([table, news.take(pa.array(rows))])
+            stay = np.union1d(kept, theirs)
+            self._save(number, table.take(pa.array(order[stay])))
+            self._index[number] = index.iloc[stay]
         if news is not None:
             new = np.flatnonzero(~places.isin(ids[replaced]))
             self._index[n_files] = self._index[n_files].iloc[new]

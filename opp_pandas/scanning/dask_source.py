@@ -18,7 +18,7 @@ from opp_pandas.figures.core.partials import combine_parts
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.scanning.pieces import NotReadError, Piece
 from opp_pandas.scanning.sources import USUAL
-from opp_pandas.scanning.validation import FILE_FAILURES, UNIQUE, joined
+from opp_pandas.scanning.validation import FILE_FAILURES, UNIQUE, joined, not_compared
 from opp_pandas.schema import find_failures
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class DaskSource:
     def __init__(self, frame: Any, meaning: Meaning | None = None) -> None:
         self._frame, self.meaning = frame, meaning
         self.columns = [str(name) for name in frame.columns]
+        self.caveats = not_compared(frame.npartitions, "partitions")
         self.shown = f"a Dask frame of {frame.npartitions:,} partitions"
 
     @property
@@ -80,6 +81,8 @@ class DaskSource:
         if len(doubled):
             table = pd.DataFrame({"file": "", "id": pd.array(doubled.index, dtype="Int64"), "row": None})
             found.append(table.assign(column="id", value=table["id"].astype(object), rule=UNIQUE)[list(FILE_FAILURES)])
+        else:
+            self.caveats = ()
         return joined(found)
 
 

@@ -167,10 +167,13 @@ class Files:
         In the order in which they are read.
     meanings : mapping of str to Meaning
         What the files, or their folders, say of the load that wrote them, by the first file that says it.
+    is_one_load : bool
+        Whether one load with ``to=`` wrote them all, each deal once.
     """
 
     files: tuple[File, ...]
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
+    is_one_load: bool = False
     _readers: dict[str, Reader] = field(default_factory=dict)
 
     @cached_property
@@ -307,22 +310,25 @@ def find_files(source: Any, names: Mapping[str, str]) -> Files:
     many = isinstance(source, Iterable) and not isinstance(source, str | os.PathLike)
     found: list[File] = []
     meanings: dict[str, Meaning] = {}
-    for one in list(source) if many else [source]:
-        for fragment, shown in _fragments(one):
-            try:
-                schema = fragment.physical_schema
-            except (pa.ArrowInvalid, OSError) as error:
-                raise ConfigurationError(f"{shown} cannot be read as Parquet: {error}") from error
-            own = {names.get(name, name): name for name in schema.names}
-            if len(own) < len(schema.names):
-                raise FrameError(f"column names stand twice in {shown}, after columns=; keep one of each")
-            found.append(File(fragment, shown, pads.get_partition_keys(fragment.partition_expression), own))
-            meaning = _meaning_beside(fragment) or _meaning_in(schema)
-            if meaning is not None:
-                meanings.setdefault(shown, meaning)
+    folders: dict[str, Meaning | None] = {}
+    for fragment, shown in chain.from_iterable(map(_fragments, source if many else [source])):
+        try:
+            schema = fragment.physical_schema
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ConfigurationError(f"{shown} cannot be read as Parquet: {error}") from error
+        own = {names.get(name, name): name for name in schema.names}
+        if len(own) < len(schema.names):
+            raise FrameError(f"column names stand twice in {shown}, after columns=; keep one of each")
+        found.append(File(fragment, shown, pads.get_partition_keys(fragment.partition_expression), own))
+        folder = posixpath.dirname(fragment.path)
+        if folder not in folders:
+            folders[folder] = _meaning_in_folder(folder, fragment.filesystem)
+        meaning = folders[folder] or _meaning_in(schema)
+        if meaning is not None:
+            meanings.setdefault(shown, meaning)
     if not found:
         raise ConfigurationError(f"there is no Parquet file in {printable(str(source))}")
-    return Files(tuple(found), meanings)
+    return Files(tuple(found), meanings, len(folders) == 1 and None not in folders.values())
 
 
 def _meaning_in(schema: pa.Schema) -> Meaning | None:
@@ -331,12 +337,12 @@ def _meaning_in(schema: pa.Schema) -> Meaning | None:
     return Meaning.parse(text) if isinstance(text, str) else None
 
 
-def _meaning_beside(fragment: Any) -> Meaning | None:
+def _meaning_in_folder(folder: str, filesystem: Any) -> Meaning | None:
     """Read what a load with ``to=`` left beside its files."""
-    path = posixpath.join(posixpath.dirname(fragment.path), MEANING_FILE)
-    if fragment.filesystem.get_file_info(path).type != pafs.FileType.File:
+    path = posixpath.join(folder, MEANING_FILE)
+    if filesystem.get_file_info(path).type != pafs.FileType.File:
         return None
-    with fragment.filesystem.open_input_stream(path) as stream:
+    with filesystem.open_input_stream(path) as stream:
         return Meaning.parse(stream.read().decode())
 
 

@@ -83,7 +83,8 @@ class Figures(MergeableFigures):
                 f"{self._source.shown} does not say of which day it speaks: give as_of='2026-09-30' "
                 "(and stages=StageMap(...), timezone=)"
             )
-        return settle_context(load, self._source.stage_names() if load is None else [], **options)
+        context = settle_context(load, self._source.stage_names() if load is None else [], **options)
+        return context.with_caveats(self._source.caveats)
 
     def _work_out(self, figure: Figure[T], options: Mapping[str, Any]) -> T:
         own = dict(options)

@@ -21,7 +21,7 @@ from opp_pandas.frame_state import Meaning, require_loaded
 from opp_pandas.load.where import Where, rows_that_fit
 from opp_pandas.scanning.columns import series_of
 from opp_pandas.scanning.pieces import Piece, gather_part
-from opp_pandas.scanning.validation import FILE_FAILURES, joined, of_cells, of_ids, of_whole_columns
+from opp_pandas.scanning.validation import FILE_FAILURES, joined, not_compared, of_cells, of_ids, of_whole_columns
 from opp_pandas.schema import find_failures
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Source(Protocol):
     shown: str
     columns: list[str]
     meaning: Meaning | None
+    caveats: tuple[str, ...]
+    """What stands in the basis of every figure."""
 
     @property
     def rows(self) -> int:
@@ -95,6 +97,7 @@ class FileSource:
         self.files, self.meaning, self.shown = files, meaning, shown
         self._where, self._zone, self._progress = where, zone, progress
         self.columns = files.columns
+        self.caveats = () if files.is_one_load else not_compared(len(files.files), "files")
         self._stage_names: list[str] | None = None
 
     @property
@@ -154,7 +157,11 @@ class FileSource:
     def failures(self) -> pd.DataFrame:
         """Return every bad cell, with its file and row."""
         with closing(self.each_unit(functools.partial(of_cells, self.files))) as cells:
-            return joined([*of_whole_columns(self.files), *cells, *of_ids(self.files)])
+            found = joined([*of_whole_columns(self.files), *cells])
+        doubled = joined(of_ids(self.files))
+        if not len(doubled):
+            self.caveats = ()
+        return joined([found, doubled])
 
     def each_unit(self, work: Callable[[Any], T]) -> Generator[T]:
         """Do some work for every piece, several at once, and give what comes of it in order."""
@@ -180,6 +187,7 @@ class FileSource:
 class HistorySource:
     """The deals of a history at a moment, some at a time."""
 
+    caveats: tuple[str, ...] = ()
     # Without one of the two a load is taken for one whose other amounts are all that there is.
     _ALWAYS = ("id", "amount", "amount_precise")
 

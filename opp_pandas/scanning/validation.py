@@ -30,6 +30,15 @@ def no_failures() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series([], dtype=object) for name in FILE_FAILURES}).astype({"id": "Int64"})
 
 
+def not_compared(number: int, of_what: str) -> tuple[str, ...]:
+    """Say that a deal may stand twice, where it may."""
+    return (
+        ()
+        if number < 2
+        else (f"whether a deal stands in two of {number:,} {of_what} was not checked: validate() does",)
+    )
+
+
 def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Put tables of failures together, up to `MOST_LISTED` rows."""
     kept, rows = [no_failures()], 0

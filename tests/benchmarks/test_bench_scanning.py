@@ -1,4 +1,9 @@
-"""Fifty million deals in files, on the cores of one machine, beside DuckDB's own SQL: `pytest -m nightly -n0 -s`."""
+"""More rows than memory: `pytest -m nightly -n0 -s tests/benchmarks/test_bench_scanning.py` shows what it takes.
+
+Forecasts of 1 to 50 million deals in files on the cores of one machine, beside
+DuckDB's own SQL; the same in row groups of five million rows; and loads into
+files, of plain records and of the sandbox's, in short pages and in long ones.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,19 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from measuring import say
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MILLION = 1_000_000
 SIZES = (1, 5, 20, 50)
 """Millions of rows."""
-_MOST_CPU_S, _MOST_MB = 40, 800
+_MOST_CPU_S, _MOST_MB, _MOST_LOAD_MB = 40, 800, 400
 
 OURS = """
 import json, resource, sys, time
@@ -107,6 +111,61 @@ def run(program: str, files: list[str]) -> dict[str, float]:
     assert done.returncode == 0, done.stderr
     found: dict[str, float] = json.loads(done.stdout)
     return found
+
+
+LOAD = """
+import json, resource, sys, time
+import opp_pandas as opp
+url, size, folder = sys.argv[1:]
+start = time.process_time()
+scan = opp.read_opportunities(opp.connect(url, token="x", page_size=int(size)), to=folder, on_invalid="ignore")
+assert scan.load_report.complete, scan.load_report
+print(json.dumps({
+    "rows": scan.rows,
+    "cpu_s": time.process_time() - start,
+    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+}))
+"""
+
+
+def load(rows: int, records: str, page_size: int, folder: Path) -> dict[str, float]:
+    """Load many deals from another process."""
+    service = [sys.executable, str(Path(__file__).parents[1] / "manydeals.py"), str(rows), records, str(page_size)]
+    with subprocess.Popen(service, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            return run(LOAD, [running.stdout.readline().strip(), str(page_size), str(folder)])
+        finally:
+            running.terminate()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("records", "page_size"), [("plain", 250), ("plain", 1_000), ("sandbox", 1_000)])
+def test_load_of_a_million_deals__takes_little_memory(tmp_path: Path, records: str, page_size: int) -> None:
+    """Thirty thousand deals take hardly less memory than a million; a thousand of them are changed meanwhile."""
+    peaks = {}
+    for rows in (30_000, 100_000, MILLION):
+        found = load(rows, records, page_size, tmp_path / str(rows))
+        peaks[rows] = found["peak_mb"]
+        say(
+            f"load of {rows:,} {records} deals into files, pages of {page_size:,}: {found['cpu_s']:.1f} s CPU, "
+            f"peak {found['peak_mb']:.0f} MB"
+        )
+        assert found["rows"] == rows
+    assert peaks[MILLION] <= _MOST_LOAD_MB
+    assert peaks[MILLION] <= 1.3 * peaks[30_000]
+
+
+@pytest.mark.nightly
+def test_row_groups_of_millions__are_read_in_pieces(tmp_path: Path) -> None:
+    """Memory is bounded by the piece, not by who wrote the file: three files of one row group of five million rows."""
+    tables = [pq.read_table(million(tmp_path / "0.parquet"))] * 5
+    pq.write_table(pa.concat_tables(tables), tmp_path / "large-0.parquet", row_group_size=5 * MILLION)
+    for number in (1, 2):
+        os.link(tmp_path / "large-0.parquet", tmp_path / f"large-{number}.parquet")
+    found = run(OURS, [str(path) for path in sorted(tmp_path.glob("large-*"))])
+    say(f"scan 15 M rows in three row groups: {found['cpu_s']:.1f} s CPU, peak {found['peak_mb']:.0f} MB")
+    assert found["peak_mb"] <= _MOST_MB
 
 
 @pytest.mark.nightly
