@@ -13,6 +13,7 @@ import shutil
 import time
 import uuid
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 PART_BYTES = 48_000_000
 """Pages of so many bytes together become one file: some twenty thousand whole deals."""
+_ROWS_TOGETHER = 4_096
+"""Of a file that is written anew."""
 MOST_LISTED = 10_000
 """Of cells that break a rule, and of records set aside, no more are listed; all are counted."""
 
@@ -281,13 +284,15 @@ class _Load:
         self._index.append(_columns_of(frame, ("id", "updated_at")))
         table = arrow_table(frame)
         self._schemas.append(table.schema)
-        self._save(len(self._index) - 1, table)
+        self._save(len(self._index) - 1, [table], table.schema)
 
-    def _save(self, number: int, table: pa.Table) -> None:
+    def _save(self, number: int, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         path = self._folder / PART.format(number)
         fresh = path.with_suffix(".new")
         with fresh.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                for batch in chain.from_iterable(table.to_batches() for table in tables):
+                    writer.write_batch(batch)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
@@ -330,33 +335,47 @@ class _Load:
         A file beyond the first `n_files` has the rows that take the places of those that are `replaced`, and new ones.
         """
         schema = common_schema(self._schemas)
-        news = self._read(n_files, schema) if len(self._index) > n_files else None
+        news = pa.concat_tables(self._read(n_files, schema)) if len(self._index) > n_files else None
         places = pd.Index([] if news is None else news["id"].to_numpy(), dtype=np.int64)
+        typed = of_schema(schema.empty_table(), schema).schema
         start = 0
         for number, index in enumerate(self._index[:n_files]):
             here = slice(start, start + len(index))
             start += len(index)
-            kept, theirs = np.flatnonzero(stays[here]), np.flatnonzero(replaced[here])
-            if len(kept) == len(index) and self._schemas[number].equals(schema):
+            stay = stays[here] | replaced[here]
+            if stays[here].all() and self._schemas[number].equals(schema):
                 continue
-            table, order = self._read(number, schema), np.arange(len(index))
-            if news is not None:
-                order[theirs] = len(table) + np.arange(len(theirs))
-                rows = places.get_indexer(pd.Index(ids[here][theirs]))
-                table = pa.concat_tables([table, news.take(pa.array(rows))])
-            stay = np.union1d(kept, theirs)
-            self._save(number, table.take(pa.array(order[stay])))
-            self._index[number] = index.iloc[stay]
+            # The place of each row among the new ones, where it is replaced.
+            rows = np.where(replaced[here], places.get_indexer(pd.Index(ids[here])), -1)
+            self._save(number, self._renewed(number, schema, stay, rows, news), typed)
+            self._index[number] = index[stay]
         if news is not None:
             new = np.flatnonzero(~places.isin(ids[replaced]))
             self._index[n_files] = self._index[n_files].iloc[new]
             if len(new):
-                self._save(n_files, news.take(pa.array(new)))
+                self._save(n_files, [news.take(pa.array(new))], typed)
             else:
                 (self._folder / PART.format(n_files)).unlink()
 
-    def _read(self, number: int, schema: pa.Schema) -> pa.Table:
-        return of_schema(pq.read_table(self._folder / PART.format(number)), schema)
+    def _renewed(
+        self, number: int, schema: pa.Schema, stay: Flags, rows: Ids, news: pa.Table | None
+    ) -> Iterator[pa.Table]:
+        """Read a file some rows at a time, without those that do not stay, and with new ones in their places."""
+        start = 0
+        for table in self._read(number, schema):
+            here = slice(start, start + len(table))
+            start += len(table)
+            order = np.arange(len(table))
+            theirs = np.flatnonzero(rows[here] >= 0)
+            order[theirs] = len(table) + np.arange(len(theirs))
+            if news is not None:
+                table = pa.concat_tables([table, news.take(pa.array(rows[here][theirs]))])
+            yield table.take(pa.array(order[stay[here]])).combine_chunks()
+
+    def _read(self, number: int, schema: pa.Schema) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self._folder / PART.format(number)) as file:
+            for batch in file.iter_batches(_ROWS_TOGETHER, use_threads=False):
+                yield of_schema(pa.table(batch), schema)
 
     def said(self) -> list[str]:
         """Return what a reader should know, each once."""

@@ -109,11 +109,12 @@ def _table(file: File, rows: pa.RecordBatch | pa.Table, readers: Iterable[Reader
 def _together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Put small tables together: as many rows as fit, and as many bytes."""
     kept: list[pa.Table] = []
+    rows = size = 0
     for table in tables:
-        rows, size = (sum(map(of, [*kept, table])) for of in (len, operator.attrgetter("nbytes")))
+        rows, size = rows + len(table), size + table.nbytes
         if kept and (rows > MOST_ROWS or size > MOST_BYTES or table.schema != kept[0].schema):
             yield pa.concat_tables(kept)
-            kept.clear()
+            kept, rows, size = [], len(table), table.nbytes
         kept.append(table)
     if kept:
         yield pa.concat_tables(kept)
