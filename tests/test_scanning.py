@@ -277,6 +277,18 @@ def test_column_that_late_rows_need__is_read_then(tmp_path: Path, monkeypatch: p
     assert_figures(opp.scan(tmp_path, **GIVEN), frame, CALLS[:1])
 
 
+def test_wide_rows__are_read_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces are bounded in bytes, too: for hundreds of columns and for long texts, also where a file codes them."""
+    monkeypatch.setattr(scanned_files, "MOST_BYTES", 30_000)
+    monkeypatch.setattr(scanned_files, "_BATCH_CELLS", 20)
+    frame = deals().assign(description=pd.Series([f"text {n % 3} " * 99 for n in range(200)], dtype="str"))
+    source: Any = opp.scan(write(frame, tmp_path / "a.parquet", row_group_size=7), **GIVEN)._source
+    (unit,) = source.files.units(source._where, source._zone)
+    tables = list(source.files.tables(unit, ["id", "description"]))
+    assert max(table.nbytes for table in tables) <= 30_000 < sum(table.nbytes for table in tables)
+    assert pa.concat_tables(tables)["description"].to_pylist() == frame["description"].tolist()
+
+
 def test_folders_names__are_columns(tmp_path: Path) -> None:
     """``region=EU`` in a folder's name is a column to group by."""
     frame = deals()

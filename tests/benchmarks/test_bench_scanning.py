@@ -142,7 +142,7 @@ def load(rows: int, records: str, page_size: int, folder: Path) -> dict[str, flo
 @pytest.mark.nightly
 @pytest.mark.parametrize(("records", "page_size"), [("plain", 250), ("plain", 1_000), ("sandbox", 1_000)])
 def test_load_of_a_million_deals__takes_little_memory(tmp_path: Path, records: str, page_size: int) -> None:
-    """Thirty thousand deals take hardly less memory than a million; a thousand of them are changed meanwhile."""
+    """Of each deal some dozen bytes stay in memory; a thousand of them are changed meanwhile, in every file."""
     peaks = {}
     for rows in (30_000, 100_000, MILLION):
         found = load(rows, records, page_size, tmp_path / str(rows))
@@ -153,7 +153,7 @@ def test_load_of_a_million_deals__takes_little_memory(tmp_path: Path, records: s
         )
         assert found["rows"] == rows
     assert peaks[MILLION] <= _MOST_LOAD_MB
-    assert peaks[MILLION] <= 1.3 * peaks[30_000]
+    assert peaks[MILLION] <= 1.5 * peaks[30_000]
 
 
 @pytest.mark.nightly
