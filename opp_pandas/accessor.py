@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from opp_pandas.load_report import LoadReport
     from opp_pandas.organisation import Organisation
     from opp_pandas.stages import StageMap, StageTable
-
-GIVEN = ("as_of", "stages", "timezone")
-"""What the load says beside the rows; these arguments of a call overrule it."""
 
 
 class _Door:
@@ -60,7 +57,9 @@ class _Door:
         del vars(method)["__wrapped__"]
         shown = [p for p in parameters if p.name != "context" and p.name not in preset]
         if takes_context:
-            shown += _registry().derived(("scope", *_registry().DEFINITIONS, *GIVEN), [p.name for p in shown])
+            shown += _registry().derived(
+                ("scope", *_registry().DEFINITIONS, *_registry().GIVEN), [p.name for p in shown]
+            )
         self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         rest = [p for p in shown if p.kind is inspect.Parameter.VAR_KEYWORD]
         shown = [*(p for p in shown if p not in rest), *rest]
@@ -149,14 +148,26 @@ class _Listed(type):
     """Knows a method for everything that is registered, on the class too."""
 
     def __getattr__(cls, name: str) -> Any:
-        found = None if name.startswith("_") else cls._registered(name)
-        if found is None:
-            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
-        return found
+        if name.startswith("_") or name not in (known := cls._known()):
+            raise AttributeError(f"{cls.__name__!r} has no attribute {name!r}")
+        return cls._method(known[name])
+
+
+class _Registered(metaclass=_Listed):
+    """Has a method for everything that `_known` lists, made by `_method`."""
+
+    _known: Callable[[], Mapping[str, Any]]
+    _method: Callable[[Any], FunctionType]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(type(self), name).__get__(self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._known()})
 
 
 @pd.api.extensions.register_dataframe_accessor("opp")
-class OpportunityAccessor(metaclass=_Listed):
+class OpportunityAccessor(_Registered):
     """Everything that can be done with a frame of opportunities.
 
     Parameters
@@ -185,23 +196,12 @@ class OpportunityAccessor(metaclass=_Listed):
 
         return describe(self, self._frame).to_html()
 
-    @staticmethod
-    def _registered(name: str) -> Callable[..., Any] | None:
-        figure = _registry().FIGURES.get(name)
-        return None if figure is None else _method_of(figure)
-
-    def __getattr__(self, name: str) -> Any:
-        found = None if name.startswith("_") else self._registered(name)
-        if found is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return found.__get__(self)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *_registry().FIGURES})
+    _known = staticmethod(lambda: _registry().FIGURES)
+    _method = staticmethod(_method_of)
 
     def _context(self, options: dict[str, Any]) -> FigureContext:
         """Gather what figures need beside the rows, and take its parts out of the options of a call."""
-        names = (*_registry().DEFINITIONS, *GIVEN)
+        names = (*_registry().DEFINITIONS, *_registry().GIVEN)
         own = {name: options.pop(name) for name in names if name in options}
         if "by" in options:
             options["by"] = import_module("opp_pandas.load.custom_fields").columns_for(self._frame, options["by"])
@@ -342,7 +342,7 @@ class OpportunityAccessor(metaclass=_Listed):
     write_back = _Door("apply.write_back", "write_back")
 
 
-class PlotAccessor(metaclass=_Listed):
+class PlotAccessor(_Registered):
     """``df.opp.plot``: each method computes a figure and draws it.
 
     Arguments of the figure and of the drawing function are given together;
@@ -353,20 +353,12 @@ class PlotAccessor(metaclass=_Listed):
         self._accessor = accessor
 
     @staticmethod
-    def _registered(name: str) -> Callable[..., Any] | None:
+    def _known() -> Mapping[str, Any]:
         import_module("opp_pandas.plotting")
-        plot = _registry().PLOTS.get(name)
-        return None if plot is None else _drawing_of(plot)
+        plots: Mapping[str, Any] = _registry().PLOTS
+        return plots
 
-    def __getattr__(self, name: str) -> Any:
-        found = None if name.startswith("_") else self._registered(name)
-        if found is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return found.__get__(self)
-
-    def __dir__(self) -> list[str]:
-        import_module("opp_pandas.plotting")
-        return sorted({*super().__dir__(), *_registry().PLOTS})
+    _method = staticmethod(_drawing_of)
 
 
 OpportunityAccessor.load = OpportunityAccessor._Load()  # type: ignore[attr-defined]

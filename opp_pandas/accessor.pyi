@@ -51,8 +51,6 @@ from opp_pandas.reporting.blocks import Section
 from opp_pandas.reporting.report_data import Material
 from opp_pandas.stages import StageMap, StageTable
 
-GIVEN: tuple[str, ...]
-
 def context_of(
     frame: pd.DataFrame,
     *,

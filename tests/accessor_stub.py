@@ -145,7 +145,7 @@ def build() -> str:
         + "\n".join(
             sorted(line for line in set(stub.imports.values()) if not line.startswith("from opp_pandas.accessor "))
         )
-        + "\n\nGIVEN: tuple[str, ...]\n\n"
+        + "\n\n"
         + given
         + "\nclass OpportunityFrame(pd.DataFrame):\n"
         + '    """A DataFrame of opportunities, whose ``.opp`` is typed; for type checkers only."""\n\n'

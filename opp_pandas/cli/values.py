@@ -114,7 +114,7 @@ def read_quota(texts: Sequence[str] | None) -> Any:
     if not texts:
         return None
     if len(texts) == 1 and texts[0].lower().endswith(".csv"):
-        return _quota_file(Path(texts[0]))
+        return _quota_file(texts[0])
     if len(texts) == 1 and "=" not in texts[0]:
         return _number(texts[0])
     quotas = {}
@@ -126,11 +126,24 @@ def read_quota(texts: Sequence[str] | None) -> Any:
     return quotas
 
 
-def _quota_file(path: Path) -> pd.DataFrame:
+def _read_json(option: str, path: Path) -> Any:
     try:
-        frame = pd.read_csv(path, dtype={"period": "str", "group": "str"})
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"--quota {path}: the file cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{option} {path}: the file cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {path}: this is no JSON: {error}") from error
+
+
+def _read_table(option: str, path: str, *texts: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=dict.fromkeys(texts, "str"))
+    except OSError as error:
+        raise ConfigurationError(f"{option} {path}: the file cannot be read: {error.strerror}") from error
+
+
+def _quota_file(path: str) -> pd.DataFrame:
+    frame = _read_table("--quota", path, "period", "group")
     if "quota" not in frame.columns:
         raise ConfigurationError(
             f"--quota {path}: the columns are period, group and quota (the first two where they differ); "
@@ -158,12 +171,7 @@ def read_stages(options: argparse.Namespace) -> StageMap | None:
         return StageMap(won=options.won, lost=options.lost) if options.won or options.lost else None
     if options.won or options.lost:
         raise ConfigurationError("--stages says all about the stages; leave --won and --lost out")
-    try:
-        given = json.loads(options.stages.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"--stages {options.stages}: the file cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"--stages {options.stages}: this is no JSON: {error}") from error
+    given = _read_json("--stages", options.stages)
     known = ("order", "won", "lost", "probability", "category")
     if not isinstance(given, dict) or (unknown := [key for key in given if key not in known]):
         words = f"; not {named(unknown)}" if isinstance(given, dict) else ""
@@ -207,10 +215,7 @@ def read_rates(text: str) -> dict[str, float] | pd.DataFrame:
     {'EUR': 1.08, 'GBP': 1.27}
     """
     if text.lower().endswith(".csv"):
-        try:
-            return pd.read_csv(text, dtype={"currency": "str", "start": "str"})
-        except OSError as error:
-            raise ConfigurationError(f"--rates {text}: the file cannot be read: {error.strerror}") from error
+        return _read_table("--rates", text, "currency", "start")
     try:
         return {code: float(rate) for code, rate in read_pairs(text).items()}
     except ValueError:
@@ -249,12 +254,7 @@ def read_map(path: Path | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"--map {path}: the file cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"--map {path}: this is no JSON: {error}") from error
+    given = _read_json("--map", path)
     if not isinstance(given, dict):
         raise ConfigurationError(f"--map {path}: an object is expected, from column of the file to ours")
     return given if isinstance(given.get("columns"), dict) else {"columns": given}

@@ -215,16 +215,8 @@ def build_basis(
         JSON-able throughout.
     """
     counts = facts.counts
-    found: dict[str, Any] = {
-        "figure": figure,
-        "n": counts["n"],
-        **{f"n_{name}": counts[name] for name in ("open", "won", "lost", "trashed", "unsettled")},
-        "as_of": context.as_of.isoformat(),
-        "timezone": context.timezone or "UTC",
-        "timezone_stated": context.timezone is not None,
-        "history": "none",
-        "stages": context.stages.to_dict(),
-    }
+    found: dict[str, Any] = {f"n_{name}": counts[name] for name in ("open", "won", "lost", "trashed", "unsettled")}
+    found |= {"as_of": context.as_of.isoformat(), "history": "none"}
     said = _notes(context, facts)
     if facts.currencies is not None:
         money = _money_facts(context, counts, facts.currencies)
@@ -234,13 +226,31 @@ def build_basis(
         n = found["n_closed_later"] = counts["closed_later"]
         words = f"{counted(n, 'won or lost deal')} with a close date after as_of: not closed yet, left out"
         said += [words] if n else []
-    found |= {
-        **more,
+    return _assembled(figure, context, counts["n"], found | more, arguments, definitions, [*said, *notes])
+
+
+def _assembled(
+    figure: str,
+    context: FigureContext,
+    n: int,
+    facts: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None,
+    definitions: Mapping[str, str] | None,
+    notes: Iterable[str],
+) -> dict[str, Any]:
+    """Put together what every basis has."""
+    whole: dict[str, Any] = {
+        "figure": figure,
+        "n": n,
+        "timezone": context.timezone or "UTC",
+        "timezone_stated": context.timezone is not None,
+        "stages": context.stages.to_dict(),
+        **facts,
         "arguments": {**context.arguments, **(arguments or {})},
         "definitions": dict(definitions or {}),
-        "notes": [*context.caveats, *said, *notes],
+        "notes": [*context.caveats, *notes],
     }
-    plain: dict[str, Any] = to_json(found)
+    plain: dict[str, Any] = to_json(whole)
     return plain
 
 
@@ -298,22 +308,13 @@ def build_history_basis(
     elif by.removesuffix(THEN) in NAMES:
         said.append(f"every {by.removesuffix(THEN)} is that of the moment, where the history knows it")
     facts: dict[str, Any] = {
-        "figure": figure,
-        "n": n,
         "as_of": context.local_as_of.isoformat(),
-        "timezone": context.timezone or "UTC",
-        "timezone_stated": context.timezone is not None,
         "history": history,
-        "stages": context.stages.to_dict(),
         "scope": None if scope is None else scope.words,
         "n_not_judged": unjudged,
         **more,
-        "arguments": {**context.arguments, **(arguments or {})},
-        "definitions": dict(definitions or {}),
-        "notes": [*context.caveats, *said, *notes],
     }
-    plain: dict[str, Any] = to_json(facts)
-    return plain
+    return _assembled(figure, context, n, facts, arguments, definitions, [*said, *notes])
 
 
 _GUESSED = "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"

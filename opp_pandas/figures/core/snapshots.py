@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, NotLoadedError, named
-from opp_pandas.figures.core.context import FigureContext, unpack_definitions
+from opp_pandas.figures.core.context import FigureContext, settle_context
 from opp_pandas.figures.core.days import parse_day, to_date
 from opp_pandas.frame_state import meaning_of
 from opp_pandas.instants import parse_end
@@ -62,31 +62,17 @@ class UntilNow:
 
     def __init__(self, history: Snapshots, frame: pd.DataFrame) -> None:
         self._history, self.frame = history, frame
+        self.diff, self.stage_entries = history.diff, history.stage_entries
+        self.snapshots, self.caveats = history.snapshots, history.caveats
 
     def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
         """Give the deals as they were known at all moments but the last, and then the frame."""
         yield from self._history.states(list(times)[:-1], columns=columns)
         yield self.frame
 
-    def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
-        """As the history's."""
-        return self._history.diff(t0, t1, fields=fields, net=net)
-
-    def stage_entries(self, until: Any = None) -> pd.DataFrame:
-        """As the history's."""
-        return self._history.stage_entries(until)
-
-    def snapshots(self) -> pd.DataFrame:
-        """As the history's."""
-        return self._history.snapshots()
-
     def columns(self) -> list[str]:
         """Name the columns that both have."""
         return [name for name in self._history.columns() if name in self.frame.columns]
-
-    def caveats(self) -> tuple[str, ...]:
-        """As the history's."""
-        return self._history.caveats()
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +139,7 @@ def context_from_load(frame: pd.DataFrame) -> FigureContext:
             "this frame does not say of which moment it speaks: give context=(before, after), "
             "or use frames from read_opportunities, adopt or History.as_of"
         )
-    context = FigureContext(
-        load.stages, load.as_of, load.timezone, load.lookups, caveats=load.caveats, organisation=load.organisation
-    )
-    return context.with_definitions(**unpack_definitions(load.definitions))
+    return settle_context(load, ())
 
 
 def contexts_of(source: Any, what: str) -> FigureContext | tuple[FigureContext, FigureContext]:
