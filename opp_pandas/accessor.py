@@ -226,7 +226,8 @@ class OpportunityAccessor(_Registered):
         history, present = options.pop("history", None), options.pop("present", False)
         if history is None and figure.alone:
             history = self._frame
-        elif isinstance(history, pd.DataFrame):
+        elif isinstance(history, pd.DataFrame) and "entered_at" not in history.columns:
+            # Not the entries of stages, but the deals at an earlier moment.
             history = (history, self._frame)
         elif present and history is not None:
             from opp_pandas.figures.core.snapshots import UntilNow

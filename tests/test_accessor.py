@@ -216,6 +216,16 @@ def test_figure_over_time__takes_the_frames_context(recorded: tuple[opp.History,
     assert "Returns" in method.__doc__
 
 
+@pytest.mark.parametrize("name", ["time_in_stage", "step_curves", "stage_chain", "stage_spells"])
+def test_figure_of_entries__takes_a_frame_of_them(recorded: tuple[opp.History, Any, Any], name: str) -> None:
+    """Which stages deals entered may come from elsewhere: such a frame is no earlier state of the deals."""
+    history, _, df = recorded
+    found = getattr(df.opp, name)(history.stage_entries())
+    expected = getattr(df.opp, name)(history)
+    assert len(found)
+    pd.testing.assert_frame_equal(found, expected, check_names=False)
+
+
 @pytest.mark.parametrize("name", PLOTS_OVER_TIME)
 def test_plot_over_time__returns_axes(recorded: tuple[opp.History, Any, Any], name: str) -> None:
     """Arguments of the figure and of the drawing function are given together; no history is an error."""
