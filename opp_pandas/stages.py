@@ -198,21 +198,8 @@ class StageTable:
         closed = self.frame["status"].isin(["won", "lost"])
         return bool((self.frame["origin"] == "guess")[closed].any())
 
-    def codes(self, frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Find the stage of every row: -1 where it names none, -2 where it names one that is not in the table.
-
-        The id decides where both stand, and the name serves rows without an id.
-        """
-        codes = np.full(len(frame), -1, dtype=np.int32)
-        if "stage_name" in frame.columns:
-            codes = self.positions(frame["stage_name"])
-        if "stage_id" in frame.columns:
-            by_id = self.positions(frame["stage_id"])
-            codes = np.where(by_id == -1, codes, by_id)
-        return codes
-
     def positions(self, values: pd.Series | pd.Index) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Find stages by one column alone, ``stage_id`` or ``stage_name`` as `values` is called; see `codes`."""
+        """Find stages by ``stage_id`` or ``stage_name``, as `values` is called: -1 no stage, -2 one not in the table."""
         # Looked up per distinct value: stages are few, rows are many.
         codes, distinct = pd.factorize(values, use_na_sentinel=True)
         place_of = self._places[str(values.name)]

@@ -43,7 +43,7 @@ def weighted(frame: pd.DataFrame) -> Decimal:
 def open_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Give the rows in stages that are open."""
     table = loaded(frame).stages
-    return frame[np.isin(table.codes(frame), np.flatnonzero(table.status == "open"))]
+    return frame[np.isin(table.positions(frame["stage_name"]), np.flatnonzero(table.status == "open"))]
 
 
 def test_files__ask_at_most_once(data: Path) -> None:
