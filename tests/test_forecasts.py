@@ -322,6 +322,18 @@ def test_forecast__empty_frame_has_the_same_columns_and_dtypes(by: Any, quota: f
         assert empty.index.dtype == full.index.dtype
 
 
+@pytest.mark.parametrize("options", [{}, {"freq": "M"}, {"freq": "Y", "fiscal_start": 2, "fiscal_label": "start"}])
+def test_forecast__index_is_the_one_that_pandas_makes_of_its_labels(options: dict[str, Any]) -> None:
+    """Built from places, not from the labels of all rows, it holds the same levels in the same order."""
+    frame = random_portfolio(seed=1)
+    frame.loc[frame.index[:9], "close_date"] = pd.NaT
+    index = forecast(frame, context=context(), by=["owner_name", "stage_name"], **options).index
+    made = pd.MultiIndex.from_arrays([index.get_level_values(k) for k in range(3)], names=index.names)
+    assert index.identical(made)
+    assert all(own.identical(other) for own, other in zip(index.levels, made.levels, strict=True))
+    assert [codes.tolist() for codes in index.codes] == [codes.tolist() for codes in made.codes]
+
+
 def test_forecast__week_calendar_has_text_labels() -> None:
     """4-4-5 periods are labelled in text; the missing one is missing."""
     table = forecast(portfolio(DEALS), context=context(), fiscal_start=2, calendar=WeekCalendar())

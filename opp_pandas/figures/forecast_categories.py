@@ -15,7 +15,7 @@ from opp_pandas.figures.core.categories import BANDS, resolve_categories
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import CLOSED, OMITTED, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import category_axis, read_axes, read_groups
+from opp_pandas.figures.core.groups import category_axis, index_from, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.totals import Term
 from opp_pandas.figures.forecasts import IGNORED, PeriodRows, kinds_of, tally_by_period
@@ -86,12 +86,9 @@ def category_forecast(
     alone = cells.add("amount", bins, size).reshape(-1, width)
     added = alone.cumsum(axis=1).astype(np.float64)
     added[:, OMITTED] = np.nan
-    index = pd.MultiIndex.from_arrays(
-        [
-            *(level.repeat(width) for level in rows.levels(ids)),
-            pd.Index(list(CATEGORIES) * len(ids), dtype="str", name="category"),
-        ]
-    )
+    names = pd.Index(list(CATEGORIES), dtype="str", name="category")
+    levels = [(labels, places.repeat(width)) for labels, places in rows.levels(ids)]
+    index = index_from([*levels, (names, np.tile(np.arange(width), len(ids)))])
     is_open = (category != CLOSED) & (category != OMITTED)
     table = pd.DataFrame(
         {

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.blocks import blocks, look_up, smallest_integer
+from opp_pandas.figures.core.blocks import blocks, look_up, number_codes, smallest_integer
 from opp_pandas.figures.core.categories import resolve_categories
 from opp_pandas.figures.core.columns import factorize, some_of
 from opp_pandas.organisation import NAMES, THEN
@@ -402,13 +402,10 @@ def common_labels(groups: Iterable[Group]) -> dict[Any, Any]:
 def _sorted_places(labels: Iterable[Any]) -> list[int]:
     listed = list(labels)
     try:
-        return sorted(range(len(listed)), key=lambda place: _sort_key(listed[place]))
+        keys = [(label.casefold(), label) if isinstance(label, str) else label for label in listed]
+        return sorted(range(len(listed)), key=keys.__getitem__)
     except TypeError:
-        return sorted(range(len(listed)), key=lambda place: str(listed[place]))
-
-
-def _sort_key(label: Any) -> Any:
-    return (label.casefold(), label) if isinstance(label, str) else label
+        return sorted(range(len(listed)), key=[str(label) for label in listed].__getitem__)
 
 
 def combine(groups: Sequence[Group], n: int) -> tuple[Codes, int]:
@@ -434,5 +431,22 @@ def split(cells: Codes, groups: Sequence[Group]) -> list[Codes]:
 
 def index_of(cells: Codes, groups: Sequence[Group]) -> pd.Index:
     """Give the labels of combined codes: a plain index for one grouping, else a MultiIndex."""
-    levels = [group.labels[part] for group, part in zip(groups, split(cells, groups), strict=True)]
-    return levels[0] if len(levels) == 1 else pd.MultiIndex.from_arrays(levels, names=[group.name for group in groups])
+    return index_from([(group.labels, part) for group, part in zip(groups, split(cells, groups), strict=True)])
+
+
+def index_from(levels: Sequence[tuple[pd.Index, Codes]]) -> pd.Index:
+    """Return the index of rows, each level by its labels and the place of every row's among them.
+
+    The same as `MultiIndex.from_arrays` gives, which would look the labels of all rows up again.
+    """
+    if len(levels) == 1:
+        labels, places = levels[0]
+        return labels[places]
+    known, codes = [], []
+    for labels, places in levels:
+        used, among = number_codes(places, len(labels))
+        few = pd.Categorical(labels[used])
+        known.append(few.categories)
+        codes.append(few.codes[among])
+    names = [labels.name for labels, _ in levels]
+    return pd.MultiIndex(known, codes, names=names, verify_integrity=False)  # type: ignore[arg-type]
