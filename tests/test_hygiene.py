@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
 
 from opp_pandas.accessor import context_of
+from opp_pandas.choices import Check
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures import ageing, concentration, hygiene
 from opp_pandas.figures.hygiene import flags_of
@@ -27,6 +28,11 @@ CLEAN: dict[str, Any] = {
 }
 WON_DEAL = {**CLEAN, "stage_id": WON, "created_at": "2026-03-01T00:00Z", "close_date": "2026-06-10T00:00Z"}
 WINS = [WON_DEAL] * 10
+
+
+def test_checks__are_those_that_editors_offer() -> None:
+    """Whoever adds a check names it where type checkers look, too, in the same order."""
+    assert get_args(Check) == tuple(CHECKS)
 
 
 @pytest.mark.parametrize(

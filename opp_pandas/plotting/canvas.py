@@ -320,6 +320,12 @@ def require_columns(table: Any, *columns: str) -> None:
         raise MissingColumnError(missing, list(table.columns), "The plot takes the table that the figure returned.")
 
 
+def require_one(table: pd.DataFrame, what: str) -> None:
+    """Raise if a table is grouped, where the plot takes one group."""
+    if table.index.nlevels > 1:
+        raise ConfigurationError(f"this plot takes one {what}: choose a group first, such as table.loc['Sam Lee']")
+
+
 def draw_nothing(ax: Axes, words: str) -> Axes:
     """Say on the plot that there is nothing to draw, instead of drawing bare axes."""
     ax.set_axis_off()

@@ -44,8 +44,7 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     >>> ax = df.opp.plot.waterfall(history, period="2026Q4", since="2026-09-04")
     """
     kit.require_columns(table, "count", "amount")
-    if table.index.nlevels > 1:
-        raise ConfigurationError("this plot takes one waterfall: choose a group first, such as table.loc['Sam Lee']")
+    kit.require_one(table, "waterfall")
     ends = {words[bucket] for words in LABELS.values() for bucket in ("start", "end")}
     is_end = np.array([name in ends for name in table.index])
     kept = is_end | (table["count"].to_numpy() > 0) | show_empty
@@ -120,8 +119,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     )
     if measure not in ("reached", "reached_amount"):
         raise ConfigurationError(f"measure must be 'reached' or 'reached_amount', not {measure!r}")
-    if table.index.nlevels > 1:
-        raise ConfigurationError("this plot takes one funnel: choose a group first, such as table.loc['Sam Lee']")
+    kit.require_one(table, "funnel")
     shown = table[table["reached"].notna()]
     # A funnel falls from stage to stage, so its end, what was won, would be the first to go.
     shown, left_out = _busiest(shown, "reached", ends=True)

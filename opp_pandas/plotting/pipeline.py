@@ -261,8 +261,7 @@ def plot_stage_distribution(
     >>> ax = df.opp.plot.stage_distribution()
     """
     kit.require_columns(table, "count", "amount", "weighted_amount", measure)
-    if table.index.nlevels > 1:
-        raise ConfigurationError("this plot takes one distribution: choose a group first, such as table.loc['Sam Lee']")
+    kit.require_one(table, "distribution")
     basis = known_basis(table)
     title = str(basis.get("title", "Stage distribution"))
     shown = table
