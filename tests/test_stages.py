@@ -8,6 +8,8 @@ import pytest
 
 from opp_pandas import StageMap
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures import FigureContext
+from opp_pandas.figures.core.deals import Deals
 from opp_pandas.stages import resolve_stages
 
 LOOKUP = pd.DataFrame(
@@ -97,7 +99,7 @@ def test_order__of_the_map_goes_before_the_services() -> None:
     assert table.frame["stage_name"].tolist() == ["Offer", "Lead", "Closed Won", "Closed Lost", "Disqualified"]
 
 
-def test_codes__prefer_the_id_and_tell_missing_from_unknown() -> None:
+def test_stages_of_deals__prefer_the_id_and_tell_missing_from_unknown() -> None:
     """-1 names no stage, -2 names one that nobody knows; a stale name does not overrule an id."""
     table = resolve_stages(None, LOOKUP)
     frame = pd.DataFrame(
@@ -107,8 +109,9 @@ def test_codes__prefer_the_id_and_tell_missing_from_unknown() -> None:
         }
     )
     offer = table.frame.index[table.frame["stage_name"] == "Offer"][0]
-    np.testing.assert_array_equal(table.codes(frame), [offer, offer, -2, -1])
-    assert table.codes(frame.iloc[:0]).tolist() == []
+    deals = Deals(frame, FigureContext(table, pd.Timestamp("2026-06-30", tz="UTC")))
+    np.testing.assert_array_equal(deals.stage, [offer, offer, -2, -1])
+    assert Deals(frame.iloc[:0], deals.context).stage.tolist() == []
 
 
 def test_ids__are_filled_in_by_name_after_a_write_back() -> None:
