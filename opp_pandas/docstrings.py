@@ -149,7 +149,6 @@ def document(
     sections |= {"Parameters": "\n".join(filter(None, dict.fromkeys(entries)))}
     sections |= {"Raises": "\n".join(filter(None, dict.fromkeys(errors.values())))}
     sections.setdefault("Returns", returns)
-    # Whoever is not in the list stays where it stands: a docstring of another shape is left as it is.
     order = [*_SECTIONS, *(name for name in sections if name not in _SECTIONS)]
     parts = [f"{name}\n{'-' * len(name)}\n{sections[name].strip()}" for name in order if sections.get(name)]
     return "\n\n".join([head, *parts])
