@@ -199,7 +199,7 @@ class StageTable:
         return bool((self.frame["origin"] == "guess")[closed].any())
 
     def positions(self, values: pd.Series | pd.Index) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Find stages by ``stage_id`` or ``stage_name``, as `values` is called: -1 no stage, -2 one not in the table."""
+        """Find stages by ``stage_id`` or ``stage_name``, as `values` is called: -1 no stage, -2 not in the table."""
         # Looked up per distinct value: stages are few, rows are many.
         codes, distinct = pd.factorize(values, use_na_sentinel=True)
         place_of = self._places[str(values.name)]

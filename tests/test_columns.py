@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from opp_pandas.figures import forecast, stage_distribution
+from opp_pandas.figures import FigureContext, forecast, stage_distribution
 from opp_pandas.figures.core.columns import factorize, map_integers, read_numbers, rows_that_may_start_with
+from opp_pandas.figures.core.deals import Deals
 from opp_pandas.stages import resolve_stages
-from portfolios import context, random_portfolio
+from portfolios import AS_OF, context, random_portfolio
 
 TEXTS = {
     "one word": ["USD", None, "USD"] * 50,
@@ -108,7 +109,8 @@ def test_map_integers__of_numbers_outside_the_table() -> None:
     stages = resolve_stages(
         None, pd.DataFrame({"id": [5, 7], "name": ["Lead", "Won"], "order": [1, 2], "is_closed": [False, True]})
     )
-    assert stages.codes(frame).tolist() == [0, 1, -2, 1, -2, -2, -2, -2, -2]
+    deals = Deals(frame, FigureContext(stages, AS_OF))
+    assert deals.stage.tolist() == [0, 1, -2, 1, -2, -2, -2, -2, -2]
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "int64", "Int8", "uint8", "int64[pyarrow]"])
