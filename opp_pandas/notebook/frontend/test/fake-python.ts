@@ -16,7 +16,7 @@ export class FakePython implements Model {
   /** Messages that are not in the schema, and what is wrong with them. */
   readonly faults: string[] = [];
   readonly traits: Record<string, unknown>;
-  private readonly told: Told;
+  readonly told: Told;
   private readonly listeners = new Map<string, Set<(...given: unknown[]) => void>>();
 
   constructor(traits: Record<string, unknown>, told: Told = {}) {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import entry from "../src/entries/editor";
-import type { Row } from "../src/messages";
+import type { Column, Row, State } from "../src/messages";
 import { column, FakePython, state } from "./fake-python";
 import schema from "./messages.schema.json";
 
@@ -135,4 +135,59 @@ test("every request of the schema is asked by a key or a button, and fits it", a
   button("Close");
   const asked = new Set<string>([...python.asked.map((message) => message.do), ...ABOVE]);
   expect(Object.keys(schema.requests).filter((name) => !asked.has(name))).toEqual([]);
+});
+
+test("names that come while somebody types leave the text and its cell alone", async () => {
+  press("ArrowRight");
+  press("4");
+  const input = el.querySelector(".opp-input") as HTMLInputElement;
+  input.value = "42";
+  const joined = ["name", "next", "amount", "stage"];
+  python.told.rows = () => ({ start: 0, columns: joined, view: 1, version: 1, rows: rows.map((row) => ({ ...row, cells: [row.cells[0], "", ...row.cells.slice(1)] })) });
+  const fields = python.traits.fields as Column[];
+  python.set("fields", [...fields, column("next")]);
+  python.say({ to: last()?.id, start: 0, columns: COLUMNS, view: 1, version: 1, rows: structuredClone(rows) });
+  python.set("state", state({ columns: joined, view: 1, version: 1 }));
+  await settled();
+  expect(document.activeElement).toBe(input);
+  expect(el.querySelector(".opp-input")).toBe(input);
+  expect((input.parentElement as HTMLElement).style.left).toBe(`${64 + 220 + 170}px`);
+  press("Enter", {}, input);
+  expect(last()).toMatchObject({ do: "edit", cells: [{ row: 0, column: "amount", text: "42" }] });
+  expect(el.querySelector(".opp-active")).toBe(cell(1, 2));
+});
+
+test("keys that are pressed while all rows are fetched anew are typed into the cell that has the focus", async () => {
+  press("ArrowRight");
+  const { rows: answer } = python.told;
+  python.told.rows = undefined;
+  python.set("fields", [...(python.traits.fields as Column[])]);
+  expect(document.activeElement).toBe(cell(0, 1));
+  for (const key of ["4", "2", "Enter", "7"]) press(key);
+  python.told.rows = (message) => ({ ...answer?.(message), version: 1 });
+  python.set("state", state({ columns: COLUMNS, version: 1 }));
+  await settled();
+  expect(python.asked.filter((message) => message.do === "edit")).toMatchObject([{ cells: [{ row: 0, column: "amount", text: "42" }] }]);
+  expect((el.querySelector(".opp-input") as HTMLInputElement).value).toBe("7");
+  expect(el.querySelector(".opp-active")).toBe(cell(1, 1));
+});
+
+test("a text that is refused while rows are ordered anew can be gone on with, or stays listed", async () => {
+  const refuse = async (shown: Row[]) => {
+    press("5");
+    const input = el.querySelector(".opp-input") as HTMLInputElement;
+    input.value = "abc";
+    press("Enter", {}, input);
+    const view = (python.traits.state as State).view + 1;
+    python.told.rows = () => ({ start: 0, columns: COLUMNS, view, version: view, rows: structuredClone(shown) });
+    python.set("state", state({ columns: COLUMNS, view, version: view, count: shown.length }));
+    await settled();
+  };
+  press("ArrowRight");
+  await refuse([rows[1], rows[0], rows[2]]);
+  expect((el.querySelector(".opp-input") as HTMLInputElement).value).toBe("abc");
+  expect(el.querySelector(".opp-active")).toBe(cell(1, 1));
+  press("Escape", {}, el.querySelector(".opp-input") as Element);
+  await refuse([rows[1]]);
+  expect(el.querySelector(".opp-refused")?.textContent).toContain("abc: no number");
 });

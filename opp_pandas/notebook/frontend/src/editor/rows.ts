@@ -49,6 +49,12 @@ export class RowCache {
     return this.known.get(index);
   }
 
+  /** Where a row stands by its own number; -1 where it is not here. */
+  indexOf(number: number): number {
+    for (const [index, { row }] of this.known) if (row === number) return index;
+    return -1;
+  }
+
   /** Whether these rows are here as they are now. */
   covers(from: number, to: number, state: State): boolean {
     if (this.version !== state.version || this.columns !== state.columns.join("\n")) return false;

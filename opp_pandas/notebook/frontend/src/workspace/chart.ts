@@ -20,6 +20,7 @@ export class ChartView {
   private chart: Chart | null = null;
   private asTable = false;
   private width = 0;
+  private scrolled = 0;
   private readonly host: Host;
   private readonly body = make("div", { class: "opp-chart-body" });
   private readonly title = make("h4", { class: "opp-chart-title" });
@@ -37,10 +38,15 @@ export class ChartView {
       this.toggle.setAttribute("aria-pressed", String(this.asTable));
       this.draw();
     });
-    this.resized = new ResizeObserver(() => {
-      if (this.body.clientWidth !== this.width) this.draw();
+    // The observer tells the width: asking the element itself would lay out the whole page for every chart.
+    this.resized = new ResizeObserver(([{ contentRect }]) => {
+      if (contentRect.width === this.width) return;
+      this.width = contentRect.width;
+      this.draw();
     });
     this.resized.observe(this.body);
+    // Heard, as a scroll does not bubble, rather than asked when all is drawn anew.
+    this.body.addEventListener("scroll", (event) => (this.scrolled = (event.target as Element).scrollTop), true);
   }
 
   close(): void {
@@ -59,15 +65,13 @@ export class ChartView {
   private draw(): void {
     const chart = this.chart;
     if (!chart) return;
-    this.width = this.body.clientWidth;
     const active = (this.body.getRootNode() as Document).activeElement;
     const focused = this.body.contains(active) ? (active as HTMLElement).dataset.label : null;
-    const scrolled = this.body.firstElementChild?.scrollTop ?? 0;
     this.legend.replaceChildren(...(chart.series.length > 1 && !this.asTable ? this.legendOf(chart) : []));
     const drawn = this.asTable ? this.table(chart) : !chart.bars.length ? make("p", { class: "opp-soft" }, "Nothing to show.")
       : chart.form === "columns" ? this.columns(chart) : chart.form === "bridge" ? this.bridge(chart) : this.bars(chart);
     this.body.replaceChildren(drawn, ...(chart.note ? [make("p", { class: "opp-soft" }, chart.note)] : []));
-    drawn.scrollTop = scrolled;
+    if (this.scrolled) drawn.scrollTop = this.scrolled;
     if (focused != null) this.body.querySelector<HTMLElement>(`[data-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
