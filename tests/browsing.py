@@ -96,6 +96,7 @@ HOSTS_OWN_ERRORS = (
     "mathjax",
     "@jupyter-notebook/lab-extension",  # Voila loads an extension meant for Notebook
     "Cannot read properties of undefined (reading 'schema')",  # Notebook 7, when settings come late
+    "Field is not present in this state",  # marimo's own editor of code, when it is busy
     "Command 'filebrowser:open-path' not registered",  # Notebook 7 has no file browser beside a notebook
 )
 

@@ -24,6 +24,7 @@ _PARTS = (
     Series("weighted_amount", "open, weighted", "open"),
     Series("open_amount", "open, in all", "rest"),
 )
+_DEALS = ("won_count", "open_count")
 
 
 def number(value: Any) -> float | None:
@@ -75,7 +76,7 @@ def _cards(now: Numbers) -> list[Card]:
 def forecast_chart(now: Numbers, before: Numbers | None) -> Chart:
     """Draw sums by period; those to come with the interval that the deals' percentages give."""
     table = now.forecast
-    bars = _bars(table, _PARTS, None if before is None else before.forecast, "open_count")
+    bars = _bars(table, _PARTS, None if before is None else before.forecast, _DEALS)
     for bar in bars:
         bar.focus = bar.label == now.period
         if (found := now.ahead.get(bar.label)) is not None:
@@ -90,7 +91,7 @@ def owners_chart(now: Numbers, before: Numbers | None) -> Chart | None:
     table = now.owners
     if not len(table):
         return None
-    bars = _bars(table, _PARTS, None if before is None else before.owners, "open_count")
+    bars = _bars(table, _PARTS, None if before is None else before.owners, _DEALS)
     for bar in bars:
         bar.focus = bar.label in now.choice.owners
     title = f"{now.period} by owner"
@@ -102,7 +103,7 @@ def stages_chart(now: Numbers, before: Numbers | None, reached: pd.DataFrame | N
     stages = now.context.stages.frame
     is_open = now.stages.index.isin(stages.loc[stages["status"] == "open", "stage_name"])
     series, table = [_PARTS[1], Series("amount", "open, in all", "rest")], now.stages[is_open]
-    bars = _bars(table, series, None if before is None else before.stages, "count")
+    bars = _bars(table, series, None if before is None else before.stages, ["count"])
     note = ""
     if reached is not None:
         ever = reached["reached"].dropna()
@@ -162,15 +163,17 @@ def bridge_chart(table: pd.DataFrame, period: str, words: str) -> Chart:
     )  # fmt: skip
 
 
-def _bars(table: pd.DataFrame, series: Sequence[Series], before: pd.DataFrame | None, count: str) -> list[Bar]:
-    """Give the rows of a table as bars; beside them what another table has in the same row."""
+def _bars(
+    table: pd.DataFrame, series: Sequence[Series], before: pd.DataFrame | None, counts: Sequence[str]
+) -> list[Bar]:
+    """Give the rows of a table as bars; beside them what another table has in the same row, and how many deals."""
     columns = [each.column for each in series]
     earlier = {} if before is None else dict(zip(_labels(before), _values(before, columns), strict=True))
     nothing: list[float | None] = [0.0] * len(columns) if before is not None else []
     bars = [
         Bar(label, values, earlier.get(label, nothing), n)
         for label, values, n in zip(
-            _labels(table), _values(table, columns), table[count].astype(int).tolist(), strict=True
+            _labels(table), _values(table, columns), table[[*counts]].sum(axis=1).astype(int).tolist(), strict=True
         )
     ]
     for name, column in (("mark", "forecast_amount"), ("quota", "quota")):

@@ -40,11 +40,14 @@ class Numbers:
         Which of them.
     rho : float
         Correlation of the deals, as in `bookings`.
+    of_all_owners : Numbers, optional
+        The same with the deals of the owners that are not looked at, where some are.
     """
 
     selection: Selection
     choice: Choice
     rho: float = RHO
+    of_all_owners: Numbers | None = None
 
     @property
     def context(self) -> FigureContext:
@@ -88,19 +91,14 @@ class Numbers:
         return stage_distribution(self.frame, context=self.context)
 
     @cached_property
-    def of_all_owners(self) -> pd.DataFrame:
-        """The deals that are looked at, and those of the other owners."""
-        rows = self.selection.rows(replace(self.choice, owners=(), period=None))
-        frame: pd.DataFrame = self.selection.frame[rows]
-        return frame
-
-    @cached_property
     def owners(self) -> pd.DataFrame:
         """The period in focus by owner, the largest first; owners that are not looked at, too, to be compared with."""
+        if self.of_all_owners is not None:
+            return self.of_all_owners.owners
         if not self.selection.owners:
             return pd.DataFrame()
         quota = None if self.choice.stages else self.selection.owner_quota
-        table = forecast(self.of_all_owners, context=self.context, by="owner_name", quota=quota)
+        table = forecast(self.frame, context=self.context, by="owner_name", quota=quota)
         here = [label_of(period) == self.period for period in table.index.get_level_values(0)]
         table = table[np.array(here, dtype=bool)]
         return table.sort_values("forecast_amount", ascending=False, kind="stable")

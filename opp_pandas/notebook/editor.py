@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from opp_pandas.choices import UnknownNames
 
 SHORTEST, TALLEST = 120, 2000
-PATIENCE_S = 1.0
 
 
 class Editor(Displayed):
@@ -185,9 +184,10 @@ def open_editor(
     desk = Desk(sheet, columns, unknown_names=unknown_names)
     # Arguments that cannot be used are refused now, not when the changes are reviewed.
     Figures(loaded, quota, definitions)
+    asking = ask_custom_fields(desk, client)
     panel = Panel(desk, client, {"quota": quota, **definitions}, journal)
-    widget = build_widget(desk, panel, label=f"Editor of {len(frame):,} deals", height=height)
-    return Editor(desk, panel, widget, ask_custom_fields(desk, client))
+    widget = build_widget(desk, panel, asking, label=f"Editor of {len(frame):,} deals", height=height)
+    return Editor(desk, panel, widget, asking)
 
 
 def check_height(height: object) -> None:
@@ -199,8 +199,7 @@ def check_height(height: object) -> None:
 def ask_custom_fields(desk: Desk, client: Client | None) -> Thread | None:
     """Ask what the custom fields are called, where the load does not know, beside everything else.
 
-    Nobody waits for a service that is slow or gone: after `PATIENCE_S`, columns keep the API's names until an answer is
-    there. One that is quick is waited for, so that the columns do not change under the hands of somebody who types.
+    Columns keep the API's names until an answer is there.
     """
     loaded = desk.sheet.loaded
     asked = client if client is not None else loaded.client
@@ -215,5 +214,4 @@ def ask_custom_fields(desk: Desk, client: Client | None) -> Thread | None:
 
     asking = Thread(target=ask, name="opp_pandas custom fields", daemon=True)
     asking.start()
-    asking.join(PATIENCE_S)
     return asking

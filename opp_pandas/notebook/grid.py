@@ -15,11 +15,14 @@ from opp_pandas.notebook.messages import sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Thread
 
     from msgspec import Struct
 
     from opp_pandas.notebook.grid_controller import Desk
     from opp_pandas.notebook.panel import Panel
+
+PATIENCE_S = 1.0
 
 
 def load_anywidget() -> Any:
@@ -83,7 +86,16 @@ def build_picture_widget(label: str, picture: Struct, handle: Callable[[Any], di
     return widget
 
 
-def build_widget(desk: Desk, panel: Panel, *, label: str, height: int, entry: str = "editor", **traits: Any) -> Any:
+def build_widget(
+    desk: Desk,
+    panel: Panel,
+    asking: Thread | None,
+    *,
+    label: str,
+    height: int,
+    entry: str = "editor",
+    **traits: Any,
+) -> Any:
     """Make the one widget of an editor or a workspace.
 
     Parameters
@@ -92,6 +104,9 @@ def build_widget(desk: Desk, panel: Panel, *, label: str, height: int, entry: st
         What answers the browser; its changes are shown from here on.
     panel : Panel
         What stands below its rows.
+    asking : Thread or None
+        What the desk still learns of its columns. One that is quick is waited for, so that they cross to the page
+        once; nobody waits longer than `PATIENCE_S` for a service that is slow or gone.
     label : str
         What readers hear of the grid.
     height : int
@@ -110,10 +125,8 @@ def build_widget(desk: Desk, panel: Panel, *, label: str, height: int, entry: st
     MissingExtraError
         If anywidget is not installed.
     """
-    shown = sent(panel.shown)
-    at_first = {"fields": desk.fields(), "state": desk.state(), "panel": shown, **traits}
-    widget = _widget_class(entry)(label=label, height=height, **at_first)
-    widget.on_msg(lambda _widget, message, _buffers: widget.send(desk.handle(message)))
+    if asking is not None:
+        asking.join(PATIENCE_S)
 
     def show() -> None:
         widget.state = desk.state()
@@ -125,5 +138,9 @@ def build_widget(desk: Desk, panel: Panel, *, label: str, height: int, entry: st
     def show_fields() -> None:
         widget.fields = desk.fields()
 
-    desk.on_change, desk.on_fields, panel.on_show = show, show_fields, show_panel
+    with desk.lock:
+        at_first = {"fields": desk.fields(), "state": desk.state(), "panel": sent(panel.shown), **traits}
+        widget = _widget_class(entry)(label=label, height=height, **at_first)
+        desk.on_change, desk.on_fields, panel.on_show = show, show_fields, show_panel
+    widget.on_msg(lambda _widget, message, _buffers: widget.send(desk.handle(message)))
     return widget

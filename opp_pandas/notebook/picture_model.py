@@ -116,9 +116,17 @@ class PictureModel:
     def _numbers(self, name: str, keyed: tuple[Any, Callable[[], pd.DataFrame]]) -> Numbers:
         key, frame = keyed
         selection = self._remember(f"{name} deals", key, lambda: Selection(frame(), self.context, self._quota))
-        work = lambda: Numbers(selection, self._within(selection), self._rho)  # noqa: E731 - worked out or not
-        numbers: Numbers = self._remember(name, (key, self.choice), work)
-        return numbers
+        choice = self._within(selection)
+
+        def of(choice: Choice, everyone: Numbers | None = None) -> Numbers:
+            # What is chosen changes with every tick, what it is a part of stays.
+            kept = f"{name} of some" if everyone else f"{name} of all"
+            work = lambda: Numbers(selection, choice, self._rho, everyone)  # noqa: E731 - worked out or not
+            numbers: Numbers = self._remember(kept, (key, choice), work)
+            return numbers
+
+        everyone = of(replace(choice, owners=()))
+        return of(choice, everyone) if choice.owners else everyone
 
     def _within(self, selection: Selection) -> Choice:
         """Leave out of the choice what no deal has after an edit."""
@@ -219,7 +227,7 @@ class PictureModel:
             at = (now.period, pick.label)
         elif pick.figure == "hygiene":
             column, at = pick.label, None
-        frame = now.of_all_owners if pick.figure == "owners" else now.frame
+        frame = (now.of_all_owners or now).frame if pick.figure == "owners" else now.frame
         found = explain(now.figure(pick.figure), frame, context=self.context, column=column, at=at)
         return found.rows.index.to_numpy(dtype=np.int64)
 

@@ -147,13 +147,15 @@ def open_workspace(
     if columns is None:
         name, *others = first_columns(sheet.fields, sheet.held)
         desk.columns = [name, REASONS, *others]
+    asking = ask_custom_fields(desk, client)
     # The effect of a plan is worked out from the load: it is told all that was settled here, None as "not stated".
     stated = {**vars(context.periods), **vars(context.money)}
     definitions = {name: False if stated[name] is None else stated[name] for name in DEFINITIONS}
-    model = WorkspaceModel(desk, context, history, quota, rho)
-    by_period = model.now.selection.quota_for(Choice(), [])
-    panel = Panel(desk, client, {"quota": by_period, **definitions}, journal)
-    picture = sent(model.picture())
+    with desk.lock:
+        model = WorkspaceModel(desk, context, history, quota, rho)
+        by_period = model.now.selection.quota_for(Choice(), [])
+        panel = Panel(desk, client, {"quota": by_period, **definitions}, journal)
+        picture = sent(model.picture())
     label = f"{counted(len(frame), 'deal')}, what needs attention first"
-    widget = build_widget(desk, panel, label=label, height=height, entry="workspace", picture=picture)
-    return Workspace(model, panel, widget, ask_custom_fields(desk, client))
+    widget = build_widget(desk, panel, asking, label=label, height=height, entry="workspace", picture=picture)
+    return Workspace(model, panel, widget, asking)
