@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opp_pandas.accessor import of
 from opp_pandas.adoption.adopt import CORE_COLUMNS, adopt
 from opp_pandas.adoption.column_names import plan_columns
 from opp_pandas.errors import (
@@ -383,13 +384,28 @@ def test_adopt__rounded_probabilities_say_their_effect() -> None:
     """What rounding does to the weighted amount stands in the notes, to the cent."""
     source = pd.DataFrame({"Amount": [1000.0, 250.5, None], "Probability": [0.333, 0.125, 0.335]})
     with pytest.warns(InvalidValuesWarning):
-        df = adopt(source, probability="fraction")
+        df = adopt(source, probability_unit="fraction")
     moved = Decimal(1000) * (33 - Decimal("33.3")) / 100 + Decimal("250.5") * (13 - Decimal("12.5")) / 100
     assert moved == Decimal("-1.7475")
     assert any(note.endswith("moves amount x probability by -1.75") for note in report(df).notes)
     assert report(df).failures["value"].tolist() == [0.333, 0.125, 0.335]
     assert not loaded(df).baseline.marks.locked
     assert loaded(df).baseline.marks.original[0, "probability"] == 0.333
+
+
+def test_adopt__says_apart_what_percentages_are_and_whose_count() -> None:
+    """`probability_unit` reads the column, `probability` travels with the frame as every figure takes it."""
+    source = pd.DataFrame({"Amount": [1000], "Probability": [0.5], "Stage": ["Offer"], "Close Date": ["2026-12-01"]})
+    stages = StageMap(order=["Offer", "Won"], won=["Won"], probability={"Offer": 20})
+    given = {"stages": stages, "as_of": "2026-11-01", "probability_unit": "fraction"}
+    for whose, weighted in ((None, 500), ("own", 500), ("stage", 200)):
+        df = adopt(source, probability=whose, **given)
+        assert df["probability"].tolist() == [50]
+        assert of(df).forecast()["weighted_amount"].tolist() == [weighted]
+    with pytest.raises(ConfigurationError, match="not .fraction."):
+        adopt(source, probability="fraction")
+    with pytest.raises(ConfigurationError, match="probability_unit= is 'percent' or 'fraction', not 'own'"):
+        adopt(source, probability_unit="own")
 
 
 def test_adopt__currencies_in_the_amounts() -> None:
@@ -474,7 +490,7 @@ def test_adopt__any_cells(rows: list[dict[str, Any]]) -> None:
     before = source.copy(deep=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InvalidValuesWarning)
-        df = adopt(source, probability="percent", duplicates="keep", dayfirst=True, timezone="Asia/Kolkata")
+        df = adopt(source, probability_unit="percent", duplicates="keep", dayfirst=True, timezone="Asia/Kolkata")
     pd.testing.assert_frame_equal(source, before)
     assert len(df) == len(rows)
     assert all(str(df[name].dtype) == COLUMN_DTYPES[name] for name in df.columns if name in COLUMN_DTYPES)
@@ -562,7 +578,7 @@ MESSY: dict[str, tuple[dict[str, list[object]], str, dict[str, object]]] = {
             "Name": ["A", "B", "C"], "Amount": ["12,500", "8,000", "450"], "Close Date": [46387, 46387.5, None],
             "Probability": [0.5, 0.25, 1.0], "Deal ID": ["7", "7", "8"],
         },
-        "decimal='.' probability='fraction' duplicates='keep'",
+        "decimal='.' probability_unit='fraction' duplicates='keep'",
         {"amount": [12500, 8000, 450], "probability": [50, 25, 100]},
     ),
 }  # fmt: skip

@@ -109,13 +109,13 @@ def test_read_probabilities__percent_signs() -> None:
 def test_read_probabilities__between_0_and_1_must_be_said(cells: list[object]) -> None:
     """Numbers that could be fractions or percent are not guessed."""
     values = pd.Series(cells)
-    with pytest.raises(ConfigurationError, match=r"probability='fraction' or probability='percent'"):
+    with pytest.raises(ConfigurationError, match=r"probability_unit='fraction' or probability_unit='percent'"):
         read_probabilities(values, None)
     assert len(read_probabilities(values, "percent")[0].values) == len(values)
 
 
 def test_read_probabilities__percent_called_fractions() -> None:
-    """A column of percentages under probability='fraction' is a contradiction, not 8,500 percent."""
+    """A column of percentages under probability_unit='fraction' is a contradiction, not 8,500 percent."""
     with pytest.raises(ConfigurationError, match="every probability is above 1"):
         read_probabilities(pd.Series([85, 40]), "fraction")
     assert list(read_probabilities(pd.Series([85, 40, 1000]), None)[0].values) == [85, 40, 1000]

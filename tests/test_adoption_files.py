@@ -50,7 +50,7 @@ def test_files__ask_at_most_once(data: Path) -> None:
     """Eight files from elsewhere adopt in one call; one of them names in one error the arguments that it needs."""
     tables = {
         "maven/sales_pipeline_asof_2017-09-30.csv": "", "olga_synth/opportunities.csv": "",
-        "microsoft/tracking_opportunities.csv": "probability='fraction' .* duplicates='keep'",
+        "microsoft/tracking_opportunities.csv": "probability_unit='fraction' .* duplicates='keep'",
         "fivetran_salesforce/sf_opportunity_data.csv": "", "fivetran_hubspot/deal_data.csv": "",
         "salesforce_devorg/Opportunity.csv": "",
     }  # fmt: skip
@@ -63,7 +63,7 @@ def test_files__ask_at_most_once(data: Path) -> None:
         if asked := tables.get(name):
             with pytest.raises(ConfigurationError, match=asked):
                 adopt(source)
-            options = {"probability": "fraction", "duplicates": "keep"}
+            options = {"probability_unit": "fraction", "duplicates": "keep"}
         assert len(adopt(source, on_invalid="ignore", **options)) == len(source)
 
 
@@ -71,11 +71,11 @@ def test_microsoft__to_the_cent(data: Path) -> None:
     """487 lines with fractions, keys written 302.0 and one key twice: revenue and weighted sum are exact."""
     source = pd.read_csv(data / "microsoft" / "tracking_opportunities.csv")
     columns = {"ProductRevenue": "amount"}
-    with pytest.raises(ConfigurationError, match="probability='fraction'"):
+    with pytest.raises(ConfigurationError, match="probability_unit='fraction'"):
         adopt(source, columns)
     with pytest.raises(DuplicateRowsError, match="'302'"):
-        adopt(source, columns, probability="fraction")
-    df = adopt(source, columns, probability="fraction", duplicates="keep", currency="USD")
+        adopt(source, columns, probability_unit="fraction")
+    df = adopt(source, columns, probability_unit="fraction", duplicates="keep", currency="USD")
     assert len(df) == 487
     assert df["amount"].sum() == 2_110_905_127
     assert weighted(df) == Decimal("461120880.80")

@@ -192,7 +192,7 @@ def test_file_adopted_twice__makes_no_second_deal(client: Client, tmp_path: Path
     """By this journal each is there already; by another one it is a conflict, unless mine is to win."""
     deals = pd.DataFrame({"key": ["7", "7", "8"], "name": ["A", "B", "C"], "amount": 1, "probability": 10})
     columns = {"key": "custom_id"}
-    options = {"stages": STAGES, "probability": "percent", "currency": "USD", "as_of": NOW, "duplicates": "keep"}
+    options = {"stages": STAGES, "probability_unit": "percent", "currency": "USD", "as_of": NOW, "duplicates": "keep"}
     assert statuses(opp.adopt(deals, columns, **options).opp.write_back(client)) == ["written"] * 3
     again = opp.adopt(deals, columns, **options)
     report = again.opp.write_back(client, journal=tmp_path)

@@ -61,7 +61,7 @@ def adopted(name: str, kind: str) -> pd.DataFrame:
     if kind == "own":
         rows["custom_id"] = [f"CRM {name} {n}" for n in range(3)]
     stages = opp.StageMap(order=["Open"])
-    return opp.adopt(pd.DataFrame(rows), stages=stages, probability="percent", as_of=NOW, currency="USD")
+    return opp.adopt(pd.DataFrame(rows), stages=stages, probability_unit="percent", as_of=NOW, currency="USD")
 
 
 def break_off(box: Sandbox, moment: str, patched: pytest.MonkeyPatch) -> None:

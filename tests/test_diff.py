@@ -411,7 +411,7 @@ def test_custom_ids__of_ours_need_to_know_what_the_deals_have() -> None:
     narrow = load([resource(1)], baseline=Rows(freeze(whole.drop(columns="custom_id"))))
     assert narrow.opp.add({"name": "A"}).opp.changes().creations[0].custom_id is None
     file = pd.DataFrame({"name": ["A"], "amount": [5], "probability": [10]})
-    df = opp.adopt(file, stages=STAGES, probability="percent", currency="USD", as_of="2026-10-20")
+    df = opp.adopt(file, stages=STAGES, probability_unit="percent", currency="USD", as_of="2026-10-20")
     assert df.opp.changes().creations[0].custom_id is not None
 
 
@@ -483,7 +483,7 @@ def adopted(**columns: Any) -> pd.DataFrame:
         deals,
         {"key": "custom_id"},
         stages=STAGES,
-        probability="percent",
+        probability_unit="percent",
         currency="USD",
         as_of="2026-10-20",
         timezone="UTC",

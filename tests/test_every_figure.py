@@ -301,7 +301,7 @@ def test_command__that_reads_deals_takes_every_definition(
     deals.loc[1, "currency_type"] = None
     deals.to_csv(source, index=False)
     mapped = tmp_path / "map.json"
-    mapped.write_text(json.dumps({"columns": {}, "probability": "percent"}))
+    mapped.write_text(json.dumps({"columns": {}, "probability_unit": "percent"}))
     words = ["--from", str(source), "--map", str(mapped), "--won", "Won", "--lost", "Lost", "--as-of", "2026-04-03",
              "--timezone", "UTC", "--rates", "EUR=2", "--currency", "USD", "--fiscal-start", "2", "--json"]  # fmt: skip
     target = {"load": "deals.parquet", "report": "page.html"}.get(name)
@@ -310,7 +310,7 @@ def test_command__that_reads_deals_takes_every_definition(
     assert main([name, *words]) == 0
     said = json.loads(capsys.readouterr().out)
     if "rows" in said and name == "forecast":
-        frame = opp.adopt(pd.read_csv(source), probability="percent", stages=STAGE_MAP, timezone="UTC",
+        frame = opp.adopt(pd.read_csv(source), probability_unit="percent", stages=STAGE_MAP, timezone="UTC",
                           as_of="2026-04-03", currency="USD", rates={"EUR": 2.0}, fiscal_start=2)  # fmt: skip
         expected = frame.opp.forecast()["open_amount"].tolist()
         assert [row["open_amount"] for row in said["rows"]] == expected

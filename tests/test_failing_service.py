@@ -161,7 +161,7 @@ def test_reading_again_fails__nothing_is_sent(box: Sandbox, df: pd.DataFrame) ->
 def test_look_up_of_custom_ids_fails__nothing_is_created(box: Sandbox, client: Client) -> None:
     """Where nobody can say whether a deal exists, none is made."""
     deals = pd.DataFrame({"key": ["7"], "name": ["A"], "amount": 1, "probability": 10})
-    adopted = opp.adopt(deals, {"key": "custom_id"}, stages=STAGES, probability="percent", currency="USD", as_of=NOW)
+    adopted = opp.adopt(deals, {"key": "custom_id"}, stages=STAGES, probability_unit="percent", as_of=NOW)
     box.fail(500, times=100, method="GET")
     assert (statuses(adopted.opp.write_back(client)), sent(box, "POST")) == (["failed"], [])
 

@@ -234,7 +234,7 @@ def test_forecast__false_takes_away_the_calendar_of_a_load() -> None:
     rows = {"id": [1], "amount": [5], "probability": [50], "stage_name": ["Lead"], "close_date": ["2026-05-01T12:00Z"]}
     stages = StageMap(order=["Lead"], won=["Won"], lost=["Lost"])
     frame = opp.adopt(
-        pd.DataFrame(rows), stages=stages, probability="percent", as_of="2026-04-01", calendar=WeekCalendar()
+        pd.DataFrame(rows), stages=stages, probability_unit="percent", as_of="2026-04-01", calendar=WeekCalendar()
     )
     assert frame.opp.forecast(freq="M").index.tolist() == ["FY2026-P05"]
     assert frame.opp.forecast(freq="M", calendar=False).index.tolist() == [pd.Period("2026-05", "M")]

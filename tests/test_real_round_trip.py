@@ -40,7 +40,13 @@ def test_microsoft__comes_back_from_the_service_to_the_cent(data: Path, way: str
     columns = COLUMNS if way == "leave_out" else COLUMNS | {"Account": None}
     options: dict[str, Any] = {"unknown_names": "leave_out"} if way == "leave_out" else {}
     adopted = opp.adopt(
-        source, columns, stages=STAGES, probability="fraction", duplicates="keep", currency="USD", as_of="2026-11-23"
+        source,
+        columns,
+        stages=STAGES,
+        probability_unit="fraction",
+        duplicates="keep",
+        currency="USD",
+        as_of="2026-11-23",
     )
     assert adopted.opp.load_report.duplicates["key"].tolist() == ["302"]
     assert (len(adopted), adopted["amount"].sum(), weighted(adopted)) == (487, REVENUE, WEIGHTED)

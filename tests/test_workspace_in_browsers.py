@@ -38,7 +38,7 @@ raw["created_at"] = pd.Timestamp("2025-11-01", tz="UTC") + pd.to_timedelta(rng.i
 closed = raw["created_at"] + pd.to_timedelta(rng.integers(5, 90, n), unit="D")
 raw["close_date"] = closed.where(stage != "Won", closed.clip(upper=pd.Timestamp("2026-10-19", tz="UTC")))
 stages = opp.StageMap(order=["Lead", "Offer", "Won", "Lost"], won=["Won"], lost=["Lost"])
-df = opp.adopt(raw, stages=stages, probability="percent", as_of="2026-10-20", currency="USD", timezone="UTC")
+df = opp.adopt(raw, stages=stages, probability_unit="percent", as_of="2026-10-20", currency="USD", timezone="UTC")
 """
 # Texts below 12 px, and whether anything reaches beyond the sides.
 SMALL = """(root) => [...root.querySelectorAll("*")].filter((each) =>

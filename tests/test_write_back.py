@@ -198,7 +198,7 @@ def test_other_service__is_refused(df: pd.DataFrame) -> None:
 def test_adopted_rows__need_a_service_and_then_belong_to_it(box: Sandbox, client: Client) -> None:
     """Without a client nothing is sent; after the first write the rows belong to that service."""
     deals = pd.DataFrame({"name": ["A", "B"], "amount": [1, 2], "probability": [10, 20]})
-    adopted = opp.adopt(deals, stages=STAGES, probability="percent", currency="USD", as_of="2026-10-20")
+    adopted = opp.adopt(deals, stages=STAGES, probability_unit="percent", currency="USD", as_of="2026-10-20")
     with pytest.raises(ConfigurationError, match="say where to"):
         adopted.opp.write_back()
     assert statuses(adopted.opp.write_back(client)) == ["written", "written"]
@@ -210,7 +210,7 @@ def test_adopted_rows__need_a_service_and_then_belong_to_it(box: Sandbox, client
 def test_adopted_rows__rehearsed_elsewhere_are_created_all_the_same(client: Client) -> None:
     """What a journal of another service says was created there is not taken for created here."""
     deals = pd.DataFrame({"name": ["A", "B"], "amount": [1, 2], "probability": [10, 20]})
-    adopted = opp.adopt(deals, stages=STAGES, probability="percent", currency="USD", as_of="2026-10-20")
+    adopted = opp.adopt(deals, stages=STAGES, probability_unit="percent", currency="USD", as_of="2026-10-20")
     with opp.sandbox(opportunities=7) as other:
         assert statuses(adopted.copy().opp.write_back(other.client())) == ["written", "written"]
     assert statuses(adopted.opp.write_back(client)) == ["written", "written"]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from opp_pandas.accessor import OpportunityFrame
-    from opp_pandas.choices import Duplicates, FiscalLabel, OnInvalid
+    from opp_pandas.choices import Duplicates, FiscalLabel, OnInvalid, ProbabilitySource
     from opp_pandas.figures.core.money import Rates
     from opp_pandas.figures.core.periods import WeekCalendar
 
@@ -83,7 +83,7 @@ def adopt(
     columns: Mapping[Any, Any] | None = None,
     *,
     stages: StageMap | None = None,
-    probability: Literal["percent", "fraction", "own", "stage", "own_else_stage"] | None = None,
+    probability_unit: Unit | None = None,
     timezone: str | None = None,
     as_of: Any = None,
     currency: str | None = None,
@@ -91,6 +91,7 @@ def adopt(
     fiscal_label: FiscalLabel | None = None,
     calendar: WeekCalendar | None = None,
     rates: Rates | None = None,
+    probability: ProbabilitySource | None = None,
     duplicates: Duplicates = "error",
     dayfirst: bool | None = None,
     date_format: str | Mapping[str, str] | None = None,
@@ -115,10 +116,9 @@ def adopt(
         Which stages are won and lost, their order and percentages. Without it
         they are read from the export's own flags (``IsWon``, ``IsClosed``), else
         guessed from the stages' names, and figures say so.
-    probability : {"percent", "fraction", "own", "stage", "own_else_stage"}, optional
+    probability_unit : {"percent", "fraction"}, optional
         What bare numbers in the probability column are. Needed as soon as all
         of them lie between 0 and 1. Text with ``%`` is percent in any case.
-        The last three say whose percentages figures take: the deals' own, or those of their stage.
     timezone : str, optional
         Zone of calendar days and of times that name none, such as
         ``"America/New_York"``. Without one: UTC, and figures say so.
@@ -126,7 +126,7 @@ def adopt(
         The moment the file speaks of; a day means its end in the zone. Default: now.
     currency : str, optional
         ISO code of the amounts that name no currency of their own.
-    fiscal_start, fiscal_label, calendar, rates
+    fiscal_start, fiscal_label, calendar, rates, probability
         How time is cut and what amounts mean, as every figure takes them, said
         once: they travel with the frame, and a figure's own arguments overrule them.
     duplicates : {"error", "keep"}
@@ -191,7 +191,7 @@ def adopt(
     >>> deals = pd.DataFrame(
     ...     {"Deal": ["Acme"], "Amount": ["$1,234.50"], "Probability": [0.6], "Close Date": ["2026-12-31"]}
     ... )
-    >>> df = adopt(deals, {"Deal": "name"}, probability="fraction", timezone="America/New_York")
+    >>> df = adopt(deals, {"Deal": "name"}, probability_unit="fraction", timezone="America/New_York")
     >>> print(df[["name", "amount", "amount_precise", "probability", "close_date"]].T)
                                         0
     name                             Acme
@@ -202,20 +202,18 @@ def adopt(
     """
     started = time.perf_counter()
     source = _checked_source(frame)
-    is_source = probability in ("own", "stage", "own_else_stage")
-    source_of_p, unit = (probability, None) if is_source else (None, cast("Unit | None", probability))
-    _check_arguments(stages, unit, duplicates, on_invalid)
+    _check_arguments(stages, probability_unit, duplicates, on_invalid)
     conventions = Conventions(decimal, thousands, dayfirst, date_format)
     zone = check_zone(timezone) if timezone is not None else None
     moment = pd.Timestamp.now("UTC").as_unit("us") if as_of is None else parse_end(as_of, zone)
     code = _checked_currency(currency)
     definitions = read_definitions(
         fiscal_start=fiscal_start, fiscal_label=fiscal_label, calendar=calendar, rates=rates, currency=code,
-        probability=source_of_p,
+        probability=probability,
     )  # fmt: skip
     plan = plan_columns(source, columns)
 
-    reader = _Reader(source, plan, zone or "UTC", unit, conventions, ask_doubled=duplicates == "error")
+    reader = _Reader(source, plan, zone or "UTC", probability_unit, conventions, ask_doubled=duplicates == "error")
     reader.read_all()
     reader.match_names(stages)
     if code is not None:
@@ -270,11 +268,11 @@ def _checked_source(frame: object) -> pd.DataFrame:
     return source
 
 
-def _check_arguments(stages: object, probability: object, duplicates: object, on_invalid: object) -> None:
+def _check_arguments(stages: object, probability_unit: object, duplicates: object, on_invalid: object) -> None:
     if stages is not None and not isinstance(stages, StageMap):
         raise ConfigurationError("stages= is a StageMap: StageMap(order=[...], won=[...], lost=[...])")
-    if probability not in (None, "percent", "fraction"):
-        raise ConfigurationError(f"probability= is 'percent' or 'fraction', not {probability!r}")
+    if probability_unit not in (None, "percent", "fraction"):
+        raise ConfigurationError(f"probability_unit= is 'percent' or 'fraction', not {probability_unit!r}")
     if duplicates not in ("error", "keep"):
         raise ConfigurationError(f"duplicates= is 'error' or 'keep', not {duplicates!r}")
     if on_invalid not in ("warn", "raise", "ignore"):
@@ -300,7 +298,7 @@ class _Reader:
         source: pd.DataFrame,
         plan: ColumnPlan,
         zone: str,
-        unit: Literal["percent", "fraction"] | None,
+        unit: Unit | None,
         conventions: Conventions,
         *,
         ask_doubled: bool,

@@ -141,12 +141,12 @@ def _read_percents(
     if bare and unit is None and all(0 <= number <= 1 for number in bare):
         raise ConfigurationError(
             "every probability lies between 0 and 1, so they may be fractions or percent: "
-            f"pass probability='fraction' or probability='percent' (values: {examples})"
+            f"pass probability_unit='fraction' or probability_unit='percent' (values: {examples})"
         )
     if bare and unit == "fraction" and min(bare) > 1:
         raise ConfigurationError(
-            f"probability='fraction' was passed, and every probability is above 1 (values: {examples}): "
-            "pass probability='percent'"
+            f"probability_unit='fraction' was passed, and every probability is above 1 (values: {examples}): "
+            "pass probability_unit='percent'"
         )
     percents: list[int | None] = [None] * len(values)
     exact: dict[int, Decimal] = {}

@@ -167,7 +167,7 @@ def read_deals(options: argparse.Namespace, output: Output) -> pd.DataFrame:
     if options.file is not None:
         if options.where or getattr(options, "fields", None):
             raise ConfigurationError("--where and --fields choose at the service: with --from, choose in the file")
-        given = {**read_map(options.map), **{key: value for key, value in definitions.items() if key != "probability"}}
+        given = {**read_map(options.map), **definitions}
         if options.timezone is not None:
             given["timezone"] = options.timezone
         frame = opp.adopt(_read_file(options.file), stages=read_stages(options), as_of=options.as_of, **given)

@@ -289,7 +289,7 @@ class Files:
         if fractions or 0 < max(highest) <= 1:
             raise FrameError(
                 f"column 'probability' lies between 0 and 1 in {[*fractions, 'all files'][0]}, and figures take "
-                "percentages, 0 to 100: multiply by 100, or load the file with opp.adopt(frame, probability='fraction')"
+                "percentages, 0 to 100: multiply by 100, or opp.adopt(frame, probability_unit='fraction')"
             )
 
 

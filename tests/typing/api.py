@@ -33,7 +33,7 @@ def session() -> None:
     rows: pd.DataFrame = report.rows
     edited: pd.DataFrame = accessor.edit(client, columns=["name"]).frame
     stages = opp.StageMap(order=["Lead"], won=["Won"], lost=["Lost"], probability={"Lead": 10})
-    adopted: pd.DataFrame = opp.adopt(df, stages=stages, probability="percent")
+    adopted: pd.DataFrame = opp.adopt(df, stages=stages, probability_unit="percent")
     del forecast, cells, rows, adopted, edited
 
 
