@@ -515,9 +515,17 @@ def test_workbook__has_the_charts_of_its_plots() -> None:
     book = openpyxl.load_workbook(io.BytesIO(to_workbook(assemble(quota=QUOTA, by="owner_name"))))
     charts = {sheet.title: sheet._charts for sheet in book.worksheets if sheet._charts}
     assert {"Forecast against quota", "Coverage", "Stage distribution"} < set(charts)
-    assert sum(map(len, charts.values())) == 5
+    assert sum(map(len, charts.values())) == 6
     won = charts["Forecast against quota"][0].series[0]
     assert won.spPr.solidFill.srgbClr == canvas.WON.removeprefix("#")
+    (past,) = (sheet for sheet in book.worksheets if sheet["A1"].value == "last day known")
+    came = [str(cell.value).partition(" ")[0] for cell in past[1]].index("came") + 1
+    (chart,) = past._charts
+    (drawn,) = chart._charts[1].series
+    assert chart._charts[0].series[0].errBars is not None
+    assert drawn.val.numRef.f.endswith(f"${past.cell(2, came).column_letter}${past.max_row}")
+    # On a page the picture says it: the table is there for the chart alone.
+    assert "last day known<" not in to_html(assemble(quota=QUOTA, by="owner_name"))
     history, later = _history()
     moved = assemble_of(later, history)
     sheet = openpyxl.load_workbook(io.BytesIO(to_workbook(moved)))["What moved since the last"]

@@ -88,6 +88,8 @@ class Table:
         Of its amounts, where one is known.
     links : sequence of str or None
         Where the first cell of each row leads to.
+    beside_chart : bool
+        Whether only a workbook has it, whose charts stand on cells.
     """
 
     frame: pd.DataFrame
@@ -97,6 +99,7 @@ class Table:
     of: int | None = None
     currency: str = ""
     links: Sequence[str | None] = ()
+    beside_chart: bool = False
 
     @property
     def words(self) -> str:

@@ -32,6 +32,8 @@ class _Chart:
         Whether they are added up.
     line : str
         A column drawn as a line over them.
+    points : str
+        A column drawn as points over them.
     whiskers : tuple of str
         Columns with the ends of an interval around the series.
     """
@@ -40,12 +42,14 @@ class _Chart:
     series: Mapping[str, str]
     stacked: bool = False
     line: str = ""
+    points: str = ""
     whiskers: tuple[str, str] | tuple[()] = ()
 
 
 _CHARTS: Mapping[str, _Chart] = {
     "forecast": _Chart("column", {"won_amount": WON, "weighted_amount": OPEN}, stacked=True, line="quota"),
     "predict": _Chart("column", {"mean": OPEN}, whiskers=("low_80", "high_80")),
+    "track_record": _Chart("column", {"forecast": OPEN}, points="actual", whiskers=("low_80", "high_80")),
     "coverage": _Chart("bar", {"coverage": OPEN}),
     "win_rates": _Chart("bar", {"win_rate": OPEN}, whiskers=("win_rate_low", "win_rate_high")),
     "stage_distribution": _Chart("bar", {"amount": OPEN}),
@@ -105,12 +109,14 @@ def add_chart(book: Any, sheet: Any, table: Table, drawing: Drawing) -> bool:
             }
             series["x_error_bars" if chosen.type == "bar" else "y_error_bars"] = {"type": "custom", **ends}
         chart.add_series(series)
-    if chosen.line in columns:
+    over = chosen.line or chosen.points
+    if over in columns:
         line = book.add_chart({"type": "line"})
-        look = {"color": QUOTA, "width": 2.25}
-        line.add_series(
-            {"name": table.heading(chosen.line), "categories": names, "values": cells(chosen.line), "line": look}
+        mark = {"type": "diamond", "size": 8, "fill": {"color": WON}, "border": {"color": WON}}
+        look: dict[str, Any] = (
+            {"line": {"color": QUOTA, "width": 2.25}} if chosen.line else {"line": {"none": True}, "marker": mark}
         )
+        line.add_series({"name": table.heading(over), "categories": names, "values": cells(over), **look})
         chart.combine(line)
     _dress(chart, chosen, table)
     sheet.insert_chart(last + 2, 0, chart, {"description": table.words, "object_position": 2})
@@ -119,7 +125,7 @@ def add_chart(book: Any, sheet: Any, table: Table, drawing: Drawing) -> bool:
 
 def _dress(chart: Any, chosen: _Chart, table: Table) -> None:
     chart.set_title({"name": table.caption, "name_font": {"size": 11}})
-    one = len(chosen.series) == 1 and not chosen.line
+    one = len(chosen.series) == 1 and not (chosen.line or chosen.points)
     chart.set_legend({"none": True} if one else {"position": "bottom"})
     name = next(iter(chosen.series))
     kind = next(column.kind for column in table.columns() if column.name == name)

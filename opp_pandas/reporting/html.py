@@ -100,6 +100,8 @@ def _breakable(text: str) -> Any:
 
 
 def _kind(block: object) -> str:
+    if isinstance(block, Table) and block.beside_chart:
+        return ""
     names = {Headlines: "headlines", Table: "table", Picture: "picture", Drawing: "picture"}
     return names.get(type(block), "text")
 
