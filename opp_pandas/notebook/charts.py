@@ -61,7 +61,7 @@ def _cards(now: Numbers) -> list[Card]:
     sums("Open, due in the period", "open_amount", counted(count["open_count"], "deal"))
     if row is not None and "quota" in row.index and not pd.isna(row["quota"]):
         attained = number(row["attainment"])
-        add("Gap to quota", row["gap"], "money", "" if attained is None else f"{attained:.0%} of the quota is won")
+        add("Gap to quota", row["gap"], "money", "" if attained is None else f"{attained:,.0%} of the quota is won")
         add("Coverage", row["coverage"], "ratio", "open amount for each unit of the gap")
     add("Overdue", rates["overdue_amount"], "money", counted(int(rates["overdue_count"]), "deal"),
         Pick("kpis", "overdue_amount", "", "Overdue"))  # fmt: skip

@@ -41,7 +41,7 @@ export function drawOutlook(outlook: Outlook, host: Host): HTMLElement {
   if (parts.length)
     hero.append(make("div", { class: "opp-legend" }, ...parts.map(([name, words, tone]) => make("span", { class: "opp-key" }, make("i", { class: `opp-swatch ${tone}` }), `${words} ${short(outlook[name])}`))));
   if (outlook.quota != null) {
-    const chance = outlook.p_quota == null ? "" : ` · reached with ${chanceWords(outlook.p_quota)}`;
+    const chance = (outlook.won ?? 0) >= outlook.quota ? " · reached already" : outlook.p_quota == null ? "" : ` · reached with ${chanceWords(outlook.p_quota)}`;
     hero.append(make("p", { class: "opp-quota-words" }, make("i", { class: "opp-swatch opp-quota" }), `Quota ${short(outlook.quota)}${chance}`));
   }
   if (outlook.tested) hero.append(make("p", { class: "opp-soft" }, `${outlook.tested[0].toUpperCase()}${outlook.tested.slice(1)}.`));
