@@ -131,7 +131,13 @@ def _dress(chart: Any, chosen: _Chart, table: Table) -> None:
     kind = next(column.kind for column in table.columns() if column.name == name)
     unit = table.currency if kind == "money" else ""
     numbers: dict[str, Any] = {"num_format": {"share": "0%", "ratio": "0.0"}.get(kind, "#,##0"), "name": unit}
-    names = {"reverse": True, "label_position": "low"} if chosen.type == "bar" else {"label_position": "low"}
+    names: dict[str, Any] = {"label_position": "low", **({"reverse": True} if chosen.type == "bar" else {})}
+    if chosen.points:
+        # The axis would end below the whiskers; and as days, not words, they would press the bars into lines.
+        high = float(np.nanmax([table.frame[name].max() for name in (chosen.points, *chosen.whiskers)] + [1.0]))
+        step = 10 ** np.floor(np.log10(high)) / 5
+        numbers["max"] = float(np.ceil(high / step) * step)
+        names |= {"text_axis": True, "num_format": "yyyy-mm-dd", "num_font": {"rotation": -45}}
     numbers["major_gridlines"] = {"visible": True, "line": {"color": "#DDDDDD"}}
     axes = (numbers, names) if chosen.type == "bar" else (names, numbers)
     chart.set_x_axis(axes[0])

@@ -134,8 +134,8 @@ def predict(material: Material) -> Section:
     if len(found.windows):
         blocks.append(Drawing("plot_track_record", found))
         past, names = found.windows.drop(columns="crps"), {"as_of": "last day known", "actual": "came", **_PREDICTED}
-        as_kinds = {"as_of": "day", "until": "day", **dict.fromkeys(("forecast", "low_80", "high_80", "actual"), "money")}
-        blocks.append(Table(past, "Past windows", as_kinds, names, currency=_currency(found), beside_chart=True))
+        cells: dict[str, Any] = dict.fromkeys(past.columns, "money") | {"as_of": "day", "until": "day"}
+        blocks.append(Table(past, "Past windows", cells, names, currency=_currency(found), beside_chart=True))
     columns = ["mean", "low_80", "high_80", "p_quota", "windows", "wape", "bias", "crps", "coverage_80"]
     # Of a few windows nobody can tell how often an interval holds.
     left_out = {"p_quota": quota is None, "coverage_80": basis["few_windows"]}
