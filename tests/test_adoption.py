@@ -266,7 +266,7 @@ def test_adopt__frames_of_the_wrong_shape() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"probability": "percents"}, "'percent' or 'fraction'"),
+        ({"probability_unit": "percents"}, "'percent' or 'fraction'"),
         ({"duplicates": "drop"}, "'error' or 'keep'"),
         ({"timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
         ({"currency": "dollars"}, "three letters"),
@@ -402,7 +402,7 @@ def test_adopt__says_apart_what_percentages_are_and_whose_count() -> None:
         df = adopt(source, probability=whose, **given)
         assert df["probability"].tolist() == [50]
         assert of(df).forecast()["weighted_amount"].tolist() == [weighted]
-    with pytest.raises(ConfigurationError, match="not .fraction."):
+    with pytest.raises(ConfigurationError, match="not 'fraction'"):
         adopt(source, probability="fraction")
     with pytest.raises(ConfigurationError, match="probability_unit= is 'percent' or 'fraction', not 'own'"):
         adopt(source, probability_unit="own")

@@ -47,6 +47,54 @@ def test_demo__puts_the_first_notebook_where_it_can_be_changed(
     assert (tmp_path / "opp_pandas_demo" / "images" / "dashboard.png").stat().st_size > 10_000
 
 
+@pytest.mark.nightly
+def test_demo__opens_the_first_notebook_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    """JupyterLab says where it is, has the notebook, runs its first cell, and one Ctrl-C ends it with its kernel."""
+    from jupyter_client.blocking.client import BlockingKernelClient
+    from urllib3.util import Retry
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    flags = {"ServerApp": {"open_browser": False, "allow_root": True, "port": port, "ip": "127.0.0.1"}}
+    (tmp_path / "jupyter_server_config.json").write_text(json.dumps(flags), encoding="utf-8")
+    homes = dict.fromkeys(("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"), str(tmp_path))
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [*COMMAND, "demo", "--notebook"], cwd=tmp_path, env={**os.environ, **homes, "PYTHONPATH": paths}, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    ) as demo:  # fmt: skip
+        try:
+            assert demo.stdout is not None
+            lines = iter(demo.stdout.readline, "")
+            url = next(line for line in lines if "http://127.0.0.1" in line and "token=" in line).split()[-1]
+            base, token = url.partition("/lab")[0], {"token": url.partition("token=")[2]}
+            book = "01_load_and_look.ipynb"
+            asking = requests.Session()
+            # The address is said a moment before anybody listens.
+            asking.mount("http://", requests.adapters.HTTPAdapter(max_retries=Retry(connect=10, backoff_factor=0.1)))
+            assert asking.get(f"{base}/lab/tree/{book}", params=token, timeout=60).ok
+            found = asking.get(f"{base}/api/contents/{book}", params=token, timeout=60).json()
+            cells = found["content"]["cells"]
+            first = next(cell["source"] for cell in cells if cell["cell_type"] == "code")
+            headers = {"Authorization": f"token {token['token']}"}
+            kernel = asking.post(f"{base}/api/kernels", headers=headers, timeout=60).json()["id"]
+            client = BlockingKernelClient(connection_file=str(tmp_path / f"kernel-{kernel}.json"))
+            client.load_connection_file()
+            client.start_channels(hb=False)
+            asked = {"pid": "__import__('os').getpid()"}
+            reply = client.execute_interactive(first, user_expressions=asked, timeout=120, output_hook=lambda _: None)
+            assert reply["content"]["status"] == "ok", reply["content"]
+            process = int(reply["content"]["user_expressions"]["pid"]["data"]["text/plain"])
+            client.stop_channels()
+            os.killpg(demo.pid, signal.SIGINT)
+            assert demo.wait(timeout=60) == 0, demo.stdout.read()
+            with pytest.raises(ProcessLookupError):
+                os.kill(process, 0)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(demo.pid, signal.SIGKILL)
+
+
 def test_demo__shows_the_whole_job(capsys: pytest.CaptureFixture[str]) -> None:
     """It prints forecast, stages, the deal before and after, and what the server says; exit code 0."""
     assert main(["demo", "--opportunities", "120"]) == 0

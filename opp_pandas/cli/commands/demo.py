@@ -93,8 +93,14 @@ def _open_notebook() -> int:
         install = 'python -m pip install jupyterlab "opp_pandas[notebook]"'
         raise ConfigurationError(f"JupyterLab is not installed: {install}; then open {target / FIRST}") from None
     print(f"Opening {target / FIRST}; Ctrl-C ends JupyterLab.")
-    command = [sys.executable, "-m", "jupyterlab", str(target / FIRST)]
-    return subprocess.run(command, check=False).returncode  # noqa: S603 - all of it is written here
+    # Asked whether it should really end, it would go on where nobody answers.
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.answer_yes=True", str(target / FIRST)]
+    with subprocess.Popen(command) as server:  # noqa: S603 - all of it is written here
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            # A terminal sends it to both: JupyterLab ends its kernels first.
+            return server.wait()
 
 
 def _deal_to_edit(df: Any) -> Any:
