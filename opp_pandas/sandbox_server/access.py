@@ -69,13 +69,7 @@ class Tokens:
         return token
 
     def identify(self, header: str | None) -> Identity:
-        """Find whom an ``Authorization`` header stands for.
-
-        Raises
-        ------
-        Problem
-            401 in the gateway's shape.
-        """
+        """Find whom an ``Authorization`` header stands for; where nobody, a 401 in the gateway's shape."""
         kind, _, token = (header or "").partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise bad_token("The Authorization header holds no bearer token.")

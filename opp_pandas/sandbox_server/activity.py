@@ -71,14 +71,7 @@ class _Touch:
 class Activity:
     """The activity on the deals of a store, up to a clock's hour.
 
-    Parameters
-    ----------
-    store : Store
-        Filled by the generator.
-    seed : int
-        Same seed, same deals: same activity, in however many steps the time is taken.
-    clock : callable
-        Gives the present moment.
+    Same seed, same deals: same activity, in however many steps the time is taken.
     """
 
     def __init__(self, store: Store, seed: int, clock: Clock) -> None:

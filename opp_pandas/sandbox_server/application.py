@@ -67,29 +67,9 @@ class _Id(BaseConverter):
 
 
 class Application:
-    """The API as a WSGI application.
+    """The API as a WSGI application; how it behaves, the switches say anew at each request.
 
-    Parameters
-    ----------
-    store : Store
-        The records.
-    tokens : Tokens
-        The tokens that are good.
-    sign_in : SignIn
-        The endpoints that give tokens.
-    switches : Switches
-        How to behave; read anew at each request.
-    clock : callable
-        Gives the present moment.
-    activity : Activity
-        What is done on the deals; made when it is first asked for.
-
-    Attributes
-    ----------
-    hosts : frozenset of str
-        The values of the ``Host`` header that are served.
-    requests : deque of LoggedRequest
-        The last 10,000 requests.
+    ``hosts`` are the values of the ``Host`` header that are served, ``requests`` the last 10,000.
     """
 
     def __init__(
@@ -120,13 +100,7 @@ class Application:
             yield Rule(f"{ROOT}{path}", endpoint=(None, answer), methods=["GET"])
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        """Serve one request, as WSGI has it.
-
-        Raises
-        ------
-        CutConnectionError
-            If a fault asks for no answer at all.
-        """
+        """Serve one request, as WSGI has it; CutConnectionError: a fault asks for no answer at all."""
         request = Request(environ)
         secret = request.path.startswith("/oauth/")
         body, status = request.get_data(cache=True, parse_form_data=False), 0

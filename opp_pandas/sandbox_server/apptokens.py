@@ -14,15 +14,7 @@ LONGEST_LIFE_S, _SKEW_S = 3_600, 60
 
 
 def load_public_key(text: str) -> Any:
-    """Read an RSA public key from PEM text (``PUBLIC KEY`` or ``RSA PUBLIC KEY``).
-
-    Raises
-    ------
-    MissingExtraError
-        If PyJWT with cryptography is not installed.
-    ConfigurationError
-        If the text holds no RSA public key.
-    """
+    """Read an RSA public key from PEM text; ConfigurationError if there is none in it, or no extra that reads it."""
     try:
         import jwt  # noqa: F401  # tokens are checked with it
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -40,18 +32,9 @@ def load_public_key(text: str) -> Any:
 
 
 def check_app_token(token: str, key: Any, issuer: str) -> str | None:
-    """Check an app token; return what is wrong with it, or None.
+    """Check an app token in its compact form; return what is wrong with it, or None.
 
     Programs sign by the clock of this machine, so that counts here, whatever moment the sandbox shows.
-
-    Parameters
-    ----------
-    token : str
-        The compact form: three parts with dots between.
-    key : RSAPublicKey
-        The app's key.
-    issuer : str
-        What ``iss`` must be.
     """
     import jwt
 

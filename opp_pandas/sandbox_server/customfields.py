@@ -80,13 +80,7 @@ _PATTERNS = {
 
 
 def check_custom(name: str, value: object) -> None:
-    """Hold the text of a custom field to its kind.
-
-    Raises
-    ------
-    ValueError
-        If the text does not fit; the message continues the field's name.
-    """
+    """Hold the text of a custom field to its kind; the message of the ValueError continues the field's name."""
     entry = _BY_NAME.get(name)
     if entry is None or not isinstance(value, str) or value == "":
         return

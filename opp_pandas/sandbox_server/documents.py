@@ -17,17 +17,7 @@ Write = Callable[[Record], bytes]
 
 
 class Writer:
-    """Writes documents for one request.
-
-    Parameters
-    ----------
-    store : Store
-        Where included records are read.
-    switches : Switches
-        Which generation of the service to be.
-    base : str
-        Address of the API, for links.
-    """
+    """Writes documents for one request; `base` is the API's address, for links."""
 
     def __init__(self, store: Store, switches: Switches, base: str) -> None:
         self._store, self._switches, self._base = store, switches, base
@@ -38,19 +28,7 @@ class Writer:
         return b'{"data":%b%b}' % (data, self._included(table, [record], view))
 
     def collection(self, selection: Selection, records: Sequence[Record], more: bool, total: int | None) -> bytes:
-        """Write one page of a collection.
-
-        Parameters
-        ----------
-        selection : Selection
-            What was asked for.
-        records : sequence of Record
-            The rows of the page, in order.
-        more : bool
-            Whether rows follow in the direction of reading.
-        total : int or None
-            The number of all rows, where it was asked for.
-        """
+        """Write one page of a collection; `more` says whether rows follow in the direction of reading."""
         table = selection.table
         write = self._resource_writer(table, selection.view)
         parts = [b'{"data":[', b",".join([write(record) for record in records]), b"]"]

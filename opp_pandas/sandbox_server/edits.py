@@ -33,13 +33,7 @@ class Edit:
 
 
 def read_body(body: bytes) -> Any:
-    """Read a JSON body.
-
-    Raises
-    ------
-    Problem
-        400 if it is not JSON as RFC 8259 has it.
-    """
+    """Read a JSON body; 400 if it is not JSON as RFC 8259 has it."""
 
     def refuse(word: str) -> Any:
         raise ValueError(word)
@@ -51,13 +45,7 @@ def read_body(body: bytes) -> Any:
 
 
 def read_edit(table: Table, document: Any, key: int | None, exists: Exists, switches: Switches) -> Edit:
-    """Check the document of a create (`key` None) or of an update.
-
-    Raises
-    ------
-    Problem
-        422 with one error object per broken rule.
-    """
+    """Check the document of a create (`key` None) or of an update; 422 with one error object per broken rule."""
     return _Check(table, key, exists, switches).run(document)
 
 
@@ -188,18 +176,11 @@ class _Check:
 
 
 def resolve_amounts(attributes: dict[str, Any], before: Mapping[str, Any] | None = None) -> None:
-    """Keep ``amount`` and ``amountPrecise`` one figure, in whole units and with cents.
+    """Keep ``amount`` and ``amountPrecise`` one figure, in whole units and with cents; changes `attributes`.
 
     The exact one leads where both are sent; the rounding is half up, which the
     documents leave open. A client that sends whole records back repeats the
-    exact amount as it read it: beside a changed ``amount`` it is stale.
-
-    Parameters
-    ----------
-    attributes : dict
-        What is written; changed in place.
-    before : mapping, optional
-        The attributes of the record as it stands; without it the record is new.
+    exact amount as it read it (`before`): beside a changed ``amount`` it is stale.
     """
     if before is not None and {"amount", "amountPrecise"} <= attributes.keys():
         is_stale = attributes["amountPrecise"] == before.get("amountPrecise")

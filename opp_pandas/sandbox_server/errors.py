@@ -12,17 +12,7 @@ ErrorObject = dict[str, Any]
 
 @dataclass(eq=False)
 class Problem(Exception):  # noqa: N818 - an answer rather than an error
-    """A request that is answered with an error document.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status.
-    body : mapping
-        The document that is sent.
-    headers : mapping
-        Headers beside the usual ones.
-    """
+    """A request that is answered with an error document, and with headers beside the usual ones."""
 
     status: int
     body: Mapping[str, Any]

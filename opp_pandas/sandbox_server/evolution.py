@@ -20,24 +20,21 @@ import numpy as np
 
 from opp_pandas.sandbox_server import vocabulary
 from opp_pandas.sandbox_server.instants import Clock, instant_text, parse_instant
-from opp_pandas.sandbox_server.seed_data import DAY_S, local_midnight
+from opp_pandas.sandbox_server.seed_data import DAY_S, category, local_midnight
 from opp_pandas.sandbox_server.store import TABLES, NewRecord, Record, Store
 
 _DEALS, _STAGES = TABLES["opportunity"], TABLES["opportunityStage"]
 _DAYS_BETWEEN_PUSHES = 45.0
 _AMOUNT_CHANGES = 0.3
 _LONGEST = 10_000_000
+_OF_TEMPLATE = {
+    "currencyType", "opportunityType", "leadSource", "recordType", "custom1", "custom2", "custom3", "custom12",
+}  # fmt: skip
 _ARRIVAL, _STAGE, _AMOUNT, _PUSH, _CLOSE = range(5)
 
 
 class MovableClock:
-    """A clock that runs like another one, and can be put forward.
-
-    Parameters
-    ----------
-    clock : callable
-        Shows the moment, with a zone.
-    """
+    """A clock that runs like another one, and can be put forward."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -55,13 +52,7 @@ class MovableClock:
 class Evolution:
     """What becomes of the deals of a store.
 
-    Parameters
-    ----------
-    store : Store
-        Filled by the generator.
-    seed : int
-        Same seed, same store, same moment of the first step: same events, in
-        however many steps the time is taken.
+    Same seed, same store, same moment of the first step: same events, in however many steps the time is taken.
     """
 
     def __init__(self, store: Store, seed: int) -> None:
@@ -72,13 +63,7 @@ class Evolution:
         self._lock = threading.Lock()
 
     def run(self, start: datetime, end: datetime) -> int:
-        """Let everything happen that lies between two moments; gives how many changes that were.
-
-        Parameters
-        ----------
-        start, end : datetime
-            After `start`, until `end`; `start` is where the last run ended.
-        """
+        """Let everything happen after `start`, where the last run ended, until `end`; give the number of changes."""
         with self._lock, self._store.transaction():
             if not self._planned:
                 self._plan(start.timestamp())
@@ -180,7 +165,7 @@ class Evolution:
                 return 0
             links["stage_id"] = self._open[stage]
             changes["probability"] = _said(p, optimism)
-            changes["forecastCategory"] = _category(changes["probability"])
+            changes["forecastCategory"] = category(changes["probability"])
             self._store.write_truth_of(key, p)
         elif kind == _AMOUNT:
             if attributes.get("amount") is None:
@@ -217,17 +202,7 @@ class Evolution:
         amount = round(float(np.exp(random.normal(9.5, 0.9))), -1)
         if template is None:
             return
-        kept = (
-            "currencyType",
-            "opportunityType",
-            "leadSource",
-            "recordType",
-            "custom1",
-            "custom2",
-            "custom3",
-            "custom12",
-        )
-        attributes = {name: value for name, value in template.attributes().items() if name in kept}
+        attributes = {name: value for name, value in template.attributes().items() if name in _OF_TEMPLATE}
         moment = instant_text(datetime.fromtimestamp(at, UTC))
         percent = _said(p, optimism)
         company = vocabulary.COMPANY_FIRST[int(amount) // 10 % len(vocabulary.COMPANY_FIRST)]
@@ -236,7 +211,7 @@ class Evolution:
             "amount": int(amount),
             "amountPrecise": f"{int(amount)}.00",
             "probability": percent,
-            "forecastCategory": _category(percent),
+            "forecastCategory": category(percent),
             "closeDate": _midnight(at + days * 0.9 * DAY_S),
             "nextStep": vocabulary.NEXT_STEPS[self._number % len(vocabulary.NEXT_STEPS)],
             "tags": [],
@@ -256,10 +231,6 @@ def _said(p: float, optimism: float) -> int:
     """Give what a seller says of a chance: shrunk to the middle, raised, rounded to five percent."""
     odds = 0.8 * np.log(p / (1 - p)) + optimism if p < 1 else 5.0
     return int(np.clip(round(20 / (1 + np.exp(-odds))) * 5, 5, 95))
-
-
-def _category(percent: int) -> str:
-    return "Commit" if percent >= 75 else "Best Case" if percent >= 45 else "Pipeline"
 
 
 def _midnight(seconds: float) -> str:

@@ -62,13 +62,7 @@ def split_filter(parameter: str, keys: Sequence[str], values: Sequence[str], new
 
 
 def build_condition(table: Table, given: Filter, newer: bool, ignore_upper: bool = False) -> Condition:
-    """Build the SQL condition of one filter.
-
-    Raises
-    ------
-    Problem
-        422 if the service cannot filter by it or the value does not fit.
-    """
+    """Build the SQL condition of one filter; 422 if the service cannot filter by it or the value does not fit."""
     target = _find_target(table, given)
     if given.operator in ("gte", "lte"):
         inner = _bound(target, given, given.operator, given.values[0])

@@ -44,25 +44,9 @@ _FORGOTTEN_SHARE = 0.1
 
 
 def fill(store: Store, opportunities: int, seed: int, now: datetime, stages: StageMap | None = None) -> None:
-    """Fill an empty store with an organisation and its truth.
+    """Fill an empty store with an organisation and its truth, looked at from the moment `now`.
 
-    Parameters
-    ----------
-    store : Store
-        An empty one.
-    opportunities : int
-        How many deals.
-    seed : int
-        Same seed, same `now`: same data.
-    now : datetime
-        The moment at which the organisation is looked at, with a zone.
-    stages : StageMap, optional
-        The stages to serve; open ones first, then won, then lost.
-
-    Raises
-    ------
-    ConfigurationError
-        If `stages` leaves deals nowhere to be open, won or lost.
+    Same seed, same `now`: same data. ConfigurationError if `stages` leaves deals nowhere to be open, won or lost.
     """
     _Organisation(store, opportunities, seed, now, stages or DEFAULT_STAGES).write()
 

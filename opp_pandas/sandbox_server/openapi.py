@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 from opp_pandas.resource import RESOURCES, Attribute, Relationship, Resource
 from opp_pandas.sandbox_server.json_forms import INTEGER, TEXT, describe_filter, describe_member
+from opp_pandas.sandbox_server.operations import MEDIA_TYPE
 from opp_pandas.sandbox_server.selection import LARGEST_OFFSET, LARGEST_PAGE, UNDOCUMENTED
 from opp_pandas.sandbox_server.store import TABLES
 
-MEDIA_TYPE = "application/vnd.api+json"
 Schema = dict[str, Any]
 
 KEPT = ("user",)
@@ -21,53 +22,30 @@ _SECURITY: Schema = {
     "bearerAuth": {"type": "http", "scheme": "bearer", "description": "A user's token, by OAuth 2.0."},
     "s2sAuthToken": {"type": "http", "scheme": "bearer", "description": "An app's token in one organisation."},
 }
-_FAILURES = {
-    400: ("Bad Request", "Errors"),
-    403: ("Forbidden", "Errors"),
-    404: ("Not Found", "Errors"),
-    406: ("Not Acceptable", "Errors"),
-    413: ("Payload Too Large", "Errors"),
-    415: ("Unsupported Media Type", "Errors"),
-    422: ("Unprocessable Content", "Errors"),
-    429: ("Too Many Requests", "Errors"),
-    503: ("Service Unavailable", "Errors"),
-}
+_FAILURES = (400, 403, 404, 406, 413, 415, 422, 429, 503)
 
 
 def describe(url: str, writable: Iterable[str]) -> Schema:
-    """Give the OpenAPI 3.1 document.
-
-    Parameters
-    ----------
-    url : str
-        Address of the API.
-    writable : iterable of str
-        The types that can be created, changed and deleted.
-    """
+    """Give the OpenAPI 3.1 document; the types `writable` can be created, changed and deleted."""
     paths: Schema = {}
     schemas: Schema = {"Errors": _ERRORS, "GatewayError": _GATEWAY_ERROR}
     for resource in RESOURCES.values():
         schemas |= _resource_schemas(resource)
         paths |= _resource_paths(resource, resource.type in set(writable))
-    paths["/types"] = {"get": _operation("listTypes", "The custom fields that are set up", 200, {"type": "object"})}
-    paths["/stages"] = {
-        "get": _operation("listProspectStages", "Prospects' stages: none here", 200, {"type": "object"})
-    }
+    for path, name, summary in (
+        ("/types", "listTypes", "The custom fields that are set up"),
+        ("/stages", "listProspectStages", "Prospects' stages: none here"),
+    ):
+        paths[path] = {"get": _operation(name, summary, 200, {"type": "object"})}
+    words = "The Opportunity API as the sandbox of opp_pandas serves it."
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "opp_pandas sandbox",
-            "version": "2",
-            "description": "The Opportunity API as the sandbox of opp_pandas serves it.",
-        },
+        "info": {"title": "opp_pandas sandbox", "version": "2", "description": words},
         "servers": [{"url": url}],
         # Either alone will do: both travel in the same header.
         "security": [{name: []} for name in _SECURITY],
         "paths": paths,
-        "components": {
-            "securitySchemes": _SECURITY,
-            "schemas": schemas,
-        },
+        "components": {"securitySchemes": _SECURITY, "schemas": schemas},
     }
 
 
@@ -102,10 +80,10 @@ def _operation(
     responses: Schema = {str(status): {"description": summary}}
     if schema is not None:
         responses[str(status)]["content"] = {MEDIA_TYPE: {"schema": schema}}
-    for code, (words, error) in _FAILURES.items():
-        responses[str(code)] = {"description": words, "content": {MEDIA_TYPE: {"schema": _reference(error)}}}
-    for code in more:
-        responses[str(code)] = {"description": "Conflict", "content": {MEDIA_TYPE: {"schema": _reference("Errors")}}}
+    errors = {MEDIA_TYPE: {"schema": _reference("Errors")}}
+    responses |= {
+        str(code): {"description": HTTPStatus(code).phrase, "content": errors} for code in (*_FAILURES, *more)
+    }
     gateway = {"application/json": {"schema": _reference("GatewayError")}}
     responses["401"] = {"description": "Unauthorized, in the gateway's words", "content": gateway}
     made: Schema = {"operationId": name, "summary": summary, "parameters": list(parameters), "responses": responses}
@@ -268,18 +246,8 @@ def _reference(name: str) -> Schema:
 _PAGE: Schema = {
     "description": "By cursor: the next page stands in links.next. By offset: the older way.",
     "anyOf": [
-        {
-            "type": "object",
-            "properties": {"size": _between(1, LARGEST_PAGE)},
-            "required": ["size"],
-            "additionalProperties": False,
-        },
-        {
-            "type": "object",
-            "properties": {"limit": _between(1, LARGEST_PAGE), "offset": _between(0, LARGEST_OFFSET)},
-            "required": ["limit"],
-            "additionalProperties": False,
-        },
+        _closed({"size": _between(1, LARGEST_PAGE)}, ["size"]),
+        _closed({"limit": _between(1, LARGEST_PAGE), "offset": _between(0, LARGEST_OFFSET)}, ["limit"]),
     ],
 }
 _META: dict[str, Schema] = {

@@ -28,22 +28,9 @@ MEDIA_TYPE = "application/vnd.api+json"
 
 @dataclass(frozen=True)
 class Call:
-    """One request on its way.
+    """One request on its way: who asks, for which resource and record (0 for none), and with what.
 
-    Parameters
-    ----------
-    identity : Identity
-        Who asks.
-    table : Table
-        For which resource.
-    key : int
-        For which record; 0 for none.
-    pairs : list of (str, str)
-        The query, doubled parameters merged.
-    body : bytes
-        The body as it came.
-    base : str
-        Address of the API as the client named it, for links.
+    Doubled parameters are merged in ``pairs``; ``base`` is the API's address as the client named it, for links.
     """
 
     identity: Identity
@@ -55,17 +42,7 @@ class Call:
 
 
 class Operations:
-    """The operations of every resource, on one store.
-
-    Parameters
-    ----------
-    store : Store
-        The records.
-    switches : Switches
-        How to behave.
-    clock : callable
-        Gives the present moment.
-    """
+    """The operations of every resource, on one store."""
 
     def __init__(self, store: Store, switches: Switches, clock: Clock) -> None:
         self._store, self._switches, self._clock = store, switches, clock

@@ -92,20 +92,9 @@ def local_midnight(seconds: Floats) -> Floats:
 def draw_columns(
     random: np.random.Generator, deals: Deals, optimism: Floats, employees: Integers, now: float
 ) -> Columns:
-    """Draw what sellers and systems wrote about each deal.
+    """Draw what sellers and systems wrote about each deal, looked at from the moment `now` [s since 1970].
 
-    Parameters
-    ----------
-    random : Generator
-        Where the numbers come from.
-    deals : Deals
-        The deals.
-    optimism : ndarray, shape (n,)
-        How much each deal's seller overstates, on the scale of log odds.
-    employees : ndarray, shape (n,)
-        Size of each deal's customer [people].
-    now : float
-        The moment at which all this is looked at [s since 1970].
+    `optimism` is how much each deal's seller overstates, in log odds; `employees` the size of its customer.
     """
     n = len(deals.owner)
     waited = now - deals.moved
@@ -175,7 +164,7 @@ def _standard(drawn: Columns, place: int) -> dict[str, Any]:
         "opportunityType": kind,
         "tags": _tags(pick),
         "leadSource": vocabulary.SOURCES[deals.source[place]],
-        "forecastCategory": _category(closed, drawn.probability[place]),
+        "forecastCategory": "Closed" if closed else category(drawn.probability[place]),
         "createdAt": drawn.created_at[place],
         "touchedAt": drawn.touched_at[place],
         "updatedAt": updated,
@@ -261,9 +250,8 @@ def _some(random: np.random.Generator, among: Flags, share: float) -> Flags:
     return chosen
 
 
-def _category(closed: bool, percent: int) -> str:
-    if closed:
-        return "Closed"
+def category(percent: int) -> str:
+    """Give the category that a seller's percentage puts an open deal in."""
     return "Commit" if percent >= 75 else "Best Case" if percent >= 45 else "Pipeline"
 
 

@@ -58,24 +58,8 @@ class View:
 class Selection:
     """One collection request.
 
-    Parameters
-    ----------
-    table : Table
-        Whose records.
-    condition : Condition
-        The filters, joined.
-    sort : tuple of SortTerm
-        The order, before the id.
-    size, offset : int, int or None
-        Rows per page; the offset where the older paging is asked for.
-    cursor : Cursor or None
-        Where the page begins.
-    count : bool
-        Whether the number of all rows is asked for.
-    view : View
-        How the rows are shown.
-    pairs : list of (str, str)
-        The parameters as they counted, for the links.
+    ``sort`` is the order before the id; ``offset`` is None unless the older paging is asked for; ``pairs`` are
+    the parameters as they counted, for the links.
     """
 
     table: Table
@@ -150,22 +134,7 @@ def read_view(table: Table, pairs: Pairs) -> View:
 
 
 def read_selection(table: Table, pairs: Pairs, switches: Switches) -> Selection:
-    """Read the query of a collection request.
-
-    Parameters
-    ----------
-    table : Table
-        Whose collection.
-    pairs : list of (str, str)
-        The query, decoded, in its order.
-    switches : Switches
-        How strict to be.
-
-    Raises
-    ------
-    Problem
-        422 for what the service does not take.
-    """
+    """Read the decoded query of a collection request; 422 for what the service does not take."""
     flags = dict(pairs)
     newer = _read_flag("newFilterSyntax", flags.get("newFilterSyntax", "false"))
     count_given = flags.get("count")
@@ -211,13 +180,7 @@ def read_selection(table: Table, pairs: Pairs, switches: Switches) -> Selection:
 
 
 def merge_doubled(pairs: Sequence[tuple[str, str]], refuse: bool) -> Pairs:
-    """Let the last of doubled parameters count; those that end in ``[]`` are lists and keep all.
-
-    Raises
-    ------
-    Problem
-        400 if `refuse` and a parameter stands twice.
-    """
+    """Let the last of doubled parameters count, or `refuse` them; those that end in ``[]`` are lists and keep all."""
     last = {key: value for key, value in pairs if not key.endswith("[]")}
     lists = dict.fromkeys((key, value) for key, value in pairs if key.endswith("[]"))
     if refuse and len(last) + len(lists) < len(pairs):

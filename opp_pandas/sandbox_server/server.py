@@ -27,25 +27,10 @@ LARGEST_BODY = 8 * 1024 * 1024
 
 
 class Server:
-    """Serves an application until it is closed.
+    """Serves an application on a loopback address until it is closed; port 0 lets the system choose one.
 
-    Parameters
-    ----------
-    application : Application
-        What answers.
-    clock : callable
-        The time for the ``Date`` header.
-    switches : Switches
-        How long a connection may stay silent.
-    host : str
-        A loopback address, or ``localhost``.
-    port : int
-        0 lets the system choose one.
-
-    Raises
-    ------
-    ConfigurationError
-        If the address is not a loopback address, or the port is not free.
+    The clock gives the ``Date`` header, the switches how long a connection may stay silent. ConfigurationError if the
+    address is another, or the port is not free.
     """
 
     def __init__(

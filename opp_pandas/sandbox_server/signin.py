@@ -59,17 +59,7 @@ class _RefusalError(Exception):
 
 
 class SignIn:
-    """The endpoints beside the API that give tokens.
-
-    Parameters
-    ----------
-    tokens : Tokens
-        Where new access tokens become good.
-    switches : Switches
-        Lives, rotation and throttle.
-    clock : callable
-        Gives the present moment.
-    """
+    """The endpoints beside the API that give tokens; the switches set their lives, rotation and throttle."""
 
     def __init__(self, tokens: Tokens, switches: Switches, clock: Clock) -> None:
         self._tokens, self._switches, self._clock = tokens, switches, clock

@@ -35,13 +35,7 @@ dump_json: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separator
 
 @dataclass(frozen=True)
 class Table:
-    """Where one resource lives.
-
-    Parameters
-    ----------
-    resource : Resource
-        The resource; its path is the table's name.
-    """
+    """Where one resource lives: its path is the table's name."""
 
     resource: Resource
 
@@ -193,22 +187,10 @@ class Change:
 
 
 class Store:
-    """The records of one sandbox.
+    """The records of one sandbox, in a file that is made when it is not there, or in memory.
 
-    Parameters
-    ----------
-    path : str, Path or None
-        A file, made when it is not there; None keeps everything in memory.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file cannot be opened or is not a sandbox's.
-
-    Attributes
-    ----------
-    listener : callable or None
-        Called after a transaction with what single records changed in it, in order.
+    ``listener`` is called after a transaction with what single records changed in it, in order. ConfigurationError
+    if the file cannot be opened or is not a sandbox's.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -301,16 +283,15 @@ class Store:
 
     def build_indexes(self) -> None:
         """Make the indexes; after the first records are in, for then it is quicker."""
-        with self._lock:
-            for table in TABLES.values():
-                for statement in table.index_statements():
-                    self._connection.execute(statement)
+        for table in TABLES.values():
+            for statement in table.index_statements():
+                self._run(statement)
 
     def insert(self, table: Table, record: NewRecord) -> int:
         """Store one record and give its id."""
         with self._lock:
             self.insert_many(table, [record])
-            key = int(self._connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+            key = int(self._run("SELECT last_insert_rowid()")[0][0])
             self._note(table, "created", None, key)
             return key
 
@@ -338,10 +319,8 @@ class Store:
         )
         sets = ", ".join(f'"{name}" = ?' for name in table.columns[1:])
         with self._lock:
-            self._connection.execute(
-                f"UPDATE {table.name} SET {sets} WHERE id = ?",
-                (*self._row(table, changed)[1:], record.id),
-            )
+            values = (*self._row(table, changed)[1:], record.id)
+            self._run(f"UPDATE {table.name} SET {sets} WHERE id = ?", values)
             self._note(table, "updated", record, record.id)
 
     def _row(self, table: Table, record: NewRecord) -> tuple[Any, ...]:
@@ -379,13 +358,12 @@ class Store:
         """
         with self._lock:
             before = self.get(table, key) if self.listener is not None else None
-            self._connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (key,))
+            self._run(f"DELETE FROM {table.name} WHERE id = ?", (key,))
             self._note(table, "destroyed", before, key)
             if table.name == "opportunities":
-                self._connection.execute("DELETE FROM opportunityProspectRoles WHERE opportunity_id = ?", (key,))
+                self._run("DELETE FROM opportunityProspectRoles WHERE opportunity_id = ?", (key,))
                 for resource in ACTIVITY:
-                    orphans = f"UPDATE {resource.path} SET opportunity_id = NULL WHERE opportunity_id = ?"
-                    self._connection.execute(orphans, (key,))
+                    self._run(f"UPDATE {resource.path} SET opportunity_id = NULL WHERE opportunity_id = ?", (key,))
 
     def get(self, table: Table, key: int) -> Record | None:
         """Read one record."""
@@ -403,9 +381,7 @@ class Store:
     ) -> list[Record]:
         """Read records; `where` and `order` are made of allow-listed names, values come apart from them."""
         statement = f"SELECT {table.record_columns} FROM {table.name} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
-        with self._lock:
-            rows = self._connection.execute(statement, (*values, limit, offset)).fetchall()
-        return [self._record(table, row) for row in rows]
+        return [self._record(table, row) for row in self._run(statement, (*values, limit, offset))]
 
     def select_ids(self, table: Table, keys: Sequence[int]) -> list[Record]:
         """Read the records with these ids, in order of id."""
@@ -424,35 +400,28 @@ class Store:
 
     def count(self, table: Table, where: str, values: Sequence[Any]) -> int:
         """Count records."""
-        with self._lock:
-            statement = f"SELECT count(*) FROM {table.name} WHERE {where}"
-            return int(self._connection.execute(statement, tuple(values)).fetchone()[0])
+        return int(self._run(f"SELECT count(*) FROM {table.name} WHERE {where}", tuple(values))[0][0])
 
     def exists(self, kind: str, key: int) -> bool:
         """Whether a record of this type has this id."""
-        with self._lock:
-            statement = f"SELECT 1 FROM {TABLES[kind].name} WHERE id = ?"
-            return self._connection.execute(statement, (key,)).fetchone() is not None
+        return bool(self._run(f"SELECT 1 FROM {TABLES[kind].name} WHERE id = ?", (key,)))
 
     def set_primary_prospects(self) -> None:
         """Let each opportunity point to the person whose role in it is the primary one."""
-        with self._lock:
-            self._connection.execute(
-                "UPDATE opportunities SET primary_prospect_id = (SELECT role.prospect_id FROM opportunityProspectRoles "
-                "AS role WHERE role.opportunity_id = opportunities.id "
-                "AND json_extract('{' || role.attributes || '}', '$.primary') LIMIT 1)"
-            )
+        self._run(
+            "UPDATE opportunities SET primary_prospect_id = (SELECT role.prospect_id FROM opportunityProspectRoles "
+            "AS role WHERE role.opportunity_id = opportunities.id "
+            "AND json_extract('{' || role.attributes || '}', '$.primary') LIMIT 1)"
+        )
 
     def read_activity_until(self) -> float:
         """Read up to when there is activity [s since 1970]; before everything where there is none yet."""
-        with self._lock:
-            found = self._connection.execute("SELECT max(until) FROM activity").fetchone()[0]
+        found = self._run("SELECT max(until) FROM activity")[0][0]
         return float("-inf") if found is None else float(found)
 
     def write_activity_until(self, moment: float) -> None:
         """Keep up to when there is activity; in the caller's transaction."""
-        with self._lock:
-            self._connection.execute("INSERT INTO activity VALUES (?)", (moment,))
+        self._run("INSERT INTO activity VALUES (?)", (moment,))
 
     def write_truth(self, facts: Iterable[tuple[int, str, str, float, float]]) -> None:
         """Keep what the generator knows of each opportunity."""
@@ -461,15 +430,15 @@ class Store:
 
     def write_truth_of(self, key: int, p: float) -> None:
         """Set the chance of winning of one opportunity, which is in another stage now; in the caller's transaction."""
-        with self._lock:
-            self._connection.execute("UPDATE truth SET p = ? WHERE id = ?", (p, key))
+        self._run("UPDATE truth SET p = ? WHERE id = ?", (p, key))
 
     def read_truth(self) -> list[tuple[int, str, str, float, float]]:
         """Read what the generator knows of each opportunity: id, outcome, closing day, chances now and at first."""
+        return self._run("SELECT id, outcome, closing_day, p, p_start FROM truth ORDER BY id")
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
-            return self._connection.execute(
-                "SELECT id, outcome, closing_day, p, p_start FROM truth ORDER BY id"
-            ).fetchall()
+            return self._connection.execute(statement, values).fetchall()
 
 
 _MORE_TABLES = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 import hmac
-import http.client
 import threading
 import time
 import uuid
@@ -14,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
+
+import urllib3
 
 from opp_pandas.sandbox_server.instants import instant_text, parse_instant
 from opp_pandas.sandbox_server.store import TABLES, Change, Record, Store, Table, dump_json
@@ -37,13 +38,7 @@ def is_local(target: SplitResult) -> bool:
 
 
 def check_target(url: str) -> None:
-    """Refuse a receiver elsewhere: the sandbox calls nobody outside this machine.
-
-    Raises
-    ------
-    ValueError
-        If it is not an http address of this machine.
-    """
+    """Refuse a receiver elsewhere (ValueError): the sandbox calls nobody outside this machine."""
     target = urlsplit(url)
     if not is_local(target) or target.port == 0:
         raise ValueError("must be an http address of this machine")
@@ -64,15 +59,6 @@ class Webhooks:
 
     As the service does, it waits five seconds for an answer, tries four times
     where none came, and takes any status for a receipt.
-
-    Parameters
-    ----------
-    store : Store
-        Whose changes are told; the webhooks stand in it too.
-    switches : Switches
-        Whether to deliver, and how long to wait between attempts.
-    clock : callable
-        Gives the present moment.
     """
 
     def __init__(self, store: Store, switches: Switches, clock: Clock) -> None:
@@ -202,16 +188,12 @@ def _version(hook: Mapping[str, Any]) -> int:
 
 def _post(hook: Mapping[str, Any], body: bytes) -> int:
     """Send one body; give the status, 0 where no answer came."""
-    target = urlsplit(hook["url"])
     headers = {"Content-Type": "application/json", "Outreach-Webhook-ID": str(uuid.uuid4())}
     if hook.get("secret"):
         headers[SIGNATURE] = hmac.new(hook["secret"].encode(), body, hashlib.sha256).hexdigest()
-    connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=_TIMEOUT_S)
     try:
-        path = target.path or "/"
-        connection.request("POST", f"{path}?{target.query}" if target.query else path, body, headers)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException, ValueError):
+        return urllib3.request(
+            "POST", hook["url"], body=body, headers=headers, timeout=_TIMEOUT_S, retries=False
+        ).status
+    except (urllib3.exceptions.HTTPError, ValueError):
         return 0
-    finally:
-        connection.close()
