@@ -302,7 +302,7 @@ def test_log__with_a_gap_is_told_by_every_state_that_it_concerns(life: Life, tmp
     state = history.as_of()
     assert state.opp.load_report.caveats == history.caveats()
     assert state.loc[state["id"] == key, "tags"].tolist() != [["0"]]
-    assert history.as_of(NOW).opp.load_report.caveats == ()
+    assert history.as_of(told.snapshots()["observed_at"].iloc[0]).opp.load_report.caveats == ()
     history.record(nightly.as_of(), complete=True, observed_at="2026-09-10")
     assert history.as_of().opp.load_report.caveats == ()
     assert history.as_of().loc[lambda frame: frame["id"] == key, "tags"].tolist() == [["0"]]
