@@ -17,7 +17,7 @@ from opp_pandas.forecasting import Bookings, Forecaster, KnownDeals, Window
 from opp_pandas.forecasting.as_of_view import read_past
 from opp_pandas.forecasting.predicting import Predictor, outlook
 from opp_pandas.forecasting.walk_forward import Walk, weigh
-from opp_pandas.forecasting.window_scores import quantiles
+from opp_pandas.forecasting.window_scores import quantiles, score_windows
 from worlds import START, WORLDS, World, came, frame_of, generate, past_of
 
 if TYPE_CHECKING:
@@ -423,3 +423,13 @@ def test_predict__splits_by_group_and_sets_beside_a_quota(frame: pd.DataFrame) -
     assert 0.3 < whole.p_quota < 0.7
     with pytest.raises(ConfigurationError, match="need by="):
         frame.opp.predict(horizon_days=30, quota={"small": 1.0})
+
+
+def test_record__of_one_block_of_windows_has_no_interval() -> None:
+    """Twelve windows that overlap all through are one: drawing them again and again would make its error certain."""
+    rng = np.random.default_rng(0)
+    mean, actual = rng.uniform(50, 150, 12), rng.uniform(50, 150, 12)
+    intervals = {0.8: (mean - 40, mean + 40)}
+    overlapping, apart = (score_windows(mean, actual, np.ones(12), intervals, block) for block in (13, 1))
+    assert np.isnan([overlapping["wape_low"], overlapping["wape_high"]]).all()
+    assert apart["wape_low"] < apart["wape"] == overlapping["wape"] < apart["wape_high"]

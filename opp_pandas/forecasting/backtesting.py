@@ -386,7 +386,7 @@ def _scores(found: pd.DataFrame, reference: pd.Series, level: float) -> dict[str
     drawn = resampled(sums, _DRAWS, _SEED)
     ratio = divide(drawn[:, 0], drawn[:, 1])
     ratio = ratio[~np.isnan(ratio)]
-    ends = np.quantile(ratio, (0.5 - level / 2, 0.5 + level / 2)) if len(ratio) else (np.nan, np.nan)
+    ends = np.quantile(ratio, (0.5 - level / 2, 0.5 + level / 2)) if len(found) > 1 and len(ratio) else (np.nan, np.nan)
     scores |= {"wape": errors["wape"], "wape_low": float(ends[0]), "wape_high": float(ends[1])}
     scores |= {"mape": errors["mape"], "bias": errors["bias"]}
     own = found.set_index("period")["crps"]

@@ -84,11 +84,13 @@ def score_windows(
         names = ("wape", "wape_low", "wape_high", "bias", "crps", "crps_share")
         return found | dict.fromkeys([*names, *(f"coverage_{level:.0%}"[:-1] for level in LEVELS), "width_80"], np.nan)
     error = np.abs(mean - actual)
-    starts = np.random.default_rng(0).integers(0, max(n - block + 1, 1), size=(1_000, -(-n // block)))
-    drawn = np.minimum((starts[:, :, None] + np.arange(block)).reshape(len(starts), -1)[:, :n], n - 1)
-    sums = np.abs(actual)[drawn].sum(axis=1)
-    ratio = error[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
-    low, high = np.quantile(ratio, (0.05, 0.95)) if len(ratio) else (np.nan, np.nan)
+    low = high = np.nan
+    if n >= 2 * block:  # Of one block, drawn again and again, the interval would be a point.
+        starts = np.random.default_rng(0).integers(0, n - block + 1, size=(1_000, -(-n // block)))
+        drawn = np.minimum((starts[:, :, None] + np.arange(block)).reshape(len(starts), -1)[:, :n], n - 1)
+        sums = np.abs(actual)[drawn].sum(axis=1)
+        ratio = error[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
+        low, high = np.quantile(ratio, (0.05, 0.95)) if len(ratio) else (np.nan, np.nan)
     found |= {"wape": float(error.sum()) / total, "wape_low": float(low), "wape_high": float(high)}
     found |= {"bias": float(np.sum(mean - actual)) / total, "crps": float(scores.mean())}
     found["crps_share"] = float(scores.sum()) / total
