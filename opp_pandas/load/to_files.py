@@ -13,7 +13,6 @@ import shutil
 import time
 import uuid
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
 
 PART_BYTES = 48_000_000
 """Pages of so many bytes together become one file: some twenty thousand whole deals."""
-_ROWS_TOGETHER = 4_096
-"""Of a file that is written anew."""
+_ROWS_TOGETHER = 8_192
+"""Of a file that is written anew, and of a row group of it."""
 MOST_LISTED = 10_000
 """Of cells that break a rule, and of records set aside, no more are listed; all are counted."""
 
@@ -291,8 +290,8 @@ class _Load:
         fresh = path.with_suffix(".new")
         with fresh.open("wb") as file:
             with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                for batch in chain.from_iterable(table.to_batches() for table in tables):
-                    writer.write_batch(batch)
+                for table in tables:
+                    writer.write_table(table)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
@@ -370,7 +369,7 @@ class _Load:
             order[theirs] = len(table) + np.arange(len(theirs))
             if news is not None:
                 table = pa.concat_tables([table, news.take(pa.array(rows[here][theirs]))])
-            yield table.take(pa.array(order[stay[here]])).combine_chunks()
+            yield table.take(pa.array(order[stay[here]]))
 
     def _read(self, number: int, schema: pa.Schema) -> Iterator[pa.Table]:
         with pq.ParquetFile(self._folder / PART.format(number)) as file:
