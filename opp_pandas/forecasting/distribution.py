@@ -48,8 +48,8 @@ _FEW = 64
 """Deals whose sums are lumps, at every value of their common luck."""
 _APART, _MOST_BETWEEN = 1.0, 64
 """How far apart neighbours may be that are averaged, in standard deviations; how many stand between two at most."""
-_REACH = 6.5
-"""Common luck beyond so many standard deviations is left out: it is rarer than one in 10^10."""
+_REACH, _GRID_REACH = 6.5, 5.5
+"""Common luck beyond so many standard deviations is left out: 1 in 10^10 for moments, 1 in 10^7 for the whole."""
 
 RHO = 0.0
 """Correlation of the deals where nobody states one: the same in bookings, report and dashboard."""
@@ -151,12 +151,12 @@ class Bookings:
     def _grid(self) -> tuple[float, float, Floats]:
         """Lowest amount, step and probabilities of the grid."""
         step, _ = self._step
-        luck = _lucks(1 if self.rho == 0 else _FEWEST_NODES)
+        luck = _lucks(1 if self.rho == 0 else _FEWEST_NODES, _GRID_REACH)
         parts = [self._multiplied(value) for value in luck.tolist()]
         first, pmf = self._averaged(luck, parts)
         while 1 < len(luck) < _MOST_NODES:
             # Halving the step keeps what was multiplied out.
-            before, luck = (first, pmf), _lucks(2 * len(luck) - 1)
+            before, luck = (first, pmf), _lucks(2 * len(luck) - 1, _GRID_REACH)
             new = iter([self._multiplied(value) for value in luck[1::2].tolist()])
             parts = [parts[place // 2] if place % 2 == 0 else next(new) for place in range(len(luck))]
             first, pmf = self._averaged(luck, parts)
@@ -376,8 +376,8 @@ class Bookings:
         return as_page(repr(self).strip("<>"), ("amounts", self.to_frame().map(lambda value: f"{value:,.0f}")))
 
 
-def _lucks(number: int) -> Floats:
-    return np.linspace(-_REACH, _REACH, number) if number > 1 else np.zeros(1)
+def _lucks(number: int, reach: float = _REACH) -> Floats:
+    return np.linspace(-reach, reach, number) if number > 1 else np.zeros(1)
 
 
 def _weights(luck: Floats) -> list[float]:
