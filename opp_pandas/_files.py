@@ -57,7 +57,7 @@ def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
 
 
 def owner_objection(found: os.stat_result, path: Path, *, may_read: bool = False) -> str | None:
-    """Say why a file or folder cannot be trusted with what is for its owner only; None where it can.
+    """Explain why a file or folder cannot be trusted with what is for its owner only; None where it can.
 
     ``may_read``: others may read it, as long as they cannot write.
     """

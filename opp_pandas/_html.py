@@ -70,7 +70,7 @@ Part = Paragraph | Table
 
 
 def table_html(titles: Sequence[str], rows: Iterable[Sequence[str]], align: str = "left", caption: str = "") -> str:
-    """Give lines of text as an HTML table, everything escaped; `align` is for all columns but the first."""
+    """Return lines of text as an HTML table, everything escaped; `align` is for all columns but the first."""
     styles = [f"style='text-align:{side}'" for side in ("left", *(align for _ in titles[1:]))]
 
     def line(cells: Sequence[str], tag: str) -> str:

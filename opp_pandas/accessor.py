@@ -140,7 +140,7 @@ def context_of(
 
 
 def _require_meaning(frame: pd.DataFrame, what: str) -> Meaning:
-    """Give what figures need of the load, or raise the error that says how to put the load back."""
+    """Return what figures need of the load, or raise the error that says how to put the load back."""
     return meaning_of(frame) or require_loaded(frame, what).meaning
 
 

@@ -109,7 +109,7 @@ class MergeableFigures:
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> Bookings:
-        r"""Give the distribution of what the open deals may bring, from their own or their stages' probabilities.
+        r"""Compute the distribution of what the open deals may bring, from their own or their stages' probabilities.
 
         Parameters
         ----------
@@ -295,7 +295,7 @@ class MergeableFigures:
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Say how much of the pipeline hangs on few accounts, owners or deals.
+        r"""Measure how much of the pipeline depends on few accounts, owners or deals.
 
         Parameters
         ----------
@@ -589,7 +589,7 @@ class MergeableFigures:
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Give the key figures: pipeline, win rate, deal size, cycle, velocity, and how far the quota is.
+        r"""Compute the key figures: pipeline, win rate, deal size, cycle, velocity, and how far the quota is.
 
         Parameters
         ----------
@@ -1431,7 +1431,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> Explanation:
-        r"""Say what a result stands on, or which rows and which formula made one of its numbers.
+        r"""Explain what a result stands on, or which rows and which formula made one of its numbers.
 
         Parameters
         ----------
@@ -2238,7 +2238,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Give the age of every open deal.
+        r"""Compute the age of every open deal.
 
         Parameters
         ----------
@@ -2911,7 +2911,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Say from which stage to which the deals went between two moments: what a Sankey diagram draws.
+        r"""Count from which stage to which the deals went between two moments: what a Sankey diagram draws.
 
         Parameters
         ----------
@@ -3008,7 +3008,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Give the funnel: how many deals ever reached each stage; without history, where they stand now.
+        r"""Compute the funnel: how many deals ever reached each stage; without history, where they stand now.
 
         Parameters
         ----------
@@ -3126,7 +3126,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Say how evenly a period's bookings came in, week by week.
+        r"""Measure how evenly a period's bookings came in, week by week.
 
         Parameters
         ----------
@@ -3317,7 +3317,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Say what was open at each of several moments.
+        r"""Compute what was open at each of several moments.
 
         Parameters
         ----------
@@ -3835,7 +3835,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Give the share of the deals due in a period that were pushed behind it.
+        r"""Return the share of the deals due in a period that were pushed behind it.
 
         Parameters
         ----------
@@ -4137,7 +4137,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Give, for every open stage, the share that has gone on, back or was lost by each day.
+        r"""Compute, for every open stage, the share that has gone on, back or was lost by each day.
 
         Parameters
         ----------
@@ -4230,7 +4230,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Say how long deals stay in each open stage, and where they go from it.
+        r"""Compute how long deals stay in each open stage, and where they go from it.
 
         Parameters
         ----------
@@ -4418,7 +4418,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Say how the open pipeline of a period came from what it was to what it is.
+        r"""Break down how the open pipeline of a period became what it is.
 
         A deal that comes under the scope or leaves it is a bar of its own.
 

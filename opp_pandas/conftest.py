@@ -56,7 +56,7 @@ def _started() -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give an example a fresh frame, a folder, a journal, and pictures that nobody sees."""
+    """Provide each example with a fresh frame, a folder, a journal, and pictures that nobody sees."""
     test: Any = getattr(request.node, "dtest", None)
     if test is None:
         yield

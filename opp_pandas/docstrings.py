@@ -155,7 +155,7 @@ def document(
 
 
 def _with_default(entry: str, default: Any) -> str:
-    """Say of an argument what it is if left out, where that is a value."""
+    """Describe the default of an argument, where it is a value."""
     if default is _EMPTY or default is None or not entry:
         return entry
     head, mark, words = entry.partition("\n")

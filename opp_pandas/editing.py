@@ -128,7 +128,7 @@ def _new_rows(rows: Any, loaded: Loaded) -> pd.DataFrame:
 
 
 def _aligned(frame: pd.DataFrame, new: pd.DataFrame, labels: list[Any], loaded: Loaded) -> pd.DataFrame:
-    """Give the new rows the frame's columns and dtypes, so that joining changes no dtype."""
+    """Return the new rows the frame's columns and dtypes, so that joining changes no dtype."""
     columns: dict[str, Any] = {}
     for column in (*frame.columns, *(name for name in new.columns if name not in frame.columns)):
         dtype = frame[column].dtype if column in frame.columns else COLUMN_DTYPES[column]
@@ -159,7 +159,7 @@ def _in_the_currency_of(frame: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def _categorical(series: pd.Series, dtype: pd.CategoricalDtype) -> pd.Series:
-    """Give new cells the column's categories; one that is not among them stays what it is, and is never lost."""
+    """Read new cells as the column's categories; one that is not among them stays what it is, and is never lost."""
     series = series.mask(series.eq(""))
     known = series.isin(dtype.categories) | series.isna()
     return series.astype(dtype) if known.all() else series
@@ -202,7 +202,7 @@ def _day_or_instant(value: Any, zone: str | None) -> Any:
 
 
 def _fresh_labels(index: pd.Index, number: int, taken: Collection[Any]) -> list[Any]:
-    """Give labels that neither the index nor a waiting deal has yet."""
+    """Return labels that neither the index nor a waiting deal has yet."""
     if index.nlevels > 1:
         raise FrameError("add() needs a plain index, this one has several levels: df.reset_index().opp.add(rows)")
     if pd.api.types.is_integer_dtype(index.dtype):
@@ -282,7 +282,7 @@ def _is_same_deal(frame: pd.DataFrame, place: int, label: Any, original: pd.Data
 
 
 def _warn_of_renamed(plain: pd.DataFrame, loaded: Loaded) -> None:
-    """Say which columns look renamed by accident: whoever edited them would see nothing of it sent."""
+    """Describe which columns look renamed by accident: whoever edited them would see nothing of it sent."""
     known = loaded.baseline.frame.columns
     gone = {_folded(column): column for column in known.difference(plain.columns)}
     twins = {column: gone[_folded(column)] for column in plain.columns if _folded(column) in gone}
@@ -308,7 +308,7 @@ _READ_AS_MISSING = frozenset(
 
 
 def _restore_lost_text(attached: pd.DataFrame, plain: pd.DataFrame, rows: Rows, loaded: Loaded) -> None:
-    """Give back, in place, text that a CSV reads as missing: nobody can have meant to clear it there."""
+    """Restore, in place, text that a CSV reads as missing: nobody can have meant to clear it there."""
     known = np.flatnonzero(rows.places >= 0)
     base = loaded.baseline.frame
     restored = 0
@@ -377,7 +377,7 @@ def set_close_date(
 
 
 def _places(frame: pd.DataFrame, mask: Any) -> np.ndarray[Any, Any]:
-    """Give the positions of the chosen rows; unlike in ``df.loc``, a label that is not there makes no new row."""
+    """Return the positions of the chosen rows; unlike in ``df.loc``, a label that is not there makes no new row."""
     try:
         chosen = pd.Series(np.arange(len(frame)), index=frame.index).loc[mask]
     except KeyError as problem:

@@ -286,7 +286,7 @@ class Loaded:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give what is pickled: everything but the client, which holds a token, and what can be worked out again."""
+        """Return what is pickled: everything but the client, which holds a token, and what can be worked out again."""
         return {each.name: getattr(self, each.name) for each in fields(self)} | {"client": None}
 
     @cached_property
@@ -315,7 +315,7 @@ class Loaded:
         return self.meaning.to_text(self.kind, self.key)
 
     def renewed(self, **changes: Any) -> Loaded:
-        """Give a successor with `changes` and a key of its own."""
+        """Return a successor with `changes` and a key of its own."""
         return replace(self, **{"key": uuid.uuid4().hex, **changes})
 
 
@@ -429,13 +429,13 @@ def attach_loaded(frame: pd.DataFrame, loaded: Loaded) -> pd.DataFrame:
 
 
 def loaded_of(frame: pd.DataFrame) -> Loaded | None:
-    """Give what travels with `frame`, or None."""
+    """Return what travels with `frame`, or None."""
     state = frame.attrs.get(ATTRS_KEY)
     return state.loaded if isinstance(state, FrameState) else None
 
 
 def meaning_of(frame: pd.DataFrame) -> Meaning | None:
-    """Give what figures need of the load that travels with `frame`, or of its text out of a Parquet file; else None."""
+    """Return what figures need of the load that travels with `frame`, or of its text in a Parquet file; else None."""
     state = frame.attrs.get(ATTRS_KEY)
     if isinstance(state, FrameState):
         return state.loaded.meaning
@@ -495,7 +495,7 @@ def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def freeze_value(value: Any) -> Any:
-    """Give a value whose lists, at every depth, are tuples."""
+    """Return a value whose lists, at every depth, are tuples."""
     if isinstance(value, list | tuple):
         return tuple(freeze_value(item) for item in value)
     if isinstance(value, dict):

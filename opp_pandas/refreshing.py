@@ -287,7 +287,7 @@ class _Refresh:
         return made
 
     def _moved(self, column: str, now: pd.DataFrame, known: Places) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Say for which rows of the frame the service's value is another than the loaded one."""
+        """Return for which rows of the frame the service's value is another than the loaded one."""
         at = self.matched.places[known]
         if column not in self.old.frame.columns:
             return np.ones(len(known), dtype=bool)
@@ -358,7 +358,7 @@ class _Refresh:
 
 
 def _last_seen(loaded: Loaded) -> pd.Timestamp:
-    """Give the moment up to which every change is in the baseline."""
+    """Return the moment up to which every change is in the baseline."""
     if loaded.watermark is not None:
         return loaded.watermark
     stamps = loaded.baseline.frame.get("updated_at")
@@ -395,7 +395,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _labels(index: pd.Index, ids: Any) -> pd.Index:
-    """Give index labels for new deals that the frame does not have yet."""
+    """Return index labels for new deals that the frame does not have yet."""
     number = len(ids)
     if index.nlevels > 1 and number:
         raise FrameError("refresh() cannot name new deals in an index of several levels: df.reset_index() first")

@@ -21,7 +21,7 @@ CUSTOM_FIELDS = 150
 
 @lru_cache(4096)
 def snake_case(name: str) -> str:
-    """Give the column name of an API name.
+    """Return the column name of an API name.
 
     Examples
     --------

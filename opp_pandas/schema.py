@@ -62,7 +62,7 @@ def dtype_rule(column: str) -> str:
 
 @cache
 def rules_of(column: str) -> tuple[Rule, ...]:
-    """Give the rules about the values of a known column, the dtype apart."""
+    """Return the rules about the values of a known column, the dtype apart."""
     dtype = COLUMN_DTYPES[column]
     attribute = OPPORTUNITY.by_column.get(column)
     kind = kind_of_dtype(dtype) if attribute is None else KINDS[attribute.kind]
@@ -176,7 +176,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _column_failures(column: str, values: pd.Series) -> Iterator[tuple[str, str, Positions | None]]:
-    """Give (column, rule, positions) for each broken rule; positions None for the column as a whole."""
+    """Return (column, rule, positions) for each broken rule; positions None for the column as a whole."""
     if _has_dtype(values, column):
         for rule in rules_of(column):
             if rule.breaks is not None and len(positions := rule.breaks(values)):
@@ -381,7 +381,7 @@ def _between(low: int, high: int) -> Rule:
 
 @cache
 def get_schema() -> Any:
-    """Give `OpportunitySchema`, the pandera model made from the resource table.
+    """Return `OpportunitySchema`, the pandera model made from the resource table.
 
     Returns
     -------

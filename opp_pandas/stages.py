@@ -43,7 +43,7 @@ def _as_dict(words: str, values: Mapping[str | int, Any] | None) -> dict[str | i
 
 
 def _percent(value: Any) -> float:
-    """Give a number; what is none becomes NaN, which no percentage is."""
+    """Return a number; what is none becomes NaN, which no percentage is."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -138,7 +138,7 @@ class StageMap:
         return (*middle, *self.won, *self.lost)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the map as plain lists and dicts."""
+        """Return the map as plain lists and dicts."""
         return {
             "order": list(self.order),
             "won": list(self.won),
@@ -238,7 +238,7 @@ class StageTable:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the table as plain lists for a figure's basis: names by status, and what is guessed."""
+        """Return the table as plain lists for a figure's basis: names by status, and what is guessed."""
         return {
             **{
                 status: list(names)

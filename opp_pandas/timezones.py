@@ -9,7 +9,7 @@ from opp_pandas.errors import ConfigurationError, named, printable
 
 
 def check_zone(name: str) -> str:
-    """Give back the name of a time zone that exists.
+    """Return the name of a time zone that exists.
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ class MemoryStorage:
         return self
 
     def rows(self, _table: Any, fields: Any = None, resources: Any = None, columns: Any = COLUMNS) -> Any:
-        """Give the rows, as `Storage.rows`."""
+        """Return the rows, as `Storage.rows`."""
         import pyarrow.compute as pc
 
         rows = self.kept.select(list(columns))

@@ -48,19 +48,19 @@ EXPORT = {
 
 
 def export() -> pd.DataFrame:
-    """Give three rows as Salesforce exports them."""
+    """Return three rows as Salesforce exports them."""
     return pd.DataFrame(EXPORT)
 
 
 def loaded(frame: pd.DataFrame) -> Loaded:
-    """Give what travels with an adopted frame."""
+    """Return what travels with an adopted frame."""
     found = loaded_of(frame)
     assert found is not None
     return found
 
 
 def report(frame: pd.DataFrame) -> LoadReport:
-    """Give the load report of an adopted frame."""
+    """Return the load report of an adopted frame."""
     return loaded(frame).report
 
 

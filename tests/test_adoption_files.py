@@ -23,14 +23,14 @@ pytestmark = pytest.mark.data
 
 
 def loaded(frame: pd.DataFrame) -> Loaded:
-    """Give what travels with an adopted frame."""
+    """Return what travels with an adopted frame."""
     found = loaded_of(frame)
     assert found is not None
     return found
 
 
 def notes(frame: pd.DataFrame) -> str:
-    """Give the notes of the load report as one text."""
+    """Return the notes of the load report as one text."""
     return "\n".join(loaded(frame).report.notes)
 
 
@@ -41,7 +41,7 @@ def weighted(frame: pd.DataFrame) -> Decimal:
 
 
 def open_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows in stages that are open."""
+    """Return the rows in stages that are open."""
     table = loaded(frame).stages
     return frame[np.isin(table.positions(frame["stage_name"]), np.flatnonzero(table.status == "open"))]
 

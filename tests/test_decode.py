@@ -28,7 +28,7 @@ def decode_one(**members: Any) -> Batch:
 
 
 def values_of(batch: Batch, column: str) -> list[Any]:
-    """Give a decoded column as Python values; instants as microseconds."""
+    """Return a decoded column as Python values; instants as microseconds."""
     values = batch.columns.get(column, [None] * batch.rows)
     if isinstance(values, list):
         return values

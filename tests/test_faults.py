@@ -650,7 +650,7 @@ class Rotating:
         self.renewed = 0
 
     def token(self) -> Any:
-        """Give the first that is left."""
+        """Return the first that is left."""
         return self.tokens[0]
 
     def renew(self, used: Any) -> Any:

@@ -64,7 +64,7 @@ class Round:
         return made
 
     def plan(self, number: int, kind: str) -> ChangeSet:
-        """Give the plan of this round, as `write_back` and a saved file would have it."""
+        """Return the plan of this round, as `write_back` and a saved file would have it."""
         creations = []
         for n in range(DEALS):
             # A name-based id, as rows of an adopted file without keys get them: others may make the same.

@@ -35,14 +35,14 @@ _PROGRESS = re.compile(r"\d+%\|.*\|")
 
 
 def executed(path: Path) -> Any:
-    """Give the notebook with fresh outputs."""
+    """Return the notebook with fresh outputs."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": FOLDER}}).execute()
     return notebook
 
 
 def said(cell: Any) -> list[str]:
-    """Give what a cell says: texts as they are but for what changes, pictures by their kind."""
+    """Return what a cell says: texts as they are but for what changes, pictures by their kind."""
     found = []
     for output in cell.get("outputs", []):
         data = output.get("data", {})

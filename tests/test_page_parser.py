@@ -224,7 +224,7 @@ COLUMNS = [
 
 
 def outcome(load: Any, *arguments: Any) -> Any:
-    """Give the result, or the text of the refusal."""
+    """Return the result, or the text of the refusal."""
     try:
         return load(*arguments)
     except DocumentError as problem:

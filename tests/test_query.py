@@ -26,7 +26,7 @@ def build_query(resource: Resource = OPPORTUNITY, *, timezone: str | None = None
 
 
 def filters(wanted: dict[str, Any], timezone: str | None = None) -> list[tuple[str, str]]:
-    """Give the filter's parameters, decoded."""
+    """Return the filter's parameters, decoded."""
     (query,) = build_query(filter=wanted, timezone=timezone)
     return [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name.startswith("filter")]
 

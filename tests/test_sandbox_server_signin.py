@@ -34,7 +34,7 @@ class Clock:
         self.now = NOW
 
     def __call__(self) -> datetime:
-        """Give the moment."""
+        """Return the moment."""
         return self.now
 
 

@@ -36,12 +36,12 @@ GOOD = {
 
 
 def good_frame() -> pd.DataFrame:
-    """Give four rows that break no rule, one of them not created yet."""
+    """Return four rows that break no rule, one of them not created yet."""
     return pd.DataFrame(GOOD)
 
 
 def listed(failures: pd.DataFrame) -> set[tuple[str, ...]]:
-    """Give failures without their order, comparable across ways of finding them."""
+    """Return failures without their order, comparable across ways of finding them."""
     return {tuple(repr(value) for value in case) for case in failures.itertuples(index=False)}
 
 

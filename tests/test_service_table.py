@@ -230,7 +230,7 @@ TABLE = {
 
 
 def service_table() -> str:
-    """Give the table as Markdown: what the reference page names, and the test that proves it."""
+    """Return the table as Markdown: what the reference page names, and the test that proves it."""
     lines = ["| | of the reference page | proved by |", "|---|---|---|"]
     for kind, rows in TABLE.items():
         for number, (name, (module, test)) in enumerate(rows.items()):

@@ -24,7 +24,7 @@ def _rules_without(self: Application) -> Iterator[Rule]:
 
 
 def _read(self: Switches, name: str) -> Any:
-    """Give the default of the switch, whatever it was set to."""
+    """Return the default of the switch, whatever it was set to."""
     return vars(Switches()).get(name) if name == NAME else object.__getattribute__(self, name)
 
 

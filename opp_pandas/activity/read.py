@@ -214,7 +214,7 @@ class _Load:
         return activity_frame({**facts, "type": source.resource.type, **source.read(rows)}, rows.index)
 
     def _pages(self, source: Source, query: Query) -> Iterator[Page]:
-        """Give the pages of a resource, by deals or whole, whichever takes fewer requests."""
+        """Return the pages of a resource, by deals or whole, whichever takes fewer requests."""
         if self.ids is None:
             yield from self._walk(source, query)
             return

@@ -432,7 +432,7 @@ class _Reader:
         return f"{text}; summed over all rows that moves amount x probability by {moved:+,.2f}"
 
     def frame(self) -> pd.DataFrame:
-        """Give the columns in order, under the source's index if that is unique."""
+        """Return the columns in order, under the source's index if that is unique."""
         count = len(self.source)
         present = [name for name in COLUMN_DTYPES if name in self.columns and name not in CORE_COLUMNS]
         columns: dict[Hashable, Any] = {}
@@ -482,7 +482,7 @@ def _settled_keys(reading: Reading) -> Reading:
 
 
 def _doubled_keys(adopted: pd.DataFrame, duplicates: str) -> pd.DataFrame:
-    """Give the keys that stand more than once as ``key, rows, kept``, or raise."""
+    """Return the keys that stand more than once as ``key, rows, kept``, or raise."""
     keys = adopted["custom_id"]
     doubled = keys[keys.notna() & keys.duplicated(keep=False)]
     if not len(doubled):
@@ -556,7 +556,7 @@ def _stage_notes(adopted: pd.DataFrame, stages: StageMap | None, table: StageTab
 
 
 def _gap_notes(adopted: pd.DataFrame, plan: ColumnPlan, zone: str | None, currency: str | None) -> list[str]:
-    """Say what the file lacks, column by column."""
+    """Describe what the file lacks, column by column."""
     notes = []
     rows = len(adopted)
     for column, words in _WITHOUT.items():

@@ -76,7 +76,7 @@ class ColumnPlan:
     key_in_index: bool = False
 
     def table(self) -> pd.DataFrame:
-        """Give the plan as a frame ``source, column, note`` for the load report."""
+        """Return the plan as a frame ``source, column, note`` for the load report."""
         target_of = {source: target for target, source in self.taken.items()}
         rows = [(source, target_of.get(source, self.extras.get(source)), note) for source, note in self.notes.items()]
         return pd.DataFrame(rows, columns=["source", "column", "note"], dtype=object)

@@ -105,7 +105,7 @@ class MissingColumns:
         self._text = pa.nulls(rows, TEXT)
 
     def array(self, dtype: str) -> Any:
-        """Give a pandas array of its own; text shares one Arrow array, which nobody can change."""
+        """Return a pandas array of its own; text shares one Arrow array, which nobody can change."""
         if dtype == "object":
             return np.full(self.rows, None, dtype=object)
         if dtype == "str":
@@ -259,7 +259,7 @@ def _without(texts: pa.Array, places: Mask) -> pa.Array:
 
 
 def _of_usual_form(texts: pa.Array) -> bool:
-    """Tell whether all texts have the service's own length and signs, which takes no time per text."""
+    """Return whether all texts have the service's own length and signs, which takes no time per text."""
     size = len(texts) - texts.null_count
     offsets = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     if not size or offsets[-1] - offsets[0] != size * len(_FORM) or (np.diff(offsets) > len(_FORM)).any():

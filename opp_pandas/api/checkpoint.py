@@ -85,7 +85,7 @@ def remove_checkpoint(path: str | os.PathLike[str]) -> None:
 
 
 def _walk(client: Client, parts: list[str], stream: IO[bytes], *, by_id: bool) -> Iterator[Page]:
-    """Give the pages of the file, one in memory at a time, and then those that the service has beyond them."""
+    """Return the pages of the file, one in memory at a time, and then those that the service has beyond them."""
     number = 0
     begun = whole = stream.tell()
     last: Page | None = None
@@ -137,7 +137,7 @@ def _pages_of(part: int, stream: IO[bytes], begun: int) -> Iterator[Page]:
 
 
 def _behind(first: str, before: Iterable[Page]) -> str:
-    """Give the URL of what follows the largest id that was read."""
+    """Return the URL of what follows the largest id that was read."""
     largest = max((key for page in before for key in record_ids(page.document)), default=None)
     if largest is None or _ID_FILTER in first:
         return first

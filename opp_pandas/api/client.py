@@ -140,7 +140,7 @@ def connect(
 
 
 def _chosen_url(url: str | None) -> tuple[str, str]:
-    """Give the URL and the name of where it came from."""
+    """Return the URL and the name of where it came from."""
     if url is not None:
         return url, "url="
     from_environment = os.environ.get(URL_VARIABLE, "").strip()

@@ -201,7 +201,7 @@ def decode_columns(page: PageColumns, resource: Resource) -> Part:
 
 
 def _objection(record: Any, resource: Resource) -> str:
-    """Say why a record cannot become a row; empty where it can."""
+    """Explain why a record cannot become a row; empty where it can."""
     if not isinstance(record, dict):
         return "not a JSON object"
     if record.get("type") != resource.type:

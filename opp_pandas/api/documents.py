@@ -92,7 +92,7 @@ def parse_json(body: bytes, *, method: str = "", url: str = "") -> Any:
 
 
 def _parsed(body: bytes) -> tuple[dict[str, Any] | None, str, str]:
-    """Give the document, or None with the problem and its pointer."""
+    """Return the document, or None with the problem and its pointer."""
     value, problem = _decoded(body)
     if problem:
         return None, problem, ""
@@ -140,7 +140,7 @@ def _decoded(body: bytes) -> tuple[Any, str]:
 
 
 def _may_hold_long_numbers(body: bytes) -> bool:
-    """Tell whether a number could have more than 400 digits: then every twentieth byte within it is one."""
+    """Return whether a number could have more than 400 digits: then every twentieth byte within it is one."""
     return b"0" * 20 in body[:: MAX_DIGITS // 20].translate(_DIGITS)
 
 
@@ -175,7 +175,7 @@ _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}:'))
 
 
 def _doubled(text: str) -> str:
-    """Say which member stands twice in one object; empty where none does."""
+    """Return which member stands twice in one object; empty where none does."""
 
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         counts = Counter(name for name, _ in pairs)
@@ -227,7 +227,7 @@ def _is_cut(text: str, error: json.JSONDecodeError) -> bool:
 
 
 def is_cut_short(body: bytes) -> bool:
-    """Tell whether `body` is the beginning of a JSON text whose end is missing.
+    """Return whether `body` is the beginning of a JSON text whose end is missing.
 
     Examples
     --------
@@ -467,7 +467,7 @@ def identifier(value: Any) -> int:
 
 
 def id_objection(value: Any) -> str:
-    """Say why a value cannot be an id; empty where it can."""
+    """Explain why a value cannot be an id; empty where it can."""
     try:
         identifier(value)
     except UnfitError as problem:
@@ -476,7 +476,7 @@ def id_objection(value: Any) -> str:
 
 
 def are_usable(ids: Sequence[Any]) -> bool:
-    """Tell whether all values can be ids."""
+    """Return whether all values can be ids."""
     return not any(id_objection(value) for value in ids if type(value) is not int or not 0 < value <= INT64_MAX)
 
 

@@ -238,7 +238,7 @@ class Collector:
 
 
 def conversion_notes(marks: CellMarks) -> tuple[str, ...]:
-    """Say in sentences which cells do not hold what their column is for."""
+    """Describe in sentences which cells do not hold what their column is for."""
     numbers = Counter(
         column
         for (row, column), value in marks.original.items()
@@ -306,7 +306,7 @@ def lookup_frame(resources: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def name_notes(resources: Iterable[Any]) -> tuple[str, ...]:
-    """Say in sentences of how many related resources the name came as a number."""
+    """Describe in sentences of how many related resources the name came as a number."""
     return _number_notes(Counter(str(resource.get("type")) for resource in resources if _is_named_by_number(resource)))
 
 
@@ -414,7 +414,7 @@ def in_order(columns: Iterable[str]) -> list[str]:
 
 
 def look_up(ids: pd.Series, lookup: pd.DataFrame | None, field: str, dtype: str) -> Any:
-    """Give `field` of the look-up for every id, missing where there is none."""
+    """Return `field` of the look-up for every id, missing where there is none."""
     if lookup is None or not len(lookup) or field not in lookup.columns:
         return column_array([None] * len(ids), dtype)
     # Factorised first: a look-up per distinct id, then one take.

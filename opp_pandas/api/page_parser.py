@@ -166,7 +166,7 @@ class ParsedColumns(PageColumns):
         return ids
 
     def adds_up(self, absent: int, others: Iterable[Any]) -> bool:
-        """Tell whether the bytes have as many members as the structs.
+        """Return whether the bytes have as many members as the structs.
 
         `absent` attributes are not there; `others` may be more than text or a number.
         """
@@ -396,7 +396,7 @@ def _struct(fields: Iterable[tuple[Any, ...]], kind: str | None = None) -> Any:
 
 
 def _can_be_field(name: str) -> bool:
-    """Tell whether msgspec takes the name: it has nothing that JSON would escape."""
+    """Return whether msgspec takes the name: it has nothing that JSON would escape."""
     return name.isprintable() and '"' not in name and "\\" not in name
 
 

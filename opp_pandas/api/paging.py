@@ -130,7 +130,7 @@ _WHITE_SPACE = 64  # before the name; a page with more is parsed whole
 
 
 def _last_members(body: bytes) -> dict[str, Any] | None:
-    """Give the members from a top-level ``links`` to the end of the document, or None if it is not built so.
+    """Return the members from a top-level ``links`` to the end of the document, or None if it is not built so.
 
     In valid JSON a run of members that is closed by the document's one last
     brace stands at the top: inside a row more brackets would follow. Damage
@@ -165,7 +165,7 @@ def _last_members(body: bytes) -> dict[str, Any] | None:
 
 
 def _adds_up(body: bytes) -> bool:
-    """Tell whether as many brackets close as open; text with brackets in it may say no without harm."""
+    """Return whether as many brackets close as open; text with brackets in it may say no without harm."""
     return body.count(b"{") == body.count(b"}") and body.count(b"[") == body.count(b"]")
 
 
@@ -176,7 +176,7 @@ _END_SEARCH = 4_096
 
 
 def _members_without_next(body: bytes) -> dict[str, Any] | None:
-    """Give the members at the end of a whole last page, or None if it is not certain that it is one.
+    """Return the members at the end of a whole last page, or None if it is not certain that it is one.
 
     Where the word "next" stands nowhere, there is no next link. Brackets that
     add up tell a whole page from one that breaks off behind a ``]}``.
@@ -275,7 +275,7 @@ def walk(transport: Transport, urls: Iterable[str], *, max_pages: int = MAX_PAGE
 
 
 def only_these(pages: Iterable[Page], wanted: Any) -> Iterator[Page]:
-    """Give on the pages of a read by ids (one, several, or a range), and stop where the service sends others.
+    """Yield the pages of a read by ids (one, several, or a range), and stop where the service sends others.
 
     A service that ignores ``filter[id]`` would have the whole collection read for one record.
     """
@@ -306,7 +306,7 @@ def _id_test(wanted: Any) -> Callable[[int], bool]:
 
 
 def record_ids(document: Mapping[str, Any]) -> Iterator[int]:
-    """Give the ids of a page's records; a record without a usable one is passed over."""
+    """Return the ids of a page's records; a record without a usable one is passed over."""
     for record in document["data"]:
         with suppress(UnfitError):
             yield identifier(record.get("id") if isinstance(record, Mapping) else None)

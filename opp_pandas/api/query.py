@@ -158,7 +158,7 @@ def encode(parameters: Parameters) -> str:
 
 
 def sort_names(sort: str | Sequence[str] | None, resource: Resource = OPPORTUNITY) -> list[str]:
-    """Give the API names to sort by, with ``-`` where it descends; refuse what cannot be sorted."""
+    """Return the API names to sort by, with ``-`` where it descends; refuse what cannot be sorted."""
     if sort is None:
         return [DEFAULT_SORT]
     wanted = sort.split(",") if isinstance(sort, str) else list(sort) if isinstance(sort, Iterable) else [sort]
@@ -186,7 +186,7 @@ def sort_names(sort: str | Sequence[str] | None, resource: Resource = OPPORTUNIT
 
 
 def include_names(include: Iterable[str] | None, resource: Resource = OPPORTUNITY) -> list[str]:
-    """Give the API names of the relationships to include: ``stage`` is ``opportunityStage``."""
+    """Return the API names of the relationships to include: ``stage`` is ``opportunityStage``."""
     if isinstance(include, str):
         include = include.split(",")
     names: list[str] = []
@@ -225,7 +225,7 @@ def _type_at(path: Sequence[str], resource: Resource) -> str:
 def field_names(
     fields: Iterable[str] | Mapping[str, Iterable[str]] | None, resource: Resource, included: Sequence[str]
 ) -> list[tuple[str, list[str]]]:
-    """Give the sparse fieldsets per type: what was asked for plus what is always needed.
+    """Return the sparse fieldsets per type: what was asked for plus what is always needed.
 
     Included resources are asked for their names only, unless `fields` is a
     mapping that says otherwise.
@@ -279,7 +279,7 @@ def _field_name(name: str, resource: Resource) -> str:
 
 
 def _is_slip(name: str, known: str) -> bool:
-    """Tell whether one letter more, less, changed or swapped makes a name of another, capitals and ``_`` aside."""
+    """Return whether one letter more, less, changed or swapped makes a name of another, capitals and ``_`` aside."""
     one, other = (text.replace("_", "").lower() for text in (name, known))
     one, other = sorted((one, other), key=len)
     place = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))

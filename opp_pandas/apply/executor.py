@@ -158,7 +158,7 @@ class _Readings:
         self._rows: dict[int, Mapping[str, Any]] = {}
 
     def fresh(self, row_id: int, place: int) -> Mapping[str, Any] | None:
-        """Give a row; None if it is gone."""
+        """Return a row; None if it is gone."""
         executor = self._executor
         if executor.clock() - self._read_at > REREAD_MAX_AGE_S:
             ids = [task.entry.id for task in self._unit[place:] if not isinstance(task.entry, RowCreation)]

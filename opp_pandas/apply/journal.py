@@ -167,7 +167,7 @@ class Journal(Store):
         return opened
 
     def is_live(self, number: int) -> bool:
-        """Tell whether a program is writing by a plan at this moment."""
+        """Return whether a program is writing by a plan at this moment."""
         try:
             OpenPlan(self, number).close()
         except JournalError:
@@ -318,14 +318,14 @@ class OpenPlan:
 
 
 def journal_path(folder: Path, service: str) -> Path:
-    """Give the file of the journal of a service and this user."""
+    """Return the file of the journal of a service and this user."""
     name = re.sub(r"[^a-z0-9]+", "-", service.partition("://")[2].lower()).strip("-")[:40]
     mark = hashlib.sha256(f"{service} {_user()}".encode()).hexdigest()[:12]
     return folder / f"{name}-{mark}{SUFFIX}"
 
 
 def is_finished(facts: Mapping[str, Any]) -> bool:
-    """Tell whether nothing of a plan is left for `resume`."""
+    """Return whether nothing of a plan is left for `resume`."""
     return not OPEN_STATES & set(facts["counts"])
 
 
@@ -353,5 +353,5 @@ def _now() -> str:
 
 
 def _days_ago(days: float) -> str:
-    """Give a moment in the form of ``created_at``, to the second: texts compare faster than hundreds of moments."""
+    """Return a moment in the form of ``created_at``, to the second: texts compare faster than hundreds of moments."""
     return (pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)).isoformat()[:19]

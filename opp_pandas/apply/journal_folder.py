@@ -26,7 +26,7 @@ _COLUMNS = ["journal", "plan", "created_at", "service", *_NUMBERS[1:], "problem"
 
 
 def journal_folder(given: str | Path | None = None) -> Path:
-    """Give the folder of the journals.
+    """Return the folder of the journals.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ class Store:
         return str(self._head["service"])
 
     def next_number(self) -> int:
-        """Give the number of a new plan: greater than all before it, whatever the clock says."""
+        """Return the number of a new plan: greater than all before it, whatever the clock says."""
         self._head["last"] += 1
         return int(self._head["last"])
 

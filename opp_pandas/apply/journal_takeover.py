@@ -64,7 +64,7 @@ def read_service(path: Path) -> str:
 
 
 def _is_for(path: Path, service: str) -> bool:
-    """Tell whether an older file is for a service; where nobody can tell it stands in nobody's way."""
+    """Return whether an older file is for a service; where nobody can tell it stands in nobody's way."""
     try:
         return read_service(path) == service
     except JournalError:

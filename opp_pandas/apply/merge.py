@@ -100,7 +100,7 @@ def _canonical(column: str, value: Any) -> Any:
 
 
 def _sum_of(text: str) -> Decimal | str:
-    """Give the number of a precise amount; the text itself where it is none (or NaN, which equals nothing)."""
+    """Return the number of a precise amount; the text itself where it is none (or NaN, which equals nothing)."""
     try:
         number = Decimal(text)
     except InvalidOperation:

@@ -117,7 +117,7 @@ class WriteReport:
         return frame_of(rows, {"id": "Int64", "field": "str"} | dict.fromkeys(("loaded", "mine", "theirs"), "object"))
 
     def traffic(self) -> str:
-        """Say how many requests the plan takes."""
+        """Count how many requests the plan takes."""
         return f"{counted(len(self.requests), 'write')} and {counted(self.reads, 'read')}"
 
     @property
@@ -145,7 +145,7 @@ class WriteReport:
         return self
 
     def summary(self) -> str:
-        """Say in one line how it went."""
+        """Describe in one line how it went."""
         if not len(self.rows):
             return "nothing to write"
         words = ", ".join(f"{number} {status}" for status, number in self.counts().items())
@@ -206,7 +206,7 @@ class WriteReport:
 
 
 def rows_parts(report: WriteReport) -> list[Part]:
-    """Give a line per row: which deal, what was done, what came of it."""
+    """Return a line per row: which deal, what was done, what came of it."""
     lines = [
         (
             f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else _deal(report.plan, row["id"]),

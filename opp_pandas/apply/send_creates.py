@@ -344,12 +344,12 @@ def _found_by(creation: RowCreation) -> str:
 
 
 def may_be_there(creation: RowCreation, shared: bool) -> bool:
-    """Tell whether a new deal may stand at the service although this journal knows nothing of it."""
+    """Return whether a new deal may stand at the service although this journal knows nothing of it."""
     return creation.custom_id is None or may_have_rival(creation, shared)
 
 
 def may_have_rival(creation: RowCreation, shared: bool) -> bool:
-    """Tell whether another machine may create a deal with the same custom id.
+    """Return whether another machine may create a deal with the same custom id.
 
     So it may with the id of an outside CRM, with an id that was derived from a
     file (a name-based one), and where others have the plan too.
@@ -382,7 +382,7 @@ def _those_like(creation: RowCreation, found: Found) -> Found:
 
 
 def _edits_since(base: Mapping[str, Any], values: Mapping[str, Any], resource: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """Give what was edited of a new deal between two writes; a column that is not there any more is no edit."""
+    """Return what was edited of a new deal between two writes; a column that is not there any more is no edit."""
     cells = [
         Cell(column, base.get(column), value)
         for column, value in values.items()

@@ -194,7 +194,7 @@ class Outcome:
 
 
 def conflict_words(cell: Cell, now: Any) -> str:
-    """Say what was loaded, what is mine and what is theirs of one cell."""
+    """Describe what was loaded, what is mine and what is theirs of one cell."""
     return f"{cell.column}: loaded {_value(cell.before)}, mine {_value(cell.after)}, theirs {_value(now)}"
 
 

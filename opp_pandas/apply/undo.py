@@ -220,7 +220,7 @@ def _is_unsettled(step: Step, on_conflict: Policy | None) -> bool:
 
 
 def _task_of(step: Step) -> Task:
-    """Give a step as a task, with the outcome that it had."""
+    """Return a step as a task, with the outcome that it had."""
     task = Task(step.number, step.entry, step.state in ("sent", "unknown"), int(step.facts.get("sends", 0)))
     outcome = task.outcome
     if "status" in step.facts:

@@ -172,7 +172,7 @@ def write_back(
 
 
 def _client_for(client: Client | None, loaded: Loaded) -> Client:
-    """Give the client to write with; ids of one service mean nothing at another."""
+    """Return the client to write with; ids of one service mean nothing at another."""
     if client is None:
         client = loaded.client
     if client is None:

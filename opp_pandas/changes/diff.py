@@ -277,7 +277,7 @@ class _Comparison:
                 cells.setdefault(edit.place, []).append(Cell(id_column, base_id, found))
 
     def _meant(self, column: str, edit: _Edit, base_id: int | None, edited: Cell | None) -> int | str | None:
-        """Give the id that a name means, why it means none, or None where the ids say the same."""
+        """Return the id that a name means, why it means none, or None where the ids say the same."""
         id_column, name = EDITABLE_NAMES[column], edit.after
         if name is None:
             if edit.unreadable is None and edited is not None and edited.after is None:
@@ -380,7 +380,7 @@ def follow_amount(amount: Cell, before: Any, row: list[Cell]) -> None:
 
 
 def loaded_values(loaded: Loaded, places: np.ndarray[Any, Any], column: str) -> list[Any]:
-    """Give the wire values of loaded cells, as they were sent where that is not their canonical form."""
+    """Return the wire values of loaded cells, as they were sent where that is not their canonical form."""
     base = loaded.baseline
     values = base.frame[column].array.take(places)
     kind = rules.column_kind(column, values.dtype)
@@ -396,7 +396,7 @@ def loaded_values(loaded: Loaded, places: np.ndarray[Any, Any], column: str) -> 
 
 
 def loaded_value(loaded: Loaded, place: int, column: str) -> Any:
-    """Give the wire value of one loaded cell."""
+    """Return the wire value of one loaded cell."""
     return loaded_values(loaded, np.array([place]), column)[0]
 
 
@@ -421,7 +421,7 @@ def _same(value: Any, before: Any) -> bool:
 
 
 def _thawed(value: Any) -> Any:
-    """Give a value as it stood in the frame: lists for tuples, at every depth."""
+    """Return a value as it stood in the frame: lists for tuples, at every depth."""
     if isinstance(value, tuple):
         return [_thawed(item) for item in value]
     return {key: _thawed(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -46,7 +46,7 @@ def aggregate_reason(
     base: pd.DataFrame,
     levels: Sequence[str],
 ) -> str | None:
-    """Say why edits look like the values of other deals, or return None.
+    """Explain why edits look like the values of other deals, or return None.
 
     ``read_only`` are cells of columns that cannot be written and differ from
     what was loaded, by column and position in the load; ``places`` are the
@@ -177,7 +177,7 @@ def _grouped(edits: Edits, frame: pd.DataFrame, places: Any, base: pd.DataFrame,
 
 
 def _keys(frame: pd.DataFrame, there: Any, base: pd.DataFrame, levels: Sequence[str]) -> Iterator[list[str]]:
-    """Give the columns by which the frame may have been grouped: unique in it, and not in what was loaded."""
+    """Return the columns by which the frame may have been grouped: unique in it, and not in what was loaded."""
     from_index = [level for level in levels if level in base.columns]
     candidates = [
         column for column in (*_SHARED, *LOOKUP_COLUMNS) if column in base.columns and column in frame.columns

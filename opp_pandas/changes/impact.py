@@ -98,7 +98,7 @@ def forecast_effect(plan: ChangeSet, figures: Figures) -> pd.DataFrame:
 
 
 def _measured(table: pd.DataFrame, other: pd.DataFrame, measure: str) -> pd.Series:
-    """Give a measure; nothing is open, weighted or won in a period without deals, and nothing covers its quota."""
+    """Return a measure; nothing is open, weighted or won in a period without deals, and nothing covers its quota."""
     if measure != "coverage":
         return table[measure].fillna(0)
     empty = pd.Series(np.where(other["quota"] > 0, 0.0, other["coverage"]), index=other.index)
@@ -120,7 +120,7 @@ def _moves(plan: ChangeSet, figures: Figures, edited: pd.DataFrame) -> Counter[t
 
 
 def _edited(plan: ChangeSet, base: pd.DataFrame) -> pd.DataFrame:
-    """Give the loaded rows with the plan's updates in them."""
+    """Return the loaded rows with the plan's updates in them."""
     after = base.copy(deep=False)
     by_column: dict[str, dict[int, Any]] = {}
     for update in plan.updates:
@@ -150,7 +150,7 @@ def _planned(plan: ChangeSet, edited: pd.DataFrame) -> pd.DataFrame:
 
 
 def _new_deal(plan: ChangeSet, entry: RowCreation, currency: str | None) -> dict[str, Any]:
-    """Give a new deal's values; its stage may be known by name only, its currency be that of all others."""
+    """Return a new deal's values; its stage may be known by name only, its currency be that of all others."""
     row = {**entry.unresolved, **entry.values}
     stages = NameBook(plan.names).ids("stage_id", str(entry.unresolved.get("stage_name")))
     if len(stages) == 1:

@@ -75,7 +75,7 @@ class NameBook:
         return named(near or known) if known else "an id"
 
     def objection(self, id_column: str, row_id: int | None) -> str | None:
-        """Say why an id cannot be meant: stages are all known, owners and accounts are not."""
+        """Explain why an id cannot be meant: stages are all known, owners and accounts are not."""
         stages = self.names.get("stage_id")
         if id_column != "stage_id" or not stages or row_id is None or row_id in stages:
             return None
@@ -83,7 +83,7 @@ class NameBook:
         return f"{id_column} {row_id} is not a stage of the service; there are {words}"
 
     def resolve(self, column: str, name: str) -> int | str:
-        """Give the id that a name stands for, or the reason why it stands for none."""
+        """Return the id that a name stands for, or the reason why it stands for none."""
         id_column = EDITABLE_NAMES[column]
         matches = self.ids(id_column, name)
         if len(matches) == 1:
@@ -94,7 +94,7 @@ class NameBook:
 
 
 def names_of(lookup: pd.DataFrame) -> dict[int, str]:
-    """Give the names of a look-up by id; entries without a name are left out."""
+    """Return the names of a look-up by id; entries without a name are left out."""
     pairs = zip(lookup["id"].tolist(), lookup["name"].tolist(), strict=True)
     return {int(key): name for key, name in pairs if isinstance(name, str)}
 

@@ -35,7 +35,7 @@ class NewRows:
         self.refusals: list[Refusal] = []
 
     def read(self, custom_ids: CustomIds) -> list[RowCreation]:
-        """Give the creations; `refusals` are known then, too."""
+        """Return the creations; `refusals` are known then, too."""
         if not self.created:
             return []
         for column in self.frame.columns:

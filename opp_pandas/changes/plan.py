@@ -231,7 +231,7 @@ class ChangeSet:
         return load_plan(path, cls)
 
     def confirmation_reason(self) -> str | None:
-        """Say why a person has to confirm the plan, or None."""
+        """Explain why a person has to confirm the plan, or None."""
         number = len(self)
         if self.suspicion and self.updates:
             return self.suspicion
@@ -248,7 +248,7 @@ class ChangeSet:
         return None
 
     def shown(self, column: str, value: Any) -> Any:
-        """Give a wire value as people read it: instants in the load's zone."""
+        """Return a wire value as people read it: instants in the load's zone."""
         attribute = OPPORTUNITY.by_column.get(column)
         if value is None or attribute is None or KINDS[attribute.kind] is not INSTANTS:
             return value
@@ -260,7 +260,7 @@ class ChangeSet:
         return local if local.year <= dt.MAXYEAR else value
 
     def words(self, column: str, value: Any) -> str:
-        """Give a wire value as one short printable text, ids with their names."""
+        """Return a wire value as one short printable text, ids with their names."""
         if value is None:
             return "(missing)"
         name = self.names.get(column, {}).get(value) if isinstance(value, int) else None

@@ -49,12 +49,12 @@ def checksum_of(facts: Any) -> str:
 
 
 def changes_to_json(plan: ChangeSet) -> dict[str, Any]:
-    """Give what a plan sends as plain JSON values."""
+    """Return what a plan sends as plain JSON values."""
     return {name: [entry_to_json(entry) for entry in getattr(plan, name)] for name in _ACTIONS}
 
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:
-    """Give one row of a plan as plain JSON values; where it stood in a frame is left out."""
+    """Return one row of a plan as plain JSON values; where it stood in a frame is left out."""
     if isinstance(entry, RowUpdate):
         return {"id": entry.id, "cells": list(entry.cells)}
     if isinstance(entry, RowDeletion):

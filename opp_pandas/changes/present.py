@@ -22,7 +22,7 @@ Line = tuple[str, str, str, str, str]
 
 
 def plan_lines(plan: ChangeSet, limit: int) -> list[Line]:
-    """Give at most `limit` lines for people: what, which deal, field, before, after; one more counts the rest."""
+    """Return at most `limit` lines for people: what, which deal, field, before, after; one more counts the rest."""
     lines: list[Line] = []
     for update in plan.updates:
         for cell in update.cells:
@@ -57,7 +57,7 @@ _TELLING = ("amount", "currency_type", "close_date", "stage_id", "stage_name", "
 
 
 def plan_text(plan: ChangeSet) -> str:
-    """Give a plan as text: a summary, a line per cell, refusals with their reasons, notes."""
+    """Return a plan as text: a summary, a line per cell, refusals with their reasons, notes."""
     rows = plan_lines(plan, TEXT_LINES)
     text = [f"ChangeSet: {plan.summary()}"]
     for line, row in zip(_in_columns([row[:4] for row in rows]), rows, strict=True):
@@ -76,7 +76,7 @@ def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _refused_lines(plan: ChangeSet) -> list[tuple[str, str, str]]:
-    """Give every reason once: of which deals it is said, of which field, and why."""
+    """Return every reason once: of which deals it is said, of which field, and why."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in plan.refusals:
         which = f"id {entry.id}" if entry.id is not None else f"row {printable(entry.row, 30)}"
@@ -90,7 +90,7 @@ def _several(which: list[str]) -> str:
 
 
 def plan_parts(plan: ChangeSet) -> list[Part]:
-    """Give a plan as paragraphs and tables."""
+    """Return a plan as paragraphs and tables."""
     parts: list[Part] = [Paragraph(plan.summary(), strong=True)]
     rows = plan_lines(plan, HTML_LINES)
     if rows:
@@ -107,7 +107,7 @@ def plan_parts(plan: ChangeSet) -> list[Part]:
 
 
 def plan_html(plan: ChangeSet) -> str:
-    """Give a plan as HTML for a notebook."""
+    """Return a plan as HTML for a notebook."""
     return "".join(part.html() for part in plan_parts(plan))
 
 
@@ -119,7 +119,7 @@ def _capitalised(text: str) -> str:
 
 
 def effect_text(plan: ChangeSet) -> list[str]:
-    """Give what a plan does to the forecast as lines of text; none where there is nothing to say."""
+    """Return what a plan does to the forecast as lines of text; none where there is nothing to say."""
     heading, table, notes = _effect(plan, TEXT_LINES)
     if not table:
         return [heading] if heading else []
@@ -130,7 +130,7 @@ _DIRECTIONS = {"pushed": "a later", "pulled": "an earlier"}
 
 
 def _effect(plan: ChangeSet, limit: int) -> tuple[str, list[list[str]], list[str]]:
-    """Give a heading, a table of at most `limit` periods with its titles first, and notes; each may be empty."""
+    """Return a heading, a table of at most `limit` periods with its titles first, and notes; each may be empty."""
     effect = plan.effect if len(plan) else None
     if effect is None:
         why = printable(plan.why_no_effect) if len(plan) else ""

@@ -30,7 +30,7 @@ def column_kind(column: str, dtype: Any) -> Kind | None:
 
 
 def read_only_reason(column: str) -> str:
-    """Say why a column cannot be written."""
+    """Explain why a column cannot be written."""
     if column == "prospect_ids":
         return f"{column} is for reading; client.link_prospect(opportunity_id, prospect_id) puts somebody on a deal"
     if column in TOUCH_COLUMNS:
@@ -44,7 +44,7 @@ def read_only_reason(column: str) -> str:
 
 
 def unreadable_reason(column: str, value: Any, problem: str) -> str:
-    """Say why a cell cannot be read; a fraction of a probability is not told to be rounded.
+    """Explain why a cell cannot be read; a fraction of a probability is not told to be rounded.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def unreadable_reason(column: str, value: Any, problem: str) -> str:
 
 
 def value_objection(column: str, value: Any) -> str | None:
-    """Say which rule of the service a wire value breaks, or None.
+    """Describe which rule of the service a wire value breaks, or None.
 
     Values that are odd but possible (a negative amount, the year 9999) pass.
 
@@ -85,7 +85,7 @@ def value_objection(column: str, value: Any) -> str | None:
 
 
 def entry_objection(entry: Entry) -> tuple[str, str] | None:
-    """Give the column of a row that today's rules do not let through, and why; None where all may be sent."""
+    """Return the column of a row that today's rules do not let through, and why; None where all may be sent."""
     if isinstance(entry, RowDeletion):
         return None
     unknown = () if isinstance(entry, RowUpdate) else set(entry.unresolved) - set(EDITABLE_NAMES)

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_output() -> None:
-    """Give up what Python still holds for standard output: it would complain when it closes."""
+    """Drop what Python still holds for standard output: it would complain when it closes."""
     # Closed, or no file at all, it holds nothing.
     with contextlib.suppress(AttributeError, OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

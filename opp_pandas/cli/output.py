@@ -40,7 +40,7 @@ class Output:
                 print(f"opp-pandas: {note}", file=sys.stderr)
 
     def table(self, result: pd.DataFrame) -> None:
-        """Give a figure: rounded and with its basis in words, or exact with its basis as JSON."""
+        """Print a figure: rounded and with its basis in words, or exact with its basis as JSON."""
         import opp_pandas as opp
 
         if self.as_json:
@@ -50,7 +50,7 @@ class Output:
             print(opp.show(result))
 
     def prediction(self, found: Prediction) -> None:
-        """Give a forecast with its parts and how it did before."""
+        """Print a forecast with its parts and its record."""
         basis, (low, high) = found.attrs["opp_basis"], found.interval(0.8)
         record, parts = _records(found.record)[0], found.parts
         currency = f" {basis['currency']}" if basis.get("currency") else ""
@@ -85,11 +85,11 @@ class Output:
         )
 
     def rows(self, table: pd.DataFrame, text: str) -> None:
-        """Give a table that is no figure, with what is printed for people."""
+        """Print a table that is no figure, with what is printed for people."""
         self.say(text, rows=_records(table))
 
     def say(self, text: str, **facts: Any) -> None:
-        """Give a result that is no table."""
+        """Print a result that is no table."""
         if self.as_json:
             self.answer.update(facts)
         else:
@@ -107,7 +107,7 @@ def _takes_all(stream: Any) -> bool:
 
 
 def _records(result: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give rows as JSON has them: missing is null, a period its name, an instant ISO 8601."""
+    """Return rows as JSON has them: missing is null, a period its name, an instant ISO 8601."""
     table = result.copy(deep=False)
     table.attrs = {}
     table = table.reset_index(drop=table.index.names == [None])

@@ -34,7 +34,7 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def worded_for_shells() -> Iterator[None]:
-    """Say what a shell can do next, where the package speaks of arguments and functions."""
+    """Describe what a shell can do next, where the package speaks of arguments and functions."""
     try:
         yield
     except ConfirmationNeededError as needed:

@@ -63,7 +63,7 @@ def _condition(name: str, text: str) -> Any:
 
 
 def _typed(name: str, text: str) -> Any:
-    """Give a number or a yes to a column that holds such."""
+    """Return a number or a yes for a column that holds such."""
     if not text:
         return None
     dtype = COLUMN_DTYPES.get(name, "Int64" if name in ("owner", "stage", "account", "creator", "updater") else "str")

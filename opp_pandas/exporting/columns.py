@@ -55,7 +55,7 @@ class Heading:
 
 
 def family_of(dtype: str) -> str:
-    """Tell what kind of values a dtype holds: whatever stands in object columns is written as tags are, as JSON."""
+    """Return the kind of values a dtype holds: whatever stands in object columns is written as tags are, as JSON."""
     kind = kind_of_dtype(dtype)
     if kind is not None:
         return kind.name
@@ -70,7 +70,7 @@ def family_of(dtype: str) -> str:
 
 
 def exported(frame: pd.DataFrame) -> list[tuple[Heading, pd.Series]]:
-    """Give the columns that a file holds; index levels first, where they say something.
+    """Return the columns that a file holds; index levels first, where they say something.
 
     Raises
     ------

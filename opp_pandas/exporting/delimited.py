@@ -78,7 +78,7 @@ def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str], *, timezone: str |
 
 
 def zone_of(frame: pd.DataFrame, timezone: str | None) -> str:
-    """Give the zone by whose clocks instants are written."""
+    """Return the zone by whose clocks instants are written."""
     if timezone is not None:
         return check_zone(timezone)
     load = meaning_of(frame)

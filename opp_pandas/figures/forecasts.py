@@ -285,7 +285,7 @@ def _quota_periods(quota: Quota, periods: Periods, by: str | Sequence[str] | Non
 
 
 def _quota_cells(quotas: QuotaTable, rows: PeriodRows) -> tuple[Codes, Floats]:
-    """Give the rows that have a quota, in order, and the quotas."""
+    """Return the rows that have a quota, in order, and the quotas."""
     if quotas.ordinals is None:
         codes = np.arange(len(rows.ordinals))
         ids = (codes[:, None] * rows.n_groups + quotas.groups[None, :]).ravel()
@@ -371,7 +371,7 @@ def rows_of_forecast(ask: Question) -> Trace:
 
 
 def sums_behind(ask: Question, kind: Any, here: Flags, group: Flags, holds_today: bool) -> Trace:
-    """Give the deals behind one of the sums of a forecast; overdue ones that roll come from all of the group."""
+    """Return the deals behind one of the sums of a forecast; overdue ones that roll come from all of the group."""
     deals = ask.deals
     terms = [(term, here) for term in COLUMNS[ask.column]]
     if ask.column == "forecast_amount":

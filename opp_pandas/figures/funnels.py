@@ -100,7 +100,7 @@ def stage_distribution(
 def _distribution(
     figure: str, part: Part, context: FigureContext, by: str | Sequence[str] | None
 ) -> tuple[pd.DataFrame, Codes]:
-    """Give the table and the combined code (groups, stage) of each of its rows."""
+    """Return the table and the combined code (groups, stage) of each of its rows."""
     cells = part["cells"]
     groups = cells.groups(context)
     row, size = combine(groups, len(cells))
@@ -153,7 +153,7 @@ def funnel(
     window_days: int | None = None,
     step_conversion: bool = False,
 ) -> pd.DataFrame:
-    """Give the funnel: how many deals ever reached each stage; without history, where they stand now.
+    """Compute the funnel: how many deals ever reached each stage; without history, where they stand now.
 
     Parameters
     ----------
@@ -383,7 +383,7 @@ def _with_vanished(deals: Deals, history: Any) -> tuple[Deals, npt.NDArray[np.in
 
 
 def _first_seen_late(deals: Deals, entries: Deals, rows: Codes, step_of: Codes, n_open: int) -> tuple[Flags, Flags]:
-    """Tell whose beginning nobody saw, and who of them was closed by then.
+    """Return whose beginning nobody saw, and who of them was closed by then.
 
     Of a deal that was closed when it was first seen nobody knows the way. Those
     that were won must stay out as those that were lost do, or only survivors
@@ -405,7 +405,7 @@ def _from_here_on(at: Floats) -> Floats:
 
 
 def _first_days(n: int, rows: Codes, entered: Days) -> Days:
-    """Give the day of the first entry of every deal; a day that never comes where there is none."""
+    """Return the day of the first entry of every deal; a day that never comes where there is none."""
     first = np.full(n, np.iinfo(np.int32).max, dtype=np.int32)
     np.minimum.at(first, rows, entered)
     return first
@@ -426,7 +426,7 @@ def _gone_back(
 
 
 def _entries(deals: Deals, history: pd.DataFrame) -> tuple[Deals, Codes]:
-    """Give the entries of deals in the frame, and the row of each entry's deal."""
+    """Return the entries of deals in the frame, and the row of each entry's deal."""
     if not {"id", "custom_id"} & set(deals.frame.columns):
         deals.need("id", hint="A history is joined by id.")
     index = pd.Index(keys_of(deals.frame, unique=False), dtype=object)

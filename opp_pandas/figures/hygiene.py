@@ -169,7 +169,7 @@ _AGES = {
 
 @figure(heading="Age of deals", definitions=_AGES)
 def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
-    """Give the age of every open deal.
+    """Compute the age of every open deal.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def pipeline_over_time(
     period: Any = None,
     context: FigureContext,
 ) -> pd.DataFrame:
-    """Say what was open at each of several moments.
+    """Compute what was open at each of several moments.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def pipeline_over_time(
 
 
 def _snapshots(history: Snapshots) -> list[Any]:
-    """Give the moments of the snapshots, thinned out from the newest backwards."""
+    """Return the moments of the snapshots, thinned out from the newest backwards."""
     moments = list(history.snapshots()["observed_at"])
     if not moments:
         raise HistoryNeededError(f"the pipeline over time needs snapshots, and there are none yet. {HOW_TO_START}")

@@ -24,7 +24,7 @@ def divide(above: npt.ArrayLike, below: npt.ArrayLike) -> Floats:
 
 
 def wilson(won: npt.ArrayLike, n: npt.ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Give the Wilson interval of a share.
+    """Return the Wilson confidence interval of a proportion.
 
     Parameters
     ----------

@@ -201,7 +201,7 @@ def gini(values: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
 
 
 def won_in(deals: Deals, first: int, last: int) -> Flags:
-    """Tell which deals were won with their close date in a span of days, by as_of."""
+    """Return which deals were won with their close date in a span of days, by as_of."""
     won: Flags = (deals.status == WON) & (deals.close_day >= first)
     won &= deals.close_day <= min(last, deals.context.today)
     return won
@@ -239,7 +239,7 @@ def linearity(
     context: FigureContext,
     period: object = None,
 ) -> pd.DataFrame:
-    """Say how evenly a period's bookings came in, week by week.
+    """Measure how evenly a period's bookings came in, week by week.
 
     Parameters
     ----------

@@ -148,7 +148,7 @@ def kpis(
     window_days: int | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Give the key figures: pipeline, win rate, deal size, cycle, velocity, and how far the quota is.
+    """Compute the key figures: pipeline, win rate, deal size, cycle, velocity, and how far the quota is.
 
     Parameters
     ----------
@@ -343,7 +343,7 @@ def win_rates(
 
 
 def velocity(n: npt.ArrayLike, win_rate: npt.ArrayLike, average: npt.ArrayLike, cycle: npt.ArrayLike) -> Floats:
-    """Give what a pipeline earns a day: deals x win rate x average won amount / cycle.
+    """Return what a pipeline earns a day: deals x win rate x average won amount / cycle.
 
     Parameters
     ----------

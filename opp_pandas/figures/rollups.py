@@ -182,7 +182,7 @@ def _up_the_tree(
     measure: str,
     context: FigureContext,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Give the table by node, and where each node stands: its manager, and its code among the groups."""
+    """Return the table by node, and where each node stands: its manager, and its code among the groups."""
     if measure not in sums:
         raise ConfigurationError(f"measure must be one of {named(sums, 20)}, not {measure!r}")
     by_id = _by_id(group)
@@ -239,7 +239,7 @@ def _by_id(group: Group) -> bool:
 
 
 def _notes_on(tree: Tree, group: Group) -> list[str]:
-    """Say what is odd about the organisation, and how many owners it does not know."""
+    """Describe what is odd about the organisation, and how many owners it does not know."""
     if not isinstance(tree, Organisation):
         return []
     strangers = {key for key in group.keys if key is not None} - set(tree.users["id"])
@@ -248,7 +248,7 @@ def _notes_on(tree: Tree, group: Group) -> list[str]:
 
 
 def _read_tree(tree: Tree, owners: Sequence[Any]) -> tuple[dict[Any, Any], dict[Any, str], list[Any]]:
-    """Give who reports to whom, names by key, and the roles where an organisation has them."""
+    """Return who reports to whom, names by key, and the roles where an organisation has them."""
     if isinstance(tree, Organisation):
         lines, called = tree.reporting_lines
         # Of the people only those who own deals: everybody else would stand there with nothing.
@@ -393,7 +393,7 @@ def _alone(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _codes_below(tree: dict[str, Any], node: str) -> list[int]:
-    """Give the group of a node and those of everybody below it."""
+    """Return the group of a node and those of everybody below it."""
     below = [node]
     for name in below:
         below += [child for child, manager in tree["manager"].items() if manager == name]

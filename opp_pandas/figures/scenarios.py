@@ -331,7 +331,7 @@ def _steps(name: str, changes: Changes) -> list[Step]:
 
 
 def apply_changes(deals: Deals, changes: Changes) -> Deals:
-    """Give the deals as one scenario has them; their frame itself stays as it is."""
+    """Return the deals as one scenario has them; their frame itself stays as it is."""
     frame = deals.frame.copy()
     for step in _steps("", changes):
         frame = step.apply(replace(deals, frame=frame)) if isinstance(step, Change) else step(frame)

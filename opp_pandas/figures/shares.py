@@ -60,7 +60,7 @@ def concentration(
     measure: Measure = "open_amount",
     top: Sequence[int] = (1, 5, 10),
 ) -> pd.DataFrame:
-    """Say how much of the pipeline hangs on few accounts, owners or deals.
+    """Measure how much of the pipeline depends on few accounts, owners or deals.
 
     Parameters
     ----------

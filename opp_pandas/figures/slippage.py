@@ -69,7 +69,7 @@ def slippage(
     by: str | None = None,
     context: FigureContext | tuple[FigureContext, FigureContext],
 ) -> pd.DataFrame:
-    """Give the share of the deals due in a period that were pushed behind it.
+    """Return the share of the deals due in a period that were pushed behind it.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def flows(
     until: Any = None,
     context: FigureContext | tuple[FigureContext, FigureContext],
 ) -> pd.DataFrame:
-    """Say from which stage to which the deals went between two moments: what a Sankey diagram draws.
+    """Count from which stage to which the deals went between two moments: what a Sankey diagram draws.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ def aalen_johansen(
 
 
 def time_at(table: pd.DataFrame, share: float) -> float:
-    """Give the first time by which a share has ended; NaN if fewer ever were seen to.
+    """Return the first time by which a share has ended; NaN if fewer ever were seen to.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _checked(
 
 
 def _counts(times: Floats, codes: Any, entered: Floats, n_causes: int) -> tuple[Floats, Any, Any]:
-    """Give the distinct times of events, how many were at risk just before, and the events per cause."""
+    """Return the distinct times of events, how many were at risk just before, and the events per cause."""
     moments, place = np.unique(times[codes > 0], return_inverse=True)
     events = np.zeros((len(moments), n_causes), dtype=np.int64)
     np.add.at(events, (place, codes[codes > 0] - 1), 1)

@@ -34,7 +34,7 @@ _DEFINITIONS = {
 
 
 def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFrame:
-    """Give the entries of a history, or of a frame of them, as far as they were known at ``as_of``.
+    """Return the entries of a history, or of a frame of them, as far as they were known at ``as_of``.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def _followed(spells: pd.DataFrame) -> pd.DataFrame:
 def time_in_stage(
     history: Any, *, context: FigureContext, quantiles: Sequence[float] = (0.5, 0.75, 0.9)
 ) -> pd.DataFrame:
-    """Say how long deals stay in each open stage, and where they go from it.
+    """Compute how long deals stay in each open stage, and where they go from it.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ _CURVES = {
 
 @figure(heading="Curves of each stage", definitions=_CURVES, arguments=_ARGUMENTS)
 def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
-    """Give, for every open stage, the share that has gone on, back or was lost by each day.
+    """Compute, for every open stage, the share that has gone on, back or was lost by each day.
 
     Returns
     -------
@@ -381,7 +381,7 @@ def _step_counts(entries: pd.DataFrame, context: FigureContext, step_days: float
 
 
 def _reaches_an_end(counts: Any) -> Any:
-    """Tell from which stages won or lost can be reached."""
+    """Determine from which stages won or lost can be reached."""
     n = len(counts)
     reaches = counts[:, n:].sum(axis=1) > 0
     for _ in range(n):

@@ -88,7 +88,7 @@ def rows_of_undated(ask: Question) -> Trace:
 
 
 def undated_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what the plot of `undated` shows."""
+    """Describe what the plot of `undated` shows."""
     if not len(table):
         return "Every open deal has a close date: 0 deals to show."
     first = table.index[0]

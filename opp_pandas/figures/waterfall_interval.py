@@ -131,7 +131,7 @@ def _amounts(deals: Deals, rows: Codes, rates: ExchangeRates | None, at: pd.Time
 
 
 def _split_by_group(side0: _Side, side1: _Side) -> tuple[Codes, _Side, _Side]:
-    """Give a deal that changed its group a row in each of the two, out of scope where it is not."""
+    """Add for a deal that changed its group a row in each of the two, out of scope where it is not."""
     n = len(side0.group)
     moved = np.flatnonzero((side0.group != side1.group) & (side0.group >= 0) & (side1.group >= 0))
     place = np.concatenate([np.arange(n), moved])
@@ -154,7 +154,7 @@ def _split_by_group(side0: _Side, side1: _Side) -> tuple[Codes, _Side, _Side]:
 
 
 def _bars(side0: _Side, side1: _Side, is_new: Flags, w0: int, w1: int, fx: Floats) -> list[tuple[str, Codes, Floats]]:
-    """Give for every bar the deals in it and their signed amounts."""
+    """Return for every bar the deals in it and their signed amounts."""
     a0, a1 = np.nan_to_num(side0.amount), np.nan_to_num(side1.amount)
 
     def within(side: _Side) -> Flags:

@@ -115,7 +115,7 @@ def waterfall(
     method: Literal["ends", "path"] = "ends",
     labels: Labels = "plain",
 ) -> pd.DataFrame:
-    """Say how the open pipeline of a period came from what it was to what it is.
+    """Break down how the open pipeline of a period became what it is.
 
     A deal that comes under the scope or leaves it is a bar of its own.
 
@@ -178,7 +178,7 @@ def waterfall(
 
 
 def _lack_amounts(moves: pd.DataFrame) -> pd.Series:
-    """Tell the deals whose bar stands on an amount that is missing: that before, that after, or both for a change."""
+    """Find the deals whose bar stands on an amount that is missing: that before, that after, or both for a change."""
     before, after = moves["amount_before"].isna(), moves["amount_after"].isna()
     of_before = moves["bucket"].isin(_OF_BEFORE)
     of_both = moves["bucket"].isin(["increased", "decreased"])
@@ -274,7 +274,7 @@ def _notes(moves: pd.DataFrame, deals: Deals, exchange: ExchangeRates | None) ->
 
 
 def _days_between(since: Any, until: Any, zone: str | None) -> list[Any]:
-    """Give the start, the end of every day in the zone between, and the end."""
+    """Return the start, the end of every day in the zone between, and the end."""
     first, last = parse_end(since, zone, "since"), parse_end(until, zone, "until")
     # An instant stands within a day of the zone, which is not always the day it has in UTC.
     start, end = (moment.tz_convert(zone or "UTC").tz_localize(None).normalize() for moment in (first, last))

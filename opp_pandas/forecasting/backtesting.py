@@ -296,7 +296,7 @@ class _Plan:
 
 
 def _past_periods(history: Snapshots, cut: Periods, periods: int | Sequence[Any], today: int) -> list[int]:
-    """Give the periods that are over and that the history knew before they began, oldest first."""
+    """Return the periods that are over and that the history knew before they began, oldest first."""
     present = int(cut.ordinals(np.array([today]))[0])
     if isinstance(periods, int):
         if isinstance(periods, bool) or periods < 1:

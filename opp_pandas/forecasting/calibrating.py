@@ -214,7 +214,7 @@ def _in_short(target: Target) -> str:
 
 
 def _deadlines(deals: Deals, target: Target, periods: Periods) -> Days:
-    """Give the day until which each deal's probability speaks; `NO_DAY` where nobody can say."""
+    """Return the day until which each deal's probability speaks; `NO_DAY` where nobody can say."""
     if target == "period":
         dated = deals.close_day != NO_DAY
         ends = np.full(len(deals), NO_DAY, dtype=deals.close_day.dtype)
@@ -265,7 +265,7 @@ def reliability_table(p: Floats, outcome: Floats, codes: Codes, deal: Codes, lev
 
 
 def _scores(p: Floats, outcome: Floats, codes: Codes, deal: Codes, level: float) -> dict[str, Any]:
-    """Give the scores, and intervals of the Brier score and the skill from drawing deals with replacement."""
+    """Return the scores, and intervals of the Brier score and the skill from drawing deals with replacement."""
     scores: dict[str, Any] = {
         "base_rate": float(outcome.mean()) if len(p) else None,
         "mean_p": float(p.mean()) if len(p) else None,

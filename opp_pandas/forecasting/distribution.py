@@ -243,7 +243,7 @@ class Bookings:
         return np.minimum(np.cumsum(self._grid[2]), 1.0)
 
     def quantile(self, q: float) -> float:
-        """Give the amount that bookings stay at or below with probability `q` (lower inverse of the distribution).
+        """Return the amount that bookings stay at or below with probability `q` (lower inverse of the distribution).
 
         Parameters
         ----------
@@ -263,7 +263,7 @@ class Bookings:
         return float(low + step * min(place, len(pmf) - 1))
 
     def p_at_least(self, amount: float) -> float:
-        """Give the probability that bookings reach `amount` [currency]; missing where the amount is."""
+        """Return the probability that bookings reach `amount` [currency]; missing where the amount is."""
         if pd.isna(amount):
             return math.nan
         if math.isinf(amount):
@@ -273,12 +273,12 @@ class Bookings:
         return float(np.clip(pmf[max(place, 0) :].sum(), 0.0, 1.0))
 
     def shortfall(self, amount: float) -> float:
-        """Give by how much bookings miss `amount` on average, a surplus counting as 0 [currency]."""
+        """Return by how much bookings miss `amount` on average, a surplus counting as 0 [currency]."""
         values = self.pmf
         return float(np.sum(np.maximum(amount - values.index.to_numpy(), 0.0) * values.to_numpy()))
 
     def interval(self, level: float = 0.8) -> tuple[float, float]:
-        """Give the central interval that holds bookings with probability `level`."""
+        """Return the central interval that holds bookings with probability `level`."""
         return self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
 
     def crps(self, actual: float) -> float:
@@ -360,7 +360,7 @@ class Bookings:
         return f"the percentages are {whose}, the interval is not tested"
 
     def to_frame(self) -> pd.DataFrame:
-        """Give mean, spread and quantiles as a table of one row."""
+        """Return mean, spread and quantiles as a table of one row."""
         facts = {"deals": len(self.amounts), "won_amount": self.won_amount, "mean": self.mean, "sd": self.sd}
         quantiles = {f"p{int(q * 100)}": self.quantile(q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)}
         return pd.DataFrame([facts | quantiles])
@@ -531,7 +531,7 @@ def bookings(
     rho: float = RHO,
     cv: float = 0.0,
 ) -> Bookings:
-    """Give the distribution of what the open deals may bring, from their own or their stages' probabilities.
+    """Compute the distribution of what the open deals may bring, from their own or their stages' probabilities.
 
     Parameters
     ----------

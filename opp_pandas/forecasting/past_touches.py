@@ -59,7 +59,7 @@ class PastTouches:
         return values - values.mean(axis=0) if len(values) else values
 
     def in_words(self, past: Past, day: int) -> list[str]:
-        """Say what was done on the deals that were open on an evening."""
+        """Describe what was done on the deals that were open on an evening."""
         columns = ("touches_per_month", "touches_30d", "meetings_30d", "days_since_touch")
         rows = self._by(past, day)[list(columns)].itertuples(index=False, name=None)
         return [

@@ -49,7 +49,7 @@ def _level_in_words(name: str, label: str) -> str:
 
 
 def reasons_of(walk: Walk, most: int = 3) -> list[str]:
-    """Say in words what makes each deal likelier to be won than the mean open deal, or less likely."""
+    """Describe in words what makes each deal likelier to be won than the mean open deal, or less likely."""
     cut, share = walk.cuts[-1], walk.column_weights[:, -1]
     plain = cut.chances[""]
     if not len(plain):

@@ -29,7 +29,7 @@ ISOTONIC_BELOW = 500
 
 
 def checked_forecasts(p: npt.ArrayLike, outcome: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Give probabilities and outcomes (0 or 1) as floats.
+    """Return probabilities and outcomes (0 or 1) as floats.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def checked_forecasts(p: npt.ArrayLike, outcome: npt.ArrayLike) -> tuple[Floats,
 
 
 def brier(p: npt.ArrayLike, outcome: npt.ArrayLike) -> float:
-    """Give the Brier score: the mean squared distance of probability and outcome, 0 best, 1 worst.
+    """Return the Brier score: the mean squared distance of probability and outcome, 0 best, 1 worst.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def brier(p: npt.ArrayLike, outcome: npt.ArrayLike) -> float:
 
 
 def log_loss(p: npt.ArrayLike, outcome: npt.ArrayLike) -> float:
-    """Give the mean of -log(probability of what happened): infinite once a certainty was wrong.
+    """Return the mean of -log(probability of what happened): infinite once a certainty was wrong.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def log_loss(p: npt.ArrayLike, outcome: npt.ArrayLike) -> float:
 
 
 def brier_skill(p: npt.ArrayLike, outcome: npt.ArrayLike, reference: float | None = None) -> float:
-    """Say how much better than one probability for all: 1 - Brier score / that of the reference.
+    """Compute how much better than one probability for all: 1 - Brier score / that of the reference.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def amount_errors(forecast: npt.ArrayLike, actual: npt.ArrayLike) -> dict[str, f
 
 
 def hubspot_accuracy(forecast: float, actual: float) -> float:
-    """Give HubSpot's forecast accuracy, for comparison: 1 - relative error, at least 0.
+    """Return HubSpot's forecast accuracy, for comparison: 1 - relative error, at least 0.
 
     Examples
     --------

@@ -444,7 +444,7 @@ class Walk:
         return self.spread(self.rows.get(name, np.full(len(self.cuts), np.nan)), own=name not in NAIVE)
 
     def spread(self, mean: Floats, *, own: bool = True) -> Forecasts:
-        """Give means a spread: deal-level variance x phi + (tau x mean)^2, both from what was missed before.
+        """Add a spread to means: deal-level variance x phi + (tau x mean)^2, both from what was missed before.
 
         Parameters
         ----------

@@ -346,7 +346,7 @@ def fit_win_model(
 
 
 def _are_dated(deals: Deals) -> Flags:
-    """Tell which deals have dates of creation and closing, in this order."""
+    """Return which deals have dates of creation and closing, in this order."""
     if not deals.has("close_date"):
         return np.zeros(len(deals), dtype=bool)
     created, close = deals.created_day, deals.close_day

@@ -53,7 +53,7 @@ _MOST_PIECES = 5_000
 
 
 def arrow_schema() -> Any:
-    """Give the columns of a history's table."""
+    """Return the columns of a history's table."""
     import pyarrow as pa
 
     moment = pa.timestamp("us", tz="UTC")
@@ -119,7 +119,7 @@ class Keys:
         return keys, keys.codes(owners)
 
     def codes(self, owners: Owners) -> Places:
-        """Give the position of every row's key; -1 for one that is not here."""
+        """Return the position of every row's key; -1 for one that is not here."""
         ids, has_id = owners.ids, owners.has_id
         found = np.full(len(ids), NONE)
         if len(self.ids):
@@ -141,7 +141,7 @@ class Keys:
         return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
 
     def owners(self, codes: Places | None = None) -> Owners:
-        """Give the ids or texts of codes, of all in order where none are given."""
+        """Return the ids or texts of codes, of all in order where none are given."""
         codes = np.arange(len(self)) if codes is None else codes
         has_id = codes < len(self.ids)
         if has_id.all():
@@ -187,7 +187,7 @@ class Cells:
         return updated
 
     def _store(self, name: str) -> Any:
-        """Give the values of one of the four columns of values, read when it is first needed."""
+        """Return the values of one of the four columns of values, read when it is first needed."""
         if name not in self._values:
             self._values[name] = (
                 _texts(self.table)
@@ -210,7 +210,7 @@ class Cells:
         return self._types.get(row, {}).get("value", [])
 
     def _sparse(self, name: str) -> dict[int, str]:
-        """Give the texts of a column that is mostly empty, by row."""
+        """Return the texts of a column that is mostly empty, by row."""
         column = self.table.column(name)
         if column.null_count == len(column):
             return {}
@@ -226,13 +226,13 @@ class Cells:
         return start + int(np.searchsorted(self.sequence[start:end], number, side="right"))
 
     def rows_of(self, resource: str) -> Places:
-        """Give the rows of one resource, in order."""
+        """Return the rows of one resource, in order."""
         if resource not in self.resources:
             return np.empty(0, dtype=np.int64)
         return np.flatnonzero(self.resource == self.resources.index(resource))
 
     def records(self, resource: str) -> Records:
-        """Give the rows of one resource with their keys coded."""
+        """Return the rows of one resource with their keys coded."""
         rows = self.rows_of(resource)
         has_id = self._has_id[rows]
         texts = None if has_id.all() else np.array(self.table.column("key").take(rows).to_pylist(), dtype=object)
@@ -251,12 +251,12 @@ class Cells:
         return np.asarray(column.is_valid()).astype(bool)
 
     def value(self, row: int) -> Any:
-        """Give the Python value of one row."""
+        """Return the Python value of one row."""
         kind = int(self.kind[row])
         return None if kind in (MISSING, LOCKED) else self._objects(kind, np.array([row]), frozen=False)[0]
 
     def _objects(self, kind: int, rows: Places, *, frozen: bool) -> Any:
-        """Give the Python values of rows of one kind; frozen: lists are tuples."""
+        """Return the Python values of rows of one kind; frozen: lists are tuples."""
         stored = self.stored(kind, rows)
         array = np.empty(len(rows), dtype=object)
         if kind != JSON:
@@ -272,7 +272,7 @@ class Cells:
         return array
 
     def stored(self, kind: int, rows: Places) -> Any:
-        """Give the stored values of rows of one kind; whatever where a row is -1."""
+        """Return the stored values of rows of one kind; whatever where a row is -1."""
         import pyarrow as pa
 
         values = self._store(STORED_IN[kind])
@@ -362,12 +362,12 @@ class Records:
         return list(self._by_field)
 
     def rows_and_codes(self, field: str | None) -> tuple[Places, Places]:
-        """Give the rows of one field, in order, and their keys."""
+        """Return the rows of one field, in order, and their keys."""
         nothing = np.empty(0, dtype=np.int64)
         return self._by_field.get(field, (nothing, nothing))
 
     def last(self, field: str | None, upto: int) -> Places:
-        """Give for every key the last row of a field among the first `upto` rows; -1 where there is none."""
+        """Return for every key the last row of a field among the first `upto` rows; -1 where there is none."""
         last = np.full(len(self.keys), NONE)
         rows, codes = self.rows_and_codes(field)
         seen = int(np.searchsorted(rows, upto))
@@ -376,11 +376,11 @@ class Records:
         return last
 
     def standing(self, field: str | None, upto: int, codes: Places) -> Places:
-        """Give the last row of a field for each of some keys, as `last`; -1 for a key that is none."""
+        """Return the last row of a field for each of some keys, as `last`; -1 for a key that is none."""
         return np.append(self.last(field, upto), NONE)[codes]
 
     def key_columns(self, codes: Places, upto: int) -> dict[str, Any]:
-        """Give the columns ``id`` and ``custom_id`` of deals."""
+        """Return the columns ``id`` and ``custom_id`` of deals."""
         owners = self.keys.owners(codes)
         custom = self.cells.column(self.standing("custom_id", upto, codes), "str").astype(object)
         if owners.texts is not None:
@@ -388,7 +388,7 @@ class Records:
         return {"id": owners.id_column, "custom_id": pd.array(custom, dtype="str")}
 
     def present(self, upto: int) -> Flags:
-        """Tell which keys were there after the first `upto` rows."""
+        """Return which keys were there after the first `upto` rows."""
         last = self.last(PRESENCE, upto)
         if not len(self.cells):
             return last >= 0
@@ -396,7 +396,7 @@ class Records:
         return there
 
     def facts(self, upto: int, key: int = 0) -> dict[str, Any]:
-        """Give the newest value of every field of one record."""
+        """Return the newest value of every field of one record."""
         code = np.flatnonzero(self.keys.ids == key)
         rows = {field: self.standing(field, upto, code) for field in filter(None, self.fields)}
         return {field: self.cells.value(int(row[0])) for field, row in rows.items() if len(row) and row[0] >= 0}
@@ -419,7 +419,7 @@ def _parsed(texts: Any, frozen: bool) -> npt.NDArray[np.object_]:
 
 
 def _pieces_in_order(observed: Places, sequence: Places) -> list[slice] | None:
-    """Say in which order pieces have to be read, so that rows are in order of observation; None where they are.
+    """Describe in which order pieces have to be read, so that rows are in order of observation; None where they are.
 
     Files and their parts come in any order, but the rows of one recording lie
     together in a few pieces: putting those in order moves no row.
@@ -447,7 +447,7 @@ def _joined(table: Any, pieces: list[slice]) -> Any:
 
 
 def _numbers(table: Any, name: str, dtype: Any = np.int64, *, null: Any = None) -> Any:
-    """Give a column of eight-byte values as they lie in memory; missing ones are `null`, else whatever lies there."""
+    """Return a column of eight-byte values as they lie in memory; missing ones are `null`, else whatever lies there."""
     parts = []
     for chunk in table.column(name).chunks:
         buffer = chunk.buffers()[1]

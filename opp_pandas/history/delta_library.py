@@ -23,7 +23,7 @@ def load_deltalake() -> Any:
 
 @contextmanager
 def in_plain_words(table: Any, what: str) -> Iterator[None]:
-    """Say in plain words what deltalake or pyarrow could not do with a table."""
+    """Describe in plain words what deltalake or pyarrow could not do with a table."""
     try:
         yield
     except (ConfigurationError, DamagedHistoryError):

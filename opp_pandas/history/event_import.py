@@ -174,7 +174,7 @@ def _write_organisations(
 
 
 def _is_earlier(events: pd.DataFrame) -> Flags:
-    """Tell the rows that say only how a field stood before its first known change."""
+    """Find the rows that say only how a field stood before its first known change."""
     if "earlier" not in events.columns:
         return np.zeros(len(events), dtype=bool)
     return events["earlier"].to_numpy(dtype=bool)
@@ -197,7 +197,7 @@ def _typed(values: pd.Series, name: str) -> pd.Series:
 
 
 def _unknown(cells: Cells, name: str | None, owners: Owners, moments: Any, packed: Packed) -> Places:
-    """Tell which events the history does not hold yet, so that a second import adds nothing."""
+    """Return which events the history does not hold yet, so that a second import adds nothing."""
     records = cells.records(DEAL)
     rows, codes = records.rows_and_codes(name)
     if not len(rows):

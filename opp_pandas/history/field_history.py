@@ -20,7 +20,7 @@ STAGE_FIELDS = ("stage_id", "stage_name", "updated_at", "created_at", "external_
 
 
 def changes_between(cells: Cells, first: int, last: int, fields: set[str] | None, net: bool) -> pd.DataFrame:
-    """Give the log of `History.diff`; moments in us since 1970."""
+    """Return the log of `History.diff`; moments in us since 1970."""
     records = cells.records(DEAL)
     start, end = cells.upto(first), cells.upto(last)
     came = _comings(cells, *_steps(records, PRESENCE, start, end, net))
@@ -50,7 +50,7 @@ def changes_between(cells: Cells, first: int, last: int, fields: set[str] | None
 
 
 def _steps(records: Records, name: str | None, start: int, end: int, net: bool) -> tuple[Places, Places, Places]:
-    """Give the deals whose field was told in between, the rows that tell it, and those that told it before; or -1."""
+    """Return the deals whose field was told in between, the rows that tell it, and those that told it before; or -1."""
     rows, codes = records.rows_and_codes(name)
     inside = slice(int(np.searchsorted(rows, start)), int(np.searchsorted(rows, end)))
     rows, codes = rows[inside], codes[inside]
@@ -93,7 +93,7 @@ def _moments(micros: Places) -> Any:
 
 
 def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
-    """Give the table of `History.stage_entries`."""
+    """Return the table of `History.stage_entries`."""
     upto = cells.upto(moment)
     records = cells.records(DEAL)
     facts = cells.records(LOAD).facts(upto)
@@ -133,7 +133,7 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
 def _stages_told(
     cells: Cells, records: Records, table: pd.DataFrame, upto: int, *, by_id_alone: bool
 ) -> tuple[Places, Places, pd.Series, pd.Series]:
-    """Give the rows that say where a deal stands, its key, and the stage's id and name.
+    """Return the rows that say where a deal stands, its key, and the stage's id and name.
 
     Loads of the service tell ids, and events of other systems that were put
     beside them tell names: those are found in the table of stages.
@@ -161,7 +161,7 @@ def _stages_told(
 
 
 def _not_before(cells: Cells, rows: Places, first: Flags, upto: int) -> Places:
-    """Give the last moment at which each stage was not yet entered: a snapshot's, or that of the entry before.
+    """Return the last moment at which each stage was not yet entered: a snapshot's, or that of the entry before.
 
     Events that were imported tell of one deal, and loads of another part of the
     pipeline of others: only a snapshot that looked at everything, or that asked
@@ -187,7 +187,7 @@ def _not_before(cells: Cells, rows: Places, first: Flags, upto: int) -> Places:
 
 
 def _first_sights(cells: Cells, records: Records, upto: int) -> Places:
-    """Give the moment at which each deal was first there."""
+    """Return the moment at which each deal was first there."""
     rows, codes = _until(*records.rows_and_codes(PRESENCE), upto)
     found = np.full(len(records.keys), _NO_MOMENT)
     # Of repeated places the last assignment stays: the first row, from the back.

@@ -73,7 +73,7 @@ def to_format_2(old: Any) -> Any:
 
 
 def _retype(new: dict[str, Any], columns: Mapping[str, Any]) -> None:
-    """Give values that were written as JSON the kind that they have now: single ones, tagged ones, and queries."""
+    """Restore values that were written as JSON to their present kind: single ones, tagged ones, and queries."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -110,7 +110,7 @@ def _retype(new: dict[str, Any], columns: Mapping[str, Any]) -> None:
 
 
 def _ask_anew(values: Any, found: Mapping[str, list[Any]], moments: Any) -> None:
-    """Say in today's words what each load asked for, so that another one can go on from it."""
+    """Describe in today's words what each load asked for, so that another one can go on from it."""
     named = list(zip(found["resource"], found["field"], strict=True))
     queries = sorted((moments[place], place) for place, name in enumerate(named) if name == (LOAD, "query"))
     for place, (resource, _) in enumerate(named):

@@ -334,7 +334,7 @@ class History(KeptHistory):
     # --- reading ------------------------------------------------------------
 
     def as_of(self, t: Any = None, *, columns: Iterable[str] | None = None) -> OpportunityFrame:
-        """Give the deals as they were known at a moment.
+        """Return the deals as they were known at a moment.
 
         Parameters
         ----------
@@ -370,7 +370,7 @@ class History(KeptHistory):
     def pieces(
         self, t: Any = None, *, columns: Iterable[str] | None = None, most: int = 1_000_000
     ) -> Iterator[pd.DataFrame]:
-        """Give the deals as they were known at a moment, some at a time: for histories larger than memory.
+        """Return the deals as they were known at a moment, some at a time: for histories larger than memory.
 
         Parameters
         ----------
@@ -409,7 +409,7 @@ class History(KeptHistory):
         yield from map(framed, tables)
 
     def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
-        """Give the deals as they were known at several moments, reading the table once.
+        """Return the deals as they were known at several moments, reading the table once.
 
         Parameters
         ----------
@@ -436,7 +436,7 @@ class History(KeptHistory):
         return [str(name) for name, *_ in facts.get("columns", [])]
 
     def newest_load(self, asked: str, columns: Iterable[str]) -> pd.DataFrame | None:
-        """Give the rows of the newest load that another one can go on from.
+        """Return the rows of the newest load that another one can go on from.
 
         Parameters
         ----------

@@ -51,7 +51,7 @@ def rows_with_losses(rows: Any, damages: Iterable[tuple[str, Damage]], by: str, 
 
 
 def losses_of(cells: Cells) -> list[dict[str, Any]]:
-    """Give what was lost: the facts, the recording that says so, and from when to when states may lack something."""
+    """Return what was lost: the facts, the recording that says so, and from when to when states may lack something."""
     rows, _ = cells.records(LOAD).rows_and_codes(_LOSS)
     if not len(rows):
         return []
@@ -68,7 +68,7 @@ def losses_of(cells: Cells) -> list[dict[str, Any]]:
 
 
 def _whole_loads(cells: Cells) -> list[tuple[int, int]]:
-    """Give number and moment of the loads with every deal and every column."""
+    """Return number and moment of the loads with every deal and every column."""
     snapshots = snapshot_facts(cells)
     seen = [fields for _, fields in sightings_of(snapshots)]
     whole = []
@@ -80,7 +80,7 @@ def _whole_loads(cells: Cells) -> list[tuple[int, int]]:
 
 
 def caveats(cells: Cells, first: int | None = None, last: int | None = None) -> tuple[str, ...]:
-    """Say in sentences what the deals as known between two moments, at one, or ever, may lack."""
+    """Describe in sentences what the deals as known between two moments, at one, or ever, may lack."""
     until = first if last is None else last
 
     def meets(begins: int, ends: int | None) -> bool:
@@ -96,7 +96,7 @@ def caveats(cells: Cells, first: int | None = None, last: int | None = None) -> 
 
 
 def with_caveats(table: pd.DataFrame, figure: str, found: tuple[str, ...]) -> pd.DataFrame:
-    """Say in the basis of a table what it may lack, as figures say it."""
+    """Note in the basis of a table what it may lack, as figures say it."""
     return attach_basis(table, {"figure": figure, "n": len(table), "notes": list(found)})
 
 
@@ -119,7 +119,7 @@ def _gap_facts(cells: Cells) -> list[dict[str, Any]]:
 
 
 def gaps_of(cells: Cells) -> list[dict[str, Any]]:
-    """Give the gaps, each with the moment that makes up for it: its own end where a field is known again, or a load."""
+    """Return the gaps, each with the moment that makes up for it: where a field is known again, or a load."""
     told_of = _gap_facts(cells)
     whole = [at for _, at in _whole_loads(cells)] if told_of else []
     return [

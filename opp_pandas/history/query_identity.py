@@ -61,7 +61,7 @@ _READ = {**READ, "not_null": lambda _: NOT_NULL, "stages": _stages, "tuple": tup
 
 
 def asked_for(query: Mapping[str, Any], source: str) -> str | None:
-    """Give a short text that two loads share if they asked one service for the same deals and fields.
+    """Return a short text that two loads share if they asked one service for the same deals and fields.
 
     Parameters
     ----------

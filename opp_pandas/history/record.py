@@ -390,7 +390,7 @@ class Seen:
     fields: frozenset[str] | None
 
     def tell(self, name: str | None, owners: Owners) -> Flags:
-        """Tell which deals' field it saw."""
+        """Return which deals' field it saw."""
         if self.fields is not None and name != PRESENCE and name not in self.fields:
             return np.zeros(len(owners), dtype=bool)
         if self.keys is None:
@@ -410,7 +410,7 @@ class Seen:
 
 
 def seen_facts(owners: Owners) -> dict[str, Any]:
-    """Say which deals a partial load held: distances between sorted ids, compressed."""
+    """Describe which deals a partial load held: distances between sorted ids, compressed."""
     ids = np.sort(owners.ids[owners.has_id]).astype("<i8")
     steps = np.diff(ids, prepend=0).astype("<i8")
     texts = [] if owners.texts is None else [str(text) for text in owners.texts[~owners.has_id]]

@@ -29,7 +29,7 @@ _LOOKUP_DTYPES = {"id": "Int64"} | {entry.field: entry.dtype for entry in LOOKUP
 
 
 def stored_fields(columns: Iterable[str]) -> list[str | None]:
-    """Give the stored fields that columns need: joined names come from ids, and the rows from the presence."""
+    """Return the stored fields that columns need: joined names come from ids, and the rows from the presence."""
     fields: list[str | None] = [PRESENCE]
     for column in columns:
         fields.append(column)
@@ -40,7 +40,7 @@ def stored_fields(columns: Iterable[str]) -> list[str | None]:
 
 
 def lookups_at(cells: Cells, upto: int) -> dict[str, pd.DataFrame]:
-    """Give the look-ups of names as they were after the first `upto` rows."""
+    """Return the look-ups of names as they were after the first `upto` rows."""
     found = {}
     for kind in cells.resources:
         if kind in (DEAL, LOAD, SNAPSHOT):
@@ -58,7 +58,7 @@ def lookups_at(cells: Cells, upto: int) -> dict[str, pd.DataFrame]:
 
 
 def stages_at(facts: Mapping[str, Any], lookups: Mapping[str, pd.DataFrame]) -> StageTable:
-    """Give the meaning of the stages as the newest load had it."""
+    """Return the meaning of the stages as the newest load had it."""
     if not facts.get("stages"):
         return resolve_stages(None, lookups.get("opportunityStage"))
     frame = pd.DataFrame(facts["stages"], columns=list(STAGE_TABLE_DTYPES))
@@ -73,7 +73,7 @@ def frame_at(
     records: Records | None = None,
     only: Keys | None = None,
 ) -> pd.DataFrame:
-    """Give the deals as they were known at a moment (`only`: no others), with a load that travels along."""
+    """Return the deals as they were known at a moment (`only`: no others), with a load that travels along."""
     upto = cells.upto(moment)
     records = cells.records(DEAL) if records is None else records
     facts = load_facts(cells, upto)
@@ -126,7 +126,7 @@ def _ids_behind(
     lookups: Mapping[str, pd.DataFrame],
     stored: Callable[[str], Any],
 ) -> Any:
-    """Give the ids that a joined column stands on, which may be joined themselves."""
+    """Return the ids that a joined column stands on, which may be joined themselves."""
     # No closure that calls itself: such a circle would keep all rows in memory until the next collection.
     further = None if entry.id_column in columns else LOOKUP_COLUMNS.get(entry.id_column)
     if further is None:
@@ -199,7 +199,7 @@ def _loaded(
 
 
 def _known_from(snapshots: list[tuple[int, int, dict[str, Any]]]) -> tuple[int, int, dict[str, Any]]:
-    """Give the newest snapshot until which every change is in the history."""
+    """Return the newest snapshot until which every change is in the history."""
     whole = [entry for entry in snapshots if entry[2]["complete"]]
     alike = len({told.get("asked") for _, _, told in snapshots}) == 1
     # Loads of different parts: what none of them saw since the first stands as it was then.
@@ -207,7 +207,7 @@ def _known_from(snapshots: list[tuple[int, int, dict[str, Any]]]) -> tuple[int, 
 
 
 def standing_rows(cells: Cells, moment: int) -> Places:
-    """Give the rows until a moment that still say how something stood then."""
+    """Return the rows until a moment that still say how something stood then."""
     upto = cells.upto(moment)
     kept = [np.empty(0, dtype=np.int64)]
     for resource in cells.resources:
@@ -230,7 +230,7 @@ def standing_rows(cells: Cells, moment: int) -> Places:
 
 
 def _standing_snapshots(cells: Cells, rows: Places) -> Places:
-    """Give those of the snapshots until a moment that later ones, and loads that go on from them, need."""
+    """Return those of the snapshots until a moment that later ones, and loads that go on from them, need."""
     told = [cells.value(int(row)) for row in rows]
     # Later snapshots may point to the column names that an earlier one lists.
     needed = {place for place, facts in enumerate(told) if isinstance(facts["fields"], list)}

@@ -69,7 +69,7 @@ def asked_by(loaded: Loaded) -> str | None:
 
 
 def sightings_of(snapshots: list[tuple[int, int, dict[str, Any]]], after: int | None = None) -> list[tuple[int, Seen]]:
-    """Say which cells each snapshot saw, oldest first."""
+    """Describe which cells each snapshot saw, oldest first."""
     names = {number: told["fields"] for number, _, told in snapshots if isinstance(told["fields"], list)}
 
     def fields(told: dict[str, Any]) -> Any:
@@ -88,7 +88,7 @@ def is_whole(loaded: Loaded) -> bool:
 
 
 def moment_of(loaded: Loaded, observed_at: Any) -> int:
-    """Give the moment that a recording of a load speaks of [us since 1970]."""
+    """Return the moment that a recording of a load speaks of [us since 1970]."""
     if observed_at is not None:
         return micros(parse_end(observed_at, loaded.timezone, "observed_at"))
     moment = micros(loaded.as_of)
@@ -102,7 +102,7 @@ def moment_of(loaded: Loaded, observed_at: Any) -> int:
 
 
 def rights_of(loaded: Loaded, recorded_by: str | None) -> dict[str, Any]:
-    """Say who recorded a load, and what they may see and change, as far as that is known."""
+    """Describe who recorded a load, and what they may see and change, as far as that is known."""
     scope = getattr(loaded.client, "scope", None)
     column = loaded.baseline.frame.get("can_write")
     return {
@@ -136,7 +136,7 @@ def refuse_large_loss(
 
 
 def micros(stamp: pd.Timestamp) -> int:
-    """Give a moment in us since 1970."""
+    """Return a moment in us since 1970."""
     return int(pd.Timestamp(stamp).tz_convert("UTC").as_unit("us")._value)  # type: ignore[attr-defined]
 
 
@@ -146,7 +146,7 @@ def stamp_of(moment: int) -> pd.Timestamp:
 
 
 def load_facts(cells: Cells, upto: int) -> dict[str, Any]:
-    """Give what loads knew beside their rows, newest first; columns are those that any of them had."""
+    """Return what loads knew beside their rows, newest first; columns are those that any of them had."""
     records = cells.records(LOAD)
     facts = records.facts(upto)
     rows, _ = records.rows_and_codes("columns")
@@ -155,7 +155,7 @@ def load_facts(cells: Cells, upto: int) -> dict[str, Any]:
 
 
 def snapshot_facts(cells: Cells) -> list[tuple[int, int, dict[str, Any]]]:
-    """Give number, moment and facts of every snapshot, in order."""
+    """Return number, moment and facts of every snapshot, in order."""
     rows = cells.rows_of(SNAPSHOT)
     return [(int(cells.sequence[row]), int(cells.observed[row]), cells.value(int(row))) for row in rows]
 
@@ -177,5 +177,5 @@ def snapshot_table(snapshots: list[tuple[int, int, dict[str, Any]]]) -> pd.DataF
 
 
 def begins_at(cells: Cells) -> int:
-    """Give the moment that the history was made to begin with by `History.forget`; 0 if it never was."""
+    """Return the moment that the history was made to begin with by `History.forget`; 0 if it never was."""
     return int(cells.records(LOAD).facts(len(cells)).get(BEGINS, 0))

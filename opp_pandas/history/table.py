@@ -119,7 +119,7 @@ def _any_but_deals() -> Any:
 
 
 def _of_fields(fields: Iterable[str | None]) -> Any:
-    """Give the condition for cells of some fields of deals."""
+    """Return the condition for cells of some fields of deals."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 

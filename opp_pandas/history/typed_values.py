@@ -130,7 +130,7 @@ def _is_too_fine(column: pd.Series) -> bool:
 
 
 def _pack_objects(values: Any, name: str) -> Packed:
-    """Give every value its own kind; tags repeat, so each distinct list of texts is written once."""
+    """Store every value as its own kind; tags repeat, so each distinct list of texts is written once."""
     import pyarrow as pa
 
     kinds = np.zeros(len(values), dtype=np.int8)
@@ -233,7 +233,7 @@ def as_python(kind: int, values: Any) -> list[Any]:
 # --- values that JSON does not hold -----------------------------------------------------------------------------------
 
 Special = Callable[[Any], tuple[str, Any] | None]
-"""Gives the type and the contents of a value that JSON has no type for; None for any other."""
+"""Returns the type and the contents of a value that JSON has no type for; None for any other."""
 
 READ: Mapping[str, Callable[[Any], Any]] = {
     "real": float,

@@ -306,7 +306,7 @@ class KeptHistory:
         return losses.gaps_table(self._told_of())
 
     def caveats(self) -> tuple[str, ...]:
-        """Say in sentences what is lost of the past, for the bases of figures over time."""
+        """Describe in sentences what is lost of the past, for the bases of figures over time."""
         told_of = self._told_of()
         return () if told_of is None else losses.caveats(told_of)
 

@@ -46,7 +46,7 @@ def read_any(client: Client, name: str, *, limit: int | None, **asked: Any) -> p
 
 
 def _attributes(resource: Resource, records: Sequence[Record], chosen: bool) -> list[Attribute]:
-    """Give the attributes described, and those that came besides; with `fields` those that came."""
+    """Return the attributes described, and those that came besides; with `fields` those that came."""
     came = dict.fromkeys(name for record in records for name in record.get("attributes") or {})
     known = resource.by_name
     shown = [entry for entry in resource.attributes if not chosen or entry.name in came]

@@ -74,7 +74,7 @@ def leave_out_unfit(
 
 
 def ignored_note(left_out: pd.DataFrame) -> str:
-    """Say that a service sent what it was not asked for."""
+    """Report that a service sent what it was not asked for."""
     return (
         f"the service ignored filter={named(dict.fromkeys(left_out['column']))}, or compares in another way: "
         f"{len(left_out):,} deals that do not fit were left out"
@@ -95,7 +95,7 @@ def leave_out_unasked(frame: pd.DataFrame, fields: Iterable[str] | None) -> pd.D
 
 
 def ignores_fields(document: Mapping[str, Any], sent: Iterable[str]) -> bool:
-    """Tell from the first record of a page whether more attributes came than were asked for."""
+    """Determine from the first record of a page whether more attributes came than were asked for."""
     first = next(iter(document["data"]), None)
     attributes = first.get("attributes") if isinstance(first, Mapping) else None
     return isinstance(attributes, Mapping) and not set(attributes) <= set(sent)
@@ -105,7 +105,7 @@ def ignores_fields(document: Mapping[str, Any], sent: Iterable[str]) -> bool:
 
 
 def is_sorted(frame: pd.DataFrame, sort: str | Sequence[str] | None) -> bool:
-    """Tell whether rows are in the order of ``sort=``.
+    """Return whether rows are in the order of ``sort=``.
 
     Where missing values stand, and whether capitals and accents count, is the
     service's own affair: any usual way is taken.

@@ -109,7 +109,7 @@ def read_changed(
 
 
 def changed_ids(client: Client, known: pd.Index, since: pd.Timestamp, until: pd.Timestamp | None) -> set[int]:
-    """Give those of the known ids that were changed in a span, whatever filter they fit now."""
+    """Return those of the known ids that were changed in a span, whatever filter they fit now."""
     span: dict[str, Any] = {"updated_at": (since, until)}
     found: set[int] = set()
     first = True
@@ -123,7 +123,7 @@ def changed_ids(client: Client, known: pd.Index, since: pd.Timestamp, until: pd.
 
 
 def ids_at_service(client: Client, wanted: Iterable[int]) -> set[int]:
-    """Give those of some ids that the service lists; a hundred are asked for at once."""
+    """Return those of some ids that the service lists; a hundred are asked for at once."""
     return _listed(client, wanted, {}, None)
 
 
@@ -138,7 +138,7 @@ def _listed(
 
 
 def _changed_on(page: Page, since: pd.Timestamp | None) -> Iterator[int]:
-    """Give the ids of a page's rows that were changed since a moment; a service may ignore the span asked for."""
+    """Return the ids of a page's rows that were changed since a moment; a service may ignore the span asked for."""
     for key, record in zip(ids_of(page), page.document["data"], strict=True):
         attributes = record.get("attributes")
         stamp = attributes.get("updatedAt") if isinstance(attributes, Mapping) else None
@@ -189,7 +189,7 @@ def ids_of(page: Page) -> list[int]:
 
 
 def index_of(frame: pd.DataFrame) -> pd.Index:
-    """Give the ids of a frame that are there, as an index."""
+    """Return the ids of a frame that are there, as an index."""
     ids: pd.Index = pd.Index(frame["id"].dropna().to_numpy(dtype=np.int64))
     return ids
 

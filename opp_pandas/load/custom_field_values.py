@@ -68,7 +68,7 @@ def read_options(text: str, options: Sequence[str]) -> tuple[tuple[str, ...], st
 
 
 def boolean_spelling(texts: Iterable[str]) -> tuple[str, str]:
-    """Give the words for true and for false that a column uses most.
+    """Return the words for true and for false that a column uses most.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def boolean_spelling(texts: Iterable[str]) -> tuple[str, str]:
 
 
 def separator_spelling(texts: Iterable[str], options: Sequence[str]) -> str:
-    """Give the separator that a column of several options uses most; ``";"`` where none has several."""
+    """Return the separator that a column of several options uses most; ``";"`` where none has several."""
     found = (read_options(text, options) for text in texts)
     counts = Counter(entry[1] for entry in found if entry is not None and entry[1])
     return counts.most_common(1)[0][0] if counts else ";"

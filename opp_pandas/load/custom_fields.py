@@ -59,12 +59,12 @@ def fields_by_column(client: Client) -> dict[str, CustomField]:
 
 
 def shown_name(entry: CustomField) -> str:
-    """Give a field's name for people: label and column."""
+    """Return a field's name for people: label and column."""
     return f"{printable(entry.label, 60)} ({entry.name})"
 
 
 def columns_by_label(fields: Mapping[str, CustomField]) -> dict[str, str]:
-    """Give the column of each label; a label that two fields bear is left out."""
+    """Return the column of each label; a label that two fields bear is left out."""
     labels = [entry.label for entry in fields.values()]
     return {entry.label: entry.name for entry in fields.values() if labels.count(entry.label) == 1}
 
@@ -217,7 +217,7 @@ def _with_failures(
 
 
 def _base_places(frame: pd.DataFrame, loaded: Loaded) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Give each row's place in the baseline by its id, -1 where it has none."""
+    """Return each row's place in the baseline by its id, -1 where it has none."""
     if "id" in frame.columns:
         ids = frame["id"]
     elif "id" in frame.index.names:
@@ -374,7 +374,7 @@ def _is_one(value: Any, before: Any) -> bool:
 
 
 def _writer(entry: CustomField, base: pd.Series) -> Callable[[Any], str]:
-    """Give the function that writes a value of this field as the column spells it."""
+    """Return the function that writes a value of this field as the column spells it."""
     texts = [text for text in base.array if isinstance(text, str)]
     if entry.kind == "boolean":
         yes, no = boolean_spelling(texts)
@@ -434,7 +434,7 @@ def shown_cells(
 
 
 def custom_objection(fields: Mapping[str, CustomField], column: str, text: Any) -> str | None:
-    """Say which of the organisation's rules a text that is to be sent breaks, or None.
+    """Describe which of the organisation's rules a text that is to be sent breaks, or None.
 
     Where nobody asked for the fields, nothing is known to be broken.
     """
@@ -455,7 +455,7 @@ def custom_objection(fields: Mapping[str, CustomField], column: str, text: Any) 
 
 
 def missing_required(fields: Mapping[str, CustomField], values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Give the columns that the organisation requires and a new deal lacks, each with the reason in words."""
+    """Return the columns that the organisation requires and a new deal lacks, each with the reason in words."""
     lacking = [column for column, entry in fields.items() if entry.required and values.get(column) in (None, "")]
     return [(column, str(custom_objection(fields, column, None))) for column in lacking]
 

@@ -113,7 +113,7 @@ class Arrived:
 def select_rows(
     plan: LoadPlan, rows: Rows, lookups: Mapping[str, pd.DataFrame], notes: list[str]
 ) -> tuple[Rows, pd.DataFrame, pd.Series]:
-    """Give the rows that were asked for, with names, those that came beside them, and the ids that were judged."""
+    """Return the rows that were asked for, with names, those that came beside them, and the ids that were judged."""
     frame = leave_out_unasked(rows.frame, plan.query.fields)
     rows = replace(rows, frame=join_names(frame, lookups, plan.include))
     rows, left_out = leave_out_unfit(rows, plan.filter, plan.zone, notes)
@@ -331,12 +331,12 @@ def _renewed(query: Query, rows: Rows, fresh: Rows | None, left: frozenset[int],
 
 
 def gone_note(number: int) -> str:
-    """Say how many deals left the filter during a load."""
+    """Count how many deals left the filter during a load."""
     return f"{number} deals left the filter while they were loaded"
 
 
 def completeness(plan: LoadPlan, walked: Walked, found: Rows, quarantined: int, notes: list[str]) -> bool | None:
-    """Tell whether every row is there; None where a limit was given or the service does not count.
+    """Return whether every row is there; None where a limit was given or the service does not count.
 
     Of `found` only ``created_at`` is looked at; numbers that differ are noted.
     """

@@ -102,7 +102,7 @@ def iter_partitioned(client: Client, partitions: int, query: Query) -> Iterator[
 
 
 def _end(client: Client, query: Query, sort: str) -> tuple[int | None, int | None]:
-    """Give the id at one end of the collection, None where there is none, and how many rows there are."""
+    """Return the id at one end of the collection, None where there is none, and how many rows there are."""
     page = next(client.walk(Query(query.filter, sort, ["updated_at"], page_size=1, count=True)))
     return next(record_ids(page.document), None), page.count
 

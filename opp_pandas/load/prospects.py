@@ -51,7 +51,7 @@ def add_prospect_ids(frame: pd.DataFrame, client: Client, notes: list[str]) -> p
 
 
 def _target(role: Mapping[str, Any], name: str) -> int:
-    """Give the id that a role points to; a role without one, or with another kind of target, is unfit."""
+    """Return the id that a role points to; a role without one, or with another kind of target, is unfit."""
     found: Any = role
     for member in ("relationships", name, "data"):
         found = found.get(member) if isinstance(found, Mapping) else None

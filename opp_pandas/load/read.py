@@ -429,7 +429,7 @@ def _settled_conditions(
     zone: str | None,
     custom_fields: dict[str, CustomField],
 ) -> tuple[dict[str, Any], Where]:
-    """Give the filter and the condition beside it: columns for labels, instants for days."""
+    """Return the filter and the condition beside it: columns for labels, instants for days."""
 
     def labels() -> Mapping[str, str]:
         if not custom_fields:
@@ -442,7 +442,7 @@ def _settled_conditions(
 
 
 def _as_asked(plan: LoadPlan, arrived: Arrived, notes: list[str]) -> tuple[Rows, pd.DataFrame]:
-    """Give the rows that were asked for, with names and in their order, and those that came beside them."""
+    """Return the rows that were asked for, with names and in their order, and those that came beside them."""
     rows, left_out, judged = select_rows(plan, arrived.rows, arrived.lookups, notes)
     notes += [ignored_note(left_out)] if len(left_out) else []
     notes += [plan.condition.note(len(rows), len(judged))] if plan.condition else []
@@ -463,7 +463,7 @@ def _checked_include(include: Iterable[str]) -> tuple[str, ...]:
 
 
 def _checked_fields(fields: Iterable[str] | None) -> list[str] | None:
-    """Give the names one by one; a text holds one or several, as in ``sort=``."""
+    """Return the names one by one; a text holds one or several, as in ``sort=``."""
     if fields is None:
         return None
     names = fields.split(",") if isinstance(fields, str) else list(fields) if isinstance(fields, Iterable) else [fields]

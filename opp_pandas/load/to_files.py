@@ -322,7 +322,7 @@ class _Load:
         self._rewrite(ids, stays, replaced, n_files)
 
     def _stamps(self) -> Any:
-        """Give when each row was changed; where that is missing, before everything else."""
+        """Return when each row was changed; where that is missing, before everything else."""
         known = self.known.frame
         if "updated_at" not in known.columns:
             return np.zeros(len(known), dtype=np.int64)

@@ -43,7 +43,7 @@ def go_on(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | None:
 
 
 def _continued(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | str:
-    """Give what came, or why everything has to be read."""
+    """Return what came, or why everything has to be read."""
     start = _start(plan, history)
     if isinstance(start, str):
         return start
@@ -96,7 +96,7 @@ def _continued(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | 
 
 
 def _start(plan: LoadPlan, history: History) -> pd.DataFrame | str:
-    """Give the rows to begin from, or why there are none."""
+    """Return the rows to begin from, or why there are none."""
     if plan.query.sort:
         return "only the service can put rows into the order of sort="
     if plan.query.authorization_meta or plan.query.data_connections:
@@ -120,7 +120,7 @@ def _without_names(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unknown(frame: pd.DataFrame) -> list[str]:
-    """Give the attributes that this version does not know, by the service's names."""
+    """Return the attributes that this version does not know, by the service's names."""
     return [unknown_attribute(str(name)) for name in frame.columns if name not in COLUMN_DTYPES]
 
 

@@ -41,7 +41,7 @@ class Where:
         return bool(self.service or self.local)
 
     def note(self, kept: int, of: int) -> str:
-        """Say which part ran where."""
+        """Describe which part ran where."""
         here = [column for column in self.local if column not in map(column_of, self.service)]
         parts = [f"{named(self.service)} at the service"] if self.service else []
         parts += [f"{named(here)} here"] if here else []
@@ -49,7 +49,7 @@ class Where:
 
 
 def column_of(name: str) -> str | None:
-    """Give the column of a name in any of its forms (``owner``, ``closeDate``, ``account.name``); None if unknown."""
+    """Return the column of a name in any of its forms (``owner``, ``closeDate``, ``account.name``); None if unknown."""
     column = snake_case(name.replace("__", ".").replace(".", "_"))
     return next((known for known in (column, f"{column}_id") if known in COLUMN_DTYPES), None)
 
@@ -128,7 +128,7 @@ def _check_condition(column: str, value: Any, zone: str | None) -> None:
 
 
 def columns_needed(where: Where) -> list[str]:
-    """Give the attributes that must be loaded so that `where` can be tested."""
+    """Return the attributes that must be loaded so that `where` can be tested."""
     return [column for column in where.local if column in OPPORTUNITY.by_column]
 
 

@@ -115,7 +115,7 @@ class Cells:
         return ~(self.is_new & np.isin(self.uids, list(self.deleted)))
 
     def places(self, uids: Iterable[int]) -> Places:
-        """Give the positions of rows by their numbers."""
+        """Return the positions of rows by their numbers."""
         wanted = np.fromiter(uids, dtype=np.int64)
         found = np.searchsorted(self.uids, wanted)
         if (found >= len(self.uids)).any() or (self.uids[found] != wanted).any():
@@ -130,17 +130,17 @@ class Cells:
         return self._by_name.get(NAME_OF[id_column], self._by_name.get(id_column, column))
 
     def deleted_ids(self) -> list[int]:
-        """Give the ids of the deals that are to be deleted."""
+        """Return the ids of the deals that are to be deleted."""
         ids = [self.rows.ids[place] for place in self.places(sorted(self.deleted))]
         return [int(value) for value in ids if value is not pd.NA]
 
     def ids(self) -> list[tuple[int, int | None]]:
-        """Give every row's number and id; None where it has none."""
+        """Return every row's number and id; None where it has none."""
         ids = self.rows.ids.to_numpy(dtype=object, na_value=None).tolist()
         return list(zip(self.uids.tolist(), ids, strict=True))
 
     def new_rows(self) -> list[tuple[int, Any]]:
-        """Give number and index label of the rows that wait to be created."""
+        """Return number and index label of the rows that wait to be created."""
         return [(int(self.uids[place]), label) for place, (label, _) in self.rows.created.items()]
 
     def pending(self) -> dict[str, int]:
@@ -157,7 +157,7 @@ class Cells:
     # --- cells as they are shown ----------------------------------------------------
 
     def texts(self, places: Places, column: str) -> list[str | None]:
-        """Give cells of one column as text."""
+        """Return cells of one column as text."""
         field = self.fields[column]
         values = self._frame[column].take(places)
         if field.name in EDITABLE_NAMES and isinstance(field.codec, Relations):
@@ -181,7 +181,7 @@ class Cells:
         ]
 
     def relation_ids(self, places: Places, field: Field) -> list[Any]:
-        """Give the ids of a relation, whichever of its columns is asked about."""
+        """Return the ids of a relation, whichever of its columns is asked about."""
         column = self._by_name.get(str(field.id_column))
         return [None] * len(places) if column is None else self._frame[column].take(places).tolist()
 
@@ -199,7 +199,7 @@ class Cells:
         return by_hand
 
     def _window(self, places: Places, column: str) -> pd.Series:
-        """Give some rows of a column; all of them without a copy, so that what nobody touched is seen at once."""
+        """Return some rows of a column; all of them without a copy, so that what nobody touched is seen at once."""
         series = self._frame[column]
         return series if places is self._everything else series.take(places)
 
@@ -214,7 +214,7 @@ class Cells:
         return len(self._frame) == len(self.loaded.baseline) and np.array_equal(self.rows.places, self._everything)
 
     def _base(self, places: Places, name: str) -> Any:
-        """Give the loaded values of a column for some rows; None where it was not loaded."""
+        """Return the loaded values of a column for some rows; None where it was not loaded."""
         base = self.loaded.baseline.frame
         if name not in base.columns:
             return None
@@ -255,7 +255,7 @@ class Cells:
         return np.zeros(len(rows), dtype=bool) if kind is None else kind.compare(series, base).changed
 
     def cells(self, places: Places, column: str) -> list[CellView]:
-        """Give cells of one column with their marks."""
+        """Return cells of one column with their marks."""
         field = self.fields[column]
         texts = self.texts(places, column)
         changed = self.changed_mask(places, column)
@@ -277,7 +277,7 @@ class Cells:
         return [None] * len(places) if base is None else [show_cell(codec, value) for value in base]
 
     def row_lock(self, place: int) -> str:
-        """Say why nothing of a row can be edited; empty where it can."""
+        """Explain why nothing of a row can be edited; empty where it can."""
         if int(self.uids[place]) in self.deleted:
             return "the deal is to be deleted; take that back to edit it"
         reason = self.rows.refused.get(place)
@@ -295,7 +295,7 @@ class Cells:
         return not is_missing(allowed) and not allowed
 
     def cell_lock(self, place: int, column: str) -> str:
-        """Say why a cell cannot be edited; empty where it can."""
+        """Explain why a cell cannot be edited; empty where it can."""
         field = self.fields[column]
         reason = self.row_lock(place) or field.locked
         if not reason and (int(self.rows.places[place]), field.name) in self.loaded.baseline.marks.locked:
@@ -305,7 +305,7 @@ class Cells:
     # --- opening ----------------------------------------------------------------------
 
     def _restore_dtypes(self) -> dict[str, str]:
-        """Give columns whose dtype pandas has changed their own again; name those that cannot have it."""
+        """Restore the dtype of columns where pandas has changed it; name those that cannot have it."""
         unreadable: dict[str, str] = {}
         back = {label: column for column, label in self.loaded.labels.items()}
         base = self.loaded.baseline.frame

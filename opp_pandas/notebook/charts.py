@@ -28,12 +28,12 @@ _DEALS = ("won_count", "open_count")
 
 
 def number(value: Any) -> float | None:
-    """Give a number as it crosses to the page; None where it is missing or endless."""
+    """Return a number as it crosses to the page; None where it is missing or endless."""
     return None if pd.isna(value) or not np.isfinite(value) else float(value)
 
 
 def cards_of(now: Numbers, before: Numbers | None) -> list[Card]:
-    """Give the numbers above the charts, each with what it was where edits moved it."""
+    """Return the numbers above the charts, each with what it was where edits moved it."""
     cards = _cards(now)
     earlier = {} if before is None else {card.title: card.value for card in _cards(before)}
     for card in cards:
@@ -166,7 +166,7 @@ def bridge_chart(table: pd.DataFrame, period: str, words: str) -> Chart:
 def _bars(
     table: pd.DataFrame, series: Sequence[Series], before: pd.DataFrame | None, counts: Sequence[str]
 ) -> list[Bar]:
-    """Give the rows of a table as bars; beside them what another table has in the same row, and how many deals."""
+    """Return the rows of a table as bars; beside them what another table has in the same row, and how many deals."""
     columns = [each.column for each in series]
     earlier = {} if before is None else dict(zip(_labels(before), _values(before, columns), strict=True))
     nothing: list[float | None] = [0.0] * len(columns) if before is not None else []
@@ -187,7 +187,7 @@ def _bars(
 
 
 def _labels(table: pd.DataFrame) -> list[str]:
-    """Give the rows' own labels: of a grouped table the groups'."""
+    """Return the rows' own labels: of a grouped table the groups'."""
     names = table.index.get_level_values(-1)
     return [NO_DATE if missing else label_of(name) for name, missing in zip(names, names.isna(), strict=True)]
 
@@ -198,5 +198,5 @@ def _values(table: pd.DataFrame, columns: Sequence[str]) -> list[list[float | No
 
 
 def _words(figure: str, table: pd.DataFrame) -> str:
-    """Say what a chart shows, for those who do not see it."""
+    """Describe what a chart shows, for those who do not see it."""
     return PLOTS[figure].alt(table)

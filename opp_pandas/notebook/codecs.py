@@ -167,7 +167,7 @@ class Categories:
     values: Sequence[str]
 
     def show(self, value: Any) -> str:
-        """Give the value."""
+        """Return the value."""
         return str(value)
 
     def read(self, text: str) -> str:

@@ -90,7 +90,7 @@ class Sheet(Cells):
             self.__dict__.pop(derived, None)
 
     def changes(self, **options: Any) -> ChangeSet:
-        """Give the plan, with the options of `find_changes`: what would be sent, and what would be refused."""
+        """Return the plan, with the options of `find_changes`: what would be sent, and what would be refused."""
         ids = self.deleted_ids()
         return find_changes(self.frame, delete=ids, allow_delete=bool(ids), **options)
 
@@ -122,7 +122,7 @@ class Sheet(Cells):
         return objections
 
     def _standing(self, entries: Iterable[Entry]) -> dict[tuple[int, str], tuple[int, str | None]]:
-        """Give place and present text of the cells that are to be set, read column by column."""
+        """Return place and present text of the cells that are to be set, read column by column."""
         rows: dict[str, list[int]] = {}
         for entry in entries:
             if entry.column in self.fields:
@@ -162,7 +162,7 @@ class Sheet(Cells):
         standing: Mapping[tuple[int, str], tuple[int, str | None]],
         read: Mapping[tuple[str, str], Any],
     ) -> dict[str, Any]:
-        """Give what an entry means, by column; a ValueError says why it cannot be."""
+        """Return what an entry means, by column; a ValueError says why it cannot be."""
         if entry.column not in self.fields:
             raise ValueError(f"there is no column {printable(entry.column, 60)}")
         field = self.fields[entry.column]
@@ -242,7 +242,7 @@ class Sheet(Cells):
         return count
 
     def _loaded_values(self, places: Places, field: Field) -> list[Any]:
-        """Give the loaded values of cells as they stand in the frame: lists for tuples, converted texts as values."""
+        """Return the loaded values of cells as they stand in the frame: lists for tuples, converted texts as values."""
         loaded = self._base(places, field.name)
         if field.name in self.loaded.converted:
             from opp_pandas.load.custom_fields import convert_texts

@@ -75,7 +75,7 @@ class Displayed:
         return {**data, "text/plain": repr(self)}
 
     def _display_(self) -> Any:
-        """Give marimo the widget itself: it shows no widgets by their MIME type."""
+        """Return the widget itself for marimo: it shows no widgets by their MIME type."""
         return self._widget
 
 

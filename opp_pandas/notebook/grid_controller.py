@@ -102,7 +102,7 @@ class Desk:
         return [sent(column) for column in (*own, *map(_described, self.sheet.fields.values()))]
 
     def state(self) -> dict[str, Any]:
-        """Say what stands where: small, and sent after every change."""
+        """Describe what stands where: small, and sent after every change."""
         pending = self.sheet.pending()
         state = messages.State(
             columns=self.columns,
@@ -133,7 +133,7 @@ class Desk:
             self.moved()
 
     def changed(self) -> None:
-        """Tell whoever shows the sheet that something is different."""
+        """Notify whoever shows the sheet that something is different."""
         self._version += 1
         self.on_change()
 
@@ -172,7 +172,7 @@ class Desk:
                 )
 
     def _rows(self, message: messages.Rows) -> Answer:
-        """Give some rows: at most `MOST_ROWS`."""
+        """Return some rows: at most `MOST_ROWS`."""
         start = max(message.start, 0)
         uids = self.ordering.slice(start, min(message.stop, start + MOST_ROWS))
         places = self.sheet.places(uids.tolist())
@@ -225,7 +225,7 @@ class Desk:
         return self._objected(objections, f"{said}; {len(objections):,} refused:") if objections else Answer(said=said)
 
     def _objected(self, objections: Sequence[Objection], said: str = "") -> Answer:
-        """Say what was refused and why; without other words nothing was changed."""
+        """Describe what was refused and why; without other words nothing was changed."""
         reasons = list(dict.fromkeys(entry.reason for entry in objections))
         more = f"; and {len(reasons) - SAID_OBJECTIONS} more reasons" if len(reasons) > SAID_OBJECTIONS else ""
         cells = "" if len(objections) == 1 else f" {len(objections):,} cells:"
@@ -385,7 +385,7 @@ class Desk:
         return Answer(said=f"{counted(len(wanted), 'column')} shown")
 
     def _choices(self, message: messages.Choices) -> Answer:
-        """Give what may be chosen in a cell, at most `MOST_CHOICES`, those that begin as typed first."""
+        """Return what may be chosen in a cell, at most `MOST_CHOICES`, those that begin as typed first."""
         field = self.sheet.fields[message.column]
         typed = message.text.casefold()
         if isinstance(field.codec, Relations):
@@ -458,7 +458,7 @@ def _described(field: Field) -> messages.Column:
 
 
 def _shown_cell(view: CellView, lock: str, field_lock: str) -> str | messages.Marked | None:
-    """Give a cell as it is sent: the bare text where there is nothing else to say."""
+    """Return a cell as it is sent: the bare text where there is nothing else to say."""
     lock = lock if lock != field_lock else ""
     if not (view.changed or view.problem or lock):
         return view.text

@@ -377,6 +377,6 @@ def answered(message: Any, kinds: tuple[type[Request], ...], act: Callable[[Any]
 
 
 def sent(message: Struct) -> dict[str, Any]:
-    """Give a message as it crosses to the page: texts, numbers, lists and mappings."""
+    """Return a message as it crosses to the page: texts, numbers, lists and mappings."""
     plain: dict[str, Any] = msgspec.to_builtins(message)
     return plain

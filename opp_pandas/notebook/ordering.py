@@ -55,11 +55,11 @@ class Ordering:
         return self._rows
 
     def slice(self, start: int, stop: int) -> Places:
-        """Give the numbers of some rows by where they stand."""
+        """Return the numbers of some rows by where they stand."""
         return self._rows[max(start, 0) : max(stop, 0)]
 
     def index(self, row: int) -> int:
-        """Give where a row stands; -1 where it is not shown."""
+        """Return where a row stands; -1 where it is not shown."""
         found = np.flatnonzero(self._rows == row)
         return int(found[0]) if len(found) else -1
 
@@ -135,7 +135,7 @@ class Ordering:
 
 
 def _as_shown(sheet: Sheet, column: str) -> pd.Series:
-    """Give a column as its cells show it: a name beside an id that was edited has gone stale."""
+    """Return a column as its cells show it: a name beside an id that was edited has gone stale."""
     series = sheet.held[column]
     if not isinstance(sheet.fields[column].codec, Relations):
         return series
@@ -149,7 +149,7 @@ def _as_shown(sheet: Sheet, column: str) -> pd.Series:
 
 
 def _searchable(series: pd.Series, codec: Any) -> Any:
-    """Give a column as Arrow texts: as cells show it, without what only makes them exact."""
+    """Return a column as Arrow texts: as cells show it, without what only makes them exact."""
     if series.dtype == "str":
         return _one(pa.array(series.array, type=pa.large_string()))
     if pd.api.types.is_integer_dtype(series.dtype):
@@ -173,7 +173,7 @@ def _one(array: Any) -> Any:
 
 
 def _order(sheet: Sheet, column: str, places: Places, descending: bool) -> Places:
-    """Give the order of some rows by a column, stable, missing cells last."""
+    """Return the order of some rows by a column, stable, missing cells last."""
     series = _as_shown(sheet, column).take(places)
     field = sheet.fields[column]
     if field.name == "stage_name" and isinstance(field.codec, Relations):

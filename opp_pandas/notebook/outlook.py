@@ -36,7 +36,7 @@ class OutlookMaker:
         self._last: Prediction | str | None = None
 
     def of(self, now: tuple[Any, Numbers], before: tuple[Any, Numbers] | None, *, begin: bool) -> Outlook:
-        """Give what the period is predicted to bring, or say that it is being worked out.
+        """Return what the period is predicted to bring, or say that it is being worked out.
 
         With ``begin`` that is begun where nobody did yet. Where there is no prediction, as for periods
         ahead, the deals' own percentages speak. Numbers come with the key of the deals they are of.
@@ -95,7 +95,7 @@ class OutlookMaker:
 
 
 def _stated(now: Numbers, before: Numbers | None) -> Outlook:
-    """Give what the deals' own percentages say of a period that is not over."""
+    """Return what the deals' own percentages say of a period that is not over."""
     shown = Outlook("none", "Forecast", now.period, now.selection.period_now)
     found = _bookings(now)
     if found is None:

@@ -130,7 +130,7 @@ def describe(accessor: OpportunityAccessor, frame: pd.DataFrame) -> Overview:
 
 
 def _report(report: LoadReport, attention: list[str]) -> None:
-    """Tell what did not go well in the load."""
+    """Determine what did not go well in the load."""
     if report.complete is False:
         attention.append("the load is incomplete: not every deal that the service counted is there")
     if len(report.failures):
@@ -141,7 +141,7 @@ def _report(report: LoadReport, attention: list[str]) -> None:
 
 @contextmanager
 def _telling(attention: list[str], what: str) -> Iterator[None]:
-    """Tell what stands in the way of a part of the overview, in place of the part."""
+    """Determine what stands in the way of a part of the overview, in place of the part."""
     try:
         with suppress_unmapped_stages():
             yield

@@ -175,7 +175,7 @@ class Panel:
             self._show(shown)
 
     def _conflicts(self) -> list[messages.Conflict]:
-        """Say what was loaded, mine and theirs, side by side."""
+        """Describe what was loaded, mine and theirs, side by side."""
         if self.report is None:
             return []
         plan = self.report.plan
@@ -195,7 +195,7 @@ class Panel:
         ]
 
     def _last_change(self, clash: Clash) -> str:
-        """Say who changed a deal last, and when, as far as the service tells."""
+        """Describe who changed a deal last, and when, as far as the service tells."""
         loaded = self._desk.sheet.loaded
         users = loaded.lookups.get("user")
         names = [] if users is None or clash.by is None else users.loc[users["id"] == clash.by, "name"].tolist()

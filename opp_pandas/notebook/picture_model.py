@@ -106,11 +106,11 @@ class PictureModel:
         return self._cache[name][1]
 
     def _keyed(self) -> tuple[Any, Callable[[], pd.DataFrame]]:
-        """Give the deals as they are now, by a key that tells one state of them from another; rows bear numbers."""
+        """Return the deals as they are now, by a key that tells one state of them from another; rows bear numbers."""
         return 0, lambda: self._frame.set_axis(pd.RangeIndex(len(self._frame)))
 
     def _keyed_before(self) -> tuple[Any, Callable[[], pd.DataFrame]] | None:
-        """Give the deals as they were before the edits that wait; None where there are none."""
+        """Return the deals as they were before the edits that wait; None where there are none."""
         return None
 
     def _numbers(self, name: str, keyed: tuple[Any, Callable[[], pd.DataFrame]]) -> Numbers:
@@ -184,7 +184,7 @@ class PictureModel:
         self.arrange()
 
     def owners_of(self, teams: Sequence[str]) -> list[str]:
-        """Give the listed owners who are in one of these teams.
+        """Return the listed owners who are in one of these teams.
 
         Raises
         ------
@@ -259,7 +259,7 @@ class PictureModel:
     # --- what is shown -----------------------------------------------------------------------
 
     def picture(self) -> Picture:
-        """Give everything that is shown."""
+        """Return everything that is shown."""
         with suppress_unmapped_stages():
             now, before = self.now, self.before
             notes: list[str] = []
@@ -317,7 +317,7 @@ class PictureModel:
         return Listed(columns, list(map(list, zip(*texts, strict=True))), len(self.listed) - len(places))
 
     def _funnel(self, now: Numbers, notes: list[str]) -> pd.DataFrame | None:
-        """Tell how many deals came how far, where a history knows it."""
+        """Determine how many deals came how far, where a history knows it."""
         if self.history is None:
             return None
         try:
@@ -350,7 +350,7 @@ class PictureModel:
         return self._states[moment]
 
     def _changes(self, now: Numbers) -> tuple[Any, dict[str, Any], str]:
-        """Give what a waterfall of the period in focus is made of: both ends, its options, and since when in words."""
+        """Return what a waterfall of the period in focus is made of: both ends, its options, and since when."""
         selection = now.selection
         ordinal = np.array([selection.ordinal_of.get(now.period, selection.today)])
         first, last = (to_date(int(ends(ordinal)[0])) for ends in (selection.cut.starts, selection.cut.ends))
@@ -388,7 +388,7 @@ class PictureModel:
     # --- what the period will bring ---------------------------------------------------------------
 
     def outlook(self, *, begin: bool = True) -> Outlook:
-        """Give what the period will bring; with ``begin``, a prediction is begun where nobody did yet."""
+        """Return what the period will bring; with ``begin``, a prediction is begun where nobody did yet."""
         before, keyed = self.before, self._keyed_before()
         earlier = None if before is None or keyed is None else (keyed[0], before)
         return self._outlook.of((self._keyed()[0], self.now), earlier, begin=begin)

@@ -159,7 +159,7 @@ class Saving:
 
 
 def find_problems(sheet: Sheet, report: WriteReport, labels: Mapping[str, str]) -> dict[tuple[int, str], str]:
-    """Give the reason for every row, and where one is known for every cell, that was not written."""
+    """Return the reason for every row, and where one is known for every cell, that was not written."""
     row_of = {int(row_id): uid for uid, row_id in sheet.ids() if row_id is not None}
     uid_of_label = {label: uid for uid, label in sheet.new_rows()}
     problems: dict[tuple[int, str], str] = {}
@@ -183,7 +183,7 @@ def find_problems(sheet: Sheet, report: WriteReport, labels: Mapping[str, str]) 
 
 
 def _blamed(outcome: Outcome) -> str | None:
-    """Give the column that the service's pointer names, such as ``/data/attributes/closeDate``."""
+    """Return the column that the service's pointer names, such as ``/data/attributes/closeDate``."""
     if not outcome.pointer:
         return None
     from opp_pandas.resource import OPPORTUNITY
@@ -196,5 +196,5 @@ def _blamed(outcome: Outcome) -> str | None:
 
 
 def _shown_column(sheet: Sheet, column: str, labels: Mapping[str, str]) -> str:
-    """Give the column under which people see a cell: the frame's own name, for a relation the one with the name."""
+    """Return the column under which people see a cell: the frame's own name, for a relation the one with the name."""
     return sheet.counted(labels.get(column, column))

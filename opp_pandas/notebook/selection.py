@@ -95,7 +95,7 @@ class Selection:
         return list(self.cut.labels(np.asarray(ordinals)))
 
     def _teams_of(self, owner: Group) -> dict[str, tuple[str, ...]]:
-        """Give the listed owners of each team, as far as the load has the organisation."""
+        """Return the listed owners of each team, as far as the load has the organisation."""
         organisation = self.context.organisation
         keys = dict(zip(map(str, owner.labels), owner.keys, strict=True))
         teams = {} if organisation is None else organisation.teams_by_label
@@ -126,7 +126,7 @@ class Selection:
         return quota, None
 
     def rows(self, choice: Choice) -> Any:
-        """Tell which deals belong to a choice.
+        """Return which deals belong to a choice.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class Selection:
         return chosen
 
     def quota_for(self, choice: Choice, notes: list[str]) -> Any:
-        """Give the quota that a choice is measured by, or say why it has none."""
+        """Return the quota that a choice is measured by, or say why it has none."""
         if self._quota is None and self._owner_quota is None:
             return None
         if choice.stages or choice.period == NO_DATE:

@@ -66,7 +66,7 @@ def edit_lines(sheet: Sheet, name: str = "df") -> list[str]:
 
 
 def _net_edits(sheet: Sheet) -> tuple[dict[tuple[int, str], tuple[Any, Any]], set[int]]:
-    """Give each edited cell's first and last value, and the rows that were added."""
+    """Return each edited cell's first and last value, and the rows that were added."""
     net: dict[tuple[int, str], tuple[Any, Any]] = {}
     added: set[int] = set()
     for step in sheet.log:
@@ -81,7 +81,7 @@ def _net_edits(sheet: Sheet) -> tuple[dict[tuple[int, str], tuple[Any, Any]], se
 
 
 def _deleted(sheet: Sheet) -> set[int]:
-    """Give the rows that are marked for deletion, or were deleted in this session."""
+    """Return the rows that are marked for deletion, or were deleted in this session."""
     marked = set[int]()
     for step in sheet.log:
         if not isinstance(step, CellStep):
@@ -96,7 +96,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _setting(sheet: Sheet, name: str, column: str, literal: str, uids: list[int]) -> list[str]:
-    """Give the lines that put one value into cells of one column."""
+    """Return the lines that put one value into cells of one column."""
     lines = []
     ids = [sheet.original_ids[uid] for uid in uids]
     known = [int(row_id) for row_id in ids if row_id is not pd.NA]
@@ -129,7 +129,7 @@ def _plain(labels: Iterable[Any]) -> list[Any]:
 
 
 def _day(codec: Plain, literal: str) -> str | None:
-    """Give the day of an instant that is a day's start in the load's zone, as set_close_date takes it."""
+    """Return the day of an instant that is a day's start in the load's zone, as set_close_date takes it."""
     if literal == "None":
         return "None"
     text = codec.show(pd.Timestamp(literal.removeprefix("pd.Timestamp(").removesuffix(")").strip("'\"")))

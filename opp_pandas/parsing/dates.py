@@ -356,7 +356,7 @@ class _Parts:
         self.unsettled[code] = Ambiguity(self.texts[code].as_py(), tuple(reversed(list(readings.items()))))
 
     def assemble(self) -> tuple[Instants, npt.NDArray[np.float64], list[str]]:
-        """Give local times, offsets [minutes east, NaN where none] and the reason of each refusal ("" if none)."""
+        """Return local times, offsets [minutes east, NaN where none] and the reason of each refusal ("" if none)."""
         part = self.fields
         hour = np.where(
             self.half == "", part["hour"], part["hour"] % 12 + np.where(self.half == "p", 12, 0)
@@ -401,7 +401,7 @@ def _minutes_east(zones: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def _to_utc(local: Instants, zone: str) -> tuple[Instants, list[str]]:
-    """Give the instants of local times.
+    """Return the instants of local times.
 
     A time that clocks skip becomes the first one after the gap, so that a day
     without a midnight starts when it starts; of an hour that clocks repeat, the

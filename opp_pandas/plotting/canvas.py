@@ -171,7 +171,7 @@ def style(theme: Literal["light", "dark"] = "light") -> Iterator[None]:
 
 @contextmanager
 def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator[Axes]:
-    """Give the caller's Axes, or new ones of a sensible size."""
+    """Return the caller's Axes, or new ones of a sensible size."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
@@ -216,7 +216,7 @@ def set_title(ax: Axes, table: Any, words: str) -> None:
 
 
 def letters_across(ax: Axes) -> int:
-    """Tell how many letters of a line there is room for."""
+    """Determine how many letters of a line there is room for."""
     figure = ax.get_figure(root=True)
     points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
     return max(24, int((points - 60) / (1.1 * _LETTER)))
@@ -230,7 +230,7 @@ def leave_room_above(ax: Axes, top: float) -> None:
 
 
 def currency_of(table: Any) -> str:
-    """Give the currency of a table's amounts; "amount" where nobody named one."""
+    """Return the currency of a table's amounts; "amount" where nobody named one."""
     return str(known_basis(table).get("currency") or "amount")
 
 
@@ -284,13 +284,13 @@ def write_names_below(ax: Axes, labels: Sequence[str], beside: Sequence[str] = (
 
 
 def _share_of(ax: Axes) -> float:
-    """Tell which part of the figure's width a plot has."""
+    """Return which part of the figure's width a plot has."""
     spec = ax.get_subplotspec()
     return 1.0 if spec is None else len(spec.colspan) / spec.get_gridspec().ncols
 
 
 def room_beside(ax: Axes, letters: int) -> float:
-    """Tell how much room small labels need on both sides of a drawing that is 1 wide, in its own measure."""
+    """Determine how much room small labels need on both sides of a drawing that is 1 wide, in its own measure."""
     figure = ax.get_figure(root=True)
     points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
     # However long the labels are, half of the plot stays for what is drawn.
@@ -327,7 +327,7 @@ def require_one(table: pd.DataFrame, what: str) -> None:
 
 
 def draw_nothing(ax: Axes, words: str) -> Axes:
-    """Say on the plot that there is nothing to draw, instead of drawing bare axes."""
+    """Write on the plot that there is nothing to draw, instead of drawing bare axes."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes, color=look_of(ax).notes)
     return ax

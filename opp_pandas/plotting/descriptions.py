@@ -88,7 +88,7 @@ def draw(plot: Plot, result: Any, **options: Any) -> Axes:
 
 
 def alt_text(shown: Any) -> str:
-    """Say in words what a plot shows, or what the plot of a table would show.
+    """Describe in words what a plot shows, or what the plot of a table would show.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _largest(names: Iterable[Any], values: Any, table: Any) -> str:
 def forecast_in_words(
     table: pd.DataFrame, *, measure: str | None = None, interval: pd.DataFrame | None = None, note: str = "", **_: Any
 ) -> str:
-    """Say what `plot_forecast` shows."""
+    """Describe what `plot_forecast` shows."""
     if not len(table):
         return "There is nothing to show: no open or won deals."
     periods = table.index.get_level_values(0)
@@ -203,7 +203,7 @@ def _quota_in_words(table: pd.DataFrame) -> str:
 
 
 def categories_in_words(table: pd.DataFrame, *, quota: float | None = None, **_: Any) -> str:
-    """Say what `plot_category_forecast` shows."""
+    """Describe what `plot_category_forecast` shows."""
     if not len(table):
         return "There is nothing to show: no open or won deals."
     sums = table["amount"].groupby(level="category", sort=False).sum()
@@ -213,7 +213,7 @@ def categories_in_words(table: pd.DataFrame, *, quota: float | None = None, **_:
 
 
 def stages_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -> str:
-    """Say what `plot_stage_distribution` shows."""
+    """Describe what `plot_stage_distribution` shows."""
     if not len(table):
         return "There is nothing to show: no stages."
     order = np.argsort(-table[measure].to_numpy(dtype=float), kind="stable")
@@ -228,7 +228,7 @@ def stages_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -
 
 
 def conversion_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_conversion` shows."""
+    """Describe what `plot_conversion` shows."""
     shown = table[table["reached"].notna()]
     if not len(shown) or not shown["reached"].any():
         return "There is nothing to show: no deal reached a stage."
@@ -242,7 +242,7 @@ def conversion_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def rates_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_win_rates` shows."""
+    """Describe what `plot_win_rates` shows."""
     known = table[table["win_rate"].notna()]
     if not len(known):
         return "There is nothing to show: no deals were closed."
@@ -255,7 +255,7 @@ def rates_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def coverage_in_words(table: pd.DataFrame, *, target: float | None = 3.0, **_: Any) -> str:
-    """Say what `plot_coverage` shows."""
+    """Describe what `plot_coverage` shows."""
     known = table["coverage"].dropna().astype("float64") if "coverage" in table.columns else pd.Series(dtype="float64")
     if not len(known):
         return "There is nothing to show: no quota."
@@ -268,7 +268,7 @@ def coverage_in_words(table: pd.DataFrame, *, target: float | None = 3.0, **_: A
 
 
 def rollup_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **_: Any) -> str:
-    """Say what `plot_rollup` shows."""
+    """Describe what `plot_rollup` shows."""
     if not len(table):
         return "There is nothing to show: no deals."
     text = f"{measure.replace('_', ' ').capitalize()} of {counted(len(table), 'row')}, largest first: "
@@ -279,7 +279,7 @@ def rollup_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **
 
 
 def concentration_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_concentration` shows."""
+    """Describe what `plot_concentration` shows."""
     if not len(table) or table["share"].isna().all():
         return "There is nothing to show: no open pipeline."
     names = row_names(table, "all deals")
@@ -289,7 +289,7 @@ def concentration_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
-    """Say what `plot_bookings` shows."""
+    """Describe what `plot_bookings` shows."""
     low, high = result.interval(0.8)
     text = f"Mean {_money(result.mean, result)}; 80 % interval {_money(low, result)} to {_money(high, result)}"
     text += f": {result.tested}."
@@ -299,7 +299,7 @@ def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> s
 
 
 def prediction_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
-    """Say what `plot_predict` shows."""
+    """Describe what `plot_predict` shows."""
     names = {"won": "won to date", "open": "from open deals", "new": "from new deals"}
     means = result.parts["mean"]
     each = [
@@ -309,7 +309,7 @@ def prediction_in_words(result: Any, *, quota: float | None = None, **_: Any) ->
 
 
 def record_in_words(result: Any, **_: Any) -> str:
-    """Say what `plot_track_record` shows."""
+    """Describe what `plot_track_record` shows."""
     table = result.windows
     if not len(table):
         return f"There is nothing to show: no past window; {result.tested}."
@@ -322,7 +322,7 @@ def record_in_words(result: Any, **_: Any) -> str:
 
 
 def weights_in_words(result: Any, **_: Any) -> str:
-    """Say what `plot_mix_weights` shows."""
+    """Describe what `plot_mix_weights` shows."""
     if not result.weights.size:
         return "There is nothing to show: the mix has no rows."
     last, first = result.weights.iloc[-1], result.weights.iloc[0]
@@ -332,7 +332,7 @@ def weights_in_words(result: Any, **_: Any) -> str:
 
 
 def comparison_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_compare` shows."""
+    """Describe what `plot_compare` shows."""
     known = table[table["mean"].notna()]
     if not len(known):
         return "There is nothing to show: no method has anything to go by."
@@ -358,7 +358,7 @@ def chance(p: float) -> str:
 
 
 def ageing_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_ageing` shows."""
+    """Describe what `plot_ageing` shows."""
     if not len(table):
         return "There is nothing to show: no open deals."
     age = table["age_days"].dropna().astype("float64")
@@ -370,7 +370,7 @@ def ageing_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def linearity_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_linearity` shows."""
+    """Describe what `plot_linearity` shows."""
     if not len(table) or table["share"].isna().all():
         return "There is nothing to show: nothing was won."
     best = int(np.nanargmax(table["share"].to_numpy(dtype=float)))
@@ -381,7 +381,7 @@ def linearity_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def waterfall_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_waterfall` shows."""
+    """Describe what `plot_waterfall` shows."""
     if not table["count"].any():
         return "There is nothing to show: no open deals in the period, and none moved."
     moved = table[table["count"] > 0]
@@ -393,7 +393,7 @@ def waterfall_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def time_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_time_in_stage` shows."""
+    """Describe what `plot_time_in_stage` shows."""
     medians = [column for column in table.columns if str(column).endswith("_days")][:1]
     if not medians or not table[medians[0]].notna().any():
         return "There is nothing to show: too few deals were seen to leave a stage."
@@ -404,7 +404,7 @@ def time_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def flows_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -> str:
-    """Say what `plot_flows` shows."""
+    """Describe what `plot_flows` shows."""
     width = table[measure].to_numpy(dtype=float)
     if not (width > 0).any():
         return "There is nothing to show: no deals."
@@ -420,7 +420,7 @@ def flows_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) ->
 
 
 def over_time_in_words(table: pd.DataFrame, *, measure: str = "open_amount", **_: Any) -> str:
-    """Say what `plot_pipeline_over_time` shows."""
+    """Describe what `plot_pipeline_over_time` shows."""
     if not len(table) or not table[measure].any():
         return "There is nothing to show: no open deals at any of the moments."
     sums = table[measure].groupby(level=0, sort=True).sum()
@@ -436,7 +436,7 @@ def over_time_in_words(table: pd.DataFrame, *, measure: str = "open_amount", **_
 
 
 def pacing_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_pacing` shows."""
+    """Describe what `plot_pacing` shows."""
     basis = known_basis(table)
     now = label_of(table.index[-1])
     text = f"{now}: {_money(float(table['won_to_date'].iloc[-1]), table)} won so far."
@@ -457,7 +457,7 @@ def pacing_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def scenario_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **_: Any) -> str:
-    """Say what `plot_scenario` shows."""
+    """Describe what `plot_scenario` shows."""
     if not len(table):
         return "There is nothing to show: no open or won deals."
     totals = table[measure].groupby(level="scenario", sort=False).sum()
@@ -471,7 +471,7 @@ def scenario_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", 
 
 
 def hygiene_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_hygiene` shows."""
+    """Describe what `plot_hygiene` shows."""
     if not len(table):
         return "There is nothing to show: every check passed."
     counts = flags_of(table).value_counts(sort=True)
@@ -480,7 +480,7 @@ def hygiene_in_words(table: pd.DataFrame, **_: Any) -> str:
 
 
 def calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **_: Any) -> str:
-    """Say what `plot_calibration` shows."""
+    """Describe what `plot_calibration` shows."""
     if not len(table):
         return "There is nothing to show: no probability whose outcome is known."
     each = (
@@ -497,7 +497,7 @@ def calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **_
 
 
 def win_model_in_words(result: Any, **_: Any) -> str:
-    """Say what `plot_win_model` shows."""
+    """Describe what `plot_win_model` shows."""
     return calibration_in_words(result.reliability, brier=float(result.evaluation["brier"].iloc[0]))
 
 
@@ -512,7 +512,7 @@ def _kpis_in_words(table: pd.DataFrame) -> str:
 
 
 def funnel_in_words(table: pd.DataFrame, **_: Any) -> str:
-    """Say what `plot_funnel` shows."""
+    """Describe what `plot_funnel` shows."""
     return conversion_in_words(table) if "step_conversion" in table.columns else stages_in_words(table)
 
 

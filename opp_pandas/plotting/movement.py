@@ -314,7 +314,7 @@ def _largest_stages(table: pd.DataFrame, measure: str, rank: Callable[[Any], int
 
 
 def _pipeline_rank(stages: Any) -> Callable[[Any], int]:
-    """Say at which place of the pipeline a name stands; what is no stage ("(new)") comes last."""
+    """Return at which place of the pipeline a name stands; what is no stage ("(new)") comes last."""
     order = [name for kind in ("open", "won", "lost") for name in stages.get(kind, [])]
     place = {name: number for number, name in enumerate(order)}
     return lambda name: place.get(kit.bare_name(name), len(place) + str(name).startswith("("))
@@ -343,7 +343,7 @@ def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
 
 
 def _stack(names: pd.Series, width: Any, rank: Callable[[Any], int]) -> dict[Any, tuple[float, float]]:
-    """Give start and height of every name's block, in the order of the pipeline, with room for a label at each."""
+    """Return start and height of every name's block, in the order of the pipeline, with room for a label at each."""
     sums = pd.Series(width).groupby(names.to_numpy(), sort=False).sum()
     least, gap = 0.03 * float(sums.sum()), 0.025 * float(sums.sum())
     found, start = {}, 0.0

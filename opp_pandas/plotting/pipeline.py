@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
-    """Give the largest groups, largest first, and the others."""
+    """Return the largest groups, largest first, and the others."""
     order = list(totals.abs().sort_values(ascending=False, kind="stable").index)
     return (order, []) if len(order) <= limit else (order[: limit - 1], order[limit - 1 :])
 

@@ -107,7 +107,7 @@ class Table:
         return f"{self.caption}, amounts in {self.currency}" if self.caption and self.currency else self.caption
 
     def columns(self) -> list[Column]:
-        """Give the columns as they are shown, index levels first."""
+        """Return the columns as they are shown, index levels first."""
         frame = self.frame
         if frame.index.nlevels > 1 or frame.index.name is not None:
             frame = frame.reset_index(names=[str(name or f"level {n}") for n, name in enumerate(frame.index.names)])
@@ -119,7 +119,7 @@ class Table:
         return found
 
     def heading(self, name: str) -> str:
-        """Give the heading of a column."""
+        """Return the heading of a column."""
         return self.labels.get(name) or heading_of(name)
 
     def __len__(self) -> int:
@@ -272,12 +272,12 @@ def _block(value: Any) -> Block:
 
 
 def heading_of(name: str) -> str:
-    """Give the heading of a column that nobody named otherwise."""
+    """Return the heading of a column that nobody named otherwise."""
     return HEADINGS.get(name, printable(name, 80).replace("_", " "))
 
 
 def in_words(text: str, headings: Mapping[str, str]) -> str:
-    """Say a definition in a reader's words: names of columns become what stands above them on the page.
+    """Describe a definition in a reader's words: names of columns become what stands above them on the page.
 
     Examples
     --------
@@ -298,7 +298,7 @@ _NAME = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 
 
 def kind_of(name: str, column: pd.Series) -> Kind:
-    """Tell from name and dtype what kind of values a column holds."""
+    """Determine from name and dtype what kind of values a column holds."""
     dtype = column.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
         return "moment"
@@ -365,7 +365,7 @@ _NUMBERS: Mapping[str, Any] = {
 
 
 def sort_key(value: Any, kind: Kind) -> str | None:
-    """Give what a column is sorted by where the written text would not do; None where it does."""
+    """Return what a column is sorted by where the written text would not do; None where it does."""
     if is_missing(value) or kind not in NUMERIC or not isinstance(value, int | float | np.integer | np.floating):
         return None
     return repr(value.item() if isinstance(value, np.generic) else value)

@@ -283,7 +283,7 @@ class _own_plots:  # noqa: N801 (used as a context manager)
 
 
 def _facts(material: Material, bases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Say what the figures stand on."""
+    """Describe what the figures stand on."""
     context, loaded = material.context, material.loaded
     facts = [("As of", f"{context.local_as_of:%Y-%m-%d %H:%M:%S} {context.timezone or 'UTC (no zone was stated)'}")]
     if loaded is not None and loaded.report.source:

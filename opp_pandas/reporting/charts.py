@@ -146,7 +146,7 @@ def _dress(chart: Any, chosen: _Chart, table: Table) -> None:
 
 
 def _points(plot: str, table: Table, colour: str) -> list[dict[str, Any]]:
-    """Give the bars of one series their colours: what is open, won or lost looks like that in every form."""
+    """Colour the bars of one series: what is open, won or lost looks like that in every form."""
     names = [str(name) for name in table.frame.index]
     known: dict[str, str] = {}
     if plot == "predict":

@@ -41,7 +41,7 @@ def _template() -> Any:
 
 
 def to_html(report: Report, *, for_print: bool = False) -> str:
-    """Give the report as one page that needs nothing but itself.
+    """Return the report as one page that needs nothing but itself.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def _kind(block: object) -> str:
 
 
 def to_pdf(report: Report) -> bytes:
-    """Give the page on sheets of A4.
+    """Return the page on sheets of A4.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _refuse(url: str, *_: Any, **__: Any) -> Any:
 
 
 def to_png(report: Report) -> bytes:
-    """Give the first page as a picture, cut below its last line.
+    """Return the first page as a picture, cut below its last line.
 
     Raises
     ------

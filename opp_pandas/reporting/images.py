@@ -65,7 +65,7 @@ def draw(plot: str, table: Any, options: Mapping[str, Any], *, narrow: bool) -> 
 
 
 def _height(plot: str, table: Any, options: Mapping[str, Any], width: float) -> float:
-    """Give bars that lie on their side the room that each needs."""
+    """Make room for each of the bars that lie on their side."""
     if plot in ("plot_stage_distribution", "plot_conversion", "plot_coverage", "plot_win_rates"):
         rows = min(len(table), int(options.get("max_groups", options.get("max_rows", 25))))
         return min(max(2.2, 1.1 + (0.4 if width == WIDE else 0.46) * rows), 10.0)
@@ -95,7 +95,7 @@ def _fit_narrow(axes: Axes) -> None:
 
 
 def describe(axes: Axes) -> str:
-    """Say in words what a plot shows: what our plots say of themselves; of others the title and labels."""
+    """Describe in words what a plot shows: what our plots say of themselves; of others the title and labels."""
     own = getattr(axes, "alt_text", None)
     if isinstance(own, str) and own:
         return own
@@ -105,7 +105,7 @@ def describe(axes: Axes) -> str:
 
 
 def to_svg(axes: Axes, prefix: str, *, themed: bool) -> str:
-    """Give the picture of a plot as an SVG element to stand inside a page.
+    """Return the picture of a plot as an SVG element to stand inside a page.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ class Material:
             )
 
     def links(self, places: Codes) -> list[str | None]:
-        """Give the addresses of deals at the service; None where a deal has none."""
+        """Return the addresses of deals at the service; None where a deal has none."""
         if self.link is None:
             return []
         named = [name for name in ("id", "custom_id") if f"{{{name}}}" in self.link]
@@ -226,7 +226,7 @@ class Material:
         return figures.hygiene(self.frame, context=self.context, stale_days=self.stale_days)
 
     def names(self, column: str) -> Group:
-        """Give every deal's owner or account by the names of the look-ups; two of one name are told apart."""
+        """Return every deal's owner or account by the names of the look-ups; two of one name are told apart."""
         kept: dict[str, Group] = self.__dict__.setdefault("_names", {})
         if column not in kept:
             kept[column] = read_groups(Deals(self.frame, self.context), column)[0]
@@ -242,11 +242,11 @@ class Material:
 
 
 def plain_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the deals under a RangeIndex; known columns come back from the index."""
+    """Return the deals under a RangeIndex; known columns come back from the index."""
     levels = [name for name in frame.index.names if name in COLUMN_DTYPES and name not in frame.columns]
     return frame.reset_index(level=levels).reset_index(drop=True) if levels else frame.reset_index(drop=True)
 
 
 def sequence_of(value: Any) -> Sequence[Any]:
-    """Give a sequence: what is one already, or the value alone."""
+    """Return a sequence: what is one already, or the value alone."""
     return value if isinstance(value, list | tuple) else [value]

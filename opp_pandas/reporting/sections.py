@@ -30,7 +30,7 @@ _KEYS = ("id", "custom_id")
 
 
 def standing(material: Material) -> str:
-    """Say in a sentence or two how the present period stands."""
+    """Describe in a sentence or two how the present period stands."""
     kpis, foretold, sum_of_sellers = material.kpis, material.prediction, material.bookings
     money = _money_of(kpis)
     left = material.days_left
@@ -376,7 +376,7 @@ def default_sections(material: Material) -> list[str]:
 
 
 def _facts(material: Material, places: Codes, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Give columns of some deals for readers: names from the look-ups, days in the report's zone."""
+    """Return columns of some deals for readers: names from the look-ups, days in the report's zone."""
     frame = material.frame
     chosen = frame.iloc[places]
     found: dict[str, Any] = {}

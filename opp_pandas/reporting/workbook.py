@@ -42,7 +42,7 @@ def load_xlsxwriter() -> Any:
 
 
 def to_workbook(report: Report) -> bytes:
-    """Give the report as a workbook.
+    """Return the report as a workbook.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class _Book:
         self.quoted = book.add_format({"quote_prefix": True})
 
     def format(self, kind: str) -> Any:
-        """Give the number format of a kind of value."""
+        """Return the number format of a kind of value."""
         if kind not in self._formats:
             self._formats[kind] = self.book.add_format({"num_format": FORMATS[kind]})
         return self._formats[kind]

@@ -105,7 +105,7 @@ class RateLimit:
         return None
 
     def headers(self) -> dict[str, str]:
-        """Give the headers that stand on every answer."""
+        """Return the headers that stand on every answer."""
         left = max(0, self._switches.rate_limit - self._used)
         # The second number was seen once, undocumented: a bucket of twice the size.
         remaining = (

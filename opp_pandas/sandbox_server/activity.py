@@ -157,7 +157,7 @@ def _text(seconds: float) -> str:
 
 
 def _records(touch: _Touch, links: dict[str, int | None], now: float) -> Iterator[tuple[str, NewRecord]]:
-    """Give the records of a touch as they stand at a moment, with their types."""
+    """Return the records of a touch as they stand at a moment, with their types."""
     pick, done, made = touch.pick, touch.done <= now, _text(touch.made)
     changed = _text(touch.done) if done and touch.done > touch.made else made
     stamps = {"createdAt": made, "updatedAt": changed}

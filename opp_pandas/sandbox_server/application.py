@@ -196,7 +196,7 @@ class Application:
 
 
 def _base(request: Request) -> str:
-    """Give the API's address as the client named it; the host was looked at before."""
+    """Return the API's address as the client named it; the host was looked at before."""
     return f"http://{request.headers['Host']}{ROOT}"
 
 

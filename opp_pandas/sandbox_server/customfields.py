@@ -93,7 +93,7 @@ def check_custom(name: str, value: object) -> None:
 
 
 def types_document(slots: int) -> dict[str, Any]:
-    """Give the document of ``/types``: every slot of an opportunity, set up or not."""
+    """Return the document of ``/types``: every slot of an opportunity, set up or not."""
     validations: dict[str, Any] = {}
     for number in range(1, slots + 1):
         entry = _BY_NAME.get(f"custom{number}")

@@ -228,7 +228,7 @@ class Evolution:
 
 
 def _said(p: float, optimism: float) -> int:
-    """Give what a seller says of a chance: shrunk to the middle, raised, rounded to five percent."""
+    """Return what a seller says of a chance: shrunk to the middle, raised, rounded to five percent."""
     odds = 0.8 * np.log(p / (1 - p)) + optimism if p < 1 else 5.0
     return int(np.clip(round(20 / (1 + np.exp(-odds))) * 5, 5, 95))
 

@@ -52,7 +52,7 @@ class Filter:
 
 
 def split_filter(parameter: str, keys: Sequence[str], values: Sequence[str], newer: bool) -> Filter:
-    """Tell the keys of a filter parameter from the operator of the newer syntax behind them."""
+    """Split the keys of a filter parameter from the operator of the newer syntax behind them."""
     operator = keys[-1] if keys and keys[-1] in ("", "gte", "lte") else None
     if operator is None:
         return Filter(parameter, tuple(keys), None, (values[-1],))

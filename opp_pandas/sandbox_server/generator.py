@@ -120,12 +120,12 @@ class _Organisation:
         )  # fmt: skip
 
     def _role_of(self, user: int) -> int:
-        """Give the role of a user: sellers first, behind them whoever holds the managing roles, in order."""
+        """Return the role of a user: sellers first, behind them whoever holds the managing roles, in order."""
         managing = len(vocabulary.MANAGING_ROLES)
         return managing + int(self._team[user - 1]) + 1 if user <= self._owners else user - self._owners
 
     def _teams_of(self, user: int) -> list[int]:
-        """Give the teams of a user: a seller's region, and for some a second one that goes across regions."""
+        """Return the teams of a user: a seller's region, and for some a second one that goes across regions."""
         if user > self._owners:
             return []
         across = [len(customfields.REGIONS) + 1] if user % 5 == 0 else []

@@ -50,7 +50,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def running_clock(now: datetime | None) -> Clock:
-    """Give a clock that shows `now` at this moment and runs from there; without `now`, the real time."""
+    """Return a clock that shows `now` at this moment and runs from there; without `now`, the real time."""
     if now is None:
         return lambda: datetime.now(UTC)
     start, shown = time.monotonic(), now.astimezone(UTC)

@@ -33,7 +33,7 @@ def is_instant(form: Form) -> bool:
 
 
 def words_of(form: Form) -> str:
-    """Say what a value must be."""
+    """Describe what a value must be."""
     return "an ISO 8601 instant" if is_instant(form) else _TYPES[form["type"]][1]
 
 

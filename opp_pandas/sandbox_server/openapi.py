@@ -26,7 +26,7 @@ _FAILURES = (400, 403, 404, 406, 413, 415, 422, 429, 503)
 
 
 def describe(url: str, writable: Iterable[str]) -> Schema:
-    """Give the OpenAPI 3.1 document; the types `writable` can be created, changed and deleted."""
+    """Return the OpenAPI 3.1 document; the types `writable` can be created, changed and deleted."""
     paths: Schema = {}
     schemas: Schema = {"Errors": _ERRORS, "GatewayError": _GATEWAY_ERROR}
     for resource in RESOURCES.values():

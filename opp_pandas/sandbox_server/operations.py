@@ -181,12 +181,12 @@ class Operations:
 
 
 def document(content: bytes, status: int = 200) -> Response:
-    """Give the answer that carries a JSON:API document."""
+    """Return the answer that carries a JSON:API document."""
     return Response(content, status, content_type=MEDIA_TYPE)
 
 
 def bad_gateway() -> Response:
-    """Give the answer of a gateway that got none itself."""
+    """Return the answer of a gateway that got none itself."""
     return Response(b"<html><body>Bad Gateway</body></html>", 502, content_type="text/html")
 
 

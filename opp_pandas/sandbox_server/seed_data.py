@@ -84,7 +84,7 @@ def instant_texts(seconds: Floats) -> list[str]:
 
 
 def local_midnight(seconds: Floats) -> Floats:
-    """Give the local midnight that begins the day of each moment."""
+    """Return the local midnight that begins the day of each moment."""
     moments = pd.DatetimeIndex(np.floor(seconds).astype("datetime64[s]"), tz="UTC").tz_convert(ZONE)
     return np.asarray(moments.normalize().as_unit("s").asi8, dtype=np.float64)
 
@@ -131,7 +131,7 @@ def draw_columns(
 
 
 def opportunity_records(drawn: Columns, stage_ids: Integers, teams: Integers) -> Iterator[NewRecord]:
-    """Give the record of each deal, in order; `teams` has the place of each deal's team among the regions."""
+    """Return the record of each deal, in order; `teams` has the place of each deal's team among the regions."""
     flags, deals = drawn.flags, drawn.deals
     owners, accounts = (deals.owner + 1).tolist(), (deals.account + 1).tolist()
     for place, stage_id in enumerate(stage_ids.tolist()):
@@ -251,7 +251,7 @@ def _some(random: np.random.Generator, among: Flags, share: float) -> Flags:
 
 
 def category(percent: int) -> str:
-    """Give the category that a seller's percentage puts an open deal in."""
+    """Return the category that a seller's percentage puts an open deal in."""
     return "Commit" if percent >= 75 else "Best Case" if percent >= 45 else "Pipeline"
 
 
@@ -264,5 +264,5 @@ def _of(options: Sequence[str], number: int) -> str:
 
 
 def _several(options: Sequence[str], number: int) -> list[str]:
-    """Give one to three of the options, each once."""
+    """Return one to three of the options, each once."""
     return [options[(number + step * 2) % len(options)] for step in range(number % 2 + 1)]

@@ -111,7 +111,7 @@ class Selection:
         return base64.urlsafe_b64encode(dump_json(plain).encode()).decode()
 
     def link(self, address: str, **page: str | int) -> str:
-        """Give the address of another page of the same request."""
+        """Return the address of another page of the same request."""
         moved = {f"page[{name}]" for name in ("after", "before", "offset")}
         kept = [(key, value) for key, value in self.pairs if key not in moved]
         return f"{address}?{urlencode([*kept, *((f'page[{name}]', str(value)) for name, value in page.items())])}"

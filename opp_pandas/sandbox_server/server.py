@@ -212,7 +212,7 @@ class _Handler(WSGIRequestHandler):
         self.wfile.flush()
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Give the ``Date`` header by the sandbox's clock."""
+        """Return the ``Date`` header by the sandbox's clock."""
         return super().date_time_string(self.server.clock().timestamp() if timestamp is None else timestamp)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:

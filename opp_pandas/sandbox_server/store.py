@@ -110,7 +110,7 @@ class Table:
         return ", ".join([f"{self.name}.id", text, *before, *self.list_texts.values(), *after])
 
     def create_statement(self) -> str:
-        """Give the SQL that makes the table."""
+        """Return the SQL that makes the table."""
         # Exact amounts are text of digits, which would sort 9.00 behind 10.00: SQLite turns them into numbers here.
         exact = {"amountPrecise": "REAL"}
         own = [f'"{item.column}" {exact.get(item.name, affinity_of(item.form))}' for item in self.indexed]
@@ -131,7 +131,7 @@ class Table:
         return f"CREATE TABLE {self.name} ({', '.join(lines)})"
 
     def index_statements(self) -> Iterator[str]:
-        """Give the SQL that makes the table's indexes."""
+        """Return the SQL that makes the table's indexes."""
         stamp = "updated_at" if "updated_at" in self.columns else "created_at"
         for column in (stamp, *self.links):
             yield f'CREATE INDEX IF NOT EXISTS {self.name}_{column} ON {self.name} ("{column}", id)'
@@ -339,7 +339,7 @@ class Store:
         )
 
     def _shape_of(self, table: Table, given: frozenset[str]) -> int:
-        """Give the number of the text with the null members of a record that has `given`."""
+        """Return the number of the text with the null members of a record that has `given`."""
         kind = table.resource.type
         key = self._shape_keys.get((kind, given))
         if key is None:

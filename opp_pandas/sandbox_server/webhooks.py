@@ -136,7 +136,7 @@ class Webhooks:
         return dump_json(document | {"meta": {"deliveredAt": instant_text(now), "eventName": event}}).encode()
 
     def _members(self, table: Table, record: Record) -> dict[str, Any]:
-        """Give a record's attributes, and the ids of its relationships to one, by name."""
+        """Return a record's attributes, and the ids of its relationships to one, by name."""
         links = dict(zip(table.links, record.links, strict=True))
         found = record.attributes() | {name: links[column] for name, column in table.link_columns.items()}
         if self._switches.generation == "current":

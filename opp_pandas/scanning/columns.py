@@ -57,7 +57,7 @@ def kind_of(typed: pa.DataType, *, is_utc: bool = False) -> str | None:
 
 
 def objection(column: str, typed: pa.DataType, kind: str | None) -> str | None:
-    """Say why figures cannot read a column of a file as the schema has it; None where they can."""
+    """Explain why figures cannot read a column of a file as the schema has it; None where they can."""
     wanted = COLUMN_DTYPES.get(column)
     if wanted in (None, "str", "object") or kind in (wanted, "missing") or (wanted in _NUMBERS and kind in _NUMBERS):
         return None

@@ -31,7 +31,7 @@ def no_failures() -> pd.DataFrame:
 
 
 def not_compared(number: int, of_what: str) -> tuple[str, ...]:
-    """Say that a deal may stand twice, where it may."""
+    """Warn that a deal may stand twice, where it may."""
     return (
         ()
         if number < 2

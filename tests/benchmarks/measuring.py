@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def seconds(calls: Mapping[str, Callable[[], object]], times: int = 5, *, collecting: bool = False) -> dict[str, float]:
-    """Give the median CPU time of each call [s]; the calls take turns, with the garbage collector off unless told."""
+    """Return the median CPU time of each call [s]; the calls take turns, with the garbage collector off unless told."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(times):
         for name, call in calls.items():

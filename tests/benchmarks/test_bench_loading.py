@@ -95,7 +95,7 @@ def parse_alone(bodies: Iterable[bytes]) -> None:
 
 
 def multiples(what: str, calls: Mapping[str, Callable[[], object]], of: str, times: int = 3) -> dict[str, list[float]]:
-    """Give the CPU time of calls as multiples of another: as users have it, and with the garbage collector off.
+    """Return the CPU time of calls as multiples of another: as users have it, and with the garbage collector off.
 
     The collector walks the many dictionaries of a parser again and again, so that whoever parses pays for it.
     """
@@ -107,12 +107,12 @@ def multiples(what: str, calls: Mapping[str, Callable[[], object]], of: str, tim
 
 
 def multiple(what: str, bodies: list[bytes]) -> list[float]:
-    """Give the CPU time of a load as multiples of parsing alone: 40,000 or 12,000 rows, with what every load costs."""
+    """Return the CPU time of a load as multiples of parsing alone: 40,000 or 12,000 rows, with a load's fixed cost."""
     return multiples(what, {"load": lambda: load(bodies), "orjson": lambda: parse_alone(bodies)}, "orjson")["load"]
 
 
 def faster(what: str, bodies: list[bytes], of_peer: list[bytes] | None = None) -> list[float]:
-    """Give how often as fast as typed json_normalize a load is; `of_peer`: where that reads other pages."""
+    """Return how often as fast as typed json_normalize a load is; `of_peer`: where that reads other pages."""
     count = max(1, len(bodies) // 2)
     calls = {
         "json_normalize": lambda: load_normalized((of_peer or bodies)[:count]),

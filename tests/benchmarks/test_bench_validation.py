@@ -22,7 +22,7 @@ FILLED_CUSTOM_FIELDS = 50
 
 
 def wide_frame(rows: int) -> pd.DataFrame:
-    """Give a valid frame of all known columns, 50 of the 150 custom fields partly filled."""
+    """Return a valid frame of all known columns, 50 of the 150 custom fields partly filled."""
     rng = np.random.default_rng(4)
     words = np.array([f"text number {number}" for number in range(1000)], dtype=object)
     tags = [["renewal", "q4"], ["new"], [], None]
@@ -53,7 +53,7 @@ def wide_frame(rows: int) -> pd.DataFrame:
 
 
 def seconds(call: Callable[[], object], times: int) -> float:
-    """Give the median CPU time of a call [seconds]."""
+    """Return the median CPU time of a call [seconds]."""
     taken = []
     for _ in range(times):
         start = time.process_time()

@@ -18,11 +18,11 @@ class Credentials(Protocol):
     """A source of bearer tokens; safe to ask from several threads."""
 
     def token(self) -> Secret:
-        """Give the token to use now."""
+        """Return the token to use now."""
         ...
 
     def renew(self, used: Secret) -> Secret | None:
-        """Give a newer token than `used`, which the service refused; None if there is none."""
+        """Return a newer token than `used`, which the service refused; None if there is none."""
         ...
 
 
@@ -36,7 +36,7 @@ class FixedToken:
         return "FixedToken(***)"
 
     def token(self) -> Secret:
-        """Give the token."""
+        """Return the token."""
         return self._token
 
     def renew(self, used: Secret) -> Secret | None:  # noqa: ARG002

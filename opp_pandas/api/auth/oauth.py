@@ -82,7 +82,7 @@ class SignIn:
             return self._current().scope
 
     def token(self) -> Secret:
-        """Give an access token that lasts for two minutes at least, where the service allows."""
+        """Return an access token that lasts for two minutes at least, where the service allows."""
         with self._lock:
             held = self._current()
             if not self._ends_soon(held):
@@ -90,7 +90,7 @@ class SignIn:
             return self._renewed(held.access, refused=False)
 
     def renew(self, used: Secret) -> Secret:
-        """Give a newer token than `used`, which the service refused."""
+        """Return a newer token than `used`, which the service refused."""
         with self._lock:
             held = self._current()
             return held.access if held.access != used else self._renewed(used, refused=True)
@@ -271,7 +271,7 @@ def _challenge(verifier: Secret) -> str:
 
 
 def _code_of(query: str, state: str) -> Secret | None:
-    """Give the code of a redirect; None if its state does not prove that it answers this sign-in."""
+    """Return the code of a redirect; None if its state does not prove that it answers this sign-in."""
     found = {name: values[0] for name, values in parse_qs(query).items()}
     if not secrets.compare_digest(found.get("state", "").encode(), state.encode()):
         return None
@@ -357,7 +357,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class names it so
-        """Say nothing: the request line holds the code."""
+        """Log nothing: the request line holds the code."""
 
 
 def _listen(host: str, port: int, path: str, state: str) -> _Listener:

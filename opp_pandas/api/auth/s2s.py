@@ -84,14 +84,14 @@ class AppSignIn:
         raise TypeError("an app's sign-in is not pickled, since it holds a key")
 
     def token(self) -> Secret:
-        """Give an access token, a new one two minutes before the old one ends."""
+        """Return an access token, a new one two minutes before the old one ends."""
         with self._lock:
             if self._access is None or self._clock.now() > self._minted_at + ACCESS_LIFE_S - RENEW_AHEAD_S:
                 self._access = self._mint()
             return self._access
 
     def renew(self, used: Secret) -> Secret | None:
-        """Give a newer token than `used`; None if that one was made less than a minute ago."""
+        """Return a newer token than `used`; None if that one was made less than a minute ago."""
         with self._lock:
             if self._access is not None and self._access != used:
                 return self._access

@@ -50,7 +50,7 @@ class Secret:
         self.__value = value
 
     def reveal(self) -> str:
-        """Give the text itself; the only way to it."""
+        """Return the text itself; the only way to it."""
         return self.__value
 
     def scrub(self, text: str) -> str:

@@ -194,7 +194,7 @@ def _masked(value: Any, hidden: tuple[Secret, ...]) -> Any:
 
 
 def _wrapped(token: Any) -> Secret | None:
-    """Give a token as `Secret`, or None if it is none."""
+    """Return a token as `Secret`, or None if it is none."""
     try:
         return Secret(token)
     except ConfigurationError:

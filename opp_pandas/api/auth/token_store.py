@@ -69,7 +69,7 @@ class TokenStore:
         return f"TokenStore({self.url!r})"
 
     def exists(self) -> bool:
-        """Tell whether there is a sign-in."""
+        """Return whether there is a sign-in."""
         return self.path.is_file()
 
     def read(self) -> StoredSignIn | None:

@@ -124,7 +124,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine.
+    """Return whether a host is this machine.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def is_loopback(host: str) -> bool:
 
 
 def redacted(url: str) -> str:
-    """Give a URL without its query, user name and fragment, for texts and logs."""
+    """Return a URL without its query, user name and fragment, for texts and logs."""
     parts = _split(url)
     if parts is None:
         return "(no URL)"

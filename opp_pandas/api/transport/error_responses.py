@@ -29,7 +29,7 @@ CLASSES: dict[int, type[ResponseError]] = {
 def explain(
     status: int, found: tuple[Mapping[str, Any], ...], origin: Origin, url: str, location: str | None = None
 ) -> str:
-    """Say in one printable line what an error status means and what to do, with the service's own words.
+    """Describe in one printable line what an error status means and what to do, with the service's own words.
 
     `location` is where a redirect points.
     """

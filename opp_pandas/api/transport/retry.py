@@ -81,7 +81,7 @@ class Decision:
 
 
 def is_repeatable(method: str, outcome: Outcome) -> bool:
-    """Tell whether the same request may be sent again without harm.
+    """Return whether the same request may be sent again without harm.
 
     Reading may be. A write is repeated only where the service surely did not
     apply it: 429, announced maintenance, or a connection that never stood.
@@ -126,7 +126,7 @@ def decide(
 
 
 def backoff_s(attempt: int, chance: float) -> float:
-    """Give the wait after attempt number `attempt` (from 1) with full jitter [s].
+    """Return the wait after attempt number `attempt` (from 1) with full jitter [s].
 
     Uniform between 0 and ``min(20, 0.5 * 2**(attempt - 1))``; `chance` is the
     random number from 0 up to 1.
@@ -225,7 +225,7 @@ def first_number(text: str | None) -> int | None:
 
 
 def pause_s(remaining: int | None, limit: int | None, reset_s: float | None, max_wait_s: float) -> float:
-    """Tell how long to pause before the next request so that the budget of the hour lasts [s].
+    """Determine how long to pause before the next request so that the budget of the hour lasts [s].
 
     Below 5 % of the limit the calls that are left are spread over the time that
     is left. A pause longer than `max_wait_s` is not made: the service then says

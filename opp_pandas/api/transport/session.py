@@ -502,7 +502,7 @@ def _has(error: BaseException, *kinds: type[BaseException]) -> bool:
 
 
 def _root_cause(error: BaseException, token: Secret) -> BaseException | None:
-    """Give the innermost cause without traceback and history: their frames hold the request."""
+    """Return the innermost cause without traceback and history: their frames hold the request."""
     root = list(_chain(error))[-1]
     if token.scrub(str(root)) != str(root):
         return None

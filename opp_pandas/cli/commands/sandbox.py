@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
 
 
 def _switches() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give each switch that a command line can say, with what argparse needs to know of it."""
+    """Return each switch that a command line can say, with what argparse needs to know of it."""
     meanings = {
         name: " ".join(words.split()).replace("``", "").replace("%", "%%")
         for names, words in _DESCRIBED.findall(Switches.__doc__ or "")

@@ -31,7 +31,7 @@ def attach_basis(table: pd.DataFrame, basis: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def basis_of(result: Any) -> dict[str, Any]:
-    """Give the basis of a result.
+    """Return the basis of a result.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def known_basis(result: Any) -> dict[str, Any]:
 
 
 def day_of_basis(basis: Mapping[str, Any]) -> str:
-    """Give the calendar day that a result speaks of, in its zone; "" where it names no moment.
+    """Return the calendar day that a result speaks of, in its zone; "" where it names no moment.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def day_of_basis(basis: Mapping[str, Any]) -> str:
 
 
 def moment_of_basis(basis: Mapping[str, Any]) -> pd.Timestamp | None:
-    """Give the moment that a result speaks of, in its zone; None where it names none."""
+    """Return the moment that a result speaks of, in its zone; None where it names none."""
     if not basis.get("as_of"):
         return None
     moment = pd.Timestamp(basis["as_of"])
@@ -387,7 +387,7 @@ _NO_PROBABILITY = " (the frame has no probability column)"
 
 
 def counted(n: Any, thing: str) -> str:
-    """Say how many: "1 open deal", "2 open deals"."""
+    """Describe how many: "1 open deal", "2 open deals"."""
     return f"{int(n):,} {thing}" + ("" if n == 1 else "s")
 
 

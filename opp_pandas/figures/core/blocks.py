@@ -30,7 +30,7 @@ def blocks(n: int) -> Iterator[slice]:
 
 
 def smallest_integer(highest: int) -> np.dtype[np.signedinteger[Any]]:
-    """Give the narrowest signed integers that hold -`highest` to `highest`: codes are kept as such.
+    """Return the narrowest signed integers that hold -`highest` to `highest`: codes are kept as such.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def smallest_integer(highest: int) -> np.dtype[np.signedinteger[Any]]:
 
 
 def look_up(table: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Give ``table[places]``; places below 0 count from the end.
+    """Return ``table[places]``; places below 0 count from the end.
 
     numpy turns narrow places into 64-bit ones before it looks anything up, a
     copy as long as the column if it is not done by blocks.
@@ -53,7 +53,7 @@ def look_up(table: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[An
 
 
 def pick(values: npt.NDArray[Any], rows: npt.NDArray[np.intp], missing: Any) -> npt.NDArray[Any]:
-    """Give ``values[rows]``; `missing` where there is no such row, which is -1.
+    """Return ``values[rows]``; `missing` where there is no such row, which is -1.
 
     Examples
     --------

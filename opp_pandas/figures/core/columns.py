@@ -233,7 +233,7 @@ class _KnownTexts:
         return len(self._kept)
 
     def get_again(self, cells: pa.ChunkedArray) -> bool:
-        """Tell whether this was asked of the text before."""
+        """Return whether this was asked of the text before."""
         asked: list[bool] = self.get(cells, "asked", list)
         asked.append(True)
         return len(asked) > 1
@@ -271,7 +271,7 @@ _FEW_WORDS = 64
 
 
 def _where_all_are(word: str, cells: pa.ChunkedArray) -> Flags | None:
-    """Tell which cells are not missing if all of those are one word; None if some are another."""
+    """Return which cells are not missing if all of those are one word; None if some are another."""
     known, own = [np.empty(0, dtype=bool)], word.encode()
     for chunk in cells.chunks:
         starts, text = _bytes_of(chunk)
@@ -283,7 +283,7 @@ def _where_all_are(word: str, cells: pa.ChunkedArray) -> Flags | None:
 
 
 def _known_cells(chunk: pa.Array) -> Flags:
-    """Tell which cells are not missing; unpacking bits is faster than asking Arrow for truth values."""
+    """Return which cells are not missing; unpacking bits is faster than asking Arrow for truth values."""
     bits = chunk.buffers()[0]
     if bits is None:
         return np.ones(len(chunk), dtype=bool)
@@ -334,7 +334,7 @@ def map_distinct(
     missing: int,
     rows: Codes | slice = slice(None),
 ) -> npt.NDArray[Any]:
-    """Give every row, or some, what `meaning` gives its value, asked once per value; `missing` where there is none."""
+    """Return for every row, or some, what `meaning` gives its value, asked once each; `missing` where there is none."""
     cells = _arrow_text(column)
     if cells is None or (not isinstance(rows, slice) and not _KNOWN_TEXTS.get_again(cells)):
         codes, distinct = factorize(some_of(column, rows))
@@ -349,7 +349,7 @@ def map_distinct(
 def map_integers(
     column: pd.Series, low: int, table: npt.NDArray[Any], *, otherwise: int, missing: int
 ) -> npt.NDArray[Any]:
-    """Give every row the entry of its whole number in a table that begins with that of `low`."""
+    """Look up for every row the entry of its whole number in a table that begins with that of `low`."""
     found, cells, gaps = np.empty(len(column), dtype=table.dtype), column.array, column.isna().to_numpy()
     padded = np.concatenate([[otherwise], table, [otherwise]]).astype(table.dtype)
     for rows in blocks(len(found)):

@@ -140,13 +140,13 @@ def _second_of_year(year: int) -> int:
 
 @cache
 def _slot_s(zone: str) -> int:
-    """Give the length of a slot: what it does not suit (clocks of other years) is calculated one by one."""
+    """Return the length of a slot: what it does not suit (clocks of other years) is calculated one by one."""
     moments = [pd.Timestamp(f"2026-{month:02d}-01", tz="UTC").tz_convert(zone) for month in (1, 7)]
     return 3_600 if all(moment.minute == 0 for moment in moments) else 900
 
 
 def instants_of(instants: pd.Series) -> tuple[Integers, int]:
-    """Give the instants as integers and how many of those make a second; `NO_INSTANT` where missing."""
+    """Return the instants as integers and how many of those make a second; `NO_INSTANT` where missing."""
     dtype = instants.dtype
     if isinstance(dtype, pd.ArrowDtype) and dtype.kind == "M" and getattr(dtype.pyarrow_dtype, "tz", None):
         instants = instants.astype("datetime64[us, UTC]")
@@ -165,7 +165,7 @@ def instants_of(instants: pd.Series) -> tuple[Integers, int]:
 
 @lru_cache(maxsize=8)
 def _slot_table(zone: str, slot_s: int, first_year: int, last_year: int) -> tuple[int, Days, Flags]:
-    """Give the first slot, the local day of each, and which hold two days."""
+    """Return the first slot, the local day of each, and which hold two days."""
     low, high = (_second_of_year(year) // slot_s for year in (first_year, last_year + 1))
     starts = np.arange(low, high, dtype=np.int64) * slot_s
     days = _days_directly(starts, zone)
@@ -204,12 +204,12 @@ def day_of(moment: pd.Timestamp, timezone: str | None) -> int:
 
 
 def to_date(day: int) -> pd.Timestamp:
-    """Give a day as a Timestamp at midnight without a zone; NaT for `NO_DAY`."""
+    """Return a day as a Timestamp at midnight without a zone; NaT for `NO_DAY`."""
     return pd.NaT if day == NO_DAY else pd.Timestamp(np.datetime64(int(day), "D"))  # type: ignore[return-value]
 
 
 def to_dates(days: npt.NDArray[Any]) -> pd.DatetimeIndex:
-    """Give days as a DatetimeIndex at midnight without a zone; NaT for `NO_DAY`."""
+    """Return days as a DatetimeIndex at midnight without a zone; NaT for `NO_DAY`."""
     wide = np.where(days == NO_DAY, NO_INSTANT // 86_400, days).astype(np.int64) * 86_400
     wide[np.asarray(days) == NO_DAY] = NO_INSTANT
     return pd.DatetimeIndex(wide.view("datetime64[s]").astype("datetime64[us]"))

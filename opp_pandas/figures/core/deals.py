@@ -468,7 +468,7 @@ class Deals:
 
 
 def convert_amounts(frame: pd.DataFrame, *, context: FigureContext, rates: Rates) -> pd.Series:
-    """Give every deal's amount in one currency.
+    """Return every deal's amount in one currency.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def explain(
     rates: Rates | None = None,
     scenarios: Mapping[str, Any] | None = None,
 ) -> Explanation:
-    """Say what a result stands on, or which rows and which formula made one of its numbers.
+    """Explain what a result stands on, or which rows and which formula made one of its numbers.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _find_row(result: pd.DataFrame, at: Any) -> int:
 
 
 def _fitting(labels: pd.Index, part: Any) -> np.ndarray[Any, Any]:
-    """Tell which labels a user means: the label itself, its text, a period, or a name without its id."""
+    """Return which labels a user means: the label itself, its text, a period, or a name without its id."""
     if part is None or part is pd.NaT or part is pd.NA or (isinstance(part, float) and np.isnan(part)):
         return np.asarray(labels.isna())
     if isinstance(labels, pd.PeriodIndex):

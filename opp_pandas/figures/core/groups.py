@@ -382,12 +382,12 @@ def distinguish(labels: Sequence[str], keys: Sequence[Any]) -> list[str]:
 
 
 def identities(group: Group) -> list[Any]:
-    """Give what tells the groups of one moment from those of another: the id underneath, else the label."""
+    """Return what tells the groups of one moment from those of another: the id underneath, else the label."""
     return [label if key is None else ("id", key) for key, label in zip(group.keys, group.labels, strict=True)]
 
 
 def common_labels(groups: Iterable[Group]) -> dict[Any, Any]:
-    """Give every identity that occurs in one of several groupings a label of its own; the first to name it counts.
+    """Label every identity that occurs in one of several groupings; the first to name it counts.
 
     Each moment tells namesakes apart only if it has both of them.
     """
@@ -430,7 +430,7 @@ def split(cells: Codes, groups: Sequence[Group]) -> list[Codes]:
 
 
 def index_of(cells: Codes, groups: Sequence[Group]) -> pd.Index:
-    """Give the labels of combined codes: a plain index for one grouping, else a MultiIndex."""
+    """Return the labels of combined codes: a plain index for one grouping, else a MultiIndex."""
     return index_from([(group.labels, part) for group, part in zip(groups, split(cells, groups), strict=True)])
 
 

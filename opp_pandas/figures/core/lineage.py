@@ -56,7 +56,7 @@ class Question:
         return Periods.from_dict(self.arguments["cut"])
 
     def within(self, label: object) -> Flags:
-        """Tell which deals have their close date in a period."""
+        """Return which deals have their close date in a period."""
         first, last = self.periods.span_of(label)
         days = self.deals.close_day
         return np.asarray((days >= first) & (days <= last))
@@ -80,7 +80,7 @@ def together(ask: Question, find: Finder, columns: Sequence[str]) -> Trace:
 
 
 def in_groups(groups: list[Group], deals: Deals, parts: Sequence[Any]) -> Flags:
-    """Tell which deals are in the group that labels name, one per grouping."""
+    """Return which deals are in the group that labels name, one per grouping."""
     code = 0
     for group, part in zip(groups, parts, strict=True):
         code = code * len(group) + group.find(part)

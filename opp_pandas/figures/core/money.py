@@ -102,7 +102,7 @@ class ExchangeRates:
         object.__setattr__(self, "_known", known)
 
     def rate(self, currency: str, days: npt.NDArray[Any]) -> Floats:
-        """Give the rate in force on each day; NaN before the first one.
+        """Return the rate in force on each day; NaN before the first one.
 
         Examples
         --------
@@ -129,7 +129,7 @@ class ExchangeRates:
         return np.where(deals.status == OPEN, chosen(self.open_date), chosen(self.won_date))
 
     def convert(self, deals: Deals, day: int | None = None) -> Floats:
-        """Give the amounts in the base currency, at the rates of one `day` or of the day of each deal.
+        """Return the amounts in the base currency, at the rates of one `day` or of the day of each deal.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class ExchangeRates:
         return {"table": rows, "base": self.base, "open_date": self.open_date, "won_date": self.won_date}
 
     def describe(self, currencies: CurrencyCounts) -> dict[str, Any]:
-        """Say for a basis how amounts were converted."""
+        """Describe for a basis how amounts were converted."""
         dates = {"open_date": self.open_date, "won_date": self.won_date}
         return {"base": self.base, **dates, "deals": currencies.counts}
 

@@ -140,7 +140,7 @@ class Periods:
         return self.calendar is not None or renamed
 
     def ordinals(self, days: npt.NDArray[Any]) -> Integers:
-        """Give the number of every day's period; consecutive periods have consecutive numbers."""
+        """Return the number of every day's period; consecutive periods have consecutive numbers."""
         if self.calendar is not None:
             return self._week_ordinals(np.asarray(days, dtype=np.int64))
         moments = pd.DatetimeIndex(np.asarray(days).astype("datetime64[D]").astype("datetime64[s]"))
@@ -278,7 +278,7 @@ class Periods:
         return year
 
     def _boundaries(self, year: int) -> list[int]:
-        """Give the first days of the twelve periods of a whole-week year, and of the year after."""
+        """Return the first days of the twelve periods of a whole-week year, and of the year after."""
         assert self.calendar is not None  # noqa: S101
         first, after = (self.calendar.year_start(own, self.fiscal_start) for own in (year, year + 1))
         # A table that departs from the rule by a week makes years of 51 to 54 weeks.
@@ -352,7 +352,7 @@ class Periods:
         return table.take(offsets), ordinals
 
     def near_an_end(self, days: Days, hours: Floats) -> Flags:
-        """Tell which times (a day in UTC and its hour) lie so near a period's end that a zone could move them.
+        """Return which times (a day in UTC and its hour) lie so near a period's end that a zone could move them.
 
         Zones lie between 12 hours behind UTC and 14 ahead: 14 hours before the
         end and after the start of a period.

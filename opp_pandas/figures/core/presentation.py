@@ -34,14 +34,14 @@ _UPRIGHT = 6
 
 
 def stages_in_words(basis: Mapping[str, Any]) -> str:
-    """Say how many deals there were, and which stages count as open, won and lost."""
+    """Describe how many deals there were, and which stages count as open, won and lost."""
     stages = basis["stages"]
     words = [f"{status}: {named(stages[status], 12)}" for status in ("open", "won", "lost") if stages.get(status)]
     return f"{basis['n']:,} deals; stages " + ("; ".join(words) or "none") + (" (guessed)" if stages["guessed"] else "")
 
 
 def caption_of(basis: Mapping[str, Any]) -> str:
-    """Say in a line what a result is: its title, day and currency."""
+    """Describe in a line what a result is: its title, day and currency."""
     title = printable(basis.get("title") or basis["figure"], 80)
     day = day_of_basis(basis)
     currency = f", amounts in {printable(basis['currency'], 20)}" if basis.get("currency") else ""
@@ -49,7 +49,7 @@ def caption_of(basis: Mapping[str, Any]) -> str:
 
 
 def notes_of(basis: Mapping[str, Any]) -> list[str]:
-    """Say in sentences what a result stands on."""
+    """Describe in sentences what a result stands on."""
     first = [stages_in_words(basis)] if "stages" in basis else []
     return [*first, *(printable(note) for note in basis.get("notes", ()))]
 

@@ -53,7 +53,7 @@ class Scope:
         return self.conditions is None and self.chosen is None
 
     def mask(self, frame: pd.DataFrame) -> Flags:
-        """Tell which deals of a moment are in scope."""
+        """Return which deals of a moment are in scope."""
         inside = np.ones(len(frame), dtype=bool)
         if self.conditions is not None:
             inside &= read_mask(self.conditions(frame), frame, "the conditions of the load")

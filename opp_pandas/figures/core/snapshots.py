@@ -31,7 +31,7 @@ class Snapshots(Protocol):
     """What figures ask of a history; `opp_pandas.History` is one."""
 
     def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
-        """Give the deals as they were known at several moments."""
+        """Return the deals as they were known at several moments."""
 
     def diff(self, t0: Any, t1: Any = None, *, fields: Iterable[str] | None = None, net: bool = False) -> pd.DataFrame:
         """Log what changed between two moments."""
@@ -46,7 +46,7 @@ class Snapshots(Protocol):
         """Name the columns that any of them had."""
 
     def caveats(self) -> tuple[str, ...]:
-        """Say in sentences what is lost of the past."""
+        """Describe in sentences what is lost of the past."""
 
 
 class UntilNow:
@@ -66,7 +66,7 @@ class UntilNow:
         self.snapshots, self.caveats = history.snapshots, history.caveats
 
     def states(self, times: Iterable[Any], *, columns: Iterable[str] | None = None) -> Iterator[pd.DataFrame]:
-        """Give the deals as they were known at all moments but the last, and then the frame."""
+        """Return the deals as they were known at all moments but the last, and then the frame."""
         yield from self._history.states(list(times)[:-1], columns=columns)
         yield self.frame
 
@@ -183,7 +183,7 @@ def read_states(
     columns: Sequence[str],
     what: str,
 ) -> Iterator[State]:
-    """Give the states that a figure compares.
+    """Return the states that a figure compares.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ def parse_window(period: Any, spec: PeriodSpec) -> tuple[int, int, str]:
 
 
 def keys_of(frame: pd.DataFrame, *, unique: bool = True) -> pd.Series:
-    """Give what tells deals apart: the id, else the custom id.
+    """Return what tells deals apart: the id, else the custom id.
 
     Raises
     ------

@@ -107,7 +107,7 @@ class Tally:
         return add_into(self.layer, self.sums[name], len(self.layers))
 
     def of_layers(self, wanted: Callable[[Any], bool]) -> Flags:
-        """Tell which cells are of the layers that `wanted` chooses."""
+        """Return which cells are of the layers that `wanted` chooses."""
         return np.array([wanted(layer) for layer in self.layers], dtype=bool)[self.layer]
 
 

@@ -194,7 +194,7 @@ def read_export(source: Any, *needed: str) -> pd.DataFrame:
 
 
 def tell_deleted(table: pd.DataFrame) -> pd.Series:
-    """Tell the rows that are marked as deleted, in either way."""
+    """Find the rows that are marked as deleted, in either way."""
     found = pd.Series(False, index=table.index)
     if "is_deleted_in_app" in table.columns:
         found |= table["is_deleted_in_app"].astype("str").str.lower().isin(["true", "1", "t", "1.0"])

@@ -41,7 +41,7 @@ class Remarks:
         self._rows: list[tuple[Any, str, Any]] = []
 
     def add(self, rows: Iterable[Any], reason: str, values: Iterable[Any]) -> None:
-        """Say why rows of the source were set aside or mended."""
+        """Explain why rows of the source were set aside or mended."""
         self._rows += [(row, reason, value) for row, value in zip(rows, values, strict=True)]
 
     def frame(self) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def renamed(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
 
 def is_versions(frame: pd.DataFrame) -> bool:
-    """Tell a connector's history table: the deal's own columns, a row per version."""
+    """Convert a connector's history table: the deal's own columns, a row per version."""
     is_plain = {"opportunityid", "opportunity_id"} & {str(column).lower() for column in frame.columns}
     return {"id", "_fivetran_start"} <= set(frame.columns) and not is_plain
 
@@ -146,7 +146,7 @@ def _is_slashed(value: Any) -> bool:
 
 
 def _is_day_first(column: pd.Series) -> bool:
-    """Tell from a column's dates such as 25/4/2026 whether the day stands before the month.
+    """Determine from a column's dates such as 25/4/2026 whether the day stands before the month.
 
     Raises
     ------

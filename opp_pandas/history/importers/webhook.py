@@ -192,7 +192,7 @@ class _Deal:
 
 
 def _in_order(log: list[_Delivery], deal: _Deal, remarks: Remarks) -> Iterator[_Delivery]:
-    """Give the events of a deal in order of time; where that is the same, as what they say of before fits."""
+    """Return the events of a deal in order of time; where that is the same, as what they say of before fits."""
     waiting = sorted(log, key=lambda one: (one.at, one.delivered, one.number))
     newest = -1
     for one in waiting:
@@ -211,7 +211,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _known(history: History, moment: pd.Timestamp) -> dict[int, dict[str, Any]]:
-    """Give what a history knew of each deal at a moment."""
+    """Return what a history knew of each deal at a moment."""
     frame = history.as_of(moment)
     own = [
         name for name in frame.columns if name in OPPORTUNITY.by_column or name in OPPORTUNITY.relationship_by_column
@@ -267,7 +267,7 @@ def _read_delivery(number: int, payload: Any, remarks: Remarks) -> _Delivery | s
 
 
 def _fields_of(number: int, resource: Mapping[str, Any], remarks: Remarks) -> dict[str, Any]:
-    """Give the columns of a resource object's attributes and to-one relationships."""
+    """Return the columns of a resource object's attributes and to-one relationships."""
     found: dict[str, Any] = {}
     for name, value in (resource.get("attributes") or {}).items():
         attribute = OPPORTUNITY.by_name.get(name)
