@@ -119,6 +119,10 @@ class Case:
     def resume(self) -> None:
         """Finish the plan, if there is one that was begun."""
         report = opp.resume(self.client, self.order["folder"])
+        if not len(report.rows) and len(opp.list_journals(self.order["folder"])):
+            # Killed after its last step was noted: nothing is left.
+            self.complete(Counter())
+            return
         if not len(report.rows):
             # No journal had its name or its plan yet, so nothing was sent.
             assert not [name for name in self.names if name in self.by_name()]
