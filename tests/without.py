@@ -14,7 +14,8 @@ from werkzeug.routing import Rule
 from opp_pandas.sandbox_server.application import ROOT, Application
 from opp_pandas.sandbox_server.settings import Switches, switch_types
 
-NAME = os.environ["WITHOUT"]
+NAME = os.environ.get("WITHOUT", "")
+"""Empty where this is only read, as when examples are looked for: then nothing is taken away."""
 _rules = Application._rules
 
 
@@ -30,5 +31,5 @@ def _read(self: Switches, name: str) -> Any:
 
 if NAME in switch_types():
     Switches.__getattribute__ = _read  # type: ignore[method-assign]
-else:
+elif NAME:
     Application._rules = _rules_without  # type: ignore[method-assign]

@@ -34,9 +34,10 @@ def describe(definitions: Mapping[str, Any], name: str) -> Resource:
     is a ConfigurationError.
     """
     paths = {kind: _path(entry) for kind, entry in definitions.items()}
-    kind = name if name in paths else next((one for one, path in paths.items() if path == name), None)
+    listed = {path: kind for kind, path in paths.items() if path is not None}
+    kind = name if name in paths else listed.get(name)
     if kind is None:
-        close = difflib.get_close_matches(str(name), [*paths, *filter(None, paths.values())], 1)
+        close = difflib.get_close_matches(str(name), [*paths, *listed], 1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; there are {named(sorted(paths), 60)}"
         raise ConfigurationError(f"the service describes no resource {name!r}{hint}")
     path = paths[kind]
