@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,17 @@ def test_description__names_both_ways_to_a_token(description: dict[str, Any]) ->
     """A user's token or an app's; either will do."""
     assert description["security"] == [{"bearerAuth": []}, {"s2sAuthToken": []}]
     assert set(description["components"]["securitySchemes"]) == {"bearerAuth", "s2sAuthToken"}
+
+
+def test_description__fits_every_address_that_a_webhook_was_given(description: dict[str, Any], box: Sandbox) -> None:
+    """What is served may be any address that was taken, not only those that the description proposes."""
+    url = "http://127.0.0.1:449/any/path*"
+    sent = {"data": {"type": "webhook", "attributes": {"url": url, "resource": "opportunity", "action": "created"}}}
+    headers = {"Authorization": f"Bearer {box.token}", "Content-Type": "application/vnd.api+json"}
+    made = requests.post(f"{box.url}/webhooks", json=sent, headers=headers, timeout=60)
+    assert (made.status_code, made.json()["data"]["attributes"]["url"]) == (201, url)
+    served = description["components"]["schemas"]["Webhook"]["properties"]["attributes"]["properties"]["url"]
+    assert re.search(served.get("pattern", ""), url)
 
 
 @pytest.mark.nightly

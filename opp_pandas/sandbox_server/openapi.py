@@ -135,7 +135,7 @@ def _resource_schemas(resource: Resource) -> Schema:
     name = resource.type[:1].upper() + resource.type[1:]
     identity: Schema = {"type": {"type": "string", "const": resource.type}}
     written = {
-        "attributes": _closed({entry.name: _attribute(entry) for entry in resource.attributes if not entry.read_only}),
+        "attributes": _closed({entry.name: _written(entry) for entry in resource.attributes if not entry.read_only}),
         "relationships": _closed(
             {
                 entry.name: _related(entry)
@@ -199,12 +199,16 @@ def _served_attributes(resource: Resource) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
+def _written(entry: Attribute) -> Schema:
+    """Describe an attribute as it is sent: an address that the sandbox calls is one of this machine."""
+    local = {"pattern": r"^http://(127\.0\.0\.1|localhost)(:[1-9][0-9]{0,3})?/[a-z]{0,20}$"}
+    return _attribute(entry) | (local if entry.name == "url" else {})
+
+
 def _attribute(entry: Attribute) -> Schema:
     base: Schema = describe_member(entry.form)
     if entry.choices:
         base["enum"] = [*entry.choices, None]
-    if entry.name == "url":
-        base["pattern"] = r"^http://(127\.0\.0\.1|localhost)(:[1-9][0-9]{0,3})?/[a-z]{0,20}$"
     if entry.name == "amountPrecise":
         base["pattern"] = r"^-?[0-9]{1,10}(\.[0-9]{1,2})?$"
     limits = {"maxLength": entry.max_length, "minimum": entry.minimum, "maximum": entry.maximum}
