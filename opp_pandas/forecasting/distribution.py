@@ -25,7 +25,7 @@ from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.partials import Rows
 from opp_pandas.figures.core.totals import tally
 from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
-from opp_pandas.forecasting.multiplying import added, furthest_apart, multiply
+from opp_pandas.forecasting.convolution import added, furthest_apart, multiply
 from opp_pandas.forecasting.normal import normal_cdf, normal_quantile
 
 if TYPE_CHECKING:

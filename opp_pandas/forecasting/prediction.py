@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas._html import as_page
+from opp_pandas.forecasting.convolution import trim_pmf
 from opp_pandas.forecasting.distribution import Bookings
-from opp_pandas.forecasting.multiplying import trim_pmf
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
