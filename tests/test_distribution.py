@@ -78,6 +78,25 @@ def test_bookings__of_many_deals_are_the_average_over_their_common_luck(rho: flo
     assert (found.pmf * found.pmf.index).sum() == pytest.approx(found.mean, rel=1e-5)
 
 
+@pytest.mark.parametrize("rho", [0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("spread", [0.0, 0.8])
+def test_bookings__of_thousands_of_correlated_deals_equals_simulation(rho: float, spread: float) -> None:
+    """Of one amount or many: drawn at evenly spaced values of the common luck they fall as it says."""
+    rng = np.random.default_rng(11)
+    amounts, chances = np.round(rng.lognormal(9, spread, 2_000), 2), rng.beta(1, 3, 2_000)
+    found, needed, drawn = Bookings(amounts, chances, 1e5, rho=rho), normal_quantile(chances), []
+    for luck in normal_quantile((np.arange(1_000) + 0.5) / 1_000):
+        given = normal_cdf((needed + np.sqrt(rho) * luck) / np.sqrt(1 - rho))
+        drawn.append(1e5 + amounts[rng.random(len(amounts)) < given].sum())
+    near = found.sd / 128
+    for q in (0.01, 0.1, 0.5, 0.9, 0.99):
+        assert np.mean(np.array(drawn) <= found.quantile(q) + near) >= q - 5e-3
+        assert np.mean(np.array(drawn) < found.quantile(q) - near) <= q + 5e-3
+    values = found.pmf
+    assert values.index[0] >= 1e5
+    assert (values * values.index).sum() == pytest.approx(found.mean, rel=1e-4)
+
+
 def test_normal__equals_the_library() -> None:
     """To 1e-13 wherever it is asked, far out too, and exactly at the infinities."""
     normal, rng = NormalDist(), np.random.default_rng(3)

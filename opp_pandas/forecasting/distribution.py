@@ -42,8 +42,12 @@ _FEWEST_NODES, _MOST_NODES = 21, 1_281
 _CDF_ERROR = 1e-4
 _FEW = 64
 """Deals whose sums are lumps, at every value of their common luck."""
-_APART, _MOST_BETWEEN = 1.0, 64
-"""How far apart neighbours may be that are averaged, in standard deviations; how many stand between two at most."""
+_COARSE, _MOST_BETWEEN, _TINY = 161, 8, 1e-12
+"""Values of the common luck where the least is known of how the deals' mean moves with it."""
+_SMALL, _SKEWED = 1 / 64, 2e-4
+"""Deals are small below so much of the whole spread; skewness alone tells their shape where it moves so little."""
+_POINTS, _FAR_OUT = 32.0, 9.0
+"""Points a standard deviation at which chances are looked at; chances beyond so many are 0 and 1."""
 _REACH, _GRID_REACH = 6.5, 5.5
 """Common luck beyond so many standard deviations is left out: 1 in 10^10 for moments, 1 in 10^7 for the whole."""
 
@@ -146,49 +150,76 @@ class Bookings:
     @cached_property
     def _grid(self) -> tuple[float, float, Floats]:
         """Lowest amount, step and probabilities of the grid."""
-        step, _ = self._step
-        luck = _lucks(1 if self.rho == 0 else _FEWEST_NODES, _GRID_REACH)
-        parts = [self._multiplied(value) for value in luck.tolist()]
-        first, pmf = self._averaged(luck, parts)
-        while 1 < len(luck) < _MOST_NODES:
-            # Halving the step keeps what was multiplied out.
-            before, luck = (first, pmf), _lucks(2 * len(luck) - 1, _GRID_REACH)
-            new = iter([self._multiplied(value) for value in luck[1::2].tolist()])
-            parts = [parts[place // 2] if place % 2 == 0 else next(new) for place in range(len(luck))]
-            first, pmf = self._averaged(luck, parts)
-            if furthest_apart(before, (first, pmf)) < _CDF_ERROR:
-                break
-        return self.won_amount + first * step, step, pmf
+        if self.rho == 0:
+            first, pmf = self._averaged(1, {})
+        elif (found := self._by_cumulants()) is not None:
+            first, pmf = found
+        else:
+            known: dict[float, tuple[int, Floats]] = {}
+            number = _FEWEST_NODES
+            first, pmf = self._averaged(number, known)
+            while number < _MOST_NODES:
+                before, number = (first, pmf), 2 * number - 1
+                first, pmf = self._averaged(number, known)
+                if furthest_apart(before, (first, pmf)) < _CDF_ERROR:
+                    break
+        return self.won_amount + first * self.step, self.step, pmf
 
-    def _multiplied(self, luck: float) -> tuple[int, Floats]:
-        return multiply(self.amounts, self._given(luck), self.step, self.cv)
+    def _averaged(self, number: int, known: dict[float, tuple[int, Floats]]) -> tuple[int, Floats]:
+        """Average the distributions at so many values of the common luck: exact up to rounding once they overlap."""
+        luck = _lucks(number, _GRID_REACH).round(12)
+        for value in luck.tolist():
+            if value not in known:
+                known[value] = multiply(self.amounts, self._given(value), self.step, self.cv)
+        parts = (known[value] for value in luck.tolist())
+        return added([(start, weight * part) for weight, (start, part) in zip(_weights(luck), parts, strict=True)])
 
-    def _averaged(self, luck: Floats, parts: list[tuple[int, Floats]]) -> tuple[int, Floats]:
-        """Average distributions, given values of the common luck, over all its values.
+    def _by_cumulants(self) -> tuple[int, Floats] | None:
+        """Average the distributions of many small deals by mean, spread and skewness; None where that is not enough.
 
-        The trapezoid rule is exact up to rounding once neighbours overlap. Those of
-        many deals lie apart, and differ in little but mean and spread: between two
-        of them stands their mean, moved to the mean and the spread that belong there.
+        Where the mean moves by far more than the spread, all that counts of a
+        distribution is its place: what is wrong in its shape cancels, the more so the
+        higher the cumulant. So where skewness moves no probability by more than
+        `_SKEWED`, but for amounts within a step, what is left out does not either.
         """
-        moments = np.array([self._moments(self._given(value)) for value in luck.tolist()])
-        # Nothing is told apart that lies within a step of the grid.
-        means, sds = moments[:, 0] / self.step, np.sqrt(moments[:, 1] / self.step**2 + 1.0)
-        apart = float((np.diff(means) / np.minimum(sds[1:], sds[:-1])).max(initial=0.0))
-        between = 1 if len(self.amounts) <= _FEW else min(math.ceil(apart / _APART), _MOST_BETWEEN)
-        if between <= 1:
-            return added([(start, weight * part) for weight, (start, part) in zip(_weights(luck), parts, strict=True)])
-        first = min(start for start, _ in parts)
-        grid = np.arange(first, max(start + len(part) for start, part in parts))
-        ends = [(np.arange(start - 1, start + len(part)), np.append(0.0, np.cumsum(part))) for start, part in parts]
-        cdf, fine = np.zeros(len(grid)), np.linspace(luck[0], luck[-1], between * (len(luck) - 1) + 1)
-        for place, (value, weight) in enumerate(zip(fine.tolist(), _weights(fine), strict=True)):
-            near, share = divmod(place, between)
-            mean, variance = self._moments(self._given(value))
-            z = (grid - mean / self.step) / math.sqrt(variance / self.step**2 + 1.0)
-            for k, part in ((near, 1 - share / between), (near + 1, share / between)):
-                if part > 0:
-                    cdf += weight * part * np.interp(means[k] + sds[k] * z, *ends[k])
-        return first, np.diff(np.append(0.0, cdf / cdf[-1]))
+        won = np.abs(self.amounts) * self.chances
+        if float(won @ np.abs(self.amounts)) >= _SMALL * self.sd * float(won.sum()):
+            return None
+        mean, sd, _ = self._cumulants(_lucks(_COARSE, _GRID_REACH))
+        apart = float(np.max(np.abs(np.diff(mean)) / np.maximum(sd[1:], sd[:-1])))
+        luck = _lucks((_COARSE - 1) * min(math.ceil(apart), _MOST_BETWEEN) + 1, _GRID_REACH)
+        mean, sd, skewness = self._cumulants(luck)
+        # Neighbours overlap, if need be by less than anybody can tell.
+        sd = np.maximum(sd, np.abs(np.gradient(mean)))[:, np.newaxis]
+        places = np.floor(mean[:, np.newaxis] - _REACH * sd) + np.arange(math.ceil(2 * _REACH * float(sd.max())) + 2)
+        z = (places - 0.5 - mean[:, np.newaxis]) / sd
+        bent = skewness[:, np.newaxis] / 6 * (1 - z**2) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+        whole = self.amounts / self.step * (1 + self.cv)
+        low, high = math.floor(whole[whole < 0].sum()), math.ceil(whole[whole > 0].sum())
+        bins = np.clip(places[:, :-1], low, high).astype(np.int64) - low
+        weights = np.array(_weights(luck))[:, np.newaxis]
+        plain, moved = (np.bincount(bins.ravel(), (weights * np.diff(cdf)).ravel()) for cdf in (normal_cdf(z), bent))
+        one, two = np.cumsum(plain), np.cumsum(plain + moved)
+        if max(float(np.max(two[:-1] - one[1:])), float(np.max(one[:-1] - two[1:]))) > _SKEWED:
+            return None
+        pmf = np.maximum(plain + moved, 0.0)
+        first = int(np.flatnonzero(pmf)[0])
+        return low + first, pmf[first:] / pmf.sum()
+
+    def _cumulants(self, luck: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return mean and standard deviation [steps of the grid], and skewness, at values of the common luck."""
+        # Deals of nearly one chance are one: each is shared by two points close to its own.
+        scale = _POINTS / math.sqrt(1 - self.rho)
+        point = np.clip(self._luck_needed, -_FAR_OUT, _FAR_OUT) * scale
+        below = np.floor(point)
+        points, place = np.unique(np.concatenate([below, below + 1]), return_inverse=True)
+        share, scaled = np.concatenate([below + 1 - point, point - below]), np.tile(self.amounts / self.step, 2)
+        one, two, three = (np.bincount(place, share * scaled**power) for power in (1, 2, 3))
+        p = normal_cdf((points / scale + math.sqrt(self.rho) * luck[:, np.newaxis]) / math.sqrt(1 - self.rho))
+        more = self.cv**2
+        variance = np.maximum((p * (1 + more - p)) @ two, _TINY)
+        third = (p * (1 + 3 * more - 3 * p * (1 + more) + 2 * p**2)) @ three
+        return p @ one, np.sqrt(variance), third / variance**1.5
 
     @cached_property
     def _step(self) -> tuple[float, bool]:
@@ -199,16 +230,14 @@ class Bookings:
             return 1.0, True
         total = float(amounts.sum()) * (1 + self.cv)
         cents = np.round(amounts * 100)
-        few = self.rho == 0 or len(amounts) <= _FEW
-        if self.cv == 0 and few and np.array_equal(cents / 100, amounts) and cents.max() < 2**53:
+        # Between values of the common luck a distribution of many deals is smooth: no fine grid is needed.
+        smooth = 0.0 if self.rho == 0 or len(amounts) <= _FEW else self.sd / 256
+        if self.cv == 0 and np.array_equal(cents / 100, amounts) and cents.max() < 2**53:
             divisor = math.gcd(*(int(value) for value in np.unique(cents))) / 100
-            if total / divisor <= _EXACT_BINS / (1 if self.rho == 0 else 4):
+            if divisor >= smooth and total / divisor <= _EXACT_BINS / (1 if self.rho == 0 else 4):
                 return divisor, True
-        # With a common luck most of the spread lies between its values, and the grid may be coarser.
         variance = self.sd**2
         step = 2 * math.sqrt(_VARIANCE_ERROR * variance / float(chances.sum())) if variance > 0 else total / _EXACT_BINS
-        # Between neighbouring values of the common luck a distribution of many deals is smooth: no fine grid is needed.
-        smooth = 0.0 if few else self.sd / 256
         return max(step, smooth, total / _MOST_BINS), False
 
     @property
@@ -219,7 +248,8 @@ class Bookings:
         which keeps the mean; a probability asked for at exactly one deal's
         amount is then off by part of that deal's chance. Correlated deals are
         averaged over values of their common luck, more of them until no
-        probability moves by 1e-4: close, and never called exact.
+        probability moves by 1e-4, thousands of small ones by their mean, spread
+        and skewness there: close, and never called exact.
         """
         return self._step[1] and self.rho == 0
 

@@ -49,7 +49,7 @@ def test_predict__takes_seconds(per_day: float, least: int, asked: float) -> Non
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("rho", [0.0, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("rho", [0.0, 0.05, 0.1, 0.3, 0.6, 0.9])
 def test_distribution__of_thousands_of_deals_takes_half_a_second(rho: float) -> None:
     """The distribution of 5,000 deals, independent or correlated."""
     rng = np.random.default_rng(0)
