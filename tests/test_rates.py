@@ -91,6 +91,19 @@ def test_kpis__one_row_of_everything() -> None:
     assert row["missing_amount_count"] == 1
 
 
+def test_win_rate_value__of_lost_deals_without_amounts_says_nothing_and_says_so() -> None:
+    """Where amounts of lost deals are set to 0 or blank the rate by value is 1 whatever was lost: the basis says it."""
+    lost = [{**row, "amount": amount} for row in DEALS if row["stage_id"] == LOST for amount in (0, None)]
+    won = [row for row in DEALS if row["stage_id"] == WON]
+    for figure in (kpis, win_rates):
+        table = figure(portfolio([*won, *lost]), context=context())
+        assert table["win_rate_value"].tolist() == [1.0]
+        assert any("win_rate_value is 1" in note for note in table.attrs["opp_basis"]["notes"])
+        for other in (DEALS, won):
+            notes = figure(portfolio(other), context=context()).attrs["opp_basis"]["notes"]
+            assert not any("win_rate_value" in note for note in notes)
+
+
 def test_kpis__external_creation_goes_before_the_services() -> None:
     """CreatedAt may be the day of the first sync; the outside system's date counts where it is known."""
     rows = [{**DEALS[0], "external_created_at": "2026-01-21T00:00Z"}, {**DEALS[1], "external_created_at": None}]

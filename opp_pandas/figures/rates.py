@@ -222,6 +222,7 @@ def kpis(
         notes.append(f"{counted(n_negative, 'won deal')} closed before creation: inside the median as they are")
     if not part["amounts"].exact:
         notes.append(f"median_won_amount within 1 part in 4,096: more than {MOST_VALUES:,} different amounts")
+    notes += _value_notes(columns)
     basis = build_basis(
         "kpis",
         context,
@@ -245,6 +246,14 @@ def _columns(totals: Totals, level: float) -> dict[str, npt.NDArray[Any]]:
     columns["win_rate_low"], columns["win_rate_high"] = wilson(won, closed, level)
     columns["win_rate_value"] = divide(columns["won_amount"], totals.of("amount", WON_INSIDE, LOST_INSIDE))
     return columns
+
+
+def _value_notes(columns: dict[str, npt.NDArray[Any]]) -> list[str]:
+    """Say where the rate by value is 1 because lost deals keep no amounts."""
+    rates = columns["win_rate_value"][columns["lost_count"] > 0]
+    if not (rates == 1).any() or (rates < 1).any():
+        return []
+    return ["no lost deal has an amount other than 0: win_rate_value is 1 wherever anything was won, and says nothing"]
 
 
 def _gather_win_rates(deals: Deals, by: str | Sequence[str] | None = None, window_days: int | None = None) -> Part:
@@ -337,7 +346,10 @@ def win_rates(
         **facts,
         arguments={"by": by, "window_days": window_days, "shrink_by": shrink_by, "level": level},
         definitions={name: words for name, words in _WIN_RATES.items() if name in table.columns},
-        notes=["deals that nobody closes are in no win rate: where losers stay open, it is too high"],
+        notes=[
+            "deals that nobody closes are in no win rate: where losers stay open, it is too high",
+            *_value_notes(found),
+        ],
     )
     return attach_basis(table, basis)
 
