@@ -51,6 +51,31 @@ def test_planted_column__is_named_and_changes_nothing(world: dict[str, Any], pla
     assert any("'verdict'" in warning for warning in planted.opp.fit_win_model().warnings)
 
 
+def test_planted_column__that_is_filled_as_deals_go_on_is_left_out(world: dict[str, Any]) -> None:
+    """A field that is filled on old deals alone tells on closed ones how long they were to last."""
+    frame, rng = frame_of(world), np.random.default_rng(0)
+    lasted = (
+        frame["close_date"].clip(upper=pd.Timestamp(START + world["today"], tz="UTC")) - frame["external_created_at"]
+    )
+    names = rng.choice(["one", "two"], len(frame))
+    planted = frame.assign(approver=np.where((lasted.dt.days > 50) & (rng.random(len(frame)) < 0.5), names, None))
+    found, clean = planted.opp.predict(horizon_days=30), frame.opp.predict(horizon_days=30)
+    assert "column 'approver' is not used: it is filled on" in notes_of(found)
+    assert found.mean == clean.mean
+    assert "approver" in planted.opp.predict(horizon_days=30, segments=["approver"]).attrs["opp_basis"]["notes"][-1]
+
+
+def test_planted_column__is_known_by_the_whole_file_at_an_earlier_moment(world: dict[str, Any]) -> None:
+    """A field that is blank on most deals that are open today is left out of what is forecast of last year, too."""
+    frame = frame_of(world)
+    blank = (frame["stage_name"] == "Open") & (np.arange(len(frame)) % 3 > 0)
+    planted = frame.assign(account=np.where(blank, None, np.where(np.arange(len(frame)) % 2, "one", "two")))
+    then = {"horizon_days": 30, "as_of": str(START + THEN - 100)}
+    found, clean = planted.opp.predict(**then), frame.opp.predict(**then)
+    assert "column 'account' is not used: it is missing on" in notes_of(found)
+    assert found.mean == clean.mean
+
+
 def test_planted_column__of_days_until_the_end_is_warned_of(world: dict[str, Any]) -> None:
     """A number that follows the time from creation to closing is named, and not learned from."""
     frame = frame_of(world)

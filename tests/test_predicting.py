@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import opp_pandas as opp
 from histories import history_in_memory
 from opp_pandas.accessor import context_of
 from opp_pandas.errors import ConfigurationError, FrameError
@@ -301,6 +304,31 @@ def test_predict__refuses_what_it_cannot_do(frame: pd.DataFrame) -> None:
         frame.opp.predict(horizon_days=30, method="magic")
     with pytest.raises(FrameError, match="no deal has a creation date"):
         frame.assign(external_created_at=frame["external_created_at"].where(frame["amount"] < 0)).opp.predict()
+
+
+def test_predict__without_creation_dates_says_which_column_to_name() -> None:
+    """The remedy names the column of the file that holds dates, and works as it is written."""
+    source = pd.DataFrame({
+        "Stage": ["Won", "Lost", "Open"] * 20,
+        "Close Date": [str(START + place * 9 + 40) for place in range(60)],
+        "Amount": [100 * place for place in range(60)],
+        "Ref": [f"A-{place}" for place in range(60)],
+        "Entered in the books": [str(START + place * 9) for place in range(60)],
+    })  # fmt: skip
+    options = {"as_of": str(START + 500), "timezone": "UTC", "currency": "USD"}
+    with pytest.raises(FrameError, match="no deal has a creation date") as error:
+        opp.adopt(source, **options).opp.predict(horizon_days=30)
+    remedy = re.search(r"columns=(\{.*\})", str(error.value))
+    assert opp.adopt(source, ast.literal_eval(remedy[1]), **options).opp.predict(horizon_days=30).mean > 0
+
+
+def test_predict__of_a_load_without_creation_dates_says_how_to_load_them(client: opp.Client) -> None:
+    """Fields that were not asked for are asked for as the remedy says."""
+    fields = ["amount", "stage_id", "close_date"]
+    with pytest.raises(FrameError, match=r"fields=\[\.\.\., 'created_at'\]"):
+        opp.read_opportunities(client, fields=fields).opp.predict(horizon_days=30)
+    loaded = opp.read_opportunities(client, fields=[*fields, "created_at"])
+    assert loaded.opp.predict(horizon_days=30).mean > 0
 
 
 def recorded(deals: dict[str, Any], evenings: list[int]) -> History:

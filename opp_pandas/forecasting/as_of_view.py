@@ -27,6 +27,8 @@ from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.columns import factorize
 from opp_pandas.figures.core.days import NO_DAY, Codes, Days, Flags, Floats, to_date
 from opp_pandas.figures.core.deals import LOST, OPEN, WON, Deals
+from opp_pandas.frame_state import loaded_of
+from opp_pandas.resource import COLUMN_DTYPES
 
 if TYPE_CHECKING:
     from opp_pandas.forecasting.past_touches import PastTouches
@@ -329,10 +331,14 @@ def read_past(
     dated = created != NO_DAY
     known = np.isin(status, (OPEN, WON, LOST)) & dated & (ended | (status == OPEN) | (close < FAR))
     if not known.any():
-        raise FrameError("a forecast learns from created and closed dates, and no deal has a creation date")
+        raise FrameError(
+            "a forecast learns from created and closed dates, and no deal has a creation date. "
+            + _how_to_have_dates(deals.frame)
+        )
     # What the file is like is no news of the future: that a column is filled at the end is true of every day.
-    own_amounts = _amounts_are_stated(deals, ended, known)
-    columns, left_out = _read_columns(deals, ended, known, segments)
+    over = np.isin(status, (WON, LOST))
+    own_amounts = _amounts_are_stated(deals, over, known)
+    columns, left_out = _read_columns(deals, over, known, segments)
     undated = int((np.isin(status, (OPEN, WON, LOST)) & ~dated).sum())
     notes = [f"{counted(undated, 'deal')} without a creation date left out"] if undated else []
     notes += [f"column {name!r} is not used: {why}" for name, why in left_out.items()]
@@ -419,6 +425,19 @@ def build_past(
     )
 
 
+def _how_to_have_dates(frame: pd.DataFrame) -> str:
+    """Return what to do about creation dates, with the first column of the file's own that holds dates."""
+    loaded = loaded_of(frame)
+    if loaded is not None and loaded.kind == "read":
+        return "Load them as well: opp.read_opportunities(client, fields=[..., 'created_at'])"
+    likely = "Opened"
+    for name in frame.columns.difference(list(COLUMN_DTYPES), sort=False)[::-1]:
+        cells = frame[name].dropna().head(100).astype(str)
+        if len(cells) and cells.str.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b").all():
+            likely = name
+    return f"Name the column that holds them: opp.adopt(frame, columns={{{likely!r}: 'external_created_at'}})"
+
+
 def _amounts_are_stated(deals: Deals, ended: Flags, known: Flags) -> bool:
     """Whether amounts stand there before the end: open and lost deals have them about as often as won ones."""
     positive = deals.amount > 0
@@ -435,6 +454,7 @@ def _read_columns(
     frame, found, left_out = deals.frame, {}, {}
     if segments is not None:
         deals.need(*segments, hint="segments= names columns of the frame.")
+    still_open = np.flatnonzero(known & ~ended)
     for name in frame.columns if segments is None else segments:
         if segments is None and (name in NEVER_KNOWN_EARLY or not _is_label(frame[name])):
             continue
@@ -442,6 +462,7 @@ def _read_columns(
         if len(labels) < 2 or len(labels) > max(MOST_LEVELS, 0.02 * len(frame)):
             continue
         why = why_not_known_early(np.asarray(codes), deals.status == WON, ended, known)
+        why = why or why_filled_late(deals, frame[name], still_open)
         if why and segments is None:
             left_out[str(name)] = why
             continue
@@ -492,17 +513,22 @@ def why_not_known_early(codes: npt.NDArray[np.integer], won: Flags, ended: Flags
     return ""
 
 
-def why_filled_late(filled: Flags, progress: Sequence[npt.NDArray[np.integer]]) -> str:
+def why_filled_late(deals: Deals, column: pd.Series, still_open: Codes) -> str:
     """Return why a column is filled as its deals go on, so that closed ones show what open ones cannot; "" if not so.
 
     Parameters
     ----------
-    filled : ndarray of bool, shape (n,)
-        Where open deals have a value.
-    progress : sequence of ndarray of int, shape (n,)
-        How far they came, such as stages and ages; each is tried.
+    deals : Deals
+    column : Series, shape (n,)
+        One of its columns.
+    still_open : ndarray of int
+        Positions of the open deals: those in later stages and the older ones are compared with the others.
     """
-    for come in progress:
+    cells = column.iloc[still_open]
+    filled = (cells.notna() & ~cells.astype(object).isin([""])).to_numpy(dtype=bool)
+    if filled.all():
+        return ""
+    for come in (deals.stage[still_open], deals.context.today - deals.created_day[still_open].astype(np.int64)):
         middle = np.median(come) if len(come) else 0
         # Where most stand in one place, the others are compared with them.
         further = come > middle if (come > middle).sum() >= 20 else come >= middle

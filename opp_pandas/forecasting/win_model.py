@@ -416,8 +416,7 @@ def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | No
     frame, chosen, warned = deals.frame, [], []
     if features is not None:
         deals.need(*features, hint="features= names columns of the frame.")
-    rows = np.flatnonzero((deals.status == OPEN) & ~ended)
-    progress = [deals.stage[rows].astype(np.int64), deals.context.today - deals.created_day[rows].astype(np.int64)]
+    still_open = np.flatnonzero((deals.status == OPEN) & ~ended)
     for name in frame.columns if features is None else features:
         column = frame[name]
         late = name in NEVER_KNOWN_EARLY or name in _AT_THE_END or name in TOUCH_COLUMNS
@@ -436,10 +435,7 @@ def _choose(deals: Deals, ended: Flags, won: Flags, features: Sequence[str] | No
             if features is None and len(labels) > MOST_LEVELS:
                 continue
             why = why_not_known_early(np.asarray(codes), won, ended, ended | (deals.status == 0))
-        if not why:
-            filled = column.iloc[rows].notna() & ~column.iloc[rows].astype(object).isin([""])
-            why = why_filled_late(filled.to_numpy(dtype=bool), progress)
-        if why:
+        if why := why or why_filled_late(deals, column, still_open):
             warned.append(f"column {name!r} seems to be known only at the end: {why}")
             if features is None:
                 continue
