@@ -18,18 +18,7 @@ _EXITS = "exit codes: 0 done, 1 failed, 2 misused, 3 done, but not every deal co
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Default: the words after the program's name.
-
-    Returns
-    -------
-    int
-        0 done, 1 failed, 2 misused, 3 done with an incomplete load, 130 interrupted.
-    """
+    """Run the command line on some words, those after the program's name if left out; gives the exit code."""
     for stream in (sys.stdout, sys.stderr):
         # A console that lacks a character shows a question mark instead of stopping.
         if hasattr(stream, "reconfigure"):

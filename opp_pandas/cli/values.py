@@ -23,21 +23,8 @@ from opp_pandas.stages import StageMap
 def read_conditions(texts: Sequence[str]) -> dict[str, Any]:
     """Read ``NAME=VALUE`` words as the conditions of `read_opportunities`.
 
-    Parameters
-    ----------
-    texts : sequence of str
-        ``owner=7``; ``close_date=2026-10-01..2026-12-31`` with either end left
-        out; ``next_step=`` for missing. A name given twice means any of the two.
-
-    Returns
-    -------
-    dict
-        Name to value, list, ``(from, to)`` or None.
-
-    Raises
-    ------
-    ConfigurationError
-        If a word has no ``=``, or its value does not fit the column.
+    ``owner=7``; ``close_date=2026-10-01..2026-12-31`` with either end left out;
+    ``next_step=`` for missing. A name given twice means any of the two.
 
     Examples
     --------
@@ -101,11 +88,6 @@ def read_list(text: str | None) -> list[str] | None:
 def read_quota(texts: Sequence[str] | None) -> Any:
     """Read quotas: one number, ``GROUP=NUMBER`` words, or a CSV file of period, group and quota.
 
-    Raises
-    ------
-    ConfigurationError
-        If a word is neither, or the file lacks a column.
-
     Examples
     --------
     >>> read_quota(["$1,200,000"]), read_quota(["Sam Lee=400k", "Ana Ruiz=350000"])
@@ -160,13 +142,7 @@ def _number(text: str) -> float:
 
 
 def read_stages(options: argparse.Namespace) -> StageMap | None:
-    """Read what the stages mean from ``--stages FILE``, or from ``--won`` and ``--lost``.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file is no JSON object with the arguments of `StageMap`.
-    """
+    """Read what the stages mean from ``--stages FILE``, or from ``--won`` and ``--lost``."""
     if options.stages is None:
         return StageMap(won=options.won, lost=options.lost) if options.won or options.lost else None
     if options.won or options.lost:
@@ -181,11 +157,6 @@ def read_stages(options: argparse.Namespace) -> StageMap | None:
 
 def read_pairs(text: str) -> dict[str, str]:
     """Read ``WORD=MEANING`` words with commas between them.
-
-    Raises
-    ------
-    ConfigurationError
-        If a word has no ``=``.
 
     Examples
     --------
@@ -204,11 +175,6 @@ def read_pairs(text: str) -> dict[str, str]:
 def read_rates(text: str) -> dict[str, float] | pd.DataFrame:
     """Read exchange rates: ``EUR=1.08,GBP=1.27``, or a CSV file of currency, start and rate.
 
-    Raises
-    ------
-    ConfigurationError
-        If a rate is no number, or the file cannot be read.
-
     Examples
     --------
     >>> read_rates("EUR=1.08,GBP=1.27")
@@ -225,11 +191,6 @@ def read_rates(text: str) -> dict[str, float] | pd.DataFrame:
 def read_calendar(text: str) -> WeekCalendar:
     """Read a calendar of whole weeks: ``4-4-5``, with the week's first day and the rule after commas.
 
-    Raises
-    ------
-    ConfigurationError
-        If it is none.
-
     Examples
     --------
     >>> read_calendar("4-4-5,MON").week_start
@@ -245,13 +206,7 @@ def read_calendar(text: str) -> WeekCalendar:
 
 
 def read_map(path: Path | None) -> dict[str, Any]:
-    """Read what ``--map`` says of a file: its columns, or arguments of `adopt` with the columns among them.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file is no JSON object.
-    """
+    """Read what ``--map`` says of a file: its columns, or arguments of `adopt` with the columns among them."""
     if path is None:
         return {}
     given = _read_json("--map", path)

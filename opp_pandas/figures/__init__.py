@@ -11,11 +11,11 @@ from importlib import import_module
 
 from opp_pandas.figures.core.context import FigureContext
 from opp_pandas.figures.core.deals import convert_amounts
-from opp_pandas.figures.core.display import show
 from opp_pandas.figures.core.explanations import Explanation, explain
 from opp_pandas.figures.core.figure import FIGURES
 from opp_pandas.figures.core.money import ExchangeRates
 from opp_pandas.figures.core.periods import WeekCalendar, resolve_periods
+from opp_pandas.figures.core.presentation import show
 from opp_pandas.figures.forecast_categories import category_forecast
 from opp_pandas.figures.forecasts import forecast
 from opp_pandas.figures.funnels import funnel, stage_distribution

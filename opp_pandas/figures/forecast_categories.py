@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
+from opp_pandas.figures.core.basis import Facts
 from opp_pandas.figures.core.blocks import number_codes
-from opp_pandas.figures.core.categories import BANDS, resolve_categories
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import CLOSED, OMITTED, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import category_axis, index_from, read_axes, read_groups
+from opp_pandas.figures.core.groups import BANDS, category_axis, index_from, read_axes, read_groups, resolve_categories
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.totals import Term
 from opp_pandas.figures.forecasts import IGNORED, PeriodRows, kinds_of, tally_by_period
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def _gather(deals: Deals, by: str | Sequence[str] | None = None, bands: tuple[float, float] = BANDS) -> Part:
-    settled = resolve_categories(deals, bands)
-    facts = Facts.of(deals, money=True, later=True, more=settled.origins)
-    return {"facts": facts, "cells": tally_by_period(deals, [*read_axes(deals, by), (category_axis(), settled.codes)])}
+    codes, origins = resolve_categories(deals, bands)
+    facts = Facts.of(deals, money=True, later=True, more=origins)
+    return {"facts": facts, "cells": tally_by_period(deals, [*read_axes(deals, by), (category_axis(), codes)])}
 
 
 DEFINITIONS = {
@@ -100,34 +99,28 @@ def category_forecast(
         index=index,
     )
     origin = {name: facts.counts[name] for name in ("stated", "bands")}
-    basis = build_basis(
-        "category_forecast",
+    return category_forecast.result(
+        table,
         context,
         facts,
         origins=origin,
         n_overdue=facts.counts["overdue"],
-        arguments={
-            "by": by,
-            "bands": list(bands),
-        },
-        definitions=DEFINITIONS,
+        arguments={"by": by, "bands": list(bands)},
         notes=[
             f"category of open deals: {origin['stated']:,} stated, {origin['bands']:,} from probability bands",
             f"bands: commit from {bands[0]:g} %, best case from {bands[1]:g} %",
         ],
     )
-    return attach_basis(table, basis)
 
 
 @category_forecast.rows
-def rows_of_category_forecast(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_category_forecast(ask: Question) -> Trace:
     deals, arguments, (label, *names, category) = ask.deals, ask.arguments, ask.parts
     inside = ask.within(label) if not pd.isna(label) else deals.close_day == NO_DAY
     group = in_groups(read_groups(deals, arguments["by"]), deals, names)
     here = inside & group & (kinds_of(deals) != IGNORED)
     commit, best_case = arguments["bands"]
-    codes = resolve_categories(deals, (commit, best_case)).codes
+    codes, _ = resolve_categories(deals, (commit, best_case))
     wanted = CATEGORIES.index(category)
     terms = {
         "count": Term("count", (wanted,)),

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
-from opp_pandas.figures.core.blocks import number_codes
+from opp_pandas.figures.core.basis import Facts, counted
+from opp_pandas.figures.core.blocks import number_codes, take_apart
 from opp_pandas.figures.core.days import NO_DAY, to_dates
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_from, read_axes, read_groups, split
+from opp_pandas.figures.core.groups import combine, index_from, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
 from opp_pandas.figures.core.totals import Tally, Term, Totals, tally
 from opp_pandas.figures.quotas import DEFINITIONS as QUOTA_DEFINITIONS
@@ -149,15 +149,15 @@ class PeriodRows:
     def levels(self, ids: Codes) -> list[tuple[pd.Index, Codes]]:
         """Return the labels of the periods and of the groups, and of every row the place among them."""
         labels = self.periods.labels(self.ordinals, missing=True).rename("period")
-        parts = split(ids % self.n_groups, self.groups)
+        period, *parts = take_apart(ids, [len(group) for group in self.groups])
         named = [(group.labels, part) for group, part in zip(self.groups, parts, strict=True)]
-        return [(labels, ids // self.n_groups), *named]
+        return [(labels, period), *named]
 
     def days(self, ids: Codes, first: bool) -> pd.DatetimeIndex:
         """Return the first or last day of the period of every row."""
         read = self.periods.starts if first else self.periods.ends
         found = read(self.ordinals) if len(self.ordinals) else self.ordinals
-        return to_dates(np.append(found, NO_DAY)[ids // self.n_groups])
+        return to_dates(np.append(found, NO_DAY)).take(ids // self.n_groups)
 
 
 _CENTURY_DAYS = 40_000
@@ -271,11 +271,8 @@ def forecast(
             values, columns["open_amount"], columns["won_amount"], won_by_now, columns["forecast_amount"]
         )
         table = table.assign(**more)
-    arguments = {
-        "by": by,
-        "quota": None if quota is None else "frame" if isinstance(quota, pd.DataFrame) else quota,
-    }
-    return attach_basis(table, _basis(context, part["facts"], totals, columns, arguments))
+    arguments = {"by": by, "quota": "frame" if isinstance(quota, pd.DataFrame) else quota}
+    return _with_basis(table, context, part["facts"], totals, arguments)
 
 
 def _quota_periods(quota: Quota, periods: Periods, by: str | Sequence[str] | None) -> list[int]:
@@ -297,15 +294,11 @@ def _quota_cells(quotas: QuotaTable, rows: PeriodRows) -> tuple[Codes, Floats]:
     return ids[order].astype(np.intp), spread[order]
 
 
-def _basis(
-    context: FigureContext,
-    facts: Facts,
-    totals: Totals,
-    columns: Mapping[str, npt.NDArray[Any]],
-    arguments: dict[str, Any],
-) -> dict[str, Any]:
+def _with_basis(
+    table: pd.DataFrame, context: FigureContext, facts: Facts, totals: Totals, arguments: dict[str, Any]
+) -> pd.DataFrame:
     counts, overdue, quota = facts.counts, context.money.overdue, arguments["quota"]
-    n_late, late = int(totals.of("count", OVERDUE).sum()), float(columns["overdue_amount"].sum())
+    n_late, late = int(totals.of("count", OVERDUE).sum()), float(totals.of("amount", OVERDUE).sum())
     notes = []
     if n_late:
         did = {
@@ -322,7 +315,7 @@ def _basis(
         notes.append(
             f"{counted(n_later, 'won deal')} with a close date after as_of: inside won_amount, not in forecast_amount"
         )
-    near: dict[str, Any] = {f"n_{name}": counts[name] for name in ("near_period_end",) if name in counts}
+    near = {f"n_{name}": counts[name] for name in ("near_period_end",) if name in counts}
     if any(near.values()):
         notes.append(
             f"{counted(near['n_near_period_end'], 'deal')} within 14 hours of a period's end: "
@@ -334,8 +327,8 @@ def _basis(
     if overdue != "exclude":
         where = "in their own period" if overdue == "include" else "in the present period"
         definitions["forecast_amount"] = f"won by as_of + weighted open deals, overdue ones {where}"
-    return build_basis(
-        "forecast",
+    return forecast.result(
+        table,
         context,
         facts,
         **near,

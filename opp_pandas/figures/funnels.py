@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
-from opp_pandas.figures.core.basis import Facts, attach_basis, basis_of, build_basis, counted
+from opp_pandas.figures.core.basis import Facts, attach_basis, basis_of, counted
 from opp_pandas.figures.core.days import local_days, parse_day
 from opp_pandas.figures.core.deals import (
     LEFT_OUT,
@@ -28,7 +28,7 @@ from opp_pandas.figures.core.deals import (
     Deals,
     suppress_unmapped_stages,
 )
-from opp_pandas.figures.core.figure import figure
+from opp_pandas.figures.core.figure import Figure, figure
 from opp_pandas.figures.core.groups import (
     NO_STAGE,
     UNKNOWN_STAGE,
@@ -55,6 +55,18 @@ DEFINITIONS = {
     "amount": "amounts of these deals; open ones omitted from the forecast left out",
     "weighted_amount": "amounts x probability of the open ones; 0 in closed stages",
     "missing_amount_count": "deals without an amount: counted, in no sum",
+}
+_REACHED = {
+    "reached": "deals ever seen in this stage or a later one, won last; each once",
+    "step_conversion": "reached / reached the stage before",
+    "overall_conversion": "reached / reached the first stage",
+    "reached_amount": "present amounts of the deals in reached",
+    "step_conversion_amount": "reached_amount / reached_amount of the stage before",
+    "overall_conversion_amount": "reached_amount / reached_amount of the first stage",
+    "lost_count": "deals whose furthest stage this is, lost now",
+    "still_count": "deals whose furthest stage this is, open now",
+    "left_count": "deals whose furthest stage this is, deleted while open or now in none that means anything",
+    "back_count": "deals that were in this stage and later in an earlier open one; each once",
 }
 
 
@@ -94,16 +106,15 @@ def stage_distribution(
     Closed Won     77  1,536,453               0                    3
     Closed Lost   135  3,727,812               0                    1
     """
-    return _distribution("stage_distribution", part, context, by)[0]
+    return _distribution(stage_distribution, part, context, by)[0]
 
 
 def _distribution(
-    figure: str, part: Part, context: FigureContext, by: str | Sequence[str] | None
+    figure: Figure[pd.DataFrame], part: Part, context: FigureContext, by: str | Sequence[str] | None
 ) -> tuple[pd.DataFrame, Codes]:
     """Return the table and the combined code (groups, stage) of each of its rows."""
     cells = part["cells"]
-    groups = cells.groups(context)
-    row, size = combine(groups, len(cells))
+    groups, row, size = cells.rows(context)
     labels, inside = groups[-1].labels, cells.of_layers(lambda standing: standing != TRASHED)
     # Deals omitted from the forecast are counted and not summed.
     summed = cells.of_layers(lambda standing: standing not in (LEFT_OUT, TRASHED))
@@ -119,16 +130,9 @@ def _distribution(
     )
     kept = _rows_to_show(table["count"].to_numpy(), labels, size)
     table = table.iloc[kept].set_axis(index_of(kept, groups))
-    basis = build_basis(
-        figure,
-        context,
-        part["facts"],
-        title="Stage distribution",
-        arguments={"by": by},
-        definitions=DEFINITIONS,
-        notes=["drawn from the present stage of each deal: a stage distribution, not a conversion funnel"],
-    )
-    return attach_basis(table, basis), kept
+    notes = ["drawn from the present stage of each deal: a stage distribution, not a conversion funnel"]
+    facts, title = part["facts"], stage_distribution.heading
+    return figure.result(table, context, facts, title=title, arguments={"by": by}, notes=notes), kept
 
 
 def _rows_to_show(count: Integers, labels: pd.Index, size: int) -> Codes:
@@ -142,7 +146,7 @@ def _rows_to_show(count: Integers, labels: pd.Index, size: int) -> Codes:
     return np.flatnonzero(in_group[ids // width] & (~extra | (count > 0)))
 
 
-@figure(definitions=DEFINITIONS)
+@figure(definitions=DEFINITIONS | _REACHED)
 def funnel(
     frame: pd.DataFrame,
     *,
@@ -218,7 +222,7 @@ def funnel(
         raise ConfigurationError(f"window_days must be 1 or more, not {window_days!r}")
     deals = Deals(frame, context)
     if history is None:
-        return _distribution("funnel", _gather(deals, by), context, by)[0]
+        return _distribution(funnel, _gather(deals, by), context, by)[0]
     return _reached(deals, history, by, cohort, window_days)
 
 
@@ -229,10 +233,10 @@ def _reached(
     cohort: tuple[str, str] | None,
     window_days: int | None,
 ) -> pd.DataFrame:
-    basis = basis_of(_distribution("funnel", _gather(deals, by), deals.context, by)[0])
+    basis = basis_of(_distribution(funnel, _gather(deals, by), deals.context, by)[0])
     # Nobody must forget the deals that were deleted since: those that are left look better without them.
     n_here, (deals, outcome) = len(deals), _with_vanished(deals, history)
-    table, cells = _distribution("funnel", _gather(deals, by), deals.context, by)
+    table, cells = _distribution(funnel, _gather(deals, by), deals.context, by)
     kind = "events" if isinstance(history, pd.DataFrame) else "snapshots"
     history = read_entries(history, deals.context, "a funnel")
     stages = deals.context.stages.frame
@@ -329,7 +333,7 @@ def _reached(
             f"{counted(n_late, 'deal')} already on the way when first seen: left out, nobody saw the beginning"
         )
     basis |= {
-        "title": "Funnel",
+        "title": funnel.heading,
         "history": kind,
         "n_history": len(history),
         "n_deleted": len(deals) - n_here,
@@ -340,24 +344,10 @@ def _reached(
             "cohort": None if cohort is None else [str(day) for day in cohort],
             "window_days": window_days,
         },
-        "definitions": {**basis["definitions"], **_REACHED},
+        "definitions": funnel.definitions,
         "notes": notes,
     }
     return attach_basis(result, basis)
-
-
-_REACHED = {
-    "reached": "deals ever seen in this stage or a later one, won last; each once",
-    "step_conversion": "reached / reached the stage before",
-    "overall_conversion": "reached / reached the first stage",
-    "reached_amount": "present amounts of the deals in reached",
-    "step_conversion_amount": "reached_amount / reached_amount of the stage before",
-    "overall_conversion_amount": "reached_amount / reached_amount of the first stage",
-    "lost_count": "deals whose furthest stage this is, lost now",
-    "still_count": "deals whose furthest stage this is, open now",
-    "left_count": "deals whose furthest stage this is, deleted while open or now in none that means anything",
-    "back_count": "deals that were in this stage and later in an earlier open one; each once",
-}
 
 
 def _with_vanished(deals: Deals, history: Any) -> tuple[Deals, npt.NDArray[np.int8]]:
@@ -461,8 +451,7 @@ _BEHIND = {
 
 @funnel.rows
 @stage_distribution.rows
-def rows_of_stage_distribution(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_stage_distribution(ask: Question) -> Trace:
     deals = ask.deals
     here = in_groups([*read_groups(deals, ask.arguments["by"]), by_stage(deals)], deals, ask.parts)
     if ask.column not in _BEHIND:

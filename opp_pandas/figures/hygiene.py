@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
+from opp_pandas.figures.core.basis import Facts, counted
 from opp_pandas.figures.core.days import NO_DAY, Days, local_days
 from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.figure import figure
@@ -130,8 +130,8 @@ def hygiene(
     money, rates = part.get("currencies"), context.money.exchange
     n_currencies = 0 if money is None else len(money.counts)
     currency = money.base if money is not None and n_currencies == 1 else None
-    basis = build_basis(
-        "hygiene",
+    return hygiene.result(
+        table,
         context,
         facts,
         counts=counts,
@@ -141,7 +141,6 @@ def hygiene(
         definitions={name: CHECKS[name] for name in wanted},
         notes=notes,
     )
-    return attach_basis(table, basis)
 
 
 def identify(deals: Deals, places: Codes, columns: Sequence[str]) -> pd.DataFrame:
@@ -209,9 +208,7 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
     if deals.has("last_touch_at"):
         touched = local_days(deals.frame["last_touch_at"], context.timezone)
         table["touch_days"] = _days_since(deals, touched, rows).array
-    shown = {name: words for name, words in _AGES.items() if name in table.columns}
-    basis = build_basis("ageing", context, Facts.of(deals), currency=deals.currency, definitions=shown)
-    return attach_basis(table, basis)
+    return ageing.result(table, context, Facts.of(deals), currency=deals.currency)
 
 
 def _days_since(deals: Deals, days: Days | None, rows: Codes) -> pd.Series:
@@ -222,8 +219,7 @@ def _days_since(deals: Deals, days: Days | None, rows: Codes) -> pd.Series:
 
 
 @hygiene.rows
-def rows_of_hygiene(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_hygiene(ask: Question) -> Trace:
     deals = ask.deals
     found = flagged(ask.column, deals, Limits.of(survey(deals), ask.arguments["stale_days"])) or {}
     rows = np.zeros(len(deals), dtype=bool)
@@ -234,8 +230,7 @@ def rows_of_hygiene(ask: Question) -> Trace:
 
 
 @ageing.rows
-def rows_of_ageing(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_ageing(ask: Question) -> Trace:
     deals = ask.deals
     value = np.nan if ask.row is None or pd.isna(ask.row[ask.column]) else float(ask.row[ask.column])
     return np.asarray(deals.frame.index == ask.parts[0]) & (deals.status == OPEN), np.full(len(deals), value)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, HistoryNeededError
-from opp_pandas.figures.core.basis import attach_basis, build_history_basis
 from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, common_labels, identities, read_groups, require_one_column
@@ -106,17 +105,14 @@ def pipeline_over_time(
     table = pd.concat({at: part.reindex(kept).fillna(0.0) for at, part in parts}, names=["moment", by]).astype(
         {"open_count": "int64"}
     )
-    basis = build_history_basis(
-        "pipeline_over_time",
+    return pipeline_over_time.result(
+        table,
         last.context,
         n=len(last),
         n_not_judged=n_not_judged,
-        title="Open pipeline over time",
         currency=last.currency,
         arguments={"by": by, "period": None if window is None else window[2], "moments": len(parts)},
-        definitions=_DEFINITIONS,
     )
-    return attach_basis(table, basis)
 
 
 def _snapshots(history: Snapshots) -> list[Any]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
+from opp_pandas.figures.core.basis import Facts
 from opp_pandas.figures.core.days import to_dates
 from opp_pandas.figures.core.deals import STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
@@ -62,28 +62,10 @@ class QuotaTable:
 def read_quota(quota: Quota, periods: Periods, groups: Sequence[Group]) -> QuotaTable:
     """Settle a quota as a user gives it.
 
-    Parameters
-    ----------
-    quota : number, mapping or DataFrame
-        A number counts for every row. A mapping goes from group (a label, an
-        id, a tuple where there are several groupings) to number, for every
-        period; without groups, from period to number. A frame has ``period``,
-        ``quota`` and a column for each grouping (or one called ``group``).
-    periods : Periods
-        How days are cut.
-    groups : sequence of Group
-        The groupings of the figure.
-
-    Returns
-    -------
-    QuotaTable
-
-    Raises
-    ------
-    ConfigurationError
-        If a key fits no group, a period is none, or a quota is no positive number.
-    MissingColumnError
-        If a frame lacks one of its columns.
+    A number counts for every row. A mapping goes from group (a label, an id, a tuple
+    where there are several groupings) to number, for every period; without groups, from
+    period to number. A frame has ``period``, ``quota`` and a column for each grouping (or
+    one called ``group``).
     """
     nothing = np.empty(0, dtype=np.intp)
     if isinstance(quota, pd.DataFrame):
@@ -292,8 +274,8 @@ def linearity(
     in_last_month = won.add("amount", won.layer * 0, 1, won.layer >= month - first)
     dated = total and periods.unit in ("Q", "Y") and month <= context.today
     days_gone = np.clip(min(last, context.today) - starts + 1, 0, 7)
-    basis = build_basis(
-        "linearity",
+    return linearity.result(
+        table,
         context,
         Facts.of(deals, money=True, later=True),
         later=True,
@@ -301,10 +283,7 @@ def linearity(
         complete=last < context.today,
         last_month_share=float(in_last_month[0]) / total if dated else None,
         gini=gini(sums, days_gone),
-        arguments={},
-        definitions=_LINEARITY,
     )
-    return attach_basis(table, basis)
 
 
 _PACING = {
@@ -388,8 +367,8 @@ def pacing(
         attained = np.full(len(ordinals), np.nan)
         attained[-1] = to_date[-1] / target if (target := _number(quota, "quota")) else np.nan
         table = table.assign(attained=attained)
-    basis = build_basis(
-        "pacing",
+    return pacing.result(
+        table,
         context,
         Facts.of(deals, money=True, later=True),
         later=True,
@@ -397,18 +376,12 @@ def pacing(
         landing=float(to_date[-1] / usual) if usual > 0 else None,
         n_compared=len(earlier),
         period=str(periods.labels(ordinals[-1:])[0]),
-        arguments={
-            "compare": compare,
-            "quota": quota,
-        },
-        definitions={name: words for name, words in _PACING.items() if name != "attained" or quota is not None},
+        arguments={"compare": compare, "quota": quota},
     )
-    return attach_basis(table, basis)
 
 
 @linearity.rows
-def rows_of_linearity(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_linearity(ask: Question) -> Trace:
     deals, period = ask.deals, ask.basis["period"]
     first, last = ask.periods.span_of(period)
     won = won_in(deals, first, last)
@@ -428,8 +401,7 @@ def rows_of_linearity(ask: Question) -> Trace:
 
 
 @pacing.rows
-def rows_of_pacing(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_pacing(ask: Question) -> Trace:
     deals, periods = ask.deals, ask.periods
     won = (deals.status == WON) & (deals.close_day <= deals.context.today) & ~np.isnan(deals.amount)
     present = periods.parse(ask.basis["period"])

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis, counted
+from opp_pandas.figures.core.basis import Facts, counted
 from opp_pandas.figures.core.days import NO_DAY, to_date
 from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
+from opp_pandas.figures.core.groups import index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
 from opp_pandas.figures.core.totals import MOST_VALUES, Histogram, Term, Totals, tally
 from opp_pandas.figures.proportions import divide, fit_strength, rank_intervals, shrink, wilson
@@ -183,8 +183,7 @@ def kpis(
     0   1205299.21      0.36            20762.88              117.0
     """
     cells, facts = part["cells"], part["facts"]
-    groups = cells.groups(context)
-    row, size = combine(groups, len(cells))
+    groups, row, size = cells.rows(context)
     totals = Totals(cells, [kind for kind, _ in cells.layers], row, size)
     columns = _columns(totals, level)
     columns["average_won_amount"] = divide(
@@ -223,8 +222,8 @@ def kpis(
     if not part["amounts"].exact:
         notes.append(f"median_won_amount within 1 part in 4,096: more than {MOST_VALUES:,} different amounts")
     notes += _value_notes(columns)
-    basis = build_basis(
-        "kpis",
+    return kpis.result(
+        table,
         context,
         facts,
         later=True,
@@ -232,10 +231,8 @@ def kpis(
         window=window,
         n_negative_cycles=n_negative,
         arguments={"by": by, "window_days": window_days, "level": level},
-        definitions=DEFINITIONS | (_QUOTA_DEFINITIONS if quota is not None else {}),
         notes=notes,
     )
-    return attach_basis(table, basis)
 
 
 def _columns(totals: Totals, level: float) -> dict[str, npt.NDArray[Any]]:
@@ -315,8 +312,7 @@ def win_rates(
     Jürgen Lee          10          22              0     0.312
     """
     cells = part["cells"]
-    groups = cells.groups(context)
-    row, size = combine(groups, len(cells))
+    groups, row, size = cells.rows(context)
     found = _columns(Totals(cells, cells.layers, row, size), level)
     n_won, n_closed = found["won_count"], found["won_count"] + found["lost_count"]
     n_all = n_closed + found["overdue_count"]
@@ -337,21 +333,19 @@ def win_rates(
     table = table.assign(rank_low=best, rank_high=worst, rank=best.mask(best != worst))
     if groups:
         table.index = index_of(kept, groups)
-    basis = build_basis(
-        "win_rates",
+    return win_rates.result(
+        table,
         context,
         part["facts"],
         later=True,
         overall=overall,
         **facts,
         arguments={"by": by, "window_days": window_days, "shrink_by": shrink_by, "level": level},
-        definitions={name: words for name, words in _WIN_RATES.items() if name in table.columns},
         notes=[
             "deals that nobody closes are in no win rate: where losers stay open, it is too high",
             *_value_notes(found),
         ],
     )
-    return attach_basis(table, basis)
 
 
 def velocity(n: npt.ArrayLike, win_rate: npt.ArrayLike, average: npt.ArrayLike, cycle: npt.ArrayLike) -> Floats:
@@ -415,10 +409,9 @@ _FROM_KEY_FIGURES = {
 
 
 @kpis.rows
-def rows_of_kpis(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_kpis(ask: Question) -> Trace:
     if ask.column in _FROM_KEY_FIGURES:
-        return together(ask, rows_of_kpis, _FROM_KEY_FIGURES[ask.column])
+        return together(ask, _rows_of_kpis, _FROM_KEY_FIGURES[ask.column])
     deals = ask.deals
     groups = read_groups(deals, ask.arguments["by"])
     here = in_groups(groups, deals, ask.parts if groups else ())
@@ -447,15 +440,14 @@ _BEHIND = {
 
 
 @win_rates.rows
-def rows_of_win_rates(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_win_rates(ask: Question) -> Trace:
     deals = ask.deals
     if ask.column in ("rank", "rank_low", "rank_high"):
         # A rank stands on the intervals of all groups.
         return _CLOSED.rows(deals, kinds_of(deals, ask.arguments["window_days"]))[0], None
     if ask.column == "shrunk_rate":
-        return rows_of_kpis(ask.with_column("win_rate"))[0], None
+        return _rows_of_kpis(ask.with_column("win_rate"))[0], None
     if ask.column == "win_rate_with_overdue":
-        chosen, _ = together(ask, rows_of_kpis, ("win_rate", "overdue_count"))
+        chosen, _ = together(ask, _rows_of_kpis, ("win_rate", "overdue_count"))
         return chosen, (deals.status == WON).astype(np.float64)
-    return rows_of_kpis(ask)
+    return _rows_of_kpis(ask)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
+from opp_pandas.figures.core.basis import Facts
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import Group, combine, distinguish, index_of, read_axes, read_groups
+from opp_pandas.figures.core.groups import Group, distinguish, index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
 from opp_pandas.figures.core.totals import Totals, tally
 from opp_pandas.figures.forecasts import (
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.deals import Deals
     from opp_pandas.figures.core.partials import Part
 
-_TREE_DEFINITIONS = {"own_count": "open and won deals of the person alone"}
-_ADJUSTED_DEFINITIONS = {
+_OF_TREES = {
+    "own_count": "open and won deals of the person alone",
     "adjusted": "the adjustment, else own + adjusted of the nodes below",
     "delta": "adjusted - the raw value",
 }
@@ -57,7 +57,7 @@ def _gather(deals: Deals, by: str | Sequence[str] = "owner_name", period: object
     return {"facts": Facts.of(deals, money=True, dated=True), "cells": cells}
 
 
-@figure(heading="Roll-up", definitions=DEFINITIONS, first="by", gather=_gather)
+@figure(heading="Roll-up", definitions=DEFINITIONS | _OF_TREES, first="by", gather=_gather)
 def rollup(
     part: Part,
     *,
@@ -124,14 +124,13 @@ def rollup(
         label = str(periods.label(periods.parse(period)))
         first, last = periods.span_of(period)
         holds_today = first <= context.today <= last
-    groups = cells.groups(context)
+    groups, group, n_groups = cells.rows(context)
     if not groups:
         raise ConfigurationError("by names no column; a roll-up takes one or more, such as by='owner_name'")
     if tree is False:
         tree = None
     elif tree is None and len(groups) == 1 and groups[0].name == "owner_name" and _by_id(groups[0]):
         tree = context.organisation
-    group, n_groups = combine(groups, len(cells))
     rolls = overdue == "roll_forward" and holds_today
     elsewhere = cells.layer == _ROLLED
     rolled = cells.add("weighted", group, n_groups, elsewhere if rolls else elsewhere & False)
@@ -154,24 +153,14 @@ def rollup(
             raise ConfigurationError("a tree takes exactly one grouping, such as by='owner_name'")
         table, places = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
         notes = _notes_on(tree, groups[0])
-    arguments = {
-        "by": by,
-        "period": label,
-        "measure": measure,
-        "tree": places,
-    }
-    more = _TREE_DEFINITIONS if tree is not None else {}
-    more = more | (_ADJUSTED_DEFINITIONS if adjustments is not None else {})
-    basis = build_basis(
-        "rollup",
+    return rollup.result(
+        table,
         context,
         part["facts"],
         total={name: values.sum() for name, values in sums.items()},
-        arguments=arguments,
-        definitions=DEFINITIONS | more,
+        arguments={"by": by, "period": label, "measure": measure, "tree": places},
         notes=notes,
     )
-    return attach_basis(table, basis)
 
 
 def _up_the_tree(
@@ -367,14 +356,13 @@ def _adjust(
 
 
 @rollup.rows
-def rows_of_rollup(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_rollup(ask: Question) -> Trace:
     deals, arguments = ask.deals, ask.arguments
     if ask.column in ("adjusted", "delta"):
-        return together(ask, rows_of_rollup, (arguments["measure"],))
+        return together(ask, _rows_of_rollup, (arguments["measure"],))
     if ask.column == "own_count":
         alone = replace(ask, basis={**ask.basis, "arguments": {**arguments, "tree": _alone(arguments["tree"])}})
-        chosen, _ = together(alone, rows_of_rollup, ("open_count", "won_count"))
+        chosen, _ = together(alone, _rows_of_rollup, ("open_count", "won_count"))
         return chosen, np.ones(len(deals))
     groups = read_groups(deals, arguments["by"])
     if arguments["tree"] is None:

@@ -11,11 +11,10 @@ import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.figures.core.basis import attach_basis, basis_of
-from opp_pandas.figures.core.categories import resolve_categories
 from opp_pandas.figures.core.columns import read_mask, read_numbers
 from opp_pandas.figures.core.deals import COMMIT, OPEN, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import read_groups
+from opp_pandas.figures.core.groups import read_groups, resolve_categories
 from opp_pandas.figures.core.lineage import Question, together
 from opp_pandas.figures.forecasts import DEFINITIONS, forecast, rows_of_forecast
 from opp_pandas.resource import LOOKUP_COLUMNS
@@ -189,7 +188,7 @@ def commit_lands() -> Change:
 
     def apply(deals: Deals) -> pd.DataFrame:
         _require_own_percentages(deals)
-        commit = (resolve_categories(deals).codes == COMMIT) & (deals.status == OPEN)
+        commit = (resolve_categories(deals)[0] == COMMIT) & (deals.status == OPEN)
         return deals.frame.assign(probability=np.where(commit, 100.0, deals.percent))
 
     return Change("every commit deal at 100 %", apply)

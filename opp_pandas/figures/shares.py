@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
+from opp_pandas.figures.core.basis import Facts
 from opp_pandas.figures.core.deals import OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
+from opp_pandas.figures.core.groups import index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.totals import Quantity, Term, tally
 from opp_pandas.figures.proportions import divide
@@ -89,8 +89,7 @@ def concentration(
     Jürgen Lee                12  207441.00  0.172107          0.716732
     """
     cells = part["cells"]
-    groups = cells.groups(context)
-    row, size = combine(groups, len(cells))
+    groups, row, size = cells.rows(context)
     amount, count = (cells.add(name, row, size) for name in (_SHARED[measure][1], "count"))
     positive = np.maximum(amount, 0)
     order = np.argsort(-amount, kind="stable")
@@ -102,8 +101,8 @@ def concentration(
     )
     hhi = float(np.sum(share**2)) if len(share) and not np.isnan(share).any() else None
     shares = {str(n): float(share[:n].sum()) for n in top if len(share) and not np.isnan(share).any()}
-    basis = build_basis(
-        "concentration",
+    return concentration.result(
+        table,
         context,
         part["facts"],
         hhi=hhi,
@@ -112,12 +111,10 @@ def concentration(
         definitions=_CONCENTRATION | {"amount": f"{measure} of the group", "share": f"part of all {measure}"},
         notes=[f"the largest {n} hold {value:.1%}" for n, value in shares.items()],
     )
-    return attach_basis(table, basis)
 
 
 @concentration.rows
-def rows_of_concentration(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_concentration(ask: Question) -> Trace:
     deals, measure = ask.deals, ask.arguments["measure"]
     standing, quantity = _SHARED[measure]
     known, values = Term(quantity, (standing,)).rows(deals, deals.standing)

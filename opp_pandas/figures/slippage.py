@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import HistoryNeededError, MissingColumnError
-from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
+from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.blocks import pick
 from opp_pandas.figures.core.days import NO_DAY, Flags, SmallCodes, local_days
 from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, WON, Deals
@@ -131,8 +131,8 @@ def slippage(
     table["not_closed_on_time"] = divide(table["due_count"] - table["won_count"], table["due_count"])
     missing = int((due & np.isnan(deals0.amount)).sum())
     notes += [f"{counted(missing, 'due deal')} without an amount: counted, in no sum"] if missing else []
-    basis = build_history_basis(
-        "slippage",
+    return slippage.result(
+        table,
         after.context,
         n=len(after.frame),
         compared=[before],
@@ -140,10 +140,8 @@ def slippage(
         period=words,
         currency=deals0.currency,
         arguments={"by": by},
-        definitions=SLIPPAGE,
         notes=notes,
     )
-    return attach_basis(table, basis)
 
 
 @figure(definitions=PUSHES)
@@ -223,16 +221,8 @@ def pushes(
     table = _without_empty_rest(table)
     gone = int((~known).sum())
     notes = [f"{counted(gone, 'move')} of deals that are not in the frame, left out"] if gone else []
-    basis = build_history_basis(
-        "pushes",
-        context,
-        n=len(frame),
-        since=str(since),
-        arguments={"by": by, "since": str(since)},
-        definitions=PUSHES,
-        notes=notes,
-    )
-    return attach_basis(table, basis)
+    arguments = {"by": by, "since": str(since)}
+    return pushes.result(table, context, n=len(frame), since=str(since), arguments=arguments, notes=notes)
 
 
 _FLOWS = {
@@ -304,17 +294,14 @@ def flows(
             "amount": sums["amount"].to_numpy(dtype=np.float64),
         }
     )
-    currency = deals1.currency or deals0.currency
-    basis = build_history_basis(
-        "flows",
+    return flows.result(
+        table,
         after.context,
         n=len(after.frame),
         compared=[before],
         since=before.context.local_as_of.isoformat(),
-        currency=currency,
-        definitions=_FLOWS,
+        currency=deals1.currency or deals0.currency,
     )
-    return attach_basis(table, basis)
 
 
 def _groups(deals: Deals, by: str | None) -> tuple[SmallCodes, pd.Index]:

@@ -122,15 +122,7 @@ def aalen_johansen(
 
 
 def time_at(table: pd.DataFrame, share: float) -> float:
-    """Return the first time by which a share has ended; NaN if fewer ever were seen to.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `kaplan_meier` or `aalen_johansen`.
-    share : float
-        0 to 1.
-    """
+    """Return the first time by which a share has ended; NaN if fewer ever were seen to."""
     # A share reached but for rounding is reached.
     reached = np.flatnonzero(table["survival"].to_numpy() <= 1.0 - share + 1e-12)
     return float(table.index[reached[0]]) if len(reached) else float("nan")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
-from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
+from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.days import NO_INSTANT, instants_of
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
@@ -34,15 +34,7 @@ _DEFINITIONS = {
 
 
 def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFrame:
-    """Return the entries of a history, or of a frame of them, as far as they were known at ``as_of``.
-
-    Raises
-    ------
-    HistoryNeededError
-        If there is neither.
-    MissingColumnError
-        If a frame lacks a column.
-    """
+    """Return the entries of a history, or of a frame of them, as far as they were known at ``as_of``."""
     if hasattr(history, "stage_entries"):
         entries: pd.DataFrame = history.stage_entries(context.as_of)
         inside = keys_in_scope(history, context)
@@ -217,20 +209,17 @@ def time_in_stage(
             f"{counted(n_late, 'stay')} in the first stage taken from the deal's creation, counted from when it was "
             "first seen (left truncation)"
         )
-    basis = build_history_basis(
-        "time_in_stage",
+    return time_in_stage.result(
+        table,
         context,
         n=keys_of(whole, unique=False).nunique(),
-        title="Time in stage",
         n_stays=len(whole),
         n_seen_before=n_before,
         n_left_truncated=n_late,
         history="events" if isinstance(history, pd.DataFrame) else "snapshots",
         arguments={"quantiles": list(quantiles)},
-        definitions=_DEFINITIONS,
         notes=notes,
     )
-    return attach_basis(table, basis)
 
 
 _CURVES = {
@@ -339,18 +328,15 @@ def stage_chain(
     for place, name in enumerate([*names, "won", "lost"]):
         columns[f"to {name}"] = chances[:, place]
     table = pd.DataFrame(columns, index=pd.Index(names, name="stage_name", dtype="str"))
-    basis = build_history_basis(
-        "stage_chain",
+    return stage_chain.result(
+        table,
         context,
         n=keys_of(entries, unique=False).nunique(),
-        title="Markov chain of stages",
         n_entries=len(entries),
         history="events" if isinstance(history, pd.DataFrame) else "snapshots",
         arguments={"step_days": step_days, "smoothing": smoothing},
-        definitions=_CHAIN,
         notes=["a chain without memory; compare its expected_days with time_in_stage"],
     )
-    return attach_basis(table, basis)
 
 
 def _step_counts(entries: pd.DataFrame, context: FigureContext, step_days: float) -> tuple[list[str], Any]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.figures.core.basis import Facts, attach_basis, build_basis
+from opp_pandas.figures.core.basis import Facts
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_of, read_axes, read_groups
+from opp_pandas.figures.core.groups import index_of, read_axes, read_groups
 from opp_pandas.figures.core.lineage import Question, Trace, in_groups
 from opp_pandas.figures.core.totals import Term, tally
 
@@ -54,8 +54,7 @@ def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[s
     layers[np.ix_([OPEN, LEFT_OUT], undated_slots)] = [[0], [1]]
     # Omitted deals are counted and not summed.
     cells = tally(deals, read_axes(deals, by), ["summed", "omitted"], layers)
-    groups = cells.groups(context)
-    row, size = combine(groups, len(cells))
+    groups, row, size = cells.rows(context)
     summed = cells.of_layers(lambda layer: layer == "summed")
     table = pd.DataFrame(
         {
@@ -66,9 +65,8 @@ def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[s
     )
     order = np.argsort(-table["amount"].to_numpy(), kind="stable")
     kept = order[table["count"].to_numpy()[order] > 0]
-    facts = Facts.of(deals, money=True)
-    basis = build_basis("undated", context, facts, arguments={"by": by}, definitions=_DEFINITIONS)
-    return attach_basis(table.iloc[kept].set_axis(index_of(kept, groups)), basis)
+    table = table.iloc[kept].set_axis(index_of(kept, groups))
+    return undated.result(table, context, Facts.of(deals, money=True), arguments={"by": by})
 
 
 _BEHIND = {
@@ -79,8 +77,7 @@ _BEHIND = {
 
 
 @undated.rows
-def rows_of_undated(ask: Question) -> Trace:
-    """Find the deals behind a number, for `explain`."""
+def _rows_of_undated(ask: Question) -> Trace:
     deals = ask.deals
     rows, values = _BEHIND[ask.column].rows(deals, deals.standing)
     here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)

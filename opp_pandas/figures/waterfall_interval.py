@@ -45,25 +45,11 @@ def bridge(
     *,
     since: pd.Timestamp,
 ) -> pd.DataFrame:
-    """List the moves of one interval.
+    """List the moves of one interval, a row per deal and bar as from `waterfall_deals`, ``start`` and ``end`` included.
 
-    Parameters
-    ----------
-    before, after : State
-        The deals at its two ends.
-    w0, w1 : int
-        First and last day of the period whose close dates count, as day numbers.
-    by, rates
-        As in `opp_pandas.figures.waterfalls.waterfall`.
-    since : Timestamp
-        The start of the whole waterfall: deals created after it are new. Not
-        that of the interval, since a deal is first seen some time after it was
-        created.
-
-    Returns
-    -------
-    DataFrame
-        A row per deal and bar, as from `waterfall_deals`, ``start`` and ``end`` included.
+    Close dates count from the day `w0` to the day `w1`. Deals created after `since`, the
+    start of the whole waterfall, are new: not after that of the interval, since a deal is
+    first seen some time after it was created.
     """
     keys0, keys1 = keys_of(before.frame), keys_of(after.frame)
     union = pd.Index(pd.concat([keys0, keys1[~keys1.isin(set(keys0))]], ignore_index=True), dtype=object)

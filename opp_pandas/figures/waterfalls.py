@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
-from opp_pandas.figures.core.basis import attach_basis, build_history_basis, counted
+from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import require_one_column
@@ -91,10 +91,10 @@ def waterfall_deals(
     if bucket is not None and bucket not in words.values():
         known = dict.fromkeys(words.values())
         raise ConfigurationError(f"there is no bar {named([bucket])}; there are {named(known, 20)}")
-    moves, basis = _moves(history, period, since, until, context, by, method)
+    moves, last, stated = _moves(history, period, since, until, context, by, method)
     moves["bucket"] = moves["bucket"].map(words).astype("str")
     moves = moves if bucket is None else moves[moves["bucket"] == bucket].reset_index(drop=True)
-    return attach_basis(moves, {**basis, "definitions": _grouped_meanings(words)})
+    return waterfall_deals.result(moves, last, definitions=_grouped_meanings(words), **stated)
 
 
 def _words_of(labels: str) -> Mapping[str, str]:
@@ -148,7 +148,7 @@ def waterfall(
     end            19  296278.05
     """
     words = _words_of(labels)
-    moves, basis = _moves(history, period, since, until, context, by, method)
+    moves, last, stated = _moves(history, period, since, until, context, by, method)
     order = list(dict.fromkeys(words[name] for name in BUCKETS))
     shown = moves.assign(bucket=moves["bucket"].map(words))
     shown["missing"] = _lack_amounts(moves)
@@ -167,14 +167,9 @@ def waterfall(
         amount=table["amount"].fillna(0.0),
         n_missing_amount=table["n_missing_amount"].fillna(0).astype("int64"),
     )
-    basis = {
-        **basis,
-        "figure": "waterfall",
-        "title": f"Waterfall of {basis['period']}",
-        "arguments": {**basis["arguments"], "labels": labels},
-        "definitions": _grouped_meanings(words),
-    }
-    return attach_basis(table, basis)
+    stated["arguments"] |= {"labels": labels}
+    title = f"Waterfall of {stated['period']}"
+    return waterfall.result(table, last, title=title, definitions=_grouped_meanings(words), **stated)
 
 
 def _lack_amounts(moves: pd.DataFrame) -> pd.Series:
@@ -200,7 +195,7 @@ def _moves(
     context: Any,
     by: str | None,
     method: str,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[pd.DataFrame, FigureContext, dict[str, Any]]:
     if method not in ("ends", "path"):
         raise ConfigurationError(f"method must be 'ends' or 'path', not {method!r}")
     if by is not None:
@@ -245,19 +240,17 @@ def _moves(
     ).reset_index(drop=True)
     assert_identity(moves, by)
     deals = Deals(last.frame, last.context)
-    basis = build_history_basis(
-        "waterfall_deals",
-        last.context,
-        n=len(last.scoped.frame),
-        compared=[first],
-        since=first.context.local_as_of.isoformat(),
-        period=words,
-        currency=deals.currency,
-        arguments={"by": by, "method": method, "steps": len(parts)},
-        notes=[*notes, *_notes(moves, deals, exchange)],
-    )
+    stated = {
+        "n": len(last.scoped.frame),
+        "compared": [first],
+        "since": first.context.local_as_of.isoformat(),
+        "period": words,
+        "currency": deals.currency,
+        "arguments": {"by": by, "method": method, "steps": len(parts)},
+        "notes": [*notes, *_notes(moves, deals, exchange)],
+    }
     moves.attrs = {}
-    return moves, basis
+    return moves, last.context, stated
 
 
 def _notes(moves: pd.DataFrame, deals: Deals, exchange: ExchangeRates | None) -> list[str]:

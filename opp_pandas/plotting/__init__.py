@@ -18,12 +18,13 @@ from opp_pandas.plotting.descriptions import alt_text, draw
 from opp_pandas.plotting.movement import (
     plot_conversion,
     plot_flows,
+    plot_funnel,
     plot_pipeline_over_time,
     plot_time_in_stage,
     plot_waterfall,
 )
 from opp_pandas.plotting.outlook import plot_hygiene, plot_pacing, plot_scenario
-from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_funnel, plot_stage_distribution
+from opp_pandas.plotting.pipeline import plot_category_forecast, plot_forecast, plot_stage_distribution
 from opp_pandas.plotting.prediction import plot_compare, plot_mix_weights, plot_predict, plot_track_record
 from opp_pandas.plotting.reliability import plot_calibration, plot_win_model
 from opp_pandas.plotting.teams import plot_concentration, plot_coverage, plot_rollup, plot_win_rates

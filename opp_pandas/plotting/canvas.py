@@ -170,8 +170,8 @@ def style(theme: Literal["light", "dark"] = "light") -> Iterator[None]:
 
 
 @contextmanager
-def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator[Axes]:
-    """Return the caller's Axes, or new ones of a sensible size."""
+def canvas(ax: Axes | None, result: Any, title: str, width: float = 8.0, height: float = 4.5) -> Iterator[Axes]:
+    """Return the caller's Axes, or new ones of a sensible size, headed with what they show and the day it speaks of."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
@@ -179,6 +179,10 @@ def canvas(ax: Axes | None, width: float = 8.0, height: float = 4.5) -> Iterator
     with ONE_DRAWING, mpl.rc_context(_settings(look_of(ax))):  # type: ignore[arg-type]
         if ax is None:
             _, ax = plt.subplots(figsize=(width, height))
+        day = day_of_basis(known_basis(result))
+        whole = f"{title}, as of {day}" if day else title
+        # Long names beside the axes take room that nobody knows before the layout: what is too long still wraps then.
+        keep_plain(ax.set_title("\n".join(textwrap.wrap(whole, letters_across(ax))), loc="left", wrap=True))
         yield ax
 
 
@@ -204,15 +208,6 @@ def keep_plain(*texts: Any) -> None:
     """Keep matplotlib from reading dollar signs in names as mathematics."""
     for text in texts:
         text.set_parse_math(False)
-
-
-def set_title(ax: Axes, table: Any, words: str) -> None:
-    """Head the plot with what it shows and the day it speaks of."""
-    basis = known_basis(table)
-    day = day_of_basis(basis)
-    whole = f"{words}, as of {day}" if day else words
-    # Long names beside the axes take room that nobody knows before the layout: what is too long still, wraps then.
-    keep_plain(ax.set_title("\n".join(textwrap.wrap(whole, letters_across(ax))), loc="left", wrap=True))
 
 
 def letters_across(ax: Axes) -> int:
@@ -298,23 +293,22 @@ def room_beside(ax: Axes, letters: int) -> float:
     return needed / (points - 2 * needed)
 
 
-def add_legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Put the legend beside the plot, where it covers nothing."""
-    if not handles:
+def add_legend(ax: Axes, entries: Sequence[tuple[str, Any]]) -> None:
+    """Put the legend beside the plot, where it covers nothing: labels, and what was drawn of each."""
+    if not entries:
         return
+    # What draws lines gives a list of them.
+    handles = [drawn[0] if isinstance(drawn, list) else drawn for _, drawn in entries]
     # Labels are set afterwards: a name that begins with an underscore would be dropped.
-    legend = ax.legend(
-        handles, [f"entry {place}" for place in range(len(labels))], loc="upper left", bbox_to_anchor=(1.01, 1.0)
-    )
-    for text, label in zip(legend.get_texts(), labels, strict=True):
+    names = [f"entry {place}" for place in range(len(entries))]
+    legend = ax.legend(handles, names, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    for text, (label, _) in zip(legend.get_texts(), entries, strict=True):
         keep_plain(text)
         text.set_text(label_of(label))
 
 
 def require_columns(table: Any, *columns: str) -> None:
-    """Raise unless `table` is a frame with these columns."""
-    if not isinstance(table, pd.DataFrame):
-        raise ConfigurationError(f"a plot takes the finished table of a figure, not {type(table).__name__}")
+    """Raise unless a table has these columns."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise MissingColumnError(missing, list(table.columns), "The plot takes the table that the figure returned.")
@@ -357,12 +351,10 @@ def row_names(table: pd.DataFrame, alone: str) -> list[str]:
     return [label_of(name) for name in table.index]
 
 
-def draw_quota(ax: Axes, x: Any, quota: Any, handles: list[Any], labels: list[str]) -> float:
+def draw_quota(ax: Axes, x: Any, quota: Any, legend: list[tuple[str, Any]]) -> float:
     """Draw a line per column at its quota, and give the highest."""
     known = ~np.isnan(quota)
-    line = ax.hlines(quota[known], x[known] - 0.45, x[known] + 0.45, colors=QUOTA, linewidth=2)
-    handles.append(line)
-    labels.append("quota")
+    legend.append(("quota", ax.hlines(quota[known], x[known] - 0.45, x[known] + 0.45, colors=QUOTA, linewidth=2)))
     return float(np.nanmax(quota))
 
 

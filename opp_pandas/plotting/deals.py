@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas import figures, forecasting
-from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.errors import printable
+from opp_pandas.figures.core.basis import counted, known_basis
 from opp_pandas.plotting import canvas as kit
-from opp_pandas.plotting import descriptions
+from opp_pandas.plotting.descriptions import Nothing, chance, draws, money
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 _CROWD = 1_000
 
 
-@descriptions.draws(forecasting.bookings, descriptions.bookings_in_words)
+def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
+    """Describe a distribution: its mean, its interval, and the chance of a quota."""
+    low, high = result.interval(0.8)
+    text = f"Mean {money(result.mean, result)}; 80 % interval {money(low, result)} to {money(high, result)}"
+    text += f": {result.tested}."
+    if quota is not None:
+        text += f" Quota {money(quota, result)}: {chance(result.p_at_least(quota))} chance."
+    return text
+
+
+@draws(forecasting.bookings, bookings_in_words)
 def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw the distribution of bookings, with its mean, its 80 % interval and a quota.
 
@@ -38,14 +48,8 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
     --------
     >>> ax = df.opp.plot.bookings("2026Q4", quota=250_000)
     """
-    from opp_pandas.forecasting import Bookings
-
-    if not isinstance(result, Bookings):
-        raise ConfigurationError(f"this plot takes Bookings, not {type(result).__name__}")
-    with kit.canvas(ax) as axes:
-        basis = known_basis(result)
-        title = "Bookings" + (f" in {basis['period']}" if basis.get("period") else "")
-        kit.set_title(axes, result, f"{title} ({result.assumption})")
+    period = known_basis(result).get("period")
+    with kit.canvas(ax, result, f"Bookings{f' in {period}' if period else ''} ({result.assumption})") as axes:
         look = kit.look_of(axes)
         amounts, chances = result.pmf.index.to_numpy(), result.pmf.to_numpy()
         some = chances > 1e-6
@@ -60,23 +64,34 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
             axes.bar(edges[:-1], heights * 100, np.diff(edges), align="edge", color=kit.BLUE, **rims)
             axes.set_ylabel("probability of the bin [%]")
         start, end = result.interval(0.8)
-        handles = [
-            axes.axvspan(start, end, color=kit.GREY, alpha=0.2, zorder=0),
-            axes.axvline(result.mean, color=look.ink),
+        interval = "80 % interval" + ("" if result.is_tested else ", not tested")
+        legend: list[tuple[str, Any]] = [
+            (interval, axes.axvspan(start, end, color=kit.GREY, alpha=0.2, zorder=0)),
+            ("mean", axes.axvline(result.mean, color=look.ink)),
         ]
-        labels = ["80 % interval" + ("" if result.is_tested else ", not tested"), "mean"]
         top = max(abs(low), abs(high))
         if quota is not None:
-            handles.append(axes.axvline(quota, color=kit.QUOTA, linewidth=2))
-            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))} chance")
+            words = f"quota: {chance(result.p_at_least(quota))} chance"
+            legend.append((words, axes.axvline(quota, color=kit.QUOTA, linewidth=2)))
             top = max(top, abs(quota))
         axes.set_ylim(bottom=0)
         kit.format_money(axes.xaxis, float(top), result, what="bookings")
-        kit.add_legend(axes, handles, labels)
+        kit.add_legend(axes, legend)
     return axes
 
 
-@descriptions.draws(figures.ageing, descriptions.ageing_in_words)
+def _ageing_in_words(table: pd.DataFrame, **_: Any) -> str:
+    age, amount = table["age_days"].dropna().astype("float64"), table["amount"].astype("float64")
+    if not (amount[age.index] > 0).any():
+        return Nothing("no open deals with age and amount")
+    late = int((table["overdue_days"].fillna(0) > 0).sum())
+    text = (
+        f"{counted(len(table), 'open deal')}, {age.min():,.0f} to {age.max():,.0f} days old, median {age.median():,.0f}"
+    )
+    return f"{text}; {late:,} overdue. Worth {money(amount, table)} in all."
+
+
+@draws(figures.ageing, _ageing_in_words, "stage_name amount age_days overdue_days")
 def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int = 8) -> Axes:
     """Draw age against amount of the open deals; overdue ones are crosses.
 
@@ -95,17 +110,13 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     --------
     >>> ax = df.opp.plot.ageing()
     """
-    kit.require_columns(table, "stage_name", "amount", "age_days", "overdue_days")
     age = table["age_days"].to_numpy(dtype=float, na_value=np.nan)
     amount = table["amount"].to_numpy(dtype=float)
     drawn = ~np.isnan(age) & (amount > 0)
     title = "Age of open deals"
     if not drawn.all():
         title += f", {int((~drawn).sum())} without age or amount not drawn"
-    with kit.canvas(ax) as axes:
-        kit.set_title(axes, table, title)
-        if not drawn.any():
-            return kit.draw_nothing(axes, "no open deals with age and amount")
+    with kit.canvas(ax, table, title) as axes:
         stage = table["stage_name"].astype("str")
         order = list(stage[drawn].value_counts(sort=True).index)
         limit = min(max_stages, len(kit.PALETTE))
@@ -115,8 +126,7 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
         kept = known if len(known) <= limit else order if len(order) <= limit else order[: limit - 1]
         shown = [name for name in known if name in kept]
         late = (table["overdue_days"].fillna(0) > 0).to_numpy()
-        handles: list[Any] = []
-        labels: list[str] = []
+        legend: list[tuple[str, Any]] = []
         size = 22 if drawn.sum() <= _CROWD else 9
         colours = np.array([*kit.PALETTE[: len(shown)], kit.GREY])
         places = pd.Index(shown).get_indexer(pd.Index(stage))
@@ -127,18 +137,15 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
             axes.scatter(age[chosen], amount[chosen], s=size, marker=marker, color=colours[places[chosen]], alpha=0.7)
         for place, name in enumerate(shown):
             if name in order:
-                handles += axes.plot([], [], "o", color=colours[place])
-                labels.append(name)
+                legend.append((name, axes.plot([], [], "o", color=colours[place])))
         if others := len(set(order) - set(shown)):
-            handles += axes.plot([], [], "o", color=kit.GREY)
-            labels.append(f"{others} other stages")
+            legend.append((f"{others} other stages", axes.plot([], [], "o", color=kit.GREY)))
         if late.any():
-            handles += axes.plot([], [], "x", color=kit.look_of(axes).ink)
-            labels.append("overdue")
+            legend.append(("overdue", axes.plot([], [], "x", color=kit.look_of(axes).ink)))
         axes.set_yscale("log")
         _log_money(axes, kit.currency_of(table))
         axes.set_xlabel("age [days since creation]")
-        kit.add_legend(axes, handles, labels)
+        kit.add_legend(axes, legend)
     return axes
 
 
@@ -152,7 +159,17 @@ def _log_money(ax: Axes, currency: str) -> None:
     kit.keep_plain(ax.yaxis.set_label_text(f"amount{unit}, logarithmic"))
 
 
-@descriptions.draws(figures.linearity, descriptions.linearity_in_words)
+def _linearity_in_words(table: pd.DataFrame, **_: Any) -> str:
+    if not len(table) or table["share"].isna().all():
+        return Nothing("nothing was won")
+    best = int(np.nanargmax(table["share"].to_numpy(dtype=float)))
+    text = f"{money(table['won_amount'], table)} won in {counted(len(table), 'week')}, most in the week from "
+    text += f"{table['week_start'].iloc[best]:%Y-%m-%d}, {table['share'].iloc[best]:.0%}."
+    last = known_basis(table).get("last_month_share")
+    return text + ("" if last is None else f" {last:.0%} in its last month.")
+
+
+@draws(figures.linearity, _linearity_in_words, "won_amount share cumulative_share week_start")
 def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what was won week by week, and the line of even bookings beside what was reached.
 
@@ -160,12 +177,8 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.linearity("2026Q3")
     """
-    kit.require_columns(table, "won_amount", "share", "cumulative_share", "week_start")
-    with kit.canvas(ax) as axes:
-        period = known_basis(table).get("period")
-        kit.set_title(axes, table, "Won by week" + (f" of {period}" if period else ""))
-        if not len(table) or table["share"].isna().all():
-            return kit.draw_nothing(axes, "nothing was won")
+    period = known_basis(table).get("period")
+    with kit.canvas(ax, table, "Won by week" + (f" of {period}" if period else "")) as axes:
         x = np.arange(len(table))
         bars = axes.bar(x, table["share"].to_numpy() * 100, 0.72, color=kit.WON)
         reached = axes.plot(x, table["cumulative_share"].to_numpy() * 100, "o-", color=kit.BLUE, markersize=4)
@@ -178,5 +191,5 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.axhline(0, color=kit.look_of(axes).ink, linewidth=0.8)
         axes.set_ylabel("share of the period's bookings [%]")
         axes.set_xlabel("week beginning")
-        kit.add_legend(axes, [*reached, *even, bars], ["won, added up", "even bookings", "won in the week"])
+        kit.add_legend(axes, [("won, added up", reached), ("even bookings", even), ("won in the week", bars)])
     return axes

@@ -9,10 +9,11 @@ import pandas as pd
 
 from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.figures.core.basis import counted, known_basis
 from opp_pandas.figures.waterfall_bars import LABELS
 from opp_pandas.plotting import canvas as kit
-from opp_pandas.plotting import descriptions
+from opp_pandas.plotting.descriptions import Nothing, draws, listed, money
+from opp_pandas.plotting.pipeline import plot_stage_distribution, stages_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,18 @@ _MAX_STAGES, _MAX_ENDS = 25, 12
 _RATES = "% of the stage before, % of all"
 
 
-@descriptions.draws(figures.waterfall, descriptions.waterfall_in_words)
+def _waterfall_in_words(table: pd.DataFrame, **_: Any) -> str:
+    if not table["count"].any():
+        return Nothing("no open deals in the period, and none moved")
+    moved = table[table["count"] > 0]
+    each = [
+        f"{str(name).replace('_', ' ')} {money(amount, table)} ({counted(count, 'deal')})"
+        for name, amount, count in zip(moved.index, moved["amount"], moved["count"], strict=True)
+    ]
+    return f"{'; '.join(each)}."
+
+
+@draws(figures.waterfall, _waterfall_in_words, "count amount")
 def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: bool = False) -> Axes:
     """Draw a waterfall: the start, what came and went as hanging bars, the end.
 
@@ -43,22 +55,18 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     --------
     >>> ax = df.opp.plot.waterfall(history, period="2026Q4", since="2026-09-04")
     """
-    kit.require_columns(table, "count", "amount")
     kit.require_one(table, "waterfall")
     ends = {words[bucket] for words in LABELS.values() for bucket in ("start", "end")}
     is_end = np.array([name in ends for name in table.index])
     kept = is_end | (table["count"].to_numpy() > 0) | show_empty
     shown, is_end = table[kept], is_end[kept]
-    with kit.canvas(ax, width=9.0) as axes:
-        basis = known_basis(table)
-        title = f"Open pipeline of {basis['period']}" if basis.get("period") else "Waterfall"
-        since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
-        kit.set_title(axes, table, title + since)
-        if not table["count"].any():
-            return kit.draw_nothing(axes, "no open deals in the period, and none moved")
+    basis = known_basis(table)
+    title = f"Open pipeline of {basis['period']}" if basis.get("period") else "Waterfall"
+    since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
+    with kit.canvas(ax, table, title + since, width=9.0) as axes:
         amount = shown["amount"].to_numpy(dtype=float)
         height = np.concatenate([[0.0], np.cumsum(np.where(is_end, 0.0, amount))[:-1]]) + amount[0]
-        bottom = np.where(is_end, 0.0, np.where(np.arange(len(amount)) == 0, 0.0, height))
+        bottom = np.where(is_end | (np.arange(len(amount)) == 0), 0.0, height)
         # What was won and what was lost leave the pipeline, as other deals do that will be back.
         ends_of = {
             words[bucket]: colour
@@ -71,7 +79,7 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
         ]
         x = np.arange(len(shown))
         bars = axes.bar(x, amount, 0.66, bottom=bottom, color=colours)
-        level = bottom + np.where(is_end, amount, amount)
+        level = bottom + amount
         for place in range(len(shown) - 1):
             axes.plot([place + 0.33, place + 0.67], [level[place]] * 2, color=kit.GREY, linewidth=0.8)
         size, _ = kit.unit_of(float(np.abs(np.concatenate([bottom, level])).max(initial=0)))
@@ -94,7 +102,26 @@ def plot_waterfall(table: pd.DataFrame, ax: Axes | None = None, *, show_empty: b
     return axes
 
 
-@descriptions.draws(figures.funnel, descriptions.conversion_in_words, name="conversion", step_conversion=True)
+def _conversion_in_words(table: pd.DataFrame, **_: Any) -> str:
+    shown = table[table["reached"].notna()]
+    if not len(shown) or not shown["reached"].any():
+        return Nothing("no deal reached a stage")
+    each: list[str] = []
+    for name, reached, step in zip(
+        shown.index, shown["reached"], shown["step_conversion"].astype("float64"), strict=True
+    ):
+        rate = "" if np.isnan(step) or not each else f" ({step:.0%} of the stage before)"
+        each.append(f"{kit.label_of(name)} {int(reached):,}{rate}")
+    return f"Deals that reached each stage: {'; '.join(each[:12])}."
+
+
+@draws(
+    figures.funnel,
+    _conversion_in_words,
+    "reached reached_amount step_conversion overall_conversion lost_count still_count",
+    name="conversion",
+    step_conversion=True,
+)
 def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "reached") -> Axes:
     """Draw a funnel with history: who reached each stage, and what became of those who went no further.
 
@@ -114,9 +141,6 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     --------
     >>> ax = df.opp.plot.conversion(history)
     """
-    kit.require_columns(
-        table, "reached", "reached_amount", "step_conversion", "overall_conversion", "lost_count", "still_count"
-    )
     if measure not in ("reached", "reached_amount"):
         raise ConfigurationError(f"measure must be 'reached' or 'reached_amount', not {measure!r}")
     kit.require_one(table, "funnel")
@@ -124,17 +148,12 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
     # A funnel falls from stage to stage, so its end, what was won, would be the first to go.
     shown, left_out = _busiest(shown, "reached", ends=True)
     suffix = "" if measure == "reached" else "_amount"
-    with kit.canvas(ax, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
-        arguments = known_basis(table).get("arguments", {})
-        cohort = arguments.get("cohort")
-        title = f"Funnel of deals begun {cohort[0]} to {cohort[1]}" if cohort else "Funnel"
-        kit.set_title(axes, table, title + left_out)
+    cohort = known_basis(table).get("arguments", {}).get("cohort")
+    title = (f"Funnel of deals begun {cohort[0]} to {cohort[1]}" if cohort else "Funnel") + left_out
+    with kit.canvas(ax, table, title, height=min(max(2.4, 1.2 + 0.5 * len(shown)), 11.0)) as axes:
         values = shown[measure].to_numpy(dtype=float, na_value=0.0)
-        if not values.any():
-            return kit.draw_nothing(axes, "no deal reached a stage")
         y = np.arange(len(shown))
-        handles: list[Any] = []
-        labels: list[str] = []
+        legend: list[tuple[str, Any]] = []
         if measure == "reached":
             parts = {
                 name: shown[f"{name}_count"].to_numpy(dtype=float, na_value=0.0) for name in ("still", "lost", "left")
@@ -149,8 +168,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
             start = np.zeros(len(shown))
             for label, lengths, colour in looks:
                 if lengths.any():
-                    handles.append(axes.barh(y, lengths, 0.66, left=start, color=colour))
-                    labels.append(label)
+                    legend.append((label, axes.barh(y, lengths, 0.66, left=start, color=colour)))
                     start = start + lengths
         else:
             axes.barh(y, values, 0.66, color=kit.BLUE)
@@ -170,11 +188,45 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
             axes.set_xlabel(f"deals (at the bars: {_RATES})")
         else:
             kit.format_money(axes.xaxis, float(values.max()), table, note=f"(at the bars: {_RATES})")
-        kit.add_legend(axes, handles, labels)
+        kit.add_legend(axes, legend)
     return axes
 
 
-@descriptions.draws(figures.time_in_stage, descriptions.time_in_words)
+def _funnel_in_words(table: pd.DataFrame, **_: Any) -> str:
+    return _conversion_in_words(table) if "step_conversion" in table.columns else stages_in_words(table)
+
+
+@draws(figures.funnel, _funnel_in_words)
+def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
+    """Draw a funnel: from a history who reached each stage, else the stage distribution, and its title says so.
+
+    Parameters
+    ----------
+    measure : str, optional
+        Length of the bars. From a history "reached" (if left out) or
+        "reached_amount", see `plot_conversion`; else "amount" (if left out),
+        "weighted_amount" or "count".
+
+    Examples
+    --------
+    >>> ax = df.opp.plot.funnel(history)
+    """
+    if "step_conversion" in getattr(table, "columns", ()) and measure in (None, "reached", "reached_amount"):
+        return plot_conversion(table, ax, measure=measure or "reached")
+    return plot_stage_distribution(table, ax, measure=measure or "amount")
+
+
+def _time_in_words(table: pd.DataFrame, **_: Any) -> str:
+    medians = [column for column in table.columns if str(column).endswith("_days")]
+    if not medians or not table[medians].notna().any(axis=None):
+        return Nothing("too few deals were seen to leave a stage")
+    known = table[medians[0]].dropna().astype("float64")
+    word = "median" if str(medians[0]).startswith(("median", "p50")) else str(medians[0])
+    each = (f"{kit.label_of(name)} {value:,.0f} days" for name, value in known.items())
+    return f"{word.capitalize()} time in each stage: {listed(each, len(known))}."
+
+
+@draws(figures.time_in_stage, _time_in_words, "entries still")
 def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how long deals stay in each stage: the median as a dot, later quantiles as a line.
 
@@ -188,51 +240,54 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.time_in_stage(history)
     """
-    kit.require_columns(table, "entries", "still")
     names = [column for column in table.columns if str(column).endswith("_days")]
     shown, left_out = _busiest(table, "entries")
-    with kit.canvas(ax, height=min(max(2.2, 1.1 + 0.5 * len(shown)), 11.0)) as axes:
-        kit.set_title(axes, table, f"Time in stage{left_out}")
+    with kit.canvas(ax, table, f"Time in stage{left_out}", height=min(max(2.2, 1.1 + 0.5 * len(shown)), 11.0)) as axes:
         times = shown[names].to_numpy(dtype=float) if names else np.empty((len(shown), 0))
-        if not np.isfinite(times).any():
-            return kit.draw_nothing(axes, "too few deals were seen to leave a stage")
         top = float(np.nanmax(times))
         y = np.arange(len(shown))
         markers = ("o", "|", "D", "s", "^")
-        handles: list[Any] = []
+        line: dict[str, Any] = {"color": kit.SKY, "linewidth": 5, "solid_capstyle": "butt", "zorder": 1}
         for place, row in enumerate(times):
             known = row[np.isfinite(row)]
             if len(known):
-                axes.plot(
-                    [known.min(), known.max()],
-                    [place, place],
-                    color=kit.SKY,
-                    linewidth=5,
-                    solid_capstyle="butt",
-                    zorder=1,
-                )
+                axes.plot([known.min(), known.max()], [place, place], **line)
                 if len(known) < len(row):
-                    axes.annotate(
-                        "", (top * 1.12, place), (known.max(), place), arrowprops={"arrowstyle": "->", "color": kit.SKY}
-                    )
-        for number in range(len(names)):
-            handles += axes.plot(
-                times[:, number], y, markers[number % len(markers)], color=kit.BLUE, markersize=8, markeredgewidth=2
+                    arrow = {"arrowstyle": "->", "color": kit.SKY}
+                    axes.annotate("", (top * 1.12, place), (known.max(), place), arrowprops=arrow)
+        dot: dict[str, Any] = {"color": kit.BLUE, "markersize": 8, "markeredgewidth": 2}
+        legend = [
+            (
+                str(name).removesuffix("_days").replace("p", "", 1) + (" %" if str(name).startswith("p") else ""),
+                axes.plot(times[:, number], y, markers[number % len(markers)], **dot),
             )
-        labels = [
-            str(name).removesuffix("_days").replace("p", "", 1) + (" %" if str(name).startswith("p") else "")
-            for name in names
+            for number, name in enumerate(names)
         ]
         for place, (entries, still) in enumerate(zip(shown["entries"], shown["still"], strict=True)):
             _note(axes, f"{entries:,} stays, {still:,} go on", top * 1.13, place)
         kit.name_rows(axes, [kit.label_of(name) for name in shown.index])
         axes.set_xlim(0, top * 1.5)
         axes.set_xlabel("days in the stage")
-        kit.add_legend(axes, handles, labels)
+        kit.add_legend(axes, legend)
     return axes
 
 
-@descriptions.draws(figures.flows, descriptions.flows_in_words)
+def _flows_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -> str:
+    if measure not in ("amount", "count"):
+        raise ConfigurationError(f"measure must be 'amount' or 'count', not {measure!r}")
+    width = table[measure].to_numpy(dtype=float)
+    if not (width > 0).any():
+        return Nothing("no deals")
+    order = np.argsort(-width, kind="stable")
+    each = (
+        f"{kit.label_of(row['stage_from'])} to {kit.label_of(row['stage_to'])}: {counted(row['count'], 'deal')}, "
+        + money(row["amount"], table)
+        for row in table.iloc[order].to_dict("records")
+    )
+    return f"Largest of {counted(len(table), 'flow')}: {listed(each, len(table))}."
+
+
+@draws(figures.flows, _flows_in_words, "stage_from stage_to count amount")
 def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount") -> Axes:
     """Draw a Sankey diagram: from which stage at the start to which at the end.
 
@@ -245,21 +300,14 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
     --------
     >>> ax = df.opp.plot.flows(history, since="2026-07-06")
     """
-    kit.require_columns(table, "stage_from", "stage_to", "count", "amount")
-    if measure not in ("amount", "count"):
-        raise ConfigurationError(f"measure must be 'amount' or 'count', not {measure!r}")
-    with kit.canvas(ax, width=9.0, height=5.5) as axes:
-        basis = known_basis(table)
-        since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
-        currency = kit.currency_of(table)
-        unit = "deals" if measure == "count" else "amounts" if currency == "amount" else f"amounts in {currency}"
-        kit.set_title(axes, table, f"Where the deals went{since} ({unit})")
+    basis, currency = known_basis(table), kit.currency_of(table)
+    since = f" since {str(basis['since'])[:10]}" if basis.get("since") else ""
+    unit = "deals" if measure == "count" else "amounts" if currency == "amount" else f"amounts in {currency}"
+    with kit.canvas(ax, table, f"Where the deals went{since} ({unit})", width=9.0, height=5.5) as axes:
         stages = basis.get("stages", {})
         rank = _pipeline_rank(stages)
         table = _largest_stages(table, measure, rank)
         width = np.maximum(table[measure].to_numpy(dtype=float), 0.0)
-        if not width.any():
-            return kit.draw_nothing(axes, "no deals")
         colours = _stage_colours([*table["stage_from"], *table["stage_to"]], stages)
         left, right = _stack(table["stage_from"], width, rank), _stack(table["stage_to"], width, rank)
         offset_left, offset_right = dict.fromkeys(left, 0.0), dict.fromkeys(right, 0.0)
@@ -354,7 +402,23 @@ def _stack(names: pd.Series, width: Any, rank: Callable[[Any], int]) -> dict[Any
     return found
 
 
-@descriptions.draws(figures.pipeline_over_time, descriptions.over_time_in_words)
+def _over_time_in_words(table: pd.DataFrame, *, measure: str = "open_amount", **_: Any) -> str:
+    kit.require_columns(table, measure)
+    if not len(table) or not table[measure].any():
+        return Nothing("no open deals at any of the moments")
+    sums = table[measure].groupby(level=0, sort=True).sum()
+    layers = table.index.get_level_values(1).nunique(dropna=False) if table.index.nlevels > 1 else 1
+
+    def written(value: float) -> str:
+        return f"{value:,.0f} deals" if measure == "open_count" else money(value, table)
+
+    first, last = str(sums.index[0])[:10], str(sums.index[-1])[:10]
+    text = f"{measure.replace('_', ' ').capitalize()} {written(sums.iloc[0])} on {first}, "
+    text += f"{written(sums.iloc[-1])} on {last}; highest {written(sums.max())}."
+    return f"{text} {counted(layers, 'layer')}."
+
+
+@draws(figures.pipeline_over_time, _over_time_in_words, "open_count open_amount weighted_amount")
 def plot_pipeline_over_time(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "open_amount", max_groups: int = 8
 ) -> Axes:
@@ -371,12 +435,9 @@ def plot_pipeline_over_time(
     --------
     >>> ax = df.opp.plot.pipeline_over_time(history)
     """
-    kit.require_columns(table, "open_count", "open_amount", "weighted_amount", measure)
-    with kit.canvas(ax, width=9.0) as axes:
-        period = known_basis(table).get("arguments", {}).get("period")
-        kit.set_title(axes, table, f"Open pipeline{f' of {period}' if period else ''} over time")
-        if not len(table) or not table[measure].any():
-            return kit.draw_nothing(axes, "no open deals at any of the moments")
+    period = known_basis(table).get("arguments", {}).get("period")
+    title = f"Open pipeline{f' of {period}' if period else ''} over time"
+    with kit.canvas(ax, table, title, width=9.0) as axes:
         wide = table[measure].unstack(level=1, sort=False).fillna(0.0)
         if len(wide.columns) > max_groups:
             order = wide.sum().sort_values(ascending=False, kind="stable").index
@@ -391,13 +452,14 @@ def plot_pipeline_over_time(
             day = wide.index.repeat(2) + pd.to_timedelta([-12, 12], unit="h")
             wide = pd.concat([wide, wide]).set_axis(day, axis=0)
         moments = wide.index.tz_localize(None) if isinstance(wide.index, pd.DatetimeIndex) else wide.index
-        handles: list[Any] = []
+        legend: list[tuple[str, Any]] = []
         base = np.zeros(len(wide))
         for place, name in enumerate(wide.columns):
             top = base + np.maximum(wide[name].to_numpy(dtype=float), 0.0)
             hatch = "" if colours[place] == kit.GREY else kit.HATCHES[place // len(kit.PALETTE) % len(kit.HATCHES)]
             rims: dict[str, Any] = {"linewidth": 0.4, "edgecolor": kit.look_of(axes).paper, "hatch": hatch}
-            handles.append(axes.fill_between(moments, base, top, color=colours[place], alpha=0.9, **rims))
+            layer = axes.fill_between(moments, base, top, color=colours[place], alpha=0.9, **rims)
+            legend.append((kit.label_of(name), layer))
             base = top
         axes.set_ylim(bottom=0)
         axes.margins(x=0)
@@ -406,5 +468,5 @@ def plot_pipeline_over_time(
         else:
             kit.format_money(axes.yaxis, float(base.max(initial=0)), table, what=measure.replace("_", " "))
         kit.write_days_below(axes)
-        kit.add_legend(axes, handles[::-1], [kit.label_of(name) for name in wide.columns][::-1])
+        kit.add_legend(axes, legend[::-1])
     return axes

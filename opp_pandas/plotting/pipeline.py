@@ -10,9 +10,9 @@ import pandas as pd
 
 from opp_pandas import figures
 from opp_pandas.errors import ConfigurationError, printable
-from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.figures.core.basis import counted, known_basis
 from opp_pandas.plotting import canvas as kit
-from opp_pandas.plotting import descriptions
+from opp_pandas.plotting.descriptions import Nothing, draws, largest, listed, money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,56 @@ def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
 MAX_STAGES = 30
 
 
-@descriptions.draws(figures.forecast, descriptions.forecast_in_words)
+def _forecast_in_words(
+    table: pd.DataFrame, *, measure: str | None = None, interval: pd.DataFrame | None = None, note: str = "", **_: Any
+) -> str:
+    kit.require_columns(table, *([] if measure is None else [measure]))
+    if not len(table):
+        return Nothing("no open or won deals")
+    periods = table.index.get_level_values(0)
+    distinct = list(dict.fromkeys(kit.label_of(period) for period in periods))
+    span = distinct[0] if len(distinct) == 1 else f"{len(distinct)} periods, {distinct[0]} to {distinct[-1]}"
+    if table.index.nlevels > 1 or measure is not None:
+        column = measure or "forecast_amount"
+        text = f"{span}. {column.replace('_', ' ').capitalize()} {money(table[column], table)} in all"
+        if table.index.nlevels > 1:
+            names = [" · ".join(str(part) for part in key[1:]) for key in table.index]
+            sums = table[column].groupby(np.array(names, dtype=object), sort=False).sum()
+            text += f", by {counted(len(sums), 'group')}: {largest(sums.index, sums, table)}"
+        return text + "." + _quota_in_words(table)
+    parts = {"won_amount": "won", "weighted_amount": "open, weighted", "open_amount": "open"}
+    said = ", ".join(f"{money(table[column], table)} {name}" for column, name in parts.items())
+    best = int(np.argmax(np.nan_to_num(table["forecast_amount"].to_numpy(dtype=float), nan=-np.inf)))
+    return (
+        f"{span}: {said}. Forecast {money(table['forecast_amount'], table)} in all; "
+        f"most in {kit.label_of(periods[best])}, {money(table['forecast_amount'].iloc[best], table)}."
+        + _quota_in_words(table)
+        + _interval_in_words(table, interval, note)
+    )
+
+
+def _interval_in_words(table: pd.DataFrame, interval: pd.DataFrame | None, note: str) -> str:
+    if interval is None or not len(interval):
+        return ""
+    kit.require_columns(interval, "low", "high")
+    each = (
+        f"{kit.label_of(period)} {money(low, table)} to {money(high, table)}"
+        for period, low, high in zip(interval.index, interval["low"], interval["high"], strict=True)
+    )
+    return f" Interval: {listed(each, len(interval))}" + (f" ({printable(note, 160)})." if note else ".")
+
+
+def _quota_in_words(table: pd.DataFrame) -> str:
+    if "quota" not in table.columns or not table["quota"].notna().any():
+        return ""
+    quota, ahead = kit.period_sums(table, "quota"), kit.period_sums(table, "forecast_amount")
+    known = ~np.isnan(quota)
+    reached = int((ahead[known] >= quota[known]).sum())
+    covered = f"covered by the forecast in {reached} of {int(known.sum())} periods"
+    return f" Quota {money(quota, table)} in all, {covered}."
+
+
+@draws(figures.forecast, _forecast_in_words, "open_amount weighted_amount won_amount forecast_amount overdue_amount")
 def plot_forecast(
     table: pd.DataFrame,
     ax: Axes | None = None,
@@ -68,15 +117,8 @@ def plot_forecast(
     --------
     >>> ax = df.opp.plot.forecast(quota=450_000)
     """
-    kit.require_columns(table, "open_amount", "weighted_amount", "won_amount", "forecast_amount", "overdue_amount")
-    if measure is not None:
-        kit.require_columns(table, measure)
-    with kit.canvas(ax) as axes:
-        kit.set_title(axes, table, "Forecast by period of the close date")
-        if not len(table):
-            return kit.draw_nothing(axes, "no open or won deals")
-        grouped = table.index.nlevels > 1
-        if grouped or measure is not None:
+    with kit.canvas(ax, table, "Forecast by period of the close date") as axes:
+        if table.index.nlevels > 1 or measure is not None:
             _stack_groups(axes, table, measure or "forecast_amount", max_groups)
         else:
             _stack_parts(axes, table, interval)
@@ -97,33 +139,28 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
         ("open, weighted", ahead, {"color": kit.OPEN}),
         ("open, the rest", rest, {"facecolor": look.paper, "edgecolor": kit.GREY, "hatch": "///", "linewidth": 0.8}),
     ]
-    handles: list[Any] = []
-    labels: list[str] = []
+    legend: list[tuple[str, Any]] = []
     above, below = np.zeros(len(table)), np.zeros(len(table))
     for label, values, colours in parts:
         if np.any(values != 0):
-            handles.append(_hang(ax, x, values, above, below, **colours))
-            labels.append(label)
+            legend.append((label, _hang(ax, x, values, above, below, **colours)))
     forecast = table["forecast_amount"].to_numpy()
-    handles += ax.plot(x, forecast, "D", color=look.ink, markersize=5, linestyle="none")
-    labels.append("forecast")
+    legend.append(("forecast", ax.plot(x, forecast, "D", color=look.ink, markersize=5, linestyle="none")))
     top = max(float(above.max(initial=0)), float(np.nanmax(forecast, initial=0)))
     if interval is not None and len(interval):
-        kit.require_columns(interval, "low", "high")
         place = pd.Index(table.index).get_indexer(interval.index)
         low, high = interval["low"].to_numpy(dtype=float), interval["high"].to_numpy(dtype=float)
         # Around their own middle: a prediction's interval need not hold the sellers' forecast.
         whiskers: dict[str, Any] = {"fmt": "none", "ecolor": look.ink, "elinewidth": 1.6, "capsize": 5}
-        handles.append(ax.errorbar(x[place], (low + high) / 2, yerr=(high - low) / 2, **whiskers))
-        labels.append("interval")
+        legend.append(("interval", ax.errorbar(x[place], (low + high) / 2, yerr=(high - low) / 2, **whiskers)))
         top = max(top, float(high.max()))
     if "quota" in table.columns and table["quota"].notna().any():
-        top = max(top, kit.draw_quota(ax, x, table["quota"].to_numpy(), handles, labels))
-    _finish(ax, table, table.index, top, below, handles, labels)
+        top = max(top, kit.draw_quota(ax, x, table["quota"].to_numpy(), legend))
+    _finish(ax, table, table.index, top, below, legend)
 
 
 def _finish(
-    ax: Axes, table: pd.DataFrame, periods: pd.Index, top: float, below: Any, handles: list[Any], labels: list[str],
+    ax: Axes, table: pd.DataFrame, periods: pd.Index, top: float, below: Any, legend: Sequence[tuple[str, Any]],
     *, what: str = "amount", beside: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write periods, amounts and legend around columns that reach up to `top`."""
@@ -131,7 +168,7 @@ def _finish(
     ax.axhline(0, color=kit.look_of(ax).ink, linewidth=0.8)
     kit.write_names_below(ax, [kit.label_of(period) for period in periods], beside=beside)
     kit.format_money(ax.yaxis, max(top, -float(below.min(initial=0))), table, what=what)
-    kit.add_legend(ax, handles[::-1], labels[::-1])
+    kit.add_legend(ax, legend[::-1])
 
 
 def _hang(ax: Axes, x: Any, values: Any, above: Any, below: Any, **look: Any) -> Any:
@@ -156,8 +193,8 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
         columns.append((f"{len(others)} others", wide[others].sum(axis=1).to_numpy()))
     x = np.arange(len(wide))
     above, below = np.zeros(len(wide)), np.zeros(len(wide))
-    handles: list[Any] = []
-    for place, (_, values) in enumerate(columns):
+    legend: list[tuple[str, Any]] = []
+    for place, (label, values) in enumerate(columns):
         is_rest = bool(others) and place == len(columns) - 1
         look: dict[str, Any] = {
             "color": kit.GREY if is_rest else kit.PALETTE[place % len(kit.PALETTE)],
@@ -165,13 +202,13 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
             "edgecolor": kit.look_of(ax).paper,
             "linewidth": 0.5,
         }
-        handles.append(_hang(ax, x, values, above, below, **look))
+        legend.append((label, _hang(ax, x, values, above, below, **look)))
     labels = [label for label, _ in columns]
     top = float(above.max(initial=0))
     if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
         quota = kit.period_sums(table, "quota")
-        top = max(top, kit.draw_quota(ax, x, quota, handles, labels))
-    _finish(ax, table, wide.index, top, below, handles, labels, what=measure.replace("_", " "), beside=labels)
+        top = max(top, kit.draw_quota(ax, x, quota, legend))
+    _finish(ax, table, wide.index, top, below, legend, what=measure.replace("_", " "), beside=labels)
 
 
 def _wide(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -192,7 +229,16 @@ _CATEGORY_LOOK: dict[str, dict[str, Any]] = {
 }
 
 
-@descriptions.draws(figures.category_forecast, descriptions.categories_in_words)
+def _categories_in_words(table: pd.DataFrame, *, quota: float | None = None, **_: Any) -> str:
+    if not len(table):
+        return Nothing("no open or won deals")
+    sums = table["amount"].groupby(level="category", sort=False).sum()
+    shown = [f"{str(name).replace('_', ' ')} {money(value, table)}" for name, value in sums.items()]
+    periods = counted(table.index.get_level_values(0).nunique(dropna=False), "period")
+    return f"{periods}: {'; '.join(shown)}." + ("" if quota is None else f" Quota {money(quota, table)} each.")
+
+
+@draws(figures.category_forecast, _categories_in_words, "amount cumulative_amount")
 def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw closed, commit, best case and pipeline on top of each other, by period.
 
@@ -212,31 +258,37 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
     --------
     >>> ax = df.opp.plot.category_forecast()
     """
-    kit.require_columns(table, "amount", "cumulative_amount")
-    with kit.canvas(ax) as axes:
-        kit.set_title(axes, table, "Forecast categories")
-        if not len(table):
-            return kit.draw_nothing(axes, "no open or won deals")
+    with kit.canvas(ax, table, "Forecast categories") as axes:
         rows, periods = kit.period_codes(table)
         categories = table.index.get_level_values("category")
         amount = table["amount"].to_numpy(dtype=float)
         x, above, below = np.arange(len(periods)), np.zeros(len(periods)), np.zeros(len(periods))
-        handles: list[Any] = []
-        labels: list[str] = []
+        legend: list[tuple[str, Any]] = []
         for category, look in _CATEGORY_LOOK.items():
             chosen = np.asarray(categories == category)
             values = np.bincount(rows[chosen], amount[chosen], minlength=len(periods))
             if values.any():
-                handles.append(_hang(axes, x, values, above, below, **look))
-                labels.append(category.replace("_", " "))
+                legend.append((category.replace("_", " "), _hang(axes, x, values, above, below, **look)))
         top = float(above.max(initial=0))
         if quota is not None:
-            top = max(top, kit.draw_quota(axes, x, np.full(len(x), float(quota)), handles, labels))
-        _finish(axes, table, periods, top, below, handles, labels)
+            top = max(top, kit.draw_quota(axes, x, np.full(len(x), float(quota)), legend))
+        _finish(axes, table, periods, top, below, legend)
     return axes
 
 
-@descriptions.draws(figures.stage_distribution, descriptions.stages_in_words)
+def stages_in_words(table: pd.DataFrame, *, measure: str = "amount", **_: Any) -> str:
+    """Describe where the deals stand, the largest stages first."""
+    kit.require_columns(table, measure)
+    if not len(table):
+        return Nothing("no stages")
+    order = np.argsort(-table[measure].to_numpy(dtype=float), kind="stable")
+    names, counts, amounts = kit.row_names(table, "all deals"), table["count"].to_numpy(), table["amount"].to_numpy()
+    each = (f"{names[n]} {counted(counts[n], 'deal')}, {money(amounts[n], table)}" for n in order)
+    deals, stages = counted(counts.sum(), "deal"), counted(len(table), "stage")
+    return f"{deals} in {stages}, largest first: {listed(each, len(table))}."
+
+
+@draws(figures.stage_distribution, stages_in_words, "count amount weighted_amount")
 def plot_stage_distribution(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "amount", max_stages: int = MAX_STAGES
 ) -> Axes:
@@ -260,7 +312,6 @@ def plot_stage_distribution(
     --------
     >>> ax = df.opp.plot.stage_distribution()
     """
-    kit.require_columns(table, "count", "amount", "weighted_amount", measure)
     kit.require_one(table, "distribution")
     basis = known_basis(table)
     title = str(basis.get("title", "Stage distribution"))
@@ -269,10 +320,7 @@ def plot_stage_distribution(
         kept = np.sort(np.argsort(-table[measure].to_numpy(), kind="stable")[:max_stages])
         shown = table.iloc[kept]
         title += f", {max_stages} largest of {len(table)}"
-    with kit.canvas(ax, height=min(max(2.0, 1.0 + 0.42 * len(shown)), 11.0)) as axes:
-        kit.set_title(axes, table, title)
-        if not len(shown):
-            return kit.draw_nothing(axes, "no stages")
+    with kit.canvas(ax, table, title, height=min(max(2.0, 1.0 + 0.42 * len(shown)), 11.0)) as axes:
         _bars_by_stage(axes, shown, measure, basis.get("stages", {}))
     return axes
 
@@ -305,26 +353,4 @@ def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any) -> 
     if len(present) > 1:
         from matplotlib.patches import Patch
 
-        kit.add_legend(ax, [Patch(color=colours[kind]) for kind in present], present)
-
-
-@descriptions.draws(figures.funnel, descriptions.funnel_in_words)
-def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
-    """Draw a funnel: from a history who reached each stage, else the stage distribution, and its title says so.
-
-    Parameters
-    ----------
-    measure : str, optional
-        Length of the bars. From a history "reached" (if left out) or
-        "reached_amount", see `plot_conversion`; else "amount" (if left out),
-        "weighted_amount" or "count".
-
-    Examples
-    --------
-    >>> ax = df.opp.plot.funnel(history)
-    """
-    from opp_pandas.plotting.movement import plot_conversion
-
-    if "step_conversion" in getattr(table, "columns", ()) and measure in (None, "reached", "reached_amount"):
-        return plot_conversion(table, ax, measure=measure or "reached")
-    return plot_stage_distribution(table, ax, measure=measure or "amount")
+        kit.add_legend(ax, [(kind, Patch(color=colours[kind])) for kind in present])

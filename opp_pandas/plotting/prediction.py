@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas import forecasting
-from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import known_basis
-from opp_pandas.forecasting import Prediction
+from opp_pandas.figures.core.basis import counted, known_basis
 from opp_pandas.plotting import canvas as kit
-from opp_pandas.plotting import descriptions
+from opp_pandas.plotting.deals import bookings_in_words
+from opp_pandas.plotting.descriptions import Nothing, chance, draws, listed, money
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,13 +23,6 @@ _FAN = ((0.9, 0.2), (0.8, 0.4), (0.5, 0.8))
 """Interval and how dark it is drawn, the widest first."""
 
 
-def _require_prediction(result: Any) -> dict[str, Any]:
-    if not isinstance(result, Prediction):
-        raise ConfigurationError(f"this plot takes what predict() gives, not {type(result).__name__}")
-    basis: dict[str, Any] = known_basis(result)
-    return basis
-
-
 def _note_below(axes: Axes, note: str) -> None:
     """Write a sentence below the axis, wrapped."""
     label = axes.xaxis.get_label_text()
@@ -39,7 +31,16 @@ def _note_below(axes: Axes, note: str) -> None:
     kit.keep_plain(axes.set_xlabel(f"{label}\n{below}" if label else below))
 
 
-@descriptions.draws(forecasting.predict, descriptions.prediction_in_words)
+def _prediction_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
+    if not max(result.interval(0.9)[1], result.mean, quota or 0.0) > 0:
+        return Nothing("nothing is expected to be won")
+    names = {"won": "won to date", "open": "from open deals", "new": "from new deals"}
+    shown = ((part, mean) for part, mean in result.parts["mean"].items() if part == "open" or mean > 0)
+    each = [f"{money(mean, result)} {names[part]}" for part, mean in shown]
+    return f"{bookings_in_words(result, quota=quota)} Parts: {', '.join(each)}. Method {kit.label_of(result.method)}."
+
+
+@draws(forecasting.predict, _prediction_in_words)
 def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = None) -> Axes:
     """Draw what a period will bring: its parts one after the other, and the fan of the whole against a quota.
 
@@ -59,14 +60,10 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
     --------
     >>> ax = df.opp.plot.predict(horizon_days=90, quota=400_000)
     """
-    basis = _require_prediction(result)
-    with kit.canvas(ax, height=3.6) as axes:
-        kit.set_title(axes, result, str(basis.get("title", "Prediction")))
+    with kit.canvas(ax, result, str(known_basis(result).get("title", "Prediction")), height=3.6) as axes:
         look = kit.look_of(axes)
         intervals = {level: result.interval(level) for level, _ in _FAN}
         top = max(intervals[0.9][1], result.mean, quota or 0.0)
-        if not top > 0:
-            return kit.draw_nothing(axes, "nothing is expected to be won")
         shown = [name for name in result.parts.index if name == "open" or result.parts.loc[name, "mean"] > 0]
         left, names = 0.0, []
         for place, name in enumerate(shown):
@@ -78,26 +75,37 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
             number = f"{deals:,.0f}" if name == "won" else f"{deals:,.1f}"
             names.append(f"{title}\n{kit.write_short(mean)}, {number} deals")
         row = len(shown)
-        handles: list[Any] = [
-            axes.barh(row, high - low, 0.6, left=low, color=kit.BLUE, alpha=dark, linewidth=0)
-            for (low, high), (_, dark) in zip(intervals.values(), _FAN, strict=True)
-        ]
-        labels = [f"{level:.0%} interval".replace("%", " %") for level, _ in _FAN]
-        handles.append(axes.vlines(result.mean, row - 0.4, row + 0.4, colors=look.ink, linewidth=1.5))
-        labels.append("mean")
+        legend: list[tuple[str, Any]] = []
+        for level, dark in _FAN:
+            low, high = intervals[level]
+            fan = axes.barh(row, high - low, 0.6, left=low, color=kit.BLUE, alpha=dark, linewidth=0)
+            legend.append((f"{level:.0%} interval".replace("%", " %"), fan))
+        legend.append(("mean", axes.vlines(result.mean, row - 0.4, row + 0.4, colors=look.ink, linewidth=1.5)))
         if quota is not None:
-            handles.append(axes.axvline(quota, color=kit.QUOTA, linewidth=2))
-            labels.append(f"quota: {descriptions.chance(result.p_at_least(quota))} chance")
+            words = f"quota: {chance(result.p_at_least(quota))} chance"
+            legend.append((words, axes.axvline(quota, color=kit.QUOTA, linewidth=2)))
         axes.set_yticks(range(row + 1), [*names, f"all together\n{kit.write_short(result.mean)}"], parse_math=False)
         axes.set_ylim(row + 0.6, -0.6)
         axes.set_xlim(0, 1.05 * top)
         kit.format_money(axes.xaxis, top, result, what="won")
         _note_below(axes, result.tested)
-        kit.add_legend(axes, handles[::-1], labels[::-1])
+        kit.add_legend(axes, legend[::-1])
     return axes
 
 
-@descriptions.draws(forecasting.compare, descriptions.comparison_in_words)
+def _comparison_in_words(table: pd.DataFrame, **_: Any) -> str:
+    known = table[table["mean"].notna()]
+    if not len(known):
+        return Nothing("no method has anything to go by")
+    each = []
+    for name, row in known.iterrows():
+        mean, low, high = (money(row[column], table) for column in ("mean", "low_80", "high_80"))
+        each.append(f"{kit.label_of(str(name).replace('_', ' '))} {mean} ({low} to {high})")
+    verdict = known_basis(table).get("verdict", "")
+    return f"80 % intervals of {counted(len(known), 'method')}: {'; '.join(each)}. {verdict.capitalize()}."
+
+
+@draws(forecasting.compare, _comparison_in_words, "mean low_80 high_80 wape crps_share coverage_80")
 def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what each method says of the coming period with its 80 % interval, and how it did before.
 
@@ -113,15 +121,13 @@ def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.compare(horizon_days=90, methods=["last_window"])
     """
-    kit.require_columns(table, "mean", "low_80", "high_80", "wape", "crps_share", "coverage_80")
     basis = known_basis(table)
-    with kit.canvas(ax, height=min(max(2.4, 1.5 + 0.34 * len(table)), 10.0)) as axes:
-        kit.set_title(axes, table, str(basis.get("title", "Methods")))
+    with kit.canvas(
+        ax, table, str(basis.get("title", "Methods")), height=min(max(2.4, 1.5 + 0.34 * len(table)), 10.0)
+    ) as axes:
         look = kit.look_of(axes)
         mean, low, high = (table[name].to_numpy(dtype=float) for name in ("mean", "low_80", "high_80"))
         known = np.isfinite(mean)
-        if not known.any():
-            return kit.draw_nothing(axes, "no method has anything to go by")
         y = np.arange(len(table))
         for place in np.flatnonzero(known).tolist():
             name = str(table.index[place])
@@ -155,7 +161,19 @@ def _facts_of(row: Mapping[Any, Any], names: list[str]) -> str:
     return " · ".join("-" if np.isnan(row[name]) else f"{row[name]:.0%}" for name in names)
 
 
-@descriptions.draws(forecasting.predict, descriptions.record_in_words, name="track_record")
+def _record_in_words(result: Any, **_: Any) -> str:
+    table = result.windows
+    if not len(table):
+        return Nothing(f"no past window; {result.tested}")
+    inside = int(((table["low_80"] <= table["actual"]) & (table["actual"] <= table["high_80"])).sum())
+    first, last = table["as_of"].iloc[0], table["as_of"].iloc[-1]
+    text = f"{counted(len(table), 'window')} from {first:%Y-%m-%d} to {last:%Y-%m-%d}: "
+    forecast, came = (money(table[name].mean(), result) for name in ("forecast", "actual"))
+    text += f"{forecast} forecast on average, {came} came; {inside} inside the 80 % interval"
+    return f"{text}: {result.tested}."
+
+
+@draws(forecasting.predict, _record_in_words, name="track_record")
 def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
     """Draw past windows: the interval that was forecast from what was known before each, and what came.
 
@@ -169,39 +187,46 @@ def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.track_record(horizon_days=90)
     """
-    basis = _require_prediction(result)
-    table = result.windows
-    with kit.canvas(ax) as axes:
-        days = basis.get("arguments", {}).get("horizon_days")
-        kit.set_title(axes, result, f"Past windows of {days} days, method {kit.label_of(result.method)}")
-        if not len(table):
-            return kit.draw_nothing(axes, f"no past window; {result.tested}")
+    table, days = result.windows, known_basis(result).get("arguments", {}).get("horizon_days")
+    with kit.canvas(ax, result, f"Past windows of {days} days, method {kit.label_of(result.method)}") as axes:
         x = table["as_of"].to_numpy()
         low, high, mean, came = (
             table[name].to_numpy(dtype=float) for name in ("low_80", "high_80", "forecast", "actual")
         )
         inside = (low <= came) & (came <= high)
-        handles: list[Any] = [axes.vlines(x, low, high, colors=kit.SKY, linewidth=5)]
-        handles += axes.plot(x, mean, "_", color=kit.BLUE, markersize=8, markeredgewidth=2)
-        labels = ["80 % interval", "forecast"]
+        legend: list[tuple[str, Any]] = [
+            ("80 % interval", axes.vlines(x, low, high, colors=kit.SKY, linewidth=5)),
+            ("forecast", axes.plot(x, mean, "_", color=kit.BLUE, markersize=8, markeredgewidth=2)),
+        ]
         for rows, mark, colour, word in (
             (inside, "o", kit.look_of(axes).ink, "inside"),
             (~inside, "X", kit.VERMILION, "outside"),
         ):
             if rows.any():
-                handles += axes.plot(x[rows], came[rows], mark, color=colour, markersize=6, linestyle="none")
-                labels.append(f"came, {word}: {int(rows.sum())}")
+                points = axes.plot(x[rows], came[rows], mark, color=colour, markersize=6, linestyle="none")
+                legend.append((f"came, {word}: {int(rows.sum())}", points))
         top = max(float(high.max()), float(came.max()))
         axes.set_ylim(min(0.0, float(low.min())), 1.05 * top)
         kit.write_days_below(axes, minticks=3, maxticks=7)
         kit.format_money(axes.yaxis, top, result, what="won")
         axes.set_xlabel("last day known before the window")
         _note_below(axes, result.tested)
-        kit.add_legend(axes, handles, labels)
+        kit.add_legend(axes, legend)
     return axes
 
 
-@descriptions.draws(forecasting.predict, descriptions.weights_in_words, name="mix_weights")
+def _weights_in_words(result: Any, **_: Any) -> str:
+    if not (result.weights > 0.005).any(axis=None):
+        return Nothing("the mix has no rows")
+    last, first = result.weights.iloc[-1], result.weights.iloc[0]
+    order = last.sort_values(ascending=False, kind="stable").index
+    each = (
+        f"{kit.label_of(str(name).replace('_', ' '))} {last[name]:.0%} (at first {first[name]:.0%})" for name in order
+    )
+    return f"Weights on {result.weights.index[-1]:%Y-%m-%d}: {listed(each, len(order))}."
+
+
+@draws(forecasting.predict, _weights_in_words, name="mix_weights")
 def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
     """Draw what the mix was made of on each evening: how far each row was trusted, by its scores up to then.
 
@@ -215,12 +240,8 @@ def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.mix_weights(horizon_days=90)
     """
-    _require_prediction(result)
     weights = result.weights.loc[:, (result.weights > 0.005).any()]
-    with kit.canvas(ax) as axes:
-        kit.set_title(axes, result, "What the mix is made of")
-        if not weights.size:
-            return kit.draw_nothing(axes, "the mix has no rows")
+    with kit.canvas(ax, result, "What the mix is made of") as axes:
         shares = weights.to_numpy(dtype=float).T * 100
         names = [kit.label_of(str(name).replace("_", " ")) for name in weights]
         colours = [kit.PALETTE[list(result.weights).index(name) % len(kit.PALETTE)] for name in weights]
@@ -231,11 +252,11 @@ def plot_mix_weights(result: Any, ax: Axes | None = None) -> Axes:
             axes.set_xlim(0, 100)
             axes.set_xlabel("weight [%]")
             return axes
-        handles = axes.stackplot(weights.index.to_numpy(), shares, colors=colours)
+        layers = axes.stackplot(weights.index.to_numpy(), shares, colors=colours)
         axes.set_ylim(0, 100)
         axes.margins(x=0)
         axes.set_ylabel("weight [%]")
         kit.write_days_below(axes, minticks=3, maxticks=7)
         axes.set_xlabel("evening of the forecast")
-        kit.add_legend(axes, handles[::-1], now[::-1])
+        kit.add_legend(axes, [*zip(now, layers, strict=True)][::-1])
     return axes

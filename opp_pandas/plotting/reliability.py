@@ -8,17 +8,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas import forecasting
-from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.figures.core.basis import counted, known_basis
 from opp_pandas.plotting import canvas as kit
-from opp_pandas.plotting import descriptions
+from opp_pandas.plotting.descriptions import Nothing, draws
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 
-@descriptions.draws(forecasting.calibration, descriptions.calibration_in_words)
+def _calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **_: Any) -> str:
+    if not len(table):
+        return Nothing("no probability whose outcome is known")
+    each = (
+        f"{p:.0%} given, {share:.0%} won ({low:.0%} to {high:.0%}, {counted(n, 'deal')})"
+        for p, share, low, high, n in zip(
+            table["p_mean"], table["won_share"], table["won_share_low"], table["won_share_high"], table["deals"],
+            strict=True,
+        )
+    )  # fmt: skip
+    if brier is None:
+        brier = known_basis(table).get("brier")
+    text = f"{counted(len(table), 'bin')}: {'; '.join(list(each)[:12])}."
+    return text + ("" if brier is None else f" Brier score {brier:.3f}.")
+
+
+@draws(
+    forecasting.calibration, _calibration_in_words, "p_low p_high p_mean deals won_share won_share_low won_share_high"
+)
 def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how often deals were won against the probability that was given to them.
 
@@ -37,7 +54,11 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return _draw(table, ax, table, str(basis.get("title", "Calibration")), basis)
 
 
-@descriptions.draws(forecasting.fit_win_model, descriptions.win_model_in_words, name="win_model")
+def _win_model_in_words(result: Any, **_: Any) -> str:
+    return _calibration_in_words(result.reliability, brier=float(result.evaluation["brier"].iloc[0]))
+
+
+@draws(forecasting.fit_win_model, _win_model_in_words, name="win_model")
 def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
     """Draw whether the probabilities of a model of won deals come true, on deals that it had not seen.
 
@@ -50,8 +71,6 @@ def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
     --------
     >>> ax = df.opp.plot.win_model(features=["amount", "owner_name"])
     """
-    if not isinstance(result, forecasting.WinModel):
-        raise ConfigurationError(f"this plot takes what fit_win_model() gives, not {type(result).__name__}")
     scores = result.evaluation.iloc[0].to_dict()
     scores["skill"] = 1 - scores["brier"] / scores["brier_base"]
     title = f"Win model, {scores['n']:,.0f} closed deals that it had not seen"
@@ -59,11 +78,7 @@ def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
 
 
 def _draw(table: pd.DataFrame, ax: Axes | None, result: Any, title: str, scores: Mapping[Any, Any]) -> Axes:
-    kit.require_columns(table, "p_low", "p_high", "p_mean", "deals", "won_share", "won_share_low", "won_share_high")
-    with kit.canvas(ax, width=7.0, height=5.0) as axes:
-        kit.set_title(axes, result, title)
-        if not len(table):
-            return kit.draw_nothing(axes, "no probability whose outcome is known")
+    with kit.canvas(ax, result, title, width=7.0, height=5.0) as axes:
         look = kit.look_of(axes)
         p, share = (table[name].to_numpy(dtype=float) * 100 for name in ("p_mean", "won_share"))
         low, high = (table[name].to_numpy(dtype=float) * 100 for name in ("won_share_low", "won_share_high"))
@@ -81,14 +96,13 @@ def _draw(table: pd.DataFrame, ax: Axes | None, result: Any, title: str, scores:
         axes.set_xlabel("probability given [%]")
         axes.set_ylabel("deals won [%]")
         axes.grid(visible=True, linewidth=0.5)
-        handles: list[Any] = [diagonal[0], points, ranges]
-        labels = ["probabilities come true", "won, with interval; deals", "probabilities in the bin"]
+        legend: list[tuple[str, Any]] = [("probabilities come true", diagonal)]
+        legend += [("won, with interval; deals", points), ("probabilities in the bin", ranges)]
         if scores.get("brier") is not None:
             # Legend entries without a line of their own: the scores.
             texts = [f"Brier score {scores['brier']:.3f}"]
             if isinstance(scores.get("skill"), float):
                 texts.append(f"skill {scores['skill']:.0%}")
-            handles += [axes.plot([], [], " ")[0] for _ in texts]
-            labels += texts
-        kit.add_legend(axes, handles, labels)
+            legend += [(text, axes.plot([], [], " ")) for text in texts]
+        kit.add_legend(axes, legend)
     return axes

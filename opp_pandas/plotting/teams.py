@@ -5,20 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from opp_pandas import figures
-from opp_pandas.figures.core.basis import known_basis
+from opp_pandas.figures.core.basis import counted, known_basis
 from opp_pandas.plotting import canvas as kit
-from opp_pandas.plotting import descriptions
+from opp_pandas.plotting.descriptions import SAID, Nothing, draws, in_full, largest, listed, money
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _FAR_PAST_TARGET = 4.0
 
 
-@descriptions.draws(figures.win_rates, descriptions.rates_in_words)
+def _rates_in_words(table: pd.DataFrame, **_: Any) -> str:
+    known = table[table["win_rate"].notna()]
+    if not len(known):
+        return Nothing("no deals were closed")
+    names, rate = kit.row_names(known, "all deals"), known["win_rate"].to_numpy(dtype=float)
+    low, high = known["win_rate_low"].to_numpy(dtype=float), known["win_rate_high"].to_numpy(dtype=float)
+    closed = (known["won_count"] + known["lost_count"]).to_numpy()
+    order = np.argsort(-closed, kind="stable")
+    each = (f"{names[n]} {rate[n]:.0%} (interval {low[n]:.0%} to {high[n]:.0%}, n={closed[n]:,})" for n in order)
+    return f"Win rate, most closed deals first: {listed(each, len(known))}."
+
+
+@draws(figures.win_rates, _rates_in_words, "win_rate win_rate_low win_rate_high won_count lost_count")
 def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 25) -> Axes:
     """Draw win rates with their intervals, one row per group, most closed deals first.
 
@@ -39,7 +51,6 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     --------
     >>> ax = df.opp.plot.win_rates(by="owner_name")
     """
-    kit.require_columns(table, "win_rate", "win_rate_low", "win_rate_high", "won_count", "lost_count")
     closed = table["won_count"].to_numpy() + table["lost_count"].to_numpy()
     order = np.argsort(-closed, kind="stable")
     order = order[closed[order] > 0]
@@ -47,10 +58,7 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     title = "Win rate with its interval"
     if len(order) > max_groups:
         title = f"Win rate of {max_groups} of {len(order)} groups, those with most closed deals"
-    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        kit.set_title(axes, table, title)
-        if not len(shown):
-            return kit.draw_nothing(axes, "no closed deals")
+    with kit.canvas(ax, table, title, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
         rate = shown["win_rate"].to_numpy() * 100
         low, high = shown["win_rate_low"].to_numpy() * 100, shown["win_rate_high"].to_numpy() * 100
         y = np.arange(len(shown))
@@ -65,7 +73,19 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     return axes
 
 
-@descriptions.draws(figures.kpis, descriptions.coverage_in_words, name="coverage")
+def _coverage_in_words(table: pd.DataFrame, *, target: float | None = 3.0, **_: Any) -> str:
+    known = table["coverage"].dropna().astype("float64") if "coverage" in table.columns else pd.Series(dtype="float64")
+    if not len(known):
+        return Nothing("no quota")
+    finite = known[np.isfinite(known)]
+    text = f"{int(np.isinf(known).sum())} of {counted(len(known), 'quota')} reached."
+    if len(finite):
+        text += f" Coverage of the others from {finite.min():.1f} to {finite.max():.1f}"
+        text += "." if target is None else f", {int((finite >= target).sum())} at the target of {target:g} or above."
+    return text
+
+
+@draws(figures.kpis, _coverage_in_words, "quota coverage", name="coverage")
 def plot_coverage(
     table: pd.DataFrame, ax: Axes | None = None, *, target: float | None = 3.0, max_rows: int = 25
 ) -> Axes:
@@ -89,16 +109,12 @@ def plot_coverage(
     --------
     >>> ax = df.opp.plot.coverage(by="owner_name", quota=150_000)
     """
-    kit.require_columns(table, "quota", "coverage")
     known = table[table["coverage"].notna()]
     shown = known.iloc[:max_rows]
     title = "Coverage: open / (quota - won)"
     if len(known) > max_rows:
         title += f", the first {max_rows} of {len(known)}"
-    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        kit.set_title(axes, table, title)
-        if not len(shown):
-            return kit.draw_nothing(axes, "no quota")
+    with kit.canvas(ax, table, title, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
         values = shown["coverage"].to_numpy(dtype=float)
         reached = np.isinf(values)
         finite = values[~reached]
@@ -123,12 +139,31 @@ def plot_coverage(
         axes.set_xlim(0, top)
         axes.set_xlabel("coverage [ratio]" + (f" (▸ bars cut at {limit:g})" if (finite > limit).any() else ""))
         if target is not None:
-            line = axes.axvline(target, color=kit.QUOTA, linewidth=1.5)
-            kit.add_legend(axes, [line], [f"target {target:g}"])
+            kit.add_legend(axes, [(f"target {target:g}", axes.axvline(target, color=kit.QUOTA, linewidth=1.5))])
     return axes
 
 
-@descriptions.draws(figures.rollup, descriptions.rollup_in_words)
+def _kpis_in_words(table: pd.DataFrame) -> str:
+    parts = [f"Open {money(table['open_amount'], table)} in all."] if "open_amount" in table.columns else []
+    parts.append(in_full(_rates_in_words(table)))
+    return " ".join([*parts, *([_coverage_in_words(table)] if "coverage" in table.columns else [])])
+
+
+SAID["kpis"] = _kpis_in_words
+
+
+def _rollup_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **_: Any) -> str:
+    kit.require_columns(table, measure)
+    if not len(table):
+        return Nothing("no deals")
+    text = f"{measure.replace('_', ' ').capitalize()} of {counted(len(table), 'row')}, largest first: "
+    text += f"{largest(kit.row_names(table, 'all deals'), table[measure], table)}."
+    if "delta" in table.columns and (table["delta"] != 0).any():
+        text += f" {counted((table['delta'] != 0).sum(), 'row')} adjusted by a manager."
+    return text
+
+
+@draws(figures.rollup, _rollup_in_words)
 def plot_rollup(
     table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "forecast_amount", max_rows: int = 30
 ) -> Axes:
@@ -145,13 +180,9 @@ def plot_rollup(
     --------
     >>> ax = df.opp.plot.rollup("owner_name", period="2026Q4")
     """
-    kit.require_columns(table, measure)
     shown = table.iloc[:max_rows]
     title = "Roll-up" + (f", the first {max_rows} of {len(table)} rows" if len(table) > max_rows else "")
-    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
-        kit.set_title(axes, table, title)
-        if not len(shown):
-            return kit.draw_nothing(axes, "no deals")
+    with kit.canvas(ax, table, title, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 11.0)) as axes:
         values = shown[measure].to_numpy(dtype=float)
         y = np.arange(len(shown))
         level = shown["level"].to_numpy() if "level" in shown.columns else np.zeros(len(shown), dtype=int)
@@ -159,11 +190,10 @@ def plot_rollup(
             "   " * int(depth) + name for depth, name in zip(level, kit.row_names(shown, "all deals"), strict=True)
         ]
         axes.barh(y, values, 0.66, color=[kit.BLUE if depth == 0 else kit.SKY for depth in level])
-        handles: list[Any] = []
         if "adjusted" in shown.columns and measure == known_basis(shown).get("arguments", {}).get("measure"):
             called = shown["delta"].to_numpy() != 0
             marks = axes.plot(shown["adjusted"].to_numpy()[called], y[called], "D", color=kit.VERMILION, markersize=6)
-            handles += marks if called.any() else []
+            kit.add_legend(axes, [("adjusted", marks)] if called.any() else [])
         kit.name_rows(axes, names)
         if "level" in shown.columns:
             # Indentation shows who reports to whom only if names start at one edge.
@@ -175,11 +205,19 @@ def plot_rollup(
             axes.tick_params(axis="y", pad=6 + widest * 72 / (100.0 if figure is None else figure.dpi))
         axes.axvline(0, color=kit.look_of(axes).ink, linewidth=0.8)
         kit.format_money(axes.xaxis, float(np.abs(values).max(initial=0)), table, what=measure.replace("_", " "))
-        kit.add_legend(axes, handles, ["adjusted"] * len(handles))
     return axes
 
 
-@descriptions.draws(figures.concentration, descriptions.concentration_in_words)
+def _concentration_in_words(table: pd.DataFrame, **_: Any) -> str:
+    if not len(table) or table["share"].isna().all():
+        return Nothing("no open pipeline")
+    names = kit.row_names(table, "all deals")
+    text = f"{counted(len(table), 'group')}; {names[0]} holds {table['share'].iloc[0]:.0%}"
+    few = min(5, len(table))
+    return text + (f", the largest {few} hold {table['cumulative_share'].iloc[few - 1]:.0%}." if few > 1 else ".")
+
+
+@draws(figures.concentration, _concentration_in_words, "amount share cumulative_share")
 def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 20) -> Axes:
     """Draw how much of the pipeline hangs on the largest groups.
 
@@ -192,18 +230,14 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
     --------
     >>> ax = df.opp.plot.concentration(by="owner_name")
     """
-    kit.require_columns(table, "amount", "share", "cumulative_share")
     shown = table.iloc[:max_groups]
     title = "Concentration" + (f", the largest {max_groups} of {len(table)}" if len(table) > max_groups else "")
-    with kit.canvas(ax, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
-        kit.set_title(axes, table, title)
-        if not len(shown) or shown["share"].isna().all():
-            return kit.draw_nothing(axes, "no open pipeline")
+    with kit.canvas(ax, table, title, height=min(max(1.8, 1.1 + 0.34 * len(shown)), 10.0)) as axes:
         y = np.arange(len(shown))
         axes.barh(y, shown["share"].to_numpy() * 100, 0.66, color=kit.BLUE)
         line = axes.plot(shown["cumulative_share"].to_numpy() * 100, y, "o-", color=kit.ORANGE, markersize=4)
         kit.name_rows(axes, kit.row_names(shown, "all deals"))
         axes.set_xlim(0, 103)
         axes.set_xlabel("share [%]")
-        kit.add_legend(axes, line, ["added up"])
+        kit.add_legend(axes, [("added up", line)])
     return axes

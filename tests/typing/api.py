@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from opp_pandas.apply.report import WriteReport
-    from opp_pandas.figures.core.display import Shown
     from opp_pandas.figures.core.explanations import Explanation
+    from opp_pandas.figures.core.presentation import Shown
     from opp_pandas.forecasting import Bookings
     from opp_pandas.notebook.dashboards import Dashboard
     from opp_pandas.notebook.editor import Editor

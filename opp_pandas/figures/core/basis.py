@@ -31,13 +31,7 @@ def attach_basis(table: pd.DataFrame, basis: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def basis_of(result: Any) -> dict[str, Any]:
-    """Return the basis of a result.
-
-    Raises
-    ------
-    ConfigurationError
-        If it carries none: it is no figure, or pandas dropped it in a later step.
-    """
+    """Return the basis of a result; raise where it carries none."""
     if not (basis := known_basis(result)):
         raise ConfigurationError(
             "this object carries no basis: it is not a figure of this package, or pandas dropped it in a merge"
@@ -178,17 +172,9 @@ def _money_counts(deals: Deals, cells: Tally | None) -> dict[str, int]:
 
 
 def build_basis(
-    figure: str,
-    context: FigureContext,
-    facts: Facts,
-    *,
-    arguments: Mapping[str, Any] | None = None,
-    definitions: Mapping[str, str] | None = None,
-    notes: Iterable[str] = (),
-    later: bool = False,
-    **more: Any,
+    figure: str, context: FigureContext, facts: Facts, *, notes: Iterable[str] = (), later: bool = False, **more: Any
 ) -> dict[str, Any]:
-    """Collect what a figure stands on.
+    """Collect what a figure stands on, JSON-able throughout.
 
     Parameters
     ----------
@@ -198,21 +184,12 @@ def build_basis(
         Stages, moment, time zone, definitions.
     facts : Facts
         What was counted. With money, facts and notes about it are in the basis.
-    arguments : mapping, optional
-        The choices that were made.
-    definitions : mapping of str to str, optional
-        The formula of each column.
     notes : iterable of str
         Whatever a reader should know, in sentences.
     later : bool, default False
         Whether won and lost deals that close after as_of are left out.
     **more
-        Further facts, JSON-able.
-
-    Returns
-    -------
-    dict
-        JSON-able throughout.
+        Further facts; ``arguments``: the choices that were made; ``definitions``: the formula of each column.
     """
     counts = facts.counts
     found: dict[str, Any] = {f"n_{name}": counts[name] for name in ("open", "won", "lost", "trashed", "unsettled")}
@@ -226,28 +203,20 @@ def build_basis(
         n = found["n_closed_later"] = counts["closed_later"]
         words = f"{counted(n, 'won or lost deal')} with a close date after as_of: not closed yet, left out"
         said += [words] if n else []
-    return _assembled(figure, context, counts["n"], found | more, arguments, definitions, [*said, *notes])
+    return _assembled(figure, context, [*said, *notes], {"n": counts["n"], **found, **more})
 
 
-def _assembled(
-    figure: str,
-    context: FigureContext,
-    n: int,
-    facts: Mapping[str, Any],
-    arguments: Mapping[str, Any] | None,
-    definitions: Mapping[str, str] | None,
-    notes: Iterable[str],
-) -> dict[str, Any]:
+def _assembled(figure: str, context: FigureContext, notes: Iterable[str], facts: dict[str, Any]) -> dict[str, Any]:
     """Put together what every basis has."""
+    arguments, definitions = facts.pop("arguments", {}), facts.pop("definitions", {})
     whole: dict[str, Any] = {
         "figure": figure,
-        "n": n,
         "timezone": context.timezone or "UTC",
         "timezone_stated": context.timezone is not None,
         "stages": context.stages.to_dict(),
         **facts,
-        "arguments": {**context.arguments, **(arguments or {})},
-        "definitions": dict(definitions or {}),
+        "arguments": {**context.arguments, **arguments},
+        "definitions": definitions,
         "notes": [*context.caveats, *notes],
     }
     plain: dict[str, Any] = to_json(whole)
@@ -255,18 +224,9 @@ def _assembled(
 
 
 def build_history_basis(
-    figure: str,
-    context: FigureContext,
-    *,
-    n: int,
-    compared: Iterable[State] = (),
-    history: str = "snapshots",
-    arguments: Mapping[str, Any] | None = None,
-    definitions: Mapping[str, str] | None = None,
-    notes: Iterable[str] = (),
-    **more: Any,
+    figure: str, context: FigureContext, *, compared: Iterable[State] = (), notes: Iterable[str] = (), **more: Any
 ) -> dict[str, Any]:
-    """Collect what a figure over time stands on.
+    """Collect what a figure over time stands on; see `build_basis`.
 
     Parameters
     ----------
@@ -274,19 +234,12 @@ def build_history_basis(
         Name of the function.
     context : FigureContext
         That of the last moment.
-    n : int
-        Deals at the last moment.
     compared : iterable of State
         The moments whose deals had to be judged.
-    history : str, default "snapshots"
-        What kind of history it was.
-    arguments, definitions, notes, **more
-        As in `build_basis`.
-
-    Returns
-    -------
-    dict
-        JSON-able throughout.
+    notes : iterable of str
+        Whatever a reader should know, in sentences.
+    **more
+        Further facts: ``n``, the deals at the last moment, and where it is no history of snapshots, ``history``.
     """
     said = []
     if context.timezone is None:
@@ -302,19 +255,19 @@ def build_history_basis(
             f"{counted(unjudged, 'deal')} of earlier moments, gone before the load: nobody knows whether they are in "
             "scope, left out"
         )
-    by = str((arguments or {}).get("by"))
+    by = str(more.get("arguments", {}).get("by"))
     if by in NAMES:
         said.append(f"every {by} is that of the load, at every moment; by='{by}{THEN}' takes those of each moment")
     elif by.removesuffix(THEN) in NAMES:
         said.append(f"every {by.removesuffix(THEN)} is that of the moment, where the history knows it")
     facts: dict[str, Any] = {
         "as_of": context.local_as_of.isoformat(),
-        "history": history,
+        "history": "snapshots",
         "scope": None if scope is None else scope.words,
         "n_not_judged": unjudged,
         **more,
     }
-    return _assembled(figure, context, n, facts, arguments, definitions, [*said, *notes])
+    return _assembled(figure, context, [*said, *notes], facts)
 
 
 _GUESSED = "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"

@@ -8,7 +8,7 @@ figure keeps (small codes, one sum per cell) is ever as long as the frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,23 @@ def number_codes(codes: npt.NDArray[np.intp], size: int) -> tuple[npt.NDArray[np
     occurs = np.zeros(size, dtype=bool)
     occurs[codes] = True
     return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[codes]
+
+
+def take_apart(codes: npt.NDArray[np.intp], sizes: Sequence[int]) -> list[npt.NDArray[np.intp]]:
+    """Return the parts of combined codes, of which all but the first have these sizes.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in take_apart(np.array([0, 7, 23]), [4, 3])]
+    [[0, 0, 1], [0, 2, 3], [0, 1, 2]]
+    """
+    parts = []
+    for size in (max(each, 1) for each in reversed(sizes)):
+        rest = codes // size
+        # numpy divides by one number many times as fast as it finds remainders.
+        parts.append(codes - rest * size)
+        codes = rest
+    return [codes, *parts[::-1]]
 
 
 def count_codes(

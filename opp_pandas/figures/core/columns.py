@@ -80,13 +80,7 @@ class Numbers:
 
 
 def read_numbers(column: pd.Series) -> Numbers:
-    """Read a numeric column.
-
-    Raises
-    ------
-    FrameError
-        If it holds something else, or infinite ones; the text names the first such rows.
-    """
+    """Read a numeric column."""
     dtype = column.dtype
     if pd.api.types.is_integer_dtype(dtype) and dtype.kind == "i":
         return _read_integers(column)
@@ -160,13 +154,7 @@ def some_of(column: pd.Series, rows: Codes | slice) -> pd.Series:
 
 
 def read_mask(found: Any, frame: pd.DataFrame, name: str) -> Flags:
-    """Read which rows somebody chose; a missing truth value chooses none.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not one truth value for each row; `name` is that of the argument.
-    """
+    """Read which rows somebody chose; a missing truth value chooses none."""
     told = pd.Series(found)
     if isinstance(found, pd.Series) and found.index.is_unique and frame.index.isin(found.index).all():
         # As in df.loc[mask], the mask of a frame in another order speaks of labels, not of places.
@@ -277,7 +265,9 @@ def _where_all_are(word: str, cells: pa.ChunkedArray) -> Flags | None:
         starts, text = _bytes_of(chunk)
         expected = np.frombuffer(own * (len(text) // max(len(own), 1)), dtype=np.uint8)
         known.append(_known_cells(chunk))
-        if not np.array_equal(text, expected) or not np.array_equal(np.diff(starts) == len(own), known[-1]):
+        lengths = ((rows, starts[rows.start + 1 : rows.stop + 1] - starts[rows]) for rows in blocks(len(chunk)))
+        alike = (np.array_equal(length == len(own), known[-1][rows]) for rows, length in lengths)
+        if not np.array_equal(text, expected) or not all(alike):
             return None
     return np.concatenate(known)
 
@@ -321,7 +311,9 @@ def rows_that_may_start_with(letters: Iterable[str], column: pd.Series) -> Codes
         for chunk in cells.chunks:
             starts, text = _bytes_of(chunk)
             if len(text):
-                found.append(before + np.flatnonzero(wanted.take(text.take(starts[:-1], mode="clip"))))
+                # numpy would widen every letter to 64 bits to look it up.
+                marked = text.take(starts[:-1], mode="clip").tobytes().translate(wanted.tobytes())
+                found.append(before + np.flatnonzero(np.frombuffer(marked, dtype=bool)))
             before += len(chunk)
         return np.concatenate(found)
 

@@ -29,13 +29,7 @@ DEFINITIONS = (*PERIOD_OPTIONS, *MONEY_OPTIONS)
 
 
 def read_definitions(**options: Any) -> dict[str, Any]:
-    """Settle how time is cut and what amounts mean, as it is to travel with a load: what was stated, checked.
-
-    Raises
-    ------
-    ConfigurationError
-        If one of them cannot be used.
-    """
+    """Settle how time is cut and what amounts mean, as it is to travel with a load: what was stated, checked."""
     stated = {name: value for name, value in options.items() if value is not None and value is not False}
     PeriodSpec().but(**{name: stated[name] for name in PERIOD_OPTIONS if name in stated})
     money = MoneySpec().but(**{name: stated[name] for name in MONEY_OPTIONS if name in stated})
@@ -155,22 +149,7 @@ def settle_context(
     timezone: str | None = None,
     **definitions: Any,
 ) -> FigureContext:
-    """Gather what figures need beside the rows, for rows whose load and names of stages are known.
-
-    Parameters
-    ----------
-    load : Meaning or None
-        What the load of the rows says.
-    stage_names : sequence of str
-        The stages that occur, where no load has a look-up.
-    as_of, stages, timezone, **definitions
-        As in `context_of`.
-
-    Raises
-    ------
-    NotLoadedError
-        If neither the load nor the arguments say the moment.
-    """
+    """Gather what figures need beside the rows: what their load says, and what stages occur where it names none."""
     zone = timezone if timezone is not None else (load.timezone if load else None)
     if as_of is not None:
         moment = parse_end(as_of, zone)

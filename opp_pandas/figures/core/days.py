@@ -44,25 +44,9 @@ _DAYS_OF_400_YEARS = 146_097  # whole weeks
 
 
 def local_days(instants: pd.Series, timezone: str | None) -> Days:
-    """Find the calendar day of every instant in a time zone.
+    """Find the calendar day of every instant in a time zone; `NO_DAY` where missing.
 
-    Parameters
-    ----------
-    instants : Series of datetime with zone, shape (n,)
-        The column as it stands in a frame.
-    timezone : str or None
-        Where days begin and end; None is UTC.
-
-    Returns
-    -------
-    ndarray of int32, shape (n,)
-        Days since 1970-01-01; `NO_DAY` where missing. Where the zone's year is
-        0 or 10,000, the first or last day of the calendar.
-
-    Raises
-    ------
-    FrameError
-        If the column does not hold instants with a zone.
+    Where the zone's year is 0 or 10,000, it is the first or last day of the calendar.
 
     Examples
     --------
@@ -188,13 +172,7 @@ def _days_directly(seconds: Integers, zone: str) -> Days:
 
 
 def day_of(moment: pd.Timestamp, timezone: str | None) -> int:
-    """Find the calendar day of one moment.
-
-    Raises
-    ------
-    ConfigurationError
-        If the moment has no time zone.
-    """
+    """Find the calendar day of one moment."""
     moment = pd.Timestamp(moment)
     if pd.isna(moment) or moment.tzinfo is None:
         raise ConfigurationError(

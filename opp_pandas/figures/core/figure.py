@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from opp_pandas.docstrings import ARGUMENTS, OF_METHODS, OVER_TIME, RAISED, RAISED_OVER_TIME, document, entries_of
 from opp_pandas.errors import ConfigurationError
+from opp_pandas.figures.core.basis import attach_basis, build_basis, build_history_basis
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.partials import Part, combine_parts
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from opp_pandas.figures.core.basis import Facts
     from opp_pandas.figures.core.lineage import Question
 
 R = TypeVar("R")
@@ -201,26 +203,7 @@ class Figure(Generic[R]):
         return f"<figure {self.name}{self.__signature__}>"
 
     def __call__(self, subject: Any, /, *, context: Any = None, **options: Any) -> R:
-        """Work the figure out.
-
-        Parameters
-        ----------
-        subject : DataFrame or History
-            The deals; for figures over time a History, or the deals before and after.
-        context : FigureContext
-            Stages, moment, time zone and definitions.
-        **options
-            As the signature says.
-
-        Returns
-        -------
-        DataFrame or Bookings
-
-        Raises
-        ------
-        TypeError
-            If there is no such option; the text says which was perhaps meant.
-        """
+        """Work the figure out of deals, a history or a pair of frames, with options as the signature says."""
         lost = caveats_of(subject, options.get("history"))
         if self.gather is not None:
             context = context.with_caveats(lost) if isinstance(context, FigureContext) else context
@@ -265,50 +248,38 @@ class Figure(Generic[R]):
     def partial(
         self, frame: pd.DataFrame, /, *, context: FigureContext, survey: Part | None = None, **options: Any
     ) -> Part:
-        """Gather what the figure needs to know of a piece of the deals.
-
-        Parameters
-        ----------
-        frame : DataFrame
-            Some of the deals: each deal in one piece, in any order.
-        context : FigureContext
-            The same for all pieces.
-        survey : Part, optional
-            Where the figure has a ``survey``: that of all pieces, combined.
-        **options
-            As for the figure itself.
-
-        Returns
-        -------
-        Part
-            Small, and can be pickled.
-
-        Raises
-        ------
-        ConfigurationError
-            If the figure needs to see all deals at once.
-        """
+        """Gather what the figure needs of a piece of the deals; `survey` is that of all pieces, where there is one."""
         if self.gather is None:
             raise ConfigurationError(f"{self.name} cannot be merged from pieces: it needs to see all deals at once")
         return self._gathered(self.gather, frame, context, options, survey=survey)
 
     def merge(self, parts: Iterable[Part], /, *, context: FigureContext, **options: Any) -> R:
-        """Work the figure out from the parts of all pieces.
+        """Work the figure out from the parts of all pieces, with the context and the options that `partial` had."""
+        context, own = self._settle(context, options)
+        return cast("R", as_result(self.function(combine_parts(parts), context=context, **own), self.heading))
+
+    def result(
+        self, table: pd.DataFrame, context: FigureContext, facts: Facts | None = None, **stated: Any
+    ) -> pd.DataFrame:
+        """Put on a table what it stands on: the figure's name, its formulas, and what is `stated` for its basis.
 
         Parameters
         ----------
-        parts : iterable of Part
-            From `partial`, or `combine_parts`.
-        context, **options
-            The same as for `partial`.
-
-        Returns
-        -------
-        DataFrame or Bookings
-            As from the figure itself on all deals at once.
+        table : DataFrame
+            What was worked out; nobody else holds it.
+        context : FigureContext
+            What it was worked out in; of a figure over time, that of the last moment.
+        facts : Facts, optional
+            What was counted of the deals; left out by a figure over time.
+        **stated
+            As `build_basis` and `build_history_basis` take it; formulas left out are
+            those of the columns, and of numbers of the basis, that are there.
         """
-        context, own = self._settle(context, options)
-        return cast("R", as_result(self.function(combine_parts(parts), context=context, **own), self.heading))
+        known = {name: words for name, words in self.definitions.items() if name in table.columns or name in stated}
+        stated = {"definitions": known, **stated}
+        if facts is None:
+            return attach_basis(table, build_history_basis(self.name, context, **stated))
+        return attach_basis(table, build_basis(self.name, context, facts, **stated))
 
     def rows(self, finder: Finder) -> Finder:
         """Register who finds the deals behind one of the figure's numbers."""

@@ -14,12 +14,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
-from opp_pandas.figures.core.blocks import blocks, look_up, number_codes, smallest_integer
-from opp_pandas.figures.core.categories import resolve_categories
+from opp_pandas.figures.core.blocks import blocks, look_up, number_codes, smallest_integer, take_apart
 from opp_pandas.figures.core.columns import factorize, some_of
+from opp_pandas.figures.core.deals import CLOSED, NO_CATEGORY, OPEN, PIPELINE, WON, Deals
 from opp_pandas.organisation import NAMES, THEN
 from opp_pandas.resource import LOOKUP_COLUMNS
 from opp_pandas.stages import CATEGORIES
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, SmallCodes
-    from opp_pandas.figures.core.deals import Deals
     from opp_pandas.stages import StageTable
 
 UNASSIGNED = "(unassigned)"
@@ -63,13 +63,7 @@ class Group:
         return len(self.labels)
 
     def find(self, key: object) -> int:
-        """Find the group that a user means by a label, a plain name or an id.
-
-        Raises
-        ------
-        ConfigurationError
-            If none fits, or more than one.
-        """
+        """Find the group that a user means by a label, a plain name or an id."""
         # Neither a sequence nor what is missing is a label, and comparing with them goes wrong in many ways.
         comparable = not pd.api.types.is_list_like(key) and not pd.isna(key)  # type: ignore[call-overload]
         places = np.flatnonzero(np.asarray(self.labels == key)) if comparable else np.empty(0, dtype=np.intp)
@@ -170,11 +164,9 @@ class Axis:
         known = _names_by_id(context.lookups.get(kind))
         if kind == "user" and organisation is not None:
             known = {**_names_by_id(organisation.users), **known}
-        with_id = [(key, known.get(key, text) or text) for key, text in self.entries if key is not None]
-        place = {key: code for code, (key, _) in enumerate(with_id)}
-        bearer = {text: code for code, (_, text) in enumerate(with_id)}
-        keys: list[Any] = [key for key, _ in with_id]
-        labels: list[Any] = [text for _, text in with_id]
+        with_id = {key: known.get(key, text) or text for key, text in self.entries if key is not None}
+        keys, labels = list(with_id), list(with_id.values())
+        place, bearer = dict(zip(keys, range(len(keys)), strict=True)), dict(zip(labels, range(len(keys)), strict=True))
         counts = Counter(labels)
         places = []
         for key, text in self.entries:
@@ -223,27 +215,12 @@ def read_axes(deals: Deals, by: str | Sequence[str] | None) -> list[Grouping]:
 
 
 def read_groups(deals: Deals, by: str | Sequence[str] | None) -> list[Group]:
-    """Read every grouping that `by` names.
+    """Read every grouping that `by` names: columns of the frame, in any order.
 
-    Parameters
-    ----------
-    deals : Deals
-        The deals.
-    by : str, sequence of str or None
-        Columns of the frame. ``owner_name``, ``account_name``, ``creator_name``
-        and ``updater_name`` group by the id underneath; ``stage_name`` keeps
-        the pipeline's order; ``category`` is the forecast category; ``team`` and
-        ``role`` are the owners', where the load has the organisation; over a
-        history ``team_then`` and ``role_then`` are those of each moment.
-
-    Returns
-    -------
-    list of Group
-
-    Raises
-    ------
-    MissingColumnError
-        If the frame has no such column.
+    ``owner_name`` and the names of other people and accounts group by the id underneath;
+    ``stage_name`` keeps the pipeline's order; ``category`` is the forecast category;
+    ``team`` and ``role`` are the owners', where the load has the organisation, and over a
+    history ``team_then`` and ``role_then`` those of each moment.
     """
     return [_group(deals, *pair) for pair in read_axes(deals, by)]
 
@@ -268,7 +245,7 @@ def require_one_column(by: object) -> None:
 
 def _read_axis(deals: Deals, name: str) -> Grouping:
     if name == "category" and not deals.has("category"):
-        return category_axis(), resolve_categories(deals).codes
+        return category_axis(), resolve_categories(deals)[0]
     if name in ("stage_name", "stage_id") and (deals.has("stage_id") or deals.has("stage_name")):
         return stage_axis(deals, name)
     if name in LOOKUP_COLUMNS and name.endswith("_name"):
@@ -311,6 +288,41 @@ def stage_axis(deals: Deals, name: str = "stage_name") -> Grouping:
     return Axis(name, "stage", range(len(deals.context.stages.frame))), deals.stage
 
 
+BANDS = (90.0, 60.0)
+"""Without a stated category: at least this percentage is commit, best case."""
+
+
+def resolve_categories(deals: Deals, bands: tuple[float, float] = BANDS) -> tuple[npt.NDArray[np.int8], dict[str, int]]:
+    """Return the forecast category of every deal, and how many open ones have it ``stated`` or from ``bands``.
+
+    A category is its place in `opp_pandas.stages.CATEGORIES`; -1 for lost deals and those
+    outside. Won deals are closed. An open deal takes the stated category; where nobody
+    stated one, or somebody called an open deal closed, its probability decides: at least
+    ``bands[0]`` percent is commit, ``bands[1]`` best case, all else pipeline, 0 percent and
+    a missing percentage included.
+    """
+    commit, best_case = bands
+    if not 100 >= commit >= best_case > 0:
+        raise ConfigurationError(
+            f"bands are percentages for commit and best case, falling, such as {BANDS}, not {bands}"
+        )
+    stated = deals.stated_category
+    is_open = deals.status == OPEN
+    # One-byte arithmetic: numpy chooses between single values far more slowly.
+    codes = np.int8(NO_CATEGORY) + np.int8(CLOSED - NO_CATEGORY) * (deals.status == WON).view(np.int8)
+    settled = np.zeros(len(deals), dtype=bool)
+    if stated is not None:
+        settled = is_open & (stated != NO_CATEGORY) & (stated != CLOSED)
+        codes += settled.view(np.int8) * (stated - np.int8(NO_CATEGORY))
+    n_stated, n_open = int(np.count_nonzero(settled)), int(np.count_nonzero(is_open))
+    if n_stated < n_open:
+        percent = deals.percent
+        # Pipeline, best case and commit are 3, 2 and 1: each band that is reached takes one off.
+        banded = np.int8(PIPELINE) - (percent >= best_case).view(np.int8) - (percent >= commit).view(np.int8)
+        codes += (is_open & ~settled).view(np.int8) * (banded - np.int8(NO_CATEGORY))
+    return codes, {"stated": n_stated, "bands": n_open - n_stated}
+
+
 @lru_cache(maxsize=16)
 def _name_stages(name: str, stages: StageTable) -> tuple[pd.Index, list[Any], Codes]:
     table = stages.frame
@@ -344,7 +356,7 @@ def _person_or_account_axis(deals: Deals, name: str) -> Grouping:
             _name_from_column(texts, unnamed, codes, deals.frame[name])
         if len(without):
             name_codes, names = factorize(some_of(deals.frame[name], without))
-            entries = [(None, str(text)) for text in names]
+            entries = [(None, str(text)) for text in names.to_numpy(dtype=object)]
             codes = codes.astype(smallest_integer(len(ids) + len(names)))
             codes[without] = np.where(name_codes < 0, -1, name_codes.astype(np.intp) + len(ids))
     return Axis(name, "people", [*zip(ids, texts, strict=True), *entries], _some_missing(codes)), codes
@@ -367,7 +379,9 @@ def _name_from_column(labels: list[str | None], unnamed: list[int], codes: Small
         # Most often the first few rows name all ids: no more of them is looked at.
         found = np.flatnonzero(lacking[codes[rows]] & column.iloc[rows].notna().to_numpy())
         places, first = np.unique(codes[rows][found], return_index=True)
-        for place, text in zip(places.tolist(), column.array[rows.start + found[first]], strict=True):
+        # Arrow's text is slow to go through one by one, and fast to turn into objects.
+        texts = column.array[rows.start + found[first]].to_numpy(dtype=object)
+        for place, text in zip(places.tolist(), texts, strict=True):
             labels[place] = str(text)
         lacking[places] = False
 
@@ -419,19 +433,10 @@ def combine(groups: Sequence[Group], n: int) -> tuple[Codes, int]:
     return codes, size
 
 
-def split(cells: Codes, groups: Sequence[Group]) -> list[Codes]:
-    """Take combined codes apart again, one array per grouping."""
-    parts: list[Codes] = []
-    rest = cells
-    for group in reversed(groups):
-        parts.append(rest % max(len(group), 1))
-        rest = rest // max(len(group), 1)
-    return parts[::-1]
-
-
 def index_of(cells: Codes, groups: Sequence[Group]) -> pd.Index:
     """Return the labels of combined codes: a plain index for one grouping, else a MultiIndex."""
-    return index_from([(group.labels, part) for group, part in zip(groups, split(cells, groups), strict=True)])
+    _, *parts = take_apart(cells, [len(group) for group in groups])
+    return index_from([(group.labels, part) for group, part in zip(groups, parts, strict=True)])
 
 
 def index_from(levels: Sequence[tuple[pd.Index, Codes]]) -> pd.Index:

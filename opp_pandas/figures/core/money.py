@@ -129,13 +129,7 @@ class ExchangeRates:
         return np.where(deals.status == OPEN, chosen(self.open_date), chosen(self.won_date))
 
     def convert(self, deals: Deals, day: int | None = None) -> Floats:
-        """Return the amounts in the base currency, at the rates of one `day` or of the day of each deal.
-
-        Raises
-        ------
-        FrameError
-            If a deal with an amount names no currency, or one without a rate on its day.
-        """
+        """Return the amounts in the base currency, at the rates of one `day` or of the day of each deal."""
         codes, names = deals.currency_codes
         amount = deals.own_amount
         days = self._days(deals) if day is None else np.full(len(deals), day, dtype=np.int32)
@@ -226,13 +220,7 @@ class CurrencyCounts:
         return self.named.get(None, 0) if self.has_column and self.organisation is not None else 0
 
     def require_one(self) -> None:
-        """Raise if the amounts cannot be added without rates.
-
-        Raises
-        ------
-        MixedCurrencyError
-            If the deals name several currencies, or some name none that could be told.
-        """
+        """Raise if the amounts cannot be added without rates."""
         if len(self.counts) > 1:
             raise MixedCurrencyError(self.counts)
 
@@ -242,13 +230,7 @@ Rates: TypeAlias = ExchangeRates | Mapping[str, float] | pd.DataFrame
 
 
 def read_rates(rates: Rates | None, currency: str | None = None) -> ExchangeRates | None:
-    """Settle rates as a user gives them.
-
-    Raises
-    ------
-    ConfigurationError
-        If neither the rates nor `currency` say which currency is the base.
-    """
+    """Settle rates as a user gives them."""
     if rates is None or isinstance(rates, ExchangeRates):
         return rates
     if isinstance(rates, Mapping):
@@ -284,11 +266,6 @@ class MoneySpec:
         Currency of the amounts that name none; left out, the only one that occurs.
     overdue : {"exclude", "include", "roll_forward"}, default "exclude"
         What open deals with a close date before as_of do to forecasts.
-
-    Raises
-    ------
-    ConfigurationError
-        If an argument cannot be used.
     """
 
     probability: ProbabilitySource | Chances = "own"

@@ -31,13 +31,7 @@ _TOGETHER = 4
 
 
 def combine_parts(parts: Iterable[Part]) -> Part:
-    """Put parts of several pieces together into one, as they come; it may be combined further.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is none; a piece may be empty.
-    """
+    """Put parts of several pieces together into one, as they come; it may be combined further."""
     pieces: list[Part] = []
     for part in parts:
         pieces.append(part)

@@ -185,11 +185,6 @@ class Periods:
         """Read one period as people write it (``2026Q4``, a Period, a day in it) and give its number.
 
         A longer span, such as a year where quarters are asked for, names no period.
-
-        Raises
-        ------
-        ConfigurationError
-            If it is no period of this length.
         """
         try:
             if self.unit == "Y" and isinstance(label, int | np.integer) and not isinstance(label, bool):
@@ -312,20 +307,10 @@ class Periods:
         return np.array(found, dtype=np.int64)[inverse]
 
     def cut(self, days: Days) -> tuple[Codes, Integers]:
-        """Code the period of every day.
+        """Code the period of every day; gives the codes and the ordinals of the periods that they are places in.
 
-        Parameters
-        ----------
-        days : ndarray of int32, shape (n,)
-            Days, `NO_DAY` where missing.
-
-        Returns
-        -------
-        codes : ndarray of intp, shape (n,)
-            Position in `ordinals`; one past its end where the day is missing.
-        ordinals : ndarray of int64, shape (p,)
-            The periods from the first to the last day, in time order; if those are
-            more than a century apart, only periods that occur.
+        These run from the first to the last day's, in time order; if that is more than a
+        century, only those that occur. A missing day has the place one past their end.
         """
         if not len(days) or int(days.max()) == NO_DAY:
             return np.zeros(len(days), dtype=np.intp), np.empty(0, dtype=np.int64)
@@ -449,11 +434,6 @@ class PeriodSpec:
     ----------
     freq, fiscal_start, fiscal_label, calendar
         As in `resolve_periods`.
-
-    Raises
-    ------
-    ConfigurationError
-        If an argument is none of these, or two of them contradict.
     """
 
     freq: str = "Q"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import html
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from opp_pandas._html import as_written
 from opp_pandas.errors import named, printable
-from opp_pandas.figures.core.basis import BASIS_KEY, day_of_basis
+from opp_pandas.figures.core.basis import BASIS_KEY, basis_of, day_of_basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -260,3 +261,54 @@ def as_result(result: Any, heading: str) -> Any:
     table = ResultFrame(result)
     table.attrs = {BASIS_KEY: basis}
     return table
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A result with its basis, as text and as HTML; every text from the data is escaped."""
+
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def show(result: Any, *, max_rows: int = MOST_ROWS) -> Shown:
+    """Make a result presentable: the table with rounded numbers, and what it stands on.
+
+    Parameters
+    ----------
+    result : DataFrame or other figure
+        What a figure function returned.
+    max_rows : int, default 60
+        Rows shown.
+
+    Returns
+    -------
+    Shown
+        Prints as text, and as HTML in a notebook.
+
+    Raises
+    ------
+    ConfigurationError
+        If the result carries no basis.
+
+    Examples
+    --------
+    >>> opp.show(df.opp.undated())
+    Open deals without a close date, as of 2026-11-02, amounts in USD
+               count  amount weighted_amount
+    owner_name
+    Sam Novak      1  45,110          33,832
+    - 279 deals; stages open: 'Qualify', 'Discover', 'Propose', 'Negotiate'; won: 'Closed Won'; lost: 'Closed Lost'
+    - 2 deals in the trash, left out
+    - 3 open or won deals without an amount: counted, never taken as 0
+    """
+    basis = basis_of(result)
+    written = Written(result if isinstance(result, pd.DataFrame) else result.to_frame(), basis, max_rows)
+    text = "\n".join([written.as_text(), *(f"- {line}" for line in notes_of(basis))])
+    return Shown(text, written.as_html(folded=False))

@@ -68,13 +68,7 @@ class ChancesByDeal:
 
 
 def read_chances(source: Any) -> Any:
-    """Return whose probabilities count: a name, or a model.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is neither, nor a table.
-    """
+    """Return whose probabilities count: a name, or a model."""
     if isinstance(source, pd.DataFrame | pd.Series):
         return ChancesByDeal.of(source)
     if (isinstance(source, str) and source in NAMES) or isinstance(source, ChanceModel):
@@ -86,13 +80,7 @@ def read_chances(source: Any) -> Any:
 
 
 def fractions_of(model: ChanceModel, frame: pd.DataFrame) -> Floats:
-    """Return a model's probability of each deal.
-
-    Raises
-    ------
-    ConfigurationError
-        If it gives something else than one fraction for each row.
-    """
+    """Return a model's probability of each deal."""
     found = pd.Series(model.predict(frame)).to_numpy(dtype=np.float64, na_value=np.nan)
     if found.shape != (len(frame),) or not ((found >= 0) & (found <= 1) | np.isnan(found)).all():
         raise ConfigurationError(f"{type(model).__name__}.predict(frame) must give one fraction for each row")

@@ -73,13 +73,7 @@ class Scope:
 
 
 def resolve_scope(scope: Any, base: Scope | None, frame: pd.DataFrame | None) -> Scope:
-    """Settle ``scope=``: a function replaces what the frame says, a mask chooses rows of the frame.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is neither, or a mask without the frame that it speaks of.
-    """
+    """Settle ``scope=``: a function replaces what the frame says, a mask chooses rows of the frame."""
     if isinstance(scope, Scope):
         return scope
     if callable(scope):

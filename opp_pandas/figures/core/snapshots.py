@@ -126,13 +126,7 @@ def later_of(context: FigureContext | tuple[FigureContext, FigureContext]) -> Fi
 
 
 def context_from_load(frame: pd.DataFrame) -> FigureContext:
-    """Gather what figures need from what travels with a frame.
-
-    Raises
-    ------
-    NotLoadedError
-        If nothing does.
-    """
+    """Gather what figures need from what travels with a frame."""
     load = meaning_of(frame)
     if load is None:
         raise NotLoadedError(
@@ -143,13 +137,7 @@ def context_from_load(frame: pd.DataFrame) -> FigureContext:
 
 
 def contexts_of(source: Any, what: str) -> FigureContext | tuple[FigureContext, FigureContext]:
-    """Gather what figures over time need from the loads that they compare, or from the newest snapshot.
-
-    Raises
-    ------
-    HistoryNeededError
-        If there is neither a history nor a pair of frames.
-    """
+    """Gather what figures over time need from the loads that they compare, or from the newest snapshot."""
     if isinstance(source, Snapshots):
         have = source.columns()
         return context_from_load(next(iter(source.states([None], columns=have[:1] or None))))
@@ -158,13 +146,7 @@ def contexts_of(source: Any, what: str) -> FigureContext | tuple[FigureContext, 
 
 
 def pair_of(source: Any, what: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the frames before and after.
-
-    Raises
-    ------
-    HistoryNeededError, ConfigurationError
-        If it is something else.
-    """
+    """Return the frames before and after."""
     if isinstance(source, pd.DataFrame) or source is None:
         raise HistoryNeededError(
             f"{what.replace('_', ' ')} compares moments: pass a History, or (before, after). {HOW_TO_START}"
@@ -183,26 +165,11 @@ def read_states(
     columns: Sequence[str],
     what: str,
 ) -> Iterator[State]:
-    """Return the states that a figure compares.
+    """Return the states that a figure compares: snapshots at `times`, or the deals before and after.
 
-    Parameters
-    ----------
-    source : History or pair of DataFrame
-        Snapshots, or the deals before and after.
-    times : sequence
-        For snapshots: the moments.
-    context : FigureContext or pair
-        What the stages mean, in which zone days begin, and which deals are in
-        scope; for a pair of frames perhaps one each.
-    columns : sequence of str
-        What the figure reads, for snapshots that have it.
-    what : str
-        The figure's name.
-
-    Raises
-    ------
-    HistoryNeededError
-        If there is neither.
+    The context says what the stages mean, in which zone days begin, and which deals
+    are in scope; for a pair of frames there may be one each. `columns` are those that
+    the figure reads, where a history has them; `what` is its name.
     """
     if not isinstance(source, Snapshots):
         frames = pair_of(source, what)
@@ -255,17 +222,7 @@ def read_span(
 
 
 def vanished_deals(history: Snapshots, context: FigureContext, columns: Sequence[str] = ()) -> pd.DataFrame | None:
-    """Return the deals that were gone for good by as_of, as they were last seen; None if there are none.
-
-    Parameters
-    ----------
-    history : Snapshots
-        What was known.
-    context : FigureContext
-        Until when.
-    columns : sequence of str, optional
-        Only these, as far as the history has them.
-    """
+    """Return the deals that were gone for good by as_of, as they were last seen; None if there are none."""
     observed = history.snapshots()["observed_at"]
     if not len(observed) or context.as_of <= observed.min():
         return None
@@ -304,13 +261,7 @@ def keys_in_scope(history: Any, context: FigureContext) -> frozenset[Any] | None
 
 
 def parse_window(period: Any, spec: PeriodSpec) -> tuple[int, int, str]:
-    """Read a period as its first and last day number, and its name.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is none, or ends before it begins.
-    """
+    """Read a period as its first and last day number, and its name."""
     if isinstance(period, tuple | list):
         if len(period) != 2:
             raise ConfigurationError("period= is a name such as '2026Q3', or a pair: first and last day")
@@ -324,13 +275,7 @@ def parse_window(period: Any, spec: PeriodSpec) -> tuple[int, int, str]:
 
 
 def keys_of(frame: pd.DataFrame, *, unique: bool = True) -> pd.Series:
-    """Return what tells deals apart: the id, else the custom id.
-
-    Raises
-    ------
-    FrameError
-        If a row has neither, or two rows have one key (unless not `unique`).
-    """
+    """Return what tells deals apart: the id, else the custom id; raise where a row has neither, or two have one."""
     n = len(frame)
     keys = pd.Series([None] * n, dtype=object)
     if "custom_id" in frame.columns:

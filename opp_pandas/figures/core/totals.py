@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.figures.core.blocks import blocks
+from opp_pandas.figures.core.blocks import blocks, take_apart
 from opp_pandas.figures.core.deals import STANDINGS, Deals
 from opp_pandas.figures.core.groups import Axis, Group, Grouping, combine
 
@@ -89,6 +89,11 @@ class Tally:
     def groups(self, context: FigureContext) -> list[Group]:
         """Name and sort the groups; their codes are those of the cells."""
         return Members(self.axes, self.places).groups(context)
+
+    def rows(self, context: FigureContext) -> tuple[list[Group], Codes, int]:
+        """Return the groups, the combined code of every cell, and how many of these there can be."""
+        groups = self.groups(context)
+        return groups, *combine(groups, len(self))
 
     def add(self, name: str, into: Codes, size: int, chosen: Flags | slice = slice(None)) -> npt.NDArray[Any]:
         """Add one of the sums of some cells into `size` places; ``weighted`` is the sum of amount x probability.
@@ -291,7 +296,9 @@ class Totals:
 
     def __init__(self, cells: Tally, kinds: Sequence[int], rows: Codes, size: int) -> None:
         kind = np.array(kinds, dtype=np.intp)[cells.layer]
-        self._cells, self._chosen, self._n_kinds = cells, kind >= 0, max(kinds, default=0) + 1
+        # Most often all cells count, and need not be chosen one by one.
+        self._chosen = kind >= 0 if min(kinds, default=0) < 0 else slice(None)
+        self._cells, self._n_kinds = cells, max(kinds, default=0) + 1
         self._into, self._size = kind * size + rows, size
         self._tables: dict[str, npt.NDArray[Any]] = {}
 
@@ -300,8 +307,11 @@ class Totals:
         if quantity not in self._tables:
             found = self._cells.add(quantity, self._into, self._n_kinds * self._size, self._chosen)
             self._tables[quantity] = found.reshape(self._n_kinds, self._size)
-        known = [kind for kind in kinds if kind < self._n_kinds]
-        return np.asarray(self._tables[quantity][known].sum(axis=0))
+        found = np.zeros(self._size, dtype=self._tables[quantity].dtype)
+        for kind in kinds:
+            if kind < self._n_kinds:
+                found += self._tables[quantity][kind]
+        return found
 
     def column(self, terms: Sequence[Term]) -> npt.NDArray[Any]:
         """Add the terms of a column, by row."""
@@ -358,17 +368,14 @@ def tally(deals: Deals, groupings: Sequence[Grouping], layers: Sequence[Any], ta
     size = (len(layers) + 1) * width
     if size <= max(1_000_000, 4 * len(deals)):
         sums, unit = _add_up(deals, cells_of, size)
-        occurring = ids = np.flatnonzero(sums["count"][: len(layers) * width])
+        occurring = ids = np.flatnonzero(sums["count"][: len(layers) * width] > 0)
     else:
         # More possible cells than deals: number those that occur.
         numbered, ids = pd.factorize(cells_of(slice(None)))
         sums, unit = _add_up(deals, numbered.__getitem__, len(ids))
         occurring = np.flatnonzero(ids < len(layers) * width)
         ids = ids[occurring]
-    layer, rest = np.divmod(ids, width)
-    places = []
-    for (axis, _), stride in zip(groupings, strides, strict=True):
-        places.append(rest // stride % axis.size)
+    layer, *places = take_apart(ids, [axis.size for axis, _ in groupings])
     taken = {name: values[occurring] for name, values in sums.items()}
     return Tally(tuple(axis for axis, _ in groupings), tuple(layers), layer, tuple(places), taken, unit)
 
