@@ -22,7 +22,7 @@ import opp_pandas as opp
 from histories import LEAD, LOST, OFFER, QUALIFY, STAGE_MAP, WON, history_in_memory, load_of, moment
 from opp_pandas import errors, figures, plotting
 from opp_pandas.cli import main
-from opp_pandas.cli.commands import COMMANDS
+from opp_pandas.cli.command import COMMANDS
 from opp_pandas.figures.core.context import DEFINITIONS
 from opp_pandas.figures.core.figure import FIGURES, PLOTS
 from opp_pandas.reporting.build import assemble
@@ -282,7 +282,7 @@ def test_report__in_a_situation_is_what_plain_python_makes_of_it(situation: str)
             assert_same(found, expected)
 
 
-@pytest.mark.parametrize("name", [command.__name__.rpartition(".")[2] for command in COMMANDS])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_command__that_reads_deals_takes_every_definition(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from opp_pandas.cli.commands import COMMANDS
+from opp_pandas.cli import commands as _commands  # noqa: F401 -- each of them adds itself
+from opp_pandas.cli.command import COMMANDS
 from opp_pandas.cli.exits import FAILED, INTERRUPTED, MISUSED
 from opp_pandas.errors import ConfigurationError, MissingColumnError, OppPandasError, printable
 
@@ -67,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"opp-pandas {opp_pandas.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in COMMANDS:
-        command.add(commands)
+    for add in COMMANDS.values():
+        add(commands)
     return parser

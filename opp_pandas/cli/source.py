@@ -7,9 +7,11 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas.cli.command import Describe, Run, command
 from opp_pandas.cli.exits import DONE, INCOMPLETE
 from opp_pandas.cli.output import Output
 from opp_pandas.cli.values import (
@@ -26,7 +28,7 @@ from opp_pandas.errors import ConfigurationError, MissingExtraError, OppPandasWa
 if TYPE_CHECKING:
     import pandas as pd
 
-Run = Callable[[argparse.Namespace, Output], None]
+Reading = Callable[[argparse.Namespace, Output], None]
 
 _DEFINITIONS: dict[str, dict[str, Any]] = {
     "freq": {"help": "period: M, Q (default), Y or W"},
@@ -63,9 +65,23 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def add_reading_command(commands: Any, name: str, run: Run, *, example: str, **texts: str) -> argparse.ArgumentParser:
-    """Describe a command that reads deals first; its options for that are the same in all."""
-    made: argparse.ArgumentParser = commands.add_parser(name, epilog=f"example: {example}", **texts)
+def reading_command(*options: Describe, example: str, **texts: str) -> Callable[[Reading], Run]:
+    """Let a function be a command that reads deals first; its options for that are the same in all."""
+
+    def register(run: Reading) -> Run:
+        name = run.__module__.rpartition(".")[2]
+
+        @wraps(run)
+        def answer(given: argparse.Namespace) -> int:
+            return _answer(name, run, given)
+
+        source = partial(_add_source, name == "snapshot")
+        return command(source, *options, epilog=f"example: {example}", **texts)(answer)
+
+    return register
+
+
+def _add_source(needs_history: bool, made: argparse.ArgumentParser) -> None:
     source = made.add_argument_group("what is loaded")
     source.add_argument("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)")
     source.add_argument(
@@ -93,7 +109,7 @@ def add_reading_command(commands: Any, name: str, run: Run, *, example: str, **t
     source.add_argument(
         "--history",
         type=Path,
-        required=name == "snapshot",
+        required=needs_history,
         metavar="DIR",
         help="the folder of the snapshots: the load begins from the last one and fetches what changed since",
     )
@@ -110,8 +126,7 @@ def add_reading_command(commands: Any, name: str, run: Run, *, example: str, **t
         definitions.add_argument(f"--{option.replace('_', '-')}", **settings)
     made.add_argument("--json", action="store_true", help="print one JSON object for machines instead of text")
     made.add_argument("--quiet", action="store_true", help="no progress bar")
-    made.set_defaults(run=lambda options: _answer(name, run, options), where=[], won=[], lost=[])
-    return made
+    made.set_defaults(where=[], won=[], lost=[])
 
 
 def add_quota(command: argparse.ArgumentParser) -> None:
@@ -126,7 +141,7 @@ def add_quota(command: argparse.ArgumentParser) -> None:
     command.set_defaults(quota=None)
 
 
-def _answer(name: str, run: Run, options: argparse.Namespace) -> int:
+def _answer(name: str, run: Reading, options: argparse.Namespace) -> int:
     """Run a command; its warnings go to standard error, one line each, so that the answer stays clean."""
     output = Output(name, options.json)
     with warnings.catch_warnings(record=True) as seen:

@@ -1,19 +1,7 @@
-"""The commands, one file each; every one describes itself to argparse in ``add``."""
+"""The commands, one file each; every one describes itself to argparse, in this order."""
 
-from opp_pandas.cli.commands import (
-    backtest,
-    demo,
-    forecast,
-    funnel,
-    journals,
-    load,
-    login,
-    predict,
-    report,
-    resume,
-    sandbox,
-    snapshot,
-    undo,
-)
+from importlib import import_module
 
-COMMANDS = (demo, sandbox, login, load, forecast, predict, backtest, funnel, snapshot, report, resume, undo, journals)
+_FIRST = ("demo", "sandbox", "login", "load", "forecast", "predict", "backtest", "funnel", "snapshot", "report")
+for _name in (*_FIRST, "resume", "undo", "journals"):
+    import_module(f"{__name__}.{_name}")

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.cli.source import add_reading_command, definitions_of, history_of, read_deals
+from opp_pandas.cli.command import either, option
+from opp_pandas.cli.source import definitions_of, history_of, read_deals, reading_command
 from opp_pandas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import argparse
-
     from opp_pandas.cli.output import Output
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = add_reading_command(
-        commands,
-        "backtest",
-        _run,
-        help="print how good forecasts of the past would have been, method by method",
-        description="Forecasts past windows from what was known before each, and scores them against what came. With "
-        "--period, whole periods by the percentages and amounts that a history has kept.",
-        example='opp-pandas backtest --horizon-days 30 --won "Closed Won" --lost "Closed Lost"',
-    )
-    what = command.add_mutually_exclusive_group()
-    what.add_argument("--horizon-days", type=int, metavar="N", help="length of a window in days (default 90)")
-    what.add_argument(
-        "--period", action="append", metavar="2026Q3", help="in their place, a period (needs --history); repeatable"
-    )
-    command.add_argument("--method", action="append", metavar="NAME", help="only this one and naive rows; repeatable")
-
-
+@reading_command(
+    either(
+        option("--horizon-days", type=int, metavar="N", help="length of a window in days (default 90)"),
+        option(
+            "--period", action="append", metavar="2026Q3", help="in their place, a period (needs --history); repeatable"
+        ),
+    ),
+    option("--method", action="append", metavar="NAME", help="only this one and naive rows; repeatable"),
+    help="print how good forecasts of the past would have been, method by method",
+    description="Forecasts past windows from what was known before each, and scores them against what came. With "
+    "--period, whole periods by the percentages and amounts that a history has kept.",
+    example='opp-pandas backtest --horizon-days 30 --won "Closed Won" --lost "Closed Lost"',
+)
 def _run(options: argparse.Namespace, output: Output) -> None:
     asked: dict[str, Any] = {"horizon_days": options.horizon_days, "methods": options.method}
     if options.period is not None:

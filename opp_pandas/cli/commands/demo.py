@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from opp_pandas.cli.command import command, option
 from opp_pandas.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    import argparse
 
 FIRST = "01_load_and_look.ipynb"
 FOLDER = "opp_pandas_demo"
 _HERE = Path(__file__).parents[2]
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    demo = commands.add_parser(
-        "demo",
-        help="show the whole job on a sandbox: load, look, edit, write back",
-        description="Starts a sandbox, loads its deals, validates them, prints the forecast and the stage "
-        "distribution, edits one deal, writes it back and reads it again. Needs no account and no browser.",
-    )
-    demo.add_argument("--opportunities", type=int, default=500, metavar="N", help="deals in the sandbox (default 500)")
-    demo.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same deals (default 0)")
-    demo.add_argument("--notebook", action="store_true", help=f"open {FIRST} in JupyterLab instead, from ./{FOLDER}")
-    demo.set_defaults(run=_run)
-
-
+@command(
+    option("--opportunities", type=int, default=500, metavar="N", help="deals in the sandbox (default 500)"),
+    option("--seed", type=int, default=0, metavar="N", help="same seed, same deals (default 0)"),
+    option("--notebook", action="store_true", help=f"open {FIRST} in JupyterLab instead, from ./{FOLDER}"),
+    help="show the whole job on a sandbox: load, look, edit, write back",
+    description="Starts a sandbox, loads its deals, validates them, prints the forecast and the stage "
+    "distribution, edits one deal, writes it back and reads it again. Needs no account and no browser.",
+)
 def _run(options: argparse.Namespace) -> int:
     if options.notebook:
         return _open_notebook()

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.cli.source import add_reading_command, definitions_of, history_of, read_deals
+from opp_pandas.cli.command import option
+from opp_pandas.cli.source import definitions_of, history_of, read_deals, reading_command
 from opp_pandas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import argparse
-
     from opp_pandas.cli.output import Output
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = add_reading_command(
-        commands,
-        "funnel",
-        _run,
-        help="print deals per stage; with a history, how many ever reached each",
-        description="Without --history this is the distribution over the present stages, and says so. With one it adds "
-        "how many deals reached each stage, and step and overall conversion.",
-        example="opp-pandas funnel --history history --cohort 2026-01-01..2026-06-30",
-    )
-    command.add_argument("--by", metavar="COLUMN", help="group by this column too")
-    command.add_argument("--cohort", metavar="FROM..TO", help="only deals created in these days (needs --history)")
-
-
+@reading_command(
+    option("--by", metavar="COLUMN", help="group by this column too"),
+    option("--cohort", metavar="FROM..TO", help="only deals created in these days (needs --history)"),
+    help="print deals per stage; with a history, how many ever reached each",
+    description="Without --history this is the distribution over the present stages, and says so. With one it adds "
+    "how many deals reached each stage, and step and overall conversion.",
+    example="opp-pandas funnel --history history --cohort 2026-01-01..2026-06-30",
+)
 def _run(options: argparse.Namespace, output: Output) -> None:
     asked: dict[str, Any] = {}
     if options.cohort is not None:

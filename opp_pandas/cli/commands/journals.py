@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from opp_pandas.cli.command import command, option
 from opp_pandas.cli.output import Output
 from opp_pandas.figures.core.basis import counted
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = commands.add_parser(
-        "journals",
-        help="list or remove the plans of write-backs",
-        description="Journals hold old and new values of customers' deals, readable by their owner only. "
-        "They are kept until removed here.",
-        epilog="example: opp-pandas journals --purge-days 30",
-    )
-    command.add_argument("--folder", type=Path, help="default: OPP_PANDAS_JOURNAL, else the user's folder for state")
-    command.add_argument("--purge-days", type=float, metavar="D", help="remove finished ones older than D days")
-    command.add_argument("--json", action="store_true", help="print one JSON object for machines instead of text")
-    command.set_defaults(run=_run)
-
-
+@command(
+    option("--folder", type=Path, help="default: OPP_PANDAS_JOURNAL, else the user's folder for state"),
+    option("--purge-days", type=float, metavar="D", help="remove finished ones older than D days"),
+    option("--json", action="store_true", help="print one JSON object for machines instead of text"),
+    help="list or remove the plans of write-backs",
+    description="Journals hold old and new values of customers' deals, readable by their owner only. "
+    "They are kept until removed here.",
+    epilog="example: opp-pandas journals --purge-days 30",
+)
 def _run(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 

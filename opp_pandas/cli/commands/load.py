@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opp_pandas._files import write_whole
-from opp_pandas.cli.source import add_reading_command, check_folder, read_deals
+from opp_pandas.cli.command import option
+from opp_pandas.cli.source import check_folder, read_deals, reading_command
 from opp_pandas.errors import ConfigurationError, named
 
 if TYPE_CHECKING:
-    import argparse
-
     from opp_pandas.cli.output import Output
 
 _WRITERS = (".parquet", ".csv", ".xlsx")
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = add_reading_command(
-        commands,
-        "load",
-        _run,
-        help="load opportunities into a Parquet, CSV or Excel file",
-        description="Loads opportunities, validated, into a file that pandas, DuckDB and Spark read.",
-        example="opp-pandas load -o deals.parquet --where close_date=2026-10-01..2026-12-31",
-    )
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".parquet, .csv or .xlsx")
-    command.add_argument("--fields", metavar="A,B", help="only these columns; ids and updated_at always come")
-
-
+@reading_command(
+    option("-o", "--output", type=Path, required=True, metavar="FILE", help=".parquet, .csv or .xlsx"),
+    option("--fields", metavar="A,B", help="only these columns; ids and updated_at always come"),
+    help="load opportunities into a Parquet, CSV or Excel file",
+    description="Loads opportunities, validated, into a file that pandas, DuckDB and Spark read.",
+    example="opp-pandas load -o deals.parquet --where close_date=2026-10-01..2026-12-31",
+)
 def _run(options: argparse.Namespace, output: Output) -> None:
     path: Path = options.output
     if path.suffix.lower() not in _WRITERS:

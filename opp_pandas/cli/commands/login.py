@@ -6,30 +6,24 @@ import argparse
 import getpass
 import os
 import webbrowser
-from typing import Any
 
+from opp_pandas.cli.command import command, option
 from opp_pandas.errors import ConfigurationError
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    login = commands.add_parser(
-        "login",
-        help="sign in through the browser and keep the sign-in",
-        description="Opens the service's sign-in page, waits for the browser to come back and keeps the sign-in in a "
-        "file that only its owner can read; opp.connect() finds it. The app's secret is read from "
-        "OPP_PANDAS_CLIENT_SECRET, or asked for; it is never an argument, where other users could see it.",
-        epilog="example: opp-pandas login --client-id YOUR_APP --reading-only",
-    )
-    login.add_argument("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)")
-    login.add_argument("--client-id", help="the app's id (default: OPP_PANDAS_CLIENT_ID)")
-    login.add_argument("--redirect-uri", help="as registered with the app (default http://127.0.0.1:8917/callback)")
-    login.add_argument("--reading-only", action="store_true", help="ask for no right to write")
-    login.add_argument("--no-browser", action="store_true", help="print the address and ask where the browser ended")
-    login.add_argument("--forget", action="store_true", help="delete the kept sign-in instead")
-    login.set_defaults(run=_run)
-
-
+@command(
+    option("--url", help="base URL of the API (default: OPP_PANDAS_URL, else the Outreach API)"),
+    option("--client-id", help="the app's id (default: OPP_PANDAS_CLIENT_ID)"),
+    option("--redirect-uri", help="as registered with the app (default http://127.0.0.1:8917/callback)"),
+    option("--reading-only", action="store_true", help="ask for no right to write"),
+    option("--no-browser", action="store_true", help="print the address and ask where the browser ended"),
+    option("--forget", action="store_true", help="delete the kept sign-in instead"),
+    help="sign in through the browser and keep the sign-in",
+    description="Opens the service's sign-in page, waits for the browser to come back and keeps the sign-in in a "
+    "file that only its owner can read; opp.connect() finds it. The app's secret is read from "
+    "OPP_PANDAS_CLIENT_SECRET, or asked for; it is never an argument, where other users could see it.",
+    epilog="example: opp-pandas login --client-id YOUR_APP --reading-only",
+)
 def _run(options: argparse.Namespace) -> int:
     from opp_pandas.api.auth import oauth
     from opp_pandas.api.auth.token_store import TokenStore

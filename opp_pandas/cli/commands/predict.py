@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from typing import TYPE_CHECKING
 
-from opp_pandas.cli.source import add_reading_command, definitions_of, history_of, read_deals
+from opp_pandas.cli.command import either, option
+from opp_pandas.cli.source import definitions_of, history_of, read_deals, reading_command
 from opp_pandas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import argparse
-
     from opp_pandas.cli.output import Output
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = add_reading_command(
-        commands,
-        "predict",
-        _run,
-        help="print what the days to come will bring, and how well that was foretold before",
-        description="Learns from created and closed dates how deals are won with age, forecasts the window, and shows "
-        "what the same forecast missed in windows before.",
-        example='opp-pandas predict --horizon-days 30 --won "Closed Won" --lost "Closed Lost"',
-    )
-    window = command.add_mutually_exclusive_group()
-    window.add_argument("--horizon-days", type=int, metavar="N", help="days from the moment on (default 90)")
-    window.add_argument("--period", metavar="2026Q4", help="in their place, the rest of a period that is going on")
-    command.add_argument("--method", default="auto", metavar="NAME", help="auto (default), or a row of backtest")
-    command.add_argument(
+@reading_command(
+    either(
+        option("--horizon-days", type=int, metavar="N", help="days from the moment on (default 90)"),
+        option("--period", metavar="2026Q4", help="in their place, the rest of a period that is going on"),
+    ),
+    option("--method", default="auto", metavar="NAME", help="auto (default), or a row of backtest"),
+    option(
         "--save",
         metavar="NAME",
         help="keep it beside the history (--history DIR) under a name that no other forecast has; {day} in it becomes "
         "the day of the load",
-    )
-    command.add_argument("--comment", default="", help="with --save: why it was made")
-
-
+    ),
+    option("--comment", default="", help="with --save: why it was made"),
+    help="print what the days to come will bring, and how well that was foretold before",
+    description="Learns from created and closed dates how deals are won with age, forecasts the window, and shows "
+    "what the same forecast missed in windows before.",
+    example='opp-pandas predict --horizon-days 30 --won "Closed Won" --lost "Closed Lost"',
+)
 def _run(options: argparse.Namespace, output: Output) -> None:
     from opp_pandas.accessor import context_of
 

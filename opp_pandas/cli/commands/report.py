@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from opp_pandas.cli.source import add_quota, add_reading_command, check_folder, definitions_of, history_of, read_deals
+from opp_pandas.cli.command import option
+from opp_pandas.cli.source import add_quota, check_folder, definitions_of, history_of, read_deals, reading_command
 from opp_pandas.cli.values import read_list, read_quota
 from opp_pandas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import argparse
-
     from opp_pandas.cli.output import Output
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = add_reading_command(
-        commands,
-        "report",
-        _run,
-        help="write the forecast report as a page, workbook, PDF or picture",
-        description="One file that can be mailed: how the period stands, headline figures, forecast against quota, "
-        "coverage, stages, the deals to look at, hygiene, and what the figures stand on. The extension decides: .html, "
-        ".xlsx, .pdf, .png.",
-        example="opp-pandas report -o forecast.html --quota 400000 --history history",
-    )
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".html, .xlsx, .pdf or .png")
-    command.add_argument("--title", help="the headline")
-    command.add_argument(
-        "--since", metavar="DAY", help="what moved since this day (needs --history; default: the last snapshot)"
-    )
-    command.add_argument("--by", metavar="COLUMN", help="compare the groups of this column, such as owner_name")
-    command.add_argument(
+@reading_command(
+    option("-o", "--output", type=Path, required=True, metavar="FILE", help=".html, .xlsx, .pdf or .png"),
+    option("--title", help="the headline"),
+    option("--since", metavar="DAY", help="what moved since this day (needs --history; default: the last snapshot)"),
+    option("--by", metavar="COLUMN", help="compare the groups of this column, such as owner_name"),
+    option(
         "--sections",
         metavar="A,B",
         help="only these, in this order: headline, deals, predict, forecast, coverage, groups, funnel, waterfall, "
         "bookings, hygiene",
-    )
-    command.add_argument(
+    ),
+    option(
         "--link",
         metavar="URL",
         help="address of a deal in the browser, with {id} or {custom_id} in it: deals lead there",
-    )
-    add_quota(command)
-
-
+    ),
+    add_quota,
+    help="write the forecast report as a page, workbook, PDF or picture",
+    description="One file that can be mailed: how the period stands, headline figures, forecast against quota, "
+    "coverage, stages, the deals to look at, hygiene, and what the figures stand on. The extension decides: .html, "
+    ".xlsx, .pdf, .png.",
+    example="opp-pandas report -o forecast.html --quota 400000 --history history",
+)
 def _run(options: argparse.Namespace, output: Output) -> None:
     quota = read_quota(options.quota)
     if options.since is not None and options.history is None:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
 
+from opp_pandas.cli.command import command
 from opp_pandas.cli.output import Output
 from opp_pandas.cli.plan_commands import add_plan_options, print_report, worded_for_shells
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = commands.add_parser(
-        "resume",
-        help="finish a write-back that was interrupted",
-        description="Settles what was sent and never answered, then sends the rest, from the journal.",
-        epilog="example: opp-pandas resume",
-    )
-    command.set_defaults(run=_run)
-    add_plan_options(command)
-
-
+@command(
+    add_plan_options,
+    help="finish a write-back that was interrupted",
+    description="Settles what was sent and never answered, then sends the rest, from the journal.",
+    epilog="example: opp-pandas resume",
+)
 def _run(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 

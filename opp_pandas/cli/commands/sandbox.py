@@ -9,10 +9,11 @@ import re
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from opp_pandas.cli.command import command, either, option
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES
 from opp_pandas.sandbox_server.instants import parse_instant
@@ -22,49 +23,9 @@ _APP_GUID = "sandbox-app-guid"
 _DESCRIBED = re.compile(r"^ {4}(\w+(?:, \w+)*) : .*\n((?: {8}.*\n)+)", re.MULTILINE)
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    serve = commands.add_parser(
-        "sandbox",
-        help="serve the Opportunity API from this machine until stopped",
-        description="Serves the API with made-up deals on a loopback address. The first line printed is the base "
-        "URL, the second the bearer token; then come lines for a shell that set what opp-pandas and other programs "
-        "read: address, token, OAuth client, refresh tokens, app. Ctrl-C stops it.",
-        epilog="example: opp-pandas sandbox --port 8000 --opportunities 2000 --rate-limit 100 --refresh-tokens 2",
-    )
-    serve.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default 127.0.0.1)")
-    serve.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
-    serve.add_argument("--db", type=Path, metavar="FILE", help="keep the records in this file (default: in memory)")
-    serve.add_argument("--opportunities", type=int, default=500, metavar="N", help="deals to make (default 500)")
-    serve.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same deals (default 0)")
-    serve.add_argument("--now", metavar="MOMENT", help="the moment the deals are made for (default: the real time)")
-    token = serve.add_mutually_exclusive_group()
-    token.add_argument("--token", metavar="T", help="the bearer token (default: a random one)")
-    token.add_argument("--token-file", type=Path, metavar="F", help="read the bearer token from this file")
-    serve.add_argument(
-        "--scopes",
-        type=lambda text: _listed(text, SCOPES),
-        default=tuple(ALL_SCOPES),
-        metavar="A,B",
-        help="what the tokens may do, such as opportunities.read (default: everything)",
-    )
-    serve.add_argument(
-        "--refresh-tokens", type=int, default=1, metavar="N", help="refresh tokens to issue without a browser"
-    )
-    serve.add_argument(
-        "--app",
-        type=Path,
-        metavar="FILE",
-        help="install an app that signs in with the RSA key in this PEM file; a new key is made where there is none",
-    )
-    switches = serve.add_argument_group("strictness, limits and faults")
-    for name, options in _switches():
-        switches.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, **options)
-    serve.set_defaults(run=_run)
-
-
-def _switches() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return each switch that a command line can say, with what argparse needs to know of it."""
+def _add_switches(parser: argparse.ArgumentParser) -> None:
+    """Describe each switch that a command line can say."""
+    group = parser.add_argument_group("strictness, limits and faults")
     meanings = {
         name: " ".join(words.split()).replace("``", "").replace("%", "%%")
         for names, words in _DESCRIBED.findall(Switches.__doc__ or "")
@@ -72,17 +33,20 @@ def _switches() -> Iterator[tuple[str, dict[str, Any]]]:
     }
     for name, hint in switch_types().items():
         kinds = get_args(hint) or (hint,)
-        about = {"help": meanings.get(name, "")}
+        how: dict[str, Any] = {}
         if get_origin(hint) is Literal:
-            yield name, {**about, "choices": kinds}
+            how = {"choices": kinds}
         elif hint is bool:
-            yield name, {**about, "action": argparse.BooleanOptionalAction}
+            how = {"action": argparse.BooleanOptionalAction}
         elif get_origin(hint) is tuple:
-            yield name, {**about, "type": lambda text: tuple(text.split(",")), "metavar": "A,B"}
+            how = {"type": lambda text: tuple(text.split(",")), "metavar": "A,B"}
         elif Fault in kinds:
-            yield name, {**about, "action": "append", "type": _fault, "metavar": "JSON"}
+            how = {"action": "append", "type": _fault, "metavar": "JSON"}
         elif reader := next((_READERS[kind] for kind in kinds if kind in _READERS), None):
-            yield name, {**about, "type": reader, "metavar": "N" if reader in (int, float) else "MOMENT"}
+            how = {"type": reader, "metavar": "N" if reader in (int, float) else "MOMENT"}
+        if how:
+            words = meanings.get(name, "")
+            group.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, help=words, **how)
 
 
 _READERS: dict[Any, Callable[[str], Any]] = {type(parse_instant("2026-01-01")): parse_instant, int: int, float: float}
@@ -106,6 +70,38 @@ def _listed(text: str, known: frozenset[str]) -> tuple[str, ...]:
     return names
 
 
+@command(
+    option("--host", default="127.0.0.1", help="loopback address to listen on (default 127.0.0.1)"),
+    option("--port", type=int, default=0, help="port; 0 takes a free one (default)"),
+    option("--db", type=Path, metavar="FILE", help="keep the records in this file (default: in memory)"),
+    option("--opportunities", type=int, default=500, metavar="N", help="deals to make (default 500)"),
+    option("--seed", type=int, default=0, metavar="N", help="same seed, same deals (default 0)"),
+    option("--now", metavar="MOMENT", help="the moment the deals are made for (default: the real time)"),
+    either(
+        option("--token", metavar="T", help="the bearer token (default: a random one)"),
+        option("--token-file", type=Path, metavar="F", help="read the bearer token from this file"),
+    ),
+    option(
+        "--scopes",
+        type=lambda text: _listed(text, SCOPES),
+        default=tuple(ALL_SCOPES),
+        metavar="A,B",
+        help="what the tokens may do, such as opportunities.read (default: everything)",
+    ),
+    option("--refresh-tokens", type=int, default=1, metavar="N", help="refresh tokens to issue without a browser"),
+    option(
+        "--app",
+        type=Path,
+        metavar="FILE",
+        help="install an app that signs in with the RSA key in this PEM file; a new key is made where there is none",
+    ),
+    _add_switches,
+    help="serve the Opportunity API from this machine until stopped",
+    description="Serves the API with made-up deals on a loopback address. The first line printed is the base "
+    "URL, the second the bearer token; then come lines for a shell that set what opp-pandas and other programs "
+    "read: address, token, OAuth client, refresh tokens, app. Ctrl-C stops it.",
+    epilog="example: opp-pandas sandbox --port 8000 --opportunities 2000 --rate-limit 100 --refresh-tokens 2",
+)
 def _run(options: argparse.Namespace) -> int:
     from opp_pandas.sandbox_handle import sandbox
 

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from typing import TYPE_CHECKING
 
-from opp_pandas.cli.source import add_reading_command, history_of, read_deals
+from opp_pandas.cli.command import option
+from opp_pandas.cli.source import history_of, read_deals, reading_command
 
 if TYPE_CHECKING:
-    import argparse
-
     from opp_pandas.cli.output import Output
 
 
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = add_reading_command(
-        commands,
-        "snapshot",
-        _run,
-        help="record what the service says now in a history",
-        description="Loads the pipeline and adds what differs from the last snapshot to the history: run it every "
-        "night. Recording the same load twice adds nothing; an incomplete load never marks a deal as gone.",
-        example="opp-pandas snapshot --history history",
-    )
-    command.add_argument(
+@reading_command(
+    option(
         "--full", action="store_true", help="read every deal, and find out which are gone, instead of the changes only"
-    )
-    command.add_argument(
+    ),
+    option(
         "--confirm",
         type=int,
         metavar="N",
         help="the number of deals that are gone: asked for where a night loses more than a tenth of them",
-    )
-
-
+    ),
+    help="record what the service says now in a history",
+    description="Loads the pipeline and adds what differs from the last snapshot to the history: run it every "
+    "night. Recording the same load twice adds nothing; an incomplete load never marks a deal as gone.",
+    example="opp-pandas snapshot --history history",
+)
 def _run(options: argparse.Namespace, output: Output) -> None:
     added = history_of(options).record(read_deals(options, output), confirm=options.confirm)
     facts = {"deals": added.deals, "appeared": added.appeared, "changed": added.changed, "gone": added.gone}

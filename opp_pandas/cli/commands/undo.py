@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
 
+from opp_pandas.cli.command import command, option
 from opp_pandas.cli.output import Output
 from opp_pandas.cli.plan_commands import add_plan_options, print_report, worded_for_shells
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def add(commands: Any) -> None:
-    """Describe the command to argparse."""
-    command = commands.add_parser(
-        "undo",
-        help="put the old values back where ours still stand",
-        description="Takes the newest plan back, or the one whose number is given, with the same conflict check.",
-        epilog="example: opp-pandas undo --dry-run",
-    )
-    command.add_argument("--dry-run", action="store_true", help="show what would be sent")
-    command.add_argument("--confirm", type=int, metavar="N", help="number of rows, to confirm a large plan")
-    command.add_argument("--allow-delete", action="store_true", help="delete the deals that the plan created")
-    command.set_defaults(run=_run)
-    add_plan_options(command)
-
-
+@command(
+    option("--dry-run", action="store_true", help="show what would be sent"),
+    option("--confirm", type=int, metavar="N", help="number of rows, to confirm a large plan"),
+    option("--allow-delete", action="store_true", help="delete the deals that the plan created"),
+    add_plan_options,
+    help="put the old values back where ours still stand",
+    description="Takes the newest plan back, or the one whose number is given, with the same conflict check.",
+    epilog="example: opp-pandas undo --dry-run",
+)
 def _run(options: argparse.Namespace) -> int:
     import opp_pandas as opp
 
