@@ -31,9 +31,8 @@ class _Door:
     function takes a context.
     """
 
-    def __init__(self, module: str, name: str, *, by_name: bool = False, **preset: Any) -> None:
-        self._module, self._function, self._preset = f"opp_pandas.{module}", name, preset
-        self._by_name = by_name
+    def __init__(self, module: str, name: str, *, by_name: bool = False) -> None:
+        self._module, self._function, self._by_name = f"opp_pandas.{module}", name, by_name
         """Whether the function takes the frame as ``frame=`` instead of first."""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -44,18 +43,18 @@ class _Door:
         parameters = [*inspect.signature(function).parameters.values()]
         parameters = [p for p in parameters if p.name != "frame"] if self._by_name else parameters[1:]
         takes_context = any(p.name == "context" for p in parameters)
-        preset, by_name = self._preset, self._by_name
+        by_name = self._by_name
 
         @functools.wraps(function)
         def method(self: OpportunityAccessor, *args: Any, **options: Any) -> Any:
             if takes_context:
                 options["context"] = self._context(options)
             if by_name:
-                return function(*args, frame=self._frame, **options, **preset)
-            return function(self._frame, *args, **options, **preset)
+                return function(*args, frame=self._frame, **options)
+            return function(self._frame, *args, **options)
 
         del vars(method)["__wrapped__"]
-        shown = [p for p in parameters if p.name != "context" and p.name not in preset]
+        shown = [p for p in parameters if p.name != "context"]
         if takes_context:
             shown += _registry().derived(
                 ("scope", *_registry().DEFINITIONS, *_registry().GIVEN), [p.name for p in shown]
@@ -335,8 +334,8 @@ class OpportunityAccessor(_Registered):
     add = _Door("editing", "add_rows")
     attach = _Door("editing", "attach_again")
     set_close_date = _Door("editing", "set_close_date")
-    add_tag = _Door("editing", "change_tag", present=True)
-    remove_tag = _Door("editing", "change_tag", present=False)
+    add_tag = _Door("editing", "add_tag")
+    remove_tag = _Door("editing", "remove_tag")
     edit = _Door("notebook.editor", "open_editor")
     workspace = _Door("notebook.workspace", "open_workspace")
     changes = _Door("changes.diff", "find_changes")

@@ -1014,23 +1014,20 @@ class OpportunityAccessor(MergeableFigures):
         (1, 1)
         """
     def add_tag(self, mask: Any, tag: str) -> None:
-        r"""Add a tag to some deals, or take it away, in place.
+        r"""Add a tag to some deals, in place.
 
         Parameters
         ----------
         mask : Series of bool, sequence of bool, or label
             Which rows, as for ``df.loc[mask]``.
         tag : str
-            The tag.
+            The tag; it stands after the others.
 
         Examples
         --------
         >>> df.opp.add_tag(df["id"] == 25, "renewal")
         >>> df.loc[df["id"] == 25, "tags"].item()
         ['pilot', 'renewal']
-        >>> df.opp.remove_tag(df["id"] == 25, "renewal")
-        >>> len(df.opp.changes())
-        0
         """
     def add_touches(self, activity: pd.DataFrame, *, as_of: Any = ...) -> OpportunityFrame:
         r"""Join to deals how often and when they were touched; the activity travels along with the load.
@@ -1670,7 +1667,7 @@ class OpportunityAccessor(MergeableFigures):
         ['Region', 'Segment', 'Products']
         """
     def remove_tag(self, mask: Any, tag: str) -> None:
-        r"""Add a tag to some deals, or take it away, in place.
+        r"""Take a tag away from some deals, in place.
 
         Parameters
         ----------
@@ -1681,12 +1678,9 @@ class OpportunityAccessor(MergeableFigures):
 
         Examples
         --------
-        >>> df.opp.add_tag(df["id"] == 25, "renewal")
+        >>> df.opp.remove_tag(df["id"] == 25, "pilot")
         >>> df.loc[df["id"] == 25, "tags"].item()
-        ['pilot', 'renewal']
-        >>> df.opp.remove_tag(df["id"] == 25, "renewal")
-        >>> len(df.opp.changes())
-        0
+        []
         """
     def report(
         self,
@@ -4888,7 +4882,7 @@ class PlotAccessor:
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_groups : int, default 20
-            Groups drawn, largest first; the title says how many there are.
+            Groups drawn on their own, the largest; the plot says how many there are beside.
 
         Returns
         -------
@@ -4982,7 +4976,7 @@ class PlotAccessor:
         target : float or None, default 3.0
             A line to compare with [ratio].
         max_rows : int, default 25
-            Bars drawn; the title says how many were left out.
+            Rows drawn; the title says how many were left out.
 
         Returns
         -------
@@ -5072,7 +5066,7 @@ class PlotAccessor:
             Draw this column by group. Left out: without groups the parts of the
             forecast, with groups ``forecast_amount``.
         max_groups : int, default 8
-            Groups drawn on their own, the largest first; the others are added up.
+            Groups drawn on their own, the largest; the plot says how many there are beside.
         interval : DataFrame, optional
             ``low`` and ``high`` [currency] by period, such as ``Bookings.interval()``
             or a prediction gives: whiskers from end to end, where there are no groups.
@@ -5339,7 +5333,7 @@ class PlotAccessor:
         measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
             Height of the layers.
         max_groups : int, default 8
-            Layers drawn on their own, the largest; the others are added up on top.
+            Groups drawn on their own, the largest; the plot says how many there are beside.
 
         Returns
         -------
@@ -5791,7 +5785,7 @@ class PlotAccessor:
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_groups : int, default 25
-            Groups drawn; the title says how many were left out.
+            Groups drawn on their own, the largest; the plot says how many there are beside.
 
         Returns
         -------

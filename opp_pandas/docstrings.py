@@ -79,6 +79,10 @@ timezone : str, optional
     Another zone of calendar days than that of the load.
 ax : Axes, optional
     Where to draw; a new figure if left out.
+max_groups : int
+    Groups drawn on their own, the largest; the plot says how many there are beside.
+max_rows : int
+    Rows drawn; the title says how many were left out.
 """)
 """What an argument means wherever nothing else is said of it."""
 OVER_TIME = entries_of("""

@@ -6,7 +6,7 @@ import itertools
 import re
 import uuid
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -392,29 +392,49 @@ def _day_start(day: Any, zone: str | None) -> pd.Timestamp:
     return start
 
 
-def change_tag(frame: pd.DataFrame, mask: Any, tag: str, *, present: bool) -> None:
-    """Add a tag to some deals, or take it away, in place.
+def add_tag(frame: pd.DataFrame, mask: Any, tag: str) -> None:
+    """Add a tag to some deals, in place.
 
     Parameters
     ----------
     frame : DataFrame
-        Changed in place; rows that have (or lack) the tag already stay as they are.
+        Changed in place; rows that have the tag already stay as they are.
     mask : Series of bool, sequence of bool, or label
         Which rows, as for ``df.loc[mask]``.
     tag : str
-        The tag.
-    present : bool
-        True to add it at the end, False to remove it.
+        The tag; it stands after the others.
 
     Examples
     --------
     >>> df.opp.add_tag(df["id"] == 25, "renewal")
     >>> df.loc[df["id"] == 25, "tags"].item()
     ['pilot', 'renewal']
-    >>> df.opp.remove_tag(df["id"] == 25, "renewal")
-    >>> len(df.opp.changes())
-    0
     """
+    _change_tags(frame, mask, tag, lambda tags: tags if tag in tags else [*tags, tag])
+
+
+def remove_tag(frame: pd.DataFrame, mask: Any, tag: str) -> None:
+    """Take a tag away from some deals, in place.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Changed in place; rows that lack the tag stay as they are.
+    mask : Series of bool, sequence of bool, or label
+        Which rows, as for ``df.loc[mask]``.
+    tag : str
+        The tag.
+
+    Examples
+    --------
+    >>> df.opp.remove_tag(df["id"] == 25, "pilot")
+    >>> df.loc[df["id"] == 25, "tags"].item()
+    []
+    """
+    _change_tags(frame, mask, tag, lambda tags: [item for item in tags if item != tag])
+
+
+def _change_tags(frame: pd.DataFrame, mask: Any, tag: str, change: Callable[[list[Any]], list[Any]]) -> None:
     if not isinstance(tag, str):
         raise ConfigurationError(f"a tag is text, not {tag!r}")
     if "tags" not in frame.columns:
@@ -428,8 +448,6 @@ def change_tag(frame: pd.DataFrame, mask: Any, tag: str, *, present: bool) -> No
                 f"row {label}: tags is a {type(tags).__name__}, not a list; attach the loaded frame's tags"
             )
         current = [] if is_missing(tags) else list(tags)
-        if present and tag not in current:
-            column[place] = [*current, tag]
-        elif not present and tag in current:
-            column[place] = [item for item in current if item != tag]
+        if (changed := change(current)) != current:
+            column[place] = changed
     frame["tags"] = pd.Series(column, index=frame.index, dtype=object)

@@ -98,12 +98,9 @@ class Output:
     def end(self) -> None:
         """Print the one JSON object, where that was asked for."""
         if self.as_json:
-            print(json.dumps(self.answer, ensure_ascii=not _takes_all(sys.stdout), indent=1))
-
-
-def _takes_all(stream: Any) -> bool:
-    """Whether a stream has every character; where it has not, JSON's own escapes keep what a question mark loses."""
-    return codecs.lookup(getattr(stream, "encoding", None) or "ascii").name == "utf-8"
+            # Where a stream lacks a character, JSON's own escapes keep what a question mark would lose.
+            encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "ascii").name
+            print(json.dumps(self.answer, ensure_ascii=encoding != "utf-8", indent=1))
 
 
 def _records(result: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,14 +14,14 @@ from opp_pandas.figures.core.blocks import number_codes
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import CLOSED, OMITTED, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import BANDS, category_axis, index_from, read_axes, read_groups, resolve_categories
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.core.groups import BANDS, category_axis, index_from, read_axes, resolve_categories
 from opp_pandas.figures.core.totals import Term
 from opp_pandas.figures.forecasts import IGNORED, PeriodRows, kinds_of, tally_by_period
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.lineage import Question, Trace
     from opp_pandas.figures.core.partials import Part
 
 
@@ -115,11 +115,10 @@ def category_forecast(
 
 @category_forecast.rows
 def _rows_of_category_forecast(ask: Question) -> Trace:
-    deals, arguments, (label, *names, category) = ask.deals, ask.arguments, ask.parts
+    deals, (label, *names, category) = ask.deals, ask.parts
     inside = ask.within(label) if not pd.isna(label) else deals.close_day == NO_DAY
-    group = in_groups(read_groups(deals, arguments["by"]), deals, names)
-    here = inside & group & (kinds_of(deals) != IGNORED)
-    commit, best_case = arguments["bands"]
+    here = inside & ask.in_groups(names) & (kinds_of(deals) != IGNORED)
+    commit, best_case = ask.arguments["bands"]
     codes, _ = resolve_categories(deals, (commit, best_case))
     wanted = CATEGORIES.index(category)
     terms = {

@@ -16,8 +16,8 @@ from opp_pandas.figures.core.blocks import number_codes, take_apart
 from opp_pandas.figures.core.days import NO_DAY, to_dates
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_from, read_axes, read_groups
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
+from opp_pandas.figures.core.groups import combine, index_from, read_axes
+from opp_pandas.figures.core.lineage import Question, Trace, together
 from opp_pandas.figures.core.totals import Tally, Term, Totals, tally
 from opp_pandas.figures.quotas import DEFINITIONS as QUOTA_DEFINITIONS
 from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
@@ -358,7 +358,7 @@ def rows_of_forecast(ask: Question) -> Trace:
     deals, periods, (label, *names) = ask.deals, ask.periods, ask.parts
     dated = not pd.isna(label)
     inside = ask.within(label) if dated else deals.close_day == NO_DAY
-    group = in_groups(read_groups(deals, ask.arguments["by"]), deals, names)
+    group = ask.in_groups(names)
     first, last = periods.span_of(label) if dated else (1, 0)
     return sums_behind(ask, kinds_of(deals), inside & group, group, first <= deals.context.today <= last)
 

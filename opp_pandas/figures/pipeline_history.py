@@ -12,15 +12,11 @@ from opp_pandas.errors import ConfigurationError, HistoryNeededError
 from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import Group, common_labels, identities, read_groups, require_one_column
-from opp_pandas.figures.core.snapshots import HOW_TO_START, Snapshots, parse_window, read_states
+from opp_pandas.figures.core.snapshots import HOW_TO_START, STATE_COLUMNS, Snapshots, parse_window, read_states
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
 
-_COLUMNS = (
-    "id", "amount", "amount_precise", "currency_type", "probability", "close_date", "stage_id", "stage_name",
-    "owner_id", "owner_name", "trashed_at", "forecast_category",
-)  # fmt: skip
 _MOST_MOMENTS = 60
 _DEFINITIONS = {
     "open_count": "open deals at that moment",
@@ -78,7 +74,9 @@ def pipeline_over_time(
     found: list[tuple[pd.Timestamp, Group, pd.DataFrame]] = []
     n_not_judged = 0
     last = None
-    for state in read_states(history, moments, context=context, columns=(*_COLUMNS, by), what="the pipeline over time"):
+    for state in read_states(
+        history, moments, context=context, columns=(*STATE_COLUMNS, by), what="the pipeline over time"
+    ):
         n_not_judged = max(n_not_judged, state.n_not_judged)
         last = deals = Deals(state.scoped.frame, state.context)
         chosen = deals.status == OPEN

@@ -14,8 +14,8 @@ from opp_pandas.figures.core.basis import Facts, counted
 from opp_pandas.figures.core.days import NO_DAY, to_date
 from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import index_of, read_axes, read_groups
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups, together
+from opp_pandas.figures.core.groups import index_of, read_axes
+from opp_pandas.figures.core.lineage import Question, Trace, together
 from opp_pandas.figures.core.totals import MOST_VALUES, Histogram, Term, Totals, tally
 from opp_pandas.figures.proportions import divide, fit_strength, rank_intervals, shrink, wilson
 from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
@@ -413,8 +413,7 @@ def _rows_of_kpis(ask: Question) -> Trace:
     if ask.column in _FROM_KEY_FIGURES:
         return together(ask, _rows_of_kpis, _FROM_KEY_FIGURES[ask.column])
     deals = ask.deals
-    groups = read_groups(deals, ask.arguments["by"])
-    here = in_groups(groups, deals, ask.parts if groups else ())
+    here = ask.in_groups(ask.parts if ask.arguments["by"] else ())
     kind = kinds_of(deals, ask.arguments["window_days"])
     if ask.column in ("period_won_amount", "period_open_amount"):
         term = PERIOD_WON if ask.column == "period_won_amount" else PERIOD_OPEN

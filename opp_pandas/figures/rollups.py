@@ -361,7 +361,8 @@ def _rows_of_rollup(ask: Question) -> Trace:
     if ask.column in ("adjusted", "delta"):
         return together(ask, _rows_of_rollup, (arguments["measure"],))
     if ask.column == "own_count":
-        alone = replace(ask, basis={**ask.basis, "arguments": {**arguments, "tree": _alone(arguments["tree"])}})
+        nobody_below = {**arguments, "tree": {**arguments["tree"], "manager": {}}}
+        alone = replace(ask, basis={**ask.basis, "arguments": nobody_below})
         chosen, _ = together(alone, _rows_of_rollup, ("open_count", "won_count"))
         return chosen, np.ones(len(deals))
     groups = read_groups(deals, arguments["by"])
@@ -374,10 +375,6 @@ def _rows_of_rollup(ask: Question) -> Trace:
         first, last = ask.periods.span_of(arguments["period"])
         inside, holds_today = ask.within(arguments["period"]), first <= deals.context.today <= last
     return sums_behind(ask, kinds_of(deals), inside & group, group, holds_today)
-
-
-def _alone(tree: dict[str, Any]) -> dict[str, Any]:
-    return {**tree, "manager": {}}
 
 
 def _codes_below(tree: dict[str, Any], node: str) -> list[int]:

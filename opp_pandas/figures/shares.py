@@ -12,14 +12,14 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import Facts
 from opp_pandas.figures.core.deals import OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import index_of, read_axes, read_groups
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.core.groups import index_of, read_axes
 from opp_pandas.figures.core.totals import Quantity, Term, tally
 from opp_pandas.figures.proportions import divide
 
 if TYPE_CHECKING:
     from opp_pandas.choices import Measure
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.lineage import Question, Trace
     from opp_pandas.figures.core.partials import Part
 
 
@@ -121,7 +121,7 @@ def _rows_of_concentration(ask: Question) -> Trace:
     if ask.column in ("hhi", "cumulative_share"):
         # Both stand on every group.
         return known, None
-    here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)
+    here = ask.in_groups(ask.parts)
     if ask.column == "count":
         return (deals.standing == standing) & here, np.ones(len(deals))
     return known & here, values if ask.column == "amount" else None

@@ -23,6 +23,7 @@ from opp_pandas.figures.core.groups import (
 )
 from opp_pandas.figures.core.snapshots import (
     HOW_TO_START,
+    STATE_COLUMNS,
     Snapshots,
     keys_of,
     later_of,
@@ -53,10 +54,6 @@ PUSHES = {
     "deals": "deals whose close date moved later at least once",
 }
 GONE, NEW = "(not there any more)", "(new)"
-_COLUMNS = (
-    "id", "custom_id", "name", "amount", "amount_precise", "currency_type", "close_date", "stage_id", "stage_name",
-    "owner_id", "owner_name", "trashed_at",
-)  # fmt: skip
 
 
 @figure(definitions=SLIPPAGE)
@@ -98,7 +95,7 @@ def slippage(
         require_one_column(by)
     w0, w1, words = parse_window(period, later_of(context).periods)
     *times, notes = read_span(history, w0, w1, since, until, later_of(context))
-    columns = _COLUMNS if by is None else (*_COLUMNS, by)
+    columns = STATE_COLUMNS if by is None else (*STATE_COLUMNS, by)
     before, after = read_states(history, times, context=context, columns=columns, what="slippage")
     deals0, deals1 = Deals(before.frame, before.context), Deals(after.frame, after.context)
     rows = pd.Index(keys_of(after.frame), dtype=object).get_indexer(pd.Index(keys_of(before.frame), dtype=object))
@@ -267,7 +264,7 @@ def flows(
     """
     if since is None and isinstance(history, Snapshots) and len(history.snapshots()):
         since = history.snapshots()["observed_at"].min()
-    before, after = read_states(history, [since, until], context=context, columns=_COLUMNS, what="a flow of deals")
+    before, after = read_states(history, [since, until], context=context, columns=STATE_COLUMNS, what="a flow of deals")
     keys0, keys1 = keys_of(before.frame), keys_of(after.frame)
     union = pd.Index(pd.unique(pd.concat([keys0, keys1], ignore_index=True)), dtype=object)
     deals0, deals1 = Deals(before.frame, before.context), Deals(after.frame, after.context)

@@ -195,7 +195,8 @@ def time_in_stage(
         ended = int(own["way"].notna().sum())
         km = kaplan_meier(own["days"], own["way"].notna(), own["unseen_days"])
         aj = aalen_johansen(own["days"], own["way"], own["unseen_days"], causes=WAYS)
-        times = {_quantile_name(share): time_at(km, share) for share in quantiles}
+        names_of = {share: "median_days" if share == 0.5 else f"p{share * 100:g}_days" for share in quantiles}
+        times = {name: time_at(km, share) for share, name in names_of.items()}
         shares = {name: float(aj[name].iloc[-1]) if len(aj) else float("nan") for name in WAYS}
         rows.append({"entries": len(own), "left": ended, "still": len(own) - ended, **times, **shares})
     table = pd.DataFrame(rows, index=pd.Index(names, name="stage_name", dtype="str"))
@@ -373,7 +374,3 @@ def _reaches_an_end(counts: Any) -> Any:
     for _ in range(n):
         reaches = reaches | ((counts[:, :n] > 0) & reaches[None, :]).any(axis=1)
     return np.asarray(reaches, dtype=bool)
-
-
-def _quantile_name(share: float) -> str:
-    return "median_days" if share == 0.5 else f"p{share * 100:g}_days"

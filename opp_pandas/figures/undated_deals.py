@@ -16,12 +16,12 @@ from opp_pandas.figures.core.basis import Facts
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import index_of, read_axes, read_groups
-from opp_pandas.figures.core.lineage import Question, Trace, in_groups
+from opp_pandas.figures.core.groups import index_of, read_axes
 from opp_pandas.figures.core.totals import Term, tally
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
+    from opp_pandas.figures.core.lineage import Question, Trace
 
 _DEFINITIONS = {
     "count": "open deals without a close date",
@@ -80,8 +80,7 @@ _BEHIND = {
 def _rows_of_undated(ask: Question) -> Trace:
     deals = ask.deals
     rows, values = _BEHIND[ask.column].rows(deals, deals.standing)
-    here = in_groups(read_groups(deals, ask.arguments["by"]), deals, ask.parts)
-    return rows & here & (deals.close_day == NO_DAY), values
+    return rows & ask.in_groups(ask.parts) & (deals.close_day == NO_DAY), values
 
 
 def undated_in_words(table: pd.DataFrame, **_: Any) -> str:

@@ -61,7 +61,8 @@ def bridge(
         labels, group0, group1 = _common_groups(deals0, deals1, rows0, rows1, by)
     side0 = _side(deals0, rows0, group0, before.in_scope, rates, before.context.as_of)
     side1 = _side(deals1, rows1, group1, after.in_scope, rates, before.context.as_of)
-    side1 = replace(side1, absence_is_leaving=after.lacks_what_left_scope)
+    scope = after.context.scope
+    side1 = replace(side1, absence_is_leaving=after.is_load and scope is not None and scope.conditions is not None)
     fx = np.zeros(len(union))
     if rates is not None:
         fx = _amounts(deals1, rows1, rates, after.context.as_of) - side1.amount
@@ -125,16 +126,8 @@ def _split_by_group(side0: _Side, side1: _Side) -> tuple[Codes, _Side, _Side]:
     own = np.concatenate([own, side0.group[moved]])
 
     def take(side: _Side) -> _Side:
-        same = side.group[place] == own
-        return _Side(
-            side.there[place],
-            side.status[place],
-            side.day[place],
-            side.amount[place],
-            side.in_scope[place] & same,
-            own,
-            side.absence_is_leaving,
-        )
+        taken = {name: getattr(side, name)[place] for name in ("there", "status", "day", "amount")}
+        return replace(side, **taken, in_scope=side.in_scope[place] & (side.group[place] == own), group=own)
 
     return place, take(side0), take(side1)
 

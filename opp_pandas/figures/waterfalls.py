@@ -17,7 +17,15 @@ from opp_pandas.figures.core.basis import counted
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import require_one_column
-from opp_pandas.figures.core.snapshots import Snapshots, State, later_of, parse_window, read_span, read_states
+from opp_pandas.figures.core.snapshots import (
+    STATE_COLUMNS,
+    Snapshots,
+    State,
+    later_of,
+    parse_window,
+    read_span,
+    read_states,
+)
 from opp_pandas.figures.waterfall_bars import BUCKETS, ENTRIES, LABELS, MEANINGS
 from opp_pandas.figures.waterfall_interval import assert_identity, bridge
 from opp_pandas.instants import parse_end
@@ -29,10 +37,6 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.money import ExchangeRates
 
-_READ = (
-    "id", "custom_id", "name", "amount", "amount_precise", "currency_type", "probability", "close_date", "created_at",
-    "external_created_at", "stage_id", "stage_name", "owner_id", "owner_name", "trashed_at", "forecast_category",
-)  # fmt: skip
 # Bars that stand on the amount at the start; new deals, and all others, on that at the end.
 _OF_BEFORE = ("start", "removed", *(name for name in ENTRIES if name not in ("created", "appeared")))
 
@@ -207,7 +211,7 @@ def _moves(
         raise ConfigurationError("method='path' adds up days, so it needs a History")
     since, until, notes = read_span(history, w0, w1, since, until, meaning)
     exchange = meaning.money.exchange
-    columns = _READ if by is None else (*_READ, by)
+    columns = STATE_COLUMNS if by is None else (*STATE_COLUMNS, by)
     times = [since, until]
     if method == "path":
         newest = next(read_states(history, [until], context=context, columns=columns, what="a waterfall"))

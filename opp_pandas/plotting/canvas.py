@@ -217,13 +217,6 @@ def letters_across(ax: Axes) -> int:
     return max(24, int((points - 60) / (1.1 * _LETTER)))
 
 
-def leave_room_above(ax: Axes, top: float) -> None:
-    """Keep the highest column clear of the edge: a bar of height 0 on top of it would hold the limit there."""
-    if top > 0:
-        # The axis begins where amounts do, also where nothing but a quota is drawn.
-        ax.set_ylim(min(ax.get_ylim()[0], 0.0), 1.05 * top)
-
-
 def currency_of(table: Any) -> str:
     """Return the currency of a table's amounts; "amount" where nobody named one."""
     return str(known_basis(table).get("currency") or "amount")

@@ -56,7 +56,8 @@ def draws(
         def plot_and_tell(*args: P.args, **kwargs: P.kwargs) -> Axes:
             options: dict[str, Any] = {**dict(zip(parameters, args, strict=False)), **kwargs}
             result, ax = options.pop(subject), options.pop("ax", None)
-            _require_result(result, figure)
+            if figure.returned not in {each.__name__ for each in type(result).__mro__}:
+                raise ConfigurationError(f"this plot takes what {figure.name}() gives, not {type(result).__name__}")
             canvas.require_columns(result, *columns.split())
             words = tell(result, **options)
             if not isinstance(words, Nothing):
@@ -71,11 +72,6 @@ def draws(
         return plot_and_tell
 
     return decorate
-
-
-def _require_result(result: Any, figure: Figure[Any]) -> None:
-    if figure.returned not in {each.__name__ for each in type(result).__mro__}:
-        raise ConfigurationError(f"this plot takes what {figure.name}() gives, not {type(result).__name__}")
 
 
 def _leave_alt_text(axes: Axes, words: str) -> Axes:
@@ -139,7 +135,9 @@ def alt_text(shown: Any) -> str:
         raise ConfigurationError("these Axes were not drawn by a plot of opp_pandas, so nobody knows what they show")
     figure, day = str(basis.get("figure", "table")), day_of_basis(basis)
     head = FIGURES[figure].heading if figure in FIGURES else figure.replace("_", " ").capitalize()
-    tell = SAID.get(figure) or (PLOTS[figure].alt if figure in PLOTS else _table_in_words)
+    tell = SAID.get(figure) or (
+        PLOTS[figure].alt if figure in PLOTS else lambda table: counted(len(table), "row") + "."
+    )
     return f"{head}{f', as of {day}' if day else ''}. {tell(shown)}"
 
 
@@ -176,7 +174,3 @@ def chance(p: float) -> str:
     if 0.995 <= p < 1:
         return "over 99 %"
     return "under 1 %" if 0 < p < 0.005 else f"{p * 100:.0f} %"
-
-
-def _table_in_words(table: Any) -> str:
-    return f"{counted(len(table), 'row')}." if len(table) else "There is nothing to show."

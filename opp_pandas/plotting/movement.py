@@ -428,8 +428,6 @@ def plot_pipeline_over_time(
     ----------
     measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
         Height of the layers.
-    max_groups : int, default 8
-        Layers drawn on their own, the largest; the others are added up on top.
 
     Examples
     --------

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def _top_groups(totals: pd.Series, limit: int) -> tuple[list[Any], list[Any]]:
-    """Return the largest groups, largest first, and the others."""
-    order = list(totals.abs().sort_values(ascending=False, kind="stable").index)
-    return (order, []) if len(order) <= limit else (order[: limit - 1], order[limit - 1 :])
-
-
 MAX_STAGES = 30
 
 
@@ -95,8 +89,6 @@ def plot_forecast(
     measure : str, optional
         Draw this column by group. Left out: without groups the parts of the
         forecast, with groups ``forecast_amount``.
-    max_groups : int, default 8
-        Groups drawn on their own, the largest first; the others are added up.
     interval : DataFrame, optional
         ``low`` and ``high`` [currency] by period, such as ``Bookings.interval()``
         or a prediction gives: whiskers from end to end, where there are no groups.
@@ -164,7 +156,9 @@ def _finish(
     *, what: str = "amount", beside: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write periods, amounts and legend around columns that reach up to `top`."""
-    kit.leave_room_above(ax, top)
+    if top > 0:
+        # Clear of the edge, where a bar of height 0 would hold the limit; down to 0, also where only a quota is drawn.
+        ax.set_ylim(min(ax.get_ylim()[0], 0.0), 1.05 * top)
     ax.axhline(0, color=kit.look_of(ax).ink, linewidth=0.8)
     kit.write_names_below(ax, [kit.label_of(period) for period in periods], beside=beside)
     kit.format_money(ax.yaxis, max(top, -float(below.min(initial=0))), table, what=what)
@@ -186,7 +180,9 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
         wide = pd.DataFrame({measure: table[measure].to_numpy()}, index=table.index)
     else:
         wide = _wide(table, measure)
-    shown, others = _top_groups(wide.abs().sum(), max_groups)
+    order = list(wide.abs().sum().sort_values(ascending=False, kind="stable").index)
+    n_shown = len(order) if len(order) <= max_groups else max_groups - 1
+    shown, others = order[:n_shown], order[n_shown:]
     # Two long names may be cut to one label, so labels are no keys.
     columns = [(kit.label_of(name), wide[name].to_numpy()) for name in shown]
     if others:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def _calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **_: Any) -> str:
+def _in_words(result: Any, **_: Any) -> str:
+    is_model = isinstance(result, forecasting.WinModel)
+    table = result.reliability if is_model else result
+    brier = float(result.evaluation["brier"].iloc[0]) if is_model else known_basis(table).get("brier")
     if not len(table):
         return Nothing("no probability whose outcome is known")
     each = (
@@ -27,15 +30,11 @@ def _calibration_in_words(table: pd.DataFrame, *, brier: float | None = None, **
             strict=True,
         )
     )  # fmt: skip
-    if brier is None:
-        brier = known_basis(table).get("brier")
     text = f"{counted(len(table), 'bin')}: {'; '.join(list(each)[:12])}."
     return text + ("" if brier is None else f" Brier score {brier:.3f}.")
 
 
-@draws(
-    forecasting.calibration, _calibration_in_words, "p_low p_high p_mean deals won_share won_share_low won_share_high"
-)
+@draws(forecasting.calibration, _in_words, "p_low p_high p_mean deals won_share won_share_low won_share_high")
 def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how often deals were won against the probability that was given to them.
 
@@ -54,11 +53,7 @@ def plot_calibration(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return _draw(table, ax, table, str(basis.get("title", "Calibration")), basis)
 
 
-def _win_model_in_words(result: Any, **_: Any) -> str:
-    return _calibration_in_words(result.reliability, brier=float(result.evaluation["brier"].iloc[0]))
-
-
-@draws(forecasting.fit_win_model, _win_model_in_words, name="win_model")
+@draws(forecasting.fit_win_model, _in_words, name="win_model")
 def plot_win_model(result: Any, ax: Axes | None = None) -> Axes:
     """Draw whether the probabilities of a model of won deals come true, on deals that it had not seen.
 

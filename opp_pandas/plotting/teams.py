@@ -38,8 +38,6 @@ def plot_win_rates(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: i
     ----------
     table : DataFrame
         From `opp_pandas.figures.kpis` or `win_rates`.
-    max_groups : int, default 25
-        Groups drawn; the title says how many were left out.
 
     Returns
     -------
@@ -97,8 +95,6 @@ def plot_coverage(
         A forecast or key figures with a quota.
     target : float or None, default 3.0
         A line to compare with [ratio].
-    max_rows : int, default 25
-        Bars drawn; the title says how many were left out.
 
     Returns
     -------
@@ -173,8 +169,6 @@ def plot_rollup(
     ----------
     measure : str, default "forecast_amount"
         Length of the bars; where a manager adjusted it, a mark shows the call.
-    max_rows : int, default 30
-        Rows drawn; the title says how many were left out.
 
     Examples
     --------
@@ -220,11 +214,6 @@ def _concentration_in_words(table: pd.DataFrame, **_: Any) -> str:
 @draws(figures.concentration, _concentration_in_words, "amount share cumulative_share")
 def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_groups: int = 20) -> Axes:
     """Draw how much of the pipeline hangs on the largest groups.
-
-    Parameters
-    ----------
-    max_groups : int, default 20
-        Groups drawn, largest first; the title says how many there are.
 
     Examples
     --------

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError
+from opp_pandas.figures.core.blocks import count_codes
 from opp_pandas.figures.core.days import NO_DAY
-from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, TRASHED, UNSETTLED, WON, Deals
+from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, TRASHED, UNSETTLED, WON, Deals
 from opp_pandas.organisation import NAMES, THEN
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Facts:
 
         From a tally of all deals, whose layers are the standings, most of it can be read.
         """
-        standing = deals.n_standing if cells is None else cells.by_layer("count")
+        standing = count_codes(deals.standing, 0, STANDINGS) if cells is None else cells.by_layer("count")
         counts = {
             "n": len(deals),
             "open": standing[OPEN] + standing[LEFT_OUT],

@@ -221,11 +221,6 @@ class Deals:
         return found
 
     @cached_property
-    def n_standing(self) -> Integers:
-        """How many deals there are of every standing, shape (STANDINGS,)."""
-        return count_codes(self.standing, 0, STANDINGS)
-
-    @cached_property
     def standing(self) -> npt.NDArray[np.int8]:
         """The status, but LEFT_OUT for open deals that somebody omitted from the forecast."""
         if self.omitted is None:
@@ -240,7 +235,9 @@ class Deals:
             return whole.in_cents()
         # An amount edited by a user leaves its exact twin behind: the cents count only where both agree.
         amounts = np.where(self._apart < 1, precise, whole.floats)
-        if whole.missing is not None and self._source_has_exact_amounts_alone:
+        load = meaning_of(self.frame)
+        # Exact amounts may come without whole ones; from a load that had none such, a user left the twin behind.
+        if whole.missing is not None and (load is None or load.exact_amounts_alone):
             amounts[whole.missing] = precise[whole.missing]
         return Numbers.of(amounts).in_cents()
 
@@ -259,12 +256,6 @@ class Deals:
     def own_amount(self) -> Floats:
         """Amounts in the currency of each deal; NaN where missing."""
         return self.own_amounts.floats
-
-    @property
-    def _source_has_exact_amounts_alone(self) -> bool:
-        """Whether exact amounts came without whole ones; from a load that had none, such a twin was left by a user."""
-        load = meaning_of(self.frame)
-        return load is None or load.exact_amounts_alone
 
     @cached_property
     def _precise_amount(self) -> Floats | None:

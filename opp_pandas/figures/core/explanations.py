@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 _SHOWN = ("id", "custom_id", "name", "owner_name", "stage_name", "close_date", "amount", "probability")
 _ADDED = ("contribution", "reasons")
-_NOT_OF_ROWS = {
-    "waterfall": "waterfall_deals(..., bucket=...) lists the deals behind a bar",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +150,9 @@ def explain(
     finder = FIGURES[figure].find_rows if figure in FIGURES else None
     if finder is None:
         found = [name for name, known in FIGURES.items() if known.find_rows is not None]
-        other = _NOT_OF_ROWS.get(figure, f"rows are found for {named(found, 20)}")
+        other = f"rows are found for {named(found, 20)}"
+        if figure == "waterfall":
+            other = "waterfall_deals(..., bucket=...) lists the deals behind a bar"
         raise ConfigurationError(f"the rows behind a number of {figure} are not in one frame; {other}")
     if column not in basis["definitions"]:
         raise ConfigurationError(f"{column!r} is no column of this figure; there are {named(basis['definitions'], 30)}")

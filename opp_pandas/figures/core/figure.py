@@ -59,12 +59,8 @@ _TYPES = {
 
 def derived(names: Iterable[str], taken: Iterable[str] = ()) -> list[inspect.Parameter]:
     """Return the parameters of definitions, scope and moment, as every figure shows them, but for those taken."""
-    keyword, left_out = inspect.Parameter.KEYWORD_ONLY, set(taken)
-    return [
-        inspect.Parameter(name, keyword, default=None, annotation=_TYPES[name])
-        for name in names
-        if name not in left_out
-    ]
+    keyword, shown = inspect.Parameter.KEYWORD_ONLY, [name for name in names if name not in set(taken)]
+    return [inspect.Parameter(name, keyword, default=None, annotation=_TYPES[name]) for name in shown]
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,8 +206,7 @@ class Figure(Generic[R]):
             survey = self.partial_survey(subject, context=context, **options)
             part = self.partial(subject, context=context, survey=survey, **options)
             return self.merge([part], context=context, **options)
-        refuse_unknown(self.name, options, self.__signature__.parameters)
-        stated = {name: options.pop(name) for name in DEFINITIONS if name in options}
+        stated, options = self._split(options)
         scope = options.pop("scope", None) if self.over_time else None
         frame = subject if self.subject != "history" else None
 
@@ -227,19 +222,19 @@ class Figure(Generic[R]):
             context = settled(context)
         return cast("R", as_result(self.function(subject, context=context, **options), self.heading))
 
-    def _settle(self, context: Any, options: Mapping[str, Any]) -> tuple[FigureContext, dict[str, Any]]:
+    def _split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Split options into definitions and the figure's own."""
         refuse_unknown(self.name, options, self.__signature__.parameters)
-        stated = {name: value for name, value in options.items() if name in DEFINITIONS}
         own = {name: value for name, value in options.items() if name not in DEFINITIONS}
-        return _with_definitions(context, stated), own
+        return {name: value for name, value in options.items() if name in DEFINITIONS}, own
 
     def _gathered(
         self, gather: Gatherer, frame: pd.DataFrame, context: FigureContext, options: Mapping[str, Any], **more: Any
     ) -> Part:
-        context, own = self._settle(context, options)
+        stated, own = self._split(options)
         taken = inspect.signature(gather).parameters
         known = {name: value for name, value in {**own, **more}.items() if name in taken}
-        return gather(Deals(frame, context), **known)
+        return gather(Deals(frame, _with_definitions(context, stated)), **known)
 
     def partial_survey(self, frame: pd.DataFrame, /, *, context: FigureContext, **options: Any) -> Part | None:
         """Gather of a piece what must be known of all deals before `partial`; None where nothing must be."""
@@ -255,8 +250,9 @@ class Figure(Generic[R]):
 
     def merge(self, parts: Iterable[Part], /, *, context: FigureContext, **options: Any) -> R:
         """Work the figure out from the parts of all pieces, with the context and the options that `partial` had."""
-        context, own = self._settle(context, options)
-        return cast("R", as_result(self.function(combine_parts(parts), context=context, **own), self.heading))
+        stated, own = self._split(options)
+        result = self.function(combine_parts(parts), context=_with_definitions(context, stated), **own)
+        return cast("R", as_result(result, self.heading))
 
     def result(
         self, table: pd.DataFrame, context: FigureContext, facts: Facts | None = None, **stated: Any

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from opp_pandas.figures.core.days import Flags, Floats
-from opp_pandas.figures.core.groups import Group, combine
+from opp_pandas.figures.core.groups import Group, combine, read_groups
 from opp_pandas.figures.core.periods import Periods
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class Question:
         first, last = self.periods.span_of(label)
         days = self.deals.close_day
         return np.asarray((days >= first) & (days <= last))
+
+    def in_groups(self, parts: Sequence[Any]) -> Flags:
+        """Return which deals are in the group that labels name, one per grouping."""
+        groups = read_groups(self.deals, self.arguments["by"])
+        return in_groups(groups, self.deals, parts)
 
     def with_column(self, column: str) -> Question:
         """Ask for another number of the same row."""

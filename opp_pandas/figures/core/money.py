@@ -250,23 +250,7 @@ def read_rates(rates: Rates | None, currency: str | None = None) -> ExchangeRate
 
 @dataclass(frozen=True, eq=False)
 class MoneySpec:
-    """What amounts and percentages mean, as it is stated.
-
-    Parameters
-    ----------
-    probability : {"own", "stage", "own_else_stage"}, model or table, default "own"
-        Whose percentages count.
-    category : str, default "forecast_category"
-        Column that states the forecast category, where the frame has it.
-    category_names : mapping of str to str, optional
-        The organisation's words -> closed, commit, best_case, pipeline, omitted.
-    rates : ExchangeRates, mapping or DataFrame, optional
-        Turns several currencies into one.
-    currency : str, optional
-        Currency of the amounts that name none; left out, the only one that occurs.
-    overdue : {"exclude", "include", "roll_forward"}, default "exclude"
-        What open deals with a close date before as_of do to forecasts.
-    """
+    """What amounts and percentages mean, as it is stated; `opp_pandas.docstrings.ARGUMENTS` explains each."""
 
     probability: ProbabilitySource | Chances = "own"
     category: str = "forecast_category"

@@ -76,6 +76,7 @@ class WeekCalendar:
 
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_PER_YEAR = {"Y": 1, "Q": 4, "M": 12}
 _LENGTHS = "DWMQY"
 """Units of periods, the shortest first."""
 _TEXT = {
@@ -87,20 +88,14 @@ _TEXT = {
 
 @dataclass(frozen=True)
 class Periods:
-    """How days are cut into periods; made by `resolve_periods`.
+    """How days are cut into periods; made by `resolve_periods`, which says what each argument means.
 
     Parameters
     ----------
     unit : {"M", "Q", "Y", "W"}
         Length of one period.
-    fiscal_start : int
-        Month in which the fiscal year starts (1-12).
-    fiscal_label : {"end", "start"}
-        Whether a fiscal year bears the calendar year in which it ends or starts.
     week_end : str
         Last weekday of a week.
-    calendar : WeekCalendar or None
-        Years of whole weeks instead of months.
     """
 
     unit: Literal["M", "Q", "Y", "W"]
@@ -215,21 +210,18 @@ class Periods:
         written = _TEXT[self.unit].fullmatch(label.strip().upper())
         if written is None:
             raise ValueError(label)
-        per_year = {"Y": 1, "Q": 4, "M": 12}.get(self.unit)
         year = int(written[1])
         part = int(written[2]) if self.unit != "Y" else 1
         start_year = year - (1 if self.fiscal_label == "end" and self.fiscal_start > 1 else 0)
         if self.calendar is None:
-            assert per_year is not None  # noqa: S101 -- weeks are text only under a WeekCalendar
-            month = (self.fiscal_start - 1) + (part - 1) * (12 // per_year)
+            month = (self.fiscal_start - 1) + (part - 1) * (12 // _PER_YEAR[self.unit])
             day = np.datetime64(f"{start_year + month // 12:04d}-{month % 12 + 1:02d}-01", "D")
             ordinal = self.of_day(int(day.astype(np.int64)))
         elif self.unit == "W":
             first = self.calendar.year_start(start_year, self.fiscal_start)
-            ordinal = self._weeks_from_epoch(first) + part - 1
+            ordinal = (first - self._week_epoch) // 7 + part - 1
         else:
-            assert per_year is not None  # noqa: S101
-            ordinal = start_year * per_year + part - 1
+            ordinal = start_year * _PER_YEAR[self.unit] + part - 1
         if self._text(ordinal) != self._text_of(year, part):
             raise ValueError(label)
         return ordinal
@@ -250,17 +242,14 @@ class Periods:
             year = self._start_year(day)
             week = (day - self.calendar.year_start(year, self.fiscal_start)) // 7
             return self._text_of(year + shift, week + 1)
-        per_year = {"Y": 1, "Q": 4, "M": 12}[self.unit]
-        return self._text_of(ordinal // per_year + shift, ordinal % per_year + 1)
+        year, part = divmod(ordinal, _PER_YEAR[self.unit])
+        return self._text_of(year + shift, part + 1)
 
     @property
     def _week_epoch(self) -> int:
         assert self.calendar is not None  # noqa: S101
         # 1970-01-05 was a Monday.
         return 4 + _WEEKDAYS.index(self.calendar.week_start)
-
-    def _weeks_from_epoch(self, day: int) -> int:
-        return (day - self._week_epoch) // 7
 
     def _start_year(self, day: int) -> int:
         """Find the calendar year in which the whole-week year of `day` starts."""
@@ -289,7 +278,7 @@ class Periods:
         if self.unit == "W":
             first = self._week_epoch + 7 * ordinal
             return first, first + 7
-        periods = {"Y": 12, "Q": 3, "M": 1}[self.unit]
+        periods = 12 // _PER_YEAR[self.unit]
         year, part = divmod(ordinal * periods, 12)
         bounds = self._boundaries(year)
         return bounds[part], bounds[part + periods]
@@ -298,8 +287,7 @@ class Periods:
         if self.unit == "W":
             return (days - self._week_epoch) // 7
         distinct, inverse = np.unique(days, return_inverse=True)
-        per_year = {"Y": 1, "Q": 4, "M": 12}[self.unit]
-        found = []
+        per_year, found = _PER_YEAR[self.unit], []
         for day in distinct.tolist():
             year = self._start_year(day)
             month = int(np.searchsorted(self._boundaries(year), day, side="right")) - 1

@@ -118,10 +118,6 @@ def _write_instants(column: pd.Series, zone: str | None) -> Callable[[Any], str]
     return lambda value: convert[value].isoformat(sep=" ")[: 10 if midnight else 16]
 
 
-def _written_label(label: Any) -> str:
-    return "(no date)" if _is_missing(label) else printable(label, 80)
-
-
 class Written:
     """A table as text: what readers see of a result, and which of its columns are text.
 
@@ -145,7 +141,7 @@ class Written:
         is_number = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
         self.numeric = [number and not name.endswith("id") for number, name in zip(is_number, self.names, strict=True)]
         keys = [key if isinstance(key, tuple) else (key,) for key in part.index]
-        self.labels = [[_written_label(label) for label in key] for key in keys]
+        self.labels = [["(no date)" if _is_missing(label) else printable(label, 80) for label in key] for key in keys]
         self.levels = [printable(name, 40) if name is not None else "" for name in table.index.names]
         if len(part) == 1 and len(self.names) > _UPRIGHT:
             self._stand_up()

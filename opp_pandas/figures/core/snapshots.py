@@ -24,6 +24,11 @@ HOW_TO_START = (
     "One load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
     "opp-pandas snapshot --history DIR; older ones come from opp_pandas.history.importers"
 )
+STATE_COLUMNS = (
+    "id", "custom_id", "name", "amount", "amount_precise", "currency_type", "probability", "close_date", "created_at",
+    "external_created_at", "stage_id", "stage_name", "owner_id", "owner_name", "trashed_at", "forecast_category",
+)  # fmt: skip
+"""What figures that compare moments read of a history."""
 
 
 @runtime_checkable
@@ -83,11 +88,6 @@ class State:
     context: FigureContext
     is_load: bool = False
     """Whether it is a load rather than a state of a history: a deal outside its conditions is then simply not there."""
-
-    @property
-    def lacks_what_left_scope(self) -> bool:
-        """Whether a deal that is absent may have left the load's conditions as well as vanished."""
-        return self.is_load and self.context.scope is not None and self.context.scope.conditions is not None
 
     @cached_property
     def in_scope(self) -> Flags:
