@@ -80,7 +80,7 @@ timezone : str, optional
 ax : Axes, optional
     Where to draw; a new figure if left out.
 max_groups : int
-    Groups drawn on their own, the largest; the plot says how many there are beside.
+    Groups drawn, the largest; the plot says how many others there are.
 max_rows : int
     Rows drawn; the title says how many were left out.
 """)

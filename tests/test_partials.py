@@ -146,4 +146,4 @@ def test_parts__are_small() -> None:
         sizes = [len(pickle.dumps(figure.partial(frame, context=context(), by="owner_id"))) for frame in (few, many)]
         assert sizes[1] < 1.3 * sizes[0]
     assert bookings.gather is not None
-    assert Histogram.of([], np.arange(3), np.array([1.0, 2.0, 1.0])).counts.tolist() == [2, 1]
+    assert Histogram.counted([], np.arange(3), np.array([1.0, 2.0, 1.0])).counts.tolist() == [2, 1]

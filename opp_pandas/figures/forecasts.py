@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from opp_pandas.figures.core.blocks import number_codes, take_apart
 from opp_pandas.figures.core.days import NO_DAY, to_dates
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.groups import combine, index_from, read_axes
+from opp_pandas.figures.core.groups import index_from, read_axes
 from opp_pandas.figures.core.lineage import Question, Trace, together
 from opp_pandas.figures.core.totals import Tally, Term, Totals, tally
 from opp_pandas.figures.quotas import DEFINITIONS as QUOTA_DEFINITIONS
@@ -77,17 +77,8 @@ def kinds_of(deals: Deals) -> npt.NDArray[np.int8]:
     return np.asarray(kinds_by_standing(deals)[deals.standing, deals.close.places])
 
 
-@dataclass(frozen=True)
-class Slice:
-    """What a layer of a forecast is: a period, and the kind of its deals.
-
-    Parameters
-    ----------
-    period : int or None
-        Number of the period; None without a close date.
-    kind : int
-        OPEN_CURRENT, OVERDUE and so on.
-    """
+class Slice(NamedTuple):
+    """What a layer of a forecast is: the number of a period, None without a close date, and the kind of its deals."""
 
     period: int | None
     kind: int
@@ -124,7 +115,7 @@ class PeriodRows:
     @classmethod
     def of(cls, cells: Tally, context: FigureContext, also: Sequence[int] = ()) -> tuple[PeriodRows, Codes]:
         """Return them and the row of every cell; `also` names periods that must be there."""
-        periods, groups = context.periods.cut, cells.groups(context)
+        periods, (groups, group, n_groups) = context.periods.cut, cells.rows(context)
         known = sorted({layer.period for layer in cells.layers if layer.period is not None})
         ordinals = np.union1d(known, np.array(also, dtype=np.int64)).astype(np.int64)
         if known:
@@ -135,7 +126,7 @@ class PeriodRows:
         rows = cls(periods, ordinals, groups)
         place = {int(ordinal): code for code, ordinal in enumerate(ordinals)}
         places = np.array([place.get(layer.period, len(ordinals)) for layer in cells.layers], dtype=np.intp)
-        return rows, places[cells.layer] * rows.n_groups + combine(groups, len(cells))[0]
+        return rows, places[cells.layer] * n_groups + group
 
     @property
     def n_groups(self) -> int:

@@ -118,7 +118,7 @@ def hygiene(
     wanted = found if checks is None else list(checks)
     table = part["rows"].frame
     if "owners" in part:
-        owner = part["owners"].groups(context)[0]
+        owner = part["owners"].rows(context)[0][0]
         table = table.assign(owner_name=owner.labels[owner.codes].to_numpy())
     if _SIZE in table.columns:
         table = table.iloc[np.argsort(-table[_SIZE].to_numpy(), kind="stable")].drop(columns=_SIZE)

@@ -32,10 +32,10 @@ def survey(deals: Deals) -> Part:
         close, created = deals.close_day, deals.created_day
         won = (deals.status == WON) & (close != NO_DAY) & (created != NO_DAY) & (close <= deals.context.today)
         rows = np.flatnonzero(won)
-        part["cycles"] = Histogram.of([], rows, (close[rows] - created[rows]).astype(np.float64))
+        part["cycles"] = Histogram.counted([], rows, (close[rows] - created[rows]).astype(np.float64))
     if deals.has("amount"):
         rows = np.flatnonzero((deals.status == OPEN) & (deals.own_amount > 0))
-        part |= {"amounts": Histogram.of([], rows, deals.own_amount[rows]), "currencies": deals.currencies}
+        part |= {"amounts": Histogram.counted([], rows, deals.own_amount[rows]), "currencies": deals.currencies}
     return part
 
 

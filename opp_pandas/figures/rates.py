@@ -124,8 +124,8 @@ def _gather_kpis(
     return {
         "facts": Facts.of(deals, money=True, later=True, more=more),
         "cells": tally(deals, groupings, [(kind, inside) for inside in (False, True) for kind in _LAYERS], kinds),
-        "cycles": Histogram.of(groupings, won[cycled], days[cycled]),
-        "amounts": Histogram.of(groupings, won[known], amount[known]),
+        "cycles": Histogram.counted(groupings, won[cycled], days[cycled]),
+        "amounts": Histogram.counted(groupings, won[known], amount[known]),
     }
 
 

@@ -34,20 +34,52 @@ _MOST = 2.0**63 * (1 - 2.0**-30)
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
-    """Counts and sums of the cells that occur.
+class Members:
+    """Rows or cells by group, named once all pieces are known.
 
     Parameters
     ----------
     axes : tuple of Axis
-        By what deals were grouped.
+        By what deals are grouped.
+    places : sequence of ndarray of intp
+        The place of every row or cell on every axis.
+    """
+
+    axes: tuple[Axis, ...]
+    places: Sequence[Codes]
+
+    def __len__(self) -> int:
+        return len(self.places[0])
+
+    @classmethod
+    def of(cls, groupings: Sequence[Grouping], rows: Codes) -> Members:
+        """Return the groups of some deals."""
+        places = [codes[rows].astype(np.intp) - axis.low for axis, codes in groupings]
+        return Members(tuple(axis for axis, _ in groupings), places)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Any]) -> Members:
+        """Put the rows of several pieces below each other."""
+        axes, places, _ = _merge_axes(parts)
+        return Members(axes, places)
+
+    def rows(self, context: FigureContext) -> tuple[list[Group], Codes, int]:
+        """Name and sort the groups; also gives the combined code of all, and how many of these there can be."""
+        groups = [axis.group(codes, context) for axis, codes in zip(self.axes, self.places, strict=True)]
+        return groups, *combine(groups, len(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Tally(Members):
+    """Counts and sums of the cells that occur.
+
+    Parameters
+    ----------
     layers : tuple
         What the layers mean: anything that can be looked up in a dict. Some may
         have no cell.
     layer : ndarray of intp, shape (c,)
         The layer of every cell.
-    places : tuple of ndarray of intp, each of shape (c,)
-        Its place on every axis.
     sums : mapping of str to ndarray, each of shape (c,)
         ``count``, ``amount``, ``product`` (amount x percent), ``missing_amount``
         and ``missing_percent``. Sums of whole numbers are whole, and so exact.
@@ -55,10 +87,8 @@ class Tally:
         How many of ``amount`` and ``product`` make one of the currency.
     """
 
-    axes: tuple[Axis, ...]
     layers: tuple[Any, ...]
     layer: Codes
-    places: tuple[Codes, ...]
     sums: Mapping[str, npt.NDArray[Any]]
     unit: int = 1
 
@@ -84,16 +114,7 @@ class Tally:
             if not whole or sum(float(np.abs(each.astype(np.float64)).sum()) for each in values) >= _MOST:
                 values = [each.astype(np.float64) for each in values]
             sums[name] = add_into(inverse, np.concatenate(values), len(rows))
-        return cls(axes, layers, layer[rows], tuple(codes[rows] for codes in places), sums, unit)
-
-    def groups(self, context: FigureContext) -> list[Group]:
-        """Name and sort the groups; their codes are those of the cells."""
-        return Members(self.axes, self.places).groups(context)
-
-    def rows(self, context: FigureContext) -> tuple[list[Group], Codes, int]:
-        """Return the groups, the combined code of every cell, and how many of these there can be."""
-        groups = self.groups(context)
-        return groups, *combine(groups, len(self))
+        return cls(axes, [codes[rows] for codes in places], layers, layer[rows], sums, unit)
 
     def add(self, name: str, into: Codes, size: int, chosen: Flags | slice = slice(None)) -> npt.NDArray[Any]:
         """Add one of the sums of some cells into `size` places; ``weighted`` is the sum of amount x probability.
@@ -131,21 +152,17 @@ def _merge_axes(parts: Sequence[Any]) -> tuple[tuple[Axis, ...], list[Codes], Co
 
 
 @dataclass(frozen=True, eq=False)
-class Histogram:
+class Histogram(Members):
     """How often each value occurs in each group: what medians of pieces come from.
 
     Parameters
     ----------
-    axes, places
-        As in `Tally`.
     values, counts : ndarray, shape (c,)
         A value, and how many deals have it.
     exact : bool, default True
         Whether the values are as they were; see `merged`.
     """
 
-    axes: tuple[Axis, ...]
-    places: tuple[Codes, ...]
     values: Floats
     counts: Integers
     exact: bool = True
@@ -154,7 +171,7 @@ class Histogram:
         return len(self.values)
 
     @classmethod
-    def of(cls, groupings: Sequence[Grouping], rows: Codes, values: Floats) -> Histogram:
+    def counted(cls, groupings: Sequence[Grouping], rows: Codes, values: Floats) -> Histogram:
         """Count the values of some deals by group."""
         members = Members.of(groupings, rows)
         cells = np.zeros(len(rows), dtype=np.intp)
@@ -177,7 +194,7 @@ class Histogram:
         new[1:] = (np.diff(cells[order]) != 0) | (np.diff(values[order]) != 0)
         totals = add_into(np.cumsum(new) - 1, counts[order], int(new.sum()))
         rows = order[new]
-        return cls(axes, tuple(codes[rows] for codes in places), values[rows], totals, exact)
+        return cls(axes, [codes[rows] for codes in places], values[rows], totals, exact)
 
     @classmethod
     def merged(cls, parts: Sequence[Histogram]) -> Histogram:
@@ -206,35 +223,8 @@ class Histogram:
 
     def medians(self, context: FigureContext) -> Floats:
         """Return the median of every group; NaN for those without a value."""
-        row, size = combine(Members(self.axes, self.places).groups(context), len(self))
+        _, row, size = self.rows(context)
         return grouped_median(row, self.values, size, self.counts)
-
-
-@dataclass(frozen=True, eq=False)
-class Members:
-    """The groups of single rows, named once all pieces are known."""
-
-    axes: tuple[Axis, ...]
-    places: Sequence[Codes]
-
-    def __len__(self) -> int:
-        return len(self.places[0])
-
-    @classmethod
-    def of(cls, groupings: Sequence[Grouping], rows: Codes) -> Members:
-        """Return the groups of some deals."""
-        places = [codes[rows].astype(np.intp) - axis.low for axis, codes in groupings]
-        return cls(tuple(axis for axis, _ in groupings), places)
-
-    @classmethod
-    def merged(cls, parts: Sequence[Members]) -> Members:
-        """Put the rows of several pieces below each other."""
-        axes, places, _ = _merge_axes(parts)
-        return cls(axes, places)
-
-    def groups(self, context: FigureContext) -> list[Group]:
-        """Name and sort the groups; their codes are those of the rows."""
-        return [axis.group(codes, context) for axis, codes in zip(self.axes, self.places, strict=True)]
 
 
 MOST_VALUES = 250_000
@@ -377,7 +367,7 @@ def tally(deals: Deals, groupings: Sequence[Grouping], layers: Sequence[Any], ta
         ids = ids[occurring]
     layer, *places = take_apart(ids, [axis.size for axis, _ in groupings])
     taken = {name: values[occurring] for name, values in sums.items()}
-    return Tally(tuple(axis for axis, _ in groupings), tuple(layers), layer, tuple(places), taken, unit)
+    return Tally(tuple(axis for axis, _ in groupings), places, tuple(layers), layer, taken, unit)
 
 
 def _add_up(deals: Deals, cells_of: Callable[[slice], Codes], size: int) -> tuple[dict[str, npt.NDArray[Any]], int]:
