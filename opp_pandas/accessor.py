@@ -112,26 +112,7 @@ def context_of(
     timezone: str | None = None,
     **definitions: Any,
 ) -> FigureContext:
-    """Gather what figures need beside the rows: from the load, or from the arguments.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Opportunities.
-    as_of : str, date or Timestamp, optional
-        Another moment than that of the load; a day means its end in the zone.
-    stages : StageMap, optional
-        Another meaning of the stages than that of the load.
-    timezone : str, optional
-        Another zone than that of the load.
-    **definitions
-        How time is cut and what amounts mean, where that is not as the load says.
-
-    Raises
-    ------
-    NotLoadedError
-        If neither the frame nor the arguments say the moment.
-    """
+    """Gather what figures need beside the rows: from the load, or from the arguments that every figure takes."""
     from opp_pandas.figures.core.context import settle_context
 
     names = [] if "stage_name" not in frame.columns else [str(name) for name in frame["stage_name"].dropna().unique()]
@@ -210,7 +191,7 @@ class OpportunityAccessor(_Registered):
             return context
         from dataclasses import replace
 
-        from opp_pandas.figures.core.scope import resolve_scope
+        from opp_pandas.figures.core.snapshots import resolve_scope
         from opp_pandas.load.scope import scope_of
 
         scope, stated = scope_of(self._frame), options.pop("scope", None)

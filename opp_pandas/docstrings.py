@@ -132,18 +132,7 @@ def document(
 ) -> str:
     """Complete a docstring: all parameters in order, those it is silent of as `known` explains them, and no other.
 
-    Parameters
-    ----------
-    text : str or None
-        What the function says itself, which goes before anything else.
-    parameters : iterable of Parameter
-        What can be given.
-    known : mapping of str to str, optional
-        The entry of each name elsewhere.
-    raised : mapping of str to str, optional
-        Errors, as entries by name.
-    returns : str, optional
-        What is returned, where the docstring does not say.
+    `raised` are errors, as entries by name; `returns` stands where the docstring does not say.
     """
     head, *rest = re.split(r"\n\n(\w+)\n-{4,}\n", inspect.cleandoc(text or ""))
     sections = dict(zip(rest[::2], rest[1::2], strict=True))

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from opp_pandas.errors import ConfigurationError, MixedCurrencyError
 from opp_pandas.figures import forecast, kpis, stage_distribution
 from opp_pandas.figures.core.figure import FIGURES
-from opp_pandas.figures.core.partials import combine_parts
-from opp_pandas.figures.core.totals import Histogram
+from opp_pandas.figures.core.totals import Histogram, combine_parts
 from opp_pandas.forecasting.distribution import bookings
 from opp_pandas.scanning.mergeable import mergeable
 from portfolios import context, portfolio, random_portfolio

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+DONE, FAILED, MISUSED, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+"""How a command ends: the numbers that a shell or a scheduler sees."""
 Run = Callable[[argparse.Namespace], int]
 
 

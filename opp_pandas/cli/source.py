@@ -11,8 +11,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.cli.command import Describe, Run, command
-from opp_pandas.cli.exits import DONE, INCOMPLETE
+from opp_pandas.cli.command import DONE, INCOMPLETE, Describe, Run, command
 from opp_pandas.cli.output import Output
 from opp_pandas.cli.values import (
     read_calendar,

@@ -22,7 +22,7 @@ from opp_pandas.stages import CATEGORIES
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.lineage import Question, Trace
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 
 def _gather(deals: Deals, by: str | Sequence[str] | None = None, bands: tuple[float, float] = BANDS) -> Part:

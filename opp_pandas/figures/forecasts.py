@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
     from opp_pandas.figures.core.groups import Group, Grouping
-    from opp_pandas.figures.core.partials import Part
     from opp_pandas.figures.core.periods import Periods
+    from opp_pandas.figures.core.totals import Part
 
 OPEN_CURRENT, OVERDUE, OMITTED, WON_BY_NOW, WON_LATER, IGNORED = range(6)
 KINDS = 6

@@ -48,7 +48,7 @@ from opp_pandas.figures.time_in_stage import read_entries
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Days, Flags, Floats, Integers
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 DEFINITIONS = {
     "count": "deals in the stage now",

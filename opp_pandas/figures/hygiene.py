@@ -14,8 +14,7 @@ from opp_pandas.figures.core.days import NO_DAY, Days, local_days
 from opp_pandas.figures.core.deals import OPEN, Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import by_stage, read_axes, read_groups
-from opp_pandas.figures.core.partials import Rows
-from opp_pandas.figures.core.totals import Members
+from opp_pandas.figures.core.totals import Members, Rows
 from opp_pandas.figures.hygiene_checks import CHECKS, Limits, flagged, survey, touched_day
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes
     from opp_pandas.figures.core.lineage import Question, Trace
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 _OF_TOUCHES = frozenset({"silent", "no_next_meeting"})
 """Checks that say nothing, and are not missed, where nobody asked for activity."""

@@ -16,7 +16,7 @@ from opp_pandas.figures.core.totals import Histogram, grouped_median
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 _ODDS_APART = 25
 _FEWEST_WON = 10

@@ -23,7 +23,7 @@ from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quo
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Codes, Floats
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 DEFINITIONS = {
     "open_count": "open deals",

@@ -31,7 +31,7 @@ from opp_pandas.organisation import Organisation
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.deals import Deals
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 _OF_TREES = {
     "own_count": "open and won deals of the person alone",

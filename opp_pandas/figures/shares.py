@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from opp_pandas.choices import Measure
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.lineage import Question, Trace
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 
 def _gather_concentration(

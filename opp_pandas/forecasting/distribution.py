@@ -22,8 +22,7 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import BASIS_KEY, Facts, build_basis, counted
 from opp_pandas.figures.core.deals import OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
-from opp_pandas.figures.core.partials import Rows
-from opp_pandas.figures.core.totals import tally
+from opp_pandas.figures.core.totals import Rows, tally
 from opp_pandas.figures.forecasts import OPEN_CURRENT, OVERDUE, WON_BY_NOW, kinds_of
 from opp_pandas.forecasting.convolution import added, furthest_apart, multiply
 from opp_pandas.forecasting.normal import normal_cdf, normal_quantile
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
     from opp_pandas.figures.core.days import Flags, Floats
     from opp_pandas.figures.core.lineage import Question, Trace
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
 
 _EXACT_BINS = 1 << 20
 _MOST_BINS = 1 << 21

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.figures.core.scope import Scope
-from opp_pandas.figures.core.snapshots import keys_of
+from opp_pandas.figures.core.snapshots import Scope, keys_of
 from opp_pandas.frame_state import loaded_of, meaning_of
 from opp_pandas.load.where import Where, rows_that_fit, split_where
 

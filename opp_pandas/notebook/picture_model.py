@@ -19,7 +19,7 @@ from opp_pandas.figures.core.days import to_date
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
 from opp_pandas.figures.core.explanations import explain
 from opp_pandas.figures.core.presentation import write_column
-from opp_pandas.figures.core.scope import resolve_scope
+from opp_pandas.figures.core.snapshots import resolve_scope
 from opp_pandas.forecasting.distribution import RHO
 from opp_pandas.notebook import charts
 from opp_pandas.notebook import workspace_messages as messages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 MAX_STAGES = 30
+Layer: TypeAlias = tuple[str, Any, dict[str, Any]]
+"""What a part of a column is called, its height in every column, and how it looks."""
 
 
 def _forecast_in_words(
@@ -126,19 +128,15 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
     ahead, open_amount = table["weighted_amount"].to_numpy(), table["open_amount"].to_numpy()
     # Probabilities above 100 % leave no rest; negative amounts leave a negative one.
     rest = np.where(open_amount < 0, np.minimum(open_amount - ahead, 0), np.maximum(open_amount - ahead, 0))
-    parts: list[tuple[str, Any, dict[str, Any]]] = [
+    layers: list[Layer] = [
         ("won", won, {"color": kit.WON}),
         ("open, weighted", ahead, {"color": kit.OPEN}),
         ("open, the rest", rest, {"facecolor": look.paper, "edgecolor": kit.GREY, "hatch": "///", "linewidth": 0.8}),
     ]
-    legend: list[tuple[str, Any]] = []
-    above, below = np.zeros(len(table)), np.zeros(len(table))
-    for label, values, colours in parts:
-        if np.any(values != 0):
-            legend.append((label, _hang(ax, x, values, above, below, **colours)))
+    legend, top, low_end = _stack(ax, x, [layer for layer in layers if np.any(layer[1] != 0)])
     forecast = table["forecast_amount"].to_numpy()
     legend.append(("forecast", ax.plot(x, forecast, "D", color=look.ink, markersize=5, linestyle="none")))
-    top = max(float(above.max(initial=0)), float(np.nanmax(forecast, initial=0)))
+    top = max(top, float(np.nanmax(forecast, initial=0)))
     if interval is not None and len(interval):
         place = pd.Index(table.index).get_indexer(interval.index)
         low, high = interval["low"].to_numpy(dtype=float), interval["high"].to_numpy(dtype=float)
@@ -148,11 +146,11 @@ def _stack_parts(ax: Axes, table: pd.DataFrame, interval: pd.DataFrame | None) -
         top = max(top, float(high.max()))
     if "quota" in table.columns and table["quota"].notna().any():
         top = max(top, kit.draw_quota(ax, x, table["quota"].to_numpy(), legend))
-    _finish(ax, table, table.index, top, below, legend)
+    _finish(ax, table, table.index, top, low_end, legend)
 
 
 def _finish(
-    ax: Axes, table: pd.DataFrame, periods: pd.Index, top: float, below: Any, legend: Sequence[tuple[str, Any]],
+    ax: Axes, table: pd.DataFrame, periods: pd.Index, top: float, low: float, legend: Sequence[tuple[str, Any]],
     *, what: str = "amount", beside: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write periods, amounts and legend around columns that reach up to `top`."""
@@ -161,16 +159,22 @@ def _finish(
         ax.set_ylim(min(ax.get_ylim()[0], 0.0), 1.05 * top)
     ax.axhline(0, color=kit.look_of(ax).ink, linewidth=0.8)
     kit.write_names_below(ax, [kit.label_of(period) for period in periods], beside=beside)
-    kit.format_money(ax.yaxis, max(top, -float(below.min(initial=0))), table, what=what)
+    kit.format_money(ax.yaxis, max(top, -low), table, what=what)
     kit.add_legend(ax, legend[::-1])
 
 
-def _hang(ax: Axes, x: Any, values: Any, above: Any, below: Any, **look: Any) -> Any:
-    """Put bars on those that stand, and negative ones below those that hang, instead of eating into the stack."""
-    bars = ax.bar(x, values, 0.72, bottom=np.where(values >= 0, above, below), **look)
-    above += np.maximum(values, 0)
-    below += np.minimum(values, 0)
-    return bars
+def _stack(ax: Axes, x: Any, layers: Sequence[Layer]) -> tuple[list[tuple[str, Any]], float, float]:
+    """Put bars on those that stand, and negative ones below those that hang, instead of eating into the stack.
+
+    Gives the legend, and how far the columns reach up and down.
+    """
+    above, below = np.zeros(len(x)), np.zeros(len(x))
+    legend: list[tuple[str, Any]] = []
+    for label, values, look in layers:
+        legend.append((label, ax.bar(x, values, 0.72, bottom=np.where(values >= 0, above, below), **look)))
+        above += np.maximum(values, 0)
+        below += np.minimum(values, 0)
+    return legend, float(above.max(initial=0)), float(below.min(initial=0))
 
 
 def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) -> None:
@@ -187,24 +191,18 @@ def _stack_groups(ax: Axes, table: pd.DataFrame, measure: str, max_groups: int) 
     columns = [(kit.label_of(name), wide[name].to_numpy()) for name in shown]
     if others:
         columns.append((f"{len(others)} others", wide[others].sum(axis=1).to_numpy()))
-    x = np.arange(len(wide))
-    above, below = np.zeros(len(wide)), np.zeros(len(wide))
-    legend: list[tuple[str, Any]] = []
+    layers: list[Layer] = []
     for place, (label, values) in enumerate(columns):
         is_rest = bool(others) and place == len(columns) - 1
-        look: dict[str, Any] = {
-            "color": kit.GREY if is_rest else kit.PALETTE[place % len(kit.PALETTE)],
-            "hatch": "" if is_rest else kit.HATCHES[place // len(kit.PALETTE) % len(kit.HATCHES)],
-            "edgecolor": kit.look_of(ax).paper,
-            "linewidth": 0.5,
-        }
-        legend.append((label, _hang(ax, x, values, above, below, **look)))
-    labels = [label for label, _ in columns]
-    top = float(above.max(initial=0))
+        colour = kit.GREY if is_rest else kit.PALETTE[place % len(kit.PALETTE)]
+        hatch = "" if is_rest else kit.HATCHES[place // len(kit.PALETTE) % len(kit.HATCHES)]
+        look = {"color": colour, "hatch": hatch, "edgecolor": kit.look_of(ax).paper, "linewidth": 0.5}
+        layers.append((label, values, look))
+    x, labels = np.arange(len(wide)), [label for label, _ in columns]
+    legend, top, low = _stack(ax, x, layers)
     if measure in ("forecast_amount", "won_amount") and "quota" in table.columns and table["quota"].notna().any():
-        quota = kit.period_sums(table, "quota")
-        top = max(top, kit.draw_quota(ax, x, quota, legend))
-    _finish(ax, table, wide.index, top, below, legend, what=measure.replace("_", " "), beside=labels)
+        top = max(top, kit.draw_quota(ax, x, kit.period_sums(table, "quota"), legend))
+    _finish(ax, table, wide.index, top, low, legend, what=measure.replace("_", " "), beside=labels)
 
 
 def _wide(table: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -258,17 +256,16 @@ def plot_category_forecast(table: pd.DataFrame, ax: Axes | None = None, *, quota
         rows, periods = kit.period_codes(table)
         categories = table.index.get_level_values("category")
         amount = table["amount"].to_numpy(dtype=float)
-        x, above, below = np.arange(len(periods)), np.zeros(len(periods)), np.zeros(len(periods))
-        legend: list[tuple[str, Any]] = []
+        x, layers = np.arange(len(periods)), list[Layer]()
         for category, look in _CATEGORY_LOOK.items():
             chosen = np.asarray(categories == category)
             values = np.bincount(rows[chosen], amount[chosen], minlength=len(periods))
             if values.any():
-                legend.append((category.replace("_", " "), _hang(axes, x, values, above, below, **look)))
-        top = float(above.max(initial=0))
+                layers.append((category.replace("_", " "), values, look))
+        legend, top, low = _stack(axes, x, layers)
         if quota is not None:
             top = max(top, kit.draw_quota(axes, x, np.full(len(x), float(quota)), legend))
-        _finish(axes, table, periods, top, below, legend)
+        _finish(axes, table, periods, top, low, legend)
     return axes
 
 

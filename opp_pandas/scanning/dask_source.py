@@ -14,7 +14,7 @@ import pandas as pd
 
 from opp_pandas.errors import FrameError
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
-from opp_pandas.figures.core.partials import combine_parts
+from opp_pandas.figures.core.totals import combine_parts
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.scanning.pieces import NotReadError, Piece
 from opp_pandas.scanning.sources import USUAL
@@ -24,7 +24,7 @@ from opp_pandas.schema import find_failures
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
     from opp_pandas.frame_state import Meaning
 
 _TOGETHER = 16

@@ -14,7 +14,7 @@ from opp_pandas.figures.core.figure import FIGURES, GIVEN, Figure, as_method
 
 if TYPE_CHECKING:
     from opp_pandas.accessor import MergeableFigures
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
     from opp_pandas.frame_state import Meaning
     from opp_pandas.scanning.sources import Source
 else:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.figures.core.partials import combine_parts
+from opp_pandas.figures.core.totals import combine_parts
 from opp_pandas.frame_state import ATTRS_KEY
 
 if TYPE_CHECKING:
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
     from opp_pandas.frame_state import Meaning
 
 

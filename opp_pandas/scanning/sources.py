@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from opp_pandas.errors import printable
 from opp_pandas.figures.core.deals import suppress_unmapped_stages
-from opp_pandas.figures.core.partials import combine_parts
+from opp_pandas.figures.core.totals import combine_parts
 from opp_pandas.frame_state import Meaning, require_loaded
 from opp_pandas.load.where import Where, rows_that_fit
 from opp_pandas.scanning.columns import series_of
@@ -27,7 +27,7 @@ from opp_pandas.schema import find_failures
 if TYPE_CHECKING:
     import pandas as pd
 
-    from opp_pandas.figures.core.partials import Part
+    from opp_pandas.figures.core.totals import Part
     from opp_pandas.history import History
     from opp_pandas.scanning.files import Files
 

@@ -227,20 +227,10 @@ def _assembled(figure: str, context: FigureContext, notes: Iterable[str], facts:
 def build_history_basis(
     figure: str, context: FigureContext, *, compared: Iterable[State] = (), notes: Iterable[str] = (), **more: Any
 ) -> dict[str, Any]:
-    """Collect what a figure over time stands on; see `build_basis`.
+    """Collect what a figure over time stands on, as `build_basis` does; the context is that of the last moment.
 
-    Parameters
-    ----------
-    figure : str
-        Name of the function.
-    context : FigureContext
-        That of the last moment.
-    compared : iterable of State
-        The moments whose deals had to be judged.
-    notes : iterable of str
-        Whatever a reader should know, in sentences.
-    **more
-        Further facts: ``n``, the deals at the last moment, and where it is no history of snapshots, ``history``.
+    `compared` are the moments whose deals had to be judged, ``n`` the deals at the last
+    one; ``history`` is said where it is none of snapshots.
     """
     said = []
     if context.timezone is None:

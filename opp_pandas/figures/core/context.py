@@ -19,7 +19,7 @@ from opp_pandas.stages import StageMap, StageTable, resolve_stages
 from opp_pandas.timezones import check_zone
 
 if TYPE_CHECKING:
-    from opp_pandas.figures.core.scope import Scope
+    from opp_pandas.figures.core.snapshots import Scope
     from opp_pandas.organisation import Organisation
 
 PERIOD_OPTIONS = tuple(each.name for each in fields(PeriodSpec))

@@ -269,13 +269,7 @@ class Deals:
 
     @cached_property
     def amounts(self) -> Numbers:
-        """Amounts in one currency.
-
-        Raises
-        ------
-        MixedCurrencyError
-            If the deals name several currencies, or some name none, and no rates were given.
-        """
+        """Amounts in one currency; raises where the deals name several, or some name none, and no rates were given."""
         if self.rates is not None:
             return Numbers.of(np.asarray(self.rates.convert(self), dtype=np.float64))
         own = self.own_amounts

@@ -19,10 +19,9 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.basis import attach_basis, build_basis, build_history_basis
 from opp_pandas.figures.core.context import DEFINITIONS, FigureContext
 from opp_pandas.figures.core.deals import Deals
-from opp_pandas.figures.core.partials import Part, combine_parts
 from opp_pandas.figures.core.presentation import as_result
-from opp_pandas.figures.core.scope import resolve_scope
-from opp_pandas.figures.core.snapshots import caveats_of, contexts_of
+from opp_pandas.figures.core.snapshots import caveats_of, contexts_of, resolve_scope
+from opp_pandas.figures.core.totals import Part, combine_parts
 
 if TYPE_CHECKING:
     from types import FunctionType

@@ -58,12 +58,7 @@ def notes_of(basis: Mapping[str, Any]) -> list[str]:
 def write_column(column: pd.Series, zone: str | None = None) -> list[str]:
     """Write the values of a column for readers, all in one format; missing ones are empty.
 
-    Parameters
-    ----------
-    column : Series
-        A column of a figure; its name tells money, shares and days apart.
-    zone : str, optional
-        Where instants are read as days; UTC if left out.
+    Its name tells money, shares and days apart; instants are read as days in a zone, UTC if left out.
 
     Examples
     --------
@@ -119,17 +114,7 @@ def _write_instants(column: pd.Series, zone: str | None) -> Callable[[Any], str]
 
 
 class Written:
-    """A table as text: what readers see of a result, and which of its columns are text.
-
-    Parameters
-    ----------
-    table : DataFrame
-        A result.
-    basis : mapping
-        What it stands on.
-    most_rows : int
-        Rows shown.
-    """
+    """A table as text: what readers see of a result, and which of its columns are text."""
 
     def __init__(self, table: pd.DataFrame, basis: Mapping[str, Any], most_rows: int = MOST_ROWS) -> None:
         self.basis = basis

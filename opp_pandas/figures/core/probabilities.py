@@ -32,13 +32,7 @@ Chances: TypeAlias = "ChanceModel | pd.DataFrame | pd.Series"
 
 @dataclass(frozen=True, eq=False)
 class ChancesByDeal:
-    """Probabilities that a table states, by the id or custom id of the deal.
-
-    Parameters
-    ----------
-    fractions : Series
-        Indexed by it.
-    """
+    """Probabilities that a table states, by the id or custom id of the deal."""
 
     fractions: pd.Series
 

@@ -1,8 +1,8 @@
-"""States of the pipeline at several moments, and how they are told apart and matched."""
+"""States of the pipeline at several moments, which deals of them are meant, and how deals are matched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError, NotLoadedError, named
+from opp_pandas.figures.core.columns import read_mask
 from opp_pandas.figures.core.context import FigureContext, settle_context
 from opp_pandas.figures.core.days import parse_day, to_date
 from opp_pandas.frame_state import meaning_of
@@ -55,15 +56,7 @@ class Snapshots(Protocol):
 
 
 class UntilNow:
-    """Snapshots whose last moment is a frame at hand, unsaved edits included.
-
-    Parameters
-    ----------
-    history : Snapshots
-        What was before.
-    frame : DataFrame
-        The deals as they are now.
-    """
+    """Snapshots whose last moment is a frame at hand, unsaved edits included."""
 
     def __init__(self, history: Snapshots, frame: pd.DataFrame) -> None:
         self._history, self.frame = history, frame
@@ -78,6 +71,59 @@ class UntilNow:
     def columns(self) -> list[str]:
         """Name the columns that both have."""
         return [name for name in self._history.columns() if name in self.frame.columns]
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """Which deals of any moment's frame are meant.
+
+    The load's own conditions can be evaluated on any past state. Rows chosen in pandas afterwards
+    hold by id: of a deal that was deleted before the load nobody knows whether it would have been
+    among them, so it stays outside and is counted.
+
+    Parameters
+    ----------
+    words : str
+        The same for a basis.
+    conditions : callable, optional
+        The load's conditions: from a frame to a mask.
+    keys : frozenset, optional
+        The deals that were chosen in pandas; None: all that the load brought.
+    judged : frozenset, optional
+        The deals that the load brought; of others nobody knows.
+    chosen : callable, optional
+        A function of the user's, from a frame to a mask.
+    """
+
+    words: str
+    conditions: Callable[[pd.DataFrame], Any] | None = None
+    keys: frozenset[Any] | None = None
+    judged: frozenset[Any] | None = None
+    chosen: Callable[[pd.DataFrame], Any] | None = None
+
+    @property
+    def reads_keys_only(self) -> bool:
+        """Whether it looks at no column but those that tell deals apart."""
+        return self.conditions is None and self.chosen is None
+
+    def mask(self, frame: pd.DataFrame) -> Flags:
+        """Return which deals of a moment are in scope."""
+        inside = np.ones(len(frame), dtype=bool)
+        if self.conditions is not None:
+            inside &= read_mask(self.conditions(frame), frame, "the conditions of the load")
+        if self.keys is not None and len(frame):
+            inside &= keys_of(frame).isin(self.keys).to_numpy()
+        if self.chosen is not None:
+            # A comparison with a missing cell is missing: that deal is outside.
+            inside &= read_mask(self.chosen(frame), frame, "scope=")
+        return inside
+
+    def n_not_judged(self, frame: pd.DataFrame) -> int:
+        """Count the deals of a moment that fit the load, of which nobody knows whether they are meant."""
+        if self.keys is None or self.judged is None or not len(frame):
+            return 0
+        unknown = ~keys_of(frame).isin(self.judged).to_numpy()
+        return int((unknown & replace(self, keys=None).mask(frame)).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,3 +341,20 @@ def keys_of(frame: pd.DataFrame, *, unique: bool = True) -> pd.Series:
     if unique and keys.duplicated().any():
         raise FrameError(f"a deal stands twice: {named(keys[keys.duplicated()].unique())}; keep one row of each")
     return keys
+
+
+def resolve_scope(scope: Any, base: Scope | None, frame: pd.DataFrame | None) -> Scope:
+    """Settle ``scope=``: a function replaces what the frame says, a mask chooses rows of the frame."""
+    if isinstance(scope, Scope):
+        return scope
+    if callable(scope):
+        name = getattr(scope, "__name__", "function")
+        return Scope(f"scope= (a function, {name}), evaluated at every moment", chosen=scope)
+    if frame is None:
+        raise ConfigurationError(
+            f"scope= is a function from frame to mask, or a mask of the frame, not {type(scope).__name__}"
+        )
+    rows = read_mask(scope, frame, "scope=")
+    judged = None if base is None else base.judged
+    words = f"scope= (a mask of {int(rows.sum()):,} rows of the frame), by id"
+    return Scope(words, keys=frozenset(keys_of(frame[rows])), judged=judged or frozenset(keys_of(frame)))
