@@ -422,13 +422,10 @@ def _entries(deals: Deals, history: pd.DataFrame) -> tuple[Deals, Codes]:
     index = pd.Index(keys_of(deals.frame, unique=False), dtype=object)
     if index.has_duplicates:
         raise FrameError("one id stands twice, so a history cannot be joined; see frame['id'].duplicated()")
-    keyed = history[history["id"].notna()] if "custom_id" not in history.columns else history
-    rows = index.get_indexer(pd.Index(keys_of(keyed, unique=False), dtype=object))
-    known = rows >= 0
-    history = keyed
-    before = local_days(history["entered_at"], deals.context.timezone) <= deals.context.today
-    kept = history[known & before]
-    return Deals(kept, deals.context), rows[known & before]
+    history = history[history["id"].notna()] if "custom_id" not in history.columns else history
+    rows = index.get_indexer(pd.Index(keys_of(history, unique=False), dtype=object))
+    kept = (rows >= 0) & (local_days(history["entered_at"], deals.context.timezone) <= deals.context.today)
+    return Deals(history[kept], deals.context), rows[kept]
 
 
 def _in_cohort(deals: Deals, entries: Deals, rows: Codes, cohort: tuple[str, str]) -> Flags:
@@ -436,8 +433,7 @@ def _in_cohort(deals: Deals, entries: Deals, rows: Codes, cohort: tuple[str, str
     if first > last:
         raise ConfigurationError(f"cohort ends before it begins: {cohort[0]} to {cohort[1]}")
     entered = _first_days(len(deals), rows, local_days(entries.frame["entered_at"], deals.context.timezone))
-    inside: Flags = (entered >= first) & (entered <= last)
-    return inside
+    return np.asarray((entered >= first) & (entered <= last))
 
 
 _SUMMED = (OPEN, WON, LOST, UNSETTLED)

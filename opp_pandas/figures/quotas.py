@@ -137,16 +137,13 @@ def quota_columns(
     left = quota - won_by_now
     # To a reached quota (Q <= B) nothing is left to cover.
     coverage = np.where(left > 0, np.divide(open_amount, left, out=np.full(len(left), np.inf), where=left > 0), np.inf)
-    columns = {
+    return {
         "quota": quota,
         "attainment": np.divide(won_amount, quota, out=np.full(len(quota), np.nan), where=quota > 0),
         "gap": np.where(np.isnan(quota), np.nan, np.maximum(quota - won_amount, 0.0)),
-        "gap_to_forecast": np.full(len(quota), np.nan) if forecast_amount is None else quota - forecast_amount,
+        **({} if forecast_amount is None else {"gap_to_forecast": quota - forecast_amount}),
         "coverage": np.where(np.isnan(quota), np.nan, coverage),
     }
-    if forecast_amount is None:
-        del columns["gap_to_forecast"]
-    return columns
 
 
 def gini(values: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
@@ -184,9 +181,8 @@ def gini(values: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
 
 def won_in(deals: Deals, first: int, last: int) -> Flags:
     """Return which deals were won with their close date in a span of days, by as_of."""
-    won: Flags = (deals.status == WON) & (deals.close_day >= first)
-    won &= deals.close_day <= min(last, deals.context.today)
-    return won
+    close = deals.close_day
+    return np.asarray((deals.status == WON) & (close >= first) & (close <= min(last, deals.context.today)))
 
 
 def won_by_day(deals: Deals, first: int, last: int) -> Tally:

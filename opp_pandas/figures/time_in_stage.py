@@ -252,8 +252,7 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
                96.537208         3   0.26      0.74   0.0   0.0
                109.489952        2   0.13      0.87   0.0   0.0
     """
-    spells = stage_spells(history, context=context)
-    spells = _followed(spells)
+    spells = _followed(stage_spells(history, context=context))
     parts = {}
     for name in context.stages.frame.loc[context.stages.frame["status"] == "open", "stage_name"]:
         own = spells[spells["stage_name"] == name]

@@ -212,9 +212,7 @@ def keep_plain(*texts: Any) -> None:
 
 def letters_across(ax: Axes) -> int:
     """Determine how many letters of a line there is room for."""
-    figure = ax.get_figure(root=True)
-    points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
-    return max(24, int((points - 60) / (1.1 * _LETTER)))
+    return max(24, int((_points_across(ax) - 60) / (1.1 * _LETTER)))
 
 
 def currency_of(table: Any) -> str:
@@ -254,10 +252,8 @@ def write_names_below(ax: Axes, labels: Sequence[str], beside: Sequence[str] = (
 
     Long names in the legend `beside` the plot leave the columns less room.
     """
-    n = len(labels)
-    figure = ax.get_figure(root=True)
     # What the axes will have of the figure is known only when it is laid out; a legend leaves them this much.
-    whole = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
+    n, whole = len(labels), _points_across(ax)
     legend = 8 * _LETTER + _LETTER * max((min(len(label), MAX_LABEL) for label in beside), default=0)
     points = min(0.68 * whole, whole - 10 * _LETTER - legend)
     longest = max((len(label) for label in labels), default=0)
@@ -271,16 +267,16 @@ def write_names_below(ax: Axes, labels: Sequence[str], beside: Sequence[str] = (
     ax.set_xlim(-0.6, max(n, 1) - 0.4)
 
 
-def _share_of(ax: Axes) -> float:
-    """Return which part of the figure's width a plot has."""
-    spec = ax.get_subplotspec()
-    return 1.0 if spec is None else len(spec.colspan) / spec.get_gridspec().ncols
+def _points_across(ax: Axes) -> float:
+    """Return how wide the part of the figure is that a plot has."""
+    figure, spec = ax.get_figure(root=True), ax.get_subplotspec()
+    share = 1.0 if spec is None else len(spec.colspan) / spec.get_gridspec().ncols
+    return 72 * (8.0 if figure is None else float(figure.get_figwidth())) * share
 
 
 def room_beside(ax: Axes, letters: int) -> float:
     """Determine how much room small labels need on both sides of a drawing that is 1 wide, in its own measure."""
-    figure = ax.get_figure(root=True)
-    points = 72 * (8.0 if figure is None else figure.get_figwidth()) * _share_of(ax)
+    points = _points_across(ax)
     # However long the labels are, half of the plot stays for what is drawn.
     needed = min((letters + 4) * 0.85 * _LETTER, points / 4)
     return needed / (points - 2 * needed)
