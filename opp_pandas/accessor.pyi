@@ -59,26 +59,7 @@ def context_of(
     timezone: str | None = ...,
     **definitions: Any,
 ) -> FigureContext:
-    r"""Gather what figures need beside the rows: from the load, or from the arguments.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Opportunities.
-    as_of : str, date or Timestamp, optional
-        Another moment than that of the load; a day means its end in the zone.
-    stages : StageMap, optional
-        Another meaning of the stages than that of the load.
-    timezone : str, optional
-        Another zone than that of the load.
-    **definitions
-        How time is cut and what amounts mean, where that is not as the load says.
-
-    Raises
-    ------
-    NotLoadedError
-        If neither the frame nor the arguments say the moment.
-    """
+    r"""Gather what figures need beside the rows: from the load, or from the arguments that every figure takes."""
 
 class OpportunityFrame(pd.DataFrame):
     """A DataFrame of opportunities, whose ``.opp`` is typed; for type checkers only."""
@@ -4882,7 +4863,7 @@ class PlotAccessor:
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_groups : int, default 20
-            Groups drawn on their own, the largest; the plot says how many there are beside.
+            Groups drawn, the largest; the plot says how many others there are.
 
         Returns
         -------
@@ -5066,7 +5047,7 @@ class PlotAccessor:
             Draw this column by group. Left out: without groups the parts of the
             forecast, with groups ``forecast_amount``.
         max_groups : int, default 8
-            Groups drawn on their own, the largest; the plot says how many there are beside.
+            Groups drawn, the largest; the plot says how many others there are.
         interval : DataFrame, optional
             ``low`` and ``high`` [currency] by period, such as ``Bookings.interval()``
             or a prediction gives: whiskers from end to end, where there are no groups.
@@ -5333,7 +5314,7 @@ class PlotAccessor:
         measure : {"open_amount", "weighted_amount", "open_count"}, default "open_amount"
             Height of the layers.
         max_groups : int, default 8
-            Groups drawn on their own, the largest; the plot says how many there are beside.
+            Groups drawn, the largest; the plot says how many others there are.
 
         Returns
         -------
@@ -5785,7 +5766,7 @@ class PlotAccessor:
         ax : Axes, optional
             Where to draw; a new figure if left out.
         max_groups : int, default 25
-            Groups drawn on their own, the largest; the plot says how many there are beside.
+            Groups drawn, the largest; the plot says how many others there are.
 
         Returns
         -------
