@@ -11,6 +11,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ _ROOMS = ("figures.core.context", "figures.core.figure", "figures.core.money", "
 _DERIVED = tuple(f"opp_pandas.{name}" for name in _ROOMS)
 
 
+@cache
 def _bindings(module: str) -> dict[str, str]:
     """Return for every name of a module, those for type checkers included, the import that gives it."""
     found = {}
