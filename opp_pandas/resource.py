@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -150,9 +150,10 @@ class Resource:
 
     type: str
     path: str
-    attributes: tuple[Attribute, ...]
-    relationships: tuple[Relationship, ...] = ()
-    metadata: tuple[MetaEntry, ...] = ()
+    # What would fill pages wherever a signature shows a resource as default.
+    attributes: tuple[Attribute, ...] = field(repr=False)
+    relationships: tuple[Relationship, ...] = field(default=(), repr=False)
+    metadata: tuple[MetaEntry, ...] = field(default=(), repr=False)
 
     @cached_property
     def by_column(self) -> dict[str, Attribute]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -25,6 +26,18 @@ def test_modules__bear_no_public_name() -> None:
     """A module named like a function would take its place once it is imported."""
     modules = {entry.name for entry in pkgutil.iter_modules(opp.__path__)}
     assert not modules & (set(opp.__all__) - {"errors"})
+
+
+def test_signatures__fit_a_screen() -> None:
+    """No default prints as pages of text."""
+    doors = [getattr(opp, name) for name in opp.__all__]
+    shown = {}
+    for door in filter(callable, doors):
+        methods = [member for name, member in vars(door).items() if not name.startswith("_")]
+        for function in filter(inspect.isfunction, [door, *(methods if inspect.isclass(door) else [])]):
+            shown[function.__qualname__] = len(str(inspect.signature(function)))
+    assert len(shown) > 50
+    assert max(shown.values()) < 2_500, max(shown, key=lambda name: shown[name])
 
 
 def test_doors__open_twice() -> None:
