@@ -49,7 +49,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import matplotlib as mpl
-import nbformat
 import pytest
 
 if TYPE_CHECKING:
@@ -512,6 +511,8 @@ class Desk:
             book.wait()
             page.goto(book.url)
             return sheet
+        import nbformat  # takes seconds: not before the first notebook
+
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         book.metadata["kernelspec"] = {"name": "tested", "display_name": "tested", "language": "python"}
         (self.jupyter.notebooks / f"{stem}.ipynb").write_text(nbformat.writes(book), encoding="utf-8")

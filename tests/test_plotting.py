@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
-from nbclient import NotebookClient
 
 from opp_pandas import plotting
 from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
@@ -632,6 +630,9 @@ def test_plot_hygiene__of_a_file_counts_rows_and_adds_no_currencies() -> None:
 )
 def test_notebook__shows_plots_after_the_first_drawing(first: str) -> None:
     """What draws first in a kernel loads matplotlib's backend, and leaves it showing what is drawn later."""
+    import nbformat
+    from nbclient import NotebookClient
+
     plot = "df.opp.plot.stage_distribution(**now);"
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
