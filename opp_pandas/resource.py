@@ -544,10 +544,10 @@ NESTED = ("account.owner", "owner.role")
 def _lookup_columns() -> Iterator[tuple[str, LookupColumn]]:
     for id_column, entry in OPPORTUNITY.relationship_by_column.items():
         relation, fields = id_column.removesuffix("_id"), RESOURCES[entry.type].by_column if entry.lookup else {}
-        for field in entry.lookup:
-            editable = field == "name" and not entry.read_only
-            column = LookupColumn(relation, id_column, entry.type, field, fields[field].dtype, editable)
-            yield f"{relation}_{field}", column
+        for named in entry.lookup:
+            editable = named == "name" and not entry.read_only
+            column = LookupColumn(relation, id_column, entry.type, named, fields[named].dtype, editable)
+            yield f"{relation}_{named}", column
     for path in NESTED:
         first, second = path.split(".")
         via = RESOURCES[OPPORTUNITY.relationship_by_name[first].type]
