@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opp_pandas.api.auth.s2s import AppSignIn
     from opp_pandas.api.client import Client, connect
     from opp_pandas.api.query import NOT_NULL
-    from opp_pandas.apply.journal_folder import list_journals, purge_journals
+    from opp_pandas.apply.journal import list_journals, purge_journals
     from opp_pandas.apply.undo import apply_plan, resume, undo
     from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.exporting import read_export
@@ -50,8 +50,8 @@ _DOORS = {
     "apply_plan": "opp_pandas.apply.undo",
     "resume": "opp_pandas.apply.undo",
     "undo": "opp_pandas.apply.undo",
-    "list_journals": "opp_pandas.apply.journal_folder",
-    "purge_journals": "opp_pandas.apply.journal_folder",
+    "list_journals": "opp_pandas.apply.journal",
+    "purge_journals": "opp_pandas.apply.journal",
     "ChangeSet": "opp_pandas.changes.plan",
     "explain": "opp_pandas.figures",
     "show": "opp_pandas.figures",

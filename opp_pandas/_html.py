@@ -65,6 +65,11 @@ class Table(Struct, frozen=True, tag="table"):
         return table_html(self.titles, self.rows, self.align)
 
 
+def parts_html(parts: Iterable[Part]) -> str:
+    """Return paragraphs and tables as HTML for a notebook."""
+    return as_written("".join(part.html() for part in parts))
+
+
 Part = Paragraph | Table
 """What is said to people in several places: as HTML, and as data for a page that builds its own elements."""
 

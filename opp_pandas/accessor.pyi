@@ -1106,18 +1106,19 @@ class OpportunityAccessor(MergeableFigures):
 
         Parameters
         ----------
-        delete : iterable of int
-            Ids of deals to delete; they must have been loaded.
-        allow_delete : bool
-            The switch that has to be set besides.
-        custom_ids : {"auto", "always", "never"}
+        delete : iterable of int, default ()
+            Ids of deals to delete, which must have been loaded; nothing else is ever
+            deleted.
+        allow_delete : bool, default False
+            The switch that ``delete`` needs.
+        custom_ids : {"auto", "always", "never"}, default "auto"
             Whether a new deal without a custom id gets one, by which it can be
             found if the answer to its creation is lost. The field is meant for the
             outside CRM: "auto" does it only where no loaded deal has one.
-        unknown_names : {"refuse", "leave_out"}
-            Whether new deals whose owner or account has a name that the service
-            does not know are refused, or created without it. The service is asked
-            when the plan is sent.
+        unknown_names : {"refuse", "leave_out"}, default "refuse"
+            Whether new deals whose owner or account has a name that the service does
+            not know are refused, or created without it, as the rows of the report say.
+            The service is asked when the plan is sent.
         quota : number, mapping or DataFrame, optional
             For the coverage by period in the effect on the forecast: a number for
             every period, or period -> number. How time is cut and what amounts
@@ -2106,32 +2107,35 @@ class OpportunityAccessor(MergeableFigures):
             Show what would be sent, how many requests it takes and what it does to
             the forecast; send nothing. Names of new deals are looked up at the
             service, which takes a few reading requests.
-        on_conflict : {"skip", "ask", "mine", "theirs"}
+        on_conflict : {"skip", "ask", "mine", "theirs"}, default "skip"
             Where both sides changed a cell: leave the row and report it, ask, send
             mine, or keep theirs.
         ask : callable, optional
-            Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives
-            "mine", "theirs" or "skip". Default: a question where the program runs.
-        delete : iterable of int
-            Ids of deals to delete; nothing else is ever deleted.
-        allow_delete : bool
+            Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
+            "theirs" or "skip". Default: a question where the program runs.
+        delete : iterable of int, default ()
+            Ids of deals to delete, which must have been loaded; nothing else is ever
+            deleted.
+        allow_delete : bool, default False
             The switch that ``delete`` needs.
         confirm : int or str, optional
             The number of rows in the plan, or its fingerprint, to confirm a large
             one: above 50 rows, above 10 % of the load and more than 10 rows, any
             deletion, one value put into 10 rows or more; or one whose edits look
             like values of other deals, as after ``groupby().last()``.
-        custom_ids : {"auto", "always", "never"}
-            Whether new deals get a custom id of ours: see `find_changes`.
-        unknown_names : {"refuse", "leave_out"}
-            What to do about new deals whose owner or account has a name that the
-            service does not know: refuse them, or create them without it. The rows
-            of the report say what was left out.
+        custom_ids : {"auto", "always", "never"}, default "auto"
+            Whether a new deal without a custom id gets one, by which it can be
+            found if the answer to its creation is lost. The field is meant for the
+            outside CRM: "auto" does it only where no loaded deal has one.
+        unknown_names : {"refuse", "leave_out"}, default "refuse"
+            Whether new deals whose owner or account has a name that the service does
+            not know are refused, or created without it, as the rows of the report say.
+            The service is asked when the plan is sent.
         workers : int, default 4
             Rows written at once, 1 to 4.
         journal : str or Path, optional
-            Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's
-            folder for state. A finished journal is kept for 30 days.
+            The folder of journals, or the journal; default ``OPP_PANDAS_JOURNAL``, else
+            the user's folder for state. A finished plan is kept for 30 days.
         quota : number, mapping or DataFrame, optional
             For the effect on the forecast that a dry run shows, as in
             `find_changes`; coverage by period needs a quota.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 _SECTIONS = ("Parameters", "Returns", "Raises", "Warns", "Notes", "References", "Examples")
 _EMPTY = inspect.Parameter.empty
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def entries_of(section: str) -> dict[str, str]:
@@ -83,6 +84,40 @@ max_groups : int
     Groups drawn, the largest; the plot says how many others there are.
 max_rows : int
     Rows drawn; the title says how many were left out.
+client : Client, optional
+    The service; default as `opp_pandas.connect` finds it.
+dry_run : bool
+    Show what would be sent, and send nothing.
+delete : iterable of int
+    Ids of deals to delete, which must have been loaded; nothing else is ever
+    deleted.
+allow_delete : bool
+    The switch that ``delete`` needs.
+custom_ids : {"auto", "always", "never"}
+    Whether a new deal without a custom id gets one, by which it can be
+    found if the answer to its creation is lost. The field is meant for the
+    outside CRM: "auto" does it only where no loaded deal has one.
+unknown_names : {"refuse", "leave_out"}
+    Whether new deals whose owner or account has a name that the service does
+    not know are refused, or created without it, as the rows of the report say.
+    The service is asked when the plan is sent.
+on_conflict : {"skip", "ask", "mine", "theirs"}
+    Where both sides changed a cell: leave the row and report it, ask, send
+    mine, or keep theirs.
+ask : callable, optional
+    Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
+    "theirs" or "skip". Default: a question where the program runs.
+confirm : int or str, optional
+    The number of rows in the plan, or its fingerprint, to confirm a large one.
+workers : int
+    Rows written at once, 1 to 4.
+journal : str or Path, optional
+    The folder of journals, or the journal; default ``OPP_PANDAS_JOURNAL``, else
+    the user's folder for state. A finished plan is kept for 30 days.
+progress : bool or callable, optional
+    Show a progress bar; default: only where somebody watches. A callable is
+    told instead: ``progress(done, total)`` after each row; where it gives
+    False, no further row is begun.
 """)
 """What an argument means wherever nothing else is said of it."""
 OVER_TIME = entries_of("""
@@ -145,6 +180,12 @@ def document(
     order = [*_SECTIONS, *(name for name in sections if name not in _SECTIONS)]
     parts = [f"{name}\n{'-' * len(name)}\n{sections[name].strip()}" for name in order if sections.get(name)]
     return "\n\n".join([head, *parts])
+
+
+def documented(function: _F) -> _F:
+    """Complete the docstring of a function that explains only its own arguments."""
+    function.__doc__ = document(function.__doc__, inspect.signature(function).parameters.values())
+    return function
 
 
 def _with_default(entry: str, default: Any) -> str:

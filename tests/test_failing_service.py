@@ -190,8 +190,7 @@ def test_success_without_a_document__is_read(box: Sandbox, client: Client, df: p
 def test_slow_rows__are_read_again_after_five_seconds(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
     """A reading older than five seconds is not relied upon."""
     from opp_pandas.apply.apply_options import ApplyOptions
-    from opp_pandas.apply.journal import Journal
-    from opp_pandas.apply.journal_folder import journal_folder
+    from opp_pandas.apply.journal import Journal, journal_folder
 
     df["probability"] = range(30)
     plan = df.opp.changes()

@@ -14,8 +14,14 @@ import pandas as pd
 import pytest
 
 from opp_pandas.apply import journal_store
-from opp_pandas.apply.journal import Journal, journal_path
-from opp_pandas.apply.journal_folder import FOLDER_VARIABLE, journal_folder, list_journals, purge_journals
+from opp_pandas.apply.journal import (
+    FOLDER_VARIABLE,
+    Journal,
+    journal_folder,
+    journal_path,
+    list_journals,
+    purge_journals,
+)
 from opp_pandas.apply.journal_store import PlanRow, connect
 from opp_pandas.apply.status import Status, planned
 from opp_pandas.changes.changeset import Cell, RowCreation, RowDeletion, RowUpdate

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.journal import Journal, SamePlanError
-from opp_pandas.apply.journal_folder import journal_folder
+from opp_pandas.apply.journal import Journal, OpenPlan, SamePlanError, journal_folder
 from opp_pandas.apply.journal_store import SUFFIX
 from opp_pandas.apply.merge import POLICIES
 from opp_pandas.apply.workers import MOST_WORKERS
@@ -17,7 +16,6 @@ from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, Journ
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.journal import OpenPlan
     from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.choices import Policy
 

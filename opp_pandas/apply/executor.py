@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.apply.operation import Task, Wire
+from opp_pandas.apply.operation import Task, Wire, send_deletion, send_update
 from opp_pandas.apply.report import WriteReport, build_requests
 from opp_pandas.apply.send_creates import Creations, count_look_ups
-from opp_pandas.apply.send_existing import send_deletion, send_update
 from opp_pandas.apply.status import Outcome, Status, is_service_failure
 from opp_pandas.apply.workers import batches, run_units
 from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate

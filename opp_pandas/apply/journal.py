@@ -8,7 +8,9 @@ plan that does, and a plan whose program has died loses its claims to the next
 one that asks.
 
 A journal holds old and new values of customers' deals and never a token: only
-its owner may read it, and `opp_pandas.apply.journal_folder` purges it.
+its owner may read it. A finished plan is kept for `KEEP_DAYS` days, so that it
+can be undone, and removed by the next write-back after that. An unfinished one
+stays until it is finished, undone or purged by hand.
 """
 
 from __future__ import annotations
@@ -26,26 +28,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
+import platformdirs
 from filelock import FileLock, Timeout
 
-from opp_pandas.apply.journal_store import SUFFIX, PlanRow, Store, make_store
-from opp_pandas.apply.journal_takeover import take_over
-from opp_pandas.apply.status import Status
-from opp_pandas.changes.changeset import RowCreation
+from opp_pandas.apply.journal_store import SUFFIX, UNBORN, PlanRow, Store, make_store
+from opp_pandas.apply.journal_takeover import old_files, read_service, take_over
+from opp_pandas.apply.status import Outcome, Status
+from opp_pandas.changes.changeset import Entry, RowCreation
 from opp_pandas.changes.plan_file import entry_from_json, entry_to_json
-from opp_pandas.errors import JournalError
+from opp_pandas.errors import ConfigurationError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from opp_pandas.apply.status import Outcome
-    from opp_pandas.changes.changeset import Entry
     from opp_pandas.changes.plan import ChangeSet
 
 STATES = ("planned", "sent", "done", "failed", "unknown", "conflict", "undone")
 OPEN_STATES = frozenset({"planned", "sent", "unknown"})
 """States of steps that `resume` has to settle."""
 KEEP_DAYS = 30
+FOLDER_VARIABLE = "OPP_PANDAS_JOURNAL"
+_COUNTED = ("unknown", "conflict", "failed", "done", "undone")
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,11 @@ class Claim:
     before: Sequence[int] | None = None
 
 
+@dataclass
 class SamePlanError(Exception):
     """Another program is carrying out the very same plan; `number` is that plan's."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    number: int
 
 
 class Journal(Store):
@@ -355,3 +357,120 @@ def _now() -> str:
 def _days_ago(days: float) -> str:
     """Return a moment in the form of ``created_at``, to the second: texts compare faster than hundreds of moments."""
     return (pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)).isoformat()[:19]
+
+
+# --- the folder ---------------------------------------------------------------------
+
+
+def journal_folder(given: str | Path | None = None) -> Path:
+    """Return the folder of the journals.
+
+    Parameters
+    ----------
+    given : str or Path, optional
+        The folder, or a journal in it. Default: the environment variable
+        ``OPP_PANDAS_JOURNAL``, else the user's own folder for state on this
+        system.
+    """
+    if given is not None:
+        return Path(given).parent if Path(given).suffix == SUFFIX else Path(given)
+    named = os.environ.get(FOLDER_VARIABLE, "").strip()
+    return Path(named) if named else platformdirs.user_state_path("opp_pandas") / "journals"
+
+
+def list_journals(folder: str | Path | None = None, *, service: str | None = None) -> pd.DataFrame:
+    """List the plans in the journals of a folder, oldest first.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Default: as `journal_folder` says.
+    service : str, optional
+        Only plans for this base URL.
+
+    Returns
+    -------
+    DataFrame, shape (n, 12)
+        ``journal`` (path), ``plan`` (its number there), ``created_at`` (UTC),
+        ``service``, and numbers of rows: ``rows`` in all; ``open`` still to be
+        settled, ``unknown`` of them perhaps applied; ``conflict, failed, done,
+        undone``. A journal that cannot be read has a ``problem`` in place of
+        them.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 157, "next_step"] = "Call back"
+    >>> report = df.opp.write_back()
+    >>> opp.list_journals()[["plan", "rows", "open", "done"]]
+       plan  rows  open  done
+    0     1     1     0     1
+    """
+    place = journal_folder(folder)
+    records: list[dict[str, Any]] = []
+    for path in old_files(place):
+        try:
+            # One that is gone was taken over with the one before it, which is of the same service.
+            if path.exists():
+                Journal.open(place, read_service(path)).close()
+        except JournalError as problem:
+            records.append({"journal": str(path), "problem": problem.message})
+    for path in sorted(set(place.glob(f"*{SUFFIX}")) - set(old_files(place))):
+        try:
+            with Journal(path) as journal:
+                plans = journal.plans()
+        except JournalError as problem:
+            records.append({"journal": str(path), "problem": problem.message})
+            continue
+        for number, row in plans.items() if service in (None, journal.service) else ():
+            known = {"journal": str(path), "service": journal.service, "plan": number, "rows": row.facts["rows"]}
+            counts = row.facts["counts"]
+            known["open"] = sum(count for state, count in counts.items() if state in OPEN_STATES)
+            known |= {state: counts.get(state, 0) for state in _COUNTED}
+            records.append(known | {"created_at": pd.Timestamp(row.facts["created_at"])})
+    numbers = dict.fromkeys(("rows", "open", *_COUNTED), "Int64")
+    dtypes = {"journal": "str", "plan": "Int64", "created_at": "datetime64[us, UTC]", "service": "str", **numbers}
+    dtypes["problem"] = "str"
+    return pd.DataFrame(records, columns=list(dtypes)).astype(dtypes)
+
+
+def purge_journals(
+    folder: str | Path | None = None, *, days: float = KEEP_DAYS, unfinished: bool = False
+) -> pd.DataFrame:
+    """Remove plans from the journals, which hold values of customers' deals.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Default: as `journal_folder` says.
+    days : float, default 30
+        Only those older than this [days]; 0 removes all.
+    unfinished : bool
+        Whether plans go too that are not finished: they can then be neither
+        resumed nor undone.
+
+    Returns
+    -------
+    DataFrame
+        What was removed, as `list_journals` shows it. Plans that are being
+        written stay, and journals that cannot be read.
+
+    Examples
+    --------
+    >>> df.loc[df["id"] == 25, "next_step"] = "Call back"
+    >>> report = df.opp.write_back()
+    >>> len(opp.purge_journals(days=90)), len(opp.purge_journals(days=0))
+    (0, 1)
+    """
+    if days < 0:
+        raise ConfigurationError(f"days is 0 or more, not {days}")
+    listed = list_journals(folder)
+    removed = []
+    for path in listed.loc[listed["problem"].isna(), "journal"].unique():
+        with Journal(Path(path)) as journal:
+            numbers = journal.purge(days=days, unfinished=unfinished)
+        removed.append(listed[(listed["journal"] == path) & listed["plan"].isin(numbers)])
+    for path in journal_folder(folder).glob(f"*{UNBORN}*"):
+        # Left by a crash while a journal was being made.
+        if path.stat().st_mtime < pd.Timestamp.now().timestamp() - 60:
+            path.unlink(missing_ok=True)
+    return pd.concat(removed, ignore_index=True) if removed else listed.iloc[:0]

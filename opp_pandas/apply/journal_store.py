@@ -20,7 +20,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -30,7 +30,6 @@ from opp_pandas._files import owner_objection, sync_folder
 from opp_pandas.errors import JournalError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 SUFFIX, UNBORN = ".journal", ".new"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas._html import Paragraph, Part, Table, as_written
+from opp_pandas._html import Paragraph, Part, Table, parts_html
 from opp_pandas.api.documents import build_document
 from opp_pandas.apply.status import STATUS_OF, Outcome, Status, sentences
 from opp_pandas.changes.changeset import RowDeletion, RowUpdate, members_of
-from opp_pandas.changes.plan import frame_of
-from opp_pandas.changes.present import HTML_LINES, deal_words, effect_text, plan_parts
+from opp_pandas.changes.plan import ChangeSet, frame_of
+from opp_pandas.changes.present import HTML_LINES, effect_text, plan_parts
 from opp_pandas.errors import PartialWriteError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opp_pandas.accessor import OpportunityFrame
-from opp_pandas.changes.plan import ChangeSet
 
 ROW_DTYPES = {
     "id": "Int64",
@@ -192,33 +191,29 @@ class WriteReport:
         parts: list[Part] = [Paragraph(self.summary(), strong=True)]
         lines = [Paragraph(line) for line in (self._cautions() if self.dry_run else self._next_step())]
         if self.dry_run:
-            return as_written("".join(part.html() for part in [*parts, *lines, *plan_parts(self.plan)]))
+            return parts_html([*parts, *lines, *plan_parts(self.plan)])
         parts += [*rows_parts(self), *lines]
         if len(self.conflicts):
             rows = [
-                (_deal(self.plan, row_id), column, *(self.plan.words(column, value) for value in values))
+                (self.plan.deal(row_id), column, *(self.plan.words(column, value) for value in values))
                 for row_id, column, *values in self.conflicts.head(HTML_LINES).itertuples(index=False, name=None)
             ]
             parts.append(Paragraph("Conflicts", strong=True))
             parts.append(Table(("deal", "field", "loaded", "mine", "theirs"), rows))
             parts += _more(len(self.conflicts), ".conflicts")
-        return as_written("".join(part.html() for part in parts))
+        return parts_html(parts)
 
 
 def rows_parts(report: WriteReport) -> list[Part]:
     """Return a line per row: which deal, what was done, what came of it."""
     lines = [
         (
-            f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else _deal(report.plan, row["id"]),
+            f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else report.plan.deal(row["id"]),
             *(printable(row[name], 300) for name in ("action", "status", "fields", "detail")),
         )
         for row in report.rows.head(HTML_LINES).to_dict("records")
     ]
     return [Table(("deal", "action", "status", "fields", "why"), lines), *_more(len(report.rows), ".rows")]
-
-
-def _deal(plan: ChangeSet, row_id: int | None) -> str:
-    return deal_words(row_id, plan.deal_names.get(row_id)) if row_id is not None else ""
 
 
 def _more(number: int, where: str) -> list[Part]:

@@ -8,7 +8,7 @@ old baseline is never touched: other copies of the frame go on with theirs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,8 +17,8 @@ import pandas as pd
 from opp_pandas.api.batches import make_frame
 from opp_pandas.api.decode import decode_records, unknown_column
 from opp_pandas.api.frame_builder import join_names
-from opp_pandas.apply.status import Status
-from opp_pandas.frame_state import CellMarks, Loaded, Pending, Rows, attach_loaded, freeze
+from opp_pandas.apply.status import Outcome, Status
+from opp_pandas.frame_state import Loaded, Pending, Rows, attach_loaded, freeze
 from opp_pandas.load.changed_records import joined_lookup
 from opp_pandas.load.custom_fields import shown_cells
 from opp_pandas.load.upsert import Places, extended, put
@@ -26,10 +26,9 @@ from opp_pandas.resource import INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
 
 if TYPE_CHECKING:
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.status import Outcome
 
-_METADATA = [entry.column for entry in OPPORTUNITY.metadata]
-_COLUMN_OF = {entry.name: entry.column for entry in OPPORTUNITY.attributes}
+Held = Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]]
+"""By column, which of some answers held the attribute or relationship at all."""
 
 
 def take_outcomes(
@@ -51,14 +50,14 @@ def take_outcomes(
         return frame
     fresh = {kind: joined_lookup(loaded.lookups.get(kind), lookup) for kind, lookup in lookups.items()}
     known = {**loaded.lookups, **fresh}
-    rows = _decode(answered, known)
+    rows, held = _decode(answered, known)
     pending = dict(loaded.pending)
     for entry in unsure:
         # Nobody knows whether it exists: the next write-back has to look before it sends.
         pending[entry.row] = replace(pending[entry.row], attempted=True)
-    baseline = _new_baseline(loaded.baseline, answered, rows, pending)
+    baseline = _new_baseline(loaded.baseline, answered, rows, held, pending)
     places = np.array([entry.position for entry in answered], dtype=np.int64)
-    _set_cells(frame, loaded, places, rows)
+    _set_cells(frame, loaded, places, rows.frame, held)
     if gone:
         baseline, pending = _without(baseline, [entry.id for entry in gone], pending)
         _drop_rows(frame, [entry.position for entry in gone if entry.position >= 0])
@@ -73,36 +72,22 @@ def take_outcomes(
     return attach_loaded(frame, successor)
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Answers as columns: ``held`` says by column which of them held the attribute or relationship at all."""
-
-    frame: pd.DataFrame
-    marks: CellMarks
-    held: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]]
-
-
-def _id_column(column: str) -> str:
-    joined = LOOKUP_COLUMNS.get(column)
-    return column if joined is None else joined.id_column
-
-
-def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) -> _Rows:
+def _decode(answered: Sequence[Outcome], lookups: Mapping[str, pd.DataFrame]) -> tuple[Rows, Held]:
     batch = decode_records([entry.resource for entry in answered])
-    columns = ["id", *OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column, *_METADATA]
-    frame = join_names(make_frame([batch], [*columns, *batch.unknown_attributes.values()]), lookups, INCLUDABLE)
+    columns = ["id", *OPPORTUNITY.by_column, *OPPORTUNITY.relationship_by_column]
+    columns += [*(entry.column for entry in OPPORTUNITY.metadata), *batch.unknown_attributes.values()]
+    frame = join_names(make_frame([batch], columns), lookups, INCLUDABLE)
     members = [_members(entry.resource or {}) for entry in answered]
-    held = {
-        str(column): np.array([_id_column(str(column)) in found for found in members], dtype=bool)
-        for column in frame.columns
-    }
-    return _Rows(frame, batch.marks, held)
+    ids = {name: entry.id_column for name, entry in LOOKUP_COLUMNS.items()}
+    held = {name: np.array([ids.get(name, name) in found for found in members], dtype=bool) for name in frame.columns}
+    return Rows(frame, batch.marks), held
 
 
 def _members(resource: Mapping[str, Any]) -> set[str]:
     """The columns that an answer says something about."""
+    known = OPPORTUNITY.by_name
     attributes = resource.get("attributes") or {}
-    found = {"id", *(_COLUMN_OF[name] if name in _COLUMN_OF else unknown_column(name) for name in attributes)}
+    found = {"id", *(known[name].column if name in known else unknown_column(name) for name in attributes)}
     for name, value in (resource.get("relationships") or {}).items():
         entry = OPPORTUNITY.relationship_by_name.get(name)
         if entry is not None and entry.column is not None and not (isinstance(value, Mapping) and "data" not in value):
@@ -113,7 +98,7 @@ def _members(resource: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _new_baseline(base: Rows, answered: Sequence[Outcome], rows: _Rows, pending: dict[Any, Pending]) -> Rows:
+def _new_baseline(base: Rows, answered: Sequence[Outcome], rows: Rows, held: Held, pending: dict[Any, Pending]) -> Rows:
     """Replace the rows that changed and append those that are new; created rows leave `pending`."""
     positions = base.ids.get_indexer(pd.Index(rows.frame["id"].to_numpy(dtype=np.int64)))
     appended = 0
@@ -128,39 +113,35 @@ def _new_baseline(base: Rows, answered: Sequence[Outcome], rows: _Rows, pending:
     for column in base.frame.columns:
         array = extended(base.frame[column].array, appended)
         if column in frozen.columns:
-            held = rows.held[column]
-            array = put(array, positions[held], frozen[column][held])
+            array = put(array, positions[held[column]], frozen[column][held[column]])
         arrays[column] = array
-    touched = {(int(position), column) for column, held in rows.held.items() for position in positions[held]}
+    touched = {(int(position), column) for column, own in held.items() for position in positions[own]}
     marks = base.marks.without(lambda *cell: cell in touched) | rows.marks.at(positions)
     fresh = pd.DataFrame(arrays, index=pd.RangeIndex(len(base) + appended), copy=False)
     return Rows(fresh, marks)
 
 
-def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: Places, rows: _Rows) -> None:
+def _set_cells(frame: pd.DataFrame, loaded: Loaded, places: Places, answers: pd.DataFrame, held: Held) -> None:
     back = {label: column for column, label in loaded.labels.items()}
     for place, label in enumerate(frame.columns):
         column = back.get(str(label), label)
-        if column not in rows.frame.columns or not rows.held[column].any():
+        if column not in answers.columns or not held[column].any():
             continue
-        held = rows.held[column]
-        values = rows.frame[column][held]
-        current = frame.iloc[:, place]
+        at, values, current = places[held[column]], answers[column][held[column]], frame.iloc[:, place]
         if column in loaded.converted:
-            frame.isetitem(place, shown_cells(current, places[held], values, loaded.custom_fields[column]))
+            frame.isetitem(place, shown_cells(current, at, values, loaded.custom_fields[column]))
             continue
         # A drifted column takes its own dtype back when it can hold every cell.
         array = current.array if current.dtype == values.dtype else _restored(current, str(values.dtype))
-        fresh = put(array, places[held], values)
+        fresh = put(array, at, values)
         if fresh is not array or current.dtype != values.dtype:
             frame.isetitem(place, fresh)
     if "id" in frame.index.names:
         levels = frame.index.to_frame(index=False)
         ids = levels["id"].astype("Int64")
-        ids.iloc[places] = rows.frame["id"].array
+        ids.iloc[places] = answers["id"].array
         levels["id"] = ids
-        single = frame.index.nlevels == 1
-        frame.index = pd.Index(levels["id"], name="id") if single else pd.MultiIndex.from_frame(levels)
+        frame.index = pd.Index(ids, name="id") if frame.index.nlevels == 1 else pd.MultiIndex.from_frame(levels)
 
 
 def _restored(series: pd.Series, dtype: str) -> Any:

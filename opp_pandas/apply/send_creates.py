@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.journal import Claim
 from opp_pandas.apply.merge import merge_row, same_value
-from opp_pandas.apply.operation import MOST_SENDS, Operation, exists, looked, settle
-from opp_pandas.apply.send_existing import patch
+from opp_pandas.apply.operation import MOST_SENDS, Operation, Task, Wire, exists, looked, patch, read_records, settle
 from opp_pandas.apply.status import Status, sentences, wire_cells
 from opp_pandas.apply.workers import batches
 from opp_pandas.changes.changeset import Cell, RowCreation, members_of
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from opp_pandas.api.client import Answer
-    from opp_pandas.apply.operation import Task, Wire
 
     Found = dict[int, Mapping[str, Any]]
 
@@ -85,14 +83,13 @@ class Creations:
                 for batch in batches(asked, LOOK_UP_BATCH):
                     found = self._search(field, [entry.values.get(field) for _, entry in batch])
                     for task, entry in batch:
-                        self.there[task.number] = _those_like(entry, found)
+                        self.there[task.number] = those_like(entry, found)
         except ServiceError as error:
             self.look_up_error = error
 
     def _search(self, field: str, values: Iterable[Any]) -> Found:
         try:
-            pages = self.wire.client.iter_pages(filter={field: list(dict.fromkeys(values))})
-            return {int(item["id"]): item for page in pages for item in page.document["data"]}
+            return read_records(self.wire.client, filter={field: list(dict.fromkeys(values))})
         except ResponseError as error:
             # A service that cannot filter by name cannot be asked.
             if field == "name" and error.status in (400, 422):
@@ -115,7 +112,7 @@ class Creations:
         field = _found_by(creation)
         for wait_s in LOOK_UP_WAITS_S:
             self._wait(wait_s)
-            found = _those_like(creation, self._search(field, [creation.values.get(field)]))
+            found = those_like(creation, self._search(field, [creation.values.get(field)]))
             if found := self.not_made(found, before):
                 return found
         return {}
@@ -159,7 +156,7 @@ class Creations:
                 continue
             for task, entry in batch:
                 own = int(task.outcome.id or 0)
-                same = _those_like(entry, found).keys() - set(task.noted.get("before", ()))
+                same = those_like(entry, found).keys() - set(task.noted.get("before", ()))
                 if own not in same:
                     words = "the service's index does not show it yet: look later whether another machine made it too"
                     task.outcome.detail = sentences(task.outcome.detail, words)
@@ -369,7 +366,7 @@ def count_look_ups(creations: Iterable[RowCreation], shared: bool = False) -> in
     return -(-names // LOOK_UP_BATCH) - 2 * (-rivals // LOOK_UP_BATCH)
 
 
-def _those_like(creation: RowCreation, found: Found) -> Found:
+def those_like(creation: RowCreation, found: Found) -> Found:
     """Compare again what was asked for: how exactly the service compares is not documented."""
 
     def is_like(resource: Mapping[str, Any]) -> bool:

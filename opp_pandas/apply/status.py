@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from opp_pandas.apply.merge import same_value
-from opp_pandas.changes.changeset import Cell, RowCreation, RowUpdate, related_id
+from opp_pandas.changes.changeset import Cell, RowCreation, RowDeletion, RowUpdate, related_id
 from opp_pandas.changes.rules import WRITABLE
 from opp_pandas.errors import (
     AccessDeniedError,
@@ -26,18 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.api.client import Answer
-    from opp_pandas.changes.changeset import RowDeletion
 
-_SERVER_FAILURE = 500
-_GATEWAY_TIMEOUT = 504
-
-
-class _Facts(NamedTuple):
-    """What follows from a status; none may be left out."""
-
-    ok: bool
-    retry: bool
-    journal_state: str
+_SERVER_FAILURE, _GATEWAY_TIMEOUT = 500, 504
 
 
 class Status(StrEnum):
@@ -66,26 +56,27 @@ class Status(StrEnum):
         How the journal files it: see `opp_pandas.apply.journal.STATES`.
     """
 
-    PLANNED = "planned", _Facts(ok=False, retry=True, journal_state="planned")
-    WRITTEN = "written", _Facts(ok=True, retry=False, journal_state="done")
-    ADJUSTED = "adjusted", _Facts(ok=True, retry=False, journal_state="done")
-    UNCHANGED = "unchanged", _Facts(ok=True, retry=False, journal_state="done")
-    CONFLICT = "conflict", _Facts(ok=False, retry=False, journal_state="conflict")
-    REFUSED = "refused", _Facts(ok=False, retry=False, journal_state="failed")
-    REJECTED = "rejected", _Facts(ok=False, retry=False, journal_state="failed")
-    GONE = "gone", _Facts(ok=False, retry=False, journal_state="done")
-    FAILED = "failed", _Facts(ok=False, retry=True, journal_state="failed")
-    UNKNOWN = "unknown", _Facts(ok=False, retry=True, journal_state="unknown")
+    #                      ok, retry, journal_state
+    PLANNED = "planned", False, True, "planned"
+    WRITTEN = "written", True, False, "done"
+    ADJUSTED = "adjusted", True, False, "done"
+    UNCHANGED = "unchanged", True, False, "done"
+    CONFLICT = "conflict", False, False, "conflict"
+    REFUSED = "refused", False, False, "failed"
+    REJECTED = "rejected", False, False, "failed"
+    GONE = "gone", False, False, "done"
+    FAILED = "failed", False, True, "failed"
+    UNKNOWN = "unknown", False, True, "unknown"
 
     ok: bool
     retry: bool
     journal_state: str
 
-    def __new__(cls, word: str, facts: _Facts) -> Self:
-        """Make a member: its value is the word, its attributes are the facts."""
+    def __new__(cls, word: str, ok: bool, retry: bool, journal_state: str) -> Self:
+        """Make a member: its value is the word, the facts are its attributes."""
         self = str.__new__(cls, word)
         self._value_ = word
-        self.ok, self.retry, self.journal_state = facts
+        self.ok, self.retry, self.journal_state = ok, retry, journal_state
         return self
 
 
@@ -117,7 +108,7 @@ class Outcome:
     updated_at: str | None = None
     resource: Mapping[str, Any] | None = None
     conflicts: tuple[tuple[Cell, Any], ...] = ()
-    sent: tuple[Cell, ...] = field(default=())
+    sent: tuple[Cell, ...] = ()
     left_out: str = ""
     joined: bool = False
     found: bool = False

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation
+from opp_pandas.apply.apply_options import ApplyOptions, Ask, Progress, check_confirmation
 from opp_pandas.apply.executor import announce, carry_out
-from opp_pandas.apply.journal import OPEN_STATES, is_finished
+from opp_pandas.apply.journal import OPEN_STATES, Journal, OpenPlan, Step, is_finished
 from opp_pandas.apply.merge import same_value
-from opp_pandas.apply.operation import Task, exists
+from opp_pandas.apply.operation import Task, exists, read_records
 from opp_pandas.apply.report import WriteReport
+from opp_pandas.apply.send_creates import those_like
 from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
 from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.apply.write_back import resolve_at_service
 from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.changes.rules import WRITABLE, entry_objection
+from opp_pandas.docstrings import documented
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.kinds import TAGS, TEXT
 
@@ -25,12 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.apply_options import Ask, Progress
-    from opp_pandas.apply.journal import Journal, OpenPlan, Step
     from opp_pandas.apply.journal_store import PlanRow
     from opp_pandas.choices import Policy
 
 
+@documented
 def apply_plan(
     client: Client | None,
     plan: ChangeSet | str | Path,
@@ -50,27 +51,8 @@ def apply_plan(
 
     Parameters
     ----------
-    client : Client or None
-        Where to; None: as `opp_pandas.connect` finds it.
     plan : ChangeSet, str or Path
         The plan, or the file that ``plan.save(path)`` wrote.
-    dry_run : bool
-        Show what would be sent, and send nothing.
-    on_conflict : {"skip", "ask", "mine", "theirs"}
-        Where both sides changed a cell: leave the row and report it, ask, send
-        mine, or keep theirs.
-    confirm : int or str, optional
-        The number of rows in the plan, or its fingerprint, to confirm a large one.
-    journal : str or Path, optional
-        Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's folder for state.
-    ask : callable, optional
-        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
-        "theirs" or "skip". Default: a question where the program runs.
-    workers : int, default 4
-        Rows written at once, 1 to 4.
-    progress : bool or callable, optional
-        Show a progress bar; default: only where somebody watches. A callable is
-        told instead: ``progress(done, total)`` after each row.
 
     Returns
     -------
@@ -120,6 +102,7 @@ def _connected(client: Client | None) -> Client:
 # --- resume ---------------------------------------------------------------------
 
 
+@documented
 def resume(
     client: Client | None = None,
     journal: str | Path | None = None,
@@ -138,23 +121,11 @@ def resume(
 
     Parameters
     ----------
-    client : Client, optional
-        The service of the plan; default as `opp_pandas.connect` finds it.
-    journal : str or Path, optional
-        The folder of journals, or the journal; default the usual folder.
     plan : int, optional
         The number of the plan, as in ``report.plan_number``. Default: the one
         unfinished plan for this service, else the last one if rows of it failed.
     on_conflict : {"skip", "ask", "mine", "theirs"}, optional
         Default: as the plan was sent. Given, rows in conflict are tried again.
-    ask : callable, optional
-        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
-        "theirs" or "skip". Default: a question where the program runs.
-    workers : int, default 4
-        Rows written at once, 1 to 4.
-    progress : bool or callable, optional
-        Show a progress bar; default: only where somebody watches. A callable is
-        told instead: ``progress(done, total)`` after each row.
 
     Returns
     -------
@@ -236,6 +207,7 @@ def _task_of(step: Step) -> Task:
 # --- undo -----------------------------------------------------------------------
 
 
+@documented
 def undo(
     client: Client | None = None,
     journal: str | Path | None = None,
@@ -257,30 +229,11 @@ def undo(
 
     Parameters
     ----------
-    client : Client, optional
-        The service of the plan; default as `opp_pandas.connect` finds it.
-    journal : str or Path, optional
-        The folder of journals, or the journal; default the usual folder.
     plan : int, optional
         The number of the plan, as in ``report.plan_number``. Default: the
         newest plan for this service that did something and is no undoing.
-    dry_run : bool
-        Show what would be sent.
     allow_delete : bool
         Whether deals that the plan created may be deleted.
-    on_conflict : {"skip", "ask", "mine", "theirs"}
-        Where both sides changed a cell: leave the row and report it, ask, send
-        mine, or keep theirs.
-    confirm : int or str, optional
-        The number of rows in the plan, or its fingerprint, to confirm a large one.
-    ask : callable, optional
-        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives "mine",
-        "theirs" or "skip". Default: a question where the program runs.
-    workers : int, default 4
-        Rows written at once, 1 to 4.
-    progress : bool or callable, optional
-        Show a progress bar; default: only where somebody watches. A callable is
-        told instead: ``progress(done, total)`` after each row.
 
     Returns
     -------
@@ -389,8 +342,7 @@ def _reverse_update(step: Step, row_id: int) -> RowUpdate | Refusal | None:
         now = sent["amount"].after
         # The service made the exact amount of the whole one.
         after = None if now is None else str(now)
-        also = step.facts.get("also") or {}
-        sent |= {column: Cell(column, before, after, "amount") for column, before in also.items()}
+        sent |= {column: Cell(column, was, after, "amount") for column, was in (step.facts.get("also") or {}).items()}
     cells = [Cell(c.column, stored.get(c.column, c.after), c.before, c.follows) for c in sent.values()]
     entry = RowUpdate(row_id, -1, -1, tuple(c for c in cells if not same_value(c.column, c.before, c.after)))
     if not entry.cells:
@@ -430,19 +382,16 @@ def _reverse_creation(
         if creation.custom_id is None:
             reason = "nobody knows whether it was created, and it has no custom id: look for it by its name"
             return _refusal(step, None, reason)
-        pages = client.iter_pages(filter={"custom_id": creation.custom_id})
-        found = [item for page in pages for item in page.document["data"]]
-        found = [item for item in found if wire_cells(item, ["custom_id"]).get("custom_id") == creation.custom_id]
+        found = those_like(creation, read_records(client, filter={"custom_id": creation.custom_id}))
         # Deals that bore it before the first attempt were made by somebody else.
-        found = [item for item in found if int(item["id"]) not in (step.facts.get("before") or ())]
+        found = {own: found[own] for own in found.keys() - set(step.facts.get("before") or ())}
         if not found:
             return None
         if len(found) > 1:
-            ids = named(int(item["id"]) for item in found)
-            reason = f"several deals bear its custom id (id {ids}): delete the right one by hand"
+            reason = f"several deals bear its custom id (id {named(sorted(found))}): delete the right one by hand"
             return _refusal(step, None, reason)
-        row_id = int(found[0]["id"])
-        before["updated_at"] = wire_cells(found[0], ["created_at"]).get("created_at")
+        ((row_id, resource),) = found.items()
+        before["updated_at"] = wire_cells(resource, ["created_at"]).get("created_at")
     if not allow_delete:
         return _refusal(step, row_id, f"it was created as id {row_id}: undo(allow_delete=True) deletes it")
     return RowDeletion(int(row_id), -1, creation.values.get("name"), before)

@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from opp_pandas.api.frame_builder import lookup_frame
-from opp_pandas.apply.apply_options import ApplyOptions, check_confirmation
+from opp_pandas.apply.apply_options import ApplyOptions, Ask, Progress, check_confirmation
 from opp_pandas.apply.executor import announce, carry_out
+from opp_pandas.apply.operation import read_records
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.results import take_outcomes
-from opp_pandas.apply.workers import MOST_WORKERS
+from opp_pandas.apply.workers import MOST_WORKERS, batches
 from opp_pandas.changes.diff import find_changes
 from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wanted_names
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.figures.core.figure import takes_definitions
-from opp_pandas.frame_state import require_loaded
+from opp_pandas.frame_state import Loaded, require_loaded
 from opp_pandas.load.fetch import read_lookup
 from opp_pandas.resource import ACCOUNT, LOOKUP_COLUMNS, RESOURCES
 
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 
     from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.apply_options import Ask, Progress
     from opp_pandas.changes.plan import ChangeSet
     from opp_pandas.choices import CustomIds, Policy, UnknownNames
-    from opp_pandas.frame_state import Loaded
 
 
 @takes_definitions
@@ -74,39 +73,14 @@ def write_back(
         Show what would be sent, how many requests it takes and what it does to
         the forecast; send nothing. Names of new deals are looked up at the
         service, which takes a few reading requests.
-    on_conflict : {"skip", "ask", "mine", "theirs"}
-        Where both sides changed a cell: leave the row and report it, ask, send
-        mine, or keep theirs.
-    ask : callable, optional
-        Asked with "ask": ``ask(id, column, loaded, mine, theirs)`` gives
-        "mine", "theirs" or "skip". Default: a question where the program runs.
-    delete : iterable of int
-        Ids of deals to delete; nothing else is ever deleted.
-    allow_delete : bool
-        The switch that ``delete`` needs.
     confirm : int or str, optional
         The number of rows in the plan, or its fingerprint, to confirm a large
         one: above 50 rows, above 10 % of the load and more than 10 rows, any
         deletion, one value put into 10 rows or more; or one whose edits look
         like values of other deals, as after ``groupby().last()``.
-    custom_ids : {"auto", "always", "never"}
-        Whether new deals get a custom id of ours: see `find_changes`.
-    unknown_names : {"refuse", "leave_out"}
-        What to do about new deals whose owner or account has a name that the
-        service does not know: refuse them, or create them without it. The rows
-        of the report say what was left out.
-    workers : int, default 4
-        Rows written at once, 1 to 4.
-    journal : str or Path, optional
-        Folder of journals; default ``OPP_PANDAS_JOURNAL``, else the user's
-        folder for state. A finished journal is kept for 30 days.
     quota : number, mapping or DataFrame, optional
         For the effect on the forecast that a dry run shows, as in
         `find_changes`; coverage by period needs a quota.
-    progress : bool or callable, optional
-        Show a progress bar; default: only where somebody watches. A callable is
-        told instead: ``progress(done, total)`` after each row; where it gives
-        False, no further row is begun.
 
     Returns
     -------
@@ -206,9 +180,7 @@ def resolve_at_service(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict
 
 def _accounts(client: Client, names: Iterable[str]) -> pd.DataFrame:
     """Read accounts by name: there can be too many to read them all."""
-    ordered = sorted(names)
-    found = []
-    for start in range(0, len(ordered), 50):
-        pages = client.iter_pages(resource=ACCOUNT, filter={"name": ordered[start : start + 50]})
-        found += [entry for page in pages for entry in page.document["data"]]
-    return lookup_frame(found)
+    found: dict[int, Any] = {}
+    for batch in batches(sorted(names), 50):
+        found |= read_records(client, resource=ACCOUNT, filter={"name": batch})
+    return lookup_frame(found.values())

@@ -19,9 +19,8 @@ from opp_pandas.changes.changeset import Cell, Refusal, RowDeletion, RowUpdate, 
 from opp_pandas.changes.guards import aggregate_reason
 from opp_pandas.changes.impact import Figures
 from opp_pandas.changes.name_lookup import NameBook
-from opp_pandas.changes.new_rows import NewRows
 from opp_pandas.changes.plan import ChangeSet
-from opp_pandas.changes.row_matching import match_rows, usable_frame
+from opp_pandas.changes.row_matching import NewRows, cell_objection, match_rows, usable_frame
 from opp_pandas.column_diff import ColumnDiff
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.basis import counted
@@ -29,7 +28,6 @@ from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import Loaded, freeze_value, require_loaded
 from opp_pandas.instants import build_instant
 from opp_pandas.kinds import INT64_MAX, TEXT, is_missing, plain_value
-from opp_pandas.load.custom_fields import custom_objection
 from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -54,18 +52,6 @@ def find_changes(
     frame : DataFrame, shape (n, k)
         A frame that came from `read_opportunities` or `adopt`, edited by any
         pandas code. Never modified.
-    delete : iterable of int
-        Ids of deals to delete; they must have been loaded.
-    allow_delete : bool
-        The switch that has to be set besides.
-    custom_ids : {"auto", "always", "never"}
-        Whether a new deal without a custom id gets one, by which it can be
-        found if the answer to its creation is lost. The field is meant for the
-        outside CRM: "auto" does it only where no loaded deal has one.
-    unknown_names : {"refuse", "leave_out"}
-        Whether new deals whose owner or account has a name that the service
-        does not know are refused, or created without it. The service is asked
-        when the plan is sent.
     quota : number, mapping or DataFrame, optional
         For the coverage by period in the effect on the forecast: a number for
         every period, or period -> number. How time is cut and what amounts
@@ -111,11 +97,7 @@ def find_changes(
 
 
 def _checked_delete(delete: Any, allow_delete: bool) -> list[int]:
-    one = isinstance(delete, int | np.integer) and not isinstance(delete, bool)
-    try:
-        values = [delete] if one else list(delete)
-    except TypeError:
-        values = [delete]
+    values = list(delete) if np.iterable(delete) else [delete]
     # "88" would delete the deals 8 and 8, and 88.7 the deal 88.
     wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, int | np.integer)]
     wrong += [value for value in values if not wrong and not 0 < value <= INT64_MAX]
@@ -154,6 +136,7 @@ class _Comparison:
         cells = self._edited_cells()
         self._refuse_unwritable(cells)
         deletions = self._deletions(delete)
+        creations = NewRows(self.frame, self.loaded, self.rows, self.book, self._refuse).read(custom_ids)
         held = {entry.position for entry in self.refusals}
         deleted = {entry.id for entry in deletions}
         kept = sorted(set(cells) - held)
@@ -163,9 +146,7 @@ class _Comparison:
             for row_id, place in zip(ids, kept, strict=True)
             if row_id not in deleted
         ]
-        new = NewRows(self.frame, self.loaded, self.rows, self.book)
-        creations = new.read(custom_ids)
-        self.refusals += new.refusals
+        creations = [entry for entry in creations if entry.position not in held]
         refusals = sorted(self.refusals, key=lambda entry: entry.position)
         return ChangeSet.of(
             [*updates, *creations, *deletions, *refusals],
@@ -248,11 +229,8 @@ class _Comparison:
                 reason: str | None = rules.read_only_reason(column)
             elif (int(self.rows.places[edit.place]), column) in self.base.marks.locked:
                 reason = f"{column} is locked: the service's value could not be read, so it must not be overwritten"
-            elif edit.unreadable is not None:
-                reason = rules.unreadable_reason(column, edit.raw, edit.unreadable)
             else:
-                reason = rules.value_objection(column, edit.after) or self.book.objection(column, edit.after)
-                reason = reason or custom_objection(self.loaded.custom_fields, column, edit.after)
+                reason = cell_objection(self.loaded, self.book, column, edit.after, edit.raw, edit.unreadable)
             if reason is not None:
                 self._refuse(edit.place, "update", column, edit.before, edit.raw, reason)
             else:

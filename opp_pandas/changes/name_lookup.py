@@ -15,7 +15,7 @@ from opp_pandas.parsing.names import fold_name
 from opp_pandas.resource import EDITABLE_NAMES, INCLUDABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import pandas as pd
 
@@ -43,26 +43,23 @@ class NameBook:
         return cls(books)
 
     @cached_property
-    def _ids(self) -> dict[str, dict[str, list[int]]]:
-        found: dict[str, dict[str, list[int]]] = {}
-        for id_column, names in self.names.items():
-            by_name = found.setdefault(id_column, {})
-            for key, name in names.items():
-                by_name.setdefault(name, []).append(key)
-        return found
+    def _exact(self) -> dict[tuple[str, str], list[int]]:
+        return self._by_name(str)
 
     @cached_property
-    def _folded(self) -> dict[str, dict[str, list[int]]]:
-        found: dict[str, dict[str, list[int]]] = {}
+    def _folded(self) -> dict[tuple[str, str], list[int]]:
+        return self._by_name(fold_name)
+
+    def _by_name(self, written: Callable[[str], str]) -> dict[tuple[str, str], list[int]]:
+        found: dict[tuple[str, str], list[int]] = {}
         for id_column, names in self.names.items():
-            for key, name in names.items():
-                found.setdefault(id_column, {}).setdefault(fold_name(name), []).append(key)
+            for row_id, name in names.items():
+                found.setdefault((id_column, written(name)), []).append(row_id)
         return found
 
     def ids(self, id_column: str, name: str) -> list[int]:
         """Every id that bears a name; where none does, those whose name differs by case or blanks alone."""
-        exact = self._ids.get(id_column, {}).get(name, [])
-        return exact or self._folded.get(id_column, {}).get(fold_name(name), [])
+        return self._exact.get((id_column, name)) or self._folded.get((id_column, fold_name(name)), [])
 
     def name(self, id_column: str, row_id: int | None) -> str | None:
         """The name of an id, or None where it is not known."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from opp_pandas._html import as_written
-from opp_pandas.changes.changeset import Refusal, RowCreation, RowDeletion, RowUpdate
-from opp_pandas.changes.impact import forecast_effect
+from opp_pandas._html import parts_html
+from opp_pandas.changes.changeset import Entry, Refusal, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.impact import Figures, forecast_effect
 from opp_pandas.changes.plan_file import fingerprint_of, load_plan, save_plan
-from opp_pandas.changes.present import plan_html, plan_text
+from opp_pandas.changes.present import plan_parts, plan_text
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.kinds import INSTANTS, KINDS
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from opp_pandas.changes.changeset import Entry
-    from opp_pandas.changes.impact import Figures
     from opp_pandas.choices import UnknownNames
 
 ASK_ABOVE_ROWS = 50
@@ -80,8 +78,8 @@ class ChangeSet:
     >>> plan.cells[["id", "field", "before", "after"]].head(1)
        id   field before  after
     0  25  amount  24826  40000
-    >>> len(plan.created), len(plan.deleted), len(plan.refused), plan.deal_names[25]
-    (0, 0, 0, 'Willow renewal 2026-25')
+    >>> len(plan.created), len(plan.deleted), len(plan.refused), plan.deal_names[25], plan.deal(25)
+    (0, 0, 0, 'Willow renewal 2026-25', '25 Willow renewal 2026-25')
     >>> plan.effect[["open_before", "open_after"]]
             open_before  open_after
     period
@@ -129,7 +127,7 @@ class ChangeSet:
 
     def __len__(self) -> int:
         """Count the rows that would be sent."""
-        return len(self.updates) + len(self.creations) + len(self.deletions)
+        return len(self.entries)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
@@ -272,6 +270,11 @@ class ChangeSet:
             return shown.strftime("%Y-%m-%d" if local_midnight else "%Y-%m-%d %H:%M %Z")
         return printable(json.dumps(value, ensure_ascii=False), 60)
 
+    def deal(self, row_id: int) -> str:
+        """Name a deal by its id, and by its name where that is known."""
+        title = self.deal_names.get(row_id)
+        return str(row_id) if title is None else f"{row_id} {printable(title, 40)}"
+
     def summary(self) -> str:
         """Count the plan in one line."""
         groups = {"updated": self.updates, "created": self.creations, "deleted": self.deletions}
@@ -283,7 +286,7 @@ class ChangeSet:
         return plan_text(self)
 
     def _repr_html_(self) -> str:
-        return as_written(plan_html(self))
+        return parts_html(plan_parts(self))
 
 
 def frame_of(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:

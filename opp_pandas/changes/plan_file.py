@@ -19,18 +19,18 @@ import pandas as pd
 from opp_pandas._files import write_whole
 from opp_pandas.api.documents import identifier
 from opp_pandas.changes import rules
-from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
+from opp_pandas.changes.changeset import Cell, Entry, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.impact import MOVES
 from opp_pandas.errors import ConfigurationError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opp_pandas.changes.changeset import Entry
     from opp_pandas.changes.plan import ChangeSet
 
 FORMAT, VERSION = "opp_pandas plan", 1
 _ACTIONS = {"updates": "update", "creations": "create", "deletions": "delete"}
+_PLAIN = ("service", "timezone", "loaded_rows", "unknown_names", "suspicion")
 _LARGEST = 256 * 1024 * 1024
 
 
@@ -83,9 +83,7 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
     """Write a plan to a file, whole or not at all, readable by its owner only."""
     target = Path(path)
     content = {
-        "service": plan.service,
-        "timezone": plan.timezone,
-        "loaded_rows": plan.loaded_rows,
+        **{name: getattr(plan, name) for name in _PLAIN},
         "changes": changes_to_json(plan),
         "refusals": [
             [entry.id, printable(entry.row, 80), entry.action, entry.column, entry.reason] for entry in plan.refusals
@@ -93,8 +91,6 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
         "names": _used_names(plan),
         "titles": {str(key): title for key, title in plan.titles.items()},
         "notes": list(plan.notes),
-        "unknown_names": plan.unknown_names,
-        "suspicion": plan.suspicion,
         "effect": None if plan.effect is None else _effect_to_json(plan.effect),
         "fingerprint": plan.fingerprint,
     }
@@ -135,13 +131,9 @@ def _read(whole: Mapping[str, Any], cls: type[ChangeSet]) -> ChangeSet:
     ]
     plan = cls.of(
         [*entries, *refusals],
-        timezone=content["timezone"],
-        loaded_rows=content["loaded_rows"],
+        **{name: content[name] for name in _PLAIN if name in content},
         names={column: {int(key): name for key, name in names.items()} for column, names in content["names"].items()},
         notes=tuple(content["notes"]),
-        unknown_names=content.get("unknown_names", "refuse"),
-        suspicion=str(content.get("suspicion", "")),
-        service=content["service"],
         titles={int(key): str(title) for key, title in content["titles"].items()},
         kept_effect=None if content["effect"] is None else _effect_from_json(content["effect"]),
     )

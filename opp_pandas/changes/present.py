@@ -28,7 +28,7 @@ def plan_lines(plan: ChangeSet, limit: int) -> list[Line]:
         for cell in update.cells:
             field = cell.column if cell.follows is None else f"{cell.column} (follows {cell.follows})"
             before, after = plan.words(cell.column, cell.before), plan.words(cell.column, cell.after)
-            lines.append(("update", deal_words(update.id, plan.deal_names.get(update.id)), field, before, after))
+            lines.append(("update", plan.deal(update.id), field, before, after))
     lines += [
         ("create", f"row {printable(entry.label, 30)}", "", "", _new_deal(plan, entry)) for entry in plan.creations
     ]
@@ -38,11 +38,6 @@ def plan_lines(plan: ChangeSet, limit: int) -> list[Line]:
     if len(lines) > limit:
         lines = [*lines[:limit], ("…", f"{len(lines) - limit} more", "", "", "")]
     return lines
-
-
-def deal_words(row_id: int, title: str | None) -> str:
-    """Name a deal by its id, and by its name where that is known."""
-    return str(row_id) if title is None else f"{row_id} {printable(title, 40)}"
 
 
 def _new_deal(plan: ChangeSet, entry: RowCreation) -> str:
@@ -104,11 +99,6 @@ def plan_parts(plan: ChangeSet) -> list[Part]:
     elif heading:
         parts.append(Paragraph(f"{_capitalised(heading)}."))
     return [*parts, *(Paragraph(f"{_capitalised(note)}.") for note in notes)]
-
-
-def plan_html(plan: ChangeSet) -> str:
-    """Return a plan as HTML for a notebook."""
-    return "".join(part.html() for part in plan_parts(plan))
 
 
 def _capitalised(text: str) -> str:

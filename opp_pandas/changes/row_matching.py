@@ -1,4 +1,4 @@
-"""Finding for every row of an edited frame the row that was loaded, or that it is new."""
+"""Finding for every row of an edited frame the row that was loaded, or that it is new; and reading the new ones."""
 
 from __future__ import annotations
 
@@ -10,16 +10,32 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.api.documents import identifier
-from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named
+from opp_pandas.changes import rules
+from opp_pandas.changes.changeset import RowCreation
+from opp_pandas.errors import DuplicateRowsError, FrameError, MissingColumnError, named, printable
+from opp_pandas.frame_state import OWN_CUSTOM_ID, Loaded, Pending
 from opp_pandas.kinds import INTEGER, UnfitError
-from opp_pandas.load.custom_fields import plain_frame
-from opp_pandas.resource import COLUMN_DTYPES
+from opp_pandas.load.custom_fields import custom_objection, missing_required, plain_frame
+from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES
 
 if TYPE_CHECKING:
-    from opp_pandas.frame_state import Loaded, Pending
+    from collections.abc import Callable
+
+    from opp_pandas.changes.name_lookup import NameBook
+    from opp_pandas.choices import CustomIds
 
 _MADE_UP = "is not an id that was loaded; an id cannot be changed or made up"
 _NOT_NEW = "has no id and came neither by add() nor by adopt(); bring new deals in with df.opp.add(rows)"
+
+
+def cell_objection(
+    loaded: Loaded, book: NameBook, column: str, value: Any, raw: Any, unreadable: str | None
+) -> str | None:
+    """Explain why a cell cannot be written, of which `value` was read from `raw` unless that is `unreadable`."""
+    if unreadable is not None:
+        return rules.unreadable_reason(column, raw, unreadable)
+    objection = rules.value_objection(column, value) or book.objection(column, value)
+    return objection or custom_objection(loaded.custom_fields, column, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,3 +136,103 @@ def _match_new(frame: pd.DataFrame, loaded: Loaded, waiting: list[int]) -> dict[
             f"the new deal of row {named(doubled)} stands in more than one row; keep one row per deal", doubled
         )
     return created
+
+
+class NewRows:
+    """The rows of a usable frame that wait to be created, read column by column; `refuse` is told of cells unfit."""
+
+    def __init__(
+        self, frame: pd.DataFrame, loaded: Loaded, rows: Rows, book: NameBook, refuse: Callable[..., None]
+    ) -> None:
+        self.frame, self.loaded, self.created, self.book = frame, loaded, rows.created, book
+        self.places = list(self.created)
+        self.values: dict[int, dict[str, Any]] = {place: {} for place in self.created}
+        self.unresolved: dict[int, dict[str, str]] = {place: {} for place in self.created}
+        self._refuse = refuse
+
+    def read(self, custom_ids: CustomIds) -> list[RowCreation]:
+        """Return the creations, those with a refused cell among them."""
+        if not self.created:
+            return []
+        for column in self.frame.columns:
+            if column in rules.WRITABLE:
+                self._read_column(column)
+        for column in EDITABLE_NAMES:
+            if column in self.frame.columns:
+                self._read_names(column)
+        gives_ids = self._gives_ids(custom_ids)
+        for place, row in self.values.items():
+            if not str(row.get("name") or "").strip():
+                self._refuse(place, "create", "name", None, None, "a new deal needs a name")
+            for column, reason in missing_required(self.loaded.custom_fields, row):
+                self._refuse(place, "create", column, None, None, reason)
+            self._resolve_amounts(place, row)
+            if gives_ids and row.get("custom_id") is None:
+                row["custom_id"] = self.created[place][1].key
+        return [
+            RowCreation(place, label, self.values[place], self.unresolved[place], pending.key, pending.attempted)
+            for place, (label, pending) in self.created.items()
+        ]
+
+    def _gives_ids(self, custom_ids: CustomIds) -> bool:
+        """Whether new deals get a custom id of ours: where no deal has one that the outside CRM may have given."""
+        if custom_ids != "auto":
+            return custom_ids == "always"
+        column = self.loaded.baseline.frame.get("custom_id")
+        if column is None:
+            # A load without the column does not tell; an adopted file without it has none.
+            return self.loaded.kind == "adopt"
+        return bool(column.dropna().str.startswith(OWN_CUSTOM_ID).all())
+
+    def _read_column(self, column: str) -> None:
+        series = self.frame[column].iloc[self.places]
+        kind = rules.WRITABLE[column]
+        values, reasons = kind.read_column(series)
+        for index, (place, after) in enumerate(zip(self.places, kind.encode_all(values), strict=True)):
+            raw = series.iloc[index]
+            if after is None and index not in reasons:
+                reason = self._unread(self.created[place][1].position, column)
+            else:
+                reason = cell_objection(self.loaded, self.book, column, after, raw, reasons.get(index))
+            if reason is not None:
+                self._refuse(place, "create", column, None, raw, reason)
+            elif after is not None:
+                self.values[place][column] = after
+
+    def _unread(self, position: int | None, column: str) -> str | None:
+        """A cell that adopt() could not read must not silently be created as missing."""
+        if position is None or (position, column) not in self.loaded.baseline.marks.locked:
+            return None
+        raw = printable(repr(self.loaded.baseline.marks.original.get((position, column))), 60)
+        return f"{column} could not be read from {raw}: set it, or drop the column"
+
+    def _read_names(self, column: str) -> None:
+        id_column = EDITABLE_NAMES[column]
+        for place, name in zip(self.places, self.frame[column].iloc[self.places], strict=True):
+            if not isinstance(name, str):
+                continue
+            row_id = self.values[place].get(id_column)
+            if row_id is None:
+                self.unresolved[place][column] = name
+            elif self.book.name(id_column, row_id) not in (None, name):
+                reason = f"{column} says {printable(name, 60)!r} and {id_column} says {row_id}: make them agree"
+                self._refuse(place, "create", column, None, name, reason)
+
+    def _resolve_amounts(self, place: int, row: dict[str, Any]) -> None:
+        """Let the amount that was edited lead the other; without a clue refuse two different sums."""
+        amount, precise = row.get("amount"), row.get("amount_precise")
+        if precise is None or rules.amounts_agree(amount, precise):
+            return
+        position = self.created[place][1].position
+        if position is None:
+            if amount is not None:
+                reason = f"amount {amount} and amount_precise {precise} are two sums: give one of them"
+                self._refuse(place, "create", "amount", None, amount, reason)
+            return
+        loaded_precise = self.loaded.baseline.frame["amount_precise"].iloc[position]
+        if precise != loaded_precise:
+            row["amount"] = rules.whole_amount(precise)
+        elif (exact := rules.precise_amount(amount)) is None:
+            del row["amount_precise"]
+        else:
+            row["amount_precise"] = exact

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from opp_pandas.changes.changeset import RowDeletion, RowUpdate
+from opp_pandas.changes.changeset import Entry, RowDeletion, RowUpdate
 from opp_pandas.errors import printable
 from opp_pandas.kinds import INTEGER, KINDS, Kind, UnfitError, kind_of_dtype
 from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY, TOUCH_COLUMNS
-
-if TYPE_CHECKING:
-    from opp_pandas.changes.changeset import Entry
 
 _DECIMAL = re.compile(r"-?\d{1,15}(\.\d+)?", re.ASCII)
 _PRECISE_LENGTH = OPPORTUNITY.by_column["amount_precise"].max_length or 15

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,7 @@ import pandas as pd
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, Cells, Records
 from opp_pandas.history.replay import lookups_at, stages_at
 from opp_pandas.history.snapshot_metadata import snapshot_facts
-from opp_pandas.history.typed_values import BOOLEAN, MISSING, TIME
-
-if TYPE_CHECKING:
-    from opp_pandas.history.typed_values import Flags, Places
+from opp_pandas.history.typed_values import BOOLEAN, MISSING, TIME, Flags, Places
 
 _NO_MOMENT = int(np.iinfo(np.int64).min)
 STAGE_FIELDS = ("stage_id", "stage_name", "updated_at", "created_at", "external_created_at", "close_date", "custom_id")

@@ -18,13 +18,12 @@ from opp_pandas.figures.core.snapshots import context_from_load, keys_of
 from opp_pandas.forecasting import Prediction, predict
 from opp_pandas.forecasting.window_scores import QUANTILES, crps
 from opp_pandas.frame_state import meaning_of, pack_definitions
-from opp_pandas.history.versions import SavedVersion
+from opp_pandas.history.versions import SavedVersion, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opp_pandas.history.event_import import ForecastCall
-    from opp_pandas.history.versions import Versions
     from opp_pandas.organisation import Organisation
 
 

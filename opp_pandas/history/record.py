@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, DuplicateRowsError, FrameError, named
-from opp_pandas.frame_state import pack_definitions
+from opp_pandas.frame_state import Loaded, pack_definitions
 from opp_pandas.history.cells import DEAL, LOAD, PRESENCE, SNAPSHOT, Cells, Keys, Owners, Records, arrow_schema
 from opp_pandas.history.query_identity import pack_query
 from opp_pandas.history.typed_values import (
@@ -34,7 +34,6 @@ from opp_pandas.resource import LOOKUP_COLUMNS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from opp_pandas.frame_state import Loaded
 
 NO_MOMENT = int(np.iinfo(np.int64).min)
 

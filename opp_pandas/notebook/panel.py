@@ -10,7 +10,7 @@ import pandas as pd
 from opp_pandas._html import Paragraph
 from opp_pandas.apply.report import rows_parts
 from opp_pandas.apply.write_back import write_back
-from opp_pandas.changes.present import deal_words, plan_parts
+from opp_pandas.changes.present import plan_parts
 from opp_pandas.errors import OppPandasError, printable
 from opp_pandas.figures.core.basis import counted
 from opp_pandas.notebook import messages
@@ -183,7 +183,7 @@ class Panel:
             messages.Conflict(
                 id=clash.id,
                 column=clash.column,
-                deal=deal_words(clash.id, plan.deal_names.get(clash.id)),
+                deal=plan.deal(clash.id),
                 loaded=plan.words(clash.column, clash.loaded),
                 mine=plan.words(clash.column, clash.mine),
                 theirs=plan.words(clash.column, clash.theirs),
