@@ -21,17 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.apply.operation import Task, Wire, send_deletion, send_update
-from opp_pandas.apply.report import WriteReport, build_requests
+from opp_pandas.apply.operation import Task, Wire, read_record, send_deletion, send_update
+from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.send_creates import Creations, count_look_ups
-from opp_pandas.apply.status import Outcome, Status, is_service_failure
+from opp_pandas.apply.status import Status, is_service_failure
 from opp_pandas.apply.workers import batches, run_units
 from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.rules import entry_objection
 from opp_pandas.errors import (
     CallBudgetError,
     ForeignRowsError,
-    NotFoundError,
     RateLimitError,
     ServiceError,
     UnavailableError,
@@ -118,7 +117,11 @@ class Executor:
             raise
         if outcome.status is not Status.PLANNED:
             self.plan.settled(task.number, outcome)
-        self._count_failures(outcome)
+        with self._lock:
+            self._failures = failures = self._failures + 1 if is_service_failure(outcome) else 0
+        if failures >= STOP_AFTER_FAILURES:
+            words = f"{failures} rows in a row failed before it; opp.resume() when the service is well"
+            self.leave_the_rest(f"not sent: {words}")
 
     def _send(self, task: Task, readings: _Readings, place: int) -> None:
         objection = entry_objection(task.entry)
@@ -131,15 +134,6 @@ class Executor:
             self._creations.send(task, task.entry)
         else:
             send_deletion(self.wire, task, task.entry, readings.fresh(task.entry.id, place))
-
-    def _count_failures(self, outcome: Outcome) -> None:
-        with self._lock:
-            self._failures = self._failures + 1 if is_service_failure(outcome) else 0
-            failures = self._failures
-        if failures >= STOP_AFTER_FAILURES:
-            self.leave_the_rest(
-                f"not sent: {failures} rows in a row failed before it; opp.resume() when the service is well"
-            )
 
     def leave_the_rest(self, reason: str) -> None:
         """Begin no further row; those not begun stay planned, for this reason."""
@@ -167,14 +161,8 @@ class _Readings:
                 for page in executor.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
                     rows = (item for item in page.document["data"] if str(item.get("id")).isdigit())
                     self._rows |= {int(item["id"]): item for item in rows}
-        if row_id in self._rows:
-            return self._rows[row_id]
         # Lists may leave rows out (trashed ones, an index that lags) that the record's own address gives.
-        try:
-            resource: Mapping[str, Any] = executor.client.get(row_id).data
-        except NotFoundError:
-            return None
-        return resource
+        return self._rows[row_id] if row_id in self._rows else read_record(executor.client, row_id)
 
 
 def announce(
@@ -197,7 +185,7 @@ def announce(
     for entries in (plan.updates, plan.deletions):
         reads -= -len(entries) // REREAD_BATCH
     reads += count_look_ups(plan.creations, shared)
-    return tasks, WriteReport(plan, [task.outcome for task in tasks], frame, dry_run, build_requests(plan), reads)
+    return tasks, WriteReport(plan, [task.outcome for task in tasks], frame, dry_run, reads)
 
 
 def carry_out(options: ApplyOptions, plan: OpenPlan, tasks: Sequence[Task], report: WriteReport) -> WriteReport:

@@ -343,11 +343,7 @@ def _user() -> str:
 
 
 def _moved(counts: Mapping[str, int], old: str, new: str) -> dict[str, int]:
-    """Count a step under its new state."""
-    moved = Counter(counts)
-    moved[old] -= 1
-    moved[new] += 1
-    return {state: number for state, number in moved.items() if number}
+    return dict(Counter(counts) - Counter([old]) + Counter([new]))
 
 
 def _now() -> str:

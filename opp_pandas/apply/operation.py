@@ -124,6 +124,17 @@ class Operation(ABC):
     def look(self, why: str) -> bool:
         """Ask the service what became of a lost answer; False if the row may be sent again."""
 
+    def looked(self, why: str) -> bool:
+        """Look what became of the row; where that fails too nobody knows. False if it may be sent again."""
+        try:
+            return self.look(why)
+        except NotFoundError:
+            self.missing(why)
+        except ServiceError as error:
+            words = f"{why}, and looking again failed ({printable(error.message, 120)}); opp.resume() settles it"
+            self.outcome.settle(Status.UNKNOWN, words)
+        return True
+
     def give_up(self, why: str, *, unsure: bool) -> None:
         """Note that the row was sent as often as it may be and is not seen."""
         words = f"{why}; sent {self.task.sends} times, and {self.unseen}"
@@ -147,14 +158,14 @@ def settle(operation: Operation, why: str = "") -> None:
             return
         except LostAnswerError as lost:
             why, unsure = f"the answer was lost ({printable(lost.cause.message, 120)})", may_still_arrive(lost.cause)
-            if looked(operation, why):
+            if operation.looked(why):
                 return
         except ServiceError as error:
             # Refused, and that may be because the first attempt, whose answer was lost, was applied.
             if not task.attempted or isinstance(error, CallBudgetError):
                 raise
             why = f"{why}; refused the second time ({printable(error.message, 120)})"
-            if looked(operation, why):
+            if operation.looked(why):
                 return
             if operation.look_is_sure:
                 raise
@@ -165,30 +176,18 @@ def settle(operation: Operation, why: str = "") -> None:
     operation.give_up(why, unsure=unsure or not operation.look_is_sure)
 
 
-def looked(operation: Operation, why: str) -> bool:
-    """Look what became of a row; where that fails too nobody knows."""
-    try:
-        return operation.look(why)
-    except NotFoundError:
-        operation.missing(why)
-    except ServiceError as error:
-        words = f"{why}, and looking again failed ({printable(error.message, 120)}); opp.resume() settles it"
-        operation.outcome.settle(Status.UNKNOWN, words)
-    return True
-
-
 def read_records(client: Client, **asked: Any) -> dict[int, Mapping[str, Any]]:
     """Read records by id."""
     return {int(item["id"]): item for page in client.iter_pages(**asked) for item in page.document["data"]}
 
 
-def exists(client: Client, row_id: int) -> bool:
-    """Whether the service has a deal under its own address, where no index lags."""
+def read_record(client: Client, row_id: int) -> Mapping[str, Any] | None:
+    """Read a deal under its own address, where no index lags; None if it is gone."""
     try:
-        client.get(row_id)
+        resource: Mapping[str, Any] = client.get(row_id).data
     except NotFoundError:
-        return False
-    return True
+        return None
+    return resource
 
 
 # --- rows that are there ----------------------------------------------------------
@@ -207,9 +206,8 @@ def send_update(wire: Wire, task: Task, update: RowUpdate, theirs: Mapping[str, 
     if merged.conflicts and wire.options.on_conflict == "ask":
         asked = _asked(wire.options.ask or ask_here, update, merged.conflicts)
         # Answering takes its time: what was asked about must still stand there.
-        try:
-            outcome.resource = wire.client.get(update.id).data
-        except NotFoundError:
+        outcome.resource = read_record(wire.client, update.id)
+        if outcome.resource is None:
             outcome.settle(Status.GONE, "deleted at the service while its conflict was asked about", 404)
             return
         now = wire_cells(outcome.resource, columns)
@@ -233,10 +231,8 @@ def send_update(wire: Wire, task: Task, update: RowUpdate, theirs: Mapping[str, 
 def _asked(ask: Ask, update: RowUpdate, conflicts: Iterable[tuple[Cell, Any]]) -> dict[str, Policy]:
     chosen: dict[str, Policy] = {}
     for cell, now in conflicts:
-        if cell.follows in chosen:
-            chosen[cell.column] = chosen[str(cell.follows)]
-            continue
-        answer = ask(update.id, cell.column, cell.before, cell.after, now)
+        # A cell that follows another goes with it.
+        answer = chosen.get(str(cell.follows)) or ask(update.id, cell.column, cell.before, cell.after, now)
         chosen[cell.column] = "mine" if answer == "mine" else "theirs" if answer == "theirs" else "skip"
     return chosen
 

@@ -12,7 +12,7 @@ import pandas as pd
 from opp_pandas._html import Paragraph, Part, Table, parts_html
 from opp_pandas.api.documents import build_document
 from opp_pandas.apply.status import STATUS_OF, Outcome, Status, sentences
-from opp_pandas.changes.changeset import RowDeletion, RowUpdate, members_of
+from opp_pandas.changes.changeset import RowCreation, RowDeletion, members_of
 from opp_pandas.changes.plan import ChangeSet, frame_of
 from opp_pandas.changes.present import HTML_LINES, effect_text, plan_parts
 from opp_pandas.errors import PartialWriteError, printable
@@ -40,6 +40,7 @@ ROW_DTYPES = {
     "updated_at": "str",
 }
 HOURLY_BUDGET = 10_000
+_METHODS = {"update": "PATCH", "create": "POST", "delete": "DELETE"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +58,6 @@ class WriteReport:
         where a plan was sent without a frame.
     dry_run : bool
         Whether nothing was meant to be sent.
-    requests : sequence of mapping
-        Method, path and body of every write of the plan, in order.
     reads : int
         Reading requests that go with it: rows are read again before they are
         written, in batches [requests]. A slow service needs more, since no
@@ -75,11 +74,22 @@ class WriteReport:
     outcomes: Sequence[Outcome]
     frame: OpportunityFrame | None
     dry_run: bool = False
-    requests: Sequence[Mapping[str, Any]] = ()
     reads: int = 0
     journal: Path | None = None
     plan_number: int | None = None
     calls: int = 0
+
+    @cached_property
+    def requests(self) -> list[dict[str, Any]]:
+        """The writes of the plan as they go over the wire, in order: ``method, path, body``."""
+        found: list[dict[str, Any]] = []
+        for entry in self.plan.entries:
+            row_id = None if isinstance(entry, RowCreation) else entry.id
+            path = f"/{OPPORTUNITY.path}" if row_id is None else f"/{OPPORTUNITY.path}/{row_id}"
+            found.append({"method": _METHODS[entry.action], "path": path, "body": None})
+            if not isinstance(entry, RowDeletion):
+                found[-1]["body"] = json.loads(build_document(OPPORTUNITY, row_id, *members_of(entry)))
+        return found
 
     @property
     def announced(self) -> int:
@@ -208,7 +218,7 @@ def rows_parts(report: WriteReport) -> list[Part]:
     """Return a line per row: which deal, what was done, what came of it."""
     lines = [
         (
-            f"row {printable(row['row'], 30)}" if row["id"] is pd.NA else report.plan.deal(row["id"]),
+            report.plan.deal(None if row["id"] is pd.NA else row["id"], row["row"]),
             *(printable(row[name], 300) for name in ("action", "status", "fields", "detail")),
         )
         for row in report.rows.head(HTML_LINES).to_dict("records")
@@ -229,23 +239,9 @@ def _refused(plan: ChangeSet) -> list[Outcome]:
             Outcome(entry.action, Status.REFUSED, entry.id, row=entry.row, position=entry.position),
         )
         outcome.fields = (*outcome.fields, entry.column)
-        outcome.detail = f"{outcome.detail}; {entry.reason}" if outcome.detail else entry.reason
+        outcome.detail = sentences(outcome.detail, entry.reason)
     return list(by_row.values())
 
 
 def _body(request: Mapping[str, Any]) -> str:
     return "" if request.get("body") is None else printable(json.dumps(request["body"], ensure_ascii=False), 200)
-
-
-def build_requests(plan: ChangeSet) -> list[dict[str, Any]]:
-    """List the writes of a plan as they go over the wire: ``method, path, body``."""
-    path = f"/{OPPORTUNITY.path}"
-    requests: list[dict[str, Any]] = []
-    for entry in plan.entries:
-        if isinstance(entry, RowDeletion):
-            requests.append({"method": "DELETE", "path": f"{path}/{entry.id}", "body": None})
-            continue
-        row_id = entry.id if isinstance(entry, RowUpdate) else None
-        where = {"method": "POST", "path": path} if row_id is None else {"method": "PATCH", "path": f"{path}/{row_id}"}
-        requests.append(where | {"body": json.loads(build_document(OPPORTUNITY, row_id, *members_of(entry)))})
-    return requests

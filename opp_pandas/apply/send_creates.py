@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.journal import Claim
 from opp_pandas.apply.merge import merge_row, same_value
-from opp_pandas.apply.operation import MOST_SENDS, Operation, Task, Wire, exists, looked, patch, read_records, settle
+from opp_pandas.apply.operation import MOST_SENDS, Operation, Task, Wire, patch, read_record, read_records, settle
 from opp_pandas.apply.status import Status, sentences, wire_cells
 from opp_pandas.apply.workers import batches
 from opp_pandas.changes.changeset import Cell, RowCreation, members_of
 from opp_pandas.changes.diff import follow_amount
-from opp_pandas.errors import NotFoundError, ResponseError, ServiceError, named, printable
+from opp_pandas.errors import ResponseError, ServiceError, named, printable
 from opp_pandas.frame_state import OWN_CUSTOM_ID
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Creations:
         # What looked like a deal before it was sent for the first time, by the number of its step.
         self.there: dict[int, Found] = {}
         self._made = {claim.row_id for claim in wire.plan.claims.values() if claim.row_id is not None}
-        self._doubled: frozenset[str | None] = frozenset()
+        # Custom ids that several new deals of the plan bear.
+        self.doubled: frozenset[str | None] = frozenset()
         self._lock = threading.Lock()
 
     # --- before ---------------------------------------------------------------------
@@ -74,9 +75,10 @@ class Creations:
         """Ask once what is there already of deals that were never sent."""
         new = [(task, task.entry) for task in tasks if isinstance(task.entry, RowCreation)]
         counts = Counter(entry.custom_id for _, entry in new)
-        self._doubled = frozenset(custom for custom, count in counts.items() if count > 1)
+        self.doubled = frozenset(custom for custom, count in counts.items() if count > 1 and custom is not None)
         fresh = [(task, entry) for task, entry in new if not self.claim(task, entry).sends]
-        wanted = [(task, entry) for task, entry in fresh if may_be_there(entry, self._shared)]
+        # Those without a custom id may stand at the service although this journal knows nothing of them, too.
+        wanted = [pair for pair in fresh if pair[1].custom_id is None or may_have_rival(pair[1], self._shared)]
         try:
             for field in ("custom_id", "name"):
                 asked = [pair for pair in wanted if _found_by(pair[1]) == field]
@@ -111,7 +113,7 @@ class Creations:
         """Look for a deal that was sent, for some seconds: the service's index may lag behind its writes."""
         field = _found_by(creation)
         for wait_s in LOOK_UP_WAITS_S:
-            self._wait(wait_s)
+            self.wire.client.wait(wait_s)
             found = those_like(creation, self._search(field, [creation.values.get(field)]))
             if found := self.not_made(found, before):
                 return found
@@ -128,10 +130,6 @@ class Creations:
         with self._lock:
             self._made.add(row_id)
 
-    def is_doubled(self, creation: RowCreation) -> bool:
-        """Whether several new deals of the plan bear its custom id."""
-        return creation.custom_id is not None and creation.custom_id in self._doubled
-
     # --- after ----------------------------------------------------------------------
 
     def give_way(self, tasks: Sequence[Task]) -> None:
@@ -141,7 +139,7 @@ class Creations:
             for task in tasks
             if isinstance(task.entry, RowCreation)
             and may_have_rival(task.entry, self._shared)
-            and not self.is_doubled(task.entry)
+            and task.entry.custom_id not in self.doubled
             and task.outcome.status in (Status.WRITTEN, Status.ADJUSTED)
             and not task.outcome.joined
         ]
@@ -169,7 +167,7 @@ class Creations:
                 elif same - {own}:
                     younger.append((task, found[min(same - {own})]))
         for wait_s in YOUNGER_WAITS_S if younger else ():
-            self._wait(wait_s)
+            self.wire.client.wait(wait_s)
             younger = [(task, rival) for task, rival in younger if self._stands(rival)]
         for task, rival in younger:
             self._yield_to(task, rival)
@@ -178,21 +176,17 @@ class Creations:
         """Search until the index shows our own deals, by custom id: what was made before them it shows then too."""
         found: Found = {}
         for wait_s in LOOK_UP_WAITS_S:
-            self._wait(wait_s)
+            self.wire.client.wait(wait_s)
             found = self._search("custom_id", [entry.custom_id for _, entry in made])
             # One that was found after its answer was lost may be the other machine's.
             if {None if task.outcome.found else task.outcome.id for task, _ in made} <= found.keys():
                 break
         return found
 
-    def _wait(self, seconds: float) -> None:
-        if seconds:
-            self.wire.client.wait(seconds)
-
     def _stands(self, resource: Mapping[str, Any]) -> bool:
         """Whether a deal is there still; one that cannot be asked for counts."""
         try:
-            return exists(self.wire.client, int(resource["id"]))
+            return read_record(self.wire.client, int(resource["id"])) is not None
         except ServiceError:
             return True
 
@@ -249,7 +243,7 @@ class _Create(Operation):
             # What was surely not applied counts as not sent.
             task.sends, task.attempted = sends, bool(sends) or self._creation.attempted
             why = _UNSEEN if task.attempted else ""
-            if (sends or not self._is_there()) and not (task.attempted and looked(self, why)):
+            if (sends or not self._is_there()) and not (task.attempted and self.looked(why)):
                 settle(self, why)
 
     def _is_there(self) -> bool:
@@ -270,13 +264,12 @@ class _Create(Operation):
 
     def _take_earlier(self, row_id: int) -> None:
         creator = f"plan {self._claim.plan} created it"
-        try:
-            resource = self.wire.client.get(row_id).data
-        except NotFoundError:
+        resource = read_record(self.wire.client, row_id)
+        if resource is None:
             self.outcome.id = row_id
             self.outcome.settle(Status.GONE, f"{creator}, and the service no longer has it", 404)
-            return
-        self._take_over(resource, f"it is there already: {creator}", joined=True)
+        else:
+            self._take_over(resource, f"it is there already: {creator}", joined=True)
 
     def _take_found(self, found: Found, why: str, *, joined: bool = False) -> None:
         """Take the one deal that was found for a new one; two of them are for a person to sort out."""
@@ -315,7 +308,7 @@ class _Create(Operation):
     def look(self, why: str) -> bool:
         before = self.task.noted.get("before", self._claim.before)
         unsure = ""
-        if self._all.is_doubled(self._creation):
+        if self._creation.custom_id in self._all.doubled:
             unsure = ", and several new deals bear its custom id: it may or may not exist; look for it by its name"
         elif found := self._all.look(self._creation, before or ()):
             if before is not None or self._custom == self._creation.key:
@@ -338,11 +331,6 @@ def _doubled_words(creation: RowCreation, found: Iterable[int]) -> str:
 
 def _found_by(creation: RowCreation) -> str:
     return "name" if creation.custom_id is None else "custom_id"
-
-
-def may_be_there(creation: RowCreation, shared: bool) -> bool:
-    """Return whether a new deal may stand at the service although this journal knows nothing of it."""
-    return creation.custom_id is None or may_have_rival(creation, shared)
 
 
 def may_have_rival(creation: RowCreation, shared: bool) -> bool:

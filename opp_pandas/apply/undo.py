@@ -9,7 +9,7 @@ from opp_pandas.apply.apply_options import ApplyOptions, Ask, Progress, check_co
 from opp_pandas.apply.executor import announce, carry_out
 from opp_pandas.apply.journal import OPEN_STATES, Journal, OpenPlan, Step, is_finished
 from opp_pandas.apply.merge import same_value
-from opp_pandas.apply.operation import Task, exists, read_records
+from opp_pandas.apply.operation import Task, read_record, read_records
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.send_creates import those_like
 from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
@@ -325,7 +325,7 @@ def _reverse(step: Step, client: Client, allow_delete: bool) -> RowUpdate | RowD
         if step.facts.get("joined"):
             return _reverse_update(step, step.facts["row_id"])
         return _reverse_creation(step, step.entry, client, allow_delete)
-    if step.facts.get("status") == Status.GONE or (perhaps and exists(client, step.entry.id)):
+    if step.facts.get("status") == Status.GONE or (perhaps and read_record(client, step.entry.id) is not None):
         return None
     reason = "it was deleted, and the service gives no id back: create it anew with df.opp.add(row)"
     return _refusal(step, step.entry.id, reason)

@@ -28,7 +28,7 @@ from opp_pandas.figures.core.figure import takes_definitions
 from opp_pandas.frame_state import Loaded, freeze_value, require_loaded
 from opp_pandas.instants import build_instant
 from opp_pandas.kinds import INT64_MAX, TEXT, is_missing, plain_value
-from opp_pandas.resource import EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY
+from opp_pandas.resource import EDITABLE_NAMES, OPPORTUNITY
 
 if TYPE_CHECKING:
     from opp_pandas.choices import CustomIds, UnknownNames
@@ -199,13 +199,10 @@ class _Comparison:
                 found[column] = diff
         self._refuse_unloaded_columns(rows)
         cells: dict[int, list[Cell]] = {}
-        for column, diff in found.items():
-            if column not in LOOKUP_COLUMNS:
-                self._take_cells(column, self._edits(rows, column, diff), cells)
         # Names come last: what they say is measured against the ids.
-        for column, diff in found.items():
-            if column in LOOKUP_COLUMNS:
-                self._take_names(column, self._edits(rows, column, diff), cells)
+        for column in sorted(found, key=EDITABLE_NAMES.__contains__):
+            take = self._take_names if column in EDITABLE_NAMES else self._take_cells
+            take(column, self._edits(rows, column, found[column]), cells)
         self._follow_amounts(cells)
         return cells
 
@@ -238,12 +235,7 @@ class _Comparison:
 
     def _take_names(self, column: str, edits: list[_Edit], cells: dict[int, list[Cell]]) -> None:
         """Turn edits of a name into edits of its id, or refuse them."""
-        id_column = EDITABLE_NAMES.get(column)
-        if id_column is None:
-            for edit in edits:
-                reason = f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column].id_column}"
-                self._refuse(edit.place, "update", column, edit.before, edit.raw, reason)
-            return
+        id_column = EDITABLE_NAMES[column]
         base_ids = self._before(np.array([edit.place for edit in edits]), id_column)
         for edit, base_id in zip(edits, base_ids, strict=True):
             row = cells.get(edit.place, [])

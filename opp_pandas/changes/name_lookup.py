@@ -35,12 +35,8 @@ class NameBook:
     @classmethod
     def of(cls, loaded: Loaded) -> NameBook:
         """Gather the names of a load."""
-        books: dict[str, Mapping[int, str]] = {}
-        for relation, kind in INCLUDABLE.items():
-            lookup = loaded.lookups.get(kind)
-            if lookup is not None and "." not in relation:
-                books[f"{relation}_id"] = names_of(lookup)
-        return cls(books)
+        known = {relation: loaded.lookups.get(kind) for relation, kind in INCLUDABLE.items() if "." not in relation}
+        return cls({f"{relation}_id": names_of(lookup) for relation, lookup in known.items() if lookup is not None})
 
     @cached_property
     def _exact(self) -> dict[tuple[str, str], list[int]]:

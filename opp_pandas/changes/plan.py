@@ -270,10 +270,11 @@ class ChangeSet:
             return shown.strftime("%Y-%m-%d" if local_midnight else "%Y-%m-%d %H:%M %Z")
         return printable(json.dumps(value, ensure_ascii=False), 60)
 
-    def deal(self, row_id: int) -> str:
-        """Name a deal by its id, and by its name where that is known."""
-        title = self.deal_names.get(row_id)
-        return str(row_id) if title is None else f"{row_id} {printable(title, 40)}"
+    def deal(self, row_id: int | None, row: Any = None) -> str:
+        """Name a deal by its id, and by its name where that is known; a new one by its row."""
+        if row_id is None:
+            return f"row {printable(row, 30)}"
+        return f"{row_id} {printable(self.deal_names.get(row_id, ''), 40)}".rstrip()
 
     def summary(self) -> str:
         """Count the plan in one line."""

@@ -29,12 +29,8 @@ def plan_lines(plan: ChangeSet, limit: int) -> list[Line]:
             field = cell.column if cell.follows is None else f"{cell.column} (follows {cell.follows})"
             before, after = plan.words(cell.column, cell.before), plan.words(cell.column, cell.after)
             lines.append(("update", plan.deal(update.id), field, before, after))
-    lines += [
-        ("create", f"row {printable(entry.label, 30)}", "", "", _new_deal(plan, entry)) for entry in plan.creations
-    ]
-    lines += [
-        ("delete", f"{entry.id} {printable(entry.name or '', 40)}".rstrip(), "", "", "") for entry in plan.deletions
-    ]
+    lines += [("create", plan.deal(None, entry.label), "", "", _new_deal(plan, entry)) for entry in plan.creations]
+    lines += [("delete", plan.deal(entry.id), "", "", "") for entry in plan.deletions]
     if len(lines) > limit:
         lines = [*lines[:limit], ("…", f"{len(lines) - limit} more", "", "", "")]
     return lines
@@ -74,7 +70,7 @@ def _refused_lines(plan: ChangeSet) -> list[tuple[str, str, str]]:
     """Return every reason once: of which deals it is said, of which field, and why."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in plan.refusals:
-        which = f"id {entry.id}" if entry.id is not None else f"row {printable(entry.row, 30)}"
+        which = f"id {entry.id}" if entry.id is not None else plan.deal(None, entry.row)
         groups.setdefault((entry.column, entry.reason), []).append(which)
     return [(_several(found), column, printable(why)) for (column, why), found in groups.items()]
 

@@ -9,7 +9,7 @@ from typing import Any
 from opp_pandas.changes.changeset import Entry, RowDeletion, RowUpdate
 from opp_pandas.errors import printable
 from opp_pandas.kinds import INTEGER, KINDS, Kind, UnfitError, kind_of_dtype
-from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, OPPORTUNITY, TOUCH_COLUMNS
+from opp_pandas.resource import COLUMN_DTYPES, EDITABLE_NAMES, LOOKUP_COLUMNS, OPPORTUNITY, TOUCH_COLUMNS
 
 _DECIMAL = re.compile(r"-?\d{1,15}(\.\d+)?", re.ASCII)
 _PRECISE_LENGTH = OPPORTUNITY.by_column["amount_precise"].max_length or 15
@@ -32,12 +32,11 @@ def read_only_reason(column: str) -> str:
         return f"{column} is for reading; client.link_prospect(opportunity_id, prospect_id) puts somebody on a deal"
     if column in TOUCH_COLUMNS:
         return f"{column} is for reading: it is counted from what read_activity finds"
-    known = column in COLUMN_DTYPES
-    return f"{column} " + (
-        "is kept by the service and cannot be written"
-        if known
-        else "is an attribute that this version does not know, and is never sent"
-    )
+    if column in LOOKUP_COLUMNS:
+        return f"{column} is joined for reading; edit {LOOKUP_COLUMNS[column].id_column}"
+    if column in COLUMN_DTYPES:
+        return f"{column} is kept by the service and cannot be written"
+    return f"{column} is an attribute that this version does not know, and is never sent"
 
 
 def unreadable_reason(column: str, value: Any, problem: str) -> str:
@@ -70,10 +69,9 @@ def value_objection(column: str, value: Any) -> str | None:
     if column in OPPORTUNITY.relationship_by_column:
         return None if value > 0 else f"{column} {value} is not an id; to clear it set it to missing"
     attribute = OPPORTUNITY.by_column[column]
-    longest = attribute.max_length
+    longest, low, high = attribute.max_length, attribute.minimum, attribute.maximum
     if longest is not None and isinstance(value, str) and len(value) > longest:
         return f"{column} has {len(value):,} characters; the service takes {longest:,}"
-    low, high = attribute.minimum, attribute.maximum
     if low is not None and high is not None and not low <= value <= high:
         return f"{column} {value} is not within {low} to {high}"
     if column == "amount_precise" and not _DECIMAL.fullmatch(value):
@@ -85,21 +83,19 @@ def entry_objection(entry: Entry) -> tuple[str, str] | None:
     """Return the column of a row that today's rules do not let through, and why; None where all may be sent."""
     if isinstance(entry, RowDeletion):
         return None
-    unknown = () if isinstance(entry, RowUpdate) else set(entry.unresolved) - set(EDITABLE_NAMES)
-    reasons = [(column, "a name of no known column") for column in unknown]
+    for column in () if isinstance(entry, RowUpdate) else set(entry.unresolved) - set(EDITABLE_NAMES):
+        return column, "a name of no known column"
     for column, value in entry.values.items():
-        kind = WRITABLE.get(column)
-        if kind is None:
-            reasons.append((column, f"{printable(column, 40)} cannot be written"))
-            continue
+        if column not in WRITABLE:
+            return column, f"{printable(column, 40)} cannot be written"
         try:
-            kind.decode(value)
+            WRITABLE[column].decode(value)
         except UnfitError as problem:
-            reasons.append((column, f"{column} {problem}"))
-            continue
+            return column, f"{column} {problem}"
         objection = value_objection(column, value)
-        reasons += [(column, objection)] if objection is not None else []
-    return reasons[0] if reasons else None
+        if objection is not None:
+            return column, objection
+    return None
 
 
 def amounts_agree(amount: int | None, precise: str | None) -> bool:
