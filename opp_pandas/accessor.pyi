@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from opp_pandas.api.client import Client
-from opp_pandas.apply.apply_options import Ask, Progress
+from opp_pandas.apply.executor import Ask, Progress
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.changes.plan import ChangeSet
 from opp_pandas.choices import (

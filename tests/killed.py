@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 import opp_pandas as opp
-from opp_pandas.apply import apply_options, send_creates
+from opp_pandas.apply import executor, send_creates
 from opp_pandas.apply.journal import Journal, OpenPlan
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def hook(owner: Any, name: str, events: Callable[[str], None]) -> None:
 def save(df: pd.DataFrame, order: dict[str, Any]) -> None:
     """Write the 30 changes; die at the ordered event."""
     send_creates.LOOK_UP_WAITS_S = (0.0,)
-    apply_options.TWIN_WAIT_S = 0.0
+    executor.TWIN_WAIT_S = 0.0
     events = Events(order["point"])
     hook(Journal, "next_number", events)
     hook(OpenPlan, "_note", events)

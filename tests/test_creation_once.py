@@ -14,7 +14,7 @@ import pytest
 import opp_pandas as opp
 from opp_pandas.api.client import Client
 from opp_pandas.api.transport.retry import Clock
-from opp_pandas.apply import apply_options, send_creates
+from opp_pandas.apply import executor, send_creates
 from opp_pandas.apply.journal import OpenPlan
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class KilledError(BaseException):
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0,))
     # The second of two programs runs inside the first one here: it would wait for itself.
-    monkeypatch.setattr(apply_options, "TWIN_WAIT_S", 0.0)
+    monkeypatch.setattr(executor, "TWIN_WAIT_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_same_plan_twice_at_once__waits_and_joins(
     box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
     """The second program says that it waits; then it finds everything done, or it refuses and names the first plan."""
-    monkeypatch.setattr(apply_options, "TWIN_WAIT_S", 2.0)
+    monkeypatch.setattr(executor, "TWIN_WAIT_S", 2.0)
     name, go_on, reports = f"twin {ends}", threading.Event(), []
     df = adopted(name, "made here")
 

@@ -189,7 +189,6 @@ def test_success_without_a_document__is_read(box: Sandbox, client: Client, df: p
 
 def test_slow_rows__are_read_again_after_five_seconds(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
     """A reading older than five seconds is not relied upon."""
-    from opp_pandas.apply.apply_options import ApplyOptions
     from opp_pandas.apply.journal import Journal, journal_folder
 
     df["probability"] = range(30)
@@ -198,7 +197,7 @@ def test_slow_rows__are_read_again_after_five_seconds(box: Sandbox, client: Clie
     with Journal.open(journal_folder(), client.url) as journal, journal.begin(plan) as begun:
         tasks = executor.announce(plan)[0][:10]
         before = len(box.requests)
-        executor.Executor(ApplyOptions(client), begun, lambda: float(next(seconds))).carry_out(tasks)
+        executor.Executor(executor.ApplyOptions(client), begun, lambda: float(next(seconds))).carry_out(tasks)
     reads = box.requests[before:]
     assert {task.outcome.status for task in tasks} == {"written"}
     assert sum(item.method == "GET" for item in reads) > 2

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opp_pandas as opp
-from opp_pandas.apply.apply_options import ApplyOptions
-from opp_pandas.apply.executor import announce, carry_out
+from opp_pandas.apply.executor import ApplyOptions, announce, carry_out
 from opp_pandas.apply.journal import Journal
 from opp_pandas.changes.changeset import RowCreation
 from opp_pandas.changes.plan import ChangeSet

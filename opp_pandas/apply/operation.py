@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.apply_options import ApplyOptions, Ask, ask_here
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.status import Outcome, Status, may_still_arrive, perhaps_applied, planned, sentences, wire_cells
 from opp_pandas.changes.changeset import Cell, Entry, RowDeletion, RowUpdate, members_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opp_pandas.api.client import Answer, Client
+    from opp_pandas.apply.executor import ApplyOptions, Ask
     from opp_pandas.apply.journal import OpenPlan
     from opp_pandas.choices import Policy
 
@@ -226,6 +226,19 @@ def send_update(wire: Wire, task: Task, update: RowUpdate, theirs: Mapping[str, 
         outcome.take_resource(outcome.resource, update.cells, "an earlier attempt had written it")
     else:
         outcome.settle(Status.UNCHANGED, "the service has the same values already")
+
+
+def ask_here(row_id: int, column: str, loaded: Any, mine: Any, theirs: Any) -> str:
+    """Ask on the terminal or in the notebook; where nobody can answer the cell stays a conflict."""
+    shown = ", ".join(
+        f"{word} {printable(repr(value), 60)}"
+        for word, value in (("loaded", loaded), ("mine", mine), ("theirs", theirs))
+    )
+    try:
+        answer = input(f"id {row_id}, {column}: {shown}. Write [m]ine, keep [t]heirs, or [s]kip the row? ")
+    except (EOFError, OSError, NotImplementedError, RuntimeError):
+        return "skip"
+    return {"m": "mine", "t": "theirs"}.get(answer.strip().lower()[:1], "skip")
 
 
 def _asked(ask: Ask, update: RowUpdate, conflicts: Iterable[tuple[Cell, Any]]) -> dict[str, Policy]:

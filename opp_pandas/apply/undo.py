@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.apply_options import ApplyOptions, Ask, Progress, check_confirmation
-from opp_pandas.apply.executor import announce, carry_out
+from opp_pandas.apply.executor import ApplyOptions, Ask, Progress, announce, carry_out, check_confirmation
 from opp_pandas.apply.journal import OPEN_STATES, Journal, OpenPlan, Step, is_finished
 from opp_pandas.apply.merge import same_value
 from opp_pandas.apply.operation import Task, read_record, read_records
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opp_pandas.api.client import Client
-    from opp_pandas.apply.journal_store import PlanRow
     from opp_pandas.choices import Policy
 
 
@@ -290,10 +288,8 @@ def undo(
 
 
 def _undoable(journal: Journal) -> int:
-    def did_something(row: PlanRow) -> bool:
-        return not row.facts.get("undoes") and bool({"done", *OPEN_STATES} & set(row.facts["counts"]))
-
-    numbers = [number for number, row in journal.plans().items() if did_something(row)]
+    plans = {number: row.facts for number, row in journal.plans().items() if not row.facts.get("undoes")}
+    numbers = [number for number, facts in plans.items() if {"done", *OPEN_STATES} & set(facts["counts"])]
     if not numbers:
         raise ConfigurationError(f"no plan for {journal.service} is to be undone in {journal.path.parent}")
     return max(numbers)

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from opp_pandas.api.frame_builder import lookup_frame
-from opp_pandas.apply.apply_options import ApplyOptions, Ask, Progress, check_confirmation
-from opp_pandas.apply.executor import announce, carry_out
+from opp_pandas.apply.executor import ApplyOptions, Ask, Progress, announce, carry_out, check_confirmation
 from opp_pandas.apply.operation import read_records
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.results import take_outcomes
