@@ -169,9 +169,8 @@ class Store:
             raise ValueError(f"rows of {table} are missing or do not fit")
         return rows
 
-    def _row(self, table: Table, key: int | str) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._connection.execute(_STATEMENTS[table][1], (key,)).fetchone()
-        return row
+    def _row(self, table: Table, key: int | str) -> Any:
+        return self._connection.execute(_STATEMENTS[table][1], (key,)).fetchone()
 
     def _put(self, table: Table, key: int | str, row: tuple[Any, ...] | None) -> None:
         """Write a row in the place of the one before, or remove it; bring the number and the sum of rows up to date."""
@@ -333,8 +332,7 @@ def translated(path: Path, message: str) -> Iterator[None]:
 
 
 def _plan_of(row: tuple[Any, ...]) -> PlanRow:
-    number, length, chain, facts = row
-    return PlanRow(number, length, chain, json.loads(facts))
+    return PlanRow(*row)._replace(facts=json.loads(row[3]))
 
 
 def _digest(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.status import Outcome, Status, may_still_arrive, perhaps_applied, planned, sentences, wire_cells
@@ -16,7 +16,7 @@ from opp_pandas.changes.changeset import Cell, Entry, RowDeletion, RowUpdate, me
 from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from opp_pandas.api.client import Answer, Client
     from opp_pandas.apply.executor import ApplyOptions, Ask
@@ -48,44 +48,12 @@ class Task:
         self.outcome = planned(self.entry)
 
 
-class LostAnswerError(Exception):
-    """A write may or may not have been applied; the cause says why nobody knows."""
-
-    def __init__(self, cause: ServiceError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-@dataclass(frozen=True)
-class Wire:
+class Wire(NamedTuple):
     """Where rows are sent and how, and where every step is written down."""
 
+    client: Client
     options: ApplyOptions
     plan: OpenPlan
-
-    @property
-    def client(self) -> Client:
-        """Where to."""
-        return self.options.client
-
-    def write(self, task: Task, cells: Iterable[Cell], send: Callable[[], Answer]) -> Answer:
-        """Write down what is about to be sent, then send it.
-
-        A LostAnswerError says that it may have been applied, a ServiceError that it surely was not.
-        """
-        task.outcome.sent = tuple(cells)
-        self.plan.sent(task.number, task.sends + 1, task.outcome.sent, task.noted)
-        task.sends += 1
-        try:
-            answer = send()
-        except ServiceError as error:
-            task.outcome.attempts += 1
-            if perhaps_applied(error):
-                task.attempted = True
-                raise LostAnswerError(error) from error
-            raise
-        task.outcome.attempts += answer.attempts
-        return answer
 
 
 class Operation(ABC):
@@ -149,28 +117,34 @@ def settle(operation: Operation, why: str = "") -> None:
 
     A ServiceError says that the row was surely not applied.
     """
-    task, unsure = operation.task, True
+    task, outcome, unsure = operation.task, operation.outcome, True
     while task.sends < operation.most_sends:
+        outcome.sent = operation.cells
+        operation.wire.plan.sent(task.number, task.sends + 1, outcome.sent, task.noted)
+        task.sends += 1
         try:
-            answer = operation.wire.write(task, operation.cells, operation.send)
-        except NotFoundError:
-            operation.missing(why)
-            return
-        except LostAnswerError as lost:
-            why, unsure = f"the answer was lost ({printable(lost.cause.message, 120)})", may_still_arrive(lost.cause)
-            if operation.looked(why):
-                return
+            answer = operation.send()
         except ServiceError as error:
-            # Refused, and that may be because the first attempt, whose answer was lost, was applied.
-            if not task.attempted or isinstance(error, CallBudgetError):
+            outcome.attempts += 1
+            is_lost, words = perhaps_applied(error), printable(error.message, 120)
+            if isinstance(error, NotFoundError):
+                operation.missing(why)
+                return
+            if is_lost:
+                why, unsure, task.attempted = f"the answer was lost ({words})", may_still_arrive(error), True
+            elif not task.attempted or isinstance(error, CallBudgetError):
                 raise
-            why = f"{why}; refused the second time ({printable(error.message, 120)})"
+            else:
+                # Refused, and that may be because the first attempt, whose answer was lost, was applied.
+                why = f"{why}; refused the second time ({words})"
             if operation.looked(why):
                 return
-            if operation.look_is_sure:
+            if not is_lost and operation.look_is_sure:
                 raise
-            break
+            if not is_lost:
+                break
         else:
+            outcome.attempts += answer.attempts
             operation.take(answer)
             return
     operation.give_up(why, unsure=unsure or not operation.look_is_sure)
@@ -213,7 +187,9 @@ def send_update(wire: Wire, task: Task, update: RowUpdate, theirs: Mapping[str, 
         now = wire_cells(outcome.resource, columns)
         same = {cell.column for cell, seen in merged.conflicts if same_value(cell.column, now.get(cell.column), seen)}
         merged = merge_row(update.cells, now, {column: chosen for column, chosen in asked.items() if column in same})
-    kept = _kept_words(merged.kept)
+    # A cell that follows another goes without saying.
+    names = [cell.column for cell in merged.kept if cell.follows is None]
+    kept = f"theirs was kept: {', '.join(names)}" if names else ""
     if merged.conflicts:
         outcome.take_conflict(merged.conflicts)
     elif merged.send:
@@ -248,12 +224,6 @@ def _asked(ask: Ask, update: RowUpdate, conflicts: Iterable[tuple[Cell, Any]]) -
         answer = chosen.get(str(cell.follows)) or ask(update.id, cell.column, cell.before, cell.after, now)
         chosen[cell.column] = "mine" if answer == "mine" else "theirs" if answer == "theirs" else "skip"
     return chosen
-
-
-def _kept_words(cells: Iterable[Cell]) -> str:
-    """Name the cells of which the service's value stays; one that follows another goes without saying."""
-    names = [cell.column for cell in cells if cell.follows is None]
-    return f"theirs was kept: {', '.join(names)}" if names else ""
 
 
 def patch(wire: Wire, task: Task, row_id: int, cells: tuple[Cell, ...], resource: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from opp_pandas.figures.core.basis import counted
 from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from opp_pandas.accessor import OpportunityFrame
@@ -165,9 +165,9 @@ class WriteReport:
     def __repr__(self) -> str:
         lines = [f"WriteReport: {self.summary()}"]
         if self.dry_run:
-            lines += [
-                f"  {request['method']} {request['path']} {_body(request)}".rstrip() for request in self.requests[:20]
-            ]
+            for request in self.requests[:20]:
+                body = "" if request["body"] is None else json.dumps(request["body"], ensure_ascii=False)
+                lines.append(f"  {request['method']} {request['path']} {printable(body, 200)}".rstrip())
             if len(self.requests) > 20:
                 lines.append(f"  and {len(self.requests) - 20} more requests: .requests lists them")
             lines += [f"  {line}" for line in self._cautions()]
@@ -241,7 +241,3 @@ def _refused(plan: ChangeSet) -> list[Outcome]:
         outcome.fields = (*outcome.fields, entry.column)
         outcome.detail = sentences(outcome.detail, entry.reason)
     return list(by_row.values())
-
-
-def _body(request: Mapping[str, Any]) -> str:
-    return "" if request.get("body") is None else printable(json.dumps(request["body"], ensure_ascii=False), 200)

@@ -168,18 +168,15 @@ def resolve_at_service(plan: ChangeSet, client: Client) -> tuple[ChangeSet, dict
     lookups: dict[str, pd.DataFrame] = {}
     for column, texts in wanted.items():
         resource = RESOURCES[LOOKUP_COLUMNS[column].type]
-        lookup = _accounts(client, texts) if resource is ACCOUNT else read_lookup(client, resource)
+        if resource is ACCOUNT:
+            # There can be too many to read them all.
+            found: dict[int, Any] = {}
+            for batch in batches(sorted(texts), 50):
+                found |= read_records(client, resource=ACCOUNT, filter={"name": batch})
+        lookup = lookup_frame(found.values()) if resource is ACCOUNT else read_lookup(client, resource)
         if lookup is not None:
             lookups[resource.type] = lookup
     entries = [LOOKUP_COLUMNS[column] for column in wanted]
     # What this user may not read is not unknown to the service.
     names = {entry.id_column: names_of(lookups[entry.type]) for entry in entries if entry.type in lookups}
     return resolve_names(plan, NameBook(names)), lookups, client.calls - before
-
-
-def _accounts(client: Client, names: Iterable[str]) -> pd.DataFrame:
-    """Read accounts by name: there can be too many to read them all."""
-    found: dict[int, Any] = {}
-    for batch in batches(sorted(names), 50):
-        found |= read_records(client, resource=ACCOUNT, filter={"name": batch})
-    return lookup_frame(found.values())

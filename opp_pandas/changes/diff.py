@@ -291,27 +291,22 @@ class _Comparison:
             row = cells[place]
             edited = {cell.column: cell for cell in row}
             amount, precise = edited.get("amount"), edited.get("amount_precise")
-            if amount is not None and amount.after is not None and precise is not None and precise.after is None:
-                # Cleared to make room for the new amount: it follows as if it had been left alone.
-                row.remove(precise)
-                precise = None
-            if amount is not None and precise is None:
-                follow_amount(amount, precise_before, row)
-            elif amount is None and precise is not None:
-                self._follow_precise(place, precise, amount_before, row)
-            elif amount and precise and not rules.amounts_agree(amount.after, precise.after):
-                reason = (
-                    f"amount {amount.after} and amount_precise {precise.after} are two sums: "
-                    "edit one of them, the other follows"
-                )
+            if precise is None or (amount is not None and amount.after is not None and precise.after is None):
+                if precise is not None:
+                    # Cleared to make room for the new amount: it follows as if it had been left alone.
+                    row.remove(precise)
+                follow_amount(edited["amount"], precise_before, row)
+            elif amount is not None and not rules.amounts_agree(amount.after, precise.after):
+                sums = f"amount {amount.after} and amount_precise {precise.after} are two sums"
+                reason = f"{sums}: edit one of them, the other follows"
                 self._refuse(place, "update", "amount", amount.before, amount.after, reason)
-
-    def _follow_precise(self, place: int, precise: Cell, before: Any, row: list[Cell]) -> None:
-        if precise.after is None and before is not None:
-            reason = "amount_precise was cleared and amount was not: clear both, or edit amount and the other follows"
-            self._refuse(place, "update", "amount_precise", precise.before, None, reason)
-        elif not rules.amounts_agree(before, precise.after):
-            row.append(Cell("amount", before, rules.whole_amount(precise.after), follows="amount_precise"))
+            elif amount is None and precise.after is None and amount_before is not None:
+                words = "clear both, or edit amount and the other follows"
+                reason = f"amount_precise was cleared and amount was not: {words}"
+                self._refuse(place, "update", "amount_precise", precise.before, None, reason)
+            elif amount is None and not rules.amounts_agree(amount_before, precise.after):
+                whole = rules.whole_amount(precise.after)
+                row.append(Cell("amount", amount_before, whole, follows="amount_precise"))
 
     # --- deletions ----------------------------------------------------------------
 

@@ -115,9 +115,6 @@ def _only_holders(series: pd.Series, cells: Mapping[int, Any]) -> dict[int, int]
     return found
 
 
-# --- rows that took several values of other rows ----------------------------------
-
-
 def _copied(edits: Edits, base: pd.DataFrame) -> str | None:
     """Look for rows with two values of one other deal, or three of several, that no further deal has."""
     edits = {column: cells for column, cells in edits.items() if column not in _SHARED}
@@ -146,9 +143,6 @@ def _is_telling(series: pd.Series) -> bool:
     """Whether most values of a column stand in one row only."""
     known = series.iloc[:20_000].dropna()
     return bool(len(known)) and known.nunique() > len(known) / 2
-
-
-# --- rows that stand for groups -----------------------------------------------------
 
 
 def _grouped(edits: Edits, frame: pd.DataFrame, places: Any, base: pd.DataFrame, levels: Sequence[str]) -> str | None:

@@ -101,9 +101,6 @@ def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-# --- the effect on the forecast -------------------------------------------------
-
-
 def effect_text(plan: ChangeSet) -> list[str]:
     """Return what a plan does to the forecast as lines of text; none where there is nothing to say."""
     heading, table, notes = _effect(plan, TEXT_LINES)

@@ -81,7 +81,8 @@ def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
     own = own.map(_read_id, na_action="ignore") if own.dtype in ("object", "str") else own
     values, reasons = INTEGER.read_column(own)
     present = ~np.asarray(values.isna())
-    if present.all() and _are_the_loaded(values, loaded):
+    known = loaded.baseline.frame["id"].array
+    if present.all() and len(values) == len(known) and not INTEGER.differs(values, known).any():
         # Every row stands where it was loaded: no look-up of a million ids has to say so.
         return Rows(values, np.arange(len(frame)), {}, {})
     ids = pd.Series(values[present])
@@ -101,11 +102,6 @@ def match_rows(frame: pd.DataFrame, loaded: Loaded) -> Rows:
     created = _match_new(frame, loaded, waiting)
     refused |= {place: f"the row {_NOT_NEW}" for place in waiting if place not in created}
     return Rows(values, places, created, refused)
-
-
-def _are_the_loaded(ids: Any, loaded: Loaded) -> bool:
-    known = loaded.baseline.frame["id"].array
-    return len(ids) == len(known) and not INTEGER.differs(ids, known).any()
 
 
 def _read_id(value: Any) -> Any:
