@@ -14,7 +14,7 @@ from opp_pandas.history.field_history import stage_entries
 from opp_pandas.history.losses import write_gaps
 from opp_pandas.history.record import NO_MOMENT, RowWriter
 from opp_pandas.history.snapshot_metadata import load_facts, micros
-from opp_pandas.history.typed_values import BOOLEAN, Flags, Packed, Places, pack, uniform
+from opp_pandas.history.typed_values import BOOLEAN, Packed, Places, pack, uniform
 from opp_pandas.instants import parse_end
 from opp_pandas.organisation import Organisation
 from opp_pandas.resource import COLUMN_DTYPES
@@ -89,7 +89,7 @@ class ImportedEvents:
     0
     """
 
-    events: pd.DataFrame
+    events: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*EVENT_COLUMNS, "earlier"]))
     report: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["row", "reason", "value"]))
     source: str = ""
     gaps: pd.DataFrame = field(default_factory=gap_table)
@@ -99,9 +99,7 @@ class ImportedEvents:
     def __post_init__(self) -> None:
         missing = [name for name in EVENT_COLUMNS if name not in self.events.columns]
         if missing:
-            raise MissingColumnError(
-                missing, list(self.events.columns), "Events have id or custom_id, field, value, at."
-            )
+            raise MissingColumnError(missing, self.events.columns, "Events have id or custom_id, field, value, at.")
 
     def __len__(self) -> int:
         return len(self.events)
@@ -145,8 +143,9 @@ def write_events(writer: RowWriter, cells: Cells, imported: ImportedEvents) -> N
     owners = Owners(
         events["id"].to_numpy(dtype=np.int64, na_value=0), has_id, None if has_id.all() else _texts(events, has_id)
     )
-    # Of what stood so before, nobody knows when the deal was last changed.
-    updated = np.where(_is_earlier(events), NO_MOMENT, moments)
+    # Of what stood so before its first known change, nobody knows when the deal was last changed.
+    is_earlier = events["earlier"].to_numpy(dtype=bool) if "earlier" in events.columns else False
+    updated = np.where(is_earlier, NO_MOMENT, moments)
     _write_columns(writer, cells, events, kind, known, int(moments.min()))
     _write_presence(writer, cells, owners, moments, events)
     for name, found in events.groupby("field", sort=False).indices.items():
@@ -171,13 +170,6 @@ def _write_organisations(
         whole = organisation if known is None else known.with_teams_of(organisation)
         if known is None or known.to_dict() != whole.to_dict():
             writer.add_facts(LOAD, 0, {"organisation": whole.to_dict()}, moment)
-
-
-def _is_earlier(events: pd.DataFrame) -> Flags:
-    """Find the rows that say only how a field stood before its first known change."""
-    if "earlier" not in events.columns:
-        return np.zeros(len(events), dtype=bool)
-    return events["earlier"].to_numpy(dtype=bool)
 
 
 def _texts(events: pd.DataFrame, has_id: Any) -> Any:

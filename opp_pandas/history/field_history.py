@@ -113,7 +113,12 @@ def stage_entries(cells: Cells, moment: int) -> pd.DataFrame:
     created = _created(cells, records, codes, upto)
     # What `History.forget` left of a deal may be a later stage than the one it came with.
     came = first & (observed == _first_sights(cells, records, upto)[codes])
-    entered, fresh = _entered(cells, rows, first, came, observed, not_before, created)
+    # A deal that was created since the look before entered its first stage when it was created; a later stage was
+    # entered between the last observation without it and the first, perhaps when the deal was last updated.
+    fresh = came & (created != _NO_MOMENT) & (created <= observed) & (created >= not_before)
+    fresh &= not_before != _NO_MOMENT
+    guess = np.where(cells.updated[rows] != _NO_MOMENT, cells.updated[rows], observed)
+    entered = np.where(fresh, created, np.where(first, observed, np.clip(guess, not_before, observed)))
     return pd.DataFrame(
         {
             **records.key_columns(codes, upto),
@@ -205,24 +210,3 @@ def _created(cells: Cells, records: Records, codes: Places, upto: int) -> Places
         if has.any():
             created[has] = cells.stored(TIME, rows)[has]
     return created
-
-
-def _entered(
-    cells: Cells,
-    rows: Places,
-    first: Flags,
-    came: Flags,
-    observed: Places,
-    not_before: Places,
-    created: Places,
-) -> tuple[Places, Flags]:
-    """Guess when each stage was entered, between the last observation without it and the first; tell new deals."""
-    guess = np.where(cells.updated[rows] != _NO_MOMENT, cells.updated[rows], observed)
-    entered = np.clip(guess, not_before, observed)
-    # A deal that was created since the look before entered its first stage when it was created.
-    fresh = (
-        came & (created != _NO_MOMENT) & (created <= observed) & (created >= not_before) & (not_before != _NO_MOMENT)
-    )
-    entered = np.where(first, observed, entered)
-    entered = np.where(fresh, created, entered)
-    return entered, fresh

@@ -47,13 +47,7 @@ def save_forecast(
     comment: str,
     options: dict[str, Any],
 ) -> SavedForecast:
-    """Make the prediction of a frame, and keep it with what its amounts mean.
-
-    Raises
-    ------
-    ConfigurationError
-        If the frame holds a part of what the history records: what came is looked up among all deals.
-    """
+    """Make the prediction of a frame, and keep it with what its amounts mean."""
     versions.require_free(name)
     load = context_from_load(df)
     _refuse_part(df, newest)
@@ -116,13 +110,7 @@ def save_calls(
     organisation_at: Callable[[pd.Timestamp], Organisation | None],
     definitions: Mapping[str, Any],
 ) -> int:
-    """Keep the calls that people made elsewhere beside our own forecasts; those that are here already stay.
-
-    Raises
-    ------
-    ConfigurationError
-        If nobody knows who was in a team whose deals a call is about.
-    """
+    """Keep the calls that people made elsewhere beside our own forecasts; those that are here already stay."""
     empty = pd.DataFrame({"id": pd.Series(dtype="str")})
     given = []
     for call in calls:

@@ -17,9 +17,8 @@ import pandas as pd
 
 from opp_pandas.api.query import NOT_NULL
 from opp_pandas.history.cells import DEAL, LOAD, SNAPSHOT, arrow_schema
-from opp_pandas.history.query_identity import UNKNOWN, asked_for, pack_query, unpack_query
+from opp_pandas.history.query_identity import UNKNOWN, asked_for, pack_query, read_stages, unpack_query
 from opp_pandas.history.typed_values import KINDS, encode, pack
-from opp_pandas.stages import StageMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,9 +38,7 @@ _QUERY_TAGS: Mapping[str, Callable[[Any], Any]] = {
     **_TAGS,
     "$not_null": lambda _: NOT_NULL,
     "$tuple": tuple,
-    "$stages": lambda told: StageMap(
-        told["order"], told["won"], told["lost"], **{name: dict(told[name]) for name in ("probability", "category")}
-    ),
+    "$stages": read_stages,
 }
 
 

@@ -11,16 +11,15 @@ from opp_pandas.errors import ConfigurationError
 from opp_pandas.frame_state import attach_loaded, meaning_of, require_loaded
 from opp_pandas.history import field_history, forecasts, losses, replay
 from opp_pandas.history.cells import COLUMNS, DEAL, LOAD, PRESENCE, SNAPSHOT, STATE_COLUMNS, Cells
-from opp_pandas.history.record import RowWriter, Totals, restore_rows
-from opp_pandas.history.recording import build_recording
+from opp_pandas.history.record import RowWriter, restore_rows
 from opp_pandas.history.snapshot_metadata import (
     Recorded,
     begins_at,
+    build_recording,
     is_whole,
     load_facts,
     micros,
     moment_of,
-    refuse_large_loss,
     rights_of,
     sightings_of,
     snapshot_facts,
@@ -31,7 +30,7 @@ from opp_pandas.organisation import Organisation
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from opp_pandas.accessor import OpportunityFrame
     from opp_pandas.history.forecasts import SavedForecast
@@ -248,14 +247,10 @@ class History(KeptHistory):
         loaded = require_loaded(df, "record")
         moment = moment_of(loaded, observed_at)
         whole = is_whole(loaded) if complete is None else complete
-
         rights = rights_of(loaded, recorded_by)
 
-        def guard(tally: Totals, earlier: Mapping[str, Any]) -> None:
-            refuse_large_loss(tally.gone, tally.before, rights, earlier, max_loss, confirm)
-
         def build(cells: Cells, sequence: int) -> tuple[RowWriter | None, Recorded]:
-            return build_recording(cells, sequence, loaded, moment, whole, rights, guard)
+            return build_recording(cells, sequence, loaded, moment, whole, rights, max_loss, confirm)
 
         added: Recorded = self._commit("record", build)
         return added

@@ -7,15 +7,13 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from opp_pandas.api.query import NOT_NULL
+from opp_pandas.api.query import LISTS, NOT_NULL
 from opp_pandas.errors import FrameError
 from opp_pandas.history.typed_values import READ, decode, encode, special
 from opp_pandas.stages import StageMap
 
-LISTS = (list, set, frozenset, range, np.ndarray, pd.Index, pd.Series)
 UNKNOWN = "$unknown"
 """The key of a query that could not be kept."""
 
@@ -52,29 +50,21 @@ def _special(value: Any) -> tuple[str, Any] | None:
     return special(value)
 
 
-def _stages(told: Mapping[str, Any]) -> StageMap:
+def read_stages(told: Mapping[str, Any]) -> StageMap:
+    """Read the meaning of stages."""
     maps = {name: told[name] for name in ("probability", "category")}
     return StageMap(told["order"], told["won"], told["lost"], **maps)
 
 
-_READ = {**READ, "not_null": lambda _: NOT_NULL, "stages": _stages, "tuple": tuple, "list": list}
+_READ = {**READ, "not_null": lambda _: NOT_NULL, "stages": read_stages, "tuple": tuple, "list": list}
 
 
 def asked_for(query: Mapping[str, Any], source: str) -> str | None:
     """Return a short text that two loads share if they asked one service for the same deals and fields.
 
-    Parameters
-    ----------
-    query : mapping
-        As in ``Loaded.query``.
-    source : str
-        Where the rows came from.
-
-    Returns
-    -------
-    str or None
-        None for a load that left deals out of what it asked for (``limit=``,
-        ``where=``), or whose filter cannot be kept: no other can go on from it.
+    None for a load whose query (as in ``Loaded.query``) left deals out of what
+    it asked for (``limit=``, ``where=``), or whose filter cannot be kept: no
+    other can go on from it.
     """
     if not query or UNKNOWN in query or query.get("limit") is not None or query.get("where"):
         return None

@@ -124,15 +124,7 @@ def _sparse(n: int, texts: Mapping[int, str]) -> Any:
 
 
 def owners_of(frame: pd.DataFrame) -> Owners:
-    """Find the key of every row of a baseline: its id, else its custom id.
-
-    Raises
-    ------
-    FrameError
-        If a row has neither.
-    DuplicateRowsError
-        If two rows have one key.
-    """
+    """Find the key of every row of a baseline, its id or else its custom id; refuse rows with none, or with one twice."""
     n = len(frame)
     ids = frame["id"] if "id" in frame.columns else pd.Series(pd.array([None] * n, dtype="Int64"))
     has_id = ids.notna().to_numpy()
@@ -161,13 +153,7 @@ def owners_of(frame: pd.DataFrame) -> Owners:
 
 
 def refuse_other_keys(loaded: Loaded, records: Records) -> None:
-    """Keep adopted deals from standing twice in a history: by custom id, and by the id that they were given since.
-
-    Raises
-    ------
-    ConfigurationError
-        If a deal would.
-    """
+    """Refuse adopted deals that would stand in a history twice: by custom id, and by the id that they were given."""
     frame = loaded.baseline.frame
     if loaded.kind != "adopt" or not len(records.keys) or not {"id", "custom_id"} <= set(frame.columns):
         return
@@ -297,7 +283,9 @@ def facts_of(loaded: Loaded, known: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_facts(writer: RowWriter, facts: Mapping[str, Any], known: Mapping[str, Any], observed: int) -> int:
     """Write the facts that changed; gives how many."""
-    changed = {name: value for name, value in facts.items() if name not in known or _differs(known[name], value)}
+    # Written the same way, equal facts are equal texts; lists and tuples too.
+    same = {name for name, value in facts.items() if name in known and encode(known[name]) == encode(value)}
+    changed = {name: value for name, value in facts.items() if name not in same}
     writer.add_facts(LOAD, 0, changed, observed)
     return len(changed)
 
@@ -440,8 +428,3 @@ def _compare_originals(cells: Cells, rows: Places, wire: Mapping[int, tuple[str,
         for place in np.flatnonzero(same & np.isin(rows, np.fromiter(cells.wire, dtype=np.int64))).tolist():
             if place not in wire:
                 same[place] = False
-
-
-def _differs(old: Any, new: Any) -> bool:
-    # Written the same way, equal facts are equal texts; lists and tuples too.
-    return encode(old) != encode(new)

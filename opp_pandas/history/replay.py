@@ -15,7 +15,7 @@ from opp_pandas.history.cells import DEAL, LOAD, NONE, PRESENCE, SNAPSHOT, Cells
 from opp_pandas.history.losses import caveats
 from opp_pandas.history.query_identity import unpack_query
 from opp_pandas.history.record import RowWriter
-from opp_pandas.history.snapshot_metadata import BEGINS, load_facts, snapshot_facts
+from opp_pandas.history.snapshot_metadata import BEGINS, load_facts, snapshot_facts, stamp_of
 from opp_pandas.history.typed_values import LOCKED, Places, decode
 from opp_pandas.load_report import LoadReport
 from opp_pandas.organisation import Organisation
@@ -164,14 +164,12 @@ def _loaded(
     snapshots: list[tuple[int, int, dict[str, Any]]],
     wanted: list[str] | None,
 ) -> Loaded:
-    at = pd.Timestamp(moment, unit="us", tz="UTC").as_unit("us")
     notes = []
     watermark = None
     doubts = caveats(cells, moment)
     if snapshots:
-        _, seen, _ = snapshots[-1]
-        last = pd.Timestamp(seen, unit="us", tz="UTC").as_unit("us")
-        notes.append(f"as known at {last.isoformat()}, the last of {len(snapshots):,} snapshots until then")
+        last = stamp_of(snapshots[-1][1]).isoformat()
+        notes.append(f"as known at {last}, the last of {len(snapshots):,} snapshots until then")
         number, seen, told = _known_from(snapshots)
         watermark = pd.Timestamp(told["watermark"]) if told.get("watermark") and not doubts else None
         # What was asked for travels with the moment until which all of it is known.
@@ -187,7 +185,7 @@ def _loaded(
         stages=stages_at(facts, lookups),
         lookups=lookups,
         timezone=facts.get("timezone"),
-        as_of=at,
+        as_of=stamp_of(moment),
         report=LoadReport(source=f"history {source}", rows=len(baseline), notes=tuple(notes), caveats=doubts),
         created={place: place for place in waiting},
         definitions=unpack_definitions(facts.get("definitions") or {}),

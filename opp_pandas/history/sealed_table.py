@@ -420,13 +420,7 @@ class SealedTable:
         condition: Any = None,
         dictionaries: Iterable[str] = (),
     ) -> Any:
-        """Read rows as a pyarrow table, every file held against its digest; format 1, which has none, as it is.
-
-        Raises
-        ------
-        DamagedHistoryError
-            If one of the files is gone or damaged.
-        """
+        """Read rows as a pyarrow table, every file held against its digest; format 1, which has none, as it is."""
         # Rows are chosen faster among plain texts.
         dataset = self.dataset(opened, dictionaries if condition is None else ())
         wanted = None if columns is None else list(columns)
@@ -438,10 +432,7 @@ class SealedTable:
     def dataset(self, opened: Opened, dictionaries: Iterable[str] = ()) -> Any:
         """Open the rows as a pyarrow dataset, to be read in parts; the bytes of the files stay in memory.
 
-        Raises
-        ------
-        DamagedHistoryError
-            If one of the files is gone or damaged.
+        A DamagedHistoryError says if one of the files is gone or damaged.
         """
         import pyarrow.dataset as ds
 

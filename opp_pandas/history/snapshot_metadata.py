@@ -1,4 +1,4 @@
-"""What a history takes note of at each load: when it was, how much it saw, what it asked for."""
+"""One recording: what a load says beside what a history knows, and what is noted of the load itself."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.errors import ConfirmationNeededError, named
-from opp_pandas.history.cells import LOAD, SNAPSHOT, Cells
+from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, named
+from opp_pandas.history.cells import DEAL, LOAD, SNAPSHOT, Cells
 from opp_pandas.history.query_identity import asked_for
-from opp_pandas.history.record import Seen
+from opp_pandas.history.record import (
+    RowWriter,
+    Seen,
+    Totals,
+    facts_of,
+    refuse_other_keys,
+    restore_names_and_facts,
+    restore_rows,
+    seen_facts,
+    write_deals,
+    write_facts,
+    write_lookups,
+)
 from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
@@ -44,10 +56,10 @@ class Recorded:
     sequence: int | None
     observed_at: pd.Timestamp
     deals: int
-    appeared: int
-    changed: int
-    gone: int
-    cells: int
+    appeared: int = 0
+    changed: int = 0
+    gone: int = 0
+    cells: int = 0
 
     def __bool__(self) -> bool:
         return self.sequence is not None
@@ -61,8 +73,70 @@ class Recorded:
         )
 
 
-def asked_by(loaded: Loaded) -> str | None:
-    """What a later load has to ask for to go on from this one; None where none can."""
+def build_recording(
+    cells: Cells,
+    sequence: int,
+    loaded: Loaded,
+    moment: int,
+    whole: bool,
+    rights: Mapping[str, Any],
+    max_loss: float,
+    confirm: int | None,
+) -> tuple[RowWriter | None, Recorded]:
+    """Compare a load with what a history knows: the rows to add, if any, and what they are."""
+    snapshots = snapshot_facts(cells)
+    observed_at = stamp_of(moment)
+    if any(facts.get("load") == loaded.key for _, _, facts in snapshots):
+        return None, Recorded(None, observed_at, len(loaded.baseline))
+    known = load_facts(cells, cells.upto(moment))
+    if known.get("kind", loaded.kind) != loaded.kind:
+        held = {"read": "deals of the service, by id", "adopt": "adopted deals, by custom_id"}
+        raise ConfigurationError(
+            f"this history holds {held[known['kind']]}; record {held[loaded.kind]}, in a history of their own"
+        )
+    writer = RowWriter(sequence)
+    records = cells.records(DEAL)
+    refuse_other_keys(loaded, records)
+    upto = cells.upto(moment)
+    tally, owners = write_deals(writer, loaded, records, upto, moment, whole)
+    told_before = [facts for _, at, facts in snapshots if at <= moment and facts["complete"]]
+    earlier = (told_before[-1].get("rights") if told_before else None) or {}
+    _refuse_large_loss(tally, rights, earlier, max_loss, confirm)
+    n_cells = writer.n
+    write_lookups(writer, loaded, cells, upto, moment)
+    facts = facts_of(loaded, known)
+    n_facts = write_facts(writer, facts, known, moment)
+    if not n_cells and not n_facts and any(at == moment for _, at, _ in snapshots):
+        return None, Recorded(None, observed_at, len(owners))
+    later = sightings_of(snapshots, moment)
+    if later and writer.n:
+        added = writer.table()
+        restore_rows(writer, records, added, later)
+        number, following, _ = next(entry for entry in snapshots if entry[1] > moment)
+        restore_names_and_facts(writer, cells, added, number, following)
+    names = [str(name) for name in loaded.baseline.frame.columns]
+    own = {
+        "load": loaded.key,
+        "deals": len(owners),
+        "complete": whole,
+        "source": loaded.report.source,
+        "watermark": None if loaded.watermark is None else loaded.watermark.isoformat(),
+        "asked": _asked_by(loaded),
+        "appeared": tally.appeared,
+        "changed": tally.changed,
+        "gone": tally.gone,
+        "cells": n_cells,
+        # Most loads hold the same columns: their names stand once.
+        "fields": next((number for number, _, told in snapshots if told["fields"] == names), names),
+        "seen": None if whole else seen_facts(owners),
+        "rights": rights,
+    }
+    writer.add_facts(SNAPSHOT, sequence, {"facts": own}, moment)
+    return writer, Recorded(sequence, observed_at, len(owners), tally.appeared, tally.changed, tally.gone, n_cells)
+
+
+def _asked_by(loaded: Loaded) -> str | None:
+    """Return what a later load has to ask for to go on from this one; None where none can."""
     if loaded.kind != "read" or loaded.report.complete is False or loaded.watermark is None:
         return None
     return asked_for(loaded.query, loaded.report.source)
@@ -112,17 +186,15 @@ def rights_of(loaded: Loaded, recorded_by: str | None) -> dict[str, Any]:
     }
 
 
-def refuse_large_loss(
-    gone: int, before: int, rights: Mapping[str, Any], earlier: Mapping[str, Any], max_loss: float, confirm: int | None
+def _refuse_large_loss(
+    tally: Totals, rights: Mapping[str, Any], earlier: Mapping[str, Any], max_loss: float, confirm: int | None
 ) -> None:
     """Keep a load that merely sees less from burying what it does not see.
 
-    Raises
-    ------
-    ConfirmationNeededError
-        If more deals are gone than `max_loss` says, and more than ten; of a load by somebody else or with fewer
-        rights, any.
+    It needs confirmation where more deals are gone than `max_loss` says, and more than ten; of a load by somebody else
+    or with fewer rights, where any are.
     """
+    gone, before = tally.gone, tally.before
     lost = sorted({*(earlier.get("scopes") or ())} - {*(rights["scopes"] or ())}) if rights["scopes"] else []
     other = None not in (rights["by"], earlier.get("by")) and rights["by"] != earlier["by"]
     seen_less = f"the load is {rights['by']}'s and the last one was {earlier['by']}'s, " if other else ""

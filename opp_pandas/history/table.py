@@ -63,22 +63,10 @@ class Storage(SealedTable):
     def slices(
         self, opened: Opened, fields: Iterable[str | None] | None, most: int
     ) -> tuple[tuple[int, int], Iterator[Any]]:
-        """Read the cells of some deals at a time, and with them all that is no deal; the files are read once.
+        """Read some fields (None: all) of some deals at a time, and with them all that is no deal; files are read once.
 
-        Parameters
-        ----------
-        opened : Opened
-            Of the present format.
-        fields : iterable of str or None
-            Only these fields of deals; None: all.
-        most : int
-            About as many cells of deals at once.
-
-        Returns
-        -------
-        span : tuple of int
-            When the first and the last cell was observed [us since 1970].
-        tables : iterator of pyarrow.Table
+        Each table has about `most` cells of deals. Before them: when the first and the last cell was observed
+        [us since 1970].
         """
         import pyarrow as pa
         import pyarrow.compute as pc

@@ -92,13 +92,7 @@ def uniform(kind: int, values: Any, present: Flags | None = None) -> Packed:
 
 
 def pack(column: pd.Series) -> Packed:
-    """Turn a column into typed values.
-
-    Raises
-    ------
-    FrameError
-        If an object column holds what cannot be kept.
-    """
+    """Turn a column into typed values; a FrameError says if an object column holds what cannot be kept."""
     import pyarrow as pa
 
     dtype = column.dtype
@@ -260,12 +254,7 @@ def special(value: Any) -> tuple[str, Any] | None:
 
 
 def encode(value: Any, column: str = "", special: Special = special) -> tuple[str, Types]:
-    """Write a value as JSON text, and apart from it what JSON does not tell.
-
-    Raises
-    ------
-    FrameError
-        If it holds what cannot be kept.
+    """Write a value as JSON text, and apart from it what JSON does not tell; a FrameError refuses what cannot be kept.
 
     Examples
     --------

@@ -59,7 +59,7 @@ class KeptHistory:
         first, last = span or (int(cells.observed.min()), int(cells.observed.max()))
         if t is None:
             return last
-        stamp = parse_end(t, self._zone(cells), "t")
+        stamp = parse_end(t, cells.records(LOAD).facts(len(cells)).get("timezone"), "t")
         moment, begins = micros(stamp), max(first, begins_at(cells))
         if moment < begins:
             raise HistoryNeededError(
@@ -68,11 +68,6 @@ class KeptHistory:
                 "Ask for a later moment, or import older events: see opp_pandas.history.importers"
             )
         return moment
-
-    @staticmethod
-    def _zone(cells: Cells) -> str | None:
-        zone = cells.records(LOAD).facts(len(cells)).get("timezone")
-        return zone if isinstance(zone, str) else None
 
     def versions(self) -> pd.DataFrame:
         """List the versions of the table: every commit, compactions too.

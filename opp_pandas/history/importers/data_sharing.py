@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, MissingColumnError, named
 from opp_pandas.history.cells import PRESENCE
-from opp_pandas.history.event_import import EVENT_COLUMNS, ImportedEvents
+from opp_pandas.history.event_import import ImportedEvents
 from opp_pandas.history.importers.reading import (
     Remarks,
+    Source,
     changes_of_states,
     finished,
     importer,
@@ -21,12 +22,10 @@ from opp_pandas.history.importers.reading import (
     read_moments,
     read_table,
     read_values,
+    require_columns,
 )
 from opp_pandas.organisation import Organisation
 from opp_pandas.resource import OPPORTUNITY
-
-if TYPE_CHECKING:
-    import os
 
 _DELETIONS = ("delete", "backfill-delete")
 # What the tables say of the row itself; the others of these have no column here.
@@ -39,7 +38,7 @@ _FIELDS = {
 
 @importer
 def data_sharing_deals(
-    source: pd.DataFrame | str | os.PathLike[str], *, timezone: str | None = None, server_timezone: str | None = None
+    source: Source, *, timezone: str | None = None, server_timezone: str | None = None
 ) -> ImportedEvents:
     """Read the service's data-sharing table OPPORTUNITIES: a row per deal as it last stood, deleted ones marked.
 
@@ -121,12 +120,7 @@ def data_sharing_deals(
 
 
 @importer
-def team_memberships(
-    source: pd.DataFrame | str | os.PathLike[str],
-    *,
-    teams: pd.DataFrame | str | os.PathLike[str] | None = None,
-    users: pd.DataFrame | str | os.PathLike[str] | None = None,
-) -> ImportedEvents:
+def team_memberships(source: Source, *, teams: Source | None = None, users: Source | None = None) -> ImportedEvents:
     """Read the service's data-sharing table TEAM_MEMBERSHIPS_HISTORY: who was in which team, and until when.
 
     Parameters
@@ -134,8 +128,6 @@ def team_memberships(
     source : DataFrame or path
         The table, or files of it: ``USER_ID, TEAM_ID, CREATED_AT``, and
         ``UPDATED_AT`` as the end where ``IS_DELETED_IN_APP`` says so.
-    teams, users : DataFrame or path, optional
-        The tables TEAMS and USERS with their names.
 
     Returns
     -------
@@ -173,23 +165,14 @@ def team_memberships(
         ]
         every_team = [_record(int(team), team_names) for team in groups.dropna().unique()]
         found.append((at, Organisation.from_records([], every_team, everyone)))
-    empty = pd.DataFrame(columns=[*EVENT_COLUMNS, "earlier"])
-    return ImportedEvents(empty, remarks.frame(), "TEAM_MEMBERSHIPS_HISTORY", organisations=tuple(found))
+    return ImportedEvents(report=remarks.frame(), source="TEAM_MEMBERSHIPS_HISTORY", organisations=tuple(found))
 
 
 def read_export(source: Any, *needed: str) -> pd.DataFrame:
-    """Read a table with its columns in lower case.
-
-    Raises
-    ------
-    MissingColumnError
-        If it lacks one that is needed.
-    """
+    """Read a table with its columns in lower case; a MissingColumnError says if it lacks one that is needed."""
     table = read_table(source)
     table.columns = [str(name).lower() for name in table.columns]
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        raise MissingColumnError(missing, list(table.columns), "This is not the table that the importer reads.")
+    require_columns(table, table, *needed)
     return table.reset_index(drop=True)
 
 

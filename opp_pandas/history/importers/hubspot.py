@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from opp_pandas.errors import MissingColumnError
 from opp_pandas.history.importers.reading import (
     Remarks,
     changes_of_fields,
@@ -16,6 +15,7 @@ from opp_pandas.history.importers.reading import (
     keys_of,
     known_column,
     read_moments,
+    require_columns,
 )
 
 if TYPE_CHECKING:
@@ -51,11 +51,6 @@ def hubspot_history(
     stages : DataFrame or mapping, optional
         Labels of the stages: columns ``stage_id, label``, or id to label.
         Without it the stage's id stands for its name.
-    ids : mapping of str to int, optional
-        The service's id of each of the source's ids, for histories of the service.
-        Left out: the source's id is the deal's custom id.
-    timezone : str, optional
-        Zone of times without one; UTC if left out.
 
     Returns
     -------
@@ -73,14 +68,9 @@ def hubspot_history(
     ['Qualify']
     """
     remarks = Remarks()
-    when = next((name for name in ("date_entered", "timestamp", "_fivetran_start") if name in frame.columns), None)
-    missing = [name for name in ("deal_id", "value") if name not in frame.columns]
-    if when is None:
-        missing.append("date_entered")
-    if missing or when is None:
-        raise MissingColumnError(
-            missing, list(frame.columns), "HubSpot's stage history has deal_id, value, date_entered."
-        )
+    known = [name for name in ("date_entered", "timestamp", "_fivetran_start") if name in frame.columns]
+    when, hint = (*known, "date_entered")[0], "HubSpot's stage history has deal_id, value, date_entered."
+    require_columns(frame, frame, "deal_id", "value", when, hint=hint)
     labels = _labels(stages)
     at = read_moments(frame[when], timezone, remarks, when)
     if "name" not in frame.columns:
@@ -102,7 +92,5 @@ def _labels(stages: pd.DataFrame | Mapping[str, str] | None) -> dict[str, str]:
         return {}
     if isinstance(stages, Mapping):
         return {str(key): str(label) for key, label in stages.items()}
-    missing = [name for name in ("stage_id", "label") if name not in stages.columns]
-    if missing:
-        raise MissingColumnError(missing, list(stages.columns), "Stage labels have stage_id and label.")
+    require_columns(stages, stages, "stage_id", "label", hint="Stage labels have stage_id and label.")
     return dict(zip(stages["stage_id"].astype(str), stages["label"].astype(str), strict=True))

@@ -32,8 +32,6 @@ def table_events(
         without field that has ``present`` says whether the deal was there.
     columns : mapping of str to str, optional
         Source column to one of these names.
-    timezone : str, optional
-        Zone of times without one; UTC if left out.
 
     Returns
     -------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from opp_pandas.docstrings import document, entries_of
 from opp_pandas.errors import ConfigurationError, MissingColumnError, MissingExtraError, named
 from opp_pandas.history.event_import import EVENT_COLUMNS, Gap, ImportedEvents, gap_table
 from opp_pandas.resource import COLUMN_DTYPES, snake_case
 from opp_pandas.timezones import check_zone
 
+Source = pd.DataFrame | str | os.PathLike[str]
 _Importer = TypeVar("_Importer", bound=Callable[..., ImportedEvents])
 IMPORTERS: dict[str, Callable[..., ImportedEvents]] = {}
 """Every importer by its name; a module of this package adds its own with `importer`."""
@@ -28,8 +32,20 @@ _SLASHED = re.compile(r"\s*(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?!\d)", re.ASCII)
 _LARGEST = 2**53
 
 
+_ARGUMENTS = entries_of("""
+ids : mapping of str to int, optional
+    The service's id of each of the source's ids, for histories of the service.
+    Left out: the source's id is the deal's custom id.
+timezone : str, optional
+    Zone of times without one; UTC if left out.
+teams, users : DataFrame or path, optional
+    The tables TEAMS and USERS with their names.
+""")
+
+
 def importer(function: _Importer) -> _Importer:
-    """Make a function known as an importer, by its own name."""
+    """Make a function known as an importer, by its own name; what arguments of several mean is said above."""
+    function.__doc__ = document(function.__doc__, inspect.signature(function).parameters.values(), _ARGUMENTS)
     IMPORTERS[function.__name__] = function
     return function
 
@@ -50,13 +66,7 @@ class Remarks:
 
 
 def read_table(source: Any) -> pd.DataFrame:
-    """Read an export: a frame, a CSV file, a Parquet file or folder of such, or a Delta table.
-
-    Raises
-    ------
-    ConfigurationError
-        If it cannot be read.
-    """
+    """Read an export: a frame, a CSV file, a Parquet file or folder of such, or a Delta table."""
     if isinstance(source, pd.DataFrame):
         return source.copy(deep=False)
     path = Path(source)
@@ -90,11 +100,13 @@ def is_versions(frame: pd.DataFrame) -> bool:
     return {"id", "_fivetran_start"} <= set(frame.columns) and not is_plain
 
 
-def require_columns(frame: pd.DataFrame, named: pd.DataFrame, *names: str) -> None:
-    """Raise MissingColumnError where a frame is not the export that it is read as."""
+def require_columns(
+    frame: pd.DataFrame, named: pd.DataFrame, *names: str, hint: str = "This is not the export that the importer reads."
+) -> None:
+    """Raise MissingColumnError where a frame, with columns `named` as ours, is not the export that it is read as."""
     missing = [name for name in names if name not in named.columns]
     if missing:
-        raise MissingColumnError(missing, list(frame.columns), "This is not the export that the importer reads.")
+        raise MissingColumnError(missing, frame.columns, hint)
 
 
 def known_column(name: str) -> str | None:
@@ -146,13 +158,7 @@ def _is_slashed(value: Any) -> bool:
 
 
 def _is_day_first(column: pd.Series) -> bool:
-    """Determine from a column's dates such as 25/4/2026 whether the day stands before the month.
-
-    Raises
-    ------
-    ConfigurationError
-        If none of them tells, or they contradict each other.
-    """
+    """Determine from dates such as 25/4/2026 whether the day stands before the month; refuse them where none tells."""
     found = [_SLASHED.match(value) for value in column.astype(object) if _is_slashed(value)]
     pairs = [(int(match[1]), int(match[2])) for match in found if match]
     day, month = any(left > 12 for left, _ in pairs), any(right > 12 for _, right in pairs)

@@ -55,11 +55,6 @@ def salesforce_history(
         Amount, CloseDate, Probability, ForecastCategory``; names may be
         written ``opportunity_id`` and so on, as connectors do. Or a connector's
         table of versions of deals, with ``id, _fivetran_start``.
-    ids : mapping of str to int, optional
-        The service's id of each Salesforce id, for histories of the service.
-        Left out: the Salesforce id is the deal's custom id.
-    timezone : str, optional
-        Zone of times without one; UTC if left out.
 
     Returns
     -------
@@ -113,11 +108,6 @@ def salesforce_field_history(
     frame : DataFrame
         The export: ``OpportunityId, Field, NewValue, CreatedDate``, with
         ``OldValue`` where it is known.
-    ids : mapping of str to int, optional
-        The service's id of each of the source's ids, for histories of the service.
-        Left out: the source's id is the deal's custom id.
-    timezone : str, optional
-        Zone of times without one; UTC if left out.
 
     Returns
     -------

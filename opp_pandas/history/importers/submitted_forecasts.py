@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from opp_pandas.errors import MissingColumnError, named
-from opp_pandas.history.event_import import EVENT_COLUMNS, ForecastCall, ImportedEvents
+from opp_pandas.history.event_import import ForecastCall, ImportedEvents
 from opp_pandas.history.importers.data_sharing import names_by_id, read_export, tell_deleted
-from opp_pandas.history.importers.reading import Remarks, importer, read_moments
+from opp_pandas.history.importers.reading import Remarks, Source, importer, read_moments
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
 # Ours, and what an export may call it, by the words of the service's other tables.
@@ -32,11 +31,11 @@ _NEEDED = ("amount", "first_day", "last_day", "at")
 
 @importer
 def forecast_calls(
-    source: pd.DataFrame | str | os.PathLike[str],
+    source: Source,
     *,
     columns: Mapping[str, str] | None = None,
-    teams: pd.DataFrame | str | os.PathLike[str] | None = None,
-    users: pd.DataFrame | str | os.PathLike[str] | None = None,
+    teams: Source | None = None,
+    users: Source | None = None,
 ) -> ImportedEvents:
     """Read the forecast calls that people submitted: what they foretold for a period, and when.
 
@@ -50,8 +49,6 @@ def forecast_calls(
         ``first_day`` and ``last_day`` of the period, ``at`` (when it was
         submitted), ``metric`` (such as Commit), ``user_id`` or ``team_id``
         (whose deals; neither: all), ``submitted_by``, ``note``.
-    teams, users : DataFrame or path, optional
-        The tables TEAMS and USERS with their names.
 
     Returns
     -------
@@ -94,8 +91,7 @@ def forecast_calls(
         call = _call(row, known)
         if (held := calls.setdefault(call.name, call)) != call:
             remarks.add([place], f"set aside: this call has two amounts, {held.amount:,.2f} came first", [call.amount])
-    empty = pd.DataFrame(columns=[*EVENT_COLUMNS, "earlier"])
-    return ImportedEvents(empty, remarks.frame(), "forecast calls", forecast_calls=tuple(calls.values()))
+    return ImportedEvents(report=remarks.frame(), source="forecast calls", forecast_calls=tuple(calls.values()))
 
 
 def _ours(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
