@@ -9,7 +9,7 @@ import time
 import pytest
 
 from opp_pandas.api.transport.retry import Clock, sleep_in_slices
-from opp_pandas.apply.workers import run_units
+from opp_pandas.apply.executor import run_units
 
 
 @pytest.mark.parametrize("workers", [1, 3])

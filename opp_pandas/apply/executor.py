@@ -15,7 +15,8 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from opp_pandas.api.transport.retry import called_off_by
 from opp_pandas.apply.journal import Journal, OpenPlan, SamePlanError, journal_folder
 from opp_pandas.apply.journal_store import SUFFIX
 from opp_pandas.apply.merge import POLICIES
-from opp_pandas.apply.operation import Task, Wire, read_record, send_deletion, send_update
+from opp_pandas.apply.operation import T, Task, Wire, batches, read_record, send_deletion, send_update
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.send_creates import Creations, count_look_ups
 from opp_pandas.apply.status import Status, is_service_failure
-from opp_pandas.apply.workers import MOST_WORKERS, batches, run_units
 from opp_pandas.changes.changeset import RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.rules import entry_objection
 from opp_pandas.errors import (
@@ -61,6 +62,9 @@ REREAD_MAX_AGE_S = 5.0
 # workers stay below the age above while a request takes less than 0.45 s.
 REREAD_BATCH = 10
 STOP_AFTER_FAILURES = 5
+MOST_WORKERS = 4
+# How long requests under way may still take after Ctrl-C before their answers are given up [s].
+GRACE_S, _TICK_S = 10.0, 0.05
 
 Ask = Callable[[int, str, Any, Any, Any], str]
 """Called with id, column, loaded, mine and theirs; gives "mine", "theirs" or "skip"."""
@@ -261,6 +265,65 @@ class _Readings:
                     self._rows |= {int(item["id"]): item for item in rows}
         # Lists may leave rows out (trashed ones, an index that lags) that the record's own address gives.
         return self._rows[row_id] if row_id in self._rows else read_record(executor.client, row_id)
+
+
+def run_units(
+    units: Iterable[T], handle: Callable[[T], None], workers: int, stop: threading.Event, grace_s: float = GRACE_S
+) -> None:
+    """Hand every unit, pieces of work that do not touch each other, to one of the workers.
+
+    One worker is the caller's own thread. With more, Ctrl-C sets `stop`, ends
+    waits before a repetition, lets requests under way come home for `grace_s`
+    seconds, and is raised then; so is the first exception of a worker. `handle`
+    looks at `stop` in between.
+    """
+    waiting = deque(units)
+    if min(workers, len(waiting)) <= 1:
+        while waiting and not stop.is_set():
+            handle(waiting.popleft())
+        return
+    problems: deque[BaseException] = deque()
+    begun: deque[None] = deque()
+    ended: deque[None] = deque()
+    bell = threading.Semaphore(0)
+    called_off = threading.Event()
+
+    def work() -> None:
+        begun.append(None)
+        try:
+            while not stop.is_set():
+                try:
+                    unit = waiting.popleft()
+                except IndexError:
+                    return
+                with called_off_by(called_off):
+                    handle(unit)
+        except BaseException as problem:  # noqa: BLE001 - raised again where the caller waits
+            problems.append(problem)
+            stop.set()
+        finally:
+            ended.append(None)
+            bell.release()
+
+    # Counted here, for a join that Ctrl-C interrupts takes a thread for ended that still runs (Python 3.11, 3.12).
+    # Waited for in ticks: a wait without a limit would not see Ctrl-C on Windows.
+    # Daemons: a second Ctrl-C must be able to end the program.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, len(waiting)))]
+    try:
+        for thread in threads:
+            thread.start()
+        while len(ended) < len(threads):
+            bell.acquire(timeout=_TICK_S)
+    except BaseException:
+        # Ctrl-C may come as early as between two starts; who begins after this has nothing to do.
+        stop.set()
+        called_off.set()
+        until = time.monotonic() + grace_s
+        while len(ended) < len(begun) and time.monotonic() < until:
+            bell.acquire(timeout=_TICK_S)
+        raise
+    if problems:
+        raise problems[0]
 
 
 def announce(

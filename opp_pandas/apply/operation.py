@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.status import Outcome, Status, may_still_arrive, perhaps_applied, planned, sentences, wire_cells
@@ -16,7 +16,7 @@ from opp_pandas.changes.changeset import Cell, Entry, RowDeletion, RowUpdate, me
 from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opp_pandas.api.client import Answer, Client
     from opp_pandas.apply.executor import ApplyOptions, Ask
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GONE = "the service no longer has it, or this user may not see it"
 MOST_SENDS = 2
+T = TypeVar("T")
 
 
 @dataclass
@@ -150,6 +151,11 @@ def settle(operation: Operation, why: str = "") -> None:
     operation.give_up(why, unsure=unsure or not operation.look_is_sure)
 
 
+def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Cut a list into pieces of at most `size`."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
 def read_records(client: Client, **asked: Any) -> dict[int, Mapping[str, Any]]:
     """Read records by id."""
     return {int(item["id"]): item for page in client.iter_pages(**asked) for item in page.document["data"]}
@@ -162,9 +168,6 @@ def read_record(client: Client, row_id: int) -> Mapping[str, Any] | None:
     except NotFoundError:
         return None
     return resource
-
-
-# --- rows that are there ----------------------------------------------------------
 
 
 def send_update(wire: Wire, task: Task, update: RowUpdate, theirs: Mapping[str, Any] | None) -> None:

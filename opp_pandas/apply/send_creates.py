@@ -33,9 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 from opp_pandas.apply.journal import Claim
 from opp_pandas.apply.merge import merge_row, same_value
-from opp_pandas.apply.operation import MOST_SENDS, Operation, Task, Wire, patch, read_record, read_records, settle
+from opp_pandas.apply.operation import MOST_SENDS, Operation, batches, patch, read_record, read_records, settle
 from opp_pandas.apply.status import Status, sentences, wire_cells
-from opp_pandas.apply.workers import batches
 from opp_pandas.changes.changeset import Cell, RowCreation, members_of
 from opp_pandas.changes.diff import follow_amount
 from opp_pandas.errors import ResponseError, ServiceError, named, printable
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from opp_pandas.api.client import Answer
+    from opp_pandas.apply.operation import Task, Wire
 
     Found = dict[int, Mapping[str, Any]]
 

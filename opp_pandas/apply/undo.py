@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.apply.executor import ApplyOptions, Ask, Progress, announce, carry_out, check_confirmation
+from opp_pandas.apply.executor import MOST_WORKERS, ApplyOptions, Ask, Progress, announce, carry_out, check_confirmation
 from opp_pandas.apply.journal import OPEN_STATES, Journal, OpenPlan, Step, is_finished
 from opp_pandas.apply.merge import same_value
 from opp_pandas.apply.operation import Task, read_record, read_records
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.send_creates import those_like
 from opp_pandas.apply.status import STATUS_OF, Status, wire_cells
-from opp_pandas.apply.workers import MOST_WORKERS
 from opp_pandas.apply.write_back import resolve_at_service
 from opp_pandas.changes.changeset import Cell, Refusal, RowCreation, RowDeletion, RowUpdate
 from opp_pandas.changes.plan import ChangeSet

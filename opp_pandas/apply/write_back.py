@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from opp_pandas.api.frame_builder import lookup_frame
-from opp_pandas.apply.executor import ApplyOptions, Ask, Progress, announce, carry_out, check_confirmation
-from opp_pandas.apply.operation import read_records
+from opp_pandas.apply.executor import MOST_WORKERS, ApplyOptions, Ask, Progress, announce, carry_out, check_confirmation
+from opp_pandas.apply.operation import batches, read_records
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.results import take_outcomes
-from opp_pandas.apply.workers import MOST_WORKERS, batches
 from opp_pandas.changes.diff import find_changes
 from opp_pandas.changes.name_lookup import NameBook, names_of, resolve_names, wanted_names
 from opp_pandas.errors import ConfigurationError

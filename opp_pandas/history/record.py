@@ -124,7 +124,7 @@ def _sparse(n: int, texts: Mapping[int, str]) -> Any:
 
 
 def owners_of(frame: pd.DataFrame) -> Owners:
-    """Find the key of every row of a baseline, its id or else its custom id; refuse rows with none, or with one twice."""
+    """Find the key of every row of a baseline: its id, else its custom id; refuse missing keys, and doubled ones."""
     n = len(frame)
     ids = frame["id"] if "id" in frame.columns else pd.Series(pd.array([None] * n, dtype="Int64"))
     has_id = ids.notna().to_numpy()
