@@ -96,10 +96,7 @@ class Journal(Store):
     def open(cls, folder: Path, service: str) -> Self:
         """Open the journal of a service, or begin it; files that an older version wrote are taken over.
 
-        Raises
-        ------
-        JournalError
-            If it is damaged, of a newer version or not the user's own, or cannot be made.
+        A JournalError says if it is damaged, of a newer version or not the user's own, or cannot be made.
         """
         path = journal_path(folder, service)
         if not path.exists():
@@ -353,9 +350,6 @@ def _now() -> str:
 def _days_ago(days: float) -> str:
     """Return a moment in the form of ``created_at``, to the second: texts compare faster than hundreds of moments."""
     return (pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=days)).isoformat()[:19]
-
-
-# --- the folder ---------------------------------------------------------------------
 
 
 def journal_folder(given: str | Path | None = None) -> Path:

@@ -160,23 +160,19 @@ def _grouped(edits: Edits, frame: pd.DataFrame, places: Any, base: pd.DataFrame,
             if bits is not None and bits >= (0.0 if by_index else _BITS):
                 cells = sum(map(len, edits.values()))
                 call = f"groupby({keys if len(keys) > 1 else keys[0]!r})"
-                return (
-                    f"the frame has one row for each {' and '.join(keys)}, and {counted(cells, 'edited cell')} "
-                    f"{'holds' if cells == 1 else 'hold'} "
-                    + (f"the {function} of its group, as after {call}.{function}()" if function != _ANY else "")
-                    + (f"a value of its group, as after {call} of some of the deals" if function == _ANY else "")
-                    + ": values of other deals"
-                )
+                what = f"the {function} of its group, as after {call}.{function}()"
+                if function == _ANY:
+                    what = f"a value of its group, as after {call} of some of the deals"
+                which = f"{counted(cells, 'edited cell')} {'holds' if cells == 1 else 'hold'} {what}"
+                return f"the frame has one row for each {' and '.join(keys)}, and {which}: values of other deals"
     return None
 
 
 def _keys(frame: pd.DataFrame, there: Any, base: pd.DataFrame, levels: Sequence[str]) -> Iterator[list[str]]:
     """Return the columns by which the frame may have been grouped: unique in it, and not in what was loaded."""
     from_index = [level for level in levels if level in base.columns]
-    candidates = [
-        column for column in (*_SHARED, *LOOKUP_COLUMNS) if column in base.columns and column in frame.columns
-    ]
-    single = [[column] for column in candidates if column not in from_index and column != "tags"]
+    candidates = {*_SHARED, *LOOKUP_COLUMNS} & set(base.columns) & set(frame.columns) - {*from_index, "tags"}
+    single = [[column] for column in sorted(candidates)]
     for keys in ([from_index] if from_index else []) + (single if len(there) > 1 else []):
         if not frame[keys].iloc[there].duplicated().any() and base[keys].duplicated().any():
             yield keys
@@ -192,9 +188,8 @@ def _evidence(edits: Edits, base: pd.DataFrame, members: Mapping[int, Any], func
                 return None
             if len(members[place]) < 2 or not len(group):
                 return None
-            if not any(
-                _equals(each, cells[place]) for each in (group if function == _ANY else [_aggregate(group, function)])
-            ):
+            values = group if function == _ANY else [_aggregate(group, function)]
+            if not any(_equals(each, cells[place]) for each in values):
                 return None
             distinct = len({str(each) for each in group})
             bits, found = bits + math.log2(distinct), True
