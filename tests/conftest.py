@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 import opp_pandas as opp
 from browsing import desk, open_notebook  # noqa: F401 (fixtures)
+from thirtydeals import NOW, STAGES, fast_client, thirty_deals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,6 @@ mpl.use("agg")
 # Journals of tests stand in a folder that goes with the run.
 JOURNALS = tempfile.TemporaryDirectory(prefix="opp_pandas_journals_", ignore_cleanup_errors=True)
 os.environ["OPP_PANDAS_JOURNAL"] = JOURNALS.name
-NOW = "2026-10-20T15:00:00Z"
-STAGES = opp.StageMap(won=["Closed Won"], lost=["Closed Lost"])
 
 settings.register_profile(
     "default",
@@ -58,17 +57,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("core")
 
 
+def _is_thirty(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("thirty_deals") is not None
+
+
 @pytest.fixture
-def box() -> Iterator[Sandbox]:
-    """A sandbox of one's own with 60 deals, at a fixed moment."""
-    with opp.sandbox(opportunities=60, now=NOW) as made:
+def box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A sandbox of one's own at a fixed moment, with 60 deals or with those of `thirtydeals`."""
+    is_thirty = _is_thirty(request)
+    own = thirty_deals(request.getfixturevalue("tmp_path")) if is_thirty else opp.sandbox(opportunities=60, now=NOW)
+    with own as made:
         yield made
 
 
 @pytest.fixture
-def client(box: Sandbox) -> Iterator[Client]:
+def client(request: pytest.FixtureRequest, box: Sandbox) -> Iterator[Client]:
     """A client on the sandbox."""
-    with box.client(timezone="America/New_York") as made:
+    with fast_client(box) if _is_thirty(request) else box.client(timezone="America/New_York") as made:
         yield made
 
 

@@ -9,34 +9,15 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.errors import PartialWriteError
-from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
+from thirtydeals import NOW, STAGES, now_at_service, sent, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
 
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Sandbox]:
-    with thirty_deals(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def client(box: Sandbox) -> Client:
-    return fast_client(box)
-
-
-@pytest.fixture
-def df(client: Client) -> pd.DataFrame:
-    return load(client)
-
-
-def now_at_service(client: Client, row_id: int) -> dict[str, Any]:
-    return dict(client.get(row_id).data["attributes"])
+pytestmark = pytest.mark.thirty_deals
 
 
 def test_conflict__is_left_and_reported(client: Client, df: pd.DataFrame) -> None:

@@ -13,37 +13,20 @@ from opp_pandas import errors
 from opp_pandas.api.auth.bearer import FixedToken
 from opp_pandas.api.transport.retry import called_off_by
 from opp_pandas.apply import executor, send_creates
-from thirtydeals import NOW, STAGES, fast_client, load, sent, statuses, thirty_deals
+from thirtydeals import NOW, STAGES, fast_client, sent, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from opp_pandas.api.auth.secret import Secret
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
+
+pytestmark = pytest.mark.thirty_deals
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for a lost record does not wait."""
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 1e-6))
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Sandbox]:
-    with thirty_deals(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def client(box: Sandbox) -> Client:
-    return fast_client(box)
-
-
-@pytest.fixture
-def df(client: Client) -> pd.DataFrame:
-    return load(client)
 
 
 def test_five_failures_in_a_row__stop_the_batch(box: Sandbox, client: Client, df: pd.DataFrame) -> None:

@@ -9,40 +9,19 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.apply import send_creates
-from thirtydeals import STAGES, fast_client, load, sent, statuses, thirty_deals
+from thirtydeals import STAGES, fast_client, now_at_service, sent, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
+
+pytestmark = pytest.mark.thirty_deals
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for a lost record does not wait."""
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 1e-6))
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Sandbox]:
-    with thirty_deals(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def client(box: Sandbox) -> Client:
-    return fast_client(box)
-
-
-@pytest.fixture
-def df(client: Client) -> pd.DataFrame:
-    return load(client)
-
-
-def now_at_service(client: Client, row_id: int) -> dict[str, Any]:
-    return dict(client.get(row_id).data["attributes"])
 
 
 @pytest.mark.parametrize("status", [0, 500, 502, 504])

@@ -11,30 +11,15 @@ import pytest
 import opp_pandas as opp
 from opp_pandas.errors import ConfigurationError, ConfirmationNeededError, ReadOnlyError
 from opp_pandas.frame_state import require_loaded
-from thirtydeals import STAGES, fast_client, load, sent, statuses, thirty_deals
+from thirtydeals import STAGES, fast_client, load, sent, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
 
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Sandbox]:
-    with thirty_deals(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def client(box: Sandbox) -> Client:
-    return fast_client(box)
-
-
-@pytest.fixture
-def df(client: Client) -> pd.DataFrame:
-    return load(client)
+pytestmark = pytest.mark.thirty_deals
 
 
 # --- the ordinary way -----------------------------------------------------------

@@ -30,7 +30,7 @@ from opp_pandas.changes.rules import read_only_reason
 from opp_pandas.errors import ConfigurationError, JournalError
 from opp_pandas.frame_state import require_loaded
 from opp_pandas.resource import TOUCH_COLUMNS
-from thirtydeals import NOW, STAGES, fast_client, load, statuses, thirty_deals
+from thirtydeals import NOW, STAGES, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,25 +38,15 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Client
     from opp_pandas.sandbox_handle import Sandbox
 
+pytestmark = pytest.mark.thirty_deals
+
 OLD = Path(__file__).parent / "data" / "written_by_0"
 
 
-@pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+@pytest.fixture(autouse=True)
+def _own_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 1.0))
     monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path / "journals"))
-    with thirty_deals(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def client(box: Sandbox) -> Client:
-    return fast_client(box)
-
-
-@pytest.fixture
-def df(client: Client) -> pd.DataFrame:
-    return load(client)
 
 
 # --- two machines ---------------------------------------------------------------
@@ -109,9 +99,8 @@ class Rival:
 
 
 @pytest.fixture
-def rival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rival]:
+def rival(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rival]:
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 5.0))
-    monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path / "journals"))
     made: list[Rival] = []
     with opp.sandbox(opportunities=0, now=lambda: made[0].now if made else pd.Timestamp(NOW)) as box:
         made.append(Rival(box))

@@ -53,6 +53,11 @@ def load(client: Client) -> pd.DataFrame:
     return opp.read_opportunities(client, stages=STAGES)
 
 
+def now_at_service(client: Client, row_id: int) -> dict[str, Any]:
+    """The attributes that a deal has there."""
+    return dict(client.get(row_id).data["attributes"])
+
+
 def sent(box: Sandbox, *methods: str) -> list[tuple[str, str]]:
     """The writes that reached the service."""
     chosen = methods or WRITES
