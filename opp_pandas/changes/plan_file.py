@@ -81,7 +81,6 @@ def entry_from_json(action: str, data: Any) -> Any:
 
 def save_plan(plan: ChangeSet, path: str | Path) -> Path:
     """Write a plan to a file, whole or not at all, readable by its owner only."""
-    target = Path(path)
     content = {
         **{name: getattr(plan, name) for name in _PLAIN},
         "changes": changes_to_json(plan),
@@ -95,24 +94,21 @@ def save_plan(plan: ChangeSet, path: str | Path) -> Path:
         "fingerprint": plan.fingerprint,
     }
     whole = {"format": FORMAT, "version": VERSION, "sha256": checksum_of(content), "plan": content}
-    return write_whole(target, json.dumps(whole, ensure_ascii=False, indent=1).encode(), private=True)
+    return write_whole(Path(path), json.dumps(whole, ensure_ascii=False, indent=1).encode(), private=True)
 
 
 def load_plan(path: str | Path, cls: type[ChangeSet]) -> ChangeSet:
     """Read a plan from a file: see `ChangeSet.load`."""
     source = Path(path)
-    problem = None
     try:
         if source.stat().st_size > _LARGEST:
             raise ValueError("it is too large")
-        plan = _read(json.loads(source.read_bytes()), cls)
+        return _read(json.loads(source.read_bytes()), cls)
     except OSError as error:
         problem = str(error.strerror)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         problem = printable(error, 200) if type(error) is ValueError else "it is damaged"
-    if problem is not None:
-        raise ConfigurationError(f"{source.name} cannot be read as a plan: {problem}; save the plan again")
-    return plan
+    raise ConfigurationError(f"{source.name} cannot be read as a plan: {problem}; save the plan again")
 
 
 def _read(whole: Mapping[str, Any], cls: type[ChangeSet]) -> ChangeSet:
