@@ -152,12 +152,10 @@ class Chain:
         facts = facts_in(log)
         if facts is None:
             return Chain(self.seal, self.live, (*self.logs, told_of(version, log, {})))
-        if facts["previous"] != self.seal or facts["version"] != version or not self._is_told_by(facts["logs"]):
+        is_told = [one["digest"] for one in facts["logs"]] == [one["digest"] for one in self.logs]
+        if facts["previous"] != self.seal or facts["version"] != version or not is_told:
             return None
         return Chain(facts["seal"], facts["live"], (told_of(version, log, facts),))
-
-    def _is_told_by(self, logs: list[Mapping[str, Any]]) -> bool:
-        return [told["digest"] for told in logs] == [told["digest"] for told in self.logs]
 
 
 def told_of(version: int, log: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:

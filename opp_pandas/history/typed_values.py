@@ -103,24 +103,18 @@ def pack(column: pd.Series) -> Packed:
         return uniform(TEXT, texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts, present)
     if pd.api.types.is_bool_dtype(dtype):
         return uniform(BOOLEAN, column.to_numpy(dtype=np.int64, na_value=0), present)
-    if pd.api.types.is_integer_dtype(dtype) and not _is_too_large(column):
+    # Some whole numbers are more than 63 bits hold, and some instants lie between two microseconds: objects keep those.
+    kind = getattr(dtype, "kind", "")
+    is_too_large = kind == "u" and bool((column > np.iinfo(np.int64).max).any())
+    is_too_fine = kind == "M" and column.array.unit == "ns" and bool((column.dt.nanosecond > 0).any())
+    if pd.api.types.is_integer_dtype(dtype) and not is_too_large:
         return uniform(INTEGER, column.to_numpy(dtype=np.int64, na_value=0), present)
     if pd.api.types.is_float_dtype(dtype):
         return uniform(REAL, column.to_numpy(dtype=np.float64, na_value=np.nan), present)
-    if getattr(dtype, "kind", "") == "M" and not _is_too_fine(column):
+    if kind == "M" and not is_too_fine:
         unit: Any = INSTANT if isinstance(dtype, pd.DatetimeTZDtype) else "datetime64[us]"
         return uniform(TIME, column.astype(unit).to_numpy(dtype="datetime64[us]").view(np.int64), present)
     return _pack_objects(column.astype(object).to_numpy(), str(column.name))
-
-
-def _is_too_large(column: pd.Series) -> bool:
-    """Whether a column of whole numbers has some that 63 bits do not hold."""
-    return column.dtype.kind == "u" and bool((column > np.iinfo(np.int64).max).any())
-
-
-def _is_too_fine(column: pd.Series) -> bool:
-    """Whether a column of instants has some between two microseconds."""
-    return column.array.unit == "ns" and bool((column.dt.nanosecond > 0).any())
 
 
 def _pack_objects(values: Any, name: str) -> Packed:
