@@ -259,13 +259,9 @@ def write_lookups(writer: RowWriter, loaded: Loaded, cells: Cells, upto: int, ob
 def facts_of(loaded: Loaded, known: Mapping[str, Any]) -> dict[str, Any]:
     """Gather what a load knows beside its rows, in words of JSON."""
     columns = {entry[0]: list(entry) for entry in known.get("columns", [])}
-    for name in loaded.baseline.frame.columns:
-        dtype = "str" if isinstance(loaded.baseline.frame[name].dtype, pd.StringDtype) else None
-        columns[str(name)] = [
-            str(name),
-            dtype or str(loaded.baseline.frame[name].dtype),
-            is_joined(loaded, str(name)),
-        ]
+    for name, dtype in loaded.baseline.frame.dtypes.items():
+        written = "str" if isinstance(dtype, pd.StringDtype) else str(dtype)
+        columns[str(name)] = [str(name), written, is_joined(loaded, str(name))]
     stages = loaded.stages.frame.astype(object)
     return {
         "kind": loaded.kind,
