@@ -234,18 +234,11 @@ def snapshot_facts(cells: Cells) -> list[tuple[int, int, dict[str, Any]]]:
 
 def snapshot_table(snapshots: list[tuple[int, int, dict[str, Any]]]) -> pd.DataFrame:
     """Make the table of `History.snapshots`."""
-    counts = ("deals", "appeared", "changed", "gone", "cells")
-    return pd.DataFrame(
-        {
-            "observed_at": pd.to_datetime([at for _, at, _ in snapshots], unit="us", utc=True).astype(
-                "datetime64[us, UTC]"
-            ),
-            **{name: pd.array([facts[name] for _, _, facts in snapshots], dtype="Int64") for name in counts},
-            "complete": pd.array([facts["complete"] for _, _, facts in snapshots], dtype="boolean"),
-            "source": pd.array([facts["source"] for _, _, facts in snapshots], dtype="str"),
-        },
-        index=pd.Index([number for number, _, _ in snapshots], name="sequence", dtype="int64"),
-    )
+    numbers = dict.fromkeys(("deals", "appeared", "changed", "gone", "cells"), "Int64")
+    dtypes = {"sequence": "int64", "observed_at": "datetime64[us, UTC]", **numbers, "complete": "boolean"}
+    dtypes["source"] = "str"
+    rows = [facts | {"sequence": number, "observed_at": stamp_of(at)} for number, at, facts in snapshots]
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes).set_index("sequence")
 
 
 def begins_at(cells: Cells) -> int:
