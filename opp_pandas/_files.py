@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import os
 import secrets
 import stat
 from pathlib import Path
 
-from opp_pandas.errors import ConfigurationError, named, printable
+from opp_pandas.errors import ConfigurationError, FrameError, named, printable
 
 
 def check_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> tuple[Path, str]:
@@ -26,6 +29,21 @@ def check_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> tuple
     if not found.parent.is_dir():
         raise ConfigurationError(f"there is no folder {printable(found.parent)}; make it first")
     return found, suffix
+
+
+def decode_table(content: bytes, path: Path) -> tuple[str, str]:
+    """Return the text of a table as spreadsheets of any country write it, and what stands between its cells."""
+    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise FrameError(
+            f"{printable(path)} is not UTF-8 (byte {error.start:,}), so names would come back wrong; "
+            "in Excel save it as 'CSV UTF-8'"
+        ) from error
+    # Lines may end with a carriage return alone, as Excel for Mac writes them.
+    heading = io.StringIO(text, newline="").readline().rstrip("\r\n")
+    return text, max(",;\t|", key=lambda mark: len(next(csv.reader([heading], delimiter=mark), [])))
 
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -118,6 +118,17 @@ progress : bool or callable, optional
     Show a progress bar; default: only where somebody watches. A callable is
     told instead: ``progress(done, total)`` after each row; where it gives
     False, no further row is begun.
+quota : number, mapping or DataFrame, optional
+    For every period [currency], period -> number, owner -> number, or a frame with
+    ``period``, ``owner_name`` and ``quota``.
+rho : float
+    Correlation of the deals: with 0 the spread of their sum is too small, and
+    labelled so.
+height : int
+    Of the grid's rows [pixels], 120 to 2000.
+decimal, thousands, dayfirst, date_format
+    How numbers and dates are written by those who type and paste, as for
+    `adopt`; without them, a pasted column has to prove it.
 """)
 """What an argument means wherever nothing else is said of it."""
 OVER_TIME = entries_of("""

@@ -74,19 +74,24 @@ class LoadReport:
     requests: int = 0
     elapsed_s: float = 0.0
 
+    @property
+    def origin(self) -> str:
+        """Where the rows came from, and whether all came: a file cannot say how many deals there are."""
+        asked = "" if len(self.columns) else " (completeness not checked)"
+        return self.source + {True: " (complete)", False: " (INCOMPLETE)", None: asked}[self.complete]
+
     def __repr__(self) -> str:
-        whole = {True: "complete", False: "INCOMPLETE", None: "completeness not checked"}[self.complete]
-        lines = [f"{self.rows:,} opportunities from {self.source} ({whole})"]
-        for words, count in (
-            ("cells break a rule and were kept: .failures", len(self.failures)),
-            ("records were set aside: .quarantined", len(self.quarantined)),
-            ("records were not asked for and left out: .left_out", len(self.left_out)),
-            ("keys came more than once: .duplicates", len(self.duplicates)),
-            ("deals are not as they were loaded before: .refreshed", len(self.refreshed)),
-            ("cells were changed on both sides: .conflicts", len(self.conflicts)),
+        lines = [f"{self.rows:,} {'opportunity' if self.rows == 1 else 'opportunities'} from {self.origin}"]
+        for name, words in (
+            ("failures", "cells that break a rule and were kept"),
+            ("quarantined", "records that were set aside"),
+            ("left_out", "records that were not asked for and left out"),
+            ("duplicates", "keys that came more than once"),
+            ("refreshed", "deals that are not as they were loaded before"),
+            ("conflicts", "cells that were changed on both sides"),
         ):
-            if count:
-                lines.append(f"  {count:,} {words}")
+            if count := len(getattr(self, name)):
+                lines.append(f"  {words}: {count:,} (.{name})")
         if self.unknown_attributes:
             lines.append(f"  attributes kept that this version does not know: {', '.join(self.unknown_attributes)}")
         if self.unknown_relationships:

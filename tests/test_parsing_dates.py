@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.kinds import INSTANT
-from opp_pandas.parsing.dates import BARE_NUMBER, NO_SERIAL, NO_SUCH_DATE, NOT_A_DATE, OUT_OF_RANGE, parse_dates
+from opp_pandas.parsing.dates import (
+    BARE_NUMBER,
+    NO_SERIAL,
+    NO_SUCH_DATE,
+    NOT_A_DATE,
+    OUT_OF_RANGE,
+    UNKNOWN_MONTH,
+    parse_dates,
+)
 from opp_pandas.parsing.reading import Conventions
 
 
@@ -64,6 +72,11 @@ def read(*cells: object, zone: str = "UTC", **conventions: Any) -> list[str | No
         ("0001-01-01", "0001-01-01T00:00:00"),
         ("9999-12-31 23:59:59", "9999-12-31T23:59:59"),
         ("2024-02-29", "2024-02-29T00:00:00"),
+        ("12/31/2026, 5:30:00\u202fPM", "2026-12-31T17:30:00"),
+        ("31\u00a0d\u00e9c. 2026", "2026-12-31T00:00:00"),
+        ("1er janvier 2027", "2027-01-01T00:00:00"),
+        ("31/dez/26", "2026-12-31T00:00:00"),
+        ("2026\u5e7412\u670831\u65e5", "2026-12-31T00:00:00"),
     ],
 )
 def test_parse_dates__text(text: str, instant: str) -> None:
@@ -89,6 +102,9 @@ def test_parse_dates__text(text: str, instant: str) -> None:
         ("Dec-26", NOT_A_DATE),
         ("20261231", BARE_NUMBER),
         ("Marble 3, 2026", NOT_A_DATE),
+        ("31 grudnia 2026", UNKNOWN_MONTH),
+        ("31 \u0434\u0435\u043a\u0430\u0431\u0440\u044f 2026 \u0433.", UNKNOWN_MONTH),
+        ("before 31.12.2026", NOT_A_DATE),
         ("2026-12", NOT_A_DATE),
         ("9999-12-31 23:59:59-05:00", OUT_OF_RANGE),
     ],
@@ -99,6 +115,37 @@ def test_parse_dates__what_is_no_date(text: str, reason: str) -> None:
     assert reading.refused == {0: reason, 2: reason}
     assert pd.isna(reading.values[0])
     assert reading.values[1] == pd.Timestamp("2026-01-01", tz="UTC")
+
+
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb")
+DAYS = [dt.date(2026, month, day) for month in range(1, 13) for day in (7, 13, 28)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_parse_dates__months_and_weekdays_of_ten_languages(language: str) -> None:
+    """Every way in which CLDR writes a date in words is read as that day."""
+    from babel.dates import format_date
+
+    forms = ("medium", "long", "full", "d MMM yyyy", "d-MMM-yy", "EEEE, d. MMMM yyyy")
+    texts = [format_date(day, form, language) for day in DAYS for form in forms]
+    wanted = [f"{day}T00:00:00" for day in DAYS for _ in forms]
+    assert dict(zip(texts, read(*texts, dayfirst=language != "en"), strict=True)) == dict(
+        zip(texts, wanted, strict=True)
+    )
+
+
+def test_parse_dates__no_language_of_the_world_is_read_as_another_day() -> None:
+    """What CLDR writes in any language, in its words, is that day or refused: no month is taken for another."""
+    from babel.dates import format_date
+    from babel.localedata import locale_identifiers
+
+    # Mauritian Creole calls August as Portuguese calls October; no spreadsheet writes it.
+    languages = [name for name in locale_identifiers() if "_" not in name and name != "mfe"]
+    texts = {format_date(day, form, name): day for name in languages for day in DAYS for form in ("long", "full")}
+    reading = parse_dates(pd.Series([*texts], dtype="str"), "UTC")
+    found = {text: value.date() for text, value in zip(texts, reading.values, strict=True) if not pd.isna(value)}
+    assert found == {text: texts[text] for text in found}
+    assert len(found) > 1000
 
 
 def test_parse_dates__midnight_in_the_zone() -> None:

@@ -8,10 +8,12 @@ report.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -25,6 +27,7 @@ from opp_pandas.adoption.cells import (
     read_texts,
 )
 from opp_pandas.adoption.column_names import ColumnPlan, plain_name, plan_columns
+from opp_pandas.adoption.files import read_table
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,
@@ -79,7 +82,7 @@ _COUNTED_WHEN_MISSING = ("name", "amount", "probability", "close_date", "stage_n
 
 
 def adopt(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | str | os.PathLike[str],
     columns: Mapping[Any, Any] | None = None,
     *,
     stages: StageMap | None = None,
@@ -99,13 +102,15 @@ def adopt(
     thousands: str | None = None,
     on_invalid: OnInvalid = "warn",
 ) -> OpportunityFrame:
-    """Take any frame of opportunities into the columns and dtypes of this package.
+    """Take any table of opportunities into the columns and dtypes of this package.
 
     Parameters
     ----------
-    frame : DataFrame, shape (n, k)
-        A CSV as read, an export of Salesforce or HubSpot, any frame with a row
-        per deal. Never modified.
+    frame : DataFrame, shape (n, k), or path
+        An export of Salesforce or HubSpot, any table with a row per deal; never
+        modified. Of a path, a ``.csv``, ``.tsv`` or ``.txt`` (with commas,
+        semicolons, tabs or strokes), the first sheet of an ``.xlsx``, or a
+        ``.parquet`` is read; keys such as 007 stay as they are.
     columns : mapping of source name to column name, optional
         Source to ours, as `DataFrame.rename` does. Columns not named are
         recognised where their name leaves no doubt (``Close Date``,
@@ -201,7 +206,8 @@ def adopt(
     close_date  2026-12-31 05:00:00+00:00
     """
     started = time.perf_counter()
-    source = _checked_source(frame)
+    path = Path(frame) if isinstance(frame, str | os.PathLike) else None
+    source = _checked_source(frame if path is None else read_table(path))
     _check_arguments(stages, probability_unit, duplicates, on_invalid)
     conventions = Conventions(decimal, thousands, dayfirst, date_format)
     zone = check_zone(timezone) if timezone is not None else None
@@ -226,7 +232,7 @@ def adopt(
     if len(doubled):
         notes.append(f"rows of keys that stand more than once were kept: {named(doubled['key'])}")
     report = LoadReport(
-        source="an adopted frame",
+        source="an adopted frame" if path is None else path.name,
         rows=len(adopted),
         failures=reader.failures(adopted),
         duplicates=doubled,
@@ -546,7 +552,8 @@ def _stage_notes(adopted: pd.DataFrame, stages: StageMap | None, table: StageTab
         remedy = "say it with stages=StageMap(won=[...], lost=[...])"
         notes.append(f"won and lost were guessed from stage names: {outcome}; {remedy}")
     elif stages is None:
-        notes.append("no stage is called won or lost, so every deal counts as open; say it with stages=StageMap(...)")
+        say = f"say which of {named(sorted(present), 12)} are, with stages=StageMap(won=[...], lost=[...])"
+        notes.append(f"no stage is called won or lost, so every deal counts as open; {say}")
     if table.unmapped:
         notes.append(f"stage {named(table.unmapped)} stands nowhere in the stage map")
     absent = [key for key in (stages.keys if stages is not None else ()) if isinstance(key, str) and key not in present]
@@ -557,13 +564,17 @@ def _stage_notes(adopted: pd.DataFrame, stages: StageMap | None, table: StageTab
 
 def _gap_notes(adopted: pd.DataFrame, plan: ColumnPlan, zone: str | None, currency: str | None) -> list[str]:
     """Describe what the file lacks, column by column."""
-    notes = []
     rows = len(adopted)
-    for column, words in _WITHOUT.items():
+    lacking = [name for name in _WITHOUT if name not in plan.taken and not (name == "custom_id" and plan.key_in_index)]
+    notes = [_WITHOUT[name] for name in lacking]
+    if lacking and plan.extras:
+        say = f"where one of them is what is lacking, say so: columns={{'its name': {lacking[0]!r}}}"
+        notes.append(f"columns left alone: {named(plan.extras, 12)}; {say}")
+    for column in _WITHOUT:
         missing = int(adopted[column].isna().sum())
-        if column not in plan.taken and not (column == "custom_id" and plan.key_in_index):
-            notes.append(words)
-        elif missing and missing == rows:
+        if column in lacking:
+            continue
+        if missing and missing == rows:
             notes.append(f"{column} is missing in every row")
         elif missing and column in _COUNTED_WHEN_MISSING:
             notes.append(f"{missing:,} of {rows:,} rows have no {column}")
@@ -584,5 +595,5 @@ def _gap_notes(adopted: pd.DataFrame, plan: ColumnPlan, zone: str | None, curren
 def _warn(report: LoadReport) -> None:
     counts = report.failures["column"].value_counts()
     words = ", ".join(f"{column} {count}" for column, count in counts.head(5).items())
-    text = f"{len(report.failures)} cells could not be read or break a rule ({words}); see df.opp.load_report.failures"
+    text = f"cells that could not be read or break a rule: {words}; see df.opp.load_report.failures"
     warnings.warn(text, InvalidValuesWarning, stacklevel=3)

@@ -58,16 +58,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
 class ColumnPlan:
     """What becomes of every source column.
 
-    Parameters
-    ----------
-    taken : dict of str to label
-        Our column to the source column that fills it.
-    extras : dict of label to label
-        Source columns that stay as they are, with the name they get.
-    notes : dict of label to str
-        A word on every source column.
-    key_in_index : bool
-        Whether the index holds the source's keys.
+    `taken` goes from our column to the source column that fills it, `extras` from those that stay as they are to
+    the name they get, `notes` has a word on every one; with `key_in_index` the index holds the source's keys.
     """
 
     taken: dict[str, Hashable] = field(default_factory=dict)

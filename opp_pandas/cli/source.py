@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-import zipfile
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -22,7 +21,7 @@ from opp_pandas.cli.values import (
     read_rates,
     read_stages,
 )
-from opp_pandas.errors import ConfigurationError, MissingExtraError, OppPandasWarning, printable
+from opp_pandas.errors import ConfigurationError, OppPandasWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,7 +183,7 @@ def read_deals(options: argparse.Namespace, output: Output) -> pd.DataFrame:
         given = {**read_map(options.map), **definitions}
         if options.timezone is not None:
             given["timezone"] = options.timezone
-        frame = opp.adopt(_read_file(options.file), stages=read_stages(options), as_of=options.as_of, **given)
+        frame = opp.adopt(options.file, stages=read_stages(options), as_of=options.as_of, **given)
     else:
         full = getattr(options, "full", False)
         frame = opp.read_opportunities(
@@ -200,40 +199,6 @@ def read_deals(options: argparse.Namespace, output: Output) -> pd.DataFrame:
         )
     output.loaded(frame)
     return frame
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    readers: dict[str, Callable[..., Any]] = {
-        ".csv": _read_csv,
-        ".xlsx": pd.read_excel,
-        ".parquet": pd.read_parquet,
-    }
-    if path.suffix.lower() not in readers:
-        raise ConfigurationError(f"--from {path}: the file's extension is one of {', '.join(readers)}")
-    try:
-        frame: pd.DataFrame = readers[path.suffix.lower()](path)
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"--from {path}: there is no such file") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"--from {path}: this is not UTF-8; save it as CSV UTF-8") from error
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ConfigurationError(f"--from {path}: the file cannot be read: {printable(error, 200)}") from error
-    except ImportError as error:
-        raise MissingExtraError("openpyxl", "report") from error
-    return frame
-
-
-def _read_csv(path: Path) -> Any:
-    """Read a CSV file as spreadsheets of any country write it; numbers in quotes or with signs are left to `adopt`."""
-    import pandas as pd
-
-    with path.open(encoding="utf-8-sig") as file:
-        heading = file.readline()
-    mark = max(",;\t|", key=heading.count)
-    # Keys such as 007, and 12,5 where commas are decimal marks, are what they are.
-    return pd.read_csv(path, sep=mark, dtype="str" if mark != "," else None, encoding="utf-8-sig")
 
 
 def check_folder(path: Path) -> None:

@@ -70,13 +70,7 @@ def family_of(dtype: str) -> str:
 
 
 def exported(frame: pd.DataFrame) -> list[tuple[Heading, pd.Series]]:
-    """Return the columns that a file holds; index levels first, where they say something.
-
-    Raises
-    ------
-    FrameError, DuplicateRowsError
-        If a column cannot be written, or a name is no text or stands twice.
-    """
+    """Return the columns that a file holds, index levels first where they say something."""
     bare = frame.copy(deep=False)
     bare.attrs = {}
     if bare.index.nlevels > 1 or bare.index.name is not None:
@@ -109,17 +103,7 @@ def _waits(frame: pd.DataFrame) -> bool:
 
 
 def texts_of(heading: Heading, column: pd.Series, zone: str) -> list[str | None]:
-    """Write a column as texts that `values_of` reads back; None where it is missing.
-
-    Parameters
-    ----------
-    heading : Heading
-        Its name and dtype.
-    column : Series, shape (n,)
-        The values.
-    zone : str
-        Instants are written by the clocks of this zone, with their offset.
-    """
+    """Write a column as texts that `values_of` reads back, None where missing; instants by the clocks of `zone`."""
     write = _WRITERS[heading.family]
     missing = column.isna().to_numpy()
     texts: list[str | None] = []
@@ -180,18 +164,8 @@ def values_of(
 ) -> pd.Series:
     """Read a column back from texts, or from the values of a workbook's cells.
 
-    Parameters
-    ----------
-    heading : Heading
-        Its name and dtype.
-    cells : sequence of str, number, bool, datetime or None
-        One cell per row.
-    rows : sequence of int
-        Each cell's row in the file, for errors.
-    zone : str or None
-        Where days and clock times without an offset are meant.
-    failures : Failures
-        Takes the cells that cannot be read; they are missing in the result.
+    Days and clock times without an offset are meant in `zone`. Cells that cannot be read are missing, and go to
+    `failures` with their row of the file.
     """
     read = _READERS[heading.family]
     values: list[Any] = []

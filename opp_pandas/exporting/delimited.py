@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opp_pandas._files import check_path, write_whole
+from opp_pandas._files import check_path, decode_table, write_whole
 from opp_pandas.errors import FrameError, printable
 from opp_pandas.exporting.columns import SHEETS, Heading, exported, texts_of
 from opp_pandas.exporting.texts import guard, unguard
@@ -19,7 +19,6 @@ from opp_pandas.timezones import check_zone
 if TYPE_CHECKING:
     import pandas as pd
 
-_SEPARATORS = (",", ";", "\t")
 # Spreadsheets keep 15 digits of a number.
 _DIGITS = 15
 _LONGEST_CELL = 10_000_000
@@ -95,17 +94,8 @@ def _cell(text: str | None, heading: Heading) -> str:
 
 
 def read_lines(content: bytes, path: Path) -> tuple[list[Heading], list[list[str | None]], list[int]]:
-    """Read a CSV file: headings, columns of cells, and the number of each line.
-
-    Raises
-    ------
-    FrameError
-        If it is not UTF-8, has no headings, or a line has more cells than those.
-    """
-    text = _decoded(content, path)
-    # Lines may end with a carriage return alone, as Excel for Mac writes them.
-    first = io.StringIO(text, newline="").readline().rstrip("\r\n")
-    separator = max(_SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    """Read a CSV file: headings, columns of cells, and the number of each line; a FrameError says why it is none."""
+    text, separator = decode_table(content, path)
     if csv.field_size_limit() < _LONGEST_CELL:
         csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -131,17 +121,6 @@ def read_lines(content: bytes, path: Path) -> tuple[list[Heading], list[list[str
         for place, heading in enumerate(headings)
     ]
     return headings, columns, lines
-
-
-def _decoded(content: bytes, path: Path) -> str:
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise FrameError(
-            f"{printable(path)} is not UTF-8 (byte {error.start:,}), so names would come back wrong; "
-            "in Excel save it as 'CSV UTF-8'"
-        ) from error
 
 
 def _read(text: str, heading: Heading) -> str | None:

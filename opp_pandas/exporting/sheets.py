@@ -26,11 +26,21 @@ if TYPE_CHECKING:
 
 DEALS, ABOUT, LISTS = "Opportunities", "About", "Lists"
 ZONE = "Time zone of days and times"
-_LONGEST, _MOST_ROWS = 32_767, 1_048_575
+LONGEST_CELL, _MOST_ROWS = 32_767, 1_048_575
 # Excel's numbers are floats, of which it shows 15 digits.
 _EXACT = 10**15
-_FIRST, _LAST = pd.Timestamp("1900-03-01"), pd.Timestamp("9999-12-31 23:59:59")
-_OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
+# Excel knows no day before; its first two months are off by one.
+FIRST_MOMENT, LAST_MOMENT = pd.Timestamp("1900-03-01"), pd.Timestamp("9999-12-31 23:59:59")
+
+
+def open_workbook(buffer: io.BytesIO) -> Any:
+    """Begin a workbook in which no text becomes a formula, a link or a number."""
+    try:
+        import xlsxwriter
+    except ImportError as error:
+        raise MissingExtraError("XlsxWriter", "report") from error
+    plain = dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
+    return xlsxwriter.Workbook(buffer, {**plain, "in_memory": True})
 
 
 class _Exact(float):
@@ -83,16 +93,12 @@ def to_excel(frame: pd.DataFrame, path: str | os.PathLike[str], *, timezone: str
     0
     """
     target, _ = check_path(path, (".xlsx",))
-    try:
-        import xlsxwriter
-    except ImportError as error:
-        raise MissingExtraError("XlsxWriter", "report") from error
     zone = zone_of(frame, timezone)
     columns = exported(frame)
     if len(frame) > _MOST_ROWS:
         raise FrameError(f"{len(frame):,} rows are more than a sheet has ({_MOST_ROWS:,}); use to_csv, or filter first")
     buffer = io.BytesIO()
-    book = xlsxwriter.Workbook(buffer, _OPTIONS)
+    book = open_workbook(buffer)
     writer = _Writer(book, zone)
     writer.add_deals(columns, loaded_of(frame))
     writer.add_about(columns, loaded_of(frame), len(frame))
@@ -184,10 +190,10 @@ class _Writer:
 
     def _write_text(self, sheet: Any, row: int, place: int, heading: Heading, text: str) -> None:
         cell = to_cell(text)
-        if len(cell) > _LONGEST:
+        if len(cell) > LONGEST_CELL:
             raise FrameError(
                 f"row {row - 1}, column {heading.name}: {len(cell):,} characters, and a cell of Excel holds "
-                f"{_LONGEST:,}; use to_csv, or leave the column out: "
+                f"{LONGEST_CELL:,}; use to_csv, or leave the column out: "
                 f"df.drop(columns={heading.name!r}).opp.to_excel(...)"
             )
         sheet.write_string(row, place, cell, self.quoted if len(cell) > 255 or cell[0] in "=+-@'" else self.text)
@@ -206,11 +212,11 @@ class _Writer:
 
     def _is_plain(self, value: pd.Timestamp, clock: pd.Timestamp) -> bool:
         """Whether a cell of Excel, which knows neither zone nor microseconds, gives the very moment back."""
-        if not _FIRST <= clock <= _LAST or clock.microsecond % 1000 or clock.nanosecond:
+        if not FIRST_MOMENT <= clock <= LAST_MOMENT or clock.microsecond % 1000 or clock.nanosecond:
             return False
         if value.tzinfo is None:
             return True
-        if clock.year == _LAST.year and self.zone != "UTC":
+        if clock.year == LAST_MOMENT.year and self.zone != "UTC":
             # Such a moment stands in UTC, and the zone's own clocks cannot be asked at the end of the calendar.
             return False
         there = clock.tz_localize(self.zone, nonexistent="shift_forward", ambiguous=True)
@@ -272,15 +278,7 @@ def _width(heading: Heading) -> float:
 def read_sheet(
     content: bytes, path: Path
 ) -> tuple[list[Heading], list[list[Any]], list[int], str | None, list[tuple[int, str, Any, str]]]:
-    """Read a workbook: headings, columns of cells, row numbers, the zone, and cells that hold no value.
-
-    Raises
-    ------
-    FrameError
-        If it is no workbook, or has no headings.
-    MissingExtraError
-        If openpyxl is not installed.
-    """
+    """Read a workbook: headings, columns of cells, row numbers, the zone, and cells that hold no value."""
     try:
         import openpyxl
     except ImportError as error:

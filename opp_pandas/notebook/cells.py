@@ -41,13 +41,9 @@ class CellView:
 
 
 class Cells:
-    """A frame of one's own, and what its cells show.
+    """A frame of one's own that carries a load, and what its cells show.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A frame that carries a load. Columns whose dtype pandas has changed are
-        given their own again in it.
+    Columns whose dtype pandas has changed are given their own again in it.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:

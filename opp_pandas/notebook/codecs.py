@@ -52,15 +52,7 @@ def show_cell(codec: Codec, value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Plain:
-    """The kinds of values that the service sends.
-
-    Parameters
-    ----------
-    kind : Kind
-        What the column holds.
-    zone : str or None
-        The zone of calendar days; None: UTC.
-    """
+    """The kinds of values that the service sends; days are those of `zone`, without one of UTC."""
 
     kind: Kind
     zone: str | None = None
@@ -107,15 +99,7 @@ def _bits(number: float) -> bytes:
 
 @dataclass(frozen=True)
 class Options:
-    """Several options of a list, as tuples.
-
-    Parameters
-    ----------
-    options : sequence of str
-        What may be chosen.
-    separator : str
-        What the organisation puts between them.
-    """
+    """Several options of a list, as tuples, with what the organisation puts between them."""
 
     options: Sequence[str]
     separator: str
@@ -179,17 +163,10 @@ class Categories:
 
 @dataclass(frozen=True)
 class Relations:
-    """Ids of stages, owners and accounts, read and written by name.
+    """Ids of stages, owners and accounts, read and written by the names that `book` knows.
 
     A name that several ids bear is written with its id behind it, an id without
     a name as ``#7``.
-
-    Parameters
-    ----------
-    book : NameBook
-        The names that are known.
-    id_column : str
-        Such as ``stage_id``.
     """
 
     book: NameBook

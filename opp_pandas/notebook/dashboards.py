@@ -135,11 +135,6 @@ def open_dashboard(
         For every period [currency], period -> number, owner ->
         number, or a frame with ``period``, ``owner_name`` and ``quota``. A quota
         of all owners is not shown beside a choice of them.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    rho : float, default 0
-        Correlation of the deals: with 0 the intervals are too
-        narrow, and labelled so.
 
     Returns
     -------

@@ -32,16 +32,8 @@ _NEAREST = 6
 class Numbers:
     """The figures of one state of the deals: as they are edited, or as they were loaded.
 
-    Parameters
-    ----------
-    selection : Selection
-        The deals, by their numbers in the sheet.
-    choice : Choice
-        Which of them.
-    rho : float
-        Correlation of the deals, as in `bookings`.
-    of_all_owners : Numbers, optional
-        The same with the deals of the owners that are not looked at, where some are.
+    Rows of `selection` are the deals, by their numbers in the sheet; where some owners are looked at,
+    `of_all_owners` are the same figures with the deals of the others.
     """
 
     selection: Selection

@@ -39,22 +39,11 @@ _EDITIONS = itertools.count()
 
 
 class Sheet(Cells):
-    """A frame that is being edited.
+    """A frame that is being edited, which is a copy of what was given; errors as of `find_changes`.
 
     Rows are named by a number of their own that never changes, whatever is
-    sorted, added or written back meanwhile.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        A frame that carries a load. Never modified.
-    conventions : Conventions
-        How numbers and dates are written by those who type and paste.
-
-    Raises
-    ------
-    NotLoadedError, FrameError, DuplicateRowsError, MissingColumnError
-        As `find_changes` does.
+    sorted, added or written back meanwhile. `conventions`: how numbers and dates are
+    written by those who type and paste.
     """
 
     def __init__(
@@ -97,13 +86,7 @@ class Sheet(Cells):
     # --- edits ------------------------------------------------------------------------
 
     def put(self, entries: Sequence[Entry], *, partly: bool = False) -> list[Objection]:
-        """Set cells from texts: all or none, or `partly` those that can be.
-
-        Returns
-        -------
-        list of Objection
-            Why cells were not set.
-        """
+        """Set cells from texts, all or none, or `partly` those that can be; return why others were not set."""
         objections: list[Objection] = []
         values: dict[str, dict[int, Any]] = {}
         standing, read = self._standing(entries), self._read_written(entries)
@@ -389,13 +372,7 @@ class Sheet(Cells):
     # --- taking in what was written -------------------------------------------
 
     def take(self, frame: pd.DataFrame) -> None:
-        """Go on with a frame that was written back: rows that were deleted are gone, new ones have their ids.
-
-        Parameters
-        ----------
-        frame : DataFrame
-            What `frame` gave, after `write_back` took the answers in.
-        """
+        """Go on with a frame that `write_back` took the answers in: deleted rows are gone, new ones have their ids."""
         kept = self.uids[self.kept()]
         self.edition = next(_EDITIONS)
         if require_loaded(frame, "edit()").key == self.loaded.key:

@@ -133,19 +133,9 @@ def open_editor(
     columns : sequence of str, optional
         Columns to show at first; the others can be chosen in the grid. Default:
         the usual ones, and custom fields that hold something.
-    height : int, default 420
-        Of the grid's rows [pixels], 120 to 2000.
-    unknown_names : {"refuse", "leave_out"}
-        What to do about new deals whose owner or account has a name that the
-        service does not know, as for `write_back`.
     quota : number, mapping or DataFrame, optional
         For the effect on the forecast that a review shows;
         coverage by period needs a quota.
-    journal : str or Path, optional
-        Folder of journals, as for `write_back`.
-    decimal, thousands, dayfirst, date_format
-        How numbers and dates are written by those who type and paste, as for
-        `adopt`; without them, a pasted column has to prove it.
 
     Returns
     -------

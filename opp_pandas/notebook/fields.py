@@ -43,31 +43,11 @@ MOST_CUSTOM_AT_FIRST = 4
 class Field:
     """One column of the editor.
 
-    Parameters
-    ----------
-    column : str
-        The frame's own name of it.
-    name : str
-        Our name of it (``custom12``), also where the frame bears labels.
-    title : str
-        What its header says.
-    meaning : str
-        One line about it.
-    kind : str
-        integer, number, text, instant, day, tags, boolean, relation or other.
-    codec : Codec
-        Its cells as text and back.
-    locked : str
-        Why nobody may edit it; empty where people may.
-    choosing : {"", "one", "many"}
-        Whether its values are chosen from a list.
-    options : tuple of str
-        That list, where it is known and short.
-    separator : str
-        What stands between several of them.
-    named_only : bool
-        For adopted deals: the name of a stage, owner or account whose id the
-        service has yet to be asked for.
+    `column` is the frame's own name of it, `name` ours (``custom12``), also where the frame bears labels;
+    `title` stands in its header, `meaning` is a line about it, `kind` one of integer, number, text, instant, day, tags,
+    boolean, relation and other. `locked` says why nobody may edit it. Values are chosen from a list where `choosing`
+    is one or many, from `options` where they are known and short, with `separator` between several. `named_only` is,
+    of adopted deals, the name of a stage, owner or account whose id the service has yet to be asked for.
     """
 
     column: str
@@ -93,22 +73,7 @@ class Field:
 
 
 def describe_fields(frame: pd.DataFrame, loaded: Loaded, unreadable: Mapping[str, str]) -> dict[str, Field]:
-    """Describe the columns of a frame.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        The frame that is edited.
-    loaded : Loaded
-        What it carries; with ``custom_fields`` where they are known.
-    unreadable : mapping of str to str
-        Columns with cells that are not of their dtype, and why.
-
-    Returns
-    -------
-    dict of str to Field
-        By the frame's own column name, in its order.
-    """
+    """Describe the columns of a frame, by its own names; `unreadable` says which have cells of another dtype."""
     back = {label: column for column, label in loaded.labels.items()}
     book = NameBook.of(loaded)
     fields: dict[str, Field] = {}

@@ -96,34 +96,10 @@ def build_widget(
     entry: str = "editor",
     **traits: Any,
 ) -> Any:
-    """Make the one widget of an editor or a workspace.
+    """Make the one widget of an editor or a workspace, with what its entry shows at first beside the grid as traits.
 
-    Parameters
-    ----------
-    desk : Desk
-        What answers the browser; its changes are shown from here on.
-    panel : Panel
-        What stands below its rows.
-    asking : Thread or None
-        What the desk still learns of its columns. One that is quick is waited for, so that they cross to the page
-        once; nobody waits longer than `PATIENCE_S` for a service that is slow or gone.
-    label : str
-        What readers hear of the grid.
-    height : int
-        Of the rows [pixels].
-    entry : str, default "editor"
-        Which entry of the front end draws it.
-    **traits
-        What that entry shows at first beside the grid.
-
-    Returns
-    -------
-    anywidget.AnyWidget
-
-    Raises
-    ------
-    MissingExtraError
-        If anywidget is not installed.
+    Where the desk still learns of its columns, one that is quick is waited for, so that they cross to the page once;
+    nobody waits longer than `PATIENCE_S` for a service that is slow or gone.
     """
     if asking is not None:
         asking.join(PATIENCE_S)

@@ -47,21 +47,7 @@ REASONS = "needs attention"
 class Desk:
     """One sheet, the rows and columns that are shown of it, and everything that can be asked of them.
 
-    Parameters
-    ----------
-    sheet : Sheet
-        What is edited.
-    columns : sequence of str, optional
-        Columns to show, by the frame's names.
-    on_change : callable
-        Called after everything that people may want to see.
-    unknown_names : {"refuse", "leave_out"}
-        What becomes of new deals with names that the service does not know.
-
-    Raises
-    ------
-    MissingColumnError
-        If a column is not there.
+    `on_change` is called after everything that people may want to see.
     """
 
     def __init__(

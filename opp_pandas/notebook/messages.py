@@ -353,13 +353,7 @@ def read_request(message: Any, kinds: tuple[type[Request], ...]) -> Request:
 
 
 def answered(message: Any, kinds: tuple[type[Request], ...], act: Callable[[Any], Answer]) -> dict[str, Any]:
-    """Answer one message, whatever it is: nobody waits for an answer that never comes.
-
-    Returns
-    -------
-    dict
-        The request's `Answer`, as it crosses to the page.
-    """
+    """Answer one message, whatever it is, as it crosses to the page: nobody waits for an answer that never comes."""
     to = message.get("id") if isinstance(message, Mapping) else None
     try:
         request = read_request(message, kinds)

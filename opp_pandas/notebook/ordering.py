@@ -25,11 +25,6 @@ class Ordering:
     """The rows of a sheet as they are shown: filtered, sorted.
 
     An edit moves no row: filter and order hold until they are asked for again.
-
-    Parameters
-    ----------
-    sheet : Sheet
-        What is shown.
     """
 
     def __init__(self, sheet: Sheet) -> None:
@@ -70,16 +65,9 @@ class Ordering:
         filter: str | None = None,  # noqa: A002 - what people call it
         only_changed: bool | None = None,
     ) -> None:
-        """Choose the rows again.
+        """Choose the rows again: those with every word of the filter in one of these columns, in any case of letters.
 
-        Parameters
-        ----------
-        columns : sequence of str
-            The columns that a filter looks at.
-        filter : str, optional
-            Words that all have to stand in a row, in any case of letters.
-        only_changed : bool, optional
-            Whether to show edited, new, refused and to be deleted rows only.
+        With `only_changed` edited, new, refused and to be deleted rows only; what is left out stays as it is.
         """
         self.filter = self.filter if filter is None else filter
         self.only_changed = self.only_changed if only_changed is None else only_changed

@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 class OutlookMaker:
-    """Predicts the present period of the deals as they are and as they were loaded, in a thread of its own.
-
-    Parameters
-    ----------
-    history : History or None
-        As for `predict`.
-    """
+    """Predicts the present period of the deals as they are and as they were loaded, in a thread of its own."""
 
     def __init__(self, history: Any) -> None:
         self._history = history

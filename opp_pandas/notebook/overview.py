@@ -32,18 +32,8 @@ _PERIOD = ("won_amount", "weighted_amount", "forecast_amount", "open_amount", "o
 class Overview:
     """What there is to know about a frame at a glance: sentences and one small table.
 
-    Parameters
-    ----------
-    loaded : list of str
-        What is loaded.
-    period : str
-        The period that holds as_of, and the currency; "" where there is no forecast.
-    amounts : mapping of str to str
-        What the period has, by column.
-    attention : list of str
-        What needs attention.
-    calls : mapping of str to str
-        What to call next, and what for.
+    `period` names the one that holds as_of, and the currency, "" where there is no forecast; `amounts` are what it has,
+    `calls` what to call next, and what for.
     """
 
     loaded: list[str]
@@ -75,19 +65,9 @@ class Overview:
 
 
 def describe(accessor: OpportunityAccessor, frame: pd.DataFrame) -> Overview:
-    """Look at a frame of opportunities as somebody does who just loaded it.
+    """Look at a frame of opportunities as somebody does who just loaded it, by the definitions of its ``.opp``.
 
-    Parameters
-    ----------
-    accessor : OpportunityAccessor
-        The frame's ``.opp``, through which the load's own definitions apply.
-    frame : DataFrame
-        The frame.
-
-    Returns
-    -------
-    Overview
-        What cannot be computed is named among what needs attention.
+    What cannot be computed is named among what needs attention.
     """
     attention: list[str] = []
     loaded, load = loaded_of(frame), meaning_of(frame)

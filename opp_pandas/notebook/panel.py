@@ -29,18 +29,8 @@ _SENDING = "the changes are being sent; the cells can be edited again when that 
 class Panel:
     """Review and sending of a desk's changes: answers what the page asks, and keeps what it shows in `shown`.
 
-    Parameters
-    ----------
-    desk : Desk
-        What is edited.
-    client : Client or None
-        Where to; None: the client of the load.
-    figures : mapping
-        As for `find_changes`, for the effect on the forecast: ``freq, quota`` and the others.
-    journal : object
-        Folder of journals, as for `write_back`.
-    on_show : callable
-        Called whenever `shown` is another one, also in the thread that sends.
+    `client`, `figures` and `journal` are those of `write_back`; `on_show` is called whenever `shown` is another one,
+    also in the thread that sends.
     """
 
     def __init__(

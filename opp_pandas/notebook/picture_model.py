@@ -57,26 +57,7 @@ _SAVED = {"stage_distribution": "stages", "hygiene": "attention"}
 
 
 class PictureModel:
-    """Numbers and charts of deals, what is looked at, and the deals behind one number.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Opportunities. Never modified.
-    context : FigureContext
-        Stages, moment, time zone, definitions.
-    history : History, optional
-        Adds what changed since a snapshot, and how many deals came how far.
-    quota : number, mapping or DataFrame, optional
-        As in `forecast`.
-    rho : float, default 0
-        As in `bookings`.
-
-    Raises
-    ------
-    ConfigurationError, MissingColumnError, MixedCurrencyError
-        As `Selection` does.
-    """
+    """Numbers and charts of deals, what is looked at, and the deals behind one number; errors as of `Selection`."""
 
     def __init__(
         self, frame: pd.DataFrame, context: FigureContext, history: Any = None, quota: Any = None, rho: float = RHO
@@ -158,16 +139,7 @@ class PictureModel:
     def look(
         self, owners: Sequence[str] = (), stages: Sequence[str] = (), period: str | None = None, since: str = ""
     ) -> None:
-        """Look at other deals.
-
-        Parameters
-        ----------
-        owners, stages : sequence of str
-            Names as `Selection` lists them; none: all.
-        period : str, optional
-            The period in focus; the present one if left out.
-        since : str, optional
-            Which snapshot changes are told from; the newest before the load if left out.
+        """Look at these owners and stages (none: all) and this period (the present one), with changes since a snapshot.
 
         Raises
         ------
@@ -184,13 +156,7 @@ class PictureModel:
         self.arrange()
 
     def owners_of(self, teams: Sequence[str]) -> list[str]:
-        """Return the listed owners who are in one of these teams.
-
-        Raises
-        ------
-        ConfigurationError
-            If no deal is of such a team.
-        """
+        """Return the listed owners who are in one of these teams, each of which has to have a deal."""
         selection = self.now.selection
         if unknown := [team for team in teams if team not in selection.teams]:
             raise ConfigurationError(f"no deal is of the team {named(unknown)}; there are {named(selection.teams, 12)}")
@@ -198,13 +164,7 @@ class PictureModel:
         return [name for name in selection.owners if name in inside]
 
     def choose_pick(self, pick: Pick | None) -> int:
-        """Show the deals behind a number only, or all again; give how many.
-
-        Raises
-        ------
-        ConfigurationError
-            If there is no such number.
-        """
+        """Show the deals behind a number only, or all again; give how many."""
         self._behind(pick)
         self.pick = pick
         self.arrange()
@@ -309,8 +269,12 @@ class PictureModel:
     def _shown_list(self) -> Listed | None:
         """Write the first deals of the list as a table."""
         places = self.listed[:MOST_LISTED]
-        rows = self.now.selection.frame.iloc[places]
+        selection = self.now.selection
+        rows = selection.frame.iloc[places]
         rows = rows.assign(reasons=[self._reasons.get(place, "") for place in places.tolist()])
+        if selection.owners:
+            # Two of one name are told apart, as in the charts.
+            rows = rows.assign(owner_name=selection.names_of("owners")[places])
         named = "name" if "name" in rows.columns else "id"
         columns = [column for column in (named, *_LISTED) if column in rows.columns]
         texts = [write_column(rows[column], self.context.timezone) for column in columns]

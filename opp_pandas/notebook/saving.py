@@ -76,22 +76,10 @@ def _last_change(outcome: Outcome) -> tuple[int | None, str | None]:
 
 
 class Saving:
-    """One write-back of a sheet, in a thread of its own.
+    """One write-back of a sheet in a thread of its own, calling `on_progress` (rows done, rows in all) and `on_end`.
 
-    Parameters
-    ----------
-    sheet : Sheet
-        What is written; nothing of it is touched until `take` is called.
-    client : Client or None
-        Where to; None: the client of the load.
-    options : mapping
-        For `write_back`: ``confirm``, ``journal``.
-    choices : Choices
-        What was decided about conflicts.
-    on_progress : callable
-        Called in the thread with rows done and rows in all.
-    on_end : callable
-        Called in the thread once it is over.
+    Nothing of the sheet is touched until `take` is called; `choices` are what was decided about conflicts, and
+    `options` those of `write_back`.
     """
 
     def __init__(

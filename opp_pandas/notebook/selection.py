@@ -25,15 +25,7 @@ NO_DATE = "no date"
 
 @dataclass(frozen=True)
 class Choice:
-    """What is looked at: nothing chosen means everything.
-
-    Parameters
-    ----------
-    owners, stages : tuple of str
-        Names as the dashboard lists them.
-    period : str or None
-        A period as the dashboard lists it.
-    """
+    """What is looked at, by the names that the dashboard lists: nothing chosen means everything."""
 
     owners: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
@@ -42,15 +34,6 @@ class Choice:
 
 class Selection:
     """The deals that can be chosen from, by what they have.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities. Never modified.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    quota : number, mapping or DataFrame, optional
-        As in `forecast`: for each period, for periods, or for owners.
 
     Raises
     ------
@@ -102,6 +85,11 @@ class Selection:
         listed = {team: tuple(name for name in self.owners if keys[name] in ids) for team, ids in teams.items()}
         return {team: names for team, names in listed.items() if names}
 
+    def names_of(self, which: str) -> Any:
+        """Return every deal's owner or stage as it is listed."""
+        codes, labels = self._codes[which]
+        return np.array(labels, dtype=object)[codes]
+
     def _present(self, which: str) -> list[str]:
         """Names that some deal has, in the group's order."""
         if which not in self._codes:
@@ -126,13 +114,7 @@ class Selection:
         return quota, None
 
     def rows(self, choice: Choice) -> Any:
-        """Return which deals belong to a choice.
-
-        Raises
-        ------
-        ConfigurationError
-            If a name is not one of those listed.
-        """
+        """Return which deals belong to a choice; a ConfigurationError says which name is not listed."""
         chosen = np.ones(len(self.frame), dtype=bool)
         for which, names in (("owners", choice.owners), ("stages", choice.stages)):
             if not names:

@@ -16,22 +16,9 @@ if TYPE_CHECKING:
 
 
 def recipe(sheet: Sheet, unknown_names: UnknownNames = "refuse", name: str = "df") -> str:
-    """Write the edits of a sheet as pandas lines.
+    """Write the edits of a sheet, written back or not, as pandas lines for the frame that it was opened on.
 
-    Parameters
-    ----------
-    sheet : Sheet
-        With edits, written back or not.
-    unknown_names : {"refuse", "leave_out"}
-        As for `write_back`.
-    name : str
-        What the frame is called that the editor was opened on.
-
-    Returns
-    -------
-    str
-        Lines that make the same edits to that frame: what was put back or
-        taken back leaves none. The last line shows what would be sent.
+    What was put back or taken back leaves none. The last line shows what would be sent.
     """
     lines = edit_lines(sheet, name)
     loaded = [sheet.original_ids[uid] for uid in sorted(_deleted(sheet)) if uid < len(sheet.original)]

@@ -87,27 +87,10 @@ def open_workspace(
     history : History, optional
         Adds what changed since a snapshot or since the period began, and how many
         deals came as far as each stage; without one, what the edits change.
-    quota : number, mapping or DataFrame, optional
-        For every period [currency], period -> number, owner ->
-        number, or a frame with ``period``, ``owner_name`` and ``quota``.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    rho : float, default 0
-        Correlation of the deals: with 0 the intervals are too
-        narrow, and labelled so.
     client : Client, optional
         Where changes go; default the client of the load.
     columns : sequence of str, optional
         Columns to list at first. Default: the usual ones, and why a deal needs attention.
-    height : int, default 420
-        Of the list's rows [pixels], 120 to 2000.
-    unknown_names : {"refuse", "leave_out"}
-        As for `write_back`.
-    journal : str or Path, optional
-        Folder of journals, as for `write_back`.
-    decimal, thousands, dayfirst, date_format
-        How numbers and dates are written by those who type and paste, as for
-        `adopt`.
 
     Returns
     -------

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 NOT_A_DATE = "must be a date such as 2026-12-31"
+UNKNOWN_MONTH = "has a month that is not known here: write it like 2026-12-31"
 NO_SUCH_DATE = "is no date of the calendar"
 BARE_NUMBER = "must be a date, not a bare number; date_format='excel' reads serial days"
 NO_SERIAL = "is no serial day that Excel counts after February 1900"
@@ -37,25 +38,52 @@ OUT_OF_RANGE = "is outside the years 1 to 9999 in UTC"
 
 _FIRST = np.datetime64("0001-01-01", "us")
 _LAST = np.datetime64("9999-12-31T23:59:59.999999", "us")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH_NAMES = (
-    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
-    "nov(?:ember)?|dec(?:ember)?"
+_MONTHS = {
+    name: month
+    for month, names in enumerate((
+        "jan january januar januari janvier janv enero ene gennaio gen janeiro",
+        "feb february februar februari fevrier fevr fev febrero febbraio fevereiro",
+        "mar march marz mrz maart mrt mars marts marzo marco",
+        "apr april avril avr abril abr aprile",
+        "may mai mei maj mayo maggio mag maio",
+        "jun june juni juin junio giugno giu junho",
+        "jul july juli juillet juil julio luglio lug julho",
+        "aug august augustus augusti aout agosto ago",
+        "sep sept september septembre septiembre settembre set setembro",
+        "oct october oktober okt octobre octubre ottobre ott outubro out",
+        "nov november novembre noviembre novembro",
+        "dec december dezember dez desember des decembre diciembre dic dicembre dezembro",
+    ), 1)
+    for name in names.split()
+}  # fmt: skip
+"""Months in ten languages, as `_folded` leaves their names."""
+_MONTH_NAMES, _MONTH_NUMBERS = pa.array(_MONTHS, pa.large_string()), np.array([*_MONTHS.values()])
+_WEEKDAY_NAMES = (
+    "mon tue tues wed thu thur thurs fri sat sun monday tuesday wednesday thursday friday saturday sunday "
+    "mo di mi do fr sa so montag dienstag mittwoch donnerstag freitag samstag sonnabend sonntag "
+    "lun mar mer jeu ven sam dim lundi mardi mercredi jeudi vendredi samedi dimanche "
+    "mie jue vie sab dom lunes martes miercoles jueves viernes sabado domingo "
+    "gio lunedi martedi mercoledi giovedi venerdi sabato domenica "
+    "seg ter qua qui sex segunda terca quarta quinta sexta "
+    "ma wo vr za zo maandag dinsdag woensdag donderdag vrijdag zaterdag zondag man tis ons tor tors fre lor son "
+    "mandag tisdag onsdag torsdag fredag lordag sondag tir tirsdag lør lørdag søn søndag"
 )
-_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[.,]*\s+)?"
+_WEEKDAYS = pa.array(["", *_WEEKDAY_NAMES.split()], pa.large_string())
 _TIME = (
     r"(?:t|,?\s+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?"
     r"\s*(?P<half>[ap]\.?m\.?)?\s*(?P<zone>z|utc|gmt|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?"
 )
+_NAME = r"(?P<name>\pL{3,})"
 _PATTERNS = tuple(
-    rf"^(?i){_WEEKDAY}{date}(?:{_TIME})?$"
+    rf"^(?i)(?:(?P<weekday>\pL+)(?:-feira)?[.,]*\s+(?:den\s+)?)?{date}(?:{_TIME})?$"
     for date in (
-        r"(?P<year>\d{4})\s?[-/.]\s?(?P<month>\d{1,2})\s?[-/.]\s?(?P<day>\d{1,2})\.?",
+        r"(?P<year>\d{4})\s?[-/.年]\s?(?P<month>\d{1,2})\s?[-/.月]\s?(?P<day>\d{1,2})[.日]?",
         r"(?P<left>\d{1,2})\s?(?P<mark>[-/.])\s?(?P<right>\d{1,2})\s?[-/.]\s?(?P<year>\d{4}|\d{2})",
-        rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[-\s.]+(?P<name>{_MONTH_NAMES})[-\s.,]+(?P<year>\d{{4}}|\d{{2}})",
-        rf"(?P<name>{_MONTH_NAMES})[\s.]+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[\s,]+(?P<year>\d{{4}}|\d{{2}})",
+        rf"(?P<day>\d\d?)(?:st|nd|rd|th|er|º)?[-/\s.]+(?:de\s+)?{_NAME}[-/\s.,]+(?:de\s+)?(?P<year>\d{{4}}|\d\d)",
+        rf"{_NAME}[\s.]+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[\s,]+(?P<year>\d{{4}}|\d{{2}})",
     )
 )
+_NAMED = re.compile(r"\d{1,2}\W+(?:de\s+)?([^\W\d_]{3,})\W+(?:de\s+)?(?:\d{4}|\d{2})(?:\W.{0,4})?")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _EXCEL_START = np.datetime64("1899-12-30", "us")
 _EXCEL_DAYS = (61, 2_958_466)  # Before March 1900, Excel counts a day that there was not.
@@ -256,7 +284,8 @@ class _Parts:
     """Distinct texts taken apart: year, month, day, time and zone as integers."""
 
     def __init__(self, texts: pa.Array) -> None:
-        self.texts = texts
+        # Spaces that do not break, as clocks and locales put them.
+        self.texts = pc.replace_substring_regex(texts, r"[\x{A0}\x{2009}\x{202F}]", " ")
         count = len(texts)
         self.fields = {
             name: np.zeros(count, dtype=np.int64)
@@ -276,7 +305,10 @@ class _Parts:
 
     def _match(self, pattern: str) -> None:
         groups = pc.extract_regex(self.texts, pattern)
-        hits = np.flatnonzero(groups.is_valid().to_numpy(zero_copy_only=False) & ~self.matched)
+        known = pc.is_in(_folded(pc.struct_field(groups, "weekday")), _WEEKDAYS)
+        if "?P<name>" in pattern:
+            known = pc.and_(known, pc.is_in(_folded(pc.struct_field(groups, "name")), _MONTH_NAMES))
+        hits = np.flatnonzero(known.to_numpy(zero_copy_only=False) & ~self.matched)
         if not len(hits):
             return
         self.matched[hits] = True
@@ -286,8 +318,8 @@ class _Parts:
             if name in text:
                 self.fields[name][hits] = _whole(text[name])
         if "name" in text:
-            short = pc.utf8_lower(pc.utf8_slice_codeunits(text["name"], 0, 3))
-            self.fields["month"][hits] = pc.index_in(short, pa.array(_MONTHS, type=short.type)).to_numpy() + 1
+            places = pc.index_in(_folded(text["name"]), _MONTH_NAMES)
+            self.fields["month"][hits] = _MONTH_NUMBERS[places.to_numpy()]
         if "left" in text:
             self.numeric[hits] = True
             self.dashed[hits] = pc.equal(text["mark"], "-").to_numpy(zero_copy_only=False)
@@ -377,7 +409,14 @@ class _Parts:
 
 
 def _why_not(word: str) -> str:
-    return BARE_NUMBER if _NUMBER.fullmatch(word) else NOT_A_DATE
+    if _NUMBER.fullmatch(word):
+        return BARE_NUMBER
+    return UNKNOWN_MONTH if _NAMED.fullmatch(word) else NOT_A_DATE
+
+
+def _folded(names: pa.Array) -> pa.Array:
+    """Lower case without accents, as the months and weekdays stand above."""
+    return pc.replace_substring_regex(pc.utf8_normalize(pc.utf8_lower(names), "NFD"), r"\p{Mn}", "")
 
 
 def _whole(texts: pa.Array) -> Integers:

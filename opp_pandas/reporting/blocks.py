@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.kinds import is_missing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -321,11 +322,6 @@ def kind_of(name: str, column: pd.Series) -> Kind:
     if name.endswith("_days"):
         return "days"
     return "count" if pd.api.types.is_integer_dtype(dtype) else "number"
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell has nothing to show."""
-    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
 def written(value: Any, kind: Kind) -> str:

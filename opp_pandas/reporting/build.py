@@ -95,8 +95,6 @@ def write_report(
         nothing else and opens from a mail. ``.pdf``: the same page on A4.
         ``.png``: its first page as a picture, cut below the last line.
         ``.xlsx``: a workbook with a sheet for each table, and its charts.
-    context : FigureContext
-        Stages, moment, time zone, names.
     history : History, optional
         Snapshots over time: adds what moved since the last one, and makes the
         stage distribution a funnel.
@@ -115,12 +113,6 @@ def write_report(
         What stands on top; "Pipeline report" if left out.
     since : str, date or Timestamp, optional
         From when the waterfall tells; the newest snapshot before the load if left out.
-    window_days : int, optional
-        Win rates of deals closed in so many days before `as_of`; all if left out.
-    level : float, default 0.95
-        Confidence of the intervals.
-    rho : float, default 0
-        Correlation of the deals: 0 makes the spread of their sum too small.
     stale_days : int, default 30
         After how long without activity a deal is called stale [days].
     max_rows : int, default 15
@@ -287,8 +279,7 @@ def _facts(material: Material, bases: Sequence[Mapping[str, Any]]) -> list[tuple
     context, loaded = material.context, material.loaded
     facts = [("As of", f"{context.local_as_of:%Y-%m-%d %H:%M:%S} {context.timezone or 'UTC (no zone was stated)'}")]
     if loaded is not None and loaded.report.source:
-        whole = {True: "complete", False: "INCOMPLETE", None: "completeness not checked"}[loaded.report.complete]
-        facts.append(("Source", f"{printable(loaded.report.source, 200)} ({whole})"))
+        facts.append(("Source", printable(loaded.report.origin, 200)))
     first = next((basis for basis in bases if "n_open" in basis), None)
     if first is not None:
         words = {"open": "n_open", "won": "n_won", "lost": "n_lost", "in the trash": "n_trashed",

@@ -20,22 +20,9 @@ _SIZE = {"width": 760, "height": 380}
 
 @dataclass(frozen=True)
 class _Chart:
-    """How a plot is drawn in a workbook.
+    """How a plot is drawn in a workbook: bars lie, columns stand, one for each column of the table and in its colour.
 
-    Parameters
-    ----------
-    type : str
-        Of XlsxWriter: bars lie, columns stand.
-    series : mapping of str to str
-        Columns of the table, and the colour of each.
-    stacked : bool
-        Whether they are added up.
-    line : str
-        A column drawn as a line over them.
-    points : str
-        A column drawn as points over them.
-    whiskers : tuple of str
-        Columns with the ends of an interval around the series.
+    `line` and `points` are columns drawn over them, `whiskers` those with the ends of an interval around the series.
     """
 
     type: str
@@ -59,22 +46,7 @@ _CHARTS: Mapping[str, _Chart] = {
 
 
 def add_chart(book: Any, sheet: Any, table: Table, drawing: Drawing) -> bool:
-    """Add the chart of a plot below its table.
-
-    Parameters
-    ----------
-    book, sheet : Workbook, Worksheet
-        Of XlsxWriter; the table stands in the sheet from its first cell on.
-    table : Table
-        Its first column names the bars.
-    drawing : Drawing
-        The plot.
-
-    Returns
-    -------
-    bool
-        False if there is no such chart, or the table lacks what it shows.
-    """
+    """Add the chart of a plot below its table, whose first column names the bars; give whether there is one."""
     plot = drawing.plot.removeprefix("plot_")
     chosen = _CHARTS.get(plot)
     columns = {column.name: place for place, column in enumerate(table.columns())}

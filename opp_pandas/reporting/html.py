@@ -12,7 +12,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from opp_pandas.errors import MissingExtraError
-from opp_pandas.reporting.blocks import Drawing, Headlines, Picture, Table, is_missing, sort_key, written
+from opp_pandas.kinds import is_missing
+from opp_pandas.reporting.blocks import Drawing, Headlines, Picture, Table, sort_key, written
 from opp_pandas.reporting.images import to_svg
 
 if TYPE_CHECKING:
@@ -41,24 +42,9 @@ def _template() -> Any:
 
 
 def to_html(report: Report, *, for_print: bool = False) -> str:
-    """Return the report as one page that needs nothing but itself.
+    """Return the report as one page that needs nothing but itself; for print without script and in one set of colours.
 
-    Parameters
-    ----------
-    report : Report
-        What `assemble` made.
-    for_print : bool, default False
-        Without script, and in one set of colours.
-
-    Returns
-    -------
-    str
-        HTML. Its policy allows one script, known by its hash, and no request.
-
-    Raises
-    ------
-    MissingExtraError
-        If Jinja2 is not installed.
+    Its policy allows one script, known by its hash, and no request.
     """
     template = _template()
     from markupsafe import Markup
@@ -107,13 +93,7 @@ def _kind(block: object) -> str:
 
 
 def to_pdf(report: Report) -> bytes:
-    """Return the page on sheets of A4.
-
-    Raises
-    ------
-    MissingExtraError
-        If WeasyPrint is not installed.
-    """
+    """Return the page on sheets of A4."""
     try:
         import weasyprint
     except ImportError as error:
@@ -131,13 +111,7 @@ def _refuse(url: str, *_: Any, **__: Any) -> Any:
 
 
 def to_png(report: Report) -> bytes:
-    """Return the first page as a picture, cut below its last line.
-
-    Raises
-    ------
-    MissingExtraError
-        If WeasyPrint or pypdfium2 is not installed.
-    """
+    """Return the first page as a picture, cut below its last line."""
     try:
         import pypdfium2
     except ImportError as error:

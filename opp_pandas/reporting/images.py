@@ -105,21 +105,10 @@ def describe(axes: Axes) -> str:
 
 
 def to_svg(axes: Axes, prefix: str, *, themed: bool) -> str:
-    """Return the picture of a plot as an SVG element to stand inside a page.
+    """Return the whole figure of a plot as an SVG element to stand inside a page, hidden from screen readers.
 
-    Parameters
-    ----------
-    axes : Axes
-        The plot; its whole figure is drawn.
-    prefix : str
-        Begins every id in it, since several pictures share a page.
-    themed : bool
-        Whether black and white become the page's own colours.
-
-    Returns
-    -------
-    str
-        Hidden from screen readers: the page puts its words beside it.
+    Every id in it begins with `prefix`, since several pictures share a page; `themed`, black and white become the
+    page's own colours.
     """
     figure = axes.get_figure(root=True)
     if figure is None:

@@ -29,36 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a section is given: the deals, the choices, and the figures of the report.
+    """What a section is given: the deals, under a plain RangeIndex, the choices of `write_report`, and the figures.
 
     A figure is worked out when a section first asks for it, and only once.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities, under a plain RangeIndex.
-    context : FigureContext
-        Stages, moment, time zone, names.
-    history : History, optional
-        Snapshots over time.
-    quota : number, mapping or DataFrame, optional
-        As given to `write_report`.
-    by : str, optional
-        The column whose groups are compared.
-    since : str, date or Timestamp, optional
-        From when the waterfall tells; the last snapshot before the load if left out.
-    window_days : int, optional
-        As in `kpis`.
-    rho : float
-        As in `bookings`.
-    level : float
-        Confidence of the interval around the win rate.
-    stale_days : int
-        As in `hygiene` [days].
-    max_rows : int
-        Deals listed in one table.
-    link : str, optional
-        Address of a deal, with ``{id}`` or ``{custom_id}`` in it.
     """
 
     frame: pd.DataFrame

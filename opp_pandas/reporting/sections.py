@@ -14,8 +14,9 @@ from opp_pandas.figures.core.basis import basis_of, counted, known_basis
 from opp_pandas.figures.core.days import local_days, to_dates
 from opp_pandas.figures.core.figure import FIGURES, PLOTS
 from opp_pandas.figures.hygiene_checks import CHECKS
+from opp_pandas.kinds import is_missing
 from opp_pandas.plotting.descriptions import chance
-from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, in_words, is_missing, written
+from opp_pandas.reporting.blocks import Drawing, Headlines, Section, Table, Tile, in_words, written
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Codes

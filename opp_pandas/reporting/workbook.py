@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.errors import MissingExtraError, printable
-from opp_pandas.reporting.blocks import Drawing, Headlines, Table, is_missing, written
+from opp_pandas.errors import printable
+from opp_pandas.exporting.sheets import FIRST_MOMENT, LAST_MOMENT, LONGEST_CELL, open_workbook
+from opp_pandas.kinds import is_missing
+from opp_pandas.reporting.blocks import Drawing, Headlines, Table, written
 from opp_pandas.reporting.charts import add_chart
 
 if TYPE_CHECKING:
@@ -19,44 +21,19 @@ if TYPE_CHECKING:
     from opp_pandas.reporting.blocks import Column
     from opp_pandas.reporting.build import Report
 
-# What a string may not become on its way into a cell.
-OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
 FORMATS = {
     "money": "#,##0", "count": "#,##0", "deals": "#,##0.0", "days": "#,##0",
     "share": "0.0%", "percent": '0"%"', "ratio": "#,##0.0", "number": "General",
     "day": "yyyy-mm-dd", "moment": "yyyy-mm-dd hh:mm", "text": "General", "flag": "General",
 }  # fmt: skip
-_LONGEST_CELL, _LONGEST_NAME = 32_767, 31
+_LONGEST_NAME = 31
 _BAD_IN_NAME = re.compile(r"[\[\]:*?/\\'\x00-\x1f]")
-# Excel knows no day before; its first two months are off by one.
-_FIRST_DAY, _LAST_DAY = pd.Timestamp("1900-03-01"), pd.Timestamp("9999-12-31 23:59:59")
-
-
-def load_xlsxwriter() -> Any:
-    """Import XlsxWriter, which comes with the extra ``report``."""
-    try:
-        import xlsxwriter
-    except ImportError as error:
-        raise MissingExtraError("XlsxWriter", "report") from error
-    return xlsxwriter
 
 
 def to_workbook(report: Report) -> bytes:
-    """Return the report as a workbook.
-
-    Parameters
-    ----------
-    report : Report
-        What `assemble` made.
-
-    Returns
-    -------
-    bytes
-        An ``.xlsx`` file: the headlines, a sheet for each table with the
-        charts of its plots, and what it all stands on.
-    """
+    """Return the report as an ``.xlsx``: headlines, a sheet for each table with the charts of its plots, the basis."""
     buffer = io.BytesIO()
-    book = _Book(load_xlsxwriter().Workbook(buffer, OPTIONS))
+    book = _Book(open_workbook(buffer))
     book.book.set_properties({"title": report.title, "comments": report.subtitle})
     for section in report.sections:
         tables = [block for block in section.blocks if isinstance(block, Table)]
@@ -158,7 +135,7 @@ class _Book:
         headings = {figure for figure, _ in report.definitions}
         for place, (word, says) in enumerate(rows):
             sheet.write_string(place, 0, word, self.bold if word in headings and says == "definition" else None)
-            sheet.write_string(place, 1, says[:_LONGEST_CELL], self.wrapped)
+            sheet.write_string(place, 1, says[:LONGEST_CELL], self.wrapped)
             sheet.set_row(place, _height(says, 100))
         sheet.set_column(0, 0, 26)
         sheet.set_column(1, 1, 100)
@@ -177,13 +154,13 @@ class _Book:
             sheet.write_number(row, place, float(value) if isinstance(value, float | np.floating) else int(value),
                                self.format(kind))  # fmt: skip
         else:
-            text = written(value, kind) if not isinstance(value, str) else printable(value, _LONGEST_CELL)  # type: ignore[arg-type]
+            text = written(value, kind) if not isinstance(value, str) else printable(value, LONGEST_CELL)  # type: ignore[arg-type]
             sheet.write_string(row, place, text, self.quoted if text[:1] in tuple("=+-@'") else None)
 
     def _write_moment(self, sheet: Any, row: int, place: int, value: pd.Timestamp, kind: str) -> None:
         # Excel's cells know no zone: the clock time of the column's zone is written.
         local = value.tz_localize(None) if value.tzinfo is not None else value
-        if _FIRST_DAY <= local <= _LAST_DAY:
+        if FIRST_MOMENT <= local <= LAST_MOMENT:
             sheet.write_datetime(row, place, local.to_pydatetime(warn=False), self.format(kind))
         else:
             sheet.write_string(row, place, local.isoformat(sep=" ")[: 10 if kind == "day" else 16])

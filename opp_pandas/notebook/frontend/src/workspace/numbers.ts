@@ -35,8 +35,8 @@ export function change(after: number, before: number, kind: Kind): string {
 export const counted = (count: number, thing: string): string =>
   `${GROUPED.format(count)} ${thing}${count === 1 ? "" : "s"}`;
 
-/** A figure's own name for a row, as people say it: pushed_out is "pushed out". */
-export const words = (name: string): string => name.replace(/_/g, " ");
+/** A figure's own name for a row, as people say it: pushed_out is "pushed out"; an id stays in one line. */
+export const words = (name: string): string => name.replace(/_/g, " ").replace(/\(id (\S+)\)$/, "(id\u00a0$1)");
 
 const signed = (value: number, text: string): string => (value < 0 && /[1-9]/.test(text) ? `−${text}` : text);
 const digits = (value: number): string =>
