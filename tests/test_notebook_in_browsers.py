@@ -434,6 +434,10 @@ FRONT_ENDS = [
 ]
 
 
+COPIED = """([text, html]) => navigator.clipboard.write([new ClipboardItem(
+    { "text/plain": new Blob([text], { type: "text/plain" }), "text/html": new Blob([html], { type: "text/html" }) })])"""
+
+
 @pytest.mark.parametrize(("app", "theme", "width"), FRONT_ENDS)
 def test_front_end__edits_refuses_undoes_pastes_and_sends_by_keyboard_alone(
     open_notebook: OpenNotebook, app: str, theme: Any, width: int, tmp_path: Path
@@ -470,9 +474,9 @@ def test_front_end__edits_refuses_undoes_pastes_and_sends_by_keyboard_alone(
     press("Control+y")
     shows(sheet, 0, "amount", "4\u202f321")
 
-    # A block with bad cells: the good ones are pasted, the others listed.
+    # A block with bad cells: the good ones are pasted, the others listed. Spreadsheets copy HTML beside the text.
     press("ArrowDown")
-    page.evaluate("navigator.clipboard.writeText('111\\t20\\nabc\\t30\\n12.5\\tmuch\\n')")
+    page.evaluate(COPIED, ["111\t20\nabc\t30\n12.5\tmuch\n", f"<table><tr><td>999<td>{HOSTILE}</table>"])
     press("Control+v")
     shows(sheet, 1, "amount", "111")
     shows(sheet, 2, "probability", "30")

@@ -53,7 +53,7 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 
 def _as_values(texts: pd.Series) -> pd.Series:
-    """Return numbers and truths where the texts can be nothing else: no key such as 007, no 1.250 that may be thousands."""
+    """Return numbers and truths where the texts can be nothing else: no key as 007, no 1.250 that may be thousands."""
     known = texts.dropna()
     if len(known) and known.str.fullmatch("(?i)true|false").all():
         return texts.str.lower().map({"true": True, "false": False})

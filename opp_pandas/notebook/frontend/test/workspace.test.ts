@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Card, Picture } from "../src/messages";
-import { change, exact, short } from "../src/workspace/numbers";
+import { change, exact, short, words } from "../src/workspace/numbers";
 import { Workspace } from "../src/workspace/workspace";
 import { column, FakePython, state } from "./fake-python";
 
@@ -118,4 +118,5 @@ test("percent, ratios and changes have their own words", () => {
   expect([short(0.304, "percent"), short(1.4912, "ratio"), short(12, "count")]).toEqual(["30%", "1.49×", "12"]);
   expect([exact(1236374.36, "money", "USD"), exact(null, "money", "USD")]).toEqual(["1,236,374.36 USD", "missing"]);
   expect([change(0.5, 0.3, "percent"), change(1, 3, "count")]).toEqual(["+20 points", "−2"]);
+  expect([words("pushed_out"), words("Ana Ito (id 12)")]).toEqual(["pushed out", "Ana Ito (id\u00a012)"]);
 });
