@@ -603,3 +603,26 @@ def test_adopt__messy_files_ask_at_most_once(name: str) -> None:
     for column, values in expected.items():
         found = df[column].dt.strftime("%Y-%m-%d") if column == "close_date" else df[column]
         assert found.tolist() == values
+
+
+def test_adopt__files_of_every_country_by_their_path(tmp_path: Path) -> None:
+    """Keys, thousands and truths of a text file are what they say; what may be two things is asked, not guessed."""
+    rows = [["Deal ID", "Amount", "Won?", "Staff"], ["007", "1.250", "true", "12"], ["008", "2.500", "false", "7.5"]]
+    for ending, mark, encoding in (("csv", ";", "utf-8-sig"), ("tsv", "\t", "utf-8"), ("txt", "\t", "utf-16"),
+                                   ("csv", ",", "utf-8")):  # fmt: skip
+        path = tmp_path / f"deals.{ending}"
+        path.write_text("\r\n".join(mark.join(row) for row in rows), encoding=encoding, newline="")
+        with pytest.raises(ConfigurationError, match=r"'1.250' may be 1.25 .decimal='.'. or 1250 .decimal=','."):
+            adopt(path)
+        df = adopt(str(path), decimal=",", on_invalid="ignore")
+        assert df["custom_id"].tolist() == ["007", "008"]
+        assert df["amount"].tolist() == [1250, 2500]
+        assert df["Won?"].tolist() == [True, False]
+        assert df["Staff"].tolist() == [12, 7.5]
+        assert df.opp.load_report.origin == path.name
+    (tmp_path / "errors.csv").write_text("Name,Amount\nAcme,#N/A\n", encoding="utf-8")
+    failed = adopt(tmp_path / "errors.csv", on_invalid="ignore").opp.load_report.failures
+    assert failed["rule"].tolist() == ["is an error of the spreadsheet"]
+    for name, words in (("deals.doc", "extension is one of .csv"), ("none.csv", "no such file")):
+        with pytest.raises(ConfigurationError, match=words):
+            adopt(tmp_path / name)

@@ -47,24 +47,29 @@ def open_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_files__ask_at_most_once(data: Path) -> None:
-    """Eight files from elsewhere adopt in one call; one of them names in one error the arguments that it needs."""
+    """Nine files from elsewhere adopt in one call; one of them names in one error the arguments that it needs."""
     tables = {
         "maven/sales_pipeline_asof_2017-09-30.csv": "", "olga_synth/opportunities.csv": "",
         "microsoft/tracking_opportunities.csv": "probability_unit='fraction' .* duplicates='keep'",
         "fivetran_salesforce/sf_opportunity_data.csv": "", "fivetran_hubspot/deal_data.csv": "",
         "salesforce_devorg/Opportunity.csv": "",
     }  # fmt: skip
-    sources = {name: pd.read_csv(data / name) for name in tables}
-    sources["salvirt_b2b"] = pd.read_csv(next((data / "salvirt_b2b").glob("*.csv")))
-    trees = json.loads((data / "salesforce_sfdx" / "data-import-test-org.Opportunity.json").read_text())
-    sources["salesforce_sfdx"] = pd.json_normalize(trees["records"])
+    sources: dict[str, Any] = {name: data / name for name in tables}
+    sources["salvirt_b2b"] = next((data / "salvirt_b2b").glob("*.csv"))
+    for name in ("data-import-test-org.Opportunity", "event-monitoring-demo.Opportunitys"):
+        trees = json.loads((data / "salesforce_sfdx" / f"{name}.json").read_text(encoding="utf-8"))
+        sources[name] = pd.json_normalize(trees["records"])
     for name, source in sources.items():
         options: dict[str, Any] = {}
         if asked := tables.get(name):
             with pytest.raises(ConfigurationError, match=asked):
                 adopt(source)
             options = {"probability_unit": "fraction", "duplicates": "keep"}
-        assert len(adopt(source, on_invalid="ignore", **options)) == len(source)
+        df = adopt(source, on_invalid="ignore", **options)
+        rows = len(source) if isinstance(source, pd.DataFrame) else len(pd.read_csv(source, sep=None, engine="python"))
+        assert len(df) == rows
+        # What is lacking is said together with the columns that it may be in.
+        assert ("columns left alone" in notes(df)) is ("no " in notes(df).split("columns left alone")[0])
 
 
 def test_microsoft__to_the_cent(data: Path) -> None:

@@ -434,8 +434,11 @@ FRONT_ENDS = [
 ]
 
 
-COPIED = """([text, html]) => navigator.clipboard.write([new ClipboardItem(
-    { "text/plain": new Blob([text], { type: "text/plain" }), "text/html": new Blob([html], { type: "text/html" }) })])"""
+COPIED = """([text, html]) => {
+    const flavour = (type, part) => [type, new Blob([part], { type })];
+    const both = [flavour("text/plain", text), flavour("text/html", html)];
+    return navigator.clipboard.write([new ClipboardItem(Object.fromEntries(both))]);
+}"""
 
 
 @pytest.mark.parametrize(("app", "theme", "width"), FRONT_ENDS)

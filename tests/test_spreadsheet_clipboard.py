@@ -156,15 +156,15 @@ def adopted(folder: Path, column: str, text: str, said: dict[str, Any]) -> str:
         return f"?{question}"
     refused = frame.opp.load_report.failures
     refused = refused[refused["column"] == column]
-    if len(refused):
-        return f"!{refused['rule'].iloc[0]}"
     value = frame[column].iloc[0]
+    if pd.isna(value) or (len(refused) and column == "probability"):
+        return f"!{refused['rule'].iloc[0]}"
     return f"{value:%Y-%m-%d %H:%M}".removesuffix(" 00:00") if column == "close_date" else str(value)
 
 
 def agrees(found: str, expected: str) -> bool:
     """The same value; or a question where the grid has one, or a refusal where it refuses."""
-    if " may be " in f" {expected}" and "(" in expected:
+    if expected.startswith("!may be") and "(" in expected:
         return found.startswith("?") and expected.lstrip("!") in found
     return found.startswith("!") if expected.startswith("!") else found == expected
 

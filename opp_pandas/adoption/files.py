@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+_MISSING = ["", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "None", "NULL", "null"]
+"""No error of a spreadsheet, such as #N/A: those are refused by name."""
 _NUMBER = r"-?(?:0|[1-9]\d{0,14})(?:\.\d+)?"
 _EITHER = r"-?[1-9]\d{0,2}\.\d{3}"
 
@@ -37,18 +39,19 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     if reader is None:
         raise ConfigurationError(f"{file}: the file's extension is one of {', '.join(_READERS)}")
     try:
-        return reader(file)
+        table: pd.DataFrame = reader(file)
     except FileNotFoundError as error:
         raise ConfigurationError(f"{file}: there is no such file") from error
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise ConfigurationError(f"{file}: the file cannot be read: {printable(error, 200)}") from error
     except ImportError as error:
         raise MissingExtraError("openpyxl", "report") from error
+    return table
 
 
 def _read_text(path: Path) -> pd.DataFrame:
     text, mark = decode_table(path.read_bytes(), path)
-    table = pd.read_csv(io.StringIO(text), sep=mark, dtype="str")
+    table = pd.read_csv(io.StringIO(text), sep=mark, dtype="str", keep_default_na=False, na_values=_MISSING)
     return pd.DataFrame({name: _as_values(column) for name, column in table.items()})
 
 

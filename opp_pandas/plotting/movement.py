@@ -159,8 +159,10 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
                 name: shown[f"{name}_count"].to_numpy(dtype=float, na_value=0.0) for name in ("still", "lost", "left")
             }
             onward = values - sum(parts.values())
+            won = shown.index.isin(known_basis(table).get("stages", {}).get("won", []))
             looks = (
-                ("went on, or won", onward, kit.OPEN),
+                ("went on", np.where(won, 0, onward), kit.OPEN),
+                ("won", np.where(won, onward, 0), kit.WON),
                 ("still there", parts["still"], kit.SKY),
                 ("lost from here", parts["lost"], kit.LOST),
                 ("left otherwise", parts["left"], kit.GREY),

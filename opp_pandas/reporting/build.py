@@ -308,11 +308,14 @@ def _version() -> str:
 def _definitions(sections: Iterable[Section]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Define what is shown, figure by figure."""
     found: dict[str, dict[str, tuple[str, str]]] = {}
+    said: set[tuple[str, str]] = set()
     for section in sections:
         for basis in map(known_basis, section.figures):
             name = str(basis.get("figure", "figure"))
             figure = FIGURES[name].heading if name in FIGURES else name
             shown, stated = section.shown, basis.get("definitions", {})
             terms = {term: (shown[term], in_words(printable(stated[term]), shown)) for term in stated if term in shown}
-            found.setdefault(figure, {}).update(terms)
+            # What another figure has defined in the same words is not said again.
+            found.setdefault(figure, {}).update({term: pair for term, pair in terms.items() if pair not in said})
+            said.update(terms.values())
     return [(figure, list(terms.values())) for figure, terms in found.items() if terms]

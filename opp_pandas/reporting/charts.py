@@ -104,11 +104,14 @@ def _dress(chart: Any, chosen: _Chart, table: Table) -> None:
     unit = table.currency if kind == "money" else ""
     numbers: dict[str, Any] = {"num_format": {"share": "0%", "ratio": "0.0"}.get(kind, "#,##0"), "name": unit}
     names: dict[str, Any] = {"label_position": "low", **({"reverse": True} if chosen.type == "bar" else {})}
+    if chosen.whiskers:
+        # The axis would end where the bars do, not their whiskers, and begin below what cannot be negative.
+        drawn = [each for each in (name, chosen.points, *chosen.whiskers) if each in table.frame.columns]
+        low, high = (float(getattr(np, end)(table.frame[drawn].to_numpy(float))) for end in ("nanmin", "nanmax"))
+        step = 10 ** np.floor(np.log10(max(high, 1e-6))) / (1 if kind == "share" else 5)
+        numbers |= {"max": float(np.ceil(high / step) * step), **({"min": 0} if low >= 0 else {})}
     if chosen.points:
-        # The axis would end below the whiskers; and as days, not words, they would press the bars into lines.
-        high = float(np.nanmax([table.frame[name].max() for name in (chosen.points, *chosen.whiskers)] + [1.0]))
-        step = 10 ** np.floor(np.log10(high)) / 5
-        numbers["max"] = float(np.ceil(high / step) * step)
+        # As days, not words, they would press the bars into lines.
         names |= {"text_axis": True, "num_format": "yyyy-mm-dd", "num_font": {"rotation": -45}}
     numbers["major_gridlines"] = {"visible": True, "line": {"color": "#DDDDDD"}}
     axes = (numbers, names) if chosen.type == "bar" else (names, numbers)

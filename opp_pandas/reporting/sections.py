@@ -175,7 +175,7 @@ def forecast(material: Material) -> Section:
     interval = pd.DataFrame({"low": [low] * len(here), "high": [high] * len(here)}, index=here)
     picture = Drawing("plot_forecast", table, {"interval": interval})
     whose = "its 80 % interval" if foretold is None else "the 80 % interval of the prediction"
-    notes.append(f"The line in {material.period}: {whose}; {(foretold or material.bookings).tested}.")
+    notes.append(f"The line in {material.period}: {whose}.")
     rows = Table(table[columns], "Forecast by period of the close date", currency=_currency(table))
     return Section(title, picture, _periods_in_words(rows), notes=notes, figures=(whole,))
 
@@ -289,9 +289,11 @@ def deals(material: Material) -> Section:
         chances = pd.Series(foretold.chances, index=foretold.attrs["positions"])
         expected = np.argsort(-foretold.amounts * foretold.chances, kind="stable")[:few]
         for place, why in zip(chances.index[expected].tolist(), foretold.deals["reasons"].head(few), strict=True):
-            reasons.setdefault(place, []).append(f"counts for {material.period}" + (f" ({why})" if why else ""))
+            # The reason that weighs most; `predict().deals` has them all.
+            most = str(why).partition("; ")[0]
+            reasons.setdefault(place, []).append(f"counts for {material.period}" + (f" ({most})" if most else ""))
     for place, why in flagged["reasons"].items():
-        reasons.setdefault(cast("int", place), []).append(str(why))
+        reasons.setdefault(cast("int", place), []).extend(str(why).split("; "))
     if not reasons:
         return Section(title, "There is no open deal.", figures=(ageing,))
     every = material.frame.get("amount", pd.Series(index=material.frame.index)).loc[[*reasons]].astype("Float64")
@@ -301,8 +303,10 @@ def deals(material: Material) -> Section:
     rows["stage_name"] = ageing["stage_name"].reindex(places).to_numpy()
     if foretold is not None:
         rows["chance"] = chances.reindex(places).to_numpy()
-    rows["reasons"] = ["; ".join(reasons[place]) for place in places.tolist()]
-    rows = rows.join(_facts(material, places, ("next_step", *_KEYS)))
+    rows["reasons"] = ["; ".join(dict.fromkeys(reasons[place])) for place in places.tolist()]
+    # One key is enough to find a deal by: the service's own, where it has one.
+    known = "id" in material.frame.columns and material.frame["id"].iloc[places].notna().all()
+    rows = rows.join(_facts(material, places, ("next_step", *(("id",) if known else _KEYS))))
     head = "name" if "name" in rows else next((key for key in _KEYS if key in rows), "reasons")
     rows.insert(0, head, rows.pop(head))
     shown = Table(

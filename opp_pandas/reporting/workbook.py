@@ -16,8 +16,6 @@ from opp_pandas.reporting.blocks import Drawing, Headlines, Table, written
 from opp_pandas.reporting.charts import add_chart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from opp_pandas.reporting.blocks import Column
     from opp_pandas.reporting.build import Report
 
@@ -26,7 +24,7 @@ FORMATS = {
     "share": "0.0%", "percent": '0"%"', "ratio": "#,##0.0", "number": "General",
     "day": "yyyy-mm-dd", "moment": "yyyy-mm-dd hh:mm", "text": "General", "flag": "General",
 }  # fmt: skip
-_LONGEST_NAME = 31
+_LONGEST_NAME, _WIDEST = 31, 50
 _BAD_IN_NAME = re.compile(r"[\[\]:*?/\\'\x00-\x1f]")
 
 
@@ -61,13 +59,15 @@ class _Book:
         self.bold = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
         self.title = book.add_format({"bold": True, "font_size": 14})
         self.wrapped = book.add_format({"text_wrap": True, "valign": "top"})
-        # A cell that looks like a formula stays text even when somebody edits it.
+        # A text beside a number on its left would touch it; one that looks like a formula stays text when it is edited.
+        self.beside = book.add_format({"text_wrap": True, "valign": "top", "align": "left", "indent": 1})
+        self.linked = book.add_format({"font_color": "blue", "underline": 1, "valign": "top"})
         self.quoted = book.add_format({"quote_prefix": True})
 
     def format(self, kind: str) -> Any:
         """Return the number format of a kind of value."""
         if kind not in self._formats:
-            self._formats[kind] = self.book.add_format({"num_format": FORMATS[kind]})
+            self._formats[kind] = self.book.add_format({"num_format": FORMATS[kind], "valign": "top"})
         return self._formats[kind]
 
     def sheet(self, title: str) -> Any:
@@ -95,7 +95,7 @@ class _Book:
         for place, tile in enumerate(block.tiles, 4):
             sheet.write_string(place, 0, tile.label)
             self.write(sheet, place, 1, tile.number if tile.number is not None else tile.value, tile.kind)
-            sheet.write_string(place, 2, tile.detail)
+            sheet.write_string(place, 2, tile.detail, self.beside)
         sheet.set_column(0, 0, 26)
         sheet.set_column(1, 1, 18)
         sheet.set_column(2, 2, 60)
@@ -107,10 +107,14 @@ class _Book:
         columns = table.columns()
         for place, column in enumerate(columns):
             unit = f" ({table.currency})" if table.currency and column.kind == "money" else ""
-            sheet.write_string(0, place, f"{column.heading}{unit}", self.bold)
+            heading = f"{column.heading}{unit}"
+            sheet.write_string(0, place, heading, self.bold)
             for row, value in enumerate(column.values, 1):
                 self.write(sheet, row, place, value, column.kind)
-            sheet.set_column(place, place, _width(column))
+            sheet.set_column(place, place, _width(column, heading))
+        texts = [list(map(str, column.values)) for column in columns if column.kind == "text"]
+        for row, cells in enumerate(zip(*texts, strict=True), 1):
+            sheet.set_row(row, _height(max(cells, key=len), _WIDEST - 4))
         sheet.set_row(0, 30)
         sheet.freeze_panes(1, 1)
         if columns:
@@ -120,7 +124,7 @@ class _Book:
         for row, link in enumerate(table.links, 1):
             if link is not None:
                 sheet.write_url(
-                    row, 0, link, None, printable(written(columns[0].values[row - 1], columns[0].kind), 250)
+                    row, 0, link, self.linked, printable(written(columns[0].values[row - 1], columns[0].kind), 250)
                 )
         return sheet
 
@@ -134,7 +138,8 @@ class _Book:
             rows += [("", ""), (figure, "definition"), *terms]
         headings = {figure for figure, _ in report.definitions}
         for place, (word, says) in enumerate(rows):
-            sheet.write_string(place, 0, word, self.bold if word in headings and says == "definition" else None)
+            is_heading = word in headings and says == "definition"
+            sheet.write_string(place, 0, word, self.bold if is_heading else self.wrapped)
             sheet.write_string(place, 1, says[:LONGEST_CELL], self.wrapped)
             sheet.set_row(place, _height(says, 100))
         sheet.set_column(0, 0, 26)
@@ -155,7 +160,8 @@ class _Book:
                                self.format(kind))  # fmt: skip
         else:
             text = written(value, kind) if not isinstance(value, str) else printable(value, LONGEST_CELL)  # type: ignore[arg-type]
-            sheet.write_string(row, place, text, self.quoted if text[:1] in tuple("=+-@'") else None)
+            look = self.quoted if text[:1] in tuple("=+-@'") else self.beside if place else self.wrapped
+            sheet.write_string(row, place, text, look)
 
     def _write_moment(self, sheet: Any, row: int, place: int, value: pd.Timestamp, kind: str) -> None:
         # Excel's cells know no zone: the clock time of the column's zone is written.
@@ -183,7 +189,8 @@ def _fits(value: Any) -> bool:
     return bool(np.isfinite(value))
 
 
-def _width(column: Column) -> float:
+def _width(column: Column, heading: str) -> float:
+    """Work out a width for the values, and for the heading in two lines."""
     longest = max((len(written(value, column.kind)) for value in column.values[:200]), default=0)
-    words: Iterable[str] = column.heading.split() or [""]
-    return float(min(max(longest + 2, max(len(word) for word in words) + 3, 8), 50))
+    word = max(map(len, heading.split()), default=0)
+    return float(min(max(longest + 3, word + 3, len(heading) // 2 + 5, 8), _WIDEST))
