@@ -57,7 +57,7 @@ def _gather(deals: Deals, survey: Part, stale_days: int = 30, checks: Sequence[C
             table["amount"] = amount
     for title, words in (
         ("checks", [", ".join(found[row]) for row in rows.tolist()]),
-        ("reasons", ["; ".join(found[row].values()) for row in rows.tolist()]),
+        ("reasons", ["; ".join(dict.fromkeys("; ".join(found[row].values()).split("; "))) for row in rows.tolist()]),
     ):
         table[title] = pd.Series(words, index=table.index, dtype="str")
     part: dict[str, Any] = {"facts": Facts.of(deals, more=counts), "rows": Rows(table)}

@@ -293,7 +293,7 @@ def deals(material: Material) -> Section:
             most = str(why).partition("; ")[0]
             reasons.setdefault(place, []).append(f"counts for {material.period}" + (f" ({most})" if most else ""))
     for place, why in flagged["reasons"].items():
-        reasons.setdefault(cast("int", place), []).extend(str(why).split("; "))
+        reasons.setdefault(cast("int", place), []).append(str(why))
     if not reasons:
         return Section(title, "There is no open deal.", figures=(ageing,))
     every = material.frame.get("amount", pd.Series(index=material.frame.index)).loc[[*reasons]].astype("Float64")
@@ -303,7 +303,7 @@ def deals(material: Material) -> Section:
     rows["stage_name"] = ageing["stage_name"].reindex(places).to_numpy()
     if foretold is not None:
         rows["chance"] = chances.reindex(places).to_numpy()
-    rows["reasons"] = ["; ".join(dict.fromkeys(reasons[place])) for place in places.tolist()]
+    rows["reasons"] = ["; ".join(reasons[place]) for place in places.tolist()]
     # One key is enough to find a deal by: the service's own, where it has one.
     known = "id" in material.frame.columns and material.frame["id"].iloc[places].notna().all()
     rows = rows.join(_facts(material, places, ("next_step", *(("id",) if known else _KEYS))))
