@@ -1215,9 +1215,9 @@ class OpportunityAccessor(MergeableFigures):
             For every period [currency], period -> number, owner ->
             number, or a frame with ``period``, ``owner_name`` and ``quota``. A quota
             of all owners is not shown beside a choice of them.
-        rho : float, default 0
-            Correlation of the deals: with 0 the intervals are too
-            narrow, and labelled so.
+        rho : float, default 0.0
+            Correlation of the deals: with 0 the spread of their sum is too small, and
+            labelled so.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
@@ -1317,13 +1317,13 @@ class OpportunityAccessor(MergeableFigures):
         Parameters
         ----------
         client : Client, optional
-            Where changes go; default the client of the load.
+            Where changes go; the client of the load if left out.
         columns : sequence of str, optional
             Columns to show at first; the others can be chosen in the grid. Default:
             the usual ones, and custom fields that hold something.
         height : int, default 420
             Of the grid's rows [pixels], 120 to 2000.
-        unknown_names : {"refuse", "leave_out"}
+        unknown_names : {"refuse", "leave_out"}, default "refuse"
             What to do about new deals whose owner or account has a name that the
             service does not know, as for `write_back`.
         quota : number, mapping or DataFrame, optional
@@ -1723,11 +1723,13 @@ class OpportunityAccessor(MergeableFigures):
         since : str, date or Timestamp, optional
             From when the waterfall tells; the newest snapshot before the load if left out.
         window_days : int, optional
-            Win rates of deals closed in so many days before `as_of`; all if left out.
+            Only deals closed in so many days up to as_of; all closed deals if left out
+            [days].
         level : float, default 0.95
             Confidence of the intervals.
-        rho : float, default 0
-            Correlation of the deals: 0 makes the spread of their sum too small.
+        rho : float, default 0.0
+            Correlation of the deals: with 0 the spread of their sum is too small, and
+            labelled so.
         stale_days : int, default 30
             After how long without activity a deal is called stale [days].
         max_rows : int, default 15
@@ -1975,24 +1977,25 @@ class OpportunityAccessor(MergeableFigures):
             Adds what changed since a snapshot or since the period began, and how many
             deals came as far as each stage; without one, what the edits change.
         quota : number, mapping or DataFrame, optional
-            For every period [currency], period -> number, owner ->
-            number, or a frame with ``period``, ``owner_name`` and ``quota``.
-        rho : float, default 0
-            Correlation of the deals: with 0 the intervals are too
-            narrow, and labelled so.
+            For every period [currency], period -> number, owner -> number, or a frame with
+            ``period``, ``owner_name`` and ``quota``.
+        rho : float, default 0.0
+            Correlation of the deals: with 0 the spread of their sum is too small, and
+            labelled so.
         client : Client, optional
-            Where changes go; default the client of the load.
+            Where changes go; the client of the load if left out.
         columns : sequence of str, optional
             Columns to list at first. Default: the usual ones, and why a deal needs attention.
         height : int, default 420
-            Of the list's rows [pixels], 120 to 2000.
-        unknown_names : {"refuse", "leave_out"}
-            As for `write_back`.
+            Of the grid's rows [pixels], 120 to 2000.
+        unknown_names : {"refuse", "leave_out"}, default "refuse"
+            What to do about new deals whose owner or account has a name that the
+            service does not know, as for `write_back`.
         journal : str or Path, optional
             Folder of journals, as for `write_back`.
         decimal, thousands, dayfirst, date_format
             How numbers and dates are written by those who type and paste, as for
-            `adopt`.
+            `adopt`; without them, a pasted column has to prove it.
         freq : str, optional
             ``M``, ``Q``, ``Y`` or ``W``, or an alias such as ``Q-JAN``; "Q" if left out.
         fiscal_start : int, optional
