@@ -1317,20 +1317,22 @@ class OpportunityAccessor(MergeableFigures):
         Parameters
         ----------
         client : Client, optional
-            Where changes go; the client of the load if left out.
+            Where changes go; default the client of the load.
         columns : sequence of str, optional
             Columns to show at first; the others can be chosen in the grid. Default:
             the usual ones, and custom fields that hold something.
         height : int, default 420
             Of the grid's rows [pixels], 120 to 2000.
         unknown_names : {"refuse", "leave_out"}, default "refuse"
-            What to do about new deals whose owner or account has a name that the
-            service does not know, as for `write_back`.
+            Whether new deals whose owner or account has a name that the service does
+            not know are refused, or created without it, as the rows of the report say.
+            The service is asked when the plan is sent.
         quota : number, mapping or DataFrame, optional
             For the effect on the forecast that a review shows;
             coverage by period needs a quota.
         journal : str or Path, optional
-            Folder of journals, as for `write_back`.
+            The folder of journals, or the journal; default ``OPP_PANDAS_JOURNAL``, else
+            the user's folder for state. A finished plan is kept for 30 days.
         decimal, thousands, dayfirst, date_format
             How numbers and dates are written by those who type and paste, as for
             `adopt`; without them, a pasted column has to prove it.
@@ -1983,16 +1985,18 @@ class OpportunityAccessor(MergeableFigures):
             Correlation of the deals: with 0 the spread of their sum is too small, and
             labelled so.
         client : Client, optional
-            Where changes go; the client of the load if left out.
+            Where changes go; default the client of the load.
         columns : sequence of str, optional
             Columns to list at first. Default: the usual ones, and why a deal needs attention.
         height : int, default 420
             Of the grid's rows [pixels], 120 to 2000.
         unknown_names : {"refuse", "leave_out"}, default "refuse"
-            What to do about new deals whose owner or account has a name that the
-            service does not know, as for `write_back`.
+            Whether new deals whose owner or account has a name that the service does
+            not know are refused, or created without it, as the rows of the report say.
+            The service is asked when the plan is sent.
         journal : str or Path, optional
-            Folder of journals, as for `write_back`.
+            The folder of journals, or the journal; default ``OPP_PANDAS_JOURNAL``, else
+            the user's folder for state. A finished plan is kept for 30 days.
         decimal, thousands, dayfirst, date_format
             How numbers and dates are written by those who type and paste, as for
             `adopt`; without them, a pasted column has to prove it.
