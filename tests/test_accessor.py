@@ -250,3 +250,11 @@ def test_waterfall__ends_with_the_frame_at_hand(recorded: tuple[opp.History, pd.
     pd.testing.assert_frame_equal(before, df.opp.waterfall(first, period="2026Q4"), check_flags=False)
     with pytest.raises(errors.NotLoadedError, match="present=True"):
         pd.DataFrame(df).opp.waterfall(history, **asked, present=True, as_of="2026-11-18", stages=STAGES)
+
+
+def test_methods__each_have_their_own_help() -> None:
+    """No two doors, figures or plots say the same: one that adds and one that takes away are two."""
+    for known in (opp.OpportunityAccessor, type(pd.DataFrame().opp.plot)):
+        names = [name for name in dir(known(None)) if not name.startswith("_") and name != "load"]
+        said = [getattr(known, name).__doc__ for name in names]
+        assert len(set(said)) == len(said) > 20

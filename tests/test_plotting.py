@@ -128,6 +128,8 @@ def test_plots__empty_tables_say_that_there_is_nothing(name: str, plot: Any, fig
     ax = plot(figure(EMPTY))
     ax.figure.canvas.draw()
     assert ax.texts or ax.patches or ax.collections
+    if not ax.axison:
+        assert ax.alt_text.endswith(f". There is nothing to show: {ax.texts[0].get_text()}.")
 
 
 @pytest.mark.parametrize(("name", "plot", "figure"), PLOTS, ids=NAMES)

@@ -128,8 +128,6 @@ class Figure(Generic[R]):
         What it is called for readers.
     definitions : mapping of str to str
         Column, or number of the basis, to its formula in words.
-    rows : callable, optional
-        Finds the deals behind one of its numbers.
     alone : bool
         Whether a figure over time takes the deals alone where there is no history.
     first : str
@@ -152,7 +150,6 @@ class Figure(Generic[R]):
         *,
         heading: str | None = None,
         definitions: Mapping[str, str] | None = None,
-        rows: Finder | None = None,
         alone: bool = False,
         first: str = "period",
         gather: Gatherer | None = None,
@@ -165,7 +162,8 @@ class Figure(Generic[R]):
         self.gather, self.survey = gather, survey
         self.heading = heading or self.name.replace("_", " ").capitalize()
         self.definitions = dict(definitions or {})
-        self.find_rows = rows
+        self.find_rows: Finder | None = None
+        """Finds the deals behind one of its numbers."""
         self.first = first
         self.alone = alone
         """Whether it takes the frame where no history is given."""
