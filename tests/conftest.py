@@ -33,7 +33,7 @@ os.environ["OPP_PANDAS_JOURNAL"] = JOURNALS.name
 
 settings.register_profile(
     "default",
-    max_examples=100,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

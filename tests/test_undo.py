@@ -622,7 +622,7 @@ def test_undo__of_a_lost_new_deal_notices_what_a_colleague_set() -> None:
     edits: list[tuple[dict[str, Any], ...]] = [({"probability": 70},), ({"closeDate": "2026-12-24"},)]
     edits += [({}, {"owner": 2}), ()]
     with opp.sandbox(opportunities=0, stages=STAGES, now=lambda: begin + pd.Timedelta(seconds=next(ticks))) as box:
-        client = box.client()
+        client = box.client(clock=Clock(sleep=lambda _: None))
         df = opp.read_opportunities(client, stages=STAGES)
         for row_id, (state, edit) in enumerate(itertools.product(["written", "unknown"], edits), start=1):
             box.fail(0, method="POST", applied=True)
