@@ -35,23 +35,9 @@ def _column(values: Any, numbers: Numbers, remarked: dict[int, str] | None = Non
 
 
 def read_amounts(values: pd.Series, conventions: Conventions = ANY) -> tuple[Reading, Reading | None, dict[int, str]]:
-    """Read amounts: whole units, and the exact text where there are cents.
+    """Read amounts as Int64, halves rounded away from zero, and the exact texts where there are cents (else None).
 
-    Parameters
-    ----------
-    values : Series, shape (n,)
-        As for `parse_numbers`.
-    conventions : Conventions
-        What is known of the separators.
-
-    Returns
-    -------
-    whole : Reading
-        Int64, halves rounded away from zero [units of the currency].
-    precise : Reading or None
-        The amounts that have cents, as decimal text; None if none has.
-    currencies : dict of int to str
-        ISO code by position, where the cell itself names its currency.
+    The third are ISO codes by position, where the cell itself names its currency.
     """
     if pd.api.types.is_integer_dtype(values.dtype) and not _unsigned_64(values):
         return Reading(pd.array(values.array, dtype="Int64")), None, {}
@@ -93,23 +79,10 @@ def _money_text(number: Decimal) -> str:
 def read_probabilities(
     values: pd.Series, unit: Literal["percent", "fraction"] | None, conventions: Conventions = ANY
 ) -> tuple[Reading, dict[int, Decimal]]:
-    """Read probabilities as whole percent.
+    """Read probabilities as whole percent, halves rounded up and remarked, and the exact ones where they were rounded.
 
-    Parameters
-    ----------
-    values : Series, shape (n,)
-        Percent or fractions; text with ``%`` is percent in any case.
-    unit : {"percent", "fraction"} or None
-        What bare numbers are. None: percent, unless all lie between 0 and 1.
-    conventions : Conventions
-        What is known of the separators.
-
-    Returns
-    -------
-    reading : Reading
-        Int64 [percent]. What is not whole is rounded half up and remarked.
-    exact : dict of int to Decimal
-        The unrounded percentage of the cells that were rounded.
+    Text with ``%`` is percent in any case; bare numbers are what `unit` says, and percent without it unless all
+    lie between 0 and 1.
 
     Raises
     ------

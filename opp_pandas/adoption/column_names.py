@@ -75,31 +75,18 @@ class ColumnPlan:
 
 
 def plan_columns(source: pd.DataFrame, columns: Mapping[Any, Any] | None) -> ColumnPlan:
-    """Settle which source column fills which of ours.
+    """Settle which source column fills which of ours, with a note on every one.
 
-    Parameters
-    ----------
-    source : DataFrame, shape (n, k)
-        The user's frame; column names unique, on one level.
-    columns : mapping of source name to column name, optional
-        The user's word. A source mapped to its own name is left alone, one
-        mapped to None left out.
-
-    Returns
-    -------
-    ColumnPlan
-        With a note on every column of `source`.
+    In `columns`, the user's word, a source mapped to its own name is left alone, one mapped to None left out.
 
     Raises
     ------
     MissingColumnError
         If `columns` names a source column that is not there.
     FrameError
-        If it sends two source columns to one, or one to the name of a column
-        that stays.
+        If it sends two source columns to one, or one to the name of a column that stays.
     ConfigurationError
-        If it is no mapping, or names a column that only the service fills, or
-        one that looks like a slip of the pen.
+        If it is no mapping, or names a column that only the service fills, or one that looks like a slip of the pen.
     """
     plan = ColumnPlan()
     stated = _stated(source, columns)

@@ -223,25 +223,11 @@ class Anything:
 def read_texts(
     codec: Codec, texts: Sequence[str], conventions: Conventions, *, percent: bool = False
 ) -> list[Any | ValueError]:
-    """Read texts of one column as people and spreadsheets write them.
+    """Read texts of one column as people and spreadsheets write them; a ValueError in place of a value says why.
 
-    Parameters
-    ----------
-    codec : Codec
-        What it wrote itself is read as that.
-    texts : sequence of str
-        Read together: what one of them proves of separators or of the order of
-        day and month holds for all. Where the column holds whole numbers, two
-        that are whole by one decimal mark only prove it.
-    conventions : Conventions
-        What somebody said about them.
-    percent : bool, default False
-        Whether ``55%`` is 55.
-
-    Returns
-    -------
-    list
-        A value for each text, or the ValueError that says why there is none.
+    What the codec wrote itself is read as that. Texts are read together: what one of them proves of separators or of
+    the order of day and month holds for all. Where the column holds whole numbers, two that are whole by one decimal
+    mark only prove it. ``55%`` is 55 where `percent` says so.
 
     Examples
     --------

@@ -96,25 +96,11 @@ _ORDERS: dict[Order, tuple[str, str]] = {
 
 
 def parse_dates(values: pd.Series, zone: str, conventions: Conventions = ANY) -> Reading:
-    """Parse a column of dates and times into instants.
+    """Parse a column of dates and times into instants; midnight and times without a zone are in `zone`.
 
-    Parameters
-    ----------
-    values : Series, shape (n,)
-        Datetimes with or without a zone, dates, or text, rounded to
-        microseconds: files that went through binary fractions of a day hold
-        06:59:59.999999786 for seven o'clock. Years of two digits are those of
-        1969 to 2068, as `strptime` has it.
-    zone : str
-        The zone of midnight and of times without one.
-    conventions : Conventions
-        What is known of the order of day and month, or of the whole format.
-
-    Returns
-    -------
-    Reading
-        ``datetime64[us, UTC]``, with what was refused and what has several
-        readings, by position.
+    Read are datetimes, dates and text, rounded to microseconds: files that went through binary fractions
+    of a day hold 06:59:59.999999786 for seven o'clock. Years of two digits are those of 1969 to 2068, as
+    `strptime` has it. What was refused and what has several readings is noted by position.
 
     Examples
     --------
@@ -148,12 +134,7 @@ def parse_dates(values: pd.Series, zone: str, conventions: Conventions = ANY) ->
 
 
 def parse_date(text: str, zone: str, conventions: Conventions = ANY) -> pd.Timestamp:
-    """Parse one date or time.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or has several readings; in words.
+    """Parse one date or time; a ValueError says that it is none, or has several readings.
 
     Examples
     --------

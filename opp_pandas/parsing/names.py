@@ -19,18 +19,7 @@ def fold_name(name: str) -> str:
 def match_names(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Match names with the one known name that differs by case or blanks alone.
 
-    Parameters
-    ----------
-    names : iterable of str
-        As somebody wrote them.
-    known : iterable of str
-        As they should be.
-
-    Returns
-    -------
-    dict of str to str
-        Without names that are known as they stand, or that several known ones
-        could be.
+    Names that are known as they stand, or that several known ones could be, are left out.
 
     Examples
     --------

@@ -60,14 +60,9 @@ Mark = Literal[".", ","]
 
 @dataclass
 class Numbers(Reading):
-    """A column of decimals: None where the cell is missing or was not read.
+    """A column of decimals, None where the cell is missing or was not read.
 
-    Parameters
-    ----------
-    percent : set of int
-        Positions of the cells that bore a percent sign.
-    currencies : dict of int to str
-        ISO code by position, where the cell itself names its currency.
+    `percent` are positions of cells with a percent sign, `currencies` ISO codes of those that name their currency.
     """
 
     percent: set[int] = field(default_factory=set)
@@ -91,24 +86,11 @@ class _Written:
 
 
 def parse_numbers(values: pd.Series, conventions: Conventions = ANY, *, percent_sign: bool = False) -> Numbers:
-    """Parse a column of numbers exactly.
+    """Parse a column of numbers exactly, text with ``%`` only where that is allowed.
 
-    Parameters
-    ----------
-    values : Series, shape (n,)
-        Integers, floats, decimals or text with currency signs, separators,
-        brackets for what is negative and ``k``, ``M``, ``bn`` for thousands,
-        millions and thousand millions. Floats within their last digits of whole
-        cents are those cents.
-    conventions : Conventions
-        What is known of the separators.
-    percent_sign : bool, default False
-        Whether text may end in ``%``.
-
-    Returns
-    -------
-    Numbers
-        With what was refused and what has two readings, by position.
+    Read are integers, floats, decimals and text with currency signs, separators, brackets for what is
+    negative and ``k``, ``M``, ``bn`` for thousands, millions and thousand millions. Floats within their
+    last digits of whole cents are those cents. What was refused and what has two readings is noted by position.
 
     Examples
     --------
@@ -156,12 +138,7 @@ def parse_numbers(values: pd.Series, conventions: Conventions = ANY, *, percent_
 
 
 def parse_number(text: str, conventions: Conventions = ANY) -> Decimal:
-    """Parse one number.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or has two readings; in words.
+    """Parse one number; a ValueError says that it is none, or has two readings.
 
     Examples
     --------

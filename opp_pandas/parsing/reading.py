@@ -20,21 +20,8 @@ _THOUSANDS = (",", ".", " ", "'")
 class Conventions:
     """How numbers and dates are written, as far as somebody said so; what is None a column has to prove.
 
-    Parameters
-    ----------
-    decimal : {".", ","}, optional
-        The decimal mark.
-    thousands : {",", ".", " ", "'"}, optional
-        The mark between groups of three digits.
-    dayfirst : bool, optional
-        Whether 03/04/2026 is the third of April.
-    date_format : str or mapping of column to str, optional
-        A format of `strptime`, or ``"excel"`` for serial days.
-
-    Raises
-    ------
-    ConfigurationError
-        If one of them cannot be used, or decimal and thousands are one mark.
+    The arguments are those of `adopt`. A ConfigurationError if one of them cannot be used, or decimal and
+    thousands are one mark.
     """
 
     decimal: Literal[".", ","] | None = None
@@ -101,22 +88,10 @@ class Ambiguity:
 
 @dataclass
 class Reading:
-    """A column that was read.
+    """A column that was read: cells that were not are missing.
 
-    Parameters
-    ----------
-    values : array
-        The column in its dtype; cells that were not read are missing.
-    refused : dict of int to str
-        Position of each cell that could not be read, with the rule it breaks.
-    remarked : dict of int to str
-        Position of each cell that was read with a change.
-    notes : list of str
-        What a reader of the whole column should know.
-    unsettled : dict of int to Ambiguity
-        Position of each cell that can be read in several ways.
-    contradiction : str
-        Why the column cannot have been written by the conventions that were said.
+    By position: `refused` has the rule that a cell breaks, `remarked` what was changed in reading it, `unsettled`
+    what can be read in several ways. `contradiction` says why the column cannot have been written as it was said.
     """
 
     values: Any
@@ -127,13 +102,7 @@ class Reading:
     contradiction: str = ""
 
     def require_settled(self, column: str) -> None:
-        """Ask for what only the owner of the column knows.
-
-        Raises
-        ------
-        ConfigurationError
-            If a cell has several readings, or all contradict what was said.
-        """
+        """Raise a ConfigurationError if a cell has several readings, or all contradict what was said."""
         if self.contradiction:
             raise ConfigurationError(f"{column}: {self.contradiction}")
         if self.unsettled:

@@ -39,20 +39,9 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Tile:
-    """One headline number.
+    """One headline number: what it is, how it is written, and below it its interval or what it stands beside.
 
-    Parameters
-    ----------
-    label : str
-        What it is.
-    value : str
-        The number, written.
-    detail : str
-        Its interval, or what it stands beside.
-    number : float, str or None
-        The number itself, for a workbook.
-    kind : str
-        What kind of number it is.
+    `number` is the number itself, of the kind `kind`, for a workbook.
     """
 
     label: str
@@ -144,17 +133,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A plot with its words.
-
-    Parameters
-    ----------
-    axes : Axes
-        The plot, as wide as a page.
-    alt : str
-        What it shows, for people who hear the page.
-    narrow : Axes, optional
-        The same for a telephone.
-    """
+    """A plot with its words: the axes, as wide as a page and perhaps `narrow` for a telephone, and what they show."""
 
     axes: Axes
     alt: str

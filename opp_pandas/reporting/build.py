@@ -36,24 +36,10 @@ _LONGEST_TITLE = 200
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report before it has a form.
+    """A report before it has a form: its title, of which day and of what it speaks, its sections in order.
 
-    Parameters
-    ----------
-    title : str
-        What stands on top.
-    subtitle : str
-        Of which day, and of what, it speaks.
-    sections : tuple of Section
-        In order.
-    basis : list of (str, str)
-        What the figures stand on: a word and what it says.
-    notes : list of str
-        What a reader should know of the data.
-    definitions : list of (str, list of (str, str))
-        Figure by figure: column and formula.
-    summary : str
-        How the period stands, in a sentence or two.
+    `basis` says what the figures stand on, in pairs of a word and what it says; `notes` what a reader should know of
+    the data; `definitions` each figure's columns and formulas; `summary` in a sentence or two how the period stands.
     """
 
     title: str
