@@ -115,9 +115,8 @@ def test_page__is_quiet_open_to_all_and_fits(
         assert box is not None
         assert 250 < box["width"] <= size[0]
         assert picture.locator(".narrow").is_visible() is (size == TELEPHONE)
-    if size == WIDE:
-        cut = "[...document.querySelectorAll('.scroll')].filter(part => part.scrollWidth > part.clientWidth + 1).length"
-        assert page.evaluate(cut) == 0
+    cut = "[...document.querySelectorAll('.scroll')].filter(part => part.scrollWidth > part.clientWidth + 1).length"
+    assert page.evaluate(cut) == 0
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") is (theme == "light")
     # Colours and widths are independent of each other: two of the four looks hold all of both.
