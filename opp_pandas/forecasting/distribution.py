@@ -410,21 +410,26 @@ def _weights(luck: Floats) -> list[float]:
     return list(weights / weights.sum())
 
 
+def _open_ones(deals: Deals, span: tuple[int, int] | None, overdue: str) -> Flags:
+    """Return which open deals count in a period, or at all."""
+    if span is None:
+        return np.asarray(deals.standing == OPEN)
+    kind, inside = kinds_of(deals), (deals.close_day >= span[0]) & (deals.close_day <= span[1])
+    chosen = inside & (kind == OPEN_CURRENT)
+    if overdue == "include":
+        chosen |= inside & (kind == OVERDUE)
+    elif overdue == "roll_forward" and span[0] <= deals.context.today <= span[1]:
+        chosen |= kind == OVERDUE
+    return np.asarray(chosen)
+
+
 def _gather(deals: Deals, period: object = None) -> Part:
-    overdue, today = deals.context.money.overdue, deals.context.today
-    won = np.full(STANDINGS, -1)
-    chosen = deals.standing == OPEN
-    if period is not None:
-        first, last = deals.context.periods.cut.span_of(period)
-        inside, kind = (deals.close_day >= first) & (deals.close_day <= last), kinds_of(deals)
-        chosen = inside & (kind == OPEN_CURRENT)
-        if overdue == "include":
-            chosen |= inside & (kind == OVERDUE)
-        elif overdue == "roll_forward" and first <= today <= last:
-            chosen |= kind == OVERDUE
+    span = None if period is None else deals.context.periods.cut.span_of(period)
+    chosen, won = _open_ones(deals, span, deals.context.money.overdue), np.full(STANDINGS, -1)
+    if span:
         days = deals.close.days
         won = np.full((STANDINGS, len(days)), -1)
-        won[WON, (days >= first) & (days <= min(last, today))] = 0
+        won[WON, (days >= span[0]) & (days <= min(span[1], deals.context.today))] = 0
     known = chosen & ~np.isnan(deals.amount) & ~np.isnan(deals.percent)
     rows = np.flatnonzero(known)
     left_out = int(np.count_nonzero(chosen & ~known))
@@ -535,20 +540,11 @@ def rows_of_bookings(ask: Question) -> Trace:
     """Find the deals behind a number, for `explain`."""
     deals, arguments = ask.deals, ask.arguments
     known = ~np.isnan(deals.amount)
-    open_ones = known & ~np.isnan(deals.percent)
+    span = None if arguments["period"] is None else ask.periods.span_of(arguments["period"])
+    open_ones = known & ~np.isnan(deals.percent) & _open_ones(deals, span, arguments["overdue"])
     won = np.zeros(len(deals), dtype=bool)
-    if arguments["period"] is None:
-        open_ones &= deals.standing == OPEN
-    else:
-        first, last = ask.periods.span_of(arguments["period"])
-        inside, kind = ask.within(arguments["period"]), kinds_of(deals)
-        scope = inside & (kind == OPEN_CURRENT)
-        if arguments["overdue"] == "include":
-            scope |= inside & (kind == OVERDUE)
-        elif arguments["overdue"] == "roll_forward" and first <= deals.context.today <= last:
-            scope |= kind == OVERDUE
-        open_ones &= scope
-        won = inside & known & (kind == WON_BY_NOW)
+    if span:
+        won = ask.within(arguments["period"]) & known & (kinds_of(deals) == WON_BY_NOW)
     if ask.column == "won_amount":
         return won, deals.amount
     share = np.where(won, 1.0, deals.percent / 100.0)
