@@ -28,9 +28,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     ConfigurationError
-        If there is no such file, or it cannot be read.
-    FrameError
-        If a text is not UTF-8.
+        If there is no such file, or it cannot be read; a text has to be UTF-8, or UTF-16 with its mark.
     MissingExtraError
         If a workbook is read without openpyxl.
     """
