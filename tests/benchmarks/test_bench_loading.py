@@ -36,10 +36,10 @@ SHARES = (0.0, 0.01, 0.08, 0.2, 0.5)
 # The most that a load may take, as a multiple of orjson.loads that keeps its documents and that drops each: as users
 # have it, and with the garbage collector off.
 LIMITS = [
-    ("c10", 250, (0.85, 1.9), (1.5, 2.6)),
-    ("c10", 1_000, (0.85, 1.3), (1.5, 2.3)),
-    ("c150", 250, (1.1, 1.7), (1.3, 1.9)),
-    ("c150", 1_000, (1.1, 1.2), (1.4, 1.6)),
+    ("c10", 250, (0.85, 2.2), (1.6, 2.9)),
+    ("c10", 1_000, (0.85, 1.3), (1.6, 2.3)),
+    ("c150", 250, (1.1, 1.7), (1.7, 2.2)),
+    ("c150", 1_000, (1.1, 1.2), (1.6, 1.6)),
 ]
 
 
