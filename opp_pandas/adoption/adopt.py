@@ -109,7 +109,7 @@ def adopt(
     frame : DataFrame, shape (n, k), or path
         An export of Salesforce or HubSpot, any table with a row per deal; never
         modified. Of a path, a ``.csv``, ``.tsv`` or ``.txt`` (with commas,
-        semicolons, tabs or strokes), the first sheet of an ``.xlsx``, or a
+        semicolons, tabs or ``|``), the first sheet of an ``.xlsx``, or a
         ``.parquet`` is read; keys such as 007 stay as they are.
     columns : mapping of source name to column name, optional
         Source to ours, as `DataFrame.rename` does. Columns not named are

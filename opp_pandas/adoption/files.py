@@ -23,12 +23,14 @@ _EITHER = r"-?[1-9]\d{0,2}\.\d{3}"
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a file of deals: text with commas, semicolons or tabs, a workbook's first sheet, or Parquet.
+    """Read a file of deals: text with commas, semicolons, tabs or ``|``, a workbook's first sheet, or Parquet.
 
     Raises
     ------
     ConfigurationError
-        If there is no such file, or it cannot be read; a text has to be UTF-8, or UTF-16 with its mark.
+        If there is no such file, or it cannot be read.
+    FrameError
+        If a text is neither UTF-8 nor UTF-16 with its mark.
     MissingExtraError
         If a workbook is read without openpyxl.
     """

@@ -158,7 +158,7 @@ class Executor:
     def __init__(self, options: ApplyOptions, plan: OpenPlan, clock: Callable[[], float] = time.monotonic) -> None:
         self.client, self.plan, self.clock = options.client, plan, clock
         self.workers = 1 if options.on_conflict == "ask" else options.workers
-        self.wire = Wire(options.client, options, plan)
+        self.wire = Wire(options, plan)
         self._creations = Creations(self.wire)
         self._failures = 0
         self._stopped_because = ""

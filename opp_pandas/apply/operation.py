@@ -52,9 +52,13 @@ class Task:
 class Wire(NamedTuple):
     """Where rows are sent and how, and where every step is written down."""
 
-    client: Client
     options: ApplyOptions
     plan: OpenPlan
+
+    @property
+    def client(self) -> Client:
+        """Where to."""
+        return self.options.client
 
 
 class Operation(ABC):
