@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -83,21 +84,6 @@ class Application:
         self._lock = threading.Lock()
         self.requests: deque[LoggedRequest] = deque(maxlen=10_000)
         self.hosts: frozenset[str] = frozenset()
-        self._map = Map(list(self._rules()), converters={"id": _Id}, strict_slashes=False, merge_slashes=False)
-
-    def _rules(self) -> Iterable[Rule]:
-        do = self._operations
-        for kind, table in TABLES.items():
-            path, one = f"{ROOT}/{table.name}", f"{ROOT}/{table.name}/<id:key>"
-            yield Rule(path, endpoint=(kind, do.collection), methods=["GET"])
-            yield Rule(one, endpoint=(kind, do.record), methods=["GET"])
-            if kind in WRITABLE:
-                yield Rule(path, endpoint=(kind, do.create), methods=["POST"])
-                yield Rule(one, endpoint=(kind, do.update), methods=["PATCH"])
-                if kind not in KEPT:
-                    yield Rule(one, endpoint=(kind, do.delete), methods=["DELETE"])
-        for path, answer in _SMALL_ANSWERS.items():
-            yield Rule(f"{ROOT}{path}", endpoint=(None, answer), methods=["GET"])
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         """Serve one request, as WSGI has it; CutConnectionError: a fault asks for no answer at all."""
@@ -161,7 +147,7 @@ class Application:
         return response
 
     def _dispatch(self, request: Request, identity: Identity) -> Response:
-        adapter = self._map.bind("localhost", path_info=request.path)
+        adapter = _routes().bind("localhost", path_info=request.path)
         try:
             (kind, answer), arguments = adapter.match(method=request.method)
         except MethodNotAllowed as error:
@@ -176,7 +162,7 @@ class Application:
         if table.resource in ACTIVITY:
             self._activity.catch_up()
         call = Call(identity, table, arguments.get("key", 0), pairs, request.get_data(), _base(request))
-        answered: Response = answer(call)
+        answered: Response = answer(self._operations, call)
         return answered
 
     def _check_media_type(self, request: Request) -> None:
@@ -200,16 +186,37 @@ def _base(request: Request) -> str:
     return f"http://{request.headers['Host']}{ROOT}"
 
 
-def _root(call: Call) -> Response:
+@functools.cache
+def _routes() -> Map:
+    """Return the paths of the API; compiling them takes as long as filling a sandbox, so it is done once for all."""
+    return Map(list(_rules()), converters={"id": _Id}, strict_slashes=False, merge_slashes=False)
+
+
+def _rules() -> Iterable[Rule]:
+    do = Operations
+    for kind, table in TABLES.items():
+        path, one = f"{ROOT}/{table.name}", f"{ROOT}/{table.name}/<id:key>"
+        yield Rule(path, endpoint=(kind, do.collection), methods=["GET"])
+        yield Rule(one, endpoint=(kind, do.record), methods=["GET"])
+        if kind in WRITABLE:
+            yield Rule(path, endpoint=(kind, do.create), methods=["POST"])
+            yield Rule(one, endpoint=(kind, do.update), methods=["PATCH"])
+            if kind not in KEPT:
+                yield Rule(one, endpoint=(kind, do.delete), methods=["DELETE"])
+    for path, answer in _SMALL_ANSWERS.items():
+        yield Rule(f"{ROOT}{path}", endpoint=(None, answer), methods=["GET"])
+
+
+def _root(_: Operations, call: Call) -> Response:
     meta = {"service": "opp_pandas sandbox", "scopes": sorted(call.identity.scopes), "user": call.identity.user}
     return document(dump_json({"jsonapi": {"version": "1.0"}, "meta": meta}).encode())
 
 
-_SMALL_ANSWERS: dict[str, Callable[[Call], Response]] = {
+_SMALL_ANSWERS: dict[str, Callable[[Operations, Call], Response]] = {
     "": _root,
-    "/types": lambda _: document(dump_json(types_document(CUSTOM_FIELDS)).encode()),
+    "/types": lambda _, __: document(dump_json(types_document(CUSTOM_FIELDS)).encode()),
     # The stages of prospects, which this sandbox has none of; those of opportunities are /opportunityStages.
-    "/stages": lambda _: document(b'{"data":[]}'),
+    "/stages": lambda _, __: document(b'{"data":[]}'),
 }
 
 
