@@ -2805,7 +2805,7 @@ class OpportunityAccessor(MergeableFigures):
             Columns to learn from; left out, all labels and numbers that may have
             been known before the end.
         estimator : object, optional
-            A classifier with ``fit(X, y)``, ``predict_proba(X)`` and ``get_params``;
+            A classifier with ``fit(X, y)`` and ``predict_proba(X)``, copied for every fit;
             ridge logistic regression if left out, its strength by cross-validation.
         activity : DataFrame or False, optional
             What was done on the deals, as `read_activity` gives it; left out, that of

@@ -120,23 +120,24 @@ def test_win_model__leaves_out_what_is_filled_late(by: str) -> None:
 
 
 def test_win_model__takes_anybodys_classifier() -> None:
-    """One of scikit-learn enters by the same door, with reasons and an evaluation."""
-    ensemble = pytest.importorskip("sklearn.ensemble")
+    """One of scikit-learn enters by the same door, with reasons and an evaluation; it is not fitted itself."""
+    ensemble, pipeline = pytest.importorskip("sklearn.ensemble"), pytest.importorskip("sklearn.pipeline")
     frame = closed()
-    model = frame.opp.fit_win_model(estimator=ensemble.GradientBoostingClassifier(n_estimators=30, random_state=0))
+    boosting = ensemble.GradientBoostingClassifier(n_estimators=30, random_state=0)
+    model = frame.opp.fit_win_model(estimator=pipeline.make_pipeline(boosting))
+    assert not hasattr(boosting, "estimators_")
     assert model.evaluation["brier"].iloc[0] < model.evaluation["brier_base"].iloc[0]
     assert model.reasons(frame.head(3)).str.contains("odds x").all()
 
 
 def test_predict__takes_a_classifier() -> None:
-    """A classifier forecasts windows as well, and is compared with the others."""
-    trees = pytest.importorskip("sklearn.tree")
+    """A classifier forecasts windows as well, and is compared with the others; the one given is not fitted itself."""
+    trees, pipeline = pytest.importorskip("sklearn.tree"), pytest.importorskip("sklearn.pipeline")
     frame = frame_of(generate(World(days=400), 1))
-    table = frame.opp.compare(
-        horizon_days=30, methods=["mix", trees.DecisionTreeClassifier(max_depth=4, random_state=0)]
-    )
-    assert "DecisionTreeClassifier" in table.index
-    assert table.loc["DecisionTreeClassifier", "windows"] == table.loc["mix", "windows"]
+    tree = trees.DecisionTreeClassifier(max_depth=4, random_state=0)
+    table = frame.opp.compare(horizon_days=30, methods=["mix", pipeline.make_pipeline(tree)])
+    assert table.loc["Pipeline", "windows"] == table.loc["mix", "windows"]
+    assert not hasattr(tree, "tree_")
 
 
 def test_win_model__of_a_window_says_what_comes_within_it() -> None:

@@ -12,6 +12,7 @@ it was.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -120,10 +121,6 @@ class RidgeLogistic:
     def __init__(self, strength: float = 3.0) -> None:
         self.strength = strength
         self.weights: Floats = np.empty(0)
-
-    def get_params(self, deep: bool = False) -> dict[str, float]:  # noqa: ARG002 (scikit-learn's signature)
-        """Return what it was made with."""
-        return {"strength": self.strength}
 
     def fit(self, x: Floats, y: Floats) -> RidgeLogistic:
         """Fit by Newton's method, on one thread."""
@@ -276,7 +273,7 @@ def fit_win_model(
         Columns to learn from; left out, all labels and numbers that may have
         been known before the end.
     estimator : object, optional
-        A classifier with ``fit(X, y)``, ``predict_proba(X)`` and ``get_params``;
+        A classifier with ``fit(X, y)`` and ``predict_proba(X)``, copied for every fit;
         ridge logistic regression if left out, its strength by cross-validation.
     activity : DataFrame or False, optional
         What was done on the deals, as `read_activity` gives it; left out, that of
@@ -473,11 +470,10 @@ def _folds(groups: Codes, number: int = _FOLDS) -> Codes:
 
 
 def _new(estimator: Any) -> Any:
-    if not hasattr(estimator, "get_params"):
-        raise ConfigurationError(
-            "estimator must have get_params(), fit(X, y) and predict_proba(X), as scikit-learn's do"
-        )
-    return type(estimator)(**estimator.get_params(deep=False))
+    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict_proba")):
+        raise ConfigurationError("estimator must have fit(X, y) and predict_proba(X), as scikit-learn's do")
+    # A pipeline shares its steps with what is built from its parameters; a copy shares nothing.
+    return copy.deepcopy(estimator)
 
 
 def _out_of_fold(x: Floats, y: Floats, folds: Codes, make: Any) -> Floats:
