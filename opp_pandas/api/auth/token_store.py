@@ -11,12 +11,11 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas._files import owner_objection, sync_folder, write_whole
 from opp_pandas.api.auth.secret import Secret
 from opp_pandas.api.transport.base_url import parse_origin
 from opp_pandas.errors import ConfigurationError
@@ -107,22 +106,13 @@ class TokenStore:
             return None
 
     def write(self, sign_in: StoredSignIn) -> None:
-        """Replace the file: a new one is written beside it, synced, and takes its place at once."""
+        """Replace the file as a whole."""
         content: dict[str, Any] = {"version": VERSION, "url": self.url}
         content |= {name: getattr(sign_in, name) for name in (*_TEXTS, *_NUMBERS)}
         content |= {name: getattr(sign_in, name).reveal() for name in _SECRETS}
         self._make_folder()
-        beside = self.path.with_name(f"{self.path.name}.{secrets.token_hex(6)}.tmp")
-        try:
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(content, indent=1).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-        finally:
-            beside.unlink(missing_ok=True)
-        _sync_folder(self.folder)
+        write_whole(self.path, json.dumps(content, indent=1).encode(), private=True)
+        sync_folder(self.folder)
 
     def forget(self) -> bool:
         """Delete the sign-in; tells whether there was one."""
@@ -164,23 +154,6 @@ def _default_folder() -> Path:
 
 
 def _refuse_open_modes(found: os.stat_result, path: Path) -> None:
-    """Refuse what others on this machine may read; Windows keeps such folders to their owner by itself."""
-    if os.name != "posix":
-        return
-    mode = stat.S_IMODE(found.st_mode)
-    right = 0o700 if stat.S_ISDIR(found.st_mode) else 0o600
-    if found.st_uid != os.getuid():
-        raise ConfigurationError(f"{path} belongs to another user, so it is not trusted with a token")
-    if mode & 0o077:
-        raise ConfigurationError(f"others may read {path} (mode {mode:o}); run: chmod {right:o} {path}")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself last; Windows has no way to, and does not need it."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    objection = owner_objection(found, path)
+    if objection is not None:
+        raise ConfigurationError(objection)
