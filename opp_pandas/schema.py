@@ -454,49 +454,6 @@ def _as_method(rule: Rule) -> Callable[[Any, pd.Series], pd.Series]:
     return check
 
 
-def pandera_failures(frame: pd.DataFrame) -> pd.DataFrame:
-    """List what `OpportunitySchema` finds, in the shape of `find_failures`.
-
-    The slow twin of `find_failures`, for tests and for people who extended the
-    model and want its failures named by id.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        As for `find_failures`.
-
-    Returns
-    -------
-    DataFrame, shape (f, 5)
-        As from `find_failures`, in another order.
-
-    Raises
-    ------
-    FrameError, DuplicateRowsError, MissingColumnError
-        As `check_shape` does.
-    """
-    from pandera.errors import SchemaErrors
-
-    check_shape(frame)
-    plain = frame if "id" in frame.columns else frame.assign(id=frame.index.get_level_values("id"))
-    plain = plain.reset_index(drop=True)
-    found: dict[tuple[str, str], set[int] | None] = {}
-    try:
-        get_schema().validate(plain, lazy=True)
-    except SchemaErrors as problem:
-        for case in problem.failure_cases.to_dict("records"):
-            column, rule, place = case["column"], case["check"], case["index"]
-            if place is None or pd.isna(place) or rule.startswith("dtype("):
-                found[column, dtype_rule(column)] = None
-            else:
-                cast("set[int]", found.setdefault((column, rule), set())).add(int(place))
-    listed = [
-        (column, rule, None if places is None else np.array(sorted(places), dtype=np.int64))
-        for (column, rule), places in found.items()
-    ]
-    return failure_table({name: plain[name] for name in plain.columns}, frame.index, listed)
-
-
 def __getattr__(name: str) -> Any:
     if name == "OpportunitySchema":
         return get_schema()

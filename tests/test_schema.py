@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandera.errors import SchemaErrors
 
 from opp_pandas import schema
 from opp_pandas.errors import DuplicateRowsError, FrameError, InvalidFrameError, MissingColumnError
 from opp_pandas.kinds import INSTANT
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
-from opp_pandas.schema import ADVISORY_RULES, find_failures, get_schema, pandera_failures, validate
+from opp_pandas.schema import (
+    ADVISORY_RULES,
+    check_shape,
+    dtype_rule,
+    failure_table,
+    find_failures,
+    get_schema,
+    validate,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +52,28 @@ def good_frame() -> pd.DataFrame:
 def listed(failures: pd.DataFrame) -> set[tuple[str, ...]]:
     """Return failures without their order, comparable across ways of finding them."""
     return {tuple(repr(value) for value in case) for case in failures.itertuples(index=False)}
+
+
+def pandera_failures(frame: pd.DataFrame) -> pd.DataFrame:
+    """List what pandera finds by the model that people extend, in the shape of `find_failures`."""
+    check_shape(frame)
+    plain = frame if "id" in frame.columns else frame.assign(id=frame.index.get_level_values("id"))
+    plain = plain.reset_index(drop=True)
+    found: dict[tuple[str, str], Any] = {}
+    try:
+        get_schema().validate(plain, lazy=True)
+    except SchemaErrors as problem:
+        for case in problem.failure_cases.to_dict("records"):
+            column, rule, place = case["column"], case["check"], case["index"]
+            if place is None or pd.isna(place) or rule.startswith("dtype("):
+                found[column, dtype_rule(column)] = None
+            else:
+                found.setdefault((column, rule), set()).add(int(place))
+    rows = [
+        (column, rule, None if places is None else np.array(sorted(places), dtype=np.int64))
+        for (column, rule), places in found.items()
+    ]
+    return failure_table({name: plain[name] for name in plain.columns}, frame.index, rows)
 
 
 def test_find_failures__good_frame() -> None:

@@ -8,15 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.survival import aalen_johansen, kaplan_meier, time_at, value_at
+from opp_pandas.figures.survival import aalen_johansen, kaplan_meier, time_at
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "survival_lifelines.json").read_text())
 CAUSES = (None, "won", "lost")
+
+
+def value_at(table: pd.DataFrame, column: str, times: Any) -> Any:
+    """Read a step function at times; before the first step survival is 1 and every incidence 0."""
+    places = np.searchsorted(table.index.to_numpy(dtype=float), np.asarray(times, dtype=float), side="right")
+    return np.append(1.0 if column == "survival" else 0.0, table[column].to_numpy(dtype=float))[places]
 
 
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: f"n={len(case['duration'])}")

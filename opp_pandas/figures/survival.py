@@ -128,12 +128,6 @@ def time_at(table: pd.DataFrame, share: float) -> float:
     return float(table.index[reached[0]]) if len(reached) else float("nan")
 
 
-def value_at(table: pd.DataFrame, column: str, times: npt.ArrayLike) -> Floats:
-    """Read a step function at times; before the first step survival is 1 and every incidence 0."""
-    places = np.searchsorted(table.index.to_numpy(dtype=np.float64), np.asarray(times, dtype=np.float64), side="right")
-    return np.append(1.0 if column == "survival" else 0.0, table[column].to_numpy(dtype=np.float64))[places]
-
-
 def _checked(
     duration: npt.ArrayLike, codes: npt.NDArray[Any], entry: npt.ArrayLike | None
 ) -> tuple[Floats, Any, Floats]:
