@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import bisect
 import codecs
+import contextlib
 import csv
 import io
 import os
 import secrets
 import stat
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from opp_pandas.errors import ConfigurationError, FrameError, named, printable
+from opp_pandas.errors import ConfigurationError, FrameError, MissingExtraError, named, printable
 
 
 def check_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> tuple[Path, str]:
@@ -44,6 +48,80 @@ def decode_table(content: bytes, path: Path) -> tuple[str, str]:
     # Lines may end with a carriage return alone, as Excel for Mac writes them.
     heading = io.StringIO(text, newline="").readline().rstrip("\r\n")
     return text, max(",;\t|", key=lambda mark: len(next(csv.reader([heading], delimiter=mark), [])))
+
+
+_FORMULA = "holds a formula that was not worked out; paste it as a value"
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What stands on a sheet below its headings, column by column; rows that are wholly empty are left out.
+
+    `numbers` are those of the rows on the sheet. `odd` says which cells hold no value, by the place
+    of row and column: what is written there, and why. They are None in `columns`.
+    """
+
+    names: list[str]
+    columns: list[list[Any]]
+    numbers: list[int]
+    odd: dict[tuple[int, int], tuple[Any, str]]
+
+
+def load_workbook(content: bytes, path: Path, *, worked_out: bool = False) -> Any:
+    """Open a workbook row by row; `worked_out`: with what formulas gave in place of the formulas."""
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise MissingExtraError("openpyxl", "report") from error
+    try:
+        return openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=worked_out)
+    except Exception as error:  # openpyxl lets errors of zip, XML and its own through
+        raise FrameError(f"{printable(path)} cannot be read as a workbook: {error}") from error
+
+
+def read_cells(content: bytes, path: Path, title: str = "") -> Cells:
+    """Read the sheet of this title, else the first one."""
+    with contextlib.closing(load_workbook(content, path)) as book:
+        sheet = book[title] if title in book.sheetnames else book.worksheets[0]
+        title = sheet.title
+        found = _cells_of(sheet, path)
+    if any(reason == _FORMULA for _, reason in found.odd.values()):
+        with contextlib.closing(load_workbook(content, path, worked_out=True)) as book:
+            _fill_formulas(book[title], found)
+    return found
+
+
+def _cells_of(sheet: Any, path: Path) -> Cells:
+    rows = sheet.iter_rows()
+    names = [cell.value for cell in next(rows, ())]
+    while names and names[-1] is None:
+        names.pop()
+    if not names or any(name is None for name in names):
+        raise FrameError(f"{printable(path)}, sheet {printable(sheet.title)}: every column needs a heading in row 1")
+    found = Cells([str(name) for name in names], [[] for _ in names], [], {})
+    for number, row in enumerate(rows, 2):
+        if all(cell.value is None for cell in row[: len(names)]):
+            continue
+        for place, column in enumerate(found.columns):
+            cell = row[place] if place < len(row) else None
+            if cell is not None and cell.data_type in ("f", "e"):
+                reason = _FORMULA if cell.data_type == "f" else "is an error of the sheet"
+                found.odd[len(found.numbers), place] = (cell.value, reason)
+                cell = None
+            column.append(None if cell is None else cell.value)
+        found.numbers.append(number)
+    return found
+
+
+def _fill_formulas(sheet: Any, found: Cells) -> None:
+    """Take what Excel worked out for the formulas that somebody typed."""
+    for number, row in enumerate(sheet.iter_rows(), 1):
+        at = bisect.bisect_left(found.numbers, number)
+        for place, cell in enumerate(row[: len(found.names)]):
+            _, reason = found.odd.get((at, place), (None, ""))
+            if reason == _FORMULA and number == found.numbers[at] and cell.value is not None and cell.data_type != "e":
+                found.columns[place][at] = cell.value
+                del found.odd[at, place]
 
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)

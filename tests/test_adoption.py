@@ -605,6 +605,49 @@ def test_adopt__messy_files_ask_at_most_once(name: str) -> None:
         assert found.tolist() == values
 
 
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+def test_adopt__files_keep_keys_answers_and_errors_as_they_are_written(tmp_path: Path, ending: str) -> None:
+    """A key keeps its zeros and an answer "None" is no gap, in text and workbook alike; an error is refused by name."""
+    rows = [
+        ["Deal ID", "Amount", "Rival", "Staff", "Close Date"],
+        ["007", "1250.5", "None", "12", "2026-01-31"], ["008", "#N/A", "NA", "N/A", ""],
+        ["009", "900", "Acme", "NULL", "2026-03-31"],
+    ]  # fmt: skip
+    path = tmp_path / f"deals.{ending}"
+    if ending == "csv":
+        path.write_text("\n".join(",".join(row) for row in rows), encoding="utf-8")
+    else:
+        openpyxl = pytest.importorskip("openpyxl")
+        book = openpyxl.Workbook()
+        for row in (rows[0], *rows[1:3], [], rows[3]):
+            book.active.append(row)
+        book.active["B2"] = 1250.5
+        book.active["E2"] = pd.Timestamp(2026, 1, 31).to_pydatetime()
+        book.save(path)
+    df = adopt(path, on_invalid="ignore", timezone="UTC")
+    assert df["custom_id"].tolist() == ["007", "008", "009"]
+    assert df["amount_precise"].dropna().tolist() == ["1250.50"]
+    assert df["amount"].fillna(0).tolist() == [1251, 0, 900]
+    assert df["Rival"].tolist() == ["None", "NA", "Acme"]
+    assert df["Staff"].dropna().tolist() == [12]
+    assert df["close_date"].dropna().dt.strftime("%m-%d").tolist() == ["01-31", "03-31"]
+    failures = df.opp.load_report.failures
+    assert failures[["row", "column", "value", "rule"]].values.tolist() == [
+        [1, "amount", "#N/A", "is an error of the spreadsheet"]
+    ]
+
+
+def test_adopt__formulas_of_a_workbook_that_nobody_worked_out(tmp_path: Path) -> None:
+    """A formula without its value is shown and refused, not taken for a gap."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["Name", "Amount"], ["Acme", "=2*500"], ["Beta", 700]):
+        book.active.append(row)
+    book.save(tmp_path / "deals.xlsx")
+    df = adopt(tmp_path / "deals.xlsx", on_invalid="ignore")
+    assert df.opp.load_report.failures[["row", "column", "value"]].values.tolist() == [[0, "amount", "=2*500"]]
+
+
 def test_adopt__files_of_every_country_by_their_path(tmp_path: Path) -> None:
     """Keys, thousands and truths of a text file are what they say; what may be two things is asked, not guessed."""
     rows = [["Deal ID", "Amount", "Won?", "Staff"], ["007", "1.250", "true", "12"], ["008", "2.500", "false", "7.5"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas._files import check_path, write_whole
+from opp_pandas._files import check_path, load_workbook, read_cells, write_whole
 from opp_pandas.changes.rules import WRITABLE
 from opp_pandas.clocks import local_time
-from opp_pandas.errors import FrameError, MissingExtraError, printable
+from opp_pandas.errors import FrameError, MissingExtraError
 from opp_pandas.exporting.columns import SHEETS, Heading, exported, texts_of
 from opp_pandas.exporting.delimited import zone_of
 from opp_pandas.exporting.texts import from_cell, to_cell
@@ -279,69 +280,13 @@ def read_sheet(
     content: bytes, path: Path
 ) -> tuple[list[Heading], list[list[Any]], list[int], str | None, list[tuple[int, str, Any, str]]]:
     """Read a workbook: headings, columns of cells, row numbers, the zone, and cells that hold no value."""
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise MissingExtraError("openpyxl", "report") from error
-    try:
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True)
-    except Exception as error:  # openpyxl lets errors of zip, XML and its own through
-        raise FrameError(f"{printable(path)} cannot be read as a workbook: {error}") from error
-    try:
-        sheet = book[DEALS] if DEALS in book.sheetnames else book[book.sheetnames[0]]
-        headings, columns, numbers, odd = _cells_of(sheet, path)
+    found = read_cells(content, path, DEALS)
+    headings = [Heading.read(from_cell(name)) for name in found.names]
+    columns = [[from_cell(cell) if isinstance(cell, str) else cell for cell in column] for column in found.columns]
+    odd = [(found.numbers[row], headings[place].name, *says) for (row, place), says in found.odd.items()]
+    with contextlib.closing(load_workbook(content, path)) as book:
         zone = _zone_of(book[ABOUT]) if ABOUT in book.sheetnames else None
-    finally:
-        book.close()
-    if any(reason == _FORMULA for *_, reason in odd):
-        _fill_formulas(content, sheet.title, headings, columns, numbers, odd)
-    return headings, columns, numbers, zone, odd
-
-
-_FORMULA = "holds a formula that was not worked out; paste it as a value"
-
-
-def _cells_of(sheet: Any, path: Path) -> tuple[list[Heading], list[list[Any]], list[int], list[Any]]:
-    rows = sheet.iter_rows()
-    names = [cell.value for cell in next(rows, ())]
-    while names and names[-1] is None:
-        names.pop()
-    if not names or any(name is None for name in names):
-        raise FrameError(f"{printable(path)}, sheet {printable(sheet.title)}: every column needs a heading in row 1")
-    headings = [Heading.read(from_cell(str(name))) for name in names]
-    columns: list[list[Any]] = [[] for _ in headings]
-    numbers: list[int] = []
-    odd: list[Any] = []
-    for number, row in enumerate(rows, 2):
-        cells = [row[place] if place < len(row) else None for place in range(len(headings))]
-        if all(cell is None or cell.value is None for cell in cells):
-            continue
-        numbers.append(number)
-        for column, heading, cell in zip(columns, headings, cells, strict=True):
-            value = None if cell is None else cell.value
-            kind = None if cell is None else cell.data_type
-            if kind in ("f", "e"):
-                odd.append((number, heading.name, value, _FORMULA if kind == "f" else "is an error of the sheet"))
-                value = None
-            column.append(from_cell(value) if isinstance(value, str) else value)
-    return headings, columns, numbers, odd
-
-
-def _fill_formulas(
-    content: bytes, title: str, headings: list[Heading], columns: list[list[Any]], numbers: list[int], odd: list[Any]
-) -> None:
-    """Take what Excel worked out for the formulas that somebody typed."""
-    import openpyxl
-
-    book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-    names = [heading.name for heading in headings]
-    wanted = {(number, name) for number, name, _, reason in odd if reason == _FORMULA}
-    for number, row in enumerate(book[title].iter_rows(), 1):
-        for place, cell in enumerate(row[: len(names)]):
-            if (number, names[place]) in wanted and cell.value is not None and cell.data_type != "e":
-                columns[place][numbers.index(number)] = cell.value
-                odd[:] = [case for case in odd if case[:2] != (number, names[place])]
-    book.close()
+    return headings, columns, found.numbers, zone, odd
 
 
 def _zone_of(sheet: Any) -> str | None:
