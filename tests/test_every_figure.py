@@ -22,7 +22,7 @@ import opp_pandas as opp
 from histories import LEAD, LOST, OFFER, QUALIFY, STAGE_MAP, WON, history_in_memory, load_of, moment
 from opp_pandas import errors, figures, plotting
 from opp_pandas.cli import main
-from opp_pandas.cli.command import COMMANDS
+from opp_pandas.cli.registry import COMMANDS
 from opp_pandas.figures.core.context import DEFINITIONS
 from opp_pandas.figures.core.figure import FIGURES, PLOTS
 from opp_pandas.reporting.build import assemble

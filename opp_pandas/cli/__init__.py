@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from opp_pandas.cli import commands as _commands  # noqa: F401 -- each of them adds itself
-from opp_pandas.cli.command import COMMANDS, FAILED, INTERRUPTED, MISUSED
+from opp_pandas.cli.registry import COMMANDS, FAILED, INTERRUPTED, MISUSED
 from opp_pandas.errors import ConfigurationError, MissingColumnError, OppPandasError, printable
 
 __all__ = ["main"]

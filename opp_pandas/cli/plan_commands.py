@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opp_pandas.cli.command import FAILED
+from opp_pandas.cli.registry import FAILED
 from opp_pandas.errors import ConfirmationNeededError, OppPandasError
 
 if TYPE_CHECKING:

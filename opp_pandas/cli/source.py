@@ -10,8 +10,8 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.cli.command import DONE, INCOMPLETE, Describe, Run, command
 from opp_pandas.cli.output import Output
+from opp_pandas.cli.registry import DONE, INCOMPLETE, Describe, Run, command
 from opp_pandas.cli.values import (
     read_calendar,
     read_conditions,

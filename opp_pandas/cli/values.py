@@ -36,17 +36,11 @@ def read_conditions(texts: Sequence[str]) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
             raise ConfigurationError(f"--where {printable(text)!r}: a condition reads NAME=VALUE, such as owner=7")
-        found.setdefault(name.strip(), []).append(_condition(name.strip(), value.strip()))
+        name, value = name.strip(), value.strip()
+        start, dots, end = value.partition("..")
+        condition = (_typed(name, start), _typed(name, end)) if dots else _typed(name, value)
+        found.setdefault(name, []).append(condition)
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
-
-
-def _condition(name: str, text: str) -> Any:
-    if not text:
-        return None
-    start, sign, end = text.partition("..")
-    if sign:
-        return (_typed(name, start), _typed(name, end))
-    return _typed(name, text)
 
 
 def _typed(name: str, text: str) -> Any:
@@ -96,7 +90,13 @@ def read_quota(texts: Sequence[str] | None) -> Any:
     if not texts:
         return None
     if len(texts) == 1 and texts[0].lower().endswith(".csv"):
-        return _quota_file(texts[0])
+        frame = _read_table("--quota", texts[0], "period", "group")
+        if "quota" not in frame.columns:
+            raise ConfigurationError(
+                f"--quota {texts[0]}: the columns are period, group and quota (the first two where they differ); "
+                f"the file has {named(map(str, frame.columns))}"
+            )
+        return frame
     if len(texts) == 1 and "=" not in texts[0]:
         return _number(texts[0])
     quotas = {}
@@ -122,16 +122,6 @@ def _read_table(option: str, path: str, *texts: str) -> pd.DataFrame:
         return pd.read_csv(path, dtype=dict.fromkeys(texts, "str"))
     except OSError as error:
         raise ConfigurationError(f"{option} {path}: the file cannot be read: {error.strerror}") from error
-
-
-def _quota_file(path: str) -> pd.DataFrame:
-    frame = _read_table("--quota", path, "period", "group")
-    if "quota" not in frame.columns:
-        raise ConfigurationError(
-            f"--quota {path}: the columns are period, group and quota (the first two where they differ); "
-            f"the file has {named(map(str, frame.columns))}"
-        )
-    return frame
 
 
 def _number(text: str) -> float:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from opp_pandas.cli.command import command, option
+from opp_pandas.cli.registry import command, option
 from opp_pandas.errors import ConfigurationError
 
 FIRST = "01_load_and_look.ipynb"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from opp_pandas.cli.command import option
+from opp_pandas.cli.registry import option
 from opp_pandas.cli.source import add_quota, definitions_of, read_deals, reading_command
 from opp_pandas.cli.values import read_quota
 

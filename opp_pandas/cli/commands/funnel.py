@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.cli.command import option
+from opp_pandas.cli.registry import option
 from opp_pandas.cli.source import definitions_of, history_of, read_deals, reading_command
 from opp_pandas.errors import ConfigurationError
 

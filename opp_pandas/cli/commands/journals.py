@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from opp_pandas.cli.command import command, option
 from opp_pandas.cli.output import Output
+from opp_pandas.cli.registry import command, option
 from opp_pandas.figures.core.basis import counted
 
 

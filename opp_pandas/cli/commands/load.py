@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opp_pandas._files import write_whole
-from opp_pandas.cli.command import option
+from opp_pandas.cli.registry import option
 from opp_pandas.cli.source import check_folder, read_deals, reading_command
 from opp_pandas.errors import ConfigurationError, named
 

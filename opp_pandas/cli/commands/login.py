@@ -7,7 +7,7 @@ import getpass
 import os
 import webbrowser
 
-from opp_pandas.cli.command import command, option
+from opp_pandas.cli.registry import command, option
 from opp_pandas.errors import ConfigurationError
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opp_pandas.cli.command import option
+from opp_pandas.cli.registry import option
 from opp_pandas.cli.source import add_quota, check_folder, definitions_of, history_of, read_deals, reading_command
 from opp_pandas.cli.values import read_list, read_quota
 from opp_pandas.errors import ConfigurationError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from opp_pandas.cli.command import command
 from opp_pandas.cli.output import Output
 from opp_pandas.cli.plan_commands import add_plan_options, print_report, worded_for_shells
+from opp_pandas.cli.registry import command
 
 
 @command(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from opp_pandas.cli.command import command, either, option
+from opp_pandas.cli.registry import command, either, option
 from opp_pandas.errors import ConfigurationError
 from opp_pandas.sandbox_server.access import ALL_SCOPES, SCOPES
 from opp_pandas.sandbox_server.instants import parse_instant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from opp_pandas.cli.command import option
+from opp_pandas.cli.registry import option
 from opp_pandas.cli.source import history_of, read_deals, reading_command
 
 if TYPE_CHECKING:
