@@ -379,10 +379,12 @@ def test_plot_ageing__colours_stages_in_their_order_whichever_deals_are_drawn() 
     assert legend.legend_handles[0].get_color() == whole.get_legend().legend_handles[1].get_color()
 
 
-def test_plot_funnel__without_history_is_titled_stage_distribution() -> None:
-    """The picture says what it is."""
+def test_plot_funnel__without_history_is_titled_stage_distribution_and_says_why() -> None:
+    """The picture says what it is, and what it would need, to those who see it and to those who hear it."""
     ax = plotting.plot_funnel(funnel(FRAME, context=context()))
     assert ax.get_title(loc="left").startswith("Stage distribution")
+    assert "known from a history only" in " ".join(ax.get_xlabel().split())
+    assert ax.alt_text.endswith("known from a history only.")
 
 
 def test_plot_forecast__bars_are_the_table() -> None:

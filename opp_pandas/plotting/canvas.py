@@ -322,6 +322,14 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_ylim(len(names) - 0.4, -0.6)
 
 
+def write_below(ax: Axes, note: str) -> None:
+    """Write a sentence below the axis, wrapped."""
+    label = ax.xaxis.get_label_text()
+    # The axis begins to the right of long names, and its label is centred below it.
+    below = "\n".join(textwrap.wrap(note, 3 * letters_across(ax) // 4))
+    keep_plain(ax.set_xlabel(f"{label}\n{below}" if label else below))
+
+
 def write_days_below(ax: Axes, **limits: Any) -> None:
     """Write days or moments below the axis, as many as there is room for."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MAX_STAGES, _MAX_ENDS = 25, 12
 _RATES = "% of the stage before, % of all"
+_NO_HISTORY = "Where the deals stand now; how many of them went on is known from a history only"
 
 
 def _waterfall_in_words(table: pd.DataFrame, **_: Any) -> str:
@@ -195,12 +196,15 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
 
 
 def _funnel_in_words(table: pd.DataFrame, **_: Any) -> str:
-    return _conversion_in_words(table) if "step_conversion" in table.columns else stages_in_words(table)
+    if "step_conversion" in table.columns:
+        return _conversion_in_words(table)
+    words = stages_in_words(table)
+    return words if isinstance(words, Nothing) else f"{words} {_NO_HISTORY}."
 
 
 @draws(figures.funnel, _funnel_in_words)
 def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
-    """Draw a funnel: from a history who reached each stage, else the stage distribution, and its title says so.
+    """Draw a funnel: from a history who reached each stage, else the stage distribution, and it says so.
 
     Parameters
     ----------
@@ -215,7 +219,10 @@ def plot_funnel(table: pd.DataFrame, ax: Axes | None = None, *, measure: str | N
     """
     if "step_conversion" in getattr(table, "columns", ()) and measure in (None, "reached", "reached_amount"):
         return plot_conversion(table, ax, measure=measure or "reached")
-    return plot_stage_distribution(table, ax, measure=measure or "amount")
+    axes = plot_stage_distribution(table, ax, measure=measure or "amount")
+    if "step_conversion" not in table.columns:
+        kit.write_below(axes, _NO_HISTORY)
+    return axes
 
 
 def _time_in_words(table: pd.DataFrame, **_: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,6 @@ if TYPE_CHECKING:
 _PARTS = {"won": ("won to date", kit.WON), "open": ("open deals", kit.OPEN), "new": ("new deals", kit.SKY)}
 _FAN = ((0.9, 0.2), (0.8, 0.4), (0.5, 0.8))
 """Interval and how dark it is drawn, the widest first."""
-
-
-def _note_below(axes: Axes, note: str) -> None:
-    """Write a sentence below the axis, wrapped."""
-    label = axes.xaxis.get_label_text()
-    # The axis begins to the right of long names, and its label is centred below it.
-    below = "\n".join(textwrap.wrap(note, 3 * kit.letters_across(axes) // 4))
-    kit.keep_plain(axes.set_xlabel(f"{label}\n{below}" if label else below))
 
 
 def _prediction_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
@@ -88,7 +79,7 @@ def plot_predict(result: Any, ax: Axes | None = None, *, quota: float | None = N
         axes.set_ylim(row + 0.6, -0.6)
         axes.set_xlim(0, 1.05 * top)
         kit.format_money(axes.xaxis, top, result, what="won")
-        _note_below(axes, result.tested)
+        kit.write_below(axes, result.tested)
         kit.add_legend(axes, legend[::-1])
     return axes
 
@@ -151,7 +142,7 @@ def plot_compare(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         right.set_yticks(y, [_facts_of(row, facts) for row in table.to_dict("records")])
         right.tick_params(length=0, labelsize=8, labelcolor=look.notes)
         right.set_ylabel(" · ".join(headings), color=look.notes, size=8)
-        _note_below(axes, str(basis.get("verdict", "")))
+        kit.write_below(axes, str(basis.get("verdict", "")))
     return axes
 
 
@@ -210,7 +201,7 @@ def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
         kit.write_days_below(axes, minticks=3, maxticks=7)
         kit.format_money(axes.yaxis, top, result, what="won")
         axes.set_xlabel("last day known before the window")
-        _note_below(axes, result.tested)
+        kit.write_below(axes, result.tested)
         kit.add_legend(axes, legend)
     return axes
 
