@@ -147,6 +147,14 @@ class MergeableFigures:
             and omitted ones, stand outside and are counted in the basis. No open
             deals: all of it at the amount won.
 
+            - ``won_amount``: what was won in the period by as_of
+            - ``mean``: won_amount + sum of amount x p
+            - ``sd``: square root of sum of amount^2 x p x (1 - p), plus what rho and cv
+              add
+            - ``quantile``: smallest amount that bookings stay at or below with the
+              given probability
+            - ``p_at_least``: probability that bookings reach an amount
+
         Raises
         ------
         MissingColumnError
@@ -230,11 +238,15 @@ class MergeableFigures:
         -------
         DataFrame
             Indexed by ``period``, `by` and ``category`` (closed, commit, best_case,
-            pipeline, omitted, always all five): ``count`` [deals], ``amount``
-            (each alone), ``cumulative_amount`` (closed, + commit, + best case, +
-            pipeline; missing for omitted) and ``weighted_amount`` (open deals)
-            [currency]. Overdue deals stand in their own period. The basis says how
-            many open deals have a stated category and how many a band.
+            pipeline, omitted, always all five). Overdue deals stand in their own
+            period. The basis says how many open deals have a stated category and
+            how many a band.
+
+            - ``count``: open and won deals of the category, by their close date
+            - ``amount``: deals of the category alone (individual)
+            - ``cumulative_amount``: closed + commit + best case + pipeline, up to the
+              category (cumulative); missing for omitted
+            - ``weighted_amount``: amounts x probability of open deals
 
         Raises
         ------
@@ -324,10 +336,14 @@ class MergeableFigures:
         Returns
         -------
         DataFrame
-            A row per group, largest first: ``count`` [deals], ``amount`` [currency],
-            ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
-            squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
-            no share.
+            A row per group, largest first. The basis holds ``hhi`` (1 / groups to
+            1) and ``top_shares``. Negative sums have no share.
+
+            - ``count``: open deals, or won ones, that are not omitted
+            - ``amount``: what is measured, of the group
+            - ``share``: amount / the amount of all groups
+            - ``cumulative_share``: part of this group and the larger ones
+            - ``hhi``: sum of squared shares
 
         Raises
         ------
@@ -421,13 +437,32 @@ class MergeableFigures:
         DataFrame, shape (p, 11)
             Indexed by ``period`` (a PeriodIndex; text for 4-4-5 and for years named
             after their start) and `by`; deals without a close date in last rows
-            with a missing period. ``period_start, period_end`` (first and last
-            day), ``open_count, won_count, missing_amount_count,
-            missing_probability_count`` [deals], ``open_amount, weighted_amount,
-            won_amount, forecast_amount, overdue_amount`` [currency]; with a quota
-            also ``quota, gap, gap_to_forecast`` [currency], ``attainment, coverage``
-            [ratio]. A row stands wherever an open or won deal does. No such deal:
-            p = 0, same dtypes.
+            with a missing period. A row stands wherever an open or won deal does;
+            no such deal: p = 0, same dtypes. ``period_start, period_end`` are the
+            first and the last day; what is of a quota is there with one only.
+
+            - ``open_count``: open deals with their close date in the period, overdue
+              and omitted ones included
+            - ``open_amount``: amounts of the open deals, overdue ones included, omitted
+              ones left out
+            - ``weighted_amount``: the same amounts x probability
+            - ``won_count``: won deals with their close date in the period
+            - ``won_amount``: amounts of the won deals with their close date in the
+              period
+            - ``forecast_amount``: won by as_of + weighted open deals that are not
+              overdue
+            - ``overdue_amount``: the part of open_amount whose close date is before
+              as_of
+            - ``missing_amount_count``: open or won deals without an amount: in counts,
+              in no sum
+            - ``missing_probability_count``: open deals without a probability: in
+              open_amount, in no weighted sum
+            - ``quota``: what was to be won
+            - ``attainment``: won_amount / quota
+            - ``gap``: quota - won_amount, at least 0
+            - ``gap_to_forecast``: quota - forecast_amount
+            - ``coverage``: open_amount / (quota - won by as_of), to-go; inf once the
+              quota is reached
 
         Raises
         ------
@@ -531,6 +566,30 @@ class MergeableFigures:
             commas, and ``reasons`` in words. Largest amounts first. Nothing to say:
             no rows.
 
+            - ``overdue``: open, and the close date is before as_of
+            - ``no_close_date``: open, without a close date
+            - ``no_amount``: open, without an amount
+            - ``negative_amount``: open or won, with an amount below 0
+            - ``no_probability``: open, without a probability or with one outside 0 to
+              100
+            - ``no_next_step``: open, and the next step is empty
+            - ``no_owner``: open, without an owner
+            - ``untouched``: open, and nothing happened for more than stale_days
+            - ``silent``: open, and no meeting, call, mailing or task was done for more
+              than stale_days (with touches only)
+            - ``no_next_meeting``: open, and no meeting is planned (with touches only)
+            - ``old``: open for longer than 9 of 10 won deals took (10 won deals or
+              more)
+            - ``zombie``: open for longer than any won deal took (10 won deals or more)
+            - ``stage_contradicts``: open, and the probability is 25 points or more from
+              the stage's
+            - ``outlier``: open, and the amount is far outside the others (robust z of
+              its logarithm above 3.5)
+            - ``far_close_date``: open, and the close date is more than 5 years ahead
+            - ``closed_later``: won or lost, with a close date after as_of
+            - ``closed_before_created``: won or lost, and the close date is before
+              creation
+
         Raises
         ------
         MissingColumnError
@@ -627,15 +686,39 @@ class MergeableFigures:
         -------
         DataFrame
             One row, indexed 0; with `by` one row for each group that has a deal, or
-            that `quota` names.
-            ``open_count, overdue_count, won_count, lost_count,
-            missing_amount_count`` [deals], ``open_amount, weighted_amount,
-            overdue_amount, won_amount, average_won_amount, median_won_amount``
-            [currency], ``win_rate, win_rate_low, win_rate_high, win_rate_value``
-            [share], ``median_cycle_days`` [days], ``velocity_per_day`` [currency a
-            day]; with a quota ``quota, period_won_amount, period_open_amount, gap,
-            pipeline_needed`` [currency] and ``attainment, coverage`` [ratio].
-            NaN where there is nothing to divide by.
+            that `quota` names. NaN where there is nothing to divide by; from
+            ``quota`` on with a quota only.
+
+            - ``open_count``: open deals
+            - ``open_amount``: amounts of the open deals, overdue ones included, omitted
+              ones left out
+            - ``weighted_amount``: the same amounts x probability
+            - ``overdue_count``: open deals whose close date is before as_of
+            - ``overdue_amount``: the part of open_amount that is overdue
+            - ``won_count``: won deals closed in the window
+            - ``lost_count``: lost deals closed in the window
+            - ``won_amount``: amounts of the won deals
+            - ``win_rate``: won_count / (won_count + lost_count)
+            - ``win_rate_low``: lower end of the Wilson interval
+            - ``win_rate_high``: upper end of the Wilson interval
+            - ``win_rate_value``: won amount / (won + lost amount)
+            - ``average_won_amount``: mean amount of won deals that have one
+            - ``median_won_amount``: median amount of the same deals
+            - ``median_cycle_days``: median of close day - created day over won deals
+            - ``velocity_per_day``: open_count x win_rate x average_won_amount /
+              median_cycle_days
+            - ``missing_amount_count``: open, won or lost deals without an amount: in
+              counts, in no sum
+            - ``quota``: what was to be won in the period
+            - ``period_won_amount``: won deals with their close date in the period, by
+              as_of
+            - ``period_open_amount``: open deals with their close date in the period,
+              omitted ones left out
+            - ``attainment``: period_won_amount / quota
+            - ``gap``: quota - period_won_amount, at least 0
+            - ``coverage``: period_open_amount / (quota - won by as_of), to-go; inf once
+              the quota is reached
+            - ``pipeline_needed``: gap / win_rate
 
         Raises
         ------
@@ -742,6 +825,26 @@ class MergeableFigures:
             per level. With adjustments also ``adjusted`` and ``delta`` [currency],
             ``who, when, note``. Deals without an owner: "(unassigned)".
 
+            - ``open_count``: open deals with their close date in the period, overdue
+              and omitted ones included
+            - ``open_amount``: amounts of the open deals, overdue ones included, omitted
+              ones left out
+            - ``weighted_amount``: the same amounts x probability
+            - ``won_count``: won deals with their close date in the period
+            - ``won_amount``: amounts of the won deals with their close date in the
+              period
+            - ``forecast_amount``: won by as_of + weighted open deals that are not
+              overdue
+            - ``overdue_amount``: the part of open_amount whose close date is before
+              as_of
+            - ``missing_amount_count``: open or won deals without an amount: in counts,
+              in no sum
+            - ``missing_probability_count``: open deals without a probability: in
+              open_amount, in no weighted sum
+            - ``own_count``: open and won deals of the person alone
+            - ``adjusted``: the adjustment, else own + adjusted of the nodes below
+            - ``delta``: adjusted - the raw value
+
         Raises
         ------
         MissingColumnError
@@ -829,9 +932,15 @@ class MergeableFigures:
         DataFrame, shape (s, 4)
             Indexed by `by` and ``stage_name``: every stage in pipeline order, open
             ones first, then won and lost; empty ones too. Deals without a stage, or
-            in one that is not in the table, stand in rows of their own.
-            ``count, missing_amount_count`` [deals], ``amount, weighted_amount``
-            [currency]. Trashed deals are left out.
+            in one that is not in the table, stand in rows of their own. Trashed
+            deals are left out.
+
+            - ``count``: deals in the stage now
+            - ``amount``: amounts of these deals; open ones omitted from the forecast
+              left out
+            - ``weighted_amount``: amounts x probability of the open ones; 0 in closed
+              stages
+            - ``missing_amount_count``: deals without an amount: counted, in no sum
 
         Raises
         ------
@@ -930,13 +1039,24 @@ class MergeableFigures:
         Returns
         -------
         DataFrame
-            ``won_count, lost_count, overdue_count`` [deals], ``win_rate,
-            win_rate_low, win_rate_high`` (count), ``win_rate_value`` (amounts),
-            ``win_rate_with_overdue`` (overdue open deals count as not won) [share],
-            and ``rank_low, rank_high``: the group's place lies between them (1 is
-            best), see `rank_intervals`; ``rank`` where both agree, else missing. A
-            group without losses has a rate of 1, one without closed deals a
-            missing rate and no rank. Deals that close after as_of are left out.
+            A group's place lies between ``rank_low`` and ``rank_high`` (1 is best),
+            see `rank_intervals`. A group without losses has a rate of 1, one
+            without closed deals a missing rate and no rank. Deals that close after
+            as_of are left out.
+
+            - ``won_count``: won deals closed in the window
+            - ``lost_count``: lost deals closed in the window
+            - ``overdue_count``: open deals whose close date is before as_of
+            - ``win_rate``: won / (won + lost), by count
+            - ``win_rate_value``: won / (won + lost), by amount
+            - ``win_rate_with_overdue``: won / (won + lost + overdue open)
+            - ``win_rate_low``: lower end of the Wilson interval
+            - ``win_rate_high``: upper end of the Wilson interval
+            - ``rank_low``: 1 + groups that are better for certain: the interval of the
+              difference lies above 0
+            - ``rank_high``: number of groups - those that are worse for certain
+            - ``rank``: rank_low where it is rank_high, too
+            - ``shrunk_rate``: (won + m x rate of all) / (won + lost + m)
 
         Raises
         ------
@@ -2267,11 +2387,15 @@ class OpportunityAccessor(MergeableFigures):
         -------
         DataFrame
             The open deals, indexed like the frame: of ``id, custom_id, name,
-            owner_name`` those that it has, ``stage_name``, ``amount`` [currency],
-            ``age_days`` (since creation), ``idle_days`` (since the last event),
-            ``overdue_days`` (0 while the close date is ahead) [days]; for deals that were
-            loaded with their touches also ``touch_days`` (since the last touch). Time in
-            the present stage needs a history.
+            owner_name`` those that it has, ``stage_name``, ``amount``, and how old
+            they are; ``touch_days`` for deals that were loaded with their touches.
+            Time in the present stage needs a history.
+
+            - ``age_days``: as_of - day of creation
+            - ``idle_days``: as_of - day of the last event (touched_at, else updated_at)
+            - ``overdue_days``: as_of - close date, at least 0
+            - ``touch_days``: as_of - day of the last meeting, call, mailing or task
+              that was done
 
         Raises
         ------
@@ -2411,6 +2535,22 @@ class OpportunityAccessor(MergeableFigures):
             [share]. The basis names in ``best`` the method of the lowest CRPS, once
             eight periods, or windows without overlap, were scored by each.
 
+            - ``periods``: periods that were forecast
+            - ``wape``: sum of absolute errors / sum of bookings
+            - ``wape_low``: lower end of its interval, from drawing periods with
+              replacement
+            - ``wape_high``: upper end of the same
+            - ``mape``: mean of absolute error / bookings
+            - ``bias``: sum of (forecast - bookings) / sum of bookings
+            - ``crps``: mean continuous ranked probability score; of a single amount its
+              absolute error
+            - ``crps_skill``: 1 - crps / that of last_period, over the periods that both
+              forecast
+            - ``inside_50``: share of periods whose bookings lay in the central 50 %
+              interval
+            - ``inside_80``: the same for 80 %
+            - ``inside_90``: the same for 90 %
+
         Raises
         ------
         HistoryNeededError
@@ -2521,6 +2661,13 @@ class OpportunityAccessor(MergeableFigures):
             [currency]; of the method "weighted", which is a distribution, also
             ``pit`` (share of it at or below what came) and ``inside_50, inside_80,
             inside_90``. A method that has nothing to go by has a missing forecast.
+
+            - ``actual``: what was won with its close date in the period
+            - ``error``: forecast - actual
+            - ``crps``: continuous ranked probability score; of a single amount its
+              absolute error
+            - ``pit``: share of the distribution at or below what came
+            - ``inside_80``: whether what came lies in the central 80 % interval
 
         Raises
         ------
@@ -2638,6 +2785,24 @@ class OpportunityAccessor(MergeableFigures):
             and the parts of the Brier score, with intervals from drawing deals with
             replacement, and how many forecasts were left out, and why. Nothing to
             score: no rows, and missing scores.
+
+            - ``p_low``: lowest probability in the bin
+            - ``p_high``: highest probability in the bin
+            - ``p_mean``: mean probability in the bin
+            - ``forecasts``: probabilities, one per deal and moment
+            - ``deals``: distinct deals among them
+            - ``won_count``: forecasts whose deal was won in time
+            - ``won_share``: won_count / forecasts
+            - ``won_share_low``: lower end of the Wilson interval of won_share, as if of
+              `deals` trials
+            - ``won_share_high``: upper end of the same
+            - ``brier``: mean of (p - outcome)^2
+            - ``log_loss``: mean of -log(probability of what happened)
+            - ``skill``: 1 - brier / brier of the base rate
+            - ``reliability``: part of the Brier score that recalibrating would save
+            - ``resolution``: what telling deals apart saves
+            - ``uncertainty``: Brier score of the base rate
+            - ``within_bins``: brier - (reliability - resolution + uncertainty)
 
         Raises
         ------
@@ -2761,6 +2926,22 @@ class OpportunityAccessor(MergeableFigures):
             all were scored on, once those are worth eight without overlap and it is
             better than the mix beyond chance; else nothing.
 
+            - ``windows``: past windows that were forecast from what was known before
+              each
+            - ``independent``: how many windows without overlap they are worth
+            - ``wape``: sum of absolute errors / sum of what came
+            - ``wape_low``: lower end of its 90 % interval, from drawing blocks of
+              windows
+            - ``wape_high``: upper end of the same
+            - ``bias``: sum of (forecast - what came) / sum of what came
+            - ``crps``: mean continuous ranked probability score [currency]
+            - ``crps_share``: sum of the scores / sum of what came
+            - ``coverage_50``: share of windows whose amount lay in the central 50 %
+              interval
+            - ``coverage_80``: the same for 80 %
+            - ``coverage_90``: the same for 90 %
+            - ``width_80``: mean width of the 80 % interval / mean forecast
+
         Raises
         ------
         MissingColumnError
@@ -2855,6 +3036,12 @@ class OpportunityAccessor(MergeableFigures):
         WinModel
             ``.predict(frame)``, ``.reasons(frame)``, ``.evaluation``, ``.warnings``. A
             missing label is a level of its own.
+
+            - ``brier``: mean of (p - outcome)^2 over deals that the model was not
+              fitted to
+            - ``log_loss``: -mean of log p of what came
+            - ``ece``: mean distance of p from the share won, over tenths of the deals
+            - ``auc``: chance that a won deal has a higher p than a lost one
 
         Raises
         ------
@@ -2951,10 +3138,14 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            A row per pair of stages that occurs, in pipeline order: ``stage_from``
-            (``(new)`` for deals that were not there), ``stage_to`` (``(not there
-            any more)``), ``count`` [deals], ``amount`` at the end, of vanished
-            deals at the start [currency]. Deals closed at both moments stay out.
+            A row per pair of stages that occurs, in pipeline order. Deals closed at
+            both moments stay out.
+
+            - ``stage_from``: the stage at the start; (new) for deals that were not
+              there
+            - ``stage_to``: the stage at the end; (not there any more)
+            - ``count``: deals
+            - ``amount``: their amounts at the end; of vanished deals at the start
 
         Raises
         ------
@@ -3059,17 +3250,34 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            As from `stage_distribution`; with a history also ``reached`` [deals],
-            ``step_conversion`` (reached / reached the stage before, missing in the
-            first row) and ``overall_conversion`` (reached / reached the first)
-            [share], ``reached_amount`` [currency] and the two shares of it,
-            ``step_conversion_amount, overall_conversion_amount``, and of those who
-            went no further ``lost_count``, ``still_count`` and ``left_count`` (in
-            no stage that means anything) [deals]; ``back_count``, deals that were
-            later in an earlier stage. A deal reached every stage up to the furthest
-            one it was ever seen in; a stage entered twice counts once. The last
-            step is won; stages that mean lost have no conversion. Deals that were
-            closed when they were first seen are in no conversion, won or lost.
+            As from `stage_distribution`; with a history also who reached each
+            stage, and what became of those who went no further. A deal reached
+            every stage up to the furthest one it was ever seen in; a stage entered
+            twice counts once. The last step is won; stages that mean lost have no
+            conversion. Deals that were closed when they were first seen are in no
+            conversion, won or lost.
+
+            - ``count``: deals in the stage now
+            - ``amount``: amounts of these deals; open ones omitted from the forecast
+              left out
+            - ``weighted_amount``: amounts x probability of the open ones; 0 in closed
+              stages
+            - ``missing_amount_count``: deals without an amount: counted, in no sum
+            - ``reached``: deals ever seen in this stage or a later one, won last; each
+              once
+            - ``step_conversion``: reached / reached the stage before
+            - ``overall_conversion``: reached / reached the first stage
+            - ``reached_amount``: present amounts of the deals in reached
+            - ``step_conversion_amount``: reached_amount / reached_amount of the stage
+              before
+            - ``overall_conversion_amount``: reached_amount / reached_amount of the
+              first stage
+            - ``lost_count``: deals whose furthest stage this is, lost now
+            - ``still_count``: deals whose furthest stage this is, open now
+            - ``left_count``: deals whose furthest stage this is, deleted while open or
+              now in none that means anything
+            - ``back_count``: deals that were in this stage and later in an earlier open
+              one; each once
 
         Raises
         ------
@@ -3157,13 +3365,18 @@ class OpportunityAccessor(MergeableFigures):
         -------
         DataFrame
             A row per week of the period (seven days from its first), indexed by
-            ``week``: ``week_start, week_end, won_count`` [deals], ``won_amount``
-            [currency], ``share`` and ``cumulative_share`` of all won in the period;
-            missing if nothing was. Won deals that close after as_of are left out.
-            The basis holds ``last_month_share`` (of the last month of a quarter or
-            year, by the calendar or 4-4-5; missing before that month begins) and
-            ``gini`` over the weeks up to as_of, each by its days: 0 where every
-            day brought the same.
+            ``week``, with ``week_start`` and ``week_end``. Shares are missing if
+            nothing was won. Won deals that close after as_of are left out. The
+            basis holds ``last_month_share`` (by the calendar or 4-4-5; missing
+            before that month begins) and ``gini``.
+
+            - ``won_count``: deals won with their close date in the week, by as_of
+            - ``won_amount``: their amounts
+            - ``share``: won in the week / won in the period
+            - ``cumulative_share``: won up to the end of the week / won in the period
+            - ``last_month_share``: won in the last month of the period / won in the
+              period
+            - ``gini``: inequality of the weeks up to as_of, each by its days: 0 even
 
         Raises
         ------
@@ -3252,12 +3465,18 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            A row per period, earlier ones first, indexed by ``period``: ``day``
-            (days gone), ``days`` [days], ``won_to_date, won_amount`` [currency],
-            ``share`` (won to date / won in the end; missing in the present one).
-            With a quota ``attained`` (won to date / quota) in the last row. The
-            basis holds ``usual_share``, the mean of the earlier shares, and
-            ``landing``, won to date over it.
+            A row per period, earlier ones first, indexed by ``period``, with
+            ``day``, the days gone, and its ``days``. ``share`` is missing in the
+            present one, and ``attained`` is there with a quota, in the last row.
+            The basis holds ``usual_share`` and ``landing``.
+
+            - ``won_to_date``: deals won in the period's first `day` days, with an
+              amount
+            - ``won_amount``: deals won in all of the period so far
+            - ``share``: won up to the same part of the period / won in all of it
+            - ``usual_share``: mean share of the earlier periods
+            - ``landing``: won to date / usual_share
+            - ``attained``: won_to_date / quota
 
         Raises
         ------
@@ -3362,8 +3581,12 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            Indexed by ``moment`` and `by`; every group at every moment:
-            ``open_count`` [deals], ``open_amount, weighted_amount`` [currency].
+            Indexed by ``moment`` and `by`; every group at every moment.
+
+            - ``open_count``: open deals at that moment
+            - ``open_amount``: their amounts, omitted ones left out
+            - ``weighted_amount``: their amounts x the probability they had then,
+              omitted ones left out
 
         Raises
         ------
@@ -3491,6 +3714,28 @@ class OpportunityAccessor(MergeableFigures):
             .deals, .groups, .record, .windows, .weights, .method, .why, .target,
             .tested``; with a quota ``.p_quota`` and ``.attainment``.
 
+            - ``mean``: won to date + expected amount of open deals + that of new deals
+            - ``sd``: square root of phi x deal-level variance + (tau x mean)^2, phi and
+              tau from past misses
+            - ``quantile``: smallest amount that bookings stay at or below with the
+              given probability
+            - ``p_at_least``: probability that bookings reach an amount
+            - ``windows``: past windows that were forecast from what was known before
+              each
+            - ``independent``: how many windows without overlap they are worth
+            - ``wape``: sum of absolute errors / sum of what came
+            - ``wape_low``: lower end of its 90 % interval, from drawing blocks of
+              windows
+            - ``wape_high``: upper end of the same
+            - ``bias``: sum of (forecast - what came) / sum of what came
+            - ``crps``: mean continuous ranked probability score [currency]
+            - ``crps_share``: sum of the scores / sum of what came
+            - ``coverage_50``: share of windows whose amount lay in the central 50 %
+              interval
+            - ``coverage_80``: the same for 80 %
+            - ``coverage_90``: the same for 90 %
+            - ``width_80``: mean width of the 80 % interval / mean forecast
+
         Raises
         ------
         MissingColumnError
@@ -3584,9 +3829,14 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            A row per group, or one row ``(all)``: ``deals`` [deals],
-            ``date_moves, pushes, pulls`` [moves], ``days_pushed`` [days]. A date
-            that was set or deleted is no move.
+            A row per group, or one row ``(all)``. A date that was set or deleted
+            is no move.
+
+            - ``date_moves``: times that the close date moved later
+            - ``pushes``: of these, across the end of a period
+            - ``days_pushed``: days by which it moved later, added up
+            - ``pulls``: times that the close date moved earlier
+            - ``deals``: deals whose close date moved later at least once
 
         Raises
         ------
@@ -3691,6 +3941,10 @@ class OpportunityAccessor(MergeableFigures):
             recalibrated`` [percent]. The basis holds ``shift`` and ``slope`` of the
             log-odds, and how many forecasts taught them.
 
+            - ``probability``: what the seller says [percent]
+            - ``recalibrated``: how often deals of which that was said were won
+              [percent]
+
         Raises
         ------
         HistoryNeededError
@@ -3773,9 +4027,20 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            Indexed by ``scenario`` ("as it is" first), ``period`` and `by`: the
-            counts and amounts of `forecast`, and ``change`` of ``forecast_amount``
-            against "as it is" [currency].
+            Indexed by ``scenario`` ("as it is" first), ``period`` and `by`.
+
+            - ``open_count``: open deals with their close date in the period, overdue
+              and omitted ones included
+            - ``open_amount``: amounts of the open deals, overdue ones included, omitted
+              ones left out
+            - ``weighted_amount``: the same amounts x probability
+            - ``won_amount``: amounts of the won deals with their close date in the
+              period
+            - ``forecast_amount``: won by as_of + weighted open deals that are not
+              overdue
+            - ``overdue_amount``: the part of open_amount whose close date is before
+              as_of
+            - ``change``: forecast_amount - that of 'as it is'
 
         Raises
         ------
@@ -3880,10 +4145,19 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            A row per group, or one row ``(all)``: ``due_count, slipped_count,
-            won_count`` [deals], ``due_amount, slipped_amount`` [currency],
-            ``slippage, slippage_value, not_closed_on_time`` [share]; NaN where
-            nothing was due. Deals without an amount count, and stand in no sum.
+            A row per group, or one row ``(all)``; NaN where nothing was due. Deals
+            without an amount count, and stand in no sum.
+
+            - ``due_count``: open deals at the start with their close date in the period
+            - ``due_amount``: their amounts at the start
+            - ``slipped_count``: of these, still open at the end with a close date
+              behind the period
+            - ``slipped_amount``: their amounts at the start
+            - ``slippage``: slipped_count / due_count
+            - ``slippage_value``: slipped_amount / due_amount
+            - ``won_count``: of these, won with a close date in the period
+            - ``not_closed_on_time``: (due_count - won_count) / due_count: losses,
+              slipped and vanished deals too
 
         Raises
         ------
@@ -3980,10 +4254,13 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            Indexed by ``stage_name``, open stages in order: ``won``, ``lost``, the
-            chances of ending so, ``expected_days`` until then, ``deal_steps`` that
-            were seen in the stage, and ``to <stage>``, the chances of one step.
-            NaN where a stage was never seen, or no end can be reached from it.
+            Indexed by ``stage_name``, open stages in order, with ``deal_steps``
+            that were seen in the stage, and ``to <stage>``, the chances of one
+            step. NaN where a stage was never seen, or no end can be reached from it.
+
+            - ``won``: chance of being won in the end: (I - Q)^-1 R, column won
+            - ``lost``: chance of being lost in the end: (I - Q)^-1 R, column lost
+            - ``expected_days``: days until then: row sum of (I - Q)^-1 x step_days
 
         Raises
         ------
@@ -4080,13 +4357,16 @@ class OpportunityAccessor(MergeableFigures):
         -------
         DataFrame
             In order of deal and time: ``id`` and ``custom_id`` where known,
-            ``stage_name``, ``entered_at``, ``left_at`` (missing: still there),
-            ``days`` until then or until as_of, ``way`` (``advanced``, ``back``,
-            ``lost``; missing: still there), ``seen_before`` (the deal was already
-            there when it was first seen, nobody knows since when, so the days are
-            too few) and ``unseen_days`` of a stay that nobody saw begin, but whose
-            beginning is known: a deal that was first seen in the first stage has
-            been there since its creation.
+            ``stage_name``, ``entered_at``, ``left_at`` (missing: still there), and
+            ``seen_before`` (the deal was already there when it was first seen,
+            nobody knows since when, so the days are too few). A deal that was first
+            seen in the first stage has been there since its creation.
+
+            - ``days``: left_at, or as_of, - entered_at
+            - ``way``: advanced, back or lost, by the stage entered next; missing: still
+              there
+            - ``unseen_days``: first time the deal was seen - its creation, for a first
+              stay that nobody saw begin
 
         Raises
         ------
@@ -4175,9 +4455,14 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            Indexed by ``stage_name`` and ``days``: ``at_risk`` [stays],
-            ``still`` (Kaplan-Meier), ``advanced, back, lost`` (Aalen-Johansen)
-            [share]; a row for every day on which a stay ended.
+            Indexed by ``stage_name`` and ``days``: a row for every day on which a
+            stay ended.
+
+            - ``at_risk``: stays of at least so many days, first seen before
+            - ``still``: Kaplan-Meier: product of (1 - ended / at risk)
+            - ``advanced``: Aalen-Johansen: sum of still before x advanced / at risk
+            - ``back``: Aalen-Johansen: sum of still before x gone back / at risk
+            - ``lost``: Aalen-Johansen: sum of still before x lost / at risk
 
         Raises
         ------
@@ -4270,13 +4555,20 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame, shape (s, 6 + q)
-            Indexed by ``stage_name``, every open stage in order: ``entries, left,
-            still`` [stays], ``median_days`` and the like [days] by Kaplan-Meier,
-            with deals that are still there censored and those that were there
-            before they were first seen at risk from then on (left truncation), and
-            the shares ``advanced, back, lost`` by Aalen-Johansen, as far as stays
-            were followed. Stays whose beginning nobody knows are left out and
-            counted. NaN where too few were seen to end.
+            Indexed by ``stage_name``, every open stage in order. By Kaplan-Meier,
+            deals that are still there are censored, and those that were there
+            before they were first seen at risk from then on (left truncation).
+            Stays whose beginning nobody knows are left out and counted. NaN where
+            too few were seen to end.
+
+            - ``entries``: times that a deal entered the stage, each re-entry too
+            - ``left``: of these, how many have left it
+            - ``still``: of these, how many are still in it: censored at as_of
+            - ``median_days``: Kaplan-Meier median of the days in the stage, whatever
+              came next
+            - ``advanced``: Aalen-Johansen share that goes on to a later stage or is won
+            - ``back``: Aalen-Johansen share that goes back to an earlier stage
+            - ``lost``: Aalen-Johansen share that is lost from here
 
         Raises
         ------
@@ -4358,8 +4650,12 @@ class OpportunityAccessor(MergeableFigures):
         Returns
         -------
         DataFrame
-            A row per group that has such a deal, largest amount first: ``count``
-            [deals], ``amount, weighted_amount`` [currency]. None: no rows.
+            A row per group that has such a deal, largest amount first. None: no
+            rows.
+
+            - ``count``: open deals without a close date
+            - ``amount``: their amounts, omitted ones left out
+            - ``weighted_amount``: their amounts x probability, omitted ones left out
 
         Raises
         ------
@@ -4476,6 +4772,32 @@ class OpportunityAccessor(MergeableFigures):
             out, and ``n_missing_amount``, how many of those deals lack the amount
             that the bar stands on. Start plus the bars is end,
             for amounts and for counts; the bar ``won`` equals the bookings.
+
+            - ``start``: open deals with their close date in the period, at the start
+            - ``created``: new deals, created after the start
+            - ``appeared``: deals that were not known at the start, though created
+              before it
+            - ``scope_in``: deals that came under the filter or group, or back into the
+              forecast
+            - ``reopened``: deals that were closed at the start and are open again, or
+              closed anew
+            - ``dated``: deals that got a close date
+            - ``pulled_in``: deals whose close date came forward into the period
+            - ``pushed_in``: deals whose close date moved back into the period
+            - ``increased``: larger amounts of deals that stayed, came or went
+            - ``decreased``: smaller amounts of deals that stayed, came or went
+            - ``removed``: deals that were deleted or put into the trash
+            - ``won``: deals won with their close date in the period: the bookings
+            - ``lost``: deals lost with their close date in the period
+            - ``scope_out``: deals that left the filter, group or forecast; of a load
+              with conditions, all it lacks
+            - ``undated``: deals that lost their close date
+            - ``pushed_out``: deals whose close date moved behind the period, closed
+              ones too
+            - ``pulled_out``: deals whose close date moved before the period, closed
+              ones too
+            - ``fx``: what other exchange rates made of the amounts at the end
+            - ``end``: open deals with their close date in the period, at the end
 
         Raises
         ------
@@ -4603,6 +4925,32 @@ class OpportunityAccessor(MergeableFigures):
             close_date_after``, ``id``, ``custom_id``, ``name``, and ``step``, the
             moment at which it had happened. Bars ``start`` and ``end`` list the
             deals that stand in them.
+
+            - ``start``: open deals with their close date in the period, at the start
+            - ``created``: new deals, created after the start
+            - ``appeared``: deals that were not known at the start, though created
+              before it
+            - ``scope_in``: deals that came under the filter or group, or back into the
+              forecast
+            - ``reopened``: deals that were closed at the start and are open again, or
+              closed anew
+            - ``dated``: deals that got a close date
+            - ``pulled_in``: deals whose close date came forward into the period
+            - ``pushed_in``: deals whose close date moved back into the period
+            - ``increased``: larger amounts of deals that stayed, came or went
+            - ``decreased``: smaller amounts of deals that stayed, came or went
+            - ``removed``: deals that were deleted or put into the trash
+            - ``won``: deals won with their close date in the period: the bookings
+            - ``lost``: deals lost with their close date in the period
+            - ``scope_out``: deals that left the filter, group or forecast; of a load
+              with conditions, all it lacks
+            - ``undated``: deals that lost their close date
+            - ``pushed_out``: deals whose close date moved behind the period, closed
+              ones too
+            - ``pulled_out``: deals whose close date moved before the period, closed
+              ones too
+            - ``fx``: what other exchange rates made of the amounts at the end
+            - ``end``: open deals with their close date in the period, at the end
 
         Raises
         ------
@@ -5106,7 +5454,7 @@ class PlotAccessor:
     ) -> Axes:
         r"""Draw `funnel`; options of the figure and of the drawing are given together.
 
-        Draw a funnel: from a history who reached each stage, else the stage distribution, and its title says so.
+        Draw a funnel: from a history who reached each stage, else the stage distribution, and it says so.
 
         Parameters
         ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -175,10 +176,12 @@ def document(
     known: Mapping[str, str] = ARGUMENTS,
     raised: Mapping[str, str] | None = None,
     returns: str = "",
+    defined: Mapping[str, str] | None = None,
 ) -> str:
     """Complete a docstring: all parameters in order, those it is silent of as `known` explains them, and no other.
 
-    `raised` are errors, as entries by name; `returns` stands where the docstring does not say.
+    `raised` are errors, as entries by name; `returns` stands where the docstring does not say; below what
+    it says stand the formulas of what is `defined`.
     """
     head, *rest = re.split(r"\n\n(\w+)\n-{4,}\n", inspect.cleandoc(text or ""))
     sections = dict(zip(rest[::2], rest[1::2], strict=True))
@@ -188,6 +191,10 @@ def document(
     sections |= {"Parameters": "\n".join(filter(None, dict.fromkeys(entries)))}
     sections |= {"Raises": "\n".join(filter(None, dict.fromkeys(errors.values())))}
     sections.setdefault("Returns", returns)
+    if defined:
+        lines = (f"- ``{name}``: {words}" for name, words in defined.items())
+        items = (textwrap.fill(line, 80, initial_indent="    ", subsequent_indent="      ") for line in lines)
+        sections["Returns"] += "\n\n" + "\n".join(items)
     order = [*_SECTIONS, *(name for name in sections if name not in _SECTIONS)]
     parts = [f"{name}\n{'-' * len(name)}\n{sections[name].strip()}" for name in order if sections.get(name)]
     return "\n\n".join([head, *parts])

@@ -61,7 +61,7 @@ class Figures:
     @property
     def periods(self) -> Periods:
         """How days are cut."""
-        return self.context.periods.cut
+        return self.context.periods
 
     def forecast(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Sum the deals of a frame by period, as of the load."""

@@ -34,7 +34,7 @@ def _gather(deals: Deals, by: str | Sequence[str] | None = None, bands: tuple[fl
 DEFINITIONS = {
     "count": "open and won deals of the category, by their close date",
     "amount": "deals of the category alone (individual)",
-    "cumulative_amount": "closed + commit + best case + pipeline, up to the category (cumulative)",
+    "cumulative_amount": "closed + commit + best case + pipeline, up to the category (cumulative); missing for omitted",
     "weighted_amount": "amounts x probability of open deals",
 }
 
@@ -59,11 +59,9 @@ def category_forecast(
     -------
     DataFrame
         Indexed by ``period``, `by` and ``category`` (closed, commit, best_case,
-        pipeline, omitted, always all five): ``count`` [deals], ``amount``
-        (each alone), ``cumulative_amount`` (closed, + commit, + best case, +
-        pipeline; missing for omitted) and ``weighted_amount`` (open deals)
-        [currency]. Overdue deals stand in their own period. The basis says how
-        many open deals have a stated category and how many a band.
+        pipeline, omitted, always all five). Overdue deals stand in their own
+        period. The basis says how many open deals have a stated category and
+        how many a band.
 
     Examples
     --------

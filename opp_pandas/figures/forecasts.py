@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.figures.core.basis import Facts, counted
+from opp_pandas.figures.core.basis import Facts, tell
 from opp_pandas.figures.core.blocks import number_codes, take_apart
 from opp_pandas.figures.core.days import NO_DAY, to_dates
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, WON, Deals
@@ -86,7 +86,7 @@ class Slice(NamedTuple):
 
 def tally_by_period(deals: Deals, groupings: Sequence[Grouping]) -> Tally:
     """Count and sum by period, kind and group; the layers name the first and the last period even without deals."""
-    period, ordinals = deals.context.periods.cut.cut(deals.close.days)
+    period, ordinals = deals.context.periods.cut(deals.close.days)
     kinds = kinds_by_standing(deals)
     pair = np.where(kinds == IGNORED, -1, period * KINDS + kinds)
     occurs = np.zeros((len(ordinals) + 1) * KINDS + 1, dtype=bool)
@@ -115,7 +115,7 @@ class PeriodRows:
     @classmethod
     def of(cls, cells: Tally, context: FigureContext, also: Sequence[int] = ()) -> tuple[PeriodRows, Codes]:
         """Return them and the row of every cell; `also` names periods that must be there."""
-        periods, (groups, group, n_groups) = context.periods.cut, cells.rows(context)
+        periods, (groups, group, n_groups) = context.periods, cells.rows(context)
         known = sorted({layer.period for layer in cells.layers if layer.period is not None})
         ordinals = np.union1d(known, np.array(also, dtype=np.int64)).astype(np.int64)
         if known:
@@ -157,7 +157,7 @@ _CENTURY_DAYS = 40_000
 def _gather(deals: Deals, by: str | Sequence[str] | None = None) -> Part:
     near = {}
     if deals.context.timezone is None:
-        moved = deals.context.periods.cut.near_an_end(deals.close.days, deals.close.hours)
+        moved = deals.context.periods.near_an_end(deals.close.days, deals.close.hours)
         near["near_period_end"] = int(deals.slot_counts[:, moved][[OPEN, LEFT_OUT, WON]].sum())
     return {
         "facts": Facts.of(deals, money=True, dated=True, more=near),
@@ -191,13 +191,9 @@ def forecast(
     DataFrame, shape (p, 11)
         Indexed by ``period`` (a PeriodIndex; text for 4-4-5 and for years named
         after their start) and `by`; deals without a close date in last rows
-        with a missing period. ``period_start, period_end`` (first and last
-        day), ``open_count, won_count, missing_amount_count,
-        missing_probability_count`` [deals], ``open_amount, weighted_amount,
-        won_amount, forecast_amount, overdue_amount`` [currency]; with a quota
-        also ``quota, gap, gap_to_forecast`` [currency], ``attainment, coverage``
-        [ratio]. A row stands wherever an open or won deal does. No such deal:
-        p = 0, same dtypes.
+        with a missing period. A row stands wherever an open or won deal does;
+        no such deal: p = 0, same dtypes. ``period_start, period_end`` are the
+        first and the last day; what is of a quota is there with one only.
 
     Warns
     -----
@@ -220,10 +216,14 @@ def forecast(
     Ivan García           7     79801.00
     Jürgen Lee            9    180891.00
     """
-    overdue, periods, cells = context.money.overdue, context.periods.cut, part["cells"]
-    present = periods.of_day(context.today)
+    overdue, periods, cells = context.money.overdue, context.periods, part["cells"]
+    present = context.period_number()
     # Periods with a quota must occur before groups can be combined with them.
-    also = [] if quota is None else _quota_periods(quota, periods, by)
+    also: list[Any] = []
+    if isinstance(quota, pd.DataFrame) and "period" in quota.columns:
+        also = [periods.parse(label) for label in quota["period"].drop_duplicates()]
+    elif isinstance(quota, Mapping) and not by:
+        also = [periods.parse(label) for label in quota]
     late = cells.of_layers(lambda layer: layer.kind == OVERDUE)
     rolls = overdue == "roll_forward" and bool(late.any())
     rows, row = PeriodRows.of(cells, context, [*also, present] if rolls else also)
@@ -266,12 +266,6 @@ def forecast(
     return _with_basis(table, context, part["facts"], totals, arguments)
 
 
-def _quota_periods(quota: Quota, periods: Periods, by: str | Sequence[str] | None) -> list[int]:
-    if isinstance(quota, pd.DataFrame) and "period" in quota.columns:
-        return [periods.parse(label) for label in quota["period"].drop_duplicates()]
-    return [periods.parse(label) for label in quota] if isinstance(quota, Mapping) and not by else []
-
-
 def _quota_cells(quotas: QuotaTable, rows: PeriodRows) -> tuple[Codes, Floats]:
     """Return the rows that have a quota, in order, and the quotas."""
     if quotas.ordinals is None:
@@ -290,28 +284,23 @@ def _with_basis(
 ) -> pd.DataFrame:
     counts, overdue, quota = facts.counts, context.money.overdue, arguments["quota"]
     n_late, late = int(totals.of("count", OVERDUE).sum()), float(totals.of("amount", OVERDUE).sum())
-    notes = []
-    if n_late:
-        did = {
-            "exclude": "left out of forecast_amount",
-            "include": "inside forecast_amount",
-            "roll_forward": "in the present period's forecast_amount",
-        }[overdue]
-        notes.append(
-            f"{counted(n_late, 'open deal')} worth {late:,.2f}, overdue (close date before "
-            f"{context.as_of_date:%Y-%m-%d}): inside open and weighted sums, {did}"
-        )
-    n_later = int(totals.of("count", WON_LATER).sum())
-    if n_later:
-        notes.append(
-            f"{counted(n_later, 'won deal')} with a close date after as_of: inside won_amount, not in forecast_amount"
-        )
+    did = {
+        "exclude": "left out of forecast_amount",
+        "include": "inside forecast_amount",
+        "roll_forward": "in the present period's forecast_amount",
+    }[overdue]
+    before = f"overdue (close date before {context.as_of_date:%Y-%m-%d})"
     near = {f"n_{name}": counts[name] for name in ("near_period_end",) if name in counts}
-    if any(near.values()):
-        notes.append(
-            f"{counted(near['n_near_period_end'], 'deal')} within 14 hours of a period's end: "
-            "a time zone (timezone=) could put them into another period"
-        )
+    zones = "within 14 hours of a period's end: a time zone (timezone=) could put them into another period"
+    notes = tell(
+        (n_late, "open deal", f"worth {late:,.2f}, {before}: inside open and weighted sums, {did}"),
+        (
+            totals.of("count", WON_LATER).sum(),
+            "won deal",
+            "with a close date after as_of: inside won_amount, not in forecast_amount",
+        ),
+        (near.get("n_near_period_end"), "deal", zones),
+    )
     if isinstance(quota, int | float) and arguments["by"] is not None:
         notes.append(f"the quota of {quota:,} counts for every period and group")
     definitions = DEFINITIONS | (QUOTA_DEFINITIONS if quota is not None else {})
@@ -325,7 +314,7 @@ def _with_basis(
         **near,
         n_overdue=n_late,
         n_lost_outside=counts["lost"],
-        periods=context.periods.cut.words,
+        periods=context.periods.words,
         arguments=arguments,
         definitions=definitions,
         notes=notes,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, FrameError, HistoryNeededError
-from opp_pandas.figures.core.basis import Facts, attach_basis, basis_of, counted
+from opp_pandas.figures.core.basis import Facts, attach_basis, basis_of, tell
 from opp_pandas.figures.core.days import local_days, parse_day
 from opp_pandas.figures.core.deals import (
     LEFT_OUT,
@@ -47,7 +47,7 @@ from opp_pandas.figures.time_in_stage import read_entries
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Days, Flags, Floats, Integers
+    from opp_pandas.figures.core.days import Codes, Days, Flags, Floats
     from opp_pandas.figures.core.totals import Part
 
 DEFINITIONS = {
@@ -89,9 +89,8 @@ def stage_distribution(
     DataFrame, shape (s, 4)
         Indexed by `by` and ``stage_name``: every stage in pipeline order, open
         ones first, then won and lost; empty ones too. Deals without a stage, or
-        in one that is not in the table, stand in rows of their own.
-        ``count, missing_amount_count`` [deals], ``amount, weighted_amount``
-        [currency]. Trashed deals are left out.
+        in one that is not in the table, stand in rows of their own. Trashed
+        deals are left out.
 
     Examples
     --------
@@ -128,22 +127,15 @@ def _distribution(
             "missing_amount_count": cells.add("missing_amount", row, size, inside),
         }
     )
-    kept = _rows_to_show(table["count"].to_numpy(), labels, size)
+    # Every stage of every group that occurs, and deals without a known stage only where there are some.
+    count, width = table["count"].to_numpy(), len(labels)
+    occurs = np.repeat(count.reshape(-1, width).any(axis=1) | (size == width), width)
+    extra = np.tile(np.isin(np.asarray(labels, dtype=object), [UNKNOWN_STAGE, NO_STAGE]), size // width)
+    kept = np.flatnonzero(occurs & (~extra | (count > 0)))
     table = table.iloc[kept].set_axis(index_of(kept, groups))
     notes = ["drawn from the present stage of each deal: a stage distribution, not a conversion funnel"]
     facts, title = part["facts"], stage_distribution.heading
     return figure.result(table, context, facts, title=title, arguments={"by": by}, notes=notes), kept
-
-
-def _rows_to_show(count: Integers, labels: pd.Index, size: int) -> Codes:
-    """Keep every stage of every group that occurs, and deals without a known stage only where there are some."""
-    width = len(labels)
-    ids = np.arange(size)
-    in_group: Flags = np.asarray(count.reshape(-1, width).any(axis=1))
-    if size == width:
-        in_group[:] = True
-    extra = np.isin(np.asarray(labels, dtype=object), [UNKNOWN_STAGE, NO_STAGE])[ids % width]
-    return np.flatnonzero(in_group[ids // width] & (~extra | (count > 0)))
 
 
 @figure(definitions=DEFINITIONS | _REACHED)
@@ -181,17 +173,12 @@ def funnel(
     Returns
     -------
     DataFrame
-        As from `stage_distribution`; with a history also ``reached`` [deals],
-        ``step_conversion`` (reached / reached the stage before, missing in the
-        first row) and ``overall_conversion`` (reached / reached the first)
-        [share], ``reached_amount`` [currency] and the two shares of it,
-        ``step_conversion_amount, overall_conversion_amount``, and of those who
-        went no further ``lost_count``, ``still_count`` and ``left_count`` (in
-        no stage that means anything) [deals]; ``back_count``, deals that were
-        later in an earlier stage. A deal reached every stage up to the furthest
-        one it was ever seen in; a stage entered twice counts once. The last
-        step is won; stages that mean lost have no conversion. Deals that were
-        closed when they were first seen are in no conversion, won or lost.
+        As from `stage_distribution`; with a history also who reached each
+        stage, and what became of those who went no further. A deal reached
+        every stage up to the furthest one it was ever seen in; a stage entered
+        twice counts once. The last step is won; stages that mean lost have no
+        conversion. Deals that were closed when they were first seen are in no
+        conversion, won or lost.
 
     Raises
     ------
@@ -263,7 +250,11 @@ def _reached(
     if cohort is not None or window_days is not None:
         counted_in &= ~late
     if cohort is not None:
-        counted_in &= _in_cohort(deals, entries, rows, cohort)
+        first_day, last_day = parse_day(cohort[0]), parse_day(cohort[1])
+        if first_day > last_day:
+            raise ConfigurationError(f"cohort ends before it begins: {cohort[0]} to {cohort[1]}")
+        begun = _first_days(len(deals), rows, entered)
+        counted_in &= (begun >= first_day) & (begun <= last_day)
     groups = read_groups(deals, by)
     group_of, size = combine(groups, len(deals))
     width = n_open + 1
@@ -298,9 +289,7 @@ def _reached(
         return np.where(known, sums[group, 0], np.nan)
 
     def whole(sums: Floats) -> Any:
-        numbers = pd.array(np.nan_to_num(pick(sums)), dtype="Float64").astype("Int64")
-        numbers[~known] = pd.NA
-        return numbers
+        return pd.array(pick(sums), dtype="Float64").astype("Int64")
 
     result = table.assign(
         reached=whole(reached),
@@ -315,23 +304,18 @@ def _reached(
     left, n_closed = int((there & (furthest < 0)).sum()), int((there & unknown).sum())
     n_late = int((there & late & ~unknown).sum())
     notes = [note for note in basis["notes"] if "stage distribution" not in note]
-    if len(deals) > n_here:
-        notes.append(f"{counted(len(deals) - n_here, 'deal')} deleted since, counted as they were last seen")
+    notes += tell((len(deals) - n_here, "deal", "deleted since, counted as they were last seen"))
     if deals.context.scope is not None and kind == "snapshots":
         notes.append(f"scope: {deals.context.scope.words}")
-    if n_closed:
-        notes.append(f"{counted(n_closed, 'deal')} already closed when first seen, won or lost: in no conversion")
-    if left > n_closed:
-        notes.append(f"{counted(left - n_closed, 'deal')} never seen in an open or won stage: in no conversion")
-    if n_late and cohort is None and window_days is None:
-        notes.append(
-            f"{counted(n_late, 'deal')} already on the way when first seen: those like them that were lost before are "
-            "not here, so early steps look better than they are; cohort= takes only deals seen from their beginning"
-        )
-    elif n_late:
-        notes.append(
-            f"{counted(n_late, 'deal')} already on the way when first seen: left out, nobody saw the beginning"
-        )
+    what = "left out, nobody saw the beginning"
+    if cohort is None and window_days is None:
+        what = "those like them that were lost before are not here, so early steps look better than they are; "
+        what += "cohort= takes only deals seen from their beginning"
+    notes += tell(
+        (n_closed, "deal", "already closed when first seen, won or lost: in no conversion"),
+        (left - n_closed, "deal", "never seen in an open or won stage: in no conversion"),
+        (n_late, "deal", f"already on the way when first seen: {what}"),
+    )
     basis |= {
         "title": funnel.heading,
         "history": kind,
@@ -426,14 +410,6 @@ def _entries(deals: Deals, history: pd.DataFrame) -> tuple[Deals, Codes]:
     rows = index.get_indexer(pd.Index(keys_of(history, unique=False), dtype=object))
     kept = (rows >= 0) & (local_days(history["entered_at"], deals.context.timezone) <= deals.context.today)
     return Deals(history[kept], deals.context), rows[kept]
-
-
-def _in_cohort(deals: Deals, entries: Deals, rows: Codes, cohort: tuple[str, str]) -> Flags:
-    first, last = parse_day(cohort[0]), parse_day(cohort[1])
-    if first > last:
-        raise ConfigurationError(f"cohort ends before it begins: {cohort[0]} to {cohort[1]}")
-    entered = _first_days(len(deals), rows, local_days(entries.frame["entered_at"], deals.context.timezone))
-    return np.asarray((entered >= first) & (entered <= last))
 
 
 _SUMMED = (OPEN, WON, LOST, UNSETTLED)

@@ -51,9 +51,9 @@ def _gather(deals: Deals, survey: Part, stale_days: int = 30, checks: Sequence[C
     table = deals.frame[[name for name in _SHOWN if deals.has(name)]].iloc[rows].copy()
     if deals.has("amount"):
         # Several currencies without rates are no reason to hide what needs a look: each amount stands as it is.
-        amount = (deals.own_amount if deals.rates is None else deals.amount)[rows]
+        amount = (deals.own_amount if deals.money.rates is None else deals.amount)[rows]
         table[_SIZE] = np.nan_to_num(np.abs(amount))
-        if deals.rates is not None:
+        if deals.money.rates is not None:
             table["amount"] = amount
     for title, words in (
         ("checks", [", ".join(found[row]) for row in rows.tolist()]),
@@ -179,11 +179,9 @@ def ageing(frame: pd.DataFrame, *, context: FigureContext) -> pd.DataFrame:
     -------
     DataFrame
         The open deals, indexed like the frame: of ``id, custom_id, name,
-        owner_name`` those that it has, ``stage_name``, ``amount`` [currency],
-        ``age_days`` (since creation), ``idle_days`` (since the last event),
-        ``overdue_days`` (0 while the close date is ahead) [days]; for deals that were
-        loaded with their touches also ``touch_days`` (since the last touch). Time in
-        the present stage needs a history.
+        owner_name`` those that it has, ``stage_name``, ``amount``, and how old
+        they are; ``touch_days`` for deals that were loaded with their touches.
+        Time in the present stage needs a history.
 
     Examples
     --------

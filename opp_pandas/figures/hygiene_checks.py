@@ -41,24 +41,17 @@ def survey(deals: Deals) -> Part:
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a deal needs a look.
-
-    Parameters
-    ----------
-    stale_days : int
-        Without an event for longer, an open deal is untouched [days].
-    old, zombie : float or None
-        Open for longer than most, and than any, won deal took [days]; None where too few are won.
-    usual, spread : float or None
-        The median amount of open deals, and the spread of its logarithm; None
-        where there are too few, or several currencies.
-    """
+    """From where on a deal needs a look."""
 
     stale_days: int
+    """Without an event for longer, an open deal is untouched [days]."""
     old: float | None = None
     zombie: float | None = None
+    """Open for longer than most, and than any, won deal took [days]; None where too few are won."""
     usual: float | None = None
     spread: float | None = None
+    """The median amount of open deals, and the spread of its logarithm; None where there are too few, or several
+    currencies."""
 
     @classmethod
     def of(cls, survey: Part, stale_days: int) -> Limits:

@@ -52,8 +52,7 @@ def pipeline_over_time(
     Returns
     -------
     DataFrame
-        Indexed by ``moment`` and `by`; every group at every moment:
-        ``open_count`` [deals], ``open_amount, weighted_amount`` [currency].
+        Indexed by ``moment`` and `by`; every group at every moment.
 
     Examples
     --------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,22 +41,15 @@ DEFINITIONS = {
 
 @dataclass(frozen=True, eq=False)
 class QuotaTable:
-    """Quotas settled to periods and groups.
-
-    Parameters
-    ----------
-    everywhere : float or None
-        One number for every row.
-    ordinals, groups : ndarray
-        Period number (None: every period) and group code of each entry.
-    values : ndarray
-        The quota of each entry.
-    """
+    """Quotas settled to periods and groups."""
 
     everywhere: float | None
+    """One number for every row."""
     ordinals: Integers | None
     groups: Codes
+    """Period number (None: every period) and group code of each entry."""
     values: Floats
+    """The quota of each entry."""
 
 
 def read_quota(quota: Quota, periods: Periods, groups: Sequence[Group]) -> QuotaTable:
@@ -196,7 +189,7 @@ def won_by_day(deals: Deals, first: int, last: int) -> Tally:
 
 def last_month_of(periods: Periods, last: int) -> int:
     """Find the first day of the month, of the calendar or 4-4-5, that ends a period on the day `last`."""
-    months = replace(periods, unit="M")
+    months = periods.but(freq="M")
     return months.span(months.of_day(last))[0]
 
 
@@ -228,13 +221,10 @@ def linearity(
     -------
     DataFrame
         A row per week of the period (seven days from its first), indexed by
-        ``week``: ``week_start, week_end, won_count`` [deals], ``won_amount``
-        [currency], ``share`` and ``cumulative_share`` of all won in the period;
-        missing if nothing was. Won deals that close after as_of are left out.
-        The basis holds ``last_month_share`` (of the last month of a quarter or
-        year, by the calendar or 4-4-5; missing before that month begins) and
-        ``gini`` over the weeks up to as_of, each by its days: 0 where every
-        day brought the same.
+        ``week``, with ``week_start`` and ``week_end``. Shares are missing if
+        nothing was won. Won deals that close after as_of are left out. The
+        basis holds ``last_month_share`` (by the calendar or 4-4-5; missing
+        before that month begins) and ``gini``.
 
     Examples
     --------
@@ -247,8 +237,8 @@ def linearity(
     4       76282.90   0.13
     """
     deals = Deals(frame, context)
-    periods = context.periods.cut
-    ordinal = periods.of_day(context.today) if period is None else periods.parse(period)
+    periods = context.periods
+    ordinal = context.period_number(period)
     first, last = periods.span(ordinal)
     won = won_by_day(deals, first, last)
     starts = np.arange(first, last + 1, 7)
@@ -315,12 +305,10 @@ def pacing(
     Returns
     -------
     DataFrame
-        A row per period, earlier ones first, indexed by ``period``: ``day``
-        (days gone), ``days`` [days], ``won_to_date, won_amount`` [currency],
-        ``share`` (won to date / won in the end; missing in the present one).
-        With a quota ``attained`` (won to date / quota) in the last row. The
-        basis holds ``usual_share``, the mean of the earlier shares, and
-        ``landing``, won to date over it.
+        A row per period, earlier ones first, indexed by ``period``, with
+        ``day``, the days gone, and its ``days``. ``share`` is missing in the
+        present one, and ``attained`` is there with a quota, in the last row.
+        The basis holds ``usual_share`` and ``landing``.
 
     Examples
     --------
@@ -337,8 +325,8 @@ def pacing(
     if compare < 1:
         raise ConfigurationError(f"compare must be 1 or more, not {compare!r}")
     deals = Deals(frame, context)
-    periods = context.periods.cut
-    ordinal = periods.of_day(context.today) if period is None else periods.parse(period)
+    periods = context.periods
+    ordinal = context.period_number(period)
     ordinals = np.arange(ordinal - compare, ordinal + 1)
     starts, ends = periods.starts(ordinals), periods.ends(ordinals)
     length = ends - starts + 1

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError
-from opp_pandas.figures.core.basis import Facts, counted
+from opp_pandas.figures.core.basis import Facts, tell
 from opp_pandas.figures.core.days import NO_DAY, to_date
 from opp_pandas.figures.core.deals import LEFT_OUT, LOST, OPEN, STANDINGS, WON, Deals
 from opp_pandas.figures.core.figure import figure
@@ -18,11 +18,11 @@ from opp_pandas.figures.core.groups import index_of, read_axes
 from opp_pandas.figures.core.lineage import Question, Trace, together
 from opp_pandas.figures.core.totals import MOST_VALUES, Histogram, Term, Totals, tally
 from opp_pandas.figures.proportions import divide, fit_strength, rank_intervals, shrink, wilson
-from opp_pandas.figures.quotas import Quota, QuotaTable, quota_columns, read_quota
+from opp_pandas.figures.quotas import Quota, quota_columns, read_quota
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Floats
+    from opp_pandas.figures.core.days import Floats
     from opp_pandas.figures.core.totals import Part
 
 DEFINITIONS = {
@@ -106,7 +106,7 @@ def _gather_kpis(
 ) -> Part:
     kinds = kinds_by_standing(deals, window_days).astype(np.intp)
     if quota is not None:
-        first, last = _span(deals.context, period)
+        first, last = deals.context.periods.span(deals.context.period_number(period))
         # What is in the period of the quota is in the second half of the layers.
         inside = (deals.close.days >= first) & (deals.close.days <= last)
         kinds = np.where(inside & (kinds >= 0), kinds + len(_LAYERS), kinds)
@@ -130,11 +130,6 @@ def _gather_kpis(
 
 
 _LAYERS = range(WON_BEFORE + 1)
-
-
-def _span(context: FigureContext, period: object) -> tuple[int, int]:
-    """Return the first and the last day of the period of a quota: the one that is stated, else the present one."""
-    return context.periods.cut.span_of(context.as_of_date if period is None else period)
 
 
 @figure(heading="Key figures", definitions=DEFINITIONS | _QUOTA_DEFINITIONS, gather=_gather_kpis)
@@ -166,15 +161,8 @@ def kpis(
     -------
     DataFrame
         One row, indexed 0; with `by` one row for each group that has a deal, or
-        that `quota` names.
-        ``open_count, overdue_count, won_count, lost_count,
-        missing_amount_count`` [deals], ``open_amount, weighted_amount,
-        overdue_amount, won_amount, average_won_amount, median_won_amount``
-        [currency], ``win_rate, win_rate_low, win_rate_high, win_rate_value``
-        [share], ``median_cycle_days`` [days], ``velocity_per_day`` [currency a
-        day]; with a quota ``quota, period_won_amount, period_open_amount, gap,
-        pipeline_needed`` [currency] and ``attainment, coverage`` [ratio].
-        NaN where there is nothing to divide by.
+        that `quota` names. NaN where there is nothing to divide by; from
+        ``quota`` on with a quota only.
 
     Examples
     --------
@@ -196,15 +184,23 @@ def kpis(
     )
     more: dict[str, Any] = {}
     if quota is not None:
-        periods = context.periods.cut
-        ordinal = periods.parse(context.as_of_date if period is None else period)
+        ordinal, quotas = context.period_number(period), read_quota(quota, context.periods, groups)
+        more["period"] = str(context.periods.label(ordinal))
         inside = Totals(cells, [kind if here else -1 for kind, here in cells.layers], row, size)
-        columns |= _quota_figures(inside, size, read_quota(quota, periods, groups), ordinal, columns["win_rate"])
-        more["period"] = str(periods.label(ordinal))
+        won, still_open = inside.column([PERIOD_WON]), inside.column([PERIOD_OPEN])
+        values = np.full(size, np.nan if quotas.everywhere is None else quotas.everywhere)
+        here = np.ones(len(quotas.values), bool) if quotas.ordinals is None else quotas.ordinals == ordinal
+        values[quotas.groups[here]] = quotas.values[here]
+        columns |= {"period_won_amount": won, "period_open_amount": still_open}
+        columns |= quota_columns(values, still_open, won, won)
+        needed = divide(columns["gap"], columns["win_rate"])
+        columns["pipeline_needed"] = np.where(columns["gap"] == 0, 0.0, needed)
     elif period is not None:
         raise ConfigurationError("period= chooses the period of a quota: give quota= as well, or leave it out")
-    named_in_quota = isinstance(quota, Mapping | pd.DataFrame)
-    kept = _groups_with_rows(columns, size, quota=named_in_quota) if groups else np.arange(1)
+    # Groups that have a deal, or a quota of their own; one number for everybody names no group.
+    having = ["open_count", "won_count", "lost_count"]
+    having += ["quota"] if isinstance(quota, Mapping | pd.DataFrame) else []
+    kept = np.flatnonzero(np.any([columns[name] > 0 for name in having], axis=0)) if groups else np.arange(1)
     order = [name for name in DEFINITIONS | _QUOTA_DEFINITIONS if name in columns]
     table = pd.DataFrame({name: columns[name][kept] for name in order})
     if groups:
@@ -217,8 +213,7 @@ def kpis(
     n_negative = facts.counts["negative_cycles"]
     if not facts.counts["creation_known"]:
         notes.append("the frame has no created_at or external_created_at: no cycle and no velocity")
-    if n_negative:
-        notes.append(f"{counted(n_negative, 'won deal')} closed before creation: inside the median as they are")
+    notes += tell((n_negative, "won deal", "closed before creation: inside the median as they are"))
     if not part["amounts"].exact:
         notes.append(f"median_won_amount within 1 part in 4,096: more than {MOST_VALUES:,} different amounts")
     notes += _value_notes(columns)
@@ -294,13 +289,10 @@ def win_rates(
     Returns
     -------
     DataFrame
-        ``won_count, lost_count, overdue_count`` [deals], ``win_rate,
-        win_rate_low, win_rate_high`` (count), ``win_rate_value`` (amounts),
-        ``win_rate_with_overdue`` (overdue open deals count as not won) [share],
-        and ``rank_low, rank_high``: the group's place lies between them (1 is
-        best), see `rank_intervals`; ``rank`` where both agree, else missing. A
-        group without losses has a rate of 1, one without closed deals a
-        missing rate and no rank. Deals that close after as_of are left out.
+        A group's place lies between ``rank_low`` and ``rank_high`` (1 is best),
+        see `rank_intervals`. A group without losses has a rate of 1, one
+        without closed deals a missing rate and no rank. Deals that close after
+        as_of are left out.
 
     Examples
     --------
@@ -368,34 +360,6 @@ def velocity(n: npt.ArrayLike, win_rate: npt.ArrayLike, average: npt.ArrayLike, 
     """
     days = np.asarray(cycle, dtype=np.float64)
     return divide(np.asarray(n) * np.asarray(win_rate) * np.asarray(average), np.where(days > 0, days, np.nan))
-
-
-def _quota_figures(inside: Totals, size: int, quotas: QuotaTable, ordinal: int, win_rate: Floats) -> dict[str, Floats]:
-    values = np.full(size, np.nan)
-    if quotas.everywhere is not None:
-        values[:] = quotas.everywhere
-    else:
-        here = np.ones(len(quotas.values), bool) if quotas.ordinals is None else quotas.ordinals == ordinal
-        values[quotas.groups[here]] = quotas.values[here]
-    won, still_open = (inside.column([term]) for term in (PERIOD_WON, PERIOD_OPEN))
-    found = quota_columns(values, still_open, won, won)
-    return {
-        "quota": found["quota"],
-        "period_won_amount": won,
-        "period_open_amount": still_open,
-        "attainment": found["attainment"],
-        "gap": found["gap"],
-        "coverage": found["coverage"],
-        "pipeline_needed": np.where(found["gap"] == 0, 0.0, divide(found["gap"], win_rate)),
-    }
-
-
-def _groups_with_rows(columns: Mapping[str, npt.NDArray[Any]], size: int, *, quota: bool) -> Codes:
-    """Find the groups that have a deal, or a `quota` of their own; one number for everybody names no group."""
-    some = np.zeros(size, dtype=bool)
-    for name in ("open_count", "won_count", "lost_count", *(("quota",) if quota else ())):
-        some |= columns[name] > 0
-    return np.flatnonzero(some)
 
 
 _FROM_KEY_FIGURES = {

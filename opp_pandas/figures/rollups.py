@@ -47,7 +47,7 @@ Adjustments = Mapping[Any, float] | pd.DataFrame
 def _gather(deals: Deals, by: str | Sequence[str] = "owner_name", period: object = None) -> Part:
     kinds = kinds_by_standing(deals)
     if period is not None:
-        first, last = deals.context.periods.cut.span_of(period)
+        first, last = deals.context.periods.span_of(period)
         outside = (deals.close.days < first) | (deals.close.days > last)
         # Overdue deals of other periods may come into this period's forecast, not into its other sums.
         rolls = first <= deals.context.today <= last
@@ -120,7 +120,7 @@ def rollup(
     overdue, cells, label = context.money.overdue, part["cells"], None
     holds_today = True
     if period is not None:
-        periods = context.periods.cut
+        periods = context.periods
         label = str(periods.label(periods.parse(period)))
         first, last = periods.span_of(period)
         holds_today = first <= context.today <= last
@@ -152,7 +152,12 @@ def rollup(
         if len(groups) != 1:
             raise ConfigurationError("a tree takes exactly one grouping, such as by='owner_name'")
         table, places = _up_the_tree(sums, groups[0], tree, adjustments, measure, context)
-        notes = _notes_on(tree, groups[0])
+        if isinstance(tree, Organisation):
+            strangers = {key for key in groups[0].keys if key is not None} - set(tree.users["id"])
+            known = (
+                f"owners whom the organisation does not know, at the top: {len(strangers):,} (ids {named(strangers)})"
+            )
+            notes = [*tree.notes, *([known] if strangers else [])]
     return rollup.result(
         table,
         context,
@@ -225,15 +230,6 @@ def _kind(value: object) -> str:
 
 def _by_id(group: Group) -> bool:
     return any(key is not None for key in group.keys)
-
-
-def _notes_on(tree: Tree, group: Group) -> list[str]:
-    """Describe what is odd about the organisation, and how many owners it does not know."""
-    if not isinstance(tree, Organisation):
-        return []
-    strangers = {key for key in group.keys if key is not None} - set(tree.users["id"])
-    words = f"owners whom the organisation does not know, at the top: {len(strangers):,} (ids {named(strangers)})"
-    return [*tree.notes, *([words] if strangers else [])]
 
 
 def _read_tree(tree: Tree, owners: Sequence[Any]) -> tuple[dict[Any, Any], dict[Any, str], list[Any]]:
@@ -369,17 +365,12 @@ def _rows_of_rollup(ask: Question) -> Trace:
     if arguments["tree"] is None:
         group = in_groups(groups, deals, ask.parts)
     else:
-        group = np.isin(groups[0].codes, _codes_below(arguments["tree"], ask.parts[0]))
+        tree, below = arguments["tree"], [ask.parts[0]]
+        for name in below:
+            below += [child for child, manager in tree["manager"].items() if manager == name]
+        group = np.isin(groups[0].codes, [tree["group"][name] for name in below if name in tree["group"]])
     inside, holds_today = np.ones(len(deals), dtype=bool), True
     if arguments["period"] is not None:
         first, last = ask.periods.span_of(arguments["period"])
         inside, holds_today = ask.within(arguments["period"]), first <= deals.context.today <= last
     return sums_behind(ask, kinds_of(deals), inside & group, group, holds_today)
-
-
-def _codes_below(tree: dict[str, Any], node: str) -> list[int]:
-    """Return the group of a node and those of everybody below it."""
-    below = [node]
-    for name in below:
-        below += [child for child, manager in tree["manager"].items() if manager == name]
-    return [tree["group"][name] for name in below if name in tree["group"]]

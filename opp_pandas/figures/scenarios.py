@@ -83,7 +83,7 @@ def set_values(where: Any = None, **values: Any) -> Change:
         changed = deals.frame.copy()
         for name, value in values.items():
             # The forecast reads the category from the column that it was told.
-            column = deals.category if name == "forecast_category" else name
+            column = deals.money.category if name == "forecast_category" else name
             if column not in changed.columns:
                 raise MissingColumnError([column], list(changed.columns), "The scenario sets it.")
             if name in ("probability", "amount"):
@@ -195,7 +195,7 @@ def commit_lands() -> Change:
 
 
 def _require_own_percentages(deals: Deals) -> None:
-    if deals.probability == "stage":
+    if deals.money.probability == "stage":
         raise ConfigurationError(
             "the scenario changes the deals' own percentages, and probability='stage' does not read them: "
             "leave it out, or take probability='own_else_stage'"
@@ -239,9 +239,7 @@ def scenario(
     Returns
     -------
     DataFrame
-        Indexed by ``scenario`` ("as it is" first), ``period`` and `by`: the
-        counts and amounts of `forecast`, and ``change`` of ``forecast_amount``
-        against "as it is" [currency].
+        Indexed by ``scenario`` ("as it is" first), ``period`` and `by`.
 
     Raises
     ------

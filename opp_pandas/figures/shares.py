@@ -74,10 +74,8 @@ def concentration(
     Returns
     -------
     DataFrame
-        A row per group, largest first: ``count`` [deals], ``amount`` [currency],
-        ``share`` and ``cumulative_share``. The basis holds ``hhi`` (sum of
-        squared shares, 1 / groups to 1) and ``top_shares``. Negative sums have
-        no share.
+        A row per group, largest first. The basis holds ``hhi`` (1 / groups to
+        1) and ``top_shares``. Negative sums have no share.
 
     Examples
     --------

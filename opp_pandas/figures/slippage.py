@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import HistoryNeededError, MissingColumnError
-from opp_pandas.figures.core.basis import counted
+from opp_pandas.figures.core.basis import tell
 from opp_pandas.figures.core.blocks import pick
 from opp_pandas.figures.core.days import NO_DAY, Flags, SmallCodes, local_days
 from opp_pandas.figures.core.deals import LOST, OPEN, TRASHED, WON, Deals
@@ -76,10 +76,8 @@ def slippage(
     Returns
     -------
     DataFrame
-        A row per group, or one row ``(all)``: ``due_count, slipped_count,
-        won_count`` [deals], ``due_amount, slipped_amount`` [currency],
-        ``slippage, slippage_value, not_closed_on_time`` [share]; NaN where
-        nothing was due. Deals without an amount count, and stand in no sum.
+        A row per group, or one row ``(all)``; NaN where nothing was due. Deals
+        without an amount count, and stand in no sum.
 
     Examples
     --------
@@ -126,8 +124,7 @@ def slippage(
     table["slippage"] = divide(table["slipped_count"], table["due_count"])
     table["slippage_value"] = divide(table["slipped_amount"], table["due_amount"])
     table["not_closed_on_time"] = divide(table["due_count"] - table["won_count"], table["due_count"])
-    missing = int((due & np.isnan(deals0.amount)).sum())
-    notes += [f"{counted(missing, 'due deal')} without an amount: counted, in no sum"] if missing else []
+    notes += tell(((due & np.isnan(deals0.amount)).sum(), "due deal", "without an amount: counted, in no sum"))
     return slippage.result(
         table,
         after.context,
@@ -167,9 +164,8 @@ def pushes(
     Returns
     -------
     DataFrame
-        A row per group, or one row ``(all)``: ``deals`` [deals],
-        ``date_moves, pushes, pulls`` [moves], ``days_pushed`` [days]. A date
-        that was set or deleted is no move.
+        A row per group, or one row ``(all)``. A date that was set or deleted
+        is no move.
 
     Examples
     --------
@@ -195,7 +191,7 @@ def pushes(
         local_days(pd.Series(pd.to_datetime(log[name], utc=True)).astype("datetime64[us, UTC]"), context.timezone)
         for name in ("before", "after")
     ]
-    later, periods = days[1] > days[0], context.periods.cut
+    later, periods = days[1] > days[0], context.periods
     crossed = later & (periods.ordinals(days[1]) > periods.ordinals(days[0])) if len(log) else later
     group = codes[rows]
 
@@ -216,15 +212,19 @@ def pushes(
         index=labels,
     )
     table = _without_empty_rest(table)
-    gone = int((~known).sum())
-    notes = [f"{counted(gone, 'move')} of deals that are not in the frame, left out"] if gone else []
-    arguments = {"by": by, "since": str(since)}
-    return pushes.result(table, context, n=len(frame), since=str(since), arguments=arguments, notes=notes)
+    return pushes.result(
+        table,
+        context,
+        n=len(frame),
+        since=str(since),
+        arguments={"by": by, "since": str(since)},
+        notes=tell(((~known).sum(), "move", "of deals that are not in the frame, left out")),
+    )
 
 
 _FLOWS = {
-    "stage_from": "the stage at the start",
-    "stage_to": "the stage at the end",
+    "stage_from": "the stage at the start; (new) for deals that were not there",
+    "stage_to": "the stage at the end; (not there any more)",
     "count": "deals",
     "amount": "their amounts at the end; of vanished deals at the start",
 }
@@ -249,10 +249,8 @@ def flows(
     Returns
     -------
     DataFrame
-        A row per pair of stages that occurs, in pipeline order: ``stage_from``
-        (``(new)`` for deals that were not there), ``stage_to`` (``(not there
-        any more)``), ``count`` [deals], ``amount`` at the end, of vanished
-        deals at the start [currency]. Deals closed at both moments stay out.
+        A row per pair of stages that occurs, in pipeline order. Deals closed at
+        both moments stay out.
 
     Examples
     --------

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, HistoryNeededError, MissingColumnError
-from opp_pandas.figures.core.basis import counted
+from opp_pandas.figures.core.basis import tell
 from opp_pandas.figures.core.days import NO_INSTANT, instants_of
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
@@ -54,7 +54,7 @@ def read_entries(history: Any, context: FigureContext, what: str) -> pd.DataFram
 
 _SPELLS = {
     "days": "left_at, or as_of, - entered_at",
-    "way": "advanced, back or lost, by the stage entered next",
+    "way": "advanced, back or lost, by the stage entered next; missing: still there",
     "unseen_days": "first time the deal was seen - its creation, for a first stay that nobody saw begin",
 }
 
@@ -76,13 +76,10 @@ def stage_spells(history: Any, *, context: FigureContext) -> pd.DataFrame:
     -------
     DataFrame
         In order of deal and time: ``id`` and ``custom_id`` where known,
-        ``stage_name``, ``entered_at``, ``left_at`` (missing: still there),
-        ``days`` until then or until as_of, ``way`` (``advanced``, ``back``,
-        ``lost``; missing: still there), ``seen_before`` (the deal was already
-        there when it was first seen, nobody knows since when, so the days are
-        too few) and ``unseen_days`` of a stay that nobody saw begin, but whose
-        beginning is known: a deal that was first seen in the first stage has
-        been there since its creation.
+        ``stage_name``, ``entered_at``, ``left_at`` (missing: still there), and
+        ``seen_before`` (the deal was already there when it was first seen,
+        nobody knows since when, so the days are too few). A deal that was first
+        seen in the first stage has been there since its creation.
 
     Examples
     --------
@@ -165,13 +162,11 @@ def time_in_stage(
     Returns
     -------
     DataFrame, shape (s, 6 + q)
-        Indexed by ``stage_name``, every open stage in order: ``entries, left,
-        still`` [stays], ``median_days`` and the like [days] by Kaplan-Meier,
-        with deals that are still there censored and those that were there
-        before they were first seen at risk from then on (left truncation), and
-        the shares ``advanced, back, lost`` by Aalen-Johansen, as far as stays
-        were followed. Stays whose beginning nobody knows are left out and
-        counted. NaN where too few were seen to end.
+        Indexed by ``stage_name``, every open stage in order. By Kaplan-Meier,
+        deals that are still there are censored, and those that were there
+        before they were first seen at risk from then on (left truncation).
+        Stays whose beginning nobody knows are left out and counted. NaN where
+        too few were seen to end.
 
     Examples
     --------
@@ -200,16 +195,8 @@ def time_in_stage(
         shares = {name: float(aj[name].iloc[-1]) if len(aj) else float("nan") for name in WAYS}
         rows.append({"entries": len(own), "left": ended, "still": len(own) - ended, **times, **shares})
     table = pd.DataFrame(rows, index=pd.Index(names, name="stage_name", dtype="str"))
-    n_before = int(spells["seen_before"].sum())
-    notes = []
-    if n_before:
-        notes.append(f"{counted(n_before, 'stay')} had begun before the deal was first seen: left out")
-    n_late = int((whole["unseen_days"] > 0).sum())
-    if n_late:
-        notes.append(
-            f"{counted(n_late, 'stay')} in the first stage taken from the deal's creation, counted from when it was "
-            "first seen (left truncation)"
-        )
+    n_before, n_late = int(spells["seen_before"].sum()), int((whole["unseen_days"] > 0).sum())
+    truncated = "in the first stage taken from the deal's creation, counted from when it was first seen"
     return time_in_stage.result(
         table,
         context,
@@ -219,7 +206,10 @@ def time_in_stage(
         n_left_truncated=n_late,
         history="events" if isinstance(history, pd.DataFrame) else "snapshots",
         arguments={"quantiles": list(quantiles)},
-        notes=notes,
+        notes=tell(
+            (n_before, "stay", "had begun before the deal was first seen: left out"),
+            (n_late, "stay", f"{truncated} (left truncation)"),
+        ),
     )
 
 
@@ -239,9 +229,8 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by ``stage_name`` and ``days``: ``at_risk`` [stays],
-        ``still`` (Kaplan-Meier), ``advanced, back, lost`` (Aalen-Johansen)
-        [share]; a row for every day on which a stay ended.
+        Indexed by ``stage_name`` and ``days``: a row for every day on which a
+        stay ended.
 
     Examples
     --------
@@ -267,9 +256,9 @@ def step_curves(history: Any, *, context: FigureContext) -> pd.DataFrame:
 
 
 _CHAIN = {
-    "won": "(I - Q)^-1 R, column won",
-    "lost": "(I - Q)^-1 R, column lost",
-    "expected_days": "row sum of (I - Q)^-1 x step_days",
+    "won": "chance of being won in the end: (I - Q)^-1 R, column won",
+    "lost": "chance of being lost in the end: (I - Q)^-1 R, column lost",
+    "expected_days": "days until then: row sum of (I - Q)^-1 x step_days",
 }
 
 
@@ -289,10 +278,9 @@ def stage_chain(
     Returns
     -------
     DataFrame
-        Indexed by ``stage_name``, open stages in order: ``won``, ``lost``, the
-        chances of ending so, ``expected_days`` until then, ``deal_steps`` that
-        were seen in the stage, and ``to <stage>``, the chances of one step.
-        NaN where a stage was never seen, or no end can be reached from it.
+        Indexed by ``stage_name``, open stages in order, with ``deal_steps``
+        that were seen in the stage, and ``to <stage>``, the chances of one
+        step. NaN where a stage was never seen, or no end can be reached from it.
 
     Notes
     -----
@@ -317,7 +305,10 @@ def stage_chain(
     counts += smoothing / (n + 2)
     seen = counts.sum(axis=1)
     chances = np.divide(counts, seen[:, None], out=np.full_like(counts, np.nan), where=seen[:, None] > 0)
-    usable = _reaches_an_end(counts)
+    # From which stages won or lost can be reached.
+    usable = counts[:, n:].sum(axis=1) > 0
+    for _ in range(n):
+        usable |= ((counts[:, :n] > 0) & usable).any(axis=1)
     stays, ends = chances[np.ix_(usable, np.flatnonzero(usable))], chances[usable][:, n:]
     fundamental = np.linalg.inv(np.eye(int(usable.sum())) - stays) if usable.any() else np.empty((0, 0))
     result = np.full((n, 3), np.nan)
@@ -364,12 +355,3 @@ def _step_counts(entries: pd.DataFrame, context: FigureContext, step_days: float
         known = (seen[:-1] >= 0) & (seen[1:] >= 0)
         np.add.at(counts, (seen[:-1][known], seen[1:][known]), 1)
     return names, counts
-
-
-def _reaches_an_end(counts: Any) -> Any:
-    """Determine from which stages won or lost can be reached."""
-    n = len(counts)
-    reaches = counts[:, n:].sum(axis=1) > 0
-    for _ in range(n):
-        reaches = reaches | ((counts[:, :n] > 0) & reaches[None, :]).any(axis=1)
-    return np.asarray(reaches, dtype=bool)

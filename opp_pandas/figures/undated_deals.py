@@ -37,8 +37,8 @@ def undated(frame: pd.DataFrame, *, context: FigureContext, by: str | Sequence[s
     Returns
     -------
     DataFrame
-        A row per group that has such a deal, largest amount first: ``count``
-        [deals], ``amount, weighted_amount`` [currency]. None: no rows.
+        A row per group that has such a deal, largest amount first. None: no
+        rows.
 
     Examples
     --------

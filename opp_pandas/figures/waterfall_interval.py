@@ -69,24 +69,16 @@ def bridge(
     place, side0, side1 = _split_by_group(side0, side1)
     created = pick(deals1.created_day, rows1, NO_DAY)[place]
     t0 = day_of(since, after.context.timezone)
-    created_at = _created_instants(after.frame, rows1)[place]
-    is_new = (created > t0) | ((created == t0) & (created_at > _micros(since)))
+    # Deals created on the day of the start, but after it, are new, too.
+    created_at = np.full(len(rows1), NO_INSTANT)
+    for name in ("created_at", "external_created_at"):
+        if name in after.frame.columns and isinstance(after.frame[name].dtype, pd.DatetimeTZDtype):
+            stamps = pick(after.frame[name].to_numpy(dtype="datetime64[us]").view(np.int64), rows1, NO_INSTANT)
+            created_at = np.where(stamps != NO_INSTANT, stamps, created_at)
+    start = int(since.tz_convert("UTC").as_unit("us").to_numpy().view(np.int64))
+    is_new = (created > t0) | ((created == t0) & (created_at[place] > start))
     bars = _bars(side0, side1, is_new, w0, w1, fx[place])
     return _table(bars, before, after, rows0[place], rows1[place], side0, side1, labels, by)
-
-
-def _micros(moment: pd.Timestamp) -> int:
-    return int(moment.tz_convert("UTC").as_unit("us").to_numpy().view(np.int64))
-
-
-def _created_instants(frame: pd.DataFrame, rows: Codes) -> Any:
-    """Tell deals created on the day of the start, but after it."""
-    found = np.full(len(rows), NO_INSTANT)
-    for name in ("created_at", "external_created_at"):
-        if name in frame.columns and isinstance(frame[name].dtype, pd.DatetimeTZDtype):
-            stamps = pick(frame[name].to_numpy(dtype="datetime64[us]").view(np.int64), rows, NO_INSTANT)
-            found = np.where(stamps != NO_INSTANT, stamps, found)
-    return found
 
 
 def _common_groups(deals0: Deals, deals1: Deals, rows0: Codes, rows1: Codes, by: str) -> tuple[list[Any], Codes, Codes]:
@@ -113,7 +105,7 @@ def _side(deals: Deals, rows: Codes, group: Codes, mask: Flags, rates: ExchangeR
 
 
 def _amounts(deals: Deals, rows: Codes, rates: ExchangeRates | None, at: pd.Timestamp) -> Floats:
-    amount = deals.amount if rates is None else rates.convert(deals, day_of(at, deals.context.timezone))
+    amount = deals.amount if rates is None else deals.converted(rates, day_of(at, deals.context.timezone))
     return pick(amount, rows, np.nan)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, named
-from opp_pandas.figures.core.basis import counted
+from opp_pandas.figures.core.basis import tell
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import figure
 from opp_pandas.figures.core.groups import require_one_column
@@ -155,7 +155,10 @@ def waterfall(
     moves, last, stated = _moves(history, period, since, until, context, by, method)
     order = list(dict.fromkeys(words[name] for name in BUCKETS))
     shown = moves.assign(bucket=moves["bucket"].map(words))
-    shown["missing"] = _lack_amounts(moves)
+    # A bar stands on the amount before, on that after, or for a change on both.
+    before, after = moves["amount_before"].isna(), moves["amount_after"].isna()
+    of_before, of_both = moves["bucket"].isin(_OF_BEFORE), moves["bucket"].isin(["increased", "decreased"])
+    shown["missing"] = (before & (of_before | of_both)) | (after & ~of_before)
     keys = ["bucket"] if by is None else [by, "bucket"]
     sums = shown.groupby(keys, sort=False).agg(
         count=("amount", "size"), amount=("amount", "sum"), n_missing_amount=("missing", "sum")
@@ -174,14 +177,6 @@ def waterfall(
     stated["arguments"] |= {"labels": labels}
     title = f"Waterfall of {stated['period']}"
     return waterfall.result(table, last, title=title, definitions=_grouped_meanings(words), **stated)
-
-
-def _lack_amounts(moves: pd.DataFrame) -> pd.Series:
-    """Find the deals whose bar stands on an amount that is missing: that before, that after, or both for a change."""
-    before, after = moves["amount_before"].isna(), moves["amount_after"].isna()
-    of_before = moves["bucket"].isin(_OF_BEFORE)
-    of_both = moves["bucket"].isin(["increased", "decreased"])
-    return (before & (of_before | of_both)) | (after & ~of_before)
 
 
 def _grouped_meanings(words: Mapping[str, str]) -> dict[str, str]:
@@ -258,13 +253,11 @@ def _moves(
 
 
 def _notes(moves: pd.DataFrame, deals: Deals, exchange: ExchangeRates | None) -> list[str]:
-    notes = []
-    if deals.currencies.n_missing:
-        words = f"without a currency, taken as {deals.currencies.organisation}"
-        notes.append(f"{counted(deals.currencies.n_missing, 'deal')} {words}")
     missing = moves["amount_after"].isna() & moves["amount_before"].isna()
-    if missing.any():
-        notes.append(f"{counted(int(missing.sum()), 'move')} of deals without an amount: counted, in no sum")
+    notes = tell(
+        (deals.currencies.n_missing, "deal", f"without a currency, taken as {deals.currencies.organisation}"),
+        (missing.sum(), "move", "of deals without an amount: counted, in no sum"),
+    )
     if exchange is not None:
         notes.append(f"amounts in {exchange.base} at the rates of the start of each step")
     return notes

@@ -124,7 +124,7 @@ def backtest_forecasts(
         raise ConfigurationError(f"weeks are numbers of weeks of the period, 1 the first, not {list(weeks)!r}")
     if grace_days < 0:
         raise ConfigurationError(f"grace_days must be 0 or more, not {grace_days!r}")
-    cut = context.periods.cut
+    cut = context.periods
     newest = next(read_states(history, [None], context=context, columns=_COLUMNS, what="a backtest"))
     ordinals = _past_periods(history, cut, periods, newest.context.today - grace_days)
     seen: dict[int, list[_Ended]] = {week: [] for week in chosen_weeks}

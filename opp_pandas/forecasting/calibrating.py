@@ -143,7 +143,7 @@ def calibration(
     """
     if isinstance(target, bool) or not (target in ("ever", "period") or (isinstance(target, int) and target > 0)):
         raise ConfigurationError(f"target is 'ever', 'period' or a number of days above 0, not {target!r}")
-    periods = later_of(context).periods.cut
+    periods = later_of(context).periods
     said, last, scored, p, outcome, counts = _collect(history, target, times, until, context)
     codes = put_in_bins(p, outcome, bins)
     deal = pd.factorize(scored)[0]
@@ -171,7 +171,7 @@ def _collect(
     history: Any, target: Target, times: Sequence[Any] | None, until: Any, context: FigureContext
 ) -> tuple[list[_Said], State, Any, Floats, Floats, dict[str, int]]:
     """Take down what was said at every moment, and find what became of it."""
-    periods = later_of(context).periods.cut
+    periods = later_of(context).periods
     moments = [] if times is None else list(times)
     if isinstance(history, Snapshots) and not moments:
         raise ConfigurationError("times= names no moment; pass days, such as pd.date_range(...)")

@@ -424,7 +424,7 @@ def _open_ones(deals: Deals, span: tuple[int, int] | None, overdue: str) -> Flag
 
 
 def _gather(deals: Deals, period: object = None) -> Part:
-    span = None if period is None else deals.context.periods.cut.span_of(period)
+    span = None if period is None else deals.context.periods.span_of(period)
     chosen, won = _open_ones(deals, span, deals.context.money.overdue), np.full(STANDINGS, -1)
     if span:
         days = deals.close.days
@@ -503,7 +503,7 @@ def bookings(
     won = float(part["won"].sums["amount"].sum() / part["won"].unit)
     more: dict[str, Any] = {}
     words = "all open deals, whenever they close; nothing that is won already"
-    periods = context.periods.cut
+    periods = context.periods
     if period is not None:
         label = more["period"] = str(periods.label(periods.parse(period)))
         words = f"bookings: what was won in {label} by as_of, and the open deals dated in it"
@@ -513,12 +513,7 @@ def bookings(
     left = facts.counts["left_out"]
     if left:
         notes.append(f"{counted(left, 'open deal')} in scope without an amount or a probability left out")
-    arguments = {
-        "period": more.get("period"),
-        "cut": None if period is None else periods.to_dict(),
-        "rho": rho,
-        "cv": cv,
-    }
+    arguments = {"period": more.get("period"), "rho": rho, "cv": cv}
     basis = build_basis(
         "bookings",
         context,

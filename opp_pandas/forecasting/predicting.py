@@ -105,7 +105,7 @@ def _ask(
             raise ConfigurationError(f"horizon_days is a number of days from 1 to 1,100, not {horizon_days!r}")
         first, last, won, count, name = day + 1, day + horizon_days, 0.0, 0, None
     else:
-        periods = context.periods.cut
+        periods = context.periods
         ordinal = np.array([periods.parse(period)])
         first, last = int(periods.starts(ordinal)[0]), int(periods.ends(ordinal)[0])
         name = str(periods.labels(ordinal)[0])

@@ -64,7 +64,7 @@ class Selection:
         """The quota as it was given, where it is one of owners."""
 
     def _cut_periods(self, deals: Deals) -> None:
-        self.cut = self.context.periods.cut
+        self.cut = self.context.periods
         self._ordinals = self.cut.ordinals(deals.close_day)
         self._dated = deals.close_day != NO_DAY
         distinct = np.unique(self._ordinals[self._dated])

@@ -73,9 +73,7 @@ class Material:
     @property
     def days_left(self) -> int:
         """The days of the present period that are still to come."""
-        periods = self.context.periods.cut
-        end = periods.span(periods.of_day(self.context.today))[1]
-        return int(end) - int(self.context.today)
+        return self.context.periods.span(self.context.period_number())[1] - self.context.today
 
     @cached_property
     def loaded(self) -> Loaded | None:
@@ -85,8 +83,7 @@ class Material:
     @cached_property
     def period(self) -> str:
         """Name of the period that holds the moment of the report."""
-        periods = self.context.periods.cut
-        return str(periods.label(periods.of_day(self.context.today)))
+        return str(self.context.periods.label(self.context.period_number()))
 
     @property
     def group_quota(self) -> Any:

@@ -67,25 +67,16 @@ def moment_of_basis(basis: Mapping[str, Any]) -> pd.Timestamp | None:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What a basis counts: of all deals, or of a piece of them.
-
-    Parameters
-    ----------
-    counts : mapping of str to int
-        How many deals are so; ``undated`` and ``closed_later`` only where the
-        figure depends on close dates.
-    unsettled : mapping of str to int
-        Deals in stages that nobody called open, won or lost, by stage.
-    columns : frozenset of str
-        Those columns of the frame that notes speak of.
-    currencies : CurrencyCounts or None
-        None where the figure adds no money.
-    """
+    """What a basis counts: of all deals, or of a piece of them."""
 
     counts: Mapping[str, int]
+    """How many deals are so; ``undated`` and ``closed_later`` only where the figure depends on close dates."""
     unsettled: Mapping[str, int]
+    """Deals in stages that nobody called open, won or lost, by stage."""
     columns: frozenset[str]
+    """Those columns of the frame that notes speak of."""
     currencies: CurrencyCounts | None = None
+    """None where the figure adds no money."""
 
     @classmethod
     def of(
@@ -202,8 +193,7 @@ def build_basis(
         said += _money_notes(context, facts, facts.currencies, money)
     if later:
         n = found["n_closed_later"] = counts["closed_later"]
-        words = f"{counted(n, 'won or lost deal')} with a close date after as_of: not closed yet, left out"
-        said += [words] if n else []
+        said += tell((n, "won or lost deal", "with a close date after as_of: not closed yet, left out"))
     return _assembled(figure, context, [*said, *notes], {"n": counts["n"], **found, **more})
 
 
@@ -232,20 +222,13 @@ def build_history_basis(
     `compared` are the moments whose deals had to be judged, ``n`` the deals at the last
     one; ``history`` is said where it is none of snapshots.
     """
-    said = []
-    if context.timezone is None:
-        said.append("no time zone was stated: days are days in UTC")
-    if context.stages.guessed:
-        said.append(_GUESSED)
     scope = context.scope
     unjudged = max((state.n_not_judged for state in compared), default=0)
-    if scope is not None:
-        said.append(f"scope: {scope.words}")
-    if unjudged:
-        said.append(
-            f"{counted(unjudged, 'deal')} of earlier moments, gone before the load: nobody knows whether they are in "
-            "scope, left out"
-        )
+    said = [] if context.timezone is not None else [_NO_ZONE]
+    said += [_GUESSED] if context.stages.guessed else []
+    said += [] if scope is None else [f"scope: {scope.words}"]
+    gone = "of earlier moments, gone before the load: nobody knows whether they are in scope, left out"
+    said += tell((unjudged, "deal", gone))
     by = str(more.get("arguments", {}).get("by"))
     if by in NAMES:
         said.append(f"every {by} is that of the load, at every moment; by='{by}{THEN}' takes those of each moment")
@@ -262,26 +245,22 @@ def build_history_basis(
 
 
 _GUESSED = "won and lost were guessed from the names of stages; opp.StageMap(won=[...], lost=[...]) states them"
+_NO_ZONE = "no time zone was stated: days are days in UTC"
 
 
 def _notes(context: FigureContext, facts: Facts) -> list[str]:
-    counts, notes = facts.counts, []
-    if context.stages.guessed:
-        notes.append(_GUESSED)
-    if counts["unsettled"]:
-        words = ", ".join(f"{name} ({n})" for name, n in facts.unsettled.items())
-        notes.append(
-            f"{counted(counts['unsettled'], 'deal')} left out, in stages that nobody called open, won or lost: {words}"
-        )
-    if counts["trashed"]:
-        notes.append(f"{counted(counts['trashed'], 'deal')} in the trash, left out")
-    if counts["stageless"]:
-        notes.append(f"{counted(counts['stageless'], 'deal')} without a stage, taken as open")
-    if "undated" in counts and context.timezone is None:
-        notes.append("no time zone was stated: days are days in UTC")
-    if counts.get("undated"):
-        notes.append(f"{counted(counts['undated'], 'open or won deal')} without a close date")
-    return notes
+    counts = facts.counts
+    stages = ", ".join(f"{name} ({n})" for name, n in facts.unsettled.items())
+    return [
+        *([_GUESSED] if context.stages.guessed else []),
+        *tell(
+            (counts["unsettled"], "deal", f"left out, in stages that nobody called open, won or lost: {stages}"),
+            (counts["trashed"], "deal", "in the trash, left out"),
+            (counts["stageless"], "deal", "without a stage, taken as open"),
+        ),
+        *([_NO_ZONE] if "undated" in counts and context.timezone is None else []),
+        *tell((counts.get("undated"), "open or won deal", "without a close date")),
+    ]
 
 
 def _money_facts(context: FigureContext, counts: Mapping[str, int], currencies: CurrencyCounts) -> dict[str, Any]:
@@ -315,7 +294,7 @@ def _money_notes(
 ) -> list[str]:
     own = context.money.whose in ("own", "own_else_stage")
     column = _NO_PROBABILITY if own and "probability" not in facts.columns else ""
-    found = (
+    return tell(
         (money["n_missing_amount"], "open or won deal", "without an amount: counted, never taken as 0"),
         (money["n_missing_probability"], "open deal", f"without a probability{column}: outside weighted sums"),
         (money["probability"]["invalid"], "open deal", "with a probability outside 0 to 100, taken as missing"),
@@ -324,7 +303,6 @@ def _money_notes(
         (money["n_negative_amount"], "open or won deal", "with a negative amount, summed as it is"),
         (facts.counts["contradicting"], "deal", "whose amount_precise contradicts amount: amount counts"),
     )
-    return [f"{counted(n, thing)} {words}" for n, thing, words in found if n]
 
 
 _NO_PROBABILITY = " (the frame has no probability column)"
@@ -333,6 +311,17 @@ _NO_PROBABILITY = " (the frame has no probability column)"
 def counted(n: Any, thing: str) -> str:
     """Describe how many: "1 open deal", "2 open deals"."""
     return f"{int(n):,} {thing}" + ("" if n == 1 else "s")
+
+
+def tell(*found: tuple[Any, str, str]) -> list[str]:
+    """Describe what there is of several things: how many, of what, and what is said of them.
+
+    Examples
+    --------
+    >>> tell((2, "deal", "left out"), (0, "move", "unknown"))
+    ['2 deals left out']
+    """
+    return [f"{counted(n, thing)} {words}" for n, thing, words in found if n]
 
 
 def to_json(value: Any) -> Any:

@@ -28,24 +28,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """A number of every deal.
-
-    Parameters
-    ----------
-    values : ndarray of int64 or float64, shape (n,)
-        0 where missing. Whole numbers stay such, so that their sums are exact.
-    missing : ndarray of bool, shape (n,), or None
-        What is missing; None if nothing is.
-    unit : int, default 1
-        How many of `values` make one: 100 where they are cents.
-    ends : tuple of float, optional
-        The lowest and the highest of `values`, 0 included, where that is known.
-    """
+    """A number of every deal."""
 
     values: npt.NDArray[np.integer[Any]] | Floats
+    """0 where missing. Whole numbers stay such, so that their sums are exact."""
     missing: Flags | None
+    """What is missing; None if nothing is."""
     unit: int = 1
+    """How many of `values` make one: 100 where they are cents."""
     ends: tuple[float, float] | None = None
+    """The lowest and the highest of `values`, 0 included, where that is known."""
 
     @classmethod
     def of(cls, floats: Floats) -> Numbers:

@@ -12,7 +12,7 @@ import pandas as pd
 from opp_pandas.errors import ConfigurationError, NotLoadedError
 from opp_pandas.figures.core.days import day_of, to_date
 from opp_pandas.figures.core.money import ExchangeRates, MoneySpec
-from opp_pandas.figures.core.periods import PeriodSpec, WeekCalendar
+from opp_pandas.figures.core.periods import Periods, WeekCalendar
 from opp_pandas.frame_state import PUT_IT_BACK, Meaning
 from opp_pandas.instants import parse_end
 from opp_pandas.stages import StageMap, StageTable, resolve_stages
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opp_pandas.figures.core.snapshots import Scope
     from opp_pandas.organisation import Organisation
 
-PERIOD_OPTIONS = tuple(each.name for each in fields(PeriodSpec))
+PERIOD_OPTIONS = tuple(each.name for each in fields(Periods))
 MONEY_OPTIONS = tuple(each.name for each in fields(MoneySpec))
 DEFINITIONS = (*PERIOD_OPTIONS, *MONEY_OPTIONS)
 """What an organisation states once, with its load, and any call may say otherwise."""
@@ -31,7 +31,7 @@ DEFINITIONS = (*PERIOD_OPTIONS, *MONEY_OPTIONS)
 def read_definitions(**options: Any) -> dict[str, Any]:
     """Settle how time is cut and what amounts mean, as it is to travel with a load: what was stated, checked."""
     stated = {name: value for name, value in options.items() if value is not None and value is not False}
-    PeriodSpec().but(**{name: stated[name] for name in PERIOD_OPTIONS if name in stated})
+    Periods().but(**{name: stated[name] for name in PERIOD_OPTIONS if name in stated})
     money = MoneySpec().but(**{name: stated[name] for name in MONEY_OPTIONS if name in stated})
     return stated if money.rates is None else {**stated, "rates": money.exchange}
 
@@ -63,7 +63,7 @@ class FigureContext:
     lookups : mapping of str to DataFrame, default {}
         ``user`` and ``account``: columns ``id, name``. Names come from here,
         never from a joined column that has gone stale.
-    periods : PeriodSpec
+    periods : Periods
         How time is cut.
     money : MoneySpec
         What amounts and percentages mean.
@@ -93,7 +93,7 @@ class FigureContext:
     as_of: pd.Timestamp
     timezone: str | None = None
     lookups: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    periods: PeriodSpec = field(default_factory=PeriodSpec)
+    periods: Periods = field(default_factory=Periods)
     money: MoneySpec = field(default_factory=MoneySpec)
     scope: Scope | None = None
     caveats: tuple[str, ...] = ()
@@ -129,6 +129,10 @@ class FigureContext:
         """The calendar day of `as_of` in `timezone`, as a day number."""
         return day_of(self.as_of, self.timezone)
 
+    def period_number(self, period: object = None) -> int:
+        """Return the number of a period; of the one that holds `as_of` where none is named."""
+        return self.periods.of_day(self.today) if period is None else self.periods.parse(period)
+
     @property
     def local_as_of(self) -> pd.Timestamp:
         """`as_of` by the clocks of `timezone`, for people to read."""
@@ -160,8 +164,11 @@ def settle_context(
             "this frame does not say of which day it speaks: give as_of='2026-09-30' (and stages=StageMap(...)), "
             f"or bring the load back: {PUT_IT_BACK}"
         )
+    if not isinstance(stages, StageTable):
+        lookup = load.lookups.get("opportunityStage") if load else None
+        stages = load.stages if stages is None and load else resolve_stages(stages, lookup, stage_names)
     context = FigureContext(
-        stages=_stage_table(load, stages, stage_names),
+        stages=stages,
         as_of=moment,
         timezone=zone,
         lookups=load.lookups if load else {},
@@ -170,12 +177,3 @@ def settle_context(
     )
     stated = unpack_definitions(load.definitions) if load else {}
     return context.with_definitions(**stated).with_definitions(**definitions)
-
-
-def _stage_table(load: Meaning | None, stages: StageMap | StageTable | None, stage_names: Sequence[str]) -> StageTable:
-    if isinstance(stages, StageTable):
-        return stages
-    if stages is None and load is not None:
-        return load.stages
-    lookup = load.lookups.get("opportunityStage") if load else None
-    return resolve_stages(stages, lookup, stage_names)

@@ -60,21 +60,14 @@ def local_days(instants: pd.Series, timezone: str | None) -> Days:
 
 @dataclass(frozen=True, eq=False)
 class CodedDays:
-    """A column of instants, coded by slots of time.
-
-    Parameters
-    ----------
-    places : ndarray of int32, shape (n,)
-        Position of every row's slot in `days`.
-    days : ndarray of int32, shape (s,)
-        Calendar day of every slot, `NO_DAY` for missing instants.
-    hours : ndarray of float, shape (s,)
-        Hour in UTC at which the slot begins; NaN where instants stand alone.
-    """
+    """A column of instants, coded by slots of time."""
 
     places: SmallCodes
+    """Position of every row's slot in `days`."""
     days: Days
+    """Calendar day of every slot, `NO_DAY` for missing instants."""
     hours: Floats
+    """Hour in UTC at which the slot begins; NaN where instants stand alone."""
 
 
 def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:

@@ -47,8 +47,9 @@ from opp_pandas.figures.core.days import (
     SmallCodes,
     code_days,
     local_days,
+    parse_day,
+    to_date,
 )
-from opp_pandas.figures.core.deal_status import STATUSES
 from opp_pandas.figures.core.money import CurrencyCounts
 from opp_pandas.figures.core.probabilities import ChanceModel, fractions_of
 from opp_pandas.frame_state import meaning_of
@@ -57,11 +58,10 @@ from opp_pandas.stages import CATEGORIES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from opp_pandas.choices import ProbabilitySource
-    from opp_pandas.figures.core.money import ExchangeRates, Rates
-    from opp_pandas.figures.core.probabilities import Chances
+    from opp_pandas.figures.core.money import ExchangeRates, MoneySpec, Rates
 
-OPEN, WON, LOST, UNSETTLED, TRASHED = STATUSES
+OPEN, WON, LOST, UNSETTLED, TRASHED = range(5)
+"""What a deal is: the codes of its status."""
 _STATUS_CODES = {"open": OPEN, "won": WON, "lost": LOST, "closed": UNSETTLED, "unknown": UNSETTLED}
 LEFT_OUT, STANDINGS = 5, 6
 """Open and omitted from the forecast, where a deal's standing is asked; how many standings there are."""
@@ -109,15 +109,7 @@ def suppress_unmapped_stages() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Deals:
-    """A frame's columns as arrays, each read when first asked for.
-
-    Parameters
-    ----------
-    frame : DataFrame, shape (n, k)
-        Opportunities. Never modified.
-    context : FigureContext
-        Stages, moment, time zone, and what amounts and percentages mean.
-    """
+    """A frame's columns as arrays, each read when first asked for; the frame is never modified."""
 
     frame: pd.DataFrame
     context: FigureContext
@@ -134,19 +126,9 @@ class Deals:
         return len(self.frame)
 
     @property
-    def probability(self) -> ProbabilitySource | Chances:
-        """Whose percentages count."""
-        return self.context.money.probability
-
-    @property
-    def category(self) -> str:
-        """Column with the stated forecast category."""
-        return self.context.money.category
-
-    @property
-    def rates(self) -> ExchangeRates | None:
-        """What turns amounts into one currency."""
-        return self.context.money.exchange
+    def money(self) -> MoneySpec:
+        """What amounts and percentages mean."""
+        return self.context.money
 
     def has(self, column: str) -> bool:
         """Whether the frame has a column."""
@@ -270,11 +252,42 @@ class Deals:
     @cached_property
     def amounts(self) -> Numbers:
         """Amounts in one currency; raises where the deals name several, or some name none, and no rates were given."""
-        if self.rates is not None:
-            return Numbers.of(np.asarray(self.rates.convert(self), dtype=np.float64))
+        if self.money.exchange is not None:
+            return Numbers.of(self.converted(self.money.exchange))
         own = self.own_amounts
         self.currencies.require_one()
         return own
+
+    def converted(self, into: ExchangeRates, day: int | None = None) -> Floats:
+        """Return the amounts in the base currency, at the rates of one `day` or of the day of each deal."""
+
+        def chosen(rule: str) -> Days:
+            if rule == "as_of":
+                return np.full(len(self), self.context.today, dtype=np.int32)
+            if rule == "close":
+                # Undated deals have no rate of their own day: the present one is the nearest honest choice.
+                return np.where(self.close_day == NO_DAY, np.int32(self.context.today), self.close_day)
+            return np.full(len(self), parse_day(rule), dtype=np.int32)
+
+        codes, names = self.currency_codes
+        if day is None:
+            days = np.where(self.status == OPEN, chosen(into.open_date), chosen(into.won_date))
+        else:
+            days = np.full(len(self), day, dtype=np.int32)
+        rates = np.full(len(self), np.nan)
+        for code, name in enumerate(names):
+            rows = np.flatnonzero(codes == code)
+            if name is not None and len(rows):
+                rates[rows] = into.rate(name, days[rows])
+        rows = np.flatnonzero(np.isnan(rates) & ~np.isnan(self.own_amount) & (self.status != TRASHED))
+        if len(rows):
+            words = sorted({names[code] or "(missing)" for code in codes[rows].tolist()})
+            raise FrameError(
+                f"{len(rows)} {'deal has' if len(rows) == 1 else 'deals have'} no exchange rate into {into.base} "
+                f"on {'the day of the deal' if day is None else f'{to_date(day):%Y-%m-%d}'}: currency {named(words)}, "
+                f"rows {named(self.frame.index[rows])}. Add the rates, or state the currency"
+            )
+        return np.asarray(self.own_amount * rates, dtype=np.float64)
 
     @property
     def amount(self) -> Floats:
@@ -299,7 +312,7 @@ class Deals:
         named: dict[str | None, int] = {}
         for word, n in zip(words, [*counts[1:].tolist(), int(counts[0])], strict=True):
             named[word] = named.get(word, 0) + n
-        return CurrencyCounts(named, self.context.money.currency, self.has("currency_type"))
+        return CurrencyCounts(named, self.money.currency, self.has("currency_type"))
 
     @cached_property
     def currency_codes(self) -> tuple[SmallCodes, list[str | None]]:
@@ -313,7 +326,7 @@ class Deals:
     @property
     def currency(self) -> str | None:
         """The currency that sums are in, if anybody named one."""
-        return self.currencies.base if self.rates is None else str(self.rates.base)
+        return self.currencies.base if self.money.exchange is None else str(self.money.exchange.base)
 
     @cached_property
     def invalid_percents(self) -> Flags | None:
@@ -344,7 +357,7 @@ class Deals:
     @cached_property
     def percents(self) -> Numbers:
         """Chance of winning [percent]; missing where outside 0 to 100."""
-        source = self.probability
+        source = self.money.probability
         if isinstance(source, ChanceModel):
             return Numbers.of(100.0 * fractions_of(source, self.frame))
         own = self._valid_percents
@@ -362,10 +375,10 @@ class Deals:
     @cached_property
     def from_stage(self) -> Flags | None:
         """Which percentages are those of the stage; None if none is."""
-        if self.probability not in ("stage", "own_else_stage"):
+        if self.money.probability not in ("stage", "own_else_stage"):
             return None
         known: Flags = ~np.isnan(self.stage_percents)
-        return known if self.probability == "stage" else known & np.isnan(self._valid_percents.floats)
+        return known if self.money.probability == "stage" else known & np.isnan(self._valid_percents.floats)
 
     @cached_property
     def close(self) -> CodedDays:
@@ -407,8 +420,8 @@ class Deals:
     def stated_category(self) -> npt.NDArray[np.int8] | None:
         """The category that somebody stated (column, else stage map); None if nobody ever did."""
         codes: npt.NDArray[np.int8] | None = None
-        if self.has(self.category):
-            by_row, words = self.coded(self.category)
+        if self.has(self.money.category):
+            by_row, words = self.coded(self.money.category)
             codes = look_up(np.append(self._categories_of(words), np.int8(NO_CATEGORY)), by_row)
         categories = self.context.stages.categories
         if any(categories):
@@ -418,7 +431,7 @@ class Deals:
         return codes
 
     def _categories_of(self, words: pd.Index) -> npt.NDArray[np.int8]:
-        names = {key.casefold(): value for key, value in (self.context.money.category_names or {}).items()}
+        names = {key.casefold(): value for key, value in (self.money.category_names or {}).items()}
 
         def meaning(text: str) -> int:
             if text in names:
@@ -430,19 +443,17 @@ class Deals:
     @cached_property
     def omitted(self) -> Flags | None:
         """Open deals that somebody left out of the forecast; None if there is none."""
-        if self.category != "forecast_category":
-            self.need(self.category)
-        word, names = CATEGORIES[OMITTED], self.context.money.category_names or {}
+        if self.money.category != "forecast_category":
+            self.need(self.money.category)
+        word, names = CATEGORIES[OMITTED], self.money.category_names or {}
         if word in self.context.stages.categories:
             omitted = np.asarray(self.stated_category == OMITTED)
-        elif not self.has(self.category):
+        elif not self.has(self.money.category):
             return None
         else:
             # Most pipelines have no word for it: then no cell needs to be read.
-            cells, initials = (
-                self.frame[self.category],
-                [own[:1] for own in (word, *names) if names.get(own, word) == word],
-            )
+            cells = self.frame[self.money.category]
+            initials = [own[:1] for own in (word, *names) if names.get(own, word) == word]
             rows = rows_that_may_start_with(initials, cells)
             if not isinstance(rows, slice) and not len(rows):
                 return None

@@ -64,28 +64,19 @@ def derived(names: Iterable[str], taken: Iterable[str] = ()) -> list[inspect.Par
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """One way to draw a figure.
-
-    Parameters
-    ----------
-    name : str
-        The method of ``df.opp.plot``.
-    figure : Figure
-        What is drawn.
-    draw : callable
-        Takes the finished result and ``ax``, gives the Axes. One that takes
-        ``kit`` is given the room of plotting there: colours, axes, labels.
-    alt : callable
-        Says of the result, and the options of the drawing, what the picture shows.
-    preset : mapping
-        Options of the figure that this plot needs.
-    """
+    """One way to draw a figure."""
 
     name: str
+    """The method of ``df.opp.plot``."""
     figure: Figure[Any]
+    """What is drawn."""
     draw: Callable[..., Any]
+    """Takes the finished result and ``ax``, gives the Axes. One that takes ``kit`` is given the room of plotting
+    there: colours, axes, labels."""
     alt: Callable[..., str]
+    """Says of the result, and the options of the drawing, what the picture shows."""
     preset: Mapping[str, Any]
+    """Options of the figure that this plot needs."""
 
     @property
     def options(self) -> list[inspect.Parameter]:
@@ -190,7 +181,7 @@ class Figure(Generic[R]):
         self.arguments = entries_of(arguments)
         self._known = {**ARGUMENTS, **(OVER_TIME if optional else {}), **self.arguments}
         self._raised = RAISED_OVER_TIME if optional else RAISED
-        self.__doc__ = document(function.__doc__, self.__signature__.parameters.values(), self._known, self._raised)
+        self.__doc__ = self._document(self.__signature__, self._known)
 
     def __repr__(self) -> str:
         return f"<figure {self.name}{self.__signature__}>"
@@ -312,7 +303,11 @@ class Figure(Generic[R]):
         """The documentation of the method of ``df.opp``."""
         # What is given is no pair of frames here: the second of them is the one that the method is called on.
         known = {**self._known, **(OF_METHODS if self.subject == "history" else {}), **self.arguments}
-        return document(self.function.__doc__, self.method_signature.parameters.values(), known, self._raised)
+        return self._document(self.method_signature, known)
+
+    def _document(self, signature: inspect.Signature, known: Mapping[str, str]) -> str:
+        parameters = signature.parameters.values()
+        return document(self.function.__doc__, parameters, known, self._raised, defined=self.definitions)
 
 
 def _with_definitions(context: Any, stated: Mapping[str, Any]) -> FigureContext:

@@ -39,25 +39,17 @@ NO_STAGE, UNKNOWN_STAGE = "(no stage)", "(stage not in the table)"
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One way to group deals.
-
-    Parameters
-    ----------
-    name : str
-        What was asked for, the name of the index level.
-    codes : ndarray of integers, shape (n,)
-        Position of every deal's group in `labels`, in as few bytes as it needs;
-        there is no -1. `combine` is the way to reckon with them.
-    labels : Index
-        Labels in display order, unique; deals without a value stand last.
-    keys : list
-        The id behind each label, or None.
-    """
+    """One way to group deals."""
 
     name: str
+    """What was asked for, the name of the index level."""
     codes: SmallCodes
+    """Position of every deal's group in `labels`, in as few bytes as it needs; there is no -1. `combine` is the way
+    to reckon with them."""
     labels: pd.Index
+    """Labels in display order, unique; deals without a value stand last."""
     keys: list[Any]
+    """The id behind each label, or None."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,29 +77,19 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """What the groups of a grouping are, before they are named and sorted: so much of it can be read from a piece.
-
-    Parameters
-    ----------
-    name : str
-        What was asked for.
-    kind : {"values", "people", "stage", "category"}
-        How groups are named.
-    entries : sequence
-        What codes from 0 on mean: values; for people (id, name), where the name
-        is that of a column and counts only where nothing better is known, and
-        the id is None where the deals have a name alone; nothing for the rest.
-    some_missing : bool
-        Whether any deal has no value (code -1).
-    ordered : bool, default False
-        Whether the entries stand in display order.
-    """
+    """What the groups of a grouping are, before they are named and sorted: so much of it can be read from a piece."""
 
     name: str
+    """What was asked for."""
     kind: Literal["values", "people", "stage", "category"]
+    """How groups are named."""
     entries: Sequence[Any]
+    """What codes from 0 on mean: values; for people (id, name), where the name is that of a column and counts only
+    where nothing better is known, and the id is None where the deals have a name alone; nothing for the rest."""
     some_missing: bool = False
+    """Whether any deal has no value (code -1)."""
     ordered: bool = False
+    """Whether the entries stand in display order."""
 
     @property
     def low(self) -> int:

@@ -20,30 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Which number of which figure.
-
-    Parameters
-    ----------
-    deals : Deals
-        What the figure counted.
-    basis : dict
-        What it stands on.
-    column : str
-        One of its defined columns, or a number of its basis.
-    parts : tuple
-        Labels of the number's row.
-    row : Series or None
-        That row; None where the number is of no row.
-    options : mapping
-        What was given to the figure and is in no basis.
-    """
+    """Which number of which figure."""
 
     deals: Deals
+    """What the figure counted."""
     basis: dict[str, Any]
+    """What it stands on."""
     column: str
+    """One of its defined columns, or a number of its basis."""
     parts: tuple[Any, ...]
+    """Labels of the number's row."""
     row: pd.Series | None
+    """That row; None where the number is of no row."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """What was given to the figure and is in no basis."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -53,7 +43,7 @@ class Question:
     @property
     def periods(self) -> Periods:
         """How days were cut."""
-        return Periods.from_dict(self.arguments["cut"])
+        return Periods.from_dict(self.arguments)
 
     def within(self, label: object) -> Flags:
         """Return which deals have their close date in a period."""

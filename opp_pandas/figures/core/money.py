@@ -16,16 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError, MixedCurrencyError, named
+from opp_pandas.errors import ConfigurationError, MissingColumnError, MixedCurrencyError, named
 from opp_pandas.figures.core.days import NO_DAY, Days, Floats, parse_day, to_date
-from opp_pandas.figures.core.deal_status import OPEN, TRASHED
 from opp_pandas.figures.core.periods import read_stated
 from opp_pandas.figures.core.probabilities import Chances, read_chances
 from opp_pandas.stages import CATEGORIES
 
 if TYPE_CHECKING:
     from opp_pandas.choices import Overdue, ProbabilitySource
-    from opp_pandas.figures.core.deals import Deals
 
 ALWAYS = NO_DAY + 1
 """Start of a rate without a date."""
@@ -117,38 +115,6 @@ class ExchangeRates:
         place = np.searchsorted(starts, days, side="right") - 1
         return np.where(place >= 0, rates[np.maximum(place, 0)], np.nan)
 
-    def _days(self, deals: Deals) -> Days:
-        def chosen(rule: str) -> Days:
-            if rule == "as_of":
-                return np.full(len(deals), deals.context.today, dtype=np.int32)
-            if rule == "close":
-                # Undated deals have no rate of their own day: the present one is the nearest honest choice.
-                return np.where(deals.close_day == NO_DAY, np.int32(deals.context.today), deals.close_day)
-            return np.full(len(deals), parse_day(rule), dtype=np.int32)
-
-        return np.where(deals.status == OPEN, chosen(self.open_date), chosen(self.won_date))
-
-    def convert(self, deals: Deals, day: int | None = None) -> Floats:
-        """Return the amounts in the base currency, at the rates of one `day` or of the day of each deal."""
-        codes, names = deals.currency_codes
-        amount = deals.own_amount
-        days = self._days(deals) if day is None else np.full(len(deals), day, dtype=np.int32)
-        rates = np.full(len(deals), np.nan)
-        for code, name in enumerate(names):
-            rows = np.flatnonzero(codes == code)
-            if name is not None and len(rows):
-                rates[rows] = self.rate(name, days[rows])
-        lacking = np.isnan(rates) & ~np.isnan(amount) & (deals.status != TRASHED)
-        if lacking.any():
-            rows = np.flatnonzero(lacking)
-            words = sorted({names[code] or "(missing)" for code in codes[rows].tolist()})
-            raise FrameError(
-                f"{len(rows)} {'deal has' if len(rows) == 1 else 'deals have'} no exchange rate into {self.base} "
-                f"on {'the day of the deal' if day is None else f'{to_date(day):%Y-%m-%d}'}: currency {named(words)}, "
-                f"rows {named(deals.frame.index[rows])}. Add the rates, or state the currency"
-            )
-        return np.asarray(amount * rates, dtype=np.float64)
-
     def to_dict(self) -> dict[str, Any]:
         """Write the rates down; JSON keeps it."""
         known: dict[str, tuple[Days, Floats]] = self.__dict__["_known"]
@@ -167,22 +133,15 @@ class ExchangeRates:
 
 @dataclass(frozen=True, eq=False)
 class CurrencyCounts:
-    """How many deals name which currency.
-
-    Parameters
-    ----------
-    named : mapping of str or None to int
-        Deals with an amount, outside the trash, by what they name; None:
-        nothing. A currency that only others name stands there with 0.
-    stated : str or None
-        What somebody called the currency of the organisation.
-    has_column : bool, default True
-        Whether the frame names currencies at all.
-    """
+    """How many deals name which currency."""
 
     named: Mapping[str | None, int]
+    """Deals with an amount, outside the trash, by what they name; None: nothing. A currency that only others name
+    stands there with 0."""
     stated: str | None = None
+    """What somebody called the currency of the organisation."""
     has_column: bool = True
+    """Whether the frame names currencies at all."""
 
     @classmethod
     def merged(cls, parts: Sequence[CurrencyCounts]) -> CurrencyCounts:

@@ -88,37 +88,75 @@ _TEXT = {
 
 @dataclass(frozen=True)
 class Periods:
-    """How days are cut into periods; made by `resolve_periods`, which says what each argument means.
+    """How days are cut into periods: settled on construction; `resolve_periods` says what each argument means."""
 
-    Parameters
-    ----------
-    unit : {"M", "Q", "Y", "W"}
-        Length of one period.
-    week_end : str
-        Last weekday of a week.
-    """
-
-    unit: Literal["M", "Q", "Y", "W"]
+    freq: str = "Q"
     fiscal_start: int = 1
     fiscal_label: Literal["end", "start"] = "end"
-    week_end: str = "SUN"
     calendar: WeekCalendar | None = None
+
+    def __post_init__(self) -> None:
+        start: Any = self.fiscal_start
+        if isinstance(start, bool) or not isinstance(start, int | np.integer) or not 1 <= start <= 12:
+            raise ConfigurationError(f"fiscal_start is the number of a month, 1 to 12, not {start!r}")
+        if self.fiscal_label not in ("end", "start"):
+            raise ConfigurationError(f"fiscal_label must be 'end' or 'start', not {self.fiscal_label!r}")
+        if self.calendar is not None and not isinstance(self.calendar, WeekCalendar):
+            raise ConfigurationError(
+                f"calendar must be a WeekCalendar, such as WeekCalendar((4, 4, 5)), not {self.calendar!r}"
+            )
+        head, _, tail = str(self.freq).upper().partition("-")
+        unit = {"ME": "M", "MS": "M", "QE": "Q", "QS": "Q", "YE": "Y", "YS": "Y", "A": "Y"}.get(head, head)
+        if unit not in ("M", "Q", "Y", "W") or (tail and tail not in (*_MONTH_NAMES, *_WEEKDAYS)):
+            raise ConfigurationError(f"freq must be 'M', 'Q', 'Y' or 'W' (or like 'Q-JAN'), not {self.freq!r}")
+        if tail in _MONTH_NAMES and unit in ("Q", "Y"):
+            stated = (_MONTH_NAMES.index(tail) + 1) % 12 + 1
+            if start not in (1, stated):
+                raise ConfigurationError(
+                    f"freq={self.freq!r} starts the year in month {stated}, fiscal_start says {start}"
+                )
+            start = stated
+        elif tail and not (tail in _WEEKDAYS and unit == "W"):
+            raise ConfigurationError(f"freq={self.freq!r}: {tail} does not fit {unit}")
+        object.__setattr__(self, "freq", f"W-{tail or 'SUN'}" if unit == "W" else unit)
+        object.__setattr__(self, "fiscal_start", int(start))
+
+    def but(self, **options: Any) -> Periods:
+        """Return the same with what is stated otherwise; None leaves it as it is, False is as if nobody stated it.
+
+        Examples
+        --------
+        >>> Periods(fiscal_start=2).but(freq="M", calendar=None)
+        Periods(freq='M', fiscal_start=2, fiscal_label='end', calendar=None)
+        """
+        stated = read_stated(self, options)
+        freq = stated.get("freq")
+        if isinstance(freq, str) and freq.upper()[-3:] in _MONTH_NAMES:
+            # An alias that says where the year ends overrules what was stated before.
+            stated.setdefault("fiscal_start", 1)
+        return replace(self, **stated) if stated else self
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Periods:
+        """Make the periods again that `to_dict` wrote down, among other facts."""
+        calendar = facts["calendar"]
+        own = {each.name: facts[each.name] for each in fields(cls)}
+        return cls(**own | {"calendar": None if calendar is None else WeekCalendar.from_dict(calendar)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the cut down for a basis; JSON keeps it."""
+        return asdict(self)
+
+    @property
+    def unit(self) -> str:
+        """Length of one period: M, Q, Y or W."""
+        return self.freq[0]
 
     @cached_property
     def alias(self) -> str:
         """The pandas alias of the period, such as ``Q-JAN``."""
         last_month = _MONTH_NAMES[(self.fiscal_start - 2) % 12]
-        return {"M": "M", "Q": f"Q-{last_month}", "Y": f"Y-{last_month}", "W": f"W-{self.week_end}"}[self.unit]
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Periods:
-        """Make the periods again that `to_dict` wrote down."""
-        calendar = facts["calendar"]
-        return cls(**{**facts, "calendar": None if calendar is None else WeekCalendar.from_dict(calendar)})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write the cut down for a basis; JSON keeps it."""
-        return asdict(self)
+        return f"{self.freq}-{last_month}" if self.unit in ("Q", "Y") else self.freq
 
     @property
     def words(self) -> str:
@@ -185,7 +223,13 @@ class Periods:
             if self.unit == "Y" and isinstance(label, int | np.integer) and not isinstance(label, bool):
                 label = f"{label:04d}"
             if isinstance(label, str) and not _DAY.fullmatch(label.strip()):
-                return self._parse_text(label) if self._as_text else self._parse_name(label)
+                if self._as_text:
+                    return self._parse_text(label)
+                own, period = pd.Period(label), pd.Period(label, freq=self.alias)
+                # pandas would take a year for its first quarter.
+                if _LENGTHS.find(own.freqstr[0]) > _LENGTHS.find(self.unit):
+                    raise ValueError(label)
+                return period.ordinal
             if isinstance(label, pd.Period):
                 # Years of whole weeks are not those of pandas.
                 if self.calendar is not None or label.freqstr != self.alias:
@@ -198,13 +242,6 @@ class Periods:
             raise ConfigurationError(
                 f"{named([str(label)])} is not a period of {self.words}; write it like {str(example)!r}"
             ) from error
-
-    def _parse_name(self, label: str) -> int:
-        """Read a name as pandas does, which would take a year for its first quarter."""
-        own, period = pd.Period(label), pd.Period(label, freq=self.alias)
-        if _LENGTHS.find(own.freqstr[0]) > _LENGTHS.find(self.unit):
-            raise ValueError(label)
-        return period.ordinal
 
     def _parse_text(self, label: str) -> int:
         written = _TEXT[self.unit].fullmatch(label.strip().upper())
@@ -349,7 +386,7 @@ def resolve_periods(
     freq: str = "Q",
     *,
     fiscal_start: int = 1,
-    fiscal_label: str = "end",
+    fiscal_label: Literal["end", "start"] = "end",
     calendar: WeekCalendar | None = None,
 ) -> Periods:
     """Settle how days are cut into periods.
@@ -382,83 +419,10 @@ def resolve_periods(
     >>> resolve_periods("Q", fiscal_start=2, fiscal_label="start").labels(np.array([228]))[0]
     '2026Q1'
     """
-    if isinstance(fiscal_start, bool) or not isinstance(fiscal_start, int | np.integer) or not 1 <= fiscal_start <= 12:
-        raise ConfigurationError(f"fiscal_start is the number of a month, 1 to 12, not {fiscal_start!r}")
-    if fiscal_label not in ("end", "start"):
-        raise ConfigurationError(f"fiscal_label must be 'end' or 'start', not {fiscal_label!r}")
-    if calendar is not None and not isinstance(calendar, WeekCalendar):
-        raise ConfigurationError(f"calendar must be a WeekCalendar, such as WeekCalendar((4, 4, 5)), not {calendar!r}")
-    head, _, tail = str(freq).upper().partition("-")
-    unit = {"ME": "M", "MS": "M", "QE": "Q", "QS": "Q", "YE": "Y", "YS": "Y", "A": "Y"}.get(head, head)
-    if unit not in ("M", "Q", "Y", "W") or (tail and tail not in (*_MONTH_NAMES, *_WEEKDAYS)):
-        raise ConfigurationError(f"freq must be 'M', 'Q', 'Y' or 'W' (or like 'Q-JAN'), not {freq!r}")
-    week_end = "SUN"
-    if tail in _WEEKDAYS and unit == "W":
-        week_end = tail
-    elif tail in _MONTH_NAMES and unit in ("Q", "Y"):
-        stated = _MONTH_NAMES.index(tail) + 2
-        stated = 1 if stated == 13 else stated
-        if fiscal_start not in (1, stated):
-            raise ConfigurationError(
-                f"freq={freq!r} starts the year in month {stated}, fiscal_start says {fiscal_start}"
-            )
-        fiscal_start = stated
-    elif tail:
-        raise ConfigurationError(f"freq={freq!r}: {tail} does not fit {unit}")
-    return Periods(unit, int(fiscal_start), fiscal_label, week_end, calendar)  # type: ignore[arg-type]
+    return Periods(freq, fiscal_start, fiscal_label, calendar)
 
 
 def read_stated(spec: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is stated of the fields of a spec: nothing for None, the field's default for False."""
     defaults = {field.name: field.default for field in fields(spec)}
     return {name: defaults[name] if value is False else value for name, value in options.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class PeriodSpec:
-    """How time is cut, as it is stated.
-
-    Parameters
-    ----------
-    freq, fiscal_start, fiscal_label, calendar
-        As in `resolve_periods`.
-    """
-
-    freq: str = "Q"
-    fiscal_start: int = 1
-    fiscal_label: Literal["end", "start"] = "end"
-    calendar: WeekCalendar | None = None
-
-    def __post_init__(self) -> None:
-        _ = self.cut
-
-    @cached_property
-    def cut(self) -> Periods:
-        """The same, settled."""
-        return resolve_periods(
-            self.freq, fiscal_start=self.fiscal_start, fiscal_label=self.fiscal_label, calendar=self.calendar
-        )
-
-    def but(self, **options: Any) -> PeriodSpec:
-        """Return the same with what is stated otherwise; None leaves it as it is, False is as if nobody stated it.
-
-        Examples
-        --------
-        >>> PeriodSpec(fiscal_start=2).but(freq="M", calendar=None)
-        PeriodSpec(freq='M', fiscal_start=2, fiscal_label='end', calendar=None)
-        """
-        stated = read_stated(self, options)
-        freq = stated.get("freq")
-        if isinstance(freq, str) and freq.upper()[-3:] in _MONTH_NAMES:
-            # An alias that says where the year ends overrules what was stated before.
-            stated.setdefault("fiscal_start", 1)
-        return replace(self, **stated) if stated else self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write the choices down for a basis."""
-        return {
-            "freq": self.freq,
-            "fiscal_start": self.fiscal_start,
-            "fiscal_label": self.fiscal_label,
-            "cut": self.cut.to_dict(),
-        }

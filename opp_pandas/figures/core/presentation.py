@@ -7,7 +7,7 @@ import html
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 MOST_ROWS = 60
+Kind = Literal[
+    "text", "money", "count", "deals", "days", "share", "ratio", "percent", "number", "day", "moment", "flag"
+]
 _SHARE = re.compile(
     r"(^|_)(p|rate|share|conversion|attainment|attained|slippage|wape|mape|bias|skill|inside|advanced|back|won|lost)"
     r"(_low|_high|_mean|_value|_without|_moved|_with_overdue|_\d+)?$|^not_closed_on_time$|^to "
@@ -77,32 +80,50 @@ def _is_missing(value: Any) -> bool:
     return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
+def kind_of(name: str, column: pd.Series) -> Kind:
+    """Determine from name and dtype what kind of values a column holds."""
+    dtype = column.dtype
+    if dtype.kind == "M":
+        return "moment" if isinstance(dtype, pd.DatetimeTZDtype) else "day"
+    if pd.api.types.is_bool_dtype(dtype):
+        return "flag"
+    if not pd.api.types.is_numeric_dtype(dtype):
+        return "text"
+    if name == "probability":
+        return "percent"
+    if name == "id" or name.endswith("_id"):
+        return "number"
+    if name.endswith("_days"):
+        return "days"
+    if _MONEY.search(name) and not name.endswith("_count"):
+        return "money"
+    if pd.api.types.is_integer_dtype(dtype):
+        return "count"
+    return "share" if _SHARE.search(name) else "ratio" if name == "coverage" else "number"
+
+
 def _writer(column: pd.Series, zone: str | None) -> Callable[[Any], str]:
-    name = str(column.name)
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
+    kind = kind_of(str(column.name), column)
+    if kind == "moment":
         return _write_instants(column, zone)
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if kind == "day":
         # strftime knows no year above 9999, in which a quarter ends that has 9999-12-31 in it.
         return lambda value: str(value.isoformat()).partition("T")[0]
-    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+    if kind in ("text", "flag"):
         return lambda value: printable(value, 300)
-    if name == "id" or name.endswith("_id"):
+    if kind == "number" and pd.api.types.is_integer_dtype(column.dtype):
         return str
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     values = values[np.isfinite(values)]
     whole = bool((values == np.round(values)).all())
-    if name.endswith("_days"):
+    if kind == "days":
         return lambda value: f"{value:,.{0 if whole else 1}f} day{'' if value == 1 else 's'}"
-    if _MONEY.search(name):
-        large = whole or bool((np.abs(values) >= 1_000).any())
-        return lambda value: f"{value:,.{0 if large else 2}f}"
-    if pd.api.types.is_integer_dtype(column.dtype):
-        return lambda value: f"{value:,}"
-    if _SHARE.search(name):
+    if kind == "share":
         return lambda value: f"{100 * value:,.1f} %"
-    if name == "coverage":
+    if kind == "ratio":
         return lambda value: "reached" if value == np.inf else f"{value:,.2f} x"
-    return lambda value: f"{value:,.{0 if whole else 2}f}"
+    large = whole or (kind == "money" and bool((np.abs(values) >= 1_000).any()))
+    return lambda value: f"{value:,.{0 if large else 2}f}"
 
 
 def _write_instants(column: pd.Series, zone: str | None) -> Callable[[Any], str]:

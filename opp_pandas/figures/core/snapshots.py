@@ -19,7 +19,7 @@ from opp_pandas.instants import parse_end
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags
-    from opp_pandas.figures.core.periods import PeriodSpec
+    from opp_pandas.figures.core.periods import Periods
 
 HOW_TO_START = (
     "One load knows the present only. Record snapshots: opp.History(DIR).record(df), or every night "
@@ -80,26 +80,18 @@ class Scope:
     The load's own conditions can be evaluated on any past state. Rows chosen in pandas afterwards
     hold by id: of a deal that was deleted before the load nobody knows whether it would have been
     among them, so it stays outside and is counted.
-
-    Parameters
-    ----------
-    words : str
-        The same for a basis.
-    conditions : callable, optional
-        The load's conditions: from a frame to a mask.
-    keys : frozenset, optional
-        The deals that were chosen in pandas; None: all that the load brought.
-    judged : frozenset, optional
-        The deals that the load brought; of others nobody knows.
-    chosen : callable, optional
-        A function of the user's, from a frame to a mask.
     """
 
     words: str
+    """Which they are, for a basis."""
     conditions: Callable[[pd.DataFrame], Any] | None = None
+    """The load's conditions: from a frame to a mask."""
     keys: frozenset[Any] | None = None
+    """The deals that were chosen in pandas; None: all that the load brought."""
     judged: frozenset[Any] | None = None
+    """The deals that the load brought; of others nobody knows."""
     chosen: Callable[[pd.DataFrame], Any] | None = None
+    """A function of the user's, from a frame to a mask."""
 
     @property
     def reads_keys_only(self) -> bool:
@@ -306,7 +298,7 @@ def keys_in_scope(history: Any, context: FigureContext) -> frozenset[Any] | None
     return frozenset(found)
 
 
-def parse_window(period: Any, spec: PeriodSpec) -> tuple[int, int, str]:
+def parse_window(period: Any, periods: Periods) -> tuple[int, int, str]:
     """Read a period as its first and last day number, and its name."""
     if isinstance(period, tuple | list):
         if len(period) != 2:
@@ -315,7 +307,8 @@ def parse_window(period: Any, spec: PeriodSpec) -> tuple[int, int, str]:
         if last < first:
             raise ConfigurationError(f"the period ends before it begins: {period[0]} to {period[1]}")
         return first, last, f"{to_date(first):%Y-%m-%d} to {to_date(last):%Y-%m-%d}"
-    periods = (spec.but(freq=period.freqstr) if isinstance(period, pd.Period) else spec).cut
+    if isinstance(period, pd.Period):
+        periods = periods.but(freq=period.freqstr)
     ordinal = periods.parse(period)
     return *periods.span(ordinal), str(periods.label(ordinal))
 

@@ -34,18 +34,12 @@ _MOST = 2.0**63 * (1 - 2.0**-30)
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Rows or cells by group, named once all pieces are known.
-
-    Parameters
-    ----------
-    axes : tuple of Axis
-        By what deals are grouped.
-    places : sequence of ndarray of intp
-        The place of every row or cell on every axis.
-    """
+    """Rows or cells by group, named once all pieces are known."""
 
     axes: tuple[Axis, ...]
+    """By what deals are grouped."""
     places: Sequence[Codes]
+    """The place of every row or cell on every axis."""
 
     def __len__(self) -> int:
         return len(self.places[0])
@@ -70,26 +64,17 @@ class Members:
 
 @dataclass(frozen=True, eq=False)
 class Tally(Members):
-    """Counts and sums of the cells that occur.
-
-    Parameters
-    ----------
-    layers : tuple
-        What the layers mean: anything that can be looked up in a dict. Some may
-        have no cell.
-    layer : ndarray of intp, shape (c,)
-        The layer of every cell.
-    sums : mapping of str to ndarray, each of shape (c,)
-        ``count``, ``amount``, ``product`` (amount x percent), ``missing_amount``
-        and ``missing_percent``. Sums of whole numbers are whole, and so exact.
-    unit : int
-        How many of ``amount`` and ``product`` make one of the currency.
-    """
+    """Counts and sums of the cells that occur."""
 
     layers: tuple[Any, ...]
+    """What the layers mean: anything that can be looked up in a dict. Some may have no cell."""
     layer: Codes
+    """The layer of every cell."""
     sums: Mapping[str, npt.NDArray[Any]]
+    """``count``, ``amount``, ``product`` (amount x percent), ``missing_amount`` and ``missing_percent``. Sums of
+    whole numbers are whole, and so exact."""
     unit: int = 1
+    """How many of ``amount`` and ``product`` make one of the currency."""
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -152,19 +137,13 @@ def _merge_axes(parts: Sequence[Any]) -> tuple[tuple[Axis, ...], list[Codes], Co
 
 @dataclass(frozen=True, eq=False)
 class Histogram(Members):
-    """How often each value occurs in each group: what medians of pieces come from.
-
-    Parameters
-    ----------
-    values, counts : ndarray, shape (c,)
-        A value, and how many deals have it.
-    exact : bool, default True
-        Whether the values are as they were; see `merged`.
-    """
+    """How often each value occurs in each group: what medians of pieces come from."""
 
     values: Floats
     counts: Integers
+    """Values, and how many deals have each."""
     exact: bool = True
+    """Whether the values are as they were; see `merged`."""
 
     def __len__(self) -> int:
         return len(self.values)
