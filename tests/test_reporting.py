@@ -21,10 +21,11 @@ from opp_pandas.errors import (
     MissingExtraError,
     MixedCurrencyError,
 )
+from opp_pandas.figures.core.presentation import kind_of
 from opp_pandas.notebook.dashboards import open_dashboard
 from opp_pandas.plotting import canvas
 from opp_pandas.reporting import Section, Table, sections
-from opp_pandas.reporting.blocks import kind_of, written
+from opp_pandas.reporting.blocks import written
 from opp_pandas.reporting.html import to_html
 from opp_pandas.reporting.report_data import Material
 from opp_pandas.reporting.workbook import to_workbook

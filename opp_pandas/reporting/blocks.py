@@ -6,25 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.errors import ConfigurationError, printable
+from opp_pandas.figures.core.presentation import Kind, kind_of
 from opp_pandas.kinds import is_missing
+from opp_pandas.reporting.images import describe, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Kind = Literal[
-    "text", "money", "count", "deals", "days", "share", "ratio", "percent", "number", "day", "moment", "flag"
-]
 NUMERIC = frozenset({"money", "count", "deals", "days", "share", "ratio", "percent", "number"})
-_DAYS = frozenset({"period_start", "period_end", "week_start", "week_end"})
-_RATIOS = frozenset({"coverage"})
-_SHARES = frozenset({"attainment", "attained"})
-_MONEY = frozenset({"amount", "quota", "gap", "gap_to_forecast", "pipeline_needed", "velocity_per_day"})
 # Shorter than the columns' names: the caption says that they are amounts.
 HEADINGS = {
     "open_count": "open deals", "open_amount": "open", "weighted_amount": "weighted", "won_count": "won deals",
@@ -161,22 +156,16 @@ class Drawing:
     @cached_property
     def axes(self) -> Axes:
         """The plot, as wide as a page."""
-        from opp_pandas.reporting.images import draw
-
         return draw(self.plot, self.table, self.options, narrow=False)
 
     @cached_property
     def narrow(self) -> Axes:
         """The same for a telephone."""
-        from opp_pandas.reporting.images import draw
-
         return draw(self.plot, self.table, self.options, narrow=True)
 
     @property
     def alt(self) -> str:
         """What the plot shows, in words."""
-        from opp_pandas.reporting.images import describe
-
         return describe(self.axes)
 
 
@@ -243,8 +232,6 @@ def _block(value: Any) -> Block:
     if isinstance(value, pd.Series):
         return Table(value.to_frame())
     if hasattr(value, "get_figure") and hasattr(value, "get_title"):
-        from opp_pandas.reporting.images import describe
-
         return Picture(value, describe(value))
     raise ConfigurationError(
         f"a section holds text, DataFrames, matplotlib Axes and opp_pandas.reporting blocks, not {type(value).__name__}"
@@ -275,32 +262,6 @@ def _in_words(name: str, headings: Mapping[str, str]) -> str:
 
 
 _NAME = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
-
-
-def kind_of(name: str, column: pd.Series) -> Kind:
-    """Determine from name and dtype what kind of values a column holds."""
-    dtype = column.dtype
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        return "moment"
-    if dtype.kind == "M":
-        return "day"
-    if pd.api.types.is_bool_dtype(dtype):
-        return "flag"
-    if not pd.api.types.is_numeric_dtype(dtype):
-        return "text"
-    if name == "probability":
-        return "percent"
-    if name == "id" or name.endswith("_id"):
-        return "number"
-    if name in _RATIOS:
-        return "ratio"
-    if name in _SHARES or name.endswith("conversion") or "rate" in name.split("_") or "share" in name.split("_"):
-        return "share"
-    if name in _MONEY or name.endswith("_amount"):
-        return "money"
-    if name.endswith("_days"):
-        return "days"
-    return "count" if pd.api.types.is_integer_dtype(dtype) else "number"
 
 
 def written(value: Any, kind: Kind) -> str:

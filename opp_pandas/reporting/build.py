@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,24 +241,20 @@ def _make(entry: str | Section | Callable[[Material], Any], material: Material, 
         raise ConfigurationError(f"the section {printable(name, 60)!r} cannot be shown: {error}") from error
 
 
-class _own_plots:  # noqa: N801 (used as a context manager)
+@contextmanager
+def _own_plots() -> Iterator[None]:
     """Forget the windows of plots that a section opened: the report keeps the plots, nobody closes the windows."""
 
-    def __enter__(self) -> None:
-        self._before = self._open()
-
-    def __exit__(self, *_: object) -> None:
-        fresh = self._open() - self._before
-        if fresh:
-            import matplotlib.pyplot as plt
-
-            for number in fresh:
-                plt.close(number)
-
-    @staticmethod
-    def _open() -> set[int]:
+    def open_now() -> set[int]:
         plt = sys.modules.get("matplotlib.pyplot")
         return set() if plt is None else set(plt.get_fignums())
+
+    before = open_now()
+    try:
+        yield
+    finally:
+        for number in open_now() - before:
+            sys.modules["matplotlib.pyplot"].close(number)
 
 
 def _facts(material: Material, bases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

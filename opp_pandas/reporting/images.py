@@ -30,7 +30,7 @@ _SVG = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 _VIEW_BOX = re.compile(r'viewBox="([^"]+)"')
 _OWN_STYLE = re.compile(r"<style\b.*?</style>", re.DOTALL)
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
-_IDS = re.compile(r'\bid="([^"]+)"|url\(#([^)]+)\)|href="#([^"]+)"')
+_IDS = re.compile(r'\bid="|url\(#|href="#')
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _TAG = re.compile(r"<[^<>]+>")
 
@@ -128,19 +128,13 @@ def to_svg(axes: Axes, prefix: str, *, themed: bool) -> str:
     box = _VIEW_BOX.search(text)
     root = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box[1]}"'  # type: ignore[index]
     text = _SVG.sub(f'{root} aria-hidden="true" focusable="false" stroke-linejoin="round">', text, count=1)
+
+    def own(tag: re.Match[str]) -> str:
+        named = _IDS.sub(lambda match: f"{match[0]}{prefix}-", tag[0])
+        return _NAMED_COLOURS.sub(lambda match: f"var(--{_THEME[match[0].lower()]})", named) if themed else named
+
     # Only inside tags: a deal may be called #000000.
-    return _TAG.sub(lambda tag: _own_tag(tag[0], prefix, themed=themed), text)
-
-
-def _own_tag(tag: str, prefix: str, *, themed: bool) -> str:
-    tag = _IDS.sub(lambda match: _prefixed(match, prefix), tag)
-    return _NAMED_COLOURS.sub(lambda match: f"var(--{_THEME[match[0].lower()]})", tag) if themed else tag
-
-
-def _prefixed(match: re.Match[str], prefix: str) -> str:
-    place = next(number for number in (1, 2, 3) if match[number])
-    start, end = match.start(place) - match.start(), match.end(place) - match.start()
-    return f"{match[0][:start]}{prefix}-{match[0][start:end]}{match[0][end:]}"
+    return _TAG.sub(own, text)
 
 
 def _thin_out(figure: Any) -> None:

@@ -127,7 +127,8 @@ def predict(material: Material) -> Section:
     found, methods = material.predicted
     basis = basis_of(methods)
     quota = basis["arguments"]["quota"]
-    blocks: list[Any] = [f"Predicted is what is {found.target}. {_sentence(found.tested)}"]
+    tested = f"{found.tested[:1].upper()}{found.tested[1:]}"
+    blocks: list[Any] = [f"Predicted is what is {found.target}. {tested}."]
     blocks.append(Drawing("plot_predict", found, {"quota": quota}))
     parts = found.to_frame().rename(index={"won": "won to date", "open": "open deals", "new": "new deals"})
     kinds: dict[str, Any] = {"deals": "deals", "mean": "money", "low_80": "money", "high_80": "money"}
@@ -153,10 +154,6 @@ _PREDICTED = {
     "mean": "expected", "low_80": "80 % from", "high_80": "80 % to", "p_quota": "chance of the quota", "wape": "error",
     "crps": "score (CRPS)", "coverage_80": "80 % held",
 }  # fmt: skip
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def forecast(material: Material) -> Section:
@@ -220,7 +217,8 @@ def groups(material: Material) -> Section:
     title = f"By {str(material.by).removesuffix('_name').replace('_', ' ')}"
     if not len(table):
         return Section(title, "There is no deal.", figures=(table,))
-    closed = f"Closed deals by {_words(table)}{_window_words(table)}"
+    days = basis_of(table)["arguments"].get("window_days")
+    closed = f"Closed deals by {_words(table)}" + (f" in the last {days} days" if days else "")
     decided = table[table["won_count"] + table["lost_count"] > 0]
     picture = [Drawing("plot_win_rates", decided, {"max_groups": material.max_rows})] if len(decided) else []
     # What is open and what was closed are different deals: each stands in a table of its own.
@@ -234,11 +232,6 @@ def groups(material: Material) -> Section:
 _OPEN = ("open_count", "open_amount", "weighted_amount", "overdue_count", "overdue_amount")
 _CLOSED = ("won_count", "lost_count", "win_rate", "win_rate_low", "win_rate_high", "average_won_amount",
            "median_cycle_days")  # fmt: skip
-
-
-def _window_words(table: pd.DataFrame) -> str:
-    days = basis_of(table)["arguments"].get("window_days")
-    return f" in the last {days} days" if days else ""
 
 
 def funnel(material: Material) -> Section:
