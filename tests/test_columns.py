@@ -104,7 +104,7 @@ def test_map_integers__of_numbers_outside_the_table() -> None:
     """Numbers below, above and between the known ones are told from missing ones, at any size."""
     cells = pd.Series([5, 7, 6, None, 4, 8, 2**62, -(2**62), 0], dtype="Int64")
     table = np.array([0, -2, 1], dtype=np.int16)
-    assert map_integers(cells, 5, table, otherwise=-2, missing=-1).tolist() == [0, 1, -2, -1, -2, -2, -2, -2, -2]
+    assert map_integers(cells, 5, table, otherwise=-2).tolist() == [0, 1, -2, -1, -2, -2, -2, -2, -2]
     frame = pd.DataFrame({"stage_id": cells, "stage_name": pd.Series(["Won"] * 9, dtype="str")})
     stages = resolve_stages(
         None, pd.DataFrame({"id": [5, 7], "name": ["Lead", "Won"], "order": [1, 2], "is_closed": [False, True]})

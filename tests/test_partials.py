@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from opp_pandas.errors import ConfigurationError, MixedCurrencyError
 from opp_pandas.figures import forecast, kpis, stage_distribution
+from opp_pandas.figures.core.deals import Deals
 from opp_pandas.figures.core.figure import FIGURES
-from opp_pandas.figures.core.totals import Histogram, combine_parts
+from opp_pandas.figures.core.totals import Addends, Histogram, combine_parts
 from opp_pandas.forecasting.distribution import bookings
 from opp_pandas.scanning.mergeable import mergeable
 from portfolios import context, portfolio, random_portfolio
@@ -146,3 +147,20 @@ def test_parts__are_small() -> None:
         assert sizes[1] < 1.3 * sizes[0]
     assert bookings.gather is not None
     assert Histogram.counted([], np.arange(3), np.array([1.0, 2.0, 1.0])).counts.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("n", [0, 1, 400])
+@pytest.mark.parametrize("size", [7, 2**62])
+@pytest.mark.parametrize("amount", [1, 2**61, 0.25, 1 / 3])
+def test_sums__are_the_same_however_deals_of_a_cell_are_brought_together(n: int, size: int, amount: float) -> None:
+    """Added where they belong, or sorted first: whole numbers, cents and others, and cells beyond any table."""
+    frame = random_portfolio(3).iloc[:n]
+    addends = Addends(Deals(frame.assign(amount=frame["amount"].astype("Float64") * amount), context()))
+    cells = np.random.default_rng(n).integers(0, 7, n)
+    expected = addends.into(lambda rows: cells[rows], 7)
+    some = np.flatnonzero(expected["count"])
+    found, sums = addends.sorted(lambda rows: cells[rows], size)
+    assert found.tolist() == some.tolist()
+    assert {name: values.dtype for name, values in sums.items()} == {name: v.dtype for name, v in expected.items()}
+    for name, values in sums.items():
+        np.testing.assert_allclose(values, expected[name][some], rtol=1e-12)

@@ -111,9 +111,9 @@ def take_apart(codes: npt.NDArray[np.intp], sizes: Sequence[int]) -> list[npt.ND
     """
     parts = []
     for size in (max(each, 1) for each in reversed(sizes)):
-        rest = codes // size
         # numpy divides by one number many times as fast as it finds remainders.
-        parts.append(codes - rest * size)
+        rest = codes // size
+        parts.append(np.subtract(codes, part := rest * size, out=part))
         codes = rest
     return [codes, *parts[::-1]]
 

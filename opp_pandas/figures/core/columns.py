@@ -75,7 +75,9 @@ def read_numbers(column: pd.Series) -> Numbers:
     """Read a numeric column."""
     dtype = column.dtype
     if pd.api.types.is_integer_dtype(dtype) and dtype.kind == "i":
-        return _read_integers(column)
+        numbers, low, high = _read_integers(column, 0)
+        missing = column.isna().to_numpy()
+        return Numbers(numbers, missing if missing.any() else None, ends=(min(low, 0), max(high, 0)))
     if pd.api.types.is_numeric_dtype(dtype) and dtype.kind in "ufO":
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         _refuse_infinite(column, values)
@@ -97,20 +99,24 @@ def read_numbers(column: pd.Series) -> Numbers:
     )
 
 
-def _read_integers(column: pd.Series) -> Numbers:
-    """Read whole numbers by blocks, which meet both ends of them in the processor's cache; percentages are bytes."""
+def _read_integers(column: pd.Series, missing: int) -> tuple[npt.NDArray[np.integer[Any]], int, int]:
+    """Read whole numbers, `missing` in place of what is; gives them, the lowest and the highest.
+
+    Blocks are in the processor's cache when their ends are looked for. Numbers take as few bytes as they need: what is
+    as long as the frame costs most where the system has to give it.
+    """
     values: npt.NDArray[np.integer[Any]] = np.empty(len(column), dtype=np.int8)
-    cells, low, high = column.array, 0, 0
+    cells, low, high = column.array, missing, missing
     for rows in blocks(len(column)):
-        block = cells[rows].to_numpy(dtype=np.int64, na_value=0)
+        block = cells[rows].to_numpy(dtype=np.int64, na_value=missing)
         low, high = min(low, int(block.min())), max(high, int(block.max()))
-        if values.dtype == np.int8 and not -128 <= low <= high <= 127:
-            wider = np.empty(len(values), dtype=np.int64)
+        needed = smallest_integer(max(high, -low - 1))
+        if values.itemsize < needed.itemsize:
+            wider = np.empty(len(values), dtype=needed)
             wider[: rows.start] = values[: rows.start]
             values = wider
         values[rows] = block
-    missing = column.isna().to_numpy()
-    return Numbers(values, missing if missing.any() else None, ends=(low, high))
+    return values, low, high
 
 
 def _refuse_infinite(column: pd.Series, values: npt.NDArray[Any]) -> None:
@@ -255,11 +261,10 @@ def _where_all_are(word: str, cells: pa.ChunkedArray) -> Flags | None:
     known, own = [np.empty(0, dtype=bool)], word.encode()
     for chunk in cells.chunks:
         starts, text = _bytes_of(chunk)
-        expected = np.frombuffer(own * (len(text) // max(len(own), 1)), dtype=np.uint8)
         known.append(_known_cells(chunk))
         lengths = ((rows, starts[rows.start + 1 : rows.stop + 1] - starts[rows]) for rows in blocks(len(chunk)))
         alike = (np.array_equal(length == len(own), known[-1][rows]) for rows, length in lengths)
-        if not np.array_equal(text, expected) or not all(alike):
+        if text[starts[0] :].tobytes() != own * np.count_nonzero(known[-1]) or not all(alike):
             return None
     return np.concatenate(known)
 
@@ -330,19 +335,20 @@ def map_distinct(
     return look_up(np.append(found, np.array([missing], dtype=found.dtype)), codes)
 
 
-def map_integers(
-    column: pd.Series, low: int, table: npt.NDArray[Any], *, otherwise: int, missing: int
-) -> npt.NDArray[Any]:
-    """Look up for every row the entry of its whole number in a table that begins with that of `low`."""
+def map_integers(column: pd.Series, low: int, table: npt.NDArray[Any], *, otherwise: int) -> npt.NDArray[Any]:
+    """Look up for every row the entry of its whole number in a table that begins with that of `low`; -1 if missing."""
     found, cells, gaps = np.empty(len(column), dtype=table.dtype), column.array, column.isna().to_numpy()
     padded = np.concatenate([[otherwise], table, [otherwise]]).astype(table.dtype)
     for rows in blocks(len(found)):
         # Read by blocks, numbers are in the processor's cache when they are looked up.
         values = cells[rows].to_numpy(dtype=np.int64, na_value=low)
-        codes = padded.take(values - (low - 1), mode="clip")
-        codes[gaps[rows]] = missing
-        found[rows] = codes
+        found[rows] = padded.take(values - (low - 1), mode="clip") | _minus_one_where(gaps[rows])
     return found
+
+
+def _minus_one_where(gaps: Flags) -> npt.NDArray[np.int8]:
+    """Return what makes a code -1 by a bitwise or: several times as fast as writing -1 where something is missing."""
+    return -gaps.view(np.int8)
 
 
 def _factorize_narrow(column: pd.Series) -> tuple[SmallCodes, pd.Index] | None:
@@ -351,19 +357,16 @@ def _factorize_narrow(column: pd.Series) -> tuple[SmallCodes, pd.Index] | None:
     if missing.all():
         return None
     # What is missing has the value of another row, and so widens no range.
-    values = column.to_numpy(dtype=np.int64, na_value=column.iloc[int(missing.argmin())])
-    low, high = int(values.min()), int(values.max())
+    values, low, high = _read_integers(column, int(column.iloc[int(missing.argmin())]))
     if high - low >= max(len(values), 100_000):
         return None
     occurs = np.zeros(high - low + 1, dtype=bool)
     for rows in blocks(len(values)):
-        occurs[values[rows] - low] = True
+        occurs[values[rows].astype(np.intp) - low] = True
     present = np.flatnonzero(occurs)
     narrow = smallest_integer(len(present))
     table, codes = np.full(len(occurs), -1, dtype=narrow), np.empty(len(values), dtype=narrow)
     table[present] = np.arange(len(present))
     for rows in blocks(len(values)):
-        found = table.take(values[rows] - low)
-        found[missing[rows]] = -1
-        codes[rows] = found
+        codes[rows] = table.take(values[rows].astype(np.intp) - low) | _minus_one_where(missing[rows])
     return codes, pd.Index(present + low)

@@ -89,10 +89,8 @@ def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
     low, high = low // per_slot, high // per_slot
     places = np.empty(len(values), dtype=np.int32)
     for rows in blocks(len(values)):
-        slots = values[rows] // per_slot - low
-        if some_missing:
-            slots[values[rows] == NO_INSTANT] = high - low + 1
-        places[rows] = slots
+        # The first slot is that of missing instants, if there are any: these are lower than all others.
+        places[rows] = np.maximum(values[rows] // per_slot - (low - some_missing), 0)
     places[alone] = 0
     # Whole years, so that the next call most likely finds the same table.
     years = [pd.Timestamp(slot * slot_s, unit="s").year for slot in (low, max(low, high))]
@@ -100,7 +98,8 @@ def code_days(instants: pd.Series, timezone: str | None) -> CodedDays:
     days, doubtful = days[low - origin : high - origin + 1], doubtful[low - origin : high - origin + 1]
     hours = (low + np.arange(len(days))) * slot_s % 86_400 / 3_600
     if some_missing:
-        days, hours, doubtful = np.append(days, np.int32(NO_DAY)), np.append(hours, np.nan), np.append(doubtful, False)
+        days, hours = np.insert(days, 0, NO_DAY), np.insert(hours, 0, np.nan)
+        doubtful = np.insert(doubtful, 0, False)
     if doubtful.any():
         alone = np.union1d(alone, np.flatnonzero(look_up(doubtful, places)))
     if len(alone):

@@ -175,7 +175,7 @@ class Deals:
         stages, cells = self.context.stages, self.frame[column]
         low, table = stages.positions_from
         if column == "stage_id" and len(table) and pd.api.types.is_integer_dtype(cells.dtype):
-            return map_integers(cells, low, table, otherwise=-2, missing=-1)
+            return map_integers(cells, low, table, otherwise=-2)
         return map_distinct(cells, lambda values: stages.positions(values).astype(np.int16), -1, rows)
 
     @cached_property
