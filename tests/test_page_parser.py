@@ -466,6 +466,19 @@ def test_collect__nulls_and_missing_members_are_regular(share: float, links: boo
     assert_same(collected, load_slowly(bodies))
 
 
+@pytest.mark.parametrize("later", [{}, {"attributes": None}, {"attributes": {}}, {"attributes": {"name": "Deal"}}])
+def test_collect__attributes_of_records_set_aside_are_not_told(later: dict[str, Any]) -> None:
+    """An unknown name that only a record of another type had is none of the load's, whatever later records lack."""
+    bodies = [
+        body_of([{"type": "plugin", "id": 1, "attributes": {"healthScore": 3}}]),
+        body_of([{"type": "opportunity", "id": 2, **later}]),
+    ]
+    collected = collect(bodies)
+    assert collected.unknown_attributes == ()
+    assert (collected.regular, collected.irregular) == (1, 1)
+    assert_same(collected, load_slowly(bodies))
+
+
 def test_collect__rare_members_are_regular() -> None:
     """A member that a few of many records have is no reason to read all of them slowly."""
     records = [record(number) for number in range(1, 401)]

@@ -14,7 +14,7 @@ once; of any other, the cells that are not are read one by one:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import UNSET, UnsetType
 
 from opp_pandas import kinds
 from opp_pandas.api.batches import STAMP, TAGS, TEXT, Batch, mask_of, read_instants
@@ -36,8 +35,6 @@ from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY, Resource, snake_case
 
 Bulk = tuple[pa.Array | None, Sequence[int]]
 """A column with nulls in some places, and these places: their cells are left to be read one by one."""
-_NOT_READ: Bulk = None, (0,)
-"""Of a column that some records do not have."""
 ReadColumn = Callable[[Sequence[Any]], Bulk]
 ReadCell = Callable[[Any], tuple[Any, bool]]
 """Reads a JSON value; the second value says whether it was sent in canonical form."""
@@ -47,8 +44,7 @@ ReadCell = Callable[[Any], tuple[Any, bool]]
 class Part:
     """Columns while they are decoded; most as in `Batch` and `CellMarks`.
 
-    `absent` counts attributes that records do not have; `others` holds what may be more than
-    text or a number in the cells of attributes and targets.
+    `others` holds what may be more than text or a number in the cells of attributes and targets.
     """
 
     rows: int
@@ -57,7 +53,6 @@ class Part:
     locked: dict[tuple[int, str], str] = field(default_factory=dict)
     unknown_attributes: dict[str, str] = field(default_factory=dict)
     unknown_relationships: set[str] = field(default_factory=set)
-    absent: int = 0
     others: list[Any] = field(default_factory=list)
 
     def batch(self) -> Batch:
@@ -74,10 +69,6 @@ class Part:
     def read(self, column: str, values: Any, bulk: ReadColumn, read_cell: ReadCell) -> None:
         """Read the cells that are null or as the service writes them at once, any other by itself."""
         array, places = bulk(values)
-        if len(places) and (absent := values.count(UNSET)):
-            self.absent += absent
-            values = _without_unset(values)
-            array, places = bulk(values)
         if len(places):
             self.others += [values[row] for row in places]
             cells = [self.read_cell((row, column), values[row], read_cell) for row in places]
@@ -86,14 +77,7 @@ class Part:
 
     def read_unknown(self, name: str, column: str, values: tuple[Any, ...]) -> None:
         """Read an attribute that the resource table does not have: to Arrow where all is of one plain kind."""
-        array = _text(values) if values else None
-        if array is None:
-            absent = values.count(UNSET)
-            self.absent += absent
-            if absent == self.rows:
-                return
-            values = _without_unset(values)
-            array = _plain_array(values)
+        array = _plain_array(values)
         if array is None:
             self.others += values
         if array is None or array.null_count < self.rows:
@@ -136,7 +120,7 @@ def decode_pages(pages: Sequence[ParsedPage], resource: Resource) -> Batch | Non
     """Decode pages of one form together; None where they hold more than was read of them."""
     columns = ParsedColumns(pages)
     part = decode_columns(columns, resource)
-    return part.batch() if columns.adds_up(part.absent, part.others) else None
+    return part.batch() if columns.adds_up(part.others) else None
 
 
 def decode_document(document: Mapping[str, Any], resource: Resource, page: int = 0) -> Batch:
@@ -176,10 +160,11 @@ def decode_columns(page: PageColumns, resource: Resource) -> Part:
     nulls = (None,) * part.rows
     for name, values in page.attributes.items():
         attribute = resource.by_name.get(name)
-        if attribute is None:
-            part.read_unknown(name, unknown_column(name, resource), values)
-        elif values != nulls:
-            part.read(attribute.column, values, *_READERS[attribute.kind])
+        if values != nulls or (attribute is None and page.absent.count(name) < part.rows):
+            if attribute is None:
+                part.read_unknown(name, unknown_column(name, resource), values)
+            else:
+                part.read(attribute.column, values, *_READERS[attribute.kind])
     instants = [
         name for name in part.columns if name in resource.by_column and resource.by_column[name].kind == INSTANTS.name
     ]
@@ -236,16 +221,10 @@ def _patched(array: pa.Array, places: Sequence[int], cells: list[Any]) -> pa.Arr
     return pc.replace_with_mask(array, mask, fresh.cast(array.type))
 
 
-def _without_unset(values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple([None if value is UNSET else value for value in values])
-
-
 def _read_plain(expected: type, kind: pa.DataType, values: Sequence[Any]) -> Bulk:
     """Read values of one Python type; Arrow itself would take 10.0 for 10."""
     others: Sequence[int] = ()
     types = set(map(type, values))
-    if UnsetType in types:
-        return _NOT_READ
     if not types <= {expected, type(None)}:
         others = [row for row, value in enumerate(values) if value is not None and type(value) is not expected]
         values = list(values)

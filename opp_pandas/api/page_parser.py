@@ -19,13 +19,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import Meta, Raw, Struct
 from msgspec.structs import astuple
 
 from opp_pandas.api.documents import BOM, are_usable, structure
@@ -54,14 +54,6 @@ class Target(Struct, gc=False, eq=False, forbid_unknown_fields=True, omit_defaul
     meta: Raw = _ABSENT
 
 
-class Related(Struct, gc=False, eq=False, forbid_unknown_fields=True, omit_defaults=True):
-    """A relationship to one resource."""
-
-    data: Target | UnsetType | None = UNSET
-    links: Raw = _ABSENT
-    meta: Raw = _ABSENT
-
-
 class _NotPlainError(Exception):
     """A value nests too deep or has too many digits to be sure of it."""
 
@@ -70,9 +62,10 @@ class _NotPlainError(Exception):
 class PageColumns:
     """The members of some records, a column each, as they came.
 
-    A member that a record lacks is None or UNSET. Of a relationship there is what came, and
-    where it points: ids of the right type in an array, 0 for none; or in a list a `Target` that
-    is still to be looked at, or None. Unread are those to many or of unknown names.
+    A member that a record lacks is None. Of a relationship there is what came, and where it
+    points: ids of the right type in an array, 0 for none; or in a list a `Target` that is still
+    to be looked at, or None. Unread are those to many or of unknown names. `absent` names the
+    attributes that records lack, each as often, where others than theirs may be among the names.
     """
 
     ids: Sequence[Any] | Ids
@@ -80,6 +73,7 @@ class PageColumns:
     relationships: Mapping[str, tuple[Sequence[Any], Sequence[Any] | Ids]]
     unread: Iterable[str]
     meta: Sequence[Any]
+    absent: Sequence[str] = ()
 
 
 @dataclass
@@ -111,7 +105,7 @@ class ParsedPage:
 
     It is best dropped after its columns: memory that is given back in the order in which it was
     taken is taken again in that order, which is twice as fast. `members` counts those beside the
-    records.
+    records; `absent` has an entry for each member of the structs that did not come.
     """
 
     body: bytes
@@ -119,6 +113,7 @@ class ParsedPage:
     records: list[Any]
     included: list[Any]
     members: int
+    absent: list[str]
 
 
 class ParsedColumns(PageColumns):
@@ -129,12 +124,15 @@ class ParsedColumns(PageColumns):
         records = list(chain.from_iterable(page.records for page in pages))
         rows = len(records)
         self._bodies = [page.body for page in pages]
-        self._members = sum(page.members for page in pages) + rows * (2 + len(form.attributes))
+        self.absent = list(chain.from_iterable(page.absent for page in pages))
+        self._members = sum(page.members for page in pages) + rows * 5 - len(self.absent)
         ids, attributes, relationships, meta, *others = _columns_of(records, form.width)
         self.ids = np.fromiter(ids, np.int64, rows) if form.is_strict else ids
         self.meta = meta
-        self.attributes = dict(zip(form.attributes, self._members_in(attributes, form.empty[0]), strict=True))
-        related = self._members_in(relationships, form.empty[1])
+        columns = self._members_in(attributes, form.empty[0], len(form.attributes))
+        self.attributes = dict(zip(form.attributes, columns, strict=True))
+        self.absent += form.attributes * attributes.count(None)
+        related = self._members_in(relationships, form.empty[1], len(form.to_one))
         found = [list(filter(None, column)) for column in (*related[len(form.to_one) :], *others[: len(form.others)])]
         self.unread = [name for name, raw in zip(form.unread, found, strict=False) if raw]
         self._raw = list(chain.from_iterable(found))
@@ -144,36 +142,30 @@ class ParsedColumns(PageColumns):
             for name, values in zip(form.to_one, related, strict=False)
         }
 
-    def _members_in(self, objects: Sequence[Any], empty: Any) -> list[tuple[Any, ...]]:
-        """Turn a member of the records that is an object into columns of its own members."""
-        self._members += len(objects)
-        if not all(objects):
-            self._members -= objects.count(UNSET)
+    def _members_in(self, objects: Sequence[Any], empty: Any, certain: int) -> list[tuple[Any, ...]]:
+        """Turn a member of the records that is an object into columns of its own members, of which some are certain."""
+        lacking = objects.count(None)
+        self._members += certain * (len(objects) - lacking)
+        if lacking:
             objects = [entry or empty for entry in objects]
         return _columns_of(objects, len(empty.__struct_fields__))
 
     def _targets(self, values: Sequence[Any], *, are_sure: bool) -> Sequence[Any] | Ids:
         """Return where the values of a relationship point, and count their members, links and meta apart."""
-        if not are_sure:
-            targets = [value.data if value else None for value in values]
-            self._members += _members_of_relationship(values, targets)
-            return targets
-        ids = np.fromiter([value.data.id if value and value.data else 0 for value in values], np.int64, len(values))
-        without = [values[place] for place in np.flatnonzero(ids == 0).tolist()]
-        self._members += 4 * (len(values) - len(without)) + len(without) - without.count(UNSET)
-        if any(without):
-            self._members += [value.data if value else UNSET for value in without].count(None)
-        return ids
+        self._members += len(values) - values.count(None)
+        if are_sure:
+            ids = np.fromiter([value.data.id if value and value.data else 0 for value in values], np.int64, len(values))
+            self._members += 2 * int(np.count_nonzero(ids))
+            return ids
+        targets = [value.data if value else None for value in values]
+        self._members += 2 * (len(targets) - targets.count(None))
+        return targets
 
-    def adds_up(self, absent: int, others: Iterable[Any]) -> bool:
-        """Return whether the bytes have as many members as the structs.
-
-        `absent` attributes are not there; `others` may be more than text or a number.
-        """
+    def adds_up(self, others: Iterable[Any]) -> bool:
+        """Return whether the bytes have as many members as the structs; `others` may be more than text or a number."""
         try:
-            present = [value for value in self.meta if value is not UNSET]
-            members = self._members - absent + len(present) + sum(map(members_of, chain(others, present)))
-            members += _members_within(self._raw)
+            members = self._members + _members_within(self._raw)
+            members += sum(map(members_of, filter(None, chain(others, self.meta))))
             found = sum(map(_name_ends, self._bodies))
             if members != found:
                 more = list(self._raw_of_relationships())
@@ -267,6 +259,7 @@ class PageParser:
         self._types = {entry.name: entry.type for entry in resource.relationships if not entry.to_many}
         self._names: dict[str, dict[str, None]] = {"attributes": {}, "relationships": {}, "": {}}
         self._included: dict[bytes, tuple[int, Any]] = {}
+        self._absent: list[str] = []
         self._build()
 
     def parse(self, body: bytes) -> ParsedPage | None:
@@ -282,6 +275,7 @@ class PageParser:
     def _parsed(self, body: bytes) -> ParsedPage | None:
         """Parse a page by the structs as they are; None where they do not fit."""
         for form in self._forms:
+            self._absent.clear()
             try:
                 return self._page(form.decoder.decode(body), body, form)
             except msgspec.ValidationError:
@@ -294,12 +288,9 @@ class PageParser:
             ids, *_, types = _columns_of(records, form.width)
             if types.count(self._resource.type) != len(records) or not are_usable(ids):
                 return None
-        members = 1 + sum(1 + members_of(part) for part in rest if part is not UNSET)
-        resources: list[Any] = []
-        if included is not UNSET:
-            resources, more = self._resources(included or [])
-            members += 1 + more
-        return ParsedPage(body, form, records, resources, members)
+        resources, members = self._resources(included or [])
+        members += 5 + sum(map(members_of, rest))
+        return ParsedPage(body, form, records, resources, members, self._absent.copy())
 
     def _learn(self, body: bytes) -> bool:
         """Add the names of a page's members; tell whether there are new ones."""
@@ -323,11 +314,11 @@ class PageParser:
     def _build(self) -> None:
         to_one = [name for name in self._names["relationships"] if name in self._types]
         unread = [name for name in self._names["relationships"] if name not in self._types]
-        attributes = _struct((name, Any, UNSET) for name in self._names["attributes"])
+        attributes = _struct((name, Any, self._noted(name)) for name in self._names["attributes"])
         self._forms = []
         for is_strict in (True, False):
-            related = ((name, _related(self._types[name]) if is_strict else Related) for name in to_one)
-            fields = [(name, kind | None | UnsetType, UNSET) for name, kind in related]
+            kinds = {kind: self._related(kind if is_strict else None) for kind in dict.fromkeys(self._types.values())}
+            fields = [(name, kinds[self._types[name]] | None, self._noted()) for name in to_one]
             relationships = _struct([*fields, *((name, Raw, None) for name in unread)])
             decoder = msgspec.json.Decoder(self._document(attributes, relationships, is_strict=is_strict))
             empty = attributes(), relationships()
@@ -340,20 +331,31 @@ class PageParser:
         """Make the struct of a page."""
         members = [
             ("id", _Id if is_strict else Any),
-            ("attributes", attributes | None | UnsetType, UNSET),
-            ("relationships", relationships | None | UnsetType, UNSET),
-            ("meta", dict[str, Any] | None | UnsetType, UNSET),
+            ("attributes", attributes | None, self._noted()),
+            ("relationships", relationships | None, self._noted()),
+            ("meta", dict[str, Any] | None, self._noted()),
             *((name, Raw, None) for name in self._names[""]),
         ]
         record = _struct(members, self._resource.type) if is_strict else _struct([*members, ("type", Any, None)])
-        objects = dict[str, Any] | None | UnsetType
         return _struct(
             [
                 ("data", list[record]),  # type: ignore[valid-type]  # made here
-                ("included", list[Raw] | None | UnsetType, UNSET),
-                *((name, objects, UNSET) for name in ("links", "meta", "jsonapi")),
+                ("included", list[Raw] | None, self._noted()),
+                *((name, dict[str, Any] | None, self._noted()) for name in ("links", "meta", "jsonapi")),
             ]
         )
+
+    def _related(self, kind: str | None) -> Any:
+        """Make the struct of a relationship that points to one type; None: to any."""
+        options: dict[str, Any] = {"gc": False, "eq": False, "forbid_unknown_fields": True, "omit_defaults": True}
+        members: list[Any] = [("id", _Id), ("meta", Raw, _ABSENT)]
+        sure = Target if kind is None else msgspec.defstruct("Sure", members, tag_field="type", tag=kind, **options)
+        fields = [("data", sure | None, self._noted()), ("links", Raw, _ABSENT), ("meta", Raw, _ABSENT)]
+        return msgspec.defstruct("Related", fields, **options)
+
+    def _noted(self, name: str = "") -> Any:
+        """Return the default of a member: missing, and its absence is noted."""
+        return msgspec.field(default_factory=partial(self._absent.append, name))
 
     def _resources(self, included: Iterable[Raw]) -> tuple[list[Any], int]:
         """Read included resources; give what was read and the number of their members."""
@@ -369,15 +371,6 @@ class PageParser:
             members += found[0]
             resources.append(found[1])
         return resources, members
-
-
-@cache
-def _related(kind: str) -> Any:
-    """Make the struct of a relationship that points to one type."""
-    options: dict[str, Any] = {"gc": False, "eq": False, "forbid_unknown_fields": True}
-    target = msgspec.defstruct("Target", [("id", _Id), ("meta", Raw, _ABSENT)], tag_field="type", tag=kind, **options)
-    fields = [("data", target | None | UnsetType, UNSET), ("links", Raw, _ABSENT), ("meta", Raw, _ABSENT)]
-    return msgspec.defstruct("Related", fields, **options)
 
 
 def _struct(fields: Iterable[tuple[Any, ...]], kind: str | None = None) -> Any:
@@ -398,13 +391,6 @@ def _struct(fields: Iterable[tuple[Any, ...]], kind: str | None = None) -> Any:
 def _can_be_field(name: str) -> bool:
     """Return whether msgspec takes the name: it has nothing that JSON would escape."""
     return name.isprintable() and '"' not in name and "\\" not in name
-
-
-def _members_of_relationship(values: Sequence[Any], targets: Sequence[Any]) -> int:
-    """Count the members that a relationship takes in all records; its links and its meta apart."""
-    there = len(list(filter(None, targets)))
-    null = len(list(filter(None, values))) - there - list(filterfalse(None, targets)).count(UNSET)
-    return 3 * there + null + len(values) - list(filterfalse(None, values)).count(UNSET)
 
 
 def _columns_of(structs: Sequence[Any], count: int) -> list[tuple[Any, ...]]:
