@@ -467,18 +467,19 @@ def freeze(frame: pd.DataFrame) -> pd.DataFrame:
     Text is shared, since Arrow buffers cannot be changed; numbers and instants
     are copied, but for what is missing throughout; lists become tuples.
     """
-    columns: dict[str, Any] = {}
+    fresh = frame.reset_index(drop=True)
+    fresh.attrs = {}
     missing: dict[str, Any] = {}
-    for name, column in frame.items():
+    for name, column in frame.loc[:, (frame.dtypes != "str").to_numpy()].items():
         dtype = str(column.dtype)
         if dtype == "object":
-            columns[str(name)] = _frozen_values(column.to_numpy())
-        elif dtype != "str" and column.isna().all():
+            fresh[name] = _frozen_values(column.to_numpy())
+        elif column.isna().all():
             # Nobody changes these: what is missing throughout may be one array for all.
-            columns[str(name)] = missing.setdefault(dtype, column.array.copy())
+            fresh[name] = missing.setdefault(dtype, column.array.copy())
         else:
-            columns[str(name)] = column.array.copy()
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)), copy=False)
+            fresh[name] = column.array.copy()
+    return fresh
 
 
 def _frozen_values(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

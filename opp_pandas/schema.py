@@ -135,7 +135,7 @@ def find_failures(frame: pd.DataFrame) -> pd.DataFrame:
     0   2   1  probability   101  0 to 100
     """
     check_shape(frame)
-    columns = {name: frame[name] for name in frame.columns if name in COLUMN_DTYPES}
+    columns = {str(name): values for name, values in frame.items() if name in COLUMN_DTYPES}
     if "id" not in columns:
         columns = {"id": frame.index.get_level_values("id").to_series(), **columns}
     found = [broken for name, values in columns.items() for broken in _column_failures(name, values)]

@@ -79,6 +79,7 @@ def test_baseline__cannot_be_reached_through_the_frame(frame: pd.DataFrame) -> N
     loaded = loaded_of(frame)
     assert loaded is not None
     frame.loc[0, "name"] = "z"
+    frame["name"].array[1] = "z"
     frame["id"].array[0] = 99
     frame["close_date"].array[0] = pd.Timestamp("2000-01-01", tz="UTC")
     frame["tags"].iloc[0].append("y")

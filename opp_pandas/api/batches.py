@@ -102,14 +102,14 @@ class MissingColumns:
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
-        self._text = pa.nulls(rows, TEXT)
+        self._text = _from_text(pa.nulls(rows, TEXT))
 
     def array(self, dtype: str) -> Any:
         """Return a pandas array of its own; text shares one Arrow array, which nobody can change."""
         if dtype == "object":
             return np.full(self.rows, None, dtype=object)
         if dtype == "str":
-            return _from_text(self._text)
+            return self._text.copy()
         kind = _ARROW_TYPES[dtype]
         return _FROM_ARROW[kind](pa.nulls(self.rows, kind))
 

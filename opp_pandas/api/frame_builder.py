@@ -401,10 +401,8 @@ def join_names(frame: pd.DataFrame, lookups: Mapping[str, pd.DataFrame], include
         if entry.relation in wanted and (entry.id_column in frame.columns or entry.id_column in joined):
             ids = frame[entry.id_column] if entry.id_column not in joined else pd.Series(joined[entry.id_column])
             joined[column] = look_up(ids, lookups.get(entry.type), entry.field, entry.dtype)
-    kept = [name for name in frame.columns if name not in joined]
-    names = pd.DataFrame(joined, index=frame.index, copy=False)
-    whole = pd.concat([frame if len(kept) == len(frame.columns) else frame[kept], names], axis=1)
-    return whole[in_order(whole.columns)]
+    columns = {str(name): values.array for name, values in frame.items()} | joined
+    return pd.DataFrame({name: columns[name] for name in in_order(columns)}, index=frame.index, copy=False)
 
 
 def in_order(columns: Iterable[str]) -> list[str]:
