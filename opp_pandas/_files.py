@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from opp_pandas.errors import ConfigurationError, FrameError, MissingExtraError, named, printable
 
 
@@ -48,6 +50,27 @@ def decode_table(content: bytes, path: Path) -> tuple[str, str]:
     # Lines may end with a carriage return alone, as Excel for Mac writes them.
     heading = io.StringIO(text, newline="").readline().rstrip("\r\n")
     return text, max(",;\t|", key=lambda mark: len(next(csv.reader([heading], delimiter=mark), [])))
+
+
+_NOTHING = ["", "NULL", "null", "NaN", "nan", "<NA>"]
+"""What programs write where there is nothing; "None" and "N/A" are answers that people choose as well."""
+
+
+def read_texts(path: Path) -> pd.DataFrame:
+    """Read a table of texts as they stand: a key as 007, an answer as "None", ``1.250`` with its point.
+
+    A ConfigurationError if there is no such file, it is empty, or its rows do not fit its headings.
+    """
+    try:
+        text, mark = decode_table(path.read_bytes(), path)
+        return pd.read_csv(io.StringIO(text), sep=mark, dtype="str", keep_default_na=False, na_values=_NOTHING)
+    except FrameError as error:
+        raise ConfigurationError(str(error)) from error
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        raise ConfigurationError(f"{printable(path)}: {reason}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{printable(path)}: the file cannot be read: {printable(error, 200)}") from error
 
 
 _FORMULA = "holds a formula that was not worked out; paste it as a value"

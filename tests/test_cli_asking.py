@@ -269,14 +269,36 @@ def test_files__that_are_wrong_are_named(box: Sandbox, tmp_path: Path, capsys: p
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "content", "words"),
+    [
+        ("--quota", b"", "cannot be read"),
+        ("--quota", "group,quota\nKäufer,1\n".encode("latin-1"), "not UTF-8"),
+        ("--quota", b"period,quota\n2026Q4,much\n", "--quota 'much' must be a number"),
+        ("--rates", b"currency,start,rate\nEUR,2026-01-01,abc\n", "--rates 'abc' must be a number"),
+        ("--rates", b"currency,start\nEUR,2026-01-01\n", "frame currency, start, rate"),
+        ("--rates", b'currency,rate\nEUR,"1', "cannot be read"),
+    ],
+)
+def test_tables__that_cannot_be_read_are_named(
+    box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, content: bytes, words: str
+) -> None:
+    """Whatever a file of quotas or rates holds, one line says what is wrong with it."""
+    table = tmp_path / "table.csv"
+    table.write_bytes(content)
+    assert main(["forecast", option, str(table)]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_quota_file__gives_each_period_its_own(
     box: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A CSV file of period and quota."""
+    """A CSV file of period and quota, as a spreadsheet of any country writes it."""
     quota = tmp_path / "quota.csv"
-    quota.write_text("period,quota\n2026Q3,5000\n2026Q4,7000\n")
-    rows = {row["period"]: row for row in answer(capsys, "forecast", "--quota", str(quota))["rows"]}
-    assert (rows["2026Q3"]["quota"], rows["2026Q4"]["quota"]) == (5000, 7000)
+    for text in ("period,quota\n2026Q3,5000\n2026Q4,7000\n", "period;quota\n2026Q3;5.000,00\n2026Q4;7k\n"):
+        quota.write_text(text)
+        rows = {row["period"]: row for row in answer(capsys, "forecast", "--quota", str(quota))["rows"]}
+        assert (rows["2026Q3"]["quota"], rows["2026Q4"]["quota"]) == (5000, 7000)
 
 
 def test_dead_service__is_exit_code_1(

@@ -179,6 +179,17 @@ def test_importers__take_days_and_months_of_one_column_alike() -> None:
             salesforce_history(rows.assign(CreatedDate=dates))
 
 
+def test_importers__keep_an_answer_that_spreadsheets_take_for_a_gap(tmp_path: Path) -> None:
+    """A field set to "None" or "N/A" in a file of changes was set, and one with nothing in it was emptied."""
+    path = tmp_path / "changes.csv"
+    path.write_text(
+        "\ufeffOpportunityId;Field;OldValue;NewValue;CreatedDate\r\n"
+        "006A;NextStep;None;N/A;2026-01-02T00:00:00Z\r\n006A;NextStep;N/A;;2026-01-04T00:00:00Z\r\n",
+        encoding="utf-8", newline="",
+    )  # fmt: skip
+    assert [value for _, _, value in told(salesforce_field_history(path))] == ["None", "N/A", None]
+
+
 def test_importers__read_files_without_rows() -> None:
     """A night without changes is an import of none."""
     nothing = [

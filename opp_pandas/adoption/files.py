@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas._files import decode_table, read_cells
+from opp_pandas._files import read_cells, read_texts
 from opp_pandas.errors import ConfigurationError, FrameError, printable
 from opp_pandas.parsing.reading import MISSING_WORDS
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-_NOTHING = ["", "NULL", "null", "NaN", "nan", "<NA>"]
-"""What programs write where there is nothing; "None" and "N/A" are answers that people choose as well."""
 _NUMBER = r"-?(?:0|[1-9]\d{0,14})(?:\.\d+)?"
 _EITHER = r"-?[1-9]\d{0,2}\.\d{3}"
 
@@ -48,9 +45,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    text, mark = decode_table(path.read_bytes(), path)
-    table = pd.read_csv(io.StringIO(text), sep=mark, dtype="str", keep_default_na=False, na_values=_NOTHING)
-    return pd.DataFrame({name: _as_values(column) for name, column in table.items()})
+    return pd.DataFrame({name: _as_values(column) for name, column in read_texts(path).items()})
 
 
 def _read_workbook(path: Path) -> pd.DataFrame:

@@ -6,10 +6,9 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from opp_pandas._files import read_texts
 from opp_pandas.errors import ConfigurationError, named, printable
 from opp_pandas.figures.core.periods import WeekCalendar
 from opp_pandas.kinds import INSTANT
@@ -18,6 +17,9 @@ from opp_pandas.parsing.dates import parse_date
 from opp_pandas.parsing.numbers import parse_number
 from opp_pandas.resource import COLUMN_DTYPES
 from opp_pandas.stages import StageMap
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_conditions(texts: Sequence[str]) -> dict[str, Any]:
@@ -90,13 +92,13 @@ def read_quota(texts: Sequence[str] | None) -> Any:
     if not texts:
         return None
     if len(texts) == 1 and texts[0].lower().endswith(".csv"):
-        frame = _read_table("--quota", texts[0], "period", "group")
+        frame = read_texts(Path(texts[0]))
         if "quota" not in frame.columns:
             raise ConfigurationError(
                 f"--quota {texts[0]}: the columns are period, group and quota (the first two where they differ); "
                 f"the file has {named(map(str, frame.columns))}"
             )
-        return frame
+        return frame.assign(quota=[_number(str(quota)) for quota in frame["quota"]])
     if len(texts) == 1 and "=" not in texts[0]:
         return _number(texts[0])
     quotas = {}
@@ -117,18 +119,11 @@ def _read_json(option: str, path: Path) -> Any:
         raise ConfigurationError(f"{option} {path}: this is no JSON: {error}") from error
 
 
-def _read_table(option: str, path: str, *texts: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=dict.fromkeys(texts, "str"))
-    except OSError as error:
-        raise ConfigurationError(f"{option} {path}: the file cannot be read: {error.strerror}") from error
-
-
-def _number(text: str) -> float:
+def _number(text: str, option: str = "--quota") -> float:
     try:
         return float(parse_number(text.replace("_", "")))
     except ValueError as error:
-        raise ConfigurationError(f"--quota {printable(text)!r} {error}") from None
+        raise ConfigurationError(f"{option} {printable(text)!r} {error}") from None
 
 
 def read_stages(options: argparse.Namespace) -> StageMap | None:
@@ -171,7 +166,10 @@ def read_rates(text: str) -> dict[str, float] | pd.DataFrame:
     {'EUR': 1.08, 'GBP': 1.27}
     """
     if text.lower().endswith(".csv"):
-        return _read_table("--rates", text, "currency", "start")
+        table = read_texts(Path(text))
+        if "rate" in table.columns:
+            table["rate"] = [_number(str(rate), "--rates") for rate in table["rate"]]
+        return table
     try:
         return {code: float(rate) for code, rate in read_pairs(text).items()}
     except ValueError:

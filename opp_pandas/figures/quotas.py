@@ -57,8 +57,8 @@ def read_quota(quota: Quota, periods: Periods, groups: Sequence[Group]) -> Quota
 
     A number counts for every row. A mapping goes from group (a label, an id, a tuple
     where there are several groupings) to number, for every period; without groups, from
-    period to number. A frame has ``period``, ``quota`` and a column for each grouping (or
-    one called ``group``).
+    period to number. A frame has ``quota``, a column for each grouping (or one called
+    ``group``), and ``period`` where quotas differ by it.
     """
     nothing = np.empty(0, dtype=np.intp)
     if isinstance(quota, pd.DataFrame):
@@ -77,22 +77,21 @@ def read_quota(quota: Quota, periods: Periods, groups: Sequence[Group]) -> Quota
 
 def _from_frame(quota: pd.DataFrame, periods: Periods, groups: Sequence[Group]) -> QuotaTable:
     columns = ["group"] if len(groups) == 1 and "group" in quota.columns else [group.name for group in groups]
-    missing = [name for name in ("period", *columns, "quota") if name not in quota.columns]
+    missing = [name for name in (*columns, "quota") if name not in quota.columns]
     if missing:
-        raise MissingColumnError(missing, list(quota.columns), "A quota frame has period, quota and each grouping.")
-    rows = quota[["period", *columns, "quota"]]
-    keys = (
-        [tuple(key) if len(columns) > 1 else key[0] for key in rows[columns].itertuples(index=False)] if columns else []
-    )
-    ordinals = np.array([periods.parse(label) for label in rows["period"]], dtype=np.int64)
-    values = np.array([_number(value, place) for place, value in rows["quota"].items()])
-    codes = _codes(keys, groups) if columns else np.zeros(len(values), dtype=np.intp)
+        hint = "A quota frame has quota, each grouping, and period where quotas differ by it."
+        raise MissingColumnError(missing, list(quota.columns), hint)
+    by_period = "period" in quota.columns
+    ordinals = [periods.parse(label) for label in quota["period"]] if by_period else [0] * len(quota)
+    values = np.array([_number(value, place) for place, value in quota["quota"].items()])
+    keys = quota[columns[0]] if len(columns) == 1 else quota[columns].itertuples(index=False, name=None)
+    codes = _codes(list(keys), groups) if columns else np.zeros(len(values), dtype=np.intp)
     doubled = pd.MultiIndex.from_arrays([ordinals, codes]).duplicated()
     if doubled.any():
         raise ConfigurationError(
-            f"the quota frame states one period and group twice, in rows {named(rows.index[doubled])}"
+            f"the quota frame states one period and group twice, in rows {named(quota.index[doubled])}"
         )
-    return QuotaTable(None, ordinals, codes, values)
+    return QuotaTable(None, np.array(ordinals, dtype=np.int64) if by_period else None, codes, values)
 
 
 def _require_distinct(keys: Sequence[Any], places: Integers | Codes) -> None:

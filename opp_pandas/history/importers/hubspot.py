@@ -9,12 +9,14 @@ import pandas as pd
 
 from opp_pandas.history.importers.reading import (
     Remarks,
+    Source,
     changes_of_fields,
     changes_of_states,
     importer,
     keys_of,
     known_column,
     read_moments,
+    read_table,
     require_columns,
 )
 
@@ -35,9 +37,9 @@ _FIELDS = {
 
 @importer
 def hubspot_history(
-    frame: pd.DataFrame,
+    source: Source,
     *,
-    stages: pd.DataFrame | Mapping[str, str] | None = None,
+    stages: Source | Mapping[str, str] | None = None,
     ids: Mapping[str, int] | None = None,
     timezone: str | None = None,
 ) -> ImportedEvents:
@@ -45,10 +47,10 @@ def hubspot_history(
 
     Parameters
     ----------
-    frame : DataFrame
+    source : DataFrame or path
         Stage history: ``deal_id, value, date_entered`` (or ``_fivetran_start``,
         ``timestamp``). Property history: ``deal_id, name, value, timestamp``.
-    stages : DataFrame or mapping, optional
+    stages : DataFrame, path or mapping, optional
         Labels of the stages: columns ``stage_id, label``, or id to label.
         Without it the stage's id stands for its name.
 
@@ -67,7 +69,7 @@ def hubspot_history(
     >>> opp.History("mine").as_of("2026-01-31", columns=["custom_id", "stage_name"])["stage_name"].tolist()
     ['Qualify']
     """
-    remarks = Remarks()
+    frame, remarks = read_table(source), Remarks()
     known = [name for name in ("date_entered", "timestamp", "_fivetran_start") if name in frame.columns]
     when, hint = (*known, "date_entered")[0], "HubSpot's stage history has deal_id, value, date_entered."
     require_columns(frame, frame, "deal_id", "value", when, hint=hint)
@@ -87,10 +89,11 @@ def hubspot_history(
     return changes_of_fields(named, "deal_id", "name", columns, at, ids, timezone, remarks, "HubSpot property history")
 
 
-def _labels(stages: pd.DataFrame | Mapping[str, str] | None) -> dict[str, str]:
+def _labels(stages: Source | Mapping[str, str] | None) -> dict[str, str]:
     if stages is None:
         return {}
     if isinstance(stages, Mapping):
         return {str(key): str(label) for key, label in stages.items()}
-    require_columns(stages, stages, "stage_id", "label", hint="Stage labels have stage_id and label.")
-    return dict(zip(stages["stage_id"].astype(str), stages["label"].astype(str), strict=True))
+    table = read_table(stages)
+    require_columns(table, table, "stage_id", "label", hint="Stage labels have stage_id and label.")
+    return dict(zip(table["stage_id"].astype(str), table["label"].astype(str), strict=True))

@@ -8,7 +8,16 @@ import pandas as pd
 
 from opp_pandas.errors import MissingColumnError
 from opp_pandas.history.cells import PRESENCE
-from opp_pandas.history.importers.reading import Remarks, finished, importer, joined, read_moments, read_values
+from opp_pandas.history.importers.reading import (
+    Remarks,
+    Source,
+    finished,
+    importer,
+    joined,
+    read_moments,
+    read_table,
+    read_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,13 +29,13 @@ _THERE = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 
 @importer
 def table_events(
-    frame: pd.DataFrame, columns: Mapping[str, str] | None = None, *, timezone: str | None = None
+    source: Source, columns: Mapping[str, str] | None = None, *, timezone: str | None = None
 ) -> ImportedEvents:
     """Read any table with a row per change.
 
     Parameters
     ----------
-    frame : DataFrame
+    source : DataFrame or path
         With ``id`` or ``custom_id``, ``field``, ``value`` and ``at``; or,
         instead of field and value, ``stage_name`` or ``stage_id``. A row
         without field that has ``present`` says whether the deal was there.
@@ -45,7 +54,7 @@ def table_events(
     >>> opp.History("mine").as_of("2026-03-01")["amount"].tolist()
     [1200]
     """
-    remarks = Remarks()
+    frame, remarks = read_table(source), Remarks()
     named = frame.rename(columns=dict(columns or {}))
     if "field" not in named.columns:
         stage = next((name for name in ("stage_id", "stage_name") if name in named.columns), None)

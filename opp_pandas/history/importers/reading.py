@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from opp_pandas._files import read_texts
 from opp_pandas.docstrings import document, entries_of
 from opp_pandas.errors import ConfigurationError, MissingColumnError, MissingExtraError, named
 from opp_pandas.history.event_import import EVENT_COLUMNS, Gap, ImportedEvents, gap_table
@@ -75,8 +76,7 @@ def read_table(source: Any) -> pd.DataFrame:
             from deltalake import DeltaTable
 
             return DeltaTable(path).to_pandas()
-        # Texts as they stand: an id or a custom value is no number.
-        return pd.read_csv(path, dtype="str") if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+        return read_texts(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
     except ImportError:
         raise MissingExtraError("deltalake", "history") from None
     except (OSError, ValueError) as error:

@@ -9,12 +9,14 @@ import pandas as pd
 from opp_pandas.errors import MissingColumnError
 from opp_pandas.history.importers.reading import (
     Remarks,
+    Source,
     changes_of_fields,
     changes_of_states,
     importer,
     is_versions,
     known_column,
     read_moments,
+    read_table,
     read_values,
     renamed,
     require_columns,
@@ -44,13 +46,13 @@ _FIELDS = {
 
 @importer
 def salesforce_history(
-    frame: pd.DataFrame, *, ids: Mapping[str, int] | None = None, timezone: str | None = None
+    source: Source, *, ids: Mapping[str, int] | None = None, timezone: str | None = None
 ) -> ImportedEvents:
     """Read Salesforce's OpportunityHistory: a row per change, with stage, amount, probability and close date.
 
     Parameters
     ----------
-    frame : DataFrame
+    source : DataFrame or path
         The export: ``OpportunityId, CreatedDate`` and any of ``StageName,
         Amount, CloseDate, Probability, ForecastCategory``; names may be
         written ``opportunity_id`` and so on, as connectors do. Or a connector's
@@ -78,7 +80,7 @@ def salesforce_history(
     >>> opp.History("mine").as_of("2026-01-31")["stage_name"].tolist()
     ['Qualify']
     """
-    remarks = Remarks()
+    frame, remarks = read_table(source), Remarks()
     named = renamed(frame, ("OpportunityId", "CreatedDate", "IsDeleted", *_FIELDS))
     require_columns(frame, named, "OpportunityId", "CreatedDate")
     if not set(named.columns) & set(_FIELDS):
@@ -99,13 +101,13 @@ def salesforce_history(
 
 @importer
 def salesforce_field_history(
-    frame: pd.DataFrame, *, ids: Mapping[str, int] | None = None, timezone: str | None = None
+    source: Source, *, ids: Mapping[str, int] | None = None, timezone: str | None = None
 ) -> ImportedEvents:
     """Read Salesforce's OpportunityFieldHistory: a row per field that changed, with old and new value.
 
     Parameters
     ----------
-    frame : DataFrame
+    source : DataFrame or path
         The export: ``OpportunityId, Field, NewValue, CreatedDate``, with
         ``OldValue`` where it is known.
 
@@ -126,7 +128,7 @@ def salesforce_field_history(
     >>> opp.History("mine").as_of("2026-03-01")["amount"].tolist()
     [1200]
     """
-    remarks = Remarks()
+    frame, remarks = read_table(source), Remarks()
     named = renamed(frame, ("OpportunityId", "Field", "OldValue", "NewValue", "CreatedDate"))
     require_columns(frame, named, "OpportunityId", "Field", "NewValue", "CreatedDate")
     at = read_moments(named["CreatedDate"], timezone, remarks, "CreatedDate")
