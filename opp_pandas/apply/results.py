@@ -19,7 +19,7 @@ from opp_pandas.api.decode import decode_records, unknown_column
 from opp_pandas.api.frame_builder import join_names
 from opp_pandas.apply.status import Outcome, Status
 from opp_pandas.frame_state import Loaded, Pending, Rows, attach_loaded, freeze
-from opp_pandas.load.changed_records import joined_lookup
+from opp_pandas.load.changed_records import joined_lookups
 from opp_pandas.load.custom_fields import shown_cells
 from opp_pandas.load.upsert import Places, extended, put
 from opp_pandas.resource import INCLUDABLE, LOOKUP_COLUMNS, OPPORTUNITY
@@ -48,8 +48,7 @@ def take_outcomes(
     unsure = [entry for entry in outcomes if entry.action == "create" and entry.status is Status.UNKNOWN]
     if not answered and not gone and not unsure:
         return frame
-    fresh = {kind: joined_lookup(loaded.lookups.get(kind), lookup) for kind, lookup in lookups.items()}
-    known = {**loaded.lookups, **fresh}
+    known = joined_lookups(loaded.lookups, lookups)
     rows, held = _decode(answered, known)
     pending = dict(loaded.pending)
     for entry in unsure:

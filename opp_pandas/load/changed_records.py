@@ -194,9 +194,10 @@ def index_of(frame: pd.DataFrame) -> pd.Index:
     return ids
 
 
-def joined_lookup(old: pd.DataFrame | None, fresh: pd.DataFrame) -> pd.DataFrame:
-    """Put two look-ups of one kind together; what was read later stands."""
-    if old is None:
-        return fresh
-    both = pd.concat([fresh, old], ignore_index=True).drop_duplicates("id", ignore_index=True)
-    return both.sort_values("id", ignore_index=True)
+def joined_lookups(old: Mapping[str, pd.DataFrame], fresh: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Put look-ups by kind together; what was read later stands."""
+    joined = {**old, **fresh}
+    for kind in old.keys() & fresh.keys():
+        both = pd.concat([fresh[kind], old[kind]], ignore_index=True).drop_duplicates("id")
+        joined[kind] = both.sort_values("id", ignore_index=True)
+    return joined

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from opp_pandas.api.checkpoint import iter_kept_pages
-from opp_pandas.api.frame_builder import Collector, join_names, lookup_frame, name_notes
+from opp_pandas.api.frame_builder import Collected, Collector, join_names, lookup_frame, name_notes
 from opp_pandas.api.query import LISTS, Query, field_names, include_names
 from opp_pandas.errors import AccessDeniedError, ForeignRowsError, NotFoundError, ServiceError
 from opp_pandas.load.arrival import ignores_fields, is_sorted, leave_out_unasked, leave_out_unfit
-from opp_pandas.load.changed_records import index_of, joined_lookup, read_changed
+from opp_pandas.load.changed_records import index_of, joined_lookups, read_changed
 from opp_pandas.load.partitions import iter_partitioned
 from opp_pandas.load.upsert import not_older, overlay
 from opp_pandas.load.where import rows_that_fit
@@ -89,25 +89,17 @@ class Pages(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Arrived:
-    """What came: deals without names, names by resource type; the rest as in `LoadReport`.
+class Arrived(Collected):
+    """What came: deals without names, names by resource type, and what is to be said of it.
 
     `moment` is the service's clock at the first answer. `complete`: whether every row that the
     service counts is there, None where it was not counted.
     """
 
-    rows: Rows
-    lookups: Mapping[str, pd.DataFrame]
     moment: pd.Timestamp | None
     complete: bool | None
     pages: int
-    quarantined: pd.DataFrame
-    duplicates: pd.DataFrame
-    unknown_attributes: tuple[str, ...] = field(default=())
-    unknown_relationships: tuple[str, ...] = field(default=())
     in_order: bool = True
-    regular: int = 0
-    irregular: int = 0
 
 
 def select_rows(
@@ -165,20 +157,9 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
     stages = read_lookup(client, STAGE, notes)
     if stages is not None:
         lookups["opportunityStage"] = stages
-    return Arrived(
-        rows,
-        lookups,
-        walked.moment,
-        completeness(plan, walked, rows, len(collected.quarantined), notes),
-        walked.pages,
-        collected.quarantined,
-        collected.duplicates,
-        collected.unknown_attributes,
-        collected.unknown_relationships,
-        in_order,
-        collected.regular,
-        collected.irregular,
-    )
+    complete = completeness(plan, walked, rows, len(collected.quarantined), notes)
+    came = vars(collected) | {"rows": rows, "lookups": lookups}
+    return Arrived(**came, moment=walked.moment, complete=complete, pages=walked.pages, in_order=in_order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,37 +182,31 @@ def walk_pages(plan: LoadPlan, collector: Pages, notes: list[str]) -> Walked:
     A token that may not read names gets the deals without them, and a service
     that ignores a filter by id is asked in another way.
     """
-    client, query, one_by_one = plan.client, plan.query, False
+    query = plan.query
     try:
-        moment, pages, counts = _collect(plan, query, collector, notes)
+        return _collect(plan, query, collector, notes)
     except AccessDeniedError as error:
         if not query.include or collector.rows:
             raise
         # A token that may read deals but not users or accounts still gets the deals.
         notes.append(f"names of owners and accounts are missing: {error.message}")
         query = replace(query, include=())
-        moment, pages, counts = _collect(plan, query, collector, notes)
     except ForeignRowsError as error:
         wanted = query.filter["id"]
-        one_by_one = not isinstance(wanted, tuple) and len(_ids(wanted)) <= _MOST_ONE_BY_ONE
-        if one_by_one:
+        if not isinstance(wanted, tuple) and len(_ids(wanted)) <= _MOST_ONE_BY_ONE:
             notes.append(f"{error.message}; each deal was asked for by itself")
-            moment, pages, counts = _collect_one_by_one(client, query, collector, _ids(wanted))
-        else:
-            # One walk without the ids brings what the walk with them would have brought; what was not asked for goes.
-            notes.append(f"{error.message}; all deals were read")
-            query = replace(query, filter={name: value for name, value in query.filter.items() if name != "id"})
-            moment, pages, counts = _collect(plan, query, collector, notes)
-    return Walked(query, moment, pages, counts, one_by_one)
+            return _collect_one_by_one(plan.client, query, collector, _ids(wanted))
+        # One walk without the ids brings what the walk with them would have brought; what was not asked for goes.
+        notes.append(f"{error.message}; all deals were read")
+        query = replace(query, filter={name: value for name, value in query.filter.items() if name != "id"})
+    return _collect(plan, query, collector, notes)
 
 
 def _ids(wanted: Any) -> list[int]:
     return [int(key) for key in (wanted if isinstance(wanted, LISTS) else [wanted])]
 
 
-def _collect_one_by_one(
-    client: Client, query: Query, collector: Pages, ids: Iterable[int]
-) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
+def _collect_one_by_one(client: Client, query: Query, collector: Pages, ids: Iterable[int]) -> Walked:
     """Read each deal at its own address, which no service can mistake."""
     moment: pd.Timestamp | None = None
     pages = 0
@@ -242,24 +217,22 @@ def _collect_one_by_one(
             moment = answer.date if moment is None else moment
             collector.add({**(answer.document or {}), "data": [answer.data]})
             pages += 1
-    return moment, pages, {}
+    return Walked(query, moment, pages, {}, one_by_one=True)
 
 
-def _collect(
-    plan: LoadPlan, query: Query, collector: Pages, notes: list[str]
-) -> tuple[pd.Timestamp | None, int, dict[int, int | None]]:
-    """Walk the pages; give the service's time at the first, the number of pages and the service's count per part."""
+def _collect(plan: LoadPlan, query: Query, collector: Pages, notes: list[str]) -> Walked:
+    """Walk the pages."""
     from tqdm.auto import tqdm
 
     moment: pd.Timestamp | None = None
     limit = plan.limit_of_walk
-    query = replace(query, count=limit is None)
+    asked = replace(query, count=limit is None)
     if plan.checkpoint is not None:
-        walk = iter_kept_pages(plan.client, plan.checkpoint, query)
+        walk = iter_kept_pages(plan.client, plan.checkpoint, asked)
     elif plan.partitions > 1:
-        walk = iter_partitioned(plan.client, plan.partitions, query)
+        walk = iter_partitioned(plan.client, plan.partitions, asked)
     else:
-        walk = plan.client.walk(query)
+        walk = plan.client.walk(asked)
     sent = None if query.fields is None else sent_fields(query, plan.include)
     pages = 0
     counts: dict[int, int | None] = {}
@@ -282,7 +255,7 @@ def _collect(
             bar.update(collector.rows_at_hand - bar.n)
             if limit is not None and collector.rows >= limit:
                 break
-    return moment, pages, counts
+    return Walked(query, moment, pages, counts)
 
 
 def _sum(counts: Mapping[int, int | None]) -> int | None:
@@ -309,8 +282,7 @@ def changes_since(
         # Every page is there; refresh() will find what was changed since the start.
         notes.append(f"what was changed during the load could not be read again: {error}")
         return None, frozenset()
-    for kind, lookup in changed.collected.lookups.items():
-        lookups[kind] = joined_lookup(lookups.get(kind), lookup)
+    lookups.update(joined_lookups(lookups, changed.collected.lookups))
     notes.extend(note for note in changed.collected.notes if note not in notes)
     return not_older(known, changed.rows), changed.left
 

@@ -11,7 +11,7 @@ import pandas as pd
 from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame, name_notes
 from opp_pandas.errors import AccessDeniedError
 from opp_pandas.load.arrival import ignored_note, leave_out_unasked, leave_out_unfit
-from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookup, read_changed
+from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookups, read_changed
 from opp_pandas.load.fetch import wanted_columns
 from opp_pandas.load.upsert import not_older
 from opp_pandas.load.where import rows_that_fit, split_where
@@ -73,8 +73,7 @@ def catch_up(
         since,
         None if moment is None else moment + _CLOCK_STEP,
     )
-    for kind, lookup in changed.collected.lookups.items():
-        now[kind] = joined_lookup(lookup, now[kind]) if kind in now else lookup
+    now = joined_lookups(changed.collected.lookups, now)
     notes += changed.collected.notes
     fresh = not_older(old, changed.rows)
     named = leave_out_unasked(join_names(fresh.frame, now, include), query.fields)
@@ -112,8 +111,7 @@ def _read_lookups(
             # The load said so already.
             continue
         moment = date if moment is None else moment
-        for kind, lookup in lookups_now.items():
-            found[kind] = lookup if resource is STAGE else joined_lookup(found.get(kind), lookup)
+        found = {**found, **lookups_now} if resource is STAGE else joined_lookups(found, lookups_now)
     return found, moment
 
 

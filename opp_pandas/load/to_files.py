@@ -28,7 +28,7 @@ from opp_pandas.api.frame_builder import Collector, newest
 from opp_pandas.errors import ConfigurationError, printable
 from opp_pandas.frame_state import MOST_NAMES, Meaning, Rows
 from opp_pandas.load.arrival import ignored_note, no_rows_left_out
-from opp_pandas.load.changed_records import joined_lookup
+from opp_pandas.load.changed_records import joined_lookups
 from opp_pandas.load.failures import row_failures, warn_of_load
 from opp_pandas.load.fetch import changes_since, completeness, gone_note, read_lookup, select_rows, walk_pages
 from opp_pandas.load.parquet_folder import PART, arrow_table, common_schema, of_schema, write_meaning
@@ -259,11 +259,11 @@ class _Load:
         self.unknown_relationships.update(collected.unknown_relationships)
         self.regular, self.irregular = self.regular + collected.regular, self.irregular + collected.irregular
         self.notes += collected.notes
-        names = {kind: joined_lookup(self.lookups.get(kind), found) for kind, found in collected.lookups.items()}
-        self._write(collected.rows, {**self.lookups, **names})
+        names = joined_lookups(self.lookups, collected.lookups)
+        self._write(collected.rows, names)
         # Ids of accounts are as many as deals; a long look-up would not be written down either.
         self._many_names |= {kind for kind, lookup in names.items() if len(lookup) > MOST_NAMES}
-        self.lookups = {k: v for k, v in {**self.lookups, **names}.items() if k not in self._many_names}
+        self.lookups = {kind: lookup for kind, lookup in names.items() if kind not in self._many_names}
 
     def _write(self, rows: Rows, lookups: Mapping[str, pd.DataFrame]) -> None:
         """Write the rows that were asked for as a new file."""

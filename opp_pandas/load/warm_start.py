@@ -12,7 +12,7 @@ from opp_pandas.api.frame_builder import Collected, Collector
 from opp_pandas.errors import AccessDeniedError, ForeignRowsError, named
 from opp_pandas.frame_state import Rows, require_loaded
 from opp_pandas.history.query_identity import asked_for
-from opp_pandas.load.changed_records import ids_at_service, index_of, joined_lookup, list_ids
+from opp_pandas.load.changed_records import ids_at_service, index_of, joined_lookups, list_ids
 from opp_pandas.load.fetch import Arrived, LoadPlan, count_opportunities
 from opp_pandas.load.incremental import OVERLAP, catch_up
 from opp_pandas.load.upsert import overlay
@@ -75,24 +75,15 @@ def _continued(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | 
         f"{len(fresh):,} changed since and were read again"
     )
     notes += [*news.collected.notes, *news.notes, *counted.notes]
-    lookups = {**news.lookups}
-    for kind, lookup in counted.lookups.items():
-        lookups[kind] = joined_lookup(lookups.get(kind), lookup)
     rows, ids = counted.rows, counted.rows.frame["id"].to_numpy(dtype=np.int64)
-    return Arrived(
-        # New deals stand last and mostly have the highest ids: then nothing has to move.
-        rows=rows if (ids[1:] > ids[:-1]).all() else rows.take(np.argsort(ids, kind="stable")),
-        lookups=lookups,
-        moment=news.moment,
-        complete=False if len(news.collected.quarantined) else counted.complete,
-        pages=news.pages,
-        quarantined=news.collected.quarantined,
-        duplicates=news.collected.duplicates,
-        unknown_attributes=tuple(sorted({*news.collected.unknown_attributes, *_unknown(old.frame)})),
-        unknown_relationships=news.collected.unknown_relationships,
-        regular=news.collected.regular,
-        irregular=news.collected.irregular,
-    )
+    # New deals stand last and mostly have the highest ids: then nothing has to move.
+    came = vars(news.collected) | {
+        "rows": rows if (ids[1:] > ids[:-1]).all() else rows.take(np.argsort(ids, kind="stable")),
+        "lookups": joined_lookups(news.lookups, counted.lookups),
+        "unknown_attributes": tuple(sorted({*news.collected.unknown_attributes, *_unknown(old.frame)})),
+    }
+    complete = False if len(news.collected.quarantined) else counted.complete
+    return Arrived(**came, moment=news.moment, complete=complete, pages=news.pages)
 
 
 def _start(plan: LoadPlan, history: History) -> pd.DataFrame | str:

@@ -26,7 +26,7 @@ from opp_pandas.errors import ConfigurationError, FrameError, MissingColumnError
 from opp_pandas.frame_state import ATTRS_KEY, Meaning
 from opp_pandas.history.delta_library import load_deltalake
 from opp_pandas.instants import parse_moment
-from opp_pandas.load.changed_records import joined_lookup
+from opp_pandas.load.changed_records import joined_lookups
 from opp_pandas.load.parquet_folder import MEANING_FILE
 from opp_pandas.scanning.columns import INSTANT, Reader, kind_of, objection
 
@@ -393,7 +393,6 @@ def one_meaning(files: Files) -> Meaning | None:
                 f"{first} and {file} are of loads that differ in {named(differing)}: scan them one by one, or load "
                 "them again together"
             )
-        for kind, lookup in other.lookups.items():
-            lookups[kind] = joined_lookup(lookups.get(kind), lookup)
+        lookups = joined_lookups(lookups, other.lookups)
     alone = any(each.exact_amounts_alone for _, each in found)
     return replace(meaning, lookups=lookups, exact_amounts_alone=alone)
