@@ -300,7 +300,8 @@ def require_columns(table: Any, *columns: str) -> None:
     """Raise unless a table has these columns."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise MissingColumnError(missing, list(table.columns), "The plot takes the table that the figure returned.")
+        hint = "They come with quota=." if "quota" in missing else "The plot takes the table that the figure returned."
+        raise MissingColumnError(missing, list(table.columns), hint)
 
 
 def require_one(table: pd.DataFrame, what: str) -> None:
