@@ -186,7 +186,7 @@ def test_plot_linearity__weeks_that_took_back_what_was_won_are_in_the_picture() 
 def test_plot_coverage__without_a_quota_says_what_to_pass() -> None:
     """Coverage is of a quota, so the error names the argument."""
     with pytest.raises(MissingColumnError, match=r"'quota', 'coverage'. They come with quota=."):
-        plotting.plot_coverage(kpis(portfolio(DEALS), context=context()))
+        plotting.plot_coverage(kpis(FRAME, context=context()))
 
 
 def test_plot_coverage__of_a_negative_pipeline_has_its_number() -> None:
