@@ -225,10 +225,7 @@ class Collector:
             rows=Rows(make_frame(batches, order, kept), marks),
             quarantined=_quarantined(batches),
             duplicates=duplicates,
-            lookups={
-                kind: _entry_frame({key: entry.entry for key, entry in found.items()})
-                for kind, found in self._included.items()
-            },
+            lookups={kind: _lookup_of(found.values()) for kind, found in self._included.items()},
             unknown_attributes=tuple(sorted({name for batch in batches for name in batch.unknown_attributes})),
             unknown_relationships=tuple(sorted(set().union(*(batch.unknown_relationships for batch in batches)))),
             regular=sum(batch.rows + len(batch.quarantined) - batch.irregular for batch in batches),
@@ -301,8 +298,7 @@ def lookup_frame(resources: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     A user without a full name gets first and last name.
     """
-    entries = dict(filter(None, map(_lookup_entry, resources)))
-    return _entry_frame(entries)
+    return _lookup_of(filter(None, map(_Included.read, resources)))
 
 
 def name_notes(resources: Iterable[Any]) -> tuple[str, ...]:
@@ -320,7 +316,6 @@ def _number_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(f"{kind}: {n:,} names came as numbers, and stand as text" for kind, n in counts.items() if n)
 
 
-_Entry = tuple[str | None, int | None, bool | None, dict[str, int | None]]
 # The columns of ids in look-ups that lead further: of accounts the owner, of users the role.
 _LINKS = {
     entry.type: entry.field for entry in LOOKUP_COLUMNS.values() if "." in entry.relation and entry.field != "name"
@@ -332,34 +327,33 @@ class _Included(NamedTuple):
 
     type: str
     key: int
-    entry: _Entry
+    name: str | None
+    order: int | None
+    is_closed: bool | None
+    links: dict[str, int | None]
     is_number: bool
 
     @classmethod
     def read(cls, resource: Any) -> Self | None:
-        """Read a resource object; None where it has no usable id."""
-        entry = _lookup_entry(resource)
-        return None if entry is None else cls(str(resource.get("type")), *entry, _is_named_by_number(resource))
-
-
-def _lookup_entry(resource: Any) -> tuple[int, _Entry] | None:
-    """Read id, name, order, whether it is closed, and where it leads; None where there is no usable id."""
-    try:
-        key = identifier(resource.get("id"))
-    except (AttributeError, UnfitError):
-        return None
-    attributes = resource.get("attributes")
-    if not isinstance(attributes, Mapping):
-        attributes = {}
-    name = _text(attributes.get("name"))
-    if name is None:
-        parts = (_text(attributes.get("firstName")), _text(attributes.get("lastName")))
-        name = " ".join(part for part in parts if part) or None
-    order, closed = attributes.get("order"), attributes.get("isClosed")
-    is_order = isinstance(order, int) and not isinstance(order, bool) and abs(order) <= INT64_MAX
-    column = _LINKS.get(str(resource.get("type")))
-    links = {} if column is None else {column: _linked(resource.get("relationships"), column.removesuffix("_id"))}
-    return key, (name, order if is_order else None, closed if isinstance(closed, bool) else None, links)
+        """Read id, name, order, whether it is closed, and where it leads; None where there is no usable id."""
+        try:
+            key = identifier(resource.get("id"))
+        except (AttributeError, UnfitError):
+            return None
+        attributes = resource.get("attributes")
+        if not isinstance(attributes, Mapping):
+            attributes = {}
+        name = _text(attributes.get("name"))
+        if name is None:
+            parts = (_text(attributes.get("firstName")), _text(attributes.get("lastName")))
+            name = " ".join(part for part in parts if part) or None
+        order, closed = attributes.get("order"), attributes.get("isClosed")
+        is_order = isinstance(order, int) and not isinstance(order, bool) and abs(order) <= INT64_MAX
+        kind = str(resource.get("type"))
+        column = _LINKS.get(kind)
+        links = {} if column is None else {column: _linked(resource.get("relationships"), column.removesuffix("_id"))}
+        is_closed = closed if isinstance(closed, bool) else None
+        return cls(kind, key, name, order if is_order else None, is_closed, links, _is_named_by_number(resource))
 
 
 def _linked(relationships: Any, name: str) -> int | None:
@@ -376,16 +370,15 @@ def _text(value: Any) -> str | None:
         return None
 
 
-def _entry_frame(entries: Mapping[int, _Entry]) -> pd.DataFrame:
-    names, orders, closed, links = zip(*entries.values(), strict=True) if entries else ((), (), (), ())
-    columns = {
-        "id": column_array(list(entries), "Int64"),
-        "name": column_array(names, "str"),
-        "order": column_array(orders, "Int64"),
-        "is_closed": column_array(closed, "boolean"),
-    }
-    for column in dict.fromkeys(column for own in links for column, key in own.items() if key is not None):
-        columns[column] = column_array([own[column] for own in links], "Int64")
+def _lookup_of(found: Iterable[_Included]) -> pd.DataFrame:
+    """Make a look-up of what was read; of two with one id the later one stays."""
+    entries = {entry.key: entry for entry in found}
+    columns = {"id": column_array(list(entries), "Int64")}
+    for column, dtype in (("name", "str"), ("order", "Int64"), ("is_closed", "boolean")):
+        columns[column] = column_array([getattr(entry, column) for entry in entries.values()], dtype)
+    further = (name for each in entries.values() for name, key in each.links.items() if key is not None)
+    for column in dict.fromkeys(further):
+        columns[column] = column_array([entry.links[column] for entry in entries.values()], "Int64")
     return pd.DataFrame(columns).sort_values("id", ignore_index=True)
 
 

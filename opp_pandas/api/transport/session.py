@@ -1,8 +1,8 @@
 """Requests to one service: sent, repeated where that is safe, bounded, and never elsewhere.
 
-The decision whether and when to repeat is in `waiting`, the exchange itself in
-`wire`, the place in `origin`. This module joins them and turns what went wrong
-into the errors of the package. Promises R1 to R5, S1 to S5.
+The decision whether and when to repeat is in `retry`, the exchange itself in
+`http_adapter`, the place in `base_url`. This module joins them and turns what
+went wrong into the errors of the package. Promises R1 to R5, S1 to S5.
 """
 
 from __future__ import annotations
