@@ -11,17 +11,17 @@ from typing import Any
 
 from werkzeug.routing import Rule
 
-from opp_pandas.sandbox_server.application import ROOT, Application
+from opp_pandas.sandbox_server import application
 from opp_pandas.sandbox_server.settings import Switches, switch_types
 
 NAME = os.environ.get("WITHOUT", "")
 """Empty where this is only read, as when examples are looked for: then nothing is taken away."""
-_rules = Application._rules
+_rules = application.rules
 
 
-def _rules_without(self: Application) -> Iterator[Rule]:
+def _rules_without() -> Iterator[Rule]:
     """Every address but those of the resource."""
-    return (rule for rule in _rules(self) if not f"{rule.rule}/".startswith(f"{ROOT}/{NAME}/"))
+    return (rule for rule in _rules() if not f"{rule.rule}/".startswith(f"{application.ROOT}/{NAME}/"))
 
 
 def _read(self: Switches, name: str) -> Any:
@@ -32,4 +32,4 @@ def _read(self: Switches, name: str) -> Any:
 if NAME in switch_types():
     Switches.__getattribute__ = _read  # type: ignore[method-assign]
 elif NAME:
-    Application._rules = _rules_without  # type: ignore[method-assign]
+    application.rules = _rules_without

@@ -189,10 +189,11 @@ def _base(request: Request) -> str:
 @functools.cache
 def _routes() -> Map:
     """Return the paths of the API; compiling them takes as long as filling a sandbox, so it is done once for all."""
-    return Map(list(_rules()), converters={"id": _Id}, strict_slashes=False, merge_slashes=False)
+    return Map(list(rules()), converters={"id": _Id}, strict_slashes=False, merge_slashes=False)
 
 
-def _rules() -> Iterable[Rule]:
+def rules() -> Iterable[Rule]:
+    """Return the addresses of the API, each with what answers it."""
     do = Operations
     for kind, table in TABLES.items():
         path, one = f"{ROOT}/{table.name}", f"{ROOT}/{table.name}/<id:key>"
