@@ -245,6 +245,7 @@ def assert_same_outcome(bodies: list[bytes]) -> None:
 
 @given(pages())
 @example([b'{"data":[null,0]}'])
+@example([b'{"data":[{"type":"opportunity","id":1,"attributes":{"":null}}]}'])
 @settings(max_examples=100, deadline=None)
 def test_collect__any_document_as_the_slow_decoder(bodies: list[bytes]) -> None:
     """Whatever a document holds, values, marks, records set aside and unknown names are those of the slow decoder."""

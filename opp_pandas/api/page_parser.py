@@ -73,7 +73,7 @@ class PageColumns:
     relationships: Mapping[str, tuple[Sequence[Any], Sequence[Any] | Ids]]
     unread: Iterable[str]
     meta: Sequence[Any]
-    absent: Sequence[str] = ()
+    absent: Sequence[str | None] = ()
 
 
 @dataclass
@@ -113,7 +113,7 @@ class ParsedPage:
     records: list[Any]
     included: list[Any]
     members: int
-    absent: list[str]
+    absent: list[str | None]
 
 
 class ParsedColumns(PageColumns):
@@ -259,7 +259,7 @@ class PageParser:
         self._types = {entry.name: entry.type for entry in resource.relationships if not entry.to_many}
         self._names: dict[str, dict[str, None]] = {"attributes": {}, "relationships": {}, "": {}}
         self._included: dict[bytes, tuple[int, Any]] = {}
-        self._absent: list[str] = []
+        self._absent: list[str | None] = []
         self._build()
 
     def parse(self, body: bytes) -> ParsedPage | None:
@@ -353,7 +353,7 @@ class PageParser:
         fields = [("data", sure | None, self._noted()), ("links", Raw, _ABSENT), ("meta", Raw, _ABSENT)]
         return msgspec.defstruct("Related", fields, **options)
 
-    def _noted(self, name: str = "") -> Any:
+    def _noted(self, name: str | None = None) -> Any:
         """Return the default of a member: missing, and its absence is noted."""
         return msgspec.field(default_factory=partial(self._absent.append, name))
 
