@@ -35,23 +35,20 @@ def overlay(old: Rows, fresh: Rows) -> tuple[Rows, Places]:
         return old, np.array([], dtype=np.int64)
     places = np.asarray(pd.Index(old.frame["id"]).get_indexer(pd.Index(fresh.frame["id"])), dtype=np.int64)
     new = places < 0
-    places[new] = len(old) + np.arange(int(new.sum()))
-    columns = list(dict.fromkeys([*old.frame.columns, *fresh.frame.columns]))
-    arrays = {column: _overlaid(column, old.frame, fresh.frame, places, int(new.sum())) for column in columns}
+    more = int(new.sum())
+    places[new] = len(old) + np.arange(more)
+    known = {column: values.array for column, values in old.frame.items()}
+    arrays = {}
+    for column, values in fresh.frame.items():
+        base = extended(known[column], more) if column in known else missing(len(old) + more, values.dtype)
+        arrays[column] = put(base, places, values)
+    # Of a column that the rows were not asked for, replaced rows keep their cells.
+    kept = {column: extended(array, more) for column, array in known.items() if column not in arrays}
+    columns = {column: (arrays if column in arrays else kept)[column] for column in known | arrays}
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(len(old) + more), copy=False)
     replaced = set(places.tolist())
-
-    frame = pd.DataFrame(arrays, index=pd.RangeIndex(len(old) + int(new.sum())), copy=False)
     marks = old.marks.without(lambda row, _: row in replaced) | fresh.marks.at(places)
     return Rows(frame, marks), places
-
-
-def _overlaid(column: str, old: pd.DataFrame, fresh: pd.DataFrame, places: Places, new: int) -> Any:
-    if column not in fresh.columns:
-        # A column that the rows were not asked for: replaced rows keep theirs.
-        return extended(old[column].array, new)
-    values = fresh[column]
-    base = extended(old[column].array, new) if column in old.columns else missing(len(old) + new, values.dtype)
-    return put(base, places, values)
 
 
 def missing(number: int, dtype: Any) -> Any:
