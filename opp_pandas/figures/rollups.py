@@ -300,13 +300,10 @@ def _walk(above: npt.NDArray[np.intp], labels: Sequence[str]) -> tuple[list[int]
         level[position] = depth
         stack += [(child, depth + 1) for child in reversed(below.get(position, []))]
     if len(order) < len(labels):
-        lost = sorted(set(range(len(labels))) - set(order))
-        chain, position = [], lost[0]
-        while position not in chain:
-            chain.append(position)
-            position = int(above[position])
-        circle = [*chain[chain.index(position) :], position]
-        words = " reports to ".join(repr(labels[place]) for place in circle[:8])
+        chain = [min(set(range(len(labels))) - set(order))]
+        while (up := int(above[chain[-1]])) not in chain:
+            chain.append(up)
+        words = " reports to ".join(repr(labels[place]) for place in [*chain[chain.index(up) :], up][:8])
         raise ConfigurationError(f"the tree of managers runs in a circle: {words}")
     return order, level
 

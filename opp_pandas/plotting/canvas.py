@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -202,6 +202,12 @@ def bare_name(name: Any) -> str:
     """Take off the id that tells two of one name apart."""
     text = str(name)
     return text[: text.rindex(" (id ")] if " (id " in text else text
+
+
+def stage_kinds(names: Iterable[Any], stages: Mapping[str, Any]) -> list[str]:
+    """Tell which of several names are open, won or lost, by the stages of a basis; what is none is "other"."""
+    kinds = {stage: kind for kind in ("open", "lost", "won") for stage in stages.get(kind, [])}
+    return [kinds.get(bare_name(name), "other") for name in names]
 
 
 def keep_plain(*texts: Any) -> None:

@@ -160,7 +160,7 @@ def plot_conversion(table: pd.DataFrame, ax: Axes | None = None, *, measure: str
                 name: shown[f"{name}_count"].to_numpy(dtype=float, na_value=0.0) for name in ("still", "lost", "left")
             }
             onward = values - sum(parts.values())
-            won = shown.index.isin(known_basis(table).get("stages", {}).get("won", []))
+            won = np.array(kit.stage_kinds(shown.index, known_basis(table).get("stages", {}))) == "won"
             looks = (
                 ("went on", np.where(won, 0, onward), kit.OPEN),
                 ("won", np.where(won, onward, 0), kit.WON),
@@ -317,7 +317,13 @@ def plot_flows(table: pd.DataFrame, ax: Axes | None = None, *, measure: str = "a
         rank = _pipeline_rank(stages)
         table = _largest_stages(table, measure, rank)
         width = np.maximum(table[measure].to_numpy(dtype=float), 0.0)
-        colours = _stage_colours([*table["stage_from"], *table["stage_to"]], stages)
+        names = list(dict.fromkeys([*table["stage_from"], *table["stage_to"]]))
+        own = iter([kit.BLUE, kit.SKY, kit.ORANGE, kit.PALETTE[3], kit.PALETTE[6]] * 20)
+        looks = {"won": kit.WON, "lost": kit.LOST}
+        colours = {
+            name: kit.GREY if kind == "other" and str(name).startswith("(") else looks.get(kind) or next(own)
+            for name, kind in zip(names, kit.stage_kinds(names, stages), strict=True)
+        }
         left, right = _stack(table["stage_from"], width, rank), _stack(table["stage_to"], width, rank)
         offset_left, offset_right = dict.fromkeys(left, 0.0), dict.fromkeys(right, 0.0)
         across = np.linspace(0.0, 1.0, 40)
@@ -381,22 +387,6 @@ def _note(ax: Axes, text: str, x: float, y: float) -> None:
     """Write beside a bar or line."""
     look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": kit.look_of(ax).notes, "annotation_clip": False}
     kit.keep_plain(ax.annotate(text, (x, y), (4, 0), textcoords="offset points", **look))
-
-
-def _stage_colours(names: list[Any], stages: Any) -> dict[Any, str]:
-    known = {kind: set(stages.get(kind, [])) for kind in ("open", "won", "lost")}
-    own = iter([kit.BLUE, kit.SKY, kit.ORANGE, kit.PALETTE[3], kit.PALETTE[6]] * 20)
-    found: dict[Any, str] = {}
-    for name in dict.fromkeys(names):
-        if str(name).startswith("(") and kit.bare_name(name) not in set().union(*known.values()):
-            found[name] = kit.GREY
-        elif kit.bare_name(name) in known["won"]:
-            found[name] = kit.WON
-        elif kit.bare_name(name) in known["lost"]:
-            found[name] = kit.LOST
-        else:
-            found[name] = next(own)
-    return found
 
 
 def _stack(names: pd.Series, width: Any, rank: Callable[[Any], int]) -> dict[Any, tuple[float, float]]:

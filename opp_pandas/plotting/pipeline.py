@@ -306,25 +306,20 @@ def plot_stage_distribution(
     >>> ax = df.opp.plot.stage_distribution()
     """
     kit.require_one(table, "distribution")
-    basis = known_basis(table)
-    title = str(basis.get("title", "Stage distribution"))
+    title = str(known_basis(table).get("title", "Stage distribution"))
     shown = table
     if len(table) > max_stages:
         kept = np.sort(np.argsort(-table[measure].to_numpy(), kind="stable")[:max_stages])
         shown = table.iloc[kept]
         title += f", {max_stages} largest of {len(table)}"
     with kit.canvas(ax, table, title, height=min(max(2.0, 1.0 + 0.42 * len(shown)), 11.0)) as axes:
-        _bars_by_stage(axes, shown, measure, basis.get("stages", {}))
+        _bars_by_stage(axes, shown, measure, kit.stage_kinds(shown.index, known_basis(table).get("stages", {})))
     return axes
 
 
-def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, stages: Any) -> None:
+def _bars_by_stage(ax: Axes, shown: pd.DataFrame, measure: str, kinds: Sequence[str]) -> None:
     values = shown[measure].to_numpy(dtype=float)
     names = [kit.label_of(name) for name in shown.index]
-    known = {kind: set(stages.get(kind, [])) for kind in ("won", "lost", "open")}
-    kinds = [
-        next((kind for kind, group in known.items() if kit.bare_name(name) in group), "other") for name in shown.index
-    ]
     colours = {"open": kit.OPEN, "won": kit.WON, "lost": kit.LOST, "other": kit.GREY}
     y = np.arange(len(shown))
     bars = ax.barh(y, values, 0.72, color=[colours[kind] for kind in kinds])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,7 +190,10 @@ def assemble(
     # Every figure would say it again; the page says it once.
     with suppress_unmapped_stages():
         made = [_make(entry, material, optional=sections is None) for entry in wanted]
-        summary = _standing(material) if "headline" in wanted else ""
+        summary = ""
+        # Where something is missing, the headlines say so.
+        with suppress(MissingColumnError, HistoryNeededError):
+            summary = standing(material) if "headline" in wanted else ""
     bases = [basis for section in made for basis in map(known_basis, section.figures) if basis]
     day = f"{context.local_as_of:%Y-%m-%d %H:%M} {context.timezone or 'UTC'}"
     currency = next((basis["currency"] for basis in bases if basis.get("currency")), None)
@@ -205,14 +208,6 @@ def assemble(
         definitions=_definitions(made),
         summary=summary,
     )
-
-
-def _standing(material: Material) -> str:
-    try:
-        return standing(material)
-    except (MissingColumnError, HistoryNeededError):
-        # The headlines say what is missing.
-        return ""
 
 
 def _make(entry: str | Section | Callable[[Material], Any], material: Material, *, optional: bool) -> Section:
@@ -259,6 +254,8 @@ def _own_plots() -> Iterator[None]:
 
 def _facts(material: Material, bases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Describe what the figures stand on."""
+    import opp_pandas
+
     context, loaded = material.context, material.loaded
     facts = [("As of", f"{context.local_as_of:%Y-%m-%d %H:%M:%S} {context.timezone or 'UTC (no zone was stated)'}")]
     if loaded is not None and loaded.report.source:
@@ -278,14 +275,8 @@ def _facts(material: Material, bases: Sequence[Mapping[str, Any]]) -> list[tuple
     since = next((basis["since"] for basis in bases if basis.get("since")), None)
     if since is not None:
         facts.append(("Compared with", f"the snapshot of {str(since)[:16].replace('T', ' ')}"))
-    facts.append(("Made with", f"opp_pandas {_version()}"))
+    facts.append(("Made with", f"opp_pandas {opp_pandas.__version__}"))
     return facts
-
-
-def _version() -> str:
-    import opp_pandas
-
-    return opp_pandas.__version__
 
 
 def _definitions(sections: Iterable[Section]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas.figures.core.basis import basis_of
-from opp_pandas.plotting.canvas import GREY, LOST, OPEN, ORANGE, QUOTA, SKY, WON
+from opp_pandas.plotting.canvas import GREY, LOST, OPEN, ORANGE, QUOTA, SKY, WON, stage_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,8 +131,9 @@ def _points(plot: str, table: Table, colour: str) -> list[dict[str, Any]]:
         known = {name: SKY if amount >= 0 else ORANGE for name, amount in zip(names, amounts, strict=True)}
         known |= {"start": OPEN, "end": OPEN, "won": WON, "lost": LOST}
     elif plot in ("stage_distribution", "conversion"):
-        stages = basis_of(table.frame).get("stages", {}) or {}
-        known = {str(name): look for kind, look in (("won", WON), ("lost", LOST)) for name in stages.get(kind, [])}
+        looks = {"won": WON, "lost": LOST}
+        kinds = stage_kinds(names, basis_of(table.frame).get("stages", {}))
+        known = {name: looks[kind] for name, kind in zip(names, kinds, strict=True) if kind in looks}
     return [{"fill": {"color": known.get(name, colour)}} for name in names]
 
 

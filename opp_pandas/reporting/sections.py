@@ -329,18 +329,8 @@ def hygiene(material: Material) -> Section:
     )
 
 
-SECTIONS: Mapping[str, Callable[[Material], Section]] = {
-    "headline": headline,
-    "deals": deals,
-    "predict": predict,
-    "forecast": forecast,
-    "coverage": coverage,
-    "groups": groups,
-    "funnel": funnel,
-    "waterfall": waterfall,
-    "bookings": bookings,
-    "hygiene": hygiene,
-}
+_ALL = (headline, deals, predict, forecast, coverage, groups, funnel, waterfall, bookings, hygiene)
+SECTIONS: Mapping[str, Callable[[Material], Section]] = {section.__name__: section for section in _ALL}
 """Every section that comes with the package, by name, in the order of a report."""
 
 

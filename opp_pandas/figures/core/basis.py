@@ -168,20 +168,8 @@ def build_basis(
 ) -> dict[str, Any]:
     """Collect what a figure stands on, JSON-able throughout.
 
-    Parameters
-    ----------
-    figure : str
-        Name of the function.
-    context : FigureContext
-        Stages, moment, time zone, definitions.
-    facts : Facts
-        What was counted. With money, facts and notes about it are in the basis.
-    notes : iterable of str
-        Whatever a reader should know, in sentences.
-    later : bool, default False
-        Whether won and lost deals that close after as_of are left out.
-    **more
-        Further facts; ``arguments``: the choices that were made; ``definitions``: the formula of each column.
+    `later` says that won and lost deals that close after as_of are left out. Among the further
+    facts, ``arguments`` are the choices that were made, ``definitions`` the formula of each column.
     """
     counts = facts.counts
     found: dict[str, Any] = {f"n_{name}": counts[name] for name in ("open", "won", "lost", "trashed", "unsettled")}
