@@ -155,7 +155,7 @@ def test_parts__are_small() -> None:
 def test_sums__are_the_same_however_deals_of_a_cell_are_brought_together(n: int, size: int, amount: float) -> None:
     """Added where they belong, or sorted first: whole numbers, cents and others, and cells beyond any table."""
     frame = random_portfolio(3).iloc[:n]
-    addends = Addends(Deals(frame.assign(amount=frame["amount"].astype("Float64") * amount), context()))
+    addends = Addends.of(Deals(frame.assign(amount=frame["amount"].astype("Float64") * amount), context()))
     cells = np.random.default_rng(n).integers(0, 7, n)
     expected = addends.into(lambda rows: cells[rows], 7)
     some = np.flatnonzero(expected["count"])

@@ -261,13 +261,14 @@ class Totals:
     """Number of rows."""
 
     @cached_property
-    def _chosen(self) -> dict[tuple[int, ...], Codes]:
+    def _chosen(self) -> dict[tuple[int, ...], Codes | slice]:
         return {}
 
     def of(self, quantity: str, *kinds: int) -> npt.NDArray[Any]:
         """Add one quantity over some kinds, by row."""
         if kinds not in self._chosen:
-            self._chosen[kinds] = np.flatnonzero(np.isin(self.kinds, kinds)[self.cells.layer])
+            chosen = np.isin(self.kinds, kinds)[self.cells.layer]
+            self._chosen[kinds] = slice(None) if chosen.all() else np.flatnonzero(chosen)
         return self.cells.add(quantity, self.rows, self.size, self._chosen[kinds])
 
     def column(self, terms: Sequence[Term]) -> npt.NDArray[Any]:
@@ -323,7 +324,7 @@ def tally(deals: Deals, groupings: Sequence[Grouping], layers: Sequence[Any], ta
         return cells
 
     size = (len(layers) + 1) * width
-    addends = Addends(deals)
+    addends = Addends.of(deals)
     if size <= max(65_536, len(deals)):
         sums = addends.into(cells_of, size)
         ids = np.flatnonzero(sums["count"][: len(layers) * width] > 0)
@@ -337,45 +338,47 @@ def tally(deals: Deals, groupings: Sequence[Grouping], layers: Sequence[Any], ta
     return Tally(tuple(axis for axis, _ in groupings), places, tuple(layers), layer, sums, addends.unit)
 
 
+@dataclass(frozen=True, eq=False)
 class Addends:
     """What every deal adds to the sums of its cell."""
 
-    def __init__(self, deals: Deals) -> None:
+    amount: npt.NDArray[Any]
+    unit: int
+    percent: npt.NDArray[Any]
+    gaps: Mapping[str, Flags | None]
+    """Which amounts and percentages are missing, by the name of their count; None: none is."""
+
+    @classmethod
+    def of(cls, deals: Deals) -> Addends:
+        """Read them; what whole numbers of 64 bits cannot hold is summed as floats."""
         amounts, percents = deals.amounts, deals.percents
         highest = max(map(abs, amounts.limits)) * amounts.unit * len(deals)
         if highest * 100 >= _MOST:
             highest = float(np.abs(amounts.values.astype(np.float64)).sum())
-        # What whole numbers of 64 bits cannot hold is summed as floats.
-        self.amount, self.unit = (
-            (amounts.values, amounts.unit) if highest < _MOST else (amounts.values / amounts.unit, 1)
-        )
-        self.wide = np.dtype(np.int64 if self.amount.dtype.kind == "i" else np.float64)
-        self.percent = percents.values
-        if self.wide.kind == "i" and (self.percent.dtype.kind != "i" or highest * max(percents.limits) >= _MOST):
-            self.percent = self.percent.astype(np.float64)
-        self.gaps = {"missing_amount": amounts.missing, "missing_percent": percents.missing}
-
-    def of(self, rows: Any) -> dict[str, npt.NDArray[Any]]:
-        """Return the amounts of some deals, and amount x percent."""
-        amount = self.amount[rows].astype(self.wide, copy=False)
-        return {"amount": amount, "product": amount * self.percent[rows]}
+        whole = highest < _MOST
+        amount, unit = (amounts.values, amounts.unit) if whole else (amounts.values / amounts.unit, 1)
+        percent = percents.values
+        if amount.dtype.kind == "i" and (percent.dtype.kind != "i" or highest * max(percents.limits) >= _MOST):
+            percent = percent.astype(np.float64)
+        return cls(amount, unit, percent, {"missing_amount": amounts.missing, "missing_percent": percents.missing})
 
     def into(self, cells_of: Callable[[slice], Codes], size: int) -> dict[str, npt.NDArray[Any]]:
-        """Add them up in `size` cells, a block of rows at a time."""
-        dtypes = {name: values.dtype for name, values in self.of(slice(0)).items()}
+        """Add them up in `size` cells, a block of deals at a time."""
+        wide = np.dtype(np.int64 if self.amount.dtype.kind == "i" else np.float64)
+        dtypes = {"amount": wide, "product": np.result_type(wide, self.percent)}
         sums = {name: np.zeros(size, dtype=dtypes.get(name, np.int64)) for name in ("count", *dtypes, *self.gaps)}
         for rows in blocks(len(self.amount)):
-            cells = cells_of(rows)
+            cells, addends = cells_of(rows), self.amount[rows].astype(wide, copy=False)
             np.add.at(sums["count"], cells, 1)
-            for name, values in self.of(rows).items():
-                np.add.at(sums[name], cells, values)
+            np.add.at(sums["amount"], cells, addends)
+            np.add.at(sums["product"], cells, addends * self.percent[rows])
             for name, missing in self.gaps.items():
                 if missing is not None:
                     np.add.at(sums[name], cells[np.flatnonzero(missing[rows])], 1)
         return sums
 
     def sorted(self, cells_of: Callable[[slice], Codes], size: int) -> tuple[Codes, dict[str, npt.NDArray[Any]]]:
-        """Return the cells that occur, in order, and their sums."""
+        """Return the cells that occur, in order, and their sums: deals of a cell are brought together first."""
         n = len(self.amount)
         bits, keys = n.bit_length(), np.empty(n, dtype=np.intp)
         if size << bits < 2**63:
@@ -387,13 +390,11 @@ class Addends:
         else:
             order = np.argsort(cells_of(slice(None)), kind="stable")
             cells = cells_of(slice(None))[order]
-        starts = np.flatnonzero(np.append(True, cells[1:] != cells[:-1])[:n])
-        sums = {"count": np.diff(starts, append=len(cells))}
-        sums |= {name: np.add.reduceat(values, starts) for name, values in self.of(order).items()}
-        for name, missing in self.gaps.items():
-            lacking = np.flatnonzero(missing[order]) if missing is not None else starts[:0]
-            sums[name] = np.bincount(np.searchsorted(starts, lacking, side="right") - 1, minlength=len(starts))
-        return cells[starts], sums
+        is_new = np.append(True, cells[1:] != cells[:-1])[:n]
+        ids, places = cells[np.flatnonzero(is_new)], np.cumsum(is_new) - 1
+        gaps = {name: None if missing is None else missing.take(order) for name, missing in self.gaps.items()}
+        together = Addends(self.amount.take(order), self.unit, self.percent.take(order), gaps)
+        return ids, together.into(places.__getitem__, len(ids))
 
 
 Part: TypeAlias = Mapping[str, Any]
