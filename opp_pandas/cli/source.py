@@ -70,8 +70,22 @@ def reading_command(*options: Describe, example: str, **texts: str) -> Callable[
         name = run.__module__.rpartition(".")[2]
 
         @wraps(run)
-        def answer(given: argparse.Namespace) -> int:
-            return _answer(name, run, given)
+        def answer(options: argparse.Namespace) -> int:
+            # Warnings go to standard error, one line each, so that the answer stays clean.
+            output = Output(name, options.json)
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always", OppPandasWarning)
+                try:
+                    run(options, output)
+                finally:
+                    known = (one for one in seen if issubclass(one.category, OppPandasWarning))
+                    told = list(dict.fromkeys(str(one.message) for one in known))
+                    for text in told:
+                        print(f"opp-pandas: {text}", file=sys.stderr)
+            if options.json:
+                output.answer["warnings"] = told
+                output.end()
+            return INCOMPLETE if output.complete is False else DONE
 
         source = partial(_add_source, name == "snapshot")
         return command(source, *options, epilog=f"example: {example}", **texts)(answer)
@@ -137,23 +151,6 @@ def add_quota(command: argparse.ArgumentParser) -> None:
         help="a number per period, GROUP=NUMBER (repeatable), or a CSV file of period, group, quota",
     )
     command.set_defaults(quota=None)
-
-
-def _answer(name: str, run: Reading, options: argparse.Namespace) -> int:
-    """Run a command; its warnings go to standard error, one line each, so that the answer stays clean."""
-    output = Output(name, options.json)
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always", OppPandasWarning)
-        try:
-            run(options, output)
-        finally:
-            told = list(dict.fromkeys(str(one.message) for one in seen if issubclass(one.category, OppPandasWarning)))
-            for text in told:
-                print(f"opp-pandas: {text}", file=sys.stderr)
-    if options.json:
-        output.answer["warnings"] = told
-        output.end()
-    return INCOMPLETE if output.complete is False else DONE
 
 
 def definitions_of(options: argparse.Namespace) -> dict[str, Any]:

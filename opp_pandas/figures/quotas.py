@@ -23,7 +23,7 @@ from opp_pandas.figures.core.totals import Tally, tally
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.context import FigureContext
-    from opp_pandas.figures.core.days import Codes, Flags, Floats, Integers
+    from opp_pandas.figures.core.days import Codes, Floats, Integers
     from opp_pandas.figures.core.lineage import Question, Trace
     from opp_pandas.figures.core.periods import Periods
 
@@ -171,14 +171,8 @@ def gini(values: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
     return 0.0 if abs(unequal) < 1e-12 else unequal
 
 
-def won_in(deals: Deals, first: int, last: int) -> Flags:
-    """Return which deals were won with their close date in a span of days, by as_of."""
-    close = deals.close_day
-    return np.asarray((deals.status == WON) & (close >= first) & (close <= min(last, deals.context.today)))
-
-
 def won_by_day(deals: Deals, first: int, last: int) -> Tally:
-    """Tally the deals that `won_in` finds; the layer of a cell is its day, counted from the first."""
+    """Tally what was won with its close date in a span of days, by as_of; a layer is a day, counted from the first."""
     days = deals.close.days
     inside = (days >= first) & (days <= min(last, deals.context.today))
     table = np.full((STANDINGS, len(days)), -1)
@@ -367,14 +361,15 @@ def pacing(
 def _rows_of_linearity(ask: Question) -> Trace:
     deals, period = ask.deals, ask.basis["period"]
     first, last = ask.periods.span_of(period)
-    won = won_in(deals, first, last)
+    close = deals.close_day
+    won = (deals.status == WON) & (close >= first) & (close <= min(last, deals.context.today))
     amount = np.nan_to_num(deals.amount)
     total = float(amount[won].sum())
-    week = (deals.close_day - first) // 7 + 1
+    week = (close - first) // 7 + 1
     if ask.column == "gini":
         return won, None
     if ask.column == "last_month_share":
-        return won & (deals.close_day >= last_month_of(ask.periods, last)), amount / total if total else None
+        return won & (close >= last_month_of(ask.periods, last)), amount / total if total else None
     here = won & (week <= ask.parts[0] if ask.column == "cumulative_share" else week == ask.parts[0])
     if ask.column == "won_count":
         return here, np.ones(len(deals))

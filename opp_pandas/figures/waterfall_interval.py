@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,24 @@ def bridge(
     start = int(since.tz_convert("UTC").as_unit("us").to_numpy().view(np.int64))
     is_new = (created > t0) | ((created == t0) & (created_at[place] > start))
     bars = _bars(side0, side1, is_new, w0, w1, fx[place])
-    return _table(bars, before, after, rows0[place], rows1[place], side0, side1, labels, by)
+    rows0, rows1 = rows0[place], rows1[place]
+    places = np.concatenate([rows for _, rows, _ in bars]).astype(np.intp)
+    names = np.repeat([name for name, _, _ in bars], [len(rows) for _, rows, _ in bars])
+    amounts = np.concatenate([values[rows] for _, rows, values in bars])
+    columns: dict[str, Any] = {}
+    if by is not None:
+        columns[by] = pd.Index(labels, dtype=object)[side1.group[places]].infer_objects()
+    columns["bucket"] = pd.array(names, dtype="str")
+    columns["amount"] = amounts
+    columns["amount_before"] = np.where(side0.there, side0.amount, np.nan)[places]
+    columns["amount_after"] = np.where(side1.there, side1.amount, np.nan)[places]
+    for words, state, rows in (("before", before, rows0), ("after", after, rows1)):
+        columns[f"close_date_{words}"] = state.frame["close_date"].array.take(rows[places], allow_fill=True)
+    for name in ("id", "custom_id", "name"):
+        if name in after.frame.columns or name in before.frame.columns:
+            columns[name] = _from_either(before.frame, after.frame, name, rows0[places], rows1[places])
+    columns["step"] = pd.DatetimeIndex([after.context.as_of] * len(places)).as_unit("us")
+    return pd.DataFrame(columns)
 
 
 def _common_groups(deals0: Deals, deals1: Deals, rows0: Codes, rows1: Codes, by: str) -> tuple[list[Any], Codes, Codes]:
@@ -165,36 +181,6 @@ def _bars(side0: _Side, side1: _Side, is_new: Flags, w0: int, w1: int, fx: Float
     bars += [("fx", np.flatnonzero(open1 & (np.nan_to_num(fx) != 0)), np.nan_to_num(fx))]
     bars += [("end", np.flatnonzero(open1), a1 + np.nan_to_num(fx))]
     return bars
-
-
-def _table(
-    bars: Sequence[tuple[str, Codes, Floats]],
-    before: State,
-    after: State,
-    rows0: Codes,
-    rows1: Codes,
-    side0: _Side,
-    side1: _Side,
-    labels: list[Any],
-    by: str | None,
-) -> pd.DataFrame:
-    places = np.concatenate([rows for _, rows, _ in bars]).astype(np.intp)
-    names = np.repeat([name for name, _, _ in bars], [len(rows) for _, rows, _ in bars])
-    amounts = np.concatenate([values[rows] for _, rows, values in bars])
-    columns: dict[str, Any] = {}
-    if by is not None:
-        columns[by] = pd.Index(labels, dtype=object)[side1.group[places]].infer_objects()
-    columns["bucket"] = pd.array(names, dtype="str")
-    columns["amount"] = amounts
-    columns["amount_before"] = np.where(side0.there, side0.amount, np.nan)[places]
-    columns["amount_after"] = np.where(side1.there, side1.amount, np.nan)[places]
-    for words, state, rows in (("before", before, rows0), ("after", after, rows1)):
-        columns[f"close_date_{words}"] = state.frame["close_date"].array.take(rows[places], allow_fill=True)
-    for name in ("id", "custom_id", "name"):
-        if name in after.frame.columns or name in before.frame.columns:
-            columns[name] = _from_either(before.frame, after.frame, name, rows0[places], rows1[places])
-    columns["step"] = pd.DatetimeIndex([after.context.as_of] * len(places)).as_unit("us")
-    return pd.DataFrame(columns)
 
 
 def _from_either(first: pd.DataFrame, second: pd.DataFrame, name: str, rows0: Codes, rows1: Codes) -> Any:

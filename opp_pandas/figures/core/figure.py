@@ -247,17 +247,9 @@ class Figure(Generic[R]):
     ) -> pd.DataFrame:
         """Put on a table what it stands on: the figure's name, its formulas, and what is `stated` for its basis.
 
-        Parameters
-        ----------
-        table : DataFrame
-            What was worked out; nobody else holds it.
-        context : FigureContext
-            What it was worked out in; of a figure over time, that of the last moment.
-        facts : Facts, optional
-            What was counted of the deals; left out by a figure over time.
-        **stated
-            As `build_basis` and `build_history_basis` take it; formulas left out are
-            those of the columns, and of numbers of the basis, that are there.
+        Nobody else holds the table. A figure over time gives the context of the last moment, and no
+        facts. What is stated is as `build_basis` and `build_history_basis` take it; formulas left
+        out are those of the columns, and of numbers of the basis, that are there.
         """
         known = {name: words for name, words in self.definitions.items() if name in table.columns or name in stated}
         stated = {"definitions": known, **stated}

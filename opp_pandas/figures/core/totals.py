@@ -285,24 +285,10 @@ def add_into(places: Codes, values: npt.NDArray[Any], size: int) -> npt.NDArray[
 
 
 def tally(deals: Deals, groupings: Sequence[Grouping], layers: Sequence[Any], table: npt.NDArray[Any]) -> Tally:
-    """Count the deals of every cell and sum their amounts.
+    """Count the deals of every cell and sum their amounts; what is missing is counted, never taken as 0.
 
-    Parameters
-    ----------
-    deals : Deals
-        The deals.
-    groupings : sequence of (Axis, ndarray)
-        By what deals are grouped, and the code of each, from `read_axes`.
-    layers : sequence
-        What the layers mean.
-    table : ndarray of integers, shape (STANDINGS,) or (STANDINGS, s)
-        The layer of the deals of every standing, and of every slot of time of
-        the close date where it depends on that; -1: they are in no cell.
-
-    Returns
-    -------
-    Tally
-        Missing amounts and percentages are counted, never taken as 0.
+    `table`, of shape (STANDINGS,) or (STANDINGS, s), has the layer of the deals of every standing,
+    and of every slot of time of the close date where it depends on that; -1: they are in no cell.
     """
     width = math.prod(axis.size for axis, _ in groupings)
     strides = [math.prod(axis.size for axis, _ in groupings[k + 1 :]) for k in range(len(groupings))]
