@@ -119,20 +119,18 @@ def _distribution(
     summed = cells.of_layers(lambda standing: standing not in (LEFT_OUT, TRASHED))
     # The stage settles which rows are open; deals in an unknown stage are not, those without one are.
     is_open = np.tile([*(context.stages.status == "open"), False, True], size // len(labels))
-    table = pd.DataFrame(
-        {
-            "count": cells.add("count", row, size, inside),
-            "amount": cells.add("amount", row, size, summed),
-            "weighted_amount": np.where(is_open, cells.add("weighted", row, size, summed), 0.0),
-            "missing_amount_count": cells.add("missing_amount", row, size, inside),
-        }
-    )
+    columns = {
+        "count": cells.add("count", row, size, inside),
+        "amount": cells.add("amount", row, size, summed),
+        "weighted_amount": np.where(is_open, cells.add("weighted", row, size, summed), 0.0),
+        "missing_amount_count": cells.add("missing_amount", row, size, inside),
+    }
     # Every stage of every group that occurs, and deals without a known stage only where there are some.
-    count, width = table["count"].to_numpy(), len(labels)
+    count, width = columns["count"], len(labels)
     occurs = np.repeat(count.reshape(-1, width).any(axis=1) | (size == width), width)
     extra = np.tile(np.isin(np.asarray(labels, dtype=object), [UNKNOWN_STAGE, NO_STAGE]), size // width)
     kept = np.flatnonzero(occurs & (~extra | (count > 0)))
-    table = table.iloc[kept].set_axis(index_of(kept, groups))
+    table = pd.DataFrame({name: values[kept] for name, values in columns.items()}, index=index_of(kept, groups))
     notes = ["drawn from the present stage of each deal: a stage distribution, not a conversion funnel"]
     facts, title = part["facts"], stage_distribution.heading
     return figure.result(table, context, facts, title=title, arguments={"by": by}, notes=notes), kept
