@@ -114,7 +114,7 @@ RELATED = {
     "users": ("test_service_table", "test_related_resources__have_both_ends"),
     "accounts": ("test_service_table", "test_related_resources__have_both_ends"),
     "prospects": ("test_service_table", "test_related_resources__have_both_ends"),
-    "opportunityProspectRoles": ("test_example_bodies", "test_prospect_role__is_linked_with_the_documented_body"),
+    "opportunityProspectRoles": ("test_sandbox_server_main", "test_prospect_roles__link_people_to_deals"),
     "roles": ("test_service_table", "test_related_resources__have_both_ends"),
     "teams": ("test_service_table", "test_related_resources__have_both_ends"),
     "territories": ("test_service_table", "test_related_resources__have_both_ends"),
