@@ -10,7 +10,7 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.cli import main
-from worlds import START, World, frame_of, generate
+from worlds import World, day_of, frame_of, generate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def test_predict__of_a_file_is_that_of_its_rows(tmp_path: Path, capsys: pytest.C
         told = {"Deal": "custom_id", "Value": "amount", "Stage": "stage_name", "Opened": "external_created_at"}
         columns.write_text(json.dumps(told | {"Ends": "close_date"}))
         words = ["--from", str(file), "--map", str(columns), "--won", "Won", "--lost", "Lost"]
-        until = str(START + days)
+        until = day_of(days)
         said = answer(capsys, "predict", "--horizon-days", "30", "--as-of", until, *words)
         assert said["load"]["rows"] == len(frame)
         assert (said["record"]["wape"] is None) is few
@@ -220,7 +220,7 @@ def test_commands__read_files_of_every_form_without_a_service(
                "Opened": "external_created_at", "Ends": "close_date"}  # fmt: skip
     (tmp_path / "map.json").write_text(json.dumps({"columns": columns, "decimal": ",", "dayfirst": True}))
     meaning = ["--map", str(tmp_path / "map.json"), "--won", "Won", "--lost", "Lost", "--currency", "EUR"]
-    moment = ["--as-of", str(START + 200), "--timezone", "Europe/Berlin"]
+    moment = ["--as-of", day_of(200), "--timezone", "Europe/Berlin"]
     asked = {
         "forecast": ["--by", "owner_name", "--quota", "Sam Lee=1.2M", "--quota", "Ana Ruiz=800k"],
         "funnel": [],

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import opp_pandas as opp
-from worlds import START, World, came, frame_of, generate
+from worlds import World, came, day_of, frame_of, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def test_planted_column__that_is_filled_as_deals_go_on_is_left_out(world: dict[s
     """A field that is filled on old deals alone tells on closed ones how long they were to last."""
     frame, rng = frame_of(world), np.random.default_rng(0)
     lasted = (
-        frame["close_date"].clip(upper=pd.Timestamp(START + world["today"], tz="UTC")) - frame["external_created_at"]
+        frame["close_date"].clip(upper=pd.Timestamp(day_of(world["today"]), tz="UTC")) - frame["external_created_at"]
     )
     names = rng.choice(["one", "two"], len(frame))
     planted = frame.assign(approver=np.where((lasted.dt.days > 50) & (rng.random(len(frame)) < 0.5), names, None))
@@ -70,7 +70,7 @@ def test_planted_column__is_known_by_the_whole_file_at_an_earlier_moment(world: 
     frame = frame_of(world)
     blank = (frame["stage_name"] == "Open") & (np.arange(len(frame)) % 3 > 0)
     planted = frame.assign(account=np.where(blank, None, np.where(np.arange(len(frame)) % 2, "one", "two")))
-    then = {"horizon_days": 30, "as_of": str(START + THEN - 100)}
+    then = {"horizon_days": 30, "as_of": day_of(THEN - 100)}
     found, clean = planted.opp.predict(**then), frame.opp.predict(**then)
     assert "column 'account' is not used: it is missing on" in notes_of(found)
     assert found.mean == clean.mean
@@ -94,8 +94,7 @@ def test_backdated_closing__is_seen_in_a_history_alone(world: dict[str, Any], tm
     assert late.sum() >= 3
     backdated = {**world, "closed": np.where(late, THEN - 10, world["closed"])}
     names = {f"D{place}" for place in np.flatnonzero(late)}
-    day = str(START + THEN)
-    from_dates = frame_of(backdated).opp.predict(horizon_days=30, as_of=day, new_deals=False)
+    from_dates = frame_of(backdated).opp.predict(horizon_days=30, as_of=day_of(THEN), new_deals=False)
     kept = history.as_of().opp.predict(horizon_days=30, new_deals=False)
     assert not names & set(from_dates.deals["id"])
     assert names <= set(kept.deals["id"])

@@ -21,7 +21,7 @@ from opp_pandas.forecasting.as_of_view import read_past
 from opp_pandas.forecasting.predicting import Predictor, outlook
 from opp_pandas.forecasting.walk_forward import Walk, weigh
 from opp_pandas.forecasting.window_scores import quantiles, score_windows
-from worlds import START, WORLDS, World, came, frame_of, generate, past_of
+from worlds import START, WORLDS, World, came, day_of, frame_of, generate, past_of
 
 if TYPE_CHECKING:
     from opp_pandas.history import History
@@ -37,10 +37,6 @@ def frame(deals: dict[str, Any]) -> pd.DataFrame:
     return frame_of(deals)
 
 
-def day(place: int) -> str:
-    return str(START + place)
-
-
 def test_predict__has_parts_deals_and_a_record(frame: pd.DataFrame) -> None:
     """The parts add up to the mean, the deals to the open part, and the record counts past windows."""
     found = frame.opp.predict(horizon_days=30)
@@ -54,7 +50,7 @@ def test_predict__has_parts_deals_and_a_record(frame: pd.DataFrame) -> None:
     assert spread == pytest.approx(found.sd, rel=0.02)
     assert found.record["windows"].iloc[0] == len(found.windows) > 20
     assert "held" in found.tested
-    assert found.target == f"won between {day(801)} and {day(830)}"
+    assert found.target == f"won between {day_of(801)} and {day_of(830)}"
 
 
 def test_predict__of_a_period_counts_what_is_won_to_date(frame: pd.DataFrame) -> None:
@@ -69,12 +65,12 @@ def test_predict__of_a_period_counts_what_is_won_to_date(frame: pd.DataFrame) ->
 def test_predict__sees_nothing_that_came_later(frame: pd.DataFrame, deals: dict[str, Any]) -> None:
     """What closed or was created after the moment may be changed at will: the forecast stays to the last digit."""
     then = 600
-    earlier = frame.opp.predict(horizon_days=30, as_of=day(then))
+    earlier = frame.opp.predict(horizon_days=30, as_of=day_of(then))
     cut = {name: values[deals["created"] <= then] for name, values in deals.items() if isinstance(values, np.ndarray)}
     later = cut["closed"] > then
     cut["won"] = np.where(later, ~cut["won"], cut["won"])
     cut["closed"] = np.where(later, cut["closed"] + 17, cut["closed"])
-    other = frame_of(cut | {"today": 800}).opp.predict(horizon_days=30, as_of=day(then))
+    other = frame_of(cut | {"today": 800}).opp.predict(horizon_days=30, as_of=day_of(then))
     assert other.mean == earlier.mean
     assert other.sd == earlier.sd
     np.testing.assert_array_equal(np.sort(other.deals["p"]), np.sort(earlier.deals["p"]))
@@ -109,7 +105,7 @@ def test_known__refuses_to_look_ahead(frame: pd.DataFrame) -> None:
 def test_known__infers_when_recording_began() -> None:
     """Closings kept from day 300 on are noticed, and said; a record from the beginning is left alone."""
     past = read_past(Deals(late := frame_of(generate(WORLDS["recorded_late"], 2)), context_of(late)))
-    assert abs(past.observed_from - int((START + 300).astype(int))) <= 7
+    assert abs(past.observed_from - int(START.astype(int)) - 300) <= 7
     assert any("closings are taken as recorded since" in note for note in past.notes)
 
 
@@ -187,7 +183,7 @@ def test_predict__gives_only_reasons_that_change_something(frame: pd.DataFrame) 
 
 def test_explain__of_a_prediction_goes_down_to_deals_with_reasons(frame: pd.DataFrame) -> None:
     """What was won and what open deals are expected to bring add up to their parts, each open deal with its reasons."""
-    for asked in ({"period": "2025Q1"}, {"horizon_days": 30, "as_of": day(700)}):
+    for asked in ({"period": "2025Q1"}, {"horizon_days": 30, "as_of": day_of(700)}):
         found = frame.opp.predict(**asked)
         rows = frame.opp.explain(found, column="mean").rows
         assert rows["contribution"].sum() == pytest.approx(found.parts.loc[["won", "open"], "mean"].sum())
@@ -310,12 +306,12 @@ def test_predict__without_creation_dates_says_which_column_to_name() -> None:
     """The remedy names the column of the file that holds dates, and works as it is written."""
     source = pd.DataFrame({
         "Stage": ["Won", "Lost", "Open"] * 20,
-        "Close Date": [str(START + place * 9 + 40) for place in range(60)],
+        "Close Date": [day_of(place * 9 + 40) for place in range(60)],
         "Amount": [100 * place for place in range(60)],
         "Ref": [f"A-{place}" for place in range(60)],
-        "Entered in the books": [str(START + place * 9) for place in range(60)],
+        "Entered in the books": [day_of(place * 9) for place in range(60)],
     })  # fmt: skip
-    options = {"as_of": str(START + 500), "timezone": "UTC", "currency": "USD"}
+    options = {"as_of": day_of(500), "timezone": "UTC", "currency": "USD"}
     with pytest.raises(FrameError, match="no deal has a creation date") as error:
         opp.adopt(source, **options).opp.predict(horizon_days=30)
     remedy = re.search(r"columns=(\{.*\})", str(error.value))
@@ -404,13 +400,13 @@ def test_predict__sees_no_later_statement(kept: tuple[dict[str, Any], History]) 
     """What was said after the moment of a forecast does not move it."""
     deals, history = kept
     frame, then = frame_of(deals), deals["today"] - 90
-    found = frame.opp.predict(horizon_days=30, history=history, as_of=day(then))
+    found = frame.opp.predict(horizon_days=30, history=history, as_of=day_of(then))
     changed = deals | {"percent": np.full(len(deals["percent"]), 50.0)}
     history_after = history_in_memory()
     for observed in history.snapshots()["observed_at"]:
         evening = int((observed.tz_localize(None) - pd.Timestamp(START)).days)
         history_after.record(frame_of((deals if evening <= then else changed) | {"today": evening}))
-    assert frame.opp.predict(horizon_days=30, history=history_after, as_of=day(then)).mean == found.mean
+    assert frame.opp.predict(horizon_days=30, history=history_after, as_of=day_of(then)).mean == found.mean
 
 
 @pytest.mark.parametrize("edit", ["nothing", "close_date", "amount", "owner_name", "stage_name"])

@@ -10,7 +10,7 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.errors import ConfigurationError, DamagedHistoryError
-from worlds import START, World, came, frame_of, generate
+from worlds import World, came, day_of, frame_of, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def test_forecasts__are_kept_and_scored(tmp_path: Path) -> None:
         history.save_forecast("commit", now, horizon_days=30)
     table = history.forecasts()
     assert table["name"].tolist() == ["commit", "far"]
-    assert table["first_day"].iloc[0] == str(START + 301)
+    assert table["first_day"].iloc[0] == day_of(301)
     assert history.forecast_accuracy()["actual"].isna().all()
     history.record(seen(world, 390))
     scored = history.forecast_accuracy().set_index("name")

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 import opp_pandas as opp
 from opp_pandas.errors import FrameError, MissingColumnError
 from opp_pandas.forecasting import RidgeLogistic
-from worlds import START, World, frame_of, generate
+from worlds import World, day_of, frame_of, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,7 +165,7 @@ def test_win_model__of_a_window_sees_no_end_that_came_later() -> None:
     later = deals["closed"] > then
     changed = deals | {"won": deals["won"] ^ later, "closed": np.where(later, deals["closed"] + 9, deals["closed"])}
     found = [
-        frame_of(each).opp.fit_win_model(features=["amount", "segment"], horizon_days=30, as_of=str(START + then))
+        frame_of(each).opp.fit_win_model(features=["amount", "segment"], horizon_days=30, as_of=day_of(then))
         for each in (deals, changed)
     ]
     pd.testing.assert_frame_equal(found[0].evaluation, found[1].evaluation)

@@ -18,6 +18,11 @@ SEGMENTS = np.array(["small", "middle", "large"])
 EUR_IN_USD = 1.1
 
 
+def day_of(place: int) -> str:
+    """Return the day so long after the beginning."""
+    return str(START + np.timedelta64(place, "D"))
+
+
 @dataclass(frozen=True)
 class World:
     """How deals come, grow old and end, and what their sellers say of them.
@@ -209,7 +214,7 @@ def frame_of(deals: dict[str, Any], **changes: Any) -> pd.DataFrame:
         frame,
         {"key": "custom_id", "created_at": "external_created_at"},
         stages=opp.StageMap(order=["Open"], won=["Won"], lost=["Lost"]),
-        as_of=str(START + today),
+        as_of=day_of(today),
         currency="USD",
         rates={"EUR": EUR_IN_USD},
         timezone="UTC",

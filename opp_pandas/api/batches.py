@@ -138,7 +138,7 @@ def _from_masked(column: pa.Array) -> Any:
 
 
 def _from_stamps(column: pa.Array) -> Any:
-    values = column.view(pa.int64()).fill_null(np.datetime64("NaT").astype(np.int64)).to_numpy()
+    values = column.view(pa.int64()).fill_null(np.datetime64("NaT", "us").astype(np.int64)).to_numpy()
     return pd.array(values.view("M8[us]"), dtype=INSTANT)
 
 

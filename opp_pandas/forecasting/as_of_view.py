@@ -68,7 +68,7 @@ def calendar_places(days: npt.NDArray[np.int64]) -> Codes:
     dates = days.astype("datetime64[D]")
     months = dates.astype("datetime64[M]")
     from_start = (dates - months.astype("datetime64[D]")).astype(np.int64)
-    to_end = ((months + 1).astype("datetime64[D]") - dates).astype(np.int64) - 1
+    to_end = ((months + np.timedelta64(1, "M")).astype("datetime64[D]") - dates).astype(np.int64) - 1
     place = np.where(to_end < 3, 3, np.where(to_end < 10, 2, np.where(from_start < 5, 0, 1)))
     return np.asarray(months.astype(np.int64) % 3 * MONTH_PLACES + place, dtype=np.intp)
 

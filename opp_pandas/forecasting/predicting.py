@@ -311,7 +311,8 @@ def as_seen(known: Known, horizon: int, new_deals: bool, amounts: Floats) -> tup
         {
             "created_day": past.created[rows].astype("datetime64[D]"),
             "closed_day": pd.Series(
-                np.where(closed == FAR, np.datetime64("NaT"), closed.astype("datetime64[D]")), dtype="datetime64[s]"
+                np.where(closed == FAR, np.datetime64("NaT", "D"), closed.astype("datetime64[D]")),
+                dtype="datetime64[s]",
             ),
             "is_won": past.won[rows] & (closed < FAR),
             "amount": amount,

@@ -196,10 +196,10 @@ class ClassifierForecaster(ProbabilityForecaster):
         values, won, today = static.to_numpy(dtype=float), frame["is_won"].to_numpy(dtype=bool), _day(known.as_of)
         parts, outcomes = [], []
         for back in range(self.landmarks):
-            evening = today - self.horizon_days - 14 * back
+            evening = today - np.timedelta64(self.horizon_days + 14 * back, "D")
             rows = (created <= evening) & (closed > evening)
             parts.append(_with_age(values[rows], created[rows], evening))
-            outcomes.append((won & (closed <= evening + self.horizon_days))[rows].astype(int))
+            outcomes.append((won & (closed <= evening + np.timedelta64(self.horizon_days, "D")))[rows].astype(int))
         x, y = np.concatenate(parts), np.concatenate(outcomes)
         self._fitted: Any = None
         self._rate = float(y.mean()) if len(y) else 0.0

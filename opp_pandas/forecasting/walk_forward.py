@@ -62,14 +62,15 @@ _PHI, _TAU = (1.1, 0.4), (0.1, 0.6)
 _PHIS = np.exp(np.linspace(np.log(0.7), np.log(4.0), 12))
 _TAUS = np.linspace(0.02, 0.8, 27)
 _ARRIVAL_HALF_LIFE = 60.0
+_MONTH = np.timedelta64(1, "M")
 
 
 def months_before(day: int, months: int) -> int:
     """Return the same day of an earlier month, the last one where that month is shorter."""
     date = np.datetime64(day, "D")
     month = date.astype("datetime64[M]")
-    wanted = month - months
-    length = int(((wanted + 1).astype("datetime64[D]") - wanted.astype("datetime64[D]")).astype(int))
+    wanted = month - np.timedelta64(months, "M")
+    length = int(((wanted + _MONTH).astype("datetime64[D]") - wanted.astype("datetime64[D]")).astype(int))
     place = min(int((date - month.astype("datetime64[D]")).astype(int)), length - 1)
     return int(wanted.astype("datetime64[D]").astype(int)) + place
 
