@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TESTING = ("pytest>=8.4", "pytest-xdist>=3.6", "hypothesis>=6.130", "nbclient>=0.10")
 """What the tests of the core need beside the package."""
+VERSIONS = [name for line in PROJECT["classifiers"] if (name := line.rpartition(" :: ")[2]).startswith("3.")]
 CORE = ["tests/test_rates.py", "tests/test_periods.py", "tests/test_loading.py", "tests/test_write_back.py"]
 
 
@@ -67,12 +68,32 @@ def test_wheel__holds_its_bill_of_materials(built: dict[str, Path], tmp_path: Pa
     run(tmp_path / "clean" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel)
 
 
+@pytest.fixture(scope="module")
+def uv() -> str:
+    """The program that resolves the lowest versions, and makes environments of any Python."""
+    found = shutil.which("uv")
+    if found is None:
+        pytest.skip("uv is not installed: pip install uv")
+    return found
+
+
 @pytest.mark.nightly
-def test_lower_bounds__pass_the_tests(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_core__passes_on_every_python(version: str, uv: str, tmp_path: Path) -> None:
+    """Each Python that is stated has the newest dependencies that there are for it, and none of them warns."""
+    made = subprocess.run(
+        [uv, "venv", "--quiet", "--python", version, tmp_path / "new"], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"no Python {version} is here or to be had")
+    python = tmp_path / "new" / "bin" / "python"
+    run(uv, "pip", "install", "--quiet", "--python", python, "--editable", f"{ROOT}[dev]")
+    run(python, "-m", "pytest", "-q", "-n1", "-m", "core", "-p", "no:cacheprovider")
+
+
+@pytest.mark.nightly
+def test_lower_bounds__pass_the_tests(uv: str, tmp_path: Path) -> None:
     """The oldest dependencies that are allowed do what the newest do."""
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv, which resolves the lowest versions, is not installed: pip install uv")
     run(uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "old")
     python = tmp_path / "old" / "bin" / "python"
     extras = "app,history,learn,notebook,report"
