@@ -112,6 +112,9 @@ class Walk:
         room = past.day - horizon - past.first_day
         self.step = int(max(7, min(max(horizon // 2, 7), room // _WINDOWS)))
         earliest = past.first_day + max(horizon // 2, 14)
+        # Where a record begins with no open deal, what its first days brought says nothing of later ones.
+        brought_along = bool((past.created < past.first_day).any())
+        self._naive_from = past.first_day - 1 if brought_along else earliest
         days = [past.day - horizon - self.step * back for back in range(_WINDOWS)][::-1]
         self.days = np.array([day for day in days if day >= earliest and self._has_wins(day)] + [past.day])
         snapshots = {} if past.stated is None else past.stated(past, self.days.tolist())
@@ -176,7 +179,7 @@ class Walk:
         }
         found = {}
         for name, start in starts.items():
-            covered = start >= self.past.first_day - 1 and start + self.horizon <= known.day
+            covered = start >= self._naive_from and start + self.horizon <= known.day
             found[name] = (
                 known.won_between(start + 1, start + self.horizon, created_by=self._created_by(start))
                 if covered
@@ -198,16 +201,16 @@ class Walk:
         for at in range(len(self.cuts)):
             score = _EVIDENCE * (evidence * self.weights(at)).sum(axis=1)
             share = np.exp(score - score.max())
+            share[share < 1e-3 * share.sum()] = 0.0
             shares[:, at] = share / share.sum()
         return shares
 
     def by_hazards(self, at: int) -> tuple[Floats, Floats]:
         """Return chance and amount of each deal that was open on an evening, by the hazards of all columns."""
         cut, share = self.cuts[at], self.column_weights[:, at]
-        kept = [(name, w) for name, w in zip(self.columns, share.tolist(), strict=True) if w > 1e-3]
-        whole = sum(w for _, w in kept)
-        p = sum(w / whole * cut.chances[name] for name, w in kept)
-        expected = sum(w / whole * cut.chances[name] * cut.amounts[name] for name, w in kept)
+        kept = [(name, w) for name, w in zip(self.columns, share.tolist(), strict=True) if w > 0]
+        p = sum(w * cut.chances[name] for name, w in kept)
+        expected = sum(w * cut.chances[name] * cut.amounts[name] for name, w in kept)
         return np.asarray(p), np.asarray(expected / np.maximum(p, 1e-300))
 
     @cached_property
@@ -326,10 +329,19 @@ class Walk:
         return parts[0], parts[1], parts[2]
 
     @cached_property
+    def _composed(self) -> Floats:
+        """Return what the hazards say of every window by each evening's weights of columns, shape (evenings, windows).
+
+        What is mixed now is judged as it is now: not for having trusted other columns before.
+        """
+        said = [[float(cut.chances[name] @ cut.amounts[name]) for cut in self.cuts] for name in self.columns]
+        return self.column_weights.T @ np.array(said) + self.new[1]
+
+    @cached_property
     def rows(self) -> dict[str, Floats]:
         """Return the means of every row, shape (m,)."""
-        base = np.array([float(p @ amount) for p, amount in self._hazard_deals]) + self.new[1]
-        found = {"hazards": base, "levelled": base * self._levels(base, _LEVEL_WINDOWS)}
+        base = self._composed.diagonal()
+        found = {"hazards": base, "levelled": base * self._levels(self._composed, _LEVEL_WINDOWS)}
         amount = np.array([cut.open_amount for cut in self.cuts])
         landing, mean = (np.full(len(self.cuts), np.nan) for _ in range(2))
         for at in range(len(self.cuts)):
@@ -348,12 +360,15 @@ class Walk:
         }
 
     def _levels(self, row: Floats, windows: float) -> Floats:
-        """Return how much more or less came than a row said, on each evening, pulled to 1 by so many windows."""
+        """Return how much more or less came than a row said, on each evening, pulled to 1 by so many windows.
+
+        The row is of shape (m,), or (m, m) where it says another thing of past windows on each evening.
+        """
         levels = np.ones(len(row))
-        for at in range(len(row)):
-            weight = self.weights(at) * np.isfinite(row)
+        for at, row_then in enumerate(np.broadcast_to(row, (len(row), len(row)))):
+            weight = self.weights(at) * np.isfinite(row_then)
             if weight.any():
-                said, came = (float(weight @ np.nan_to_num(values)) for values in (row, self.actual))
+                said, came = (float(weight @ np.nan_to_num(values)) for values in (row_then, self.actual))
                 steady = windows * said / float(weight.sum())
                 levels[at] = (came + steady) / max(said + steady, 1e-9)
         return levels
@@ -393,22 +408,22 @@ class Walk:
         measured by its expected size; they are pulled to the prior by their
         divergence from it, so that few windows move them little.
         """
-        names, means = list(self.rows), self._mixed
-        base = means[0]
+        names, composed = list(self.rows), self._composed
+        said = np.repeat(self._mixed[np.newaxis], len(self.cuts), axis=0)
+        said[:, :2] *= (composed / np.maximum(composed.diagonal(), _NOTHING))[:, np.newaxis]  # hazards, levelled
         variance = np.array([_moments(*deals)[0] for deals in self._hazard_deals]) + self.new[2]
-        scale = np.maximum(_PHI[0] * variance + (_TAU[0] * base) ** 2, 1e-9)
+        scale = np.maximum(_PHI[0] * variance + (_TAU[0] * composed) ** 2, 1e-9)
         # A row that has nothing to say of a window is no better and no worse than the hazards there.
-        apart = np.where(np.isfinite(means), means - base, 0.0)
-        missed = np.nan_to_num(self.actual - base)
+        apart = np.where(np.isfinite(said), said - composed[:, np.newaxis], 0.0)
         seen = np.array([self.weights(at) for at in range(len(self.cuts))]) / scale
-        gram = np.einsum("at,it,jt->aij", seen, apart, apart)
-        pull = np.einsum("at,it,t->ai", seen, apart, missed)
+        gram = np.einsum("at,ait,ajt->aij", seen, apart, apart)
+        pull = np.einsum("at,ait,at->ai", seen, apart, np.nan_to_num(self.actual - composed))
         over = (self.days + self.horizon <= self.days[:, None]).sum(axis=1) * min(1.0, self.step / self.horizon)
         naive = _NAIVE_PRIOR + _NAIVE_AT_FIRST / (1.0 + over) ** 4
         prior = np.array([np.full(len(over), _PRIOR[name]) if name in _PRIOR else naive for name in names])
         for name, factor in self._told_of_deals.items():
             prior[names.index(name)] *= factor
-        return weigh(gram, pull, np.where(np.isfinite(means), prior, 0.0).T).T
+        return weigh(gram, pull, np.where(np.isfinite(self._mixed), prior, 0.0).T).T
 
     @cached_property
     def _told_of_deals(self) -> dict[str, Floats]:
