@@ -132,6 +132,29 @@ def test_weights__of_a_row_that_missed_by_far_go_to_nothing() -> None:
     assert weigh(gram[None], pull[None], np.array([[1.0, 1.0, 1.0, 1.0, 0.0]]))[0, 4] == 0
 
 
+@pytest.mark.parametrize("brought_along", [True, False])
+def test_naive_rows__of_a_record_that_begins_with_nothing_leave_its_first_days_out(brought_along: bool) -> None:
+    """What the days brought in which a pipeline filled is no measure of later ones."""
+    walk = Walk(past_of(generate(World(days=360, per_day=3.0, brought_along=brought_along), 0)), 90, new_deals=False)
+    begun = walk.days - 90 - walk.past.first_day
+    for name in ("last_window", "mean_window"):
+        assert np.isfinite(walk.rows[name][begun >= 45]).all()
+    assert np.isfinite(walk.rows["last_window"][(begun >= 0) & (begun < 45)]).all() == brought_along
+    assert ((begun >= 0) & (begun < 45)).any()
+
+
+def test_mix__judges_the_hazards_by_the_columns_that_it_trusts_now(frame: pd.DataFrame) -> None:
+    """A row is not blamed for what was missed while other columns were trusted."""
+    mixes = []
+    for before in (0, 2):
+        walk = Walk(read_past(Deals(frame, context_of(frame))), 90)
+        shares = np.zeros(walk.column_weights.shape)
+        shares[before, :-1] = shares[2, -1] = 1.0
+        walk.__dict__["column_weights"] = shares
+        mixes.append(walk.mix_weights[list(walk.rows).index("hazards"), -1])
+    assert mixes[0] == pytest.approx(mixes[1], abs=0.01)
+
+
 def test_mix__takes_dated_deals_by_what_such_sums_brought() -> None:
     """Losers that nobody closes are put off for ever: what is dated in the window moves the mix little."""
     walk = Walk(past_of(generate(WORLDS["careless_owners"], 1)), 30)

@@ -53,6 +53,8 @@ class World:
         Standard deviation of the close date first stated [days].
     slips : float
         By how much of its length a deal is first stated too early.
+    brought_along : bool
+        Whether the pipeline that ran before the record began is in it.
     has_history : bool
         Whether what sellers said was kept.
     holds : bool
@@ -74,6 +76,7 @@ class World:
     noise: float = 0.5
     date_error: float = 25.0
     slips: float = 0.0
+    brought_along: bool = True
     has_history: bool = True
     holds: bool = True
 
@@ -93,6 +96,7 @@ WORLDS = {
     "new_segment": World(new_segment_from=600, holds=False),
     "two_currencies": World(euros=0.5),
     "two_months": World(days=60, per_day=5.0, holds=False),
+    "from_nothing": World(days=360, per_day=1.5, brought_along=False, has_history=False),
 }
 
 
@@ -132,6 +136,8 @@ def generate(world: World, seed: int, ahead: int = 90) -> dict[str, Any]:
     kept_open = (rng.random(n) < world.never_closed) | (owner < 10 * world.careless_owners)
     closed = np.where(~won & kept_open, NEVER, closed)
     seen = (closed >= world.recorded_from) & (created < today + ahead)
+    if not world.brought_along:
+        seen &= created >= 0
     if world.days <= 60:
         # Of what was there before, the open deals were brought along.
         seen &= (created >= 0) | (closed >= 0)
