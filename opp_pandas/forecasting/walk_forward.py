@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opp_pandas.figures.core.days import NO_DAY
+from opp_pandas.figures.proportions import divide
 from opp_pandas.forecasting.hazards import Hazards
 from opp_pandas.forecasting.landmarks import BoostedLandmarks, LandmarkModel, features_of, is_dated_within
 from opp_pandas.forecasting.logistic import chance_of, log_odds
@@ -187,23 +188,21 @@ class Walk:
             )
         return found
 
-    def weights(self, at: int) -> Floats:
-        """Return how much each window counts on an evening: only those that had ended, overlapping ones less."""
-        gone = self.days + self.horizon <= self.days[at]
-        age = np.where(gone, self.days[at] - self.days, 0)
+    @cached_property
+    def weights(self) -> Floats:
+        """How much each window counts on each evening, shape (m, m): those that had ended, overlapping ones less."""
+        gone = self.days + self.horizon <= self.days[:, np.newaxis]
+        age = np.where(gone, self.days[:, np.newaxis] - self.days, 0)
         return np.where(gone, 0.5 ** (age / _HALF_LIFE) * min(1.0, self.step / self.horizon), 0.0)
 
     @cached_property
     def column_weights(self) -> Floats:
-        """Return how much each column counts on each evening, shape (columns, m): by how well it foretold deals."""
-        shares = np.empty((len(self.columns), len(self.cuts)))
+        """How much each column counts on each evening, shape (columns, m): by how well it foretold deals."""
         evidence = np.array([[cut.evidence.get(name, 0.0) for cut in self.cuts] for name in self.columns])
-        for at in range(len(self.cuts)):
-            score = _EVIDENCE * (evidence * self.weights(at)).sum(axis=1)
-            share = np.exp(score - score.max())
-            share[share < 1e-3 * share.sum()] = 0.0
-            shares[:, at] = share / share.sum()
-        return shares
+        score = _EVIDENCE * evidence @ self.weights.T
+        shares = np.exp(score - score.max(axis=0))
+        shares[shares < 1e-3 * shares.sum(axis=0)] = 0.0
+        return np.asarray(shares / shares.sum(axis=0))
 
     def by_hazards(self, at: int) -> tuple[Floats, Floats]:
         """Return chance and amount of each deal that was open on an evening, by the hazards of all columns."""
@@ -270,7 +269,7 @@ class Walk:
             if x is None:
                 found.append(None)
                 continue
-            weight = self.weights(at)
+            weight = self.weights[at]
             taught = {k: seen for k in np.flatnonzero(weight).tolist() if (seen := features[k]) is not None}
             # Where a history begins, more is known of each deal than before.
             alike = [k for k, seen in taught.items() if seen.shape[1] == x.shape[1]]
@@ -291,7 +290,7 @@ class Walk:
             for x, cut, (_, amounts) in zip(self._stated, self.cuts, self._hazard_deals, strict=True)
         ]
         row = self._sums(self._learned(features, BoostedLandmarks)) + self.new[1]
-        return row * self._levels(row, _LEVEL_WINDOWS)
+        return row * self._levels(row)
 
     def _sums(self, chances: list[Floats | None]) -> Floats:
         """Return what deals bring at these chances on each evening."""
@@ -335,43 +334,35 @@ class Walk:
         What is mixed now is judged as it is now: not for having trusted other columns before.
         """
         said = [[float(cut.chances[name] @ cut.amounts[name]) for cut in self.cuts] for name in self.columns]
-        return self.column_weights.T @ np.array(said) + self.new[1]
+        return np.asarray(self.column_weights.T @ np.array(said) + self.new[1])
 
     @cached_property
     def rows(self) -> dict[str, Floats]:
         """Return the means of every row, shape (m,)."""
-        base = self._composed.diagonal()
-        found = {"hazards": base, "levelled": base * self._levels(self._composed, _LEVEL_WINDOWS)}
+        base, came = self._composed.diagonal(), self.weights @ np.nan_to_num(self.actual)
         amount = np.array([cut.open_amount for cut in self.cuts])
-        landing, mean = (np.full(len(self.cuts), np.nan) for _ in range(2))
-        for at in range(len(self.cuts)):
-            weight = self.weights(at)
-            came = float(np.sum(weight * np.nan_to_num(self.actual)))
-            if weight.any():
-                mean[at] = came / weight.sum()
-                if (weight * amount).sum() > 0:
-                    landing[at] = amount[at] * came / float((weight * amount).sum())
-        found["landing"] = landing
+        found = {
+            "hazards": base,
+            "levelled": base * self._levels(self._composed),
+            "landing": divide(amount * came, self.weights @ amount),
+        }
         for name, chances in self._known_of_deals.items():
             found[name] = self._sums(chances) + self.new[1]
-        found["mean_window"] = mean
+        found["mean_window"] = divide(came, self.weights.sum(axis=1))
         return found | {
             name: np.array([cut.naive[name] for cut in self.cuts]) for name in NAIVE if name != "mean_window"
         }
 
-    def _levels(self, row: Floats, windows: float) -> Floats:
-        """Return how much more or less came than a row said, on each evening, pulled to 1 by so many windows.
+    def _levels(self, row: Floats) -> Floats:
+        """Return how much more or less came than a row said, on each evening, pulled to 1.
 
         The row is of shape (m,), or (m, m) where it says another thing of past windows on each evening.
         """
-        levels = np.ones(len(row))
-        for at, row_then in enumerate(np.broadcast_to(row, (len(row), len(row)))):
-            weight = self.weights(at) * np.isfinite(row_then)
-            if weight.any():
-                said, came = (float(weight @ np.nan_to_num(values)) for values in (row_then, self.actual))
-                steady = windows * said / float(weight.sum())
-                levels[at] = (came + steady) / max(said + steady, 1e-9)
-        return levels
+        weight = self.weights * np.isfinite(row)
+        said = np.sum(weight * np.nan_to_num(row), axis=1)
+        steady = _LEVEL_WINDOWS * np.nan_to_num(divide(said, weight.sum(axis=1)))
+        level = (weight @ np.nan_to_num(self.actual) + steady) / np.maximum(said + steady, 1e-9)
+        return np.asarray(np.where(weight.any(axis=1), level, 1.0))
 
     @cached_property
     def dated_level(self) -> Floats:
@@ -386,7 +377,7 @@ class Walk:
         variance = _PHI[0] * (own + self.new[2]) + (_TAU[0] * row) ** 2
         witness = np.where(row > 0, row / np.maximum(variance, 1e-9), 0.0)
         for at in range(len(levels)):
-            weight = self.weights(at) * witness
+            weight = self.weights[at] * witness
             known = float(weight @ row)
             if known > 0:
                 off = float(weight @ np.nan_to_num(self.actual - row)) / known
@@ -415,7 +406,7 @@ class Walk:
         scale = np.maximum(_PHI[0] * variance + (_TAU[0] * composed) ** 2, 1e-9)
         # A row that has nothing to say of a window is no better and no worse than the hazards there.
         apart = np.where(np.isfinite(said), said - composed[:, np.newaxis], 0.0)
-        seen = np.array([self.weights(at) for at in range(len(self.cuts))]) / scale
+        seen = self.weights / scale
         gram = np.einsum("at,ait,ajt->aij", seen, apart, apart)
         pull = np.einsum("at,ait,at->ai", seen, apart, np.nan_to_num(self.actual - composed))
         over = (self.days + self.horizon <= self.days[:, None]).sum(axis=1) * min(1.0, self.step / self.horizon)
@@ -440,7 +431,7 @@ class Walk:
                 for row, (name, p) in enumerate(by_row.items()):
                     odds = log_odds(p * self.dated_level[at] if name == "dated" else p)
                     score[row, at] = -np.sum(np.logaddexp(0.0, np.where(cut.came, -odds, odds)))
-        told = _EVIDENCE * score @ np.array([self.weights(at) for at in range(len(self.cuts))]).T
+        told = _EVIDENCE * score @ self.weights.T
         usual = np.array([_PRIOR[name] for name in said])[:, None]
         share = usual * np.exp(told - told.max(axis=0))
         factors = dict(zip(said, share / share.sum(axis=0) * usual.sum() / usual, strict=True))
@@ -478,7 +469,7 @@ class Walk:
 
     def fit_spread(self, mean: Floats, variance: Floats, at: int) -> tuple[float, float]:
         """Return (phi, tau) on an evening: the most likely after the windows that had ended, pulled to (1.1, 0.1)."""
-        weight = self.weights(at) * np.isfinite(mean)
+        weight = self.weights[at] * np.isfinite(mean)
         rows = weight > 0
         table = _PHIS[:, None, None] * variance[rows] + (_TAUS[None, :, None] * mean[rows]) ** 2
         table = np.maximum(table, 1e-9)
