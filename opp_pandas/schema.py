@@ -12,6 +12,7 @@ absent (only ``id`` is required, and it may be empty), unknown columns pass.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -419,8 +420,8 @@ def get_schema() -> Any:
         "__annotations__": annotations,
         "__module__": __name__,
         "__qualname__": "OpportunitySchema",
-        "__doc__": "Opportunities in columns: dtypes, text limits, ranges, instants with a zone, unique ids.\n\n    "
-        + (get_schema.__doc__ or "").partition("\n\n    ")[2],
+        "__doc__": "Opportunities in columns: dtypes, text limits, ranges, instants with a zone, unique ids.\n\n"
+        + inspect.cleandoc(get_schema.__doc__ or "").partition("\n\n")[2],
         "Config": Config,
     }
     columns_of: dict[str, list[str]] = {}

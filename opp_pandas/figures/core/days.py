@@ -180,8 +180,9 @@ def to_date(day: int) -> pd.Timestamp:
 
 def to_dates(days: npt.NDArray[Any]) -> pd.DatetimeIndex:
     """Return days as a DatetimeIndex at midnight without a zone; NaT for `NO_DAY`."""
-    wide = np.where(days == NO_DAY, NO_INSTANT // 86_400, days).astype(np.int64) * 86_400
-    wide[np.asarray(days) == NO_DAY] = NO_INSTANT
+    # Days are kept in 32 bits, which hold neither their seconds nor the instant that stands for none.
+    wide = np.asarray(days).astype(np.int64)
+    wide = np.where(wide == NO_DAY, NO_INSTANT, wide * 86_400)
     return pd.DatetimeIndex(wide.view("datetime64[s]").astype("datetime64[us]"))
 
 
