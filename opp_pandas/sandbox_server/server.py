@@ -13,6 +13,7 @@ import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.serving import WSGIRequestHandler
 
 from opp_pandas.errors import ConfigurationError, printable
@@ -193,7 +194,8 @@ class _Handler(WSGIRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """Answer what never reached the application, in the API's shape, and close the connection."""
-        phrase = HTTPStatus(code).phrase
+        # Not Python's own words, which its versions change: the id of an error is the service's.
+        phrase = HTTP_STATUS_CODES[code]
         error = {
             "id": phrase[:1].lower() + phrase.title().replace(" ", "")[1:],
             "title": phrase,
