@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files: written whole or not at all, and tables read as their cells stand."""
 
 from __future__ import annotations
 
