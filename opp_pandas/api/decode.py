@@ -117,7 +117,7 @@ class Part:
 
 
 def decode_pages(pages: Sequence[ParsedPage], resource: Resource) -> Batch | None:
-    """Decode pages of one form together; None where they hold more than was read of them."""
+    """Decode pages of the same names together; None where they hold more than was read of them."""
     columns = ParsedColumns(pages)
     part = decode_columns(columns, resource)
     return part.batch() if columns.adds_up(part.others) else None

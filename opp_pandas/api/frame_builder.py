@@ -170,7 +170,7 @@ class Collector:
         with without_collection():
             for body in block:
                 page = self._parser.parse(body.text)
-                if together and (page is None or page.form is not together[0][0].form):
+                if together and (page is None or not page.form.has_names_of(together[0][0].form)):
                     batches += self._decode_together(together)
                 if page is None:
                     batches.append(self._decode_alone(body))
@@ -181,7 +181,7 @@ class Collector:
             return batches + self._decode_together(together)
 
     def _decode_together(self, pages: list[tuple[ParsedPage, _Body]]) -> _Batches:
-        """Decode pages of one form and take them from the list."""
+        """Decode pages of the same names and take them from the list."""
         parsed = [page for page, _ in pages]
         batch = decode_pages(parsed, self.resource) if pages else None
         if batch is not None:

@@ -82,7 +82,7 @@ class _Form:
 
     `others` are members beside attributes, relationships and meta; `empty` stands for a record's
     attributes and relationships where it has none. Of a strict form ids and types are sure to be
-    what they should.
+    what they should; the records of others end with their type.
     """
 
     decoder: Any
@@ -93,15 +93,19 @@ class _Form:
     empty: tuple[Any, Any]
     is_strict: bool
 
-    @property
-    def width(self) -> int:
-        """How many members a record has."""
-        return 4 + len(self.others) + (not self.is_strict)
+    def has_names_of(self, other: _Form) -> bool:
+        """Return whether both are for the same members, strict or not."""
+        return (self.attributes, self.to_one, self.unread, self.others) == (
+            other.attributes,
+            other.to_one,
+            other.unread,
+            other.others,
+        )
 
 
 @dataclass
 class ParsedPage:
-    """A page in structs; pages of one form can become columns together.
+    """A page in structs; pages whose forms have the same names can become columns together.
 
     It is best dropped after its columns: memory that is given back in the order in which it was
     taken is taken again in that order, which is twice as fast. `members` counts those beside the
@@ -117,28 +121,29 @@ class ParsedPage:
 
 
 class ParsedColumns(PageColumns):
-    """The columns of pages of one form, with what is needed to tell that nothing in them stands twice."""
+    """The columns of pages of the same names, with what is needed to tell that nothing in them stands twice."""
 
     def __init__(self, pages: Sequence[ParsedPage]) -> None:
         form = pages[0].form
+        is_strict = all(page.form.is_strict for page in pages)
         records = list(chain.from_iterable(page.records for page in pages))
         rows = len(records)
         self._bodies = [page.body for page in pages]
         self.absent = list(chain.from_iterable(page.absent for page in pages))
         self._members = sum(page.members for page in pages) + rows * 5 - len(self.absent)
-        ids, attributes, relationships, meta, *others = _columns_of(records, form.width)
-        self.ids = np.fromiter(ids, np.int64, rows) if form.is_strict else ids
+        ids, attributes, relationships, meta, *others = _columns_of(records, 4 + len(form.others))
+        self.ids = np.fromiter(ids, np.int64, rows) if is_strict else ids
         self.meta = meta
         columns = self._members_in(attributes, form.empty[0], len(form.attributes))
         self.attributes = dict(zip(form.attributes, columns, strict=True))
         self.absent += form.attributes * attributes.count(None)
         related = self._members_in(relationships, form.empty[1], len(form.to_one))
-        found = [list(filter(None, column)) for column in (*related[len(form.to_one) :], *others[: len(form.others)])]
+        found = [list(filter(None, column)) for column in (*related[len(form.to_one) :], *others)]
         self.unread = [name for name, raw in zip(form.unread, found, strict=False) if raw]
         self._raw = list(chain.from_iterable(found))
         self._members += len(self._raw)
         self.relationships = {
-            name: (values, self._targets(values, are_sure=form.is_strict))
+            name: (values, self._targets(values, are_sure=is_strict))
             for name, values in zip(form.to_one, related, strict=False)
         }
 
@@ -285,7 +290,7 @@ class PageParser:
     def _page(self, document: Any, body: bytes, form: _Form) -> ParsedPage | None:
         records, included, *rest = astuple(document)
         if not form.is_strict and records:
-            ids, *_, types = _columns_of(records, form.width)
+            ids, *_, types = _columns_of(records, 5 + len(form.others))
             if types.count(self._resource.type) != len(records) or not are_usable(ids):
                 return None
         resources, members = self._resources(included or [])
@@ -349,7 +354,8 @@ class PageParser:
         """Make the struct of a relationship that points to one type; None: to any."""
         options: dict[str, Any] = {"gc": False, "eq": False, "forbid_unknown_fields": True, "omit_defaults": True}
         members: list[Any] = [("id", _Id), ("meta", Raw, _ABSENT)]
-        sure = Target if kind is None else msgspec.defstruct("Sure", members, tag_field="type", tag=kind, **options)
+        of_kind = options | {"tag_field": "type", "tag": kind, "namespace": {"type": kind}}
+        sure = Target if kind is None else msgspec.defstruct("Sure", members, **of_kind)
         fields = [("data", sure | None, self._noted()), ("links", Raw, _ABSENT), ("meta", Raw, _ABSENT)]
         return msgspec.defstruct("Related", fields, **options)
 
@@ -394,8 +400,8 @@ def _can_be_field(name: str) -> bool:
 
 
 def _columns_of(structs: Sequence[Any], count: int) -> list[tuple[Any, ...]]:
-    """Turn structs into columns of their fields."""
-    return list(zip(*map(astuple, structs), strict=True)) if structs else [()] * count
+    """Turn structs into columns of their first fields."""
+    return list(zip(*map(astuple, structs), strict=False))[:count] if structs else [()] * count
 
 
 def _is_unicode(text: bytes) -> bool:
