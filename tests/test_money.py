@@ -29,6 +29,15 @@ FRAME = portfolio(
 )
 
 
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NaT, pd.NA])
+def test_rates__without_a_start_day_hold_from_the_beginning(missing: object) -> None:
+    """However the table, or the file that it came from, says that there is none."""
+    table = pd.DataFrame({"currency": ["EUR", "EUR"], "start": [missing, "2026-06-01"], "rate": [1.0, 2.0]})
+    table["start"] = table["start"].astype(object)
+    rates = ExchangeRates(table, base="USD").to_dict()["table"]
+    assert [rate["start"] for rate in rates if rate["currency"] == "EUR"] == [None, "2026-06-01"]
+
+
 @pytest.mark.parametrize(
     ("open_date", "won_date", "expected"),
     [

@@ -268,6 +268,12 @@ def waterfall(material: Material) -> Section:
     )
 
 
+def _superlative(rank: int) -> str:
+    """Return "largest", "2nd largest" and so on."""
+    ending = "th" if 10 < rank % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return "largest" if rank == 1 else f"{rank}{ending} largest"
+
+
 def deals(material: Material) -> Section:
     """The open deals that matter most or need a look: each once, with every reason."""
     ageing, flagged, foretold = material.ageing, material.hygiene, material.prediction
@@ -276,7 +282,7 @@ def deals(material: Material) -> Section:
     amounts = ageing["amount"].fillna(-np.inf)
     reasons: dict[int, list[str]] = {}
     for rank, place in enumerate(amounts.sort_values(ascending=False, kind="stable").index[:few].tolist(), 1):
-        reasons.setdefault(place, []).append("largest open deal" if rank == 1 else f"{rank}. largest open deal")
+        reasons.setdefault(place, []).append(f"{_superlative(rank)} open deal")
     chances = pd.Series(dtype="float64")
     if foretold is not None:
         chances = pd.Series(foretold.chances, index=foretold.attrs["positions"])

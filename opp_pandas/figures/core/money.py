@@ -37,8 +37,8 @@ class ExchangeRates:
     ----------
     table : DataFrame or mapping
         Columns ``currency``, ``rate`` (units of `base` for one unit of the
-        currency) and ``start`` (first day; may be left out for one rate per
-        currency). A mapping currency -> rate is the same without dates.
+        currency) and ``start`` (first day; one that is missing, or a table without
+        the column, has the rate hold from the beginning). A mapping currency -> rate is the same without dates.
     base : str
         Currency of the results.
     open_date : {"as_of", "close"} or day, default "as_of"
@@ -76,7 +76,7 @@ class ExchangeRates:
         starts = (
             [ALWAYS] * len(table)
             if "start" not in table.columns
-            else [ALWAYS if day is None else parse_day(day) for day in table["start"]]
+            else [ALWAYS if pd.isna(day) else parse_day(day) for day in table["start"]]
         )
         rates = pd.to_numeric(table["rate"], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         bad = ~(np.isfinite(rates) & (rates > 0))
