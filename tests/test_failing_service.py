@@ -156,6 +156,13 @@ def test_rows_left_out_of_lists__are_read_one_by_one(box: Sandbox, client: Clien
     assert statuses(df.opp.write_back()) == ["written"]
 
 
+def test_list_of_ids_that_is_refused__has_rows_read_one_by_one(box: Sandbox, df: pd.DataFrame) -> None:
+    """A service without filter[id] refuses the reading, not the edit: none is called rejected for it."""
+    df.loc[:1, "next_step"] = "x"
+    box.fail(400, times=10**6, method="GET", path="/opportunities", body=b"{}")
+    assert statuses(df.opp.write_back()) == ["written", "written"]
+
+
 def test_success_without_a_document__is_read(box: Sandbox, client: Client, df: pd.DataFrame) -> None:
     """A 204 to a PATCH: the row is read; if even that fails it is still written."""
     df.loc[0, "next_step"] = "x"

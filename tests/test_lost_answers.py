@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,7 +25,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 1e-6))
 
 
-@pytest.mark.parametrize("status", [0, 500, 502, 504])
+@pytest.mark.parametrize("status", [0, 500, 502, 504, 302, 303])
 @pytest.mark.parametrize("applied", [True, False])
 def test_lost_answer__to_a_patch_is_settled_by_reading(
     box: Sandbox, client: Client, df: pd.DataFrame, status: int, applied: bool
@@ -52,7 +53,7 @@ def test_lost_answer__unreadable_success_is_settled_too(
     assert len(opp.read_opportunities(client, stages=STAGES)) == 31
 
 
-@pytest.mark.parametrize("status", [0, 500, 504])
+@pytest.mark.parametrize("status", [0, 500, 504, 303])
 @pytest.mark.parametrize("applied", [True, False])
 def test_lost_answer__to_a_post_never_makes_two(
     box: Sandbox, client: Client, df: pd.DataFrame, status: int, applied: bool
@@ -65,6 +66,61 @@ def test_lost_answer__to_a_post_never_makes_two(
     assert len(opp.read_opportunities(client, stages=STAGES)) == 31
     assert df["id"].iloc[-1] == 31
     assert len(df.opp.changes()) == 0
+
+
+@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize(("name", "created"), [("Another", "2999-01-01T00:00:00Z"), ("New", "2020-01-01T00:00:00Z")])
+def test_answer_of_another_deal__to_a_post_costs_that_one_nothing(
+    box: Sandbox, client: Client, df: pd.DataFrame, applied: bool, name: str, created: str
+) -> None:
+    """A service that answers with a deal that was there: neither giving way nor undoing deletes that one."""
+    df = df.opp.add({"name": "New", "custom_id": "CRM-9"})
+    there = client.get(1).data
+    attributes = {**there["attributes"], "name": name, "createdAt": created}
+    answer = json.dumps({"data": {**there, "attributes": attributes}}).encode()
+    box.fail(201, method="POST", applied=applied, body=answer)
+    report = df.opp.write_back()
+    assert statuses(report) == ["written" if applied else "unknown"]
+    assert report.rows["detail"].iloc[0].startswith("the service answered with another deal (id 1); ")
+    opp.undo(client, allow_delete=True, confirm=1 if applied else None)
+    assert client.get(1).data == there
+    assert len(opp.read_opportunities(client, stages=STAGES)) == 30
+
+
+@pytest.mark.parametrize("custom", ["crm-9 ", None])
+def test_answer_with_what_the_service_made_of_a_new_deal__is_no_other_deal(
+    box: Sandbox, client: Client, df: pd.DataFrame, custom: str | None
+) -> None:
+    """A service that changes a custom id, or keeps none: the deal is ours, and what differs is said."""
+    df = df.opp.add({"name": "New", "custom_id": "CRM-9"})
+    there = client.get(1).data
+    made = {**there, "id": 31, "attributes": {**there["attributes"], "name": "NEW", "customId": custom}}
+    box.fail(201, method="POST", body=json.dumps({"data": made}).encode())
+    report = df.opp.write_back()
+    assert statuses(report) == ["adjusted"]
+    assert report.rows["id"].tolist() == [31]
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_answer_without_the_values__is_no_proof(box: Sandbox, client: Client, df: pd.DataFrame, applied: bool) -> None:
+    """A 200 with an id alone says nothing of what was stored: the record is read."""
+    df.loc[0, "next_step"] = "x"
+    box.fail(200, method="PATCH", applied=applied, body=b'{"data": {"type": "opportunity", "id": 1}}')
+    report = df.opp.write_back()
+    assert statuses(report) == ["written" if applied else "adjusted"]
+    assert df["next_step"].iloc[:1].dropna().tolist() == (["x"] if applied else [])
+    assert len(df.opp.changes()) == 0
+
+
+def test_value_that_no_answer_shows__is_said(box: Sandbox, df: pd.DataFrame) -> None:
+    """A service without an attribute never shows it: its value is not called stored, and stays an edit."""
+    df.loc[0, "next_step"] = "x"
+    bare = b'{"data": {"type": "opportunity", "id": 1, "attributes": {"name": "Deal"}}}'
+    for method in ("PATCH", "GET"):
+        box.fail(200, method=method, path="/opportunities/1", body=bare)
+    report = df.opp.write_back()
+    assert report.rows["detail"].tolist() == ["next_step: sent, and the service does not show it"]
+    assert df.opp.changes().cells["field"].tolist() == ["next_step"]
 
 
 def test_lost_answer__to_a_post_without_custom_id_is_never_repeated(

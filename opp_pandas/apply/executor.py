@@ -16,8 +16,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ from opp_pandas.errors import (
     JournalError,
     RateLimitError,
     ReadOnlyError,
+    ResponseError,
     ServiceError,
     UnavailableError,
     named,
@@ -244,6 +245,18 @@ class Executor:
         self.stop.set()
 
 
+@contextmanager
+def _may_refuse_ids() -> Iterator[None]:
+    """Let a service ignore a list of ids, or say that it does not know such lists."""
+    try:
+        yield
+    except ForeignRowsError:
+        pass
+    except ResponseError as error:
+        if error.status not in (400, 404, 422):
+            raise
+
+
 class _Readings:
     """Rows of one unit as the service has them now, read in batches, at most `REREAD_MAX_AGE_S` old."""
 
@@ -258,8 +271,8 @@ class _Readings:
         if executor.clock() - self._read_at > REREAD_MAX_AGE_S:
             ids = [task.entry.id for task in self._unit[place:] if not isinstance(task.entry, RowCreation)]
             self._rows, self._read_at = {}, executor.clock()
-            # A service that ignores the ids would send everything: then each row is asked for by itself, below.
-            with suppress(ForeignRowsError):
+            # Each row that does not come so is asked for by itself, below.
+            with _may_refuse_ids():
                 for page in executor.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
                     rows = (item for item in page.document["data"] if str(item.get("id")).isdigit())
                     self._rows |= {int(item["id"]): item for item in rows}

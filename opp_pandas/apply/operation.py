@@ -253,10 +253,11 @@ class _Patch(Operation):
         return self.wire.client.update(self._request.id, *members_of(self._request))
 
     def take(self, answer: Answer) -> None:
-        if answer.data is not None:
+        columns = {cell.column for cell in self.cells}
+        if answer.data is not None and columns <= wire_cells(answer.data, columns).keys():
             self.outcome.take_answer(answer, self.cells)
             return
-        # A success without a document (204): read what the service made of it.
+        # A success without a document (204), or without what was sent: read what the service made of it.
         super().take(answer)
         try:
             self.outcome.take_resource(self.wire.client.get(self._request.id).data, self.cells)

@@ -31,6 +31,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from opp_pandas.apply.journal import Claim
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.operation import MOST_SENDS, Operation, batches, patch, read_record, read_records, settle
@@ -39,6 +41,7 @@ from opp_pandas.changes.changeset import Cell, RowCreation, members_of
 from opp_pandas.changes.diff import follow_amount
 from opp_pandas.errors import ResponseError, ServiceError, named, printable
 from opp_pandas.frame_state import OWN_CUSTOM_ID
+from opp_pandas.instants import parse_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -201,7 +204,11 @@ class Creations:
         self.wire.plan.settled(task.number, outcome)
         try:
             attributes = self.wire.client.get(own).data.get("attributes") or {}
-            if attributes.get("updatedAt") != outcome.updated_at:
+            # What does not bear the custom id is no rival of the other one, whatever the answer called ours.
+            if (
+                attributes.get("updatedAt") != outcome.updated_at
+                or str(attributes.get("customId")) != outcome.custom_id
+            ):
                 return
             self.wire.client.delete(own)
         except ServiceError as error:
@@ -302,6 +309,12 @@ class _Create(Operation):
         return self.wire.client.create(*members_of(self._creation))
 
     def take(self, answer: Answer) -> None:
+        if is_another(answer, self._creation):
+            # To delete that one for ours, in give_way() or undo(), would destroy somebody's deal.
+            why, self.task.attempted = f"the service answered with another deal (id {answer.data['id']})", True
+            if not self.looked(why):
+                self.give_up(why, unsure=True)
+            return
         self._all.remember(int(answer.data["id"]))
         self.outcome.take_answer(answer, self.cells)
 
@@ -344,6 +357,25 @@ def may_have_rival(creation: RowCreation, shared: bool) -> bool:
         return custom is not None
     # A UUID tells at its fifteenth place whether it was drawn: nobody else has such a one.
     return custom.removeprefix(OWN_CUSTOM_ID)[14:15] != "4"
+
+
+def is_another(answer: Answer, creation: RowCreation) -> bool:
+    """Return whether an answer to a new deal holds one that was there before.
+
+    Such a one has neither our custom id nor our name, or it was created long before, by the service's own clock.
+    """
+    has = wire_cells(answer.data, ["custom_id", "name", "created_at"])
+    if creation.custom_id is not None and has.keys() >= {"custom_id", "name"}:
+        sent = {"custom_id": creation.custom_id, "name": creation.values.get("name")}
+        # The service may have trimmed a text, or written it in another case.
+        if all(str(has[column]).strip().casefold() != str(sent[column]).strip().casefold() for column in sent):
+            return True
+    try:
+        created = parse_instant(str(has.get("created_at")))[0]
+    except ValueError:
+        return False
+    # A time that is written without its zone is up to 14 hours off.
+    return answer.date is not None and created < (answer.date - pd.Timedelta(days=1)).timestamp() * 1e6
 
 
 def count_look_ups(creations: Iterable[RowCreation], shared: bool = False) -> int:

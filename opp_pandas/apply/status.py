@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from opp_pandas.api.client import Answer
 
 _SERVER_FAILURE, _GATEWAY_TIMEOUT = 500, 504
+# After these many web frameworks have processed what was sent; 307 and 308 ask for it again.
+_SEE_OTHER = frozenset({301, 302, 303})
 
 
 class Status(StrEnum):
@@ -157,6 +159,7 @@ class Outcome:
         has = wire_cells(resource, (cell.column for cell in self.sent))
         differing = [c for c in self.sent if c.column in has and not same_value(c.column, has[c.column], c.after)]
         words = [f"{c.column}: sent {_value(c.after)}, stored {_value(has[c.column])}" for c in differing]
+        words += [f"{c.column}: sent, and the service does not show it" for c in self.sent if c.column not in has]
         self.status = Status.ADJUSTED if differing else Status.WRITTEN
         self.detail = sentences(detail, *words)
 
@@ -210,14 +213,14 @@ def sentences(*words: str) -> str:
 def perhaps_applied(error: ServiceError) -> bool:
     """Whether a write that ended in `error` may have reached the service's data.
 
-    So it may after a lost or broken answer, a 5xx other than announced
-    maintenance, and an answer that says success and cannot be read.
+    So it may after a lost or broken answer, a 5xx other than announced maintenance, an
+    answer that says success and cannot be read, and a redirect to the result of a write.
     """
     if isinstance(error, NoResponseError):
         return error.sent
     if isinstance(error, ResponseError):
         maintenance = any(entry.get("id") == "scheduledServerMaintenance" for entry in error.errors)
-        return error.status >= _SERVER_FAILURE and not maintenance
+        return error.status in _SEE_OTHER or (error.status >= _SERVER_FAILURE and not maintenance)
     return isinstance(error, DocumentError)
 
 
