@@ -272,7 +272,7 @@ def test_numbers_where_text_belongs__are_noted() -> None:
 
     box.fail(200, path="/opportunities", body=sent("/opportunities", "page[size]=200", nextStep=5))
     box.fail(200, path="/opportunityStages", body=sent("/opportunityStages", "", name=7))
-    df = opp.read_opportunities(box.client())
+    df = opp.read_opportunities(box.client(), include="stage")
     assert set(df["next_step"]) == {"5"}
     assert set(df["stage_name"]) == {"7"}
     assert df.opp.load_report.notes == (

@@ -186,6 +186,42 @@ def test_missing_row__is_not_made_up_for_by_a_new_one(server: RawServer) -> None
     assert df.opp.load_report.complete is False
 
 
+@pytest.mark.parametrize("parameter", ["page[offset]", "page%5Bnumber%5D", "offset", "page", "page[after]"])
+def test_pages_by_position__are_not_trusted_when_deals_go(server: RawServer, parameter: str) -> None:
+    """Deal 1 goes after the first of two pages: 3 moves to its place and is passed over, and the number fits."""
+    first = {**page(1, 2, count=4), "links": {"next": f"/api/v2/opportunities?{parameter}=2"}}
+    clock = {"Date": "Mon, 07 Sep 2026 10:00:00 GMT"}
+    answers = [reply(200, first, **clock), page(4), {"data": []}, STAGE_PAGE, page(2, count=3)]
+    if parameter == "page[after]":
+        # Behind a record nothing moves: 3 is the one that went.
+        assert load(server, *answers).opp.load_report.complete is True
+        return
+    with pytest.warns(errors.IncompleteLoadWarning, match="1 deals were passed over, since others were deleted"):
+        df = load(server, *answers, page(2, 3, 4, count=3))
+    assert df["id"].tolist() == [1, 2, 4]
+    assert df.opp.load_report.complete is False
+
+
+def test_records_of_another_type__are_no_load_without_rows(server: RawServer) -> None:
+    """A service of other names is told from one without deals; one such record among others is set aside."""
+    strange = [opportunity(key, name="x") | {"type": "opportunities"} for key in (1, 2)]
+    with pytest.raises(errors.DocumentError, match=r"2 records, none of the type 'opportunity'; the first: 'opport"):
+        load(server, {"data": strange})
+    with pytest.warns(errors.IncompleteLoadWarning, match="1 records were set aside"):
+        assert load(server, {"data": [*strange[:1], opportunity(3)]}, STAGE_PAGE)["id"].tolist() == [3]
+
+
+def test_service_without_names_or_ids__says_which_are_missing(server: RawServer) -> None:
+    """A service may have no stages, ignore ``include=``, and send links in the place of ids."""
+    bare = [opportunity(key) for key in (1, 2)]
+    for record, related in zip(bare, ({"owner": {"data": {"type": "user", "id": 7}}}, {}), strict=True):
+        record["relationships"] = {**related, "opportunityStage": {"links": {"related": "x"}}}
+    notes = load(server, {"data": bare}, reply(404, {})).opp.load_report.notes
+    assert "the service has no opportunityStages: ids stand without names, order and meaning" in notes
+    assert "the service sent no names beside 'owner_id', although they were asked for (include=)" in notes
+    assert "no deal came with 'stage_id': the service does not say them" in notes
+
+
 def test_service_without_a_clock__is_noted(server: RawServer) -> None:
     """Without its time nobody knows since when to read again."""
     df = load(server, page(1, 2, count=2), STAGE_PAGE)

@@ -194,6 +194,8 @@ def _text(body: bytes) -> tuple[str, str]:
     body = body.removeprefix(BOM)
     if not body.strip():
         return "", "the answer is empty, where a JSON:API document was expected"
+    if body[:2] == b"\x1f\x8b":
+        return "", "the answer is compressed, and its Content-Encoding does not say so"
     if body[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in body[:4]:
         return "", "the answer is UTF-16 or UTF-32 text; JSON is UTF-8"
     try:
@@ -305,19 +307,28 @@ def link_target(link: Any, *, pointer: str = "/links/next") -> str | None:
 def error_objects(value: Any) -> tuple[dict[str, Any], ...]:
     """Return the JSON:API error objects of a parsed body, whatever its shape.
 
-    The gateway's ``{"error", "description"}`` becomes one with ``title`` and ``detail``.
+    Those of other kinds get ``title`` and ``detail``: a gateway's ``{"error", "description"}``, words by
+    the field that they are about, bare words.
+
+    Examples
+    --------
+    >>> error_objects({"errors": {"name": ["can't be blank", "is too short"]}})
+    ({'title': 'name', 'detail': "can't be blank, is too short"},)
     """
     if not isinstance(value, dict):
         return ()
-    errors = value.get("errors")
-    if isinstance(errors, list):
-        return tuple(item for item in errors if isinstance(item, dict))
-    if isinstance(errors, dict):
-        return (errors,)
-    if isinstance(value.get("error"), str):
+    errors = value.get("errors") or value.get("error") or value.get("message")
+    if isinstance(errors, dict) and not errors.keys() & {"id", "title", "detail", "message"}:
+        return tuple({"title": name, "detail": ", ".join(map(str, _listed(said)))} for name, said in errors.items())
+    found = [entry if isinstance(entry, dict) else {"title": entry} for entry in _listed(errors)]
+    if len(found) == 1 and "title" in found[0] and "detail" not in found[0]:
         detail = value.get("description") or value.get("error_description") or value.get("message")
-        return ({"title": value["error"], **({"detail": detail} if detail else {})},)
-    return ()
+        found = [{**found[0], "detail": detail}] if detail and detail != found[0]["title"] else found
+    return tuple(found)
+
+
+def _listed(value: Any) -> list[Any]:
+    return [entry for entry in (value if isinstance(value, list) else [value]) if entry is not None]
 
 
 def describe_errors(errors: tuple[Mapping[str, Any], ...]) -> str:
@@ -338,11 +349,10 @@ def describe_errors(errors: tuple[Mapping[str, Any], ...]) -> str:
     """
     words = []
     for error in errors[:5]:
-        # The 415 answer spells it "details".
-        detail = error.get("detail") or error.get("details") or ""
-        parts = [
-            str(part).strip().removesuffix(".") for part in (error.get("title") or error.get("id"), detail) if part
-        ]
+        # The 415 answer spells it "details"; other services say "message".
+        detail = error.get("detail") or error.get("details") or error.get("message") or ""
+        title = error.get("title") or error.get("id") or error.get("code")
+        parts = [str(part).strip().removesuffix(".") for part in (title, detail) if part]
         source = error.get("source")
         pointer = source.get("pointer") or source.get("parameter") if isinstance(source, dict) else None
         words.append(": ".join(parts) + (f" ({pointer})" if pointer else ""))

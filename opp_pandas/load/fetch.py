@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -12,13 +13,22 @@ import pandas as pd
 from opp_pandas.api.checkpoint import iter_kept_pages
 from opp_pandas.api.frame_builder import Collected, Collector, join_names, lookup_frame, name_notes
 from opp_pandas.api.query import LISTS, Query, field_names, include_names
-from opp_pandas.errors import AccessDeniedError, ForeignRowsError, NotFoundError, ServiceError
+from opp_pandas.api.transport.base_url import redacted
+from opp_pandas.errors import (
+    AccessDeniedError,
+    DocumentError,
+    ForeignRowsError,
+    NotFoundError,
+    ServiceError,
+    named,
+    printable,
+)
 from opp_pandas.load.arrival import ignores_fields, is_sorted, leave_out_unasked, leave_out_unfit
-from opp_pandas.load.changed_records import index_of, joined_lookups, read_changed
+from opp_pandas.load.changed_records import index_of, joined_lookups, list_ids, read_changed
 from opp_pandas.load.partitions import iter_partitioned
 from opp_pandas.load.upsert import not_older, overlay
 from opp_pandas.load.where import rows_that_fit
-from opp_pandas.resource import OPPORTUNITY, STAGE, USER, snake_case
+from opp_pandas.resource import LOOKUP_COLUMNS, OPPORTUNITY, STAGE, USER, snake_case
 
 if TYPE_CHECKING:
     import os
@@ -30,6 +40,8 @@ if TYPE_CHECKING:
     from opp_pandas.load.where import Where
 
 _SLOW_LOAD_S = 1.0
+_POSITION = re.compile(r"[?&](?:page(?:%5B|\[))?(?:offset|number|page|skip|start)(?:%5D|\])?=\d", re.IGNORECASE)
+_TYPED = re.compile(rb'"type"\s*:\s*"opportunity"')
 _READ_AGAIN = pd.Timedelta(seconds=60)
 # As many as one request asks for: more would cost more than reading everything.
 _MOST_ONE_BY_ONE = 100
@@ -107,6 +119,13 @@ def select_rows(
 ) -> tuple[Rows, pd.DataFrame, pd.Series]:
     """Return the rows that were asked for, with names, those that came beside them, and the ids that were judged."""
     frame = leave_out_unasked(rows.frame, plan.query.fields)
+    nameless = [
+        entry.id_column
+        for entry in LOOKUP_COLUMNS.values()
+        if entry.relation in plan.query.include and entry.type not in lookups and entry.id_column in frame.columns
+    ]
+    if nameless := [column for column in dict.fromkeys(nameless) if frame[column].notna().any()]:
+        notes.append(f"the service sent no names beside {named(nameless)}, although they were asked for (include=)")
     rows = replace(rows, frame=join_names(frame, lookups, plan.include))
     rows, left_out = leave_out_unfit(rows, plan.filter, plan.zone, notes)
     judged = rows.frame["id"]
@@ -166,7 +185,8 @@ def read_all(plan: LoadPlan, notes: list[str]) -> Arrived:
 class Walked:
     """How a walk went, by the query that was asked in the end.
 
-    Counted is each part of a long filter; `one_by_one`: each deal was asked for by itself.
+    Counted is each part of a long filter; `one_by_one`: each deal was asked for by itself;
+    `by_position`: pages began at a number of rows, not behind a record.
     """
 
     query: Query
@@ -174,6 +194,7 @@ class Walked:
     pages: int
     counts: Mapping[int, int | None]
     one_by_one: bool = False
+    by_position: bool = False
 
 
 def walk_pages(plan: LoadPlan, collector: Pages, notes: list[str]) -> Walked:
@@ -236,6 +257,7 @@ def _collect(plan: LoadPlan, query: Query, collector: Pages, notes: list[str]) -
     sent = None if query.fields is None else sent_fields(query, plan.include)
     pages = 0
     counts: dict[int, int | None] = {}
+    by_position = False
     # disable=None: tqdm itself stays silent where nobody watches a terminal.
     hidden = None if plan.progress is None else not plan.progress
     with (
@@ -250,12 +272,26 @@ def _collect(plan: LoadPlan, query: Query, collector: Pages, notes: list[str]) -
                 bar.total = _sum(counts)
             if not pages and sent is not None and ignores_fields(page.document, sent):
                 notes.append("the service ignored fields=: it sent more, which was left out")
+            if not pages:
+                _check_types(page)
+            by_position |= bool(_POSITION.search(page.next_url or ""))
             pages += 1
             collector.add_page(page)
             bar.update(collector.rows_at_hand - bar.n)
             if limit is not None and collector.rows >= limit:
                 break
-    return Walked(query, moment, pages, counts)
+    return Walked(query, moment, pages, counts, by_position=by_position)
+
+
+def _check_types(page: Page) -> None:
+    """Refuse a collection of something else: taken record by record it would be a load without rows."""
+    if _TYPED.search(page.body):
+        return
+    kinds = [record.get("type") if isinstance(record, dict) else record for record in page.document["data"]]
+    if kinds and OPPORTUNITY.type not in kinds:
+        shown = printable(repr(kinds[0]), 60)
+        problem = f"the service sent {len(kinds):,} records, none of the type {OPPORTUNITY.type!r}; the first: {shown}"
+        raise DocumentError(problem, pointer="/data/0/type", method="GET", url=redacted(page.url))
 
 
 def _sum(counts: Mapping[int, int | None]) -> int | None:
@@ -310,7 +346,7 @@ def gone_note(number: int) -> str:
 def completeness(plan: LoadPlan, walked: Walked, found: Rows, quarantined: int, notes: list[str]) -> bool | None:
     """Return whether every row is there; None where a limit was given or the service does not count.
 
-    Of `found` only ``created_at`` is looked at; numbers that differ are noted.
+    Of `found` only ``id`` and ``created_at`` are looked at; what differs is noted.
     """
     rows, counts = len(found), walked.counts
     if quarantined:
@@ -329,7 +365,13 @@ def completeness(plan: LoadPlan, walked: Walked, found: Rows, quarantined: int, 
     if now is None:
         return None
     if now == rows:
-        return True
+        # Pages by position pass over a deal where one before it was deleted meanwhile.
+        listed = list_ids(plan.client, walked.query.filter)[0] if walked.by_position else set()
+        missing = listed.difference(index_of(found.frame))
+        if not missing:
+            return True
+        notes.append(f"{len(missing):,} deals were passed over, since others were deleted while the pages came")
+        return False
     notes.append(f"the service counts {now:,} opportunities, {rows:,} arrived")
     return False
 
@@ -353,13 +395,14 @@ def count_opportunities(client: Client, filter: Mapping[str, Any] | None = None)
 
 
 def read_lookup(client: Client, resource: Any, notes: list[str] | None = None) -> pd.DataFrame | None:
-    """Read all stages or all users as a look-up; None, and a note, where the token may not."""
+    """Read all stages or all users as a look-up; None, and a note, where there are none or the token may not."""
     try:
         pages = client.iter_pages(resource=resource, page_size=1000 if resource is USER else None)
         records = [entry for page in pages for entry in page.document["data"]]
-    except AccessDeniedError:
+    except (AccessDeniedError, NotFoundError) as error:
         if notes is not None:
-            notes.append(f"the token may not read {resource.path}: ids stand without names, order and meaning")
+            why = "the service has no" if isinstance(error, NotFoundError) else "the token may not read"
+            notes.append(f"{why} {resource.path}: ids stand without names, order and meaning")
         return None
     if notes is not None:
         notes.extend(name_notes(records))

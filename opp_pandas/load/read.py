@@ -446,6 +446,9 @@ def _as_asked(plan: LoadPlan, arrived: Arrived, notes: list[str]) -> tuple[Rows,
     rows, left_out, judged = select_rows(plan, arrived.rows, arrived.lookups, notes)
     notes += [ignored_note(left_out)] if len(left_out) else []
     notes += [plan.condition.note(len(rows), len(judged))] if plan.condition else []
+    absent = [column for column in ("stage_id", "owner_id") if column not in columns_of(plan.query.filter)]
+    if absent := [column for column in absent if column in rows.frame.columns and rows.frame[column].isna().all()]:
+        notes += [f"no deal came with {named(absent)}: the service does not say them"] if len(rows) else []
     if not arrived.in_order:
         notes.append(f"the service did not keep the order of sort={plan.query.sort or 'id'!r}: sorted here")
     # Deals that were changed while the pages came may belong elsewhere now.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from opp_pandas import errors
 from opp_pandas.api import documents
@@ -37,7 +38,7 @@ def explain(
     said = f" ({words})" if words else ""
     path = redacted(url).removeprefix(origin.url)
     if 300 <= status < 400:
-        target = printable(redacted(location), 120) if location else "elsewhere"
+        target = printable(redacted(urljoin(url, location)), 120) if location else "elsewhere"
         return f"the service redirects to {target}, which is not followed, since the token would go along; check url="
     if status == 401:
         return f"the service does not accept the token{said}; sign in again or pass a fresh token"

@@ -356,7 +356,8 @@ class Transport:
         elif isinstance(error, http_adapter.CutShortError):
             message = f"the answer is damaged: {error}"
         elif _has(error, TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError):
-            message = f"{place} gave no whole answer in time"
+            remedy = "ask for less at once (page_size=) or wait longer (deadline_s=, read_timeout_s=)"
+            message = f"{place} gave no whole answer in time; {remedy}"
         else:
             message = f"the connection to {place} broke before the whole answer came"
         sent = not (never_sent or certificate)
