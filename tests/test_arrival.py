@@ -13,6 +13,7 @@ import opp_pandas as opp
 from conftest import STAGES
 from opp_pandas import errors
 from opp_pandas.frame_state import CellMarks, Rows
+from opp_pandas.load import changed_records
 from opp_pandas.load.arrival import is_sorted, leave_out_unfit, sort_rows
 from rawserver import RawServer, reply
 
@@ -283,3 +284,40 @@ def test_numbers_where_text_belongs__are_noted() -> None:
     again = df.opp.refresh()
     assert again.loc[again["id"] == 1, "name"].tolist() == ["8"]
     assert "name: 2 numbers came where text belongs, and stand as text" in again.opp.load_report.notes
+
+
+def test_later_loads__of_a_service_without_lists_of_names_or_ids(tmp_path: Any) -> None:
+    """Names stand as they were loaded, and deals that may be gone are asked for one by one."""
+    box = opp.sandbox(12, seed=11, now=NOW)
+    client = box.client()
+    df = opp.read_opportunities(client, stages=STAGES)
+    history = opp.History(tmp_path)
+    history.record(df)
+    client.delete(3)
+    box.switches.ignore_parameters = ("filter",)
+    for path in ("/accounts", "/users"):
+        box.fail(404, times=10**6, path=path, body=b"{}")
+    found = df.opp.refresh()
+    pd.testing.assert_series_equal(found["account_name"], df["account_name"])
+    assert "the service has no users: their names are those of the load before" in found.opp.load_report.notes
+    assert df.opp.reconcile().gone == [3]
+    warm = opp.read_opportunities(client, history=history, stages=STAGES)
+    assert (len(warm), warm.opp.load_report.complete, warm.opp.load_report.pages) == (11, True, 1)
+    assert any("1 deals are gone at the service" in note for note in warm.opp.load_report.notes)
+
+
+def test_load_from_a_history__of_many_that_may_be_gone_reads_everything(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than fit into one request are not asked for one by one."""
+    monkeypatch.setattr(changed_records, "IDS_PER_REQUEST", 1)
+    box = opp.sandbox(12, seed=11, now=NOW)
+    client = box.client()
+    history = opp.History(tmp_path)
+    history.record(opp.read_opportunities(client, stages=STAGES))
+    for key in (3, 4):
+        client.delete(key)
+    box.switches.ignore_parameters = ("filter",)
+    warm = opp.read_opportunities(client, history=history, stages=STAGES)
+    assert len(warm) == 10
+    assert any("although history= was given: the service ignored filter[id]" in n for n in warm.opp.load_report.notes)

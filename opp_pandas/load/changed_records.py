@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from opp_pandas.api.documents import identifier
 from opp_pandas.api.frame_builder import Collected, Collector
 from opp_pandas.api.paging import record_ids
 from opp_pandas.api.query import NOT_NULL, Query, filter_key
-from opp_pandas.errors import DocumentError
+from opp_pandas.errors import DocumentError, ForeignRowsError, NotFoundError
 from opp_pandas.instants import parse_instant
 from opp_pandas.kinds import UnfitError
 
@@ -123,8 +124,21 @@ def changed_ids(client: Client, known: pd.Index, since: pd.Timestamp, until: pd.
 
 
 def ids_at_service(client: Client, wanted: Iterable[int]) -> set[int]:
-    """Return those of some ids that the service lists; a hundred are asked for at once."""
-    return _listed(client, wanted, {}, None)
+    """Return those of some ids that the service lists; a hundred are asked for at once.
+
+    A hundred at most are asked for one by one where the service ignores such lists.
+    """
+    ids = list(wanted)
+    try:
+        return _listed(client, ids, {}, None)
+    except ForeignRowsError:
+        if len(ids) > IDS_PER_REQUEST:
+            raise
+    found = set()
+    for key in ids:
+        with suppress(NotFoundError):
+            found.add(client.get(key, fields=["updated_at"]).data["id"])
+    return set(map(int, found))
 
 
 def _listed(

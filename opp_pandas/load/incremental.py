@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas.api.frame_builder import Collected, join_names, lookup_frame, name_notes
-from opp_pandas.errors import AccessDeniedError
+from opp_pandas.errors import AccessDeniedError, NotFoundError
 from opp_pandas.load.arrival import ignored_note, leave_out_unasked, leave_out_unfit
 from opp_pandas.load.changed_records import SWEEP_PAGE, index_of, joined_lookups, read_changed
 from opp_pandas.load.fetch import wanted_columns
@@ -109,6 +109,9 @@ def _read_lookups(
             lookups_now, date = _read_lookup(client, resource, since, links.get(resource.type, ()), notes)
         except AccessDeniedError:
             # The load said so already.
+            continue
+        except NotFoundError:
+            notes.append(f"the service has no {resource.path}: their names are those of the load before")
             continue
         moment = date if moment is None else moment
         found = {**found, **lookups_now} if resource is STAGE else joined_lookups(found, lookups_now)

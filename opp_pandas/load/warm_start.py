@@ -67,7 +67,10 @@ def _continued(plan: LoadPlan, history: History, notes: list[str]) -> Arrived | 
     if unheard and len(fresh):
         return f"the service sends {named(unheard)}, which the history has never seen"
     rows, _ = overlay(old, fresh)
-    counted = _counted(plan, _dropped(rows, news.left))
+    try:
+        counted = _counted(plan, _dropped(rows, news.left))
+    except ForeignRowsError as error:
+        return error.message
     if counted is None:
         return "too many deals are not in it, or the service lists fewer than it counts"
     notes.append(
