@@ -103,13 +103,17 @@ def test_answer_with_what_the_service_made_of_a_new_deal__is_no_other_deal(
 
 @pytest.mark.parametrize("applied", [True, False])
 def test_answer_without_the_values__is_no_proof(box: Sandbox, client: Client, df: pd.DataFrame, applied: bool) -> None:
-    """A 200 with an id alone says nothing of what was stored: the record is read."""
+    """A success with an id alone says nothing of what was stored: the record is read."""
+    df = df.opp.add({"name": "New"})
     df.loc[0, "next_step"] = "x"
     box.fail(200, method="PATCH", applied=applied, body=b'{"data": {"type": "opportunity", "id": 1}}')
+    box.fail(201, method="POST", applied=True, body=b'{"data": {"type": "opportunity", "id": 31}}')
     report = df.opp.write_back()
-    assert statuses(report) == ["written" if applied else "adjusted"]
+    assert statuses(report) == ["written" if applied else "adjusted", "written"]
     assert df["next_step"].iloc[:1].dropna().tolist() == (["x"] if applied else [])
     assert len(df.opp.changes()) == 0
+    # Its time of change is known, so undo sees that nobody touched it.
+    assert opp.undo(client, allow_delete=True, confirm=1 + applied).rows["status"].iloc[-1] == "written"
 
 
 def test_value_that_no_answer_shows__is_said(box: Sandbox, df: pd.DataFrame) -> None:

@@ -89,6 +89,18 @@ class Operation(ABC):
         """Note what was answered."""
         self.outcome.settle(Status.WRITTEN, http_status=answer.status)
 
+    def take_shown(self, answer: Answer, row_id: int) -> None:
+        """Note what was stored; read it where the answer does not show it (a 204, a record without what was sent)."""
+        columns, resource, words = {cell.column for cell in self.cells}, answer.data, ""
+        if resource is None or not columns <= wire_cells(resource, columns).keys():
+            try:
+                resource = self.wire.client.get(row_id).data
+            except ServiceError as error:
+                words = f"written; reading it again failed ({printable(error.message, 120)}), so refresh() shows it"
+        self.outcome.settle(Status.WRITTEN, words, answer.status)
+        if resource is not None:
+            self.outcome.take_resource(resource, self.cells, words)
+
     def missing(self, why: str) -> None:
         """Note that the service no longer has the row; `why` says of a lost answer before, if there was one."""
         self.outcome.settle(Status.GONE, f"{why}, and the service no longer has it" if why else GONE, 404)
@@ -253,17 +265,7 @@ class _Patch(Operation):
         return self.wire.client.update(self._request.id, *members_of(self._request))
 
     def take(self, answer: Answer) -> None:
-        columns = {cell.column for cell in self.cells}
-        if answer.data is not None and columns <= wire_cells(answer.data, columns).keys():
-            self.outcome.take_answer(answer, self.cells)
-            return
-        # A success without a document (204), or without what was sent: read what the service made of it.
-        super().take(answer)
-        try:
-            self.outcome.take_resource(self.wire.client.get(self._request.id).data, self.cells)
-        except ServiceError as error:
-            reason = printable(error.message, 120)
-            self.outcome.detail = f"written; reading it again failed ({reason}), so refresh() shows it"
+        self.take_shown(answer, self._request.id)
 
     def look(self, why: str) -> bool:
         answer = self.wire.client.get(self._request.id)

@@ -316,7 +316,7 @@ class _Create(Operation):
                 self.give_up(why, unsure=True)
             return
         self._all.remember(int(answer.data["id"]))
-        self.outcome.take_answer(answer, self.cells)
+        self.take_shown(answer, int(answer.data["id"]))
 
     def look(self, why: str) -> bool:
         before = self.task.noted.get("before", self._claim.before)
