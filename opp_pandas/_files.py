@@ -10,6 +10,7 @@ import io
 import os
 import secrets
 import stat
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,19 @@ def read_texts(path: Path) -> pd.DataFrame:
     """
     try:
         text, mark = decode_table(path.read_bytes(), path)
-        return pd.read_csv(io.StringIO(text), sep=mark, dtype="str", keep_default_na=False, na_values=_NOTHING)
+        with warnings.catch_warnings():
+            # pandas takes cells for which there is no heading for an index, or drops them and warns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.StringIO(text), sep=mark, dtype="str", index_col=False, keep_default_na=False, na_values=_NOTHING
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        is_long = isinstance(error, pd.errors.ParserWarning)
+        reason = "more cells than headings" if is_long else printable(str(error).rpartition("error: ")[2].strip(), 120)
+        raise ConfigurationError(
+            f"{printable(path)}: its rows do not fit its headings ({reason}): the first line must name the columns, "
+            f"and a cell that holds {mark!r} stand in quotes"
+        ) from error
     except FrameError as error:
         raise ConfigurationError(str(error)) from error
     except OSError as error:

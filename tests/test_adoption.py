@@ -669,3 +669,42 @@ def test_adopt__files_of_every_country_by_their_path(tmp_path: Path) -> None:
     for name, words in (("deals.doc", "extension is one of .csv"), ("none.csv", "no such file")):
         with pytest.raises(ConfigurationError, match=words):
             adopt(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("1,Acme,1,234\n2,Bolt,5,678\n", "more cells than headings"),
+        ("1,Acme,1\n2,Bolt,5,678\n", "Expected 3 fields in line 3, saw 4"),
+        ("1,Acme,1,\n2,Bolt,5,678\n", "more cells than headings"),
+        ('1,"Acme,1\n', "EOF inside string starting at row 1"),
+    ],
+)
+def test_adopt__of_a_file_whose_rows_are_longer_than_its_headings(tmp_path: Path, rows: str, words: str) -> None:
+    """An amount of 1,234 without quotes moves no cell under another heading; the text says what to mend, once."""
+    file = tmp_path / "deals.csv"
+    file.write_text(f"Id,Name,Amount\n{rows}", encoding="utf-8")
+    remedy = "the first line must name the columns, and a cell that holds ',' stand in quotes"
+    with pytest.raises(ConfigurationError) as caught:
+        adopt(file)
+    assert str(caught.value) == f"{file}: its rows do not fit its headings ({words}): {remedy}"
+
+
+def test_adopt__of_a_file_with_a_comma_at_the_end_of_each_row(tmp_path: Path) -> None:
+    """Nothing stands behind it, so nothing is lost."""
+    (tmp_path / "deals.csv").write_text("Id,Name,Amount\n007,Acme,1,\n2,Bolt,5,\n", encoding="utf-8")
+    df = adopt(tmp_path / "deals.csv")
+    assert df[["custom_id", "name", "amount"]].values.tolist() == [["007", "Acme", 1], ["2", "Bolt", 5]]
+
+
+def test_adopt__of_a_report_that_ends_in_a_total(tmp_path: Path) -> None:
+    """Total and remark count like deals, since nothing is dropped: they are listed, and warned of."""
+    report = "Id,Name,Amount,Stage\n1,,5,Won\n2,b,6,Lost\n\nTotal,,11,\nConfidential,,,\n"
+    (tmp_path / "deals.csv").write_text(report, encoding="utf-8")
+    with pytest.warns(InvalidValuesWarning, match="name 2"):
+        df = adopt(tmp_path / "deals.csv")
+    failures = df.opp.load_report.failures
+    assert failures["row"].tolist() == [2, 3]
+    assert set(failures["rule"]) == {"a row at the end without name, stage, owner and date: is it a deal?"}
+    assert adopt(df.iloc[2:]).opp.load_report.failures.empty
+    assert adopt(df.iloc[:0]).opp.load_report.failures.empty

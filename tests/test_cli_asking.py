@@ -277,7 +277,7 @@ def test_files__that_are_wrong_are_named(box: Sandbox, tmp_path: Path, capsys: p
         ("--quota", b"period,quota\n2026Q4,much\n", "--quota 'much' must be a number"),
         ("--rates", b"currency,start,rate\nEUR,2026-01-01,abc\n", "--rates 'abc' must be a number"),
         ("--rates", b"currency,start\nEUR,2026-01-01\n", "frame currency, start, rate"),
-        ("--rates", b'currency,rate\nEUR,"1', "cannot be read"),
+        ("--rates", b'currency,rate\nEUR,"1', "rows do not fit its headings"),
     ],
 )
 def test_tables__that_cannot_be_read_are_named(

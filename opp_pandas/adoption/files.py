@@ -32,13 +32,16 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     file = Path(path)
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        raise ConfigurationError(f"{file}: the file's extension is one of {', '.join(_READERS)}")
+        remedy = "read others with pandas, and adopt the frame"
+        raise ConfigurationError(f"{file}: the file's extension is one of {', '.join(_READERS)}; {remedy}")
     try:
         table: pd.DataFrame = reader(file)
     except FileNotFoundError as error:
         raise ConfigurationError(f"{file}: there is no such file") from error
     except FrameError as error:
         raise ConfigurationError(str(error)) from error
+    except ConfigurationError:
+        raise
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"{file}: the file cannot be read: {printable(error, 200)}") from error
     return table
