@@ -264,7 +264,8 @@ def _name(record: Mapping[str, Any]) -> tuple[int, str | None]:
 def _many(record: Mapping[str, Any], name: str) -> tuple[int, ...]:
     """Read where a relationship points; it may hold data, links, or nothing at all."""
     data = ((record.get("relationships") or {}).get(name) or {}).get("data") or []
-    return tuple(int(one["id"]) for one in (data if isinstance(data, list) else [data]))
+    keys = (one.get("id") if isinstance(one, Mapping) else None for one in (data if isinstance(data, list) else [data]))
+    return tuple(int(str(key)) for key in keys if str(key).isdecimal())
 
 
 def _one(record: Mapping[str, Any], name: str) -> int | None:

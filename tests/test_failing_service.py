@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,17 @@ def test_list_of_ids_that_is_refused__has_rows_read_one_by_one(box: Sandbox, df:
     """A service without filter[id] refuses the reading, not the edit: none is called rejected for it."""
     df.loc[:1, "next_step"] = "x"
     box.fail(400, times=10**6, method="GET", path="/opportunities", body=b"{}")
+    assert statuses(df.opp.write_back()) == ["written", "written"]
+
+
+def test_records_that_are_none__among_those_read_again_are_passed_over(
+    box: Sandbox, client: Client, df: pd.DataFrame
+) -> None:
+    """Before an update, and before a new deal: the rest of the page stands."""
+    df = df.opp.add({"name": "New", "custom_id": "CRM-9"})
+    df.loc[0, "next_step"] = "x"
+    there = json.dumps({"data": [None, {"type": "opportunity"}, client.get(1).data]}).encode()
+    box.fail(200, times=2, method="GET", path="/opportunities", body=there)
     assert statuses(df.opp.write_back()) == ["written", "written"]
 
 

@@ -123,7 +123,10 @@ for status in (301, 302, 303, 307, 308):
             r"redirects to https://evil\.example/api/v2, which is not followed",
         )
 CASES["redirect to the same place"] = Case(
-    GET, [reply(301, b"", Location="/api/v2/x")], errors.ResponseError, "not followed"
+    GET,
+    [reply(301, b"", Location="/api/v2/x")],
+    errors.ResponseError,
+    r"redirects to http://127\.\S*/api/v2/x, which is not",
 )
 CASES["redirect to nowhere"] = Case(GET, [reply(302)], errors.ResponseError, "redirects to elsewhere")
 CASES["201 for a read"] = Case(GET, [reply(201, BODY)])
@@ -688,3 +691,10 @@ def test_401__without_a_newer_token_is_an_error(server: RawServer) -> None:
     with pytest.raises(errors.AuthenticationError):
         connect(server.url, auth=Rotating("first-token"), clock=FakeClock()).get(88)
     assert len(server.requests) == 1
+
+
+def test_404__of_what_not_every_service_offers(server: RawServer) -> None:
+    """The address of the API may be right all the same."""
+    server.script(reply(404))
+    with pytest.raises(errors.NotFoundError, match="does not offer that, or url= is not the base of the API"):
+        connect(server.url, token=TOKEN).custom_fields()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -312,3 +313,14 @@ def test_role__deleted_at_the_service_leaves_its_people_at_the_top() -> None:
         box.fail(403, path="/roles", body=b'{"errors":[{"id":"unauthorizedOauthScope","title":"No"}]}')
         blind = load(box)
         assert "may not read roles" in " ".join(blind.opp.load_report.notes)
+
+
+def test_people__without_usable_ids_are_left_out() -> None:
+    """Of a service with other ids, or with records that are none: said, and the rest stands."""
+    with opp.sandbox(opportunities=10, seed=5, now=NOW) as box:
+        team = {"type": "team", "id": 3, "attributes": {"name": "EMEA"}}
+        team["relationships"] = {"users": {"data": [{"type": "user", "id": "a-1"}, None, {"type": "user", "id": "1"}]}}
+        box.fail(200, path="/teams", body=json.dumps({"data": [team, {"type": "team", "id": "b-2"}, None]}).encode())
+        df = load(box)
+        assert "organisation: 2 teams have no usable id, and are left out" in df.opp.load_report.notes
+        assert df.opp.organisation.members("team", "EMEA") == [1, 3]

@@ -25,7 +25,7 @@ from urllib.parse import quote
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from opp_pandas.api.paging import Page, record_ids
+from opp_pandas.api.paging import Page, records_by_id
 from opp_pandas.errors import ConfigurationError, ResponseError, printable
 from opp_pandas.resource import OPPORTUNITY, Resource
 
@@ -138,7 +138,7 @@ def _pages_of(part: int, stream: IO[bytes], begun: int) -> Iterator[Page]:
 
 def _behind(first: str, before: Iterable[Page]) -> str:
     """Return the URL of what follows the largest id that was read."""
-    largest = max((key for page in before for key in record_ids(page.document)), default=None)
+    largest = max((key for page in before for key in records_by_id(page.document)), default=None)
     if largest is None or _ID_FILTER in first:
         return first
     syntax = "" if "newFilterSyntax=true" in first else "&newFilterSyntax=true"

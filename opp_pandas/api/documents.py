@@ -476,6 +476,20 @@ def identifier(value: Any) -> int:
     return value
 
 
+def usable_id(entry: Any) -> int | None:
+    """Return the id of a resource, or of what points to one; None where there is none that can be an id.
+
+    Examples
+    --------
+    >>> usable_id({"id": "12"}), usable_id({"id": "a-1"}), usable_id(None)
+    (12, None, None)
+    """
+    try:
+        return identifier(entry.get("id"))
+    except (AttributeError, UnfitError):
+        return None
+
+
 def id_objection(value: Any) -> str:
     """Explain why a value cannot be an id; empty where it can."""
     try:

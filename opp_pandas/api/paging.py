@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.api.documents import identifier, link_target, parse_document
+from opp_pandas.api.documents import link_target, parse_document, usable_id
 from opp_pandas.api.query import LISTS
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.errors import DocumentError, ForeignRowsError
-from opp_pandas.kinds import UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -285,7 +283,7 @@ def only_these(pages: Iterable[Page], wanted: Any) -> Iterator[Page]:
             # A range is read in many pages; a service that ignores it begins with the smallest ids of all, or the last.
             yield page
             continue
-        foreign = next((key for key in record_ids(page.document) if not is_asked_for(key)), None)
+        foreign = next((key for key in records_by_id(page.document) if not is_asked_for(key)), None)
         if foreign is not None:
             raise ForeignRowsError(
                 f"the service ignored filter[id]: record {foreign} came, which was not asked for",
@@ -305,11 +303,10 @@ def _id_test(wanted: Any) -> Callable[[int], bool]:
     return ids.__contains__
 
 
-def record_ids(document: Mapping[str, Any]) -> Iterator[int]:
-    """Return the ids of a page's records; a record without a usable one is passed over."""
-    for record in document["data"]:
-        with suppress(UnfitError):
-            yield identifier(record.get("id") if isinstance(record, Mapping) else None)
+def records_by_id(document: Mapping[str, Any]) -> dict[int, Any]:
+    """Return a page's records by id; those without a usable one are passed over, and of two the later one stays."""
+    found = {usable_id(record): record for record in document["data"]}
+    return {key: record for key, record in found.items() if key is not None}
 
 
 class _Novelty:
@@ -332,7 +329,7 @@ class _Novelty:
             self._firsts.add(first)
             self._stale = 0
             return False
-        ids = set(record_ids(parse_document(body)))
+        ids = set(records_by_id(parse_document(body)))
         self._stale = self._stale + 1 if ids <= self._seen or not self._seen else 0
         self._seen |= ids
         return self._stale >= MAX_STALE_PAGES

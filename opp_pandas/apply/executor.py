@@ -28,7 +28,7 @@ from opp_pandas.api.transport.retry import called_off_by
 from opp_pandas.apply.journal import Journal, OpenPlan, SamePlanError, journal_folder
 from opp_pandas.apply.journal_store import SUFFIX
 from opp_pandas.apply.merge import POLICIES
-from opp_pandas.apply.operation import T, Task, Wire, batches, read_record, send_deletion, send_update
+from opp_pandas.apply.operation import T, Task, Wire, batches, read_record, read_records, send_deletion, send_update
 from opp_pandas.apply.report import WriteReport
 from opp_pandas.apply.send_creates import Creations, count_look_ups
 from opp_pandas.apply.status import Status, is_service_failure
@@ -273,9 +273,7 @@ class _Readings:
             self._rows, self._read_at = {}, executor.clock()
             # Each row that does not come so is asked for by itself, below.
             with _may_refuse_ids():
-                for page in executor.client.iter_pages(filter={"id": ids}, page_size=max(len(ids), 2)):
-                    rows = (item for item in page.document["data"] if str(item.get("id")).isdigit())
-                    self._rows |= {int(item["id"]): item for item in rows}
+                self._rows = read_records(executor.client, filter={"id": ids}, page_size=max(len(ids), 2))
         # Lists may leave rows out (trashed ones, an index that lags) that the record's own address gives.
         return self._rows[row_id] if row_id in self._rows else read_record(executor.client, row_id)
 

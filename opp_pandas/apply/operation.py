@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from opp_pandas.api.paging import records_by_id
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.status import Outcome, Status, may_still_arrive, perhaps_applied, planned, sentences, wire_cells
 from opp_pandas.changes.changeset import Cell, Entry, RowDeletion, RowUpdate, members_of
@@ -174,7 +175,7 @@ def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 def read_records(client: Client, **asked: Any) -> dict[int, Mapping[str, Any]]:
     """Read records by id."""
-    return {int(item["id"]): item for page in client.iter_pages(**asked) for item in page.document["data"]}
+    return {key: item for page in client.iter_pages(**asked) for key, item in records_by_id(page.document).items()}
 
 
 def read_record(client: Client, row_id: int) -> Mapping[str, Any] | None:

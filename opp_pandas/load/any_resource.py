@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opp_pandas.errors import AccessDeniedError, named
+from opp_pandas.api.documents import usable_id
+from opp_pandas.api.paging import records_by_id
+from opp_pandas.errors import AccessDeniedError, DocumentError, named
 from opp_pandas.kinds import KINDS, UnfitError
 from opp_pandas.load.custom_fields import convert_texts
 from opp_pandas.resource import Attribute, Relationship, Resource, snake_case
@@ -25,16 +27,25 @@ def read_any(client: Client, name: str, *, limit: int | None, **asked: Any) -> p
     """Read a resource: see `Client.read_frame`."""
     resource = client.describe(name)
     rows: dict[int, Record] = {}
+    unusable = 0
     for page in client.iter_pages(resource=resource, **asked):
         # Of two copies of a record the later one stays.
-        rows |= {int(record["id"]): record for record in page.document["data"]}
+        rows |= records_by_id(page.document)
+        unusable += sum(usable_id(record) is None for record in page.document["data"])
         if limit is not None and len(rows) >= limit:
             break
-    records, notes = [*rows.values()][:limit], list[str]()
-    found: dict[str, Any] = {"id": pd.array([int(record["id"]) for record in records], dtype="Int64")}
+    if unusable and not rows:
+        problem = (
+            f"none of {unusable:,} records has a whole number above 0 as its id; client.pages() gives them as they are"
+        )
+        raise DocumentError(problem, pointer="/data/0/id", method="GET", url=f"{client.url}/{resource.path}")
+    records = [*rows.values()][:limit]
+    notes = [f"{unusable:,} records without a usable id were left out"] if unusable else []
+    found: dict[str, Any] = {"id": pd.array([*rows][:limit], dtype="Int64")}
     for attribute in _attributes(resource, records, asked.get("fields") is not None):
         values = [(record.get("attributes") or {}).get(attribute.name) for record in records]
-        found[snake_case(attribute.name)] = _column(attribute, values, notes)
+        column = snake_case(attribute.name)
+        found[f"attribute_{attribute.name}" if column in found else column] = _column(attribute, values, notes)
     for relationship in resource.relationships:
         targets = [((record.get("relationships") or {}).get(relationship.name) or {}).get("data") for record in records]
         if not relationship.to_many or any(targets):
@@ -86,12 +97,12 @@ def _name_of(relationship: Relationship, taken: Mapping[str, Any]) -> str:
 def _ids(relationship: Relationship, targets: list[Any], notes: list[str]) -> Any:
     if relationship.to_many:
         lists = [target if isinstance(target, list) else [] for target in targets]
-        return pd.Series([tuple(int(one["id"]) for one in own) for own in lists], dtype=object)
+        usable = ([usable_id(one) for one in own] for own in lists)
+        return pd.Series([tuple(key for key in own if key is not None) for own in usable], dtype=object)
     kinds = {target.get("type") for target in targets if isinstance(target, dict)} - {relationship.type}
     if kinds and relationship.type:
         notes.append(f"{relationship.name}: some point to {named(sorted(map(str, kinds)))}, not to {relationship.type}")
-    ids = [int(target["id"]) if isinstance(target, dict) else None for target in targets]
-    return pd.array(ids, dtype="Int64")
+    return pd.array([usable_id(target) for target in targets], dtype="Int64")
 
 
 def _convert_custom_fields(client: Client, resource: Resource, frame: pd.DataFrame, notes: list[str]) -> dict[str, str]:

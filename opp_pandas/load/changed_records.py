@@ -12,7 +12,7 @@ import pandas as pd
 
 from opp_pandas.api.documents import identifier
 from opp_pandas.api.frame_builder import Collected, Collector
-from opp_pandas.api.paging import record_ids
+from opp_pandas.api.paging import records_by_id
 from opp_pandas.api.query import NOT_NULL, Query, filter_key
 from opp_pandas.errors import DocumentError, ForeignRowsError, NotFoundError
 from opp_pandas.instants import parse_instant
@@ -104,7 +104,7 @@ def read_changed(
     left: frozenset[int] = frozenset()
     if query.filter and len(known):
         # A record that could not become a row was listed all the same.
-        came = set(index_of(collected.rows.frame)) | set(record_ids({"data": collected.quarantined["raw"]}))
+        came = set(index_of(collected.rows.frame)) | set(records_by_id({"data": collected.quarantined["raw"]}))
         left = frozenset(changed_ids(client, known, since, until) - came)
     return Changed(collected, left, pages, date)
 

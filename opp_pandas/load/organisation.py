@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opp_pandas.api.documents import usable_id
+from opp_pandas.api.paging import records_by_id
 from opp_pandas.api.query import MAX_PAGE_SIZE
 from opp_pandas.errors import AccessDeniedError, ConfigurationError
 from opp_pandas.organisation import NAMES, Organisation
@@ -27,10 +29,14 @@ def read_organisation(client: Client, notes: list[str]) -> Organisation:
     for resource in (ROLE, TEAM, USER):
         try:
             pages = client.iter_pages(resource=resource, fields=_FIELDS[resource.type], page_size=MAX_PAGE_SIZE)
-            found[resource.type] = [record for page in pages for record in page.document["data"]]
+            records = [record for page in pages for record in page.document["data"]]
         except AccessDeniedError:
             found[resource.type] = []
             notes.append(f"the token may not read {resource.path}: the organisation is without them")
+            continue
+        found[resource.type] = list(records_by_id({"data": records}).values())
+        if unusable := sum(usable_id(record) is None for record in records):
+            notes.append(f"organisation: {unusable:,} {resource.path} have no usable id, and are left out")
     made = Organisation.from_records(*found.values())
     notes += [f"organisation: {note}" for note in made.notes]
     return made

@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.api.paging import record_ids
+from opp_pandas.api.paging import records_by_id
 from opp_pandas.api.query import Query, filter_key
 from opp_pandas.api.transport.retry import called_off_by
 from opp_pandas.errors import ConfigurationError, ForeignRowsError
@@ -104,7 +104,7 @@ def iter_partitioned(client: Client, partitions: int, query: Query) -> Iterator[
 def _end(client: Client, query: Query, sort: str) -> tuple[int | None, int | None]:
     """Return the id at one end of the collection, None where there is none, and how many rows there are."""
     page = next(client.walk(Query(query.filter, sort, ["updated_at"], page_size=1, count=True)))
-    return next(record_ids(page.document), None), page.count
+    return next(iter(records_by_id(page.document)), None), page.count
 
 
 def _ranges(

@@ -45,11 +45,12 @@ def explain(
     if status == 403:
         return f"the service denies access{said}{_scope_hint(found)}{_sku_hint(path)}"
     if status == 404:
-        base = (
-            "; check that url= is the base of the API"
-            if path.count("/") <= 1
-            else "; it does not exist, or this user may not see it"
-        )
+        if path == "/opportunities":
+            base = "; check that url= is the base of the API"
+        elif path.count("/") <= 1:
+            base = "; it does not offer that, or url= is not the base of the API"
+        else:
+            base = "; it does not exist, or this user may not see it"
         return f"the service has nothing there{said}{base}{_sku_hint(path)}"
     fixed = {
         400: "the service does not understand the request",
