@@ -23,6 +23,7 @@ from opp_pandas import errors
 from opp_pandas.frame_state import Meaning, loaded_of
 from opp_pandas.load import to_files
 from opp_pandas.load.parquet_folder import MEANING_FILE, arrow_table, common_schema, of_schema
+from rawserver import RawServer, opportunity, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,3 +252,34 @@ def test_attributes_of_many_kinds__become_one_column() -> None:
     assert whole["score"].dropna().tolist() == [1.0, 0.5]
     assert whole["mixed"].dropna().tolist() == ['{"a": 1}', "1", '"x"']
     assert str(whole["id"].dtype) == "Int64"
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected", "dtype"),
+    [
+        ([1, None, 2], [1, None, 2], "Int64"),
+        ([None, True], [None, True], "boolean"),
+        ([1.5, None], [1.5, None], "Float64"),
+        ([None, None], [None, None], "str"),
+        ([1, 1.5], [1.0, 1.5], "Float64"),
+        ([2**53 + 1, None, 1.5], ["9007199254740993", None, "1.5"], "str"),
+        ([2**70, 1], ["1180591620717411303424", "1"], "str"),
+        ([{}, {"a": {}}], ["{}", '{"a": {}}'], "str"),
+        ([[{}], None], ["[{}]", None], "str"),
+    ],
+)
+def test_attribute__of_which_each_file_has_another_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[Any], expected: list[Any], dtype: str
+) -> None:
+    """An attribute that nobody foresaw: empty in a file it takes the kind of the others, and no number is rounded."""
+    monkeypatch.setattr(to_files, "PART_BYTES", 1)
+    pages = [{"data": [opportunity(key, healthScore=value)]} for key, value in enumerate(parts, 1)]
+    for number, document in enumerate(pages[:-1]):
+        document["links"] = {"next": f"/api/v2/opportunities?page[after]={number}"}
+    stages = reply(200, {"data": []})
+    with RawServer() as server:
+        server.script(stages, *(reply(200, document) for document in pages), stages)
+        opp.read_opportunities(opp.connect(server.url, token="t"), to=tmp_path / "deals")
+    found = pd.read_parquet(tmp_path / "deals")["health_score"]
+    assert found.dtype == dtype
+    assert found.astype(object).where(found.notna(), None).tolist() == expected

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from opp_pandas.kinds import KINDS
 from opp_pandas.resource import COLUMN_DTYPES, OPPORTUNITY
@@ -35,6 +36,10 @@ _LISTS = {entry.column: KINDS[entry.kind].arrow for entry in OPPORTUNITY.attribu
 _LISTS |= {"prospect_ids": pa.list_(pa.int64())}
 
 
+_NO_KIND, _LONG = {b"values": b"none"}, {b"values": b"integers that no double holds"}
+_EXACT = 2**53
+
+
 def arrow_type(column: str) -> pa.DataType | None:
     """Return the Arrow type of a column of the schema; None for one that it does not have, or that has no fixed one."""
     return _LISTS.get(column) or ARROW_TYPES.get(COLUMN_DTYPES.get(column, ""))
@@ -42,7 +47,19 @@ def arrow_type(column: str) -> pa.DataType | None:
 
 def arrow_table(frame: pd.DataFrame) -> pa.Table:
     """Return a frame of opportunities as an Arrow table, of the same types whatever the rows hold."""
-    return _with_dtypes(pa.table({str(name): _arrow_column(frame[name]) for name in frame.columns}))
+    arrays = {str(name): _arrow_column(frame[name]) for name in frame.columns}
+    fields = [pa.field(name, array.type, metadata=_remark(name, array)) for name, array in arrays.items()]
+    return _with_dtypes(pa.table(list(arrays.values()), schema=pa.schema(fields)))
+
+
+def _remark(name: str, array: pa.Array) -> dict[bytes, bytes] | None:
+    """Return what joining has to know of an attribute that the schema does not have."""
+    if arrow_type(name) is not None:
+        return None
+    if array.null_count == len(array):
+        return _NO_KIND
+    ends = pc.min_max(array).as_py() if pa.types.is_int64(array.type) else {}
+    return _LONG if any(abs(end) > _EXACT for end in ends.values()) else None
 
 
 def _with_dtypes(table: pa.Table) -> pa.Table:
@@ -53,10 +70,12 @@ def _with_dtypes(table: pa.Table) -> pa.Table:
 
 def _arrow_column(values: pd.Series) -> pa.Array:
     try:
-        return pa.Array.from_pandas(values, type=arrow_type(str(values.name)))
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # Of an attribute that the schema does not have, each value may be of another kind.
+        array = pa.Array.from_pandas(values, type=arrow_type(str(values.name)))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        # Of an attribute that the schema does not have, each value may be of another kind, or beyond 64 bits.
         return _as_json(values.tolist())
+    # Parquet has no objects without members.
+    return _as_json(values.tolist()) if "struct<>" in str(array.type) else array
 
 
 def _as_json(values: Iterable[Any]) -> pa.Array:
@@ -66,15 +85,22 @@ def _as_json(values: Iterable[Any]) -> pa.Array:
 
 def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
     """Return the schema that holds the columns of all; one of kinds that do not go together is text, in JSON."""
-    types: dict[str, pa.DataType] = {}
-    for schema in schemas:
-        for field in schema:
-            one = pa.schema([(field.name, types.get(field.name, field.type))])
+    fields = [field for schema in schemas for field in schema]
+    types: dict[str, pa.DataType | None] = dict.fromkeys(field.name for field in fields)
+    exact = {field.name for field in fields if field.metadata == _LONG}
+    # What was missing throughout says nothing of its kind, if another has values of it.
+    for field in sorted(fields, key=lambda field: field.metadata == _NO_KIND):
+        known = types[field.name]
+        if known is None:
+            types[field.name] = field.type
+        elif field.metadata != _NO_KIND:
+            both = [pa.schema([(field.name, known)]), pa.schema([field])]
             try:
-                joined = pa.unify_schemas([one, pa.schema([field])], promote_options="permissive")
-                types[field.name] = joined.field(0).type
+                joined = pa.unify_schemas(both, promote_options="permissive").field(0).type
             except (pa.ArrowInvalid, pa.ArrowTypeError):
-                types[field.name] = pa.large_string()
+                joined = pa.large_string()
+            rounds = pa.types.is_floating(joined) and field.name in exact
+            types[field.name] = pa.large_string() if rounds else joined
     return pa.schema(list(types.items()))
 
 
@@ -82,7 +108,7 @@ def of_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table in a schema from `common_schema`."""
     columns = []
     for field in schema:
-        if field.name not in table.column_names:
+        if field.name not in table.column_names or table[field.name].null_count == len(table):
             columns.append(pa.nulls(len(table), field.type))
             continue
         column = table[field.name]
