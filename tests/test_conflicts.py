@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -184,3 +185,29 @@ def test_file_adopted_twice__makes_no_second_deal(client: Client, tmp_path: Path
     assert set(report.rows["detail"]) == {"it is there already: plan 1 created it"}
     assert report.frame["id"].tolist() == [31, 32, 33]
     assert statuses(again.opp.write_back(client, on_conflict="mine", journal=tmp_path)) == ["written"] * 3
+
+
+@pytest.mark.parametrize("shown", [{}, {"attributes": {"updatedAt": NOW}}, {"attributes": [1]}, {"relationships": [1]}])
+def test_conflict__is_seen_where_a_list_shows_less_than_the_record(
+    box: Sandbox, client: Client, df: pd.DataFrame, shown: dict[str, Any]
+) -> None:
+    """A service whose lists are short: what is not shown there is no proof that nobody changed it."""
+    df.loc[0, "next_step"] = "mine"
+    for row_id in (1, 2):
+        client.update(row_id, {"nextStep": "theirs"})
+    listed = {"data": [{"type": "opportunity", "id": row_id, **shown} for row_id in (1, 2)]}
+    box.fail(200, times=3, method="GET", path="/opportunities", body=json.dumps(listed).encode())
+    report = df.opp.write_back(delete=[2], allow_delete=True, confirm=2)
+    assert statuses(report) == ["conflict", "conflict"]
+    assert now_at_service(client, 1)["nextStep"] == now_at_service(client, 2)["nextStep"] == "theirs"
+
+
+def test_conflict__of_a_value_that_a_service_leaves_out_when_it_is_cleared(box: Sandbox, df: pd.DataFrame) -> None:
+    """Some services send no nulls: what was there and is left out was cleared by somebody."""
+    df.loc[0, "name"] = "mine"
+    bare = b'{"data": {"type": "opportunity", "id": 1, "attributes": {"probability": 5}}}'
+    box.fail(200, method="GET", path="/opportunities", body=b'{"data": []}')
+    box.fail(200, times=2, method="GET", path="/opportunities/1", body=bare)
+    report = df.opp.write_back()
+    assert statuses(report) == ["conflict"]
+    assert report.conflicts["theirs"].tolist() == [None]

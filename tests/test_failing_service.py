@@ -164,6 +164,18 @@ def test_list_of_ids_that_is_refused__has_rows_read_one_by_one(box: Sandbox, df:
     assert statuses(df.opp.write_back()) == ["written", "written"]
 
 
+def test_new_deal__that_meets_nothing_at_its_address_is_not_gone(box: Sandbox, df: pd.DataFrame) -> None:
+    """It was never there: the service took no new deal, and says so."""
+    df = df.opp.add({"name": "New"})
+    box.fail(404, method="POST", body=b"{}")
+    report = df.opp.write_back()
+    assert statuses(report) == ["rejected"]
+    assert "nothing at the address of new deals" in report.rows["detail"].iloc[0]
+    box.fail(504, method="POST")
+    box.fail(404, times=10, method="GET", path="/opportunities", body=b"{}")
+    assert statuses(df.opp.write_back()) == ["unknown"]
+
+
 def test_records_that_are_none__among_those_read_again_are_passed_over(
     box: Sandbox, client: Client, df: pd.DataFrame
 ) -> None:

@@ -39,7 +39,17 @@ def test_lost_answer__to_a_patch_is_settled_by_reading(
     assert len(df.opp.changes()) == 0
 
 
-@pytest.mark.parametrize("body", [b"<html>", b'{"data": []}', b"", b'{"data": {"type": "opportunity", "id": 99}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b'{"data": []}',
+        b"",
+        b'{"data": {"type": "opportunity", "id": 99}}',
+        b'{"data": {"type": "opportunity", "id": 1, "attributes": [1]}}',
+        b'{"data": {"type": "opportunity", "id": 1, "relationships": [1]}}',
+    ],
+)
 def test_lost_answer__unreadable_success_is_settled_too(
     box: Sandbox, client: Client, df: pd.DataFrame, body: bytes
 ) -> None:

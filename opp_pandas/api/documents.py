@@ -510,13 +510,16 @@ def check_record(data: Any, resource: Resource, identity: int | None) -> None:
         raise DocumentError(f"one {resource.type} was expected as data", pointer="/data")
     if data.get("type") != resource.type:
         shown = printable(repr(data.get("type")), 60)
-        raise DocumentError(f"a {resource.type} was expected, not the type {shown}", pointer="/data/type")
+        raise DocumentError(f"the type {resource.type} was expected, not {shown}", pointer="/data/type")
     try:
         found = check_id(data.get("id"))
     except ConfigurationError as error:
         problem = str(error)
     else:
-        if identity is None or found == identity:
-            return
-        problem = f"record {identity} was asked for and {found} came"
-    raise DocumentError(f"the {resource.type} in the answer has the wrong id: {problem}", pointer="/data/id")
+        problem = "" if identity in (None, found) else f"record {identity} was asked for and {found} came"
+    if problem:
+        raise DocumentError(f"the {resource.type} in the answer has the wrong id: {problem}", pointer="/data/id")
+    for name in ("attributes", "relationships"):
+        if not isinstance(data.get(name), dict | None):
+            problem = f"the {name} of the {resource.type} in the answer are {_kind(data[name])}, not an object"
+            raise DocumentError(problem, pointer=f"/data/{name}")

@@ -7,14 +7,17 @@ the service has, deals deleted that are as they were loaded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from opp_pandas.api.documents import check_record
 from opp_pandas.api.paging import records_by_id
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.status import Outcome, Status, may_still_arrive, perhaps_applied, planned, sentences, wire_cells
 from opp_pandas.changes.changeset import Cell, Entry, RowDeletion, RowUpdate, members_of
-from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, printable
+from opp_pandas.errors import CallBudgetError, DocumentError, NotFoundError, ServiceError, printable
+from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -174,8 +177,14 @@ def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 
 def read_records(client: Client, **asked: Any) -> dict[int, Mapping[str, Any]]:
-    """Read records by id."""
-    return {key: item for page in client.iter_pages(**asked) for key, item in records_by_id(page.document).items()}
+    """Read records by id; what is none is passed over."""
+    found = {}
+    for page in client.iter_pages(**asked):
+        for key, record in records_by_id(page.document).items():
+            with suppress(DocumentError):
+                check_record(record, OPPORTUNITY, key)
+                found[key] = record
+    return found
 
 
 def read_record(client: Client, row_id: int) -> Mapping[str, Any] | None:
@@ -187,16 +196,27 @@ def read_record(client: Client, row_id: int) -> Mapping[str, Any] | None:
     return resource
 
 
+def _shown(
+    client: Client, row_id: int, listed: Mapping[str, Any] | None, columns: Iterable[str]
+) -> Mapping[str, Any] | None:
+    """Return a deal read again; where a list shows less than these columns of it, as its own address gives it."""
+    wanted = set(columns)
+    return listed if listed is None or wire_cells(listed, wanted).keys() >= wanted else read_record(client, row_id)
+
+
 def send_update(wire: Wire, task: Task, update: RowUpdate, theirs: Mapping[str, Any] | None) -> None:
     """Send what is left to do for a row; None: the service no longer has it."""
     outcome = task.outcome
+    columns = [cell.column for cell in update.cells]
+    theirs = _shown(wire.client, update.id, theirs, columns)
     if theirs is None:
         outcome.settle(Status.GONE, GONE)
         return
     outcome.resource = theirs
     outcome.updated_at = (theirs.get("attributes") or {}).get("updatedAt")
-    columns = [cell.column for cell in update.cells]
-    merged = merge_row(update.cells, wire_cells(theirs, columns), wire.options.on_conflict)
+    # An attribute that is left out is missing; of a relationship a service may send links alone.
+    now = {column: None for column in columns if column in OPPORTUNITY.by_column} | wire_cells(theirs, columns)
+    merged = merge_row(update.cells, now, wire.options.on_conflict)
     if merged.conflicts and wire.options.on_conflict == "ask":
         asked = _asked(wire.options.ask or ask_here, update, merged.conflicts)
         # Answering takes its time: what was asked about must still stand there.
@@ -285,6 +305,7 @@ class _Patch(Operation):
 def send_deletion(wire: Wire, task: Task, deletion: RowDeletion, theirs: Mapping[str, Any] | None) -> None:
     """Delete a deal; None: the service no longer has it."""
     outcome, policy = task.outcome, wire.options.on_conflict
+    theirs = _shown(wire.client, deletion.id, theirs, deletion.before)
     if theirs is None:
         if task.attempted:
             outcome.settle(Status.WRITTEN, "an earlier attempt had deleted it")

@@ -318,6 +318,11 @@ class _Create(Operation):
         self._all.remember(int(answer.data["id"]))
         self.take_shown(answer, int(answer.data["id"]))
 
+    def missing(self, why: str) -> None:
+        # Not found is the collection, or what the deal points to: a deal that was not made cannot be gone.
+        words = sentences(why, "the service has nothing at the address of new deals, or what the deal points to")
+        self.outcome.settle(Status.UNKNOWN if why else Status.REJECTED, words, 404)
+
     def look(self, why: str) -> bool:
         before = self.task.noted.get("before", self._claim.before)
         unsure = ""
