@@ -328,7 +328,7 @@ def _refuse_unknown_keys(stage_map: StageMap, stages: list[dict[str, Any]]) -> N
     if unknown:
         texts = [str(stage["name"]) for stage in stages]
         near = difflib.get_close_matches(str(unknown[0]), texts, 1)
-        hint = f"; did you mean {named(near)}?" if near else f"; there are {named(texts, 20)}"
+        hint = f"; did you mean {named(near)}?" if near else f"; there are {named(texts, 20) or 'none'}"
         raise ConfigurationError(f"the stage map names {named(unknown)}, which the service does not have{hint}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -222,6 +223,15 @@ def test_token__that_may_not_read_mailings() -> None:
     facts = activity.attrs["opp_activity"]
     assert not facts["complete"]
     assert "mailings" in facts["notes"][0]
+
+
+def test_records_that_are_none__are_said(big: Sandbox) -> None:
+    """Among the calls of some deals stand an empty one, one without an id and one whose relationships are a list."""
+    records = [None, {"type": "call"}, {"type": "call", "id": 1, "relationships": [1]}]
+    big.fail(200, path="/calls", body=json.dumps({"data": records}).encode())
+    found = opp.read_activity(big.client(), [1, 2])
+    assert "3 calls could not be read" in found.attrs["opp_activity"]["notes"]
+    assert set(found["type"]) >= {"mailing"}
 
 
 def test_service__that_ignores_the_filter_by_deal(

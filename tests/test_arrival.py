@@ -246,16 +246,19 @@ def test_walk__without_include_is_an_empty_one(box: Any) -> None:
             "id": 1,
             "relationships": {"opportunity": {"data": {"type": "lead", "id": 1}}},
         },
+        {"type": "opportunityProspectRole", "id": "a-1"},
+        {"type": "opportunityProspectRole"},
+        None,
     ],
 )
-def test_prospects__of_a_malformed_role_are_said(box: Any, role: dict[str, Any], monkeypatch: Any) -> None:
-    """A role that names nobody costs its entry and a note, never the load."""
-    client = box.client()
-    roles = client.prospect_roles
-    role |= {"type": "opportunityProspectRole", "id": 1}
-    monkeypatch.setattr(client, "prospect_roles", lambda ids: [*roles(ids), role])
-    found = opp.read_opportunities(client, stages=STAGES, prospects=True)
+def test_prospects__of_a_malformed_role_are_said(box: Any, role: Any) -> None:
+    """A role that names nobody, or is none, costs its entry and a note, never the load."""
     expected = opp.read_opportunities(box.client(), stages=STAGES, prospects=True)
+    address = f"{box.url}/opportunityProspectRoles?page[size]=1000"
+    sent = requests.get(address, headers={"Authorization": f"Bearer {box.token}"}, timeout=60).json()
+    body = json.dumps({"data": [*sent["data"], role]}).encode()
+    box.fail(200, times=2, path="/opportunityProspectRoles", body=body)
+    found = opp.read_opportunities(box.client(), stages=STAGES, prospects=True)
     pd.testing.assert_frame_equal(found, expected)
     assert any("prospect roles name no deal" in note for note in found.opp.load_report.notes)
 

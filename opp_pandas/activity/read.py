@@ -273,7 +273,8 @@ def _deals_on(page: Page) -> set[int]:
     return {
         int(target["id"])
         for record in page.document["data"]
-        for target in _targets((record.get("relationships") or {}).get("opportunity"))
+        for related in [record.get("relationships") if isinstance(record, dict) else None]
+        for target in _targets(related.get("opportunity") if isinstance(related, dict) else None)
     }
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opp_pandas.api.documents import identifier
+from opp_pandas.api.documents import identifier, usable_id
+from opp_pandas.api.query import MAX_PAGE_SIZE
 from opp_pandas.kinds import UnfitError
+from opp_pandas.resource import PROSPECT_ROLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +36,10 @@ def add_prospect_ids(frame: pd.DataFrame, client: Client, notes: list[str]) -> p
     people: dict[int, list[int]] = {row_id: [] for row_id in ids}
     unreadable = 0
     for start in range(0, len(ids), _BATCH):
-        roles = client.prospect_roles(ids[start : start + _BATCH])
-        for role in sorted(roles, key=lambda entry: int(entry["id"])):
+        asked = {"opportunity": ids[start : start + _BATCH]}
+        pages = client.iter_pages(resource=PROSPECT_ROLE, filter=asked, page_size=MAX_PAGE_SIZE)
+        roles = [role for page in pages for role in page.document["data"]]
+        for role in sorted(roles, key=lambda entry: usable_id(entry) or 0):
             try:
                 deal, person = _target(role, "opportunity"), _target(role, "prospect")
             except UnfitError:
