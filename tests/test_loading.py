@@ -222,6 +222,16 @@ def test_service_without_names_or_ids__says_which_are_missing(server: RawServer)
     assert "no deal came with 'stage_id': the service does not say them" in notes
 
 
+def test_record_that_changes_into_one_that_cannot_be_read__is_noted(server: RawServer) -> None:
+    """The copy that came before stands, and is known to be an older one."""
+    changed = {"data": [{**opportunity(1), "attributes": []}]}
+    first = reply(200, page(1, 2, count=2), Date="Mon, 07 Sep 2026 10:00:00 GMT")
+    df = load(server, first, changed, STAGE_PAGE)
+    assert df["name"].tolist() == ["Acme renewal"] * 2
+    note = "1 records that were changed during the load cannot be read: any copies here are older"
+    assert note in df.opp.load_report.notes
+
+
 def test_service_without_a_clock__is_noted(server: RawServer) -> None:
     """Without its time nobody knows since when to read again."""
     df = load(server, page(1, 2, count=2), STAGE_PAGE)

@@ -320,6 +320,8 @@ def changes_since(
         return None, frozenset()
     lookups.update(joined_lookups(lookups, changed.collected.lookups))
     notes.extend(note for note in changed.collected.notes if note not in notes)
+    if unread := len(changed.collected.quarantined):
+        notes.append(f"{unread:,} records that were changed during the load cannot be read: any copies here are older")
     return not_older(known, changed.rows), changed.left
 
 
