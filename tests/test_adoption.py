@@ -697,6 +697,16 @@ def test_adopt__of_a_file_with_a_comma_at_the_end_of_each_row(tmp_path: Path) ->
     assert df[["custom_id", "name", "amount"]].values.tolist() == [["007", "Acme", 1], ["2", "Bolt", 5]]
 
 
+def test_adopt__of_a_file_with_whole_numbers_and_gaps(tmp_path: Path) -> None:
+    """A key that is missing makes no fractions of the others, nor of what is left alone."""
+    (tmp_path / "deals.csv").write_text("Id,Name,Amount,Rep\n5,Acme,1,7\n,Bolt,,\n6,Cut,2.5,8\n", encoding="utf-8")
+    df = adopt(tmp_path / "deals.csv")
+    assert df["custom_id"].dropna().tolist() == ["5", "6"]
+    assert df["amount_precise"].dropna().tolist() == ["2.50"]
+    assert (df["Rep"].dtype, df["Rep"].dropna().tolist()) == ("Int64", [7, 8])
+    assert not [note for note in df.opp.load_report.notes if "numbers like" in note]
+
+
 def test_adopt__of_a_report_that_ends_in_a_total(tmp_path: Path) -> None:
     """Total and remark count like deals, since nothing is dropped: they are listed, and warned of."""
     report = "Id,Name,Amount,Stage\n1,,5,Won\n2,b,6,Lost\n\nTotal,,11,\nConfidential,,,\n"

@@ -70,7 +70,12 @@ def _as_values(texts: pd.Series) -> pd.Series:
         return texts
     either = known.str.fullmatch(_EITHER)
     proven = not either.any() or known[~either].str.contains(".", regex=False).any()
-    return pd.to_numeric(known).reindex(texts.index) if proven else texts
+    if not proven:
+        return texts
+    numbers = pd.to_numeric(known)
+    # Whole numbers with gaps stay whole.
+    has_gaps = len(known) < len(texts) and numbers.dtype == "int64"
+    return (numbers.astype("Int64") if has_gaps else numbers).reindex(texts.index)
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
