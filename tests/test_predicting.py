@@ -53,6 +53,17 @@ def test_predict__has_parts_deals_and_a_record(frame: pd.DataFrame) -> None:
     assert found.target == f"won between {day_of(801)} and {day_of(830)}"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_predict__of_credits_among_the_deals_stays_of_their_size(frame: pd.DataFrame, seed: int) -> None:
+    """Negative amounts can make the sum of a past window negative: its rows are compared all the same."""
+    signs = np.random.default_rng(seed).choice([1, -1], len(frame), p=[0.6, 0.4])
+    mixed = frame.assign(amount=frame["amount"] * signs)
+    found = mixed.opp.predict(horizon_days=30)
+    assert abs(found.mean) < frame["amount"].max() * found.parts["deals"].sum()
+    assert found.weights.to_numpy().max() <= 1
+    assert found.windows["forecast"].abs().max() < frame["amount"].sum()
+
+
 def test_predict__of_a_period_counts_what_is_won_to_date(frame: pd.DataFrame) -> None:
     """Won to date is certain: no quantile lies below it."""
     found = frame.opp.predict("2025Q1")

@@ -361,8 +361,9 @@ class Walk:
         weight = self.weights * np.isfinite(row)
         said = np.sum(weight * np.nan_to_num(row), axis=1)
         steady = _LEVEL_WINDOWS * np.nan_to_num(divide(said, weight.sum(axis=1)))
+        # Of credits, which are negative amounts, a row says no level.
         level = (weight @ np.nan_to_num(self.actual) + steady) / np.maximum(said + steady, 1e-9)
-        return np.asarray(np.where(weight.any(axis=1), level, 1.0))
+        return np.asarray(np.where(weight.any(axis=1) & (said + steady >= 0), level, 1.0))
 
     @cached_property
     def dated_level(self) -> Floats:
@@ -401,7 +402,8 @@ class Walk:
         """
         names, composed = list(self.rows), self._composed
         said = np.repeat(self._mixed[np.newaxis], len(self.cuts), axis=0)
-        said[:, :2] *= (composed / np.maximum(composed.diagonal(), _NOTHING))[:, np.newaxis]  # hazards, levelled
+        own = composed.diagonal()
+        said[:, :2] *= np.divide(composed, own, np.ones_like(composed), where=own != 0)[:, np.newaxis]  # hazards, levelled
         variance = np.array([_moments(*deals)[0] for deals in self._hazard_deals]) + self.new[2]
         scale = np.maximum(_PHI[0] * variance + (_TAU[0] * composed) ** 2, 1e-9)
         # A row that has nothing to say of a window is no better and no worse than the hazards there.
