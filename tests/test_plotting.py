@@ -30,8 +30,10 @@ from opp_pandas.figures import (
     scale,
     scenario,
     stage_distribution,
+    undated,
     win_rates,
 )
+from opp_pandas.figures.core.figure import PLOTS as REGISTERED
 from opp_pandas.forecasting import Bookings, bookings, compare, predict
 from opp_pandas.plotting import canvas
 from opp_pandas.stages import StageMap, resolve_stages
@@ -150,7 +152,7 @@ def test_plot_coverage__a_quota_nearly_reached_does_not_flatten_the_others() -> 
     table = pd.DataFrame({"quota": [1.0] * 4, "coverage": [500.0, 2.9, 1.0, np.inf]}, index=list("abcd"))
     ax = plotting.plot_coverage(table)
     assert [bar.get_width() for bar in ax.patches] == [12, 2.9, 1, 0]
-    assert [text.get_text() for text in ax.texts] == ["▸ 500.0", "2.9", "1.0", "reached"]
+    assert [text.get_text() for text in ax.texts] == ["▸ 500.00", "2.90", "1.00", "reached"]
     assert "cut at 12" in ax.get_xlabel()
     whole = plotting.plot_coverage(table, target=None)
     assert whole.patches[0].get_width() == 500
@@ -221,6 +223,27 @@ def test_plots__without_amounts_begin_at_zero() -> None:
     nothing = FRAME.assign(amount=pd.array([pd.NA] * len(FRAME), dtype="Int64"))
     ax = plotting.plot_category_forecast(category_forecast(nothing, context=context()), quota=1e6)
     assert ax.get_ylim()[0] == 0
+    for ax in (
+        plotting.plot_forecast(forecast(nothing, context=context(), by="owner_id")),
+        plotting.plot_rollup(rollup(nothing, context=context(), by="owner_id")),
+    ):
+        ax.figure.canvas.draw()
+        axis = ax.yaxis if "amount" in ax.get_ylabel() else ax.xaxis
+        assert [label.get_text() for label in axis.get_ticklabels()] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda f: scenario(f, context=context(), scenarios={"half": scale(amount=0.5)}), "every forecast amount is 0"),
+        (lambda f: category_forecast(f, context=context()), "every amount is 0"),
+        (lambda f: bookings(f, context=context()), "nothing is expected to be won"),
+    ],
+)
+def test_plots__of_deals_without_amounts_say_why_they_are_empty(draw: Any, words: str) -> None:
+    """There are open deals: the picture does not say that there are none."""
+    nothing = FRAME.assign(amount=pd.array([pd.NA] * len(FRAME), dtype="Int64"))
+    assert plotting.alt_text(draw(nothing)).endswith(f"There is nothing to show: {words}.")
 
 
 def test_plot_funnel__of_many_stages_keeps_what_was_won() -> None:
@@ -372,6 +395,23 @@ def test_plot_ageing__large_amounts_have_no_exponents() -> None:
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert "1,000,000,000,000" in labels
     assert not any("e" in label for label in labels)
+
+
+def test_plot_ageing__amounts_of_one_size_can_be_read() -> None:
+    """Between 20,000 and 90,000 lies no power of ten: other ticks have numbers."""
+    rows = [{"amount": amount, "stage_id": LEAD, "created_at": "2026-01-01"} for amount in (20_000, 90_000, 0)]
+    ax = plotting.plot_ageing(ageing(portfolio(rows), context=context()))
+    assert {"20,000", "50,000"} <= {text for text, _ in words_in(ax)}
+    assert "1 without age or positive amount not drawn" in ax.alt_text
+
+
+def test_plot_undated__one_bar_is_a_bar() -> None:
+    """It does not fill the picture, and its words count in the deals' currency."""
+    rows = [{"amount": 90, "stage_id": LEAD, "close_date": None, "owner_id": 7, "currency_type": "EUR"}]
+    ax: Any = plotting.draw(REGISTERED["undated"], undated(portfolio(rows), context=context()))
+    ax.figure.canvas.draw()
+    assert "1 deal worth 90 EUR" in ax.alt_text
+    assert ax.patches[0].get_window_extent().height < ax.bbox.height / 4
 
 
 def test_plot_ageing__colours_stages_in_their_order_whichever_deals_are_drawn() -> None:
@@ -584,6 +624,8 @@ def test_plot_pacing__stands_on_the_table() -> None:
     landing = table.attrs["opp_basis"]["landing"]
     assert ax.lines[0].get_ydata()[0] == landing
     assert f"lands at {landing:,.0f} USD" in plotting.alt_text(ax)
+    assert ax.get_xlabel() == "above: share won by that day"
+    assert plotting.plot_pacing(pacing(EMPTY, context=context(), quota=2e6)).get_xlabel() == ""
 
 
 def test_plot_pacing__words_fit_into_a_low_picture() -> None:

@@ -91,7 +91,8 @@ def test_plot_time_in_stage__draws_what_was_seen(history: History) -> None:
     context = context_from_load(history.as_of())
     table = time_in_stage(history, context=context)
     ax = plotting.plot_time_in_stage(table)
-    assert "stays" in words_of(ax)
+    assert "stays, " in words_of(ax)
+    assert " still there" in words_of(ax)
     empty = table.assign(median_days=np.nan, p75_days=np.nan, p90_days=np.nan)
     assert "too few deals" in words_of(plotting.plot_time_in_stage(empty))
 

@@ -110,7 +110,7 @@ def test_plot_track_record__shows_what_came_inside_and_outside(frame: pd.DataFra
     assert to_hex(outside.get_color()) == VERMILION.lower()
     share = 1 - len(outside.get_xdata()) / len(found.windows)
     assert share == pytest.approx(found.record["coverage_80"].iloc[0])
-    assert f"came, outside: {len(outside.get_xdata())}" in words_of(ax)
+    assert f"actual, outside: {len(outside.get_xdata())}" in words_of(ax)
     assert found.tested in ax.alt_text
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from opp_pandas.figures.core.basis import Facts
+from opp_pandas.figures.core.basis import Facts, counted, known_basis
 from opp_pandas.figures.core.days import NO_DAY
 from opp_pandas.figures.core.deals import LEFT_OUT, OPEN, STANDINGS, Deals
 from opp_pandas.figures.core.figure import figure
@@ -87,8 +87,9 @@ def undated_in_words(table: pd.DataFrame, **_: Any) -> str:
     """Describe what the plot of `undated` shows."""
     if not len(table):
         return "Every open deal has a close date: 0 deals to show."
-    first = table.index[0]
-    return f"{int(table['count'].sum()):,} deals worth {table['amount'].sum():,.0f}, most with {first}."
+    currency = known_basis(table).get("currency") or ""
+    worth = f"{table['amount'].sum():,.0f} {currency}".rstrip()
+    return f"{counted(table['count'].sum(), 'deal')} worth {worth}, most with {table.index[0]}."
 
 
 @undated.plot(undated_in_words)
@@ -106,9 +107,9 @@ def draw_undated(table: pd.DataFrame, ax: Any = None, *, kit: Any, max_groups: i
     """
     if not len(table):
         return kit.draw_nothing(ax, "every open deal has a close date")
-    shown = table.iloc[:max_groups].iloc[::-1]
-    bars = ax.barh(np.arange(len(shown)), shown["amount"], color=kit.BLUE)
-    ax.set_yticks(np.arange(len(shown)), kit.row_names(shown, "all deals"), parse_math=False)
-    ax.bar_label(bars, [f" {count:,}" for count in shown["count"]], fontsize=8, color=kit.look_of(ax).notes)
-    kit.format_money(ax.xaxis, float(shown["amount"].max()), table)
+    shown = table.iloc[:max_groups]
+    bars = ax.barh(np.arange(len(shown)), shown["amount"], 0.66, color=kit.BLUE)
+    kit.name_rows(ax, kit.row_names(shown, "all deals"), room_for=max_groups // 2)
+    ax.bar_label(bars, [f"{count:,}" for count in shown["count"]], padding=4, color=kit.look_of(ax).notes)
+    kit.format_money(ax.xaxis, float(shown["amount"].abs().max()), table, note="(at the bars: deals)")
     return ax

@@ -403,7 +403,9 @@ class Walk:
         names, composed = list(self.rows), self._composed
         said = np.repeat(self._mixed[np.newaxis], len(self.cuts), axis=0)
         own = composed.diagonal()
-        said[:, :2] *= np.divide(composed, own, np.ones_like(composed), where=own != 0)[:, np.newaxis]  # hazards, levelled
+        said[:, :2] *= np.divide(composed, own, np.ones_like(composed), where=own != 0)[
+            :, np.newaxis
+        ]  # hazards, levelled
         variance = np.array([_moments(*deals)[0] for deals in self._hazard_deals]) + self.new[2]
         scale = np.maximum(_PHI[0] * variance + (_TAU[0] * composed) ** 2, 1e-9)
         # A row that has nothing to say of a window is no better and no worse than the hazards there.

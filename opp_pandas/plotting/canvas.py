@@ -244,10 +244,11 @@ def write_rounded(value: float) -> str:
 
 def format_money(axis: Any, top: float, table: Any, *, what: str = "amount", note: str = "") -> None:
     """Print thousands with separators, and large numbers in a unit that the label names, in the table's currency."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     size, word = unit_of(top)
-    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    # Where nothing but 0 is drawn, an axis of fractions of a cent says less than its one number.
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]) if top else FixedLocator([0.0]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / size:,.10g}"))
     unit = f"{printable(known_basis(table).get('currency') or '', 40)} {word}".strip()
     keep_plain(axis.set_label_text(" ".join(part for part in (what, f"[{unit}]" if unit else "", note) if part)))
@@ -323,10 +324,10 @@ def draw_nothing(ax: Axes, words: str) -> Axes:
     return ax
 
 
-def name_rows(ax: Axes, names: Sequence[str]) -> None:
-    """Write the names of bars that lie, the first one on top."""
+def name_rows(ax: Axes, names: Sequence[str], *, room_for: int = 1) -> None:
+    """Write the names of bars that lie, the first one on top; few bars leave the rest of the room empty."""
     ax.set_yticks(np.arange(len(names)), names, parse_math=False)
-    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_ylim(max(len(names), room_for) - 0.4, -0.6)
 
 
 def write_below(ax: Axes, note: str) -> None:

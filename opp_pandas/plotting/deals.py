@@ -22,6 +22,8 @@ _CROWD = 1_000
 
 def bookings_in_words(result: Any, *, quota: float | None = None, **_: Any) -> str:
     """Describe a distribution: its mean, its interval, and the chance of a quota."""
+    if not (result.mean or result.sd or quota):
+        return Nothing("nothing is expected to be won")
     low, high = result.interval(0.8)
     text = f"Mean {money(result.mean, result)}; 80 % interval {money(low, result)} to {money(high, result)}"
     text += f": {result.tested}."
@@ -83,7 +85,7 @@ def plot_bookings(result: Any, ax: Axes | None = None, *, quota: float | None = 
 def _ageing_in_words(table: pd.DataFrame, **_: Any) -> str:
     age, amount = table["age_days"].dropna().astype("float64"), table["amount"].astype("float64")
     if not (amount[age.index] > 0).any():
-        return Nothing("no open deals with age and amount")
+        return Nothing("no open deals with age and positive amount")
     late = int((table["overdue_days"].fillna(0) > 0).sum())
     text = (
         f"{counted(len(table), 'open deal')}, {age.min():,.0f} to {age.max():,.0f} days old, median {age.median():,.0f}"
@@ -115,7 +117,7 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
     drawn = ~np.isnan(age) & (amount > 0)
     title = "Age of open deals"
     if not drawn.all():
-        title += f", {int((~drawn).sum())} without age or amount not drawn"
+        title += f", {int((~drawn).sum())} without age or positive amount not drawn"
     with kit.canvas(ax, table, title) as axes:
         stage = table["stage_name"].astype("str")
         order = list(stage[drawn].value_counts(sort=True).index)
@@ -152,7 +154,9 @@ def plot_ageing(table: pd.DataFrame, ax: Axes | None = None, *, max_stages: int 
 def _log_money(ax: Axes, currency: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.yaxis.set_major_locator(LogLocator(base=10, numticks=8))
+    low, high = ax.get_ylim()
+    # Powers of ten alone may be one tick, or none.
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1_000 * low else (1,), numticks=8))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.15g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     unit = "" if currency == "amount" else f" [{printable(currency, 40)}]"
@@ -191,5 +195,5 @@ def plot_linearity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.axhline(0, color=kit.look_of(axes).ink, linewidth=0.8)
         axes.set_ylabel("share of the period's bookings [%]")
         axes.set_xlabel("week beginning")
-        kit.add_legend(axes, [("won, added up", reached), ("even bookings", even), ("won in the week", bars)])
+        kit.add_legend(axes, [("won, cumulative", reached), ("even bookings", even), ("won in the week", bars)])
     return axes

@@ -273,7 +273,7 @@ def plot_time_in_stage(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             for number, name in enumerate(names)
         ]
         for place, (entries, still) in enumerate(zip(shown["entries"], shown["still"], strict=True)):
-            _note(axes, f"{entries:,} stays, {still:,} go on", top * 1.13, place)
+            _note(axes, f"{entries:,} stays, {still:,} still there", top * 1.13, place)
         kit.name_rows(axes, [kit.label_of(name) for name in shown.index])
         axes.set_xlim(0, top * 1.5)
         axes.set_xlabel("days in the stage")

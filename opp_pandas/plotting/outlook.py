@@ -89,7 +89,7 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.set_ylim(top=top * 1.1)
         kit.write_names_below(axes, [kit.label_of(period) for period in table.index])
         kit.format_money(axes.yaxis, top, table)
-        if len(table) <= _MANY_PERIODS:
+        if axes.texts:
             # Beside the amounts it would be longer than a low picture is high.
             axes.set_xlabel("above: share won by that day", color=look.notes)
         kit.add_legend(axes, legend[::-1])
@@ -98,13 +98,14 @@ def plot_pacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def _scenario_in_words(table: pd.DataFrame, *, measure: str = "forecast_amount", **_: Any) -> str:
     kit.require_columns(table, measure)
+    words = measure.replace("_", " ")
     if not table[measure].any():
-        return Nothing("no open or won deals")
+        return Nothing(f"every {words} is 0" if len(table) else "no open or won deals")
     totals = table[measure].groupby(level="scenario", sort=False).sum()
     changes = ["", *(f" ({value - totals.iloc[0]:+,.0f})" for value in totals.iloc[1:])]
     named = zip(totals.index, totals, changes, strict=True)
     each = [f"{kit.label_of(name)} {money(value, table)}{change}" for name, value, change in named]
-    return f"{measure.replace('_', ' ').capitalize()}, all periods: {listed(each, len(each))}."
+    return f"{words.capitalize()}, all periods: {listed(each, len(each))}."
 
 
 @draws(figures.scenario, _scenario_in_words, "change")

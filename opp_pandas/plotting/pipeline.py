@@ -42,7 +42,7 @@ def _forecast_in_words(
             sums = table[column].groupby(np.array(names, dtype=object), sort=False).sum()
             text += f", by {counted(len(sums), 'group')}: {largest(sums.index, sums, table)}"
         return text + "." + _quota_in_words(table)
-    parts = {"won_amount": "won", "weighted_amount": "open, weighted", "open_amount": "open"}
+    parts = {"won_amount": "won", "open_amount": "open", "weighted_amount": "of it weighted"}
     said = ", ".join(f"{money(table[column], table)} {name}" for column, name in parts.items())
     best = int(np.argmax(np.nan_to_num(table["forecast_amount"].to_numpy(dtype=float), nan=-np.inf)))
     return (
@@ -227,6 +227,8 @@ def _categories_in_words(table: pd.DataFrame, *, quota: float | None = None, **_
     if not len(table):
         return Nothing("no open or won deals")
     sums = table["amount"].groupby(level="category", sort=False).sum()
+    if not (sums.any() or quota):
+        return Nothing("every amount is 0")
     shown = [f"{str(name).replace('_', ' ')} {money(value, table)}" for name, value in sums.items()]
     periods = counted(table.index.get_level_values(0).nunique(dropna=False), "period")
     return f"{periods}: {'; '.join(shown)}." + ("" if quota is None else f" Quota {money(quota, table)} each.")

@@ -195,7 +195,7 @@ def plot_track_record(result: Any, ax: Axes | None = None) -> Axes:
         ):
             if rows.any():
                 points = axes.plot(x[rows], came[rows], mark, color=colour, markersize=6, linestyle="none")
-                legend.append((f"came, {word}: {int(rows.sum())}", points))
+                legend.append((f"actual, {word}: {int(rows.sum())}", points))
         top = max(float(high.max()), float(came.max()))
         axes.set_ylim(min(0.0, float(low.min())), 1.05 * top)
         kit.write_days_below(axes, minticks=3, maxticks=7)

@@ -78,7 +78,7 @@ def _coverage_in_words(table: pd.DataFrame, *, target: float | None = 3.0, **_: 
     finite = known[np.isfinite(known)]
     text = f"{int(np.isinf(known).sum())} of {counted(len(known), 'quota')} reached."
     if len(finite):
-        text += f" Coverage of the others from {finite.min():.1f} to {finite.max():.1f}"
+        text += f" Coverage of the others from {finite.min():,.2f} to {finite.max():,.2f}"
         text += "." if target is None else f", {int((finite >= target).sum())} at the target of {target:g} or above."
     return text
 
@@ -123,7 +123,7 @@ def plot_coverage(
         axes.barh(y, lengths, 0.66, color=kit.BLUE)
         top = limit * 1.15
         for place in y:
-            text = "reached" if reached[place] else f"{values[place]:,.{1 if values[place] >= 0.1 else 2}f}"
+            text = "reached" if reached[place] else f"{values[place]:,.2f}"
             if values[place] > limit and not reached[place]:
                 text = f"▸ {text}"
             # On paper of its own, so that the line of the target does not strike the number out.
@@ -228,5 +228,5 @@ def plot_concentration(table: pd.DataFrame, ax: Axes | None = None, *, max_group
         kit.name_rows(axes, kit.row_names(shown, "all deals"))
         axes.set_xlim(0, 103)
         axes.set_xlabel("share [%]")
-        kit.add_legend(axes, [("added up", line)])
+        kit.add_legend(axes, [("cumulative", line)])
     return axes
