@@ -158,9 +158,9 @@ def test_summary__says_how_the_period_stands() -> None:
     low, high = found.interval(0.8)
     assert report.summary.startswith("2026Q2, with 15 days left: ")
     for words in (
-        f"Predicted for its end are {found.mean:,.0f} USD, 80 % between {low:,.0f} and {high:,.0f}",
+        f"The prediction for its end is {found.mean:,.0f} USD, 80 % between {low:,.0f} and {high:,.0f}",
         f"{QUOTA - found.mean:,.0f} USD short of the quota",
-        f"whose chance is {sections.chance(found.p_at_least(QUOTA))} ({found.tested}).",
+        f"and the chance to reach it is {sections.chance(found.p_at_least(QUOTA))} ({found.tested}).",
     ):
         assert words in report.summary
     assert report.summary in page_of(to_html(report)).text
@@ -169,10 +169,10 @@ def test_summary__says_how_the_period_stands() -> None:
 
 
 def test_deals__stand_once_with_every_reason() -> None:
-    """The largest, those that most is expected of and what hygiene flags are one list by amount, each deal once."""
+    """The largest deals, those that most is expected of and what hygiene flags are one list by amount, each deal once."""
     frame = FRAME.assign(name=FRAME["id"].astype("str"))
     page = page_of(to_html(assemble(frame, max_rows=12)))
-    table = page.table("The largest, those")
+    table = page.table("The largest deals, those")
     ids = [int(name) for name in table.column("name")]
     assert len(set(ids)) == len(ids) == 12
     listed = frame.set_index("id").loc[ids, "amount"].to_numpy(dtype=float, na_value=-1)
@@ -217,7 +217,7 @@ def test_hygiene__counts_are_those_of_the_checks() -> None:
     table = page.table("What the checks found")
     found = dict(zip(table.column("check"), table.column("deals"), strict=True))
     assert found == {name.replace("_", " "): f"{n:,}" for name, n in basis["counts"].items() if n}
-    assert all(page.table("The largest, those").column("reasons"))
+    assert all(page.table("The largest deals, those").column("reasons"))
 
 
 def test_definitions__are_of_what_is_shown() -> None:
@@ -426,7 +426,7 @@ def test_hostile_names__stand_on_the_page_as_text() -> None:
     page = page_of(html)
     assert "<script>alert" not in html
     assert page.scripts == 1
-    assert page.table("The largest, those").column("name") == [written(name, "text") for name in HOSTILE]
+    assert page.table("The largest deals, those").column("name") == [written(name, "text") for name in HOSTILE]
     assert page.headings[0] != ""
     assert "<script>alert(1)</script> & co" in page.text
     assert not {attribute for attribute in page.attributes if attribute.startswith("on")}
@@ -463,6 +463,22 @@ def test_hostile_names__stand_in_the_pdf_as_text(tmp_path: Path) -> None:
         shown = "".join(letter for letter in written(name, "text") if letter.isascii() and not letter.isspace())
         assert shown in "".join(words.split()), name
     document.close()
+
+
+def test_pdf__keeps_wide_tables_within_the_margins(tmp_path: Path) -> None:
+    """Long names, owners, reasons and next steps share the width of the text: no column is in the margin."""
+    import pypdfium2
+
+    frame = FRAME.assign(
+        name="Wholesale renewal of Hohenstein-Oldenburg and sons 2026",
+        next_step="Book a demonstration for the security team",
+    )  # fmt: skip
+    users = pd.DataFrame({"id": [7, 8], "name": ["Giovanna Hohenzollern-Sigmaringen"] * 2})
+    path = reporting.write_report(frame, tmp_path / "deals.pdf", context=context(users=users), sections=["deals"])
+    page = pypdfium2.PdfDocument(path)[0]
+    text = page.get_textpage()
+    right = max(text.get_rect(place)[2] for place in range(text.count_rects()))
+    assert right <= page.get_width() - 14 / 25.4 * 72 + 1
 
 
 def test_pdf__keeps_long_words_on_the_sheet(tmp_path: Path) -> None:
@@ -511,6 +527,10 @@ def test_workbook__has_typed_cells_and_a_sheet_per_table() -> None:
     days = [row[[cell.value for cell in deals[1]].index("close date")] for row in deals.iter_rows(min_row=2, max_row=5)]
     assert all(cell.is_date or cell.value is None for cell in days)
     assert "Stages" in [cell.value for cell in book["Basis"]["A"]]
+    first = book["Headlines"]
+    long = [cell.row for cell in first["C"] if len(str(cell.value)) > 60]
+    assert long
+    assert all(first.row_dimensions[row].height >= 30 for row in long)
 
 
 def test_workbook__has_the_charts_of_its_plots() -> None:
@@ -524,13 +544,13 @@ def test_workbook__has_the_charts_of_its_plots() -> None:
     won = charts["Forecast against quota"][0].series[0]
     assert won.spPr.solidFill.srgbClr == canvas.WON.removeprefix("#")
     (past,) = (sheet for sheet in book.worksheets if sheet["A1"].value == "last day known")
-    came = [str(cell.value).partition(" ")[0] for cell in past[1]].index("came") + 1
+    came = [str(cell.value).partition(" ")[0] for cell in past[1]].index("actual") + 1
     (chart,) = past._charts
     (drawn,) = chart._charts[1].series
     assert chart._charts[0].series[0].errBars is not None
     assert drawn.val.numRef.f.endswith(f"${past.cell(2, came).column_letter}${past.max_row}")
     # Whiskers end within the picture, also above the highest bar.
-    for name, whiskers in (("By owner 2", ["win rate to"]), (past.title, ["80 % to (USD)", "came (USD)"])):
+    for name, whiskers in (("By owner 2", ["win rate to"]), (past.title, ["80 % to (USD)", "actual (USD)"])):
         sheet = book[name]
         ends = [column for column in sheet.iter_cols() if str(column[0].value) in whiskers]
         highest = max(cell.value for column in ends for cell in column[1:] if cell.value is not None)
@@ -539,7 +559,7 @@ def test_workbook__has_the_charts_of_its_plots() -> None:
     assert "last day known<" not in to_html(assemble(quota=QUOTA, by="owner_name"))
     history, later = _history()
     moved = assemble_of(later, history)
-    sheet = openpyxl.load_workbook(io.BytesIO(to_workbook(moved)))["What moved since the last"]
+    sheet = openpyxl.load_workbook(io.BytesIO(to_workbook(moved)))["Changes since the last snapshot"]
     start, height = ([cell.value for cell in column[1:]] for column in list(sheet.iter_cols())[-2:])
     assert (start, height) == ([0, 170, 130, 0], [170, 30, 70, 130])
 

@@ -40,14 +40,14 @@ def standing(material: Material) -> str:
     if not is_missing(quota):
         won += f", {written(kpis['attainment'].iloc[0], 'share')} of the quota of {money(quota)}"
     found = foretold or sum_of_sellers
-    end = "Predicted for its end are" if foretold else "Won and weighted amounts add up to"
+    end = "The prediction for its end is" if foretold else "Won and weighted amounts add up to"
     text = f"{won}. {end} {money(found.mean)}, 80 % between {_between(found)}"
     if not is_missing(quota):
         gap = found.mean - quota
         against = (
             "just the quota" if round(gap) == 0 else f"{money(abs(gap))} {'above' if gap > 0 else 'short of'} the quota"
         )
-        text += f": {against}, whose chance is {chance(found.p_at_least(quota))}"
+        text += f": {against}, and the chance to reach it is {chance(found.p_at_least(quota))}"
     return f"{text} ({found.tested})."
 
 
@@ -121,7 +121,7 @@ _HEADLINE_TERMS = (
 
 def predict(material: Material) -> Section:
     """What the present period is predicted to bring, of what parts, and how such forecasts did before."""
-    title = f"What {material.period} is predicted to bring"
+    title = f"Prediction for {material.period}"
     if isinstance(material.predicted, str):
         return Section(title, f"No prediction: {material.predicted}.")
     found, methods = material.predicted
@@ -135,7 +135,7 @@ def predict(material: Material) -> Section:
     blocks.append(Table(parts, f"Parts of {material.period}", kinds, _PREDICTED, currency=_currency(found)))
     if len(found.windows):
         blocks.append(Drawing("plot_track_record", found))
-        past, names = found.windows.drop(columns="crps"), {"as_of": "last day known", "actual": "came", **_PREDICTED}
+        past, names = found.windows.drop(columns="crps"), {"as_of": "last day known", **_PREDICTED}
         cells: dict[str, Any] = dict.fromkeys(past.columns, "money") | {"as_of": "day", "until": "day"}
         blocks.append(Table(past, "Past windows", cells, names, currency=_currency(found), beside_chart=True))
     columns = ["mean", "low_80", "high_80", "p_quota", "windows", "wape", "bias", "crps", "coverage_80"]
@@ -261,7 +261,7 @@ def waterfall(material: Material) -> Section:
     caption = f"Open pipeline of {material.period} since {since}"
     labels = {"bucket": "move", "count": "deals"}
     return Section(
-        "What moved since the last snapshot" if material.since is None else f"What moved since {since[:10]}",
+        "Changes since the last snapshot" if material.since is None else f"Changes since {since[:10]}",
         Drawing("plot_waterfall", table),
         Table(rows, caption, labels=labels, currency=_currency(table)),
         figures=(table,),
@@ -309,7 +309,7 @@ def deals(material: Material) -> Section:
     head = "name" if "name" in rows else next((key for key in _KEYS if key in rows), "reasons")
     rows.insert(0, head, rows.pop(head))
     shown = Table(
-        rows, "The largest, those that most is expected of, and those with something amiss, by amount",
+        rows, "The largest deals, those expected to bring most, and those with a problem, by amount",
         {"chance": "share"}, {"chance": f"chance in {material.period}"}, len(order), _currency(ageing),
         material.links(places),
     )  # fmt: skip

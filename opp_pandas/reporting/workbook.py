@@ -93,7 +93,8 @@ class _Book:
         sheet.write_string(2, 0, report.summary, self.wrapped)
         sheet.set_row(2, _height(report.summary, 104))
         for place, tile in enumerate(block.tiles, 4):
-            sheet.write_string(place, 0, tile.label)
+            sheet.set_row(place, _height(tile.detail, 54))
+            sheet.write_string(place, 0, tile.label, self.wrapped)
             self.write(sheet, place, 1, tile.number if tile.number is not None else tile.value, tile.kind)
             sheet.write_string(place, 2, tile.detail, self.beside)
         sheet.set_column(0, 0, 26)
