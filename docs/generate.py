@@ -33,8 +33,7 @@ given, and says in words what it shows: `ax.alt_text`, which is also the text of
 """
 DEFINITIONS = """# Definitions
 
-What each number means, as the program itself says it: `opp.explain(result)` prints the same beside the deals that
-it stands on. Amounts are in the deals' currency, or in the base of `rates=`; probabilities in percent in columns,
+What each number means. `opp.explain(result)` prints the same definitions, with the deals behind a number. Amounts are in the deals' currency, or in the base of `rates=`; probabilities in percent in columns,
 as fractions in formulas. $p_i$ is the probability of a deal, $a_i$ its amount:
 
 $$\\text{weighted} = \\sum_i p_i a_i$$
@@ -43,8 +42,8 @@ $$\\text{win rate} = \\frac{\\text{won}}{\\text{won} + \\text{lost}}$$
 
 $$\\text{velocity} = \\frac{\\text{deals} \\cdot \\text{win rate} \\cdot \\text{mean amount won}}{\\text{cycle days}}$$
 
-The interval of a win rate is Wilson's; a median that too few deals stand behind is missing; trashed deals stand outside
-every figure and are counted. Formulas of forecasts and of their scores: {doc}`../how-to/predict`.
+The interval of a win rate is Wilson's; a median of too few deals is missing; trashed deals are left out of every figure
+and counted. How predictions are made and scored: {doc}`../how-to/predict`.
 """
 
 
